@@ -1,0 +1,59 @@
+"""Failures a user can cause: one line that names the place, what is wrong, and the mend."""
+
+from __future__ import annotations
+
+
+class MmadError(Exception):
+    """A failure the user can mend; the CLI prints it without a traceback and exits with 2.
+
+    Args:
+        what: what is wrong, in a few words, with the offending value.
+        where: the file, key or row it is about (printed first).
+        mend: what to do about it (printed last).
+    """
+
+    def __init__(self, what: str, *, where: object | None = None, mend: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.mend = mend
+        super().__init__(self._line())
+
+    def _line(self) -> str:
+        head = f"{self.where}: " if self.where else ""
+        tail = f"; {self.mend}" if self.mend else ""
+        return f"{head}{self.what}{tail}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.what, self.where, self.mend))
+
+
+def _rebuild(kind: type[MmadError], what: str, where: str | None, mend: str | None) -> MmadError:
+    return kind(what, where=where, mend=mend)
+
+
+class SpecError(MmadError):
+    """An ablation file, a setup or a protocol that cannot be run."""
+
+
+class DataError(MmadError):
+    """A data set that cannot be read or trusted."""
+
+
+class WeightsError(MmadError):
+    """Pretrained weights that are missing or do not fit."""
+
+
+class CheckpointError(MmadError):
+    """A checkpoint that is missing, truncated or of another setup."""
+
+
+class StoreError(MmadError):
+    """A database that cannot be opened, written or understood."""
+
+
+class ReportError(MmadError):
+    """A report that cannot be made from what the store holds."""
+
+
+class TrainingStopped(MmadError):
+    """A run that cannot go on for a reason the record explains (for example a loss that is not finite)."""

@@ -1,0 +1,81 @@
+"""The one place that builds paths: where a database keeps its runs, a run its files, a cache its arrays."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+DEFAULT_DATABASE = Path("db/mmad.sqlite")
+DEFAULT_REPORT = Path("reports/index.html")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Every file of one run, below ``folder``."""
+
+    folder: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def checkpoint(self, epoch: int) -> Path:
+        """The checkpoint written at the end of ``epoch`` (from 1)."""
+        return self.checkpoints / f"epoch-{epoch:05d}.pt"
+
+    def detections(self, epoch: int, split: str, proposals: str) -> Path:
+        """The kept detections of the checkpoint of ``epoch`` on ``split``."""
+        return self.folder / "detections" / f"epoch-{epoch:05d}-{split}-{proposals}.npz"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "run.log"
+
+    def relative(self, path: Path) -> str:
+        """``path`` as the store keeps it: relative to the run's folder, with forward slashes."""
+        return path.relative_to(self.folder).as_posix()
+
+
+@dataclass(frozen=True)
+class StorePaths:
+    """Where one database lives and what stands beside it.
+
+    ``database`` is a file path or an SQLAlchemy URL. Runs stand in ``runs/`` beside an SQLite file, or
+    below ``MMAD_RUNS`` (default ``db/runs``) for a server.
+    """
+
+    database: str
+
+    @property
+    def url(self) -> str:
+        if "://" in self.database:
+            return self.database
+        return f"sqlite:///{Path(self.database).absolute()}"
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file, or None for a database server."""
+        if "://" not in self.database:
+            return Path(self.database)
+        if self.database.startswith("sqlite:///"):
+            return Path(self.database.removeprefix("sqlite:///"))
+        return None
+
+    @property
+    def runs(self) -> Path:
+        if (override := os.environ.get("MMAD_RUNS")) is not None:
+            return Path(override)
+        file = self.file
+        return (file.parent if file is not None else DEFAULT_DATABASE.parent) / "runs"
+
+    def run(self, key: str) -> RunPaths:
+        return RunPaths(self.runs / key[:2] / key)
+
+
+def cache_folder() -> Path:
+    """Where decoded images and drawn charts are kept: ``MMAD_CACHE`` or the user's cache folder."""
+    override = os.environ.get("MMAD_CACHE")
+    return Path(override) if override else user_cache_path("mmad")

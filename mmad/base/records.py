@@ -1,0 +1,237 @@
+"""The frozen records that cross the borders of rooms.
+
+Boxes are ``(xmin, ymin, xmax, ymax)`` in pixels of the ORIGINAL image, origin top left. Labels are
+integers from 1 (0 is the background), in the order of the data set's ``labels``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+Status = Literal["queued", "running", "finished", "failed", "interrupted"]
+CheckpointKind = Literal["best_ap", "best_ar", "final", "last"]
+#: The four components every detector reports, in the log's order of the loss dictionary.
+LOSS_COMPONENTS: tuple[str, ...] = (
+    "loss_classifier",
+    "loss_box_reg",
+    "loss_objectness",
+    "loss_rpn_box_reg",
+)
+
+
+@dataclass(frozen=True)
+class ClinicalColumns:
+    """Which clinical columns a detector reads: names of numbers, and of categories with their values."""
+
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+#: The documented experiment log's columns: nine numbers and gender.
+DOCUMENTED_COLUMNS = ClinicalColumns(
+    numeric=(
+        "age",
+        "temperature",
+        "heartrate",
+        "resprate",
+        "o2sat",
+        "sbp",
+        "dbp",
+        "pain",
+        "acuity",
+    ),
+    categorical=(("gender", ("F", "M")),),
+)
+DOCUMENTED_LABELS: tuple[str, ...] = (
+    "Enlarged cardiac silhouette",
+    "Atelectasis",
+    "Pleural abnormality",
+    "Consolidation",
+    "Pulmonary edema",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """The annotated boxes of one split.
+
+    ``study`` holds, per box, the position of its study in ``studies``. ``patients`` is parallel to
+    ``studies``. Studies without boxes are listed too. ``ignore`` marks boxes that neither count nor
+    punish (COCO's crowd).
+    """
+
+    studies: tuple[str, ...]
+    patients: tuple[str, ...]
+    categories: tuple[str, ...]
+    study: NDArray[np.int64]  # (M,)
+    boxes: NDArray[np.float64]  # (M, 4)
+    labels: NDArray[np.int64]  # (M,)
+    ignore: NDArray[np.bool_] | None = None  # (M,)
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found in one split; ``study`` indexes ``studies``. Scores lie in [0, 1]."""
+
+    studies: tuple[str, ...]
+    study: NDArray[np.int64]  # (N,)
+    boxes: NDArray[np.float64]  # (N, 4)
+    scores: NDArray[np.float64]  # (N,)
+    labels: NDArray[np.int64]  # (N,)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured number of one epoch.
+
+    ``name`` is ``loss``, a loss component, or ``ap_iou``, ``ar_iou``, ``ap_iobb``, ``ar_iobb``.
+    """
+
+    split: Split
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One committed epoch. ``epoch`` counts from 1; ``seconds`` is wall time of training and evaluation;
+    ``peak_memory`` is in bytes (device memory on CUDA, resident set on the CPU)."""
+
+    epoch: int
+    lr: float
+    seconds: float
+    peak_memory: int
+    metrics: tuple[Metric, ...]
+
+    def value(self, split: Split, name: str) -> float | None:
+        """The metric ``name`` of ``split``, or None when it was not measured."""
+        return next((m.value for m in self.metrics if m.split == split and m.name == name), None)
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """A checkpoint file of a run; ``path`` is relative to the run's folder, ``created`` is UTC."""
+
+    kind: CheckpointKind
+    epoch: int
+    path: str
+    sha256: str
+    size: int
+    created: datetime
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """AP/AR of one checkpoint on one split under one evaluation protocol.
+
+    ``per_class`` holds (label name, AP, AR). ``detections`` is the path of the kept detections, relative
+    to the run's folder.
+    """
+
+    kind: CheckpointKind
+    epoch: int
+    split: Split
+    overlap: str
+    threshold: float
+    max_detections: int
+    proposals: str
+    ap: float
+    ar: float
+    per_class: tuple[tuple[str, float | None, float | None], ...] = ()
+    detections: str | None = None
+
+
+@dataclass(frozen=True)
+class EnvironmentRecord:
+    """Where and with what a run (or a part of it, after an interruption) was trained."""
+
+    started: datetime
+    host: str
+    platform: str
+    python: str
+    versions: Mapping[str, str]
+    device: str
+    threads: int
+    git_commit: str | None
+    git_dirty: bool | None
+    command: str
+    from_epoch: int
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Trainable and fixed parameters of one module; ``module`` is ``model`` or ``model.backbone`` …"""
+
+    module: str
+    count: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One row of the store's runs. ``setup`` and ``protocol`` are the plain JSON that the key was made of."""
+
+    key: str
+    status: Status
+    setup: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    dataset_name: str
+    dataset_path: str
+    dataset_fingerprint: str
+    recipe: int
+    created: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    error: str | None = None
+    epochs_done: int = 0
+
+
+@dataclass(frozen=True)
+class MemberRecord:
+    """One row of the store's members: what a user asked for, and the run that answers it."""
+
+    ablation: str
+    setting: str
+    arm: str
+    seed: int
+    replicate: int
+    key: str
+    position: int
+    documented: str | None
+    evaluation: Mapping[str, Any]
+    inferred: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AblationRecord:
+    """One row of the store's ablations; ``compare`` holds pairs (reference arm, other arm)."""
+
+    name: str
+    title: str
+    description: str
+    path: str
+    source: str
+    compare: tuple[tuple[str, str], ...]
+    members: tuple[MemberRecord, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running training stands inside its epoch, for live views only (never stored)."""
+
+    key: str
+    epoch: int
+    epochs: int
+    phase: Literal["load", "train", "val", "test"]
+    step: int
+    steps: int
+    loss: float | None = None

@@ -1,0 +1,47 @@
+"""Protocols: what else decides a training, and how a checkpoint is judged."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Overlap = Literal["iou", "iobb"]
+Proposals = Literal["clean", "sampled", "with_ground_truth"]
+
+
+class TrainingProtocol(BaseModel):
+    """Everything beside the setup that decides which numbers a training gives: part of a run's key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(100, ge=1, le=100_000, description="Epochs to train.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
+    threads: int = Field(
+        1, ge=1, le=1024, description="Threads of one run on the CPU; other numbers of threads give other bits."
+    )
+    weights: Literal["imagenet", "none"] = Field(
+        "imagenet", description="Where pretrained weights come from; none trains from scratch."
+    )
+    weights_hash: str = Field(
+        "", description="Hash of the pretrained weights' file, empty without one; filled when planning."
+    )
+    selection_overlap: Overlap = Field(
+        "iou", description="Overlap of the validation AP and AR that choose the best checkpoints."
+    )
+    selection_proposals: Proposals = Field("clean", description="Whose proposals the evaluations during training use.")
+    replicate: int = Field(1, ge=1, description="Number of a true repeat of an equal run.")
+
+
+class EvaluationProtocol(BaseModel):
+    """How a member's checkpoints are judged: belongs to an evaluation, never to a run's key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    overlap: Overlap = Field("iou", description="iou, or iobb (intersection over the predicted box) as the log.")
+    threshold: float = Field(0.5, gt=0, le=1, description="Overlap from which a detection is a hit.")
+    max_detections: int = Field(10, ge=1, le=1000, description="Most detections of an image that count.")
+    proposals: Proposals = Field(
+        "clean",
+        description="Whose proposals: clean never sees the targets; with_ground_truth as the log until 16 May 2022.",
+    )
