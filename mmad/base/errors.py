@@ -51,6 +51,10 @@ class StoreError(MmadError):
     """A database that cannot be opened, written or understood."""
 
 
+class EvaluationError(MmadError):
+    """Detections that cannot be judged, kept or read back."""
+
+
 class ReportError(MmadError):
     """A report that cannot be made from what the store holds."""
 

@@ -1,0 +1,123 @@
+"""Keeping the detections of an evaluated checkpoint, so that any figure can be computed later without a GPU.
+
+A file is a compressed NumPy archive without pickles: the studies' names as JSON, the four arrays, and a
+SHA-256 of them all, which reading verifies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmad.base.errors import EvaluationError
+from mmad.base.files import write_atomically
+from mmad.base.records import Detections
+
+#: Raised when the layout of the file changes.
+FORMAT = 1
+_ARRAYS: tuple[tuple[str, str], ...] = (("study", "<i8"), ("boxes", "<f8"), ("scores", "<f8"), ("labels", "<i8"))
+_MEND = "delete the file and run the ablation again"
+
+
+def write_detections(path: Path, detections: Detections) -> None:
+    """Write ``detections`` to ``path`` (.npz), atomically; equal detections give equal bytes.
+
+    Raises EvaluationError when they are inconsistent or the disk refuses.
+    """
+    check_detections(detections)
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(getattr(detections, name), dtype=kind) for name, kind in _ARRAYS
+    }
+    arrays["studies"] = np.frombuffer(json.dumps(list(detections.studies)).encode(), dtype=np.uint8)
+    arrays["format"] = np.array([FORMAT], dtype="<i8")
+    arrays["sha256"] = np.frombuffer(_digest(arrays), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise EvaluationError(
+            f"detections cannot be written ({error.strerror or error})",
+            where=path,
+            mend="free some space or make the folder writable, then run the ablation again",
+        ) from error
+
+
+def read_detections(path: Path) -> Detections:
+    """The detections kept at ``path``.
+
+    Raises EvaluationError when the file is missing, truncated, altered or of a newer layout.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise EvaluationError("no such detections file", where=path, mend="run the ablation again") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise EvaluationError("not a readable detections file", where=path, mend=_MEND) from error
+    expected = {name for name, _ in _ARRAYS} | {"studies", "format", "sha256"}
+    if set(arrays) != expected or arrays["format"].shape != (1,):
+        raise EvaluationError("not a detections file of this program", where=path, mend=_MEND)
+    if int(arrays["format"][0]) > FORMAT:
+        raise EvaluationError(
+            f"layout {int(arrays['format'][0])} is newer than this program reads ({FORMAT})",
+            where=path,
+            mend="use the newer program that wrote it",
+        )
+    if arrays.pop("sha256").tobytes() != _digest(arrays):
+        raise EvaluationError("the content does not have its recorded SHA-256", where=path, mend=_MEND)
+    studies = tuple(json.loads(arrays["studies"].tobytes()))
+    detections = Detections(studies, *(arrays[name] for name, _ in _ARRAYS))
+    check_detections(detections)
+    return detections
+
+
+def check_detections(detections: Detections) -> None:
+    """Raise EvaluationError, naming the study, unless shapes agree and every number is finite."""
+    count = len(detections.scores)
+    shapes = {
+        "study": (detections.study.shape, (count,)),
+        "boxes": (detections.boxes.shape, (count, 4)),
+        "scores": (detections.scores.shape, (count,)),
+        "labels": (detections.labels.shape, (count,)),
+    }
+    for name, (found, expected) in shapes.items():
+        if found != expected:
+            raise EvaluationError(f"shape {found}, expected {expected}", where=f"detections, {name}")
+    if count == 0:
+        return
+    outside = (detections.study < 0) | (detections.study >= len(detections.studies))
+    if outside.any():
+        raise EvaluationError(
+            f"study position {int(detections.study[outside][0])} of {len(detections.studies)} studies",
+            where="detections, study",
+        )
+    for name, broken in (
+        ("score", ~np.isfinite(detections.scores)),
+        ("box", ~np.isfinite(detections.boxes).all(axis=1)),
+    ):
+        if broken.any():
+            study = detections.studies[int(detections.study[broken][0])]
+            raise EvaluationError(
+                f"{int(broken.sum())} detections with a {name} that is not finite, the first in study {study!r}",
+                where="detections",
+                mend="the training has diverged: lower the learning rate",
+            )
+
+
+def _digest(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """SHA-256 over every array's name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()
