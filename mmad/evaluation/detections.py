@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +54,7 @@ def read_detections(path: Path) -> Detections:
 
     Raises EvaluationError when the file is missing, truncated, altered or of a newer layout.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise EvaluationError("no such detections file", where=path, mend="run the ablation again") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise EvaluationError("not a readable detections file", where=path, mend=_MEND) from error
+    arrays = _parse(path)
     expected = {name for name, _ in _ARRAYS} | {"studies", "format", "sha256"}
     if set(arrays) != expected or arrays["format"].shape != (1,):
         raise EvaluationError("not a detections file of this program", where=path, mend=_MEND)
@@ -78,6 +70,20 @@ def read_detections(path: Path) -> Detections:
     detections = Detections(studies, *(arrays[name] for name, _ in _ARRAYS))
     check_detections(detections)
     return detections
+
+
+def _parse(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise EvaluationError("no such detections file", where=path, mend="run the ablation again") from error
+    except OSError as error:
+        raise EvaluationError(f"detections cannot be read ({error.strerror or error})", where=path) from error
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # damaged bytes make zip, zlib and numpy fail in a dozen ways
+        raise EvaluationError("not a readable detections file", where=path, mend=_MEND) from error
 
 
 def check_detections(detections: Detections) -> None:
