@@ -1,0 +1,97 @@
+"""What a worker says to its scheduler: one JSON object per line on its standard output."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from mmad.base.records import Progress
+
+#: The line on a worker's standard input that asks it to stop at its next safe point.
+STOP = "stop"
+
+#: ``taken`` means that another process trains the run, or that it is no longer queued.
+End = Literal["finished", "interrupted", "failed", "taken"]
+
+
+@dataclass(frozen=True)
+class Started:
+    """The worker holds the run and begins to train it, after ``epochs_done`` epochs done earlier."""
+
+    key: str
+    epochs_done: int
+    epochs: int
+    best_val_ap: float | None = None
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch is committed; losses are means of the epoch, ``seconds`` its wall time."""
+
+    key: str
+    epoch: int
+    epochs: int
+    seconds: float
+    lr: float
+    train_loss: float | None = None
+    val_loss: float | None = None
+    val_ap: float | None = None
+    best_val_ap: float | None = None
+    test_ap: float | None = None
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the reader of the results should know; it is in the store too."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The worker is about to exit; ``error`` is one line when the run failed."""
+
+    key: str
+    status: End
+    error: str | None = None
+
+
+Message = Started | Progress | EpochDone | Warned | Ended
+
+_KINDS: dict[str, type[Message]] = {
+    "started": Started,
+    "progress": Progress,
+    "epoch": EpochDone,
+    "warning": Warned,
+    "end": Ended,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+def encode(message: Message) -> str:
+    """``message`` as one line of JSON, without the line's end; a number that is not finite becomes null."""
+    content = {name: _finite(value) for name, value in asdict(message).items()}
+    return json.dumps({"type": _NAMES[type(message)], **content}, ensure_ascii=True, allow_nan=False)
+
+
+def decode(line: str) -> Message | None:
+    """The message of one line, or None when the line is not one (unknown fields are dropped)."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    kind = _KINDS.get(content.pop("type", "")) if isinstance(content, dict) else None
+    if kind is None:
+        return None
+    known = {field.name for field in fields(kind)}
+    try:
+        return kind(**{name: value for name, value in content.items() if name in known})
+    except TypeError:
+        return None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

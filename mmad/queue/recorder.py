@@ -1,0 +1,112 @@
+"""The recorder of a worker: into the store first, then to the scheduler."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmad.base.clock import seconds
+from mmad.base.records import (
+    CheckpointRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    ParameterCount,
+    Progress,
+)
+from mmad.queue.messages import EpochDone, Started, Warned
+from mmad.queue.runlog import Channel
+from mmad.store.gateway import Store
+
+#: Seconds between two progress messages of one phase.
+_PACE = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class StoreRecorder:
+    """Implements ``mmad.base.recorder.Recorder`` for the run ``key`` of ``epochs`` epochs.
+
+    Args:
+        overlap: the overlap of the validation AP that is shown as progress.
+        said: what the user typed; takes the place of the worker's own command line.
+    """
+
+    def __init__(
+        self, store: Store, channel: Channel, *, key: str, epochs: int, overlap: str = "iou", said: str = ""
+    ) -> None:
+        self._store = store
+        self._channel = channel
+        self._key = key
+        self._epochs = epochs
+        self._ap = f"ap_{overlap}"
+        self._said = said
+        self._last: tuple[int, str, float] = (0, "", 0.0)
+        earlier = store.epochs(key)
+        self._done = max((record.epoch for record in earlier), default=0)
+        self._best = max((ap for record in earlier if (ap := self._val_ap(record)) is not None), default=None)
+
+    def started(self, environment: EnvironmentRecord, counts: Sequence[ParameterCount]) -> None:
+        """Keeps the environment and the parameter counts, and tells that the training begins."""
+        if self._said:
+            environment = replace(environment, command=self._said)
+        self._store.put_parameter_counts(self._key, counts)
+        self._store.add_environment(self._key, environment)
+        log.info("training on %s from epoch %d of %d", environment.device, environment.from_epoch, self._epochs)
+        self._channel.send(Started(self._key, self._done, self._epochs, self._best))
+
+    def epoch(
+        self,
+        record: EpochRecord,
+        checkpoints: Sequence[CheckpointRecord],
+        evaluations: Sequence[EvaluationRecord],
+    ) -> None:
+        """Commits an epoch; its row comes last, so that an epoch that counts has all that belongs to it."""
+        self._store.put_checkpoints(self._key, checkpoints)
+        self._store.put_evaluations(self._key, evaluations)
+        self._store.commit_epoch(self._key, record)
+        self._done = max(self._done, record.epoch)
+        val_ap = self._val_ap(record)
+        if val_ap is not None and (self._best is None or val_ap > self._best):
+            self._best = val_ap
+        message = EpochDone(
+            key=self._key,
+            epoch=record.epoch,
+            epochs=self._epochs,
+            seconds=record.seconds,
+            lr=record.lr,
+            train_loss=record.value("train", "loss"),
+            val_loss=record.value("val", "loss"),
+            val_ap=val_ap,
+            best_val_ap=self._best,
+            test_ap=record.value("test", self._ap),
+        )
+        log.info("epoch %d of %d: %s", record.epoch, self._epochs, _numbers(record))
+        self._channel.send(message)
+
+    def warning(self, text: str) -> None:
+        """Keeps a warning with the run and shows it."""
+        line = " ".join(text.split())
+        self._store.add_warning(self._key, line)
+        log.warning("%s", line)
+        self._channel.send(Warned(self._key, line))
+
+    def progress(self, progress: Progress) -> None:
+        """Tells where the epoch stands, a few times per second at most."""
+        epoch, phase, before = self._last
+        moment = seconds()
+        if (progress.epoch, progress.phase) == (epoch, phase) and moment - before < _PACE:
+            return
+        self._last = (progress.epoch, progress.phase, moment)
+        self._channel.send(progress)
+
+    def _val_ap(self, record: EpochRecord) -> float | None:
+        value = record.value("val", self._ap)
+        return None if value is None or math.isnan(value) else value
+
+
+def _numbers(record: EpochRecord) -> str:
+    metrics = ", ".join(f"{metric.split} {metric.name} {metric.value:.4f}" for metric in record.metrics)
+    return f"{record.seconds:.1f} s, lr {record.lr:g}, {metrics}"

@@ -1,0 +1,84 @@
+"""What the views say, in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmad.queue.jobs import JobState
+from mmad.queue.messages import EpochDone
+from mmad.queue.slots import Slots
+
+
+def opening(states: Sequence[JobState], slots: Slots) -> str:
+    """The first line: how many runs, and where."""
+    threads = max((state.job.threads for state in states), default=1)
+    return f"{len(states)} run{'s' * (len(states) != 1)} to train on {slots.describe(threads)}"
+
+
+def epoch_line(done: EpochDone) -> str:
+    """One committed epoch in one line."""
+    words = [f"epoch {done.epoch}/{done.epochs}"]
+    for name, value in (
+        ("loss", done.train_loss),
+        ("val loss", done.val_loss),
+        ("val AP", done.val_ap),
+        ("best", done.best_val_ap),
+    ):
+        if value is not None:
+            words.append(f"{name} {number(value)}")
+    return ", ".join([*words, f"{done.seconds:.1f} s"])
+
+
+def where_now(state: JobState) -> str:
+    """Where a running epoch stands."""
+    now = state.progress
+    if now is None:
+        return "starting"
+    if now.phase == "load":
+        return f"reading images, {now.step} of {now.steps}"
+    loss = f", loss {number(now.loss)}" if now.loss is not None else ""
+    return f"epoch {now.epoch}/{now.epochs}, {now.phase}, step {now.step} of {now.steps}{loss}"
+
+
+def bar(part: float, width: int) -> str:
+    """A bar of ``width`` characters filled to ``part`` (0 to 1)."""
+    full = round(max(0.0, min(1.0, part)) * width)
+    return "█" * full + "░" * (width - full)
+
+
+def duration(total: float) -> str:
+    """Seconds as ``42 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+    whole = round(total)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.3g}"
+
+
+def status_word(state: JobState) -> str:
+    now = state.progress
+    if state.phase != "running":
+        return state.phase
+    if now is None:
+        return "starting" if not state.epoch_seconds else f"on {state.device}"
+    return {"load": "loading", "train": "training", "val": "validating", "test": "testing"}[now.phase]
+
+
+def goes_on(state: JobState) -> str:
+    if not state.epochs_done:
+        return ""
+    return f", goes on after epoch {state.epochs_done} of {state.job.epochs}"
+
+
+def closing(state: JobState) -> str:
+    if state.phase == "finished":
+        best = f", best val AP {number(state.best_val_ap)}" if state.best_val_ap is not None else ""
+        return f"finished{best}"
+    return f"interrupted after epoch {state.epochs_done} of {state.job.epochs}"
