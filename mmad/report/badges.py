@@ -1,0 +1,147 @@
+"""Short marks that say under what a figure was won, and what each of them does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mmad.report.frames import MemberFrame, RunFrame
+from mmad.report.pairs import Conditions
+
+
+@dataclass(frozen=True)
+class Badge:
+    """``tone`` is ``plain``, or ``caution`` for what lifts or weakens a figure."""
+
+    text: str
+    meaning: str
+    tone: str = "plain"
+
+
+_PROPOSALS = {
+    "clean": Badge(
+        "clean proposals", "The detector proposes every region itself; no annotated box reaches it while it is judged."
+    ),
+    "sampled": Badge(
+        "sampled with targets",
+        "Proposals were thinned out with the annotated boxes at hand. Almost nothing changes while there are fewer "
+        "proposals than the sampler keeps; above that AP rises.",
+        "caution",
+    ),
+    "with_ground_truth": Badge(
+        "ground truth among the proposals",
+        "The annotated boxes themselves were handed to the detector as candidate regions, so it only had to name "
+        "them. AP and AR come out far higher than the detector earns by itself.",
+        "caution",
+    ),
+}
+
+
+def judged_badges(c: Conditions) -> list[Badge]:
+    """Badges of the evaluation: overlap, detections that count, proposals, weights, data."""
+    badges = [_overlap(c), Badge(f"≤ {c.max_detections} detections", _DETECTIONS)]
+    badges.append(_PROPOSALS.get(c.proposals, Badge(f"proposals: {c.proposals}", "Whose proposals were judged.")))
+    if (c.selection_overlap, c.selection_proposals) != (c.overlap, c.proposals):
+        badges.append(
+            Badge(
+                f"chosen by {_NAMES.get(c.selection_overlap, c.selection_overlap)}, "
+                f"{c.selection_proposals.replace('_', ' ')}",
+                "The best checkpoint was chosen during training under another protocol than the one shown.",
+                "caution",
+            )
+        )
+    if c.weights == "none":
+        badges.append(
+            Badge(
+                "weights: none",
+                "Trained from scratch, also where the setup asks for pretrained weights. Not comparable with runs "
+                "that started from them.",
+                "caution",
+            )
+        )
+    badges.append(_split(c.split_policy))
+    if not c.fingerprint:
+        badges.append(
+            Badge(
+                "provisional", "The content of the data set was never looked at; the run's key will change.", "caution"
+            )
+        )
+    return [b for b in badges if b.text]
+
+
+_NAMES = {"iou": "IoU", "iobb": "IoBB"}
+_DETECTIONS = "Of every image and finding only this many detections count, those with the highest scores."
+
+
+def _overlap(c: Conditions) -> Badge:
+    name = f"{_NAMES.get(c.overlap, c.overlap)} ≥ {c.threshold:g}"
+    if c.overlap == "iobb":
+        return Badge(
+            name,
+            "A detection is a hit if enough of ITS OWN area lies in the annotated box. A small box anywhere inside a "
+            "finding hits, so figures lie above those under IoU.",
+            "caution",
+        )
+    return Badge(name, "A detection is a hit if its intersection with the annotated box is that share of their union.")
+
+
+def _split(policy: str | None) -> Badge:
+    if not policy:
+        return Badge("", "")
+    if "patient" in policy.lower():
+        return Badge(f"split: {policy}", "How the data set says its studies were divided.")
+    return Badge(
+        f"split: {policy}",
+        "How the data set says its studies were divided. Unless whole patients stay together, images of one patient "
+        "on both sides make a test easier than it looks.",
+        "caution",
+    )
+
+
+def setup_badges(run: RunFrame) -> list[Badge]:
+    """Badges of choices in a setup that weaken what a comparison can say."""
+    setup = run.record.setup
+    badges = []
+    if setup.get("use_clinical"):
+        if setup.get("clinical_values") == "raw":
+            badges.append(
+                Badge(
+                    "raw clinical values", "Clinical numbers enter unscaled, each with the size of its unit.", "caution"
+                )
+            )
+        if setup.get("fuse_stride") == 2 and setup.get("fuse_depth", 0) > 0:
+            badges.append(
+                Badge(
+                    "fuse stride 2",
+                    "Every fuse convolution halves the map. Once it is a single cell all regions look alike, and only "
+                    "what the image as a whole shows is left to detect by.",
+                    "caution",
+                )
+            )
+    return badges
+
+
+def member_badges(member: MemberFrame) -> list[Badge]:
+    """Badges of one member: what was set by hand, what the documented log leaves open, true repeats."""
+    record = member.record
+    badges = []
+    if record.documented:
+        badges.append(Badge(f"mirrors {record.documented}", "The entry of the documented log that this run repeats."))
+    if record.replicate > 1:
+        badges.append(Badge(f"replicate {record.replicate}", "A true repeat of an equal run."))
+    if record.overrides:
+        badges.append(
+            Badge("changed by hand", "Fields were set on the command line, against the ablation's file.", "caution")
+        )
+    if record.inferred:
+        badges.append(
+            Badge(
+                "inferred fields", "Fields the documented log does not print; their values are an inference.", "caution"
+            )
+        )
+    return badges
+
+
+def legend(badges: Iterable[Badge]) -> list[Badge]:
+    """Each badge once, by its text, in the order met."""
+    return list({b.text: b for b in badges}.values())

@@ -1,0 +1,248 @@
+"""What a report is made of: the store's records, joined once, with every figure under its member's protocol."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from mmad.base.errors import ReportError
+from mmad.base.records import (
+    AblationRecord,
+    CheckpointKind,
+    CheckpointRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    MemberRecord,
+    ParameterCount,
+    RunRecord,
+    Split,
+)
+from mmad.spec.protocol import EvaluationProtocol
+
+#: The threshold and the number of detections under which the figures of every epoch are recorded.
+EPOCH_THRESHOLD, EPOCH_DETECTIONS = 0.5, 10
+
+ClassFigures = tuple[tuple[str, float | None, float | None], ...]
+
+
+class Source(Protocol):
+    """The part of the store that a report reads."""
+
+    def ablations(self) -> Sequence[AblationRecord]: ...
+    def runs(self) -> Sequence[RunRecord]: ...
+    def all_epochs(self, keys: Sequence[str]) -> Mapping[str, Sequence[EpochRecord]]: ...
+    def all_evaluations(self, keys: Sequence[str]) -> Mapping[str, Sequence[EvaluationRecord]]: ...
+    def all_checkpoints(self, keys: Sequence[str]) -> Mapping[str, Sequence[CheckpointRecord]]: ...
+    def all_parameter_counts(self, keys: Sequence[str]) -> Mapping[str, Sequence[ParameterCount]]: ...
+    def environments(self, key: str) -> Sequence[EnvironmentRecord]: ...
+    def warnings(self, key: str) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class RunFrame:
+    """One run with everything recorded about it; ``split_policy`` is what its data set says today."""
+
+    record: RunRecord
+    epochs: tuple[EpochRecord, ...]
+    evaluations: tuple[EvaluationRecord, ...]
+    checkpoints: tuple[CheckpointRecord, ...]
+    counts: tuple[ParameterCount, ...]
+    environments: tuple[EnvironmentRecord, ...]
+    warnings: tuple[str, ...]
+    split_policy: str | None
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+    @property
+    def epochs_asked(self) -> int:
+        return int(self.record.protocol.get("epochs", 0))
+
+    @property
+    def finished(self) -> bool:
+        return self.record.status == "finished"
+
+    def count(self, module: str) -> int | None:
+        """Parameters of ``module``, or None when it has none or they were not recorded."""
+        return next((c.count for c in self.counts if c.module == module), None)
+
+    def checkpoint(self, kind: CheckpointKind) -> CheckpointRecord | None:
+        return next((c for c in self.checkpoints if c.kind == kind), None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """AP and AR of one checkpoint under one evaluation protocol; a figure is None where it was not measured."""
+
+    kind: CheckpointKind
+    epoch: int
+    val_ap: float | None
+    val_ar: float | None
+    test_ap: float | None
+    test_ar: float | None
+    val_classes: ClassFigures
+    test_classes: ClassFigures
+
+
+@dataclass(frozen=True)
+class MemberFrame:
+    """What a user asked for, the run that answers it, and the answer under the protocol asked for."""
+
+    record: MemberRecord
+    run: RunFrame
+    judged: EvaluationProtocol
+    best_ap: Outcome | None
+    best_ar: Outcome | None
+    final: Outcome | None
+
+    @property
+    def outcomes(self) -> tuple[tuple[str, Outcome | None], ...]:
+        return (("Best AP", self.best_ap), ("Best AR", self.best_ar), ("Final", self.final))
+
+
+@dataclass(frozen=True)
+class AblationFrame:
+    """A family of settings and its members, in the file's order."""
+
+    record: AblationRecord
+    members: tuple[MemberFrame, ...]
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(m.record.setting for m in self.members))
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(m.record.arm for m in self.members))
+
+    def of(self, setting: str, arm: str) -> tuple[MemberFrame, ...]:
+        return tuple(m for m in self.members if m.record.setting == setting and m.record.arm == arm)
+
+
+@dataclass(frozen=True)
+class ReportFrame:
+    """Everything one report shows; ``runs`` are those of its ablations, in the order they are met."""
+
+    ablations: tuple[AblationFrame, ...]
+    runs: tuple[RunFrame, ...]
+
+    def members_of(self, key: str) -> tuple[MemberFrame, ...]:
+        return tuple(m for a in self.ablations for m in a.members if m.run.key == key)
+
+
+def load_frame(source: Source, names: Sequence[str] = ()) -> ReportFrame:
+    """Read what a report needs: all ablations, or those named.
+
+    Raises ReportError for an unknown name (with the nearest) and for a store without any run.
+    """
+    ablations = _chosen(source.ablations(), names)
+    records = {run.key: run for run in source.runs()}
+    keys = list(dict.fromkeys(m.key for a in ablations for m in a.members if m.key in records))
+    if not keys:
+        raise ReportError("no run to report on", mend="start some with `mmad ablate FILE`")
+    epochs, evaluations = source.all_epochs(keys), source.all_evaluations(keys)
+    checkpoints, counts = source.all_checkpoints(keys), source.all_parameter_counts(keys)
+    policies = {path: split_policy(path) for path in {records[key].dataset_path for key in keys}}
+    runs = {
+        key: RunFrame(
+            record=records[key],
+            epochs=tuple(sorted(epochs.get(key, ()), key=lambda e: e.epoch)),
+            evaluations=tuple(evaluations.get(key, ())),
+            checkpoints=tuple(checkpoints.get(key, ())),
+            counts=tuple(counts.get(key, ())),
+            environments=tuple(source.environments(key)),
+            warnings=tuple(source.warnings(key)),
+            split_policy=policies[records[key].dataset_path],
+        )
+        for key in keys
+    }
+    frames = tuple(
+        AblationFrame(a, tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs)) for a in ablations
+    )
+    return ReportFrame(tuple(f for f in frames if f.members), tuple(runs.values()))
+
+
+def _ordered(ablation: AblationRecord) -> list[MemberRecord]:
+    return sorted(ablation.members, key=lambda m: m.position)
+
+
+def _chosen(ablations: Sequence[AblationRecord], names: Sequence[str]) -> list[AblationRecord]:
+    known = {a.name: a for a in ablations}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            have = ", ".join(known) or "none"
+            mend = f"did you mean {near[0]!r}?" if near else f"the database has: {have[:300]}"
+            raise ReportError(f"no ablation {name!r}", mend=mend)
+    return [known[name] for name in dict.fromkeys(names)] if names else list(ablations)
+
+
+def _member(record: MemberRecord, run: RunFrame) -> MemberFrame:
+    try:
+        judged = EvaluationProtocol.model_validate(dict(record.evaluation))
+    except ValidationError as error:
+        raise ReportError(
+            f"an evaluation protocol that this program does not know ({error.errors()[0]['msg']})",
+            where=f"{record.ablation}, {record.setting}, {record.arm}",
+            mend="use the program that recorded it",
+        ) from error
+    best_ap, best_ar, final = (outcome(run, kind, judged) for kind in ("best_ap", "best_ar", "final"))
+    return MemberFrame(record, run, judged, best_ap, best_ar, final)
+
+
+def outcome(run: RunFrame, kind: CheckpointKind, judged: EvaluationProtocol) -> Outcome | None:
+    """The figures of a run's checkpoint under ``judged``, or None without such a checkpoint.
+
+    They come from the evaluation kept for that checkpoint; the epoch's own figures stand in only where
+    they were taken under the very same protocol.
+    """
+    checkpoint = run.checkpoint(kind)
+    if checkpoint is None:
+        return None
+    val_ap, val_ar, val_classes = _figures(run, checkpoint, "val", judged)
+    test_ap, test_ar, test_classes = _figures(run, checkpoint, "test", judged)
+    return Outcome(kind, checkpoint.epoch, val_ap, val_ar, test_ap, test_ar, val_classes, test_classes)
+
+
+def _figures(
+    run: RunFrame, checkpoint: CheckpointRecord, split: Split, judged: EvaluationProtocol
+) -> tuple[float | None, float | None, ClassFigures]:
+    for e in run.evaluations:
+        if (e.kind, e.epoch, e.split) == (checkpoint.kind, checkpoint.epoch, split) and judged == EvaluationProtocol(
+            overlap=e.overlap,
+            threshold=e.threshold,
+            max_detections=e.max_detections,
+            proposals=e.proposals,
+        ):
+            return _number(e.ap), _number(e.ar), e.per_class
+    measured = (EPOCH_THRESHOLD, EPOCH_DETECTIONS, run.record.protocol.get("selection_proposals", "clean"))
+    row = next((e for e in run.epochs if e.epoch == checkpoint.epoch), None)
+    if row is None or measured != (judged.threshold, judged.max_detections, judged.proposals):
+        return None, None, ()
+    return (
+        _number(row.value(split, f"ap_{judged.overlap}")),
+        _number(row.value(split, f"ar_{judged.overlap}")),
+        (),
+    )
+
+
+def _number(value: float | None) -> float | None:
+    """None for what is not a number, as AP is without any ground truth."""
+    return None if value is None or value != value else value
+
+
+def split_policy(dataset_path: str) -> str | None:
+    """What the data set's own file says about how it was split, if it is still there to be asked."""
+    try:
+        policy = tomllib.loads((Path(dataset_path) / "dataset.toml").read_text("utf-8")).get("split_policy")
+    except (OSError, ValueError):
+        return None
+    return policy if isinstance(policy, str) else None

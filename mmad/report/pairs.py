@@ -1,0 +1,204 @@
+"""Comparing the arms of an ablation: equal protocols only, seed by seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from mmad.report.frames import AblationFrame, MemberFrame, Outcome
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what a figure was won. Two figures are compared only if all of this is equal."""
+
+    overlap: str
+    threshold: float
+    max_detections: int
+    proposals: str
+    selection_overlap: str
+    selection_proposals: str
+    weights: str
+    data: str
+    fingerprint: str
+    split_policy: str | None
+    recipe: int
+    epochs: int
+
+    def differing(self, other: Conditions) -> list[str]:
+        """What the two do not share, in words."""
+        return [
+            f"{f.name.replace('_', ' ')}: {getattr(self, f.name)} / {getattr(other, f.name)}"
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(other, f.name)
+        ]
+
+
+def conditions(member: MemberFrame) -> Conditions:
+    run, judged = member.run.record, member.judged
+    return Conditions(
+        overlap=judged.overlap,
+        threshold=judged.threshold,
+        max_detections=judged.max_detections,
+        proposals=judged.proposals,
+        selection_overlap=str(run.protocol.get("selection_overlap", "iou")),
+        selection_proposals=str(run.protocol.get("selection_proposals", "clean")),
+        weights=str(run.protocol.get("weights", "imagenet")),
+        data=run.dataset_name,
+        fingerprint=run.dataset_fingerprint or "",
+        split_policy=member.run.split_policy,
+        recipe=run.recipe,
+        epochs=int(run.protocol.get("epochs", 0)),
+    )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over ``n`` seeds with its sample standard deviation (None for one seed)."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One measure of both arms over the seeds that both have finished, and the mean paired difference."""
+
+    reference: Figure | None
+    other: Figure | None
+    difference: Figure | None
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One setting: the members of both arms and what they measured with their best-AP checkpoints."""
+
+    setting: str
+    reference: tuple[MemberFrame, ...]
+    other: tuple[MemberFrame, ...]
+    seeds: tuple[int, ...]
+    val_ap: Contrast
+    test_ap: Contrast
+    val_ar: Contrast
+    test_ar: Contrast
+    note: str
+
+    @property
+    def reference_count(self) -> int | None:
+        return next((m.run.count("model") for m in self.reference), None)
+
+    @property
+    def other_count(self) -> int | None:
+        return next((m.run.count("model") for m in self.other), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows of one pair of arms that were all won under the same conditions (``epochs`` aside)."""
+
+    reference: str
+    other: str
+    conditions: Conditions
+    rows: tuple[PairRow, ...]
+
+    @property
+    def differences(self) -> list[float]:
+        """The mean test AP differences that exist."""
+        return [row.test_ap.difference.mean for row in self.rows if row.test_ap.difference is not None]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A setting whose arms cannot be compared, and why."""
+
+    setting: str
+    reference: str
+    other: str
+    reason: str
+
+
+def compare(ablation: AblationFrame) -> tuple[tuple[Comparison, ...], tuple[Refusal, ...]]:
+    """Every pair of arms the ablation asks for, grouped so that no table mixes two protocols."""
+    groups: dict[tuple[str, str, tuple[object, ...]], list[tuple[Conditions, PairRow]]] = {}
+    refusals = []
+    arms = ablation.arms
+    pairs = ablation.record.compare or tuple((arms[0], arm) for arm in arms[1:])
+    for reference, other in pairs:
+        for setting in ablation.settings:
+            left, right = ablation.of(setting, reference), ablation.of(setting, other)
+            if not left or not right:
+                continue
+            found = [conditions(m) for m in (*left, *right)]
+            if differing := next((d for c in found if (d := found[0].differing(c))), None):
+                refusals.append(Refusal(setting, reference, other, "; ".join(differing)))
+                continue
+            table = tuple(getattr(found[0], f.name) for f in fields(Conditions) if f.name != "epochs")
+            groups.setdefault((reference, other, table), []).append((found[0], pair_row(setting, left, right)))
+    comparisons = tuple(
+        Comparison(reference, other, rows[0][0], tuple(row for _, row in rows))
+        for (reference, other, _), rows in groups.items()
+    )
+    return comparisons, tuple(refusals)
+
+
+def pair_row(setting: str, reference: Sequence[MemberFrame], other: Sequence[MemberFrame]) -> PairRow:
+    """One setting's comparison over the seeds (and replicates) that both arms have finished."""
+    left = {(m.record.seed, m.record.replicate): m for m in reference}
+    right = {(m.record.seed, m.record.replicate): m for m in other}
+    both = [s for s in left if s in right and left[s].run.finished and right[s].run.finished]
+
+    def over(name: str) -> Contrast:
+        return contrast([_value(left[s], name) for s in both], [_value(right[s], name) for s in both])
+
+    return PairRow(
+        setting,
+        tuple(reference),
+        tuple(other),
+        tuple(seed for seed, _ in both),
+        over("val_ap"),
+        over("test_ap"),
+        over("val_ar"),
+        over("test_ar"),
+        _note(len(both), len(set(left) | set(right)), (*reference, *other)),
+    )
+
+
+def _value(member: MemberFrame, name: str) -> float | None:
+    best: Outcome | None = member.best_ap
+    return None if best is None else getattr(best, name)
+
+
+def _note(both: int, asked: int, members: Sequence[MemberFrame]) -> str:
+    """Why fewer seeds count than were asked for, or nothing."""
+    if both == asked:
+        return ""
+    states = [f"{m.record.arm} seed {m.record.seed} {_state(m)}" for m in members if not m.run.finished]
+    head = f"{both} of {asked} seeds" if asked > 1 else "not compared yet"
+    return f"{head}: {'; '.join(states)}" if states else head
+
+
+def _state(member: MemberFrame) -> str:
+    run = member.run
+    done = f" at epoch {run.record.epochs_done} of {run.epochs_asked}"
+    return run.record.status + (done if run.record.status != "queued" else "")
+
+
+def contrast(reference: Sequence[float | None], other: Sequence[float | None]) -> Contrast:
+    """Means of two paired samples and of their differences; pairs with a missing figure are left out."""
+    pairs = [(a, b) for a, b in zip(reference, other, strict=True) if a is not None and b is not None]
+    return Contrast(
+        figure([a for a, _ in pairs]),
+        figure([b for _, b in pairs]),
+        figure([b - a for a, b in pairs]),
+    )
+
+
+def figure(values: Sequence[float]) -> Figure | None:
+    """Mean and sample standard deviation; None of nothing or of what is not finite."""
+    if not values or not all(math.isfinite(v) for v in values):
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Figure(statistics.fmean(values), sd, len(values))
