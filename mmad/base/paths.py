@@ -22,9 +22,9 @@ class RunPaths:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
-    def checkpoint(self, epoch: int) -> Path:
-        """The checkpoint written at the end of ``epoch`` (from 1)."""
-        return self.checkpoints / f"epoch-{epoch:05d}.pt"
+    def checkpoint(self, epoch: int, digest: str) -> Path:
+        """The checkpoint written at the end of ``epoch`` (from 1); its name carries the content's SHA-256."""
+        return self.checkpoints / f"epoch-{epoch:05d}-{digest[:16]}.pt"
 
     def detections(self, epoch: int, split: str, proposals: str) -> Path:
         """The kept detections of the checkpoint of ``epoch`` on ``split``."""

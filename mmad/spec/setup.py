@@ -168,6 +168,8 @@ class ModelSetup(BaseModel):
     )
 
     # heads
+    anchor_sizes: tuple[int, ...] = Field((32, 64, 128, 256, 512), description="Sides of the RPN's anchors; with FPN one per level.", json_schema_extra=unit("px"))
+    anchor_ratios: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="Height to width of the RPN's anchors.")
     representation_size: int = Field(
         32, ge=1, le=8192, description="Width of the box head's two linear layers.", json_schema_extra=unit("features")
     )

@@ -1,0 +1,97 @@
+"""From a setup to a detector with weights, and to its parameter counts without spending memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mmad.base.errors import WeightsError
+from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS, ClinicalColumns, ParameterCount
+from mmad.detector.backbones import ImageNetwork, load_body
+from mmad.detector.initial import initialise
+from mmad.detector.model import MultimodalRCNN
+from mmad.spec.setup import ModelSetup
+from mmad.spec.weights import find_weights, weights_file
+
+#: The modules the documented log prints, in its order.
+PRINTED_MODULES = (
+    "backbone",
+    "rpn",
+    "roi_heads",
+    "roi_heads.mask_head",
+    "roi_heads.box_head",
+    "roi_heads.box_head.fc6",
+    "roi_heads.box_head.fc7",
+    "roi_heads.box_predictor",
+    "clinical_convs",
+    "fuse_convs",
+)
+
+
+def build_detector(
+    setup: ModelSetup,
+    *,
+    labels: int,
+    columns: ClinicalColumns,
+    seed: int,
+    weights: str = "imagenet",
+    weights_dir: Path | None = None,
+) -> MultimodalRCNN:
+    """The detector of ``setup`` on the CPU, drawn from ``seed``, its image networks pretrained if asked for.
+
+    Args:
+        setup: the hyper-parameters.
+        labels: how many findings, the background not counted.
+        columns: the clinical columns (idle without ``use_clinical``).
+        seed: of the initial weights; modules of one name are equal in every detector of one seed.
+        weights: ``imagenet``, or ``none`` to leave a pretrained setup as drawn.
+        weights_dir: a folder with torchvision's weights files, before the usual places.
+
+    Raises:
+        WeightsError: when the weights' file is missing or damaged, with the mend.
+    """
+    model = MultimodalRCNN(setup, labels, columns)
+    initialise(model, seed)
+    if setup.pretrained and weights != "none":
+        state = _read_weights(setup, weights_dir)
+        for network in (model.backbone, getattr(model, "clinical_convs", None)):
+            if isinstance(network, ImageNetwork):
+                load_body(network, state, setup)
+    return model
+
+
+def _read_weights(setup: ModelSetup, weights_dir: Path | None) -> dict[str, torch.Tensor]:
+    path = find_weights(setup.backbone, weights_dir)
+    if path is None:
+        raise WeightsError(
+            f"the ImageNet weights {weights_file(setup.backbone)} of backbone {setup.backbone} are not here",
+            mend="fetch them with `mmad weights --fetch`, name their folder with --weights-dir, "
+            "or train from scratch with --weights none",
+        )
+    try:
+        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(
+            f"cannot be read as weights ({type(error).__name__})", where=path, mend="fetch the file again"
+        ) from error
+    return state
+
+
+def parameter_counts(
+    setup: ModelSetup, labels: int = len(DOCUMENTED_LABELS), columns: ClinicalColumns = DOCUMENTED_COLUMNS
+) -> tuple[ParameterCount, ...]:
+    """How many parameters the detector has, whole and by module, as the documented log prints them.
+
+    Built on the meta device: no memory is spent. Fixed parameters count, BatchNorm statistics do not.
+    """
+    with torch.device("meta"):
+        model = MultimodalRCNN(setup, labels, columns)
+    modules = dict(model.named_modules())
+    counts = [ParameterCount("model", sum(p.numel() for p in model.parameters()))]
+    counts += [
+        ParameterCount(f"model.{name}", sum(p.numel() for p in modules[name].parameters()))
+        for name in PRINTED_MODULES
+        if name in modules
+    ]
+    return tuple(counts)

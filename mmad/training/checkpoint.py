@@ -1,0 +1,118 @@
+"""Checkpoints that survive a power cut: one file, tensors and JSON only, its name carrying its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmad.base.errors import CheckpointError
+from mmad.base.files import write_atomically
+from mmad.base.paths import RunPaths
+
+_NAME = re.compile(r"epoch-(\d{5,})-([0-9a-f]{16})\.pt")
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint on disk: the epoch it ends, the full SHA-256 of its bytes, its size in bytes."""
+
+    path: Path
+    epoch: int
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a checkpoint holds: ``tensors`` by group (model, optimiser …) and plain JSON ``facts``."""
+
+    tensors: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def save(paths: RunPaths, epoch: int, content: Content) -> CheckpointFile:
+    """Write a checkpoint so that it is whole or absent: temporary file, fsync, rename, folder fsync.
+
+    Raises:
+        CheckpointError: when the disk is full or not writable; nothing half-written stays.
+    """
+    buffer = io.BytesIO()
+    torch.save({"tensors": dict(content.tensors), "facts": json.dumps(content.facts)}, buffer)
+    data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    path = paths.checkpoint(epoch, digest)
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise CheckpointError(
+            f"the checkpoint of epoch {epoch} cannot be written ({error.strerror or error})",
+            where=path.parent,
+            mend="free some space or name another database folder with --db, then run the command again",
+        ) from error
+    return CheckpointFile(path, epoch, digest, len(data))
+
+
+def load(path: Path) -> tuple[CheckpointFile, Content]:
+    """Read a checkpoint whose bytes match the SHA-256 in its name; code is never unpickled.
+
+    Raises:
+        CheckpointError: when it is missing, truncated or changed.
+    """
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise CheckpointError("is not named like a checkpoint", where=path, mend="use a file of a run's checkpoints")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot be read ({error.strerror})", where=path, mend="run the ablation again"
+        ) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if not digest.startswith(match[2]):
+        raise CheckpointError("is damaged: its content does not match its name", where=path, mend="delete it")
+    held: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return CheckpointFile(path, int(match[1]), digest, len(data)), Content(held["tensors"], json.loads(held["facts"]))
+
+
+def latest(paths: RunPaths) -> tuple[CheckpointFile, Content] | None:
+    """The newest checkpoint that is whole, or None; damaged ones are passed over."""
+    for path in sorted(paths.checkpoints.glob("epoch-*.pt"), reverse=True):
+        try:
+            return load(path)
+        except CheckpointError:
+            continue
+    return None
+
+
+def prune(paths: RunPaths, keep: set[Path]) -> None:
+    """Delete the run's checkpoints that are not in ``keep``, and what an interrupted write left."""
+    for path in [*paths.checkpoints.glob("epoch-*.pt"), *paths.checkpoints.glob(".*.part")]:
+        if path not in keep:
+            path.unlink(missing_ok=True)
+
+
+def module_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
+    """The module's parameters and buffers, on the CPU."""
+    return {name: value.detach().cpu() for name, value in module.state_dict().items()}
+
+
+def require_key(file: CheckpointFile, content: Content, key: str) -> None:
+    """Refuse a checkpoint of another specification.
+
+    Raises:
+        CheckpointError: naming both keys.
+    """
+    held = str(content.facts.get("key"))
+    if held != key:
+        raise CheckpointError(
+            f"belongs to run {held[:12]}, not to {key[:12]}", where=file.path, mend="move it out of this run's folder"
+        )
