@@ -1,0 +1,253 @@
+"""``Store``: everything the other rooms may ask of the database, in records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from mmad.base.errors import StoreError
+from mmad.base.paths import RunPaths, StorePaths
+from mmad.base.records import (
+    AblationRecord,
+    CheckpointRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    ParameterCount,
+    RunRecord,
+    Status,
+)
+from mmad.spec.runs import Ablation
+from mmad.store import measured_rows as measured
+from mmad.store import queue_rows as queue
+from mmad.store.engine import BUSY_SECONDS, Database
+from mmad.store.migrate import prepare
+from mmad.store.owner import Owner
+
+T = TypeVar("T")
+
+
+class Store:
+    """The database of runs. Every method is one transaction; every failure of the database a StoreError.
+
+    ``key`` is a run's whole key except where a prefix is said to do. What is written about a run that the
+    store does not hold is refused.
+    """
+
+    def __init__(self, database: Database, paths: StorePaths) -> None:
+        self._database = database
+        self.paths = paths
+
+    @classmethod
+    def open(
+        cls, database: str | Path, *, create: bool = True, read_only: bool = False, timeout: float = BUSY_SECONDS
+    ) -> Store:
+        """Opens ``database``, an SQLite file or an SQLAlchemy URL; creates or upgrades it if need be.
+
+        Args:
+            create: make a missing database (and its folder); else it is refused.
+            read_only: never write; a missing, empty or older database is refused.
+            timeout: seconds to wait for another process that writes.
+
+        Raises:
+            StoreError: missing, not writable, locked for longer than ``timeout``, not a database of mmad,
+                or of a newer schema.
+        """
+        paths = StorePaths(str(database))
+        create = create and not read_only
+        if paths.file is not None:
+            _check_file(paths.file, create)
+        opened = Database(database, read_only=read_only, timeout=timeout)
+        try:
+            prepare(opened, create=create)
+        except BaseException:
+            opened.close()
+            raise
+        return cls(opened, paths)
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run_paths(self, key: str) -> RunPaths:
+        """Where the files of the run ``key`` stand."""
+        return self.paths.run(key)
+
+    # the queue
+
+    def add_ablation(self, ablation: Ablation) -> None:
+        """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
+
+        Runs that are there stay as they are, also those no member points to any more; only where their data
+        set lies is noted anew. StoreError for a run whose data set was not looked at.
+        """
+        with self._database.writing() as connection:
+            queue.write_ablation(connection, ablation)
+
+    def ablations(self) -> list[AblationRecord]:
+        """Every ablation with its members, by name."""
+        with self._database.reading() as connection:
+            return queue.read_ablations(connection)
+
+    def runs(self) -> list[RunRecord]:
+        """Every run in the order of the queue."""
+        with self._database.reading() as connection:
+            return queue.read_runs(connection)
+
+    def run(self, key: str) -> RunRecord:
+        """The run whose key is, or alone begins with, ``key``. StoreError naming candidates or the nearest."""
+        with self._database.reading() as connection:
+            return queue.read_run(connection, key)
+
+    def claim(self, keys: Sequence[str] | None, owner: Owner) -> RunRecord | None:
+        """Hands the first free run (of ``keys``, or of all) to ``owner``; None when there is none.
+
+        Free are queued runs, and running ones that nobody holds or whose owner is a dead process of this
+        machine. No run is ever handed to two living owners.
+        """
+        with self._database.writing() as connection:
+            key = queue.claim_run(connection, keys, owner)
+            return None if key is None else queue.read_run(connection, key)
+
+    def owners(self) -> dict[str, Owner]:
+        """Who holds each running run, by key."""
+        with self._database.reading() as connection:
+            return queue.read_owners(connection)
+
+    def set_status(self, key: str, status: Status, error: str | None = None) -> None:
+        """Notes how the run stands; any status but running frees it of its owner."""
+        with self._database.writing() as connection:
+            queue.write_status(connection, key, status, error)
+
+    def requeue(self, keys: Sequence[str], *, running: bool = False) -> tuple[str, ...]:
+        """Queues the failed and interrupted runs of ``keys`` again; returns the keys of those it did.
+
+        ``running`` does so with running ones too: only for runs of a machine that is known to be gone.
+        """
+        with self._database.writing() as connection:
+            return queue.write_requeued(connection, keys, running)
+
+    # what was measured
+
+    def commit_epoch(
+        self,
+        key: str,
+        record: EpochRecord,
+        checkpoints: Sequence[CheckpointRecord] = (),
+        evaluations: Sequence[EvaluationRecord] = (),
+    ) -> None:
+        """Records an epoch together with the checkpoints and evaluations that belong to it.
+
+        The same epoch again with equal values (NaN equals NaN) changes nothing; with others it takes the
+        earlier one's place, which the row's ``replaced`` counts and a warning of the run says.
+        """
+        with self._database.writing() as connection:
+            measured.write_epoch(connection, key, record)
+            measured.write_checkpoints(connection, key, checkpoints)
+            measured.write_evaluations(connection, key, evaluations)
+
+    def epochs(self, key: str) -> list[EpochRecord]:
+        """The committed epochs of the run, in order."""
+        return self.all_epochs([key])[key]
+
+    def put_checkpoints(self, key: str, records: Sequence[CheckpointRecord]) -> None:
+        """Records checkpoints, one per kind; evaluations of the kind's earlier checkpoint go."""
+        with self._database.writing() as connection:
+            measured.write_checkpoints(connection, key, records)
+
+    def checkpoints(self, key: str) -> list[CheckpointRecord]:
+        """The checkpoints of the run, by kind."""
+        return self.all_checkpoints([key])[key]
+
+    def put_evaluations(self, key: str, records: Sequence[EvaluationRecord]) -> None:
+        """Records evaluations, one per kind, split and protocol; those of the kind's earlier checkpoint go."""
+        with self._database.writing() as connection:
+            measured.write_evaluations(connection, key, records)
+
+    def evaluations(self, key: str) -> list[EvaluationRecord]:
+        """The evaluations of the run's checkpoints."""
+        return self.all_evaluations([key])[key]
+
+    def put_parameter_counts(self, key: str, counts: Sequence[ParameterCount]) -> None:
+        """Records the parameter counts of the run's detector, in place of earlier ones."""
+        with self._database.writing() as connection:
+            measured.write_parameter_counts(connection, key, counts)
+
+    def parameter_counts(self, key: str) -> list[ParameterCount]:
+        """The parameter counts of the run's detector, in the order they were given."""
+        return self.all_parameter_counts([key])[key]
+
+    def add_environment(self, key: str, record: EnvironmentRecord) -> None:
+        """Records where and with what the run goes on."""
+        with self._database.writing() as connection:
+            measured.write_environment(connection, key, record)
+
+    def environments(self, key: str) -> list[EnvironmentRecord]:
+        """Where and with what the run was trained: one per stretch between interruptions."""
+        with self._database.reading() as connection:
+            return measured.read_environments(connection, key)
+
+    def add_warning(self, key: str, text: str) -> None:
+        """Records something the reader of the run's results should know."""
+        with self._database.writing() as connection:
+            measured.write_warning(connection, key, text)
+
+    def warnings(self, key: str) -> list[str]:
+        """The warnings of the run, oldest first."""
+        return self.all_warnings([key])[key]
+
+    # many runs at once; every one of ``keys`` is in the answer
+
+    def all_epochs(self, keys: Collection[str]) -> dict[str, list[EpochRecord]]:
+        """The epochs of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_epochs(connection, keys))
+
+    def all_checkpoints(self, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
+        """The checkpoints of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_checkpoints(connection, keys))
+
+    def all_evaluations(self, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:
+        """The evaluations of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_evaluations(connection, keys))
+
+    def all_parameter_counts(self, keys: Collection[str]) -> dict[str, list[ParameterCount]]:
+        """The parameter counts of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_parameter_counts(connection, keys))
+
+    def all_warnings(self, keys: Collection[str]) -> dict[str, list[str]]:
+        """The warnings of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_warnings(connection, keys))
+
+
+def _complete(keys: Collection[str], found: dict[str, list[T]]) -> dict[str, list[T]]:
+    return {key: found.get(key, []) for key in keys}
+
+
+def _check_file(file: Path, create: bool) -> None:
+    """Refuses what is no file; makes the folder of a new database."""
+    if file.is_dir():
+        raise StoreError("is a folder", where=file, mend="name a file in it, such as --db db/mmad.sqlite")
+    if not create:
+        if not file.exists():
+            raise StoreError("no such database", where=file, mend="run mmad ablate first, or name another with --db")
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        mend = "check its path and permissions, or name another file with --db"
+        raise StoreError(f"its folder cannot be made ({error.strerror})", where=file, mend=mend) from None

@@ -1,0 +1,303 @@
+"""Epochs, evaluations, checkpoints and what surrounded them, as rows. ``None`` for keys means every run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, and_, delete, insert, select
+
+from mmad.base.clock import now
+from mmad.base.records import (
+    CheckpointRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    Metric,
+    ParameterCount,
+)
+from mmad.store.schema import (
+    checkpoints,
+    environments,
+    epochs,
+    evaluation_classes,
+    evaluations,
+    metrics,
+    parameter_counts,
+    warnings,
+)
+
+#: More keys than this are chosen here instead of by the database, which limits a statement's length.
+MANY_KEYS = 500
+
+
+def _of_runs(statement: Select[Any], table: Table, keys: Collection[str]) -> Select[Any]:
+    return statement if len(keys) > MANY_KEYS else statement.where(table.c.run_key.in_(keys))
+
+
+def write_epoch(connection: Connection, key: str, record: EpochRecord) -> None:
+    """Exactly one row per run and epoch: equal values change nothing, others take its place and are marked."""
+    earlier = read_epochs(connection, [key], record.epoch).get(key)
+    replaced = 0
+    if earlier:
+        differing = _differing(earlier[0], record)
+        if not differing:
+            return
+        here = and_(epochs.c.run_key == key, epochs.c.epoch == record.epoch)
+        replaced = 1 + (connection.scalar(select(epochs.c.replaced).where(here)) or 0)
+        connection.execute(
+            delete(metrics).where(and_(metrics.c.run_key == key, metrics.c.epoch == record.epoch)),
+        )
+        connection.execute(delete(epochs).where(here))
+        text = f"epoch {record.epoch} was recorded again with other values: {', '.join(differing)}"
+        write_warning(connection, key, text)
+    row = {
+        "run_key": key,
+        "epoch": record.epoch,
+        "lr": record.lr,
+        "seconds": record.seconds,
+        "peak_memory": int(record.peak_memory),
+        "committed": now(),
+        "replaced": replaced,
+    }
+    connection.execute(insert(epochs), row)
+    if record.metrics:
+        connection.execute(
+            insert(metrics), [_metric_row(key, record.epoch, i, m) for i, m in enumerate(record.metrics)]
+        )
+
+
+def _metric_row(key: str, epoch: int, position: int, metric: Metric) -> dict[str, object]:
+    return {
+        "run_key": key,
+        "epoch": epoch,
+        "split": metric.split,
+        "name": metric.name,
+        "value": metric.value,
+        "position": position,
+    }
+
+
+def _differing(old: EpochRecord, new: EpochRecord) -> list[str]:
+    """Names of what differs between two records of one epoch; NaN equals NaN."""
+    before, after = _values(old), _values(new)
+    names = [*before, *(name for name in after if name not in before)]
+    return [name for name in names if not _same(before.get(name), after.get(name))]
+
+
+def _values(record: EpochRecord) -> dict[str, float]:
+    own = {"lr": record.lr, "seconds": record.seconds, "peak_memory": record.peak_memory}
+    return own | {f"{metric.split}_{metric.name}": metric.value for metric in record.metrics}
+
+
+def _same(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def read_epochs(
+    connection: Connection, keys: Collection[str], epoch: int | None = None
+) -> dict[str, list[EpochRecord]]:
+    """The committed epochs of ``keys`` in order; runs without one are left out."""
+    wanted = set(keys)
+    chosen = _of_runs(select(metrics), metrics, wanted)
+    heads = _of_runs(select(epochs), epochs, wanted)
+    if epoch is not None:
+        chosen, heads = chosen.where(metrics.c.epoch == epoch), heads.where(epochs.c.epoch == epoch)
+    measured: dict[tuple[str, int], list[Metric]] = {}
+    for row in connection.execute(chosen.order_by(metrics.c.run_key, metrics.c.epoch, metrics.c.position)):
+        measured.setdefault((row.run_key, row.epoch), []).append(Metric(row.split, row.name, row.value))
+    found: dict[str, list[EpochRecord]] = {}
+    for row in connection.execute(heads.order_by(epochs.c.run_key, epochs.c.epoch)):
+        if row.run_key in wanted:
+            own = tuple(measured.get((row.run_key, row.epoch), ()))
+            record = EpochRecord(row.epoch, row.lr, row.seconds, row.peak_memory, own)
+            found.setdefault(row.run_key, []).append(record)
+    return found
+
+
+def write_checkpoints(connection: Connection, key: str, records: Sequence[CheckpointRecord]) -> None:
+    """One row per kind. Evaluations of the checkpoint that had the kind before go with it."""
+    for record in records:
+        connection.execute(
+            delete(checkpoints).where(and_(checkpoints.c.run_key == key, checkpoints.c.kind == record.kind))
+        )
+        _drop_evaluations(connection, key, record.kind, record.epoch)
+        row = {
+            "run_key": key,
+            "kind": record.kind,
+            "epoch": record.epoch,
+            "path": record.path,
+            "sha256": record.sha256,
+            "size": record.size,
+            "created": record.created,
+        }
+        connection.execute(insert(checkpoints), row)
+
+
+def read_checkpoints(connection: Connection, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
+    """The checkpoints of ``keys`` by kind; runs without one are left out."""
+    wanted = set(keys)
+    found: dict[str, list[CheckpointRecord]] = {}
+    statement = _of_runs(select(checkpoints), checkpoints, wanted)
+    for row in connection.execute(statement.order_by(checkpoints.c.run_key, checkpoints.c.kind)):
+        if row.run_key in wanted:
+            record = CheckpointRecord(row.kind, row.epoch, row.path, row.sha256, row.size, row.created)
+            found.setdefault(row.run_key, []).append(record)
+    return found
+
+
+def write_evaluations(connection: Connection, key: str, records: Sequence[EvaluationRecord]) -> None:
+    """One row per kind, split and protocol. Those of an earlier checkpoint of the same kind go."""
+    for record in records:
+        _drop_evaluations(connection, key, record.kind, record.epoch)
+        c = evaluations.c
+        equal = and_(
+            c.run_key == key,
+            c.kind == record.kind,
+            c.split == record.split,
+            c.overlap == record.overlap,
+            c.threshold == record.threshold,
+            c.max_detections == record.max_detections,
+            c.proposals == record.proposals,
+        )
+        connection.execute(delete(evaluations).where(equal))
+        row = {
+            "run_key": key,
+            "kind": record.kind,
+            "epoch": record.epoch,
+            "split": record.split,
+            "overlap": record.overlap,
+            "threshold": record.threshold,
+            "max_detections": record.max_detections,
+            "proposals": record.proposals,
+            "ap": record.ap,
+            "ar": record.ar,
+            "detections": record.detections,
+        }
+        number = connection.execute(insert(evaluations).values(**row).returning(evaluations.c.id)).scalar_one()
+        classes = [
+            {"evaluation_id": number, "position": i, "label": label, "ap": _no_nan(ap), "ar": _no_nan(ar)}
+            for i, (label, ap, ar) in enumerate(record.per_class)
+        ]
+        if classes:
+            connection.execute(insert(evaluation_classes), classes)
+
+
+def _drop_evaluations(connection: Connection, key: str, kind: str, epoch: int) -> None:
+    """Removes the evaluations of ``kind`` that belong to another epoch's checkpoint."""
+    c = evaluations.c
+    connection.execute(delete(evaluations).where(and_(c.run_key == key, c.kind == kind, c.epoch != epoch)))
+
+
+def _no_nan(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def read_evaluations(connection: Connection, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:
+    """The evaluations of ``keys`` in the order they were written; runs without one are left out."""
+    wanted = set(keys)
+    classes: dict[int, list[tuple[str, float | None, float | None]]] = {}
+    joined = select(evaluation_classes).join(evaluations)
+    order = (evaluation_classes.c.evaluation_id, evaluation_classes.c.position)
+    for row in connection.execute(_of_runs(joined, evaluations, wanted).order_by(*order)):
+        classes.setdefault(row.evaluation_id, []).append((row.label, row.ap, row.ar))
+    found: dict[str, list[EvaluationRecord]] = {}
+    for row in connection.execute(_of_runs(select(evaluations), evaluations, wanted).order_by(evaluations.c.id)):
+        if row.run_key in wanted:
+            found.setdefault(row.run_key, []).append(_evaluation(row, tuple(classes.get(row.id, ()))))
+    return found
+
+
+def _evaluation(row: Row[Any], per_class: tuple[tuple[str, float | None, float | None], ...]) -> EvaluationRecord:
+    return EvaluationRecord(
+        kind=row.kind,
+        epoch=row.epoch,
+        split=row.split,
+        overlap=row.overlap,
+        threshold=row.threshold,
+        max_detections=row.max_detections,
+        proposals=row.proposals,
+        ap=row.ap,
+        ar=row.ar,
+        per_class=per_class,
+        detections=row.detections,
+    )
+
+
+def write_parameter_counts(connection: Connection, key: str, counts: Sequence[ParameterCount]) -> None:
+    """The counts of a run, as a whole."""
+    connection.execute(delete(parameter_counts).where(parameter_counts.c.run_key == key))
+    rows = [{"run_key": key, "module": c.module, "count": c.count, "position": i} for i, c in enumerate(counts)]
+    if rows:
+        connection.execute(insert(parameter_counts), rows)
+
+
+def read_parameter_counts(connection: Connection, keys: Collection[str]) -> dict[str, list[ParameterCount]]:
+    """The counts of ``keys`` in the order they were written; runs without one are left out."""
+    wanted = set(keys)
+    found: dict[str, list[ParameterCount]] = {}
+    statement = _of_runs(select(parameter_counts), parameter_counts, wanted)
+    for row in connection.execute(statement.order_by(parameter_counts.c.run_key, parameter_counts.c.position)):
+        if row.run_key in wanted:
+            # not row.count: a row is a tuple, which has a method of that name
+            found.setdefault(row.run_key, []).append(ParameterCount(row.module, row._mapping["count"]))
+    return found
+
+
+def write_environment(connection: Connection, key: str, record: EnvironmentRecord) -> None:
+    """One more stretch of the run, with where and with what it is trained."""
+    row: Mapping[str, object] = {
+        "run_key": key,
+        "started": record.started,
+        "host": record.host,
+        "platform": record.platform,
+        "python": record.python,
+        "versions": json.dumps(dict(record.versions), ensure_ascii=False),
+        "device": record.device,
+        "threads": record.threads,
+        "git_commit": record.git_commit,
+        "git_dirty": record.git_dirty,
+        "command": record.command,
+        "from_epoch": record.from_epoch,
+    }
+    connection.execute(insert(environments), row)
+
+
+def read_environments(connection: Connection, key: str) -> list[EnvironmentRecord]:
+    """The stretches of a run, oldest first."""
+    statement = select(environments).where(environments.c.run_key == key).order_by(environments.c.id)
+    return [
+        EnvironmentRecord(
+            started=row.started,
+            host=row.host,
+            platform=row.platform,
+            python=row.python,
+            versions=json.loads(row.versions),
+            device=row.device,
+            threads=row.threads,
+            git_commit=row.git_commit,
+            git_dirty=row.git_dirty,
+            command=row.command,
+            from_epoch=row.from_epoch,
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+def write_warning(connection: Connection, key: str, text: str) -> None:
+    """One more thing the reader of the results should know."""
+    connection.execute(insert(warnings), {"run_key": key, "text": text, "created": now()})
+
+
+def read_warnings(connection: Connection, keys: Collection[str]) -> dict[str, list[str]]:
+    """The warnings of ``keys``, oldest first; runs without one are left out."""
+    wanted = set(keys)
+    found: dict[str, list[str]] = {}
+    for row in connection.execute(_of_runs(select(warnings), warnings, wanted).order_by(warnings.c.id)):
+        if row.run_key in wanted:
+            found.setdefault(row.run_key, []).append(row.text)
+    return found
