@@ -1,0 +1,107 @@
+"""Turns clinical columns into the arrays a detector reads, with the training split's statistics only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmad.base.errors import DataError
+from mmad.base.records import ClinicalColumns
+from mmad.data.dataset import STUDIES, DataSet
+
+Values = Literal["standardised", "raw"]
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """Of one numeric column over the training split: mean and deviation in its unit, how many have a value."""
+
+    name: str
+    mean: float
+    deviation: float
+    present: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ClinicalStatistics:
+    """What an encoder learned from the training split; plain fields, ``dataclasses.asdict`` gives JSON."""
+
+    values: Values
+    numeric: tuple[ColumnStatistics, ...]
+    categorical: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class ClinicalEncoder:
+    """Numbers standardised (missing is 0, the training mean) or raw (missing takes the training mean)."""
+
+    columns: ClinicalColumns
+    values: Values
+    numeric: tuple[ColumnStatistics, ...]
+
+    @classmethod
+    def fit(cls, dataset: DataSet, columns: ClinicalColumns, values: Values = "standardised") -> ClinicalEncoder:
+        """Learn mean and population deviation of each numeric column from the training split.
+
+        A column whose training values are all equal keeps a deviation of 1. Raises DataError for an unknown
+        column, and for one without a single value in the training split.
+        """
+        dataset.columns(columns.numeric, [name for name, _ in columns.categorical])
+        training = dataset.split("train")
+        table = _numbers(dataset, columns, training)
+        statistics = []
+        for i, name in enumerate(columns.numeric):
+            known = table[~np.isnan(table[:, i]), i]
+            if known.size == 0:
+                raise DataError(
+                    f"column {name!r} has no value in the training split",
+                    where=dataset.root / STUDIES,
+                    mend="leave it out of clinical_numeric",
+                )
+            spread = float(known.std())
+            usable = spread if spread > 1e-9 * max(1.0, abs(float(known.mean()))) else 1.0
+            statistics.append(ColumnStatistics(name, float(known.mean()), usable, known.size, len(training)))
+        return cls(columns, values, tuple(statistics))
+
+    def encode(self, dataset: DataSet, positions: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The studies at ``positions`` as numbers (N, n) and categories (N, k), counted from 0, -1 if missing."""
+        table = _numbers(dataset, self.columns, positions)  # (N, n), NaN if missing
+        mean = np.array([column.mean for column in self.numeric], dtype=np.float64)
+        deviation = np.array([column.deviation for column in self.numeric], dtype=np.float64)
+        numbers = np.where(np.isnan(table), mean, table)
+        if self.values == "standardised":
+            numbers = (numbers - mean) / deviation
+        return numbers.astype(np.float32), self._categories(dataset, positions)
+
+    def statistics(self) -> ClinicalStatistics:
+        """What was learned, as a plain record."""
+        return ClinicalStatistics(self.values, self.numeric, self.columns.categorical)
+
+    def _categories(self, dataset: DataSet, positions: Sequence[int]) -> NDArray[np.int64]:
+        table = np.full((len(positions), len(self.columns.categorical)), -1, dtype=np.int64)
+        known = {column.name: i for i, column in enumerate(dataset.categorical)}
+        for j, (name, values) in enumerate(self.columns.categorical):
+            number = {value: i for i, value in enumerate(values)}
+            place = known[name]
+            for row, position in enumerate(positions):
+                value = dataset.studies[position].categorical[place]
+                table[row, j] = -1 if value is None else number.get(value, -1)
+        return table
+
+
+def _numbers(dataset: DataSet, columns: ClinicalColumns, positions: Sequence[int]) -> NDArray[np.float64]:
+    """The chosen numeric columns of the studies at ``positions`` (N, n); NaN where missing."""
+    known = {column.name: i for i, column in enumerate(dataset.numeric)}
+    places = [known[name] for name in columns.numeric]
+    table = np.full((len(positions), len(places)), np.nan)
+    for row, position in enumerate(positions):
+        numbers = dataset.studies[position].numeric
+        for j, place in enumerate(places):
+            if (value := numbers[place]) is not None:
+                table[row, j] = value
+    return table

@@ -1,0 +1,239 @@
+"""Reads the folder of a data set; every problem is a DataError that names file, row, key and mend.
+
+A message names rows and studies, never a clinical value: those belong to patients.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmad.base.errors import DataError
+from mmad.base.records import SPLITS, Split
+from mmad.data.box_table import read_boxes
+from mmad.data.csv_table import check_header, open_table
+from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, DataSet, NumericColumn, Study
+from mmad.data.image_files import check_images
+from mmad.data.names import no_such, one_of
+
+#: What may not stand in two splits at once; ``patient`` is verified.
+SPLIT_POLICIES = ("patient", "image", "reading")
+STUDY_COLUMNS = ("study", "image", "width", "height", "patient", "split")
+_TOP_KEYS = ("name", "labels", "numeric", "categorical", "licence", "split_policy", "description")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What ``dataset.toml`` says."""
+
+    name: str
+    labels: tuple[str, ...]
+    numeric: tuple[NumericColumn, ...]
+    categorical: tuple[CategoricalColumn, ...]
+    licence: str
+    split_policy: str | None
+
+
+def read_folder(root: Path) -> DataSet:
+    """The data set in ``root``, checked. Raises DataError."""
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "no such data set"
+        raise DataError(what, where=root, mend="make one with `mmad data phantom --out DIR` or name its folder")
+    for name in (TOML, STUDIES, BOXES):
+        if not (root / name).is_file():
+            raise DataError(
+                "file missing", where=root / name, mend=f"a data set holds {TOML}, {STUDIES}, {BOXES} and {IMAGES}/"
+            )
+    description = read_description(root / TOML)
+    studies = read_studies(root / STUDIES, description)
+    check_images(root, studies)
+    if description.split_policy == "patient":
+        _check_patients(root / STUDIES, studies)
+    table = read_boxes(root / BOXES, studies, description.labels)
+    return DataSet(
+        root=root,
+        name=description.name,
+        labels=description.labels,
+        numeric=description.numeric,
+        categorical=description.categorical,
+        licence=description.licence,
+        split_policy=description.split_policy,
+        studies=studies,
+        box_study=table.study,
+        boxes=table.boxes,
+        labels_of=table.labels,
+        reading=table.reading,
+        certainty=table.certainty,
+    )
+
+
+def read_description(path: Path) -> Description:
+    """``dataset.toml`` as a record. Raises DataError."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"not TOML: {error}", where=path, mend="correct the file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read: {error}", where=path, mend="write it as UTF-8 text") from None
+    for key in raw:
+        if key not in _TOP_KEYS:
+            raise DataError(no_such("key", key, _TOP_KEYS), where=path, mend=one_of(_TOP_KEYS))
+    labels = _texts(path, raw, "labels")
+    numeric = tuple(_numeric(path, i, table) for i, table in enumerate(_tables(path, raw, "numeric"), 1))
+    categorical = tuple(_category(path, i, table) for i, table in enumerate(_tables(path, raw, "categorical"), 1))
+    names = [column.name for column in numeric] + [column.name for column in categorical]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"clinical column {name!r} is declared twice", where=path, mend="keep one of them")
+        if name in (*STUDY_COLUMNS, "source"):
+            raise DataError(f"clinical column {name!r} has a reserved name", where=path, mend="rename the column")
+    policy = raw.get("split_policy")
+    if policy is not None and policy not in SPLIT_POLICIES:
+        raise DataError(no_such("split_policy", str(policy), SPLIT_POLICIES), where=path, mend=one_of(SPLIT_POLICIES))
+    return Description(_text(path, raw, "name"), labels, numeric, categorical, _text(path, raw, "licence"), policy)
+
+
+def _text(path: Path, table: Mapping[str, Any], key: str, at: str = "") -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value.strip():
+        found = "is missing" if key not in table else "is not a text"
+        raise DataError(f"key {key!r} {found}", where=f"{path}{at}", mend=f'add {key} = "…"')
+    return value
+
+
+def _texts(path: Path, table: Mapping[str, Any], key: str, at: str = "") -> tuple[str, ...]:
+    value = table.get(key)
+    good = isinstance(value, list) and value and all(isinstance(v, str) and v.strip() for v in value)
+    if not isinstance(value, list) or not good:
+        raise DataError(
+            f"key {key!r} is not a list of texts", where=f"{path}{at}", mend=f'write {key} = ["first", "second"]'
+        )
+    if len(set(value)) < len(value):
+        raise DataError(f"key {key!r} names one of its entries twice", where=f"{path}{at}", mend="keep one of them")
+    return tuple(value)
+
+
+def _tables(path: Path, raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    value = raw.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
+        raise DataError(f"key {key!r} is not a list of tables", where=path, mend=f"start each column with [[{key}]]")
+    return value
+
+
+def _known(path: Path, table: Mapping[str, Any], known: tuple[str, ...], at: str) -> None:
+    for key in table:
+        if key not in known:
+            raise DataError(no_such("key", key, known), where=f"{path}{at}", mend=one_of(known))
+
+
+def _numeric(path: Path, number: int, table: dict[str, Any]) -> NumericColumn:
+    at = f": [[numeric]] {number}"
+    _known(path, table, ("name", "unit", "low", "high"), at)
+    name, unit = _text(path, table, "name", at), table.get("unit", "")
+    bounds = []
+    for key in ("low", "high"):
+        value = table.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DataError(f"key {key!r} is not a finite number", where=f"{path}{at}", mend=f"write {key} = 0.0")
+        bounds.append(float(value))
+    if bounds[0] >= bounds[1]:
+        raise DataError("low is not below high", where=f"{path}{at}", mend="correct the range")
+    return NumericColumn(name, str(unit), bounds[0], bounds[1])
+
+
+def _category(path: Path, number: int, table: dict[str, Any]) -> CategoricalColumn:
+    at = f": [[categorical]] {number}"
+    _known(path, table, ("name", "values"), at)
+    return CategoricalColumn(_text(path, table, "name", at), _texts(path, table, "values", at))
+
+
+def read_studies(path: Path, description: Description) -> tuple[Study, ...]:
+    """``studies.csv`` as records, in the order of the file. Raises DataError."""
+    header, rows = open_table(path)
+    names = tuple(column.name for column in description.numeric)
+    names += tuple(column.name for column in description.categorical)
+    check_header(path, header, STUDY_COLUMNS + names, ("source",))
+    place = {name: i for i, name in enumerate(header)}
+    base = [place[name] for name in STUDY_COLUMNS]
+    numeric = [(column.name, place[column.name]) for column in description.numeric]
+    categorical = [(column, place[column.name], frozenset(column.values)) for column in description.categorical]
+    source = place.get("source")
+    studies: list[Study] = []
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        study, image, width, height, patient, split = (row[i].strip() for i in base)
+        at = f"{path}:{line}"
+        for name, value in (("study", study), ("image", image), ("patient", patient)):
+            if not value:
+                raise DataError(f"column {name!r} is empty", where=at, mend="every study needs one")
+        if study in seen:
+            raise DataError(f"study {study!r} stands on line {seen[study]} too", where=at, mend="give each its own id")
+        seen[study] = line
+        if split not in SPLITS:
+            raise DataError(no_such("split", split, SPLITS), where=f"{at}: study {study!r}", mend=one_of(SPLITS))
+        numbers = tuple(_number(row[i].strip(), at, study, name) for name, i in numeric)
+        values = tuple(_value(row[i].strip(), at, study, column, known) for column, i, known in categorical)
+        sides = _side(width, at, study, "width"), _side(height, at, study, "height")
+        origin = row[source].strip() or None if source is not None else None
+        studies.append(Study(study, image, sides[0], sides[1], patient, _split(split), numbers, values, origin))
+    if not studies:
+        raise DataError("holds no study", where=path, mend="a data set needs at least one")
+    return tuple(studies)
+
+
+def _split(name: str) -> Split:
+    return SPLITS[SPLITS.index(name)]
+
+
+def _number(text: str, at: str, study: str, column: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(
+            f"study {study!r}: column {column!r} is not a number",
+            where=at,
+            mend="leave the cell empty if it is missing",
+        )
+    return value
+
+
+def _value(text: str, at: str, study: str, column: CategoricalColumn, known: frozenset[str]) -> str | None:
+    if not text:
+        return None
+    if text not in known:
+        raise DataError(
+            f"study {study!r}: column {column.name!r} holds a value that {TOML} does not list",
+            where=at,
+            mend=f"{one_of(column.values)}, or leave the cell empty",
+        )
+    return text
+
+
+def _side(text: str, at: str, study: str, column: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise DataError(
+            f"study {study!r}: column {column!r} is not a whole number of pixels from 1",
+            where=at,
+            mend="write the stored image's size",
+        )
+    return int(text)
+
+
+def _check_patients(path: Path, studies: tuple[Study, ...]) -> None:
+    first: dict[str, Study] = {}
+    for study in studies:
+        other = first.setdefault(study.patient, study)
+        if other.split != study.split:
+            raise DataError(
+                f"patient of study {study.study!r} ({study.split}) also has study {other.study!r} ({other.split})",
+                where=path,
+                mend=f'keep a patient in one split, or drop split_policy = "patient" from {TOML}',
+            )
