@@ -1,0 +1,36 @@
+"""From the path of an ablation file to an :class:`~mmad.spec.runs.Ablation`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmad.spec.expand import expand
+from mmad.spec.parse import parse_file, parse_override
+from mmad.spec.runs import Ablation, DataSource
+
+#: The data set of a file that was read without looking at any.
+NO_DATA = DataSource(path="", name="", fingerprint=None)
+
+
+def load_ablation(
+    path: str | Path,
+    *,
+    data: DataSource = NO_DATA,
+    overrides: Sequence[str] = (),
+    weights: str | None = None,
+) -> Ablation:
+    """Read, check and expand an ablation file.
+
+    Args:
+        path: the TOML file.
+        data: the data set of every run; without a fingerprint the keys are provisional.
+        overrides: ``field=value`` words that win over the file, in order, recorded with every member.
+        weights: ``imagenet`` or ``none``: short for the override ``weights=…``.
+
+    Raises:
+        SpecError: one line with file, line, key, what is wrong and the mend.
+    """
+    words = [*overrides] if weights is None else [*overrides, f"weights={weights}"]
+    layers = [parse_override(word) for word in words]
+    return expand(parse_file(Path(path)), data, layers)
