@@ -90,7 +90,10 @@ def _expectation(problem: Mapping[str, Any]) -> list[str]:
     if kind in ("too_short", "too_long") and context.get("min_length", context.get("max_length")) == 2:
         return ["two arms"]
     if kind in _EXPECTED:
-        return [_EXPECTED[kind].format(**context)]
+        limits = {name: f"{value:g}" for name, value in context.items() if isinstance(value, int | float)}
+        words = _EXPECTED[kind].format(**limits)
+        in_list = any(str(part).startswith("tuple[") for part in problem["loc"][:-1])
+        return [f"a list of such: {words}" if in_list else words]
     return [str(problem["msg"]).removeprefix("Input should be ")]
 
 

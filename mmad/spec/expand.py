@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from mmad.base.errors import SpecError
 from mmad.spec.complaints import shown
-from mmad.spec.parse import Layer, ParsedFile, Setting, split_fields
+from mmad.spec.parse import Layer, ParsedFile, Setting, said, split_fields
 from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
 from mmad.spec.setup import ModelSetup
@@ -72,11 +72,10 @@ def _points(parsed: ParsedFile) -> Iterator[_Point]:
             words = ", ".join(f"{field}={_word(value)}" for field, value in chosen.items())
             own = (setting.name if setting else "", words)
             layers = (setting.layer,) if setting else ()
+            if "seed" in chosen:
+                chosen["seeds"] = (chosen.pop("seed"),)
             if chosen:
-                seeded = {"seeds" if field == "seed" else field: v for field, v in chosen.items()}
-                if "seed" in chosen:
-                    seeded["seeds"] = (chosen["seed"],)
-                layers = (*layers, Layer(seeded, ("grid",)))
+                layers = (*layers, Layer(chosen, ("grid",)))
             yield _Point(
                 name=", ".join(part for part in own if part) or "default",
                 layers=layers,
@@ -103,7 +102,7 @@ def _members(
         if leader in values:
             values.setdefault(follower, values[leader])
     setup_values, training, evaluation = split_fields(values)
-    setup = _setup({"name": arm} | setup_values, origin, parsed.source, arm)
+    setup = _setup({"name": arm} | setup_values, origin, parsed.source)
     if not setup.pretrained:
         training["weights"] = "none"
     elif training.get("weights", "imagenet") == "imagenet":
@@ -123,14 +122,15 @@ def _members(
         )
 
 
-def _setup(values: dict[str, Any], origin: Mapping[str, Layer], source: Source, arm: str) -> ModelSetup:
+def _setup(values: dict[str, Any], origin: Mapping[str, Layer], source: Source) -> ModelSetup:
     """The setup, or the reason why its fields do not go together at the line of one that was given."""
     try:
         setup = ModelSetup.model_validate(values)
     except ValidationError as error:
         what = str(error.errors(include_url=False)[0].get("ctx", {}).get("error") or error)
         named = [word for word in re.findall(r"\w+", what) if word in ModelSetup.model_fields]
-        raise _blame(next((name for name in named if name in origin), ""), what, None, origin, source) from None
+        given = [name for name in named if name in origin and _place(origin[name], name, source) != source.path]
+        raise _blame(given[0] if given else "", what, None, origin, source) from None
     problem = unsupported(setup)
     if problem is None and setup.pretrained and setup.backbone not in WEIGHTS_FILES:
         problem = ("pretrained", f"no ImageNet weights are known for {setup.backbone}", "set pretrained = false")
@@ -142,10 +142,12 @@ def _setup(values: dict[str, Any], origin: Mapping[str, Layer], source: Source, 
 
 def _blame(field: str, what: str, mend: str | None, origin: Mapping[str, Layer], source: Source) -> SpecError:
     layer = origin.get(field)
-    if layer is None:
-        return SpecError(what, where=source.path, mend=mend)
-    where = f"--set {layer.word}" if layer.word is not None else source.where(layer.key(field))
-    return SpecError(what, where=where, mend=mend)
+    return SpecError(what, where=source.path if layer is None else _place(layer, field, source), mend=mend)
+
+
+def _place(layer: Layer, field: str, source: Source) -> str:
+    """Where ``layer`` gives ``field``: a line of the file, the file (a default), or the ``--set`` word."""
+    return source.where(layer.key(field)) if layer.word is None else said(layer.word)
 
 
 def _twice(parsed: ParsedFile, member: Member) -> SpecError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,11 +121,9 @@ def parse_override(word: str) -> Layer:
     Raises:
         SpecError: no ``=``, an unknown field (with the nearest), a value of the wrong type or range.
     """
-    import tomllib
-
     field, equals, text = word.partition("=")
     field, text = field.strip(), text.strip()
-    where = f"--set {word}"
+    where = said(word)
     if not equals or not field:
         raise SpecError("expected field=value", where=where, mend="write it as --set epochs=1")
     field = ALIASES.get(field, field)
@@ -149,6 +148,11 @@ def parse_override(word: str) -> Layer:
     assert problem is not None
     what, mend = explain((field,), problem.errors(include_url=False))
     raise SpecError(f"{field}: {what}", where=where, mend=mend)
+
+
+def said(word: str) -> str:
+    """How a message names the ``--set`` word, on one line whatever is in it."""
+    return f"--set {word if word.isprintable() else repr(word)}"
 
 
 def _none_or(field: str, value: Any) -> Any:
