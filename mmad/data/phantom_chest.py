@@ -95,7 +95,7 @@ def draw_chest(a: Anatomy, size: int, rng: np.random.Generator) -> Chest:
     t = np.clip((v - a.top) / (a.dome - a.top), 0, 1.3)  # 0 at the apex of the lungs, 1 at the dome
     wall = 0.40 + 0.56 * np.clip(1 - np.clip(1 - t, 0, 1) ** 2.6, 0, 1) ** 0.85  # inner wall of the thorax
     medial = 0.15 + 0.25 * np.clip(1 - t / 0.22, 0, 1) ** 2
-    below = a.dome + 0.012 * np.sign(x) + 0.22 * np.clip(s - 0.52, 0, 1) ** 1.7
+    below = a.dome + 0.012 * np.sign(x) + 0.34 * np.clip(s - 0.50, 0, 1) ** 1.7
     below += 0.05 * np.clip(0.45 - s, 0, 1)
     in_wall = step((wall - s) / 0.035)
     above = step((below - v) / 0.018) * step((v - a.top) / 0.02)
@@ -106,9 +106,9 @@ def draw_chest(a: Anatomy, size: int, rng: np.random.Generator) -> Chest:
 
     body = _body(a, s, v)
     density = 0.60 * body
-    density += 0.10 * step((v - below) / 0.06) * body * step((1.02 - s) / 0.1)  # belly
+    density += 0.08 * step((v - below) / 0.06) * body * step((1.02 - s) / 0.1)  # belly
     density -= 0.40 * lung
-    density += 0.16 * heart * above + 0.10 * trunk * step((v - a.top + 0.06) / 0.08)
+    density += 0.10 * np.maximum(heart * step((below - 0.02 - v) / 0.14), 0.7 * trunk * step((v - a.top + 0.06) / 0.08))
     density += _spine(a, s, v) + _ribs(a, s, v, wall, lung) * body + _clavicles(a, s, v) * body
     density += _vessels(a, x, v, rng) * lung
     density += _soft_tissue(a, x, s, v, rng, size) * body
@@ -145,10 +145,12 @@ def _heart(a: Anatomy, x: Field, v: Field) -> tuple[Field, Field]:
     lateral = (x - mid) / half
     r = np.sqrt(np.abs(lateral) ** 2.3 + np.abs((v - centre - 0.035 * lateral) / a.heart_height) ** 2.3)
     heart = step((1 - r) / 0.10)
+    waist = np.sqrt(((x - 0.5 * mid) / (0.12 + 0.35 * half)) ** 2 + ((v - centre + 0.8 * a.heart_height) / 0.13) ** 2)
     knob = np.sqrt(((x - 0.13) / 0.16) ** 2 + ((v - a.top - 0.19) / 0.055) ** 2)
     artery = np.sqrt(((x - 0.14) / 0.17) ** 2 + ((v - a.top - 0.30) / 0.08) ** 2)
-    trunk = np.maximum(step((0.17 - np.abs(x)) / 0.05), np.maximum(step((1 - knob) / 0.3), step((1 - artery) / 0.35)))
-    return heart, trunk
+    bulges = np.minimum(np.minimum(knob, artery), waist)
+    trunk = np.maximum(step((0.17 - np.abs(x)) / 0.05), step((1 - bulges) / 0.3))
+    return heart, trunk * step((a.dome - 0.02 - v) / 0.06)
 
 
 def _spine(a: Anatomy, s: Field, v: Field) -> Field:
@@ -156,18 +158,18 @@ def _spine(a: Anatomy, s: Field, v: Field) -> Field:
     column = step((0.105 - s) / 0.04)
     discs = 0.5 + 0.5 * np.cos((v - a.top) * np.float32(2 * np.pi / 0.062))
     trachea = step((0.05 - s) / 0.035) * step((a.top + 0.22 - v) / 0.08)
-    bone: Field = column * (0.055 + 0.03 * discs) - 0.11 * trachea
+    bone: Field = column * (0.045 + 0.025 * discs) * step((a.dome + 0.02 - v) / 0.5) - 0.10 * trachea
     return bone
 
 
 def _ribs(a: Anatomy, s: Field, v: Field, wall: Field, lung: Field) -> Field:
     """Posterior ribs, arching down towards the wall, and the fainter anterior ends, running up to it."""
     cage = step((wall + 0.07 - s) / 0.05) * step((v - a.top + 0.01) / 0.03) * step((a.dome + 0.13 - v) / 0.06)
-    back = (v - a.top - 0.16 * s**2.2 + 0.05 * np.sin(np.float32(2.6) * s)) / a.rib_spacing
-    front = (v - a.top - 0.02 + 0.19 * s) / (a.rib_spacing * 1.18)
+    back = (v - a.top - 0.20 * s * s + 0.04 * np.sin(np.float32(2.6) * s)) / a.rib_spacing
+    front = (v - a.top - 0.02 + 0.24 * s) / (a.rib_spacing * 1.18)
     visible = 0.35 + 0.65 * lung
-    strong = 0.085 * _band(back, 0.46) * step((s - 0.12) / 0.05)
-    weak = 0.035 * _band(front, 0.50) * step((s - 0.42) / 0.2)
+    strong = 0.10 * _band(back, 0.46) * step((s - 0.12) / 0.05)
+    weak = 0.045 * _band(front, 0.50) * step((s - 0.42) / 0.2)
     return cage * visible * (strong + weak)
 
 

@@ -33,7 +33,9 @@ def draw_findings(chest: Chest, case: Case, rng: np.random.Generator) -> tuple[F
     taken: set[int] = set()
     for side in case.pleura:
         fluid = _fluid(chest, side, rng)
-        density += (0.62 - density).clip(0, 1) * 0.9 * fluid
+        density += (0.62 - density).clip(0, 1) * np.minimum(
+            1, 1.8 * fluid
+        )  # up to soft tissue, the wall's soft edge too
         marks.append(_mark("Pleural abnormality", fluid))
         taken.add(side)
     for opacity, strength in _opacities(chest, case, taken, rng):
@@ -103,7 +105,7 @@ def _plate(chest: Chest, side: int, rng: np.random.Generator, *, lower: bool) ->
     v = a.dome - (float(rng.uniform(0.07, 0.15)) if lower else float(rng.uniform(0.24, 0.30)))
     along = chest.x * side - x
     band = step((0.024 - np.abs(chest.v - v - slope * along)) / 0.014)
-    return band * step((0.28 - np.abs(along)) / 0.06) * chest.lungs[side]
+    return band * step((0.28 - np.abs(along)) / 0.14) * chest.lungs[side]
 
 
 def _haze(chest: Chest, side: int, rng: np.random.Generator, *, septal: bool) -> Field:
