@@ -12,6 +12,7 @@ from mmad.base.clock import now
 from mmad.base.errors import StoreError
 from mmad.base.records import AblationRecord, MemberRecord, RunRecord, Status
 from mmad.spec.nearest import nearest
+from mmad.spec.protocol import EvaluationProtocol
 from mmad.spec.runs import Ablation, Member, RunSpec
 from mmad.store.engine import serialise
 from mmad.store.owner import Owner
@@ -90,15 +91,14 @@ def _member_row(ablation: str, member: Member, position: int) -> dict[str, objec
         "run_key": member.run.key,
         "position": position,
         "documented": member.documented,
-        "overlap": member.evaluation.overlap,
-        "evaluation": to_json(member.evaluation.model_dump(mode="json")),
+        **member.evaluation.model_dump(mode="json"),
         "inferred": to_json(list(member.inferred)),
         "overrides": to_json(list(member.overrides)),
     }
 
 
 def read_ablations(connection: Connection) -> list[AblationRecord]:
-    """Every ablation with its members in the file's order; ablations in the order they were first queued."""
+    """Every ablation by name, with its members in the file's order."""
     of: dict[str, list[MemberRecord]] = {}
     for row in connection.execute(select(members).order_by(members.c.ablation, members.c.position)):
         of.setdefault(row.ablation, []).append(
@@ -111,7 +111,7 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
                 key=row.run_key,
                 position=row.position,
                 documented=row.documented,
-                evaluation=json.loads(row.evaluation),
+                evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
                 inferred=tuple(json.loads(row.inferred)),
                 overrides=tuple(json.loads(row.overrides)),
             )

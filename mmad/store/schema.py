@@ -129,8 +129,11 @@ members = Table(
     Column("run_key", String(64), ForeignKey("runs.key"), nullable=False, index=True),
     Column("position", Integer, nullable=False),
     Column("documented", String(64)),
-    Column("overlap", String(16), nullable=False),  # of the evaluation, for the views
-    Column("evaluation", Text, nullable=False),  # JSON
+    # the evaluation protocol, one column per field of EvaluationProtocol
+    Column("overlap", String(16), nullable=False),
+    Column("threshold", Double, nullable=False),
+    Column("max_detections", Integer, nullable=False),
+    Column("proposals", String(32), nullable=False),
     Column("inferred", Text, nullable=False),  # JSON
     Column("overrides", Text, nullable=False),  # JSON
 )

@@ -12,20 +12,19 @@ depends_on = None
 
 MOMENT = sa.DateTime(timezone=True)
 
+# AP and AR under exactly the protocol that the member asked for
 CHECKPOINT_RESULTS = """
 CREATE VIEW checkpoint_results AS
 SELECT m.ablation, m.setting, m.arm, m.seed, m.replicate, m.documented, m.run_key AS key, m.overlap,
-       c.kind AS checkpoint, c.epoch,
-       (SELECT value FROM metrics AS x WHERE x.run_key = c.run_key AND x.epoch = c.epoch
-           AND x.split = 'val' AND x.name = 'ap_' || m.overlap) AS val_ap,
-       (SELECT value FROM metrics AS x WHERE x.run_key = c.run_key AND x.epoch = c.epoch
-           AND x.split = 'val' AND x.name = 'ar_' || m.overlap) AS val_ar,
-       (SELECT value FROM metrics AS x WHERE x.run_key = c.run_key AND x.epoch = c.epoch
-           AND x.split = 'test' AND x.name = 'ap_' || m.overlap) AS test_ap,
-       (SELECT value FROM metrics AS x WHERE x.run_key = c.run_key AND x.epoch = c.epoch
-           AND x.split = 'test' AND x.name = 'ar_' || m.overlap) AS test_ar
-FROM members AS m JOIN checkpoints AS c ON c.run_key = m.run_key
-WHERE c.kind IN ('best_ap', 'best_ar', 'final')
+       c.kind AS checkpoint, c.epoch, v.ap AS val_ap, v.ar AS val_ar, t.ap AS test_ap, t.ar AS test_ar
+FROM members AS m
+JOIN checkpoints AS c ON c.run_key = m.run_key AND c.kind IN ('best_ap', 'best_ar', 'final')
+LEFT JOIN evaluations AS v ON v.run_key = c.run_key AND v.kind = c.kind AND v.epoch = c.epoch AND v.split = 'val'
+    AND v.overlap = m.overlap AND v.threshold = m.threshold AND v.max_detections = m.max_detections
+    AND v.proposals = m.proposals
+LEFT JOIN evaluations AS t ON t.run_key = c.run_key AND t.kind = c.kind AND t.epoch = c.epoch AND t.split = 'test'
+    AND t.overlap = m.overlap AND t.threshold = m.threshold AND t.max_detections = m.max_detections
+    AND t.proposals = m.proposals
 """
 
 RUN_RESULTS = """
@@ -132,7 +131,9 @@ def _create_queue() -> None:
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("documented", sa.String(64)),
         sa.Column("overlap", sa.String(16), nullable=False),
-        sa.Column("evaluation", sa.Text, nullable=False),
+        sa.Column("threshold", sa.Double, nullable=False),
+        sa.Column("max_detections", sa.Integer, nullable=False),
+        sa.Column("proposals", sa.String(32), nullable=False),
         sa.Column("inferred", sa.Text, nullable=False),
         sa.Column("overrides", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("ablation", "setting", "arm", "seed", "replicate", name="pk_members"),
