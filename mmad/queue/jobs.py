@@ -103,7 +103,7 @@ def seconds_left(states: list[JobState], places: int) -> float | None:
     if not seen:
         return None
     mean = sum(seen) / len(seen)
-    still = [remaining(state, mean) for state in states if state.open]
+    still = [left for state in states if state.open and (left := remaining(state, mean)) is not None]
     return max(sum(still) / max(1, min(places, len(still))), max(still)) if still else 0.0
 
 

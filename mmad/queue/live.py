@@ -22,7 +22,6 @@ class LiveView:
     """A table of the runs, redrawn four times a second, with what needs reading printed above it."""
 
     def __init__(self, stream: TextIO, console: Console | None = None) -> None:
-
         self._console = console or Console(file=stream, highlight=False)
         self._states: list[JobState] = []
         self._places = 1
@@ -67,7 +66,6 @@ class LiveView:
         """The table redraws itself."""
 
     def _draw(self) -> RenderableType:
-
         states = list(self._states)
         shown, hidden = _fitting(states, max(3, self._console.height - 6))
         table = _table(shown)

@@ -12,8 +12,10 @@ from mmad.base.records import Progress
 #: The line on a worker's standard input that asks it to stop at its next safe point.
 STOP = "stop"
 
-#: ``taken`` means that another process trains the run, or that it is no longer queued.
-End = Literal["finished", "interrupted", "failed", "taken"]
+#: How a training ends.
+Outcome = Literal["finished", "interrupted", "failed"]
+#: How a worker ends; ``taken`` means that another process trains the run, or that it is no longer queued.
+End = Outcome | Literal["taken"]
 
 
 @dataclass(frozen=True)

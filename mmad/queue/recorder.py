@@ -63,11 +63,11 @@ class StoreRecorder:
         checkpoints: Sequence[CheckpointRecord],
         evaluations: Sequence[EvaluationRecord],
     ) -> None:
-        """Commits an epoch; its row comes last, so that an epoch that counts has all that belongs to it."""
-        self._store.put_checkpoints(self._key, checkpoints)
-        self._store.put_evaluations(self._key, evaluations)
-        self._store.commit_epoch(self._key, record)
-        self._done = max(self._done, record.epoch)
+        """Commits an epoch with all that belongs to it, then shows it unless it was told before."""
+        self._store.commit_epoch(self._key, record, checkpoints, evaluations)
+        if record.epoch <= self._done:
+            return
+        self._done = record.epoch
         val_ap = self._val_ap(record)
         if val_ap is not None and (self._best is None or val_ap > self._best):
             self._best = val_ap

@@ -85,7 +85,7 @@ def divert_output(log: Path) -> Channel:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     stream = _Stamped(descriptor)
-    sys.stdout = sys.stderr = stream  # type: ignore[assignment]
+    sys.stdout = sys.stderr = stream
     logging.basicConfig(stream=stream, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.captureWarnings(True)
     faulthandler.enable(file=descriptor)

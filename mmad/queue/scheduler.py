@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
 from mmad.base.paths import StorePaths
 from mmad.base.records import Progress
 from mmad.queue.jobs import Failure, Job, JobState, Summary
-from mmad.queue.messages import Ended, EpochDone, Message, Started, Warned
+from mmad.queue.messages import Ended, EpochDone, Message, Outcome, Started, Warned
 from mmad.queue.process import Exited, Spawn, Worker, worker_command
 from mmad.queue.slots import Slot, Slots
 from mmad.queue.view import View
@@ -25,12 +24,9 @@ from mmad.store.owner import Owner
 
 #: How often one command starts a run again whose worker was killed.
 RESTARTS = 2
-#: Seconds between two looks at the runs that another command trains, and between two tries to take them over.
+#: Seconds between two looks at the runs that other commands train.
 _LOOK = 1.0
-_TAKE_OVER = 3.0
 _TICK = 0.1
-
-_Final = Literal["finished", "failed", "interrupted"]
 
 
 def work_off(
@@ -87,7 +83,7 @@ class Scheduler:
         self._states = [JobState(job) for job in jobs]
         self._workers: list[Worker] = []
         self._events: queue.Queue[tuple[Worker, Message | Exited]] = queue.Queue()
-        self._looked = self._tried = seconds()
+        self._looked = seconds()
 
     def run(self) -> Summary:
         """Until every job has come to an end, or the user stopped them."""
@@ -151,9 +147,7 @@ class Scheduler:
         key = state.job.key
         record = self._store.run(key)
         if record.status == "running":
-            state.phase = "elsewhere"
-            self._view.note(f"{state.job.label}: another process trains it, waiting for its end")
-            return False
+            return self._wait_for_other(state)
         if record.status in ("finished", "failed"):
             self._end(state, "finished" if record.status == "finished" else "failed", record.error)
             return False
@@ -170,24 +164,34 @@ class Scheduler:
         self._view.started(state)
         return True
 
+    def _wait_for_other(self, state: JobState) -> bool:
+        """Another command is at it; False, so that the slot goes back."""
+        owner = self._store.owners().get(state.job.key)
+        who = f"process {owner.pid} on {owner.host}" if owner is not None else "another process"
+        if not _dead(owner):
+            self._view.note(f"{state.job.label}: {who} trains it, waiting for its end")
+        state.phase = "elsewhere"
+        self._looked = 0.0
+        return False
+
     def _look_elsewhere(self) -> None:
         """Follows the runs of other commands; one whose process is gone goes back to the queue."""
         moment = seconds()
         if moment - self._looked < _LOOK:
             return
         self._looked = moment
-        take_over = moment - self._tried >= _TAKE_OVER
-        self._tried = moment if take_over else self._tried
-        for state in self._states:
-            if state.phase != "elsewhere":
-                continue
+        waiting = [state for state in self._states if state.phase == "elsewhere"]
+        owners = self._store.owners() if waiting else {}
+        for state in waiting:
             record = self._store.run(state.job.key)
             state.epochs_done = record.epochs_done
             if record.status == "finished":
                 self._end(state, "finished")
             elif record.status == "failed":
                 self._end(state, "failed", record.error)
-            elif record.status != "running" or (take_over and self._reclaim(state, "interrupted", "its process died")):
+            elif record.status != "running" or (
+                _dead(owners.get(state.job.key)) and self._reclaim(state, "interrupted", "its process died")
+            ):
                 self._view.note(f"{state.job.label}: let go by its process, taken over")
                 state.phase = "queued"
 
@@ -250,19 +254,23 @@ class Scheduler:
             self._reclaim(state, "interrupted", f"its process was killed by {name}")
             state.phase = "queued"
 
-    def _end(self, state: JobState, phase: _Final, error: str | None = None) -> None:
+    def _end(self, state: JobState, phase: Outcome, error: str | None = None) -> None:
         """Closes a job in the view, and in the store where its worker could not."""
         if self._store.run(state.job.key).status in ("running", "queued"):
             self._reclaim(state, phase, error)
         state.phase, state.error = phase, error
         self._view.ended(state)
 
-    def _reclaim(self, state: JobState, status: _Final, error: str | None) -> bool:
+    def _reclaim(self, state: JobState, status: Outcome, error: str | None) -> bool:
         """Sets the status of a run that no living process holds; False when one does."""
         if self._store.claim([state.job.key], Owner.current()) is None:
             return False
         self._store.set_status(state.job.key, status, error)
         return True
+
+
+def _dead(owner: Owner | None) -> bool:
+    return owner is None or owner.dead
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from mmad.base.errors import DataError, MmadError, SpecError
+from mmad.base.errors import MmadError, SpecError
 from mmad.base.paths import StorePaths
 from mmad.base.records import RunRecord
 from mmad.queue.lifeline import StopRequest, die_with_parent, listen
-from mmad.queue.messages import End, Ended
+from mmad.queue.messages import End, Ended, Outcome
 from mmad.queue.recorder import StoreRecorder
 from mmad.queue.runlog import Channel, divert_output
 from mmad.spec.protocol import TrainingProtocol
@@ -91,7 +91,7 @@ def work(order: Order, channel: Channel, stop: StopRequest) -> End:
 
 def _attempt(
     order: Order, record: RunRecord, store: Store, channel: Channel, stop: StopRequest
-) -> tuple[End, str | None]:
+) -> tuple[Outcome, str | None]:
     """Trains, and puts any failure into one line; its traceback goes to the log."""
     try:
         return _train(order, record, store, channel, stop), None
@@ -103,25 +103,16 @@ def _attempt(
         return "failed", failure_line(error, order.device, StorePaths(order.database).run(order.key).log)
 
 
-def _train(order: Order, record: RunRecord, store: Store, channel: Channel, stop: StopRequest) -> End:
+def _train(order: Order, record: RunRecord, store: Store, channel: Channel, stop: StopRequest) -> Outcome:
     spec = run_spec(record, order.data)
     if stop():
         return "interrupted"
     import torch
 
-    from mmad.data.dataset import load_dataset
     from mmad.training.trainer import train
 
     die_with_parent(signal.SIGTERM)
     torch.set_num_threads(spec.protocol.threads)
-    dataset_path = Path(spec.data.path)
-    found = load_dataset(dataset_path).fingerprint()
-    if found != spec.data.fingerprint:
-        raise DataError(
-            "the data set is no longer the one that this run was planned with",
-            where=dataset_path,
-            mend="give the ablation file to mmad ablate again: a changed data set makes new runs",
-        )
     recorder = StoreRecorder(
         store,
         channel,
@@ -132,7 +123,7 @@ def _train(order: Order, record: RunRecord, store: Store, channel: Channel, stop
     )
     return train(
         spec,
-        dataset_path=dataset_path,
+        dataset_path=Path(spec.data.path),
         run=StorePaths(order.database).run(order.key),
         recorder=recorder,
         device=order.device,

@@ -1,0 +1,106 @@
+"""Who won: the arms of each pair of an ablation, compared by their best-AP checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmad.base.records import AblationRecord, MemberRecord
+from mmad.store.gateway import Store
+from mmad.store.results import Result, member_results
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms of one setting and seed, and their best-AP checkpoints (None: not finished)."""
+
+    ablation: str
+    setting: str
+    seed: int
+    replicate: int
+    reference: str
+    other: str
+    reference_result: Result | None
+    other_result: Result | None
+
+    def difference(self, split: str) -> float | None:
+        """AP of the other arm less that of the reference on ``val`` or ``test``; None when one is missing."""
+        first, second = ap_of(self.reference_result, split), ap_of(self.other_result, split)
+        return None if first is None or second is None else second - first
+
+
+def pairs(store: Store, ablation: AblationRecord) -> list[Pair]:
+    """Every pair that ``ablation`` compares, in the order of its members."""
+    finished = {run.key for run in store.runs() if run.status == "finished"}
+    members = {(m.setting, m.seed, m.replicate, m.arm): m for m in ablation.members}
+    points = list(dict.fromkeys((m.setting, m.seed, m.replicate) for m in ablation.members))
+
+    def best(member: MemberRecord) -> Result | None:
+        return member_results(store, member).best_ap if member.key in finished else None
+
+    return [
+        Pair(
+            ablation.name,
+            *point,
+            reference,
+            other,
+            best(members[(*point, reference)]),
+            best(members[(*point, other)]),
+        )
+        for point in points
+        for reference, other in ablation.compare
+        if (*point, reference) in members and (*point, other) in members
+    ]
+
+
+def verdict_lines(compared: Sequence[Pair]) -> list[str]:
+    """One line per setting and pair of arms; several seeds are told by their mean."""
+    groups: dict[tuple[str, str, str], list[Pair]] = {}
+    for pair in compared:
+        groups.setdefault((pair.setting, pair.reference, pair.other), []).append(pair)
+    return [_line(setting, group) for (setting, _, _), group in groups.items()]
+
+
+def _line(setting: str, group: list[Pair]) -> str:
+    reference, other = group[0].reference, group[0].other
+    split = "test" if any(pair.difference("test") is not None for pair in group) else "val"
+    whole = [pair for pair in group if pair.difference(split) is not None]
+    if not whole:
+        missing = [arm for arm, result in _arms(group[0]) if result is None] or [reference, other]
+        return f"{setting}: no comparison, nothing measured for {' and '.join(missing)}"
+    head = setting if len(group) == 1 else f"{setting}, mean of {len(whole)} of {len(group)} repeats"
+    if len(group) > 1 and len(whole) == len(group):
+        head = f"{setting}, mean of {len(group)} repeats"
+    first = _mean([ap_of(pair.reference_result, split) for pair in whole])
+    second = _mean([ap_of(pair.other_result, split) for pair in whole])
+    line = f"{head}: {_ahead(reference, other, first, second, split)}"
+    if split == "test" and all(pair.difference("val") is not None for pair in whole):
+        val_first = _mean([ap_of(pair.reference_result, "val") for pair in whole])
+        val_second = _mean([ap_of(pair.other_result, "val") for pair in whole])
+        line += f"; val AP {val_second:.3f} against {val_first:.3f} for {reference}"
+    return line
+
+
+def _ahead(reference: str, other: str, first: float, second: float, split: str) -> str:
+    if f"{first:.3f}" == f"{second:.3f}":
+        return f"{other} and {reference} are level at {first:.3f} {split} AP"
+    winner, loser, high, low = (
+        (other, reference, second, first) if second > first else (reference, other, first, second)
+    )
+    return f"{winner} is ahead of {loser} by {high - low:.3f} {split} AP ({high:.3f} against {low:.3f})"
+
+
+def _arms(pair: Pair) -> tuple[tuple[str, Result | None], ...]:
+    return (pair.reference, pair.reference_result), (pair.other, pair.other_result)
+
+
+def ap_of(result: Result | None, split: str) -> float | None:
+    """A result's AP on ``val`` or ``test``, or None when it was not measured."""
+    value = None if result is None else (result.test_ap if split == "test" else result.val_ap)
+    return None if value is None or math.isnan(value) else value
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known)
