@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +25,6 @@ class ColumnStatistics:
     deviation: float
     present: int
     total: int
-
-
-@dataclass(frozen=True)
-class ClinicalStatistics:
-    """What an encoder learned from the training split; plain fields, ``dataclasses.asdict`` gives JSON."""
-
-    values: Values
-    numeric: tuple[ColumnStatistics, ...]
-    categorical: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -78,9 +69,13 @@ class ClinicalEncoder:
             numbers = (numbers - mean) / deviation
         return numbers.astype(np.float32), self._categories(dataset, positions)
 
-    def statistics(self) -> ClinicalStatistics:
-        """What was learned, as a plain record."""
-        return ClinicalStatistics(self.values, self.numeric, self.columns.categorical)
+    def statistics(self) -> dict[str, Any]:
+        """What was learned from the training split, as plain JSON for a checkpoint."""
+        return {
+            "values": self.values,
+            "numeric": [asdict(column) for column in self.numeric],
+            "categorical": [{"name": name, "values": list(values)} for name, values in self.columns.categorical],
+        }
 
     def _categories(self, dataset: DataSet, positions: Sequence[int]) -> NDArray[np.int64]:
         table = np.full((len(positions), len(self.columns.categorical)), -1, dtype=np.int64)
