@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from mmad.base.records import LOSS_COMPONENTS
 
 Era = Literal["A", "B", "C"]
-LossWeight = float | Literal["detach"]
+LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
 
 BACKBONES = (
     "mobilenet_v3",
@@ -22,6 +22,8 @@ BACKBONES = (
     "custom2",
     "custom3",
 )
+#: Losses that can be weighted: those of every detector, and the mask head's.
+LOSS_NAMES = (*LOSS_COMPONENTS, "loss_mask")
 
 
 def _none_word(value: object) -> object:
@@ -168,7 +170,11 @@ class ModelSetup(BaseModel):
     )
 
     # heads
-    anchor_sizes: tuple[int, ...] = Field((32, 64, 128, 256, 512), description="Sides of the RPN's anchors; with FPN one per level.", json_schema_extra=unit("px"))
+    anchor_sizes: tuple[int, ...] = Field(
+        (32, 64, 128, 256, 512),
+        description="Sides of the RPN's anchors; with FPN one per level.",
+        json_schema_extra=unit("px"),
+    )
     anchor_ratios: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="Height to width of the RPN's anchors.")
     representation_size: int = Field(
         32, ge=1, le=8192, description="Width of the box head's two linear layers.", json_schema_extra=unit("features")
@@ -253,9 +259,9 @@ class ModelSetup(BaseModel):
             raise ValueError(f"image_size = {self.image_size}: must be a power of two, such as {below} or {below * 2}")
         if self.backbone not in BACKBONES and not self.backbone.startswith("timm:"):
             raise ValueError(f"backbone = {self.backbone!r}: expected one of {', '.join(BACKBONES)}, or timm:NAME")
-        unknown = [name for name in self.loss_weights if name not in (*LOSS_COMPONENTS, "loss_mask")]
+        unknown = [name for name in self.loss_weights if name not in LOSS_NAMES]
         if unknown:
-            raise ValueError(f"loss_weights.{unknown[0]}: expected one of {', '.join((*LOSS_COMPONENTS, 'loss_mask'))}")
+            raise ValueError(f"loss_weights.{unknown[0]}: expected one of {', '.join(LOSS_NAMES)}")
         if self.resolved_era == "A" and self.use_clinical and self.fusion_strategy == "concat" and self.fuse_depth == 0:
             raise ValueError(
                 'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; use "add", or fuse_depth >= 1'

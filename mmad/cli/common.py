@@ -1,0 +1,228 @@
+"""What commands share: options, the console, JSON on stdout, progress, and the data set of a file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmad.base.paths import DEFAULT_DATABASE
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mmad.data.dataset import DataSet
+    from mmad.spec.runs import Ablation, DataSource
+
+#: The word that stands for the embedded data set, and where it is drawn.
+PHANTOM = "phantom"
+PHANTOM_FOLDER = Path("data/phantom")
+
+DatabaseOption = Annotated[
+    str,
+    typer.Option("--db", envvar="MMAD_DB", metavar="FILE|URL", help="The database: an SQLite file or a URL."),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        envvar="MMAD_DATA",
+        metavar="DIR",
+        help="Folder of the data set; left out: what the file names, else the embedded phantom.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of words.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override any field of the setup or the protocol; may be repeated; recorded, and part of the key.",
+        show_default=False,
+    ),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="imagenet|none",
+        help="none trains from scratch what the setup prints as pretrained.",
+        show_default=False,
+    ),
+]
+WeightsDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights-dir",
+        envvar="MMAD_WEIGHTS",
+        metavar="DIR",
+        help="Folder with torchvision's weights files, looked into before torch's own cache.",
+        show_default=False,
+    ),
+]
+DEFAULT_DB = str(DEFAULT_DATABASE)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ChosenData:
+    """The data set a command works on. ``dataset`` is None when it is not there yet (``source`` says where)."""
+
+    source: DataSource
+    dataset: DataSet | None
+    note: str | None = None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.source.path)
+
+
+def resolve_data(
+    option: str | None,
+    file_value: str = PHANTOM,
+    *,
+    beside: Path | None = None,
+    phantom: Mapping[str, Any] | None = None,
+    create: bool = False,
+) -> ChosenData:
+    """The data set of a command.
+
+    Args:
+        option: the ``--data`` word; wins over the file.
+        file_value: the ``data`` key of an ablation file: a folder, or ``phantom``.
+        beside: the folder that a relative ``file_value`` starts from.
+        phantom: the ``[phantom]`` table; other parameters get other folders.
+        create: draw a missing phantom, and refuse another missing folder; else both are only noted.
+
+    Raises:
+        DataError: a data set that cannot be read; one that was asked for and is not there.
+    """
+    chosen = option or file_value
+    if chosen == PHANTOM and not (option and Path(chosen).is_dir()):
+        return _phantom(phantom or {}, create)
+    folder = Path(chosen) if option else (beside or Path()) / chosen
+    if option or create or folder.is_dir():
+        return _loaded(folder)
+    note = f"the data set {folder} is not there: keys are provisional; name one with --data"
+    return ChosenData(_absent(folder, folder.name), None, note)
+
+
+def _phantom(parameters: Mapping[str, Any], create: bool) -> ChosenData:
+    folder = PHANTOM_FOLDER
+    if parameters:
+        text = json.dumps(dict(parameters), sort_keys=True)
+        folder = folder.with_name(f"phantom-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+    if folder.is_dir():
+        return _loaded(folder)
+    if not create:
+        note = f"the embedded data set is not drawn yet ({folder}): keys are provisional; `mmad ablate` draws it"
+        return ChosenData(_absent(folder, PHANTOM), None, note)
+    from mmad.data.phantom import make_phantom
+
+    with progress_bar(f"drawing the embedded data set in {folder}") as report:
+        make_phantom(folder, **parameters, progress=report)
+    return _loaded(folder)
+
+
+def _loaded(folder: Path) -> ChosenData:
+    from mmad.data.dataset import load_dataset
+    from mmad.spec.runs import DataSource
+
+    dataset = load_dataset(folder)
+    source = DataSource(path=str(folder.resolve()), name=dataset.name, fingerprint=dataset.fingerprint())
+    return ChosenData(source, dataset)
+
+
+def _absent(folder: Path, name: str) -> DataSource:
+    from mmad.spec.runs import DataSource
+
+    return DataSource(path=str(folder.resolve()), name=name, fingerprint=None)
+
+
+def load_with_data(
+    file: Path,
+    *,
+    data: str | None,
+    overrides: Sequence[str] = (),
+    weights: str | None = None,
+    create: bool = False,
+) -> tuple[Ablation, ChosenData]:
+    """The expanded ablation of ``file`` on its data set, and that data set; named columns are looked up in it.
+
+    Raises:
+        SpecError: whatever is wrong in the file or the overrides.
+        DataError: whatever is wrong with the data set, or a clinical column that it has not.
+    """
+    from mmad.spec.load import load_ablation
+    from mmad.spec.parse import parse_file
+
+    parsed = parse_file(file)
+    load_ablation(file, overrides=overrides, weights=weights)  # refuses before any data is drawn
+    chosen = resolve_data(data, parsed.data, beside=file.parent, phantom=parsed.phantom, create=create)
+    ablation = load_ablation(file, data=chosen.source, overrides=overrides, weights=weights)
+    if chosen.dataset is not None:
+        asked = {(m.run.setup.clinical_numeric, m.run.setup.clinical_categorical) for m in ablation.members}
+        for numeric, categorical in asked:
+            chosen.dataset.columns(numeric, categorical)
+    return ablation, chosen
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON on stdout, numbers that are not finite as null."""
+    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A Rich console that takes no word for markup and, where there is no terminal, does not cut tables."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else 160)
+
+
+@contextlib.contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """Show how far something long is, on stderr: a bar on a terminal, else one line when it starts."""
+    if not sys.stderr.isatty():
+        print(f"{label} …", file=sys.stderr, flush=True)
+        yield lambda done, whole: None
+        return
+    from rich import progress as bars
+
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
+    with bars.Progress(*columns, bars.TimeRemainingColumn(), console=make_console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+def duration(seconds: float | None) -> str:
+    """``seconds`` in words of one or two units; "unknown" for None."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
