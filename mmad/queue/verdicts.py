@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmad.base.records import AblationRecord, MemberRecord
+from mmad.base.records import AblationRecord
 from mmad.store.gateway import Store
-from mmad.store.results import Result, member_results
+from mmad.store.results import Result, member_summaries
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,16 @@ class Pair:
 
 def pairs(store: Store, ablation: AblationRecord) -> list[Pair]:
     """Every pair that ``ablation`` compares, in the order of its members."""
-    finished = {run.key for run in store.runs() if run.status == "finished"}
-    members = {(m.setting, m.seed, m.replicate, m.arm): m for m in ablation.members}
-    points = list(dict.fromkeys((m.setting, m.seed, m.replicate) for m in ablation.members))
-
-    def best(member: MemberRecord) -> Result | None:
-        return member_results(store, member).best_ap if member.key in finished else None
-
+    found: dict[tuple[str, int, int], dict[str, Result | None]] = {}
+    for summary in member_summaries(store, ablation.name):
+        member = summary.member
+        best = summary.results.best_ap if summary.run.status == "finished" else None
+        found.setdefault((member.setting, member.seed, member.replicate), {})[member.arm] = best
     return [
-        Pair(
-            ablation.name,
-            *point,
-            reference,
-            other,
-            best(members[(*point, reference)]),
-            best(members[(*point, other)]),
-        )
-        for point in points
+        Pair(ablation.name, *point, reference, other, arms[reference], arms[other])
+        for point, arms in found.items()
         for reference, other in ablation.compare
-        if (*point, reference) in members and (*point, other) in members
+        if reference in arms and other in arms
     ]
 
 

@@ -1,0 +1,180 @@
+"""``mmad ablate``: train what ablation files ask for, then say who won."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmad.cli.common import (
+    DEFAULT_DB,
+    DatabaseOption,
+    DataOption,
+    JsonOption,
+    SetOption,
+    WeightsDirOption,
+    WeightsOption,
+    load_with_data,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from mmad.queue.jobs import Summary
+    from mmad.queue.submission import Asked
+    from mmad.queue.verdicts import Pair
+    from mmad.spec.runs import Ablation
+
+FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files (TOML).")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train; auto takes every GPU found.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would run, and touch nothing.")]
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("ablate")
+    def ablate(
+        files: FilesArgument,
+        db: DatabaseOption = DEFAULT_DB,
+        data: DataOption = None,
+        device: DeviceOption = "auto",
+        overrides: SetOption = None,
+        weights: WeightsOption = None,
+        weights_dir: WeightsDirOption = None,
+        dry_run: DryRunOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Train every run of FILE... that is not finished, and say which arm won.
+
+        Runs train in processes of their own, one on each GPU, or side by side on the CPU. Ctrl-C stops them after
+        their present step; the same command goes on at the last committed epoch. A run that fails stops no other.
+
+        Exit code: 0 all finished, 1 a run failed, 2 something to mend before anything runs, 130 interrupted.
+        """
+        from mmad.queue.slots import find_slots
+        from mmad.queue.submission import asked_for, check_weights
+
+        slots = find_slots(device)
+
+        def load(create: bool) -> list[Ablation]:
+            words = overrides or ()
+            return [
+                load_with_data(file, data=data, overrides=words, weights=weights, create=create)[0] for file in files
+            ]
+
+        ablations = load(create=False)
+        asked = asked_for(ablations, db)
+        check_weights([one.member for one in asked if one.waits], weights_dir)
+        if dry_run:
+            _show_dry(asked, as_json)
+            return
+        if any(one.member.run.provisional for one in asked):
+            ablations = load(create=True)
+        summary = _train(ablations, db, slots, weights_dir, as_json)
+        code = _conclude(ablations, db, summary, as_json)
+        raise typer.Exit(code)
+
+
+def _train(ablations: Sequence[Ablation], db: str, slots: Any, weights_dir: Path | None, as_json: bool) -> Summary:
+    from mmad.queue.jobs import Summary
+    from mmad.queue.scheduler import work_off
+    from mmad.queue.submission import queue_up
+    from mmad.queue.view import choose_view
+
+    jobs = queue_up(ablations, db)
+    if not jobs:
+        return Summary((), (), ())
+    view = choose_view(sys.stderr if as_json else sys.stdout)
+    return work_off(db, jobs, slots, view, weights_dir=weights_dir, said=_said())
+
+
+def _conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool) -> int:
+    """Prints how it ended and who won; the exit code."""
+    from mmad.queue.submission import asked_for
+    from mmad.queue.verdicts import pairs
+    from mmad.store.gateway import Store
+
+    with Store.open(db, create=False) as store:
+        records = {record.name: record for record in store.ablations()}
+        compared = {a.name: pairs(store, records[a.name]) for a in ablations}
+        errors = {run.key: run.error for run in store.runs()}
+    asked = asked_for(ablations, db)
+    if as_json:
+        runs = [{**_row(one), "error": errors.get(one.member.run.key)} for one in asked]
+        every = [asdict(pair) for group in compared.values() for pair in group]
+        print_json({"runs": runs, "pairs": every, "stopped": summary.stopped, "exit_code": summary.exit_code})
+    else:
+        _tell(summary, asked, compared, db)
+    for failure in summary.failed:
+        print(f"mmad: {failure.job.label} failed: {failure.error}", file=sys.stderr)
+    return summary.exit_code
+
+
+def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pair]], db: str) -> None:
+    from mmad.queue.verdicts import verdict_lines
+
+    total = len({one.member.run.key for one in asked})
+    done = len({one.member.run.key for one in asked if not one.waits})
+    trained = len(summary.finished) + len(summary.failed) + len(summary.interrupted)
+    if not trained and not summary.stopped:
+        typer.echo(f"nothing to do: {_runs(total)} finished already")
+    else:
+        failed = f", {len(summary.failed)} failed" if summary.failed else ""
+        typer.echo(f"{done} of {_runs(total)} finished{failed}")
+    for name, group in compared.items():
+        for line in verdict_lines(group):
+            typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
+    if summary.exit_code == 130:
+        typer.echo(f"interrupted; go on at the last committed epochs with: {_said()}")
+    elif done:
+        option = f" --db {shlex.quote(db)}" if db != DEFAULT_DB else ""
+        typer.echo(f"write the report with: mmad report --html{option}")
+
+
+def _show_dry(asked: Sequence[Asked], as_json: bool) -> None:
+    if as_json:
+        print_json({"runs": [{**_row(one), "would_run": one.waits} for one in asked]})
+        return
+    waiting = list(dict.fromkeys(one.member.run.key for one in asked if one.waits))
+    seen: set[str] = set()
+    for one in asked:
+        member = one.member
+        again = " (the same run as above)" if member.run.key in seen else ""
+        seen.add(member.run.key)
+        action = "would train" if one.waits else "done already"
+        epochs = f"{member.run.protocol.epochs} epoch{'s' * (member.run.protocol.epochs > 1)}"
+        standing = f" ({one.status})" if one.status not in ("queued", "finished") else ""
+        key = member.run.key[:12] + ("*" if member.run.provisional else "")
+        typer.echo(
+            f"{key}  {action}: {member.ablation} · {member.setting} · {member.arm} · seed {member.seed}, "
+            f"{epochs}{standing}{again}"
+        )
+    if any(one.member.run.provisional for one in asked):
+        typer.echo("* the data set is not there yet: the key will change once it is")
+    typer.echo(f"{_runs(len(waiting))} would be trained; nothing was written")
+
+
+def _row(one: Asked) -> dict[str, Any]:
+    member = one.member
+    return {
+        "key": member.run.key,
+        "ablation": member.ablation,
+        "setting": member.setting,
+        "arm": member.arm,
+        "seed": member.seed,
+        "replicate": member.replicate,
+        "status": one.status,
+    }
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
+
+
+def _said() -> str:
+    return shlex.join(["mmad", *sys.argv[1:]])
