@@ -79,6 +79,11 @@ class Store:
     ) -> None:
         self.close()
 
+    @property
+    def where(self) -> str:
+        """The database's file, or its URL without the password."""
+        return self._database.where
+
     def run_paths(self, key: str) -> RunPaths:
         """Where the files of the run ``key`` stand."""
         return self.paths.run(key)

@@ -16,6 +16,11 @@ from mmad.store.engine import Database, serialise, sqlite_uri
 if TYPE_CHECKING:
     from alembic.config import Config
 
+
+class OlderSchema(StoreError):
+    """A database of an older schema that is open for reading only."""
+
+
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
@@ -37,15 +42,15 @@ def prepare(database: Database, *, create: bool) -> None:
     beside it; both happen in one transaction, so that processes starting together wait for each other.
 
     Raises:
-        StoreError: tables of something else, a newer schema, an empty database without ``create``, or an
-            older one that is open for reading only.
+        StoreError: tables of something else, a newer schema, or an empty database without ``create``.
+        OlderSchema: an older one that is open for reading only.
     """
     with database.reading() as connection:
         found = _checked(database, connection, create)
     if found == schema.HEAD:
         return
     if database.read_only:
-        raise StoreError(
+        raise OlderSchema(
             f"has the older schema {found}, this mmad reads {schema.HEAD}",
             where=database.where,
             mend="open it once for writing, which upgrades it and keeps a copy",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmad.base.errors import StoreError
 from mmad.base.records import (
     CheckpointKind,
     CheckpointRecord,
@@ -15,6 +16,7 @@ from mmad.base.records import (
     RunRecord,
     Split,
 )
+from mmad.spec.nearest import did_you_mean
 from mmad.store.gateway import Store
 
 #: The threshold and the number of detections under which the figures of every epoch are recorded.
@@ -101,6 +103,13 @@ def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSu
         )
         for member in members
     ]
+
+
+def check_ablation(store: Store, name: str) -> None:
+    """StoreError naming the nearest when there is no ablation ``name``."""
+    names = [ablation.name for ablation in store.ablations()]
+    if name not in names:
+        raise StoreError(f"no ablation {name!r}", where=store.where, mend=did_you_mean(name, names))
 
 
 def results_under(

@@ -1,0 +1,143 @@
+"""``mmad show``: everything recorded about one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmad.cli.reading import (
+    DEFAULT,
+    DatabaseOption,
+    console,
+    figure,
+    file_line,
+    open_store,
+    print_json,
+    result_line,
+    section,
+    status_text,
+)
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from mmad.base.records import EnvironmentRecord, EpochRecord
+    from mmad.store.detail import RunDetail
+
+HELP = """Show one run: setup, protocol, parameters, results, epochs, environment, warnings, error.
+
+RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
+alone is more than one run.
+
+--json prints what mmad runs prints about the member, and: epochs_asked, members (every member the run
+answers), evaluation, setup, protocol, params ({"model": 1040729, ...}), epochs (a list, one object per
+committed epoch: epoch, lr, seconds, peak_memory in bytes, and every recorded metric flat as split_name, such
+as train_loss, train_loss_classifier, val_ap_iou, test_ar_iobb; val_ap, val_ar, test_ap, test_ar are those
+under the member's overlap), checkpoints, environments, warnings, dataset, recipe, created, started,
+finished, log. A number that is not finite is null.
+"""
+_LATEST = 5
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
+    db: DatabaseOption = DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    from mmad.store.detail import run_detail
+    from mmad.store.plain import plain_detail
+
+    with open_store(db) as store:
+        detail = run_detail(store, run)
+    if as_json:
+        print_json(plain_detail(detail))
+    else:
+        _print(detail)
+
+
+def _print(detail: RunDetail) -> None:
+    out, run = console(), detail.run
+    section(out, "Run", *_head(detail))
+    if run.error:
+        section(out, "Error", run.error, f"log: {file_line(detail.log)}")
+    section(out, "Setup", *_setup(detail))
+    section(out, "Protocol", _pairs(run.protocol), f"judged by: {_pairs(detail.evaluation)}")
+    section(out, "Parameters", *[f"[{count.module}]: {count.count:,}" for count in detail.counts])
+    results = detail.results
+    section(
+        out,
+        "Results",
+        result_line("best AP", results.best_ap),
+        result_line("best AR", results.best_ar),
+        result_line("final", results.final),
+    )
+    section(out, f"Latest epochs of {len(detail.epochs)}", *_epochs(detail))
+    section(out, "Environment", *[line for record in detail.environments for line in _environment(record)])
+    section(out, "Warnings", *detail.warnings)
+
+
+def _head(detail: RunDetail) -> list[str | Text]:
+    from mmad.store.results import epochs_asked, member_path
+
+    run = detail.run
+    lines: list[str | Text] = [f"key: {run.key}"]
+    lines += [
+        f"answers: {member_path(m)}" + (f" (documented as {m.documented})" if m.documented else "")
+        for m in detail.members
+    ]
+    lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
+    moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))
+    lines += [f"{name}: {moment:%Y-%m-%d %H:%M:%S} UTC" for name, moment in moments if moment is not None]
+    lines.append(f"data: {run.dataset_name} in {run.dataset_path} ({run.dataset_fingerprint[:12]})")
+    return lines
+
+
+def _setup(detail: RunDetail) -> list[str]:
+    from mmad.report.logform import setup_line
+
+    member = detail.members[0] if detail.members else None
+    lines = [setup_line(detail.run.setup, member.arm if member else "")]
+    if member and member.overrides:
+        lines.append(f"set on the command line: {', '.join(member.overrides)}")
+    if member and member.inferred:
+        lines.append(f"inferred, not printed by the log: {', '.join(member.inferred)}")
+    return lines
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value != "")
+
+
+def _epochs(detail: RunDetail) -> list[str]:
+    overlap = detail.evaluation["overlap"]
+    return [_epoch(record, overlap) for record in detail.epochs[-_LATEST:]]
+
+
+def _epoch(record: EpochRecord, overlap: str) -> str:
+    measured = (
+        ("train loss", record.value("train", "loss")),
+        ("val loss", record.value("val", "loss")),
+        ("val AP", record.value("val", f"ap_{overlap}")),
+        ("test AP", record.value("test", f"ap_{overlap}")),
+    )
+    words = [f"{name} {figure(value)}" for name, value in measured]
+    return ", ".join([f"{record.epoch}: lr {record.lr:g}", *words, f"{record.seconds:.1f} s"])
+
+
+def _environment(record: EnvironmentRecord) -> list[str]:
+    commit = record.git_commit[:12] if record.git_commit else "no commit"
+    dirty = " with changes" if record.git_dirty else ""
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    return [
+        f"{record.started:%Y-%m-%d %H:%M:%S} UTC, after epoch {record.from_epoch}: {record.host}, {record.device}, "
+        f"{record.threads} thread{'s' * (record.threads != 1)}, {commit}{dirty}",
+        f"{record.platform}, Python {record.python}, {versions}",
+        f"$ {record.command}",
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds ``mmad show`` to ``app``."""
+    app.command("show", help=HELP)(show)
