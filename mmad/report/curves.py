@@ -1,0 +1,136 @@
+"""Which curves a report shows: of one run all it measured, of an ablation its arms over one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmad.base.records import LOSS_COMPONENTS, SPLITS, Split
+from mmad.report.charts import Chart, Panel, Series, Style
+from mmad.report.frames import AblationFrame, MemberFrame, RunFrame
+
+#: Training, validation, test: colour and line differ, so that either alone tells them apart.
+SPLIT_LINES: dict[Split, tuple[str, int, Style]] = {
+    "train": ("training", 2, "dotted"),
+    "val": ("validation", 0, "solid"),
+    "test": ("test", 1, "dashed"),
+}
+_COMPONENT_TITLES = {
+    "loss_classifier": "Loss: classifier",
+    "loss_box_reg": "Loss: box regression",
+    "loss_objectness": "Loss: objectness",
+    "loss_rpn_box_reg": "Loss: RPN box regression",
+    "loss_mask": "Loss: mask",
+}
+OVERLAP_NAMES = {"iou": "IoU", "iobb": "IoBB"}
+
+
+def run_panels(run: RunFrame, overlap: str, best_epoch: int | None) -> tuple[Panel, ...]:
+    """Losses by component, AP, AR and learning rate over the epochs of one run."""
+    marks = () if best_epoch is None else (best_epoch,)
+    panels = [Panel("Loss: total", _splits(run, "loss"), marks)]
+    panels += [Panel(title, _splits(run, name), marks) for name, title in _COMPONENT_TITLES.items() if _has(run, name)]
+    for figure in ("ap", "ar"):
+        title = f"{figure.upper()} ({OVERLAP_NAMES.get(overlap, overlap)})"
+        panels.append(Panel(title, _splits(run, f"{figure}_{overlap}"), marks, y_range=(0, 1)))
+    rate = Series("learning rate", tuple(e.epoch for e in run.epochs), tuple(e.lr for e in run.epochs), colour=3)
+    panels.append(Panel("Learning rate", (rate,), log=True))
+    return tuple(p for p in panels if any(v is not None for s in p.series for v in s.y))
+
+
+def _has(run: RunFrame, name: str) -> bool:
+    return any(m.name == name for e in run.epochs for m in e.metrics)
+
+
+def _splits(run: RunFrame, name: str) -> tuple[Series, ...]:
+    epochs = tuple(e.epoch for e in run.epochs)
+    lines = []
+    for split in SPLITS:
+        label, colour, style = SPLIT_LINES[split]
+        values = tuple(e.value(split, name) for e in run.epochs)
+        if any(v is not None for v in values):
+            lines.append(Series(label, epochs, values, colour, style))
+    return tuple(lines)
+
+
+def run_chart(run: RunFrame, overlap: str, best_epoch: int | None) -> Chart:
+    """All panels of a run on one sheet, for readers that show pictures only as files."""
+    return Chart(run_panels(run, overlap, best_epoch), columns=2, legend=True)
+
+
+_OVERLAID: tuple[tuple[str, Split, str], ...] = (
+    ("Validation loss", "val", "loss"),
+    ("Validation AP", "val", "ap"),
+    ("Test AP", "test", "ap"),
+)
+
+
+def overlay_panels(ablation: AblationFrame, setting: str) -> tuple[Panel, ...]:
+    """The arms of one setting over one another; further seeds of an arm are fainter.
+
+    Axes are equal across the settings of the ablation. Arms judged under another overlap than the first are
+    left out of AP, never drawn beside it.
+    """
+    judged = ablation.members[0].judged.overlap
+    panels = []
+    for title, split, measure in _OVERLAID:
+        name = measure if measure == "loss" else f"{measure}_{judged}"
+        everywhere = [v for m in ablation.members for v in _values(m, split, name)]
+        top = _robust_top(everywhere)
+        lines = tuple(
+            line
+            for n, arm in enumerate(ablation.arms)
+            for line in _arm_lines(ablation.of(setting, arm), arm, n, split, name, judged)
+        )
+        if lines:
+            panels.append(Panel(title, lines, y_range=(0, top) if everywhere else None))
+    return tuple(panels)
+
+
+def _arm_lines(
+    members: Sequence[MemberFrame], arm: str, colour: int, split: Split, name: str, overlap: str
+) -> list[Series]:
+    style: Style = ("solid", "dashed", "dotted")[colour % 3]
+    lines = []
+    for k, member in enumerate(members):
+        values = tuple(e.value(split, name) for e in member.run.epochs)
+        same = name == "loss" or member.judged.overlap == overlap
+        if same and any(v is not None for v in values):
+            epochs = tuple(e.epoch for e in member.run.epochs)
+            lines.append(Series(arm, epochs, values, colour, style, faint=k > 0))
+    return lines
+
+
+def _values(member: MemberFrame, split: Split, name: str) -> list[float]:
+    found = (e.value(split, name) for e in member.run.epochs)
+    return [v for v in found if v is not None and v == v and abs(v) != float("inf")]
+
+
+def _robust_top(values: list[float]) -> float:
+    """An upper end for an axis that one exploding epoch does not stretch until nothing else can be seen."""
+    if not values:
+        return 1.0
+    ordered = sorted(values)
+    high = ordered[min(len(ordered) - 1, int(len(ordered) * 0.98))]
+    top = ordered[-1] if ordered[-1] <= 3 * high or high <= 0 else high
+    return (top or 1.0) * 1.06
+
+
+def components(run: RunFrame) -> tuple[str, ...]:
+    """The loss components that a run reports, the usual four first."""
+    found = dict.fromkeys(m.name for e in run.epochs for m in e.metrics if m.name.startswith("loss_"))
+    return tuple(sorted(found, key=lambda n: (n not in LOSS_COMPONENTS, n)))
+
+
+def describe(panel: Panel) -> str:
+    """A chart in words: each line's last value and its extreme."""
+    parts = []
+    for series in panel.series:
+        points = [(x, v) for x, v in zip(series.x, series.y, strict=True) if v is not None and v == v]
+        if not points:
+            continue
+        pick = min if "oss" in panel.title else max
+        at, extreme = pick(points, key=lambda p: p[1])
+        word = "lowest" if pick is min else "highest"
+        last = points[-1]
+        parts.append(f"{series.name} {word} {extreme:.4g} at epoch {at}, {last[1]:.4g} at epoch {last[0]}")
+    return f"{panel.title} by epoch. " + ("; ".join(parts) + "." if parts else "No values.")

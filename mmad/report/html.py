@@ -1,0 +1,174 @@
+"""The report as one HTML file: no network, everything escaped, charts inline."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from mmad.report import words
+from mmad.report.charts import PALETTE, Chart, Panel, inline_svg
+from mmad.report.curves import SPLIT_LINES, describe, overlay_panels, run_panels
+from mmad.report.frames import AblationFrame, Outcome
+from mmad.report.logform import heading_figures, log_block
+from mmad.report.pairs import Comparison, PairRow
+from mmad.report.story import RunStory, Story
+
+_DASH_ARRAYS = {"solid": "none", "dashed": "6 2.2", "dotted": "1.6 2"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One line of a legend: its name, colour and dashes."""
+
+    name: str
+    colour: int
+    dashes: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Where the arms' test AP stand on a line from 0 to 100 (seeds small, means large)."""
+
+    reference: float | None
+    other: float | None
+    reference_seeds: tuple[float, ...]
+    other_seeds: tuple[float, ...]
+
+
+def render_html(story: Story, progress: Callable[[int, int], None] | None = None) -> str:
+    """The whole page. ``progress`` hears how many of how many run sections' charts are drawn."""
+    style, script = _template("style.css"), _template("script.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    drawing = _Drawing(len(story.runs), progress)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            story=story,
+            drawing=drawing,
+            style=Markup(style),
+            script=Markup(script),
+            script_hash=digest,
+            palette=PALETTE,
+            split_keys=[Key(n, c, _DASH_ARRAYS[s]) for n, c, s in SPLIT_LINES.values()],
+            arm_keys=arm_keys,
+            strips=strips,
+            heading_figures=heading_figures,
+            log_block=log_block,
+            version=version("mmad"),
+            by_finding=by_finding,
+            zip=zip,
+        )
+    )
+
+
+class _Drawing:
+    """Draws the page's charts one after another, each with identifiers of its own."""
+
+    def __init__(self, runs: int, progress: Callable[[int, int], None] | None) -> None:
+        self._charts = 0
+        self._runs = 0
+        self._of = runs
+        self._progress = progress
+
+    def panels(self, panels: tuple[Panel, ...]) -> list[Markup]:
+        drawn = []
+        for panel in panels:
+            self._charts += 1
+            svg = inline_svg(Chart((panel,)), f"c{self._charts}", words.clean(describe(panel)))
+            drawn.append(Markup(svg))
+        return drawn
+
+    def run(self, story: RunStory) -> list[Markup]:
+        member = story.member
+        best = member.best_ap.epoch if member.best_ap else None
+        drawn = self.panels(run_panels(story.run, member.judged.overlap, best))
+        self._runs += 1
+        if self._progress is not None:
+            self._progress(self._runs, self._of)
+        return drawn
+
+    def overlay(self, ablation: AblationFrame, setting: str) -> list[Markup]:
+        return self.panels(overlay_panels(ablation, setting))
+
+
+FindingRow = tuple[str, float | None, float | None, float | None, float | None]
+
+
+def by_finding(outcome: Outcome) -> list[FindingRow]:
+    """(finding, validation AP, AR, test AP, AR) for every finding of either split."""
+    val = {label: (ap, ar) for label, ap, ar in outcome.val_classes}
+    test = {label: (ap, ar) for label, ap, ar in outcome.test_classes}
+    none = (None, None)
+    return [(label, *val.get(label, none), *test.get(label, none)) for label in dict.fromkeys([*val, *test])]
+
+
+def arm_keys(arms: tuple[str, ...]) -> list[Key]:
+    """The legend of the overlaid curves."""
+    return [Key(arm, n % len(PALETTE), list(_DASH_ARRAYS.values())[n % 3]) for n, arm in enumerate(arms)]
+
+
+def strips(comparison: Comparison) -> tuple[float, float, list[Strip]]:
+    """The common scale (low, high) of a comparison's test AP, and every row's place on it."""
+    means = [f.mean for row in comparison.rows for f in (row.test_ap.reference, row.test_ap.other) if f]
+    single = [v for row in comparison.rows for side in _seeds(row) for v in side]
+    if not means:
+        return 0.0, 1.0, [Strip(None, None, (), ()) for _ in comparison.rows]
+    low, high = min(means + single), max(means + single)
+    low, high = max(0.0, int(low * 20) / 20), min(1.0, (int(high * 20) + 1) / 20)
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
+
+    rows = []
+    for row in comparison.rows:
+        left, right = _seeds(row)
+        a, b = row.test_ap.reference, row.test_ap.other
+        rows.append(
+            Strip(
+                place(a.mean) if a else None,
+                place(b.mean) if b else None,
+                tuple(map(place, left)),
+                tuple(map(place, right)),
+            )
+        )
+    return low, high, rows
+
+
+def _seeds(row: PairRow) -> tuple[list[float], list[float]]:
+    if len(row.seeds) < 2:
+        return [], []
+    left, right = (
+        [
+            m.best_ap.test_ap
+            for m in arm
+            if m.record.seed in row.seeds and m.best_ap is not None and m.best_ap.test_ap is not None
+        ]
+        for arm in (row.reference, row.other)
+    )
+    return left, right
+
+
+def _template(name: str) -> str:
+    return (files("mmad.report") / "templates" / name).read_text("utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: words.clean(value) if type(value) is str else value,
+    )
+    for name in ("decimal", "signed", "direction", "spread", "whole", "moment", "duration", "size", "clip", "plural"):
+        environment.filters[name] = getattr(words, name)
+    return environment
