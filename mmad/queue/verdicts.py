@@ -69,7 +69,7 @@ def _line(setting: str, group: list[Pair]) -> str:
     if split == "test" and all(pair.difference("val") is not None for pair in whole):
         val_first = _mean([ap_of(pair.reference_result, "val") for pair in whole])
         val_second = _mean([ap_of(pair.other_result, "val") for pair in whole])
-        line += f"; val AP {val_second:.3f} against {val_first:.3f} for {reference}"
+        line += f"; val AP {val_second:.3f} for {other}, {val_first:.3f} for {reference}"
     return line
 
 

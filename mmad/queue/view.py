@@ -15,7 +15,7 @@ from mmad.queue.slots import Slots
 from mmad.queue.wording import closing, duration, epoch_line, goes_on, opening, where_now
 
 #: Seconds without a line of a run after which plain lines say where its epoch stands.
-_SILENCE = 30.0
+_SILENCE = 15.0
 
 
 class View(Protocol):
@@ -97,7 +97,7 @@ class PlainView:
         moment = seconds()
         for state in self._states:
             spoke = self._spoke.get(state.job.key, moment)
-            if state.phase == "running" and state.progress is not None and moment - spoke >= _SILENCE:
+            if state.phase == "running" and moment - spoke >= _SILENCE:
                 self._say(f"{state.job.label}: {where_now(state)}", state)
 
     def _say(self, text: str, state: JobState | None = None) -> None:

@@ -33,9 +33,9 @@ def where_now(state: JobState) -> str:
     """Where a running epoch stands."""
     now = state.progress
     if now is None:
-        return "starting"
+        return "loading torch"
     if now.phase == "load":
-        return f"reading images, {now.step} of {now.steps}"
+        return "reading the data set" + (f", {now.step} of {now.steps} images" if now.step else "")
     loss = f", loss {number(now.loss)}" if now.loss is not None else ""
     return f"epoch {now.epoch}/{now.epochs}, {now.phase}, step {now.step} of {now.steps}{loss}"
 

@@ -30,7 +30,7 @@ from mmad.spec.setup import ModelSetup
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("mmad.queue.worker")  # not __main__, the name it runs under
 
 
 @dataclass(frozen=True)

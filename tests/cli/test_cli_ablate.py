@@ -1,0 +1,264 @@
+"""``mmad ablate``: refusals, dry runs, and real small trainings that are killed and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner, Result
+
+from mmad.base.records import EpochRecord
+from mmad.cli import app
+from mmad.store.gateway import Store
+
+TINY = """\
+title = "Tiny"
+[phantom]
+studies = 16
+image_size = 64
+[setup]
+backbone = "custom1"
+pretrained = false
+image_size = 64
+lr = 0.01
+[arms.CXR]
+use_clinical = false
+[arms."CXR+Clinical"]
+use_clinical = true
+[protocol]
+epochs = 3
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with ``tiny.toml``, which is the working folder."""
+    for name in ("MMAD_DB", "MMAD_DATA", "MMAD_WEIGHTS", "MMAD_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-torch"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(TINY)
+    return tmp_path
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(app, ["ablate", *words])
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """``mmad ablate tiny.toml`` on one CPU core's worth of runs, in a process of its own."""
+    program = [
+        sys.executable,
+        "-c",
+        "from mmad.cli import main; main()",
+        "ablate",
+        "tiny.toml",
+        "--device",
+        "cpu",
+        *words,
+    ]
+    return subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment()
+    )
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MMAD_")}
+    return {**kept, "TERM": "dumb"}
+
+
+def epochs_of(folder: Path) -> dict[str, list[EpochRecord]]:
+    """The epochs of every run, without what time and memory they took."""
+    with Store.open(folder / "db/mmad.sqlite", read_only=True) as store:
+        found = store.all_epochs([run.key for run in store.runs()])
+    return {key: [replace(epoch, seconds=0.0, peak_memory=0) for epoch in epochs] for key, epochs in found.items()}
+
+
+def committed(folder: Path) -> int:
+    if not (folder / "db/mmad.sqlite").exists():
+        return 0
+    return sum(len(epochs) for epochs in epochs_of(folder).values())
+
+
+def wait_for(truth: Callable[[], object], seconds: float = 150.0) -> None:
+    end = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a command that nobody disturbed, with what it printed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "tiny.toml").write_text(TINY)
+    code = (
+        "import sys\n"
+        "from mmad.cli import app\n"
+        "try:\n"
+        "    app(['ablate', 'tiny.toml', '--device', 'cpu'])\n"
+        "except SystemExit as end:\n"
+        "    print('code', end.code, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=environment(), timeout=280
+    )
+    (folder / "out").write_text(done.stdout)
+    (folder / "errors").write_text(done.stderr)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_pair_is_trained_without_torch_in_the_command_itself(undisturbed: Path) -> None:
+    lines = (undisturbed / "out").read_text().splitlines()
+    assert lines[-1] == "code 0 False", (undisturbed / "errors").read_text()
+    assert lines[-2] == "write the report with: mmad report --html"
+    assert lines[-3].startswith("default: CXR")
+    assert "test AP" in lines[-3]
+    assert lines[-4] == "2 of 2 runs finished"
+    assert sum("epoch 3/3" in line for line in lines) == 2
+    assert committed(undisturbed) == 6
+
+
+@pytest.mark.slow
+def test_the_same_command_again_has_nothing_to_do(undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(undisturbed)
+    again = invoke("tiny.toml", "--device", "cpu")
+    assert again.exit_code == 0
+    assert again.stdout.splitlines()[0] == "nothing to do: 2 runs finished already"
+    as_json = invoke("tiny.toml", "--json")
+    content = json.loads(as_json.stdout)
+    assert [run["status"] for run in content["runs"]] == ["finished"] * 2
+    assert content["exit_code"] == 0
+    assert content["pairs"][0]["reference"] == "CXR"
+    assert content["pairs"][0]["other_result"]["epoch"] in (1, 2, 3)
+    dry = invoke("tiny.toml", "--dry-run")
+    assert "0 runs would be trained; nothing was written" in dry.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_with_the_numbers_of_an_undisturbed_run(undisturbed: Path, here: Path) -> None:
+    command = start(here)
+    try:
+        wait_for(lambda: committed(here) >= 2)
+        victims = psutil.Process(command.pid).children()
+        assert victims
+        for victim in victims:
+            victim.send_signal(signal.SIGKILL)
+        out, errors = command.communicate(timeout=280)
+    finally:
+        command.kill()
+    assert command.returncode == 0, errors
+    assert "killed by SIGKILL, starting it again (1 of 2)" in out
+    assert epochs_of(here) == epochs_of(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_and_ends_with_equal_numbers(undisturbed: Path, here: Path) -> None:
+    command = start(here)
+    try:
+        wait_for(lambda: committed(here) >= 2)
+        workers = psutil.Process(command.pid).children()
+        command.kill()
+        wait_for(lambda: not any(worker.is_running() for worker in workers), seconds=3.0)
+    finally:
+        command.kill()
+        command.communicate()
+    before = committed(here)
+    assert before < 6
+    again = start(here)
+    out, errors = again.communicate(timeout=280)
+    assert again.returncode == 0, errors
+    assert "goes on after epoch" in out
+    assert epochs_of(here) == epochs_of(undisturbed)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
+    command = start(here)
+    try:
+        wait_for(lambda: committed(here) >= 1)
+        command.send_signal(signal.SIGINT)
+        out, errors = command.communicate(timeout=60)
+    finally:
+        command.kill()
+    assert command.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "interrupted; go on at the last committed epochs with: mmad " in out
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_gives_1_and_one_line(here: Path) -> None:
+    from mmad.data.phantom import make_phantom
+
+    make_phantom(here / "broken", studies=16, image_size=64)
+    image = next((here / "broken/images").iterdir())
+    image.write_bytes(image.read_bytes()[:100])
+    command = start(here, "--data", "broken", "--json", "--set", "epochs=1")
+    out, errors = command.communicate(timeout=280)
+    assert command.returncode == 1, errors
+    content = json.loads(out)
+    assert [run["status"] for run in content["runs"]] == ["failed", "failed"]
+    assert image.name in content["runs"][0]["error"]
+    assert sum(line.startswith("mmad: ") and image.name in line for line in errors.splitlines()) == 4
+    assert "Traceback" not in errors
+
+
+def test_a_dry_run_touches_nothing(here: Path) -> None:
+    done = invoke("tiny.toml", "--dry-run", "--set", "seeds=[0, 1]", "--set", "epochs=1")
+    assert done.exit_code == 0, done.output
+    assert "4 runs would be trained; nothing was written" in done.stdout
+    assert "would train: tiny · default · CXR+Clinical · seed 1, 1 epoch" in done.stdout
+    assert "the key will change" in done.stdout
+    assert [path.name for path in here.iterdir()] == ["tiny.toml"]
+    rows = json.loads(invoke("tiny.toml", "--dry-run", "--json").stdout)["runs"]
+    assert [row["arm"] for row in rows] == ["CXR", "CXR+Clinical"]
+    assert all(row["would_run"] and row["status"] == "queued" for row in rows)
+
+
+def test_missing_weights_are_refused_before_anything_is_made(here: Path) -> None:
+    done = invoke("tiny.toml", "--set", "pretrained=true", "--set", "backbone=mobilenet_v3")
+    assert str(done.exception) == (
+        "pretrained weights are missing for mobilenet_v3 (mobilenet_v3_small-047dcff4.pth); fetch them with "
+        "mmad weights --fetch, name their folder with --weights-dir, or train from scratch with --weights none"
+    )
+    assert [path.name for path in here.iterdir()] == ["tiny.toml"]
+    scratch = invoke("tiny.toml", "--set", "pretrained=true", "--weights", "none", "--dry-run")
+    assert scratch.exit_code == 0
+
+
+def test_a_device_that_is_not_there_is_refused(here: Path) -> None:
+    done = invoke("tiny.toml", "--device", "tpu")
+    assert str(done.exception) == "--device: no such device 'tpu'; use auto, cpu, cuda or cuda:N"
+    assert [path.name for path in here.iterdir()] == ["tiny.toml"]
+
+
+def test_two_files_of_one_name_are_refused(here: Path) -> None:
+    (here / "other").mkdir()
+    (here / "other/tiny.toml").write_text(TINY)
+    done = invoke("tiny.toml", "other/tiny.toml", "--dry-run")
+    assert "has the same name as tiny.toml" in str(done.exception)
+    assert "rename one of the files" in str(done.exception)
+
+
+def test_the_console_prints_one_line_and_2(here: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from mmad.cli import main; main()", "ablate", "none.toml"],
+        capture_output=True,
+        text=True,
+        cwd=here,
+        env=environment(),
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("mmad: none.toml: ")
