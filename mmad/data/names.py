@@ -1,16 +1,16 @@
-"""Words of a refusal: the name that is not there, and the nearest that is."""
+"""Words of a refusal: the name that is not there, the nearest that is, and all that are."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from mmad.spec.nearest import nearest
 
 
 def no_such(kind: str, name: str, known: Iterable[str]) -> str:
     """``unknown KIND 'name' (did you mean 'nearest'?)``."""
-    folded = {word.casefold(): word for word in known}
-    nearest = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    return f"unknown {kind} {name!r}" + (f" (did you mean {folded[nearest[0]]!r}?)" if nearest else "")
+    best = nearest(name, known)
+    return f"unknown {kind} {name!r}" + (f" (did you mean {best!r}?)" if best else "")
 
 
 def one_of(known: Iterable[str]) -> str:

@@ -1,0 +1,112 @@
+"""Chooses the clinical columns of a table of subjects: named by the user, or guessed from what they hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from mmad.base.errors import DataError
+from mmad.data.dataset import CategoricalColumn, NumericColumn
+from mmad.data.names import no_such, one_of
+
+#: Columns that a guess leaves out: they say how a picture was taken or what was found on it.
+NEVER_GUESSED = frozenset({"view", "finding", "findings", "diagnosis", "label", "report", "modality", "source"})
+#: A guess takes a column only if at least this share of the rows has a value.
+LEAST_FILLED = 0.2
+#: A guessed category has two to this many values.
+MOST_VALUES = 8
+_UNITS = (
+    ("_c", "°C"),
+    ("_f", "°F"),
+    ("_pct", "%"),
+    ("_mmhg", "mmHg"),
+    ("_k_ul", "10^3/µl"),
+    ("_days", "days"),
+    ("_kg", "kg"),
+    ("_cm", "cm"),
+)
+
+Columns = Mapping[str, Sequence[str]]
+
+
+def parse(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def unit_of(name: str) -> str:
+    """The unit that a column's name gives away, or nothing."""
+    if name.casefold() == "age":
+        return "years"
+    return next((unit for ending, unit in _UNITS if name.casefold().endswith(ending)), "")
+
+
+def choose_numeric(
+    table: Columns, wanted: Sequence[str] | None, reserved: Collection[str], where: str, units: Mapping[str, str]
+) -> tuple[NumericColumn, ...]:
+    """The numeric columns ``wanted``, or every column that holds nothing but numbers and is filled enough.
+
+    ``table`` maps a column to its cells, empty where missing. The range of a column is what it holds.
+    Raises DataError for an unknown column, one without a number, or one with something else in it.
+    """
+    names = wanted if wanted is not None else [n for n in _candidates(table, reserved) if _all_numbers(table[n])]
+    chosen = []
+    for name in names:
+        _known(name, table, reserved, where)
+        numbers = [parse(cell) for cell in table[name] if cell]
+        values = [number for number in numbers if number is not None]
+        if len(values) < len(numbers) or not values:
+            what = "holds something that is not a number" if numbers else "holds no value"
+            raise DataError(f"column {name!r} {what}", where=where, mend="leave it out of --numeric")
+        low, high = min(values), max(values)
+        chosen.append(NumericColumn(name, units.get(name, unit_of(name)), low, high if high > low else low + 1))
+    return tuple(chosen)
+
+
+def choose_categorical(
+    table: Columns, wanted: Sequence[str] | None, reserved: Collection[str], where: str
+) -> tuple[CategoricalColumn, ...]:
+    """The categories ``wanted``, or every filled column of words with two to eight values (sorted).
+
+    Raises DataError for an unknown column or one without a value.
+    """
+    names = wanted
+    if names is None:
+        names = [n for n in _candidates(table, reserved) if not _all_numbers(table[n]) and _few_values(table[n])]
+    chosen = []
+    for name in names:
+        _known(name, table, reserved, where)
+        values = tuple(sorted({cell for cell in table[name] if cell}))
+        if not values:
+            raise DataError(f"column {name!r} holds no value", where=where, mend="leave it out of --categorical")
+        chosen.append(CategoricalColumn(name, values))
+    return tuple(chosen)
+
+
+def _candidates(table: Columns, reserved: Collection[str]) -> list[str]:
+    return [
+        name
+        for name, cells in table.items()
+        if name not in reserved
+        and name.casefold() not in NEVER_GUESSED
+        and len({cell for cell in cells if cell}) > 1
+        and sum(1 for cell in cells if cell) >= LEAST_FILLED * len(cells)
+    ]
+
+
+def _all_numbers(cells: Sequence[str]) -> bool:
+    return all(parse(cell) is not None for cell in cells if cell)
+
+
+def _few_values(cells: Sequence[str]) -> bool:
+    return len({cell for cell in cells if cell}) <= MOST_VALUES
+
+
+def _known(name: str, table: Columns, reserved: Collection[str], where: str) -> None:
+    free = [column for column in table if column not in reserved]
+    if name not in free:
+        raise DataError(no_such("clinical column", name, free), where=where, mend=one_of(free))
