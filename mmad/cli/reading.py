@@ -1,15 +1,10 @@
-"""What the commands that read the database share: opening it, and words for people."""
+"""What the commands that read the database share: opening it, and showing it to people."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
-
-from mmad.base.paths import DEFAULT_DATABASE
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +13,6 @@ if TYPE_CHECKING:
     from mmad.store.gateway import Store
     from mmad.store.results import Result
 
-DatabaseOption = Annotated[
-    str, typer.Option("--db", envvar="MMAD_DB", help="Database: an SQLite file or an SQLAlchemy URL.")
-]
-DEFAULT = str(DEFAULT_DATABASE)
 #: Width where no terminal sets one: nothing is cut off.
 WIDE = 10_000
 
@@ -38,11 +29,6 @@ def open_store(database: str) -> Store:
     except OlderSchema:
         Store.open(database, create=False).close()
         return Store.open(database, create=False, read_only=True)
-
-
-def print_json(value: Any) -> None:
-    """``value`` on standard output as JSON, with nothing else."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def console() -> Console:

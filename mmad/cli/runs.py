@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmad.cli.reading import DEFAULT, DatabaseOption, console, figure, open_store, print_json, status_text
+from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, print_json
+from mmad.cli.reading import console, figure, open_store, status_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,9 +27,9 @@ or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not mea
 
 
 def runs(
-    db: DatabaseOption = DEFAULT,
+    db: DatabaseOption = DEFAULT_DB,
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     from mmad.store.plain import plain_summary
     from mmad.store.results import check_ablation, member_summaries

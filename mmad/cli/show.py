@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, print_json
 from mmad.cli.reading import (
-    DEFAULT,
-    DatabaseOption,
     console,
     figure,
     file_line,
     open_store,
-    print_json,
     result_line,
     section,
     status_text,
@@ -43,8 +41,8 @@ _LATEST = 5
 
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
-    db: DatabaseOption = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
 ) -> None:
     from mmad.store.detail import run_detail
     from mmad.store.plain import plain_detail
@@ -73,7 +71,7 @@ def _print(detail: RunDetail) -> None:
         result_line("best AR", results.best_ar),
         result_line("final", results.final),
     )
-    section(out, f"Latest epochs of {len(detail.epochs)}", *_epochs(detail))
+    section(out, f"Epochs ({len(detail.epochs)} recorded, the latest here)", *_epochs(detail))
     section(out, "Environment", *[line for record in detail.environments for line in _environment(record)])
     section(out, "Warnings", *detail.warnings)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from mmad.cli.reading import DEFAULT, DatabaseOption, console, open_store, print_json, section
+from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, duration, print_json
+from mmad.cli.reading import console, open_store, section
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,8 +26,8 @@ measured; alive is false when the process is known to be gone: mmad ablate then 
 
 
 def status(
-    db: DatabaseOption = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
 ) -> None:
     from mmad.store.plain import plain_standing
     from mmad.store.standing import standing
@@ -66,7 +67,7 @@ def _running_line(run: RunningStanding) -> str:
     if not run.alive:
         return f"{words[0]}, but its process is gone: mmad ablate goes on with it"
     if run.seconds_per_epoch is not None and run.seconds_left is not None:
-        words.append(f"{run.seconds_per_epoch:.1f} s per epoch, {_duration(run.seconds_left)} left")
+        words.append(f"{run.seconds_per_epoch:.1f} s per epoch, {duration(run.seconds_left)} left")
     if run.owner is not None:
         words.append(f"process {run.owner.pid} on {run.owner.host}")
     return ", ".join(words)
@@ -76,15 +77,6 @@ def _name(run: RunRecord, member: MemberRecord | None) -> str:
     from mmad.store.results import member_path
 
     return run.key[:12] if member is None else member_path(member)
-
-
-def _duration(seconds: float) -> str:
-    """``42 s``, ``3 min`` or ``2 h 07 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def register(app: typer.Typer) -> None:

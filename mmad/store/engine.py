@@ -94,9 +94,7 @@ class Database:
 
     def _sqlite(self, file: Path) -> Engine:
         def connect() -> sqlite3.Connection:
-            return sqlite3.connect(
-                sqlite_uri(file, self.read_only), uri=True, timeout=self.timeout, check_same_thread=False
-            )
+            return open_sqlite(file, read_only=self.read_only, timeout=self.timeout)
 
         engine = create_engine(URL.create("sqlite", database=str(file)), creator=connect)
         event.listen(engine, "connect", _prepare_reading if self.read_only else _prepare_writing)
@@ -117,9 +115,25 @@ class Database:
             ) from None
 
 
-def sqlite_uri(file: Path, read_only: bool) -> str:
-    """The URI SQLite opens."""
-    return f"file:{quote(file.absolute().as_posix())}?mode={'ro' if read_only else 'rwc'}"
+def open_sqlite(file: Path, *, read_only: bool, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """A bare connection to the SQLite database ``file``; sqlite3's own errors."""
+    uri = f"file:{quote(file.absolute().as_posix())}?mode={'ro' if read_only else 'rwc'}"
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
+    if not read_only:
+        return connection
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        log = file.with_name(f"{file.name}-wal")
+        if not file.exists() or (log.exists() and log.stat().st_size):
+            raise
+        # a closed database in a folder that cannot be written, where SQLite's side files have no place
+        return sqlite3.connect(f"{uri}&immutable=1", uri=True, timeout=timeout, check_same_thread=False)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _prepare_reading(connection: sqlite3.Connection, _record: object) -> None:

@@ -245,14 +245,13 @@ def _complete(keys: Collection[str], found: dict[str, list[T]]) -> dict[str, lis
 
 def _check_file(file: Path, create: bool) -> None:
     """Refuses what is no file; makes the folder of a new database."""
-    if file.is_dir():
-        raise StoreError("is a folder", where=file, mend="name a file in it, such as --db db/mmad.sqlite")
-    if not create:
-        if not file.exists():
-            raise StoreError("no such database", where=file, mend="run mmad ablate first, or name another with --db")
-        return
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_dir():
+            raise StoreError("is a folder", where=file, mend="name a file in it, such as --db db/mmad.sqlite")
+        if create:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        elif not file.exists():
+            raise StoreError("no such database", where=file, mend="run mmad ablate first, or name another with --db")
     except OSError as error:
         mend = "check its path and permissions, or name another file with --db"
-        raise StoreError(f"its folder cannot be made ({error.strerror})", where=file, mend=mend) from None
+        raise StoreError(f"cannot be reached ({error.strerror})", where=file, mend=mend) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
-from mmad.store.engine import Database, serialise, sqlite_uri
+from mmad.store.engine import Database, open_sqlite, serialise
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -76,10 +77,18 @@ def back_up(file: Path, found: str) -> Path:
     """Copies the SQLite database to ``<name>.<revision>.backup`` beside it, whole or not at all."""
     backup = file.with_name(f"{file.name}.{found}.backup")
     partial = backup.with_name(f"{backup.name}.partial")
-    partial.unlink(missing_ok=True)
-    with closing(sqlite3.connect(sqlite_uri(file, True), uri=True)) as source, closing(sqlite3.connect(partial)) as to:
-        source.backup(to)
-    partial.replace(backup)
+    try:
+        partial.unlink(missing_ok=True)
+        with closing(open_sqlite(file, read_only=True)) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.replace(backup)
+    except OSError as error:
+        mend = "free space or check permissions there; the database is as it was"
+        raise StoreError(
+            f"no backup could be made before the upgrade ({error.strerror})", where=backup, mend=mend
+        ) from error
     return backup
 
 
