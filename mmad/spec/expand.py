@@ -90,6 +90,14 @@ def _word(value: object) -> str:
     return "none" if value is None else shown(value)
 
 
+def one_setup(overrides: Sequence[Layer]) -> ModelSetup:
+    """The default setup under ``overrides``; raises SpecError as :func:`expand` does."""
+    values = {name: value for layer in overrides for name, value in layer.values.items()}
+    origin = {name: layer for layer in overrides for name in layer.values}
+    setup, _, _ = split_fields(values)
+    return _setup(setup, origin, Source("the default setup", "", {}, {}))
+
+
 def _members(
     parsed: ParsedFile, point: _Point, arm: str, layers: Sequence[Layer], data: DataSource
 ) -> Iterator[Member]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmad.spec.expand import expand
+from mmad.spec.expand import expand, one_setup
 from mmad.spec.parse import parse_file, parse_override
 from mmad.spec.runs import Ablation, DataSource
+from mmad.spec.setup import ModelSetup
 
 #: The data set of a file that was read without looking at any.
 NO_DATA = DataSource(path="", name="", fingerprint=None)
@@ -34,3 +35,12 @@ def load_ablation(
     words = [*overrides] if weights is None else [*overrides, f"weights={weights}"]
     layers = [parse_override(word) for word in words]
     return expand(parse_file(Path(path)), data, layers)
+
+
+def load_setup(overrides: Sequence[str] = ()) -> ModelSetup:
+    """The default setup with ``field=value`` words put over it.
+
+    Raises:
+        SpecError: an unknown field, a wrong value, or fields that do not go together.
+    """
+    return one_setup([parse_override(word) for word in overrides])

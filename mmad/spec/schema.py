@@ -67,6 +67,6 @@ def _complete(schema: dict[str, Any]) -> None:
         if (field := fields.get("backbone")) is not None:
             field.get("items", field).update(backbone)
         if (field := fields.get("loss_weights")) is not None:
-            losses = {name: weight for name in LOSS_NAMES}
+            losses = dict.fromkeys(LOSS_NAMES, weight)
             field.get("items", field).update(properties=losses, additionalProperties=False)
         fields.update({alias: fields[name] for alias, name in ALIASES.items() if name in fields})

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.spec.runs import NAMING_FIELDS
-from mmad.spec.setup import ModelSetup
+from mmad.spec.setup import ModelSetup, unit
 
 SETUP_FIELDS: dict[str, FieldInfo] = dict(ModelSetup.model_fields)
 #: ``weights_hash`` follows from the backbone and is no user's word.
@@ -94,12 +94,13 @@ class PhantomTable(BaseModel):
 
     model_config = _STRICT
 
-    studies: int | None = Field(None, ge=3, description="How many studies.", json_schema_extra={"unit": "studies"})
-    image_size: int | None = Field(None, ge=32, description="Side of the images.", json_schema_extra={"unit": "px"})
-    seed: int | None = Field(None, ge=0, description="Same seed, same bytes.")
-    clinical_effect: float | None = Field(
-        None, ge=0, description="How much the clinical values tell beyond the image: 0 nothing, 1 a known effect."
+    studies: int = Field(360, ge=10, le=1_000_000, description="How many studies.", json_schema_extra=unit("studies"))
+    image_size: int = Field(256, ge=64, le=4096, description="Side of the images.", json_schema_extra=unit("px"))
+    seed: int = Field(0, ge=0, lt=2**31, description="Same seed, same bytes.")
+    clinical_effect: float = Field(
+        1.0, ge=0, le=1, description="Share of the studies whose clinical values tell about their finding; 0 is none."
     )
+    missing: float = Field(0.05, ge=0, le=0.9, description="Share of the clinical values that are missing.")
 
 
 _WITHOUT_NAME = {name: field for name, field in SETUP_FIELDS.items() if name != "name"}

@@ -26,6 +26,13 @@ WEIGHTS_FILES: dict[str, str] = {
     "custom3": _RESNET18,
 }
 
+#: Backbone → name of the torchvision model whose ``IMAGENET1K_V1`` it is.
+WEIGHTS_MODELS: dict[str, str] = {
+    "mobilenet_v3": "mobilenet_v3_small",
+    **{name: name for name in ("mobilenet_v2", "resnet18", "resnet50", "swin_t")},
+    **dict.fromkeys(("custom", "custom1", "custom2", "custom3"), "resnet18"),
+}
+
 
 def weights_file(backbone: str) -> str:
     """The name of the file with the ImageNet weights of ``backbone``.

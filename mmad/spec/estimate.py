@@ -1,0 +1,39 @@
+"""How long a run will take, from how long runs like it took per epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from mmad.base.records import EpochRecord, RunRecord
+from mmad.spec.runs import RunSpec
+
+#: Fields of the setup that decide most of an epoch's time.
+_TELLING = ("backbone", "image_size", "batch_size", "use_clinical", "using_fpn", "record_training_performance")
+
+
+def _kind(setup: Mapping[str, Any], fingerprint: str | None, threads: object) -> tuple[object, ...]:
+    return (*(setup.get(name) for name in _TELLING), fingerprint, threads)
+
+
+class Estimator:
+    """Seconds per epoch of recorded runs, by what decides them most.
+
+    Args:
+        runs: the recorded runs.
+        epochs: the epochs of each, by key.
+    """
+
+    def __init__(self, runs: Iterable[RunRecord], epochs: Mapping[str, Sequence[EpochRecord]]) -> None:
+        times: dict[tuple[object, ...], list[float]] = {}
+        for run in runs:
+            kind = _kind(run.setup, run.dataset_fingerprint, run.protocol.get("threads"))
+            times.setdefault(kind, []).extend(epoch.seconds for epoch in epochs.get(run.key, ()))
+        self._seconds = {kind: median(seconds) for kind, seconds in times.items() if seconds}
+
+    def seconds(self, run: RunSpec, epochs_done: int = 0) -> float | None:
+        """Seconds until ``run`` is done, or None when no run like it was recorded (early stops not foreseen)."""
+        content = run.content()
+        per_epoch = self._seconds.get(_kind(content["setup"], run.data.fingerprint, content["protocol"]["threads"]))
+        return None if per_epoch is None else per_epoch * max(0, run.protocol.epochs - epochs_done)
