@@ -1,0 +1,72 @@
+# `make` alone tells what there is. Every target sets up what it needs.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.mmad-ready
+
+# How many test processes run at once, and what `make reproduce` trains on and for how long.
+JOBS ?= 2
+DATA ?=
+PROFILE ?= full
+# The chapters of the documented log that have a file, in its order.
+LOG := ablations/patience.toml
+
+.PHONY: help setup demo test test-fast check bench reproduce report clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## Make .venv and install everything (uv where there is one, else pip)
+	@echo "ready: $(BIN)/mmad --help"
+
+$(READY): pyproject.toml requirements.lock .ci/setup
+	@.ci/setup $(VENV)
+	@touch $@
+
+demo: $(READY) ## Train a pair on the embedded data set and write reports/index.html
+	@echo "== training the pair of ablations/quickstart.toml"
+	@$(BIN)/mmad ablate ablations/quickstart.toml
+	@echo "== writing the report"
+	@$(BIN)/mmad report --html
+
+test: $(READY) ## Run every test (JOBS=2 processes)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test-fast: $(READY) ## Run the tests that take less than a second each
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+
+check: $(READY) ## Lint, format, types, borders between the rooms
+	@echo "== ruff check";  $(BIN)/ruff check .
+	@echo "== ruff format"; $(BIN)/ruff format --check .
+	@echo "== mypy";        $(BIN)/mypy
+	@echo "== imports";     $(BIN)/lint-imports
+
+bench: $(READY) ## Run the benchmarks
+	@for file in $(sort $(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
+
+reproduce: $(READY) ## Train the documented log's chapters: DATA=folder PROFILE=full|short|smoke
+	@case "$(PROFILE)" in \
+	  full)  words="" ;; \
+	  short) words="--set epochs=10" ;; \
+	  smoke) words="--set epochs=1 --weights none" ;; \
+	  *) echo "PROFILE=$(PROFILE): expected full, short or smoke" >&2; exit 2 ;; \
+	esac; \
+	for file in $(LOG); do \
+	  echo "== $$file ($(PROFILE))"; \
+	  $(BIN)/mmad ablate "$$file" $$words $(if $(DATA),--data "$(DATA)"); \
+	done
+	@$(MAKE) report
+
+report: $(READY) ## Write the report of everything recorded
+	@$(BIN)/mmad report --html
+
+clean: ## Remove caches and build products (.venv, data, db and reports stay)
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	@find mmad tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "caches and build products removed"
