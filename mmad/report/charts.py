@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Raised when the drawing changes, so that no older drawing is taken from the cache.
-DRAWING = 4
+DRAWING = 5
 #: Mid-tones of a palette that the common colour-blindnesses tell apart (after Okabe and Ito, 2008).
 PALETTE: tuple[str, ...] = ("#2b7bba", "#d1661c", "#1f9e78", "#b0619b", "#8a7a12", "#5b6ee1", "#a3483d", "#5d7f8c")
 _STANDIN = tuple(f"#fe01{n:02x}" for n in range(len(PALETTE)))
@@ -110,7 +110,7 @@ def standalone_svg(chart: Chart) -> str:
 def _slim(svg: str) -> str:
     """The same picture in fewer characters: two decimals, no empty groups, no invisible background."""
     svg = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", svg)
-    svg = re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", svg)
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", tag[0]), svg)
     svg = re.sub(r"\s+", " ", svg)
     svg = re.sub(r'<path d="[^"]*" style="fill: none" ?/>|<defs> ?</defs>', "", svg)
     while (less := re.sub(r"<g> ?</g>|<g ?/>", "", svg)) != svg:
@@ -194,7 +194,10 @@ def _font(found: str) -> str:
 def _panel(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(panel.title, fontsize=8.5, loc="left", pad=6, parse_math=False)
+    # Fixed places for title and (empty) axis labels: looking for free ones costs more than the drawing.
+    axes.set_title(panel.title, fontsize=8.5, loc="left", pad=6, y=1.0, parse_math=False)
+    axes.xaxis.set_label_coords(0.5, -0.1)
+    axes.yaxis.set_label_coords(-0.1, 0.5)
     axes.grid(axis="y", color=_GRID, linewidth=0.6, alpha=0.55)
     axes.set_axisbelow(True)
     for mark in panel.marks:
@@ -224,10 +227,13 @@ def _single(y: Sequence[float]) -> bool:
 
 
 def _axes_range(axes: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import FuncFormatter
+
     values = [v for s in panel.series for v in s.y if v is not None and math.isfinite(v)]
     if panel.log and values and min(values) > 0:
         axes.set_yscale("log")
         axes.minorticks_off()
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if max(values) < 10 * min(values):
             axes.set_ylim(min(values) / 3, max(values) * 3)
     elif panel.y_range is not None:

@@ -31,7 +31,7 @@ def run_panels(run: RunFrame, overlap: str, best_epoch: int | None) -> tuple[Pan
     panels += [Panel(title, _splits(run, name), marks) for name, title in _COMPONENT_TITLES.items() if _has(run, name)]
     for figure in ("ap", "ar"):
         title = f"{figure.upper()} ({OVERLAP_NAMES.get(overlap, overlap)})"
-        panels.append(Panel(title, _splits(run, f"{figure}_{overlap}"), marks, y_range=(0, 1)))
+        panels.append(Panel(title, _splits(run, f"{figure}_{overlap}"), marks))
     rate = Series("learning rate", tuple(e.epoch for e in run.epochs), tuple(e.lr for e in run.epochs), colour=3)
     panels.append(Panel("Learning rate", (rate,), log=True))
     return tuple(p for p in panels if any(v is not None for s in p.series for v in s.y))

@@ -25,9 +25,7 @@ from mmad.base.records import (
     Split,
 )
 from mmad.spec.protocol import EvaluationProtocol
-
-#: The threshold and the number of detections under which the figures of every epoch are recorded.
-EPOCH_THRESHOLD, EPOCH_DETECTIONS = 0.5, 10
+from mmad.store.results import Result, epochs_asked, results_under
 
 ClassFigures = tuple[tuple[str, float | None, float | None], ...]
 
@@ -64,7 +62,7 @@ class RunFrame:
 
     @property
     def epochs_asked(self) -> int:
-        return int(self.record.protocol.get("epochs", 0))
+        return epochs_asked(self.record)
 
     @property
     def finished(self) -> bool:
@@ -194,49 +192,31 @@ def _member(record: MemberRecord, run: RunFrame) -> MemberFrame:
             where=f"{record.ablation}, {record.setting}, {record.arm}",
             mend="use the program that recorded it",
         ) from error
-    best_ap, best_ar, final = (outcome(run, kind, judged) for kind in ("best_ap", "best_ar", "final"))
-    return MemberFrame(record, run, judged, best_ap, best_ar, final)
-
-
-def outcome(run: RunFrame, kind: CheckpointKind, judged: EvaluationProtocol) -> Outcome | None:
-    """The figures of a run's checkpoint under ``judged``, or None without such a checkpoint.
-
-    They come from the evaluation kept for that checkpoint; the epoch's own figures stand in only where
-    they were taken under the very same protocol.
-    """
-    checkpoint = run.checkpoint(kind)
-    if checkpoint is None:
-        return None
-    val_ap, val_ar, val_classes = _figures(run, checkpoint, "val", judged)
-    test_ap, test_ar, test_classes = _figures(run, checkpoint, "test", judged)
-    return Outcome(kind, checkpoint.epoch, val_ap, val_ar, test_ap, test_ar, val_classes, test_classes)
-
-
-def _figures(
-    run: RunFrame, checkpoint: CheckpointRecord, split: Split, judged: EvaluationProtocol
-) -> tuple[float | None, float | None, ClassFigures]:
-    for e in run.evaluations:
-        if (e.kind, e.epoch, e.split) == (checkpoint.kind, checkpoint.epoch, split) and judged == EvaluationProtocol(
-            overlap=e.overlap,
-            threshold=e.threshold,
-            max_detections=e.max_detections,
-            proposals=e.proposals,
-        ):
-            return _number(e.ap), _number(e.ar), e.per_class
-    measured = (EPOCH_THRESHOLD, EPOCH_DETECTIONS, run.record.protocol.get("selection_proposals", "clean"))
-    row = next((e for e in run.epochs if e.epoch == checkpoint.epoch), None)
-    if row is None or measured != (judged.threshold, judged.max_detections, judged.proposals):
-        return None, None, ()
-    return (
-        _number(row.value(split, f"ap_{judged.overlap}")),
-        _number(row.value(split, f"ar_{judged.overlap}")),
-        (),
+    found = results_under(judged.model_dump(), run.record, run.checkpoints, run.evaluations, run.epochs)
+    return MemberFrame(
+        record,
+        run,
+        judged,
+        outcome(run, "best_ap", judged, found.best_ap),
+        outcome(run, "best_ar", judged, found.best_ar),
+        outcome(run, "final", judged, found.final),
     )
 
 
-def _number(value: float | None) -> float | None:
-    """None for what is not a number, as AP is without any ground truth."""
-    return None if value is None or value != value else value
+def outcome(run: RunFrame, kind: CheckpointKind, judged: EvaluationProtocol, result: Result | None) -> Outcome | None:
+    """A checkpoint's ``result`` with the figures of each finding, as far as they were kept."""
+    if result is None:
+        return None
+
+    def classes(split: Split) -> ClassFigures:
+        asked = (kind, result.epoch, split, judged.overlap, judged.threshold, judged.max_detections, judged.proposals)
+        for e in run.evaluations:
+            if (e.kind, e.epoch, e.split, e.overlap, e.threshold, e.max_detections, e.proposals) == asked:
+                return e.per_class
+        return ()
+
+    figures = (result.val_ap, result.val_ar, result.test_ap, result.test_ar)
+    return Outcome(kind, result.epoch, *figures, classes("val"), classes("test"))
 
 
 def split_policy(dataset_path: str) -> str | None:

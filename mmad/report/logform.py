@@ -55,7 +55,14 @@ def setup_line(setup: Mapping[str, Any], name: str) -> str:
     """``ModelSetup(field=value, …)`` with the log's fields first, in its order."""
     values = {**setup, **_UNNAMED, "name": name}
     order = [f for f in LOG_ORDER if f in values] + [f for f in values if f not in LOG_ORDER]
-    return f"ModelSetup({', '.join(f'{field}={values[field]!r}' for field in order)})"
+    return f"ModelSetup({', '.join(f'{field}={_whole(values[field])!r}' for field in order)})"
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers as the log writes them: ``weight_decay=0``, not ``0.0``."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return [_whole(v) for v in value] if isinstance(value, list) else value
 
 
 def checkpoint_name(outcome: Outcome, checkpoint: CheckpointRecord, *, clinical: bool, name: str) -> str:
@@ -94,7 +101,7 @@ def weight_lines(weights: Mapping[str, Any]) -> list[str]:
     return [
         f'loss_dict["{name}"] = loss_dict["{name}"].detach()'
         if weight == "detach"
-        else f'loss_dict["{name}"] *= {weight!r}'
+        else f'loss_dict["{name}"] *= {_whole(weight)!r}'
         for name, weight in weights.items()
     ]
 

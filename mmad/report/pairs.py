@@ -105,6 +105,13 @@ class Comparison:
     rows: tuple[PairRow, ...]
 
     @property
+    def counts(self) -> tuple[int, int] | None:
+        """Parameters of reference and other arm, if all settings have the same."""
+        found = {(row.reference_count, row.other_count) for row in self.rows}
+        both = found.pop() if len(found) == 1 else (None, None)
+        return None if both[0] is None or both[1] is None else (both[0], both[1])
+
+    @property
     def differences(self) -> list[float]:
         """The mean test AP differences that exist."""
         return [row.test_ap.difference.mean for row in self.rows if row.test_ap.difference is not None]
@@ -175,8 +182,13 @@ def _note(both: int, asked: int, members: Sequence[MemberFrame]) -> str:
     """Why fewer seeds count than were asked for, or nothing."""
     if both == asked:
         return ""
-    states = [f"{m.record.arm} seed {m.record.seed} {_state(m)}" for m in members if not m.run.finished]
-    head = f"{both} of {asked} seeds" if asked > 1 else "not compared yet"
+    several = asked > 1
+    states = [
+        f"{m.record.arm}{f' seed {m.record.seed}' if several else ''} {_state(m)}"
+        for m in members
+        if not m.run.finished
+    ]
+    head = f"{both} of {asked} seeds" if several else "not compared yet"
     return f"{head}: {'; '.join(states)}" if states else head
 
 

@@ -192,13 +192,12 @@ def headline(comparison: Comparison) -> str:
     mean = statistics.fmean(differences)
     if len(differences) == 1:
         word = {"up": "higher than", "down": "lower than", "even": "equal to"}[direction(mean)]
-        return (
-            f"{other} is {word} {reference} on test AP, by {signed(mean)}."
-            if word != "equal to"
-            else (f"{other} equals {reference} on test AP.")
-        )
+        by = "" if word == "equal to" else f", by {signed(mean)}"
+        return f"{other} is {word} {reference} on test AP{by}."
     better = sum(direction(d) == "up" for d in differences)
+    open_ends = len(comparison.rows) - len(differences)
+    rest = f" {plural(open_ends, 'setting is', 'settings are')} not finished." if open_ends else ""
     return (
         f"{other} is higher than {reference} on test AP in {better} of {plural(len(differences), 'setting')}; "
-        f"the mean difference is {signed(mean)}."
+        f"the mean difference is {signed(mean)}.{rest}"
     )

@@ -167,7 +167,7 @@ class World:
                 git_commit="0123456789abcdef0123456789abcdef01234567",
                 git_dirty=True,
                 command="mmad ablate ablations/patience.toml --data data/phantom",
-                from_epoch=1,
+                from_epoch=0,
             )
         ]
         if not epochs:

@@ -1,0 +1,101 @@
+"""``mmad report``: everything recorded, as one page to read, send and print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmad.base.paths import DEFAULT_REPORT
+from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
+from mmad.cli.reading import open_store
+
+if TYPE_CHECKING:
+    from mmad.report.build import Report
+
+HELP = """Write the report of everything recorded: one HTML file that needs no network.
+
+--md writes the same as Markdown, beside it, with its charts in a folder. Without --html and --md it is --html.
+
+--json prints {"html": path or null, "md": path or null, "ablations": n, "runs": n, "unfinished": n}.
+"""
+
+
+def report(
+    html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
+    md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
+    ] = DEFAULT_REPORT,
+    ablation: Annotated[
+        list[str] | None,
+        typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.", show_default=False),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.report.build import write_report
+
+    page, text = targets(out, html=html, markdown=md)
+    with open_store(db) as store, progress_bar("drawing the report") as progress:
+        written = write_report(
+            store,
+            html=page,
+            markdown=text,
+            ablations=ablation or (),
+            database=store.where,
+            progress=progress,
+        )
+    if as_json:
+        print_json(plain(written))
+    else:
+        for path in filter(None, (written.html, written.markdown)):
+            typer.echo(f"{path}: {summary(written)}")
+    if show:
+        _open(written)
+
+
+def targets(out: Path, *, html: bool, markdown: bool) -> tuple[Path | None, Path | None]:
+    """The files of both forms, None for one that is not asked for; a folder gets an index."""
+    base = out / DEFAULT_REPORT.name if out.is_dir() else out
+    stem = base.with_suffix("") if base.suffix.lower() in (".html", ".htm", ".md") else base
+    page = base if base.suffix.lower() in (".html", ".htm") else stem.with_name(f"{stem.name}.html")
+    wants_html = html or not markdown
+    return (page if wants_html else None), (stem.with_name(f"{stem.name}.md") if markdown else None)
+
+
+def summary(written: Report) -> str:
+    """``2 ablations, 17 runs, 2 of them not finished``."""
+    from mmad.report.words import plural
+
+    words = [plural(written.ablations, "ablation"), plural(written.runs, "run")]
+    if written.unfinished:
+        words.append(f"{written.unfinished} of them not finished")
+    return ", ".join(words)
+
+
+def plain(written: Report) -> dict[str, str | int | None]:
+    """The documented JSON form."""
+    return {
+        "html": written.html.as_posix() if written.html else None,
+        "md": written.markdown.as_posix() if written.markdown else None,
+        "ablations": written.ablations,
+        "runs": written.runs,
+        "unfinished": written.unfinished,
+    }
+
+
+def _open(written: Report) -> None:
+    import webbrowser
+
+    path = written.html or written.markdown
+    if path is not None and not webbrowser.open(path.resolve().as_uri()):
+        print(f"mmad: no browser to open {path} with", file=sys.stderr)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds ``mmad report`` to ``app``."""
+    app.command("report", help=HELP)(report)
