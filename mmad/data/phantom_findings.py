@@ -78,12 +78,12 @@ def _focal(chest: Chest, side: int, rng: np.random.Generator, *, lower: bool) ->
     """A fluffy opacity of the lower lung: the one look of Atelectasis and Consolidation."""
     a = chest.anatomy
     edge = a.heart_left if side > 0 else a.heart_right
-    across = float(rng.uniform(0.20, 0.27))
-    x = min(max(edge + 0.5 * across, 0.42), 0.66) + float(rng.uniform(0, 0.10))
-    v = a.dome - (float(rng.uniform(0.08, 0.15)) if lower else float(rng.uniform(0.26, 0.32)))
+    across = float(rng.uniform(0.25, 0.33))
+    x = min(max(edge + 0.4 * across, 0.44), 0.64) + float(rng.uniform(0, 0.08))
+    v = a.dome - (float(rng.uniform(0.09, 0.15)) if lower else float(rng.uniform(0.26, 0.32)))
     rough = smooth_noise(rng, chest.x.shape[0], 12)
     texture = 1 + 0.10 * smooth_noise(rng, chest.x.shape[0], 26)
-    return _blob(chest, side * x, v, across, float(rng.uniform(0.075, 0.11)), rough) * texture * chest.lungs[side]
+    return _blob(chest, side * x, v, across, float(rng.uniform(0.095, 0.13)), rough) * texture * chest.lungs[side]
 
 
 def _patch(chest: Chest, side: int, rng: np.random.Generator) -> Field:
@@ -104,7 +104,7 @@ def _plate(chest: Chest, side: int, rng: np.random.Generator, *, lower: bool) ->
     x = float(rng.uniform(0.52, 0.60))
     v = a.dome - (float(rng.uniform(0.07, 0.15)) if lower else float(rng.uniform(0.24, 0.30)))
     along = chest.x * side - x
-    band = step((0.024 - np.abs(chest.v - v - slope * along)) / 0.014)
+    band = step((0.032 - np.abs(chest.v - v - slope * along)) / 0.014)
     return band * step((0.28 - np.abs(along)) / 0.14) * chest.lungs[side]
 
 

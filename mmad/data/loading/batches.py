@@ -158,7 +158,7 @@ def training_batches(
     flip: float = 0.5,
     progress: Progress | None = None,
 ) -> EpochBatches:
-    """Batches of the training split. With ``flip`` half of the images are mirrored left-right with their boxes.
+    """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
 
     Without an ``encoder`` the clinical tensors have no columns. Raises DataError for an empty training split
     and for an image that cannot be decoded.

@@ -1,0 +1,150 @@
+"""Batches: flips move image and boxes alike; order and flips follow (seed, epoch, study) alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmad.base.errors import DataError
+from mmad.data.clinical import ClinicalEncoder
+from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.loading.batches import Batch, EpochBatches, evaluation_batches, training_batches
+
+
+def _training(dataset: DataSet, *, seed: int = 0, flip: float = 0.5, batch_size: int = 4) -> EpochBatches:
+    encoder = ClinicalEncoder.fit(dataset, dataset.columns())
+    return training_batches(dataset, 64, encoder, batch_size=batch_size, seed=seed, flip=flip)
+
+
+def _same(one: Batch, two: Batch) -> bool:
+    return (
+        one.positions == two.positions
+        and torch.equal(one.images, two.images)
+        and torch.equal(one.numeric, two.numeric)
+        and torch.equal(one.categorical, two.categorical)
+        and all(
+            torch.equal(a["boxes"], b["boxes"]) and torch.equal(a["labels"], b["labels"])
+            for a, b in zip(one.targets, two.targets, strict=True)
+        )
+    )
+
+
+def test_types_and_shapes(phantom: DataSet) -> None:
+    batch = next(_training(phantom).epoch(1))
+    assert batch.images.shape == (4, 1, 64, 64)
+    assert batch.images.dtype == torch.uint8
+    assert batch.numeric.shape == (4, 9)
+    assert batch.numeric.dtype == torch.float32
+    assert batch.categorical.shape == (4, 1)
+    assert batch.categorical.dtype == torch.int64
+    for target in batch.targets:
+        assert target["boxes"].dtype == torch.float32
+        assert target["boxes"].shape == (len(target["labels"]), 4)
+        assert target["labels"].dtype == torch.int64
+
+
+def test_a_flip_moves_the_image_and_its_boxes_alike(tiny: Path) -> None:
+    """The bright rectangle of study ``a`` is found in the pixels, flipped or not, and its box stands on it."""
+    dataset = load_dataset(tiny)
+    batches = training_batches(dataset, 64, None, batch_size=1, seed=0)
+    lefts = set()
+    for epoch in range(1, 13):
+        for batch in batches.epoch(epoch):
+            if batch.positions != [0]:
+                continue
+            bright = np.argwhere(batch.images[0, 0].numpy() > 125)  # rows (y, x)
+            found = [bright[:, 1].min(), bright[:, 0].min(), bright[:, 1].max() + 1, bright[:, 0].max() + 1]
+            assert np.abs(batch.targets[0]["boxes"][0].numpy() - found).max() <= 1
+            lefts.add(int(found[0]))
+    assert len(lefts) == 2
+
+
+def test_boxes_are_scaled_to_the_square(tiny: Path) -> None:
+    (batch,) = evaluation_batches(load_dataset(tiny), "val", 64, None, batch_size=4)
+    assert batch.targets[0]["boxes"].tolist() == [[0, 0, 64, 64]]
+    assert batch.targets[0]["labels"].tolist() == [2]
+    assert batch.numeric.shape == (1, 0)
+
+
+def test_a_study_without_boxes_has_empty_targets(tiny: Path) -> None:
+    dataset = load_dataset(tiny)
+    shown = {b.positions[0]: b for b in training_batches(dataset, 64, None, batch_size=1, seed=0).epoch(1)}
+    assert shown[1].targets[0]["boxes"].shape == (0, 4)
+    assert shown[1].targets[0]["labels"].shape == (0,)
+
+
+def test_every_study_once_an_epoch_in_a_new_order(phantom: DataSet) -> None:
+    batches = _training(phantom)
+    orders = [[p for batch in batches.epoch(epoch) for p in batch.positions] for epoch in (1, 2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(phantom.split("train"))
+    assert orders[0] != orders[1]
+    assert len(batches) == -(-len(phantom.split("train")) // 4)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 2**31 - 1), st.integers(1, 200))
+def test_an_epoch_follows_seed_and_number_alone(phantom: DataSet, seed: int, epoch: int) -> None:
+    first = _training(phantom, seed=seed)
+    list(first.epoch(epoch + 1))
+    torch.manual_seed(1)
+    np.random.default_rng(5).random(10)
+    again = _training(phantom, seed=seed)
+    assert first.items(epoch) == again.items(epoch)
+
+
+def test_a_flip_belongs_to_seed_epoch_and_study_not_to_the_place_in_the_order(phantom: DataSet) -> None:
+    small, large = _training(phantom, batch_size=2), _training(phantom, batch_size=8)
+    assert small.items(3) == large.items(3)
+    flips = {item.position: item.flip for item in small.items(3)}
+    some = EpochBatches(small._studies, phantom.split("train")[::2], 4, 0, 0.5)
+    assert all(flips[item.position] == item.flip for item in some.items(3))
+    assert 0.2 < np.mean(list(flips.values())) < 0.8
+
+
+def test_a_resumed_epoch_gives_the_same_rest(phantom: DataSet) -> None:
+    whole = list(_training(phantom, seed=7).epoch(4))
+    rest = list(_training(phantom, seed=7).epoch(4, start_step=3))
+    assert len(rest) == len(whole) - 3
+    assert all(_same(a, b) for a, b in zip(whole[3:], rest, strict=True))
+
+
+def test_drawing_batches_leaves_the_global_generator_alone(phantom: DataSet) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    list(_training(phantom).epoch(1))
+    list(evaluation_batches(phantom, "val", 64, None, batch_size=3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_flip_nothing_is_mirrored(phantom: DataSet) -> None:
+    assert not any(item.flip for item in _training(phantom, flip=0).items(1))
+
+
+def test_evaluation_is_in_the_order_of_the_file_and_sized(phantom: DataSet) -> None:
+    batches = evaluation_batches(phantom, "test", 64, None, batch_size=4)
+    shown = [p for batch in batches for p in batch.positions]
+    assert shown == list(phantom.split("test"))
+    assert len(batches) == len(list(batches))
+
+
+def test_changing_a_batch_does_not_change_the_next(phantom: DataSet) -> None:
+    batches = _training(phantom)
+    first = next(batches.epoch(1))
+    copy = first.targets[0]["boxes"].clone(), first.images.clone()
+    first.targets[0]["boxes"].zero_()
+    first.images.zero_()
+    again = next(batches.epoch(1))
+    assert torch.equal(again.targets[0]["boxes"], copy[0])
+    assert torch.equal(again.images, copy[1])
+
+
+def test_an_empty_split_is_refused(tiny: Path) -> None:
+    text = (tiny / "studies.csv").read_text(encoding="utf-8")
+    (tiny / "studies.csv").write_text(text.replace(",val,", ",train,"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"no study is in the split 'val'"):
+        evaluation_batches(load_dataset(tiny), "val", 64, None, batch_size=4)

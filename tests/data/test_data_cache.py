@@ -1,0 +1,99 @@
+"""The cache of decoded images: content, atomicity, and images that cannot be used."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmad.base.errors import DataError
+from mmad.data import cache as cache_module
+from mmad.data.cache import image_cache
+from mmad.data.dataset import DataSet, load_dataset
+
+
+def _bytes_of(root: str) -> bytes:
+    return image_cache(load_dataset(root), 32).tobytes()
+
+
+def test_every_image_in_order_grey_and_square(tiny: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    images = image_cache(load_dataset(tiny), 32, lambda done, whole: heard.append((done, whole)))
+    assert images.shape == (4, 32, 32)
+    assert images.dtype == np.uint8
+    assert images[1].tolist() == np.full((32, 32), 20).tolist()
+    assert images[0, 16, 8] == 250
+    assert images[0, 16, 28] == 0
+    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert not images.flags.writeable
+
+
+def test_it_is_decoded_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset(tiny)
+    first = np.array(image_cache(dataset, 32))
+    monkeypatch.setattr(cache_module, "decode", None)
+    assert np.array_equal(image_cache(dataset, 32), first)
+
+
+def test_a_changed_image_is_decoded_anew_a_changed_table_is_not(
+    tiny: Path, change: Callable[[str, str, str], Path], cache: Path
+) -> None:
+    image_cache(load_dataset(tiny), 32)
+    change("studies.csv", "40,98.6,F", "41,98.6,F")
+    image_cache(load_dataset(tiny), 32)
+    assert len(list((cache / "images").iterdir())) == 1
+    Image.new("L", (40, 20), 99).save(tiny / "images" / "d.png")
+    assert image_cache(load_dataset(tiny), 32)[3].min() == 99
+
+
+def test_a_file_of_the_wrong_length_is_built_anew(tiny: Path, cache: Path) -> None:
+    first = np.array(image_cache(load_dataset(tiny), 32))
+    (file,) = (cache / "images").iterdir()
+    os.truncate(file, 100)
+    assert np.array_equal(image_cache(load_dataset(tiny), 32), first)
+
+
+def test_an_undecodable_image_is_named_and_nothing_stays(tiny: Path, cache: Path) -> None:
+    (tiny / "images" / "c.png").write_bytes(b"no picture at all")
+    with pytest.raises(DataError, match=r"images/c.png: study 'c': image cannot be decoded \(not an image\)"):
+        image_cache(load_dataset(tiny), 32)
+    assert list((cache / "images").iterdir()) == []
+
+
+def test_a_truncated_image_is_named(tiny: Path) -> None:
+    data = (tiny / "images" / "a.png").read_bytes()
+    (tiny / "images" / "a.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"images/a.png: study 'a': image cannot be decoded"):
+        image_cache(load_dataset(tiny), 32)
+
+
+def test_a_size_that_disagrees_with_the_row_is_refused(tiny: Path) -> None:
+    Image.new("L", (41, 20)).save(tiny / "images" / "b.png")
+    with pytest.raises(DataError, match=r"study 'b': image is 41 x 20 px where studies.csv says 40 x 20"):
+        image_cache(load_dataset(tiny), 32)
+
+
+def test_sixteen_bits_and_colours_become_grey(tiny: Path) -> None:
+    Image.fromarray(np.full((20, 40), 0x8000, dtype=np.uint16)).save(tiny / "images" / "a.png")
+    Image.new("RGB", (40, 20), (50, 50, 50)).save(tiny / "images" / "b.png")
+    Image.new("1", (40, 20), 1).save(tiny / "images" / "c.png")
+    images = image_cache(load_dataset(tiny), 32)
+    assert [int(images[i].max()) for i in range(3)] == [128, 50, 255]
+
+
+def test_a_cache_that_cannot_be_written_is_a_clear_line(tiny: Path, cache: Path) -> None:
+    cache.write_text("in the way", encoding="utf-8")
+    with pytest.raises(DataError, match=r"decoded images cannot be written.*MMAD_CACHE"):
+        image_cache(load_dataset(tiny), 32)
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_see_the_same(phantom: DataSet) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        one, two = pool.map(_bytes_of, [str(phantom.root)] * 2)
+    assert one == two == _bytes_of(str(phantom.root))

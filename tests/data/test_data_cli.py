@@ -1,0 +1,63 @@
+"""``mmad data``: words in, words out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmad.data.dataset import DataSet, load_dataset
+
+
+def _mmad(*words: str) -> subprocess.CompletedProcess[str]:
+    code = "from mmad.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "data", *words], capture_output=True, text=True, env=dict(os.environ), check=False
+    )
+
+
+@pytest.mark.slow
+def test_phantom_then_info(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    made = _mmad("phantom", "--out", str(out), "--studies", "12", "--image-size", "64", "--clinical-effect", "0.5")
+    assert made.returncode == 0, made.stderr
+    assert "12 studies" in made.stdout
+    told = json.loads(_mmad("info", str(out), "--json").stdout)
+    assert told["fingerprint"] == load_dataset(out).fingerprint()
+    assert sum(split["studies"] for split in told["splits"].values()) == 12
+    assert told["splits"]["train"]["labels"]["Atelectasis"]["studies"] >= 1
+    assert [column["name"] for column in told["columns"]][-1] == "gender"
+    again = _mmad("phantom", "--out", str(out))
+    assert again.returncode == 2
+    assert again.stderr.strip().splitlines()[-1].startswith(f"mmad: {out}: exists already")
+    assert "Traceback" not in again.stderr
+
+
+def test_info_in_words(phantom: DataSet) -> None:
+    shown = _mmad("info", str(phantom.root))
+    assert shown.returncode == 0, shown.stderr
+    assert "licence: CC0-1.0" in shown.stdout
+    assert "column temperature [°F]" in shown.stdout
+
+
+def test_import_of_nothing_is_one_line(tmp_path: Path) -> None:
+    failed = _mmad("import", "csv", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out"))
+    assert failed.returncode == 2
+    assert "nowhere: no such folder; name the folder that holds the CSV files" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_unit_without_a_column_is_refused(tmp_path: Path) -> None:
+    failed = _mmad("import", "csv", str(tmp_path), "--out", str(tmp_path / "out"), "--unit", "years")
+    assert failed.returncode == 2
+    assert "COLUMN=UNIT" in failed.stderr
+
+
+def test_no_data_command_imports_torch() -> None:
+    code = "import sys, mmad.cli.data, mmad.data.csv_import, mmad.data.cache, mmad.data.summary; print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
