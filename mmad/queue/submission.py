@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmad.base.errors import SpecError, WeightsError
+from mmad.base.errors import SpecError, StoreError, WeightsError
 from mmad.base.paths import StorePaths
 from mmad.base.records import RunRecord, Status
 from mmad.queue.jobs import Job
@@ -98,8 +98,13 @@ def _known(database: str) -> Mapping[str, RunRecord]:
     file = StorePaths(database).file
     if file is not None and not file.exists():
         return {}
-    with Store.open(database, create=False) as store:
-        return {run.key: run for run in store.runs()}
+    try:
+        with Store.open(database, create=False) as store:
+            return {run.key: run for run in store.runs()}
+    except StoreError as error:
+        if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it
+            return {}
+        raise
 
 
 def _distinct(ablations: Sequence[Ablation]) -> None:

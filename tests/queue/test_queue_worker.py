@@ -1,0 +1,98 @@
+"""The worker's parts: the row it reads, the lines it makes of failures, the streams it diverts."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmad.base.clock import now
+from mmad.base.errors import MmadError, SpecError
+from mmad.base.records import RunRecord
+from mmad.queue.worker import Order, failure_line, one_line, parse, run_spec
+from mmad.spec.protocol import TrainingProtocol
+from mmad.spec.runs import RECIPE, DataSource, RunSpec
+from mmad.spec.setup import ModelSetup
+
+SPEC = RunSpec(
+    ModelSetup(backbone="custom", lr=1, name="CXR"),
+    TrainingProtocol(epochs=4),
+    DataSource("there", "phantom", "f" * 64),
+)
+
+
+def record(spec: RunSpec = SPEC) -> RunRecord:
+    content = spec.content()
+    return RunRecord(
+        spec.key, "running", content["setup"], content["protocol"], "phantom", "there", "f" * 64, spec.recipe, now()
+    )
+
+
+def test_a_row_gives_back_its_specification() -> None:
+    spec = run_spec(record(), Path("moved"))
+    assert spec.key == SPEC.key
+    assert spec.data.path == "moved"
+    assert run_spec(record()).data.path == "there"
+    assert spec.protocol.epochs == 4
+
+
+def test_a_row_of_another_recipe_is_not_trained() -> None:
+    with pytest.raises(SpecError, match=f"queued under recipe {RECIPE + 1}, this version trains recipe {RECIPE}"):
+        run_spec(replace(record(), recipe=RECIPE + 1))
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.5}, {"lr": -1}, {"shade": 3}])
+def test_an_edited_row_is_not_trained(change: dict[str, object]) -> None:
+    with pytest.raises(SpecError, match=f"run {SPEC.key[:12]}: "):
+        run_spec(replace(record(), setup={**record().setup, **change}))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("two\nlines"), "ValueError: two lines (log: run.log)"),
+        (KeyError(), "KeyError: KeyError (log: run.log)"),
+        (
+            MemoryError(),
+            "out of memory on cuda:0 (MemoryError); lower batch_size or image_size, or free memory (log: run.log)",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB. And so on"),
+            "out of memory on cuda:0 (CUDA out of memory); "
+            "lower batch_size or image_size, or free memory (log: run.log)",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "[Errno 28] No space left on device; free space on that disk and run the command again (log: run.log)",
+        ),
+    ],
+)
+def test_every_failure_becomes_one_line(error: Exception, line: str) -> None:
+    assert failure_line(error, "cuda:0", Path("run.log")) == line
+
+
+def test_a_failure_s_message_is_one_line() -> None:
+    assert one_line(MmadError("a\nb", where="x")) == "x: a b"
+
+
+def test_the_command_line_is_read_whole() -> None:
+    words = ["--db", "a.sqlite", "--key", "k", "--device", "cuda:1", "--data", "d", "--weights-dir", "w", "--said"]
+    assert parse([*words, "mmad ablate x"]) == Order("a.sqlite", "k", "cuda:1", Path("d"), Path("w"), "mmad ablate x")
+
+
+@pytest.mark.slow
+def test_a_worker_without_its_database_ends_with_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mmad.queue.worker", "--db", str(tmp_path / "no.sqlite"), "--key", "ab" * 32]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=dict(os.environ))
+    assert done.returncode == 1
+    end = json.loads(done.stdout)
+    assert (end["type"], end["status"]) == ("end", "failed")
+    assert "no such database" in end["error"]
+    assert not (tmp_path / "no.sqlite").exists()
+    assert "no such database" in (tmp_path / "runs/ab" / ("ab" * 32) / "run.log").read_text()
