@@ -79,8 +79,14 @@ def load(path: Path) -> tuple[CheckpointFile, Content]:
     digest = hashlib.sha256(data).hexdigest()
     if not digest.startswith(match[2]):
         raise CheckpointError("is damaged: its content does not match its name", where=path, mend="delete it")
-    held: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return CheckpointFile(path, int(match[1]), digest, len(data)), Content(held["tensors"], json.loads(held["facts"]))
+    try:
+        held: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        content = Content(held["tensors"], json.loads(held["facts"]))
+    except Exception as error:
+        raise CheckpointError(
+            f"is not a checkpoint of this program ({type(error).__name__})", where=path, mend="delete it"
+        ) from error
+    return CheckpointFile(path, int(match[1]), digest, len(data)), content
 
 
 def latest(paths: RunPaths) -> tuple[CheckpointFile, Content] | None:

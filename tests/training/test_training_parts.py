@@ -1,0 +1,188 @@
+"""Losses, schedules, selection and checkpoints, without training anything."""
+
+import errno
+import math
+import os
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmad.base.errors import CheckpointError
+from mmad.base.paths import RunPaths
+from mmad.base.records import EpochRecord, Metric
+from mmad.spec.setup import ModelSetup
+from mmad.training import checkpoint
+from mmad.training.losses import total, weighted
+from mmad.training.schedules import Schedule, build_optimiser
+from mmad.training.selection import Selection
+
+
+def schedule(**fields: object) -> Schedule:
+    setup = ModelSetup(lr=0.1, **fields)
+    plan = Schedule(setup, build_optimiser(setup, [torch.nn.Parameter(torch.zeros(1))]))
+    plan.optimiser.step()
+    return plan
+
+
+def test_weights_multiply_and_detach() -> None:
+    leaf = torch.tensor(2.0, requires_grad=True)
+    losses = {"loss_classifier": leaf * 3, "loss_objectness": leaf * 5, "loss_box_reg": leaf}
+    result = weighted(losses, {"loss_classifier": 10, "loss_objectness": "detach"})
+    total(result).backward()
+    assert {name: float(value.detach()) for name, value in result.items()} == {
+        "loss_classifier": 60.0,
+        "loss_objectness": 10.0,
+        "loss_box_reg": 2.0,
+    }
+    assert float(leaf.grad) == 31.0  # 10 · 3 and 1, nothing through the detached component
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.floats(-1e3, 1e3, width=32), min_size=1))
+def test_a_total_does_not_depend_on_the_order(values: dict[str, float]) -> None:
+    losses = {name: torch.tensor(value) for name, value in values.items()}
+    backwards = dict(reversed(losses.items()))
+    assert float(total(losses)) == float(total(backwards))
+
+
+@pytest.mark.parametrize(("patience", "best", "stop"), [(10, 14, 25), (10, 50, 61), (5, 18, 24), (30, 23, 54)])
+def test_full_stop_ends_patience_plus_one_after_the_best(patience: int, best: int, stop: int) -> None:
+    # e069, e070 and two of the other patience runs: the documented stop epochs follow from their best ones.
+    plan = schedule(
+        lr_scheduler="ReduceLROnPlateau", reduceLROnPlateau_patience=patience, reduceLROnPlateau_full_stop=True
+    )
+    for epoch in range(1, 101):
+        loss = 1.0 - 0.01 * epoch if epoch <= best else 2.0
+        if plan.after_epoch(epoch, loss, 0.0):
+            break
+    assert epoch == stop
+    assert plan.lr == 0.1
+
+
+def test_plateau_on_ap_lowers_the_rate_when_ap_stands() -> None:
+    plan = schedule(
+        lr_scheduler="ReduceLROnPlateau",
+        reduceLROnPlateau_patience=2,
+        reduceLROnPlateau_factor=0.5,
+        plateau_metric="val_ap",
+    )
+    rates = []
+    for epoch in range(1, 6):
+        plan.after_epoch(epoch, -epoch, 0.5)  # the loss improves; AP does not
+        rates.append(plan.lr)
+    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05]
+
+
+def test_milestones_as_one_number_and_warmup_holding_back() -> None:
+    plan = schedule(lr_scheduler="MultiStepLR", multiStepLR_milestones=2, multiStepLR_gamma=0.1, warmup_epochs=3)
+    rates = []
+    for epoch in range(1, 7):
+        plan.after_epoch(epoch, 1.0, 0.0)
+        rates.append(plan.lr)
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "MultiStepLR"])
+def test_a_schedule_goes_on_from_its_state(kind: str) -> None:
+    fields = {"lr_scheduler": kind, "reduceLROnPlateau_patience": 2, "multiStepLR_milestones": (3, 5)}
+    whole, first = schedule(**fields), schedule(**fields)
+    for epoch in range(1, 4):
+        whole.after_epoch(epoch, 1.0, 0.0)
+        first.after_epoch(epoch, 1.0, 0.0)
+    second = schedule(**fields)
+    second.load_state(first.state())
+    second.optimiser.load_state_dict(first.optimiser.state_dict())
+    for epoch in range(4, 9):
+        whole.after_epoch(epoch, 1.0, 0.0)
+        second.after_epoch(epoch, 1.0, 0.0)
+        assert whole.lr == second.lr
+    assert whole.lr < 0.1
+
+
+def record(epoch: int, ap: float, ar: float) -> EpochRecord:
+    return EpochRecord(epoch, 0.1, 1.0, 1, (Metric("val", "ap_iou", ap), Metric("val", "ar_iou", ar)))
+
+
+def test_best_epochs_must_strictly_exceed() -> None:
+    selection = Selection("iou")
+    taken = [selection.take(record(i, ap, ar)) for i, (ap, ar) in enumerate([(0.1, 0.5), (0.1, 0.6), (0.2, 0.6)], 1)]
+    assert taken == [("best_ap", "best_ar"), ("best_ar",), ("best_ap",)]
+    assert Selection("iou").take(record(1, math.nan, math.nan)) == ()
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return RunPaths(tmp_path / "run")
+
+
+def content(value: float = 1.0) -> checkpoint.Content:
+    return checkpoint.Content({"model": {"w": torch.full((3,), value)}}, {"key": "k", "over": False})
+
+
+def test_a_checkpoint_comes_back_as_it_was(paths: RunPaths) -> None:
+    written = checkpoint.save(paths, 3, content(2.5))
+    file, held = checkpoint.load(written.path)
+    assert file == written
+    assert written.path.stat().st_size == written.size
+    assert torch.equal(held.tensors["model"]["w"], torch.full((3,), 2.5))
+    assert held.facts == {"key": "k", "over": False}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_damage_is_seen_and_the_one_before_taken(paths: RunPaths, damage: str) -> None:
+    checkpoint.save(paths, 1, content(1.0))
+    newest = checkpoint.save(paths, 2, content(2.0)).path
+    data = bytearray(newest.read_bytes())
+    if damage == "truncate":
+        data = data[: len(data) // 2]
+    else:
+        data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.load(newest)
+    found = checkpoint.latest(paths)
+    assert found is not None
+    assert found[0].epoch == 1
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"epoch 4 cannot be written \(No space left on device\); free some"):
+        checkpoint.save(paths, 4, content())
+    assert list(paths.checkpoints.iterdir()) == []
+
+
+def test_pruning_keeps_what_is_named(paths: RunPaths) -> None:
+    first, second = checkpoint.save(paths, 1, content(1)).path, checkpoint.save(paths, 2, content(2)).path
+    leftover = paths.checkpoints / ".epoch-00002-x.pt.1-a.part"
+    leftover.write_bytes(b"half")
+    checkpoint.prune(paths, {second})
+    assert list(paths.checkpoints.iterdir()) == [second]
+    assert not first.exists()
+
+
+def test_a_pickle_is_never_executed(paths: RunPaths) -> None:
+    import hashlib
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(paths.folder / "owned"),)
+
+    data = pickle.dumps(Evil())
+    path = paths.checkpoint(1, hashlib.sha256(data).hexdigest())
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        checkpoint.load(path)
+    assert not (paths.folder / "owned").exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused(paths: RunPaths) -> None:
+    file = checkpoint.save(paths, 1, content())
+    with pytest.raises(CheckpointError, match="belongs to run k, not to other"):
+        checkpoint.require_key(file, content(), "other")
