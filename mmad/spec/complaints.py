@@ -53,7 +53,9 @@ def first_complaint(error: ValidationError, source: Source) -> SpecError:
     groups: dict[KeyPath, list[Any]] = {}
     for problem in error.errors(include_url=False):
         groups.setdefault(_key_in(source.document, problem), []).append(problem)
-    key = min(groups, key=lambda path: (line_of(source.lines, path) or 0, len(path)))
+    # what holds a wrong value may be reported for it once more (a list that is too short without it)
+    inner = [path for path in groups if not any(other[: len(path)] == path for other in groups if other != path)]
+    key = min(inner, key=lambda path: (line_of(source.lines, path) or 0, len(path)))
     what, mend = explain(key, groups[key])
     return source.error(key, what, mend)
 

@@ -1,0 +1,93 @@
+"""Keys: what decides a run is in them, what only names it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmad.spec.protocol import TrainingProtocol
+from mmad.spec.runs import NAMING_FIELDS, DataSource, RunSpec
+from mmad.spec.setup import ModelSetup
+
+DATA = DataSource(path="/data", name="made up", fingerprint="f" * 64)
+
+#: For every deciding field another valid value than the default.
+OTHER_SETUP: dict[str, Any] = {
+    "use_clinical": True, "use_custom_model": False, "use_early_stop_model": False,
+    "record_training_performance": False, "dataset_mode": "normal", "era": "C", "backbone": "custom2",
+    "pretrained": False, "image_size": 512, "backbone_out_channels": 17, "using_fpn": True, "norm_momentum": 0.5,
+    "clinical_input_channels": 33, "clinical_num_len": 9, "clinical_numeric": ["age"], "clinical_categorical": [],
+    "clinical_values": "raw", "clinical_expand_conv_channels": 8, "clinical_conv_channels": 33,
+    "clinical_expand_dropout_rate": 0.1, "clinical_conv_dropout_rate": 0.1, "fuse_conv_channels": 33,
+    "fuse_dropout_rate": 0.1, "fuse_depth": 5, "fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True,
+    "spatialise_clinical": False, "add_clinical_to_roi_heads": False, "anchor_sizes": [16], "anchor_ratios": [1.0],
+    "representation_size": 33, "box_head_dropout_rate": 0.1, "use_mask": True, "mask_hidden_layers": 257,
+    "rpn_nms_thresh": 0.7, "rpn_score_thresh": 0.1, "box_nms_thresh": 0.5, "box_score_thresh": 0.1,
+    "box_detections_per_img": 11, "gt_in_train_till": 0, "optimiser": "adamw", "lr": 0.5, "momentum": 0.5,
+    "weight_decay": 0.5, "batch_size": 5, "warmup_epochs": 1, "lr_scheduler": "MultiStepLR",
+    "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
+    "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
+    "loss_weights": {"loss_classifier": 2}, "horizontal_flip": 0.25,
+}  # fmt: skip
+OTHER_PROTOCOL: dict[str, Any] = {
+    "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
+    "selection_proposals": "sampled", "replicate": 2,
+}  # fmt: skip
+
+
+def _key(setup: dict[str, Any] | None = None, protocol: dict[str, Any] | None = None) -> str:
+    return RunSpec(ModelSetup(**(setup or {})), TrainingProtocol(**(protocol or {})), DATA).key
+
+
+def test_every_field_is_covered_here() -> None:
+    assert set(OTHER_SETUP) | NAMING_FIELDS == set(ModelSetup.model_fields)
+    assert set(OTHER_PROTOCOL) == set(TrainingProtocol.model_fields)
+
+
+@pytest.mark.parametrize("field", OTHER_SETUP)
+def test_a_deciding_field_of_the_setup_changes_the_key(field: str) -> None:
+    assert _key({field: OTHER_SETUP[field]}) != _key()
+
+
+@pytest.mark.parametrize("field", OTHER_PROTOCOL)
+def test_a_field_of_the_training_protocol_changes_the_key(field: str) -> None:
+    assert _key(protocol={field: OTHER_PROTOCOL[field]}) != _key()
+
+
+@pytest.mark.parametrize("field", sorted(NAMING_FIELDS))
+def test_a_name_or_path_does_not(field: str) -> None:
+    assert _key({field: "another"}) == _key()
+
+
+def test_data_and_recipe_change_the_key_and_the_folder_does_not() -> None:
+    run = RunSpec(ModelSetup(), TrainingProtocol(), DATA)
+    assert RunSpec(run.setup, run.protocol, DataSource("/elsewhere", "renamed", "f" * 64)).key == run.key
+    assert RunSpec(run.setup, run.protocol, DataSource("/data", "made up", "0" * 64)).key != run.key
+    assert RunSpec(run.setup, run.protocol, DATA, recipe=run.recipe + 1).key != run.key
+
+
+def test_spellings_of_one_content_have_one_key() -> None:
+    assert _key({"multiStepLR_milestones": 100}) == _key({"multiStepLR_milestones": [100]})
+    assert _key({"backbone": "custom"}) == _key({"backbone": "custom1"})
+    assert _key({"fusion_residual": True}) == _key({"fusion_residule": True})
+    assert _key({"lr": 1}) == _key({"lr": 1.0})
+    assert _key({"loss_weights": {"loss_classifier": 10}}) == _key({"loss_weights": {"loss_classifier": 10.0}})
+
+
+_SUBSETS = st.sets(st.sampled_from(sorted(OTHER_SETUP.keys() - {"fuse_depth", "fusion_strategy"})), max_size=6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(_SUBSETS, _SUBSETS, st.text(max_size=5))
+def test_keys_are_equal_exactly_when_contents_are(first: set[str], second: set[str], name: str) -> None:
+    one = {field: OTHER_SETUP[field] for field in sorted(first)}
+    two = {field: OTHER_SETUP[field] for field in sorted(second, reverse=True)} | {"name": name}
+    try:
+        keys = _key(one), _key(two)
+    except ValueError:
+        return  # fields that do not go together have no key
+    assert (keys[0] == keys[1]) == (first == second)
+    assert all(len(key) == 64 and set(key) <= set("0123456789abcdef") for key in keys)
