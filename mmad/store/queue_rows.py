@@ -18,7 +18,8 @@ from mmad.store.engine import serialise
 from mmad.store.owner import Owner
 from mmad.store.schema import ablations, epochs, members, runs
 
-NO_OWNER: dict[str, None] = {"owner_host": None, "owner_pid": None, "owner_started": None, "owner_boot": None}
+OWNER = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
+NO_OWNER: dict[str, None] = {column.name: None for column in OWNER}
 
 
 def write_ablation(connection: Connection, ablation: Ablation) -> None:
@@ -32,7 +33,8 @@ def write_ablation(connection: Connection, ablation: Ablation) -> None:
                 where=ablation.name,
                 mend="name its folder with --data",
             )
-    _write_runs(connection, {member.run.key: member.run for member in ablation.members})
+    keys = [member.run.key for member in ablation.members]
+    _write_runs(connection, dict(zip(keys, (member.run for member in ablation.members), strict=True)))
     connection.execute(delete(members).where(members.c.ablation == ablation.name))
     connection.execute(delete(ablations).where(ablations.c.name == ablation.name))
     row = {
@@ -46,19 +48,23 @@ def write_ablation(connection: Connection, ablation: Ablation) -> None:
     }
     connection.execute(insert(ablations), row)
     if ablation.members:
-        rows = [_member_row(ablation.name, member, i) for i, member in enumerate(ablation.members)]
+        rows = [_member_row(ablation.name, m, keys[i], i) for i, m in enumerate(ablation.members)]
         connection.execute(insert(members), rows)
 
 
 def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
-    present = set(connection.scalars(select(runs.c.key)))
+    lies = {
+        row.key: (row.dataset_path, row.dataset_name)
+        for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name))
+    }
     last = connection.scalar(select(func.max(runs.c.position)))
     position = 0 if last is None else last + 1
     fresh: list[dict[str, object]] = []
     for key, run in wanted.items():
-        if key in present:
-            moved = {"dataset_path": run.data.path, "dataset_name": run.data.name}
-            connection.execute(update(runs).where(runs.c.key == key).values(**moved))
+        if key in lies:
+            if lies[key] != (run.data.path, run.data.name):
+                moved = {"dataset_path": run.data.path, "dataset_name": run.data.name}
+                connection.execute(update(runs).where(runs.c.key == key).values(**moved))
         else:
             fresh.append(_run_row(key, run, position + len(fresh)))
     if fresh:
@@ -81,14 +87,14 @@ def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
     }
 
 
-def _member_row(ablation: str, member: Member, position: int) -> dict[str, object]:
+def _member_row(ablation: str, member: Member, key: str, position: int) -> dict[str, object]:
     return {
         "ablation": ablation,
         "setting": member.setting,
         "arm": member.arm,
         "seed": member.seed,
         "replicate": member.replicate,
-        "run_key": member.run.key,
+        "run_key": key,
         "position": position,
         "documented": member.documented,
         **member.evaluation.model_dump(mode="json"),
@@ -192,8 +198,8 @@ def short(key: str) -> str:
 
 def read_owners(connection: Connection) -> dict[str, Owner]:
     """Who holds each running run."""
-    rows = connection.execute(select(runs).where(runs.c.status == "running"))
-    return {row.key: owner for row in rows if (owner := _owner(row)) is not None}
+    held: Select[Any] = select(runs.c.key, *OWNER).where(runs.c.status == "running")
+    return {row.key: owner for row in connection.execute(held) if (owner := _owner(row)) is not None}
 
 
 def claim_run(connection: Connection, keys: Iterable[str] | None, owner: Owner) -> str | None:
@@ -202,10 +208,11 @@ def claim_run(connection: Connection, keys: Iterable[str] | None, owner: Owner) 
     Free is a queued run, and a running one that nobody holds or whose owner is known to be dead.
     """
     wanted = None if keys is None else set(keys)
-    candidates = select(runs).where(runs.c.status.in_(("queued", "running"))).order_by(runs.c.position)
+    free: Select[Any] = select(runs.c.key, runs.c.status, runs.c.started, *OWNER)
+    candidates = free.where(runs.c.status.in_(("queued", "running"))).order_by(runs.c.position)
     if wanted is not None and len(wanted) <= 500:
         candidates = candidates.where(runs.c.key.in_(wanted))
-    with connection.execute(candidates) as rows:
+    with connection.execute(candidates.execution_options(yield_per=100)) as rows:
         for row in rows:
             if wanted is not None and row.key not in wanted:
                 continue
