@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +72,13 @@ def _numbers(
             values[i] = np.nan
             continue
         try:
-            values[i] = float(text)
+            number = float(text)
         except ValueError:
-            values[i] = np.inf
-        if not np.isfinite(values[i]):
+            number = math.inf
+        if not math.isfinite(number):
             mend = "leave the cell empty if it is not known" if empty else "write pixels of the stored image"
             raise DataError(f"column {column!r} is not a number: {text!r}", where=f"{path}:{line}", mend=mend)
+        values[i] = number
     return values
 
 

@@ -19,7 +19,7 @@ from mmad.base.records import SPLITS, Split
 from mmad.data.csv_columns import choose_categorical, choose_numeric, parse
 from mmad.data.csv_table import open_table
 from mmad.data.dataset import IMAGES, DataSet, load_dataset
-from mmad.data.image_files import safe_relative
+from mmad.data.image_files import is_inside
 from mmad.data.names import no_such, one_of
 from mmad.data.writing import BoxRow, StudyRow, new_folder, write_tables
 
@@ -154,7 +154,7 @@ def _image_sizes(src: Path, subjects: _Table, images: Sequence[str]) -> dict[str
         at = subjects.at(row)
         if image in sizes:
             raise DataError(f"image {image!r} has a row already", where=at, mend="keep one row per image")
-        if safe_relative(image) is None or not (src / image).resolve().is_relative_to(inside):
+        if not is_inside(image) or not (src / image).resolve().is_relative_to(inside):
             raise DataError(f"image path {image!r} leaves the folder", where=at, mend="write it relative to the folder")
         try:
             with Image.open(src / image) as opened:

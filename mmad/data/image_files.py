@@ -4,48 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import STUDIES, Study
 
 
-def safe_relative(image: str) -> PurePosixPath | None:
-    """``image`` as a plain path below the folder, or None when it is absolute or climbs out."""
-    path = PurePosixPath(image)
-    bad = path.is_absolute() or ".." in path.parts or "\\" in image or ":" in path.parts[0] if path.parts else True
-    return None if bad or "\0" in image else path
+def is_inside(image: str) -> bool:
+    """Whether ``image`` is a plain relative path with forward slashes that never climbs out of its folder."""
+    parts = image.split("/")
+    return not (image.startswith("/") or ".." in parts or "\\" in image or ":" in parts[0] or "\0" in image)
 
 
 def check_images(root: Path, studies: Sequence[Study]) -> None:
     """Refuse an image that is missing or stands outside ``root``; each folder is listed once. Raises DataError."""
     inside = root.resolve()
-    listed: dict[PurePosixPath, dict[str, bool]] = {}
+    listed: dict[str, dict[str, bool]] = {}
     for study in studies:
-        path = safe_relative(study.image)
-        at = f"{root / STUDIES}: study {study.study!r}"
-        if path is None:
-            raise DataError(
-                f"image path {study.image!r} leaves the data set's folder", where=at, mend="write it relative to it"
-            )
-        if path.parent not in listed:
-            listed[path.parent] = _files(root / path.parent, inside, at)
-        found = listed[path.parent].get(path.name)
-        if found is None:
-            raise DataError(f"image {study.image!r} is missing", where=at, mend="add the file or take the row out")
-        if not found and not (root / path).resolve().is_relative_to(inside):
-            raise DataError(
-                f"image {study.image!r} is a link out of the data set's folder", where=at, mend="copy the file instead"
-            )
+        folder, _, name = study.image.rpartition("/")
+        if not is_inside(study.image):
+            raise _refused(root, study, "path leaves the data set's folder", "write it relative to that folder")
+        if folder not in listed:
+            if not (root / folder).resolve().is_relative_to(inside):
+                raise _refused(root, study, "is reached by a link out of the data set's folder", "copy the files there")
+            listed[folder] = _files(root / folder)
+        plain = listed[folder].get(name)
+        if plain is None:
+            raise _refused(root, study, "is missing", "add the file or take the row out")
+        if not plain and not (root / study.image).resolve().is_relative_to(inside):
+            raise _refused(root, study, "is a link out of the data set's folder", "copy the file there")
 
 
-def _files(folder: Path, inside: Path, at: str) -> dict[str, bool]:
+def _refused(root: Path, study: Study, what: str, mend: str) -> DataError:
+    return DataError(f"image {study.image!r} {what}", where=f"{root / STUDIES}: study {study.study!r}", mend=mend)
+
+
+def _files(folder: Path) -> dict[str, bool]:
     """Names of the files in ``folder``; True for a plain file, False for a link that is yet to be followed."""
     if not folder.is_dir():
         return {}
-    if not folder.resolve().is_relative_to(inside):
-        raise DataError(
-            f"folder {folder.name!r} is a link out of the data set's folder", where=at, mend="copy the files instead"
-        )
     with os.scandir(folder) as entries:
         return {entry.name: not entry.is_symlink() for entry in entries if entry.is_file()}

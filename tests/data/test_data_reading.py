@@ -105,8 +105,8 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tiny: Path) -> None:
         ("studies.csv", "b,images/b.png,40,20", "b,images/b.png,40,2e1", "'height' is not a whole number"),
         ("studies.csv", "20,p2", "20,", "studies.csv:3: column 'patient' is empty"),
         ("studies.csv", "images/b.png", "images/z.png", "study 'b': image 'images/z.png' is missing"),
-        ("studies.csv", "images/b.png", "../b.png", "study 'b': image path '../b.png' leaves"),
-        ("studies.csv", "images/b.png", "/etc/passwd", "study 'b': image path '/etc/passwd' leaves"),
+        ("studies.csv", "images/b.png", "../b.png", "study 'b': image '../b.png' path leaves"),
+        ("studies.csv", "images/b.png", "/etc/passwd", "study 'b': image '/etc/passwd' path leaves"),
         ("studies.csv", "images/b.png", "images/../../b.png", "leaves the data set's folder"),
         ("studies.csv", "images/b.png", "images\\b.png", "leaves the data set's folder"),
         ("studies.csv", "p3,val", "p1,val", "patient of study 'c'.*study 'a'"),
@@ -184,7 +184,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_read(tiny: Path, 
 def test_an_images_folder_that_is_a_link_out_is_refused(tiny: Path, tmp_path: Path) -> None:
     (tiny / "images").rename(tmp_path / "elsewhere")
     (tiny / "images").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"folder 'images' is a link out"):
+    with pytest.raises(DataError, match=r"is reached by a link out"):
         load_dataset(tiny)
 
 
