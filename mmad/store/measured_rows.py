@@ -178,7 +178,7 @@ def write_evaluations(connection: Connection, key: str, records: Sequence[Evalua
             "ar": record.ar,
             "detections": record.detections,
         }
-        number = connection.execute(insert(evaluations).values(**row).returning(evaluations.c.id)).scalar_one()
+        (number,) = connection.execute(insert(evaluations).values(**row)).inserted_primary_key
         classes = [
             {"evaluation_id": number, "position": i, "label": label, "ap": _no_nan(ap), "ar": _no_nan(ar)}
             for i, (label, ap, ar) in enumerate(record.per_class)

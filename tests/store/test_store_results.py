@@ -1,0 +1,207 @@
+"""Results under the protocol asked for, how far the queue is, and the run a person means."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import store_samples as samples
+
+from mmad.base.errors import StoreError
+from mmad.spec.protocol import EvaluationProtocol
+from mmad.store.detail import run_detail
+from mmad.store.find import find_run
+from mmad.store.gateway import Store
+from mmad.store.owner import Owner
+from mmad.store.plain import finite, plain_detail, plain_epoch, plain_standing, plain_summary
+from mmad.store.results import Result, check_ablation, member_path, member_results, member_summaries
+from mmad.store.standing import STATUSES, one_line, standing
+
+ME = Owner.current()
+
+
+def test_results_are_those_of_the_kept_checkpoints(store: Store) -> None:
+    samples.fill(store)
+    good, bad = store.ablations()[0].members
+    results = member_results(store, good)
+    assert results.best_ap == Result(2, 0.5, 0.75, 0.375, 0.625)
+    assert results.best_ar == Result(2, 0.5, 0.75, 0.375, 0.625)
+    assert results.final == Result(3, 0.375, 0.625, 0.25, 0.5)
+    assert member_results(store, bad).best_ap is None
+    assert [s.results for s in member_summaries(store)] == [results, member_results(store, bad)]
+
+
+def test_figures_of_the_epoch_stand_in_where_the_protocol_is_theirs(store: Store) -> None:
+    given = samples.ablation(evaluation=EvaluationProtocol(overlap="iobb"))
+    store.add_ablation(given)
+    key = given.members[0].run.key
+    store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 1)])
+    assert member_summaries(store)[0].results.best_ap == Result(1, 0.75, 0.875, 0.625, 0.75)
+
+
+@pytest.mark.parametrize(
+    "other", [{"threshold": 0.75}, {"max_detections": 100}, {"proposals": "with_ground_truth"}], ids=str
+)
+def test_figures_of_another_protocol_never_stand_in(store: Store, other: dict[str, object]) -> None:
+    given = samples.ablation(evaluation=EvaluationProtocol(**other))  # type: ignore[arg-type]
+    store.add_ablation(given)
+    key = given.members[0].run.key
+    store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 1)], [samples.evaluation()])
+    member = store.ablations()[0].members[0]
+    assert member_results(store, member).best_ap == Result(1, None, None, None, None)
+    exact = replace(samples.evaluation(ap=0.125), **other)  # type: ignore[arg-type]
+    store.put_evaluations(key, [exact])
+    assert member_results(store, member).best_ap == Result(1, 0.125, 0.375, None, None)
+
+
+def test_the_views_agree_with_the_records(store: Store, database: Path) -> None:
+    samples.fill(store)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = connection.execute("SELECT * FROM run_results ORDER BY arm").fetchall()
+        kinds = connection.execute("SELECT checkpoint FROM checkpoint_results ORDER BY checkpoint").fetchall()
+    assert [row[0] for row in kinds] == ["best_ap", "best_ar", "final"]
+    for row, summary in zip(rows, member_summaries(store), strict=True):
+        assert (row["key"], row["status"], row["error"]) == (summary.run.key, summary.run.status, summary.run.error)
+        assert (row["epoch"] or 0) == summary.run.epochs_done
+        for kind in ("best_ap", "best_ar", "final"):
+            result: Result | None = getattr(summary.results, kind)
+            columns = ("epoch", "val_ap", "val_ar", "test_ap", "test_ar")
+            expected = [getattr(result, column) if result else None for column in columns]
+            assert [row[f"{kind}_{column}"] for column in columns] == expected
+
+
+def test_summaries_can_be_of_one_ablation(store: Store) -> None:
+    store.add_ablation(samples.ablation("one"))
+    store.add_ablation(samples.ablation("two"))
+    assert [s.path for s in member_summaries(store, "two")] == [
+        "two/patience 10/CXR/0",
+        "two/patience 10/CXR+Clinical/0",
+    ]
+    check_ablation(store, "two")
+    with pytest.raises(StoreError, match="did you mean two"):
+        check_ablation(store, "twoo")
+
+
+def test_a_member_is_found_by_its_path_or_key(store: Store) -> None:
+    good, _ = samples.fill(store)
+    for name in (
+        "patience/patience 10/CXR",
+        "patience/patience 10/CXR/0",
+        "patience/patience 10/CXR/0/1",
+        good,
+        good[:10].upper(),
+    ):
+        found = find_run(store, name)
+        assert found.run.key == good
+        assert [member_path(m) for m in found.members] == ["patience/patience 10/CXR/0"]
+
+
+def test_the_member_that_was_named_stands_first(store: Store) -> None:
+    store.add_ablation(samples.ablation("one"))
+    store.add_ablation(samples.ablation("two"))
+    paths = [member_path(m) for m in find_run(store, "two/patience 10/CXR").members]
+    assert paths == ["two/patience 10/CXR/0", "one/patience 10/CXR/0"]
+
+
+def test_several_seeds_need_naming(store: Store) -> None:
+    store.add_ablation(samples.ablation(seeds=(0, 1)))
+    with pytest.raises(StoreError, match="add the seed") as caught:
+        find_run(store, "patience/patience 10/CXR")
+    assert "patience/patience 10/CXR/0, patience/patience 10/CXR/1" in str(caught.value)
+    assert find_run(store, "patience/patience 10/CXR/1").members[0].seed == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("patience/patience 10/CRX", "did you mean 'patience/patience 10/cxr'"),
+        ("patience/patience 10", "patience/patience 10/CXR/0, patience/patience 10/CXR\\+Clinical/0; name one"),
+        ("zzz", "mmad runs lists them all"),
+    ],
+)
+def test_an_unknown_run_is_refused_with_candidates(store: Store, name: str, message: str) -> None:
+    samples.fill(store)
+    with pytest.raises(StoreError, match=f"(?i){message}"):
+        find_run(store, name)
+
+
+def test_a_run_without_members_keeps_its_results(store: Store) -> None:
+    good, _ = samples.fill(store)
+    store.add_ablation(samples.ablation(patiences=(99,)))
+    detail = run_detail(store, good)
+    assert detail.members == ()
+    assert detail.results.best_ap == Result(2, 0.5, 0.75, 0.375, 0.625)
+    assert plain_detail(detail)["ablation"] is None
+
+
+def test_standing_counts_members_and_tells_what_runs(store: Store) -> None:
+    samples.fill(store)
+    store.add_ablation(samples.ablation("seeds", seeds=(1, 2, 3)))
+    alive = store.claim(None, ME)
+    assert alive is not None
+    for number, seconds in ((1, 60.0), (2, 2.0)):
+        store.commit_epoch(alive.key, samples.epoch(number, seconds=seconds))
+    lost = store.claim(None, replace(ME, boot_id="earlier"))
+    assert lost is not None
+    now = standing(store)
+    assert [(a.ablation, a.members) for a in now.ablations] == [("patience", 2), ("seeds", 6)]
+    assert dict(zip(STATUSES, now.ablations[1].counts, strict=True)) == {
+        "queued": 4,
+        "running": 2,
+        "finished": 0,
+        "failed": 0,
+        "interrupted": 0,
+    }
+    first, second = now.running
+    assert (first.epoch, first.epochs, first.seconds_per_epoch, first.seconds_left) == (2, 3, 31.0, 31.0)
+    assert (first.owner, first.alive) == (ME, True)
+    assert (second.epoch, second.seconds_left, second.alive) == (0, None, False)
+    assert [(f.member.arm if f.member else "", f.cause) for f in now.failed] == [
+        ("CXR+Clinical", "OutOfMemoryError: 3 GiB were asked for")
+    ]
+    plain = plain_standing(now)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["running"][0]["pid"] == ME.pid
+
+
+def test_a_cause_is_one_line() -> None:
+    assert one_line("Traceback:\n  somewhere\nValueError: it\n\n") == "ValueError: it"
+    assert one_line(None) == "no cause was recorded"
+
+
+def test_plain_forms_are_json(store: Store) -> None:
+    good, bad = samples.fill(store)
+    record = replace(samples.epoch(4), lr=math.inf)
+    record = replace(record, metrics=tuple(replace(m, value=math.nan) for m in record.metrics))
+    store.commit_epoch(good, record)
+    for key in (good, bad):
+        plain = plain_detail(run_detail(store, key))
+        assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    plain = plain_detail(run_detail(store, good))
+    assert plain["params"] == {"model": 1_040_729, "model.backbone": 1_009_968}
+    assert plain["epochs"][1]["val_ap"] == plain["epochs"][1]["val_ap_iou"] == 0.5
+    assert plain["epochs"][1]["train_loss_classifier"] == 0.25
+    assert plain["epochs"][3]["lr"] is None
+    assert plain["epochs"][3]["val_ap"] is None
+    assert plain["best_ap"] == {"epoch": 2, "val_ap": 0.5, "val_ar": 0.75, "test_ap": 0.375, "test_ar": 0.625}
+    assert plain["environments"][0]["started"] == "2022-05-16T12:00:00+00:00"
+    summary = plain_summary(member_summaries(store)[1])
+    assert summary["error"] == "OutOfMemoryError: 3 GiB were asked for"
+    assert summary["best_ap"] is None
+    assert (summary["epoch"], summary["epochs"], summary["documented"]) == (0, 3, "e069")
+
+
+def test_the_overlap_of_the_member_names_the_plain_ap() -> None:
+    assert plain_epoch(samples.epoch(1), "iobb")["val_ap"] == 0.75
+    assert plain_epoch(samples.epoch(1), "iou")["test_ar"] == 0.625
+    assert plain_epoch(replace(samples.epoch(1), metrics=()), "iou")["val_ap"] is None
+
+
+def test_only_finite_numbers_are_left() -> None:
+    assert finite({"a": (1.0, -math.inf), "b": [math.nan]}) == {"a": [1.0, None], "b": [None]}
