@@ -1,0 +1,52 @@
+"""Estimates: the median epoch of runs like it, times what is left."""
+
+from __future__ import annotations
+
+from mmad.base.clock import now
+from mmad.base.records import EpochRecord, RunRecord
+from mmad.spec.estimate import Estimator
+from mmad.spec.protocol import TrainingProtocol
+from mmad.spec.runs import DataSource, RunSpec
+from mmad.spec.setup import ModelSetup
+
+
+def _spec(fingerprint: str | None = "f", epochs: int = 10, **setup: object) -> RunSpec:
+    data = DataSource("/data", "made up", fingerprint)
+    return RunSpec(ModelSetup.model_validate(setup), TrainingProtocol(epochs=epochs), data)
+
+
+def _record(run: RunSpec) -> RunRecord:
+    content = run.content()
+    return RunRecord(
+        run.key,
+        "finished",
+        content["setup"],
+        content["protocol"],
+        "made up",
+        "/data",
+        run.data.fingerprint or "",
+        1,
+        now(),
+    )
+
+
+def _epochs(*seconds: float) -> list[EpochRecord]:
+    return [EpochRecord(i + 1, 0.1, value, 0, ()) for i, value in enumerate(seconds)]
+
+
+def test_runs_like_it_tell_and_others_do_not() -> None:
+    known = _spec()
+    estimator = Estimator([_record(known)], {known.key: _epochs(9.0, 2.0, 2.0)})
+    assert estimator.seconds(known) == 20.0
+    assert estimator.seconds(_spec(lr=0.5, epochs=5)) == 10.0
+    assert estimator.seconds(known, epochs_done=4) == 12.0
+    assert estimator.seconds(known, epochs_done=99) == 0.0
+    assert estimator.seconds(_spec(image_size=512)) is None
+    assert estimator.seconds(_spec(use_clinical=True)) is None
+    assert estimator.seconds(_spec(fingerprint="other")) is None
+    assert estimator.seconds(_spec(fingerprint=None)) is None
+
+
+def test_nothing_recorded_tells_nothing() -> None:
+    assert Estimator((), {}).seconds(_spec()) is None
+    assert Estimator([_record(_spec())], {}).seconds(_spec()) is None
