@@ -178,7 +178,8 @@ def write_evaluations(connection: Connection, key: str, records: Sequence[Evalua
             "ar": record.ar,
             "detections": record.detections,
         }
-        (number,) = connection.execute(insert(evaluations).values(**row)).inserted_primary_key
+        identity = connection.execute(insert(evaluations).values(**row)).inserted_primary_key
+        number = None if identity is None else identity[0]
         classes = [
             {"evaluation_id": number, "position": i, "label": label, "ap": _no_nan(ap), "ar": _no_nan(ar)}
             for i, (label, ap, ar) in enumerate(record.per_class)
