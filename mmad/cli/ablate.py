@@ -120,6 +120,7 @@ def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pai
 
     total = len({one.member.run.key for one in asked})
     done = len({one.member.run.key for one in asked if not one.waits})
+    stopped = summary.exit_code == 130
     trained = len(summary.finished) + len(summary.failed) + len(summary.interrupted)
     if not trained and not summary.stopped:
         typer.echo(f"nothing to do: {_runs(total)} finished already")
@@ -127,9 +128,9 @@ def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pai
         failed = f", {len(summary.failed)} failed" if summary.failed else ""
         typer.echo(f"{done} of {_runs(total)} finished{failed}")
     for name, group in compared.items():
-        for line in verdict_lines(group):
+        for line in verdict_lines(group, whole=not stopped):
             typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
-    if summary.exit_code == 130:
+    if stopped:
         typer.echo(f"interrupted; go on at the last committed epochs with: {_said()}")
     elif done:
         option = f" --db {shlex.quote(db)}" if db != DEFAULT_DB else ""

@@ -67,6 +67,13 @@ class JobState:
         return 1.0 if now.phase != "train" else min(1.0, now.step / now.steps)
 
     @property
+    def epochs_over(self) -> float:
+        """Epochs that are done or no longer to come, with the part of the present one."""
+        if self.phase in ("finished", "failed"):
+            return float(self.job.epochs)
+        return min(float(self.job.epochs), self.epochs_done + self.within)
+
+    @property
     def mean_epoch(self) -> float | None:
         """Mean seconds of the epochs seen by this command, or None before the first."""
         return sum(self.epoch_seconds) / len(self.epoch_seconds) if self.epoch_seconds else None

@@ -17,6 +17,20 @@ from mmad.queue.messages import EpochDone
 from mmad.queue.slots import Slots
 from mmad.queue.wording import bar, duration, goes_on, number, opening, status_word
 
+#: Columns with the width they have from the first frame on, so that the table does not jump.
+_COLUMNS = {
+    "setting": 7,
+    "arm": 3,
+    "seed": 4,
+    "status": 10,
+    "epoch": 7,
+    "": 10,
+    "loss": 5,
+    "val AP": 6,
+    "best": 5,
+    "ETA": 8,
+}
+
 
 class LiveView:
     """A table of the runs, redrawn four times a second, with what needs reading printed above it."""
@@ -67,11 +81,12 @@ class LiveView:
 
     def _draw(self) -> RenderableType:
         states = list(self._states)
+        if not states:
+            return Text("")
         shown, hidden = _fitting(states, max(3, self._console.height - 6))
         table = _table(shown)
-        total = sum(state.job.epochs for state in states) or 1
-        done = sum(min(state.job.epochs, state.epochs_done + state.within) for state in states if state.open)
-        done += sum(state.job.epochs for state in states if not state.open)
+        total = sum(state.job.epochs for state in states)
+        done = sum(state.epochs_over for state in states)
         left = seconds_left(states, self._places)
         over = sum(not state.open for state in states)
         line = f"{bar(done / total, 24)} {over} of {len(states)} runs over, {duration(seconds() - self._began)} so far"
@@ -82,9 +97,9 @@ class LiveView:
 def _table(states: Sequence[JobState]) -> Table:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("setting", "arm", "seed", "status", "epoch", "", "loss", "val AP", "best", "ETA"):
-        right = name in ("seed", "epoch", "loss", "val AP", "best", "ETA")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    for name, width in _COLUMNS.items():
+        words = name in ("setting", "arm", "status", "")
+        table.add_column(name, justify="left" if words else "right", min_width=width, no_wrap=True, overflow="ellipsis")
     colours = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow", "elsewhere": "magenta"}
     for state in states:
         left = remaining(state) if state.phase == "running" else None

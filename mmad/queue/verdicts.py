@@ -45,12 +45,16 @@ def pairs(store: Store, ablation: AblationRecord) -> list[Pair]:
     ]
 
 
-def verdict_lines(compared: Sequence[Pair]) -> list[str]:
-    """One line per setting and pair of arms; several seeds are told by their mean."""
+def verdict_lines(compared: Sequence[Pair], *, whole: bool = True) -> list[str]:
+    """One line per setting and pair of arms, several seeds by their mean; only those measured unless ``whole``."""
     groups: dict[tuple[str, str, str], list[Pair]] = {}
     for pair in compared:
         groups.setdefault((pair.setting, pair.reference, pair.other), []).append(pair)
-    return [_line(setting, group) for (setting, _, _), group in groups.items()]
+    return [
+        _line(setting, group)
+        for (setting, _, _), group in groups.items()
+        if whole or any(pair.difference(split) is not None for pair in group for split in ("test", "val"))
+    ]
 
 
 def _line(setting: str, group: list[Pair]) -> str:

@@ -48,6 +48,12 @@ def test_one_line_says_who_is_ahead_and_by_how_much(pairs: list[Pair], line: str
     assert verdict_lines(pairs) == [line]
 
 
+def test_pairs_without_figures_can_be_left_out() -> None:
+    measured, empty = pair(result(0.1), result(0.2)), pair(None, None, setting="later")
+    assert len(verdict_lines([measured, empty])) == 2
+    assert len(verdict_lines([measured, empty], whole=False)) == 1
+
+
 def test_settings_keep_their_order_and_stay_apart() -> None:
     lines = verdict_lines([pair(result(0.1), result(0.2), setting=name) for name in ("b", "a")])
     assert [line.split(":")[0] for line in lines] == ["b", "a"]

@@ -134,6 +134,20 @@ def test_a_long_table_is_cut_to_the_terminal_and_keeps_what_runs() -> None:
     assert len(text.splitlines()) <= 15
 
 
+def test_nothing_is_drawn_before_the_runs_are_known() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    with LiveView(out, console):
+        pass
+    assert "runs over" not in out.getvalue()
+
+
+def test_an_interrupted_run_counts_what_it_did_and_a_failed_one_is_over() -> None:
+    assert state(phase="interrupted", epochs_done=3).epochs_over == 3
+    assert state(phase="failed", epochs_done=1).epochs_over == 4
+    assert state(progress=Progress("k", 1, 4, "train", 5, 10)).epochs_over == 0.5
+
+
 def test_times_left() -> None:
     running = state(epochs_done=1, progress=Progress("k", 2, 4, "train", 5, 10))
     waiting = state("b", phase="queued")
