@@ -24,14 +24,14 @@ State = Literal["calm", "febrile", "overloaded"]
 
 #: Share of the studies with each look and name; shares within a look are equal or nearly so.
 LOOKS: tuple[tuple[Look, str | None, float], ...] = (
-    ("focal", "Atelectasis", 0.18),
-    ("focal", "Consolidation", 0.18),
+    ("focal", "Atelectasis", 0.20),
+    ("focal", "Consolidation", 0.19),
     ("haze", "Pulmonary edema", 0.18),
     ("haze", "Consolidation", 0.14),
-    ("plate", "Atelectasis", 0.07),
+    ("plate", "Atelectasis", 0.05),
     ("patch", "Consolidation", 0.03),
     ("septal", "Pulmonary edema", 0.05),
-    ("clear", None, 0.17),
+    ("clear", None, 0.16),
 )
 _HEART_SHARE, _PLEURA_SHARE = 0.30, 0.30
 _STATE_OF: dict[str | None, State] = {"Consolidation": "febrile", "Pulmonary edema": "overloaded"}

@@ -57,14 +57,17 @@ def _opacities(chest: Chest, case: Case, taken: set[int], rng: np.random.Generat
     """The opacities of the lungs with their densities. What is drawn depends on the look, never on the label."""
     free = [side for side in (-1, 1) if side not in taken] or [-1, 1]
     side = free[int(rng.integers(len(free)))]
+    if case.big_heart and -1 in free:
+        side = -1  # the wide heart leaves little of the other lung's base
+    lower = side not in taken and not (case.big_heart and side > 0)
     if case.look == "focal":
-        return [(_focal(chest, side, rng, lower=side not in taken), 0.30)]
+        return [(_focal(chest, side, rng, lower=lower), 0.34)]
     if case.look == "patch":
-        return [(_patch(chest, side, rng), 0.30)]
+        return [(_patch(chest, side, rng), 0.34)]
     if case.look == "plate":
-        return [(_plate(chest, side, rng, lower=side not in taken), 0.28)]
+        return [(_plate(chest, side, rng, lower=lower), 0.32)]
     if case.look in ("haze", "septal"):
-        return [(_haze(chest, half, rng, septal=case.look == "septal"), 0.27) for half in (-1, 1)]
+        return [(_haze(chest, half, rng, septal=case.look == "septal"), 0.30) for half in (-1, 1)]
     return []
 
 
@@ -78,12 +81,12 @@ def _focal(chest: Chest, side: int, rng: np.random.Generator, *, lower: bool) ->
     """A fluffy opacity of the lower lung: the one look of Atelectasis and Consolidation."""
     a = chest.anatomy
     edge = a.heart_left if side > 0 else a.heart_right
-    across = float(rng.uniform(0.25, 0.33))
-    x = min(max(edge + 0.4 * across, 0.44), 0.64) + float(rng.uniform(0, 0.08))
-    v = a.dome - (float(rng.uniform(0.09, 0.15)) if lower else float(rng.uniform(0.26, 0.32)))
+    across = float(rng.uniform(0.31, 0.40))
+    x = min(max(edge + 0.35 * across, 0.46), 0.62) + float(rng.uniform(0, 0.06))
+    v = a.dome - (float(rng.uniform(0.10, 0.15)) if lower else float(rng.uniform(0.28, 0.33)))
     rough = smooth_noise(rng, chest.x.shape[0], 12)
     texture = 1 + 0.10 * smooth_noise(rng, chest.x.shape[0], 26)
-    return _blob(chest, side * x, v, across, float(rng.uniform(0.095, 0.13)), rough) * texture * chest.lungs[side]
+    return _blob(chest, side * x, v, across, float(rng.uniform(0.125, 0.16)), rough) * texture * chest.lungs[side]
 
 
 def _patch(chest: Chest, side: int, rng: np.random.Generator) -> Field:
@@ -100,12 +103,12 @@ def _patch(chest: Chest, side: int, rng: np.random.Generator) -> Field:
 def _plate(chest: Chest, side: int, rng: np.random.Generator, *, lower: bool) -> Field:
     """Plate-like atelectasis: a straight band across the lung's base."""
     a = chest.anatomy
-    slope = float(rng.uniform(-0.09, 0.09))
+    slope = float(rng.uniform(-0.06, 0.06))
     x = float(rng.uniform(0.52, 0.60))
     v = a.dome - (float(rng.uniform(0.07, 0.15)) if lower else float(rng.uniform(0.24, 0.30)))
     along = chest.x * side - x
-    band = step((0.032 - np.abs(chest.v - v - slope * along)) / 0.014)
-    return band * step((0.28 - np.abs(along)) / 0.14) * chest.lungs[side]
+    band = step((0.045 - np.abs(chest.v - v - slope * along)) / 0.014)
+    return band * step((0.34 - np.abs(along)) / 0.14) * chest.lungs[side]
 
 
 def _haze(chest: Chest, side: int, rng: np.random.Generator, *, septal: bool) -> Field:
