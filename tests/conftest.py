@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,6 +23,14 @@ _cache = tempfile.mkdtemp(prefix="mmad-tests-")
 os.environ["MMAD_CACHE"] = _cache
 
 
+class Called(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(_cache, ignore_errors=True)
 
@@ -33,6 +42,23 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the real X-rays and the documented log do not stand beside this checkout")
     return folder
+
+
+@pytest.fixture
+def call_mmad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
+    """Run the console script's ``main`` in this process: the exit code and what it wrote."""
+
+    def call(*words: str | Path) -> Called:
+        from mmad.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["mmad", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        written = capsys.readouterr()
+        return Called(0 if exit_.value.code is None else int(exit_.value.code), written.out, written.err)
+
+    return call
 
 
 @pytest.fixture

@@ -232,7 +232,7 @@ def _notes(plan: Plan) -> list[str]:
     notes = [] if plan.data.note is None else [plan.data.note]
     for name, number in plan.missing.items():
         notes.append(
-            f"missing weights: {name}, needed by {number} {'run' if number == 1 else 'runs'}; fetch them with "
+            f"missing weights: {name}, needed by {_number(number, 'run')}; fetch them with "
             "`mmad weights --fetch`, name their folder with --weights-dir, or train from scratch with --weights none"
         )
     return notes
@@ -245,4 +245,8 @@ def _print_total(plans: Sequence[Plan]) -> None:
     total = _total(waiting)
     time = f"about {duration(total)} one after the other" if total is not None else "time unknown: none like them yet"
     words = f"{len(waiting)} to run, {time}" if waiting else "all done"
-    print(f"{len(rows)} members, {len(runs)} runs: {words}")
+    print(f"{_number(len(rows), 'member')}, {_number(len(runs), 'run')}: {words}")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

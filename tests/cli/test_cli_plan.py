@@ -1,0 +1,201 @@
+"""``mmad plan``: members and keys, what is done, what is missing, and what it does not touch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmad.base.records import EpochRecord
+from mmad.cli.common import duration, load_with_data, resolve_data
+from mmad.data.dataset import DataSet
+from mmad.data.phantom import make_phantom
+from mmad.store.gateway import Store
+from mmad.store.owner import Owner
+
+Call = Callable[..., Any]
+ABLATIONS = Path(__file__).parents[2] / "ablations"
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=12, image_size=64)
+
+
+def test_json_has_one_object_per_member(call_mmad: Call, phantom: DataSet) -> None:
+    called = call_mmad("plan", ABLATIONS / "patience.toml", "--data", phantom.root, "--json")
+    assert called.code == 0
+    plan = json.loads(called.out)
+    assert plan["provisional"] is False
+    assert len(plan["runs"]) == 8
+    run = plan["runs"][2]
+    assert (run["ablation"], run["setting"], run["arm"], run["seed"]) == ("patience", "patience 10", "CXR", 0)
+    assert (run["documented"], run["status"]) == ("e069", "new")
+    assert run["setup"]["reduceLROnPlateau_patience"] == 10
+    assert run["setup"]["loss_weights"]["loss_classifier"] == 10
+    assert run["protocol"]["epochs"] == 100
+    assert run["protocol"]["overlap"] == run["protocol"]["selection_overlap"] == "iobb"
+    assert len({run["key"] for run in plan["runs"]}) == 8
+    assert all(len(run["key"]) == 64 for run in plan["runs"])
+
+
+def test_without_data_keys_are_provisional_and_said_to_be(call_mmad: Call) -> None:
+    plan = json.loads(call_mmad("plan", ABLATIONS / "quickstart.toml", "--json").out)
+    assert plan["provisional"] is True
+    assert all(run["provisional"] for run in plan["runs"])
+    told = call_mmad("plan", ABLATIONS / "quickstart.toml")
+    assert told.code == 0
+    assert "keys are provisional" in told.err
+    lungs = call_mmad("plan", ABLATIONS / "lungs.toml")
+    assert lungs.code == 0
+    assert "keys are provisional; name one with --data" in lungs.err
+
+
+def test_a_plan_writes_nothing(call_mmad: Call, tmp_path: Path) -> None:
+    call_mmad("plan", ABLATIONS / "quickstart.toml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_weights_are_named_and_no_failure(call_mmad: Call, phantom: DataSet, tmp_path: Path) -> None:
+    words = ("plan", ABLATIONS / "patience.toml", "--data", phantom.root)
+    told = call_mmad(*words)
+    assert told.code == 0
+    assert "missing weights: mobilenet_v3_small-047dcff4.pth, needed by 8 runs" in told.err
+    assert "mmad weights --fetch" in told.err
+    assert json.loads(call_mmad(*words, "--json").out)["missing_weights"] == {"mobilenet_v3_small-047dcff4.pth": 8}
+    scratch = json.loads(call_mmad(*words, "--weights", "none", "--json").out)
+    assert scratch["missing_weights"] == {}
+    assert {run["protocol"]["weights"] for run in scratch["runs"]} == {"none"}
+    (tmp_path / "mobilenet_v3_small-047dcff4.pth").touch()
+    assert json.loads(call_mmad(*words, "--weights-dir", tmp_path, "--json").out)["missing_weights"] == {}
+
+
+def test_overrides_are_applied_recorded_and_change_the_key(call_mmad: Call, phantom: DataSet) -> None:
+    words = ("plan", ABLATIONS / "quickstart.toml", "--data", phantom.root, "--json")
+    plain = json.loads(call_mmad(*words).out)["runs"]
+    short = json.loads(call_mmad(*words, "--set", "epochs=1", "--set", "seeds=[0, 1]").out)["runs"]
+    assert len(short) == 4
+    assert {run["protocol"]["epochs"] for run in short} == {1}
+    assert {tuple(run["overrides"]) for run in short} == {("epochs=1", "seeds=[0, 1]")}
+    assert not {run["key"] for run in plain} & {run["key"] for run in short}
+
+
+def _record(ablation_file: Path, data: Path, database: Path) -> list[str]:
+    """Queue the file's runs, finish the first one in two epochs of 3 s, let the second fail."""
+    ablation, _ = load_with_data(ablation_file, data=str(data))
+    keys = [member.run.key for member in ablation.members]
+    with Store.open(database) as store:
+        store.add_ablation(ablation)
+        assert store.claim([keys[0]], Owner.current()) is not None
+        for epoch in (1, 2):
+            store.commit_epoch(keys[0], EpochRecord(epoch, 0.01, 3.0, 0, ()))
+        store.set_status(keys[0], "finished")
+        store.set_status(keys[1], "failed", "loss is not finite")
+    return keys
+
+
+def test_what_is_recorded_is_not_run_again_and_tells_the_time(
+    call_mmad: Call, phantom: DataSet, tmp_path: Path
+) -> None:
+    database = tmp_path / "db.sqlite"
+    keys = _record(ABLATIONS / "quickstart.toml", phantom.root, database)
+    words = ("plan", ABLATIONS / "quickstart.toml", "--data", phantom.root, "--db", database)
+    plan = json.loads(call_mmad(*words, "--json").out)
+    assert [(run["key"], run["status"]) for run in plan["runs"]] == list(zip(keys, ("finished", "failed"), strict=True))
+    again = json.loads(call_mmad(*words, "--set", "lr=0.5", "--set", "epochs=4", "--json").out)
+    assert [run["status"] for run in again["runs"]] == ["new", "new"]
+    assert [run["estimate_seconds"] for run in again["runs"]] == [12.0, None]
+    assert again["estimate_seconds"] is None
+    table = call_mmad(*words).out
+    assert "done" in table
+    assert "failed" in table
+    assert "2 members, 2 runs: 1 to run" in table
+
+
+def test_members_of_equal_content_share_a_run(call_mmad: Call, phantom: DataSet, tmp_path: Path) -> None:
+    file = tmp_path / "twice.toml"
+    file.write_text('[arms.CXR]\n[[settings]]\nname = "a [b]"\n[[settings]]\nname = "c"\n')
+    told = call_mmad("plan", file, "--data", phantom.root)
+    assert "shared with #1" in told.out
+    assert "a [b]" in told.out
+    assert "2 members, 1 run: 1 to run" in told.out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[setup]\nlrr = 1\n", "bad.toml:2: setup.lrr: unknown key; did you mean lr?"),
+        ("[setup]\nclinical_numeric = ['agge']\n", "age"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    call_mmad: Call, phantom: DataSet, tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    called = call_mmad("plan", file, "--data", phantom.root)
+    assert (called.code, called.out) == (2, "")
+    assert called.err.startswith("mmad: ")
+    assert called.err.count("\n") == 1
+    assert message in called.err
+
+
+def test_unknown_data_and_a_database_that_is_none_are_refused(
+    call_mmad: Call, phantom: DataSet, tmp_path: Path
+) -> None:
+    called = call_mmad("plan", ABLATIONS / "quickstart.toml", "--data", "nowhere")
+    assert (called.code, called.err.count("\n")) == (2, 1)
+    assert "nowhere" in called.err
+    (tmp_path / "text.sqlite").write_text("no database " * 100)
+    called = call_mmad("plan", ABLATIONS / "quickstart.toml", "--data", phantom.root, "--db", tmp_path / "text.sqlite")
+    assert (called.code, called.err.count("\n")) == (2, 1)
+
+
+def test_several_files_are_planned_at_once(call_mmad: Call, phantom: DataSet) -> None:
+    plan = call_mmad("plan", ABLATIONS / "quickstart.toml", ABLATIONS / "lungs.toml", "--data", phantom.root, "--json")
+    assert [run["ablation"] for run in json.loads(plan.out)["runs"]] == ["quickstart"] * 2 + ["lungs"] * 2
+
+
+def test_the_phantom_of_other_parameters_has_another_folder(tmp_path: Path) -> None:
+    plain, same, other = (
+        resolve_data(None, phantom=parameters) for parameters in ({}, {}, {"studies": 12, "image_size": 64})
+    )
+    assert plain.path == same.path == tmp_path / "data" / "phantom"
+    assert other.path != plain.path
+    assert plain.dataset is None
+    assert plain.note is not None
+    drawn = resolve_data(None, phantom={"studies": 12, "image_size": 64}, create=True)
+    assert drawn.path == other.path
+    assert drawn.dataset is not None
+    assert len(drawn.dataset.studies) == 12
+    assert drawn.source.fingerprint == resolve_data(None, phantom={"studies": 12, "image_size": 64}).source.fingerprint
+
+
+def test_a_relative_data_folder_starts_from_the_file(phantom: DataSet, tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "set").symlink_to(phantom.root, target_is_directory=True)
+    file = tmp_path / "inner" / "a.toml"
+    file.write_text('data = "../set"\n')
+    ablation, chosen = load_with_data(file, data=None)
+    assert chosen.path == phantom.root
+    assert ablation.members[0].run.data.fingerprint == phantom.fingerprint()
+
+
+def test_durations_in_words() -> None:
+    assert [duration(value) for value in (None, 3.4, 90, 3600, 5400, 200_000)] == [
+        "unknown",
+        "3 s",
+        "2 min",
+        "1 h 0 min",
+        "1 h 30 min",
+        "2 d 7 h",
+    ]

@@ -1,0 +1,105 @@
+"""The command line itself: help, unknown words, exit codes, and that nothing heavy is imported."""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from mmad import __version__
+from mmad.base.errors import DataError
+from mmad.cli import COMMANDS, app
+
+Call = Callable[..., Any]
+
+
+def test_help_lists_every_command_with_its_line(call_mmad: Call) -> None:
+    called = call_mmad("--help")
+    assert called.code == 0
+    for name, _, line in COMMANDS:
+        assert f"  {name} " in called.out
+        assert line.split()[0] in called.out
+
+
+def test_no_words_show_the_help_and_the_version_is_told(call_mmad: Call) -> None:
+    assert "Commands:" in "".join(call_mmad()[1:])
+    assert call_mmad("--version").out == f"mmad {__version__}\n"
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in COMMANDS])
+def test_every_command_helps(call_mmad: Call, name: str) -> None:
+    called = call_mmad(name, "--help")
+    assert called.code == 0
+    assert f"Usage: mmad {name}" in called.out
+
+
+def test_an_unknown_command_meets_the_nearest(call_mmad: Call) -> None:
+    called = call_mmad("paln")
+    assert called.code == 2
+    assert "no such command: paln; did you mean plan?" in called.err
+    assert call_mmad("--nope").code == 2
+
+
+def test_a_user_s_failure_is_one_line_and_an_interruption_130(call_mmad: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("mmad.cli.schema")
+
+    def failing(error: BaseException) -> Callable[[typer.Typer], None]:
+        def register(part: typer.Typer) -> None:
+            @part.command("schema")
+            def schema() -> None:
+                raise error
+
+        return register
+
+    for error, code, words in (
+        (DataError("is empty", where="boxes.csv:3", mend="add a box"), 2, "mmad: boxes.csv:3: is empty; add a box\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ):
+        monkeypatch.setattr(module, "register", failing(error))
+        called = call_mmad("schema")
+        assert (called.code, called.out, called.err.strip()) == (code, "", words.strip())
+
+
+def _modules_after(*words: str) -> set[str]:
+    """The top-level modules that are loaded once ``mmad`` has answered ``words``."""
+    code = (
+        "import sys\nfrom mmad.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('\\n' + '|'.join(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split("|")}
+
+
+@pytest.mark.slow
+def test_help_and_planning_import_nothing_heavy(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("")
+    heavy = {"torch", "torchvision", "pandas", "matplotlib", "pycocotools"}
+    assert not _modules_after("--help") & (heavy | {"numpy", "pydantic", "sqlalchemy", "rich"})
+    assert not _modules_after("plan", str(file), "--db", str(tmp_path / "no.sqlite")) & heavy
+    assert not _modules_after("schema") & heavy
+    assert not _modules_after("weights") & heavy
+
+
+@pytest.mark.slow
+def test_help_answers_within_three_tenths_of_a_second_of_cpu() -> None:
+    def cpu() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-c", "from mmad.cli import main; main()", "--help"], check=True, capture_output=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(cpu() for _ in range(5)) < 0.3
+
+
+def test_the_app_can_be_used_from_python() -> None:
+    assert app(["schema", "--help"], standalone_mode=False) in (None, 0)
