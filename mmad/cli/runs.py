@@ -11,6 +11,7 @@ from mmad.cli.reading import console, figure, open_store, status_text
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from mmad.store.results import MemberSummary
 
@@ -24,6 +25,18 @@ log's entry it mirrors, or null), status (queued, running, finished, failed, int
 committed one), epochs (how many were asked for), error (or null), and best_ap, best_ar, final: each null
 or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured.
 """
+#: The table's columns after setting and arm, and the least width of a terminal that shows them.
+COLUMNS = {
+    "seed": 70,
+    "status": 0,
+    "epoch": 60,
+    "best epoch": 120,
+    "val AP": 0,
+    "val AR": 120,
+    "test AP": 0,
+    "test AR": 120,
+    "run": 90,
+}
 
 
 def runs(
@@ -45,39 +58,44 @@ def runs(
     if not summaries:
         out.print("no run yet: queue some with mmad ablate FILE")
         return
-    out.print(_table(summaries))
+    for name in dict.fromkeys(summary.member.ablation for summary in summaries):
+        out.print(_table(name, [s for s in summaries if s.member.ablation == name], out.width))
     for summary in summaries:
         if summary.run.error:
             out.print(f"{summary.path}: {summary.run.error}", style="red", soft_wrap=True)
 
 
-def _table(summaries: list[MemberSummary]) -> Table:
+def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
+    """The members of one ablation; a narrow terminal gets the columns that matter most."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("ablation", "setting", "arm"):
-        table.add_column(name, overflow="fold")
-    for name in ("seed", "status", "epoch", "best epoch", "val AP", "val AR", "test AP", "test AR"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "status" else "right")
-    table.add_column("run", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(ablation), title_justify="left", title_style="bold")
+    for name in ("setting", "arm"):
+        table.add_column(name, overflow="fold", min_width=8)
+    columns = [name for name, least in COLUMNS.items() if width >= least]
+    for name in columns:
+        table.add_column(name, no_wrap=True, justify="left" if name in ("status", "run") else "right")
     for summary in summaries:
-        member, best = summary.member, summary.results.best_ap
-        table.add_row(
-            member.ablation,
-            member.setting,
-            member.arm,
-            str(member.seed) if member.replicate == 1 else f"{member.seed}/{member.replicate}",
-            status_text(summary.run.status),
-            f"{summary.run.epochs_done}/{summary.epochs}",
-            str(best.epoch) if best else "–",
-            *(
-                figure(value)
-                for value in ((best.val_ap, best.val_ar, best.test_ap, best.test_ar) if best else [None] * 4)
-            ),
-            summary.run.key[:12],
-        )
+        cells = _cells(summary)
+        table.add_row(summary.member.setting, summary.member.arm, *[cells[name] for name in columns])
     return table
+
+
+def _cells(summary: MemberSummary) -> dict[str, str | Text]:
+    member, best = summary.member, summary.results.best_ap
+    return {
+        "seed": str(member.seed) if member.replicate == 1 else f"{member.seed}/{member.replicate}",
+        "status": status_text(summary.run.status),
+        "epoch": f"{summary.run.epochs_done}/{summary.epochs}",
+        "best epoch": str(best.epoch) if best else "–",
+        "val AP": figure(best.val_ap if best else None),
+        "val AR": figure(best.val_ar if best else None),
+        "test AP": figure(best.test_ap if best else None),
+        "test AR": figure(best.test_ar if best else None),
+        "run": summary.run.key[:12],
+    }
 
 
 def register(app: typer.Typer) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mmad.base.records import MemberRecord, RunRecord
-    from mmad.store.standing import RunningStanding, Standing
+    from mmad.store.standing import AblationStanding, RunningStanding, Standing
 
 HELP = """Show how far the queued runs are: counts by status, what runs now, what failed.
 
@@ -23,6 +23,8 @@ seconds_left, host, pid, alive}], "failed": [{key, ablation, setting, arm, seed,
 error}]}. Counts are of members. epoch is the last committed one; seconds are null until an epoch is
 measured; alive is false when the process is known to be gone: mmad ablate then goes on with the run.
 """
+#: Columns of a terminal below which the counts are lines instead of a table.
+NARROW = 80
 
 
 def status(
@@ -41,7 +43,11 @@ def status(
     if not now.ablations:
         out.print("no run yet: queue some with mmad ablate FILE")
         return
-    out.print(_table(now))
+    if out.width < NARROW:
+        for ablation in now.ablations:
+            out.print(_counts_line(ablation))
+    else:
+        out.print(_table(now))
     section(out, "Running", *[_running_line(run) for run in now.running])
     section(out, "Failed", *[f"{_name(f.run, f.member)}: {f.cause}" for f in now.failed])
 
@@ -60,6 +66,13 @@ def _table(now: Standing) -> Table:
         counts = (str(count) if count else "·" for count in ablation.counts)
         table.add_row(ablation.ablation, *counts, str(ablation.members))
     return table
+
+
+def _counts_line(ablation: AblationStanding) -> str:
+    from mmad.store.standing import STATUSES
+
+    counts = [f"{count} {status}" for status, count in zip(STATUSES, ablation.counts, strict=True) if count]
+    return f"{ablation.ablation}: {', '.join(counts)}"
 
 
 def _running_line(run: RunningStanding) -> str:

@@ -48,11 +48,29 @@ def test_the_table_is_whole_where_there_is_no_terminal(
         store.add_ablation(long)
     monkeypatch.setenv("MMAD_DB", database)
     answer = mmad(capsys, monkeypatch, "runs")
-    (line,) = [line for line in answer.out.splitlines() if "a" * 120 in line]
-    assert setting.strip() in line
+    lines = answer.out.splitlines()
+    assert "a" * 120 in [line.strip() for line in lines]
+    (line,) = [line for line in lines if setting.strip() in line]
     assert "CXR [image]" in line
     assert "queued" in line
     assert "0/3" in line
+
+
+@pytest.mark.parametrize("width", [50, 80, 100])
+def test_a_terminal_of_any_width_shows_whole_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    from rich.console import Console
+
+    database, _, _ = filled(tmp_path)
+    monkeypatch.setattr("mmad.cli.runs.console", lambda: Console(width=width, markup=False, highlight=False))
+    lines = mmad(capsys, monkeypatch, "runs", "--db", database).out.splitlines()
+    table = [line for line in lines if not line.startswith("patience/")]
+    assert max(map(len, table)) <= width
+    (row,) = [line for line in table if "finished" in line]
+    assert "0.5000" in row
+    assert "0.3750" in row
+    assert "…" not in "".join(table)
 
 
 def test_failures_are_named_below_the_table(

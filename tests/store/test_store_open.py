@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -246,6 +247,19 @@ def test_reading_only_writes_nothing(database: Path) -> None:
         assert len(reader.epochs(good)) == 3
         with pytest.raises(StoreError, match="for reading only"):
             reader.add_warning(good, "no")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user who cannot write everywhere")
+def test_a_closed_database_is_read_where_nothing_can_be_written(database: Path) -> None:
+    with Store.open(database) as store:
+        samples.fill(store)
+    database.parent.chmod(0o555)
+    try:
+        with Store.open(database, read_only=True) as store:
+            assert len(store.runs()) == 2
+        assert [path.name for path in database.parent.iterdir()] == ["mmad.sqlite"]
+    finally:
+        database.parent.chmod(0o755)
 
 
 @pytest.mark.parametrize("name", ["odd ?#%40 näme.sqlite", "a&mode=memory.sqlite"])
