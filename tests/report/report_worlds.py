@@ -121,7 +121,7 @@ class World:
         error: str | None = None,
         **record: Any,
     ) -> str:
-        key = hashlib.sha256(identity.encode()).hexdigest()
+        key = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
         full = ModelSetup(**(setup or {}))
         kept = TrainingProtocol(**{"epochs": 50, "seed": seed, **(protocol or {})})
         done = kept.epochs if done is None else done
@@ -238,6 +238,58 @@ def _epoch(n: int, rng: np.random.Generator, level: float, lr: float) -> EpochRe
             metrics.append(Metric(split, f"ap_{overlap}", float(np.clip(ap, 0, 1))))
             metrics.append(Metric(split, f"ar_{overlap}", float(np.clip(ap * 0.7 + 0.28 + rng.normal(0, 0.015), 0, 1))))
     return EpochRecord(n, lr * 0.1 ** (n > 30), 8.4 + float(rng.random()), 1_200_000_000, tuple(metrics))
+
+
+HOSTILE: tuple[str, ...] = (
+    "<script>window.hacked = 1</script>",
+    "\"><img src=x onerror='window.hacked = 2'>",
+    "</style></pre></title><script>window.hacked = 3</script>",
+    "{{ 7 * 7 }}{% raw %} $x_1$ | a | `b` [c](d) *e*",
+    "\u202edesrever \u05d0\u05d1\u05d2 \u0645\u0631\u062d\u0628\u0627",
+    "nul \x00 bell \x07 escape \x1b[31m lone \ud800",
+    "x" * 10_000,
+    "words " * 1_700,
+)
+
+
+def hostile_world() -> World:
+    """Every text that a user, a data set or a machine can choose is an attack."""
+    world = World()
+    world.ablation(HOSTILE[0], HOSTILE[1], HOSTILE[2] + HOSTILE[7], compare=((HOSTILE[0], HOSTILE[3]),))
+    for n, setting in enumerate(HOSTILE):
+        for arm in (HOSTILE[0], HOSTILE[3]):
+            failed = n == 5 and arm == HOSTILE[0]
+            key = world.member(
+                setting,
+                arm,
+                protocol={"epochs": 3},
+                status="failed" if failed else "finished",
+                error=HOSTILE[2] + HOSTILE[5] if failed else None,
+                overrides=(f"epochs={HOSTILE[1]}",),
+                inferred=(HOSTILE[4],),
+                documented=HOSTILE[0],
+                dataset_name=HOSTILE[0] + HOSTILE[4],
+                dataset_path=HOSTILE[1],
+            )
+            world.source.warned[key] = list(HOSTILE)
+            place = world.source.places[key][0]
+            world.source.places[key] = [
+                replace(
+                    place,
+                    host=HOSTILE[0],
+                    platform=HOSTILE[1],
+                    device=HOSTILE[2],
+                    command=HOSTILE[3],
+                    versions={HOSTILE[0]: HOSTILE[1]},
+                    git_commit=HOSTILE[2],
+                )
+            ]
+            world.source.counts[key].append(ParameterCount(f"model.{HOSTILE[1]}", 1))
+            world.source.evaluations[key] = [
+                replace(e, per_class=((HOSTILE[0], 0.5, 0.5), (HOSTILE[6], None, None)))
+                for e in world.source.evaluations[key]
+            ]
+    return world
 
 
 def patience_world() -> World:

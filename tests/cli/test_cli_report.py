@@ -1,0 +1,101 @@
+"""``mmad report`` from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmad.cli.report import targets
+
+FILE = """
+title = "One run"
+[arms.CXR]
+use_clinical = false
+[[settings]]
+name = "only"
+[protocol]
+epochs = 2
+"""
+
+
+def mmad(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from mmad.cli import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a database that holds one queued run."""
+    from mmad.spec.load import load_ablation
+    from mmad.spec.runs import DataSource
+    from mmad.store.gateway import Store
+
+    monkeypatch.setenv("MMAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MMAD_DB", raising=False)
+    (tmp_path / "one.toml").write_text(FILE)
+    data = DataSource(path="data", name="phantom", fingerprint="5f" * 32)
+    with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
+        store.add_ablation(load_ablation(tmp_path / "one.toml", data=data))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("out", "html", "markdown", "expected"),
+    [
+        ("reports/index.html", False, False, ("reports/index.html", None)),
+        ("reports/index.html", True, True, ("reports/index.html", "reports/index.md")),
+        ("reports/index.html", False, True, (None, "reports/index.md")),
+        ("note.md", False, True, (None, "note.md")),
+        ("note.md", True, True, ("note.html", "note.md")),
+        ("v1.2", True, True, ("v1.2.html", "v1.2.md")),
+    ],
+)
+def test_each_form_takes_its_own_ending(
+    out: str, html: bool, markdown: bool, expected: tuple[str | None, str | None]
+) -> None:
+    found = targets(Path(out), html=html, markdown=markdown)
+    assert tuple(p and p.as_posix() for p in found) == expected
+
+
+def test_a_folder_gets_an_index(tmp_path: Path) -> None:
+    assert targets(tmp_path, html=True, markdown=True) == (tmp_path / "index.html", tmp_path / "index.md")
+
+
+@pytest.mark.slow
+def test_without_words_it_writes_html(place: Path) -> None:
+    done = mmad("report", cwd=place)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "reports/index.html: 1 ablation, 1 run, 1 of them not finished\n",
+    ), done.stderr
+    assert (place / "reports" / "index.html").read_text("utf-8").startswith("<!doctype html>")
+    assert not (place / "reports" / "index.md").exists()
+
+
+@pytest.mark.slow
+def test_json_is_the_documented_form(place: Path) -> None:
+    done = mmad("report", "--html", "--md", "--out", "r.html", "--ablation", "one", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"html": "r.html", "md": "r.md", "ablations": 1, "runs": 1, "unfinished": 1}
+    assert (place / "r.md").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--ablation", "on"), "mmad: no ablation 'on'; did you mean 'one'?"),
+        (("--db", "nowhere.sqlite"), "mmad: nowhere.sqlite: no such database"),
+        (("--out", "one.toml/x.html"), "mmad: one.toml/x.html: cannot be written ("),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(place: Path, words: tuple[str, ...], line: str) -> None:
+    done = mmad("report", *words, cwd=place)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert [text for text in done.stderr.splitlines() if text.startswith(line)]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,209 @@
+"""The page in a real browser: silent, inert, offline, legible on a desk and on a phone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmad.report.html import render_html
+from mmad.report.story import Story
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver on the PATH"),
+]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1360,1000",
+)  # fmt: skip
+
+
+@dataclass
+class Browser:
+    """A headless Chromium that shows one page after another."""
+
+    driver: Any
+
+    def show(self, path: Path, *, width: int = 1360, dark: bool = False) -> None:
+        """Open ``path`` anew at ``width``, having forgotten what went before."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.driver.get("about:blank")
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        self.log("browser")
+        self.log("performance")
+        self.driver.get(path.as_uri())
+
+    def run(self, script: str, *words: object) -> Any:
+        return self.driver.execute_script(script, *words)
+
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.driver.get_log(kind)
+        return found
+
+    def requests(self) -> list[str]:
+        """Every address the page asked for since it was opened."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
+        return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, one_drawing: None, story: Story) -> Path:
+    path = tmp_path_factory.mktemp("plain") / "index.html"
+    path.write_text(render_html(story), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, one_drawing: None, hostile_story: Story) -> Path:
+    path = tmp_path_factory.mktemp("hostile") / "index.html"
+    path.write_text(render_html(hostile_story), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("which", ["plain", "hostile"])
+@pytest.mark.parametrize("width", [1360, 390])
+def test_the_page_is_silent_offline_and_no_wider_than_the_screen(
+    browser: Browser, which: str, width: int, request: pytest.FixtureRequest
+) -> None:
+    path: Path = request.getfixturevalue(which)
+    browser.show(path, width=width)
+    assert browser.log("browser") == []
+    assert [url for url in browser.requests() if not url.startswith("data:")] == [path.as_uri()]
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_hostile_names_stay_words(browser: Browser, hostile: Path) -> None:
+    browser.show(hostile)
+    assert browser.run("return typeof window.hacked") == "undefined"
+    assert browser.run("return document.querySelectorAll('script').length") == 1
+    assert browser.run("return document.querySelectorAll('img').length") == 0
+    assert "<script>window.hacked = 1</script>" in browser.run("return document.body.innerText")
+
+
+def test_the_policy_stops_a_script_that_got_in_all_the_same(browser: Browser, plain: Path, tmp_path: Path) -> None:
+    """The second lock: an injected handler and script do not run."""
+    injected = tmp_path / "injected.html"
+    bad = "<main><script>window.hacked = 5</script><img src='x' onerror='window.hacked = 6'>"
+    injected.write_text(plain.read_text("utf-8").replace("<main", bad + "<main", 1), "utf-8")
+    browser.show(injected)
+    assert browser.run("return typeof window.hacked") == "undefined"
+    assert any("Content Security Policy" in entry["message"] for entry in browser.log("browser"))
+
+
+def test_contents_stand_open_beside_the_text_and_lead_into_it(browser: Browser, plain: Path, story: Story) -> None:
+    browser.show(plain)
+    assert browser.run("return document.querySelector('.contents details').open")
+    browser.run("document.documentElement.style.scrollBehavior = 'auto'")
+    for anchor in (story.ablations[1].anchor, story.runs[5].anchor):
+        browser.run("document.querySelector(`.contents a[href='#${arguments[0]}']`).click()", anchor)
+        top = browser.run("return document.getElementById(arguments[0]).getBoundingClientRect().top", anchor)
+        assert 0 <= top < 120
+
+
+def test_contents_fold_on_a_phone_and_fold_again_after_a_choice(browser: Browser, plain: Path, story: Story) -> None:
+    browser.show(plain, width=390)
+    assert not browser.run("return document.querySelector('.contents details').open")
+    browser.run("document.querySelector('.contents summary').click()")
+    assert browser.run("return document.querySelector('.contents details').open")
+    browser.run("document.querySelector(`.contents a[href='#${arguments[0]}']`).click()", story.runs[3].anchor)
+    assert not browser.run("return document.querySelector('.contents details').open")
+
+
+def test_wide_tables_scroll_inside_their_box_by_keyboard_too(browser: Browser, plain: Path) -> None:
+    browser.show(plain, width=390)
+    wide = browser.run("""
+        return [...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth)
+          .map(box => [box.tabIndex, box.getAttribute('role'), !!box.getAttribute('aria-label'),
+                       getComputedStyle(box).overflowX])
+    """)
+    assert len(wide) > 3
+    assert all(box == [0, "region", True, "auto"] for box in wide)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_stands_out_from_its_paper(browser: Browser, plain: Path, dark: bool) -> None:
+    """Contrast of at least 4.5 to 1 for every word of the page and its charts (WCAG 2.1, level AA)."""
+    browser.show(plain, dark=dark)
+    poor = browser.run("""
+        const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+          .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+          .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
+        const numbers = text => (text.match(/[\\d.]+/g) || []).map(Number);
+        const paper = element => {
+          for (let e = element; e; e = e.parentElement) {
+            const found = numbers(getComputedStyle(e).backgroundColor);
+            if (found.length === 3 || found[3] > 0.5) return found;
+          }
+          return [255, 255, 255];
+        };
+        const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        const poor = {};
+        while (walker.nextNode()) {
+          const element = walker.currentNode.parentElement;
+          if (!walker.currentNode.data.trim() || ['SCRIPT', 'STYLE'].includes(element.tagName)) continue;
+          const style = getComputedStyle(element);
+          const ink = element.closest('svg') ? style.fill : style.color;
+          const [a, b] = [light(numbers(ink)), light(paper(element))].sort((x, y) => y - x);
+          const contrast = (a + 0.05) / (b + 0.05);
+          if (contrast < 4.5) poor[element.className + ' ' + element.tagName] = contrast;
+        }
+        return poor;
+    """)
+    assert poor == {}
+
+
+def test_dark_paper_is_dark_and_lines_follow(browser: Browser, plain: Path) -> None:
+    colours = []
+    for dark in (False, True):
+        browser.show(plain, dark=dark)
+        colours.append(
+            browser.run("""
+            const line = [...document.querySelectorAll('.chart path')].find(p => p.style.stroke.includes('series'));
+            return [getComputedStyle(document.body).backgroundColor, getComputedStyle(line).stroke]
+        """)
+        )
+    assert colours[0][0] != colours[1][0]
+    assert colours[0][1] != colours[1][1]
+
+
+def test_the_first_tab_stop_skips_the_contents(browser: Browser, plain: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.show(plain)
+    browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.run("return document.activeElement.className") == "skip"
+    assert browser.run("return document.activeElement.getBoundingClientRect().left >= 0")
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.run("return document.activeElement.id") == "main"
+
+
+def test_printing_unfolds_everything(browser: Browser, plain: Path) -> None:
+    browser.show(plain)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run("return [...document.querySelectorAll('main details')].every(d => d.open)")

@@ -1,0 +1,170 @@
+"""Charts: the same drawing for the same content, coloured by the page, kept by content."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_worlds import World
+
+from mmad.report import charts
+from mmad.report.charts import Chart, Panel, Series, draw, inline_svg, standalone_svg
+from mmad.report.curves import describe, overlay_panels, run_chart, run_panels
+from mmad.report.frames import load_frame
+
+CHART = Chart((Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), marks=(2,)),))
+
+
+def test_equal_charts_are_drawn_equal_to_the_byte() -> None:
+    again = Chart((Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), marks=(2,)),))
+    assert draw(CHART) == draw(again)
+    assert CHART.content == again.content
+    assert replace(CHART, width=4.0).content != CHART.content
+
+
+def test_no_drawing_carries_its_time() -> None:
+    assert "<dc:date>" not in draw(CHART)
+
+
+def test_an_inlined_chart_takes_the_pages_colours_and_fonts() -> None:
+    svg = inline_svg(CHART, "c1", "AP by epoch")
+    root = ET.fromstring(svg)
+    assert root.attrib["aria-label"] == "AP by epoch"
+    assert "var(--series-0)" in svg
+    assert "currentColor" in svg
+    assert "font-family: inherit" in svg
+    assert not re.search(r"#fe0[12]|<style|<metadata|DejaVu|https?:", svg)
+    assert "AP (IoU)" in "".join(root.itertext())
+
+
+def test_tick_labels_keep_their_decimals() -> None:
+    rate = Series("learning rate", (1, 2, 3), (1e-3, 1e-3, 1e-4))
+    words = list(ET.fromstring(inline_svg(Chart((Panel("Learning rate", (rate,), log=True),)), "c1", "x")).itertext())
+    assert "0.001" in words
+    assert "0.0001" in words
+
+
+def test_two_inlined_charts_share_no_identifier() -> None:
+    found = [set(re.findall(r' id="([^"]+)"', inline_svg(CHART, prefix, "x"))) for prefix in ("c1", "c2")]
+    assert found[0]
+    assert not found[0] & found[1]
+    for prefix, names in zip(("c1", "c2"), found, strict=True):
+        svg = inline_svg(CHART, prefix, "x")
+        assert set(re.findall(r"url\(#([^)]+)\)", svg)) <= names
+        assert set(re.findall(r'href="#([^"]+)"', svg)) <= names
+
+
+@given(st.text(max_size=60))
+@settings(deadline=None, max_examples=30)
+def test_any_description_stays_inside_its_attribute(label: str) -> None:
+    label = charts_safe(label)
+    assert ET.fromstring(inline_svg(CHART, "c1", label)).attrib["aria-label"].split() == label.split()
+
+
+def charts_safe(text: str) -> str:
+    from mmad.report.words import clean
+
+    return clean(text)
+
+
+def test_a_file_of_its_own_has_fixed_colours() -> None:
+    svg = standalone_svg(CHART)
+    ET.fromstring(svg)
+    assert charts.PALETTE[0] in svg
+    assert "var(" not in svg
+    assert "currentColor" not in svg
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        (None, None, None),
+        (math.nan, 0.5, math.inf),
+        (None, 0.5, None),
+        (0.0, 0.0, 0.0),
+        (-1.0, 2.0, 3.0),
+        (1e-300, 1e300, 1.0),
+    ],
+)
+@pytest.mark.parametrize("log", [False, True])
+def test_odd_values_leave_gaps_and_never_break_a_chart(y: tuple[float | None, ...], log: bool) -> None:
+    ET.fromstring(inline_svg(Chart((Panel("Loss", (Series("a", (1, 2, 3), y),), log=log),)), "c1", "x"))
+
+
+@pytest.mark.parametrize("name", ["$x_1$", "$\\frac{$", "_hidden", "<b>&", "\u05d0\u6f22", "\x00"])
+def test_foreign_names_in_a_legend_are_text(name: str) -> None:
+    svg = standalone_svg(Chart((Panel("AP", (Series(name, (1, 2), (0.1, 0.2)),)),), legend=True))
+    ET.fromstring(svg.replace("\x00", ""))
+
+
+def test_a_single_epoch_is_a_visible_point() -> None:
+    svg = draw(Chart((Panel("AP", (Series("val", (1,), (0.3,)),)),)))
+    assert "<use" in svg[svg.index("line2d") :]
+
+
+def test_a_drawing_is_kept_and_taken_by_content(chart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chart = replace(CHART, height=2.25)
+    first = inline_svg(chart, "c1", "x")
+    assert (chart_cache / "charts" / chart.content[:2] / f"{chart.content}.svg").is_file()
+    monkeypatch.setattr(charts, "draw", lambda chart: pytest.fail("drawn again"))
+    assert inline_svg(chart, "c1", "x") == first
+
+
+def test_a_damaged_or_unwritable_cache_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMAD_CACHE", str(tmp_path))
+    good = inline_svg(CHART, "c1", "x")
+    (kept,) = tmp_path.rglob("*.svg")
+    kept.write_text("<svg half")
+    assert inline_svg(CHART, "c1", "x") == good
+    monkeypatch.setenv("MMAD_CACHE", str(kept))  # a file where a folder should be
+    assert inline_svg(CHART, "c1", "x") == good
+
+
+def test_a_run_shows_losses_by_component_ap_ar_and_rate(world: World) -> None:
+    run = load_frame(world.source).runs[0]
+    panels = run_panels(run, "iobb", 7)
+    assert [p.title for p in panels] == [
+        "Loss: total", "Loss: classifier", "Loss: box regression", "Loss: objectness", "Loss: RPN box regression",
+        "AP (IoBB)", "AR (IoBB)", "Learning rate",
+    ]  # fmt: skip
+    assert [s.name for s in panels[0].series] == ["training", "validation", "test"]
+    assert panels[5].series[1].y[6] == run.epochs[6].value("val", "ap_iobb")
+    assert len({(s.colour, s.style) for s in panels[0].series}) == 3
+
+
+def test_the_sheet_of_a_run_names_its_panels_and_lines(world: World) -> None:
+    sheet = run_chart(load_frame(world.source).runs[0], "iou", 7)
+    words = "".join(ET.fromstring(standalone_svg(sheet)).itertext())
+    for title in ("Loss: total", "AP (IoU)", "Learning rate", "training", "validation", "test"):
+        assert title in words
+
+
+def test_overlaid_arms_share_their_axes_across_settings(world: World) -> None:
+    ablation = load_frame(world.source).ablations[0]
+    first, second = overlay_panels(ablation, "patience 5"), overlay_panels(ablation, "patience 30")
+    assert [p.title for p in first] == ["Validation loss", "Validation AP", "Test AP"]
+    assert [p.y_range for p in first] == [p.y_range for p in second]
+    assert [s.name for s in first[1].series] == ["CXR", "CXR+Clinical"]
+    assert len(second[1].series[1].x) == 17
+
+
+def test_an_exploding_epoch_does_not_flatten_the_other_curves() -> None:
+    world = World()
+    world.ablation("a", "A", "")
+    key = world.member("s", "CXR", protocol={"epochs": 200})
+    last = world.source.epochs[key][-1]
+    exploded = tuple(replace(m, value=1e9) if (m.split, m.name) == ("val", "loss") else m for m in last.metrics)
+    world.source.epochs[key][-1] = replace(last, metrics=exploded)
+    loss = overlay_panels(load_frame(world.source).ablations[0], "s")[0]
+    assert loss.y_range is not None
+    assert loss.y_range[1] < 10
+
+
+def test_a_chart_is_told_in_words() -> None:
+    assert describe(CHART.panels[0]) == "AP (IoU) by epoch. validation highest 0.2 at epoch 2, 0.15 at epoch 3."

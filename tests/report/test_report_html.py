@@ -1,0 +1,229 @@
+"""The page: self-contained, inert whatever anything is called, and built to be read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+from report_worlds import WHEN, World
+
+from mmad.report.frames import load_frame
+from mmad.report.html import _environment, render_html, strips
+from mmad.report.story import Story, tell
+from mmad.spec.protocol import EvaluationProtocol
+
+VOID = {"meta", "link", "br", "img", "wbr", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page; checks that tags nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == [], f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> without a start"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, *names: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+@pytest.fixture(scope="module")
+def parsed(page: str) -> Page:
+    return Page(page)
+
+
+@pytest.fixture(scope="module")
+def hostile(hostile_page: str) -> Page:
+    return Page(hostile_page)
+
+
+@pytest.mark.parametrize("which", ["parsed", "hostile"])
+def test_every_identifier_is_unique_and_every_link_leads_somewhere(which: str, request: pytest.FixtureRequest) -> None:
+    found: Page = request.getfixturevalue(which)
+    names = Counter(a["id"] for _, a in found.tags if "id" in a)
+    assert [n for n, count in names.items() if count > 1] == []
+    for attributes in (a for _, a in found.tags):
+        for value in (attributes.get("href"), attributes.get("xlink:href")):
+            assert value is None or value == "data:," or (value[0] == "#" and value[1:] in names)
+        for name in re.findall(r"url\(#([^)]+)\)", " ".join(filter(None, attributes.values()))):
+            assert name in names
+        if "aria-labelledby" in attributes:
+            assert attributes["aria-labelledby"] in names
+
+
+@pytest.mark.parametrize("which", ["parsed", "hostile"])
+def test_nothing_is_fetched_and_one_script_runs(which: str, request: pytest.FixtureRequest) -> None:
+    found: Page = request.getfixturevalue(which)
+    assert len(found.all("script")) == 1
+    assert found.all("img", "iframe", "object", "embed", "form", "base", "video", "audio") == []
+    assert [a["href"] for a in found.all("link")] == ["data:,"]
+    for _, attributes in found.tags:
+        assert not [name for name in attributes if name.startswith("on") or name in ("src", "srcset", "action")]
+        assert "url(http" not in (attributes.get("style") or "")
+
+
+def test_the_policy_allows_nothing_but_this_script_and_styles(page: str, parsed: Page) -> None:
+    policy = next(a["content"] for a in parsed.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    script = page.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe-eval" not in policy
+    assert "script-src 'unsafe-inline'" not in policy
+
+
+def test_hostile_names_are_words(hostile: Page) -> None:
+    assert "<script>window.hacked = 1</script>" in hostile.text
+    assert "onerror='window.hacked = 2'" in hostile.text
+    assert "{{ 7 * 7 }}" in hostile.text
+    assert "49" not in hostile.text.split("raw %}")[0][-20:]
+
+
+def test_endless_names_are_cut_where_they_head_and_no_control_character_is_left(hostile_page: str) -> None:
+    assert "x" * 4_001 not in hostile_page
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]", hostile_page)
+    hostile_page.encode("utf-8")
+
+
+def test_names_cannot_turn_the_text_around(hostile_page: str) -> None:
+    """Every name with a direction override stands in an element that isolates it."""
+    for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_page):
+        assert before in ("bdi", "pre")
+
+
+def test_headings_descend_step_by_step(parsed: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+def test_tables_are_captioned_and_their_heads_scoped(parsed: Page) -> None:
+    assert len(parsed.all("table")) == len(parsed.all("caption")) > 20
+    assert all(a.get("scope") in ("col", "row", "colgroup", "rowgroup") for a in parsed.all("th"))
+
+
+def test_the_page_has_a_language_a_way_past_the_contents_and_described_charts(parsed: Page) -> None:
+    assert parsed.all("html")[0]["lang"] == "en"
+    assert parsed.all("a")[0]["href"] == "#main"
+    charts = [a for a in parsed.all("svg") if a.get("role") == "img"]
+    assert len(charts) > 100
+    assert all(a.get("aria-label") for a in charts)
+
+
+def test_contents_lead_to_every_run(parsed: Page, story: Story) -> None:
+    linked = {a.get("href") for a in parsed.all("a")}
+    assert {f"#{run.anchor}" for run in story.runs} <= linked
+    assert len(story.runs) == 17
+
+
+def test_the_overview_gives_pairs_with_signed_differences(parsed: Page, story: Story) -> None:
+    row = story.ablations[0].comparisons[0].rows[1]
+    assert row.test_ap.difference is not None
+    difference = row.test_ap.difference.mean
+    assert difference > 0
+    assert f"+{difference:.3f}" in parsed.text
+    down = story.ablations[1].comparisons[1].rows[0].test_ap.difference
+    assert down is not None
+    assert down.mean < 0
+    assert f"−{abs(down.mean):.3f} ± " in parsed.text
+
+
+def test_unfinished_and_failed_runs_are_told_with_their_epochs_and_error(parsed: Page) -> None:
+    assert "epoch 10, step 31: the loss is nan; lower lr (0.001)" in parsed.text
+    assert "9 of 50 epochs" in parsed.text
+    assert "17 of 50 epochs" in parsed.text
+
+
+def test_the_logs_block_stands_in_every_run(page: str, story: Story) -> None:
+    assert page.count("For Training [CXR") == 17
+    assert "WithoutClincal_05-16-2022" in page
+    assert "[model.backbone]: 1,009,968" in page
+    assert "(v=" in page
+
+
+def test_protocol_badges_and_what_they_mean() -> None:
+    world = World()
+    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    for arm in ("CXR", "CXR+Clinical"):
+        world.member(
+            "s", arm,
+            judged=EvaluationProtocol(overlap="iobb", proposals="with_ground_truth"),
+            protocol={"epochs": 3, "weights": "none", "selection_overlap": "iou"},
+            setup={"use_clinical": arm != "CXR", "fuse_stride": 2, "clinical_values": "raw"},
+            dataset_fingerprint="",
+        )  # fmt: skip
+    text = Page(render_html(tell(load_frame(world.source), created=WHEN, database="x"))).text
+    for badge in (
+        "IoBB ≥ 0.5", "ground truth among the proposals", "chosen by IoU, clean", "weights: none", "provisional",
+        "fuse stride 2", "raw clinical values",
+    ):  # fmt: skip
+        assert text.count(badge) >= 2, badge  # beside the figures, and in the legend
+    assert "far higher than the detector earns by itself" in text
+
+
+def test_a_badge_that_does_not_occur_is_not_explained(parsed: Page) -> None:
+    assert "IoBB ≥" not in parsed.text
+    assert "provisional" not in parsed.text
+
+
+def test_equal_reports_are_equal_to_the_byte(page: str, story: Story) -> None:
+    assert render_html(story) == page
+
+
+def test_strips_place_every_mean_on_a_common_scale(story: Story) -> None:
+    low, high, places = strips(story.ablations[0].comparisons[0])
+    assert 0 <= low < high <= 1
+    assert places[2].reference is None
+    for place in places[:2]:
+        assert place.reference is not None
+        assert place.other is not None
+        assert 0 <= place.reference <= 100
+        assert 0 <= place.other <= 100
+
+
+def test_a_run_that_is_only_queued_makes_a_page() -> None:
+    world = World()
+    world.ablation("a", "", "")
+    world.member("", "CXR", status="queued", done=0)
+    text = Page(render_html(tell(load_frame(world.source), created=WHEN, database="x"))).text
+    assert "1 run: 1 queued" in text
+    assert "This ablation has one arm" in text
+    assert "none yet" in text
+
+
+def test_a_misspelt_name_in_a_template_is_an_error() -> None:
+    from jinja2 import UndefinedError
+
+    with pytest.raises(UndefinedError):
+        _environment().from_string("{{ story.titel }}").render(story=object())

@@ -1,0 +1,90 @@
+"""The same report as Markdown: every foreign word escaped, tables whole, charts beside."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmad.report.markdown import MarkdownReport, escape, fenced, render_markdown, table
+from mmad.report.story import Story
+
+
+@pytest.fixture(scope="module")
+def markdown(one_drawing: None, story: Story) -> MarkdownReport:
+    return render_markdown(story, "index_charts")
+
+
+@pytest.fixture(scope="module")
+def hostile(one_drawing: None, hostile_story: Story) -> MarkdownReport:
+    return render_markdown(hostile_story, "index_charts")
+
+
+def without_fences(text: str) -> str:
+    return re.sub(r"^(`{3,})text\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def cells(line: str) -> int:
+    return len(re.findall(r"(?<!\\)\|", line)) - 1
+
+
+@pytest.mark.parametrize("which", ["markdown", "hostile"])
+def test_every_row_of_a_table_has_the_heads_cells(which: str, request: pytest.FixtureRequest) -> None:
+    report: MarkdownReport = request.getfixturevalue(which)
+    blocks = re.findall(r"(?:^\|.*\n)+", without_fences(report.text), flags=re.MULTILINE)
+    assert len(blocks) > 10
+    for block in blocks:
+        counts = {cells(line) for line in block.splitlines()}
+        assert len(counts) == 1, block
+
+
+def test_no_html_but_the_anchors_is_left(hostile: MarkdownReport) -> None:
+    tags = re.findall(r"<[a-zA-Z/!][^>]*>", without_fences(hostile.text))
+    assert tags
+    assert all(re.fullmatch(r'<a id="run-[0-9a-f]{12}">|</a>', tag) for tag in tags)
+
+
+def test_links_and_pictures_are_the_reports_own(hostile: MarkdownReport) -> None:
+    targets = re.findall(r"(?<!\\)\]\(([^)]*)\)", without_fences(hostile.text))
+    assert targets
+    assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/run-[0-9a-f]{12}\.svg", t) for t in targets)
+
+
+def test_the_same_things_are_told(markdown: MarkdownReport, story: Story) -> None:
+    text = markdown.text
+    assert text.startswith("# Ablation report\n\n2 ablations, 17 runs: 15 finished, 1 running, 1 failed.")
+    assert "epoch 10, step 31: the loss is nan" in text
+    assert "WithClincal_05-16-2022" in text
+    assert "[model.backbone]: 1,009,968" in text
+    difference = story.ablations[0].comparisons[0].rows[0].test_ap.difference
+    assert difference is not None
+    assert f"**+{difference.mean:.3f}**" in text
+
+
+def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, story: Story) -> None:
+    assert [name for name, _ in markdown.charts] == [f"{run.anchor}.svg" for run in story.runs]
+    for _, svg in markdown.charts:
+        ET.fromstring(svg)
+
+
+@given(st.text(max_size=80))
+def test_escaped_text_is_one_line_without_live_markup(text: str) -> None:
+    found = escape(text)
+    assert len(found.splitlines()) <= 1
+    assert not re.search(r"[<>]", found)
+    assert not re.search(r"(?<!\\)(?:\\\\)*[|`*_\[\]]", found)
+
+
+@given(st.text(alphabet="`ab\n", max_size=60))
+def test_a_fence_is_longer_than_any_within(text: str) -> None:
+    lines = fenced(text)
+    fence = lines[-1]
+    assert lines[0] == f"{fence}text"
+    assert all(fence not in line for line in lines[1:-1])
+
+
+def test_numbers_stand_to_the_right() -> None:
+    assert table(["Arm", "AP"], [["CXR", "0.5"]]) == ["| Arm | AP |", "| --- | ---: |", "| CXR | 0.5 |"]

@@ -1,0 +1,151 @@
+"""Comparing arms: paired by seed, finished runs only, and never across two protocols."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_worlds import World
+
+from mmad.report.frames import AblationFrame, load_frame
+from mmad.report.pairs import compare, contrast, figure
+from mmad.report.story import headline
+from mmad.spec.protocol import EvaluationProtocol
+
+score = st.floats(0, 1, allow_nan=False)
+
+
+def frame_of(world: World) -> AblationFrame:
+    return load_frame(world.source).ablations[0]
+
+
+def two_arms(**clinical: object) -> World:
+    world = World()
+    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    world.member("s", "CXR", protocol={"epochs": 4})
+    world.member("s", "CXR+Clinical", **{"protocol": {"epochs": 4}, **clinical})  # type: ignore[arg-type]
+    return world
+
+
+@given(st.lists(st.tuples(score, score), min_size=1, max_size=8))
+def test_a_difference_is_the_mean_of_the_paired_differences(pairs: list[tuple[float, float]]) -> None:
+    found = contrast([a for a, _ in pairs], [b for _, b in pairs])
+    assert found.reference is not None
+    assert found.other is not None
+    assert found.difference is not None
+    assert found.difference.mean == pytest.approx(found.other.mean - found.reference.mean, abs=1e-12)
+    assert found.difference.n == len(pairs)
+    assert (found.difference.sd is None) == (len(pairs) == 1)
+
+
+def test_the_deviation_is_that_of_the_differences_not_of_the_arms() -> None:
+    found = contrast([0.1, 0.5, 0.9], [0.2, 0.6, 1.0])
+    assert found.difference is not None
+    assert found.reference is not None
+    assert found.reference.sd == pytest.approx(0.4)
+    assert found.difference.sd == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_pair_with_a_missing_side_is_left_out_of_both_means() -> None:
+    found = contrast([0.2, None, 0.4], [0.3, 0.9, None])
+    assert found.reference is not None
+    assert found.other is not None
+    assert (found.reference.mean, found.reference.n) == (0.2, 1)
+    assert found.other.mean == 0.3
+
+
+@pytest.mark.parametrize("values", [[], [math.nan], [0.1, math.inf]])
+def test_nothing_is_made_of_nothing(values: list[float]) -> None:
+    assert figure(values) is None
+
+
+def test_settings_come_in_the_files_order_with_their_counts(world: World) -> None:
+    (comparison,), refusals = compare(frame_of(world))
+    assert [row.setting for row in comparison.rows] == ["patience 5", "patience 10", "patience 20", "patience 30"]
+    assert refusals == ()
+    assert comparison.counts == (1_040_729, 1_223_303)
+
+
+def test_runs_that_have_not_finished_are_not_compared(world: World) -> None:
+    (comparison,), _ = compare(frame_of(world))
+    failed, running = comparison.rows[2], comparison.rows[3]
+    assert failed.test_ap.difference is None
+    assert failed.note == "not compared yet: CXR+Clinical failed at epoch 9 of 50"
+    assert running.note == "not compared yet: CXR+Clinical running at epoch 17 of 50"
+    assert len(comparison.differences) == 2
+
+
+def test_only_seeds_that_both_arms_finished_count() -> None:
+    world = World()
+    world.ablation("a", "A", "")
+    for arm in ("CXR", "CXR+Clinical"):
+        for seed in range(3):
+            failed = (arm, seed) == ("CXR", 1)
+            world.member(
+                "s",
+                arm,
+                seed=seed,
+                protocol={"epochs": 4},
+                status="failed" if failed else "finished",
+                done=2 if failed else 4,
+            )
+    (comparison,), _ = compare(frame_of(world))
+    row = comparison.rows[0]
+    assert row.seeds == (0, 2)
+    assert row.note == "2 of 3 seeds: CXR seed 1 failed at epoch 2 of 4"
+    assert row.test_ap.other is not None
+    assert row.test_ap.other.n == 2
+
+
+@pytest.mark.parametrize(
+    ("clinical", "words"),
+    [
+        ({"judged": EvaluationProtocol(overlap="iobb")}, "overlap: iou / iobb"),
+        ({"judged": EvaluationProtocol(proposals="with_ground_truth")}, "proposals: clean / with_ground_truth"),
+        ({"judged": EvaluationProtocol(threshold=0.3)}, "threshold: 0.5 / 0.3"),
+        ({"protocol": {"epochs": 4, "weights": "none"}}, "weights: imagenet / none"),
+        ({"protocol": {"epochs": 8}}, "epochs: 4 / 8"),
+        ({"dataset_fingerprint": "00" * 32}, "fingerprint: "),
+    ],
+)
+def test_arms_won_under_different_conditions_are_refused_with_the_reason(
+    clinical: dict[str, object], words: str
+) -> None:
+    comparisons, (refusal,) = compare(frame_of(two_arms(**clinical)))
+    assert comparisons == ()
+    assert words in refusal.reason
+
+
+def test_settings_under_different_protocols_get_tables_of_their_own() -> None:
+    world = World()
+    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    for setting, overlap in (("one", "iou"), ("two", "iobb"), ("three", "iou")):
+        for arm in ("CXR", "CXR+Clinical"):
+            world.member(setting, arm, protocol={"epochs": 4}, judged=EvaluationProtocol(overlap=overlap))  # type: ignore[arg-type]
+    comparisons, refusals = compare(frame_of(world))
+    assert refusals == ()
+    assert [[row.setting for row in c.rows] for c in comparisons] == [["one", "three"], ["two"]]
+    assert [c.conditions.overlap for c in comparisons] == ["iou", "iobb"]
+
+
+def test_without_a_word_every_arm_is_compared_with_the_first(world: World) -> None:
+    comparisons, _ = compare(load_frame(world.source).ablations[1])
+    assert [(c.reference, c.other) for c in comparisons] == [
+        ("CXR", "CXR+Clinical"),
+        ("CXR", "CXR+Clinical (vector)"),
+    ]
+
+
+def test_the_headline_says_no_more_than_was_measured(world: World) -> None:
+    frame = load_frame(world.source)
+    (comparison,), _ = compare(frame.ablations[0])
+    assert "in 2 of 2 settings" in headline(comparison)
+    assert "2 settings are not finished" in headline(comparison)
+    assert headline(compare(frame.ablations[1])[0][0]).startswith("CXR+Clinical is higher than CXR on test AP, by +0.0")
+
+
+def test_a_headline_without_a_finished_pair_claims_nothing() -> None:
+    (comparison,), _ = compare(frame_of(two_arms(status="queued", done=0)))
+    assert headline(comparison) == "CXR+Clinical against CXR: no setting has finished in both arms."
