@@ -104,6 +104,7 @@ def standalone_svg(chart: Chart) -> str:
     svg = _drawn(chart)
     for standin, colour in zip(_STANDIN, PALETTE, strict=True):
         svg = svg.replace(standin, colour)
+    svg = svg.replace("font-family: inherit", "font-family: system-ui, sans-serif")
     return svg.replace(_INK, _INK_FIXED).replace(_GRID, _GRID_FIXED)
 
 
@@ -184,11 +185,7 @@ def draw(chart: Chart) -> str:
                 text.set_parse_math(False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return re.sub(r"font-family: [^;\"]+|(?<=px )'[^;\"]+", lambda m: _font(m[0]), buffer.getvalue())
-
-
-def _font(found: str) -> str:
-    return "font-family: inherit" if found.startswith("font-family") else "system-ui, sans-serif"
+    return re.sub(r"font-family: [^;\"]+", "font-family: inherit", buffer.getvalue())
 
 
 def _panel(axes: Axes, panel: Panel) -> None:

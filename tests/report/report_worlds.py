@@ -139,7 +139,7 @@ class World:
                 epochs_done=done,
                 **{
                     "dataset_name": "phantom-240",
-                    "dataset_path": "data/phantom",
+                    "dataset_path": "nowhere/phantom",
                     "dataset_fingerprint": "5f" * 32,
                     **record,
                 },

@@ -2,7 +2,9 @@
 (() => {
   const contents = document.querySelector("nav.contents details");
   const narrow = matchMedia("(max-width: 63rem)");
-  const fold = () => { contents.open = !narrow.matches; };
+  const fold = () => {
+    for (const details of [contents, ...document.querySelectorAll("details.wide")]) details.open = !narrow.matches;
+  };
   fold();
   narrow.addEventListener("change", fold);
   contents.addEventListener("click", (event) => {
