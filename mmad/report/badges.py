@@ -54,8 +54,8 @@ def judged_badges(c: Conditions) -> list[Badge]:
         badges.append(
             Badge(
                 "weights: none",
-                "Trained from scratch, also where the setup asks for pretrained weights. Not comparable with runs "
-                "that started from them.",
+                "Trained from scratch although the setup asks for pretrained weights. Not comparable with runs that "
+                "started from them.",
                 "caution",
             )
         )

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from mmad.base.records import RunRecord
 from mmad.report.frames import AblationFrame, MemberFrame, Outcome
 
 
@@ -45,7 +46,7 @@ def conditions(member: MemberFrame) -> Conditions:
         proposals=judged.proposals,
         selection_overlap=str(run.protocol.get("selection_overlap", "iou")),
         selection_proposals=str(run.protocol.get("selection_proposals", "clean")),
-        weights=str(run.protocol.get("weights", "imagenet")),
+        weights=_weights(run),
         data=run.dataset_name,
         fingerprint=run.dataset_fingerprint or "",
         split_policy=member.run.split_policy,
@@ -149,6 +150,12 @@ def compare(ablation: AblationFrame) -> tuple[tuple[Comparison, ...], tuple[Refu
         for (reference, other, _), rows in groups.items()
     )
     return comparisons, tuple(refusals)
+
+
+def _weights(run: RunRecord) -> str:
+    """``none`` where a setup that asks for pretrained weights went without; a setup may also ask for none."""
+    asked = bool(run.setup.get("pretrained", True))
+    return str(run.protocol.get("weights", "imagenet")) if asked else "imagenet"
 
 
 def pair_row(setting: str, reference: Sequence[MemberFrame], other: Sequence[MemberFrame]) -> PairRow:

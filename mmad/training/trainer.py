@@ -85,6 +85,7 @@ def _prepare_process(threads: int, seed: int, device: torch.device) -> None:
     if device.type == "cpu":
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # no kernel here reads what it did not write
     else:
         torch.backends.cudnn.benchmark = False
 
@@ -127,7 +128,7 @@ class _Training:
                 mend="drop clinical_num_len, or choose columns with clinical_numeric",
             )
         self.encoder = ClinicalEncoder.fit(dataset, self.columns, setup.clinical_values)
-        image_cache(dataset, setup.image_size)
+        image_cache(dataset, setup.image_size, self._loading)
         self.scales = torch.tensor(
             [[s.width, s.height, s.width, s.height] for s in dataset.studies], dtype=torch.float64
         ).div_(setup.image_size)
@@ -151,6 +152,9 @@ class _Training:
             flip=setup.horizontal_flip,
         )
         torch.manual_seed(protocol.seed)
+
+    def _loading(self, done: int, images: int) -> None:
+        self.recorder.progress(Progress(self.spec.key, 0, self.spec.protocol.epochs, "load", done, images))
 
     def work(self) -> Outcome:
         """Train from the first epoch that is not committed to the last."""
