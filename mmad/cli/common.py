@@ -45,8 +45,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
+        envvar="MMAD_SET",
         metavar="FIELD=VALUE",
-        help="Override any field of the setup or the protocol; may be repeated; recorded, and part of the key.",
+        help="Override any field of the setup or the protocol; may be repeated; recorded, and part of the key. "
+        "The variable holds such words with spaces between them, and a --set on the line stands in its place.",
         show_default=False,
     ),
 ]
