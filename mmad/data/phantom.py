@@ -18,7 +18,7 @@ from mmad.data.phantom_chest import Field, draw_chest, make_anatomy, smooth_nois
 from mmad.data.phantom_findings import Mark, draw_findings
 from mmad.data.writing import BoxRow, StudyRow, new_folder, write_tables
 
-STUDIES = 360
+STUDIES = 480
 IMAGE_SIZE = 256
 
 Progress = Callable[[int, int], None]

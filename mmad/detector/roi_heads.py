@@ -1,7 +1,7 @@
 """The RoI heads: from proposals to losses and detections, in training and in evaluation alike.
 
-Which boxes the heads look at, and which of them count, is said by :class:`RoiMode`. The heads run once
-per batch; losses and detections take their rows from that one pass.
+Which boxes the heads look at, and which of them count, is said by :class:`RoiMode`. In an evaluation the
+heads run once per batch, and losses and detections take their rows from that pass.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class RoiMode:
 
     ``add_ground_truth`` appends the targets' boxes to the proposals. Detections come from all proposals
     (``detect = "proposals"``), from those the sampling with the targets kept (``"sampled"``), or from
-    those and the appended boxes (``"sampled_and_given"``); ``"none"`` makes no detections.
+    those and the appended boxes (``"sampled_and_given"``). In training the detections are always of the
+    clean proposals; ``"none"`` makes none there.
     """
 
     add_ground_truth: bool
@@ -71,7 +72,7 @@ class _Matches:
 
 
 class DetectionHeads(RoIHeads):  # type: ignore[misc]
-    """torchvision's RoI heads with losses and detections from one pass (He et al., arXiv:1703.06870)."""
+    """torchvision's RoI heads with losses and detections side by side (He et al., arXiv:1703.06870)."""
 
     def forward(
         self,
@@ -96,20 +97,38 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]
             Per image ``boxes`` (d, 4), ``labels`` (d,) and ``scores`` (d,), and the losses
             ``loss_classifier`` and ``loss_box_reg``.
         """
-        given = [t["boxes"].to(p.dtype) for t, p in zip(targets, proposals, strict=True)] if targets else []
-        boxes = self.add_gt_proposals(proposals, given) if mode.add_ground_truth and targets else proposals
+        if self.training and targets is not None:
+            return self._train(features, proposals, image_shapes, targets, clinical, mode)
+        boxes = _with_given(proposals, targets) if mode.add_ground_truth and targets else proposals
         logits, deltas = self._read(features, boxes, image_shapes, clinical)
-        counts = [len(b) for b in boxes]
         losses: dict[str, Tensor] = {}
         matches: _Matches | None = None
         if targets is not None:
             matches = self._match(boxes, targets)
-            taken = _batch_rows(matches.rows, counts)
-            classifier, box = fastrcnn_loss(logits[taken], deltas[taken], matches.labels, matches.regression)
-            losses = {"loss_classifier": classifier, "loss_box_reg": box}
-        with torch.no_grad():
-            detections = self._detect(logits, deltas, boxes, image_shapes, [len(p) for p in proposals], matches, mode)
+            taken = _batch_rows(matches.rows, [len(b) for b in boxes])
+            losses = _losses(logits[taken], deltas[taken], matches)
+        detections = self._detect(logits, deltas, boxes, image_shapes, [len(p) for p in proposals], matches, mode)
         return detections, losses
+
+    def _train(
+        self,
+        features: OrderedDict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[Target],
+        clinical: Tensor | None,
+        mode: RoiMode,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Losses of the sampled boxes alone; detections, if wanted, of the clean proposals without gradient."""
+        boxes = _with_given(proposals, targets) if mode.add_ground_truth else proposals
+        matches = self._match(boxes, targets)
+        sampled = [b[rows] for b, rows in zip(boxes, matches.rows, strict=True)]
+        losses = _losses(*self._read(features, sampled, image_shapes, clinical), matches)
+        if mode.detect == "none":
+            return [], losses
+        with torch.no_grad():
+            logits, deltas = self._read(features, proposals, image_shapes, clinical)
+        return self._detect(logits, deltas, proposals, image_shapes, [], None, CLEAN), losses
 
     def _read(
         self,
@@ -135,6 +154,7 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]
         regression = self.box_coder.encode(wanted, [b[kept] for b, kept in zip(boxes, rows, strict=True)])
         return _Matches(rows, [lab[kept] for lab, kept in zip(labels, rows, strict=True)], list(regression))
 
+    @torch.no_grad()
     def _detect(
         self,
         logits: Tensor,
@@ -145,8 +165,6 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]
         matches: _Matches | None,
         mode: RoiMode,
     ) -> list[dict[str, Tensor]]:
-        if mode.detect == "none":
-            return []
         if mode.detect != "proposals":
             if matches is None:
                 raise ValueError(f"detections from {mode.detect} boxes need targets")
@@ -158,6 +176,16 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]
             boxes = [b[r] for b, r in zip(boxes, rows, strict=True)]
         found, scores, labels = self.postprocess_detections(logits.detach(), deltas.detach(), boxes, image_shapes)
         return [{"boxes": b, "scores": s, "labels": lab} for b, s, lab in zip(found, scores, labels, strict=True)]
+
+
+def _with_given(proposals: list[Tensor], targets: list[Target]) -> list[Tensor]:
+    """The proposals of each image and, after them, its targets' boxes."""
+    return [torch.cat((p, t["boxes"].to(p.dtype))) for p, t in zip(proposals, targets, strict=True)]
+
+
+def _losses(logits: Tensor, deltas: Tensor, matches: _Matches) -> dict[str, Tensor]:
+    classifier, box = fastrcnn_loss(logits, deltas, matches.labels, matches.regression)
+    return {"loss_classifier": classifier, "loss_box_reg": box}
 
 
 def _batch_rows(rows: list[Tensor], counts: list[int]) -> Tensor:
@@ -174,7 +202,7 @@ def build_detection_heads(setup: ModelSetup, channels: int, clinical: int, class
         box_predictor=FastRCNNPredictor(setup.representation_size, classes),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
-        batch_size_per_image=512,
+        batch_size_per_image=setup.box_batch_size_per_image,
         positive_fraction=0.25,
         bbox_reg_weights=None,
         score_thresh=setup.box_score_thresh,

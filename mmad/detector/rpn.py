@@ -57,7 +57,7 @@ def build_proposal_network(setup: ModelSetup, channels: int) -> ProposalNetwork:
         RPNHead(channels, anchors.num_anchors_per_location()[0]),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
-        batch_size_per_image=256,
+        batch_size_per_image=setup.rpn_batch_size_per_image,
         positive_fraction=0.5,
         pre_nms_top_n={"training": 2000, "testing": 1000},
         post_nms_top_n={"training": 2000, "testing": 1000},

@@ -207,6 +207,20 @@ class ModelSetup(BaseModel):
     )
     box_score_thresh: float = Field(0.05, ge=0, lt=1, description="Score below which a detection is dropped.")
     box_detections_per_img: int = Field(10, ge=1, le=1000, description="Most detections kept per image.")
+    rpn_batch_size_per_image: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="Anchors per image that the RPN's losses are taken of.",
+        json_schema_extra=unit("anchors"),
+    )
+    box_batch_size_per_image: int = Field(
+        512,
+        ge=1,
+        le=100_000,
+        description="Proposals per image that the box head's losses are taken of; at most a quarter of them hold a finding.",
+        json_schema_extra=unit("proposals"),
+    )
     gt_in_train_till: int = Field(
         999,
         ge=0,

@@ -199,7 +199,7 @@ class _Training:
         setup = self.spec.setup
         mode = RoiMode(
             add_ground_truth=epoch <= setup.gt_in_train_till,
-            detect="sampled" if setup.record_training_performance else "none",
+            detect="proposals" if setup.record_training_performance else "none",
         )
         return passes.train_pass(
             self.model,
