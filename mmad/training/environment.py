@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import socket
@@ -19,9 +18,6 @@ from mmad.base.records import EnvironmentRecord
 #: Packages whose version can change a result.
 DECIDING_PACKAGES = ("mmad", "torch", "torchvision", "numpy", "pillow", "pycocotools")
 
-#: The user's own command line, handed to a worker by its scheduler.
-COMMAND_VARIABLE = "MMAD_COMMAND"
-
 
 def describe_environment(device: torch.device, threads: int, from_epoch: int) -> EnvironmentRecord:
     """The machine, the versions, the code's git commit and the command line, as of now."""
@@ -36,7 +32,7 @@ def describe_environment(device: torch.device, threads: int, from_epoch: int) ->
         threads=threads,
         git_commit=commit,
         git_dirty=dirty,
-        command=os.environ.get(COMMAND_VARIABLE) or shlex.join(sys.argv),
+        command=shlex.join(sys.argv),
         from_epoch=from_epoch,
     )
 

@@ -26,6 +26,7 @@ from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet, load_dataset
 from mmad.data.loading.batches import evaluation_batches, training_batches
 from mmad.detector import EVALUATION_MODES, RoiMode, build_detector, parameter_counts
+from mmad.detector.clinical import fused_side
 from mmad.detector.initial import name_seed
 from mmad.spec.runs import RunSpec
 from mmad.training import checkpoint, passes
@@ -163,6 +164,11 @@ class _Training:
             describe_environment(self.device, self.spec.protocol.threads, done),
             parameter_counts(self.spec.setup, len(self.dataset.labels), self.columns),
         )
+        if fused_side(self.spec.setup, self.model.backbone.stride) == 1 and self.model.spatialises:
+            self.recorder.warning(
+                "the fused map shrinks to 1×1, so all boxes look alike to the heads: set fuse_stride = 1, "
+                "unless the documented network is meant"
+            )
         if done:
             self.ledger.report_again(self.recorder)
         epoch = done
