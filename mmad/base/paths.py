@@ -30,6 +30,11 @@ class RunPaths:
         """The kept detections of the checkpoint of ``epoch`` on ``split``."""
         return self.folder / "detections" / f"epoch-{epoch:05d}-{split}-{proposals}.npz"
 
+    def checkpoints_after(self, epoch: int) -> list[Path]:
+        """The checkpoints of epochs later than ``epoch`` that stand there, by their names alone."""
+        found = self.checkpoints.glob("epoch-*-*.pt")
+        return sorted(path for path in found if _epoch_of(path) > epoch)
+
     @property
     def log(self) -> Path:
         return self.folder / "run.log"
@@ -39,12 +44,18 @@ class RunPaths:
         return path.relative_to(self.folder).as_posix()
 
 
+def _epoch_of(checkpoint: Path) -> int:
+    digits = checkpoint.name.split("-")[1]
+    return int(digits) if digits.isdecimal() else 0
+
+
 @dataclass(frozen=True)
 class StorePaths:
     """Where one database lives and what stands beside it.
 
-    ``database`` is a file path or an SQLAlchemy URL. Runs stand in ``runs/`` beside an SQLite file, or
-    below ``MMAD_RUNS`` (default ``db/runs``) for a server.
+    ``database`` is a file path or an SQLAlchemy URL. Runs stand in ``runs/NAME/`` beside the SQLite file
+    NAME, so that two databases of one folder share none, or in ``db/runs/`` for a server; ``MMAD_RUNS``
+    takes the place of either.
     """
 
     database: str
@@ -69,7 +80,7 @@ class StorePaths:
         if (override := os.environ.get("MMAD_RUNS")) is not None:
             return Path(override)
         file = self.file
-        return (file.parent if file is not None else DEFAULT_DATABASE.parent) / "runs"
+        return DEFAULT_DATABASE.parent / "runs" if file is None else file.parent / "runs" / file.name
 
     def run(self, key: str) -> RunPaths:
         return RunPaths(self.runs / key[:2] / key)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import itertools
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from mmad.base.errors import MmadError, SpecError
+from mmad.base.errors import CheckpointError, MmadError, SpecError
 from mmad.base.paths import StorePaths
 from mmad.base.records import RunRecord
 from mmad.queue.lifeline import StopRequest, die_with_parent, listen
@@ -121,6 +122,8 @@ def _train(order: Order, record: RunRecord, store: Store, channel: Channel, stop
         overlap=spec.protocol.selection_overlap,
         said=order.said,
     )
+    if (aside := set_aside(store, order.key)) is not None:
+        recorder.warning(f"checkpoints of epochs this database does not hold were moved to {aside}; trained anew")
     return train(
         spec,
         dataset_path=Path(spec.data.path),
@@ -130,6 +133,34 @@ def _train(order: Order, record: RunRecord, store: Store, channel: Channel, stop
         stop=stop,
         weights_dir=order.weights_dir,
     )
+
+
+def set_aside(store: Store, key: str) -> Path | None:
+    """Moves a run's checkpoints away when they go on after epochs that ``store`` lacks; where to, or None.
+
+    A training goes on after its newest checkpoint, which may carry one epoch the store has not: the one a kill
+    kept from it. Later ones are another database's (a deleted one, or a newer copy), and their epochs would
+    never be recorded here.
+    """
+    run = store.run_paths(key)
+    recorded = {record.epoch for record in store.epochs(key)}
+    whole = next(epoch for epoch in range(len(recorded) + 1) if epoch + 1 not in recorded)
+    if not run.checkpoints_after(whole + 1):
+        return None
+    aside = next(
+        folder
+        for number in itertools.count(1)
+        if not (folder := run.checkpoints.with_name(f"{run.checkpoints.name}.unknown-{number}")).exists()
+    )
+    try:
+        run.checkpoints.rename(aside)
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoints of another database cannot be moved away ({error.strerror})",
+            where=run.checkpoints,
+            mend="move them by hand, then run the command again",
+        ) from error
+    return aside
 
 
 def failure_line(error: Exception, device: str, run_log: Path) -> str:

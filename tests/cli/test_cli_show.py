@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad
 
+from mmad.base.paths import StorePaths
+
 PARTS = {"setup", "protocol", "params", "epochs", "environments", "warnings", "checkpoints", "log"}
 
 
@@ -74,7 +76,7 @@ def test_a_failed_run_says_why_and_where_its_log_is(
     database, _, bad = filled(tmp_path)
     out = mmad(capsys, monkeypatch, "show", bad[:12], "--db", database).out
     assert "OutOfMemoryError: 3 GiB were asked for" in out
-    log = tmp_path / "db" / "runs" / bad[:2] / bad / "run.log"
+    log = StorePaths(database).run(bad).log
     assert f"log: {log} (not there)" in out
     log.parent.mkdir(parents=True)
     log.write_text("Traceback")

@@ -7,18 +7,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from queue_bench import Bench
 
 from mmad.base.clock import now
 from mmad.base.errors import MmadError, SpecError
-from mmad.base.records import RunRecord
-from mmad.queue.worker import Order, failure_line, one_line, parse, run_spec
+from mmad.base.paths import StorePaths
+from mmad.base.records import EpochRecord, RunRecord
+from mmad.queue.worker import Order, failure_line, one_line, parse, run_spec, set_aside
 from mmad.spec.protocol import TrainingProtocol
 from mmad.spec.runs import RECIPE, DataSource, RunSpec
 from mmad.spec.setup import ModelSetup
+from mmad.store.gateway import Store
 
 SPEC = RunSpec(
     ModelSetup(backbone="custom", lr=1, name="CXR"),
@@ -95,4 +99,28 @@ def test_a_worker_without_its_database_ends_with_a_line(tmp_path: Path) -> None:
     assert (end["type"], end["status"]) == ("end", "failed")
     assert "no such database" in end["error"]
     assert not (tmp_path / "no.sqlite").exists()
-    assert "no such database" in (tmp_path / "runs/ab" / ("ab" * 32) / "run.log").read_text()
+    assert "no such database" in StorePaths(str(tmp_path / "no.sqlite")).run("ab" * 32).log.read_text()
+
+
+def test_checkpoints_of_epochs_the_database_lacks_are_set_aside(bench: Callable[..., Bench]) -> None:
+    made = bench(runs=1)
+    key = made.keys[0]
+    with Store.open(made.database) as store:
+        run = store.run_paths(key)
+        assert set_aside(store, key) is None
+        for epoch in (1, 2):
+            store.commit_epoch(key, EpochRecord(epoch, 1e-3, 1.0, 0, ()))
+        run.checkpoints.mkdir(parents=True)
+        run.checkpoint(2, "a" * 64).touch()
+        run.checkpoint(3, "b" * 64).touch()  # what a kill kept from the database
+        assert set_aside(store, key) is None
+        run.checkpoint(4, "c" * 64).touch()
+        aside = set_aside(store, key)
+        assert aside is not None
+        assert [file.name[:11] for file in sorted(aside.iterdir())] == ["epoch-00002", "epoch-00003", "epoch-00004"]
+        assert not run.checkpoints.exists()
+        store.commit_epoch(key, EpochRecord(9, 1e-3, 1.0, 0, ()))  # not the next one: the gap counts
+        run.checkpoints.mkdir()
+        run.checkpoint(9, "d" * 64).touch()
+        again = set_aside(store, key)
+        assert again not in (None, aside)

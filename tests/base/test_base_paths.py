@@ -1,0 +1,39 @@
+"""Where a database keeps its runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmad.base.paths import StorePaths
+
+KEY = "ab" * 32
+
+
+def test_two_databases_of_one_folder_share_no_run(tmp_path: Path) -> None:
+    names = ("mmad.sqlite", "mmad.db", "other.sqlite")
+    folders = {StorePaths(str(tmp_path / name)).run(KEY).folder for name in names}
+    assert len(folders) == len(names)
+    assert all(folder.is_relative_to(tmp_path / "runs") for folder in folders)
+    by_url = StorePaths(f"sqlite:///{tmp_path / 'mmad.sqlite'}").run(KEY).folder
+    assert by_url in folders
+
+
+def test_a_server_s_runs_and_a_named_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql+psycopg://someone@host/name"
+    assert StorePaths(url).run(KEY).folder == Path("db/runs/ab") / KEY
+    monkeypatch.setenv("MMAD_RUNS", str(tmp_path))
+    assert StorePaths(url).run(KEY).folder == StorePaths("x.sqlite").run(KEY).folder == tmp_path / "ab" / KEY
+
+
+def test_checkpoints_after_an_epoch_are_told_by_their_names(tmp_path: Path) -> None:
+    run = StorePaths(str(tmp_path / "x.sqlite")).run(KEY)
+    assert run.checkpoints_after(0) == []
+    run.checkpoints.mkdir(parents=True)
+    files = [run.checkpoint(epoch, "c" * 64) for epoch in (2, 9, 10)]
+    for file in (*files, run.checkpoints / "epoch-x-y.pt", run.checkpoints / ".epoch-00011-c.pt.1.part"):
+        file.touch()
+    assert run.checkpoints_after(1) == files
+    assert run.checkpoints_after(9) == files[2:]
+    assert run.checkpoints_after(10) == []
