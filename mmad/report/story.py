@@ -192,7 +192,7 @@ def headline(comparison: Comparison) -> str:
     mean = statistics.fmean(differences)
     if len(differences) == 1:
         word = {"up": "higher than", "down": "lower than", "even": "equal to"}[direction(mean)]
-        by = "" if word == "equal to" else f", by {signed(mean)}"
+        by = "" if word == "equal to" else f", by {abs(mean):.3f}"
         return f"{other} is {word} {reference} on test AP{by}."
     better = sum(direction(d) == "up" for d in differences)
     open_ends = len(comparison.rows) - len(differences)

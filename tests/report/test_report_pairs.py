@@ -143,7 +143,7 @@ def test_the_headline_says_no_more_than_was_measured(world: World) -> None:
     (comparison,), _ = compare(frame.ablations[0])
     assert "in 2 of 2 settings" in headline(comparison)
     assert "2 settings are not finished" in headline(comparison)
-    assert headline(compare(frame.ablations[1])[0][0]).startswith("CXR+Clinical is higher than CXR on test AP, by +0.0")
+    assert headline(compare(frame.ablations[1])[0][0]).startswith("CXR+Clinical is higher than CXR on test AP, by 0.0")
 
 
 def test_a_headline_without_a_finished_pair_claims_nothing() -> None:
