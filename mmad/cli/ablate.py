@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,9 +21,12 @@ from mmad.cli.common import (
     WeightsOption,
     load_with_data,
     print_json,
+    progress_bar,
 )
 
 if TYPE_CHECKING:
+    from mmad.cli.common import ChosenData
+    from mmad.data.dataset import DataSet
     from mmad.queue.jobs import Summary
     from mmad.queue.submission import Asked
     from mmad.queue.verdicts import Pair
@@ -61,23 +64,54 @@ def register(app: typer.Typer) -> None:
 
         slots = find_slots(device)
 
-        def load(create: bool) -> list[Ablation]:
+        def load(create: bool) -> list[tuple[Ablation, ChosenData]]:
             words = overrides or ()
-            return [
-                load_with_data(file, data=data, overrides=words, weights=weights, create=create)[0] for file in files
-            ]
+            return [load_with_data(file, data=data, overrides=words, weights=weights, create=create) for file in files]
 
-        ablations = load(create=False)
-        asked = asked_for(ablations, db)
+        loaded = load(create=False)
+        asked = asked_for([ablation for ablation, _ in loaded], db)
+        waiting = {one.member.run.key for one in asked if one.waits}
         check_weights([one.member for one in asked if one.waits], weights_dir)
+        _check_data(loaded, waiting)
         if dry_run:
             _show_dry(asked, as_json)
             return
         if any(one.member.run.provisional for one in asked):
-            ablations = load(create=True)
+            loaded = load(create=True)
+            waiting = {one.member.run.key for one in asked_for([ablation for ablation, _ in loaded], db) if one.waits}
+            _check_data(loaded, waiting)
+        _prepare_data(loaded, waiting)
+        ablations = [ablation for ablation, _ in loaded]
         summary = _train(ablations, db, slots, weights_dir, as_json)
         code = _conclude(ablations, db, summary, as_json)
         raise typer.Exit(code)
+
+
+def _check_data(loaded: Sequence[tuple[Ablation, ChosenData]], waiting: Container[str]) -> None:
+    """Refuses data sets that are there and that nothing can be trained on, where something waits for them."""
+    for dataset, _ in _data_of(loaded, waiting):
+        from mmad.data.readiness import require_trainable
+
+        require_trainable(dataset)
+
+
+def _prepare_data(loaded: Sequence[tuple[Ablation, ChosenData]], waiting: Container[str]) -> None:
+    """Decodes what the waiting runs will read: a damaged image stops the command, not its runs one by one."""
+    for dataset, sizes in _data_of(loaded, waiting):
+        from mmad.data.readiness import prepare_images
+
+        with progress_bar(f"reading {len(dataset.studies)} images of {dataset.root}") as progress:
+            prepare_images(dataset, sizes, progress)
+
+
+def _data_of(
+    loaded: Sequence[tuple[Ablation, ChosenData]], waiting: Container[str]
+) -> Iterator[tuple[DataSet, set[int]]]:
+    """Each data set that is there with the sizes of images that the waiting runs on it want."""
+    for ablation, chosen in loaded:
+        sizes = {member.run.setup.image_size for member in ablation.members if member.run.key in waiting}
+        if chosen.dataset is not None and sizes:
+            yield chosen.dataset, sizes
 
 
 def _train(ablations: Sequence[Ablation], db: str, slots: Any, weights_dir: Path | None, as_json: bool) -> Summary:

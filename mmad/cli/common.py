@@ -204,10 +204,9 @@ def make_console(*, stderr: bool = False) -> Console:
 
 @contextlib.contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """Show how far something long is, on stderr: a bar on a terminal, else one line when it starts."""
+    """Show how far something long is, on stderr: a bar on a terminal, else one line at its first step."""
     if not sys.stderr.isatty():
-        print(f"{label} …", file=sys.stderr, flush=True)
-        yield lambda done, whole: None
+        yield _Announcement(label)
         return
     from rich import progress as bars
 
@@ -215,6 +214,18 @@ def progress_bar(label: str) -> Iterator[Progress]:
     with bars.Progress(*columns, bars.TimeRemainingColumn(), console=make_console(stderr=True)) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+class _Announcement:
+    """A progress that says once what goes on; what is refused before its first step is never announced."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def __call__(self, done: int, whole: int) -> None:
+        if self._label:
+            print(f"{self._label} …", file=sys.stderr, flush=True)
+            self._label = ""
 
 
 def duration(seconds: float | None) -> str:

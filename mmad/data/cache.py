@@ -29,12 +29,14 @@ def image_cache(dataset: DataSet, image_size: int, progress: Progress | None = N
     """All images as uint8 (N, S, S), in the order of ``dataset.studies``, read-only.
 
     Resizing is bilinear (with antialiasing) to the square, whatever the aspect. The file is named after the
-    images' content, so data sets that differ only in tables share it; two processes may build it at once.
+    images' content and the sizes their rows say, so data sets that differ only in boxes and clinical values
+    share it; two processes may build it at once.
     ``progress`` hears (done, all). Raises DataError for an image that cannot be decoded or has another size
     than its row says.
     """
     shape = (len(dataset.studies), image_size, image_size)
-    key = hashlib.sha256(f"{_VERSION} {image_size} {digests(dataset).images}".encode()).hexdigest()
+    sizes = " ".join(f"{study.width}x{study.height}" for study in dataset.studies)
+    key = hashlib.sha256(f"{_VERSION} {image_size} {digests(dataset).images} {sizes}".encode()).hexdigest()
     path = cache_folder() / "images" / f"{key}.u8"
     if not path.is_file() or path.stat().st_size != shape[0] * shape[1] * shape[2]:
         _build(dataset, image_size, path, progress)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from typer.testing import CliRunner, Result
 from mmad.base.errors import StoreError
 from mmad.base.records import EpochRecord
 from mmad.cli import app
+from mmad.data.phantom import make_phantom
 from mmad.store.gateway import Store
 
 TINY = """\
@@ -264,3 +266,18 @@ def test_the_console_prints_one_line_and_2(here: Path) -> None:
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("mmad: none.toml: ")
+
+
+def test_an_image_that_cannot_be_decoded_stops_the_command_before_anything_is_queued(
+    here: Path, monkeypatch: pytest.MonkeyPatch, call_mmad: Callable[..., Any]
+) -> None:
+    monkeypatch.setenv("MMAD_CACHE", str(here / "cache"))
+    make_phantom(here / "set", studies=12, image_size=64)
+    image = here / "set" / "images" / "s000003.png"
+    image.write_bytes(image.read_bytes()[:200])
+    answer = call_mmad("ablate", "tiny.toml", "--data", "set", "--device", "cpu")
+    line = answer.err.splitlines()[-1]
+    assert answer.code == 2
+    assert line.startswith(f"mmad: {Path('set') / 'images' / 's000003.png'}: study 's000003': image cannot be decoded")
+    assert not (here / "db").exists()
+    assert not [file for file in (here / "cache").rglob("*") if "image" in str(file) and file.is_file()]
