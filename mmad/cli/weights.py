@@ -30,12 +30,20 @@ def register(app: typer.Typer) -> None:
 
         backbones = _needed(file)
         if weights_dir is not None and fetch:
-            weights_dir.mkdir(parents=True, exist_ok=True)
+            _make(weights_dir)
         found = {backbone: find_weights(backbone, weights_dir) for backbone in backbones}
         if fetch and (missing := [backbone for backbone, path in found.items() if path is None]):
             _fetch(missing, weights_dir or torch_checkpoints())
             found = {backbone: find_weights(backbone, weights_dir) for backbone in backbones}
         _print(found, json)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        mend = "name another folder with --weights-dir"
+        raise WeightsError(f"no folder can be made here ({error.strerror})", where=folder, mend=mend) from None
 
 
 def _needed(file: Path | None) -> tuple[str, ...]:

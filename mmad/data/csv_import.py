@@ -135,7 +135,17 @@ def import_csv(
             studies=rows,
             boxes=[BoxRow(ids[image], reading, box, label, sure) for image, reading, box, label, sure in boxes],
         )
+        _check(folder, out)
     return load_dataset(out)
+
+
+def _check(folder: Path, out: Path) -> None:
+    """Refuses what the reader would refuse before it gets its name; the message names it as it would be called."""
+    try:
+        load_dataset(folder)
+    except DataError as error:
+        where = (error.where or "").replace(str(folder), str(out))
+        raise DataError(error.what, where=where, mend=f"correct it in the source: {error.mend}") from None
 
 
 def _read(path: Path) -> _Table:

@@ -126,6 +126,8 @@ def parse_override(word: str) -> Layer:
     where = said(word)
     if not equals or not field:
         raise SpecError("expected field=value", where=where, mend="write it as --set epochs=1")
+    if any("\ud800" <= letter <= "\udfff" for letter in word):  # bytes of the command line that are no text
+        raise SpecError("is not UTF-8 text", where=where, mend="write it in UTF-8")
     field = ALIASES.get(field, field)
     if field not in _FIELDS and field != "seeds":
         raise SpecError(f"{field}: unknown field", where=where, mend=did_you_mean(field, [*_FIELDS, *ALIASES, "seeds"]))

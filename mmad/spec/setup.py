@@ -273,6 +273,12 @@ class ModelSetup(BaseModel):
             raise ValueError(f"image_size = {self.image_size}: must be a power of two, such as {below} or {below * 2}")
         if self.backbone not in BACKBONES and not self.backbone.startswith("timm:"):
             raise ValueError(f"backbone = {self.backbone!r}: expected one of {', '.join(BACKBONES)}, or timm:NAME")
+        for name in ("anchor_sizes", "anchor_ratios"):
+            values = getattr(self, name)
+            if not values or min(values) <= 0:
+                raise ValueError(f"{name} = {list(values)}: expected at least one number, each greater than 0")
+        if any(epoch < 1 for epoch in self.milestones):
+            raise ValueError(f"multiStepLR_milestones = {list(self.milestones)}: expected epochs, counted from 1")
         unknown = [name for name in self.loss_weights if name not in LOSS_NAMES]
         if unknown:
             raise ValueError(f"loss_weights.{unknown[0]}: expected one of {', '.join(LOSS_NAMES)}")

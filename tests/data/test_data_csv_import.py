@@ -204,3 +204,14 @@ def test_real_radiographs(name: str, studies: int, boxes: int, tmp_path: Path) -
     numbers, categories = ClinicalEncoder.fit(dataset, dataset.columns()).encode(dataset, range(studies))
     assert abs(numbers[list(dataset.split("train")), 0].mean()) < 1e-5
     assert set(categories[:, 0].tolist()) == {-1, 0, 1}
+
+
+def test_what_the_reader_refuses_leaves_no_folder(src: Path, tmp_path: Path) -> None:
+    table = src / "boxes.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{head},certainty", *(f"{row},high" for row in rows)]) + "\n")
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"out/boxes\.csv:2: column 'certainty' is not a number: 'high'; correct it"):
+        import_csv(src, out)
+    assert not list(tmp_path.glob("*out*"))
+    assert not list(tmp_path.glob(".*"))

@@ -198,3 +198,8 @@ def test_a_setup_by_words_alone() -> None:
     assert load_setup(["use_clinical=true", "epochs=3"]).use_clinical is True
     with pytest.raises(SpecError, match="--set using_fpn=true: using_fpn"):
         load_setup(["using_fpn=true"])
+
+
+def test_bytes_that_are_no_text_are_refused_in_words() -> None:
+    with pytest.raises(SpecError, match="is not UTF-8 text; write it in UTF-8"):
+        parse_override("name=\udcff")

@@ -25,6 +25,7 @@ OTHER_SETUP: dict[str, Any] = {
     "fuse_dropout_rate": 0.1, "fuse_depth": 5, "fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True,
     "spatialise_clinical": False, "add_clinical_to_roi_heads": False, "anchor_sizes": [16], "anchor_ratios": [1.0],
     "representation_size": 33, "box_head_dropout_rate": 0.1, "use_mask": True, "mask_hidden_layers": 257,
+    "rpn_batch_size_per_image": 64, "box_batch_size_per_image": 64,
     "rpn_nms_thresh": 0.7, "rpn_score_thresh": 0.1, "box_nms_thresh": 0.5, "box_score_thresh": 0.1,
     "box_detections_per_img": 11, "gt_in_train_till": 0, "optimiser": "adamw", "lr": 0.5, "momentum": 0.5,
     "weight_decay": 0.5, "batch_size": 5, "warmup_epochs": 1, "lr_scheduler": "MultiStepLR",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from mmad.spec.nearest import did_you_mean, nearest
 from mmad.spec.setup import BACKBONES, ModelSetup
@@ -47,8 +48,24 @@ def test_an_idle_clinical_branch_is_no_obstacle() -> None:
 def test_the_nearest_word() -> None:
     assert nearest("Epochs", ["epochs", "seed"]) == "epochs"
     assert nearest("zzz", ["epochs", "seed"]) is None
+    assert nearest("learning_rate", ["momentum", "lr"]) == "lr"
     assert nearest("patience", ["lr", "reduceLROnPlateau_patience"]) == "reduceLROnPlateau_patience"
     assert did_you_mean("sed", ["epochs", "seed"]) == "did you mean seed?"
     assert did_you_mean("zzz", ["epochs", "seed"]) == "expected one of epochs, seed"
     assert did_you_mean("zzz", []) == "none is known"
     assert "20" in did_you_mean("zzz", [f"word {i}" for i in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("anchor_sizes", ()),
+        ("anchor_sizes", (32, 0)),
+        ("anchor_ratios", (0.5, -1.0)),
+        ("multiStepLR_milestones", (0, 30)),
+        ("multiStepLR_milestones", -1),
+    ],
+)
+def test_anchors_and_milestones_that_cannot_be_are_refused(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=rf"{field} = "):
+        ModelSetup.model_validate({field: value})
