@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from mmad.base.records import (
     RunRecord,
     Split,
 )
+from mmad.spec.nearest import did_you_mean
 from mmad.spec.protocol import EvaluationProtocol
 from mmad.store.results import Result, epochs_asked, results_under
 
@@ -176,10 +176,7 @@ def _chosen(ablations: Sequence[AblationRecord], names: Sequence[str]) -> list[A
     known = {a.name: a for a in ablations}
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            have = ", ".join(known) or "none"
-            mend = f"did you mean {near[0]!r}?" if near else f"the database has: {have[:300]}"
-            raise ReportError(f"no ablation {name!r}", mend=mend)
+            raise ReportError(f"no ablation {name!r}", mend=did_you_mean(name, known))
     return [known[name] for name in dict.fromkeys(names)] if names else list(ablations)
 
 

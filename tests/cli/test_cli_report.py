@@ -88,7 +88,7 @@ def test_json_is_the_documented_form(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--ablation", "on"), "mmad: no ablation 'on'; did you mean 'one'?"),
+        (("--ablation", "on"), "mmad: no ablation 'on'; did you mean one?"),
         (("--db", "nowhere.sqlite"), "mmad: nowhere.sqlite: no such database"),
         (("--out", "one.toml/x.html"), "mmad: one.toml/x.html: cannot be written ("),
     ],

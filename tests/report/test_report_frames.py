@@ -58,9 +58,9 @@ def test_only_the_named_ablations_are_read() -> None:
 def test_an_unknown_ablation_meets_the_nearest_name() -> None:
     world = one_run()
     world.source.ablation_list[0] = replace(world.source.ablation_list[0], name="patience")
-    with pytest.raises(ReportError, match="no ablation 'patiense'; did you mean 'patience'"):
+    with pytest.raises(ReportError, match=r"no ablation 'patiense'; did you mean patience\?"):
         load_frame(world.source, ["patiense"])
-    with pytest.raises(ReportError, match="the database has: patience"):
+    with pytest.raises(ReportError, match="expected one of patience"):
         load_frame(world.source, ["zzz"])
 
 
