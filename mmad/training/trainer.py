@@ -20,7 +20,7 @@ from mmad.base import clock
 from mmad.base.errors import DataError, MmadError
 from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
-from mmad.base.records import EpochRecord, Metric, Progress, Split
+from mmad.base.records import ClinicalColumns, EpochRecord, Metric, Progress, Split
 from mmad.data.cache import image_cache
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet, load_dataset
@@ -121,7 +121,8 @@ class _Training:
         self.device, self.stop = device, stop
         setup, protocol = spec.setup, spec.protocol
         recorder.progress(Progress(spec.key, 0, protocol.epochs, "load", 0, 1))
-        self.columns = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
+        chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
+        self.columns = chosen if setup.use_clinical else ClinicalColumns()
         if setup.use_clinical and setup.clinical_num_len not in (None, len(self.columns.numeric)):
             raise MmadError(
                 f"clinical_num_len = {setup.clinical_num_len}, but the data set has {len(self.columns.numeric)} "
