@@ -121,7 +121,9 @@ def main() -> None:
     text = PAGE.read_text("utf-8")
     made = page_with_reference(text)
     PAGE.write_text(made, "utf-8")
-    print(f"{PAGE}: {'unchanged' if made == text else 'brought up to date'}, {len(re.findall('^[|] `', made, re.M))} rows")
+    print(
+        f"{PAGE}: {'unchanged' if made == text else 'brought up to date'}, {len(re.findall('^[|] `', made, re.M))} rows"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""docs/json.md: every form it shows is the form that the command writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_pages import ROOT, Block, blocks, commands
+
+from mmad.cli import COMMANDS
+from mmad.spec.load import load_ablation
+from mmad.spec.runs import DataSource
+from mmad.store.gateway import Store
+from mmad.store.owner import Owner
+from mmad.store.plain import plain_standing
+from mmad.store.standing import standing
+
+PAGE = ROOT / "docs" / "json.md"
+MORE = "…"
+_ALL = blocks(PAGE, "console", "json")
+SHOWN = [(commands(first)[0], second) for first, second in zip(_ALL[::2], _ALL[1::2], strict=True)]
+
+
+def differences(shown: Any, written: Any, at: str = "") -> list[str]:
+    """Where the form of ``written`` is not that of ``shown``: keys, kinds of values, first entries of lists."""
+    if shown is None or written is None:
+        return []
+    if isinstance(shown, dict):
+        if not isinstance(written, dict):
+            return [f"{at}: {type(written).__name__} in place of an object"]
+        missing = [f"{at}.{key} is not written" for key in shown if key != MORE and key not in written]
+        extra = [] if MORE in shown else [f"{at}.{key} is not shown" for key in written if key not in shown]
+        inner = [d for key in shown if key in written for d in differences(shown[key], written[key], f"{at}.{key}")]
+        return missing + extra + inner
+    if isinstance(shown, list):
+        if not isinstance(written, list):
+            return [f"{at}: {type(written).__name__} in place of a list"]
+        return differences(shown[0], written[0], f"{at}[0]") if shown and written else []
+    kinds = {int: "number", float: "number"}
+    kind, found = (kinds.get(type(value), type(value).__name__) for value in (shown, written))
+    return [] if kind == found else [f"{at}: {found} in place of {kind}"]
+
+
+def test_differences_are_found() -> None:
+    shown = {"a": 1, "b": [{"c": "x"}], "d": {"e": 1, MORE: MORE}, "f": None}
+    assert differences(shown, {"a": 2.5, "b": [], "d": {"e": 1, "g": 1}, "f": 1}) == []
+    wrong = {"a": "1", "b": [{"c": "x", "h": 1}], "d": {"g": 1}, "i": 1}
+    assert differences(shown, wrong) == [
+        ".f is not written",
+        ".i is not shown",
+        ".a: str in place of number",
+        ".b[0].h is not shown",
+        ".d.e is not written",
+    ]
+
+
+def test_every_command_with_json_is_shown() -> None:
+    shown = {command.split()[1] for command, _ in SHOWN}
+    assert shown == {name for name, _, _ in COMMANDS} - {"schema"}
+    assert "`mmad schema` always prints JSON" in PAGE.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "block"), SHOWN, ids=[re.sub(r"\W+", "-", command) for command, _ in SHOWN])
+def test_a_command_writes_the_form_shown(call_trained: Callable[..., Any], command: str, block: Block) -> None:
+    called = call_trained(command, without="MMAD_DATA" if "params" in command else "")
+    assert called.code == 0, called.err
+    written = json.loads(called.out)
+    assert differences(json.loads(block.text), written) == [], block.where
+    if command == "mmad params --json":
+        assert written == json.loads(block.text)
+
+
+def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
+    """What the finished runs of the other test cannot show."""
+    (block,) = (block for command, block in SHOWN if command == "mmad status --json")
+    source = DataSource(str(tmp_path), "phantom", "f" * 64)
+    with Store.open(tmp_path / "mmad.sqlite") as store:
+        store.add_ablation(load_ablation(ROOT / "ablations" / "quickstart.toml", data=source))
+        for error in ("the loss became nan", None):
+            run = store.claim(None, Owner.current())
+            assert run is not None
+            if error:
+                store.set_status(run.key, "failed", error)
+        written = plain_standing(standing(store))
+    assert written["running"]
+    assert written["failed"]
+    assert differences(json.loads(block.text), written) == []

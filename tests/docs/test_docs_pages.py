@@ -1,0 +1,134 @@
+"""The pages of docs/: their links lead somewhere, their commands and programs run, their files are valid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_field_reference import PAGE as FIELDS_PAGE
+from docs_field_reference import PARTS, page_with_reference, reference
+from docs_pages import PAGES, README, ROOT, SHELLS, Block, anchors, blocks, commands, prose
+from docs_workbench import Workbench
+
+from mmad.data.reading import read_description
+from mmad.spec.load import load_ablation
+from mmad.spec.setup import ModelSetup
+from mmad.spec.tables import AblationTable
+
+DOCS = ROOT / "docs"
+#: docs/store.md has a test of its own (tests/store/test_store_docs.py), the README too.
+TRIED = ("ablation-file.md", "data.md", "detector.md", "protocol.md", "report.md")
+
+
+def programs(name: str) -> list[Block]:
+    return blocks(DOCS / name, "python")
+
+
+def expected(block: Block) -> list[str]:
+    """The beginnings of lines that a program promises to print: its remarks ``# → …``."""
+    return re.findall(r"^# → (.*)$", block.text, flags=re.MULTILINE)
+
+
+def check_printed(promises: list[str], printed: str) -> None:
+    """Every promise begins a printed line, in this order."""
+    lines = iter(printed.splitlines())
+    for promise in promises:
+        assert any(line.startswith(promise) for line in lines), f"not printed: {promise}\n{printed}"
+
+
+def test_promises_are_checked_in_their_order() -> None:
+    check_printed(["a", "c"], "ab\nb\ncd\n")
+    with pytest.raises(AssertionError, match="not printed: a"):
+        check_printed(["b", "a"], "a\nb\n")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", prose(page)):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)[)#]", prose(README)))
+    assert linked == {page.name for page in DOCS.glob("*.md")}
+
+
+@pytest.mark.parametrize("picture", sorted((DOCS / "images").iterdir()), ids=lambda picture: picture.name)
+def test_pictures_are_shown_and_small(picture: Path) -> None:
+    assert picture.stat().st_size < 300_000
+    assert any(f"images/{picture.name})" in page.read_text("utf-8") for page in PAGES)
+
+
+def test_every_ablation_file_shown_expands(tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(FIELDS_PAGE, "toml")):
+        file = tmp_path / f"shown{number}.toml"
+        file.write_text(block.text, "utf-8")
+        assert len(load_ablation(file).members) >= 2, block.where
+
+
+def test_the_description_of_a_data_set_shown_is_valid(tmp_path: Path) -> None:
+    (block,) = blocks(DOCS / "data.md", "toml")
+    (tmp_path / "dataset.toml").write_text(block.text, "utf-8")
+    assert read_description(tmp_path / "dataset.toml").split_policy == "patient"
+
+
+def test_the_field_reference_is_up_to_date() -> None:
+    page = FIELDS_PAGE.read_text("utf-8")
+    assert page_with_reference(page) == page, "run python tests/docs/docs_field_reference.py"
+
+
+def test_the_field_reference_has_every_field_and_part() -> None:
+    text = reference()
+    for name in ModelSetup.model_fields:
+        assert text.count(f"| `{name}` |") >= 1
+    assert set(PARTS) <= set(ModelSetup.model_fields)
+    assert all(heading in text for heading in PARTS.values())
+    row = next(line for line in text.splitlines() if line.startswith("| `lr` |"))
+    assert row == "| `lr` | number | > 0, ≤ 10 | `0.001` | – | Learning rate at the start. |"
+
+
+def test_every_table_of_an_ablation_file_is_described() -> None:
+    page = FIELDS_PAGE.read_text("utf-8").split("## Tables")[1].split("##")[0]
+    described = {re.sub(r"\.NAME|\W", "", name) for name in re.findall(r"^\| `(.+?)` \|", page, flags=re.MULTILINE)}
+    assert described - {"seeds", "inferred"} == set(AblationTable.model_fields)
+
+
+def test_every_variable_of_the_environment_is_described() -> None:
+    code = "".join(file.read_text("utf-8") for file in (ROOT / "mmad").rglob("*.py"))
+    internal = {"MMAD_COMMAND"}  # how a worker knows the command that started it
+    described = set(re.findall(r"^\| `(MMAD_\w+)` \|", README.read_text("utf-8"), flags=re.MULTILINE))
+    assert described == set(re.findall(r"\bMMAD_[A-Z]+\b", code)) - internal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRIED)
+def test_commands_of_a_page_run(call_trained: Callable[..., Any], name: str) -> None:
+    lines = [command for block in blocks(DOCS / name, *SHELLS) for command in commands(block)]
+    assert lines
+    for line in lines:
+        called = call_trained(line)
+        assert called.code == 0, f"{line}: {called.err}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["data.md", "detector.md", "queue.md", "report.md"])
+def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
+    program = programs(name)
+    printed = trained.run_python("\n".join(block.text for block in program))
+    check_printed([line for block in program for line in expected(block)], printed)
+
+
+@pytest.mark.slow
+def test_everything_can_be_done_from_python(programmer: Workbench) -> None:
+    program = programs("python.md")
+    printed = programmer.run_python("\n".join(block.text for block in program))
+    check_printed([line for block in program for line in expected(block)], printed)
+    assert (programmer.folder / "reports" / "index.md").exists()

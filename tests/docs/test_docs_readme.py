@@ -1,0 +1,66 @@
+"""The README: every command in it is run, every file it shows is valid, and what it claims of this version is so."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from docs_pages import README, SHELLS, blocks, commands
+from docs_workbench import UnknownCommandError, Workbench
+from torchvision.models import mobilenet_v3_small
+
+from mmad.spec.load import load_ablation
+from mmad.spec.support import BUILT_BACKBONES
+from mmad.spec.weights import weights_file
+
+COMMANDS = [command for block in blocks(README, *SHELLS) for command in commands(block)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_every_command_runs_in_the_order_of_the_page(newcomer: Workbench) -> None:
+    torch.manual_seed(0)
+    weights = newcomer.folder / "weights" / weights_file("mobilenet_v3")
+    torch.save(mobilenet_v3_small(weights=None).state_dict(), weights)
+    answers = {command: newcomer.run(command) for command in COMMANDS}
+    demo = answers["make demo"]
+    assert "installing" not in demo
+    assert "2 of 2 runs finished" in demo
+    assert "test AP" in demo
+    assert "reports/index.html: 1 ablation, 2 runs" in demo
+    assert (newcomer.folder / "reports" / "index.html").read_text("utf-8").count("CXR+Clinical") > 2
+    assert "pytest" in answers["make test"]
+    assert "nothing to do: 2 runs finished already" in answers["mmad ablate ablations/quickstart.toml"]
+    assert "finished" in answers["mmad runs"]
+    assert "quickstart/default/CXR/0" in answers["mmad show quickstart/default/CXR"]
+    assert "finished" in answers["mmad ablate ablations/patience.toml"]
+    assert "patience" in answers["mmad status"]
+
+
+def test_there_are_commands_to_run() -> None:
+    assert {"make demo", "make test", "mmad runs", "mmad report --html"} <= set(COMMANDS)
+
+
+@pytest.mark.slow
+def test_every_command_is_known_and_an_unknown_one_is_refused(newcomer: Workbench) -> None:
+    for command in COMMANDS:
+        assert newcomer.known(command)
+    for command in ("rm -rf /", "mmad fly", "make coffee", "make demo coffee", "export HOME=/", "X=1 curl x"):
+        with pytest.raises(UnknownCommandError, match="no way to try"):
+            newcomer.known(command)
+
+
+def test_the_file_it_shows_is_short_and_expands(tmp_path: Path) -> None:
+    (block,) = blocks(README, "toml")
+    assert len(block.text.splitlines()) <= 25
+    file = tmp_path / "fusion-depth.toml"
+    file.write_text(block.text, "utf-8")
+    assert len(load_ablation(file).members) == 3 * 2 * 3
+
+
+def test_it_names_what_can_be_built() -> None:
+    limits = README.read_text("utf-8").split("## Limits")[1].split("##")[0]
+    for backbone in BUILT_BACKBONES:
+        assert f"`{backbone}`" in limits
