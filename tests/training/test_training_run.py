@@ -216,6 +216,7 @@ def test_full_stop_ends_early_and_the_last_epoch_is_final(start: Start) -> None:
         notes,
         epochs=9,
         lr=1e-12,  # nothing is learnt: the first epoch stays the best
+        use_clinical=False,
         horizontal_flip=0,
         norm_momentum=1e-12,
         lr_scheduler="ReduceLROnPlateau",
