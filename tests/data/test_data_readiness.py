@@ -16,7 +16,9 @@ Change = Callable[[str, str, str], Path]
 
 
 def test_a_data_set_with_boxes_in_train_and_val_is_trainable(tiny: Path) -> None:
-    require_trainable(load_dataset(tiny))
+    dataset = load_dataset(tiny)
+    require_trainable(dataset)
+    assert dataset.split("train")
 
 
 @pytest.mark.parametrize(

@@ -94,13 +94,14 @@ def test_a_file_of_its_own_has_fixed_colours() -> None:
 )
 @pytest.mark.parametrize("log", [False, True])
 def test_odd_values_leave_gaps_and_never_break_a_chart(y: tuple[float | None, ...], log: bool) -> None:
-    ET.fromstring(inline_svg(Chart((Panel("Loss", (Series("a", (1, 2, 3), y),), log=log),)), "c1", "x"))
+    svg = inline_svg(Chart((Panel("Loss", (Series("a", (1, 2, 3), y),), log=log),)), "c1", "x")
+    assert ET.fromstring(svg).tag.endswith("svg")
 
 
 @pytest.mark.parametrize("name", ["$x_1$", "$\\frac{$", "_hidden", "<b>&", "\u05d0\u6f22", "\x00"])
 def test_foreign_names_in_a_legend_are_text(name: str) -> None:
     svg = standalone_svg(Chart((Panel("AP", (Series(name, (1, 2), (0.1, 0.2)),)),), legend=True))
-    ET.fromstring(svg.replace("\x00", ""))
+    assert ET.fromstring(svg.replace("\x00", "")).tag.endswith("svg")
 
 
 def test_a_single_epoch_is_a_visible_point() -> None:
