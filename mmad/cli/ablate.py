@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmad.queue.jobs import Summary
     from mmad.queue.submission import Asked
     from mmad.queue.verdicts import Pair
-    from mmad.spec.runs import Ablation
+    from mmad.spec.runs import Ablation, RunSpec
 
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files (TOML).")]
 DeviceOption = Annotated[
@@ -72,6 +72,7 @@ def register(app: typer.Typer) -> None:
         asked = asked_for([ablation for ablation, _ in loaded], db)
         waiting = {one.member.run.key for one in asked if one.waits}
         check_weights([one.member for one in asked if one.waits], weights_dir)
+        _check_networks([one.member.run for one in asked if one.waits], on_gpu=slots.on_gpu)
         _check_data(loaded, waiting)
         if dry_run:
             _show_dry(asked, as_json)
@@ -85,6 +86,21 @@ def register(app: typer.Typer) -> None:
         summary = _train(ablations, db, slots, weights_dir, as_json)
         code = _conclude(ablations, db, summary, as_json)
         raise typer.Exit(code)
+
+
+def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
+    """Refuses what only the device or timm can tell, before anything is queued."""
+    from mmad.base.errors import SpecError
+    from mmad.spec.consistency import TIMM
+
+    if not on_gpu and any(run.setup.mixed_precision for run in runs):
+        raise SpecError(
+            "mixed_precision = true needs a CUDA device", mend="set mixed_precision = false, or use --device cuda"
+        )
+    for setup in {run.key: run.setup for run in runs if run.setup.image_backbone.startswith(TIMM)}.values():
+        from mmad.detector import parameter_counts
+
+        parameter_counts(setup)
 
 
 def _check_data(loaded: Sequence[tuple[Ablation, ChosenData]], waiting: Container[str]) -> None:

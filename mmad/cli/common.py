@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mmad.data.dataset import DataSet
     from mmad.spec.runs import Ablation, DataSource
+    from mmad.spec.setup import ModelSetup
 
 #: The word that stands for the embedded data set, and where it is drawn.
 PHANTOM = "phantom"
@@ -173,10 +174,21 @@ def load_with_data(
     chosen = resolve_data(data, parsed.data, beside=file.parent, phantom=parsed.phantom, create=create)
     ablation = load_ablation(file, data=chosen.source, overrides=overrides, weights=weights)
     if chosen.dataset is not None:
-        asked = {(m.run.setup.clinical_numeric, m.run.setup.clinical_categorical) for m in ablation.members}
-        for numeric, categorical in asked:
-            chosen.dataset.columns(numeric, categorical)
+        for setup in {member.run.key: member.run.setup for member in ablation.members}.values():
+            _require_fit(setup, chosen.dataset, file)
     return ablation, chosen
+
+
+def _require_fit(setup: ModelSetup, dataset: DataSet, file: Path) -> None:
+    """Refuse a setup whose clinical branch does not fit the data set's columns."""
+    from mmad.base.errors import SpecError
+    from mmad.spec.clinical import require_fit
+
+    columns = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
+    try:
+        require_fit(setup, columns)
+    except SpecError as error:
+        raise SpecError(error.what, where=file, mend=error.mend) from None
 
 
 def print_json(value: Any) -> None:

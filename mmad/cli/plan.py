@@ -148,8 +148,8 @@ def _missing_weights(rows: Iterable[Row], weights_dir: Path | None) -> dict[str,
     missing: dict[str, int] = {}
     for row in rows:
         run = row.member.run
-        if row.open and run.protocol.weights_hash and find_weights(run.setup.backbone, weights_dir) is None:
-            name = weights_file(run.setup.backbone)
+        if row.open and run.protocol.weights_hash and find_weights(run.setup.image_backbone, weights_dir) is None:
+            name = weights_file(run.setup.image_backbone)
             missing[name] = missing.get(name, 0) + 1
     return missing
 

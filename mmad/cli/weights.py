@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """List the ImageNet weights of the backbones and whether they are here; fetch the missing ones.
 
-        They are looked for in --weights-dir, then in torch's own cache, under torchvision's file names; --fetch
-        writes to the first of these. Without FILE all backbones of this version are listed.
+        They are looked for in --weights-dir, then in torch's own cache, under torchvision's file names (timm's as
+        timm-NAME.safetensors); --fetch writes to the first of these. Without FILE torchvision's are listed.
 
         --json prints [{backbone, file, path}], path null where the file is missing.
         """
@@ -49,12 +49,12 @@ def _make(folder: Path) -> None:
 def _needed(file: Path | None) -> tuple[str, ...]:
     """The backbones whose weights ``file`` needs, or all that can be built."""
     from mmad.spec.load import load_ablation
-    from mmad.spec.support import BUILT_BACKBONES
+    from mmad.spec.setup import BACKBONES
 
     if file is None:
-        return BUILT_BACKBONES
+        return BACKBONES
     runs = [member.run for member in load_ablation(file).members]
-    return tuple(dict.fromkeys(run.setup.backbone for run in runs if run.protocol.weights_hash))
+    return tuple(dict.fromkeys(run.setup.image_backbone for run in runs if run.protocol.weights_hash))
 
 
 def _print(found: dict[str, Path | None], json: bool) -> None:
@@ -88,9 +88,13 @@ def _fetch(backbones: list[str], folder: Path) -> None:
     import torch
     from torchvision.models import get_model_weights
 
+    from mmad.spec.consistency import TIMM
     from mmad.spec.weights import WEIGHTS_MODELS, weights_file
 
     for name, backbone in {weights_file(backbone): backbone for backbone in backbones}.items():
+        if backbone.startswith(TIMM):
+            _fetch_timm(backbone, folder)
+            continue
         url = get_model_weights(WEIGHTS_MODELS[backbone]).IMAGENET1K_V1.url
         typer.echo(f"fetching {name} into {folder} …", err=True)
         try:
@@ -102,3 +106,19 @@ def _fetch(backbones: list[str], folder: Path) -> None:
                 f"{name} could not be fetched ({error})",
                 mend=f"connect to the network, or copy the file into {folder} by hand",
             ) from error
+
+
+def _fetch_timm(backbone: str, folder: Path) -> None:
+    from mmad.detector.timm_body import save_weights
+    from mmad.spec.consistency import TIMM
+    from mmad.spec.weights import weights_file
+
+    file = folder / weights_file(backbone)
+    typer.echo(f"fetching {file.name} into {folder} …", err=True)
+    try:
+        save_weights(backbone.removeprefix(TIMM), file)
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"{file.name} could not be fetched ({error})",
+            mend=f"connect to the network, or copy the file into {folder} by hand",
+        ) from error

@@ -1,8 +1,9 @@
-"""The multimodal Faster R-CNN."""
+"""The multimodal Faster and Mask R-CNN."""
 
-from mmad.detector.build import build_detector, parameter_counts
+from mmad.detector.build import build_detector, idle_modules, parameter_counts
 from mmad.detector.model import DetectorOutput, MultimodalRCNN
 from mmad.detector.roi_heads import CLEAN, EVALUATION_MODES, SAMPLED, WITH_GROUND_TRUTH, RoiMode
+from mmad.detector.sharing import Shared, load_shared, load_weights
 
 __all__ = [
     "CLEAN",
@@ -12,6 +13,10 @@ __all__ = [
     "DetectorOutput",
     "MultimodalRCNN",
     "RoiMode",
+    "Shared",
     "build_detector",
+    "idle_modules",
+    "load_shared",
+    "load_weights",
     "parameter_counts",
 ]

@@ -1,70 +1,136 @@
-"""Image networks: from normalised pixels to the map (or maps) the heads read.
+"""Image networks: from normalised pixels to the map (or the pyramid of maps) the heads read.
 
 ``custom1`` … ``custom3`` are ResNet18 cut after layer 1 … 3. Every network without FPN ends in a 3×3
-convolution to ``backbone_out_channels``, as in the documented log.
+convolution to ``backbone_out_channels``, as in the documented log; a feature pyramid (Lin et al.,
+arXiv:1612.03144) has 256 channels on every level.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mmad.base.errors import SpecError
+from mmad.detector.timm_body import TimmBody
+from mmad.spec.consistency import PYRAMID_CHANNELS, PYRAMID_STRIDES, STRIDES, TIMM
 from mmad.spec.setup import ModelSetup
 
 #: How many of ResNet18's four stages a cut keeps.
 RESNET18_STAGES = {"custom": 1, "custom1": 1, "custom2": 2, "custom3": 3, "resnet18": 4}
+RESNET_PARTS = ("layer4", "layer3", "layer2", "layer1", "conv1")  # from the last to the first
+SWIN_STAGES = ("1", "3", "5", "7")
 
 
 class ImageNetwork(nn.Module):
-    """A convolutional body and a 3×3 convolution to the width the heads read.
+    """A body and what brings its maps to the width the heads read.
 
     Args:
-        body: maps ``(B, 3, S, S)`` to ``(B, width, S/stride, S/stride)``.
-        width: channels of the body's last map.
-        stride: pixels of the image per cell of the map.
-        out_channels: channels of the map handed on.
+        body: maps ``(B, 3, S, S)`` to one map, or to a dictionary of four for a pyramid.
+        widths: channels of the body's map, or of the four.
+        strides: pixels of the image per cell, for every map handed on.
+        out_channels: channels of the maps handed on.
     """
 
-    def __init__(self, body: nn.Module, width: int, stride: int, out_channels: int) -> None:
+    def __init__(self, body: nn.Module, widths: tuple[int, ...], strides: tuple[int, ...], out_channels: int) -> None:
         super().__init__()
         self.body = body
-        self.reduce = nn.Conv2d(width, out_channels, kernel_size=3, padding=1)
-        self.stride = stride
+        self.strides = strides
         self.out_channels = out_channels
+        if len(strides) > 1:
+            self.fpn = FeaturePyramidNetwork(list(widths), out_channels, extra_blocks=LastLevelMaxPool())
+        else:
+            self.reduce = nn.Conv2d(widths[0], out_channels, kernel_size=3, padding=1)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of the maps handed on, as torchvision names them."""
+        return ("0",) if len(self.strides) == 1 else ("0", "1", "2", "3", "pool")
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """Maps ``(B, 3, S, S)`` to ``{"0": (B, out_channels, S/stride, S/stride)}``."""
-        return OrderedDict([("0", self.reduce(self.body(images)))])
+        """Maps ``(B, 3, S, S)`` to ``{level: (B, out_channels, S/stride, S/stride)}``."""
+        if len(self.strides) == 1:
+            return OrderedDict([("0", self.reduce(self.body(images)))])
+        maps: OrderedDict[str, Tensor] = self.fpn(self.body(images))
+        return maps
+
+
+class SwinBody(nn.Module):
+    """torchvision's Swin-T (Liu et al., arXiv:2103.14030): the last map, or all four, as (B, C, h, w)."""
+
+    def __init__(self, *, pyramid: bool) -> None:
+        super().__init__()
+        self.features = models.swin_t(weights=None).features
+        self.pyramid = pyramid
+
+    def forward(self, images: Tensor) -> Tensor | OrderedDict[str, Tensor]:
+        """(B, 3, S, S) to (B, 768, S/32, S/32), or to maps of 96, 192, 384 and 768 channels."""
+        maps: OrderedDict[str, Tensor] = OrderedDict()
+        for name, stage in self.features.named_children():
+            images = stage(images)
+            if name in SWIN_STAGES:
+                maps[str(len(maps))] = images.permute(0, 3, 1, 2).contiguous()
+        return maps if self.pyramid else maps["3"]
 
 
 def build_image_network(setup: ModelSetup) -> ImageNetwork:
-    """The image network of ``setup`` with torchvision's initial layout and no weights loaded.
+    """The image network of ``setup`` with its library's initial layout and no weights loaded.
 
     Raises:
-        SpecError: for a backbone that is not built here.
+        SpecError: for a timm backbone that is not there or has no maps of the sizes needed.
     """
-    if setup.backbone == "mobilenet_v3":
-        body, width, stride = models.mobilenet_v3_small(weights=None).features, 576, 32
-    elif setup.backbone in RESNET18_STAGES:
-        stages = RESNET18_STAGES[setup.backbone]
-        body, width, stride = _resnet18_body(stages), 32 * 2**stages, 2 * 2**stages
+    if setup.backbone.startswith(TIMM):
+        name = setup.backbone.removeprefix(TIMM)
+        timm_body = TimmBody(name, setup.image_size, pyramid=setup.using_fpn)
+        body: nn.Module = timm_body
+        widths, strides = timm_body.widths, timm_body.strides
     else:
-        known = ", ".join(("mobilenet_v3", *RESNET18_STAGES))
-        raise SpecError(f"backbone = {setup.backbone!r} is not built yet", mend=f"choose one of {known}")
+        body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.backbone)
+        strides = PYRAMID_STRIDES if setup.using_fpn else (STRIDES[setup.backbone],)
     if setup.norm_momentum is not None:
         set_norm_momentum(body, setup.norm_momentum)
-    return ImageNetwork(body, width, stride, setup.backbone_out_channels)
+    if setup.using_fpn:
+        return ImageNetwork(body, widths, PYRAMID_STRIDES, PYRAMID_CHANNELS)
+    return ImageNetwork(body, widths, strides, setup.backbone_out_channels)
 
 
-def _resnet18_body(stages: int) -> nn.Sequential:
-    resnet = models.resnet18(weights=None)
-    stem = [("conv1", resnet.conv1), ("bn1", resnet.bn1), ("relu", resnet.relu), ("maxpool", resnet.maxpool)]
-    layers = [(f"layer{i}", getattr(resnet, f"layer{i}")) for i in range(1, stages + 1)]
-    return nn.Sequential(OrderedDict(stem + layers))
+def _body(backbone: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """A body of one map, and its width."""
+    if backbone == "mobilenet_v3":
+        return models.mobilenet_v3_small(weights=None).features, (576,)
+    if backbone == "mobilenet_v2":
+        return models.mobilenet_v2(weights=None).features, (1280,)
+    if backbone == "swin_t":
+        return SwinBody(pyramid=False), (768,)
+    if backbone == "resnet50":
+        return _resnet(models.resnet50, stages=4), (2048,)
+    if backbone in RESNET18_STAGES:
+        stages = RESNET18_STAGES[backbone]
+        return _resnet(models.resnet18, stages=stages), (32 * 2**stages,)
+    raise SpecError(f"backbone = {backbone!r} is not known", mend="choose another backbone")
+
+
+def _resnet(build: Callable[..., nn.Module], stages: int) -> nn.Sequential:
+    resnet = build(weights=None)
+    names = ["conv1", "bn1", "relu", "maxpool", *(f"layer{i}" for i in range(1, stages + 1))]
+    return nn.Sequential(OrderedDict((name, getattr(resnet, name)) for name in names))
+
+
+def _pyramid_body(setup: ModelSetup) -> tuple[nn.Module, tuple[int, ...]]:
+    """A body of four maps, and their widths."""
+    if setup.backbone == "swin_t":
+        return SwinBody(pyramid=True), (96, 192, 384, 768)
+    norm = FrozenBatchNorm2d if setup.frozen_norm else nn.BatchNorm2d
+    resnet = getattr(models, setup.backbone)(weights=None, norm_layer=norm)
+    widths = tuple(resnet.inplanes // 8 * 2**i for i in range(4))
+    return IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)}), widths
 
 
 def set_norm_momentum(network: nn.Module, momentum: float) -> None:
@@ -72,6 +138,34 @@ def set_norm_momentum(network: nn.Module, momentum: float) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = momentum
+
+
+def freeze(network: ImageNetwork, setup: ModelSetup, *, pretrained: bool) -> None:
+    """Fix the ResNet's first parts below a pyramid: all but the last ``trainable_layers`` do not train.
+
+    As torchvision's detectors: three of the five train when the weights are pretrained, else all.
+    """
+    if not (setup.using_fpn and setup.backbone.startswith("resnet")):
+        return
+    wanted = setup.trainable_layers
+    if wanted is None:
+        wanted = 3 if pretrained else len(RESNET_PARTS)
+    trained = [*RESNET_PARTS[:wanted], *(["bn1"] if wanted == len(RESNET_PARTS) else [])]
+    for name, parameter in network.body.named_parameters():
+        parameter.requires_grad_(name.split(".")[0] in trained)
+
+
+def tame(network: ImageNetwork) -> None:
+    """Scale the residual branches of a ResNet whose norms are fixed and whose weights are drawn anew.
+
+    Without weights to be true to, fixed norms pass everything on and every block would double the variance;
+    scaled by the root of the number of blocks the signal stays in bounds and the network can train.
+    """
+    blocks = [m for m in network.body.modules() if isinstance(m, models.resnet.BasicBlock | models.resnet.Bottleneck)]
+    for block in blocks:
+        last = block.bn3 if isinstance(block, models.resnet.Bottleneck) else block.bn2
+        if isinstance(last, FrozenBatchNorm2d):
+            last.weight.fill_(len(blocks) ** -0.5)
 
 
 def load_body(network: ImageNetwork, state: dict[str, Tensor], setup: ModelSetup) -> None:

@@ -8,9 +8,10 @@ import torch
 
 from mmad.base.errors import WeightsError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS, ClinicalColumns, ParameterCount
-from mmad.detector.backbones import ImageNetwork, load_body
+from mmad.detector.backbones import ImageNetwork, freeze, load_body, tame
 from mmad.detector.initial import initialise
 from mmad.detector.model import MultimodalRCNN
+from mmad.detector.timm_body import TimmBody
 from mmad.spec.setup import ModelSetup
 from mmad.spec.weights import find_weights, weights_file
 
@@ -51,17 +52,40 @@ def build_detector(
     Raises:
         WeightsError: when the weights' file is missing or damaged, with the mend.
     """
-    model = MultimodalRCNN(setup, labels, columns)
+    pretrained = setup.pretrained and weights != "none"
+    built = setup.stock()
+    path = _weights_path(built, weights_dir) if pretrained else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for what a body draws while it is built and initialise leaves alone
+        model = MultimodalRCNN(setup, labels, columns)
     initialise(model, seed)
-    if setup.pretrained and weights != "none":
-        state = _read_weights(setup, weights_dir)
-        for network in (model.backbone, getattr(model, "clinical_convs", None)):
-            if isinstance(network, ImageNetwork):
-                load_body(network, state, setup)
+    for network in image_networks(model):
+        freeze(network, built, pretrained=pretrained)
+        if path is None:
+            tame(network)
+        elif isinstance(network.body, TimmBody):
+            network.body.load(path)
+        else:
+            load_body(network, _read_weights(path), built)
     return model
 
 
-def _read_weights(setup: ModelSetup, weights_dir: Path | None) -> dict[str, torch.Tensor]:
+def image_networks(model: MultimodalRCNN) -> tuple[ImageNetwork, ...]:
+    """The backbone and, in eras B and C, the second one that reads the clinical image."""
+    both = (model.backbone, getattr(model, "clinical_convs", None))
+    return tuple(network for network in both if isinstance(network, ImageNetwork))
+
+
+def idle_modules(setup: ModelSetup) -> tuple[str, ...]:
+    """Modules that are built and counted and nothing reads: era C's second network where nothing is spatialised.
+
+    The documented log counted them (e083, e088, e093, e100).
+    """
+    idle = setup.use_clinical and setup.resolved_era == "C" and not setup.spatialise_clinical
+    return ("clinical_convs",) if idle else ()
+
+
+def _weights_path(setup: ModelSetup, weights_dir: Path | None) -> Path:
     path = find_weights(setup.backbone, weights_dir)
     if path is None:
         raise WeightsError(
@@ -69,6 +93,10 @@ def _read_weights(setup: ModelSetup, weights_dir: Path | None) -> dict[str, torc
             mend="fetch them with `mmad weights --fetch`, name their folder with --weights-dir, "
             "or train from scratch with --weights none",
         )
+    return path
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -92,6 +120,6 @@ def parameter_counts(
     counts += [
         ParameterCount(f"model.{name}", sum(p.numel() for p in modules[name].parameters()))
         for name in PRINTED_MODULES
-        if name in modules
+        if name in modules and not (name == "fuse_convs" and setup.using_fpn and not list(modules[name].parameters()))
     ]
     return tuple(counts)

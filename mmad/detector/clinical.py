@@ -1,20 +1,23 @@
-"""The clinical branch: a vector of numbers and categories becomes a map that joins the image's.
+"""The clinical branch: a vector of numbers and categories becomes maps that join the image's.
 
-Era A expands the vector to the image's size, encodes it back to the map's size with stride-2
-convolutions and fuses the two maps. Era C expands it to a three-channel clinical image, reads that
-with a second image network and adds the maps.
+Era A expands the vector to the image's size, encodes it back to the sizes of the image's maps with
+stride-2 convolutions and fuses the maps. Eras B and C make a three-channel clinical image of it, read
+that with a second image network and join the maps; era C can also repeat the vector at every cell.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mmad.base.errors import SpecError
 from mmad.base.records import ClinicalColumns
-from mmad.spec.setup import ModelSetup
+from mmad.spec.clinical import require_room
+
+CLINICAL_IMAGE = 3  # channels of a clinical image, as the second image network reads them
 
 
 class ClinicalVector(nn.Module):
@@ -22,18 +25,16 @@ class ClinicalVector(nn.Module):
 
     The embeddings share what the numbers leave free; an unknown category (-1) is a zero vector. What no
     column fills is zero.
+
+    Raises:
+        SpecError: when ``length`` has no room for the columns.
     """
 
     def __init__(self, columns: ClinicalColumns, length: int) -> None:
         super().__init__()
+        require_room(columns, length)
         free = length - len(columns.numeric)
         kinds = len(columns.categorical)
-        if free < kinds:
-            raise SpecError(
-                f"clinical_input_channels = {length} is too small for {len(columns.numeric)} numbers "
-                f"and {kinds} categorical columns",
-                mend=f"use at least {len(columns.numeric) + kinds}",
-            )
         widths = [free // kinds + (1 if i < free % kinds else 0) for i in range(kinds)]
         self.embeddings = nn.ModuleList(
             nn.Embedding(len(values), width) for (_, values), width in zip(columns.categorical, widths, strict=True)
@@ -52,8 +53,20 @@ class ClinicalVector(nn.Module):
         return nn.functional.pad(vector, (0, self.length - vector.shape[1]))
 
 
-def _block(conv: nn.Module, channels: int, *, relu: bool, dropout: float) -> list[nn.Module]:
-    layers: list[nn.Module] = [conv, nn.BatchNorm2d(channels)]
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm that takes its running statistics where a batch holds one value per channel and has none."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise (B, C, h, w)."""
+        if self.training and maps.numel() == maps.shape[1]:
+            assert self.running_mean is not None
+            return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(maps)
+
+
+def block(conv: nn.Module, channels: int, *, relu: bool, dropout: float) -> list[nn.Module]:
+    """A convolution with BatchNorm and, if wanted, ReLU and the dropout that follows it."""
+    layers: list[nn.Module] = [conv, BatchNorm(channels)]
     if relu:
         layers.append(nn.ReLU())
         if dropout:
@@ -62,70 +75,79 @@ def _block(conv: nn.Module, channels: int, *, relu: bool, dropout: float) -> lis
 
 
 def expansion(
-    image_size: int, in_channels: int, channels: int, out_channels: int, dropout: float, *, last_relu: bool
+    image_size: int,
+    in_channels: int,
+    channels: int,
+    out_channels: int,
+    dropout: float,
+    *,
+    last_relu: bool,
+    narrows: Literal["smooth", "up"] = "smooth",
 ) -> nn.Sequential:
     """Stages that double a (B, in_channels, 1, 1) map until it is (B, out_channels, S, S).
 
     A stage is a 2×2 transposed convolution of stride 2 and a 3×3 convolution, each with BatchNorm and ReLU.
+
+    Args:
+        image_size: S, a power of two.
+        in_channels: length of the vector; channels: width of the stages.
+        out_channels: width of the last map.
+        dropout: after every ReLU.
+        last_relu: whether the last convolution has ReLU and dropout too.
+        narrows: which convolution of the last stage goes to ``out_channels``: the 3×3 one, or already the transposed.
     """
     stages = image_size.bit_length() - 1
     layers: list[nn.Module] = []
     for stage in range(stages):
         last = stage == stages - 1
-        up = nn.ConvTranspose2d(in_channels if stage == 0 else channels, channels, kernel_size=2, stride=2)
-        width = out_channels if last else channels
-        smooth = nn.Conv2d(channels, width, kernel_size=3, padding=1)
-        layers += _block(up, channels, relu=True, dropout=dropout)
-        layers += _block(smooth, width, relu=last_relu or not last, dropout=dropout)
+        width = out_channels if last and narrows == "up" else channels
+        wide = out_channels if last else channels
+        up = nn.ConvTranspose2d(in_channels if stage == 0 else channels, width, kernel_size=2, stride=2)
+        smooth = nn.Conv2d(width, wide, kernel_size=3, padding=1)
+        layers += block(up, width, relu=True, dropout=dropout)
+        layers += block(smooth, wide, relu=last_relu or not last, dropout=dropout)
     return nn.Sequential(*layers)
 
 
-def encoder(stride: int, in_channels: int, channels: int, out_channels: int, dropout: float) -> nn.Sequential:
-    """3×3 convolutions of stride 2 that bring an S×S map to S/stride, the last one to ``out_channels``."""
-    depth = stride.bit_length() - 1
-    layers: list[nn.Module] = []
-    for step in range(depth):
-        width = out_channels if step == depth - 1 else channels
-        conv = nn.Conv2d(in_channels if step == 0 else channels, width, kernel_size=3, stride=2, padding=1)
-        layers += _block(conv, width, relu=True, dropout=dropout)
-    return nn.Sequential(*layers)
+class Encoder(nn.Module):
+    """Era A's way from the S×S clinical map to the image's maps: 3×3 convolutions of stride 2.
 
+    One map takes as many as its stride needs; of a pyramid the first level takes two and every further
+    level one more from the level before it, without ReLU on the pooled level.
 
-def fuse_convs(
-    depth: int, in_channels: int, channels: int, out_channels: int, stride: int, dropout: float
-) -> nn.Sequential:
-    """``depth`` 3×3 convolutions from the joined map to ``out_channels``; empty for depth 0."""
-    layers: list[nn.Module] = []
-    for step in range(depth):
-        width = out_channels if step == depth - 1 else channels
-        conv = nn.Conv2d(in_channels if step == 0 else channels, width, kernel_size=3, stride=stride, padding=1)
-        layers += _block(conv, width, relu=True, dropout=dropout)
-    return nn.Sequential(*layers)
+    Args:
+        strides: pixels of the image per cell, map by map.
+        levels: the maps' names.
+        in_channels: of the expanded map; channels: within; out_channels: of the maps.
+        dropout: after every ReLU.
+    """
 
-
-class Fusion(nn.Module):
-    """Join image maps with clinical maps level by level: concat or add, convolve, add the image back."""
-
-    def __init__(self, convs: nn.Sequential, strategy: str, *, residual: bool) -> None:
+    def __init__(
+        self,
+        strides: tuple[int, ...],
+        levels: tuple[str, ...],
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.convs = convs
-        self.concat = strategy == "concat"
-        self.residual = residual
+        self.levels = nn.ModuleDict()
+        width, stride = in_channels, 1
+        for name, wanted in zip(levels, strides, strict=True):
+            layers: list[nn.Module] = []
+            while stride < wanted:
+                stride *= 2
+                out = out_channels if stride == wanted else channels
+                conv = nn.Conv2d(width, out, kernel_size=3, stride=2, padding=1)
+                layers += block(conv, out, relu=name != "pool", dropout=dropout)
+                width = out
+            self.levels[name] = nn.Sequential(*layers)
 
-    def forward(self, image: OrderedDict[str, Tensor], clinical: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
-        """Maps of equal names and sizes (B, C, h, w) give one fused map per name."""
-        return OrderedDict((name, self._join(image[name], clinical[name])) for name in image)
-
-    def _join(self, image: Tensor, clinical: Tensor) -> Tensor:
-        joined = torch.cat((image, clinical), dim=1) if self.concat else image + clinical
-        fused: Tensor = self.convs(joined)
-        return fused + image if self.residual else fused
-
-
-def fused_side(setup: ModelSetup, stride: int) -> int:
-    """Side of the map the heads read, in cells: ``fuse_stride`` 2 halves it with every fuse convolution."""
-    side = setup.image_size // stride
-    if setup.use_clinical and setup.resolved_era == "A":
-        for _ in range(setup.fuse_depth):
-            side = -(-side // setup.fuse_stride)
-    return side
+    def forward(self, expanded: Tensor) -> OrderedDict[str, Tensor]:
+        """(B, K, S, S) to one map per level."""
+        maps: OrderedDict[str, Tensor] = OrderedDict()
+        for name, convs in self.levels.items():
+            expanded = convs(expanded)
+            maps[name] = expanded
+        return maps

@@ -7,15 +7,20 @@ import hashlib
 import torch
 from torch import nn
 
+from mmad.detector.backbones import SwinBody
+from mmad.detector.timm_body import TimmBody
+
 
 def initialise(model: nn.Module, seed: int) -> None:
     """Draw every parameter of ``model`` anew from (seed, qualified name of its module).
 
-    What is drawn follows torchvision: He initialisation in the image networks, a normal of deviation 0.01
-    in the proposal head, PyTorch's own elsewhere. The global random state is left as it was.
+    What is drawn follows torchvision: He initialisation in the convolutional bodies and the mask head, a normal
+    of deviation 0.01 in the proposal head, a uniform one in the pyramid, PyTorch's own elsewhere. Bodies of
+    transformers and of timm keep what their library drew. The global random state is left as it was.
     """
+    kept = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, SwinBody | TimmBody))
     for name, module in model.named_modules():
-        if next(module.parameters(recurse=False), None) is None:
+        if next(module.parameters(recurse=False), None) is None or name.startswith(kept):
             continue
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(name_seed(seed, name))
@@ -32,12 +37,18 @@ def _draw(name: str, module: nn.Module) -> None:
     reset = getattr(module, "reset_parameters", None)
     if reset is not None:
         reset()
-    in_body = name.startswith(("backbone.body.", "clinical_convs.body."))
-    if in_body and isinstance(module, nn.Conv2d):
+    if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        return
+    if name.startswith(("backbone.body.", "clinical_convs.body.", "roi_heads.mask_head.")):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif name.startswith("rpn.head.") and isinstance(module, nn.Conv2d):
+    elif name.startswith("roi_heads.mask_predictor."):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        return  # its biases are PyTorch's
+    elif name.startswith(("backbone.fpn.", "clinical_convs.fpn.")):
+        nn.init.kaiming_uniform_(module.weight, a=1)
+    elif name.startswith("rpn.head."):
         nn.init.normal_(module.weight, std=0.01)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""The multimodal Faster R-CNN: image network, clinical branch, fusion, proposals, RoI heads."""
+"""The multimodal Faster and Mask R-CNN: image network, clinical branch, fusion, proposals, RoI heads."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 
 from mmad.base.records import ClinicalColumns
 from mmad.detector.backbones import build_image_network
-from mmad.detector.clinical import ClinicalVector, Fusion, encoder, expansion, fuse_convs
-from mmad.detector.roi_heads import CLEAN, RoiMode, build_detection_heads
-from mmad.detector.rpn import Target, build_proposal_network
-from mmad.spec.setup import ModelSetup
+from mmad.detector.clinical import CLINICAL_IMAGE, ClinicalVector, Encoder, expansion
+from mmad.detector.fusion import build_fusion
+from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
+from mmad.detector.rpn import ProposalNetwork, Target
+from mmad.spec.consistency import shrunken
+from mmad.spec.setup import Era, ModelSetup
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -30,56 +31,60 @@ class DetectorOutput:
 
 
 class MultimodalRCNN(nn.Module):
-    """A Faster R-CNN that reads an X-ray and, with ``use_clinical``, a vector of clinical values.
+    """A Faster or Mask R-CNN that reads an X-ray and, with ``use_clinical``, a vector of clinical values.
 
     Args:
         setup: the hyper-parameters.
         labels: how many findings there are, the background not counted.
         columns: the clinical columns it reads (idle without ``use_clinical``).
+
+    Raises:
+        SpecError: a timm backbone that is not there, or columns that the clinical vector has no room for.
     """
 
     def __init__(self, setup: ModelSetup, labels: int, columns: ClinicalColumns) -> None:
         super().__init__()
-        era = setup.resolved_era if setup.use_clinical else None
+        self.setup = setup = setup.stock()
         self.backbone = build_image_network(setup)
         channels = self.backbone.out_channels
+        era = setup.resolved_era if setup.use_clinical else None
         self.reads_roi_vector = era == "C" and setup.add_clinical_to_roi_heads
-        self.spatialises = era == "A" or (era == "C" and setup.spatialise_clinical)
+        self.spatialises = era is not None and (era != "C" or setup.spatialise_clinical)
+        self.repeats = self.spatialises and setup.spatialise_method == "repeat"
         if era is not None:
             self.clinical_vector = ClinicalVector(columns, setup.clinical_input_channels)
-        if era == "A":
-            self._build_era_a(setup, channels)
-        if era == "C":
-            self._build_era_c(setup)
-        self.rpn = build_proposal_network(setup, channels)
+            self._build_clinical(setup, era, channels)
+        self.rpn = ProposalNetwork(setup, channels)
         beside = setup.clinical_input_channels if self.reads_roi_vector else 0
-        self.roi_heads = build_detection_heads(setup, channels, beside, labels + 1)
+        self.roi_heads = DetectionHeads(setup, channels, beside, labels + 1)
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1) * 255, persistent=False)
 
-    def _build_era_a(self, setup: ModelSetup, channels: int) -> None:
-        length, width = setup.clinical_input_channels, setup.clinical_conv_channels
-        self.clinical_expand = expansion(
-            setup.image_size, length, length, length, setup.clinical_expand_dropout_rate, last_relu=True
-        )
-        self.clinical_convs: nn.Module = encoder(
-            self.backbone.stride, length, width, channels, setup.clinical_conv_dropout_rate
-        )
-        joined = 2 * channels if setup.fusion_strategy == "concat" else channels
-        convs = fuse_convs(setup.fuse_depth, joined, width, channels, setup.fuse_stride, setup.fuse_dropout_rate)
-        self.fuse_convs = Fusion(convs, setup.fusion_strategy, residual=setup.fusion_residule)
-
-    def _build_era_c(self, setup: ModelSetup) -> None:
-        # The second network is built whenever clinical data is used, as documented, also where it stays idle.
-        self.clinical_convs = build_image_network(setup)
-        if setup.spatialise_clinical:
-            width = setup.clinical_expand_conv_channels or setup.clinical_conv_channels
-            self.clinical_expand = expansion(
-                setup.image_size, setup.clinical_input_channels, width, 3, 0.0, last_relu=False
+    def _build_clinical(self, setup: ModelSetup, era: Era, channels: int) -> None:
+        """The modules between the clinical vector and the fused maps, named as the documented log prints them."""
+        length = setup.clinical_input_channels
+        strides, levels = self.backbone.strides, self.backbone.levels
+        clinical = channels
+        if self.repeats:
+            clinical = channels if setup.pre_spatialised_layer else length
+        elif era == "A":
+            width = setup.clinical_conv_channels
+            self.clinical_convs: nn.Module = Encoder(
+                strides, levels, width, width, channels, setup.clinical_conv_dropout_rate
             )
-            self.fuse_convs = Fusion(nn.Sequential(), "add", residual=False)
+        else:
+            # Built whenever clinical data is used, as documented, also where it stays idle.
+            self.clinical_convs = build_image_network(setup)
+        if not self.spatialises:
+            return
+        if setup.pre_spatialised_layer and era == "C":
+            wide = channels if self.repeats else length
+            self.clinical_mix = nn.Sequential(nn.Linear(length, wide), nn.ReLU())
+        if not self.repeats:
+            self.clinical_expand = _expansion(setup, era)
+        self.fuse_convs = build_fusion(setup, levels, channels, clinical)
 
     def forward(
         self,
@@ -93,32 +98,47 @@ class MultimodalRCNN(nn.Module):
 
         Args:
             images: (B, 1 or 3, S, S), grey values 0 to 255 of any number type.
-            targets: per image ``boxes`` (n, 4) in pixels and ``labels`` (n,) from 1, or None.
+            targets: per image ``boxes`` (n, 4) in pixels, ``labels`` (n,) from 1 and, for a mask head, perhaps
+                ``masks`` (n, S, S), which else are the filled boxes; or None.
             numeric: (B, n) clinical numbers; needed with ``use_clinical``.
             categorical: (B, k) codes, -1 for unknown; needed with ``use_clinical``.
             mode: whose boxes the RoI heads look at; the detections of CLEAN never see the targets.
         """
-        batch = self.normalise(images)  # (B, 3, S, S)
-        features = self.backbone(batch.tensors)  # {"0": (B, C, h, w)}
         vector = self._vector(numeric, categorical)  # (B, K) or None
-        if self.spatialises and vector is not None:
-            features = self.fuse_convs(features, self._clinical_maps(vector))
-        proposals, rpn_losses = self.rpn(batch, features, targets)
-        detections, roi_losses = self.roi_heads(
-            features,
-            proposals,
-            batch.image_sizes,
-            targets,
-            clinical=vector if self.reads_roi_vector else None,
-            mode=mode,
-        )
+        features = self._fused(images, vector)
+        side = images.shape[-1]
+        proposals, rpn_losses = self.rpn(side, features, targets)
+        beside = vector if self.reads_roi_vector else None
+        detections, roi_losses = self.roi_heads(side, features, proposals, targets, beside, mode)
         return DetectorOutput({**roi_losses, **rpn_losses}, detections)
 
-    def normalise(self, images: Tensor) -> ImageList:
-        """Grey pixels to three channels with ImageNet's mean and deviation."""
-        height, width = images.shape[-2:]
-        pixels = (images.to(self.mean.dtype) - self.mean) / self.deviation
-        return ImageList(pixels, [(height, width)] * len(images))
+    def warning(self) -> str | None:
+        """What a user should know of this network before trusting it: a fused map of 1×1; else None."""
+        return shrunken(self.setup, tuple(-(-self.setup.image_size // stride) for stride in self.backbone.strides))
+
+    def feature_maps(
+        self, images: Tensor, numeric: Tensor | None = None, categorical: Tensor | None = None
+    ) -> OrderedDict[str, Tensor]:
+        """The maps the RPN and the RoI heads read, (B, C, h, w) per level; arguments as in :meth:`forward`."""
+        return self._fused(images, self._vector(numeric, categorical))
+
+    def _fused(self, images: Tensor, vector: Tensor | None) -> OrderedDict[str, Tensor]:
+        maps: OrderedDict[str, Tensor] = self.backbone(self.normalise(images))
+        if not self.spatialises or vector is None:
+            return maps
+        if hasattr(self, "clinical_mix"):
+            vector = self.clinical_mix(vector)
+        spread = vector[:, :, None, None]  # (B, K, 1, 1)
+        if self.repeats:
+            clinical = OrderedDict((name, spread.expand(-1, -1, *m.shape[-2:])) for name, m in maps.items())
+        else:
+            clinical = self.clinical_convs(self.clinical_expand(spread))
+        fused: OrderedDict[str, Tensor] = self.fuse_convs(maps, clinical)
+        return fused
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Grey pixels to three channels with ImageNet's mean and deviation, (B, 3, S, S)."""
+        return (images.to(self.mean.dtype) - self.mean) / self.deviation
 
     def _vector(self, numeric: Tensor | None, categorical: Tensor | None) -> Tensor | None:
         if not hasattr(self, "clinical_vector"):
@@ -128,7 +148,15 @@ class MultimodalRCNN(nn.Module):
         vector: Tensor = self.clinical_vector(numeric, categorical)
         return vector
 
-    def _clinical_maps(self, vector: Tensor) -> OrderedDict[str, Tensor]:
-        image = self.clinical_expand(vector[:, :, None, None])  # (B, K or 3, S, S)
-        maps = self.clinical_convs(image)
-        return maps if isinstance(maps, OrderedDict) else OrderedDict([("0", maps)])
+
+def _expansion(setup: ModelSetup, era: Era) -> nn.Sequential:
+    """The expansion of ``era`` from the clinical vector to the image's size."""
+    length, size = setup.clinical_input_channels, setup.image_size
+    if era == "A":
+        width, dropout = setup.clinical_conv_channels, setup.clinical_expand_dropout_rate
+        return expansion(size, length, width, width, dropout, last_relu=not setup.using_fpn)
+    if era == "B":
+        width = setup.clinical_conv_channels
+        return expansion(size, length, width, CLINICAL_IMAGE, 0.0, last_relu=False, narrows="up")
+    width = setup.clinical_expand_conv_channels or setup.clinical_conv_channels
+    return expansion(size, length, width, CLINICAL_IMAGE, 0.0, last_relu=False)

@@ -11,14 +11,21 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.models.detection.roi_heads import fastrcnn_loss
+from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image
 
+from mmad.detector import masks
+from mmad.detector.boxes import BACKGROUND, Sampler, full, match, overlaps, pad, suppress
 from mmad.detector.rpn import Target
 from mmad.spec.setup import ModelSetup
 
+Features = OrderedDict[str, Tensor]
 POOL = 7  # cells per side of a RoI's features
+SMALLEST = 1e-2  # pixels a detection's sides must have
+#: Maps the RoIs are read from; the pooled level of a pyramid is the RPN's alone.
+PYRAMID_MAPS = ("0", "1", "2", "3")
 
 
 @dataclass(frozen=True)
@@ -57,28 +64,77 @@ class BoxHead(nn.Module):
         """(R, C, 7, 7) features and (R, K) clinical vectors give (R, width)."""
         flat = features.flatten(start_dim=1)
         if clinical is not None:
-            flat = torch.cat((flat, clinical), dim=1)
+            flat = torch.cat((flat, clinical.to(flat.dtype)), dim=1)
         hidden = torch.relu(self.dropout(self.fc6(flat)))
         return torch.relu(self.dropout(self.fc7(hidden)))
 
 
 @dataclass(frozen=True)
+class _Boxes:
+    """Boxes of all images in one: ``flat`` (R, 4), the ``image`` (R,) each lies in, how many an image has."""
+
+    flat: Tensor
+    image: Tensor
+    counts: list[int]
+
+    @classmethod
+    def of(cls, boxes: list[Tensor]) -> _Boxes:
+        counts = [len(b) for b in boxes]
+        numbers = torch.tensor(counts, device=boxes[0].device)
+        owner = torch.arange(len(boxes), device=boxes[0].device).repeat_interleave(numbers, output_size=sum(counts))
+        return cls(torch.cat(boxes), owner, counts)
+
+    def split(self) -> list[Tensor]:
+        return list(torch.split(self.flat, self.counts))
+
+    def take(self, rows: Tensor) -> _Boxes:
+        """The boxes at flat ``rows``, which rise."""
+        image = self.image[rows]
+        return _Boxes(self.flat[rows], image, torch.bincount(image, minlength=len(self.counts)).tolist())
+
+
+@dataclass(frozen=True)
 class _Matches:
-    """Per image: the rows sampled for the losses, their labels and regression targets."""
+    """The flat rows sampled for the losses, and of each its label, regression target and true box's row."""
 
-    rows: list[Tensor]
-    labels: list[Tensor]
-    regression: list[Tensor]
+    rows: Tensor
+    labels: Tensor
+    regression: Tensor
+    truth: Tensor  # among the true boxes of all images, one image after the other; of positives alone
 
 
-class DetectionHeads(RoIHeads):  # type: ignore[misc]
-    """torchvision's RoI heads with losses and detections side by side (He et al., arXiv:1703.06870)."""
+class DetectionHeads(nn.Module):
+    """torchvision's RoI heads over whole batches, losses and detections side by side (arXiv:1703.06870).
+
+    Args:
+        setup: the hyper-parameters.
+        channels: of the maps.
+        clinical: values beside a RoI's features; 0 for none.
+        classes: findings and the background.
+    """
+
+    def __init__(self, setup: ModelSetup, channels: int, clinical: int, classes: int) -> None:
+        super().__init__()
+        names = list(PYRAMID_MAPS) if setup.using_fpn else ["0"]
+        self.box_roi_pool = MultiScaleRoIAlign(names, POOL, sampling_ratio=2)
+        self.draws_masks = setup.use_mask
+        if self.draws_masks:
+            self.mask_roi_pool = MultiScaleRoIAlign(names, masks.POOL, sampling_ratio=2)
+            self.mask_head = masks.mask_head(channels, setup.mask_hidden_layers)
+            self.mask_predictor = masks.mask_predictor(setup.mask_hidden_layers, classes)
+        self.box_head = BoxHead(channels, clinical, setup.representation_size, setup.box_head_dropout_rate)
+        self.box_predictor = FastRCNNPredictor(setup.representation_size, classes)
+        self.sampler = Sampler(setup.box_batch_size_per_image, setup.box_positive_fraction)
+        self.coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+        self.high, self.low = setup.box_fg_iou_thresh, setup.box_bg_iou_thresh
+        self.score, self.overlap = setup.box_score_thresh, setup.box_nms_thresh
+        self.most = setup.box_detections_per_img
 
     def forward(
         self,
-        features: OrderedDict[str, Tensor],
+        side: int,
+        features: Features,
         proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
         targets: list[Target] | None = None,
         clinical: Tensor | None = None,
         mode: RoiMode = CLEAN,
@@ -86,96 +142,125 @@ class DetectionHeads(RoIHeads):  # type: ignore[misc]
         """Classify and refine proposals.
 
         Args:
+            side: pixels per side of the images.
             features: the maps, (B, C, h, w) each.
             proposals: per image (p, 4) boxes in pixels of the S×S image.
-            image_shapes: per image (height, width).
-            targets: per image ``boxes`` (n, 4) and ``labels`` (n,) from 1; with them the losses are computed.
+            targets: per image ``boxes`` (n, 4), ``labels`` (n,) from 1 and perhaps ``masks`` (n, S, S), which
+                else are the filled boxes; with them the losses are computed.
             clinical: (B, K) vectors to append to every RoI of an image, or None.
             mode: which boxes count; anything but CLEAN needs targets.
 
         Returns:
-            Per image ``boxes`` (d, 4), ``labels`` (d,) and ``scores`` (d,), and the losses
-            ``loss_classifier`` and ``loss_box_reg``.
+            Per image ``boxes`` (d, 4), ``labels`` (d,), ``scores`` (d,) and, with a mask head, ``masks``
+            (d, 1, 28, 28) within the boxes; and the losses ``loss_classifier``, ``loss_box_reg`` and perhaps
+            ``loss_mask``.
         """
         if self.training and targets is not None:
-            return self._train(features, proposals, image_shapes, targets, clinical, mode)
-        boxes = _with_given(proposals, targets) if mode.add_ground_truth and targets else proposals
-        logits, deltas = self._read(features, boxes, image_shapes, clinical)
+            return self._train(side, features, proposals, targets, clinical, mode)
+        given = mode.add_ground_truth and targets is not None
+        boxes = _Boxes.of(_with_given(proposals, targets) if given and targets else proposals)
+        logits, deltas = self._read(side, features, boxes, clinical)
         losses: dict[str, Tensor] = {}
         matches: _Matches | None = None
         if targets is not None:
             matches = self._match(boxes, targets)
-            taken = _batch_rows(matches.rows, [len(b) for b in boxes])
-            losses = _losses(logits[taken], deltas[taken], matches)
-        detections = self._detect(logits, deltas, boxes, image_shapes, [len(p) for p in proposals], matches, mode)
-        return detections, losses
+            losses = self._losses(side, features, boxes, logits[matches.rows], deltas[matches.rows], matches, targets)
+        if mode.detect != "proposals":
+            rows = _counted(boxes, proposals, matches, mode)
+            boxes, logits, deltas = boxes.take(rows), logits[rows], deltas[rows]
+        return self._detect(side, features, logits, deltas, boxes), losses
 
     def _train(
         self,
-        features: OrderedDict[str, Tensor],
+        side: int,
+        features: Features,
         proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
         targets: list[Target],
         clinical: Tensor | None,
         mode: RoiMode,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Losses of the sampled boxes alone; detections, if wanted, of the clean proposals without gradient."""
-        boxes = _with_given(proposals, targets) if mode.add_ground_truth else proposals
+        boxes = _Boxes.of(_with_given(proposals, targets) if mode.add_ground_truth else proposals)
         matches = self._match(boxes, targets)
-        sampled = [b[rows] for b, rows in zip(boxes, matches.rows, strict=True)]
-        losses = _losses(*self._read(features, sampled, image_shapes, clinical), matches)
+        logits, deltas = self._read(side, features, boxes.take(matches.rows), clinical)
+        losses = self._losses(side, features, boxes, logits, deltas, matches, targets)
         if mode.detect == "none":
             return [], losses
         with torch.no_grad():
-            logits, deltas = self._read(features, proposals, image_shapes, clinical)
-        return self._detect(logits, deltas, proposals, image_shapes, [], None, CLEAN), losses
+            found = _Boxes.of(proposals)
+            return self._detect(side, features, *self._read(side, features, found, clinical), found), losses
 
-    def _read(
+    def _read(self, side: int, features: Features, boxes: _Boxes, clinical: Tensor | None) -> tuple[Tensor, Tensor]:
+        pooled = self.box_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))  # (R, C, 7, 7)
+        beside = None if clinical is None else clinical[boxes.image]  # (R, K)
+        logits, deltas = self.box_predictor(self.box_head(pooled, beside))
+        return full(logits), full(deltas)
+
+    @torch.no_grad()
+    def _match(self, boxes: _Boxes, targets: list[Target]) -> _Matches:
+        truth, real = pad([t["boxes"].to(boxes.flat.dtype) for t in targets])  # (B, M, 4)
+        classes, _ = pad([t["labels"] for t in targets])  # (B, M)
+        padded, present = pad(boxes.split())  # (B, P, 4)
+        matched = match(overlaps(truth, padded), real, high=self.high, low=self.low, rescue=False)
+        own = matched.clamp(min=0)
+        labels = classes.gather(1, own).where(matched >= 0, matched - BACKGROUND)  # background 0, ignored -1
+        positive, negative = self.sampler(labels.where(present, -1))
+        sampled = positive | negative
+        image, place = sampled.nonzero(as_tuple=True)
+        own = own[image, place]
+        regression = self.coder.encode_single(truth[image, own], padded[image, place])
+        numbers = real.sum(dim=1)
+        first = numbers.cumsum(0) - numbers
+        rows = sampled[present].nonzero().squeeze(1)
+        return _Matches(rows, labels[image, place], regression, first[image] + own)
+
+    def _losses(
         self,
-        features: OrderedDict[str, Tensor],
-        boxes: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        clinical: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        pooled = self.box_roi_pool(features, boxes, image_shapes)  # (R, C, 7, 7)
-        if clinical is not None:
-            counts = torch.tensor([len(b) for b in boxes], device=clinical.device)
-            clinical = clinical.repeat_interleave(counts, dim=0)  # (R, K)
-        return self.box_predictor(self.box_head(pooled, clinical))  # type: ignore[no-any-return]
+        side: int,
+        features: Features,
+        boxes: _Boxes,
+        logits: Tensor,
+        deltas: Tensor,
+        matches: _Matches,
+        targets: list[Target],
+    ) -> dict[str, Tensor]:
+        classifier, box = fastrcnn_loss(logits, deltas, [matches.labels], [matches.regression])
+        losses = {"loss_classifier": classifier, "loss_box_reg": box}
+        if self.draws_masks:
+            found = (matches.labels > 0).nonzero().squeeze(1)
+            positives = boxes.take(matches.rows[found])
+            drawn = self._draw(side, features, positives)
+            truth = masks.true_masks(targets, side)
+            losses["loss_mask"] = masks.mask_loss(
+                drawn, positives.flat, matches.labels[found], truth, matches.truth[found]
+            )
+        return losses
 
-    def _match(self, boxes: list[Tensor], targets: list[Target]) -> _Matches:
-        truth = [t["boxes"].to(b.dtype) for t, b in zip(targets, boxes, strict=True)]
-        matched, labels = self.assign_targets_to_proposals(boxes, truth, [t["labels"] for t in targets])
-        rows = self.subsample(labels)
-        wanted = []
-        for i, kept in enumerate(rows):
-            of_image = truth[i] if len(truth[i]) else boxes[i].new_zeros((1, 4))
-            wanted.append(of_image[matched[i][kept]])
-        regression = self.box_coder.encode(wanted, [b[kept] for b, kept in zip(boxes, rows, strict=True)])
-        return _Matches(rows, [lab[kept] for lab, kept in zip(labels, rows, strict=True)], list(regression))
+    def _draw(self, side: int, features: Features, boxes: _Boxes) -> Tensor:
+        pooled = self.mask_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))
+        return full(self.mask_predictor(self.mask_head(pooled)))
 
     @torch.no_grad()
     def _detect(
-        self,
-        logits: Tensor,
-        deltas: Tensor,
-        boxes: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        proposed: list[int],
-        matches: _Matches | None,
-        mode: RoiMode,
+        self, side: int, features: Features, logits: Tensor, deltas: Tensor, boxes: _Boxes
     ) -> list[dict[str, Tensor]]:
-        if mode.detect != "proposals":
-            if matches is None:
-                raise ValueError(f"detections from {mode.detect} boxes need targets")
-            rows = matches.rows
-            if mode.detect == "sampled":
-                rows = [r[r < n] for r, n in zip(rows, proposed, strict=True)]
-            taken = _batch_rows(rows, [len(b) for b in boxes])
-            logits, deltas = logits[taken], deltas[taken]
-            boxes = [b[r] for b, r in zip(boxes, rows, strict=True)]
-        found, scores, labels = self.postprocess_detections(logits.detach(), deltas.detach(), boxes, image_shapes)
-        return [{"boxes": b, "scores": s, "labels": lab} for b, s, lab in zip(found, scores, labels, strict=True)]
+        images, findings = len(boxes.counts), logits.shape[1] - 1
+        moved = self.coder.decode_single(deltas.detach(), boxes.flat).view(len(logits), -1, 4)[:, 1:]  # no background
+        moved = clip_boxes_to_image(moved, (side, side)).reshape(-1, 4)
+        scores = logits.detach().softmax(dim=-1)[:, 1:].reshape(-1)
+        wide = moved[:, 2:] - moved[:, :2]
+        good = ((scores > self.score) & (wide >= SMALLEST).all(dim=1)).nonzero().squeeze(1)
+        moved, scores, labels = moved[good], scores[good], good % findings + 1
+        image = boxes.image[good.div(findings, rounding_mode="floor")]
+        kept = suppress(
+            moved, scores, image, image * findings + labels - 1, images, overlap=self.overlap, most=self.most
+        )
+        found = {"boxes": moved[kept.rows], "labels": labels[kept.rows], "scores": scores[kept.rows]}
+        if self.draws_masks:
+            drawn = self._draw(side, features, _Boxes(found["boxes"], image[kept.rows], kept.counts))
+            found["masks"] = masks.chosen_masks(drawn, found["labels"])
+        parts = {name: values.split(kept.counts) for name, values in found.items()}
+        return [{name: values[i] for name, values in parts.items()} for i in range(images)]
 
 
 def _with_given(proposals: list[Tensor], targets: list[Target]) -> list[Tensor]:
@@ -183,29 +268,13 @@ def _with_given(proposals: list[Tensor], targets: list[Target]) -> list[Tensor]:
     return [torch.cat((p, t["boxes"].to(p.dtype))) for p, t in zip(proposals, targets, strict=True)]
 
 
-def _losses(logits: Tensor, deltas: Tensor, matches: _Matches) -> dict[str, Tensor]:
-    classifier, box = fastrcnn_loss(logits, deltas, matches.labels, matches.regression)
-    return {"loss_classifier": classifier, "loss_box_reg": box}
-
-
-def _batch_rows(rows: list[Tensor], counts: list[int]) -> Tensor:
-    """Rows within images to rows within the batch."""
-    starts = [sum(counts[:i]) for i in range(len(counts))]
-    return torch.cat([r + start for r, start in zip(rows, starts, strict=True)])
-
-
-def build_detection_heads(setup: ModelSetup, channels: int, clinical: int, classes: int) -> DetectionHeads:
-    """The RoI heads of ``setup``: ``classes`` counts the background, ``clinical`` the values beside a RoI."""
-    return DetectionHeads(
-        box_roi_pool=MultiScaleRoIAlign(featmap_names=["0"], output_size=POOL, sampling_ratio=2),
-        box_head=BoxHead(channels, clinical, setup.representation_size, setup.box_head_dropout_rate),
-        box_predictor=FastRCNNPredictor(setup.representation_size, classes),
-        fg_iou_thresh=0.5,
-        bg_iou_thresh=0.5,
-        batch_size_per_image=setup.box_batch_size_per_image,
-        positive_fraction=0.25,
-        bbox_reg_weights=None,
-        score_thresh=setup.box_score_thresh,
-        nms_thresh=setup.box_nms_thresh,
-        detections_per_img=setup.box_detections_per_img,
+def _counted(boxes: _Boxes, proposals: list[Tensor], matches: _Matches | None, mode: RoiMode) -> Tensor:
+    """The rows that detections come from in an evaluation that samples with the targets."""
+    if matches is None:
+        raise ValueError(f"detections from {mode.detect} boxes need targets")
+    if mode.detect == "sampled_and_given":
+        return matches.rows
+    own = torch.cat(
+        [torch.arange(n, device=boxes.flat.device) < len(p) for n, p in zip(boxes.counts, proposals, strict=True)]
     )
+    return matches.rows[own[matches.rows]]

@@ -50,8 +50,8 @@ def check_weights(members: Iterable[Member], weights_dir: Path | None = None) ->
     missing: dict[str, str] = {}
     for member in members:
         setup, protocol = member.run.setup, member.run.protocol
-        if setup.pretrained and protocol.weights != "none" and find_weights(setup.backbone, weights_dir) is None:
-            missing.setdefault(setup.backbone, weights_file(setup.backbone))
+        if setup.pretrained and protocol.weights != "none" and find_weights(setup.image_backbone, weights_dir) is None:
+            missing.setdefault(setup.image_backbone, weights_file(setup.image_backbone))
     if missing:
         names = ", ".join(f"{backbone} ({file})" for backbone, file in missing.items())
         raise WeightsError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mmad.base.errors import SpecError
+from mmad.base.errors import SpecError, WeightsError
 from mmad.spec.complaints import shown
 from mmad.spec.parse import Layer, ParsedFile, Setting, said, split_fields
 from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
@@ -18,7 +18,7 @@ from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
 from mmad.spec.setup import ModelSetup
 from mmad.spec.source import Source
 from mmad.spec.support import unsupported
-from mmad.spec.weights import WEIGHTS_FILES, weights_hash
+from mmad.spec.weights import weights_hash
 
 #: Fields of the training that follow a field of the evaluation unless somebody gives them.
 _FOLLOWS = {"selection_overlap": "overlap", "selection_proposals": "proposals"}
@@ -114,7 +114,7 @@ def _members(
     if not setup.pretrained:
         training["weights"] = "none"
     elif training.get("weights", "imagenet") == "imagenet":
-        training["weights_hash"] = weights_hash(setup.backbone)
+        training["weights_hash"] = _weights_hash(setup, origin, parsed.source)
     for seed in values.get("seeds", (0,)):
         protocol = TrainingProtocol(**training, seed=seed)
         yield Member(
@@ -140,12 +140,17 @@ def _setup(values: dict[str, Any], origin: Mapping[str, Layer], source: Source) 
         given = [name for name in named if name in origin and _place(origin[name], name, source) != source.path]
         raise _blame(given[0] if given else "", what, None, origin, source) from None
     problem = unsupported(setup)
-    if problem is None and setup.pretrained and setup.backbone not in WEIGHTS_FILES:
-        problem = ("pretrained", f"no ImageNet weights are known for {setup.backbone}", "set pretrained = false")
     if problem is not None:
         field, what, mend = problem
         raise _blame(field, f"{field}: {what}", mend, origin, source)
     return setup
+
+
+def _weights_hash(setup: ModelSetup, origin: Mapping[str, Layer], source: Source) -> str:
+    try:
+        return weights_hash(setup.image_backbone)
+    except WeightsError as error:
+        raise _blame("backbone", error.what, error.mend, origin, source) from None
 
 
 def _blame(field: str, what: str, mend: str | None, origin: Mapping[str, Layer], source: Source) -> SpecError:

@@ -11,7 +11,7 @@ from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.spec.setup import ModelSetup
 
 #: Raised whenever the code changes the results of an unchanged specification.
-RECIPE = 1
+RECIPE = 2
 
 #: Fields of a setup that name things and decide nothing.
 NAMING_FIELDS = frozenset({"name", "best_ar_val_model_path", "best_ap_val_model_path", "final_model_path"})

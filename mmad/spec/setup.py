@@ -7,21 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mmad.base.records import LOSS_COMPONENTS
+from mmad.spec.consistency import STRIDES, complaints
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
 
-BACKBONES = (
-    "mobilenet_v3",
-    "mobilenet_v2",
-    "resnet18",
-    "resnet50",
-    "swin_t",
-    "custom",
-    "custom1",
-    "custom2",
-    "custom3",
-)
+BACKBONES = tuple(STRIDES)
 #: Losses that can be weighted: those of every detector, and the mask head's.
 LOSS_NAMES = (*LOSS_COMPONENTS, "loss_mask")
 
@@ -60,6 +51,10 @@ class ModelSetup(BaseModel):
         True, description="Keep the best-AP and best-AR checkpoints beside the final one."
     )
     record_training_performance: bool = Field(True, description="Measure AP and AR on the training batches too.")
+    measure_test: bool = Field(
+        True,
+        description="Measure the test split every epoch; false measures it only where an epoch becomes best or last.",
+    )
     dataset_mode: Literal["normal", "unified", "full"] = Field(
         "unified",
         description="One sample per reading (normal), per image (unified), or every reading without clinical data (full).",
@@ -87,6 +82,17 @@ class ModelSetup(BaseModel):
         json_schema_extra=unit("channels"),
     )
     using_fpn: bool = Field(False, description="Feature pyramid network on the backbone.")
+    trainable_layers: int | None = Field(
+        None,
+        ge=0,
+        le=5,
+        description="With FPN: how many of the ResNet's five parts train, counted from the last; none trains 3, or all 5 from scratch.",
+        json_schema_extra=unit("layers"),
+    )
+    frozen_norm: bool = Field(
+        True,
+        description="With FPN: the ResNet's BatchNorm is fixed, as in the log; false trains it.",
+    )
     norm_momentum: float | None = Field(
         None,
         gt=0,
@@ -129,7 +135,7 @@ class ModelSetup(BaseModel):
         32,
         ge=1,
         le=4096,
-        description="Width of era A's encoder and fuse convolutions.",
+        description="Width of era A's expansion, encoder and fuse convolutions, and of era B's expansion.",
         json_schema_extra=unit("channels"),
     )
     clinical_expand_dropout_rate: float = Field(
@@ -140,7 +146,7 @@ class ModelSetup(BaseModel):
         32,
         ge=1,
         le=4096,
-        description="Printed by the log, without effect in every logged run.",
+        description="Width between era C's fuse convolutions; without effect in era A and in every logged run.",
         json_schema_extra=unit("channels"),
     )
     fuse_dropout_rate: float = Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's fuse convolutions.")
@@ -148,14 +154,15 @@ class ModelSetup(BaseModel):
         4,
         ge=0,
         le=64,
-        description="Number of 3x3 fuse convolutions after the fusion.",
+        description="Number of 3x3 fuse convolutions after the fusion (era A with FPN has one per level).",
         json_schema_extra=unit("layers"),
     )
     fuse_stride: Literal[1, 2] = Field(
-        1, description="Stride of era A's fuse convolutions; the log's was 2, which shrinks the fused map to 1x1."
+        1,
+        description="Stride of the fuse convolutions; the log's was 2, which shrinks the fused map to 1x1 without FPN.",
     )
     fusion_strategy: Literal["concat", "add"] = Field(
-        "concat", description="How era A joins the image map and the clinical map."
+        "concat", description="How eras A and C join the image map and the clinical map (era B adds)."
     )
     fusion_residule: bool = Field(
         False,
@@ -164,6 +171,14 @@ class ModelSetup(BaseModel):
     )
     spatialise_clinical: bool = Field(
         True, description="Era C: turn the vector into a clinical image and add its map to the image map."
+    )
+    spatialise_method: Literal["convs", "repeat"] = Field(
+        "convs",
+        description="Era C: expand the vector to a clinical image that a second network reads (convs), or repeat it at every cell of the image's maps.",
+    )
+    pre_spatialised_layer: bool = Field(
+        False,
+        description="Era C: a learned linear layer with ReLU on the vector before it is spread out; with repeat it gives the maps' width.",
     )
     add_clinical_to_roi_heads: bool = Field(
         True, description="Era C: append the clinical vector to every RoI's features before fc6."
@@ -190,6 +205,34 @@ class ModelSetup(BaseModel):
         description="Width of the mask head (no effect without use_mask).",
         json_schema_extra=unit("channels"),
     )
+    rpn_pre_nms_top_n_train: int = Field(
+        2000,
+        ge=1,
+        le=100_000,
+        description="Best anchors per level that the RPN keeps before suppression, in training.",
+        json_schema_extra=unit("proposals"),
+    )
+    rpn_pre_nms_top_n_test: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Best anchors per level that the RPN keeps before suppression, in evaluation.",
+        json_schema_extra=unit("proposals"),
+    )
+    rpn_post_nms_top_n_train: int = Field(
+        2000,
+        ge=1,
+        le=100_000,
+        description="Most proposals per image after suppression, in training.",
+        json_schema_extra=unit("proposals"),
+    )
+    rpn_post_nms_top_n_test: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Most proposals per image after suppression, in evaluation.",
+        json_schema_extra=unit("proposals"),
+    )
     rpn_nms_thresh: float = Field(
         0.3,
         gt=0,
@@ -207,6 +250,40 @@ class ModelSetup(BaseModel):
     )
     box_score_thresh: float = Field(0.05, ge=0, lt=1, description="Score below which a detection is dropped.")
     box_detections_per_img: int = Field(10, ge=1, le=1000, description="Most detections kept per image.")
+    rpn_fg_iou_thresh: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="Overlap from which an anchor counts as a finding for the RPN's losses.",
+        json_schema_extra=unit("IoU"),
+    )
+    rpn_bg_iou_thresh: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Overlap below which an anchor counts as background for the RPN's losses.",
+        json_schema_extra=unit("IoU"),
+    )
+    box_fg_iou_thresh: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Overlap from which a proposal counts as a finding for the box head's losses.",
+        json_schema_extra=unit("IoU"),
+    )
+    box_bg_iou_thresh: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Overlap below which a proposal counts as background for the box head's losses.",
+        json_schema_extra=unit("IoU"),
+    )
+    rpn_positive_fraction: float = Field(
+        0.5, gt=0, le=1, description="Largest share of findings among the anchors of the RPN's losses."
+    )
+    box_positive_fraction: float = Field(
+        0.25, gt=0, le=1, description="Largest share of findings among the proposals of the box head's losses."
+    )
     rpn_batch_size_per_image: int = Field(
         256,
         ge=1,
@@ -218,7 +295,7 @@ class ModelSetup(BaseModel):
         512,
         ge=1,
         le=100_000,
-        description="Proposals per image that the box head's losses are taken of; at most a quarter of them hold a finding.",
+        description="Proposals per image that the box head's losses are taken of.",
         json_schema_extra=unit("proposals"),
     )
     gt_in_train_till: int = Field(
@@ -233,8 +310,19 @@ class ModelSetup(BaseModel):
     lr: float = Field(1e-3, gt=0, le=10, description="Learning rate at the start.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(0, ge=0, le=1, description="Weight decay (L2).")
-    batch_size: int = Field(
-        4, ge=1, le=4096, description="Images per optimiser step.", json_schema_extra=unit("images")
+    batch_size: int = Field(4, ge=1, le=4096, description="Images per batch.", json_schema_extra=unit("images"))
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        description="Batches whose gradients are averaged into one optimiser step.",
+        json_schema_extra=unit("batches"),
+    )
+    gradient_clip_norm: float | None = Field(
+        None, gt=0, description="Largest norm of all gradients together before a step; none clips nothing."
+    )
+    mixed_precision: bool = Field(
+        False, description="Train and evaluate in half precision where it is safe; needs a CUDA device."
     )
     warmup_epochs: int = Field(
         0,
@@ -245,8 +333,9 @@ class ModelSetup(BaseModel):
     lr_scheduler: Annotated[Literal["ReduceLROnPlateau", "MultiStepLR"] | None, BeforeValidator(_none_word)] = Field(
         None, description="Learning-rate schedule; none keeps the rate."
     )
-    plateau_metric: Literal["val_loss", "val_ap"] = Field(
-        "val_loss", description="What ReduceLROnPlateau watches: the validation loss (min) or AP (max)."
+    plateau_metric: Literal["val_loss", "val_ap", "previous_val_ap"] = Field(
+        "val_loss",
+        description="What ReduceLROnPlateau watches: the validation loss (min), AP (max), or the AP of the epoch before (max; the log until May 2022).",
     )
     reduceLROnPlateau_factor: float = Field(0.1, gt=0, lt=1, description="Factor of ReduceLROnPlateau.")
     reduceLROnPlateau_patience: int = Field(
@@ -264,36 +353,17 @@ class ModelSetup(BaseModel):
     loss_weights: dict[str, LossWeight] = Field(
         default_factory=dict, description='Factor per loss component, or "detach"; components not named count once.'
     )
+    learned_loss_weights: bool = Field(
+        False,
+        description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²), in training only (Kendall et al., arXiv:1705.07115).",
+    )
     horizontal_flip: float = Field(0.5, ge=0, le=1, description="Chance of flipping a training image left to right.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSetup:
-        if self.image_size & (self.image_size - 1):
-            below = 1 << (self.image_size.bit_length() - 1)
-            raise ValueError(f"image_size = {self.image_size}: must be a power of two, such as {below} or {below * 2}")
-        if self.backbone not in BACKBONES and not self.backbone.startswith("timm:"):
-            raise ValueError(f"backbone = {self.backbone!r}: expected one of {', '.join(BACKBONES)}, or timm:NAME")
-        for name in ("anchor_sizes", "anchor_ratios"):
-            values = getattr(self, name)
-            if not values or min(values) <= 0:
-                raise ValueError(f"{name} = {list(values)}: expected at least one number, each greater than 0")
-        if any(epoch < 1 for epoch in self.milestones):
-            raise ValueError(f"multiStepLR_milestones = {list(self.milestones)}: expected epochs, counted from 1")
-        unknown = [name for name in self.loss_weights if name not in LOSS_NAMES]
-        if unknown:
-            raise ValueError(f"loss_weights.{unknown[0]}: expected one of {', '.join(LOSS_NAMES)}")
-        if self.resolved_era == "A" and self.use_clinical and self.fusion_strategy == "concat" and self.fuse_depth == 0:
-            raise ValueError(
-                'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; use "add", or fuse_depth >= 1'
-            )
-        if (
-            self.use_clinical
-            and self.resolved_era == "C"
-            and not (self.spatialise_clinical or self.add_clinical_to_roi_heads)
-        ):
-            raise ValueError(
-                "use_clinical = true with spatialise_clinical = false and add_clinical_to_roi_heads = false: nothing would read the clinical data; set one of them true"
-            )
+        complaint = next(complaints(self), None)
+        if complaint is not None:
+            raise ValueError(complaint)
         return self
 
     @property
@@ -310,3 +380,34 @@ class ModelSetup(BaseModel):
         """``multiStepLR_milestones`` as a tuple, however it was written."""
         value = self.multiStepLR_milestones
         return (value,) if isinstance(value, int) else value
+
+    @property
+    def image_backbone(self) -> str:
+        """The backbone that is built: torchvision's own Mask R-CNN has a ResNet50."""
+        return self.backbone if self.use_custom_model else "resnet50"
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is a mask head: asked for, or part of torchvision's own Mask R-CNN."""
+        return self.use_mask or not self.use_custom_model
+
+    def stock(self) -> ModelSetup:
+        """This setup, or with ``use_custom_model = false`` the one that torchvision's Mask R-CNN amounts to.
+
+        Source: ``torchvision.models.detection.maskrcnn_resnet50_fpn`` (He et al., arXiv:1703.06870).
+        """
+        if self.use_custom_model:
+            return self
+        return self.model_copy(
+            update={
+                "use_custom_model": True,
+                "backbone": self.image_backbone,
+                "using_fpn": True,
+                "use_mask": True,
+                "mask_hidden_layers": 256,
+                "representation_size": 1024,
+                "box_head_dropout_rate": 0.0,
+                "anchor_sizes": (32, 64, 128, 256, 512),
+                "anchor_ratios": (0.5, 1.0, 2.0),
+            }
+        )

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from mmad.base.errors import WeightsError
+from mmad.spec.consistency import TIMM
 
 _RESNET18 = "resnet18-f37072fd.pth"
 
@@ -37,9 +38,19 @@ WEIGHTS_MODELS: dict[str, str] = {
 def weights_file(backbone: str) -> str:
     """The name of the file with the ImageNet weights of ``backbone``.
 
+    timm has several weights for one network, so its name must carry their tag: ``timm:resnet18.a1_in1k``.
+
     Raises:
-        WeightsError: for a backbone that torchvision has no file for.
+        WeightsError: for a backbone that no file is known for.
     """
+    if backbone.startswith(TIMM):
+        name = backbone.removeprefix(TIMM)
+        if "." not in name:
+            raise WeightsError(
+                f'backbone = "{backbone}" does not say which of timm\'s weights to start from',
+                mend=f'add their tag, as in "{backbone}.a1_in1k", or set pretrained = false',
+            )
+        return f"timm-{name}.safetensors"
     try:
         return WEIGHTS_FILES[backbone]
     except KeyError:
@@ -50,7 +61,10 @@ def weights_file(backbone: str) -> str:
 
 
 def weights_hash(backbone: str) -> str:
-    """The beginning of the SHA-256 of the weights of ``backbone``, as its file's name carries it."""
+    """What identifies the weights of ``backbone``: the SHA-256's beginning in its file's name, or timm's own name."""
+    if backbone.startswith(TIMM):
+        weights_file(backbone)
+        return backbone
     return Path(weights_file(backbone)).stem.rsplit("-", 1)[1]
 
 
@@ -73,7 +87,7 @@ def find_weights(backbone: str, weights_dir: Path | None = None) -> Path | None:
     """The file with the ImageNet weights of ``backbone``, or None when it is in none of the folders.
 
     Raises:
-        WeightsError: for a backbone that torchvision has no file for, or a ``weights_dir`` that is no folder.
+        WeightsError: for a backbone that no file is known for, or a ``weights_dir`` that is no folder.
     """
     if weights_dir is not None and not weights_dir.is_dir():
         raise WeightsError("no such folder", where=weights_dir, mend="give --weights-dir a folder with weights files")

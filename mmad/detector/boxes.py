@@ -1,0 +1,123 @@
+"""Boxes of a whole batch at once: overlaps, matching, sampling and suppression without a loop over images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torchvision.ops import batched_nms
+from torchvision.ops.boxes import box_area
+
+BACKGROUND, IGNORED = -1, -2
+
+
+def pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Per image (n, …) tensors as one (B, max(n, 1), …) and the (B, max(n, 1)) mask of what is real."""
+    padded = pad_sequence(list(rows), batch_first=True)
+    if padded.shape[1] == 0:
+        padded = padded.new_zeros((len(rows), 1, *padded.shape[2:]))
+    lengths = torch.tensor([len(row) for row in rows], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+
+
+def full(values: Tensor) -> Tensor:
+    """``values`` in at least single precision: boxes in half precision would be off by half a pixel."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def overlaps(truth: Tensor, boxes: Tensor) -> Tensor:
+    """IoU of ``truth`` (B, M, 4) with ``boxes`` (N, 4) or (B, N, 4): (B, M, N)."""
+    boxes = boxes if boxes.dim() == 3 else boxes[None]
+    corner = torch.maximum(truth[:, :, None, :2], boxes[:, None, :, :2])
+    sides = (torch.minimum(truth[:, :, None, 2:], boxes[:, None, :, 2:]) - corner).clamp(min=0)
+    shared = sides[..., 0] * sides[..., 1]
+    # torchvision's order of the sums, so that both agree to the bit
+    return shared / (_area(truth)[:, :, None] + _area(boxes)[:, None] - shared)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    area: Tensor = box_area(boxes.reshape(-1, 4)).view(boxes.shape[:-1])
+    return area
+
+
+def match(iou: Tensor, real: Tensor, *, high: float, low: float, rescue: bool) -> Tensor:
+    """Which true box each box belongs to: torchvision's ``Matcher`` over a batch.
+
+    Args:
+        iou: (B, M, N) overlaps of true boxes with boxes.
+        real: (B, M), False for padding among the true boxes.
+        high: overlap from which a box belongs to its best true box.
+        low: overlap below which it is background; between the two it is ignored.
+        rescue: also give every true box the boxes that overlap it best.
+
+    Returns:
+        (B, N) rows among the true boxes, -1 for background, -2 for ignored.
+    """
+    iou = iou.masked_fill(~real[:, :, None], -1.0)
+    best, rows = iou.max(dim=1)
+    matched = torch.where(best < low, BACKGROUND, torch.where(best < high, IGNORED, rows))
+    if not rescue:
+        return matched
+    reached = (iou == iou.max(dim=2, keepdim=True).values) & real[:, :, None]
+    return torch.where(reached.any(dim=1), rows, matched)
+
+
+class Sampler(nn.Module):
+    """Draws a balanced sample of every image's boxes: torchvision's ``BalancedPositiveNegativeSampler``, batched.
+
+    Args:
+        size: boxes per image.
+        positive_fraction: largest share of positives; negatives fill what they leave free.
+    """
+
+    def __init__(self, size: int, positive_fraction: float) -> None:
+        super().__init__()
+        self.size = size
+        self.positives = int(size * positive_fraction)
+
+    def forward(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """From (B, N) labels (above 0 positive, 0 negative, below 0 neither) the (B, N) masks drawn of each."""
+        positive = _draw(labels > 0, torch.full_like(labels[:, 0], self.positives), self.positives)
+        free = self.size - positive.sum(dim=1)
+        return positive, _draw(labels == 0, free, self.size)
+
+
+def _draw(candidates: Tensor, wanted: Tensor, most: int) -> Tensor:
+    """A random subset of every row's ``candidates`` (B, N), at most ``wanted`` (B,) of them and ``most``."""
+    most = min(most, candidates.shape[1])
+    chance = torch.rand(candidates.shape, device=candidates.device).masked_fill_(~candidates, 2.0)
+    rows = chance.topk(most, dim=1, largest=False).indices
+    taken = torch.arange(most, device=candidates.device) < wanted[:, None]
+    return torch.zeros_like(candidates).scatter_(1, rows, taken) & candidates
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a suppression kept: flat rows ordered by image and falling score, and how many each image has."""
+
+    rows: Tensor
+    counts: list[int]
+
+
+def suppress(
+    boxes: Tensor, scores: Tensor, image: Tensor, group: Tensor, images: int, *, overlap: float, most: int
+) -> Kept:
+    """Non-maximum suppression within the groups of every image, the best ``most`` of an image kept.
+
+    Args:
+        boxes: (N, 4); scores: (N,); image: (N,) from 0.
+        group: (N,) suppressed apart from each other; a group lies in one image.
+        images: how many images there are.
+        overlap: IoU above which the weaker box goes.
+        most: boxes kept of one image.
+    """
+    kept = batched_nms(boxes, scores, group, overlap)  # by falling score
+    owner, order = image[kept].sort(stable=True)
+    counts = torch.bincount(owner, minlength=images)
+    first = counts.cumsum(0) - counts
+    rank = torch.arange(len(owner), device=owner.device) - first[owner]
+    rows = kept[order][rank < most]
+    return Kept(rows, counts.clamp(max=most).tolist())

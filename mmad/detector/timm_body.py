@@ -1,0 +1,133 @@
+"""Any backbone of timm (Wightman, doi:10.5281/zenodo.4414861) that gives its feature maps; needs the extra ``timm``."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmad.base.errors import SpecError, WeightsError
+from mmad.spec.consistency import PYRAMID_STRIDES
+
+#: Strides of the four maps a pyramid stands on; the fifth level is pooled.
+_MAP_STRIDES = PYRAMID_STRIDES[:4]
+
+
+class TimmBody(nn.Module):
+    """The last feature map of a timm backbone, or for a pyramid its four at strides 4, 8, 16 and 32.
+
+    Args:
+        name: timm's name of the architecture, with or without the tag of its weights.
+        side: pixels per side of the images.
+        pyramid: whether the four maps are wanted.
+
+    Raises:
+        SpecError: timm is not installed, knows no such network, or it has no maps of these sizes.
+    """
+
+    def __init__(self, name: str, side: int, *, pyramid: bool) -> None:
+        super().__init__()
+        network = _create(name, side)
+        reductions: list[int] = network.feature_info.reduction()
+        widths: list[int] = network.feature_info.channels()
+        self.chosen = _chosen(name, reductions, pyramid=pyramid)
+        self.network = _create(name, side, out_indices=self.chosen)
+        self.widths = tuple(widths[i] for i in self.chosen)
+        self.strides = tuple(reductions[i] for i in self.chosen)
+        self.pyramid = pyramid
+        self.name, self.side = name, side
+
+    def forward(self, images: Tensor) -> Tensor | OrderedDict[str, Tensor]:
+        """(B, 3, S, S) to (B, C, h, w), or to one such map per level."""
+        found = zip(self.network(images), self.widths, strict=True)
+        maps = [_channels_first(m, width) for m, width in found]
+        return OrderedDict((str(i), m) for i, m in enumerate(maps)) if self.pyramid else maps[0]
+
+    def load(self, file: Path) -> None:
+        """Take in the whole network's weights from ``file`` (safetensors, or tensors saved by torch).
+
+        Raises:
+            WeightsError: a file that cannot be read or belongs to another network.
+        """
+        overlay = {"file": str(file), "url": None, "hf_hub_id": None, "custom_load": False}
+        try:
+            filled = _create(self.name, self.side, out_indices=self.chosen, pretrained=True, overlay=overlay)
+        except Exception as error:  # safetensors, pickle, torch and timm each have their own
+            raise WeightsError(
+                f"cannot be read as the weights of timm's {self.name} ({type(error).__name__})",
+                where=file,
+                mend="fetch the file again",
+            ) from error
+        self.network.load_state_dict(filled.state_dict())
+
+
+def _create(name: str, side: int, *, overlay: dict[str, Any] | None = None, **options: Any) -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise SpecError(
+            f"backbone = 'timm:{name}': timm is not installed", mend="install it with pip install 'mmad[timm]'"
+        ) from None
+    if not timm.is_model(name):
+        from mmad.spec.nearest import did_you_mean
+
+        known = timm.list_models()
+        raise SpecError(f"backbone = 'timm:{name}': timm has no such network", mend=did_you_mean(name, known))
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:
+        options["img_size"] = side
+    try:
+        return timm.create_model(name, features_only=True, pretrained_cfg_overlay=overlay, **options)
+    except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:
+        if overlay is not None:
+            raise
+        raise SpecError(
+            f"backbone = 'timm:{name}': timm cannot build it for its feature maps ({error})",
+            mend="choose another backbone",
+        ) from error
+
+
+def _chosen(name: str, reductions: list[int], *, pyramid: bool) -> tuple[int, ...]:
+    """Which of the network's maps are read."""
+    last = reductions[-1]
+    if not pyramid:
+        if last & (last - 1):
+            raise SpecError(
+                f"backbone = 'timm:{name}': its last map has {last} pixels per cell, not a power of two",
+                mend="choose another backbone",
+            )
+        return (len(reductions) - 1,)
+    if any(reductions.count(stride) != 1 for stride in _MAP_STRIDES):
+        raise SpecError(
+            f"using_fpn = true with backbone = 'timm:{name}': its maps have strides {reductions}, but a pyramid "
+            f"stands on {list(_MAP_STRIDES)}",
+            mend="set using_fpn = false, or choose another backbone",
+        )
+    return tuple(reductions.index(stride) for stride in _MAP_STRIDES)
+
+
+def _channels_first(found: Tensor, width: int) -> Tensor:
+    """timm's transformers give (B, h, w, C)."""
+    if found.shape[1] != width and found.shape[-1] == width:
+        return found.permute(0, 3, 1, 2).contiguous()
+    return found
+
+
+def save_weights(name: str, file: Path) -> None:
+    """Fetch the pretrained weights of timm's ``name`` and write them to ``file`` as safetensors.
+
+    Raises:
+        SpecError: timm is not installed or knows no such network.
+    """
+    from safetensors.torch import save_file
+
+    _create(name, 224)
+    import timm
+
+    whole = timm.create_model(name, pretrained=True)
+    state = {key: value.contiguous() for key, value in whole.state_dict().items()}
+    partial = file.with_suffix(".partial")
+    save_file(state, str(partial))
+    partial.replace(file)

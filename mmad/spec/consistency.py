@@ -1,0 +1,173 @@
+"""Which fields of a setup go together, and how large its maps are; torch is never imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmad.spec.setup import ModelSetup
+
+#: Backbone → pixels of the image per cell of its last map.
+STRIDES: dict[str, int] = {
+    "mobilenet_v3": 32,
+    "mobilenet_v2": 32,
+    "resnet18": 32,
+    "resnet50": 32,
+    "swin_t": 32,
+    "custom": 4,
+    "custom1": 4,
+    "custom2": 8,
+    "custom3": 16,
+}
+TIMM = "timm:"
+#: Backbones a feature pyramid can stand on; of timm's any with maps at strides 4, 8, 16 and 32.
+PYRAMID_BACKBONES = ("resnet18", "resnet50", "swin_t")
+PYRAMID_CHANNELS = 256
+#: Pixels per cell of a pyramid's levels, the last one pooled from the one before.
+PYRAMID_STRIDES = (4, 8, 16, 32, 64)
+
+
+def complaints(setup: ModelSetup) -> Iterator[str]:
+    """What does not go together in ``setup``: each names its fields and what would do."""
+    yield from _values(setup)
+    yield from _image_branch(setup)
+    yield from _losses(setup)
+    if setup.use_clinical:
+        yield from _clinical_branch(setup)
+
+
+def _values(setup: ModelSetup) -> Iterator[str]:
+    if setup.image_size & (setup.image_size - 1):
+        below = 1 << (setup.image_size.bit_length() - 1)
+        yield f"image_size = {setup.image_size}: must be a power of two, such as {below} or {below * 2}"
+    for name in ("anchor_sizes", "anchor_ratios"):
+        values = getattr(setup, name)
+        if not values or min(values) <= 0:
+            yield f"{name} = {list(values)}: expected at least one number, each greater than 0"
+    if any(epoch < 1 for epoch in setup.milestones):
+        yield f"multiStepLR_milestones = {list(setup.milestones)}: expected epochs, counted from 1"
+    for part in ("rpn", "box"):
+        below_, above = getattr(setup, f"{part}_bg_iou_thresh"), getattr(setup, f"{part}_fg_iou_thresh")
+        if below_ > above:
+            yield (
+                f"{part}_bg_iou_thresh = {below_} is above {part}_fg_iou_thresh = {above}: "
+                f"set {part}_bg_iou_thresh to {above} or less"
+            )
+
+
+def _image_branch(setup: ModelSetup) -> Iterator[str]:
+    known = setup.backbone in STRIDES
+    timm = re.fullmatch(rf"{TIMM}[\w.-]+", setup.backbone)
+    if not known and not timm:
+        yield f"backbone = {setup.backbone!r}: expected one of {', '.join(STRIDES)}, or timm:NAME"
+    if not setup.use_custom_model:
+        if setup.use_clinical:
+            yield (
+                "use_custom_model = false with use_clinical = true: torchvision's own Mask R-CNN reads no clinical "
+                "data; set use_custom_model = true"
+            )
+        return
+    if setup.using_fpn:
+        if known and setup.backbone not in PYRAMID_BACKBONES:
+            yield (
+                f"using_fpn = true with backbone = {setup.backbone!r}: it has no feature pyramid; "
+                f"use one of {', '.join(PYRAMID_BACKBONES)}, or timm:NAME"
+            )
+        if len(setup.anchor_sizes) != len(PYRAMID_STRIDES):
+            yield (
+                f"anchor_sizes = {list(setup.anchor_sizes)} with using_fpn = true: expected "
+                f"{len(PYRAMID_STRIDES)} sizes, one per level"
+            )
+
+
+def _losses(setup: ModelSetup) -> Iterator[str]:
+    from mmad.spec.setup import LOSS_NAMES
+
+    for name in setup.loss_weights:
+        if name not in LOSS_NAMES:
+            yield f"loss_weights.{name}: expected one of {', '.join(LOSS_NAMES)}"
+        elif name == "loss_mask" and not setup.has_masks:
+            yield "loss_weights.loss_mask with use_mask = false: there is no such loss; drop it, or set use_mask = true"
+    present = [name for name in LOSS_NAMES if name != "loss_mask" or setup.has_masks]
+    if all(setup.loss_weights.get(name) in ("detach", 0) for name in present):
+        yield "loss_weights: every component is detached or 0, so nothing would be trained; leave one its weight"
+
+
+def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
+    era = setup.resolved_era
+    if era == "C" and not (setup.spatialise_clinical or setup.add_clinical_to_roi_heads):
+        yield (
+            "use_clinical = true with spatialise_clinical = false and add_clinical_to_roi_heads = false: "
+            "nothing would read the clinical data; set one of them true"
+        )
+    if era != "C" and (setup.spatialise_method == "repeat" or setup.pre_spatialised_layer):
+        field = "spatialise_method" if setup.spatialise_method == "repeat" else "pre_spatialised_layer"
+        yield f'{field} belongs to era C and this setup is of era {era}: drop it, or set era = "C"'
+    if setup.clinical_numeric == () and setup.clinical_categorical == ():
+        yield (
+            "use_clinical = true with clinical_numeric = [] and clinical_categorical = []: no clinical column is "
+            "left; name one, or set use_clinical = false"
+        )
+    fuses = era == "A" or (era == "C" and setup.spatialise_clinical)
+    if fuses and setup.fusion_strategy == "concat" and setup.fuse_depth == 0:
+        yield (
+            'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; '
+            'use "add", or fuse_depth >= 1'
+        )
+    if fuses and setup.fusion_residule and setup.fuse_depth > 0:
+        yield from _residual(setup)
+    if fuses and setup.spatialise_method == "repeat" and not setup.pre_spatialised_layer:
+        width = PYRAMID_CHANNELS if setup.using_fpn else setup.backbone_out_channels
+        if setup.fusion_strategy == "add" and setup.clinical_input_channels != width:
+            yield (
+                f'spatialise_method = "repeat" with fusion_strategy = "add": the vector has '
+                f"{setup.clinical_input_channels} values (clinical_input_channels) and the map {width} channels; "
+                "set pre_spatialised_layer = true"
+            )
+
+
+def _residual(setup: ModelSetup) -> Iterator[str]:
+    for side in map_sides(setup) or ():
+        fused = fused_side(setup, side)
+        if fused not in (1, side):
+            yield (
+                f"fusion_residule = true with fuse_stride = {setup.fuse_stride}: the fused map has {fused} cells a "
+                f"side and the image's {side}, which cannot be added; set fuse_stride = 1"
+            )
+            return
+
+
+def map_sides(setup: ModelSetup) -> tuple[int, ...] | None:
+    """Cells per side of the image's maps, level by level; None where only the network itself can tell."""
+    if setup.using_fpn or not setup.use_custom_model:
+        return tuple(-(-setup.image_size // stride) for stride in PYRAMID_STRIDES)
+    stride = STRIDES.get(setup.backbone)
+    return None if stride is None else (-(-setup.image_size // stride),)
+
+
+def fuse_layers(setup: ModelSetup) -> int:
+    """How many fuse convolutions stand on each map: ``fuse_depth``, but one per level in era A with FPN."""
+    if not setup.use_clinical or setup.resolved_era == "B":
+        return 0
+    if setup.resolved_era == "A" and setup.using_fpn:
+        return 1
+    return setup.fuse_depth if setup.resolved_era == "A" or setup.spatialise_clinical else 0
+
+
+def fused_side(setup: ModelSetup, side: int) -> int:
+    """Cells per side that a map of ``side`` cells has after the fuse convolutions."""
+    for _ in range(fuse_layers(setup)):
+        side = -(-side // setup.fuse_stride)
+    return side
+
+
+def shrunken(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
+    """A warning when a fused map shrinks to 1×1, where all boxes look alike to the heads; else None."""
+    if not any(side > 1 and fused_side(setup, side) == 1 for side in sides or ()):
+        return None
+    return (
+        "the fused map shrinks to 1×1, so all boxes look alike to the heads: set fuse_stride = 1, "
+        "unless the documented network is meant"
+    )

@@ -1,0 +1,153 @@
+"""Small detectors and batches that the tests of this room share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops import MultiScaleRoIAlign
+
+from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.detector import MultimodalRCNN, build_detector
+from mmad.detector.model import IMAGENET_DEVIATION, IMAGENET_MEAN
+from mmad.spec.setup import ModelSetup
+
+SIDE = 64
+CXR = {"backbone": "custom1", "image_size": SIDE, "pretrained": False, "box_score_thresh": 0.0}
+FPN = CXR | {"backbone": "resnet18", "using_fpn": True, "anchor_sizes": (8, 16, 32, 48, 64)}
+CLINICAL = {"use_clinical": True, "clinical_input_channels": 12, "clinical_conv_channels": 8}
+ADD = {"fuse_depth": 0, "fusion_strategy": "add"}
+ERA_A = CXR | CLINICAL
+ERA_C = CXR | CLINICAL | ADD | {"clinical_expand_conv_channels": 8}
+REPEAT = ERA_C | {"spatialise_method": "repeat"}
+ARMS: dict[str, dict] = {
+    "CXR": CXR,
+    "mask": CXR | {"use_mask": True, "mask_hidden_layers": 16},
+    "FPN": FPN,
+    "FPN mask": FPN | {"use_mask": True, "mask_hidden_layers": 16},
+    "era A": ERA_A,
+    "era A add residual": ERA_A | {"fusion_strategy": "add", "fusion_residule": True},
+    "era A stride 2": ERA_A | {"fuse_stride": 2, "fusion_residule": True},
+    "era A dropouts": ERA_A
+    | {"clinical_expand_dropout_rate": 0.1, "clinical_conv_dropout_rate": 0.1, "fuse_dropout_rate": 0.1}
+    | {"box_head_dropout_rate": 0.1},
+    "era A FPN": FPN | CLINICAL | {"fusion_strategy": "add"},
+    "era A FPN stride 2": FPN | CLINICAL | {"fuse_stride": 2},
+    "era B": FPN | CLINICAL | ADD,
+    "era B one map": CXR | CLINICAL | {"era": "B"},
+    "era C": ERA_C,
+    "era C heads only": ERA_C | {"spatialise_clinical": False},
+    "era C map only": ERA_C | {"add_clinical_to_roi_heads": False},
+    "era C FPN": FPN | CLINICAL | ADD | {"clinical_expand_conv_channels": 8},
+    "era C depth 2": ERA_C | {"fuse_depth": 2, "fusion_strategy": "concat", "fusion_residule": True},
+    "era C FPN depth 1": FPN | CLINICAL | {"clinical_expand_conv_channels": 8, "fuse_depth": 1},
+    "era C mixed": ERA_C | {"pre_spatialised_layer": True},
+    "era C repeat": REPEAT | {"pre_spatialised_layer": True},
+    "era C repeat concat": REPEAT | {"fuse_depth": 1, "fusion_strategy": "concat"},
+}
+
+
+def detector(fields: dict, seed: int = 0) -> MultimodalRCNN:
+    return build_detector(ModelSetup(**fields), labels=5, columns=DOCUMENTED_COLUMNS, seed=seed)
+
+
+def batch(size: int = 4, side: int = SIDE) -> tuple[Tensor, list[dict[str, Tensor]], Tensor, Tensor]:
+    """Noise; images with two boxes, one, none and one as large as the image."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (size, 1, side, side), dtype=torch.uint8, generator=generator)
+    boxes = [
+        torch.tensor([[8.0, 8.0, 40.0, 50.0], [20.0, 30.0, 60.0, 60.0]]),
+        torch.tensor([[5.0, 10.0, 30.0, 30.0]]),
+        torch.zeros((0, 4)),
+        torch.tensor([[0.0, 0.0, 64.0, 64.0]]),
+    ][:size]
+    targets = [{"boxes": b * (side / 64), "labels": torch.arange(1, len(b) + 1)} for b in boxes]
+    numeric = torch.randn((size, 9), generator=generator)
+    return images, targets, numeric, torch.tensor([[0], [1], [-1], [0]])[:size]
+
+
+class FirstOnes(nn.Module):
+    """A sampler without chance, in the form of this package and of torchvision's: the first of each kind."""
+
+    def __init__(self, size: int, positive_fraction: float) -> None:
+        super().__init__()
+        self.size, self.positives = size, int(size * positive_fraction)
+
+    def forward(self, labels: Tensor | list[Tensor]) -> tuple:
+        if isinstance(labels, Tensor):
+            positive = (labels > 0) & ((labels > 0).cumsum(1) <= self.positives)
+            free = self.size - positive.sum(1, keepdim=True)
+            return positive, (labels == 0) & ((labels == 0).cumsum(1) <= free)
+        pairs = [self(row[None].float()) for row in labels]
+        return [p[0][0] for p in pairs], [p[1][0] for p in pairs]
+
+
+def without_chance(ours: MultimodalRCNN, theirs: FasterRCNN) -> None:
+    """One sampler for both: torchvision draws two permutations per image, this package one number per box."""
+    ours.rpn.sampler = theirs.rpn.fg_bg_sampler = FirstOnes(256, 0.5)
+    ours.roi_heads.sampler = theirs.roi_heads.fg_bg_sampler = FirstOnes(512, 0.25)
+    theirs.transform.torch_choice = lambda sizes: sizes[0]  # draws a random number for its one size otherwise
+
+
+class _Backbone(nn.Module):
+    """The detector's image network as torchvision expects one."""
+
+    def __init__(self, model: MultimodalRCNN) -> None:
+        super().__init__()
+        self.network = model.backbone
+        self.out_channels = model.backbone.out_channels
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return self.network(images)
+
+
+class _Head(nn.Module):
+    def __init__(self, model: MultimodalRCNN) -> None:
+        super().__init__()
+        self.head = model.roi_heads.box_head
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.head(pooled, None)
+
+
+def torchvision_twin(model: MultimodalRCNN) -> FasterRCNN:
+    """torchvision's own Faster or Mask R-CNN over the modules of ``model``."""
+    setup = model.setup
+    names = ["0", "1", "2", "3"] if setup.using_fpn else ["0"]
+    sizes = tuple((size,) for size in setup.anchor_sizes) if setup.using_fpn else (setup.anchor_sizes,)
+    heads = model.roi_heads
+    masks = (
+        {
+            "mask_roi_pool": MultiScaleRoIAlign(names, 14, 2),
+            "mask_head": heads.mask_head,
+            "mask_predictor": heads.mask_predictor,
+        }
+        if setup.use_mask
+        else {}
+    )
+    twin = (MaskRCNN if setup.use_mask else FasterRCNN)(
+        _Backbone(model),
+        num_classes=None,
+        min_size=setup.image_size,
+        max_size=setup.image_size,
+        image_mean=list(IMAGENET_MEAN),
+        image_std=list(IMAGENET_DEVIATION),
+        rpn_anchor_generator=AnchorGenerator(sizes, (setup.anchor_ratios,) * len(sizes)),
+        rpn_nms_thresh=setup.rpn_nms_thresh,
+        box_roi_pool=MultiScaleRoIAlign(names, 7, 2),
+        box_head=_Head(model),
+        box_predictor=heads.box_predictor,
+        box_score_thresh=setup.box_score_thresh,
+        box_nms_thresh=setup.box_nms_thresh,
+        box_detections_per_img=setup.box_detections_per_img,
+        **masks,
+    )
+    twin.rpn.head = model.rpn.head
+    without_chance(model, twin)
+    return twin
+
+
+def plain(images: Tensor) -> list[Tensor]:
+    """The images as torchvision reads them: three channels between 0 and 1."""
+    return [image.expand(3, -1, -1) / 255 for image in images]

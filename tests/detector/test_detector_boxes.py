@@ -1,0 +1,96 @@
+"""Boxes of a batch at once against torchvision's image by image."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.models.detection._utils import Matcher
+from torchvision.ops import batched_nms, box_iou
+
+from mmad.detector.boxes import Sampler, full, match, overlaps, pad, suppress
+
+
+def boxes_of(generator: torch.Generator, count: int, side: float = 64.0) -> Tensor:
+    corners = torch.rand((count, 2, 2), generator=generator) * side
+    return torch.cat((corners.amin(1), corners.amax(1) + 1), dim=1)
+
+
+seeds = st.integers(0, 2**31)
+counts = st.lists(st.integers(0, 6), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, counts, st.booleans())
+def test_matching_equals_torchvisions(seed: int, numbers: list[int], rescue: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    truth = [boxes_of(generator, n) for n in numbers]
+    boxes = boxes_of(generator, 40)
+    boxes[:3] = truth[0][0] if len(truth[0]) else boxes[:3]  # boxes that coincide, and tie
+    padded, real = pad(truth)
+    matched = match(overlaps(padded, boxes), real, high=0.5, low=0.3, rescue=rescue)
+    matcher = Matcher(0.5, 0.3, allow_low_quality_matches=rescue)
+    for mine, own in zip(matched, truth, strict=True):
+        expected = matcher(box_iou(own, boxes)) if len(own) else torch.full((40,), -1)
+        assert torch.equal(mine, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, counts, st.integers(1, 12), st.floats(0.1, 1))
+def test_a_sample_is_balanced_and_complete(seed: int, kinds: list[int], size: int, fraction: float) -> None:
+    torch.manual_seed(seed)
+    labels = torch.randint(-1, 3, (len(kinds), 30))
+    positive, negative = Sampler(size, fraction)(labels)
+    assert not (positive & (labels <= 0)).any()
+    assert not (negative & (labels != 0)).any()
+    for row, drawn, rest in zip(labels, positive, negative, strict=True):
+        wanted = min(int(size * fraction), int((row > 0).sum()))
+        assert int(drawn.sum()) == wanted
+        assert int(rest.sum()) == min(size - wanted, int((row == 0).sum()))
+
+
+def test_samples_differ_from_draw_to_draw() -> None:
+    torch.manual_seed(0)
+    sampler = Sampler(8, 0.5)
+    labels = torch.ones((1, 100))
+    assert not torch.equal(sampler(labels)[0], sampler(labels)[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, counts, st.integers(1, 5))
+def test_suppression_equals_one_image_at_a_time(seed: int, numbers: list[int], most: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    per_image = [n * 3 for n in numbers]
+    boxes = [boxes_of(generator, n, side=30) for n in per_image]
+    scores = [torch.rand(n, generator=generator) for n in per_image]
+    labels = [torch.randint(0, 2, (n,), generator=generator) for n in per_image]
+    image = torch.arange(len(numbers)).repeat_interleave(torch.tensor(per_image))
+    kept = suppress(
+        torch.cat(boxes),
+        torch.cat(scores),
+        image,
+        image * 2 + torch.cat(labels),
+        len(numbers),
+        overlap=0.4,
+        most=most,
+    )
+    start = 0
+    parts = kept.rows.split(kept.counts)
+    for b, s, lab, mine in zip(boxes, scores, labels, parts, strict=True):
+        assert torch.equal(mine - start, batched_nms(b, s, lab, 0.4)[:most])
+        start += len(b)
+
+
+def test_padding_says_what_is_real() -> None:
+    padded, real = pad([torch.ones((2, 4)), torch.zeros((0, 4))])
+    assert padded.shape == (2, 2, 4)
+    assert real.tolist() == [[True, True], [False, False]]
+    padded, real = pad([torch.zeros((0, 4))])
+    assert padded.shape == (1, 1, 4)
+    assert not real.any()
+
+
+def test_half_precision_is_raised_and_double_is_kept() -> None:
+    assert full(torch.zeros(1, dtype=torch.bfloat16)).dtype is torch.float32
+    assert full(torch.zeros(1, dtype=torch.float64)).dtype is torch.float64
