@@ -34,23 +34,36 @@ class Ledger:
         overlap: the overlap whose validation AP and AR choose the best epochs.
         labels: the findings, in order.
         proposals: whose proposals the evaluations used.
+        keep_best: keep the best epochs beside the final one.
     """
 
-    def __init__(self, run: RunPaths, overlap: str, labels: tuple[str, ...], proposals: str) -> None:
+    def __init__(
+        self, run: RunPaths, overlap: str, labels: tuple[str, ...], proposals: str, *, keep_best: bool = True
+    ) -> None:
         self.run, self.labels, self.proposals = run, labels, proposals
+        self.keep_best = keep_best
         self.selection = Selection(overlap)
         self.record: EpochRecord | None = None
         self.checkpoints: dict[CheckpointKind, CheckpointRecord] = {}
         self.evaluations: list[EvaluationRecord] = []
         self.previous: Path | None = None
 
-    def take(self, record: EpochRecord, judged: Sequence[PassResult], *, final: bool) -> None:
-        """Book an epoch that is about to be written; keeps its detections if a best or final one."""
+    def becomes(self, metrics: Sequence[Metric], *, final: bool, compared: bool = True) -> tuple[CheckpointKind, ...]:
+        """The kinds of checkpoint that an epoch becomes by its validation, test never asked; to be asked once.
+
+        Args:
+            metrics: of the epoch's training and validation.
+            final: whether it is the last one.
+            compared: whether it may become best.
+        """
+        best = self.selection.take(metrics) if self.keep_best and compared else ()
+        return (*best, "final") if final else best
+
+    def take(self, record: EpochRecord, judged: Sequence[PassResult], kinds: Sequence[CheckpointKind]) -> None:
+        """Book an epoch that is about to be written and became ``kinds``, whose detections are kept."""
         if (last := self.checkpoints.get("last")) is not None:
             self.previous = self.run.folder / last.path
         self.record = record
-        best: list[CheckpointKind] = list(self.selection.take(record))
-        kinds = best + (["final"] if final else [])
         self.evaluations = []
         if kinds:
             for result in judged:
@@ -59,7 +72,7 @@ class Ledger:
         for kind in [*kinds, "last"]:
             self.checkpoints[kind] = CheckpointRecord(kind, record.epoch, _SELF, "", 0, now)
 
-    def _evaluations(self, epoch: int, kinds: Sequence[Any], result: PassResult) -> list[EvaluationRecord]:
+    def _evaluations(self, epoch: int, kinds: Sequence[CheckpointKind], result: PassResult) -> list[EvaluationRecord]:
         how = Judgement()
         path = self.run.detections(epoch, result.split, self.proposals)
         if result.detections is not None:

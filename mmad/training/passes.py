@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
 
 from mmad.base.errors import TrainingStopped
 from mmad.base.records import Detections, GroundTruth, Metric, Split
@@ -18,8 +15,10 @@ from mmad.data.dataset import DataSet
 from mmad.data.loading.batches import Batch
 from mmad.detector import MultimodalRCNN, RoiMode
 from mmad.evaluation.coco import Overlap, Scores, evaluate
-from mmad.spec.setup import LossWeight
-from mmad.training.losses import total, weighted
+from mmad.training.collector import Collector
+from mmad.training.losses import Weighing, packed
+from mmad.training.precision import Precision
+from mmad.training.stepper import Stepper
 
 OVERLAPS: tuple[Overlap, ...] = ("iou", "iobb")
 StepReport = Callable[[int, float | None], None]
@@ -39,85 +38,39 @@ class Judgement:
 
 @dataclass(frozen=True, eq=False)
 class PassResult:
-    """What one pass measured; ``detections`` in pixels of the original images (training: of the S×S image)."""
+    """What one pass measured; ``detections`` in pixels of the original images (training: of the S×S image).
+
+    ``losses`` are means over images; ``weights`` are the learned weights after a training pass, by metric name.
+    """
 
     split: Split
     losses: dict[str, float]
     detections: Detections | None
     scores: dict[str, Scores]
+    weights: dict[str, float] = field(default_factory=dict)
 
     def metrics(self) -> tuple[Metric, ...]:
-        """Losses and, per overlap, AP and AR."""
-        found = [Metric(self.split, name, value) for name, value in self.losses.items()]
+        """Losses, learned weights and, per overlap, AP and AR."""
+        found = [Metric(self.split, name, value) for name, value in (self.losses | self.weights).items()]
         for overlap, score in self.scores.items():
             found += [Metric(self.split, f"ap_{overlap}", score.ap), Metric(self.split, f"ar_{overlap}", score.ar)]
         return tuple(found)
 
 
 class _Mean:
-    """Means over images of the loss components and of the weighted total."""
+    """Means over images of the loss components and of their sums."""
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
         self.images = 0
 
-    def add(self, losses: dict[str, float], images: int) -> None:
+    def add(self, losses: Mapping[str, float], images: int) -> None:
         self.images += images
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * images
 
     def result(self) -> dict[str, float]:
         return {name: value / max(self.images, 1) for name, value in self.sums.items()}
-
-
-class _Collector:
-    """Gathers detections, and for training the boxes as augmented, batch by batch."""
-
-    def __init__(self) -> None:
-        self.positions: list[int] = []
-        self.found: list[dict[str, Tensor]] = []
-        self.given: list[dict[str, Tensor]] = []
-
-    def add(self, batch: Batch, detections: Sequence[dict[str, Tensor]]) -> None:
-        self.positions += batch.positions
-        self.found += [{k: v.detach().cpu() for k, v in d.items()} for d in detections]
-        self.given += [{"boxes": t["boxes"], "labels": t["labels"]} for t in batch.targets]
-
-
-def _stack(rows: list[dict[str, Tensor]], key: str, width: int | None = None) -> NDArray[np.float64]:
-    shape = (0,) if width is None else (0, width)
-    parts = [row[key].double().numpy() for row in rows]
-    return np.concatenate([np.zeros(shape), *parts])
-
-
-def _owners(rows: list[dict[str, Tensor]]) -> NDArray[np.int64]:
-    return np.repeat(np.arange(len(rows)), [len(row["boxes"]) for row in rows]).astype(np.int64)
-
-
-def _detections(collector: _Collector, dataset: DataSet, scales: Tensor | None) -> Detections:
-    found = collector.found
-    boxes = _stack(found, "boxes", 4)
-    owners = _owners(found)
-    if scales is not None:
-        boxes = boxes * scales.numpy()[np.asarray(collector.positions, dtype=np.int64)[owners]]
-    return Detections(
-        studies=tuple(dataset.studies[p].study for p in collector.positions),
-        study=owners,
-        boxes=boxes,
-        scores=_stack(found, "scores"),
-        labels=_stack(found, "labels").astype(np.int64),
-    )
-
-
-def _augmented_truth(collector: _Collector, dataset: DataSet) -> GroundTruth:
-    return GroundTruth(
-        studies=tuple(dataset.studies[p].study for p in collector.positions),
-        patients=tuple(dataset.studies[p].patient for p in collector.positions),
-        categories=tuple(dataset.labels),
-        study=_owners(collector.given),
-        boxes=_stack(collector.given, "boxes", 4),
-        labels=_stack(collector.given, "labels").astype(np.int64),
-    )
 
 
 def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tensor]], Tensor, Tensor]:
@@ -145,10 +98,10 @@ def _judge(detections: Detections, truth: GroundTruth, how: Judgement) -> dict[s
 def train_pass(
     model: MultimodalRCNN,
     batches: Iterable[Batch],
-    optimiser: Optimizer,
+    stepper: Stepper,
     dataset: DataSet,
     *,
-    weights: dict[str, LossWeight],
+    weighing: Weighing,
     mode: RoiMode,
     device: torch.device,
     judgement: Judgement,
@@ -158,39 +111,57 @@ def train_pass(
 ) -> PassResult:
     """Train one epoch. AP and AR are taken against the boxes as augmented, from the weights of each step.
 
+    ``loss`` is the fixed-weighted sum, comparable with validation; with learned weights ``objective`` is what
+    was minimised.
+
     Raises:
-        Interrupted: when ``stop`` says so after a step.
+        Interrupted: when ``stop`` says so after a batch.
         TrainingStopped: at a loss that is not finite, naming the step and the batch's studies.
     """
     model.train()
-    mean, collector = _Mean(), _Collector()
+    mean, collector = _Mean(), Collector()
     for step, batch in enumerate(batches):
         images, targets, numeric, categorical = _to(batch, device)
-        output = model(images, targets, numeric, categorical, mode)
-        loss = total(weighted(output.losses, weights))
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise _not_finite(epoch, step, batch, dataset, value)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        mean.add({"loss": value, **{k: float(v.detach()) for k, v in output.losses.items()}}, len(batch.positions))
+        with stepper.precision.autocast():
+            output = model(images, targets, numeric, categorical, mode)
+        losses = stepper.precision.full(output.losses)
+        plain, objective = weighing.both(losses)
+        # Read before the backward pass: the device has little left to do now and need not wait then.
+        measured = _measured(losses, plain, None if weighing.learned is None else objective)
+        _require_finite(measured, epoch, step, batch, dataset, half=stepper.precision.half)
+        stepper.add(objective)
+        mean.add(measured, len(batch.positions))
         if output.detections:
             collector.add(batch, output.detections)
-        report(step + 1, value)
+        report(step + 1, measured["loss"])
         if stop():
             raise Interrupted
+    stepper.finish()
+    weights = weighing.metrics()
     if not collector.positions:
-        return PassResult("train", mean.result(), None, {})
-    found = _detections(collector, dataset, None)
-    return PassResult("train", mean.result(), found, _judge(found, _augmented_truth(collector, dataset), judgement))
+        return PassResult("train", mean.result(), None, {}, weights)
+    found = collector.detections(dataset, None)
+    scores = _judge(found, collector.augmented_truth(dataset), judgement)
+    return PassResult("train", mean.result(), found, scores, weights)
 
 
-def _not_finite(epoch: int, step: int, batch: Batch, dataset: DataSet, value: float) -> TrainingStopped:
+def _measured(losses: Mapping[str, Tensor], plain: Tensor, objective: Tensor | None) -> dict[str, float]:
+    """``loss``, the components and, where it is another number, ``objective``: one transfer for all."""
+    named = {"loss": plain, **losses} | ({} if objective is None else {"objective": objective})
+    return dict(zip(named, packed(named.values()).tolist(), strict=True))
+
+
+def _require_finite(
+    measured: Mapping[str, float], epoch: int, step: int, batch: Batch, dataset: DataSet, *, half: bool
+) -> None:
+    value = next((measured[k] for k in ("loss", "objective") if not math.isfinite(measured.get(k, 0.0))), None)
+    if value is None:
+        return
     studies = ", ".join(dataset.studies[p].study for p in batch.positions[:8])
-    return TrainingStopped(
+    otherwise = "set mixed_precision = false, " if half else ""
+    raise TrainingStopped(
         f"the loss became {value} in epoch {epoch}, step {step + 1} (studies {studies})",
-        mend="lower lr, or look at those studies with `mmad data info`; the last checkpoint is kept",
+        mend=f"lower lr, {otherwise}or look at those studies with `mmad data info`; the last checkpoint is kept",
     )
 
 
@@ -201,7 +172,8 @@ def evaluation_pass(
     dataset: DataSet,
     split: Split,
     *,
-    weights: dict[str, LossWeight],
+    weighing: Weighing,
+    precision: Precision,
     mode: RoiMode,
     scales: Tensor,
     device: torch.device,
@@ -212,23 +184,39 @@ def evaluation_pass(
 ) -> PassResult:
     """Measure losses, detections, AP and AR of a split; the training's random state is left alone.
 
-    ``scales`` (studies, 4) turns boxes of the S×S image into pixels of the original one.
+    Learned weights have no part in it: ``loss`` is the fixed-weighted sum. ``scales`` (studies, 4) turns boxes
+    of the S×S image into pixels of the original one.
 
     Raises:
         Interrupted: when ``stop`` says so after a batch.
     """
     model.eval()
-    mean, collector = _Mean(), _Collector()
+    collector = Collector()
+    names: tuple[str, ...] = ()
+    rows: list[Tensor] = []  # per batch its losses, left on the device until the end
+    sizes: list[int] = []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for step, batch in enumerate(batches):
             images, targets, numeric, categorical = _to(batch, device)
-            output = model(images, targets, numeric, categorical, mode)
-            loss = float(total(weighted(output.losses, weights)))
-            mean.add({"loss": loss, **{k: float(v) for k, v in output.losses.items()}}, len(batch.positions))
+            with precision.autocast():
+                output = model(images, targets, numeric, categorical, mode)
+            losses = precision.full(output.losses)
+            names = ("loss", *losses)
+            rows.append(packed([weighing.plain(losses), *losses.values()]))
+            sizes.append(len(batch.positions))
             collector.add(batch, output.detections)
             report(step + 1, None)
             if stop():
                 raise Interrupted
-    found = _detections(collector, dataset, scales)
-    return PassResult(split, mean.result(), found, _judge(found, dataset.ground_truth(split), judgement))
+    found = collector.detections(dataset, scales)
+    scores = _judge(found, dataset.ground_truth(split), judgement)
+    return PassResult(split, _means(names, rows, sizes), found, scores)
+
+
+def _means(names: Sequence[str], rows: list[Tensor], sizes: list[int]) -> dict[str, float]:
+    mean = _Mean()
+    values: list[list[float]] = torch.stack(rows).tolist() if rows else []
+    for row, images in zip(values, sizes, strict=True):
+        mean.add(dict(zip(names, row, strict=True)), images)
+    return mean.result()

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, as the documented log means its fields."""
+"""Optimisers and what changes from epoch to epoch, as the documented log means its fields."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
 from mmad.spec.setup import ModelSetup
 
+#: The documented log's value of ``gt_in_train_till`` for a run of any length.
+ALWAYS = 999
+
 
 def build_optimiser(setup: ModelSetup, parameters: Iterable[Parameter]) -> Optimizer:
     """SGD with momentum, or AdamW, over the trainable ``parameters``."""
@@ -20,12 +23,19 @@ def build_optimiser(setup: ModelSetup, parameters: Iterable[Parameter]) -> Optim
     return SGD(trainable, lr=setup.lr, momentum=setup.momentum, weight_decay=setup.weight_decay)
 
 
+def joins_ground_truth(setup: ModelSetup, epoch: int) -> bool:
+    """Whether ground-truth boxes are among the training proposals of ``epoch`` (from 1): till 999 means always."""
+    return setup.gt_in_train_till == ALWAYS or epoch <= setup.gt_in_train_till
+
+
 class Schedule:
     """What happens to the learning rate after each epoch, and whether the run ends early.
 
     ``warmup_epochs`` only holds the schedule back. With ``reduceLROnPlateau_full_stop`` the run ends when
     the patience is used up; the bad epochs are counted before this epoch's value is, as documented, so
-    the run ends ``patience + 1`` epochs after the best one and the rate is never lowered.
+    the run ends ``patience + 1`` epochs after the best one and the rate is never lowered. With
+    ``plateau_metric = "previous_val_ap"`` every number comes one epoch late, and 0 before the first, as in the
+    documented log until May 2022.
     """
 
     def __init__(self, setup: ModelSetup, optimiser: Optimizer) -> None:
@@ -33,10 +43,11 @@ class Schedule:
         self.optimiser = optimiser
         self.plateau: ReduceLROnPlateau | None = None
         self.steps: MultiStepLR | None = None
+        self.previous_ap = 0.0
         if setup.lr_scheduler == "ReduceLROnPlateau":
             self.plateau = ReduceLROnPlateau(
                 optimiser,
-                mode="max" if setup.plateau_metric == "val_ap" else "min",
+                mode="min" if setup.plateau_metric == "val_loss" else "max",
                 factor=setup.reduceLROnPlateau_factor,
                 patience=setup.reduceLROnPlateau_patience,
                 min_lr=1e-10,
@@ -50,7 +61,9 @@ class Schedule:
         return float(self.optimiser.param_groups[0]["lr"])
 
     def after_epoch(self, epoch: int, val_loss: float, val_ap: float) -> bool:
-        """Take this epoch's validation numbers in; True when the run should end here."""
+        """Take this epoch's validation numbers in; True when the patience is used up and the run ends here."""
+        watched = self._watched(val_loss, val_ap)
+        self.previous_ap = val_ap
         if epoch <= self.setup.warmup_epochs:
             return False
         if self.steps is not None:
@@ -58,27 +71,28 @@ class Schedule:
         if self.plateau is not None:
             if self.setup.reduceLROnPlateau_full_stop and self._patience_used_up(self.plateau):
                 return True
-            self.plateau.step(val_ap if self.setup.plateau_metric == "val_ap" else val_loss)
+            self.plateau.step(watched)
         return False
+
+    def _watched(self, val_loss: float, val_ap: float) -> float:
+        return {"val_loss": val_loss, "val_ap": val_ap, "previous_val_ap": self.previous_ap}[self.setup.plateau_metric]
 
     def _patience_used_up(self, plateau: ReduceLROnPlateau) -> bool:
         return int(plateau.num_bad_epochs) >= self.setup.reduceLROnPlateau_patience
 
     def state(self) -> dict[str, Any]:
         """Plain numbers to resume from."""
+        state: dict[str, Any] = {"previous_ap": self.previous_ap}
         if self.plateau is not None:
-            return {
-                "best": self.plateau.best,
-                "num_bad_epochs": self.plateau.num_bad_epochs,
-                "cooldown_counter": self.plateau.cooldown_counter,
-                "last_epoch": self.plateau.last_epoch,
-            }
+            names = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
+            state["plateau"] = {name: getattr(self.plateau, name) for name in names}
         if self.steps is not None:
-            return {"last_epoch": self.steps.last_epoch}
-        return {}
+            state["steps"] = {"last_epoch": self.steps.last_epoch}
+        return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state`; the learning rate itself is the optimiser's."""
-        target = self.plateau or self.steps
-        for name, value in state.items():
-            setattr(target, name, value)
+        self.previous_ap = state["previous_ap"]
+        for name in ("plateau", "steps"):
+            for field, value in state.get(name, {}).items():
+                setattr(getattr(self, name), field, value)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mmad.base.records import CheckpointKind, EpochRecord
+from mmad.base.records import CheckpointKind, Metric
 
 
 @dataclass
@@ -17,11 +18,12 @@ class Selection:
     ap: float = -math.inf
     ar: float = -math.inf
 
-    def take(self, record: EpochRecord) -> tuple[CheckpointKind, ...]:
-        """The kinds of best checkpoint that this epoch becomes; it must strictly exceed what was."""
+    def take(self, metrics: Iterable[Metric]) -> tuple[CheckpointKind, ...]:
+        """The kinds of best checkpoint that an epoch with ``metrics`` becomes; it must strictly exceed what was."""
         kinds: list[CheckpointKind] = []
-        ap = record.value("val", f"ap_{self.overlap}")
-        ar = record.value("val", f"ar_{self.overlap}")
+        validation = {m.name: m.value for m in metrics if m.split == "val"}
+        ap = validation.get(f"ap_{self.overlap}")
+        ar = validation.get(f"ar_{self.overlap}")
         if ap is not None and ap > self.ap:
             self.ap = ap
             kinds.append("best_ap")

@@ -1,21 +1,20 @@
-"""Losses, schedules, selection and checkpoints, without training anything."""
+"""Schedules, selection, the ledger and checkpoints, without training anything."""
 
 import errno
+import json
 import math
 import os
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mmad.base.errors import CheckpointError
 from mmad.base.paths import RunPaths
 from mmad.base.records import EpochRecord, Metric
 from mmad.spec.setup import ModelSetup
 from mmad.training import checkpoint
-from mmad.training.losses import total, weighted
-from mmad.training.schedules import Schedule, build_optimiser
+from mmad.training.ledger import Ledger
+from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
 from mmad.training.selection import Selection
 
 
@@ -24,26 +23,6 @@ def schedule(**fields: object) -> Schedule:
     plan = Schedule(setup, build_optimiser(setup, [torch.nn.Parameter(torch.zeros(1))]))
     plan.optimiser.step()
     return plan
-
-
-def test_weights_multiply_and_detach() -> None:
-    leaf = torch.tensor(2.0, requires_grad=True)
-    losses = {"loss_classifier": leaf * 3, "loss_objectness": leaf * 5, "loss_box_reg": leaf}
-    result = weighted(losses, {"loss_classifier": 10, "loss_objectness": "detach"})
-    total(result).backward()
-    assert {name: float(value.detach()) for name, value in result.items()} == {
-        "loss_classifier": 60.0,
-        "loss_objectness": 10.0,
-        "loss_box_reg": 2.0,
-    }
-    assert float(leaf.grad) == 31.0  # 10 · 3 and 1, nothing through the detached component
-
-
-@given(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.floats(-1e3, 1e3, width=32), min_size=1))
-def test_a_total_does_not_depend_on_the_order(values: dict[str, float]) -> None:
-    losses = {name: torch.tensor(value) for name, value in values.items()}
-    backwards = dict(reversed(losses.items()))
-    assert float(total(losses)) == float(total(backwards))
 
 
 @pytest.mark.parametrize(("patience", "best", "stop"), [(10, 14, 25), (10, 50, 61), (5, 18, 24), (30, 23, 54)])
@@ -74,6 +53,28 @@ def test_plateau_on_ap_lowers_the_rate_when_ap_stands() -> None:
     assert rates == [0.1, 0.1, 0.1, 0.05, 0.05]
 
 
+def test_the_ap_of_the_epoch_before_comes_one_epoch_late_and_0_first() -> None:
+    plan = schedule(
+        lr_scheduler="ReduceLROnPlateau",
+        reduceLROnPlateau_patience=1,
+        plateau_metric="previous_val_ap",
+        warmup_epochs=1,
+    )
+    seen, bests = [], []
+    assert plan.plateau is not None
+    step = plan.plateau.step
+    plan.plateau.step = lambda value: (seen.append(value), step(value))
+    for epoch, ap in enumerate([0.3, 0.5, 0.4, 0.4], 1):
+        plan.after_epoch(epoch, -epoch, ap)
+        bests.append(plan.plateau.best)
+    assert seen == [0.3, 0.5, 0.4]  # epoch 1 is held back by the warm-up, but its AP counts in epoch 2
+    assert bests == [-math.inf, 0.3, 0.5, 0.5]
+    late = schedule(lr_scheduler="ReduceLROnPlateau", plateau_metric="previous_val_ap")
+    late.after_epoch(1, 1.0, 0.9)
+    assert late.plateau is not None
+    assert late.plateau.best == 0
+
+
 def test_milestones_as_one_number_and_warmup_holding_back() -> None:
     plan = schedule(lr_scheduler="MultiStepLR", multiStepLR_milestones=2, multiStepLR_gamma=0.1, warmup_epochs=3)
     rates = []
@@ -83,32 +84,65 @@ def test_milestones_as_one_number_and_warmup_holding_back() -> None:
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
 
 
-@pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "MultiStepLR"])
-def test_a_schedule_goes_on_from_its_state(kind: str) -> None:
-    fields = {"lr_scheduler": kind, "reduceLROnPlateau_patience": 2, "multiStepLR_milestones": (3, 5)}
+@pytest.mark.parametrize(
+    ("kind", "watched"),
+    [("ReduceLROnPlateau", "val_loss"), ("ReduceLROnPlateau", "previous_val_ap"), ("MultiStepLR", "val_loss")],
+)
+def test_a_schedule_goes_on_from_its_state(kind: str, watched: str) -> None:
+    fields = {
+        "lr_scheduler": kind,
+        "plateau_metric": watched,
+        "reduceLROnPlateau_patience": 2,
+        "multiStepLR_milestones": (3, 5),
+    }
+    aps = [0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1, 0.1]  # what epoch 4 watches late is the best: losing it shows
     whole, first = schedule(**fields), schedule(**fields)
     for epoch in range(1, 4):
-        whole.after_epoch(epoch, 1.0, 0.0)
-        first.after_epoch(epoch, 1.0, 0.0)
+        whole.after_epoch(epoch, 1.0, aps[epoch - 1])
+        first.after_epoch(epoch, 1.0, aps[epoch - 1])
     second = schedule(**fields)
-    second.load_state(first.state())
+    second.load_state(json.loads(json.dumps(first.state())))
     second.optimiser.load_state_dict(first.optimiser.state_dict())
     for epoch in range(4, 9):
-        whole.after_epoch(epoch, 1.0, 0.0)
-        second.after_epoch(epoch, 1.0, 0.0)
+        whole.after_epoch(epoch, 1.0, aps[epoch - 1])
+        second.after_epoch(epoch, 1.0, aps[epoch - 1])
         assert whole.lr == second.lr
+        assert whole.state() == second.state()
     assert whole.lr < 0.1
 
 
-def record(epoch: int, ap: float, ar: float) -> EpochRecord:
-    return EpochRecord(epoch, 0.1, 1.0, 1, (Metric("val", "ap_iou", ap), Metric("val", "ar_iou", ar)))
+@pytest.mark.parametrize(("till", "epochs"), [(0, []), (2, [1, 2]), (999, [1, 2, 3, 999, 1000, 5000])])
+def test_ground_truth_joins_till_its_epoch_and_999_is_always(till: int, epochs: list[int]) -> None:
+    setup = ModelSetup(gt_in_train_till=till)
+    assert [epoch for epoch in (1, 2, 3, 999, 1000, 5000) if joins_ground_truth(setup, epoch)] == epochs
+
+
+def validation(ap: float, ar: float) -> tuple[Metric, ...]:
+    return Metric("val", "ap_iou", ap), Metric("val", "ar_iou", ar), Metric("test", "ap_iou", 1 - ap)
 
 
 def test_best_epochs_must_strictly_exceed() -> None:
     selection = Selection("iou")
-    taken = [selection.take(record(i, ap, ar)) for i, (ap, ar) in enumerate([(0.1, 0.5), (0.1, 0.6), (0.2, 0.6)], 1)]
+    taken = [selection.take(validation(ap, ar)) for ap, ar in [(0.1, 0.5), (0.1, 0.6), (0.2, 0.6)]]
     assert taken == [("best_ap", "best_ar"), ("best_ar",), ("best_ap",)]
-    assert Selection("iou").take(record(1, math.nan, math.nan)) == ()
+    assert Selection("iou").take(validation(math.nan, math.nan)) == ()
+
+
+def test_an_epoch_that_is_not_compared_becomes_final_alone(paths: RunPaths) -> None:
+    ledger = Ledger(paths, "iou", ("a",), "clean")
+    assert ledger.becomes(validation(0.1, 0.5), final=False) == ("best_ap", "best_ar")
+    assert ledger.becomes(validation(0.1, 0.5), final=False) == ()
+    assert ledger.becomes(validation(0.9, 0.9), final=True, compared=False) == ("final",)
+    assert ledger.becomes(validation(0.2, 0.5), final=True) == ("best_ap", "final")
+
+
+def test_without_early_stop_models_only_the_final_one_is_kept(paths: RunPaths) -> None:
+    ledger = Ledger(paths, "iou", ("a",), "clean", keep_best=False)
+    for epoch, final in ((1, False), (2, True)):
+        metrics = validation(epoch / 10, 0.5)
+        kinds = ledger.becomes(metrics, final=final)
+        ledger.take(EpochRecord(epoch, 0.1, 1.0, 1, metrics), (), kinds)
+    assert {kind: row.epoch for kind, row in ledger.checkpoints.items()} == {"final": 2, "last": 2}
 
 
 @pytest.fixture

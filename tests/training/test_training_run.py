@@ -1,17 +1,20 @@
 """Whole runs on a tiny phantom: equal bit for bit, stopped anywhere, explained when they cannot go on."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mmad.base.errors import CheckpointError, DataError, MmadError, TrainingStopped
+from mmad.base.errors import CheckpointError, DataError, MmadError, SpecError, TrainingStopped
 from mmad.base.paths import RunPaths
 from mmad.base.records import (
+    LOSS_COMPONENTS,
     CheckpointRecord,
     EnvironmentRecord,
     EpochRecord,
@@ -21,12 +24,12 @@ from mmad.base.records import (
 )
 from mmad.data.dataset import DataSet, load_dataset
 from mmad.data.phantom import make_phantom
-from mmad.evaluation.coco import evaluate
+from mmad.evaluation.coco import Scores, evaluate
 from mmad.evaluation.detections import read_detections
 from mmad.spec.protocol import TrainingProtocol
 from mmad.spec.runs import DataSource, RunSpec
 from mmad.spec.setup import ModelSetup
-from mmad.training import checkpoint, passes, train
+from mmad.training import checkpoint, passes, train, trainer
 
 pytestmark = pytest.mark.slow
 
@@ -129,17 +132,99 @@ def test_two_runs_of_one_key_are_equal_bit_for_bit(start: Start) -> None:
     assert first.warnings == []
 
 
-@pytest.mark.parametrize("stop_after", [1, 5, 9])
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(start: Start, stop_after: int) -> None:
+#: Everything that carries something from one epoch to the next.
+CARRYING = {
+    "learned_loss_weights": True,
+    "gradient_accumulation": 2,
+    "gradient_clip_norm": 0.5,
+    "lr_scheduler": "ReduceLROnPlateau",
+    "plateau_metric": "previous_val_ap",
+    "reduceLROnPlateau_patience": 0,
+    "measure_test": False,
+}
+
+
+@pytest.mark.parametrize(("stop_after", "fields"), [(1, {}), (5, {}), (9, {}), (5, CARRYING), (9, CARRYING)])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
+    start: Start, stop_after: int, fields: dict[str, object]
+) -> None:
     whole, parts = Notes(), Notes()
-    start(whole, "whole")
-    assert start(parts, "parts", stop_after=stop_after) == "interrupted"
+    start(whole, "whole", **fields)
+    assert start(parts, "parts", stop_after=stop_after, **fields) == "interrupted"
     assert len(parts.epochs) < 3
     parts.steps = 0
-    assert start(parts, "parts") == "finished"
+    assert start(parts, "parts", **fields) == "finished"
     assert parts.numbers() == whole.numbers()
     assert [c.sha256 for c in parts.checkpoints if c.kind == "final"] != [""]
     assert parts.environments[-1].from_epoch == len(parts.epochs) - (3 - parts.environments[-1].from_epoch)
+
+
+def test_learned_weights_are_recorded_and_leave_the_validation_loss_plain(start: Start) -> None:
+    notes, plain = Notes(), Notes()
+    start(notes, "learned", epochs=1, learned_loss_weights=True)
+    start(plain, "plain", epochs=1)
+    numbers = notes.numbers()
+    weights = {name: value for (_, split, name), value in numbers.items() if name.startswith("weight_")}
+    assert set(weights) == {f"weight_{name}" for name in LOSS_COMPONENTS}
+    assert all(value != 1.0 for value in weights.values())
+    assert numbers[1, "train", "objective"] != numbers[1, "train", "loss"]
+    for split in ("train", "val", "test"):
+        parts = sum(numbers[1, split, name] for name in LOSS_COMPONENTS)
+        assert numbers[1, split, "loss"] == pytest.approx(parts, rel=1e-6)
+    assert {split for _, split, name in numbers if name == "objective" or name in weights} == {"train"}
+    assert not {name for _, _, name in plain.numbers()} & {"objective", *weights}
+    assert notes.counts == plain.counts  # the detector holds none of them
+
+
+def test_the_test_split_is_measured_where_an_epoch_is_kept_and_nowhere_else(start: Start) -> None:
+    sparse, every = Notes(), Notes()
+    start(sparse, "sparse", epochs=4, measure_test=False)
+    start(every, "every", epochs=4)
+    kept = {e.epoch for e in every.evaluations}
+    tested = {epoch for epoch, split, _ in sparse.numbers() if split == "test"}
+    assert tested == kept == {e.epoch for e in sparse.evaluations if e.split == "test"}
+    assert 4 in tested
+    assert tested < {1, 2, 3, 4}  # else this data set tells nothing
+    assert sparse.numbers() == {k: v for k, v in every.numbers().items() if k[1] != "test" or k[0] in tested}
+    assert sparse.evaluations == every.evaluations
+
+
+def test_without_early_stop_models_the_final_epoch_alone_is_kept(start: Start) -> None:
+    notes = Notes()
+    start(notes, epochs=2, use_early_stop_model=False, measure_test=False)
+    assert {c.kind: c.epoch for c in notes.checkpoints} == {"final": 2, "last": 2}
+    assert {(e.kind, e.epoch, e.split) for e in notes.evaluations} == {("final", 2, "val"), ("final", 2, "test")}
+    assert {epoch for epoch, split, _ in notes.numbers() if split == "test"} == {2}
+
+
+def test_half_precision_on_the_cpu_is_refused_before_anything_is_read(dataset: DataSet, tmp_path: Path) -> None:
+    spec = specification(dataset, 1, mixed_precision=True)
+    with pytest.raises(SpecError, match="mixed_precision needs a CUDA device; set mixed_precision = false"):
+        train(spec, dataset_path=tmp_path / "nowhere", run=RunPaths(tmp_path / "run"), recorder=Notes())
+
+
+def facts(folder: Path, notes: Notes) -> Mapping[str, Any]:
+    """The plain facts of a run's newest checkpoint."""
+    last = next(c for c in notes.checkpoints if c.kind == "last")
+    return checkpoint.load(folder / last.path)[1].facts
+
+
+def test_half_precision_trains_records_and_resumes(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "require_device", lambda mixed_precision, device: None)  # the CPU is slow, not unable
+    whole, parts, single = Notes(), Notes(), Notes()
+    start(whole, "whole", epochs=2, mixed_precision=True)
+    start(parts, "parts", epochs=2, mixed_precision=True, stop_after=5)
+    start(parts, "parts", epochs=2, mixed_precision=True)
+    start(single, "single", epochs=1)
+    assert parts.numbers() == whole.numbers()
+    scalers = [facts(tmp_path / folder, notes)["scaler"] for folder, notes in (("whole", whole), ("parts", parts))]
+    assert scalers[0] == scalers[1]  # the steps counted since the scale last changed, too
+    assert scalers[0]["_growth_tracker"] == whole.steps
+    loss, exact = whole.numbers()[1, "val", "loss"], single.numbers()[1, "val", "loss"]
+    assert loss != exact
+    assert loss == pytest.approx(exact, rel=0.1)
 
 
 def test_a_lost_commit_is_reported_again_and_nothing_is_trained_twice(start: Start) -> None:
@@ -206,11 +291,15 @@ def test_another_runs_checkpoint_is_refused(start: Start) -> None:
 
 
 def test_a_wrong_number_of_columns_is_refused(start: Start) -> None:
-    with pytest.raises(MmadError, match=r"clinical_num_len = 7, but the data set has 9"):
+    with pytest.raises(MmadError, match=r"clinical_num_len = 7, but .* 9 numeric columns"):
         start(Notes(), clinical_num_len=7)
 
 
-def test_full_stop_ends_early_and_the_last_epoch_is_final(start: Start) -> None:
+def test_full_stop_ends_early_and_the_last_epoch_is_final_but_not_best(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rising = count()
+    monkeypatch.setattr(passes, "_judge", lambda *_: {"iou": Scores(ap=next(rising), ar=0.5, per_class=())})
     notes = Notes()
     start(
         notes,
@@ -224,7 +313,8 @@ def test_full_stop_ends_early_and_the_last_epoch_is_final(start: Start) -> None:
         reduceLROnPlateau_full_stop=True,
     )
     assert max(notes.epochs) == 4
-    assert {c.kind: c.epoch for c in notes.checkpoints}["final"] == 4
+    kinds = {c.kind: c.epoch for c in notes.checkpoints}
+    assert kinds == {"best_ar": 1, "best_ap": 3, "final": 4, "last": 4}  # as documented, though AP rose again
 
 
 def test_the_training_leaves_the_data_set_as_it_was(start: Start, dataset: DataSet) -> None:

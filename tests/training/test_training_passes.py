@@ -1,0 +1,132 @@
+"""One pass with a detector of one weight: what is stepped on, recorded, kept and let go."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from mmad.base.errors import TrainingStopped
+from mmad.data.loading.batches import Batch
+from mmad.detector import DetectorOutput, RoiMode
+from mmad.spec.setup import ModelSetup
+from mmad.training.collector import Collector
+from mmad.training.losses import Weighing
+from mmad.training.passes import Judgement, PassResult, train_pass
+from mmad.training.precision import Precision
+from mmad.training.stepper import Stepper
+
+CPU = torch.device("cpu")
+STUDIES = SimpleNamespace(studies=[SimpleNamespace(study=f"s{n}", patient=f"p{n}") for n in range(10)], labels=("a",))
+
+
+class Toy(nn.Module):
+    """Two losses of one weight: the mean square of weight · x, and the weight itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, images, targets, numeric, categorical, mode) -> DetectorOutput:
+        squares = (self.weight * numeric[:, 0]).square()
+        return DetectorOutput({"loss_classifier": squares.mean(), "loss_box_reg": self.weight * 1.0}, [])
+
+
+def batch(*values: float) -> Batch:
+    positions = list(range(len(values)))
+    targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)} for _ in values]
+    return Batch(
+        images=torch.zeros(len(values), 1, 2, 2, dtype=torch.uint8),
+        targets=targets,
+        numeric=torch.tensor(values)[:, None],
+        categorical=torch.zeros(len(values), 0, dtype=torch.int64),
+        positions=positions,
+    )
+
+
+def trained(toy: Toy, batches: list[Batch], steps: list[int] | None = None, **fields: object) -> PassResult:
+    setup = ModelSetup(lr=0.1, momentum=0, **fields)
+    weighing = Weighing.of(setup)
+    learned = () if weighing.learned is None else weighing.learned.parameters()
+    optimiser = SGD([*toy.parameters(), *learned], lr=0.1)
+    reported: list[int] = [] if steps is None else steps
+    optimiser.register_step_post_hook(lambda *_: reported.append(1))
+    return train_pass(
+        toy,
+        batches,
+        Stepper(optimiser, Precision(CPU), accumulation=setup.gradient_accumulation),
+        STUDIES,
+        weighing=weighing,
+        mode=RoiMode(add_ground_truth=False, detect="none"),
+        device=CPU,
+        judgement=Judgement(),
+        epoch=1,
+        report=lambda step, loss: None,
+        stop=lambda: False,
+    )
+
+
+def test_an_epoch_of_two_batches_accumulated_ends_like_one_batch_twice_as_large() -> None:
+    parts, whole = Toy(), Toy()
+    trained(parts, [batch(1.0, 2.0), batch(3.0, 4.0)], gradient_accumulation=2)
+    trained(whole, [batch(1.0, 2.0, 3.0, 4.0)])
+    assert float(parts.weight.detach()) == pytest.approx(float(whole.weight.detach()), rel=1e-6)
+    assert float(parts.weight.detach()) != 0.5
+
+
+def test_the_rest_of_an_epoch_steps_too_and_nothing_waits_for_the_next() -> None:
+    steps: list[int] = []
+    trained(Toy(), [batch(1.0)] * 5, steps, gradient_accumulation=2)
+    assert len(steps) == 3
+
+
+def test_losses_are_means_over_images_and_the_weights_are_those_of_the_end() -> None:
+    result = trained(Toy(), [batch(2.0, 2.0, 2.0), batch(4.0)], gradient_accumulation=2, learned_loss_weights=True)
+    classifier = (3 * 1.0 + 4.0) / 4  # nothing moves between the two
+    assert result.losses == pytest.approx(
+        {
+            "loss": classifier + 0.5,
+            "loss_classifier": classifier,
+            "loss_box_reg": 0.5,
+            "objective": 0.5 * (classifier + 0.5) + 2 * math.log(2),
+        }
+    )
+    mean = (1.0 + 4.0) / 2  # of the two batches' losses, whatever their sizes
+    assert result.weights["weight_loss_classifier"] == pytest.approx(1 - 0.1 * (1 - mean))
+    names = [metric.name for metric in result.metrics()]
+    assert names[:4] == ["loss", "loss_classifier", "loss_box_reg", "objective"]
+    assert set(names[4:]) == set(result.weights)
+
+
+def test_a_value_that_is_not_finite_stops_before_the_step() -> None:
+    toy = Toy()
+    with pytest.raises(TrainingStopped, match=r"the loss became inf in epoch 1, step 2 \(studies s0\); lower lr, or"):
+        trained(toy, [batch(1.0), batch(math.inf)], gradient_accumulation=2)
+    assert float(toy.weight.detach()) == 0.5
+
+
+def test_masks_are_not_collected_and_boxes_come_back_in_the_pixels_of_the_original() -> None:
+    collector = Collector()
+    found = {
+        "boxes": torch.tensor([[0.0, 1.0, 2.0, 3.0]]),
+        "scores": torch.tensor([0.25]),
+        "labels": torch.tensor([1]),
+        "masks": torch.zeros(1, 1, 28, 28),
+    }
+    nothing = {key: value[:0] for key, value in found.items()}
+    collector.add(batch(1.0, 1.0), [nothing, found])
+    assert all("masks" not in kept for kept in collector.found)
+    detections = collector.detections(STUDIES, torch.full((10, 4), 2.0, dtype=torch.float64))
+    assert detections.studies == ("s0", "s1")
+    assert detections.study.tolist() == [1]
+    assert detections.boxes.tolist() == [[0.0, 2.0, 4.0, 6.0]]
+    assert (detections.boxes.dtype, detections.labels.dtype) == (np.float64, np.int64)
+
+
+def test_a_collector_that_saw_nothing_gives_no_detections() -> None:
+    detections = Collector().detections(STUDIES, None)
+    assert detections.boxes.shape == (0, 4)
+    assert detections.scores.shape == (0,)
