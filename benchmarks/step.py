@@ -1,92 +1,91 @@
-"""One training step of the detector against torchvision's own Faster R-CNN over the same modules.
+"""One training step of the detector against torchvision's own over the same modules: time and peak memory.
 
-Both run in one process and take turns, so that only their ratio counts. Run it with `make bench`, or
-`python benchmarks/step.py --rounds 7`.
+Both run in one process and take turns, so that only their ratio counts; memory is measured in a process of its
+own each. Run it with `make bench`, or `python benchmarks/step.py --rounds 7`.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.ops import MultiScaleRoIAlign
+from torch import nn
+from torchvision_twin import Twin, plain
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.detector import MultimodalRCNN, RoiMode, build_detector
-from mmad.detector.model import IMAGENET_DEVIATION, IMAGENET_MEAN
 from mmad.spec.setup import ModelSetup
 
-SETUPS = {
-    "CXR mobilenet_v3 256 C=16 R=32": {"backbone": "mobilenet_v3"},
-    "CXR custom2 128 C=16 R=64": {"backbone": "custom2", "image_size": 128, "representation_size": 64},
+LARGE = {"image_size": 512, "backbone_out_channels": 64, "representation_size": 64, "clinical_input_channels": 64}
+#: The documented log's four main setups, and the images per batch that a CPU bears.
+SETUPS: dict[str, tuple[dict, int]] = {
+    "CXR mobilenet_v3 256 C=16 R=32": ({}, 4),
+    "CXR+Clinical era A 256": ({"use_clinical": True}, 4),
+    "CXR+Clinical era C 512 C=64": (
+        LARGE
+        | {
+            "use_clinical": True,
+            "clinical_expand_conv_channels": 64,
+            "fuse_depth": 0,
+            "fusion_strategy": "add",
+        },
+        2,
+    ),
+    "CXR ResNet50-FPN 512": (
+        {"backbone": "resnet50", "using_fpn": True, "image_size": 512, "representation_size": 256},
+        1,
+    ),
 }
-BATCH = 4
+SIDES = ("mmad", "torchvision")
 
 
-class _Network(nn.Module):
-    """The detector's image network in the form torchvision's Faster R-CNN takes."""
-
-    def __init__(self, model: MultimodalRCNN) -> None:
-        super().__init__()
-        self.network = model.backbone
-        self.out_channels = model.backbone.out_channels
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return self.network(images)
-
-
-class _Head(nn.Module):
-    def __init__(self, model: MultimodalRCNN) -> None:
-        super().__init__()
-        self.head = model.roi_heads.box_head
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        return self.head(pooled, None)
-
-
-def twin(model: MultimodalRCNN, setup: ModelSetup) -> FasterRCNN:
-    """torchvision's Faster R-CNN made of a copy's modules."""
+def steppers(name: str, device: str, sides: tuple[str, ...] = SIDES) -> dict[str, Callable[[], None]]:
+    """One optimiser step per call, of equal detectors on equal images with two boxes each."""
+    fields, images = SETUPS[name]
+    setup = ModelSetup(pretrained=False, **fields)
+    generator = torch.Generator().manual_seed(0)
     side = setup.image_size
-    other = FasterRCNN(
-        _Network(model),
-        min_size=side,
-        max_size=side,
-        image_mean=list(IMAGENET_MEAN),
-        image_std=list(IMAGENET_DEVIATION),
-        rpn_anchor_generator=AnchorGenerator((setup.anchor_sizes,), (setup.anchor_ratios,)),
-        rpn_nms_thresh=setup.rpn_nms_thresh,
-        box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
-        box_head=_Head(model),
-        box_predictor=model.roi_heads.box_predictor,
+    pixels = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8, generator=generator).to(device)
+    box = torch.tensor([[0.1, 0.2, 0.4, 0.6], [0.5, 0.3, 0.9, 0.8]], device=device) * side
+    targets = [{"boxes": box.clone(), "labels": torch.tensor([1, 4], device=device)} for _ in range(images)]
+    clinical = (
+        torch.randn((images, 9), generator=generator).to(device),
+        torch.zeros((images, 1), dtype=torch.long).to(device),
     )
-    other.rpn.head = model.rpn.head
-    return other
+    mode = RoiMode(add_ground_truth=True, detect="none")
+    found: dict[str, Callable[[], None]] = {}
+    for which in sides:
+        model = build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0).train().to(device)
+        if which == "mmad":
+            found[which] = _stepper(model, partial(_losses, model, pixels, targets, *clinical, mode))
+        else:
+            found[which] = _stepper(model, partial(Twin(model).train().to(device), plain(pixels), targets, *clinical))
+    return found
 
 
-def stepper(model: nn.Module, losses: Callable[[], dict[str, Tensor]]) -> Callable[[], None]:
-    """One optimiser step of ``model`` per call."""
-    optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+def _losses(model: MultimodalRCNN, *given: Any) -> dict[str, torch.Tensor]:
+    return dict(model(*given).losses)
+
+
+def _stepper(model: nn.Module, losses: Callable[[], dict[str, torch.Tensor]]) -> Callable[[], None]:
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
         sum(losses().values()).backward()
         optimiser.step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
 
     return step
-
-
-def batch(side: int) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """Noise with two boxes per image."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (BATCH, 1, side, side), dtype=torch.uint8, generator=generator)
-    box = torch.tensor([[0.1, 0.2, 0.4, 0.6], [0.5, 0.3, 0.9, 0.8]]) * side
-    return images, [{"boxes": box.clone(), "labels": torch.tensor([1, 4])} for _ in range(BATCH)]
 
 
 def seconds(step: Callable[[], None]) -> float:
@@ -95,30 +94,49 @@ def seconds(step: Callable[[], None]) -> float:
     return time.perf_counter() - begun
 
 
+def peak(name: str, which: str, device: str) -> float:
+    """MiB that three steps reach above what the imports took: of the device, or of this process."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step = steppers(name, device, (which,))[which]
+    for _ in range(3):
+        step()
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+
+
+def peak_apart(name: str, which: str, options: argparse.Namespace) -> float:
+    words = ["--peak", name, which, "--device", options.device, "--threads", str(options.threads)]
+    run = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
+    return float(run.stdout)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="alternations that count")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", default="", help="setups whose name holds this")
+    parser.add_argument("--peak", nargs=2, metavar=("SETUP", "SIDE"), help="print the peak memory of one side, in MiB")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{'setup':34} {'mmad ms/image':>14} {'torchvision':>12} {'ratio':>7}   (medians of {options.rounds})")
-    for name, fields in SETUPS.items():
-        setup = ModelSetup(pretrained=False, **fields)
-        ours, other = (build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0).train() for _ in range(2))
-        theirs = twin(other, setup).train()
-        images, targets = batch(setup.image_size)
-        plain = [image.expand(3, -1, -1) / 255 for image in images]
-        mode = RoiMode(add_ground_truth=True, detect="none")
-        steps = (
-            stepper(ours, lambda m=ours, x=images, t=targets, how=mode: m(x, t, mode=how).losses),
-            stepper(theirs, lambda m=theirs, x=plain, t=targets: m(x, t)),
-        )
-        for step in steps:
+    if options.peak:
+        print(peak(*options.peak, options.device))
+        return
+    print(f"median of {options.rounds} alternations on {options.device}, {options.threads} thread(s)")
+    print(f"{'setup':32} {'mmad':>9} {'torchvision':>12} {'ratio':>7}   {'peak mmad':>10} {'torchvision':>12}")
+    for name, (_, images) in SETUPS.items():
+        if options.only not in name:
+            continue
+        both = steppers(name, options.device)
+        for step in both.values():
             step(), step()
-        pairs = [(seconds(steps[0]), seconds(steps[1])) for _ in range(options.rounds)]
-        mine, others = (statistics.median(column) * 1000 / BATCH for column in zip(*pairs, strict=True))
+        pairs = [[seconds(both[which]) for which in SIDES] for _ in range(options.rounds)]
+        mine, others = (statistics.median(column) * 1000 / images for column in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
-        print(f"{name:34} {mine:14.1f} {others:12.1f} {ratio:7.3f}")
+        del both
+        ours, theirs = (peak_apart(name, which, options) for which in SIDES)
+        print(f"{name:32} {mine:6.1f} ms {others:9.1f} ms {ratio:7.3f}   {ours:6.0f} MiB {theirs:8.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":

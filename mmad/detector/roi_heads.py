@@ -245,7 +245,8 @@ class DetectionHeads(nn.Module):
         self, side: int, features: Features, logits: Tensor, deltas: Tensor, boxes: _Boxes
     ) -> list[dict[str, Tensor]]:
         images, findings = len(boxes.counts), logits.shape[1] - 1
-        moved = self.coder.decode_single(deltas.detach(), boxes.flat).view(len(logits), -1, 4)[:, 1:]  # no background
+        moved = self.coder.decode_single(deltas.detach(), boxes.flat)
+        moved = moved.view(len(logits), findings + 1, 4)[:, 1:]  # no background
         moved = clip_boxes_to_image(moved, (side, side)).reshape(-1, 4)
         scores = logits.detach().softmax(dim=-1)[:, 1:].reshape(-1)
         wide = moved[:, 2:] - moved[:, :2]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN, MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.models.detection import FasterRCNN
+from torchvision_twin import Twin
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.detector import MultimodalRCNN, build_detector
-from mmad.detector.model import IMAGENET_DEVIATION, IMAGENET_MEAN
 from mmad.spec.setup import ModelSetup
 
 SIDE = 64
@@ -90,64 +88,8 @@ def without_chance(ours: MultimodalRCNN, theirs: FasterRCNN) -> None:
     theirs.transform.torch_choice = lambda sizes: sizes[0]  # draws a random number for its one size otherwise
 
 
-class _Backbone(nn.Module):
-    """The detector's image network as torchvision expects one."""
-
-    def __init__(self, model: MultimodalRCNN) -> None:
-        super().__init__()
-        self.network = model.backbone
-        self.out_channels = model.backbone.out_channels
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return self.network(images)
-
-
-class _Head(nn.Module):
-    def __init__(self, model: MultimodalRCNN) -> None:
-        super().__init__()
-        self.head = model.roi_heads.box_head
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        return self.head(pooled, None)
-
-
 def torchvision_twin(model: MultimodalRCNN) -> FasterRCNN:
-    """torchvision's own Faster or Mask R-CNN over the modules of ``model``."""
-    setup = model.setup
-    names = ["0", "1", "2", "3"] if setup.using_fpn else ["0"]
-    sizes = tuple((size,) for size in setup.anchor_sizes) if setup.using_fpn else (setup.anchor_sizes,)
-    heads = model.roi_heads
-    masks = (
-        {
-            "mask_roi_pool": MultiScaleRoIAlign(names, 14, 2),
-            "mask_head": heads.mask_head,
-            "mask_predictor": heads.mask_predictor,
-        }
-        if setup.use_mask
-        else {}
-    )
-    twin = (MaskRCNN if setup.use_mask else FasterRCNN)(
-        _Backbone(model),
-        num_classes=None,
-        min_size=setup.image_size,
-        max_size=setup.image_size,
-        image_mean=list(IMAGENET_MEAN),
-        image_std=list(IMAGENET_DEVIATION),
-        rpn_anchor_generator=AnchorGenerator(sizes, (setup.anchor_ratios,) * len(sizes)),
-        rpn_nms_thresh=setup.rpn_nms_thresh,
-        box_roi_pool=MultiScaleRoIAlign(names, 7, 2),
-        box_head=_Head(model),
-        box_predictor=heads.box_predictor,
-        box_score_thresh=setup.box_score_thresh,
-        box_nms_thresh=setup.box_nms_thresh,
-        box_detections_per_img=setup.box_detections_per_img,
-        **masks,
-    )
-    twin.rpn.head = model.rpn.head
+    """torchvision's own Faster or Mask R-CNN over the modules of an image-only ``model``, without chance."""
+    twin = Twin(model).detector
     without_chance(model, twin)
     return twin
-
-
-def plain(images: Tensor) -> list[Tensor]:
-    """The images as torchvision reads them: three channels between 0 and 1."""
-    return [image.expand(3, -1, -1) / 255 for image in images]

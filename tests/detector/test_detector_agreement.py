@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from detector_samples import CXR, FPN, batch, detector, plain, torchvision_twin, without_chance
+from detector_samples import ARMS, CXR, FPN, batch, detector, torchvision_twin, without_chance
 from torch import Tensor
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision_twin import Twin, plain
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.detector import MultimodalRCNN, RoiMode, build_detector
@@ -105,3 +106,16 @@ def test_the_stock_model_is_torchvisions_mask_rcnn() -> None:
     theirs.eval()
     with torch.no_grad():
         compare_detections(model(images).detections, theirs(plain(images)), 128)
+
+
+@pytest.mark.parametrize("arm", ["era A", "era B", "era C", "era C heads only"])
+def test_arms_equal_torchvision_over_the_same_modules(arm: str) -> None:
+    model = detector(ARMS[arm])
+    twin = Twin(model)
+    without_chance(model, twin.detector)
+    model.train()
+    images, targets, numeric, categorical = batch()
+    ours = model(images, targets, numeric, categorical, TRAINING).losses
+    theirs = twin(plain(images), targets, numeric, categorical)
+    for name in theirs:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-5, msg=name)
