@@ -88,8 +88,6 @@ def _losses(setup: ModelSetup) -> Iterator[str]:
     for name in setup.loss_weights:
         if name not in LOSS_NAMES:
             yield f"loss_weights.{name}: expected one of {', '.join(LOSS_NAMES)}"
-        elif name == "loss_mask" and not setup.has_masks:
-            yield "loss_weights.loss_mask with use_mask = false: there is no such loss; drop it, or set use_mask = true"
     present = [name for name in LOSS_NAMES if name != "loss_mask" or setup.has_masks]
     if all(setup.loss_weights.get(name) in ("detach", 0) for name in present):
         yield "loss_weights: every component is detached or 0, so nothing would be trained; leave one its weight"

@@ -26,7 +26,8 @@ def build(backbone: str, folder: Path | None, weights: str = "imagenet", **field
 
 
 @pytest.mark.parametrize(
-    ("backbone", "maker"), [("mobilenet_v3", models.mobilenet_v3_small), ("custom2", models.resnet18)]
+    ("backbone", "maker"),
+    [("mobilenet_v3", models.mobilenet_v3_small), ("mobilenet_v2", models.mobilenet_v2), ("custom2", models.resnet18)],
 )
 def test_a_classifiers_weights_reach_both_networks(folder: Path, backbone: str, maker: object) -> None:
     classifier = maker(weights=None)
@@ -35,6 +36,44 @@ def test_a_classifiers_weights_reach_both_networks(folder: Path, backbone: str, 
     first = next(p for p in classifier.parameters())
     for network in (model.backbone, model.clinical_convs):
         assert torch.equal(next(network.body.parameters()), first)
+
+
+PYRAMIDS = {"resnet18": models.resnet18, "resnet50": models.resnet50, "swin_t": models.swin_t}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", PYRAMIDS)
+def test_a_classifiers_weights_reach_both_pyramids(folder: Path, backbone: str) -> None:
+    classifier = PYRAMIDS[backbone](weights=None)
+    given = classifier.state_dict()
+    torch.save(given, folder / weights_file(backbone))
+    model = build(backbone, folder, using_fpn=True, use_clinical=True, clinical_expand_conv_channels=8)
+    for network in (model.backbone, model.clinical_convs):
+        body = network.body.state_dict()
+        assert len(body) >= 100
+        assert all(torch.equal(tensor, given[name]) for name, tensor in body.items())
+
+
+FIXED = {None: "conv1 layer1", 0: "conv1 layer1 layer2 layer3 layer4", 4: "conv1", 5: ""}
+
+
+@pytest.mark.parametrize("wanted", FIXED)
+def test_the_first_parts_below_a_pyramid_are_fixed(folder: Path, wanted: int | None) -> None:
+    torch.save(models.resnet18(weights=None).state_dict(), folder / weights_file("resnet18"))
+    for norm in (True, False):
+        model = build("resnet18", folder, using_fpn=True, trainable_layers=wanted, frozen_norm=norm)
+        fixed = {name.split(".")[0] for name, p in model.backbone.body.named_parameters() if not p.requires_grad}
+        norms = {"bn1"} if not norm and wanted != 5 else set()  # a fixed norm has no parameters
+        assert fixed == {*FIXED[wanted].split(), *norms}
+        assert all(p.requires_grad for p in model.backbone.fpn.parameters())
+
+
+def test_from_scratch_everything_trains_and_the_signal_stays_in_bounds(folder: Path) -> None:
+    model = build("resnet18", None, weights="none", using_fpn=True)
+    assert all(p.requires_grad for p in model.parameters())
+    with torch.no_grad():
+        maps = model.backbone(torch.randn((2, 3, 64, 64)))
+    assert all(0.01 < float(m.std()) < 20 for m in maps.values())
 
 
 def test_missing_weights_are_refused_with_the_mend(folder: Path) -> None:

@@ -12,7 +12,7 @@ from docs_workbench import UnknownCommandError, Workbench
 from torchvision.models import mobilenet_v3_small
 
 from mmad.spec.load import load_ablation
-from mmad.spec.support import BUILT_BACKBONES
+from mmad.spec.setup import BACKBONES
 from mmad.spec.weights import weights_file
 
 COMMANDS = [command for block in blocks(README, *SHELLS) for command in commands(block)]
@@ -62,5 +62,5 @@ def test_the_file_it_shows_is_short_and_expands(tmp_path: Path) -> None:
 
 def test_it_names_what_can_be_built() -> None:
     limits = README.read_text("utf-8").split("## Limits")[1].split("##")[0]
-    for backbone in BUILT_BACKBONES:
+    for backbone in BACKBONES:
         assert f"`{backbone}`" in limits

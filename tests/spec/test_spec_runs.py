@@ -18,20 +18,28 @@ DATA = DataSource(path="/data", name="made up", fingerprint="f" * 64)
 OTHER_SETUP: dict[str, Any] = {
     "use_clinical": True, "use_custom_model": False, "use_early_stop_model": False,
     "record_training_performance": False, "dataset_mode": "normal", "era": "C", "backbone": "custom2",
-    "pretrained": False, "image_size": 512, "backbone_out_channels": 17, "using_fpn": True, "norm_momentum": 0.5,
+    "pretrained": False, "image_size": 512, "backbone_out_channels": 17,
+    "trainable_layers": 2, "frozen_norm": False, "norm_momentum": 0.5,
     "clinical_input_channels": 33, "clinical_num_len": 9, "clinical_numeric": ["age"], "clinical_categorical": [],
     "clinical_values": "raw", "clinical_expand_conv_channels": 8, "clinical_conv_channels": 33,
     "clinical_expand_dropout_rate": 0.1, "clinical_conv_dropout_rate": 0.1, "fuse_conv_channels": 33,
     "fuse_dropout_rate": 0.1, "fuse_depth": 5, "fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True,
-    "spatialise_clinical": False, "add_clinical_to_roi_heads": False, "anchor_sizes": [16], "anchor_ratios": [1.0],
+    "spatialise_clinical": False, "spatialise_method": "repeat", "pre_spatialised_layer": True,
+    "add_clinical_to_roi_heads": False, "anchor_sizes": [16], "anchor_ratios": [1.0],
     "representation_size": 33, "box_head_dropout_rate": 0.1, "use_mask": True, "mask_hidden_layers": 257,
+    "rpn_pre_nms_top_n_train": 9, "rpn_pre_nms_top_n_test": 9, "rpn_post_nms_top_n_train": 9,
+    "rpn_post_nms_top_n_test": 9, "rpn_fg_iou_thresh": 0.6, "rpn_bg_iou_thresh": 0.2, "box_fg_iou_thresh": 0.6,
+    "box_bg_iou_thresh": 0.4, "rpn_positive_fraction": 0.4, "box_positive_fraction": 0.4,
     "rpn_batch_size_per_image": 64, "box_batch_size_per_image": 64,
     "rpn_nms_thresh": 0.7, "rpn_score_thresh": 0.1, "box_nms_thresh": 0.5, "box_score_thresh": 0.1,
     "box_detections_per_img": 11, "gt_in_train_till": 0, "optimiser": "adamw", "lr": 0.5, "momentum": 0.5,
-    "weight_decay": 0.5, "batch_size": 5, "warmup_epochs": 1, "lr_scheduler": "MultiStepLR",
+    "weight_decay": 0.5, "batch_size": 5,
+    "gradient_accumulation": 2, "gradient_clip_norm": 1.0, "mixed_precision": True, "warmup_epochs": 1,
+    "lr_scheduler": "MultiStepLR",
     "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
     "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
-    "loss_weights": {"loss_classifier": 2}, "horizontal_flip": 0.25,
+    "loss_weights": {"loss_classifier": 2}, "learned_loss_weights": True, "measure_test": False,
+    "horizontal_flip": 0.25,
 }  # fmt: skip
 OTHER_PROTOCOL: dict[str, Any] = {
     "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
@@ -44,8 +52,13 @@ def _key(setup: dict[str, Any] | None = None, protocol: dict[str, Any] | None = 
 
 
 def test_every_field_is_covered_here() -> None:
-    assert set(OTHER_SETUP) | NAMING_FIELDS == set(ModelSetup.model_fields)
+    assert set(OTHER_SETUP) | NAMING_FIELDS | {"using_fpn"} == set(ModelSetup.model_fields)
     assert set(OTHER_PROTOCOL) == set(TrainingProtocol.model_fields)
+
+
+def test_a_feature_pyramid_changes_the_key() -> None:  # the default backbone has none
+    resnet = {"backbone": "resnet18"}
+    assert _key(resnet | {"using_fpn": True}) != _key(resnet)
 
 
 @pytest.mark.parametrize("field", OTHER_SETUP)

@@ -47,8 +47,15 @@ def test_torch_s_own_folder_is_the_one_torch_uses(tmp_path: Path, monkeypatch: p
 def test_the_hash_is_the_end_of_the_name() -> None:
     assert weights_hash("mobilenet_v3") == "047dcff4"
     assert weights_hash("custom2") == weights_hash("resnet18") == "f37072fd"
-    with pytest.raises(WeightsError, match="no ImageNet weights are known for backbone 'timm:x'; set pretrained"):
-        weights_file("timm:x")
+    with pytest.raises(WeightsError, match="no ImageNet weights are known for backbone 'x'; set pretrained"):
+        weights_file("x")
+
+
+def test_timms_weights_are_named_by_their_tag() -> None:
+    assert weights_file("timm:resnet18.a1_in1k") == "timm-resnet18.a1_in1k.safetensors"
+    assert weights_hash("timm:resnet18.a1_in1k") == "timm:resnet18.a1_in1k"
+    with pytest.raises(WeightsError, match=r"does not say which of timm's weights.*add their tag"):
+        weights_hash("timm:resnet18")
 
 
 def test_folders_are_looked_into_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

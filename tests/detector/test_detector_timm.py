@@ -1,0 +1,84 @@
+"""timm's backbones: their maps, their pyramids, their weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from detector_samples import batch, detector
+from safetensors.torch import save_file
+
+from mmad.base.errors import SpecError, WeightsError
+from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.detector import WITH_GROUND_TRUTH, build_detector, parameter_counts
+from mmad.detector.timm_body import TimmBody
+from mmad.spec.setup import ModelSetup
+
+timm = pytest.importorskip("timm")
+FIELDS = {"image_size": 64, "pretrained": False}
+#: A convolutional network, one whose maps are (B, h, w, C), one whose first map has stride 2.
+NAMES = ("convnext_atto", "swin_tiny_patch4_window7_224", "resnet10t")
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "resnet10t"])
+def test_the_last_map_is_read(name: str) -> None:
+    body = TimmBody(name, 64, pyramid=False)
+    assert body.strides == (32,)
+    assert body(torch.zeros((1, 3, 64, 64))).shape == (1, body.widths[0], 2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pyramid_stands_on_four_maps(name: str) -> None:
+    body = TimmBody(name, 64, pyramid=True)
+    assert body.strides == (4, 8, 16, 32)
+    maps = body(torch.zeros((1, 3, 64, 64)))
+    sides = {level: (m.shape[1], m.shape[2]) for level, m in maps.items()}
+    assert sides == {str(i): (body.widths[i], 16 >> i) for i in range(4)}
+
+
+@pytest.mark.slow
+def test_it_trains_and_counts_with_a_pyramid_and_clinical_data() -> None:
+    fields = FIELDS | {"backbone": "timm:resnet10t", "using_fpn": True, "use_clinical": True, "fuse_depth": 1}
+    model = detector(fields | {"clinical_expand_conv_channels": 8}).train()
+    images, targets, numeric, categorical = batch()
+    sum(model(images, targets, numeric, categorical, WITH_GROUND_TRUTH).losses.values()).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    counted = parameter_counts(ModelSetup(**fields, clinical_expand_conv_channels=8))[0].count
+    assert counted == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"backbone": "timm:resnet18x"}, "timm has no such network; did you mean resnet18"),
+        ({"backbone": "timm:vit_tiny_patch16_224", "using_fpn": True}, r"its maps have strides \[16, 16, 16\]"),
+    ],
+)
+def test_what_timm_has_not_is_refused_with_the_mend(fields: dict, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        parameter_counts(ModelSetup(**FIELDS | fields))
+
+
+def test_weights_reach_both_networks(tmp_path: Path) -> None:
+    whole = timm.create_model("resnet10t", pretrained=False)
+    save_file(whole.state_dict(), str(tmp_path / "timm-resnet10t.c3_in1k.safetensors"))
+    setup = ModelSetup(
+        backbone="timm:resnet10t.c3_in1k", image_size=64, use_clinical=True, clinical_expand_conv_channels=8
+    )
+    model = build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights_dir=tmp_path)
+    for network in (model.backbone, model.clinical_convs):
+        assert torch.equal(network.body.network.layer1[0].conv1.weight, whole.layer1[0].conv1.weight)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "timm-resnet10t.c3_in1k.safetensors").write_bytes(b"not weights")
+    setup = ModelSetup(backbone="timm:resnet10t.c3_in1k", image_size=64)
+    with pytest.raises(WeightsError, match="cannot be read as the weights of timm's resnet10t"):
+        build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights_dir=tmp_path)
+
+
+def test_two_builds_of_one_seed_are_equal() -> None:
+    one, other = (detector(FIELDS | {"backbone": "timm:convnext_atto"}) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

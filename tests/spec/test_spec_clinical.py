@@ -1,0 +1,28 @@
+"""Whether the clinical branch fits a data set's columns."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmad.base.errors import SpecError
+from mmad.base.records import DOCUMENTED_COLUMNS, ClinicalColumns
+from mmad.spec.clinical import require_fit
+from mmad.spec.setup import ModelSetup
+
+
+def test_what_fits_passes_and_idle_columns_do_not_matter() -> None:
+    require_fit(ModelSetup(use_clinical=True, clinical_num_len=9), DOCUMENTED_COLUMNS)
+    require_fit(ModelSetup(clinical_num_len=3), ClinicalColumns())
+
+
+@pytest.mark.parametrize(
+    ("fields", "columns", "said"),
+    [
+        ({}, ClinicalColumns(), "no clinical column is left; name some"),
+        ({"clinical_num_len": 4}, DOCUMENTED_COLUMNS, "clinical_num_len = 4, but there are 9"),
+        ({"clinical_input_channels": 9}, DOCUMENTED_COLUMNS, "is too small for 9 numbers.*use at least 10"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_mend(fields: dict, columns: ClinicalColumns, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        require_fit(ModelSetup(use_clinical=True, **fields), columns)
