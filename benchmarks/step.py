@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from support.torchvision_twin import Twin, plain
 from torch import nn
-from torchvision_twin import Twin, plain
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.detector import MultimodalRCNN, RoiMode, build_detector

@@ -229,7 +229,12 @@ def _print_table(plan: Plan, params: bool) -> None:
 
 
 def _notes(plan: Plan) -> list[str]:
+    from mmad.spec.consistency import map_sides, shrunken
+
     notes = [] if plan.data.note is None else [plan.data.note]
+    setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}
+    warned = [said for setup in setups.values() if (said := shrunken(setup, map_sides(setup))) is not None]
+    notes += [f"{_number(warned.count(said), 'run')}: {said}" for said in dict.fromkeys(warned)]
     for name, number in plan.missing.items():
         notes.append(
             f"missing weights: {name}, needed by {_number(number, 'run')}; fetch them with "

@@ -236,6 +236,14 @@ def test_missing_weights_are_refused_before_anything_is_made(here: Path) -> None
     assert scratch.exit_code == 0
 
 
+def test_what_only_the_device_or_timm_can_tell_is_refused_before_anything_is_made(here: Path) -> None:
+    done = invoke("tiny.toml", "--device", "cpu", "--set", "mixed_precision=true")
+    assert "mixed_precision = true needs a CUDA device; set mixed_precision = false" in str(done.exception)
+    done = invoke("tiny.toml", "--set", "backbone=timm:resnet18x")
+    assert "timm has no such network; did you mean resnet18" in str(done.exception)
+    assert [path.name for path in here.iterdir()] == ["tiny.toml"]
+
+
 def test_a_device_that_is_not_there_is_refused(here: Path) -> None:
     done = invoke("tiny.toml", "--device", "tpu")
     assert str(done.exception) == "--device: no such device 'tpu'; use auto, cpu, cuda or cuda:N"

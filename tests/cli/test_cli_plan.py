@@ -133,11 +133,27 @@ def test_members_of_equal_content_share_a_run(call_mmad: Call, phantom: DataSet,
     assert "2 members, 1 run: 1 to run" in told.out
 
 
+def test_a_fused_map_of_one_cell_is_warned_of(call_mmad: Call, phantom: DataSet) -> None:
+    told = call_mmad("plan", ABLATIONS / "patience.toml", "--data", phantom.root)
+    assert told.code == 0
+    assert "4 runs: the fused map shrinks to 1×1" in told.err
+    told = call_mmad("plan", ABLATIONS / "patience.toml", "--data", phantom.root, "--set", "fuse_stride=1")
+    assert "1×1" not in told.err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[setup]\nlrr = 1\n", "bad.toml:2: setup.lrr: unknown key; did you mean lr?"),
         ("[setup]\nclinical_numeric = ['agge']\n", "age"),
+        ("[setup]\nuse_clinical = true\nclinical_num_len = 3\n", "clinical_num_len = 3, but there are 9"),
+        ("[setup]\nuse_clinical = true\nclinical_input_channels = 8\n", "too small for 9 numbers"),
+        (
+            "[setup]\nuse_clinical = true\nclinical_numeric = []\nclinical_categorical = []\n",
+            "no clinical column is left",
+        ),
+        ("[setup]\nusing_fpn = true\n", "bad.toml:2: using_fpn = true with backbone = 'mobilenet_v3'"),
+        ("[setup]\nuse_clinical = true\nfuse_depth = 0\n", 'use "add", or fuse_depth >= 1'),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

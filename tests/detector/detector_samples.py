@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
+from support.torchvision_twin import Twin
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
-from torchvision_twin import Twin
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.detector import MultimodalRCNN, build_detector

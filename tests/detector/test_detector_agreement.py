@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from detector_samples import ARMS, CXR, FPN, batch, detector, torchvision_twin, without_chance
+from support.torchvision_twin import Twin, plain
 from torch import Tensor
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.roi_heads import paste_masks_in_image
-from torchvision_twin import Twin, plain
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.detector import MultimodalRCNN, RoiMode, build_detector
