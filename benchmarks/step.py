@@ -7,7 +7,6 @@ own each. Run it with `make bench`, or `python benchmarks/step.py --rounds 7`.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from torch import nn
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.detector import MultimodalRCNN, RoiMode, build_detector
 from mmad.spec.setup import ModelSetup
+from mmad.training.memory import peak_memory
 
 LARGE = {"image_size": 512, "backbone_out_channels": 64, "representation_size": 64, "clinical_input_channels": 64}
 #: The documented log's four main setups, and the images per batch that a CPU bears.
@@ -96,13 +96,12 @@ def seconds(step: Callable[[], None]) -> float:
 
 def peak(name: str, which: str, device: str) -> float:
     """MiB that three steps reach above what the imports took: of the device, or of this process."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    place = torch.device(device)
+    before = peak_memory(place)
     step = steppers(name, device, (which,))[which]
     for _ in range(3):
         step()
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    return (peak_memory(place) - before) / 2**20
 
 
 def peak_apart(name: str, which: str, options: argparse.Namespace) -> float:
