@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 HELP = """List the members of every ablation with their results.
 
 A member is ablation x setting x arm x seed; members with equal content share one run. AP and AR are those
-of the best-AP checkpoint under the protocol the member asked for.
+of the best-AP checkpoint under the protocol the member asked for, or, where none was kept, of the final one,
+which a * marks.
 
 --json prints a list, one object per member: key, ablation, setting, arm, seed, replicate, documented (the
 log's entry it mirrors, or null), status (queued, running, finished, failed, interrupted), epoch (the last
@@ -60,6 +61,8 @@ def runs(
         return
     for name in dict.fromkeys(summary.member.ablation for summary in summaries):
         out.print(_table(name, [s for s in summaries if s.member.ablation == name], out.width))
+    if any(_starred(summary) for summary in summaries):
+        out.print("* final checkpoints: no best one was kept", soft_wrap=True)
     for summary in summaries:
         if summary.run.error:
             out.print(f"{summary.path}: {summary.run.error}", style="red", soft_wrap=True)
@@ -84,18 +87,24 @@ def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
 
 
 def _cells(summary: MemberSummary) -> dict[str, str | Text]:
-    member, best = summary.member, summary.results.best_ap
+    member, shown = summary.member, summary.results.best_ap or summary.results.final
+    star = "*" if _starred(summary) else ""
     return {
         "seed": str(member.seed) if member.replicate == 1 else f"{member.seed}/{member.replicate}",
         "status": status_text(summary.run.status),
         "epoch": f"{summary.run.epochs_done}/{summary.epochs}",
-        "best epoch": str(best.epoch) if best else "–",
-        "val AP": figure(best.val_ap if best else None),
-        "val AR": figure(best.val_ar if best else None),
-        "test AP": figure(best.test_ap if best else None),
-        "test AR": figure(best.test_ar if best else None),
+        "best epoch": f"{shown.epoch}{star}" if shown else "–",
+        "val AP": figure(shown.val_ap if shown else None) + star,
+        "val AR": figure(shown.val_ar if shown else None) + star,
+        "test AP": figure(shown.test_ap if shown else None) + star,
+        "test AR": figure(shown.test_ar if shown else None) + star,
         "run": summary.run.key[:12],
     }
+
+
+def _starred(summary: MemberSummary) -> bool:
+    """Whether the figures are the final checkpoint's, for want of a best one."""
+    return summary.results.best_ap is None and summary.results.final is not None
 
 
 def register(app: typer.Typer) -> None:
