@@ -78,6 +78,7 @@ class DataSet:
     labels_of: NDArray[np.int64]  # (M,)
     reading: tuple[str, ...]  # M of them
     certainty: NDArray[np.float64]  # (M,)
+    mode: str | None = None  # what a study is: unified (an image), normal (a reading), full (without clinical data)
     _splits: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> tuple[int, ...]:

@@ -20,10 +20,12 @@ from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, D
 from mmad.data.image_files import check_images
 from mmad.data.names import no_such, one_of
 
-#: What may not stand in two splits at once; ``patient`` is verified.
-SPLIT_POLICIES = ("patient", "image", "reading")
+#: What may not stand in two splits at once; ``patient`` is verified. ``documented`` is by row, as the log split.
+SPLIT_POLICIES = ("patient", "image", "reading", "documented")
+#: What a study is: an image with all its readings, one reading, or one reading without clinical data.
+MODES = ("unified", "normal", "full")
 STUDY_COLUMNS = ("study", "image", "width", "height", "patient", "split")
-_TOP_KEYS = ("name", "labels", "numeric", "categorical", "licence", "split_policy", "description")
+_TOP_KEYS = ("name", "labels", "numeric", "categorical", "licence", "split_policy", "mode", "description")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Description:
     categorical: tuple[CategoricalColumn, ...]
     licence: str
     split_policy: str | None
+    mode: str | None = None
 
 
 def read_folder(root: Path) -> DataSet:
@@ -62,6 +65,7 @@ def read_folder(root: Path) -> DataSet:
         categorical=description.categorical,
         licence=description.licence,
         split_policy=description.split_policy,
+        mode=description.mode,
         studies=studies,
         box_study=table.study,
         boxes=table.boxes,
@@ -94,7 +98,11 @@ def read_description(path: Path) -> Description:
     policy = raw.get("split_policy")
     if policy is not None and policy not in SPLIT_POLICIES:
         raise DataError(no_such("split_policy", str(policy), SPLIT_POLICIES), where=path, mend=one_of(SPLIT_POLICIES))
-    return Description(_text(path, raw, "name"), labels, numeric, categorical, _text(path, raw, "licence"), policy)
+    mode = raw.get("mode")
+    if mode is not None and mode not in MODES:
+        raise DataError(no_such("mode", str(mode), MODES), where=path, mend=one_of(MODES))
+    name, licence = _text(path, raw, "name"), _text(path, raw, "licence")
+    return Description(name, labels, numeric, categorical, licence, policy, mode)
 
 
 def _text(path: Path, table: Mapping[str, Any], key: str, at: str = "") -> str:

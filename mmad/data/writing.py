@@ -82,6 +82,7 @@ def write_tables(
     split_policy: str | None,
     studies: Sequence[StudyRow],
     boxes: Iterable[BoxRow],
+    mode: str | None = None,
 ) -> None:
     """``dataset.toml``, ``studies.csv`` and ``boxes.csv``; a ``source`` column only if a study names one."""
     columns = [column.name for column in numeric] + [column.name for column in categorical]
@@ -93,7 +94,7 @@ def write_tables(
     )
     box_rows = ([b.study, b.reading, *(f"{side:.10g}" for side in b.box), b.label, b.certainty] for b in boxes)
     box_header = ["study", "reading", "xmin", "ymin", "xmax", "ymax", "label", "certainty"]
-    text = _toml(name, labels, numeric, categorical, licence, split_policy)
+    text = _toml(name, labels, numeric, categorical, licence, split_policy, mode)
     write_atomically(folder / TOML, text.encode())
     write_atomically(folder / STUDIES, _csv(header, study_rows))
     write_atomically(folder / BOXES, _csv(box_header, box_rows))
@@ -119,11 +120,14 @@ def _toml(
     categorical: Sequence[CategoricalColumn],
     licence: str,
     split_policy: str | None,
+    mode: str | None,
 ) -> str:
     lines = [f"name = {_quoted(name)}", "labels = ["]
     lines += [f"    {_quoted(label)}," for label in labels] + ["]", f"licence = {_quoted(licence)}"]
     if split_policy is not None:
         lines.append(f"split_policy = {_quoted(split_policy)}")
+    if mode is not None:
+        lines.append(f"mode = {_quoted(mode)}")
     for number in numeric:
         lines += ["", "[[numeric]]", f"name = {_quoted(number.name)}", f"unit = {_quoted(number.unit)}"]
         lines += [f"low = {float(number.low)!r}", f"high = {float(number.high)!r}"]

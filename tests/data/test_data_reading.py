@@ -208,3 +208,13 @@ def test_a_hundred_thousand_rows_are_read_in_seconds(tiny: Path) -> None:
     dataset = load_dataset(tiny)
     assert seconds() - start < 20
     assert np.array_equal(dataset.box_study, np.arange(100_000))
+
+
+def test_mode_and_documented_split_are_read(tiny: Path, change: Change) -> None:
+    assert load_dataset(tiny).mode is None
+    change("dataset.toml", 'split_policy = "patient"', 'split_policy = "documented"\nmode = "normal"')
+    dataset = load_dataset(tiny)
+    assert (dataset.mode, dataset.split_policy) == ("normal", "documented")
+    change("dataset.toml", '"normal"', '"norml"')
+    with pytest.raises(DataError, match=r"unknown mode 'norml'.*'normal'"):
+        load_dataset(tiny)
