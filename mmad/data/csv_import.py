@@ -5,9 +5,7 @@ Missing values stay missing: only the training split's statistics fill them, whe
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,17 +13,17 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.base.records import SPLITS, Split
+from mmad.base.records import Split
 from mmad.data.csv_columns import choose_categorical, choose_numeric, parse
 from mmad.data.csv_table import open_table
 from mmad.data.dataset import IMAGES, DataSet, load_dataset
 from mmad.data.image_files import is_inside
 from mmad.data.names import no_such, one_of
+from mmad.data.splits import policy_of, read_split, split_by_patient
 from mmad.data.writing import BoxRow, StudyRow, new_folder, write_tables
 
 Progress = Callable[[int, int], None]
 Box = tuple[float, float, float, float]
-_SPLIT_WORDS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 #: A box may overshoot its image by this much (rounding after a resize) and is clipped.
 _SLACK_PX = 1.0
 
@@ -131,7 +129,7 @@ def import_csv(
             numeric=numbers,
             categorical=values,
             licence=stated,
-            split_policy=_policy(patients, splits),
+            split_policy=policy_of(patients, splits),
             studies=rows,
             boxes=[BoxRow(ids[image], reading, box, label, sure) for image, reading, box, label, sure in boxes],
         )
@@ -190,31 +188,8 @@ def _patients(subjects: _Table, layout: CsvLayout) -> list[str]:
 
 def _splits(subjects: _Table, layout: CsvLayout, patients: Sequence[str]) -> list[Split]:
     if layout.split not in subjects.columns and layout.split == CsvLayout.split:
-        return _split_by_patient(patients)
-    splits: list[Split] = []
-    for row, word in enumerate(subjects.column(layout.split)):
-        plain = _SPLIT_WORDS.get(word.casefold(), word.casefold())
-        if plain not in SPLITS:
-            raise DataError(no_such("split", word, SPLITS), where=subjects.at(row), mend=one_of(SPLITS))
-        splits.append(SPLITS[SPLITS.index(plain)])
-    return splits
-
-
-def _split_by_patient(patients: Sequence[str]) -> list[Split]:
-    """70/15/15 by image count, whole patients, in an order that only their ids decide."""
-    count = Counter(patients)
-    order = sorted(count, key=lambda patient: hashlib.sha256(patient.encode()).hexdigest())
-    of: dict[str, Split] = {}
-    seen = 0
-    for patient in order:
-        share = (seen + count[patient] / 2) / len(patients)
-        of[patient] = "train" if share < 0.70 else "val" if share < 0.85 else "test"
-        seen += count[patient]
-    return [of[patient] for patient in patients]
-
-
-def _policy(patients: Sequence[str], splits: Sequence[Split]) -> str:
-    return "patient" if len(set(zip(patients, splits, strict=True))) == len(set(patients)) else "image"
+        return split_by_patient(patients)
+    return [read_split(word, subjects.at(row)) for row, word in enumerate(subjects.column(layout.split))]
 
 
 def _sources(src: Path, layout: CsvLayout) -> dict[str, str]:
