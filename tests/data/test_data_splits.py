@@ -1,4 +1,4 @@
-"""Splits: read from a word, or dealt out by whole patients."""
+"""Splits: read from a word, dealt out by whole patients, or by row."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
-from mmad.data.splits import policy_of, read_split, split_by_patient
+from mmad.data.splits import policy_of, read_split, split_by_patient, split_by_row
 
 
 @pytest.mark.parametrize(
     ("word", "split"),
-    [("train", "train"), ("Training", "train"), ("DEV", "val"), ("valid", "val"), ("testing", "test")],
+    [("train", "train"), ("Training", "train"), ("DEV", "val"), ("validate", "val"), ("testing", "test")],
 )
 def test_words_of_a_split(word: str, split: str) -> None:
     assert read_split(word, "here") == split
@@ -38,3 +38,22 @@ def test_shares_are_70_15_15() -> None:
 
 def test_a_patient_in_two_splits_is_told() -> None:
     assert policy_of(["a", "a"], ["train", "val"]) == "image"
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "sizes"),
+    [(590, 0.1, (472, 59, 59)), (670, 0.1, (536, 67, 67)), (670, 0.15, (468, 101, 101)), (3, 0.1, (1, 1, 1))],
+)
+def test_a_split_by_row_has_the_sizes_of_the_log(rows: int, share: float, sizes: tuple[int, int, int]) -> None:
+    splits = split_by_row(rows, 0, share)
+    assert tuple(splits.count(name) for name in ("train", "val", "test")) == sizes
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_split_of_next_to_nothing_leaves_it_in_train(rows: int) -> None:
+    assert split_by_row(rows, 0, 0.1) == ["train"] * rows
+
+
+def test_the_seed_decides_a_split_by_row() -> None:
+    assert split_by_row(50, 0, 0.1) == split_by_row(50, 0, 0.1)
+    assert split_by_row(50, 0, 0.1) != split_by_row(50, 1, 0.1)
