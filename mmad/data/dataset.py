@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class CategoricalColumn:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Study:
     """One image of one patient. ``image`` is relative to the data set's folder; None is a missing value."""
 
@@ -90,6 +91,21 @@ class DataSet:
     def image_path(self, position: int) -> Path:
         """The image file of the study at ``position``."""
         return self.root / self.studies[position].image
+
+    @cached_property
+    def image_studies(self) -> tuple[int, ...]:
+        """Position of the first study of each image: readings of one image, as studies of their own, share it."""
+        firsts: dict[tuple[str, int, int], int] = {}
+        for position, study in enumerate(self.studies):
+            firsts.setdefault((study.image, study.width, study.height), position)
+        return tuple(firsts.values())
+
+    @cached_property
+    def image_rows(self) -> NDArray[np.int64]:
+        """Per study (N,) the place of its image in ``image_studies``, and so its row of decoded images."""
+        studies = self.studies
+        rows = {(studies[p].image, studies[p].width, studies[p].height): i for i, p in enumerate(self.image_studies)}
+        return np.array([rows[study.image, study.width, study.height] for study in studies], dtype=np.int64)
 
     def ground_truth(self, split: str) -> GroundTruth:
         """The boxes of one split; studies without boxes are listed too."""

@@ -21,7 +21,7 @@ _MEMORY = "fingerprints"
 
 @dataclass(frozen=True)
 class Digests:
-    """``content`` covers tables and images; ``images`` only the images, in the order of the studies."""
+    """``content`` covers tables and images; ``images`` each image once, in the order of ``image_studies``."""
 
     content: str
     images: str
@@ -69,7 +69,7 @@ def _remembered(memory: Path, signature: str) -> Digests | None:
 def _compute(dataset: DataSet, files: list[str]) -> Digests:
     hashes = {name: _hash_file(dataset.root / name) for name in files}
     content = hashlib.sha256("".join(f"{name}\0{hashes[name]}\n" for name in files).encode())
-    images = hashlib.sha256("".join(f"{hashes[study.image]}\n" for study in dataset.studies).encode())
+    images = hashlib.sha256("".join(f"{hashes[dataset.studies[i].image]}\n" for i in dataset.image_studies).encode())
     return Digests(content.hexdigest(), images.hexdigest())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from PIL import Image
 
 from mmad.base.errors import DataError
 from mmad.data import cache as cache_module
-from mmad.data.cache import image_cache
+from mmad.data.cache import cores, image_cache
+from mmad.data.cache_contents import cache_contents, clear_cache
+from mmad.data.cache_lock import is_held, locked
 from mmad.data.dataset import DataSet, load_dataset
 
 
@@ -90,6 +93,94 @@ def test_a_cache_that_cannot_be_written_is_a_clear_line(tiny: Path, cache: Path)
     cache.write_text("in the way", encoding="utf-8")
     with pytest.raises(DataError, match=r"decoded images cannot be written.*MMAD_CACHE"):
         image_cache(load_dataset(tiny), 32)
+
+
+def test_the_bytes_do_not_depend_on_the_workers(phantom: DataSet) -> None:
+    found = set()
+    for workers in (1, 3, 16):
+        found.add(image_cache(phantom, 32, workers=workers).tobytes())
+        clear_cache()
+    assert len(found) == 1
+    assert cores() >= 1
+
+
+def test_the_first_image_that_is_wrong_is_named_however_many_decode(tiny: Path) -> None:
+    for name in "dcb":
+        (tiny / "images" / f"{name}.png").write_bytes(b"no picture at all")
+    with pytest.raises(DataError, match=r"study 'b'"):
+        image_cache(load_dataset(tiny), 32, workers=4)
+
+
+def test_readings_of_one_image_share_its_pixels(change: Callable[[str, str, str], Path]) -> None:
+    dataset = load_dataset(change("studies.csv", "images/b.png", "images/a.png"))
+    images = image_cache(dataset, 32)
+    assert images.shape == (3, 32, 32)
+    assert dataset.image_rows.tolist() == [0, 0, 1, 2]
+    assert dataset.image_studies == (0, 2, 3)
+
+
+def test_one_image_with_two_sizes_is_refused(change: Callable[[str, str, str], Path]) -> None:
+    dataset = load_dataset(change("studies.csv", "images/b.png,40,20", "images/a.png,40,21"))
+    with pytest.raises(DataError, match=r"study 'b': image is 40 x 20 px where studies.csv says 40 x 21"):
+        image_cache(dataset, 32)
+
+
+def test_an_interruption_leaves_nothing(tiny: Path, cache: Path) -> None:
+    def interrupt(done: int, whole: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        image_cache(load_dataset(tiny), 32, interrupt)
+    assert list((cache / "images").iterdir()) == []
+
+
+def test_of_two_at_once_one_decodes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, decoded, plain = load_dataset(tiny), [], cache_module.decode
+
+    def counted(one: DataSet, position: int) -> Image.Image:
+        decoded.append(position)
+        return plain(one, position)
+
+    monkeypatch.setattr(cache_module, "decode", counted)
+    both = [threading.Thread(target=image_cache, args=(dataset, 32)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert sorted(decoded) == [0, 1, 2, 3]
+
+
+def test_a_lock_left_behind_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "some.lock"
+    path.write_bytes(b"")
+    assert not is_held(path)
+    with locked(path):
+        assert is_held(path)
+    assert not path.exists()
+    assert not is_held(path)
+
+
+def test_what_is_kept_is_told_and_cleared(tiny: Path, cache: Path) -> None:
+    assert cache_contents().entries == ()
+    dataset = load_dataset(tiny)
+    image_cache(dataset, 32)
+    image_cache(dataset, 64)
+    (cache / "images" / "older.u8").write_bytes(b"123")
+    told = cache_contents()
+    assert {(entry.images, entry.image_size) for entry in told.entries} == {(4, 32), (4, 64), (None, None)}
+    assert told.size == 4 * (32 * 32 + 64 * 64) + 3
+    assert clear_cache().size == told.size
+    assert list((cache / "images").iterdir()) == []
+
+
+def test_what_is_being_built_is_not_cleared(cache: Path) -> None:
+    folder = cache / "images"
+    with locked(folder / "4x32px-ab.lock"):
+        part = folder / ".4x32px-ab.xyz.part"
+        part.write_bytes(b"half")
+        assert clear_cache().entries == ()
+        assert part.exists()
+    assert [entry.file for entry in clear_cache().entries] == [part.name]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mmad.data.cache import image_cache
 from mmad.data.dataset import DataSet, load_dataset
 
 
@@ -42,6 +43,18 @@ def test_info_in_words(phantom: DataSet) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "licence: CC0-1.0" in shown.stdout
     assert "column temperature [°F]" in shown.stdout
+
+
+def test_the_cache_is_listed_and_cleared(phantom: DataSet, cache: Path) -> None:
+    image_cache(phantom, 32)
+    told = json.loads(_mmad("cache", "--json").stdout)
+    assert told["path"] == str(cache / "images")
+    assert told["size"] == 40 * 32 * 32
+    assert [(entry["images"], entry["image_size"]) for entry in told["entries"]] == [(40, 32)]
+    cleared = _mmad("cache", "--clear")
+    assert cleared.returncode == 0, cleared.stderr
+    assert "1 file, 0.0 MiB removed" in cleared.stdout
+    assert not list((cache / "images").iterdir())
 
 
 def test_import_of_nothing_is_one_line(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mmad.cli.data import import_csv, info, phantom
+from mmad.cli.data import cache, import_csv, info, phantom
 
 
 def register(app: typer.Typer) -> None:
@@ -16,4 +16,5 @@ def register(app: typer.Typer) -> None:
     data.add_typer(importing, name="import")
     import_csv.register(importing)
     info.register(data)
+    cache.register(data)
     app.add_typer(data, name="data")
