@@ -91,6 +91,7 @@ def register(app: typer.Typer) -> None:
 def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
     """Refuses what only the device or timm can tell, before anything is queued."""
     from mmad.base.errors import SpecError
+    from mmad.base.records import ClinicalColumns
     from mmad.spec.consistency import TIMM
 
     if not on_gpu and any(run.setup.mixed_precision for run in runs):
@@ -100,7 +101,7 @@ def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
     for setup in {run.key: run.setup for run in runs if run.setup.image_backbone.startswith(TIMM)}.values():
         from mmad.detector import parameter_counts
 
-        parameter_counts(setup)
+        parameter_counts(setup, columns=ClinicalColumns())  # those of the data set were looked at when it was loaded
 
 
 def _check_data(loaded: Sequence[tuple[Ablation, ChosenData]], waiting: Container[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mmad.base.errors import SpecError
+from mmad.detector.clinical import BatchNorm
 from mmad.detector.timm_body import TimmBody
 from mmad.spec.consistency import PYRAMID_CHANNELS, PYRAMID_STRIDES, STRIDES, TIMM
 from mmad.spec.setup import ModelSetup
@@ -27,6 +29,7 @@ from mmad.spec.setup import ModelSetup
 RESNET18_STAGES = {"custom": 1, "custom1": 1, "custom2": 2, "custom3": 3, "resnet18": 4}
 RESNET_PARTS = ("layer4", "layer3", "layer2", "layer1", "conv1")  # from the last to the first
 SWIN_STAGES = ("1", "3", "5", "7")
+_MOBILENET_V3_NORM = partial(BatchNorm, eps=0.001, momentum=0.01)  # torchvision's numbers
 
 
 class ImageNetwork(nn.Module):
@@ -104,9 +107,9 @@ def build_image_network(setup: ModelSetup) -> ImageNetwork:
 def _body(backbone: str) -> tuple[nn.Module, tuple[int, ...]]:
     """A body of one map, and its width."""
     if backbone == "mobilenet_v3":
-        return models.mobilenet_v3_small(weights=None).features, (576,)
+        return models.mobilenet_v3_small(weights=None, norm_layer=_MOBILENET_V3_NORM).features, (576,)
     if backbone == "mobilenet_v2":
-        return models.mobilenet_v2(weights=None).features, (1280,)
+        return models.mobilenet_v2(weights=None, norm_layer=BatchNorm).features, (1280,)
     if backbone == "swin_t":
         return SwinBody(pyramid=False), (768,)
     if backbone == "resnet50":
@@ -118,7 +121,7 @@ def _body(backbone: str) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def _resnet(build: Callable[..., nn.Module], stages: int) -> nn.Sequential:
-    resnet = build(weights=None)
+    resnet = build(weights=None, norm_layer=BatchNorm)
     names = ["conv1", "bn1", "relu", "maxpool", *(f"layer{i}" for i in range(1, stages + 1))]
     return nn.Sequential(OrderedDict((name, getattr(resnet, name)) for name in names))
 
@@ -127,7 +130,7 @@ def _pyramid_body(setup: ModelSetup) -> tuple[nn.Module, tuple[int, ...]]:
     """A body of four maps, and their widths."""
     if setup.backbone == "swin_t":
         return SwinBody(pyramid=True), (96, 192, 384, 768)
-    norm = FrozenBatchNorm2d if setup.frozen_norm else nn.BatchNorm2d
+    norm = FrozenBatchNorm2d if setup.frozen_norm else BatchNorm
     resnet = getattr(models, setup.backbone)(weights=None, norm_layer=norm)
     widths = tuple(resnet.inplanes // 8 * 2**i for i in range(4))
     return IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)}), widths

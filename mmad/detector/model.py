@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmad.base.errors import SpecError
 from mmad.base.records import ClinicalColumns
 from mmad.detector.backbones import build_image_network
 from mmad.detector.clinical import CLINICAL_IMAGE, ClinicalVector, Encoder, expansion
 from mmad.detector.fusion import build_fusion
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
 from mmad.detector.rpn import ProposalNetwork, Target
-from mmad.spec.consistency import shrunken
+from mmad.spec.consistency import misfit, shrunken
 from mmad.spec.setup import Era, ModelSetup
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -39,13 +40,16 @@ class MultimodalRCNN(nn.Module):
         columns: the clinical columns it reads (idle without ``use_clinical``).
 
     Raises:
-        SpecError: a timm backbone that is not there, or columns that the clinical vector has no room for.
+        SpecError: a timm backbone that is not there or whose maps do not fit, or columns that the clinical vector
+            has no room for.
     """
 
     def __init__(self, setup: ModelSetup, labels: int, columns: ClinicalColumns) -> None:
         super().__init__()
         self.setup = setup = setup.stock()
         self.backbone = build_image_network(setup)
+        if (said := misfit(setup, self._sides())) is not None:  # of timm's networks only now the maps are known
+            raise SpecError(said)
         channels = self.backbone.out_channels
         era = setup.resolved_era if setup.use_clinical else None
         self.reads_roi_vector = era == "C" and setup.add_clinical_to_roi_heads
@@ -114,7 +118,10 @@ class MultimodalRCNN(nn.Module):
 
     def warning(self) -> str | None:
         """What a user should know of this network before trusting it: a fused map of 1×1; else None."""
-        return shrunken(self.setup, tuple(-(-self.setup.image_size // stride) for stride in self.backbone.strides))
+        return shrunken(self.setup, self._sides())
+
+    def _sides(self) -> tuple[int, ...]:
+        return tuple(-(-self.setup.image_size // stride) for stride in self.backbone.strides)
 
     def feature_maps(
         self, images: Tensor, numeric: Tensor | None = None, categorical: Tensor | None = None

@@ -224,7 +224,10 @@ class DetectionHeads(nn.Module):
         matches: _Matches,
         targets: list[Target],
     ) -> dict[str, Tensor]:
-        classifier, box = fastrcnn_loss(logits, deltas, [matches.labels], [matches.regression])
+        if len(matches.labels):
+            classifier, box = fastrcnn_loss(logits, deltas, [matches.labels], [matches.regression])
+        else:  # the mean over no box is not a number
+            classifier, box = logits.sum() * 0, deltas.sum() * 0
         losses = {"loss_classifier": classifier, "loss_box_reg": box}
         if self.draws_masks:
             found = (matches.labels > 0).nonzero().squeeze(1)

@@ -125,6 +125,8 @@ class ProposalNetwork(nn.Module):
         wanted = self.coder.encode_single(truth[image, matched[image, place]], anchors[place])
         sampled = positive | negative
         taken = scores[sampled]
+        if not len(taken):  # the mean over no anchor is not a number
+            return {"loss_objectness": scores.sum() * 0, "loss_rpn_box_reg": deltas.sum() * 0}
         box = F.smooth_l1_loss(deltas[image, place], wanted, beta=BETA, reduction="sum") / taken.numel()
         objectness = F.binary_cross_entropy_with_logits(taken, labels[sampled])
         return {"loss_objectness": objectness, "loss_rpn_box_reg": box}

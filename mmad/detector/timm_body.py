@@ -6,6 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmad.base.errors import SpecError, WeightsError
@@ -53,7 +54,10 @@ class TimmBody(nn.Module):
         """
         overlay = {"file": str(file), "url": None, "hf_hub_id": None, "custom_load": False}
         try:
-            filled = _create(self.name, self.side, out_indices=self.chosen, pretrained=True, overlay=overlay)
+            with torch.random.fork_rng(devices=[]):  # timm draws weights before it reads them
+                # The whole network refuses a file that lacks a tensor; the network of maps would leave it as drawn.
+                _create(self.name, self.side, features_only=False, pretrained=True, overlay=overlay)
+                filled = _create(self.name, self.side, out_indices=self.chosen, pretrained=True, overlay=overlay)
         except Exception as error:  # safetensors, pickle, torch and timm each have their own
             raise WeightsError(
                 f"cannot be read as the weights of timm's {self.name} ({type(error).__name__})",
@@ -75,11 +79,17 @@ def _create(name: str, side: int, *, overlay: dict[str, Any] | None = None, **op
 
         known = timm.list_models()
         raise SpecError(f"backbone = 'timm:{name}': timm has no such network", mend=did_you_mean(name, known))
-    config = timm.get_pretrained_cfg(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        from mmad.spec.nearest import did_you_mean
+
+        known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise SpecError(f"backbone = 'timm:{name}': timm has no such weights", mend=did_you_mean(name, known)) from None
     if config is not None and config.fixed_input_size:
         options["img_size"] = side
     try:
-        return timm.create_model(name, features_only=True, pretrained_cfg_overlay=overlay, **options)
+        return timm.create_model(name, pretrained_cfg_overlay=overlay, **{"features_only": True, **options})
     except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:
         if overlay is not None:
             raise

@@ -109,13 +109,13 @@ def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
             "left; name one, or set use_clinical = false"
         )
     fuses = era == "A" or (era == "C" and setup.spatialise_clinical)
-    if fuses and setup.fusion_strategy == "concat" and setup.fuse_depth == 0:
+    if fuses and setup.fusion_strategy == "concat" and fuse_layers(setup) == 0:
         yield (
             'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; '
             'use "add", or fuse_depth >= 1'
         )
-    if fuses and setup.fusion_residule and setup.fuse_depth > 0:
-        yield from _residual(setup)
+    if (said := misfit(setup, map_sides(setup))) is not None:
+        yield said
     if fuses and setup.spatialise_method == "repeat" and not setup.pre_spatialised_layer:
         width = PYRAMID_CHANNELS if setup.using_fpn else setup.backbone_out_channels
         if setup.fusion_strategy == "add" and setup.clinical_input_channels != width:
@@ -126,15 +126,16 @@ def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
             )
 
 
-def _residual(setup: ModelSetup) -> Iterator[str]:
-    for side in map_sides(setup) or ():
+def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
+    """Why the image's maps of ``sides`` cells cannot be added to the fused ones (``fusion_residule``); else None."""
+    for side in sides or ():
         fused = fused_side(setup, side)
-        if fused not in (1, side):
-            yield (
+        if setup.fusion_residule and fused not in (1, side):
+            return (
                 f"fusion_residule = true with fuse_stride = {setup.fuse_stride}: the fused map has {fused} cells a "
                 f"side and the image's {side}, which cannot be added; set fuse_stride = 1"
             )
-            return
+    return None
 
 
 def map_sides(setup: ModelSetup) -> tuple[int, ...] | None:

@@ -244,6 +244,12 @@ def test_what_only_the_device_or_timm_can_tell_is_refused_before_anything_is_mad
     assert [path.name for path in here.iterdir()] == ["tiny.toml"]
 
 
+def test_a_short_clinical_vector_with_timm_is_judged_by_the_data_sets_columns(here: Path) -> None:
+    words = ("backbone=timm:resnet10t", "use_clinical=true", "clinical_input_channels=2", "clinical_numeric=[]")
+    done = invoke("tiny.toml", "--dry-run", "--weights", "none", *(part for w in words for part in ("--set", w)))
+    assert done.exit_code == 0, done.exception
+
+
 def test_a_device_that_is_not_there_is_refused(here: Path) -> None:
     done = invoke("tiny.toml", "--device", "tpu")
     assert str(done.exception) == "--device: no such device 'tpu'; use auto, cpu, cuda or cuda:N"

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from detector_samples import ARMS, CXR, ERA_A, ERA_C, batch, detector
+from detector_samples import ARMS, CLINICAL, CXR, ERA_A, ERA_C, FPN, batch, detector
 
-from mmad.detector import CLEAN, SAMPLED, WITH_GROUND_TRUTH, idle_modules
+from mmad.detector import CLEAN, SAMPLED, WITH_GROUND_TRUTH, RoiMode, idle_modules
 from mmad.detector.initial import initialise
 from mmad.spec.setup import ModelSetup
 
@@ -104,3 +104,36 @@ def test_norm_momentum_reaches_every_running_statistic() -> None:
 def test_a_detector_with_clinical_data_insists_on_it() -> None:
     with pytest.raises(ValueError, match="numeric and categorical"):
         detector(ERA_C).eval()(batch()[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode"),
+    [
+        (CXR | {"rpn_score_thresh": 0.9}, CLEAN),  # no proposal at all
+        (CXR | {"box_bg_iou_thresh": 0.0, "box_batch_size_per_image": 1}, WITH_GROUND_TRUTH),  # none sampled
+        (CXR | {"rpn_bg_iou_thresh": 0.0, "rpn_batch_size_per_image": 1}, CLEAN),  # no anchor sampled
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_losses_of_nothing_are_zero(fields: dict, mode: RoiMode, training: bool) -> None:
+    images, targets, numeric, categorical = batch(2)
+    losses = detector(fields).train(training)(images, targets, numeric, categorical, mode).losses
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert 0 in [loss.item() for loss in losses.values()]
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v3", "mobilenet_v2", "resnet18", "resnet50 FPN"])
+def test_one_image_trains_where_its_last_map_is_one_cell(backbone: str) -> None:
+    fields = {"backbone": backbone.removesuffix(" FPN"), "image_size": 32, "frozen_norm": False}
+    model = detector(CXR | fields | {"using_fpn": "FPN" in backbone, "anchor_sizes": (4, 8, 16, 24, 32)}).train()
+    images, targets, numeric, categorical = batch(1, side=32)
+    assert all(torch.isfinite(loss) for loss in model(images, targets, numeric, categorical).losses.values())
+
+
+@pytest.mark.parametrize("strategy", ["add", "concat"])
+def test_era_a_with_a_pyramid_has_a_fuse_convolution_per_level_whatever_the_depth(strategy: str) -> None:
+    fields = FPN | CLINICAL | {"era": "A", "fuse_depth": 0, "fusion_strategy": strategy, "fusion_residule": True}
+    images, targets, numeric, categorical = batch(2)
+    assert detector(fields)(images, targets, numeric[:2], categorical[:2]).losses
+    with pytest.raises(ValueError, match="which cannot be added; set fuse_stride = 1"):
+        ModelSetup(**fields, fuse_stride=2)

@@ -54,6 +54,12 @@ def test_it_trains_and_counts_with_a_pyramid_and_clinical_data() -> None:
     [
         ({"backbone": "timm:resnet18x"}, "timm has no such network; did you mean resnet18"),
         ({"backbone": "timm:vit_tiny_patch16_224", "using_fpn": True}, r"its maps have strides \[16, 16, 16\]"),
+        ({"backbone": "timm:resnet10t.c3_in1kk"}, r"timm has no such weights; did you mean resnet10t\.c3_in1k"),
+        (
+            {"backbone": "timm:resnet10t", "image_size": 128, "use_clinical": True}
+            | {"fuse_depth": 1, "fuse_stride": 2, "fusion_residule": True},
+            "the fused map has 2 cells a side and the image's 4, which cannot be added; set fuse_stride = 1",
+        ),
     ],
 )
 def test_what_timm_has_not_is_refused_with_the_mend(fields: dict, said: str) -> None:
@@ -72,8 +78,22 @@ def test_weights_reach_both_networks(tmp_path: Path) -> None:
         assert torch.equal(network.body.network.layer1[0].conv1.weight, whole.layer1[0].conv1.weight)
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "timm-resnet10t.c3_in1k.safetensors").write_bytes(b"not weights")
+def test_reading_weights_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    save_file(timm.create_model("resnet10t").state_dict(), str(tmp_path / "timm-resnet10t.c3_in1k.safetensors"))
+    setup = ModelSetup(backbone="timm:resnet10t.c3_in1k", image_size=64)
+    before = torch.get_rng_state()
+    build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights_dir=tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("damage", ["bytes", "another network", "a tensor is missing"])
+def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "timm-resnet10t.c3_in1k.safetensors"
+    state = timm.create_model("convnext_atto" if damage == "another network" else "resnet10t").state_dict()
+    state.pop("layer4.0.conv2.weight", None)
+    save_file(state, str(file))
+    if damage == "bytes":
+        file.write_bytes(b"not weights")
     setup = ModelSetup(backbone="timm:resnet10t.c3_in1k", image_size=64)
     with pytest.raises(WeightsError, match="cannot be read as the weights of timm's resnet10t"):
         build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights_dir=tmp_path)
