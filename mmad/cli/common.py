@@ -174,9 +174,19 @@ def load_with_data(
     chosen = resolve_data(data, parsed.data, beside=file.parent, phantom=parsed.phantom, create=create)
     ablation = load_ablation(file, data=chosen.source, overrides=overrides, weights=weights)
     if chosen.dataset is not None:
-        for setup in {member.run.key: member.run.setup for member in ablation.members}.values():
+        setups = {member.run.key: member.run.setup for member in ablation.members}
+        _require_samples({setup.dataset_mode for setup in setups.values()}, chosen.dataset)
+        for setup in setups.values():
             _require_fit(setup, chosen.dataset, file)
     return ablation, chosen
+
+
+def _require_samples(modes: set[str], dataset: DataSet) -> None:
+    """Refuse a ``dataset_mode`` that the data set has no samples for."""
+    from mmad.data.readings import samples
+
+    for mode in sorted(modes):
+        samples(dataset, mode)
 
 
 def _require_fit(setup: ModelSetup, dataset: DataSet, file: Path) -> None:

@@ -48,6 +48,11 @@ def _values(setup: ModelSetup) -> Iterator[str]:
             yield f"{name} = {list(values)}: expected at least one number, each greater than 0"
     if any(epoch < 1 for epoch in setup.milestones):
         yield f"multiStepLR_milestones = {list(setup.milestones)}: expected epochs, counted from 1"
+    if setup.dataset_mode == "full" and setup.use_clinical:
+        yield (
+            'dataset_mode = "full" with use_clinical = true: full is every reading without clinical data; '
+            'set dataset_mode = "normal", or use_clinical = false'
+        )
     for part in ("rpn", "box"):
         below_, above = getattr(setup, f"{part}_bg_iou_thresh"), getattr(setup, f"{part}_fg_iou_thresh")
         if below_ > above:

@@ -10,8 +10,6 @@ from mmad.spec.setup import ModelSetup
 
 def unsupported(setup: ModelSetup) -> tuple[str, str, str] | None:
     """The first field of ``setup`` that cannot be trained yet: (field, what, mend); None when all can."""
-    if setup.dataset_mode != "unified":
-        return "dataset_mode", f'"{setup.dataset_mode}" cannot be trained yet', 'set dataset_mode = "unified"'
     if setup.image_backbone.startswith(TIMM) and find_spec("timm") is None:
         return "backbone", "timm is not installed", "install it with pip install 'mmad[timm]'"
     return None

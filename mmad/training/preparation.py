@@ -10,6 +10,7 @@ import torch
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.readings import samples
 from mmad.spec.runs import RunSpec
 
 
@@ -27,10 +28,10 @@ def prepare_process(threads: int, seed: int, device: torch.device) -> None:
 
 
 def open_dataset(spec: RunSpec, path: Path) -> DataSet:
-    """The data set at ``path``.
+    """The data set at ``path`` as the setup's ``dataset_mode`` asks for it.
 
     Raises:
-        DataError: when it is not the one that ``spec`` was queued for.
+        DataError: when it is not the one that ``spec`` was queued for, or has no such samples.
     """
     dataset = load_dataset(path)
     fingerprint = dataset.fingerprint()
@@ -41,4 +42,4 @@ def open_dataset(spec: RunSpec, path: Path) -> DataSet:
             where=path,
             mend="restore the folder, or run the ablation again to queue new runs for the changed data",
         )
-    return dataset
+    return samples(dataset, spec.setup.dataset_mode)

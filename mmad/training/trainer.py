@@ -19,10 +19,9 @@ from mmad.base import clock
 from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import ClinicalColumns, EpochRecord, Metric, Progress, Split
-from mmad.data.cache import image_cache
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
-from mmad.data.loading.batches import evaluation_batches, training_batches
+from mmad.data.loading.batches import Studies, evaluation_batches, training_batches
 from mmad.detector import EVALUATION_MODES, RoiMode, build_detector, parameter_counts
 from mmad.detector.initial import name_seed
 from mmad.spec.clinical import require_fit
@@ -105,7 +104,7 @@ class _Training:
         self.columns = chosen if setup.use_clinical else ClinicalColumns()
         require_fit(setup, self.columns)
         self.encoder = ClinicalEncoder.fit(dataset, self.columns, setup.clinical_values)
-        image_cache(dataset, setup.image_size, self._loading)
+        self.studies = Studies(dataset, setup.image_size, self.encoder, self._loading)
         self.scales = torch.tensor(
             [[s.width, s.height, s.width, s.height] for s in dataset.studies], dtype=torch.float64
         ).div_(setup.image_size)
@@ -126,6 +125,7 @@ class _Training:
             batch_size=setup.batch_size,
             seed=protocol.seed,
             flip=setup.horizontal_flip,
+            studies=self.studies,
         )
         torch.manual_seed(protocol.seed)
 
@@ -223,7 +223,14 @@ class _Training:
 
     def _evaluation_pass(self, split: Split, epoch: int) -> passes.PassResult:
         setup = self.spec.setup
-        batches = evaluation_batches(self.dataset, split, setup.image_size, self.encoder, batch_size=setup.batch_size)
+        batches = evaluation_batches(
+            self.dataset,
+            split,
+            setup.image_size,
+            self.encoder,
+            batch_size=setup.batch_size,
+            studies=self.studies,
+        )
         return passes.evaluation_pass(
             self.model,
             batches,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,18 @@ def test_unknown_data_and_a_database_that_is_none_are_refused(
     (tmp_path / "text.sqlite").write_text("no database " * 100)
     called = call_mmad("plan", ABLATIONS / "quickstart.toml", "--data", phantom.root, "--db", tmp_path / "text.sqlite")
     assert (called.code, called.err.count("\n")) == (2, 1)
+
+
+def test_readings_are_not_planned_as_images(call_mmad: Call, phantom: DataSet, tmp_path: Path) -> None:
+    root = tmp_path / "readings"
+    shutil.copytree(phantom.root, root)
+    text = (root / "dataset.toml").read_text("utf-8")
+    (root / "dataset.toml").write_text(text.replace("licence", 'mode = "normal"\nlicence', 1), "utf-8")
+    words = ("plan", ABLATIONS / "quickstart.toml", "--data", root)
+    called = call_mmad(*words)
+    assert called.code == 2
+    assert 'set dataset_mode = "normal"' in called.err
+    assert call_mmad(*words, "--set", "dataset_mode=normal").code == 0
 
 
 def test_several_files_are_planned_at_once(call_mmad: Call, phantom: DataSet) -> None:

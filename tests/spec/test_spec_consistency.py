@@ -37,6 +37,7 @@ DETACHED = dict.fromkeys(("loss_classifier", "loss_box_reg", "loss_objectness", 
         (CLINICAL | {"use_custom_model": False}, "reads no clinical data; set use_custom_model = true"),
         ({"loss_weights": {"loss_total": 2}}, "loss_weights.loss_total: expected one of loss_classifier"),
         ({"loss_weights": DETACHED}, "nothing would be trained"),
+        (CLINICAL | {"dataset_mode": "full"}, 'set dataset_mode = "normal", or use_clinical = false'),
         (CLINICAL | {"fuse_depth": 0}, 'fusion_strategy = "concat" with fuse_depth = 0'),
         (ERA_C | {"fuse_depth": 0}, 'fusion_strategy = "concat" with fuse_depth = 0'),
         (

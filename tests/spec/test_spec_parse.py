@@ -49,7 +49,7 @@ REFUSED = {
     '[setup]\nbackbone = "resnet81"\n': (2, "backbone = 'resnet81': expected one of"),
     "[setup]\nfuse_depth = 0\n": (2, 'fusion_strategy = "concat" with fuse_depth = 0'),
     "[setup]\nusing_fpn = true\n": (2, "it has no feature pyramid; use one of resnet18"),
-    '[setup]\ndataset_mode = "full"\n': (2, 'cannot be trained yet; set dataset_mode = "unified"'),
+    '[setup]\ndataset_mode = "full"\n': (2, 'set dataset_mode = "normal", or use_clinical = false'),
     '[setup]\nbackbone = "timm:resnet18"\n': (2, 'add their tag, as in "timm:resnet18.a1_in1k"'),
     "[setup]\nfusion_residual = true\nfusion_residule = true\n": (2, "fusion_residule is given too"),
     "[grid]\nreduceLROnPlateau_patience = []\n": (2, "grid.reduceLROnPlateau_patience: an empty grid"),

@@ -1,6 +1,7 @@
 """Whole runs on a tiny phantom: equal bit for bit, stopped anywhere, explained when they cannot go on."""
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -157,6 +158,26 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert parts.numbers() == whole.numbers()
     assert [c.sha256 for c in parts.checkpoints if c.kind == "final"] != [""]
     assert parts.environments[-1].from_epoch == len(parts.epochs) - (3 - parts.environments[-1].from_epoch)
+
+
+def test_by_reading_equals_by_image_where_each_has_one_reading(start: Start) -> None:
+    unified, normal = Notes(), Notes()
+    start(unified, "unified", epochs=1)
+    start(normal, "normal", epochs=1, dataset_mode="normal")
+    assert normal.numbers() == unified.numbers()
+
+
+def test_each_reading_is_a_sample_of_its_own(start: Start, dataset: DataSet, tmp_path: Path) -> None:
+    folder = tmp_path / "twice"
+    shutil.copytree(dataset.root, folder)
+    rows = (folder / "boxes.csv").read_text("utf-8").splitlines()
+    again = [row.replace(",1,", ",2,", 1) for row in rows[1:]]
+    (folder / "boxes.csv").write_text("\n".join([*rows, *again, ""]), "utf-8")
+    notes, twice = Notes(), load_dataset(folder)
+    spec = specification(twice, 1, dataset_mode="full", use_clinical=False, batch_size=1)
+    assert train(spec, dataset_path=folder, run=RunPaths(tmp_path / "run"), recorder=notes) == "finished"
+    with_boxes = set(dataset.box_study.tolist())
+    assert notes.steps == sum(2 if i in with_boxes else 1 for i in dataset.split("train"))
 
 
 def test_learned_weights_are_recorded_and_leave_the_validation_loss_plain(start: Start) -> None:

@@ -51,12 +51,16 @@ class Item:
 
 
 class Studies(Dataset[Batch]):
-    """The decoded studies of a data set. It is asked for whole batches: see ``__getitems__``."""
+    """The decoded studies of a data set. It is asked for whole batches: see ``__getitems__``.
+
+    Made once and shared by training and evaluations: making it looks at every file of the data set.
+    """
 
     def __init__(
         self, dataset: DataSet, image_size: int, encoder: ClinicalEncoder | None, progress: Progress | None = None
     ) -> None:
-        self._images = image_cache(dataset, image_size, progress)  # (N, S, S)
+        self._images: NDArray[np.uint8] = np.asarray(image_cache(dataset, image_size, progress))  # (M, S, S)
+        self._rows: list[int] = dataset.image_rows.tolist()
         self._size = image_size
         everyone = range(len(dataset.studies))
         if encoder is None:
@@ -67,13 +71,13 @@ class Studies(Dataset[Batch]):
         sides = np.array([(s.width, s.height, s.width, s.height) for s in dataset.studies], dtype=np.float64)
         order = np.argsort(dataset.box_study, kind="stable")
         owner = dataset.box_study[order]
-        scaled = dataset.boxes[order] * (image_size / sides[owner])
-        cuts = np.searchsorted(owner, np.arange(1, len(everyone)))
-        self._boxes: list[NDArray[np.float32]] = np.split(scaled.astype(np.float32), cuts)
-        self._labels: list[NDArray[np.int64]] = np.split(dataset.labels_of[order], cuts)
+        self._boxes: NDArray[np.float32] = (dataset.boxes[order] * (image_size / sides[owner])).astype(np.float32)
+        self._labels: NDArray[np.int64] = dataset.labels_of[order]
+        #: Study ``i`` has the boxes from ``_begin[i]`` up to ``_begin[i + 1]``.
+        self._begin: list[int] = np.searchsorted(owner, np.arange(len(everyone) + 1)).tolist()
 
     def __len__(self) -> int:
-        return len(self._boxes)
+        return len(self._rows)
 
     def __getitem__(self, item: Item) -> Batch:
         return self.__getitems__([item])
@@ -83,7 +87,7 @@ class Studies(Dataset[Batch]):
         positions = [item.position for item in items]
         images = np.empty((len(items), 1, self._size, self._size), dtype=np.uint8)
         for row, item in enumerate(items):
-            image = self._images[item.position]
+            image = self._images[self._rows[item.position]]
             images[row, 0] = image[:, ::-1] if item.flip else image
         return Batch(
             images=torch.from_numpy(images),
@@ -94,10 +98,11 @@ class Studies(Dataset[Batch]):
         )
 
     def _target(self, item: Item) -> Target:
-        boxes = self._boxes[item.position].copy()  # (n, 4)
+        mine = slice(self._begin[item.position], self._begin[item.position + 1])
+        boxes = self._boxes[mine].copy()  # (n, 4)
         if item.flip:
             boxes[:, [0, 2]] = self._size - boxes[:, [2, 0]]
-        return {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(self._labels[item.position].copy())}
+        return {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(self._labels[mine].copy())}
 
 
 class _Listed(Sampler[list[Item]]):
@@ -157,22 +162,31 @@ def training_batches(
     seed: int,
     flip: float = 0.5,
     progress: Progress | None = None,
+    studies: Studies | None = None,
 ) -> EpochBatches:
     """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
 
-    Without an ``encoder`` the clinical tensors have no columns. Raises DataError for an empty training split
-    and for an image that cannot be decoded.
+    Without an ``encoder`` the clinical tensors have no columns. ``studies`` are those of the other arguments,
+    if they are made already. Raises DataError for an empty training split and for an image that cannot be
+    decoded.
     """
     positions = _positions(dataset, "train")
-    return EpochBatches(Studies(dataset, image_size, encoder, progress), positions, batch_size, seed, flip)
+    shown = studies or Studies(dataset, image_size, encoder, progress)
+    return EpochBatches(shown, positions, batch_size, seed, flip)
 
 
 def evaluation_batches(
-    dataset: DataSet, split: str, image_size: int, encoder: ClinicalEncoder | None, *, batch_size: int
+    dataset: DataSet,
+    split: str,
+    image_size: int,
+    encoder: ClinicalEncoder | None,
+    *,
+    batch_size: int,
+    studies: Studies | None = None,
 ) -> DataLoader[Batch]:
-    """The studies of ``split`` in the order of the file, unflipped; sized. Raises DataError as for training."""
+    """The studies of ``split`` in the order of the file, unflipped; sized. Arguments and errors as for training."""
     items = [Item(position, False) for position in _positions(dataset, split)]
-    return _loader(Studies(dataset, image_size, encoder), _Listed(items, batch_size))
+    return _loader(studies or Studies(dataset, image_size, encoder), _Listed(items, batch_size))
 
 
 def _positions(dataset: DataSet, split: str) -> tuple[int, ...]:

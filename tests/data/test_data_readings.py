@@ -1,0 +1,87 @@
+"""Samples by reading: whose boxes they have, what they share, and what cannot be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmad.base.errors import DataError
+from mmad.data.cache import image_cache
+from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.loading.batches import evaluation_batches, training_batches
+from mmad.data.readings import by_reading, samples
+
+Change = Callable[[str, str, str], Path]
+
+
+def test_a_study_of_two_readings_becomes_two(tiny: Path) -> None:
+    whole = load_dataset(tiny)
+    view = by_reading(whole)
+    assert [study.study for study in view.studies] == ["a#r1", "a#r2", "b", "c", "d"]
+    assert view.box_study.tolist() == [0, 3, 1, 4]
+    assert [view.studies[i].patient for i in range(3)] == ["p1", "p1", "p2"]
+    assert view.studies[1].numeric == whole.studies[0].numeric
+    assert view.split("train") == (0, 1, 2)
+    assert whole.split("train") == (0, 1)
+
+
+def test_each_reading_has_its_own_truth(tiny: Path) -> None:
+    truth = by_reading(load_dataset(tiny)).ground_truth("train")
+    assert truth.studies == ("a#r1", "a#r2", "b")
+    assert truth.study.tolist() == [0, 1]
+    assert truth.boxes.tolist() == [[4, 5, 20, 15], [10.5, 2, 30, 18]]
+    assert truth.labels.tolist() == [1, 2]
+
+
+def test_images_and_fingerprint_are_those_of_the_whole(tiny: Path, cache: Path) -> None:
+    whole = load_dataset(tiny)
+    view = by_reading(whole)
+    assert image_cache(view, 32).tobytes() == image_cache(whole, 32).tobytes()
+    assert len(list((cache / "images").iterdir())) == 1
+    assert view.fingerprint() == whole.fingerprint()
+    assert view.image_rows.tolist() == [0, 0, 1, 2, 3]
+
+
+def test_both_readings_show_one_image_with_their_boxes(tiny: Path) -> None:
+    batches = training_batches(by_reading(load_dataset(tiny)), 64, None, batch_size=1, seed=0, flip=0)
+    shown = {batch.positions[0]: batch for batch in batches.epoch(1)}
+    assert torch.equal(shown[0].images, shown[1].images)
+    assert shown[0].targets[0]["labels"].tolist() == [1]
+    assert shown[1].targets[0]["labels"].tolist() == [2]
+    assert shown[2].targets[0]["labels"].tolist() == []
+
+
+def test_with_one_reading_per_study_nothing_changes(phantom: DataSet) -> None:
+    view = samples(phantom, "normal")
+    assert view.studies == phantom.studies
+    assert np.array_equal(view.box_study, phantom.box_study)
+    for split in ("val", "test"):
+        both = [list(evaluation_batches(one, split, 64, None, batch_size=4)) for one in (phantom, view)]
+        for one, two in zip(*both, strict=True):
+            assert torch.equal(one.images, two.images)
+            assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(one.targets, two.targets, strict=True))
+
+
+def test_unified_is_the_data_set_itself(tiny: Path) -> None:
+    dataset = load_dataset(tiny)
+    assert samples(dataset, "unified") is dataset
+    assert samples(by_reading(dataset), "normal").studies == by_reading(dataset).studies
+
+
+@pytest.mark.parametrize("mode", ["normal", "full"])
+def test_readings_cannot_be_joined_again(change: Change, mode: str) -> None:
+    dataset = load_dataset(change("dataset.toml", "licence", f'mode = "{mode}"\nlicence'))
+    for wanted in ("normal", "full"):
+        assert len(samples(dataset, wanted).studies) == 5
+    with pytest.raises(DataError, match=rf'dataset.toml: mode = "{mode}": .* set dataset_mode = "{mode}"'):
+        samples(dataset, "unified")
+
+
+def test_a_study_that_is_called_like_a_reading_is_refused(tiny: Path, change: Change) -> None:
+    change("studies.csv", "\nb,", "\na#r2,")
+    with pytest.raises(DataError, match=r"study 'a#r2' is also the name of a reading"):
+        by_reading(load_dataset(tiny))
