@@ -46,7 +46,8 @@ class StoreRecorder:
         self._last: tuple[int, str, float] = (0, "", 0.0)
         earlier = store.epochs(key)
         self._done = max((record.epoch for record in earlier), default=0)
-        self._best = max((ap for record in earlier if (ap := self._val_ap(record)) is not None), default=None)
+        kept = {checkpoint.epoch for checkpoint in store.checkpoints(key) if checkpoint.kind == "best_ap"}
+        self._best = next((self._val_ap(record) for record in earlier if record.epoch in kept), None)
 
     def started(self, environment: EnvironmentRecord, counts: Sequence[ParameterCount]) -> None:
         """Keeps the environment and the parameter counts, and tells that the training begins."""
@@ -69,8 +70,8 @@ class StoreRecorder:
             return
         self._done = record.epoch
         val_ap = self._val_ap(record)
-        if val_ap is not None and (self._best is None or val_ap > self._best):
-            self._best = val_ap
+        if any((c.kind, c.epoch) == ("best_ap", record.epoch) for c in checkpoints):
+            self._best = val_ap  # of the epoch that is kept as best: not every epoch is compared
         message = EpochDone(
             key=self._key,
             epoch=record.epoch,

@@ -79,6 +79,7 @@ def goes_on(state: JobState) -> str:
 
 def closing(state: JobState) -> str:
     if state.phase == "finished":
-        best = f", best val AP {number(state.best_val_ap)}" if state.best_val_ap is not None else ""
-        return f"finished{best}"
+        if state.best_val_ap is not None:
+            return f"finished, best val AP {number(state.best_val_ap)}"
+        return "finished" if state.val_ap is None else f"finished, final val AP {number(state.val_ap)}"
     return f"interrupted after epoch {state.epochs_done} of {state.job.epochs}"

@@ -14,7 +14,7 @@ from mmad.queue.live import LiveView
 from mmad.queue.messages import EpochDone
 from mmad.queue.slots import Slots
 from mmad.queue.view import PlainView, choose_view
-from mmad.queue.wording import bar, duration, epoch_line, number
+from mmad.queue.wording import bar, closing, duration, epoch_line, number
 
 
 def state(name: str = "default", phase: str = "running", **values: object) -> JobState:
@@ -52,6 +52,12 @@ def test_plain_lines_tell_start_epoch_and_end() -> None:
         "default · CXR · seed 0: finished, best val AP 0.250 (1 of 2 over)",
     ]
     assert errors.getvalue() == ""
+
+
+def test_a_run_that_keeps_no_best_ends_with_its_final_figure() -> None:
+    assert closing(state(phase="finished", val_ap=0.125)) == "finished, final val AP 0.125"
+    assert closing(state(phase="finished", val_ap=0.125, best_val_ap=0.25)) == "finished, best val AP 0.250"
+    assert closing(state(phase="finished")) == "finished"
 
 
 def test_a_failure_is_an_error_line_at_once() -> None:
