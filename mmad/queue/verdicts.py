@@ -1,4 +1,7 @@
-"""Who won: the arms of each pair of an ablation, compared by their best-AP checkpoints."""
+"""Who won: the arms of each pair of an ablation, compared by their best-AP checkpoints.
+
+Where a run kept no best checkpoint both arms are compared by their final ones: a best is never set against a final.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 
 from mmad.base.records import AblationRecord
 from mmad.store.gateway import Store
-from mmad.store.results import Result, member_summaries
+from mmad.store.results import MemberSummary, Result, member_summaries
 
 
 @dataclass(frozen=True)
@@ -30,19 +33,41 @@ class Pair:
         return None if first is None or second is None else second - first
 
 
+@dataclass(frozen=True)
+class FinalPair(Pair):
+    """Two arms with their final checkpoints, because a run of either, of whatever seed, kept no best one."""
+
+    checkpoint: str = "final"
+
+
 def pairs(store: Store, ablation: AblationRecord) -> list[Pair]:
     """Every pair that ``ablation`` compares, in the order of its members."""
-    found: dict[tuple[str, int, int], dict[str, Result | None]] = {}
+    found: dict[tuple[str, int, int], dict[str, MemberSummary]] = {}
+    bestless: set[tuple[str, str]] = set()
     for summary in member_summaries(store, ablation.name):
         member = summary.member
-        best = summary.results.best_ap if summary.run.status == "finished" else None
-        found.setdefault((member.setting, member.seed, member.replicate), {})[member.arm] = best
+        found.setdefault((member.setting, member.seed, member.replicate), {})[member.arm] = summary
+        if summary.run.status == "finished" and summary.results.best_ap is None:
+            bestless.add((member.setting, member.arm))
+
+    def pair(point: tuple[str, int, int], reference: MemberSummary, other: MemberSummary) -> Pair:
+        arms = reference.member.arm, other.member.arm
+        final = any((point[0], arm) in bestless for arm in arms)
+        results = [_result(summary, final=final) for summary in (reference, other)]
+        return (FinalPair if final else Pair)(ablation.name, *point, *arms, *results)
+
     return [
-        Pair(ablation.name, *point, reference, other, arms[reference], arms[other])
+        pair(point, arms[reference], arms[other])
         for point, arms in found.items()
         for reference, other in ablation.compare
         if reference in arms and other in arms
     ]
+
+
+def _result(summary: MemberSummary, *, final: bool) -> Result | None:
+    if summary.run.status != "finished":
+        return None
+    return summary.results.final if final else summary.results.best_ap
 
 
 def verdict_lines(compared: Sequence[Pair], *, whole: bool = True) -> list[str]:
@@ -64,9 +89,9 @@ def _line(setting: str, group: list[Pair]) -> str:
     if not whole:
         missing = [arm for arm, result in _arms(group[0]) if result is None] or [reference, other]
         return f"{setting}: no comparison, nothing measured for {' and '.join(missing)}"
-    head = setting if len(group) == 1 else f"{setting}, mean of {len(whole)} of {len(group)} repeats"
-    if len(group) > 1 and len(whole) == len(group):
-        head = f"{setting}, mean of {len(group)} repeats"
+    head = f"{setting}, final checkpoints" if isinstance(group[0], FinalPair) else setting
+    if len(group) > 1:
+        head += f", mean of {'' if len(whole) == len(group) else f'{len(whole)} of '}{len(group)} repeats"
     first = _mean([ap_of(pair.reference_result, split) for pair in whole])
     second = _mean([ap_of(pair.other_result, split) for pair in whole])
     line = f"{head}: {_ahead(reference, other, first, second, split)}"

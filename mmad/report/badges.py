@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mmad.base.records import CheckpointKind
 from mmad.report.frames import MemberFrame, RunFrame
 from mmad.report.pairs import Conditions
 
@@ -37,11 +38,19 @@ _PROPOSALS = {
 }
 
 
-def judged_badges(c: Conditions) -> list[Badge]:
-    """Badges of the evaluation: overlap, detections that count, proposals, weights, data."""
+_FINAL = Badge(
+    "final checkpoints",
+    "Figures are those of the last epoch, in every arm alike: of at least one run no best checkpoint was kept.",
+)
+
+
+def judged_badges(c: Conditions, kind: CheckpointKind = "best_ap") -> list[Badge]:
+    """Badges of the evaluation: overlap, detections that count, proposals, checkpoints, weights, data."""
     badges = [_overlap(c), Badge(f"≤ {c.max_detections} detections", _DETECTIONS)]
     badges.append(_PROPOSALS.get(c.proposals, Badge(f"proposals: {c.proposals}", "Whose proposals were judged.")))
-    if (c.selection_overlap, c.selection_proposals) != (c.overlap, c.proposals):
+    if kind == "final":
+        badges.append(_FINAL)
+    elif (c.selection_overlap, c.selection_proposals) != (c.overlap, c.proposals):
         badges.append(
             Badge(
                 f"chosen by {_NAMES.get(c.selection_overlap, c.selection_overlap)}, "

@@ -102,6 +102,15 @@ class MemberFrame:
     final: Outcome | None
 
     @property
+    def alone(self) -> Outcome | None:
+        """What stands for the run where it is not compared: its best-AP checkpoint, or the final one without it."""
+        return self.best_ap or self.final
+
+    def outcome(self, kind: CheckpointKind) -> Outcome | None:
+        """The kept checkpoint of ``kind``."""
+        return next((o for _, o in self.outcomes if o is not None and o.kind == kind), None)
+
+    @property
     def outcomes(self) -> tuple[tuple[str, Outcome | None], ...]:
         return (("Best AP", self.best_ap), ("Best AR", self.best_ar), ("Final", self.final))
 

@@ -147,9 +147,9 @@ def _seeds(row: PairRow) -> tuple[list[float], list[float]]:
         return [], []
     left, right = (
         [
-            m.best_ap.test_ap
+            outcome.test_ap
             for m in arm
-            if m.record.seed in row.seeds and m.best_ap is not None and m.best_ap.test_ap is not None
+            if m.record.seed in row.seeds and (outcome := m.outcome(row.kind)) and outcome.test_ap is not None
         ]
         for arm in (row.reference, row.other)
     )

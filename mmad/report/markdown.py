@@ -33,7 +33,7 @@ def render_markdown(story: Story, charts_folder: str) -> MarkdownReport:
     lines += [
         "## Results",
         "",
-        "Figures are those of the checkpoint with the best validation AP. A difference is the second arm less the "
+        f"{story.lead} A difference is the second arm less the "
         "first, seed by seed; of several seeds the mean ± the sample standard deviation is given.",
         "",
     ]

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from mmad.base.records import RunRecord
-from mmad.report.frames import AblationFrame, MemberFrame, Outcome
+from mmad.base.records import CheckpointKind, RunRecord
+from mmad.report.frames import AblationFrame, MemberFrame
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class PairRow:
-    """One setting: the members of both arms and what they measured with their best-AP checkpoints."""
+    """One setting: the members of both arms and what they measured with their checkpoints of ``kind``."""
 
     setting: str
     reference: tuple[MemberFrame, ...]
@@ -86,6 +86,7 @@ class PairRow:
     val_ar: Contrast
     test_ar: Contrast
     note: str
+    kind: CheckpointKind
 
     @property
     def reference_count(self) -> int | None:
@@ -98,12 +99,13 @@ class PairRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows of one pair of arms that were all won under the same conditions (``epochs`` aside)."""
+    """Rows of one pair of arms, all won under the same conditions (``epochs`` aside) with checkpoints of one kind."""
 
     reference: str
     other: str
     conditions: Conditions
     rows: tuple[PairRow, ...]
+    kind: CheckpointKind
 
     @property
     def counts(self) -> tuple[int, int] | None:
@@ -129,7 +131,7 @@ class Refusal:
 
 
 def compare(ablation: AblationFrame) -> tuple[tuple[Comparison, ...], tuple[Refusal, ...]]:
-    """Every pair of arms the ablation asks for, grouped so that no table mixes two protocols."""
+    """Every pair of arms the ablation asks for, grouped so that no table mixes two protocols, or best with final."""
     groups: dict[tuple[str, str, tuple[object, ...]], list[tuple[Conditions, PairRow]]] = {}
     refusals = []
     arms = ablation.arms
@@ -143,10 +145,11 @@ def compare(ablation: AblationFrame) -> tuple[tuple[Comparison, ...], tuple[Refu
             if differing := next((d for c in found if (d := found[0].differing(c))), None):
                 refusals.append(Refusal(setting, reference, other, "; ".join(differing)))
                 continue
-            table = tuple(getattr(found[0], f.name) for f in fields(Conditions) if f.name != "epochs")
-            groups.setdefault((reference, other, table), []).append((found[0], pair_row(setting, left, right)))
+            row = pair_row(setting, left, right)
+            table = (row.kind, *(getattr(found[0], f.name) for f in fields(Conditions) if f.name != "epochs"))
+            groups.setdefault((reference, other, table), []).append((found[0], row))
     comparisons = tuple(
-        Comparison(reference, other, rows[0][0], tuple(row for _, row in rows))
+        Comparison(reference, other, rows[0][0], tuple(row for _, row in rows), rows[0][1].kind)
         for (reference, other, _), rows in groups.items()
     )
     return comparisons, tuple(refusals)
@@ -163,9 +166,10 @@ def pair_row(setting: str, reference: Sequence[MemberFrame], other: Sequence[Mem
     left = {(m.record.seed, m.record.replicate): m for m in reference}
     right = {(m.record.seed, m.record.replicate): m for m in other}
     both = [s for s in left if s in right and left[s].run.finished and right[s].run.finished]
+    kind = compared_kind((*reference, *other))
 
     def over(name: str) -> Contrast:
-        return contrast([_value(left[s], name) for s in both], [_value(right[s], name) for s in both])
+        return contrast([_value(left[s], kind, name) for s in both], [_value(right[s], kind, name) for s in both])
 
     return PairRow(
         setting,
@@ -177,12 +181,24 @@ def pair_row(setting: str, reference: Sequence[MemberFrame], other: Sequence[Mem
         over("val_ar"),
         over("test_ar"),
         _note(len(both), len(set(left) | set(right)), (*reference, *other)),
+        kind,
     )
 
 
-def _value(member: MemberFrame, name: str) -> float | None:
-    best: Outcome | None = member.best_ap
-    return None if best is None else getattr(best, name)
+def compared_kind(members: Sequence[MemberFrame]) -> CheckpointKind:
+    """Best-AP checkpoints if every member has (or will have) one, else final ones for all of them."""
+    return "final" if any(_without_best(m) for m in members) else "best_ap"
+
+
+def _without_best(member: MemberFrame) -> bool:
+    if member.run.finished:
+        return member.best_ap is None
+    return member.run.record.setup.get("use_early_stop_model") is False
+
+
+def _value(member: MemberFrame, kind: CheckpointKind, name: str) -> float | None:
+    outcome = member.outcome(kind)
+    return None if outcome is None else getattr(outcome, name)
 
 
 def _note(both: int, asked: int, members: Sequence[MemberFrame]) -> str:

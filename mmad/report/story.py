@@ -13,7 +13,7 @@ from datetime import datetime
 from mmad.base.records import Status
 from mmad.report.badges import Badge, judged_badges, legend, member_badges, setup_badges
 from mmad.report.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
-from mmad.report.pairs import Comparison, Refusal, compare, conditions
+from mmad.report.pairs import Comparison, Refusal, compare, compared_kind, conditions
 from mmad.report.words import clip, direction, plural, signed
 
 #: What becomes of a run, in the order a summary counts it.
@@ -37,6 +37,11 @@ class RunStory:
     @property
     def run(self) -> RunFrame:
         return self.member.run
+
+    @property
+    def by_final(self) -> bool:
+        """Whether the run is shown by its final checkpoint, for want of a best one."""
+        return self.member.best_ap is None and self.member.final is not None
 
     @property
     def seconds(self) -> float:
@@ -88,6 +93,13 @@ class Story:
     def runs(self) -> tuple[RunStory, ...]:
         return tuple(r for a in self.ablations for r in a.runs)
 
+    @property
+    def lead(self) -> str:
+        """By which checkpoints the arms are compared."""
+        finals = any(c.kind == "final" for a in self.ablations for c in a.comparisons)
+        mend = " Where a run kept none, both arms are compared by their final checkpoints, and the table says so."
+        return "Figures are those of the checkpoint with the best validation AP." + (mend if finals else "")
+
 
 def tell(frame: ReportFrame, *, created: datetime, database: str) -> Story:
     """Order a report's material; every run is told once, under the first ablation that asks for it."""
@@ -130,12 +142,13 @@ def _run_story(member: MemberFrame, ablation: AblationFrame, frame: ReportFrame)
     for m in everyone:
         blocks.setdefault((m.record.arm, m.judged), m)
     badges = [b for m in everyone for b in member_badges(m)]
+    judged = judged_badges(conditions(member), compared_kind([member]))
     return RunStory(
         anchor=_anchor(member.run.key),
         title=member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1),
         members=(member, *(m for m in everyone if m is not member)),
         blocks=tuple(blocks.values()),
-        badges=tuple(legend([*judged_badges(conditions(member)), *setup_badges(member.run), *badges])),
+        badges=tuple(legend([*judged, *setup_badges(member.run), *badges])),
     )
 
 
@@ -160,7 +173,7 @@ def _ablation_story(
         frame=ablation,
         comparisons=comparisons,
         refusals=refusals,
-        badges=tuple(tuple(legend([*judged_badges(c.conditions), *_setup_marks(c)])) for c in comparisons),
+        badges=tuple(tuple(legend([*judged_badges(c.conditions, c.kind), *_setup_marks(c)])) for c in comparisons),
         modules=modules,
         count_rows=_count_rows(ablation, modules),
         runs=tuple(runs),
@@ -190,14 +203,15 @@ def headline(comparison: Comparison) -> str:
     if not differences:
         return f"{other} against {reference}: no setting has finished in both arms."
     mean = statistics.fmean(differences)
+    measure = "test AP of the final checkpoints" if comparison.kind == "final" else "test AP"
     if len(differences) == 1:
         word = {"up": "higher than", "down": "lower than", "even": "equal to"}[direction(mean)]
         by = "" if word == "equal to" else f", by {abs(mean):.3f}"
-        return f"{other} is {word} {reference} on test AP{by}."
+        return f"{other} is {word} {reference} on {measure}{by}."
     better = sum(direction(d) == "up" for d in differences)
     open_ends = len(comparison.rows) - len(differences)
     rest = f" {plural(open_ends, 'setting is', 'settings are')} not finished." if open_ends else ""
     return (
-        f"{other} is higher than {reference} on test AP in {better} of {plural(len(differences), 'setting')}; "
+        f"{other} is higher than {reference} on {measure} in {better} of {plural(len(differences), 'setting')}; "
         f"the mean difference is {signed(mean)}.{rest}"
     )

@@ -82,6 +82,24 @@ def test_failures_are_named_below_the_table(
     assert "patience/patience 10/CXR+Clinical/0: OutOfMemoryError: 3 GiB were asked for" in answer.out.splitlines()
 
 
+def test_final_figures_are_marked_where_no_best_checkpoint_was_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, good, _ = filled(tmp_path)
+    assert "*" not in mmad(capsys, monkeypatch, "runs", "--db", database).out
+    with Store.open(database) as store:
+        store.add_ablation(samples.made_of("finals", [samples.member("finals", patience=3)]))
+        (key,) = [m.key for a in store.ablations() if a.name == "finals" for m in a.members]
+        store.commit_epoch(key, samples.epoch(3), [samples.checkpoint("final", 3)])
+        store.set_status(key, "finished")
+    lines = mmad(capsys, monkeypatch, "runs", "--db", database).out.splitlines()
+    (row,) = [line for line in lines if key[:12] in line]
+    assert row.split()[-6:] == ["3*", "0.5000*", "0.7500*", "0.3750*", "0.6250*", key[:12]]
+    (best,) = [line for line in lines if good[:12] in line]
+    assert "*" not in best
+    assert "* final checkpoints: no best one was kept" in lines
+
+
 def test_one_ablation_can_be_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from pathlib import Path
+
 import pytest
 
-from mmad.queue.verdicts import Pair, verdict_lines
+from mmad.base.clock import now
+from mmad.base.records import CheckpointKind, CheckpointRecord, EpochRecord, Metric
+from mmad.queue.verdicts import FinalPair, Pair, pairs, verdict_lines
+from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
+from mmad.spec.setup import ModelSetup
+from mmad.store.gateway import Store
 from mmad.store.results import Result
 
 
@@ -62,3 +71,67 @@ def test_settings_keep_their_order_and_stay_apart() -> None:
 def test_a_figure_that_is_not_a_number_is_none() -> None:
     assert pair(result(float("nan")), result(0.2)).difference("test") is None
     assert pair(result(0.1), result(0.3)).difference("test") == pytest.approx(0.2)
+
+
+def test_a_comparison_of_final_checkpoints_says_so() -> None:
+    first = FinalPair("quick", "default", 0, 1, "CXR", "CXR+Clinical", result(0.1), result(0.3))
+    assert verdict_lines([first]) == [
+        "default, final checkpoints: CXR+Clinical is ahead of CXR by 0.200 test AP (0.300 against 0.100)"
+    ]
+    (line,) = verdict_lines([first, replace(first, seed=1)])
+    assert line.startswith("default, final checkpoints, mean of 2 repeats: ")
+
+
+#: Validation AP of the three epochs of every run of ``measured``.
+CURVE = (0.25, 0.75, 0.5)
+
+
+def measured(folder: Path, *kept: tuple[str, int, bool], unfinished: tuple[tuple[str, int], ...] = ()) -> list[Pair]:
+    """The pairs of an ablation whose members (arm, seed) keep their best epoch or not."""
+    members = []
+    for arm, seed, best in kept:
+        setup = ModelSetup(use_clinical=arm != "CXR", use_early_stop_model=best)
+        run = RunSpec(setup, TrainingProtocol(epochs=3, seed=seed), DataSource("/nowhere", "phantom", "f" * 64))
+        members.append(Member("a", "s", arm, seed, run, EvaluationProtocol()))
+    arms = ("CXR", "CXR+Clinical")
+    with Store.open(folder / "mmad.sqlite") as store:
+        store.add_ablation(Ablation("a", "a.toml", "A", "", "", arms, (arms,), tuple(members)))
+        for member, (_, _, best) in zip(members, kept, strict=True):
+            for epoch, ap in enumerate(CURVE, start=1):
+                kinds: list[CheckpointKind] = [*(["best_ap"] if best and epoch < 3 else []), *["final"] * (epoch == 3)]  # type: ignore[list-item]
+                store.commit_epoch(
+                    member.run.key,
+                    EpochRecord(epoch, 0.01, 1.0, 0, (Metric("val", "ap_iou", ap),)),
+                    [CheckpointRecord(kind, epoch, f"{epoch}.pt", "c" * 64, 1, now()) for kind in kinds],
+                )
+            if (member.arm, member.seed) not in unfinished:
+                store.set_status(member.run.key, "finished")
+        return pairs(store, store.ablations()[0])
+
+
+def epochs_of(one: Pair) -> list[int | None]:
+    return [None if found is None else found.epoch for found in (one.reference_result, one.other_result)]
+
+
+def test_best_checkpoints_are_compared_where_both_arms_kept_them(tmp_path: Path) -> None:
+    (one,) = measured(tmp_path, ("CXR", 0, True), ("CXR+Clinical", 0, True))
+    assert (type(one), epochs_of(one)) == (Pair, [2, 2])
+
+
+@pytest.mark.parametrize("bests", [(False, True), (True, False), (False, False)])
+def test_a_best_is_never_compared_with_a_final(tmp_path: Path, bests: tuple[bool, bool]) -> None:
+    (one,) = measured(tmp_path, ("CXR", 0, bests[0]), ("CXR+Clinical", 0, bests[1]))
+    assert (type(one), epochs_of(one)) == (FinalPair, [3, 3])
+    assert asdict(one)["checkpoint"] == "final"
+    assert verdict_lines([one]) == ["s, final checkpoints: CXR+Clinical and CXR are level at 0.500 val AP"]
+
+
+def test_seeds_are_averaged_over_one_kind_of_checkpoint(tmp_path: Path) -> None:
+    both = measured(tmp_path, ("CXR", 0, True), ("CXR+Clinical", 0, True), ("CXR", 1, True), ("CXR+Clinical", 1, False))
+    assert [(type(one), epochs_of(one)) for one in both] == [(FinalPair, [3, 3])] * 2
+
+
+def test_a_run_that_has_not_finished_has_nothing_to_compare(tmp_path: Path) -> None:
+    (one,) = measured(tmp_path, ("CXR", 0, False), ("CXR+Clinical", 0, False), unfinished=(("CXR+Clinical", 0),))
+    assert epochs_of(one) == [3, None]
+    assert verdict_lines([one]) == ["s: no comparison, nothing measured for CXR+Clinical"]

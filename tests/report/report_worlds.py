@@ -178,6 +178,8 @@ class World:
             "best_ar": max(epochs, key=lambda e: e.value("val", f"ar_{overlap}") or 0),
             "last": epochs[-1],
         }
+        if not setup.use_early_stop_model:
+            del best["best_ap"], best["best_ar"]
         if done == protocol.epochs:
             best["final"] = epochs[-1]
         for kind, row in best.items():

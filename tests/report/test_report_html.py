@@ -14,6 +14,7 @@ from report_worlds import WHEN, World
 
 from mmad.report.frames import load_frame
 from mmad.report.html import _environment, render_html, strips
+from mmad.report.markdown import render_markdown
 from mmad.report.story import Story, tell
 from mmad.spec.protocol import EvaluationProtocol
 
@@ -227,3 +228,26 @@ def test_a_misspelt_name_in_a_template_is_an_error() -> None:
 
     with pytest.raises(UndefinedError):
         _environment().from_string("{{ story.titel }}").render(story=object())
+
+
+def test_final_checkpoints_are_named_wherever_they_stand_in_for_best_ones(one_drawing: None, parsed: Page) -> None:
+    world = World()
+    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    for arm in ("CXR", "CXR+Clinical"):
+        setup = {"use_early_stop_model": arm == "CXR", "use_clinical": arm != "CXR"}
+        world.member("s", arm, protocol={"epochs": 3}, setup=setup)
+    told = tell(load_frame(world.source), created=WHEN, database="x")
+    text = Page(render_html(told)).text
+    final = told.runs[1].member.final
+    assert final is not None
+    assert final.val_ap is not None
+    assert "both arms are compared by their final checkpoints" in text
+    assert "on phantom-240 , final checkpoints; 1,223,303 against" in text
+    assert f"3 / 3 3 final {final.val_ap:.3f}" in text
+    assert "Best AP none kept" in text
+    assert "By finding, final checkpoint" in text
+    assert "By finding, best-AP checkpoint" in text
+    markdown = render_markdown(told, "charts").text
+    assert "both arms are compared by their final checkpoints" in markdown
+    assert "clean proposals · final checkpoints" in markdown
+    assert "final checkpoint" not in parsed.text

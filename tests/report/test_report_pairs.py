@@ -7,11 +7,12 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_worlds import World
+from report_worlds import WHEN, World
 
 from mmad.report.frames import AblationFrame, load_frame
+from mmad.report.html import strips
 from mmad.report.pairs import compare, contrast, figure
-from mmad.report.story import headline
+from mmad.report.story import headline, tell
 from mmad.spec.protocol import EvaluationProtocol
 
 score = st.floats(0, 1, allow_nan=False)
@@ -149,3 +150,68 @@ def test_the_headline_says_no_more_than_was_measured(world: World) -> None:
 def test_a_headline_without_a_finished_pair_claims_nothing() -> None:
     (comparison,), _ = compare(frame_of(two_arms(status="queued", done=0)))
     assert headline(comparison) == "CXR+Clinical against CXR: no setting has finished in both arms."
+
+
+FINAL_ONLY = {"use_early_stop_model": False}
+
+
+def test_a_final_is_never_compared_with_a_best() -> None:
+    world = World()
+    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    for arm, setup in (("CXR", {}), ("CXR+Clinical", FINAL_ONLY)):
+        world.member("s", arm, setup=setup, protocol={"epochs": 50})
+    ablation = frame_of(world)
+    plain, clinical = ablation.members
+    (comparison,), refusals = compare(ablation)
+    row = comparison.rows[0]
+    assert refusals == ()
+    assert (comparison.kind, row.kind, row.note) == ("final", "final", "")
+    assert plain.final is not None
+    assert plain.best_ap is not None
+    assert clinical.final is not None
+    assert plain.final.epoch != plain.best_ap.epoch
+    for name in ("val_ap", "test_ap", "val_ar", "test_ar"):
+        found = getattr(row, name)
+        assert found.reference.mean == getattr(plain.final, name)
+        assert found.other.mean == getattr(clinical.final, name)
+    assert "on test AP of the final checkpoints" in headline(comparison)
+
+
+def test_settings_compared_by_final_checkpoints_get_a_table_of_their_own() -> None:
+    world = World()
+    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    for setting, setup in (("one", {}), ("two", FINAL_ONLY), ("three", {}), ("four", FINAL_ONLY)):
+        for arm in ("CXR", "CXR+Clinical"):
+            later = setting == "four" and arm == "CXR"
+            world.member(
+                setting,
+                arm,
+                setup={**setup, "use_clinical": arm != "CXR"},
+                protocol={"epochs": 4},
+                status="running" if later else "finished",
+                done=2 if later else 4,
+            )
+    comparisons, _ = compare(frame_of(world))
+    assert [(c.kind, [row.setting for row in c.rows]) for c in comparisons] == [
+        ("best_ap", ["one", "three"]),
+        ("final", ["two", "four"]),
+    ]
+    assert "on test AP in " in headline(comparisons[0])
+    told = tell(load_frame(world.source), created=WHEN, database="x")
+    assert [any(b.text == "final checkpoints" for b in badges) for badges in told.ablations[0].badges] == [False, True]
+
+
+def test_seeds_are_averaged_over_one_kind_of_checkpoint() -> None:
+    world = World()
+    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    for seed in range(2):
+        for arm in ("CXR", "CXR+Clinical"):
+            setup = FINAL_ONLY if (seed, arm) == (1, "CXR") else {}
+            world.member("s", arm, seed=seed, setup=setup, protocol={"epochs": 4})
+    ablation = frame_of(world)
+    (comparison,), _ = compare(ablation)
+    reference = comparison.rows[0].test_ap.reference
+    finals = [m.final.test_ap for m in ablation.of("s", "CXR") if m.final and m.final.test_ap is not None]
+    assert reference is not None
+    assert (reference.n, reference.mean) == (2, pytest.approx(sum(finals) / 2))
+    assert len(strips(comparison)[2][0].reference_seeds) == 2
