@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import itertools
 import json
 import math
 import re
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Raised when the drawing changes, so that no older drawing is taken from the cache.
-DRAWING = 5
+DRAWING = 7
 #: Mid-tones of a palette that the common colour-blindnesses tell apart (after Okabe and Ito, 2008).
 PALETTE: tuple[str, ...] = ("#2b7bba", "#d1661c", "#1f9e78", "#b0619b", "#8a7a12", "#5b6ee1", "#a3483d", "#5d7f8c")
 _STANDIN = tuple(f"#fe01{n:02x}" for n in range(len(PALETTE)))
 _INK, _GRID = "#fe0200", "#fe0201"
 _INK_FIXED, _GRID_FIXED = "#7a808a", "#9aa0a8"
 _DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (4.5, 1.6)), "dotted": (0, (1.2, 1.5))}
+_LEGEND_COLUMNS = 4
 
 Style = Literal["solid", "dashed", "dotted"]
 
@@ -163,24 +163,33 @@ def draw(chart: Chart) -> str:
     }
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that the measuring font lacks is drawn by the reader's font
-        width, height = chart.width * chart.columns, chart.height * rows + 0.3 * chart.legend
+        lines = {series.name for panel in chart.panels for series in panel.series}
+        legend = 0.14 + 0.16 * math.ceil(len(lines) / _LEGEND_COLUMNS) if chart.legend else 0.0
+        width, height = chart.width * chart.columns, chart.height * rows + legend
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
         # Fixed margins in inches: a layout engine would take three times as long as the drawing.
         figure.subplots_adjust(
-            left=0.36 / width,
+            left=0.42 / width,
             right=1 - 0.12 / width,
             top=1 - 0.24 / height,
-            bottom=(0.24 + 0.3 * chart.legend) / height,
+            bottom=(0.24 + legend) / height,
             wspace=0.5 / (chart.width - 0.5),
             hspace=0.5 / (chart.height - 0.5),
         )
         for n, panel in enumerate(chart.panels):
             _panel(figure.add_subplot(rows, chart.columns, n + 1), panel)
         if chart.legend:
-            lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
-            named = {name: line for name, line in lines.items() if not str(name).startswith("_")}
-            box = figure.legend(named.values(), map(str, named), loc="lower center", ncols=4, frameon=False, fontsize=8)
+            drawn = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+            named = {name: line for name, line in drawn.items() if not str(name).startswith("_")}
+            box = figure.legend(
+                named.values(),
+                map(str, named),
+                loc="lower center",
+                ncols=_LEGEND_COLUMNS,
+                frameon=False,
+                fontsize=8,
+            )
             for text in box.get_texts():
                 text.set_parse_math(False)
         buffer = io.StringIO()
@@ -202,6 +211,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
     for series in panel.series:
         name = re.sub(r"^_+", "", series.name)[:60]
         y = [math.nan if v is None or not math.isfinite(v) else v for v in series.y]
+        alone = _alone(y)
         axes.plot(
             series.x,
             y,
@@ -210,17 +220,24 @@ def _panel(axes: Axes, panel: Panel) -> None:
             linestyle=_DASHES[series.style],
             linewidth=1.0 if series.faint else 1.5,
             alpha=0.45 if series.faint else 1.0,
-            marker="o" if _single(y) else "",
+            marker="o" if alone else "",
+            markevery=alone or None,
             markersize=3,
+            clip_on=not alone or not _inside(y, panel.y_range),
         )
     _axes_range(axes, panel)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def _single(y: Sequence[float]) -> bool:
-    """Whether a line would be invisible because no two neighbours are there."""
-    there = [not math.isnan(v) for v in y]
-    return any(there) and not any(a and b for a, b in itertools.pairwise(there))
+def _alone(y: Sequence[float]) -> list[int]:
+    """The points that no line leads to or from: between gaps, they show only if they are marked."""
+    there = [False, *(not math.isnan(v) for v in y), False]
+    return [n for n in range(len(y)) if there[n + 1] and not there[n] and not there[n + 2]]
+
+
+def _inside(y: Sequence[float], y_range: tuple[float, float] | None) -> bool:
+    """Whether no value leaves the axes, so that a mark on their edge may be drawn whole."""
+    return y_range is None or all(y_range[0] <= v <= y_range[1] for v in y if not math.isnan(v))
 
 
 def _axes_range(axes: Axes, panel: Panel) -> None:

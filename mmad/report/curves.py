@@ -21,11 +21,19 @@ _COMPONENT_TITLES = {
     "loss_rpn_box_reg": "Loss: RPN box regression",
     "loss_mask": "Loss: mask",
 }
+#: The learned w of the loss components, told apart from one another and from every other line of a run.
+_WEIGHTS: tuple[tuple[str, str, int, Style], ...] = (
+    ("weight_loss_classifier", "w classifier", 4, "solid"),
+    ("weight_loss_box_reg", "w box regression", 5, "dashed"),
+    ("weight_loss_objectness", "w objectness", 6, "dotted"),
+    ("weight_loss_rpn_box_reg", "w RPN box regression", 7, "solid"),
+    ("weight_loss_mask", "w mask", 3, "dashed"),
+)
 OVERLAP_NAMES = {"iou": "IoU", "iobb": "IoBB"}
 
 
 def run_panels(run: RunFrame, overlap: str, best_epoch: int | None) -> tuple[Panel, ...]:
-    """Losses by component, AP, AR and learning rate over the epochs of one run."""
+    """Losses by component, AP, AR, learning rate and what was learned of loss weights over the epochs of one run."""
     marks = () if best_epoch is None else (best_epoch,)
     panels = [Panel("Loss: total", _splits(run, "loss"), marks)]
     panels += [Panel(title, _splits(run, name), marks) for name, title in _COMPONENT_TITLES.items() if _has(run, name)]
@@ -34,7 +42,19 @@ def run_panels(run: RunFrame, overlap: str, best_epoch: int | None) -> tuple[Pan
         panels.append(Panel(title, _splits(run, f"{figure}_{overlap}"), marks))
     rate = Series("learning rate", tuple(e.epoch for e in run.epochs), tuple(e.lr for e in run.epochs), colour=3)
     panels.append(Panel("Learning rate", (rate,), log=True))
+    panels.append(Panel("Loss: as minimised", _splits(run, "objective"), marks))
+    panels.append(Panel("Learned loss weights", weight_lines(run), marks))
     return tuple(p for p in panels if any(v is not None for s in p.series for v in s.y))
+
+
+def weight_lines(run: RunFrame) -> tuple[Series, ...]:
+    """The learned w of every loss component that has one, by epoch; none where the weights are fixed."""
+    epochs = tuple(e.epoch for e in run.epochs)
+    return tuple(
+        Series(label, epochs, tuple(e.value("train", name) for e in run.epochs), colour, style)
+        for name, label, colour, style in _WEIGHTS
+        if _has(run, name)
+    )
 
 
 def _has(run: RunFrame, name: str) -> bool:

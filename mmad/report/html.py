@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from mmad.report import words
 from mmad.report.charts import PALETTE, Chart, Panel, inline_svg
-from mmad.report.curves import SPLIT_LINES, describe, overlay_panels, run_panels
-from mmad.report.frames import AblationFrame, Outcome
+from mmad.report.curves import SPLIT_LINES, describe, overlay_panels, run_panels, weight_lines
+from mmad.report.frames import AblationFrame, Outcome, RunFrame
 from mmad.report.logform import heading_figures, log_block
 from mmad.report.pairs import Comparison, PairRow
 from mmad.report.story import RunStory, Story
@@ -57,7 +57,7 @@ def render_html(story: Story, progress: Callable[[int, int], None] | None = None
             script=Markup(script),
             script_hash=digest,
             palette=PALETTE,
-            split_keys=[Key(n, c, _DASH_ARRAYS[s]) for n, c, s in SPLIT_LINES.values()],
+            run_keys=run_keys,
             arm_keys=arm_keys,
             strips=strips,
             heading_figures=heading_figures,
@@ -108,6 +108,12 @@ def by_finding(outcome: Outcome) -> list[FindingRow]:
     test = {label: (ap, ar) for label, ap, ar in outcome.test_classes}
     none = (None, None)
     return [(label, *val.get(label, none), *test.get(label, none)) for label in dict.fromkeys([*val, *test])]
+
+
+def run_keys(run: RunFrame) -> list[Key]:
+    """The legend of a run's curves: the splits, and what of its own a panel draws."""
+    lines = [*SPLIT_LINES.values(), *((s.name, s.colour, s.style) for s in weight_lines(run))]
+    return [Key(name, colour, _DASH_ARRAYS[style]) for name, colour, style in lines]
 
 
 def arm_keys(arms: tuple[str, ...]) -> list[Key]:

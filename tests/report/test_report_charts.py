@@ -7,16 +7,19 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_worlds import World
 
+from mmad.base.records import Metric
 from mmad.report import charts
 from mmad.report.charts import Chart, Panel, Series, draw, inline_svg, standalone_svg
 from mmad.report.curves import describe, overlay_panels, run_chart, run_panels
 from mmad.report.frames import load_frame
+from mmad.report.html import run_keys
 
 CHART = Chart((Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), marks=(2,)),))
 
@@ -109,6 +112,40 @@ def test_a_single_epoch_is_a_visible_point() -> None:
     assert "<use" in svg[svg.index("line2d") :]
 
 
+def marks(y: tuple[float | None, ...], **panel: Any) -> list[tuple[float, float]]:
+    """Where a chart of ``y`` over 1, 2, … draws markers, in points from the upper left."""
+    series = Series("test", tuple(range(1, len(y) + 1)), y)
+    svg = draw(Chart((Panel("AP", (series,), **panel),)))
+    line = svg[svg.index('<g id="line2d', svg.index('<g id="matplotlib.axis_2"') + 1) :]
+    lines = re.findall(r'<g id="line2d_\d+">.*?(?=<g id="line2d|<g id="patch)', line, flags=re.DOTALL)
+    found = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', lines[-1])
+    return [(float(x), float(y)) for x, y in found]
+
+
+@pytest.mark.parametrize(
+    ("y", "marked"),
+    [
+        ((0.1, 0.2, 0.3), 0),
+        ((0.1, None, 0.3, 0.4), 1),
+        ((0.1, 0.2, None, math.nan, 0.4, None, 0.5, 0.6), 1),
+        ((None, 0.1, None, 0.2, None), 2),
+        ((None, 0.1, 0.2, None), 0),
+    ],
+)
+def test_a_point_between_gaps_is_marked(y: tuple[float | None, ...], marked: int) -> None:
+    assert len(marks(y)) == marked
+
+
+def test_a_mark_on_the_edge_is_drawn_whole_unless_values_leave_the_axes() -> None:
+    def clipped(**panel: Any) -> bool:
+        chart = Chart((Panel("AP", (Series("test", (1, 2, 3, 4), (0.1, 0.2, None, 0.4)),), **panel),))
+        return "clip-path" in draw(chart).split('id="line2d')[-1].split("</g>")[0]
+
+    assert not clipped()
+    assert not clipped(y_range=(0, 0.5))
+    assert clipped(y_range=(0, 0.3))
+
+
 def test_a_drawing_is_kept_and_taken_by_content(chart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chart = replace(CHART, height=2.25)
     first = inline_svg(chart, "c1", "x")
@@ -137,6 +174,53 @@ def test_a_run_shows_losses_by_component_ap_ar_and_rate(world: World) -> None:
     assert [s.name for s in panels[0].series] == ["training", "validation", "test"]
     assert panels[5].series[1].y[6] == run.epochs[6].value("val", "ap_iobb")
     assert len({(s.colour, s.style) for s in panels[0].series}) == 3
+
+
+def learned(*names: str) -> World:
+    """A run of three epochs that learned a w for each of ``names``."""
+    world = World()
+    world.ablation("a", "A", "")
+    key = world.member("s", "CXR", protocol={"epochs": 3})
+    world.source.epochs[key] = [
+        replace(
+            e,
+            metrics=(
+                *e.metrics,
+                Metric("train", "objective", 3.0 / e.epoch),
+                *(Metric("train", f"weight_{name}", 1.0 / e.epoch) for name in names),
+            ),
+        )
+        for e in world.source.epochs[key]
+    ]
+    return world
+
+
+def test_learned_loss_weights_have_a_panel_and_names_of_their_own() -> None:
+    world = learned("loss_classifier", "loss_rpn_box_reg", "loss_mask")
+    run = load_frame(world.source).runs[0]
+    minimised, weights = run_panels(run, "iou", 2)[-2:]
+    assert (minimised.title, weights.title) == ("Loss: as minimised", "Learned loss weights")
+    assert [s.name for s in minimised.series] == ["training"]
+    assert minimised.series[0].y == (3.0, 1.5, 1.0)
+    assert [s.name for s in weights.series] == ["w classifier", "w RPN box regression", "w mask"]
+    assert weights.series[0].y == (1.0, 0.5, 1 / 3)
+    keys = run_keys(run)
+    assert [key.name for key in keys] == ["training", "validation", "test", *(s.name for s in weights.series)]
+    assert len({(key.colour, key.dashes) for key in keys}) == 6
+    assert "w RPN box regression" in "".join(ET.fromstring(standalone_svg(run_chart(run, "iou", 2))).itertext())
+
+
+def test_fixed_loss_weights_have_none(world: World) -> None:
+    assert [key.name for key in run_keys(load_frame(world.source).runs[0])] == ["training", "validation", "test"]
+
+
+def test_a_legend_of_several_lines_gets_the_room_it_needs() -> None:
+    few, many = ([Series(f"line {n}", (1, 2), (0.1, 0.2)) for n in range(count)] for count in (4, 9))
+
+    def height(series: list[Series]) -> float:
+        return float(ET.fromstring(draw(Chart((Panel("AP", tuple(series)),), legend=True))).attrib["height"][:-2])
+
+    assert height(many) == pytest.approx(height(few) + 2 * 0.16 * 72)
 
 
 def test_the_sheet_of_a_run_names_its_panels_and_lines(world: World) -> None:
