@@ -29,14 +29,25 @@ class ColumnStatistics:
 
 @dataclass(frozen=True)
 class ClinicalEncoder:
-    """Numbers standardised (missing is 0, the training mean) or raw (missing takes the training mean)."""
+    """Numbers standardised (missing is 0, the training mean) or raw (missing takes the training mean).
+
+    With ``indicators`` a second number per column follows them all: 1 where the value is missing, else 0.
+    """
 
     columns: ClinicalColumns
     values: Values
     numeric: tuple[ColumnStatistics, ...]
+    indicators: bool = False
 
     @classmethod
-    def fit(cls, dataset: DataSet, columns: ClinicalColumns, values: Values = "standardised") -> ClinicalEncoder:
+    def fit(
+        cls,
+        dataset: DataSet,
+        columns: ClinicalColumns,
+        values: Values = "standardised",
+        *,
+        indicators: bool = False,
+    ) -> ClinicalEncoder:
         """Learn mean and population deviation of each numeric column from the training split.
 
         A column whose training values are all equal keeps a deviation of 1. Raises DataError for an unknown
@@ -57,22 +68,28 @@ class ClinicalEncoder:
             spread = float(known.std())
             usable = spread if spread > 1e-9 * max(1.0, abs(float(known.mean()))) else 1.0
             statistics.append(ColumnStatistics(name, float(known.mean()), usable, known.size, len(training)))
-        return cls(columns, values, tuple(statistics))
+        return cls(columns, values, tuple(statistics), indicators)
 
     def encode(self, dataset: DataSet, positions: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The studies at ``positions`` as numbers (N, n) and categories (N, k), counted from 0, -1 if missing."""
+        """The studies at ``positions`` as numbers (N, n) and categories (N, k), counted from 0, -1 if missing.
+
+        With ``indicators`` there are 2 n numbers: the values, then whether each is missing.
+        """
         table = _numbers(dataset, self.columns, positions)  # (N, n), NaN if missing
         mean = np.array([column.mean for column in self.numeric], dtype=np.float64)
         deviation = np.array([column.deviation for column in self.numeric], dtype=np.float64)
         numbers = np.where(np.isnan(table), mean, table)
         if self.values == "standardised":
             numbers = (numbers - mean) / deviation
+        if self.indicators:
+            numbers = np.concatenate([numbers, np.isnan(table)], axis=1)  # (N, 2 n)
         return numbers.astype(np.float32), self._categories(dataset, positions)
 
     def statistics(self) -> dict[str, Any]:
         """What was learned from the training split, as plain JSON for a checkpoint."""
         return {
             "values": self.values,
+            "missing_indicators": self.indicators,
             "numeric": [asdict(column) for column in self.numeric],
             "categorical": [{"name": name, "values": list(values)} for name, values in self.columns.categorical],
         }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmad.base.records import ClinicalColumns
-from mmad.spec.clinical import require_room
+from mmad.spec.clinical import number_count, require_room
 
 CLINICAL_IMAGE = 3  # channels of a clinical image, as the second image network reads them
 
@@ -26,20 +26,31 @@ class ClinicalVector(nn.Module):
     The embeddings share what the numbers leave free; an unknown category (-1) is a zero vector. What no
     column fills is zero.
 
+    Args:
+        columns: the clinical columns.
+        length: of the vector.
+        indicators: whether there is a second number per numeric column that says if its value is missing.
+        unknown_slot: whether an unknown category has an embedding of its own, the last, in place of zeros.
+
     Raises:
         SpecError: when ``length`` has no room for the columns.
     """
 
-    def __init__(self, columns: ClinicalColumns, length: int) -> None:
+    def __init__(
+        self, columns: ClinicalColumns, length: int, *, indicators: bool = False, unknown_slot: bool = False
+    ) -> None:
         super().__init__()
-        require_room(columns, length)
-        free = length - len(columns.numeric)
+        require_room(columns, length, indicators=indicators)
+        self.numbers = number_count(columns, indicators=indicators)
+        self.unknown_slot = unknown_slot
+        free = length - self.numbers
         kinds = len(columns.categorical)
         widths = [free // kinds + (1 if i < free % kinds else 0) for i in range(kinds)]
         self.embeddings = nn.ModuleList(
-            nn.Embedding(len(values), width) for (_, values), width in zip(columns.categorical, widths, strict=True)
+            nn.Embedding(len(values) + unknown_slot, width)
+            for (_, values), width in zip(columns.categorical, widths, strict=True)
         )
-        self.numbers = len(columns.numeric)
+        self.kinds = [len(values) for _, values in columns.categorical]  # the number of the unknown slot, too
         self.length = length
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
@@ -47,8 +58,11 @@ class ClinicalVector(nn.Module):
         parts = [numeric]
         for index, embedding in enumerate(self.embeddings):
             codes = categorical[:, index]
-            known = (codes >= 0).unsqueeze(1)
-            parts.append(embedding(codes.clamp(min=0)) * known)
+            known = codes >= 0
+            if self.unknown_slot:
+                parts.append(embedding(torch.where(known, codes, self.kinds[index])))
+            else:
+                parts.append(embedding(codes.clamp(min=0)) * known.unsqueeze(1))
         vector = torch.cat(parts, dim=1)
         return nn.functional.pad(vector, (0, self.length - vector.shape[1]))
 

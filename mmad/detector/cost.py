@@ -21,6 +21,7 @@ from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS, ClinicalCol
 from mmad.detector.backbones import freeze
 from mmad.detector.build import PRINTED_MODULES, image_networks
 from mmad.detector.model import MultimodalRCNN
+from mmad.spec.clinical import number_count
 from mmad.spec.setup import ModelSetup
 
 #: Parts of a detector that are told apart, in the order a picture goes through them.
@@ -152,7 +153,8 @@ def _run(model: MultimodalRCNN, size: int, columns: ClinicalColumns, boxes: int,
     heads: Any = model.roi_heads
     meter = _Meter(model)
     images = torch.zeros(1, 1, size, size, dtype=torch.uint8, device="meta")
-    numeric = torch.zeros(1, len(columns.numeric), device="meta")
+    numbers = number_count(columns, indicators=model.setup.clinical_missing_indicators)
+    numeric = torch.zeros(1, numbers, device="meta")
     categorical = torch.zeros(1, len(columns.categorical), dtype=torch.int64, device="meta")
     try:
         with torch.no_grad(), meter.at("clinical"):

@@ -56,7 +56,12 @@ class MultimodalRCNN(nn.Module):
         self.spatialises = era is not None and (era != "C" or setup.spatialise_clinical)
         self.repeats = self.spatialises and setup.spatialise_method == "repeat"
         if era is not None:
-            self.clinical_vector = ClinicalVector(columns, setup.clinical_input_channels)
+            self.clinical_vector = ClinicalVector(
+                columns,
+                setup.clinical_input_channels,
+                indicators=setup.clinical_missing_indicators,
+                unknown_slot=setup.clinical_unknown_slot,
+            )
             self._build_clinical(setup, era, channels)
         self.rpn = ProposalNetwork(setup, channels)
         beside = setup.clinical_input_channels if self.reads_roi_vector else 0
@@ -104,7 +109,8 @@ class MultimodalRCNN(nn.Module):
             images: (B, 1 or 3, S, S), grey values 0 to 255 of any number type.
             targets: per image ``boxes`` (n, 4) in pixels, ``labels`` (n,) from 1 and, for a mask head, perhaps
                 ``masks`` (n, S, S), which else are the filled boxes; or None.
-            numeric: (B, n) clinical numbers; needed with ``use_clinical``.
+            numeric: (B, n) clinical numbers, then their missing-value indicators if the setup has them; needed
+                with ``use_clinical``.
             categorical: (B, k) codes, -1 for unknown; needed with ``use_clinical``.
             mode: whose boxes the RoI heads look at; the detections of CLEAN never see the targets.
         """

@@ -30,19 +30,25 @@ def require_fit(setup: ModelSetup, columns: ClinicalColumns) -> None:
             f"clinical_num_len = {setup.clinical_num_len}, but there are {numbers} numeric columns",
             mend="drop clinical_num_len, or choose columns with clinical_numeric",
         )
-    require_room(columns, setup.clinical_input_channels)
+    require_room(columns, setup.clinical_input_channels, indicators=setup.clinical_missing_indicators)
 
 
-def require_room(columns: ClinicalColumns, length: int) -> None:
+def number_count(columns: ClinicalColumns, *, indicators: bool) -> int:
+    """How many numbers a detector reads: one per numeric column, with missing-value indicators two."""
+    return len(columns.numeric) * (2 if indicators else 1)
+
+
+def require_room(columns: ClinicalColumns, length: int, *, indicators: bool = False) -> None:
     """Refuse a vector of ``length`` values that is too short: one per number, at least one per category.
 
     Raises:
         SpecError: with the least length.
     """
-    needed = len(columns.numeric) + len(columns.categorical)
+    needed = number_count(columns, indicators=indicators) + len(columns.categorical)
     if length < needed:
+        beside = f" and their {len(columns.numeric)} missing-value indicators" if indicators else ""
         raise SpecError(
-            f"clinical_input_channels = {length} is too small for {len(columns.numeric)} numbers "
+            f"clinical_input_channels = {length} is too small for {len(columns.numeric)} numbers{beside} "
             f"and {len(columns.categorical)} categorical columns",
             mend=f"use at least {needed}",
         )

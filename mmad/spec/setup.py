@@ -124,6 +124,13 @@ class ModelSetup(BaseModel):
         "standardised",
         description="Numbers standardised with the training split's mean and deviation, or raw as the log did; missing values take the training mean.",
     )
+    clinical_missing_indicators: bool = Field(
+        False,
+        description="One more number per numeric column: 1 where the value is missing, 0 where it is there.",
+    )
+    clinical_unknown_slot: bool = Field(
+        False, description="A learned embedding for a category that is missing, in place of zeros."
+    )
     clinical_expand_conv_channels: int | None = Field(
         None,
         ge=1,

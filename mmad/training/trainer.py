@@ -103,7 +103,9 @@ class _Training:
         chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
         self.columns = chosen if setup.use_clinical else ClinicalColumns()
         require_fit(setup, self.columns)
-        self.encoder = ClinicalEncoder.fit(dataset, self.columns, setup.clinical_values)
+        self.encoder = ClinicalEncoder.fit(
+            dataset, self.columns, setup.clinical_values, indicators=setup.clinical_missing_indicators
+        )
         self.studies = Studies(dataset, setup.image_size, self.encoder, self._loading)
         self.scales = torch.tensor(
             [[s.width, s.height, s.width, s.height] for s in dataset.studies], dtype=torch.float64

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
 from mmad.base.records import ClinicalColumns
-from mmad.data.clinical import ClinicalEncoder
+from mmad.data.clinical import ClinicalEncoder, Values
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study, load_dataset
 
 
@@ -66,6 +66,16 @@ def test_order_of_columns_is_the_order_asked(tiny: Path) -> None:
     numbers, categories = encoder.encode(dataset, [3, 0])
     assert numbers.tolist() == [[99, 30], [pytest.approx(98.6), 40]]
     assert categories.shape == (2, 0)
+
+
+@pytest.mark.parametrize("values", ["standardised", "raw"])
+def test_indicators_follow_the_numbers_and_say_what_is_missing(tiny: Path, values: Values) -> None:
+    dataset = load_dataset(tiny)
+    plain, _ = ClinicalEncoder.fit(dataset, dataset.columns(), values).encode(dataset, range(4))
+    numbers, _ = ClinicalEncoder.fit(dataset, dataset.columns(), values, indicators=True).encode(dataset, range(4))
+    assert numbers.dtype == np.float32
+    assert np.array_equal(numbers[:, :2], plain)
+    assert numbers[:, 2:].tolist() == [[0, 0], [0, 1], [1, 0], [0, 0]]
 
 
 def test_statistics_are_json(tiny: Path) -> None:

@@ -13,6 +13,8 @@ from mmad.spec.setup import ModelSetup
 def test_what_fits_passes_and_idle_columns_do_not_matter() -> None:
     require_fit(ModelSetup(use_clinical=True, clinical_num_len=9), DOCUMENTED_COLUMNS)
     require_fit(ModelSetup(clinical_num_len=3), ClinicalColumns())
+    both = {"use_clinical": True, "clinical_num_len": 9, "clinical_missing_indicators": True}
+    require_fit(ModelSetup(clinical_input_channels=19, **both), DOCUMENTED_COLUMNS)  # the length counts columns
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,11 @@ def test_what_fits_passes_and_idle_columns_do_not_matter() -> None:
     [
         ({}, ClinicalColumns(), "no clinical column is left; name some"),
         ({"clinical_num_len": 4}, DOCUMENTED_COLUMNS, "clinical_num_len = 4, but there are 9"),
+        (
+            {"clinical_input_channels": 18, "clinical_missing_indicators": True},
+            DOCUMENTED_COLUMNS,
+            "is too small for 9 numbers and their 9 missing-value indicators and 1 .*use at least 19",
+        ),
         ({"clinical_input_channels": 9}, DOCUMENTED_COLUMNS, "is too small for 9 numbers.*use at least 10"),
     ],
 )

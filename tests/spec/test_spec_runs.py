@@ -21,6 +21,7 @@ OTHER_SETUP: dict[str, Any] = {
     "pretrained": False, "image_size": 512, "backbone_out_channels": 17,
     "trainable_layers": 2, "frozen_norm": False, "norm_momentum": 0.5,
     "clinical_input_channels": 33, "clinical_num_len": 9, "clinical_numeric": ["age"], "clinical_categorical": [],
+    "clinical_missing_indicators": True, "clinical_unknown_slot": True,
     "clinical_values": "raw", "clinical_expand_conv_channels": 8, "clinical_conv_channels": 33,
     "clinical_expand_dropout_rate": 0.1, "clinical_conv_dropout_rate": 0.1, "fuse_conv_channels": 33,
     "fuse_dropout_rate": 0.1, "fuse_depth": 5, "fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True,

@@ -180,6 +180,15 @@ def test_each_reading_is_a_sample_of_its_own(start: Start, dataset: DataSet, tmp
     assert notes.steps == sum(2 if i in with_boxes else 1 for i in dataset.split("train"))
 
 
+def test_what_is_missing_can_be_read(start: Start) -> None:
+    plain, told = Notes(), Notes()
+    fields = {"use_clinical": True, "clinical_input_channels": 32}
+    start(plain, "plain", epochs=1, **fields)
+    assert start(told, "told", epochs=1, clinical_missing_indicators=True, clinical_unknown_slot=True, **fields)
+    assert told.numbers() != plain.numbers()
+    assert all(math.isfinite(v) for (_, _, name), v in told.numbers().items() if name.startswith("loss"))
+
+
 def test_learned_weights_are_recorded_and_leave_the_validation_loss_plain(start: Start) -> None:
     notes, plain = Notes(), Notes()
     start(notes, "learned", epochs=1, learned_loss_weights=True)
