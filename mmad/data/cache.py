@@ -95,10 +95,10 @@ def decode(dataset: DataSet, position: int) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            grey = _grey(image)
+            grey = as_grey(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"image cannot be decoded ({_reason(error)})", where=at, mend="replace the file or take the study out"
+            f"image cannot be decoded ({reason(error)})", where=at, mend="replace the file or take the study out"
         ) from None
     if grey.size != (study.width, study.height):
         raise DataError(
@@ -109,12 +109,12 @@ def decode(dataset: DataSet, position: int) -> Image.Image:
     return grey
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
     return "not an image" if "cannot identify" in text else text.splitlines()[0][:120]
 
 
-def _grey(image: Image.Image) -> Image.Image:
+def as_grey(image: Image.Image) -> Image.Image:
     """8-bit grey of any mode; 16-bit images keep their upper byte."""
     if image.mode.startswith("I"):
         wide: NDArray[np.int64] = np.asarray(image).astype(np.int64)

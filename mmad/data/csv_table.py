@@ -8,10 +8,14 @@ from pathlib import Path
 from mmad.base.errors import DataError
 from mmad.data.dataset import TOML
 from mmad.data.names import no_such
+from mmad.data.problems import Problem, Refuse, raise_first
 
 
-def open_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """A CSV file as (header, [(line number, cells)]); blank lines are left out. Raises DataError."""
+def open_table(path: Path, refuse: Refuse = raise_first) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """A CSV file as (header, [(line number, cells)]); blank lines are left out.
+
+    A row with too many or too few cells is refused and left out. Raises DataError for a file that is no table.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -26,10 +30,10 @@ def open_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             raise DataError(f"column {name!r} stands twice", where=f"{path}:1", mend="keep one of them")
     for line, row in rows:
         if len(row) != len(header):
-            raise DataError(
-                f"{len(row)} cells where the header has {len(header)}", where=f"{path}:{line}", mend="correct the row"
-            )
-    return header, rows
+            what = f"{len(row)} cells where the header has {len(header)}"
+            broken = DataError(what, where=f"{path}:{line}", mend="correct the row")
+            refuse(Problem("row-width", broken, f"line {line}"))
+    return header, [(line, row) for line, row in rows if len(row) == len(header)]
 
 
 def check_header(path: Path, header: list[str], needed: tuple[str, ...], optional: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import STUDIES, Study
+from mmad.data.problems import Problem, Refuse, raise_first
 
 
 def is_inside(image: str) -> bool:
@@ -16,27 +17,42 @@ def is_inside(image: str) -> bool:
     return not (image.startswith("/") or ".." in parts or "\\" in image or ":" in parts[0] or "\0" in image)
 
 
-def check_images(root: Path, studies: Sequence[Study]) -> None:
-    """Refuse an image that is missing or stands outside ``root``; each folder is listed once. Raises DataError."""
-    inside = root.resolve()
-    listed: dict[str, dict[str, bool]] = {}
+def check_images(root: Path, studies: Sequence[Study], refuse: Refuse = raise_first) -> None:
+    """Refuse an image that is missing or stands outside ``root``; each folder is listed once."""
+    folders = _Folders(root)
     for study in studies:
-        folder, _, name = study.image.rpartition("/")
-        if not is_inside(study.image):
-            raise _refused(root, study, "path leaves the data set's folder", "write it relative to that folder")
-        if folder not in listed:
-            if not (root / folder).resolve().is_relative_to(inside):
-                raise _refused(root, study, "is reached by a link out of the data set's folder", "copy the files there")
-            listed[folder] = _files(root / folder)
-        plain = listed[folder].get(name)
+        wrong = folders.wrong(study.image)
+        if wrong is not None:
+            code, what, mend = wrong
+            at = f"{root / STUDIES}: study {study.study!r}"
+            refuse(Problem(code, DataError(f"image {study.image!r} {what}", where=at, mend=mend), study.study))
+
+
+class _Folders:
+    """The folders of a data set's images, each listed when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._inside = root.resolve()
+        self._listed: dict[str, dict[str, bool] | None] = {}
+
+    def wrong(self, image: str) -> tuple[str, str, str] | None:
+        """(code, what is wrong, mend) of the path ``image``, or None."""
+        if not is_inside(image):
+            return "image-outside", "path leaves the data set's folder", "write it relative to that folder"
+        folder, _, name = image.rpartition("/")
+        if folder not in self._listed:
+            within = (self._root / folder).resolve().is_relative_to(self._inside)
+            self._listed[folder] = _files(self._root / folder) if within else None
+        files = self._listed[folder]
+        if files is None:
+            return "image-outside", "is reached by a link out of the data set's folder", "copy the files there"
+        plain = files.get(name)
         if plain is None:
-            raise _refused(root, study, "is missing", "add the file or take the row out")
-        if not plain and not (root / study.image).resolve().is_relative_to(inside):
-            raise _refused(root, study, "is a link out of the data set's folder", "copy the file there")
-
-
-def _refused(root: Path, study: Study, what: str, mend: str) -> DataError:
-    return DataError(f"image {study.image!r} {what}", where=f"{root / STUDIES}: study {study.study!r}", mend=mend)
+            return "image-missing", "is missing", "add the file or take the row out"
+        if not plain and not (self._root / image).resolve().is_relative_to(self._inside):
+            return "image-outside", "is a link out of the data set's folder", "copy the file there"
+        return None
 
 
 def _files(folder: Path) -> dict[str, bool]:

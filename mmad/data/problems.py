@@ -28,7 +28,7 @@ class Problem:
 class Refuse(Protocol):
     """Hears of a problem and either raises its error or returns."""
 
-    def __call__(self, problem: Problem) -> None: ...
+    def __call__(self, problem: Problem, /) -> None: ...
 
 
 def raise_first(problem: Problem) -> None:

@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from mmad.base.errors import DataError
-from mmad.base.records import SPLITS, Split
-from mmad.data.box_table import read_boxes
-from mmad.data.csv_table import check_header, open_table
+from mmad.data.box_table import BoxTable, read_boxes
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, DataSet, NumericColumn, Study
 from mmad.data.image_files import check_images
 from mmad.data.names import no_such, one_of
+from mmad.data.study_table import STUDY_COLUMNS, read_studies
 
 #: What may not stand in two splits at once; ``patient`` is verified. ``documented`` is by row, as the log split.
 SPLIT_POLICIES = ("patient", "image", "reading", "documented")
 #: What a study is: an image with all its readings, one reading, or one reading without clinical data.
 MODES = ("unified", "normal", "full")
-STUDY_COLUMNS = ("study", "image", "width", "height", "patient", "split")
 _TOP_KEYS = ("name", "labels", "numeric", "categorical", "licence", "split_policy", "mode", "description")
 
 
@@ -43,6 +41,18 @@ class Description:
 
 def read_folder(root: Path) -> DataSet:
     """The data set in ``root``, checked. Raises DataError."""
+    check_files(root)
+    description = read_description(root / TOML)
+    studies = read_studies(root / STUDIES, description.numeric, description.categorical)
+    check_images(root, studies)
+    if description.split_policy == "patient":
+        _check_patients(root / STUDIES, studies)
+    table = read_boxes(root / BOXES, studies, description.labels)
+    return assemble(root, description, studies, table)
+
+
+def check_files(root: Path) -> None:
+    """Refuse a folder that is none or lacks one of its three tables. Raises DataError."""
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "no such data set"
         raise DataError(what, where=root, mend="make one with `mmad data phantom --out DIR` or name its folder")
@@ -51,12 +61,10 @@ def read_folder(root: Path) -> DataSet:
             raise DataError(
                 "file missing", where=root / name, mend=f"a data set holds {TOML}, {STUDIES}, {BOXES} and {IMAGES}/"
             )
-    description = read_description(root / TOML)
-    studies = read_studies(root / STUDIES, description)
-    check_images(root, studies)
-    if description.split_policy == "patient":
-        _check_patients(root / STUDIES, studies)
-    table = read_boxes(root / BOXES, studies, description.labels)
+
+
+def assemble(root: Path, description: Description, studies: tuple[Study, ...], table: BoxTable) -> DataSet:
+    """The data set of what was read."""
     return DataSet(
         root=root,
         name=description.name,
@@ -157,82 +165,6 @@ def _category(path: Path, number: int, table: dict[str, Any]) -> CategoricalColu
     at = f": [[categorical]] {number}"
     _known(path, table, ("name", "values"), at)
     return CategoricalColumn(_text(path, table, "name", at), _texts(path, table, "values", at))
-
-
-def read_studies(path: Path, description: Description) -> tuple[Study, ...]:
-    """``studies.csv`` as records, in the order of the file. Raises DataError."""
-    header, rows = open_table(path)
-    names = tuple(column.name for column in description.numeric)
-    names += tuple(column.name for column in description.categorical)
-    check_header(path, header, STUDY_COLUMNS + names, ("source",))
-    place = {name: i for i, name in enumerate(header)}
-    base = [place[name] for name in STUDY_COLUMNS]
-    numeric = [(column.name, place[column.name]) for column in description.numeric]
-    categorical = [(column, place[column.name], frozenset(column.values)) for column in description.categorical]
-    source = place.get("source")
-    studies: list[Study] = []
-    seen: dict[str, int] = {}
-    for line, row in rows:
-        study, image, width, height, patient, split = (row[i].strip() for i in base)
-        at = f"{path}:{line}"
-        for name, value in (("study", study), ("image", image), ("patient", patient)):
-            if not value:
-                raise DataError(f"column {name!r} is empty", where=at, mend="every study needs one")
-        if study in seen:
-            raise DataError(f"study {study!r} stands on line {seen[study]} too", where=at, mend="give each its own id")
-        seen[study] = line
-        if split not in SPLITS:
-            raise DataError(no_such("split", split, SPLITS), where=f"{at}: study {study!r}", mend=one_of(SPLITS))
-        numbers = tuple(_number(row[i].strip(), at, study, name) for name, i in numeric)
-        values = tuple(_value(row[i].strip(), at, study, column, known) for column, i, known in categorical)
-        sides = _side(width, at, study, "width"), _side(height, at, study, "height")
-        origin = row[source].strip() or None if source is not None else None
-        studies.append(Study(study, image, sides[0], sides[1], patient, _split(split), numbers, values, origin))
-    if not studies:
-        raise DataError("holds no study", where=path, mend="a data set needs at least one")
-    return tuple(studies)
-
-
-def _split(name: str) -> Split:
-    return SPLITS[SPLITS.index(name)]
-
-
-def _number(text: str, at: str, study: str, column: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(
-            f"study {study!r}: column {column!r} is not a number",
-            where=at,
-            mend="leave the cell empty if it is missing",
-        )
-    return value
-
-
-def _value(text: str, at: str, study: str, column: CategoricalColumn, known: frozenset[str]) -> str | None:
-    if not text:
-        return None
-    if text not in known:
-        raise DataError(
-            f"study {study!r}: column {column.name!r} holds a value that {TOML} does not list",
-            where=at,
-            mend=f"{one_of(column.values)}, or leave the cell empty",
-        )
-    return text
-
-
-def _side(text: str, at: str, study: str, column: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
-        raise DataError(
-            f"study {study!r}: column {column!r} is not a whole number of pixels from 1",
-            where=at,
-            mend="write the stored image's size",
-        )
-    return int(text)
 
 
 def _check_patients(path: Path, studies: tuple[Study, ...]) -> None:
