@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mmad.cli.data import cache, import_csv, info, phantom
+from mmad.cli.data import cache, import_csv, info, phantom, reflacx
 
 
 def register(app: typer.Typer) -> None:
@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     phantom.register(data)
     data.add_typer(importing, name="import")
     import_csv.register(importing)
+    reflacx.register(data)
     info.register(data)
     cache.register(data)
     app.add_typer(data, name="data")
