@@ -94,13 +94,31 @@ class PhantomTable(BaseModel):
 
     model_config = _STRICT
 
-    studies: int = Field(360, ge=10, le=1_000_000, description="How many studies.", json_schema_extra=unit("studies"))
+    studies: int = Field(480, ge=10, le=1_000_000, description="How many studies.", json_schema_extra=unit("studies"))
     image_size: int = Field(256, ge=64, le=4096, description="Side of the images.", json_schema_extra=unit("px"))
     seed: int = Field(0, ge=0, lt=2**31, description="Same seed, same bytes.")
     clinical_effect: float = Field(
         1.0, ge=0, le=1, description="Share of the studies whose clinical values tell about their finding; 0 is none."
     )
     missing: float = Field(0.05, ge=0, le=0.9, description="Share of the clinical values that are missing.")
+    artefacts: bool = Field(
+        False, description="Side markers, tubes, lines, devices and uneven exposure; boxes and labels stay."
+    )
+    format: Literal["png", "jpeg"] = Field("png", description="Of the image files.")
+    width: int = Field(
+        256,
+        ge=64,
+        le=4096,
+        description="Width of the images where they are not square; left out, image_size.",
+        json_schema_extra=unit("px"),
+    )
+    height: int = Field(
+        256,
+        ge=64,
+        le=4096,
+        description="Height of the images where they are not square; left out, image_size.",
+        json_schema_extra=unit("px"),
+    )
 
 
 _WITHOUT_NAME = {name: field for name, field in SETUP_FIELDS.items() if name != "name"}

@@ -38,6 +38,21 @@ def test_phantom_then_info(tmp_path: Path) -> None:
     assert "Traceback" not in again.stderr
 
 
+@pytest.mark.slow
+def test_a_phantom_of_real_films(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    words = ("--studies", "10", "--size", "96x128", "--format", "jpeg", "--artefacts", "--missing", "0.5")
+    made = _mmad("phantom", "--out", str(out), *words)
+    assert made.returncode == 0, made.stderr
+    dataset = load_dataset(out)
+    assert (dataset.studies[0].width, dataset.studies[0].height) == (96, 128)
+    missing = [value is None for study in dataset.studies for value in study.numeric]
+    assert 0.3 < sum(missing) / len(missing) < 0.7
+    refused = _mmad("phantom", "--out", str(tmp_path / "other"), "--size", "96")
+    assert refused.returncode == 2
+    assert "WIDTHxHEIGHT" in refused.stderr
+
+
 def test_info_in_words(phantom: DataSet) -> None:
     shown = _mmad("info", str(phantom.root))
     assert shown.returncode == 0, shown.stderr

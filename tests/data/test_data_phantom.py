@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
 from mmad.data.cache import decode
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import draw_case, make_phantom
+from mmad.data.phantom import IMAGE_SIZE, draw_case, draw_film, make_phantom
 from mmad.data.phantom_cases import LOOKS, NUMERIC, Case, make_cases
+from mmad.spec.tables import PhantomTable
 
 HEART, ATELECTASIS, PLEURA, CONSOLIDATION, EDEMA = range(1, 6)
 _TEMPERATURE = [column.name for column in NUMERIC].index("temperature")
@@ -144,6 +146,52 @@ def test_frequencies_hold_in_every_split() -> None:
         assert sum(bool(case.pleura) for case in members) / len(members) > 0.25
 
 
+def test_artefacts_change_the_pictures_and_nothing_else(phantom: DataSet, tmp_path: Path) -> None:
+    with_them = make_phantom(tmp_path / "with", studies=40, image_size=64, seed=3, artefacts=True)
+    one, two = _files(phantom.root), _files(with_them.root)
+    changed = {name for name in one if one[name] != two[name]}
+    assert changed == {"dataset.toml"} | {name for name in one if name.startswith("images/")}
+    assert np.array_equal(with_them.boxes, phantom.boxes)
+    again = make_phantom(tmp_path / "again", studies=40, image_size=64, seed=3, artefacts=True)
+    assert _files(again.root) == two
+
+
+def test_artefacts_are_bright_lines_and_leave_what_a_box_shows() -> None:
+    for case in make_cases(20, 0, 1.0, 0.0):
+        plain, marks = draw_film(case, (128, 128), 0)
+        film, same = draw_film(case, (128, 128), 0, artefacts=True)
+        assert same == marks
+        for mark in marks:
+            left, top, right, bottom = (int(side) for side in mark.box)
+            inside = (slice(top, bottom), slice(left, right))
+            assert np.corrcoef(plain[inside].ravel(), film[inside].ravel())[0, 1] > 0.5
+            assert film[inside].min() > 4  # no border of the beam over it
+
+
+def test_a_film_of_other_sides_has_its_boxes_scaled(tmp_path: Path) -> None:
+    made = make_phantom(tmp_path / "tall", studies=10, width=100, height=150, format="jpeg")
+    square = make_phantom(tmp_path / "square", studies=10, image_size=150)
+    assert {(study.width, study.height) for study in made.studies} == {(100, 150)}
+    assert decode(made, 0).size == (100, 150)
+    assert made.studies[0].image.endswith(".jpg")
+    assert made.boxes == pytest.approx(square.boxes * np.array([100 / 150, 1, 100 / 150, 1]))
+    first = make_phantom(tmp_path / "again", studies=10, width=100, height=150, format="jpeg")
+    assert _files(first.root) == _files(made.root)
+
+
+def test_a_square_is_drawn_as_it_always_was(phantom: DataSet, tmp_path: Path) -> None:
+    square = make_phantom(tmp_path / "square", studies=40, width=64, height=64, seed=3)
+    assert _files(square.root) == _files(phantom.root)
+
+
+def test_the_table_of_an_ablation_file_takes_what_the_generator_does() -> None:
+    arguments = inspect.signature(make_phantom).parameters
+    table = PhantomTable.model_fields
+    assert set(table) == set(arguments) - {"out", "progress"}
+    for name, field in table.items():
+        assert field.default == (IMAGE_SIZE if name in ("width", "height") else arguments[name].default)
+
+
 def test_findings_stand_in_their_places(phantom: DataSet) -> None:
     size = 64
     centre = (phantom.boxes[:, :2] + phantom.boxes[:, 2:]) / 2 / size  # (M, 2)
@@ -186,6 +234,9 @@ def test_an_opacity_is_brighter_than_the_lung_across(phantom: DataSet) -> None:
         ({"clinical_effect": 1.5}, "--clinical-effect: 1.5 is out of range; choose from 0 to 1"),
         ({"clinical_effect": float("nan")}, "--clinical-effect: nan is out of range"),
         ({"seed": -1}, "--seed: -1 is out of range"),
+        ({"width": 20}, "--size: 20 is out of range"),
+        ({"height": 9000}, "--size: 9000 is out of range"),
+        ({"format": "gif"}, "--format: unknown format 'gif'.*use one of png, jpeg"),
     ],
 )
 def test_arguments_out_of_range(tmp_path: Path, arguments: dict[str, float], message: str) -> None:
