@@ -13,7 +13,7 @@ from mmad.base.errors import SpecError
 from mmad.cli.common import DataOption, JsonOption, SetOption, load_with_data, make_console, print_json, resolve_data
 
 if TYPE_CHECKING:
-    from mmad.base.records import ParameterCount
+    from mmad.base.records import ClinicalColumns, ParameterCount
     from mmad.data.dataset import DataSet
     from mmad.detector.cost import DetectorCost
     from mmad.spec.setup import ModelSetup
@@ -69,8 +69,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Count parameters in the documented log's form, and multiply-adds and activations by module.
 
-        Without FILE: of the default setup, or of --entry, with --set. Labels and clinical columns are the documented
-        log's (five findings, nine numbers and gender), or those of --data.
+        Without FILE: of the default setup, or of --entry, with --set. Labels and clinical columns are those of
+        --data or of FILE's data set; without one the documented log's (five findings, nine numbers and gender).
 
         --documented counts every entry that prints counts, compares number by number and exits with 1 if any differs.
 
@@ -102,7 +102,7 @@ def _setups(
     if file:
         ablation, chosen = load_with_data(file, data=data, overrides=overrides)
         setups = {f"{member.setting} / {member.arm}": member.run.setup for member in ablation.members}
-        return setups, chosen.dataset if data else None
+        return setups, chosen.dataset
     setup = _of_entry(entry, overrides) if entry is not None else _of_words(overrides)
     return {setup.name: setup}, resolve_data(data).dataset if data else None
 
@@ -125,19 +125,29 @@ def counts_of(setup: ModelSetup, dataset: DataSet | None) -> tuple[ParameterCoun
     """The counts of ``setup`` for the labels and columns of ``dataset``, or of the documented log."""
     from mmad.detector import parameter_counts
 
-    if dataset is None:
-        return parameter_counts(setup)
-    columns = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
-    return parameter_counts(setup, len(dataset.labels), columns)
+    return parameter_counts(setup, *_reads(setup, dataset))
+
+
+def _reads(setup: ModelSetup, dataset: DataSet | None) -> tuple[int, ClinicalColumns]:
+    """How many labels and which columns the detector has: the data set's, or those of the documented log."""
+    from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
+    from mmad.base.records import ClinicalColumns as Columns
+
+    if dataset is not None:
+        return len(dataset.labels), dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
+    numeric, categorical = setup.clinical_numeric, setup.clinical_categorical
+    columns = Columns(
+        tuple(n for n in DOCUMENTED_COLUMNS.numeric if numeric is None or n in numeric),
+        tuple(c for c in DOCUMENTED_COLUMNS.categorical if categorical is None or c[0] in categorical),
+    )
+    return len(DOCUMENTED_LABELS), columns
 
 
 def _cost_of(setup: ModelSetup, dataset: DataSet | None, proposals: int | None) -> DetectorCost:
     from mmad.detector.cost import detector_cost
 
-    if dataset is None:
-        return detector_cost(setup, proposals=proposals)
-    columns = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
-    return detector_cost(setup, len(dataset.labels), columns, proposals=proposals)
+    labels, columns = _reads(setup, dataset)
+    return detector_cost(setup, labels, columns, proposals=proposals)
 
 
 def _blocks(

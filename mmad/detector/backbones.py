@@ -73,6 +73,10 @@ class SwinBody(nn.Module):
         self.features = models.swin_t(weights=None).features
         self.pyramid = pyramid
 
+    def fresh(self) -> SwinBody:
+        """Another of the same, drawn anew."""
+        return SwinBody(pyramid=self.pyramid)
+
     def forward(self, images: Tensor) -> Tensor | OrderedDict[str, Tensor]:
         """(B, 3, S, S) to (B, 768, S/32, S/32), or to maps of 96, 192, 384 and 768 channels."""
         maps: OrderedDict[str, Tensor] = OrderedDict()

@@ -55,8 +55,7 @@ def build_detector(
     pretrained = setup.pretrained and weights != "none"
     built = setup.stock()
     path = _weights_path(built, weights_dir) if pretrained else None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for what a body draws while it is built and initialise leaves alone
+    with torch.random.fork_rng(devices=[]):  # what is drawn while building is drawn anew by name
         model = MultimodalRCNN(setup, labels, columns)
     initialise(model, seed)
     for network in image_networks(model):

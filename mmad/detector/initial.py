@@ -16,11 +16,16 @@ def initialise(model: nn.Module, seed: int) -> None:
 
     What is drawn follows torchvision: He initialisation in the convolutional bodies and the mask head, a normal
     of deviation 0.01 in the proposal head, a uniform one in the pyramid, PyTorch's own elsewhere. Bodies of
-    transformers and of timm keep what their library drew. The global random state is left as it was.
+    transformers and of timm are drawn whole by their library. The global random state is left as it was.
     """
-    kept = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, SwinBody | TimmBody))
+    whole = {name: m for name, m in model.named_modules() if isinstance(m, SwinBody | TimmBody)}
+    for name, body in whole.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(name_seed(seed, name))
+            body.load_state_dict(body.fresh().state_dict())
+    drawn = tuple(f"{name}." for name in whole)
     for name, module in model.named_modules():
-        if next(module.parameters(recurse=False), None) is None or name.startswith(kept):
+        if next(module.parameters(recurse=False), None) is None or name.startswith(drawn):
             continue
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(name_seed(seed, name))

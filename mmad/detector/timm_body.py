@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,25 @@ class TimmBody(nn.Module):
         self.strides = tuple(reductions[i] for i in self.chosen)
         self.pyramid = pyramid
         self.name, self.side = name, side
+        unused = _unused(name, side, self.chosen)
+        for parameter_name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(parameter_name not in unused)
+
+    def fresh(self) -> TimmBody:
+        """Another of the same, drawn anew."""
+        return TimmBody(self.name, self.side, pyramid=self.pyramid)
 
     def forward(self, images: Tensor) -> Tensor | OrderedDict[str, Tensor]:
-        """(B, 3, S, S) to (B, C, h, w), or to one such map per level."""
+        """(B, 3, S, S) to (B, C, h, w), or to one such map per level.
+
+        One image whose smallest map is a single cell has no statistics of its own: the running ones are taken.
+        """
+        single = self.training and len(images) == 1 and self.side <= self.strides[-1]
+        if single:
+            self.network.eval()
         found = zip(self.network(images), self.widths, strict=True)
+        if single:
+            self.network.train()
         maps = [_channels_first(m, width) for m, width in found]
         return OrderedDict((str(i), m) for i, m in enumerate(maps)) if self.pyramid else maps[0]
 
@@ -65,6 +81,32 @@ class TimmBody(nn.Module):
                 mend="fetch the file again",
             ) from error
         self.network.load_state_dict(filled.state_dict())
+
+
+@functools.cache
+def _unused(name: str, side: int, chosen: tuple[int, ...]) -> frozenset[str]:
+    """Parameters that no chosen map depends on, which stay fixed; found on the meta device.
+
+    Raises:
+        SpecError: the network cannot read images of ``side`` pixels.
+    """
+    try:
+        with torch.device("meta"):
+            network = _create(name, side, out_indices=chosen)
+            maps = network(torch.zeros((2, 3, side, side)))
+            sum(m.sum() for m in maps).backward()
+    except NotImplementedError:  # an operation that the meta device lacks: nothing is known, nothing is fixed
+        return frozenset()
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+        raise SpecError(
+            f"backbone = 'timm:{name}' with image_size = {side}: it cannot read such images ({_first_line(error)})",
+            mend="choose another image_size or backbone",
+        ) from error
+    return frozenset(key for key, parameter in network.named_parameters() if parameter.grad is None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _create(name: str, side: int, *, overlay: dict[str, Any] | None = None, **options: Any) -> Any:

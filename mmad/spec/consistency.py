@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ TIMM = "timm:"
 #: Backbones a feature pyramid can stand on; of timm's any with maps at strides 4, 8, 16 and 32.
 PYRAMID_BACKBONES = ("resnet18", "resnet50", "swin_t")
 PYRAMID_CHANNELS = 256
+LARGEST_ANCHOR = 16_384  # px: four times the largest image
 #: Pixels per cell of a pyramid's levels, the last one pooled from the one before.
 PYRAMID_STRIDES = (4, 8, 16, 32, 64)
 
@@ -46,6 +48,12 @@ def _values(setup: ModelSetup) -> Iterator[str]:
         values = getattr(setup, name)
         if not values or min(values) <= 0:
             yield f"{name} = {list(values)}: expected at least one number, each greater than 0"
+        elif max(values) > LARGEST_ANCHOR:
+            yield f"{name} = {list(values)}: expected numbers up to {LARGEST_ANCHOR}"
+    for name in ("clinical_numeric", "clinical_categorical"):
+        columns = getattr(setup, name) or ()
+        if len(set(columns)) < len(columns):
+            yield f"{name} = {list(columns)}: names a column twice; keep one of them"
     if any(epoch < 1 for epoch in setup.milestones):
         yield f"multiStepLR_milestones = {list(setup.milestones)}: expected epochs, counted from 1"
     if setup.dataset_mode == "full" and setup.use_clinical:
@@ -59,6 +67,12 @@ def _values(setup: ModelSetup) -> Iterator[str]:
             yield (
                 f"{part}_bg_iou_thresh = {below_} is above {part}_fg_iou_thresh = {above}: "
                 f"set {part}_bg_iou_thresh to {above} or less"
+            )
+        size, share = getattr(setup, f"{part}_batch_size_per_image"), getattr(setup, f"{part}_positive_fraction")
+        if int(size * share) < 1:
+            yield (
+                f"{part}_batch_size_per_image = {size} with {part}_positive_fraction = {share}: no finding would ever "
+                f"be sampled; set {part}_batch_size_per_image to {math.ceil(1 / share)} or more"
             )
 
 
@@ -74,6 +88,13 @@ def _image_branch(setup: ModelSetup) -> Iterator[str]:
                 "data; set use_custom_model = true"
             )
         return
+    if setup.using_fpn and setup.trainable_layers is not None and not setup.backbone.startswith("resnet"):
+        yield f"trainable_layers with backbone = {setup.backbone!r}: only a ResNet's parts are counted; drop it"
+    if setup.using_fpn and setup.trainable_layers not in (None, 5) and not setup.pretrained:
+        yield (
+            f"trainable_layers = {setup.trainable_layers} with pretrained = false: parts drawn at random would stay "
+            "so; drop it, or set pretrained = true"
+        )
     if setup.using_fpn:
         if known and setup.backbone not in PYRAMID_BACKBONES:
             yield (

@@ -266,7 +266,7 @@ class ModelSetup(BaseModel):
     )
     rpn_bg_iou_thresh: float = Field(
         0.3,
-        ge=0,
+        gt=0,
         le=1,
         description="Overlap below which an anchor counts as background for the RPN's losses.",
         json_schema_extra=unit("IoU"),
@@ -280,7 +280,7 @@ class ModelSetup(BaseModel):
     )
     box_bg_iou_thresh: float = Field(
         0.5,
-        ge=0,
+        gt=0,
         le=1,
         description="Overlap below which a proposal counts as background for the box head's losses.",
         json_schema_extra=unit("IoU"),

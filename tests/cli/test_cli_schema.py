@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mmad.spec.schema import ablation_schema
-from mmad.spec.weights import weights_file
+from mmad.spec.weights import WEIGHTS_FILES, weights_file
 
 Call = Callable[..., Any]
 ABLATIONS = Path(__file__).parents[2] / "ablations"
@@ -85,5 +85,6 @@ def test_fetching_asks_once_per_file_and_checks_its_hash(
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
     called = call_mmad("weights", "--fetch", "--weights-dir", tmp_path / "new", "--json")
-    assert sorted(asked) == [("mobilenet_v3_small-047dcff4.pth", True), ("resnet18-f37072fd.pth", True)]
+    assert sorted(asked) == [(name, True) for name in sorted(set(WEIGHTS_FILES.values()))]
+    assert len(asked) == 5
     assert all(row["path"] for row in json.loads(called.out))

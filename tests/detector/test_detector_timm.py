@@ -102,3 +102,34 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
 def test_two_builds_of_one_seed_are_equal() -> None:
     one, other = (detector(FIELDS | {"backbone": "timm:convnext_atto"}) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_network_that_cannot_read_images_of_that_size_is_refused() -> None:
+    with pytest.raises(SpecError, match="with image_size = 64: it cannot read such images"):
+        TimmBody("efficientformer_l1", 64, pyramid=False)
+
+
+@pytest.mark.slow
+def test_what_no_map_depends_on_stays_fixed() -> None:
+    body = TimmBody("hrnet_w18_small", 64, pyramid=False)
+    body(torch.randn((2, 3, 64, 64))).sum().backward()
+    fixed = [name for name, p in body.named_parameters() if not p.requires_grad]
+    assert fixed
+    assert all((p.grad is None) == (name in fixed) for name, p in body.named_parameters())
+
+
+def test_one_image_whose_map_is_one_cell_trains() -> None:
+    body = TimmBody("resnet10t", 32, pyramid=False).train()
+    body(torch.randn((1, 3, 32, 32))).sum().backward()
+    assert body.network.training
+    assert all(torch.isfinite(p.grad).all() for p in body.parameters())
+
+
+@pytest.mark.parametrize("backbone", ["timm:resnet10t", "swin_t"])
+def test_bodies_are_drawn_by_name_whatever_stands_beside_them(backbone: str) -> None:
+    fields = FIELDS | {"backbone": backbone, "use_clinical": True, "clinical_expand_conv_channels": 8}
+    one, other = (detector(fields | {"clinical_input_channels": n, "fuse_depth": 1}) for n in (12, 20))
+    for mine, theirs in ((one.backbone, other.backbone), (one.clinical_convs, other.clinical_convs)):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+    first, second = next(one.backbone.body.parameters()), next(one.clinical_convs.body.parameters())
+    assert not torch.equal(first, second)
