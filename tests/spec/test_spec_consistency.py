@@ -99,6 +99,10 @@ def test_a_map_of_one_cell_is_warned_of() -> None:
     assert said is not None
     assert "fuse_stride = 1" in said
     assert shrunken(ModelSetup(use_clinical=True), (8,)) is None
+    pyramid = ModelSetup(use_clinical=True, fuse_stride=2, image_size=64, **R50)
+    some = shrunken(pyramid, map_sides(pyramid))
+    assert some is not None
+    assert "of 2 and fewer cells" in some
     assert shrunken(ModelSetup(use_clinical=True, image_size=32), (1,)) is None  # the image's map has one cell too
 
 
