@@ -38,6 +38,11 @@ def parse(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def number_text(value: float) -> str:
+    """The shortest text that :func:`parse` reads as exactly ``value``; a whole number without its ``.0``."""
+    return repr(float(value)).removesuffix(".0")
+
+
 def unit_of(name: str) -> str:
     """The unit that a column's name gives away, or nothing."""
     if name.casefold() == "age":
@@ -62,9 +67,17 @@ def choose_numeric(
         if len(values) < len(numbers) or not values:
             what = "holds something that is not a number" if numbers else "holds no value"
             raise DataError(f"column {name!r} {what}", where=where, mend="leave it out of --numeric")
-        low, high = min(values), max(values)
-        chosen.append(NumericColumn(name, units.get(name, unit_of(name)), low, high if high > low else low + 1))
+        chosen.append(NumericColumn(name, units.get(name, unit_of(name)), *_range(values)))
     return tuple(chosen)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """The least and the greatest; around a single value one more, or as much as so large a number can tell apart."""
+    low, high = min(values), max(values)
+    if high > low:
+        return low, high
+    step = 1.0 if low + 1.0 > low else abs(low) / 2
+    return (low, low + step) if math.isfinite(low + step) else (low - step, low)
 
 
 def choose_categorical(
@@ -91,7 +104,8 @@ def _candidates(table: Columns, reserved: Collection[str]) -> list[str]:
     return [
         name
         for name, cells in table.items()
-        if name not in reserved
+        if name
+        and name not in reserved
         and name.casefold() not in NEVER_GUESSED
         and len({cell for cell in cells if cell}) > 1
         and sum(1 for cell in cells if cell) >= LEAST_FILLED * len(cells)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
+from mmad.data.csv_columns import number_text
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, NumericColumn
 
 
@@ -49,10 +50,10 @@ def new_folder(out: Path) -> Iterator[Path]:
 
     Raises DataError when ``out`` holds something already or cannot be written; a failure leaves nothing.
     """
-    if out.is_symlink() or (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir())):
-        raise DataError("exists already", where=out, mend="name a new folder or remove this one first")
     part: Path | None = None
     try:
+        if out.is_symlink() or (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir())):
+            raise DataError("exists already", where=out, mend="name a new folder or remove this one first")
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.absolute().name}.", suffix=".part"))
         mask = os.umask(0)
@@ -92,7 +93,7 @@ def write_tables(
         [r.study, r.image, r.width, r.height, r.patient, r.split, *r.cells, *([r.source] if sources else [])]
         for r in studies
     )
-    box_rows = ([b.study, b.reading, *(f"{side:.10g}" for side in b.box), b.label, b.certainty] for b in boxes)
+    box_rows = ([b.study, b.reading, *(number_text(side) for side in b.box), b.label, b.certainty] for b in boxes)
     box_header = ["study", "reading", "xmin", "ymin", "xmax", "ymax", "label", "certainty"]
     text = _toml(name, labels, numeric, categorical, licence, split_policy, mode)
     write_atomically(folder / TOML, text.encode())
@@ -103,8 +104,12 @@ def write_tables(
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    quoting = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in (
+        header,
+        *rows,
+    ):
+        (quoting if any("\r" in str(cell) for cell in row) else writer).writerow(row)
     return buffer.getvalue().encode()
 
 

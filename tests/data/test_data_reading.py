@@ -156,7 +156,7 @@ def test_a_missing_folder_and_a_file_in_its_place(tiny: Path) -> None:
 
 def test_tables_that_are_no_text(tiny: Path) -> None:
     (tiny / "studies.csv").write_bytes(b"study,\xff\xfe\n")
-    with pytest.raises(DataError, match=r"studies.csv: not UTF-8"):
+    with pytest.raises(DataError, match=r"studies.csv:1: not UTF-8"):
         load_dataset(tiny)
     (tiny / "studies.csv").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match=r"column 'study' is missing"):

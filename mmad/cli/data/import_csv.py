@@ -10,32 +10,37 @@ import typer
 from mmad.cli.common import progress_bar
 from mmad.cli.data.common import OutOption, made_line, names
 
+NumericOption = Annotated[
+    str | None,
+    typer.Option("--numeric", metavar="A,B", help="Columns of numbers; left out: guessed.", show_default=False),
+]
+CategoricalOption = Annotated[
+    str | None,
+    typer.Option("--categorical", metavar="A,B", help="Columns of words; left out: guessed.", show_default=False),
+]
+UnitOption = Annotated[
+    list[str] | None,
+    typer.Option("--unit", metavar="COLUMN=UNIT", help="Unit of a column; may be repeated.", show_default=False),
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME", help="Keep only this label; may be repeated, in order."),
+]
+DicomHeaderOption = Annotated[
+    bool, typer.Option("--dicom-header", help="Take age and sex from DICOM headers where no table has them.")
+]
+
 
 def register(importing: typer.Typer) -> None:
     @importing.command("csv")
     def import_csv_folder(
         src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with the images and the CSV files.")],
         out: OutOption,
-        numeric: Annotated[
-            str | None,
-            typer.Option("--numeric", metavar="A,B", help="Columns of numbers; left out: guessed.", show_default=False),
-        ] = None,
-        categorical: Annotated[
-            str | None,
-            typer.Option(
-                "--categorical", metavar="A,B", help="Columns of words; left out: guessed.", show_default=False
-            ),
-        ] = None,
-        unit: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--unit", metavar="COLUMN=UNIT", help="Unit of a column; may be repeated.", show_default=False
-            ),
-        ] = None,
-        label: Annotated[
-            list[str] | None,
-            typer.Option("--label", metavar="NAME", help="Keep only this label; may be repeated, in order."),
-        ] = None,
+        numeric: NumericOption = None,
+        categorical: CategoricalOption = None,
+        unit: UnitOption = None,
+        dicom_header: DicomHeaderOption = False,
+        label: LabelOption = None,
         name: Annotated[str | None, typer.Option("--name", help="Name; left out: the folder's.")] = None,
         licence: Annotated[str | None, typer.Option("--licence", help="Licence; left out: all in the sources.")] = None,
         subjects: Annotated[
@@ -81,10 +86,11 @@ def register(importing: typer.Typer) -> None:
                 layout=layout,
                 numeric=names(numeric),
                 categorical=names(categorical),
-                units=_units(unit),
+                units=units(unit),
                 labels=label or None,
                 name=name,
                 licence=licence,
+                dicom_header=dicom_header,
                 progress=report,
             )
         typer.echo(made_line(made))
@@ -97,11 +103,12 @@ def _four(words: str) -> tuple[str, str, str, str]:
     return found[0], found[1], found[2], found[3]
 
 
-def _units(words: list[str] | None) -> dict[str, str]:
-    units = {}
+def units(words: list[str] | None) -> dict[str, str]:
+    """``COLUMN=UNIT`` words as a mapping."""
+    found = {}
     for word in words or ():
         column, equals, unit = word.partition("=")
         if not equals:
             raise typer.BadParameter(f"{word!r} is not COLUMN=UNIT", param_hint="--unit")
-        units[column.strip()] = unit.strip()
-    return units
+        found[column.strip()] = unit.strip()
+    return found

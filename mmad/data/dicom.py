@@ -1,0 +1,214 @@
+"""DICOM images, decoded to what a screen would show: 8-bit grey, the lowest value black.
+
+The steps are those of the grayscale display pipeline (DICOM PS3.3 C.11.1 and C.11.2): Modality LUT or rescale,
+VOI LUT or window, MONOCHROME1 inverted. pydicom is an extra; it is imported when the first such file is met.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mmad.base.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+ENDINGS = (".dcm", ".dicom")
+#: Years in the units of an age string (PS3.5, value representation AS).
+_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+#: As many pixels as Pillow accepts in any other image.
+_MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
+
+
+@dataclass(frozen=True)
+class DicomHeader:
+    """What an importer reads from the header: the size in pixels, age in years and sex (F, M or O) if known."""
+
+    width: int
+    height: int
+    age: float | None
+    sex: str | None
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether ``path`` ends as a DICOM file does or, whatever its name, begins as one. Raises OSError."""
+    if path.suffix.lower() in ENDINGS:
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def read_header(path: Path, where: str) -> DicomHeader:
+    """The header of the DICOM file at ``path``; ``where`` begins a message. Raises DataError."""
+    with _refusing(where):
+        file = _read(path, where, pixels=False)
+        width, height = int(file.get("Columns", 0)), int(file.get("Rows", 0))
+        age, sex = _age(str(file.get("PatientAge", ""))), str(file.get("PatientSex", "")).strip().upper()
+        _check(file, width, height, where)
+    return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None)
+
+
+def decode_dicom(path: Path, where: str) -> Image.Image:
+    """The image in the DICOM file at ``path`` as 8-bit grey; ``where`` begins a message.
+
+    With a window or VOI LUT (the first, if there are several) its range becomes 0 to 255. Without one, images of
+    up to 8 bits keep their values and deeper ones stretch from their least to their greatest. Raises DataError.
+    """
+    with _refusing(where):
+        file = _read(path, where, pixels=True)
+        _check(file, int(file.get("Columns", 0)), int(file.get("Rows", 0)), where)
+        pixels = _pixels(file, where)
+        if pixels.ndim == 3:
+            return Image.fromarray(pixels).convert("L")
+        shown = np.clip(_shown(_stored(pixels, file), file), 0.0, 1.0)
+        if file.PhotometricInterpretation == "MONOCHROME1":
+            shown = 1.0 - shown
+        return Image.fromarray(np.rint(shown * 255.0).astype(np.uint8))
+
+
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    """A damaged file makes pydicom fail in ways that no list of exceptions holds; its warnings are not ours to tell."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"DICOM file cannot be decoded ({type(error).__name__})"
+        raise DataError(what, where=where, mend="replace it or drop the row") from None
+
+
+def _read(path: Path, where: str, *, pixels: bool) -> Dataset:
+    try:
+        from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
+        from pydicom.filereader import read_file_meta_info
+    except ImportError:
+        what = "is a DICOM file, and pydicom is not installed"
+        raise DataError(what, where=where, mend="pip install 'mmad[dicom]'") from None
+    try:
+        if str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == _DEFLATED:
+            raise DataError("DICOM file is deflated as a whole", where=where, mend="save it with explicit VR")
+        return dcmread(path, stop_before_pixels=not pixels)
+    except InvalidDicomError:
+        raise DataError("is not a DICOM file", where=where, mend="replace it or drop the row") from None
+
+
+def _check(file: Dataset, width: int, height: int, where: str) -> None:
+    kind, depth = str(file.get("PhotometricInterpretation", "")), int(file.get("BitsAllocated", 0))
+    colour = kind == "RGB" or kind.startswith("YBR")
+    if width < 1 or height < 1:
+        raise DataError("DICOM file holds no image", where=where, mend="drop the row")
+    if width * height > _MOST_PIXELS:
+        what = f"DICOM image of {width} x {height} px is too large"
+        raise DataError(what, where=where, mend="replace it or drop the row")
+    if int(file.get("NumberOfFrames", 1) or 1) > 1:
+        raise DataError("DICOM file holds several frames", where=where, mend="save each as a file of its own")
+    if not (kind.startswith("MONOCHROME") and depth in (8, 16)) and not (colour and depth == 8):
+        what = f"DICOM image of kind {kind[:20]!r} with {depth} bits"
+        raise DataError(what, where=where, mend="save it as MONOCHROME2 of 8 or 16 bits")
+
+
+def _pixels(file: Dataset, where: str) -> NDArray[Any]:
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.utils import pixel_array
+
+    syntax = file.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not get_decoder(syntax).is_available:
+        what = f"DICOM file is compressed as {syntax.name}, for which no decoder is installed"
+        mend = "pip install 'pylibjpeg[all]', or save it uncompressed"
+        raise DataError(what, where=where, mend=mend)
+    return pixel_array(file)
+
+
+def _stored(pixels: NDArray[Any], file: Dataset) -> NDArray[np.int64]:
+    """The stored values; what lies above BitsStored (an old overlay) is no part of them."""
+    bits = int(file.BitsStored)
+    if not 1 <= bits <= 16:
+        raise ValueError(bits)
+    values = pixels.astype(np.int64) & ((1 << bits) - 1)
+    if int(file.PixelRepresentation) == 1:
+        values = np.where(values >> (bits - 1), values - (1 << bits), values)
+    return values
+
+
+def _shown(stored: NDArray[np.int64], file: Dataset) -> NDArray[np.float64]:
+    """Stored values through both tables or their formulas; 0 is the darkest of MONOCHROME2, 1 the brightest."""
+    values: NDArray[np.float64] = stored.astype(np.float64)
+    if file.get("ModalityLUTSequence"):
+        values, _ = _looked_up(values, file.ModalityLUTSequence[0], file)
+    elif "RescaleSlope" in file and "RescaleIntercept" in file:
+        values = values * _first(file.RescaleSlope) + _first(file.RescaleIntercept)
+    if file.get("VOILUTSequence"):
+        values, bits = _looked_up(values, file.VOILUTSequence[0], file)
+        return _between(values, 0.0, 2.0**bits - 1.0)
+    if file.get("WindowWidth") is not None and file.get("WindowCenter") is not None:
+        function = str(file.get("VOILUTFunction", "LINEAR") or "LINEAR").upper()
+        return _windowed(values, _first(file.WindowCenter), _first(file.WindowWidth), function)
+    if int(file.BitsStored) <= 8 and np.array_equal(values, stored) and stored.min() >= 0:
+        return _between(values, 0.0, 2.0 ** int(file.BitsStored) - 1.0)
+    return _between(values, float(values.min()), float(values.max()))
+
+
+def _between(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    return (values - low) * (1.0 / (high - low)) if high > low else np.zeros_like(values)
+
+
+def _windowed(values: NDArray[np.float64], centre: float, width: float, function: str) -> NDArray[np.float64]:
+    """PS3.3 C.11.2.1.2 and C.11.2.1.3, to 0 … 1."""
+    if function == "SIGMOID" and width > 0:
+        curve: NDArray[np.float64] = 1.0 + np.exp(np.clip(-4.0 * (values - centre) / width, -700.0, 700.0))
+        return np.reciprocal(curve)
+    if function == "LINEAR" and width >= 1:
+        centre, width = centre - 0.5, width - 1.0
+    elif function != "LINEAR_EXACT" or width <= 0:
+        raise ValueError(function)
+    if width == 0:
+        step: NDArray[np.float64] = np.where(values > centre, 1.0, 0.0)
+        return step
+    inside: NDArray[np.float64] = np.clip((values - centre) / width + 0.5, 0.0, 1.0)
+    return inside
+
+
+def _looked_up(values: NDArray[np.float64], item: Dataset, file: Dataset) -> tuple[NDArray[np.float64], int]:
+    """``values`` through one lookup table (PS3.3 C.11.1.1), and the bits of what it holds."""
+    entries, first, bits = (int(word) for word in item.LUTDescriptor)
+    entries = entries or 1 << 16
+    if not 8 <= bits <= 16 or entries < 1:
+        raise ValueError(bits)
+    data = item.LUTData
+    if isinstance(data, bytes):
+        order = "<" if file.original_encoding[1] is not False else ">"
+        table = np.frombuffer(data, np.uint8 if len(data) < 2 * entries else np.dtype(f"{order}u2"))
+    else:
+        table = np.atleast_1d(np.asarray(data))
+    if len(table) < entries:
+        raise ValueError(entries)
+    place = np.clip(np.rint(values) - first, 0, entries - 1).astype(np.int64)
+    return table.astype(np.float64)[place], bits
+
+
+def _first(value: Any) -> float:
+    """The first of a window's values; several are alternatives."""
+    number = float(value[0] if hasattr(value, "__getitem__") and not isinstance(value, str) else value)
+    if not np.isfinite(number):
+        raise ValueError(number)
+    return number
+
+
+def _age(text: str) -> float | None:
+    """``045Y``, ``018M``, ``006W`` or ``020D`` in years, None for anything else."""
+    digits, unit = text.strip()[:-1], text.strip()[-1:].upper()
+    return float(digits) * _YEARS[unit] if unit in _YEARS and digits.isdecimal() and len(digits) <= 3 else None
