@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reflacx_trees import LABELS_2_3, ODD_KEPT, ODD_REASONS, Ellipse, Tree, odd_tree, plain_tree, write_odd
+from reflacx_odd_tree import ODD_KEPT, ODD_REASONS, odd_tree, write_odd
+from reflacx_trees import LABELS_2_3, Ellipse, Tree, plain_tree
 
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reflacx_trees import ODD_REASONS, SECRET, Ellipse, Tree, odd_tree, plain_tree, write_odd
+from reflacx_odd_tree import ODD_REASONS, odd_tree, write_odd
+from reflacx_trees import SECRET, Ellipse, Tree, plain_tree
 
 from mmad.data.dataset import load_dataset
 from mmad.data.reflacx.build import build_reflacx
