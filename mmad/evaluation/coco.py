@@ -61,8 +61,8 @@ def evaluate(
     (naming the study). See Lin et al., Microsoft COCO, 2014, and the evaluation code published with it.
     """
     check_detections(detections)
-    _check_protocol(overlap, threshold, max_detections)
-    positions = _positions(detections, truth)
+    check_protocol(overlap, threshold, max_detections)
+    positions = positions_in(detections, truth)
     judge = _Judge(overlap, threshold, max_detections, images=len(truth.studies), classes=len(truth.categories))
     judge.add_truth(truth)
     judge.add_detections(detections, positions)
@@ -141,7 +141,7 @@ def _annotations(
     ]
 
 
-def _check_protocol(overlap: str, threshold: float, max_detections: int) -> None:
+def check_protocol(overlap: str, threshold: float, max_detections: int) -> None:
     if overlap not in ("iou", "iobb"):
         raise EvaluationError(f"overlap = {overlap!r}", mend='use "iou" or "iobb"')
     if not 0 < threshold <= 1:
@@ -150,7 +150,7 @@ def _check_protocol(overlap: str, threshold: float, max_detections: int) -> None
         raise EvaluationError(f"max_detections = {max_detections}", mend="use 1 or more")
 
 
-def _positions(detections: Detections, truth: GroundTruth) -> NDArray[np.int64]:
+def positions_in(detections: Detections, truth: GroundTruth) -> NDArray[np.int64]:
     """For every study of ``detections`` its position in ``truth``; both must hold the same studies."""
     place = {name: n for n, name in enumerate(truth.studies)}
     for label, known in ((detections.labels, len(truth.categories)), (truth.labels, len(truth.categories))):

@@ -1,0 +1,116 @@
+"""AP, AR and sensitivity of many resamples of the images at once, from one matching and other weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmad.evaluation.matching import Floats, Matched
+
+RECALLS = np.linspace(0.0, 1.00, 101)  # COCO's 101 recalls
+#: Weights times detections that are held at once: 16 million doubles are 128 MiB.
+_CELLS = 2_000_000
+_TINY = float(np.spacing(1))
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """AP and AR of B weightings of the images; NaN where a weighting leaves a finding no true box."""
+
+    ap: Floats  # (B, K)
+    ar: Floats  # (B, K)
+
+    @property
+    def mean_ap(self) -> Floats:
+        """Mean over the findings, (B,)."""
+        return _mean(self.ap)
+
+    @property
+    def mean_ar(self) -> Floats:
+        """Mean over the findings, (B,)."""
+        return _mean(self.ar)
+
+
+def _mean(values: Floats) -> Floats:
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        result: Floats = np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
+    return result
+
+
+def weigh(matched: Matched, weights: NDArray[np.floating] | None = None, *, threshold: int = 0) -> Weighted:
+    """AP and AR with every image counted ``weights`` times.
+
+    A weight of 2 equals the image standing there twice: COCO's curve has its corners at the hits, and a
+    repeated hit only adds points between them.
+
+    Args:
+        matched: the matches, found once.
+        weights: (B, I) how often each image counts in each of B weightings; None counts each once.
+        threshold: which of the matches' overlap thresholds, by position.
+    """
+    images = len(matched.patients)
+    rows = np.ones((1, images)) if weights is None else np.asarray(weights, dtype=np.float64)
+    findings = len(matched.categories)
+    ap, ar = np.full((len(rows), findings), np.nan), np.full((len(rows), findings), np.nan)
+    for k in range(findings):
+        part = matched.of(k)
+        count = max(1, part.stop - part.start)
+        step = max(1, _CELLS // count)
+        hit, counted = matched.hit[threshold, part], matched.counted[threshold, part]
+        for start in range(0, len(rows), step):
+            chunk = rows[start : start + step]
+            there = slice(start, start + len(chunk))
+            ap[there, k], ar[there, k] = _curve(chunk, matched.image[part], hit, counted, chunk @ matched.boxes[:, k])
+    return Weighted(ap, ar)
+
+
+def _curve(
+    weights: Floats, image: NDArray[np.int64], hit: NDArray[np.bool_], counted: NDArray[np.bool_], boxes: Floats
+) -> tuple[Floats, Floats]:
+    """AP and AR of one finding, (B,) each."""
+    return average_precision(weights[:, image], hit, counted, boxes)
+
+
+def average_precision(
+    weight: Floats, hit: NDArray[np.bool_], counted: NDArray[np.bool_], boxes: Floats
+) -> tuple[Floats, Floats]:
+    """AP over COCO's 101 recalls, and the highest recall, of B weightings.
+
+    Args:
+        weight: (B, N) weight of each detection, by falling score.
+        hit: (N,) detections that found a box; counted: (N,) those that count at all.
+        boxes: (B,) weighted number of true boxes; NaN results where it is 0.
+    """
+    known = boxes > 0
+    if not hit.any():
+        nothing: Floats = np.where(known, 0.0, np.nan)
+        return nothing, nothing.copy()
+    places = np.flatnonzero(hit)
+    hits = np.cumsum(weight[:, places], axis=1)  # (B, H)
+    all_so_far = np.cumsum(np.where(counted, weight, 0.0), axis=1)[:, places]
+    precision = hits / (all_so_far + _TINY)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = hits / boxes[:, None]
+    ap = np.full(len(weight), np.nan)
+    for b in np.flatnonzero(known):
+        place = np.searchsorted(recall[b], RECALLS, side="left")
+        reached = place < len(places)
+        ap[b] = envelope[b, place[reached]].sum() / len(RECALLS)
+    ar: Floats = np.where(known, recall[:, -1], np.nan)
+    return ap, ar
+
+
+def patient_weights(patients: tuple[str, ...], resamples: int, seed: int) -> NDArray[np.float64]:
+    """(resamples, images) how often each image stands in a resample of the PATIENTS, drawn with replacement.
+
+    The images of one patient are not independent, so patients are drawn whole (Efron & Tibshirani, 1993).
+    """
+    names, place = np.unique(np.array(patients, dtype=object).astype(str), return_inverse=True)
+    chance = np.full(len(names), 1 / len(names))
+    drawn = np.random.default_rng(seed).multinomial(len(names), chance, size=resamples)
+    weights: NDArray[np.float64] = drawn[:, place].astype(np.float64)
+    return weights

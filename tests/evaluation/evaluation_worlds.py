@@ -1,0 +1,44 @@
+"""Made-up detections and true boxes that the tests of this room share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmad.base.records import Detections, GroundTruth
+
+
+def world(
+    seed: int,
+    *,
+    images: int = 12,
+    findings: int = 3,
+    per_image: int = 5,
+    boxes: float = 2.0,
+    crowd: float = 0.1,
+    skill: float = 0.7,
+    patients: int | None = None,
+) -> tuple[Detections, GroundTruth]:
+    """Boxes at random, detections near some of them (``skill``) with scores that often tie."""
+    rng = np.random.default_rng(seed)
+    studies = tuple(f"s{i}" for i in range(images))
+    owners = studies if patients is None else tuple(f"p{i % patients}" for i in range(images))
+    image = np.repeat(np.arange(images), rng.poisson(boxes, size=images))
+    corner = rng.integers(0, 40, (len(image), 2)).astype(float)
+    truth = np.concatenate([corner, corner + rng.integers(5, 30, (len(image), 2))], axis=1)
+    labels = rng.integers(1, findings + 1, len(image))
+    given = GroundTruth(
+        studies, owners, tuple("ABCDEFGH"[:findings]), image, truth, labels, rng.random(len(image)) < crowd
+    )
+    found = np.repeat(np.arange(images), rng.integers(0, per_image + 1, images))
+    corner = rng.integers(0, 40, (len(found), 2)).astype(float)
+    guessed = np.concatenate([corner, corner + rng.integers(5, 30, (len(found), 2))], axis=1)
+    named = rng.integers(1, findings + 1, len(found))
+    for n, where in enumerate(found):
+        near = np.flatnonzero(image == where)
+        if len(near) and rng.random() < skill:
+            pick = rng.choice(near)
+            guessed[n] = truth[pick] + rng.integers(-2, 3, 4)
+            named[n] = labels[pick]
+    guessed[:, 2:] = np.maximum(guessed[:, 2:], guessed[:, :2] + 1)
+    scores = np.round(rng.random(len(found)), 1)
+    return Detections(studies, found, guessed, scores, named), given

@@ -1,0 +1,134 @@
+"""Intervals that cover, tests that reject as often as they should."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from evaluation_worlds import world
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmad.base.errors import EvaluationError
+from mmad.base.records import Detections, GroundTruth
+from mmad.evaluation.intervals import Difference, Interval, compare, estimate, holm, needed
+from mmad.evaluation.matching import Matched, match
+from mmad.evaluation.resampling import weigh
+
+SKILL, FALSE = 0.7, 0.5
+
+
+def simulated(seed: int, images: int, *, shift: float = 0.0, arm: int = 0) -> tuple[Detections, GroundTruth]:
+    """One true box per image; found with chance ``SKILL`` + ``shift``, and a false alarm with chance ``FALSE``.
+
+    Images (and so the difficulty of each) follow from ``seed``, what an arm sees of them from ``arm`` too.
+    """
+    rng = np.random.default_rng([seed, arm])
+    studies = tuple(map(str, range(images)))
+    box = np.tile([0.0, 0.0, 10.0, 10.0], (images, 1))
+    truth = GroundTruth(studies, studies, ("A",), np.arange(images), box, np.ones(images, dtype=np.int64))
+    hit, false = rng.random(images) < SKILL + shift, rng.random(images) < FALSE
+    study = np.r_[np.flatnonzero(hit), np.flatnonzero(false)]
+    boxes = np.r_[box[hit], box[false] + 50]
+    scores = np.r_[rng.beta(4, 2, hit.sum()), rng.beta(2, 4, false.sum())]
+    return Detections(studies, study, boxes, scores, np.ones(len(study), dtype=np.int64)), truth
+
+
+def matched(seed: int, images: int, **how: float) -> Matched:
+    return match(*simulated(seed, images, **how))
+
+
+@pytest.mark.slow
+def test_the_interval_covers() -> None:
+    known = float(np.mean([weigh(matched(10**6 + i, 4000)).mean_ap[0] for i in range(40)]))
+    inside = 0
+    for i in range(500):
+        ap = estimate([matched(i, 150)], resamples=300, seed=i).ap
+        inside += ap.low <= known <= ap.high
+    assert 0.92 <= inside / 500 <= 0.98
+
+
+@pytest.mark.slow
+def test_without_a_difference_the_paired_test_rejects_one_in_twenty() -> None:
+    rejected = outside = 0
+    for i in range(500):
+        found = compare([matched(i, 120, arm=1)], [matched(i, 120, arm=2)], resamples=200, seed=i)
+        rejected += found.p <= 0.05
+        outside += found.verdict != "not settled"
+    assert 0.03 <= rejected / 500 <= 0.07
+    assert 0.02 <= outside / 500 <= 0.08
+
+
+def test_a_difference_is_found_and_named() -> None:
+    found = compare([matched(0, 200, shift=-0.3)], [matched(0, 200, shift=0.2, arm=1)], resamples=200)
+    assert found.verdict == "better"
+    assert found.p < 0.01
+    assert found.ap.low < found.ap.value < found.ap.high
+    back = compare([matched(0, 200, shift=0.2, arm=1)], [matched(0, 200, shift=-0.3)], resamples=200)
+    assert back.verdict == "worse"
+    assert back.ap.value == pytest.approx(-found.ap.value)
+
+
+def test_an_arm_against_itself_differs_by_nothing() -> None:
+    runs = [match(*world(seed, images=40)) for seed in (1,)]
+    found = compare(runs, runs, resamples=100)
+    assert (found.ap.value, found.ap.low, found.ap.high) == (0, 0, 0)
+    assert found.p == 1
+
+
+def test_seeds_are_resampled_before_the_patients() -> None:
+    alike = [matched(0, 100, arm=1)] * 3
+    apart = [matched(0, 100, arm=1, shift=s) for s in (-0.4, 0.0, 0.3)]
+    narrow, wide = (estimate(runs, resamples=300).ap for runs in (alike, apart))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert estimate(alike, resamples=50).sd == 0
+    assert estimate(alike[:1], resamples=50).sd is None
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    run = matched(0, 20)
+    with pytest.raises(EvaluationError, match="no run to judge"):
+        estimate([])
+    with pytest.raises(EvaluationError, match="1 runs of one arm and 2"):
+        compare([run], [run, run])
+    with pytest.raises(EvaluationError, match="other patients"):
+        compare([run], [matched(0, 21)])
+    other = GroundTruth(
+        *(getattr(simulated(0, 20)[1], n) for n in ("studies", "patients")),
+        ("B",),
+        *(getattr(simulated(0, 20)[1], n) for n in ("study", "boxes", "labels")),
+    )
+    with pytest.raises(EvaluationError, match="other categories"):
+        compare([run], [match(simulated(0, 20)[0], other)])
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_keeps_the_order_and_never_lowers(values: list[float]) -> None:
+    adjusted = holm(values)
+    assert all(a >= p for a, p in zip(adjusted, values, strict=True))
+    assert all(a <= 1 for a in adjusted)
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    assert all(adjusted[a] <= adjusted[b] for a, b in itertools.pairwise(order))
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert math.isnan(holm([math.nan, 0.2])[0])
+    assert holm([math.nan, 0.2])[1] == 0.2
+
+
+def _difference(value: float, seeds: float | None, patients: float) -> Difference:
+    some = Interval(value, value - 1, value + 1)
+    return Difference(some, some, (), 0.5, 3, 50, 100, 0.1, seeds, patients)
+
+
+def test_what_would_settle_it() -> None:
+    asked = needed(_difference(0.05, 0.02, 0.01))
+    allowed = (0.05 / 2.801585) ** 2
+    assert asked.seeds == math.ceil(3 * 0.02**2 / (allowed - 0.01**2))
+    assert asked.images is None  # the seeds alone vary too much
+    assert needed(_difference(0.05, None, 0.03)).seeds is None
+    assert needed(_difference(0.05, None, 0.03)).images == math.ceil(100 * 0.03**2 / allowed)
+    assert needed(_difference(0.0, 0.1, 0.1)) == needed(_difference(math.nan, 0.1, 0.1))
