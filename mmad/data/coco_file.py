@@ -117,8 +117,15 @@ def _clinical(node: Node, form: CocoForm | None) -> dict[str, str]:
         if name not in numbers and name not in words:
             values.refuse(no_such("clinical column", name, numbers + words), one_of(numbers + words))
         if values.has(name):
-            cells[name] = number_text(values.number(name)) if name in numbers else values.text(name)
+            cells[name] = number_text(values.number(name)) if name in numbers else _word(values, name, form)
     return cells
+
+
+def _word(values: Node, name: str, form: CocoForm) -> str:
+    word, known = values.text(name), next(column.values for column in form.categorical if column.name == name)
+    if word not in known:
+        values.refuse(f"key {name!r} holds a value that info.mmad does not list", "add it there, or remove the key")
+    return word
 
 
 def _categories(root: Node) -> dict[int | str, str]:

@@ -17,6 +17,14 @@ def is_inside(image: str) -> bool:
     return not (image.startswith("/") or ".." in parts or "\\" in image or ":" in parts[0] or "\0" in image)
 
 
+def leads_out(inside: Path, path: Path) -> bool:
+    """Whether ``path`` leads, by links, out of the resolved folder ``inside``; what leads nowhere does not."""
+    try:
+        return not path.resolve().is_relative_to(inside)
+    except (OSError, RuntimeError):  # a ring of links
+        return False
+
+
 def check_images(root: Path, studies: Sequence[Study], refuse: Refuse = raise_first) -> None:
     """Refuse an image that is missing or stands outside ``root``; each folder is listed once."""
     folders = _Folders(root)
@@ -42,22 +50,30 @@ class _Folders:
             return "image-outside", "path leaves the data set's folder", "write it relative to that folder"
         folder, _, name = image.rpartition("/")
         if folder not in self._listed:
-            within = (self._root / folder).resolve().is_relative_to(self._inside)
-            self._listed[folder] = _files(self._root / folder) if within else None
+            out = leads_out(self._inside, self._root / folder)
+            self._listed[folder] = None if out else _files(self._root / folder)
         files = self._listed[folder]
         if files is None:
             return "image-outside", "is reached by a link out of the data set's folder", "copy the files there"
         plain = files.get(name)
         if plain is None:
             return "image-missing", "is missing", "add the file or take the row out"
-        if not plain and not (self._root / image).resolve().is_relative_to(self._inside):
+        if not plain and leads_out(self._inside, self._root / image):
             return "image-outside", "is a link out of the data set's folder", "copy the file there"
         return None
 
 
 def _files(folder: Path) -> dict[str, bool]:
     """Names of the files in ``folder``; True for a plain file, False for a link that is yet to be followed."""
-    if not folder.is_dir():
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: not entry.is_symlink() for entry in entries if _is_file(entry)}
+    except OSError:  # missing, a ring of links, a name longer than any
         return {}
-    with os.scandir(folder) as entries:
-        return {entry.name: not entry.is_symlink() for entry in entries if entry.is_file()}
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a ring of links
+        return False

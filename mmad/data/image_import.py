@@ -12,7 +12,7 @@ from PIL import Image
 from mmad.base.errors import DataError
 from mmad.data.dataset import IMAGES
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
-from mmad.data.image_files import is_inside
+from mmad.data.image_files import is_inside, leads_out
 from mmad.data.names import shown
 
 Progress = Callable[[int, int], None]
@@ -46,7 +46,7 @@ def find_images(src: Path, images: Sequence[str], where: Callable[[int], str]) -
         at = where(position)
         if image in found:
             raise DataError(f"image {shown(image)} has a row already", where=at, mend="keep one row per image")
-        if not image or not is_inside(image) or leaves(inside, src / image):
+        if not image or not is_inside(image) or leads_out(inside, src / image):
             what = f"image path {shown(image)} leaves the folder" if image else "names no image"
             raise DataError(what, where=at, mend="write it relative to the folder")
         size, header = _look(src / image, image, at)
@@ -60,14 +60,6 @@ def find_images(src: Path, images: Sequence[str], where: Callable[[int], str]) -
         owner[stored] = image
         found[image] = SourceImage(src / image, at, *size, stored, header)
     return found
-
-
-def leaves(inside: Path, path: Path) -> bool:
-    """Whether ``path`` leads, by links, out of the resolved folder ``inside``; what leads nowhere does not."""
-    try:
-        return not path.resolve().is_relative_to(inside)
-    except (OSError, RuntimeError):  # a ring of links
-        return False
 
 
 def _look(path: Path, image: str, at: str) -> tuple[tuple[int, int], DicomHeader | None]:

@@ -91,6 +91,9 @@ def read_description(path: Path) -> Description:
         raise DataError(f"not TOML: {error}", where=path, mend="correct the file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read: {error}", where=path, mend="write it as UTF-8 text") from None
+    except (RecursionError, ValueError):
+        what = "is nested too deeply, or holds a number of thousands of digits"
+        raise DataError(what, where=path, mend="correct the file") from None
     for key in raw:
         if key not in _TOP_KEYS:
             raise DataError(no_such("key", key, _TOP_KEYS), where=path, mend=one_of(_TOP_KEYS))
@@ -153,12 +156,19 @@ def _numeric(path: Path, number: int, table: dict[str, Any]) -> NumericColumn:
     bounds = []
     for key in ("low", "high"):
         value = table.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
             raise DataError(f"key {key!r} is not a finite number", where=f"{path}{at}", mend=f"write {key} = 0.0")
         bounds.append(float(value))
     if bounds[0] >= bounds[1]:
         raise DataError("low is not below high", where=f"{path}{at}", mend="correct the range")
     return NumericColumn(name, str(unit), bounds[0], bounds[1])
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _category(path: Path, number: int, table: dict[str, Any]) -> CategoricalColumn:

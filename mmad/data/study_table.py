@@ -109,7 +109,7 @@ class _Table:
         return None
 
     def _side(self, text: str, line: int, study: str, column: str) -> int:
-        if text.isdecimal() and 1 <= int(text) <= 1_000_000:
+        if text.isdecimal() and len(text) <= 20 and 1 <= int(text) <= 1_000_000:
             return int(text)
         what = "is not a whole number of pixels from 1"
         self._refuse_cell("size-not-a-number", line, study, column, what, "write the stored image's size")

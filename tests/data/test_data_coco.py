@@ -217,6 +217,25 @@ def test_a_table_beside_the_columns_of_an_export(tiny: Path, tmp_path: Path) -> 
         import_coco(tmp_path / "set.json", tiny, tmp_path / "no", clinical=ClinicalTable(tmp_path / "t.csv", "study"))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gender": "x"}, r"images\[0\]: clinical: key 'gender' holds a value that info.mmad does not list"),
+        ({"gender": 1}, r"images\[0\]: clinical: key 'gender' is not a text"),
+        ({"age": "40"}, r"images\[0\]: clinical: key 'age' is not a finite number"),
+        ({"agee": 40}, r"images\[0\]: clinical: unknown clinical column 'agee' \(did you mean 'age'\?\)"),
+    ],
+)
+def test_clinical_values_of_an_export_that_was_edited(
+    tiny: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    content: Any = coco_of(load_dataset(tiny))
+    content["images"][0]["clinical"] |= change
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        import_coco(tmp_path / "set.json", tiny, tmp_path / "out")
+
+
 def test_an_export_overwrites_nothing(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "set.json").write_text("mine")
     with pytest.raises(DataError, match=r"set.json: exists already"):

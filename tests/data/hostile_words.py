@@ -1,0 +1,88 @@
+"""What no honest export holds, and what an importer may do with it: one clear line, or a whole data set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmad.base.errors import DataError
+from mmad.data.dataset import DataSet, load_dataset
+
+#: Stands in clinical cells; no message may hold it.
+SECRET = "clinical-secret"
+
+CELLS = [
+    *("", " ", "\ufeff", "\0", "\r", "a\rb", "\n", "a\nb", '"', "'", ",", ";", "\t", "\u2028", "\x85", "\x1c", "=1+1"),
+    *("nan", "inf", "-inf", "1e999", "-1", "0", "1e308", "9" * 400, "0" * 5000, "1_000", "٣", "½", "0x10", "True"),
+    *("../../etc/passwd", "/etc/passwd", "C:\\x.png", "..\\x", "a/../b", ".", "..", "/", "images", "subjects.csv"),
+    *(
+        "x" * 300,
+        "x" * 5000,
+        "é" * 200,
+        "a/" * 200 + "b.png",
+        "one.png",
+        "./one.png",
+        "link.png",
+        "ring.png",
+        "dir/out.png",
+    ),
+    *("train", "TEST", "study", "__proto__", "�", "😀", "ﬀ", "İ"),
+]
+VALUES: list[Any] = [
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2,
+        10**30,
+        10**400,
+        1.5,
+        1e308,
+        -0.0,
+        float("nan"),
+        float("inf"),
+        [],
+        {},
+        [[]],
+        [None],
+    ),
+    *(
+        [1, 2, 3, 4],
+        [1, 2, 3, True],
+        [0, 0, 1e308, 1e308],
+        [1, 2, float("nan"), 1],
+        [[1, 2, 3, 4, 5, 6]],
+        [[1, 2, "3"]],
+    ),
+    *({"a": 1}, {"mmad": []}, {"mmad": {}}, {"counts": []}, [{}], [[{}]], "\ud800", *CELLS),
+]
+
+
+def survives(run: Callable[[Path], object], out: Path, seconds: float = 5.0) -> str:
+    """Run an import to ``out``: the message of its refusal, or nothing when ``out`` is a whole data set."""
+    before = {path.name for path in out.parent.iterdir()}
+    start = time.perf_counter()
+    try:
+        run(out)
+        message = ""
+    except DataError as error:
+        message = str(error)
+    assert time.perf_counter() - start < seconds
+    left = {path.name for path in out.parent.iterdir()} - before
+    if not message:
+        assert left == {out.name}
+        assert isinstance(load_dataset(out), DataSet)
+        return ""
+    assert left == set(), "something half-written"
+    assert "\n" not in message
+    assert "\r" not in message
+    assert SECRET not in message
+    assert len(message) < 2000
+    assert ": " in message, "no place"
+    assert "; " in message, "no mend"
+    return message
