@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mmad.cli.data import cache, import_csv, info, phantom, reflacx
+from mmad.cli.data import cache, check, export_coco, import_coco, import_csv, info, phantom, reflacx, show
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,8 @@ def register(app: typer.Typer) -> None:
     import_coco.register(importing)
     reflacx.register(data)
     info.register(data)
+    check.register(data)
+    show.register(data)
     cache.register(data)
     data.add_typer(exporting, name="export")
     export_coco.register(exporting)
