@@ -70,10 +70,15 @@ def decode_dicom(path: Path, where: str) -> Image.Image:
         pixels = _pixels(file, where)
         if pixels.ndim == 3:
             return Image.fromarray(pixels).convert("L")
-        shown = np.clip(_shown(_stored(pixels, file), file), 0.0, 1.0)
+        stored = _stored(pixels, file)
+        low = int(stored.min())
+        levels = np.flatnonzero(np.bincount((stored - low).ravel()))  # what is in the image, a few thousand at most
+        shown = np.clip(_shown(levels + low, file), 0.0, 1.0)
         if file.PhotometricInterpretation == "MONOCHROME1":
             shown = 1.0 - shown
-        return Image.fromarray(np.rint(shown * 255.0).astype(np.uint8))
+        grey = np.zeros(int(levels[-1]) + 1, dtype=np.uint8)
+        grey[levels] = np.rint(shown * 255.0)
+        return Image.fromarray(grey[stored - low])
 
 
 @contextmanager
@@ -133,18 +138,18 @@ def _pixels(file: Dataset, where: str) -> NDArray[Any]:
     return pixel_array(file)
 
 
-def _stored(pixels: NDArray[Any], file: Dataset) -> NDArray[np.int64]:
+def _stored(pixels: NDArray[Any], file: Dataset) -> NDArray[np.int32]:
     """The stored values; what lies above BitsStored (an old overlay) is no part of them."""
     bits = int(file.BitsStored)
     if not 1 <= bits <= 16:
         raise ValueError(bits)
-    values = pixels.astype(np.int64) & ((1 << bits) - 1)
+    values = pixels.astype(np.int32) & ((1 << bits) - 1)
     if int(file.PixelRepresentation) == 1:
         values = np.where(values >> (bits - 1), values - (1 << bits), values)
     return values
 
 
-def _shown(stored: NDArray[np.int64], file: Dataset) -> NDArray[np.float64]:
+def _shown(stored: NDArray[np.integer[Any]], file: Dataset) -> NDArray[np.float64]:
     """Stored values through both tables or their formulas; 0 is the darkest of MONOCHROME2, 1 the brightest."""
     values: NDArray[np.float64] = stored.astype(np.float64)
     if file.get("ModalityLUTSequence"):

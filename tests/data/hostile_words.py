@@ -7,9 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from coco_worlds import draw, write_csv
+from hypothesis import HealthCheck, settings
+
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet, load_dataset
 
+FEW = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 #: Stands in clinical cells; no message may hold it.
 SECRET = "clinical-secret"
 
@@ -61,6 +66,34 @@ VALUES: list[Any] = [
     ),
     *({"a": 1}, {"mmad": []}, {"mmad": {}}, {"counts": []}, [{}], [[{}]], "\ud800", *CELLS),
 ]
+
+
+SUBJECTS = [
+    ["image", "patient_id", "split", "age", "sex"],
+    ["one.png", "p1", "train", "40", "F"],
+    ["two.png", "p2", "val", "41", "M"],
+    ["three.png", "p3", "test", "", SECRET],
+]
+BOXES = [
+    ["image", "xmin", "ymin", "xmax", "ymax", "label", "reading", "certainty"],
+    ["one.png", "1", "1", "9", "9", "A", "1", "0.5"],
+    ["two.png", "1", "1", "9", "9.5", "B", "", ""],
+]
+
+
+def make_source(src: Path) -> Path:
+    """Three images, and what stands around them: links that leave the folder, a ring of links, a folder, nothing."""
+    for name in ("one", "two", "three"):
+        draw(src / f"{name}.png")
+    draw(src.parent / "outside" / "out.png")
+    (src / "link.png").symlink_to(src.parent / "outside" / "out.png")
+    (src / "ring.png").symlink_to(src / "ring.png")
+    (src / "dir").symlink_to(src.parent / "outside")
+    (src / "images").mkdir()
+    (src / "empty.png").touch()
+    write_csv(src / "subjects.csv", SUBJECTS)
+    write_csv(src / "boxes.csv", BOXES)
+    return src
 
 
 def survives(run: Callable[[Path], object], out: Path, seconds: float = 5.0) -> str:

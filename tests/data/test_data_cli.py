@@ -86,7 +86,7 @@ def test_a_unit_without_a_column_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_data_command_imports_torch() -> None:
-    rooms = "mmad.cli.data, mmad.data.csv_import, mmad.data.cache, mmad.data.summary"
-    code = f"import sys, {rooms}; print('torch' in sys.modules)"
+    rooms = "mmad.cli.data, mmad.data.csv_import, mmad.data.coco_import, mmad.data.cache, mmad.data.summary"
+    code = f"import sys, {rooms}; print('torch' in sys.modules or 'pydicom' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"
