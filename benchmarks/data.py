@@ -1,0 +1,211 @@
+"""What data cost: decoding X-rays of full size, feeding batches, an epoch against its bare steps, 100,000 studies.
+
+Everything is drawn or made up in a temporary folder. Run it with `make bench`, or `python benchmarks/data.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmad.data.cache import cores, decode, image_cache
+from mmad.data.cache_contents import clear_cache
+from mmad.data.clinical import ClinicalEncoder
+from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.loading.batches import Batch, Studies, training_batches
+from mmad.data.phantom import make_phantom
+from mmad.detector import RoiMode, build_detector
+from mmad.spec.setup import ModelSetup
+from mmad.training import passes
+from mmad.training.losses import Weighing, total
+from mmad.training.memory import peak_memory
+from mmad.training.precision import Precision
+from mmad.training.stepper import Stepper
+
+WIDTH, HEIGHT = 2544, 3056  # px: a chest X-ray of a digital detector
+SIDE = 256
+CPU = torch.device("cpu")
+MANY = 100_000
+
+
+def median(rounds: int, seconds: Callable[[], float]) -> float:
+    return statistics.median(seconds() for _ in range(rounds))
+
+
+def timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def busy(work: Callable[[], object]) -> float:
+    """Seconds of CPU time: what others do on the machine hardly shows."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+def cache(folder: Path, films: int, rounds: int) -> None:
+    """Images per second into the cache, by threads, and what Pillow's draft mode would gain and change."""
+    dataset = make_phantom(folder / "films", studies=films, width=WIDTH, height=HEIGHT, format="jpeg", artefacts=True)
+    dataset.fingerprint()
+
+    def build(measure: Callable[..., float], workers: int) -> float:
+        clear_cache()
+        return measure(lambda: image_cache(dataset, SIDE, workers=workers))
+
+    print(f"cache: JPEG of {WIDTH} x {HEIGHT} px to {SIDE} px, {films} films, {cores()} cores")
+    for workers in dict.fromkeys((1, cores())):
+        print(f"  {workers} thread(s) {films / median(rounds, partial(build, timed, workers)):8.1f} images/s")
+    print(f"  CPU time {median(rounds, partial(build, busy, 1)) / films * 1000:.1f} ms per image")
+    whole = [np.asarray(_square(decode(dataset, i)), dtype=int) for i in range(films)]
+    for factor in (2, 4):
+        with ThreadPoolExecutor(cores()) as threads:
+            work = partial(lambda f: list(threads.map(partial(_drafted, dataset, f), range(films))), factor)
+            rate = films / median(rounds, lambda work=work: timed(work))
+            off = [np.abs(found - plain) for found, plain in zip(work(), whole, strict=True)]
+        off_by = f"grey levels off: mean {float(np.mean(off)):.2f}, most {int(np.max(off))}"
+        print(f"  draft of at least {factor} x {SIDE} px {rate:8.1f} images/s, {off_by}")
+
+
+def _square(image: Image.Image) -> Image.Image:
+    return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+
+
+def _drafted(dataset: DataSet, factor: int, position: int) -> np.ndarray:
+    with Image.open(dataset.image_path(position)) as image:
+        image.draft("L", (factor * SIDE, factor * SIDE))
+        image.load()
+        return np.asarray(_square(image), dtype=int)
+
+
+def loader(dataset: DataSet, rounds: int) -> None:
+    """Images per second out of the loader, flips and boxes and clinical values with them."""
+    encoder = ClinicalEncoder.fit(dataset, dataset.columns())
+    studies = Studies(dataset, SIDE, encoder)
+    for size in (4, 32):
+        batches = training_batches(dataset, SIDE, encoder, batch_size=size, seed=0, studies=studies)
+        images = len(dataset.split("train"))
+        rate = images / median(3 * rounds, lambda b=batches: timed(lambda: list(b.epoch(1))))
+        print(f"loader: batches of {size:2} at {SIDE} px {rate:10.0f} images/s")
+
+
+def epoch(dataset: DataSet, rounds: int) -> None:
+    """An epoch as it is trained, against the bare steps on the same batches held in memory; they take turns."""
+    setup = ModelSetup(pretrained=False, use_clinical=True)
+    encoder = ClinicalEncoder.fit(dataset, dataset.columns())
+    studies = Studies(dataset, SIDE, encoder)
+    batches = training_batches(dataset, SIDE, encoder, batch_size=setup.batch_size, seed=0, studies=studies)
+    held = list(batches.epoch(1))
+    sides = {
+        "bare steps": partial(_bare, setup, dataset, held),
+        "epoch without AP": partial(_whole, setup, dataset, batches.epoch, "none"),
+        "epoch with AP of training": partial(_whole, setup, dataset, batches.epoch, "proposals"),
+    }
+    for work in sides.values():
+        work()()
+    times = [[timed(work()) for work in sides.values()] for _ in range(rounds)]
+    for i, name in enumerate(sides):
+        ratio = statistics.median(row[i] / row[0] for row in times)
+        each = statistics.median(row[i] for row in times) / len(held) * 1000
+        print(f"{name:26} {each:7.1f} ms per step of {setup.batch_size} images, ratio {ratio:.3f}")
+
+
+def _model(setup: ModelSetup, dataset: DataSet) -> tuple[Any, Stepper]:
+    model = build_detector(setup, labels=len(dataset.labels), columns=dataset.columns(), seed=0).train()
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
+    return model, Stepper(optimiser, Precision(CPU, half=False))
+
+
+def _bare(setup: ModelSetup, dataset: DataSet, held: Iterable[Batch]) -> Callable[[], None]:
+    model, stepper = _model(setup, dataset)
+    mode = RoiMode(add_ground_truth=True, detect="none")
+
+    def run() -> None:
+        for batch in held:
+            stepper.add(total(model(batch.images, batch.targets, batch.numeric, batch.categorical, mode).losses))
+
+    return run
+
+
+def _whole(setup: ModelSetup, dataset: DataSet, batches: Callable[[int], Any], detect: Any) -> Callable[[], object]:
+    model, stepper = _model(setup, dataset)
+    how = {"weighing": Weighing.of(setup), "device": CPU, "judgement": passes.Judgement(), "epoch": 1}
+    mode = RoiMode(add_ground_truth=True, detect=detect)
+    rest = {"mode": mode, "report": lambda step, loss: None, "stop": lambda: False}
+    return lambda: passes.train_pass(model, batches(1), stepper, dataset, **how, **rest)
+
+
+def many(folder: Path) -> None:
+    """Seconds and peak memory of reading a data set of 100,000 studies with nine numbers, in a process of its own."""
+    root = make_phantom(folder / "many", studies=10, image_size=64).root
+    header, *rows = (root / "studies.csv").read_text("utf-8").splitlines()
+    cells = [row.split(",") for row in rows]
+    lines = [
+        ",".join([f"s{i:06d}", f"images/s{i:06d}.png", "64", "64", f"p{i}", *cells[i % len(cells)][5:]])
+        for i in range(MANY)
+    ]
+    for i in range(MANY):
+        (root / "images" / f"s{i:06d}.png").touch()
+    (root / "studies.csv").write_text("\n".join([header, *lines, ""]), "utf-8")
+    boxes = (f"s{i:06d},1,{i % 30},2,{i % 30 + 9.5},40,Atelectasis," for i in chain(range(MANY), range(0, MANY, 2)))
+    head = (root / "boxes.csv").read_text("utf-8").splitlines()[0]
+    (root / "boxes.csv").write_text("\n".join([head, *boxes, ""]), "utf-8")
+    run = [sys.executable, __file__, "--load", str(root)]
+    print(subprocess.run(run, check=True, capture_output=True, text=True).stdout, end="")
+
+
+def load(root: Path) -> None:
+    before = peak_memory(CPU)
+    begun = time.perf_counter()
+    dataset = load_dataset(root)
+    seconds = time.perf_counter() - begun
+    grown = (peak_memory(CPU) - before) / 2**20
+    print(
+        f"{len(dataset.studies):,} studies, {len(dataset.boxes):,} boxes: read in {seconds:.1f} s, peak {grown:.0f} MiB"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions, of which the median counts")
+    parser.add_argument("--films", type=int, default=24, help="films of full size")
+    parser.add_argument("--only", choices=("cache", "loader", "epoch", "many"))
+    parser.add_argument("--load", type=Path, metavar="DIR", help="read this data set and print what it took")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.load:
+        load(options.load)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["MMAD_CACHE"] = str(folder / "cache")
+        if options.only in (None, "cache"):
+            cache(folder, options.films, options.rounds)
+        if options.only in (None, "loader", "epoch"):
+            dataset = make_phantom(folder / "phantom", studies=64)
+            if options.only != "epoch":
+                loader(dataset, options.rounds)
+            if options.only != "loader":
+                epoch(dataset, options.rounds)
+        if options.only in (None, "many"):
+            many(folder)
+
+
+if __name__ == "__main__":
+    main()
