@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmad.cli.audit import audit_data, keep_warnings
 from mmad.cli.common import (
     DEFAULT_DB,
     DatabaseOption,
@@ -25,6 +26,7 @@ from mmad.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from mmad.cli.audit import Warnings
     from mmad.cli.common import ChosenData
     from mmad.data.dataset import DataSet
     from mmad.queue.jobs import Summary
@@ -81,9 +83,10 @@ def register(app: typer.Typer) -> None:
             loaded = load(create=True)
             waiting = {one.member.run.key for one in asked_for([ablation for ablation, _ in loaded], db) if one.waits}
             _check_data(loaded, waiting)
+        known = audit_data(dataset for dataset, _ in _data_of(loaded, waiting))
         _prepare_data(loaded, waiting)
         ablations = [ablation for ablation, _ in loaded]
-        summary = _train(ablations, db, slots, weights_dir, as_json)
+        summary = _train(ablations, db, slots, weights_dir, known, as_json)
         code = _conclude(ablations, db, summary, as_json)
         raise typer.Exit(code)
 
@@ -131,7 +134,9 @@ def _data_of(
             yield chosen.dataset, sizes
 
 
-def _train(ablations: Sequence[Ablation], db: str, slots: Any, weights_dir: Path | None, as_json: bool) -> Summary:
+def _train(
+    ablations: Sequence[Ablation], db: str, slots: Any, weights_dir: Path | None, known: Warnings, as_json: bool
+) -> Summary:
     from mmad.queue.jobs import Summary
     from mmad.queue.scheduler import work_off
     from mmad.queue.submission import queue_up
@@ -140,6 +145,7 @@ def _train(ablations: Sequence[Ablation], db: str, slots: Any, weights_dir: Path
     jobs = queue_up(ablations, db)
     if not jobs:
         return Summary((), (), ())
+    keep_warnings(db, ablations, known)
     view = choose_view(sys.stderr if as_json else sys.stdout)
     return work_off(db, jobs, slots, view, weights_dir=weights_dir, said=_said())
 

@@ -97,6 +97,13 @@ def _overlap(c: Conditions) -> Badge:
 def _split(policy: str | None) -> Badge:
     if not policy:
         return Badge("", "")
+    if policy == "documented":
+        return Badge(
+            "split: documented",
+            "Rows were split whatever their patient, as the documented log did. Images of one patient stand on both "
+            "sides, so figures on validation and test lie above those on unseen patients.",
+            "caution",
+        )
     if "patient" in policy.lower():
         return Badge(f"split: {policy}", "How the data set says its studies were divided.")
     return Badge(
@@ -128,6 +135,27 @@ def setup_badges(run: RunFrame) -> list[Badge]:
                 )
             )
     return badges
+
+
+def audit_badges(run: RunFrame) -> list[Badge]:
+    """Badges of what the audit of a run's data set warned of and what lifts its figures."""
+    codes = {line.partition(":")[0] for line in run.audit}
+    return [badge for code, badge in _AUDIT.items() if code in codes]
+
+
+_AUDIT = {
+    "patient-across-splits": Badge(
+        "patients in several splits",
+        "Images of one patient are learned from and judged by, so figures on validation and test lie above those on "
+        "unseen patients.",
+        "caution",
+    ),
+    "image-across-splits": Badge(
+        "images in several splits",
+        "The same image is learned from and judged by, so figures on validation and test say little.",
+        "caution",
+    ),
+}
 
 
 def member_badges(member: MemberFrame) -> list[Badge]:

@@ -23,6 +23,7 @@ from mmad.base.records import (
     RunRecord,
     Split,
 )
+from mmad.data.audit.findings import MARK
 from mmad.spec.nearest import did_you_mean
 from mmad.spec.protocol import EvaluationProtocol
 from mmad.store.results import Result, epochs_asked, results_under
@@ -45,7 +46,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class RunFrame:
-    """One run with everything recorded about it; ``split_policy`` is what its data set says today."""
+    """One run with everything recorded about it; ``split_policy`` is what its data set says today.
+
+    ``audit`` holds what the audit of its data set warned of, as ``code: words``.
+    """
 
     record: RunRecord
     epochs: tuple[EpochRecord, ...]
@@ -55,6 +59,7 @@ class RunFrame:
     environments: tuple[EnvironmentRecord, ...]
     warnings: tuple[str, ...]
     split_policy: str | None
+    audit: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -166,8 +171,9 @@ def load_frame(source: Source, names: Sequence[str] = ()) -> ReportFrame:
             checkpoints=tuple(checkpoints.get(key, ())),
             counts=tuple(counts.get(key, ())),
             environments=tuple(source.environments(key)),
-            warnings=tuple(source.warnings(key)),
+            warnings=tuple(w for w in source.warnings(key) if not w.startswith(MARK)),
             split_policy=policies[records[key].dataset_path],
+            audit=tuple(w.removeprefix(MARK) for w in source.warnings(key) if w.startswith(MARK)),
         )
         for key in keys
     }

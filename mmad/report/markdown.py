@@ -97,6 +97,9 @@ def _results(ablation: AblationStory) -> list[str]:
     for comparison, headline, badges in zip(ablation.comparisons, ablation.headlines, ablation.badges, strict=True):
         marks = " · ".join(escape(b.text) for b in badges)
         lines += [f"**{escape(headline)}**", "", marks, "", *_pairs(comparison), ""]
+    if ablation.audit:
+        lines += [f"{plural(len(ablation.audit), 'audit warning')} on the data:", ""]
+        lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
     for refusal in ablation.refusals:
         lines += [
             f"Not compared: {escape(clip(refusal.setting, 80))}, {escape(clip(refusal.other, 60))} against "

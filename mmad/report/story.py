@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mmad.base.records import Status
-from mmad.report.badges import Badge, judged_badges, legend, member_badges, setup_badges
+from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
 from mmad.report.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
 from mmad.report.pairs import Comparison, Refusal, compare, compared_kind, conditions
 from mmad.report.words import clip, direction, plural, signed
@@ -59,7 +59,7 @@ class CountRow:
 
 @dataclass(frozen=True)
 class AblationStory:
-    """One ablation: what was asked, how the arms compare, and the runs told under it."""
+    """One ablation: what was asked, how the arms compare, what its data's audit warned of, and the runs told here."""
 
     anchor: str
     frame: AblationFrame
@@ -71,6 +71,7 @@ class AblationStory:
     runs: tuple[RunStory, ...]
     told_elsewhere: tuple[tuple[MemberFrame, str], ...]
     headlines: tuple[str, ...]
+    audit: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -148,7 +149,7 @@ def _run_story(member: MemberFrame, ablation: AblationFrame, frame: ReportFrame)
         title=member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1),
         members=(member, *(m for m in everyone if m is not member)),
         blocks=tuple(blocks.values()),
-        badges=tuple(legend([*judged, *setup_badges(member.run), *badges])),
+        badges=tuple(legend([*judged, *setup_badges(member.run), *audit_badges(member.run), *badges])),
     )
 
 
@@ -179,11 +180,13 @@ def _ablation_story(
         runs=tuple(runs),
         told_elsewhere=tuple(elsewhere),
         headlines=tuple(headline(c) for c in comparisons),
+        audit=tuple(dict.fromkeys(line for m in ablation.members for line in m.run.audit)),
     )
 
 
 def _setup_marks(comparison: Comparison) -> list[Badge]:
-    return [b for row in comparison.rows for m in (*row.reference, *row.other) for b in setup_badges(m.run)]
+    runs = [m.run for row in comparison.rows for m in (*row.reference, *row.other)]
+    return [b for run in runs for b in (*setup_badges(run), *audit_badges(run))]
 
 
 def _count_rows(ablation: AblationFrame, modules: tuple[str, ...]) -> tuple[CountRow, ...]:

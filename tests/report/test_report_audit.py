@@ -1,0 +1,48 @@
+"""What the audit warned of stands beside the pairs, once, and apart from the warnings of a training."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from report_worlds import World
+
+from mmad.data.audit.findings import MARK
+from mmad.report.frames import load_frame
+from mmad.report.html import render_html
+from mmad.report.markdown import render_markdown
+from mmad.report.story import Story, tell
+
+
+@pytest.fixture
+def story() -> Story:
+    world = World()
+    world.ablation("one", "One", "")
+    for arm in ("CXR", "CXR+Clinical"):
+        key = world.member("default", arm)
+        world.source.warned[key] = [
+            "a training's own",
+            f"{MARK}patient-across-splits: 3 patients stand <b>in</b> more than one split",
+            f"{MARK}value-missing: 'age' is missing",
+        ]
+    return tell(load_frame(world.source), created=datetime(2026, 1, 1, tzinfo=UTC), database="db")
+
+
+def test_each_warning_once_and_a_mark_for_patients_in_several_splits(story: Story) -> None:
+    (ablation,) = story.ablations
+    assert ablation.audit == (
+        "patient-across-splits: 3 patients stand <b>in</b> more than one split",
+        "value-missing: 'age' is missing",
+    )
+    assert "patients in several splits" in [badge.text for badge in ablation.badges[0]]
+    assert "patients in several splits" in [badge.text for badge in story.legend]
+    assert [told.run.warnings for told in story.runs] == [("a training's own",)] * 2
+
+
+def test_both_forms_show_them(story: Story) -> None:
+    page = render_html(story)
+    assert "2 audit warnings on the data" in page
+    assert "stand &lt;b&gt;in&lt;/b&gt; more" in page
+    text = render_markdown(story, "charts").text
+    assert "2 audit warnings on the data:" in text
+    assert text.count("value\\-missing: 'age' is missing") == 1
