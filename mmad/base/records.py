@@ -225,6 +225,21 @@ class AblationRecord:
 
 
 @dataclass(frozen=True)
+class AnalysisRecord:
+    """One row of the store's analyses: a result computed from kept detections, and all that decides it.
+
+    ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``coco``, ``agreement`` or ``control``; ``key`` the
+    SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    """
+
+    kind: str
+    key: str
+    subject: Mapping[str, Any]
+    value: Mapping[str, Any]
+    created: datetime
+
+
+@dataclass(frozen=True)
 class Progress:
     """Where a running training stands inside its epoch, for live views only (never stored)."""
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from mmad.base.errors import StoreError
 from mmad.base.paths import RunPaths, StorePaths
 from mmad.base.records import (
     AblationRecord,
+    AnalysisRecord,
     CheckpointRecord,
     EnvironmentRecord,
     EpochRecord,
@@ -20,6 +21,7 @@ from mmad.base.records import (
     Status,
 )
 from mmad.spec.runs import Ablation
+from mmad.store import analysis_rows
 from mmad.store import measured_rows as measured
 from mmad.store import queue_rows as queue
 from mmad.store.engine import BUSY_SECONDS, Database
@@ -83,6 +85,11 @@ class Store:
     def where(self) -> str:
         """The database's file, or its URL without the password."""
         return self._database.where
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened for reading alone, so that nothing can be kept."""
+        return self._database.read_only
 
     def run_paths(self, key: str) -> RunPaths:
         """Where the files of the run ``key`` stand."""
@@ -210,6 +217,29 @@ class Store:
     def warnings(self, key: str) -> list[str]:
         """The warnings of the run, oldest first."""
         return self.all_warnings([key])[key]
+
+    # what was computed from kept detections
+
+    def put_analysis(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
+        """Keeps the result of an analysis under all that decides it, in place of an earlier one; its key.
+
+        Args:
+            kind: such as ``estimate`` or ``difference``, of at most 32 characters.
+            subject: plain JSON of what decides the value.
+            value: plain JSON, without NaN.
+        """
+        with self._database.writing() as connection:
+            return analysis_rows.write_analysis(connection, kind, subject, value)
+
+    def get_analysis(self, key: str) -> AnalysisRecord | None:
+        """The analysis that was kept under ``key`` (see ``analysis_key``), or None."""
+        with self._database.reading() as connection:
+            return analysis_rows.read_analysis(connection, key)
+
+    def analyses(self, kind: str | None = None) -> list[AnalysisRecord]:
+        """The analyses of ``kind``, or all of them, oldest first."""
+        with self._database.reading() as connection:
+            return analysis_rows.read_analyses(connection, kind)
 
     # many runs at once; every one of ``keys`` is in the answer
 

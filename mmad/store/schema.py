@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 #: The newest revision below ``migrations/versions``.
-HEAD = "0001"
+HEAD = "0002"
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -240,4 +240,15 @@ warnings = Table(
     Column("text", Text, nullable=False),
     Column("created", Moment, nullable=False),
     Index(None, "run_key"),
+)
+
+analyses = Table(
+    "analyses",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String(32), nullable=False, index=True),
+    Column("key", String(64), nullable=False, unique=True),
+    Column("subject", Text, nullable=False),  # JSON: all that decides the value
+    Column("value", Text, nullable=False),  # JSON
+    Column("created", Moment, nullable=False),
 )

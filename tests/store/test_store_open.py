@@ -17,12 +17,13 @@ from mmad.base.errors import StoreError
 from mmad.store import migrate, schema
 from mmad.store.gateway import Store
 
-SECOND = """
+NEXT = f"{int(schema.HEAD) + 1:04d}"
+MORE = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{next}"
+down_revision = "{head}"
 branch_labels = None
 depends_on = None
 
@@ -52,13 +53,14 @@ def columns(database: Path, table: str) -> set[str]:
         return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
 
-def second_schema(monkeypatch: pytest.MonkeyPatch, folder: Path, more: str = "pass") -> None:
+def next_schema(monkeypatch: pytest.MonkeyPatch, folder: Path, more: str = "pass") -> None:
     """Pretends that this mmad has one more revision."""
     scripts = folder / "migrations"
     shutil.copytree(migrate.SCRIPTS, scripts)
-    (scripts / "versions" / "0002_note.py").write_text(SECOND.replace("{more}", more))
+    text = MORE.replace("{next}", NEXT).replace("{head}", schema.HEAD).replace("{more}", more)
+    (scripts / "versions" / f"{NEXT}_note.py").write_text(text)
     monkeypatch.setattr(migrate, "SCRIPTS", scripts)
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "HEAD", NEXT)
 
 
 def test_a_new_database_is_made_with_its_folder(tmp_path: Path) -> None:
@@ -123,11 +125,11 @@ def test_an_older_database_is_upgraded_after_a_backup(
     with Store.open(database) as store:
         good, _ = samples.fill(store)
         before = store.epochs(good)
-    second_schema(monkeypatch, tmp_path)
+    backup = database.with_name(f"mmad.sqlite.{schema.HEAD}.backup")
+    next_schema(monkeypatch, tmp_path)
     with Store.open(database) as store:
         assert store.epochs(good) == before
     assert "note" in columns(database, "runs")
-    backup = database.with_name("mmad.sqlite.0001.backup")
     assert "note" not in columns(backup, "runs")
     with closing(sqlite3.connect(backup)) as connection:
         assert connection.execute("SELECT count(*) FROM epochs").fetchone() == (3,)
@@ -138,7 +140,7 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(database).close()
-    second_schema(monkeypatch, tmp_path, more="raise RuntimeError('no')")
+    next_schema(monkeypatch, tmp_path, more="raise RuntimeError('no')")
     with pytest.raises(RuntimeError):
         Store.open(database)
     assert "note" not in columns(database, "runs")
@@ -151,8 +153,8 @@ def test_an_upgrade_without_room_for_a_backup_is_refused(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(database).close()
-    database.with_name("mmad.sqlite.0001.backup.partial").mkdir()
-    second_schema(monkeypatch, tmp_path)
+    database.with_name(f"mmad.sqlite.{schema.HEAD}.backup.partial").mkdir()
+    next_schema(monkeypatch, tmp_path)
     with pytest.raises(StoreError, match="no backup could be made"):
         Store.open(database)
     assert "note" not in columns(database, "runs")
@@ -162,8 +164,9 @@ def test_an_older_database_is_not_upgraded_by_a_reader(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(database).close()
-    second_schema(monkeypatch, tmp_path)
-    with pytest.raises(migrate.OlderSchema, match="older schema 0001, this mmad reads 0002"):
+    words = f"older schema {schema.HEAD}, this mmad reads {NEXT}"
+    next_schema(monkeypatch, tmp_path)
+    with pytest.raises(migrate.OlderSchema, match=words):
         Store.open(database, read_only=True)
     assert "note" not in columns(database, "runs")
 
