@@ -224,3 +224,13 @@ def test_sixteen_bits_and_wide_jpegs_are_looked_at(tiny: Path) -> None:
     wide = np.tile(np.linspace(0, 65535, 40).astype(np.uint16), (20, 1))
     Image.fromarray(wide).save(tiny / "images" / "c.png")
     assert "c" not in one(audit_folder(tiny), "image-blank").rows
+
+
+def test_a_jpeg_that_ends_early_is_found_though_it_is_decoded_small(tiny: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 40), dtype=np.uint8)
+    Image.fromarray(noise).resize((800, 400)).save(tiny / "images" / "c.png", format="JPEG")
+    whole = (tiny / "images" / "c.png").read_bytes()
+    assert "image-unreadable" not in codes(audit_folder(tiny))
+    (tiny / "images" / "c.png").write_bytes(whole[: len(whole) // 2])
+    found = one(audit_folder(tiny), "image-unreadable")
+    assert (found.rows, "truncated" in found.what) == (("c",), True)
