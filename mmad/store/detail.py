@@ -42,7 +42,7 @@ def run_detail(store: Store, name: str) -> RunDetail:
     """Everything about the run ``name`` means (see ``find_run``). StoreError when it means none or several."""
     found = find_run(store, name)
     run, key = found.run, found.run.key
-    evaluation = found.members[0].evaluation if found.members else _own_evaluation(run)
+    evaluation = found.members[0].evaluation if found.members else own_evaluation(run)
     epochs, checkpoints = store.epochs(key), store.checkpoints(key)
     return RunDetail(
         run=run,
@@ -58,7 +58,8 @@ def run_detail(store: Store, name: str) -> RunDetail:
     )
 
 
-def _own_evaluation(run: RunRecord) -> dict[str, Any]:
+def own_evaluation(run: RunRecord) -> dict[str, Any]:
+    """The protocol under which the epochs of a run without a member were measured."""
     own = EvaluationProtocol(
         overlap=run.protocol.get("selection_overlap", "iou"),
         proposals=run.protocol.get("selection_proposals", "clean"),

@@ -42,6 +42,17 @@ def find_run(store: Store, name: str) -> Found:
     return Found(run, (*named, *others))
 
 
+def find_seeds(store: Store, name: str) -> list[Found]:
+    """The runs ``name`` means: every seed of ``ablation/setting/arm``, else the one run of :func:`find_run`.
+
+    Raises:
+        StoreError: as :func:`find_run`.
+    """
+    members = [member for ablation in store.ablations() for member in ablation.members]
+    seeds = [member for member in members if name == _names(member)[0]]
+    return [Found(store.run(member.key), (member,)) for member in seeds] or [find_run(store, name)]
+
+
 def _names(member: MemberRecord) -> tuple[str, ...]:
     short = f"{member.ablation}/{member.setting}/{member.arm}"
     seeded = f"{short}/{member.seed}"

@@ -1,0 +1,73 @@
+"""Keeping results: computed once, then read from the store; records as plain JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from mmad.store.analysis_rows import analysis_key
+from mmad.store.gateway import Store
+
+T = TypeVar("T")
+
+
+def kept(store: Store, kind: str, subject: Mapping[str, Any], record: type[T], compute: Callable[[], T]) -> T:
+    """The result of an analysis: the one that was kept under ``subject``, else a new one, which is kept.
+
+    A store that is open for reading only keeps nothing.
+
+    Args:
+        kind: of the analysis, such as ``estimate``.
+        subject: plain JSON of all that decides the result.
+        record: the frozen dataclass that the result is.
+        compute: makes it.
+    """
+    found = store.get_analysis(analysis_key(kind, subject))
+    if found is not None:
+        return from_plain(record, found.value)
+    result = compute()
+    if not store.read_only:
+        store.put_analysis(kind, subject, to_plain(result))
+    return result
+
+
+def to_plain(value: Any) -> Any:
+    """Records, tuples and arrays as plain JSON; what is not finite becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        return to_plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(name): to_plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def from_plain(record: type[T], value: Any) -> T:
+    """The record that :func:`to_plain` made plain; null in the place of a float is NaN."""
+    return cast(T, _read(record, value))
+
+
+def _read(kind: Any, value: Any) -> Any:
+    origin, inner = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        make = cast(Callable[..., Any], kind)
+        return make(**{f.name: _read(hints[f.name], value[f.name]) for f in dataclasses.fields(kind)})
+    if origin in (Union, types.UnionType):
+        (chosen,) = (part for part in inner if part is not types.NoneType)
+        return None if value is None else _read(chosen, value)
+    if origin is tuple:
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        return tuple(_read(part, one) for part, one in zip(kinds, value, strict=True))
+    if origin is dict:
+        return {name: _read(inner[1], one) for name, one in value.items()}
+    if origin is np.ndarray:
+        return np.array(value, dtype=get_args(inner[1])[0])
+    return math.nan if kind is float and value is None else value
