@@ -72,7 +72,7 @@ def controls_of(
         look: the network; asked for what it sees as it is, and for every repeat of what was not kept.
         repeats: of each draw, with seeds from 0; a blank image needs one.
         how: of it resamples and seed.
-        progress: hears (alterations done, in all).
+        progress: hears (alterations done, in all) before each that was not kept.
 
     Raises:
         EvaluationError: no repeat, or detections that cannot be judged.
@@ -95,15 +95,14 @@ def controls_of(
 
     found = []
     for number, alteration in enumerate(asked):
-        progress(number, len(asked))
         draws = 1 if alteration.kind == "image" else repeats
         subject = _subject(judged, alteration, draws, how)
 
-        def once(alteration: Alteration = alteration, draws: int = draws) -> Drop:
+        def once(number: int = number, alteration: Alteration = alteration, draws: int = draws) -> Drop:
+            progress(number, len(asked))
             return compute(alteration, draws)
 
         found.append(Control(alteration, kept(store, "control", subject, Drop, once)))
-    progress(len(asked), len(asked))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mmad.evaluation.intervals import Difference, Interval, needed
-from mmad.report.controls import Control
+from mmad.report.controls import Alteration, Control
 from mmad.report.words import DASH, decimal, plural, signed
 
 POWER = "80 %"
@@ -46,11 +46,19 @@ def verdict(difference: Difference) -> str:
     return f"not settled: {' or '.join(ways)} would settle it at {POWER}{unknown}"
 
 
+def alteration_words(alteration: Alteration) -> str:
+    """What was altered, in two words or three."""
+    words = {"records": "clinical records shuffled", "image": "images blanked"}
+    return words.get(alteration.kind) or f"{alteration.name} shuffled"
+
+
 def meaning(control: Control) -> str:
     """One line on what a control says of the run."""
     kind, ap = control.alteration.kind, control.drop.ap
     if math.isnan(ap.value):
         return "cannot be told: there is nothing to find"
+    if control.drop.before == control.drop.after == 0:
+        return "cannot be told: the run finds nothing as it is"
     told = "loses" if ap.low > 0 else "gains" if ap.high < 0 else "even"
     return _MEANINGS[kind][told].format(name=control.alteration.name, after=decimal(control.drop.after))
 

@@ -1,0 +1,155 @@
+"""The tables of ``mmad eval``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmad.cli.reading import console
+from mmad.evaluation.coco_set import CocoSet
+from mmad.evaluation.thresholds import gaps
+from mmad.report.analysis import Measured, Profile
+from mmad.report.judged import Judged
+from mmad.report.verdicts import interval
+from mmad.report.words import decimal, plural, signed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One run under one protocol, with all that was asked about it."""
+
+    judged: Judged
+    measured: Measured
+    profile: Profile
+    coco: CocoSet | None
+
+
+def print_evaluated(done: Sequence[Evaluated], *, per_class: bool) -> None:
+    """Tables of what was judged alike; never two protocols in one."""
+    out = console()
+    for title in dict.fromkeys(protocol_line(e.judged) for e in done):
+        group = [e for e in done if protocol_line(e.judged) == title]
+        _print_group(out, title, group, per_class)
+
+
+def protocol_line(judged: Judged) -> str:
+    """Split, checkpoint and protocol in words."""
+    how = judged.protocol
+    return (
+        f"{judged.split}, {judged.checkpoint.kind}, {how.overlap} ≥ {how.threshold:g}, "
+        f"{how.max_detections} detections per image, {how.proposals} proposals"
+    )
+
+
+def new_table(*heads: str, left: int = 1) -> Table:
+    """A table whose first ``left`` columns are words and whose others are numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, head in enumerate(heads):
+        table.add_column(Text(head), justify="left" if position < left else "right", overflow="fold")
+    return table
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """A row of plain words, none of them markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(cell) for cell in cells))
+
+
+def show(out: Console, title: str, table: Table) -> None:
+    """The table below its title, which may be longer than the table is wide."""
+    from rich.text import Text
+
+    out.print(Text(title, style="bold"), soft_wrap=True)
+    out.print(table)
+
+
+def heads_of(judged: Sequence[Judged]) -> list[str]:
+    """Short names that still tell the runs apart: the arm, else arm and seed, else the whole path."""
+    for parts in (slice(2, 3), slice(2, None), slice(1, 3), slice(1, None)):
+        names = ["/".join(one.name.split("/")[parts]) or one.name for one in judged]
+        if len(set(names)) == len(names):
+            return names
+    return [one.name for one in judged]
+
+
+def _print_group(out: Console, title: str, group: Sequence[Evaluated], per_class: bool) -> None:
+    names = heads_of([e.judged for e in group])
+    size = group[0].measured
+    words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
+    show(out, f"{title} ({words})", _head_table(group))
+    show(out, "AP by score threshold (gap to the first)", _gap_table(names, group))
+    show(out, "Operating points", _operating_table(names, group))
+    for name, e in zip(names, group, strict=True):
+        score = e.profile.rows[-1].score
+        show(out, f"{name}: true (rows) against detected, score ≥ {score:g}", _confusion_table(e.profile))
+    if per_class:
+        show(out, "Findings", _class_table(names, group))
+    if group[0].coco is not None:
+        show(out, "COCO", _coco_table(names, [e.coco for e in group if e.coco is not None]))
+
+
+def _head_table(group: Sequence[Evaluated]) -> Table:
+    table = new_table("run", "epoch", "AP [95 %]", "AR [95 %]", "FROC", "ECE")
+    for e in group:
+        found, profile = e.measured.estimate, e.profile
+        figures = (interval(found.ap), interval(found.ar), decimal(profile.froc.score))
+        error = decimal(profile.calibration.error)
+        add_row(table, e.judged.name, str(e.judged.checkpoint.epoch), *figures, error)
+    return table
+
+
+def _gap_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
+    """The documented log's threshold gap: AP by score threshold, and its gap to the first row."""
+    table = new_table("score ≥", *names)
+    rows = [e.profile.rows for e in group]
+    for place, point in enumerate(rows[0]):
+        cells = [decimal(of_run[place].ap, 4) for of_run in rows]
+        if place:
+            gap = [signed(gaps(of_run)[place], 4) for of_run in rows]
+            cells = [f"{ap} ({less})" for ap, less in zip(cells, gap, strict=True)]
+        add_row(table, f"{point.score:g}", *cells)
+    return table
+
+
+def _operating_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
+    heads = ("AP", "AR", "precision", "recall", "F1", "detections per image")
+    table = new_table("run", "score ≥", *heads)
+    for name, e in zip(names, group, strict=True):
+        for p in e.profile.rows:
+            figures = (p.ap, p.ar, p.precision, p.recall, p.f1)
+            add_row(table, name, f"{p.score:g}", *map(decimal, figures), decimal(p.per_image, 2))
+    return table
+
+
+def _confusion_table(profile: Profile) -> Table:
+    labels = profile.confusion.labels
+    table = new_table("", *labels, "missed")
+    for label, row in zip((*labels, "nothing there"), profile.confusion.counts.tolist(), strict=True):
+        add_row(table, label, *map(str, row))
+    return table
+
+
+def _class_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
+    heads = [f"{name}: {figure}" for name in names for figure in ("AP [95 %]", "AR [95 %]")]
+    table = new_table("finding", *heads)
+    for k, (label, _, _) in enumerate(group[0].measured.estimate.per_class):
+        found = [e.measured.estimate.per_class[k] for e in group]
+        add_row(table, label, *(interval(value) for _, ap, ar in found for value in (ap, ar)))
+    return table
+
+
+def _coco_table(names: Sequence[str], found: Sequence[CocoSet]) -> Table:
+    table = new_table("figure", *names)
+    for figure in found[0].figures:
+        add_row(table, figure, *(decimal(coco.figures[figure]) for coco in found))
+    return table
