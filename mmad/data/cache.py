@@ -62,8 +62,10 @@ def image_cache(
     path = images_folder() / f"{len(firsts)}x{image_size}px-{key}{SUFFIX}"
     if not _whole(path, shape):
         try:
-            with locked(path.with_suffix(LOCK)):
+            with locked(path.with_suffix(LOCK)) as alone:
                 if not _whole(path, shape):
+                    for left in path.parent.glob(f".{path.stem}.*{PART}") if alone else ():
+                        left.unlink()  # of a process that was killed
                     _build(dataset, image_size, path, progress, workers or cores())
         except OSError as error:
             raise DataError(

@@ -14,16 +14,16 @@ except ImportError:  # Windows: nobody waits there; both build, and the last ren
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[bool]:
     """Hold the lock file ``path``; waits while another process does. It is removed in the end.
 
-    A killed holder leaves the file, not the lock. Where the file system knows no locks nobody waits.
-    Raises OSError when the file cannot be made.
+    Gives whether nobody else can be inside: where the file system knows no locks nobody waits. A killed holder
+    leaves the file, not the lock. Raises OSError when the file cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = _hold(path)
+    handle, alone = _hold(path)
     try:
-        yield
+        yield alone
     finally:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -49,17 +49,18 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _hold(path: Path) -> int:
-    """An open handle that holds the lock; taken again where the file was removed in between."""
+def _hold(path: Path) -> tuple[int, bool]:
+    """An open handle, and whether it holds the lock; taken again where the file was removed in between."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle, alone = os.open(path, os.O_RDWR | os.O_CREAT, 0o666), False
         if fcntl is None:
-            return handle
+            return handle, alone
         try:
             with contextlib.suppress(OSError):
                 fcntl.flock(handle, fcntl.LOCK_EX)
+                alone = True
             if os.fstat(handle).st_ino == path.stat().st_ino:
-                return handle
+                return handle, alone
         except FileNotFoundError:
             pass
         except BaseException:

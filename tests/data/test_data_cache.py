@@ -150,11 +150,21 @@ def test_of_two_at_once_one_decodes(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     assert sorted(decoded) == [0, 1, 2, 3]
 
 
+def test_what_a_killed_process_left_is_swept(tiny: Path, cache: Path) -> None:
+    image_cache(load_dataset(tiny), 32)
+    (file,) = (cache / "images").iterdir()
+    part = file.with_name(f".{file.stem}.abc.part")
+    file.rename(part)
+    image_cache(load_dataset(tiny), 32)
+    assert list((cache / "images").iterdir()) == [file]
+
+
 def test_a_lock_left_behind_holds_nobody_up(tmp_path: Path) -> None:
     path = tmp_path / "some.lock"
     path.write_bytes(b"")
     assert not is_held(path)
-    with locked(path):
+    with locked(path) as alone:
+        assert alone
         assert is_held(path)
     assert not path.exists()
     assert not is_held(path)
