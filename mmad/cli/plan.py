@@ -184,7 +184,7 @@ def _row_json(row: Row, params: bool) -> dict[str, Any]:
         "inferred": member.inferred,
         "overrides": member.overrides,
         "setup": run.setup.model_dump(mode="json"),
-        "protocol": run.protocol.model_dump(mode="json") | member.evaluation.model_dump(mode="json"),
+        "protocol": run.content()["protocol"] | member.evaluation.model_dump(mode="json"),
     }
     return content | ({"params": {count.module: count.count for count in row.counts}} if params else {})
 

@@ -68,6 +68,15 @@ def judged_badges(c: Conditions, kind: CheckpointKind = "best_ap") -> list[Badge
                 "caution",
             )
         )
+    if c.steps_per_epoch is not None:
+        badges.append(
+            Badge(
+                f"trial: steps {c.steps_per_epoch}",
+                "No training epoch and no evaluation took more batches than this, and images that were not looked at "
+                "count as missed. It shows that everything runs; its figures mean nothing.",
+                "caution",
+            )
+        )
     badges.append(_split(c.split_policy))
     if not c.fingerprint:
         badges.append(

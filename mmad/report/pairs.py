@@ -27,6 +27,7 @@ class Conditions:
     split_policy: str | None
     recipe: int
     epochs: int
+    steps_per_epoch: int | None
 
     def differing(self, other: Conditions) -> list[str]:
         """What the two do not share, in words."""
@@ -52,6 +53,7 @@ def conditions(member: MemberFrame) -> Conditions:
         split_policy=member.run.split_policy,
         recipe=run.recipe,
         epochs=int(run.protocol.get("epochs", 0)),
+        steps_per_epoch=run.protocol.get("steps_per_epoch"),
     )
 
 

@@ -11,10 +11,12 @@ from mmad.spec.runs import RunSpec
 
 #: Fields of the setup that decide most of an epoch's time.
 _TELLING = ("backbone", "image_size", "batch_size", "use_clinical", "using_fpn", "record_training_performance")
+#: And those of the training protocol; a trial of a few steps says nothing of a whole epoch.
+_ALSO_TELLING = ("threads", "steps_per_epoch")
 
 
-def _kind(setup: Mapping[str, Any], fingerprint: str | None, threads: object) -> tuple[object, ...]:
-    return (*(setup.get(name) for name in _TELLING), fingerprint, threads)
+def _kind(setup: Mapping[str, Any], fingerprint: str | None, protocol: Mapping[str, Any]) -> tuple[object, ...]:
+    return (*map(setup.get, _TELLING), fingerprint, *map(protocol.get, _ALSO_TELLING))
 
 
 class Estimator:
@@ -28,12 +30,12 @@ class Estimator:
     def __init__(self, runs: Iterable[RunRecord], epochs: Mapping[str, Sequence[EpochRecord]]) -> None:
         times: dict[tuple[object, ...], list[float]] = {}
         for run in runs:
-            kind = _kind(run.setup, run.dataset_fingerprint, run.protocol.get("threads"))
+            kind = _kind(run.setup, run.dataset_fingerprint, run.protocol)
             times.setdefault(kind, []).extend(epoch.seconds for epoch in epochs.get(run.key, ()))
         self._seconds = {kind: median(seconds) for kind, seconds in times.items() if seconds}
 
     def seconds(self, run: RunSpec, epochs_done: int = 0) -> float | None:
         """Seconds until ``run`` is done, or None when no run like it was recorded (early stops not foreseen)."""
         content = run.content()
-        per_epoch = self._seconds.get(_kind(content["setup"], run.data.fingerprint, content["protocol"]["threads"]))
+        per_epoch = self._seconds.get(_kind(content["setup"], run.data.fingerprint, content["protocol"]))
         return None if per_epoch is None else per_epoch * max(0, run.protocol.epochs - epochs_done)

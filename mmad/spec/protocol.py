@@ -30,6 +30,13 @@ class TrainingProtocol(BaseModel):
         "iou", description="Overlap of the validation AP and AR that choose the best checkpoints."
     )
     selection_proposals: Proposals = Field("clean", description="Whose proposals the evaluations during training use.")
+    steps_per_epoch: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="A trial: no pass, training or evaluation, takes more batches than this; none takes all of them.",
+        json_schema_extra={"unit": "batches"},
+    )
     replicate: int = Field(1, ge=1, description="Number of a true repeat of an equal run.")
 
 

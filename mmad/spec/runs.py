@@ -53,10 +53,15 @@ class RunSpec:
         setup["backbone"] = "custom1" if self.setup.backbone == "custom" else self.setup.backbone
         return {
             "setup": _plain(setup),
-            "protocol": _plain(self.protocol.model_dump(mode="json")),
+            "protocol": _plain(self._protocol()),
             "data": self.data.fingerprint,
             "recipe": self.recipe,
         }
+
+    def _protocol(self) -> dict[str, Any]:
+        """The training protocol; without a limit of steps its keys are those from before there was one."""
+        limited = self.protocol.steps_per_epoch is not None
+        return self.protocol.model_dump(mode="json", exclude=None if limited else {"steps_per_epoch"})
 
 
 def _plain(value: Any) -> Any:

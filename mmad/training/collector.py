@@ -34,6 +34,10 @@ class Collector:
         self.found += [{key: found[key].detach() for key in _KEPT} for found in detections]
         self.given += [{"boxes": t["boxes"], "labels": t["labels"]} for t in batch.targets]
 
+    def unseen(self, positions: Sequence[int]) -> None:
+        """Those of ``positions`` that no batch held count as looked at in vain."""
+        self.positions += sorted(set(positions) - set(self.positions))
+
     def detections(self, dataset: DataSet, scales: Tensor | None) -> Detections:
         """All detections; ``scales`` (studies, 4) turns boxes of the S×S image into pixels of the original."""
         boxes = _stack(self.found, "boxes", 4)

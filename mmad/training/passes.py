@@ -209,6 +209,7 @@ def evaluation_pass(
             report(step + 1, None)
             if stop():
                 raise Interrupted
+    collector.unseen(dataset.split(split))
     found = collector.detections(dataset, scales)
     scores = _judge(found, dataset.ground_truth(split), judgement)
     return PassResult(split, _means(names, rows, sizes), found, scores)

@@ -9,7 +9,7 @@ From Python::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -211,7 +211,7 @@ class _Training:
         )
         return passes.train_pass(
             self.model,
-            self.batches.epoch(epoch),
+            islice(self.batches.epoch(epoch), self.spec.protocol.steps_per_epoch),
             self.state.stepper,
             self.dataset,
             weighing=self.weighing,
@@ -235,7 +235,7 @@ class _Training:
         )
         return passes.evaluation_pass(
             self.model,
-            batches,
+            islice(batches, self.spec.protocol.steps_per_epoch),
             self.dataset,
             split,
             weighing=self.weighing,
@@ -251,6 +251,7 @@ class _Training:
 
     def _reporter(self, epoch: int, phase: Split, steps: int) -> passes.StepReport:
         key, epochs = self.spec.key, self.spec.protocol.epochs
+        steps = min(steps, self.spec.protocol.steps_per_epoch or steps)
 
         def report(step: int, loss: float | None) -> None:
             self.recorder.progress(Progress(key, epoch, epochs, phase, step, steps, loss))

@@ -180,14 +180,14 @@ def test_protocol_badges_and_what_they_mean() -> None:
         world.member(
             "s", arm,
             judged=EvaluationProtocol(overlap="iobb", proposals="with_ground_truth"),
-            protocol={"epochs": 3, "weights": "none", "selection_overlap": "iou"},
+            protocol={"epochs": 3, "weights": "none", "selection_overlap": "iou", "steps_per_epoch": 1},
             setup={"use_clinical": arm != "CXR", "fuse_stride": 2, "clinical_values": "raw"},
             dataset_fingerprint="",
         )  # fmt: skip
     text = Page(render_html(tell(load_frame(world.source), created=WHEN, database="x"))).text
     for badge in (
         "IoBB ≥ 0.5", "ground truth among the proposals", "chosen by IoU, clean", "weights: none", "provisional",
-        "fuse stride 2", "raw clinical values",
+        "fuse stride 2", "raw clinical values", "trial: steps 1",
     ):  # fmt: skip
         assert text.count(badge) >= 2, badge  # beside the figures, and in the legend
     assert "far higher than the detector earns by itself" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mmad.base.clock import now
 from mmad.base.records import EpochRecord, RunRecord
 from mmad.spec.estimate import Estimator
@@ -45,6 +47,14 @@ def test_runs_like_it_tell_and_others_do_not() -> None:
     assert estimator.seconds(_spec(use_clinical=True)) is None
     assert estimator.seconds(_spec(fingerprint="other")) is None
     assert estimator.seconds(_spec(fingerprint=None)) is None
+
+
+def test_a_trial_of_a_few_steps_says_nothing_of_a_whole_epoch() -> None:
+    whole = _spec()
+    trial = replace(whole, protocol=TrainingProtocol(epochs=1, steps_per_epoch=1))
+    estimator = Estimator([_record(trial)], {trial.key: _epochs(2.0)})
+    assert estimator.seconds(whole) is None
+    assert estimator.seconds(trial) == 2.0
 
 
 def test_nothing_recorded_tells_nothing() -> None:

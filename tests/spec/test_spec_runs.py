@@ -44,7 +44,7 @@ OTHER_SETUP: dict[str, Any] = {
 }  # fmt: skip
 OTHER_PROTOCOL: dict[str, Any] = {
     "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
-    "selection_proposals": "sampled", "replicate": 2,
+    "selection_proposals": "sampled", "replicate": 2, "steps_per_epoch": 1,
 }  # fmt: skip
 
 
@@ -90,6 +90,12 @@ def test_spellings_of_one_content_have_one_key() -> None:
     assert _key({"fusion_residual": True}) == _key({"fusion_residule": True})
     assert _key({"lr": 1}) == _key({"lr": 1.0})
     assert _key({"loss_weights": {"loss_classifier": 10}}) == _key({"loss_weights": {"loss_classifier": 10.0}})
+
+
+def test_all_steps_have_the_keys_from_before_there_was_a_limit() -> None:
+    assert "steps_per_epoch" not in RunSpec(ModelSetup(), TrainingProtocol(), DATA).content()["protocol"]
+    limited = RunSpec(ModelSetup(), TrainingProtocol(steps_per_epoch=3), DATA)
+    assert limited.content()["protocol"]["steps_per_epoch"] == 3
 
 
 _SUBSETS = st.sets(st.sampled_from(sorted(OTHER_SETUP.keys() - {"fuse_depth", "fusion_strategy"})), max_size=6)

@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,20 @@ def test_each_reading_is_a_sample_of_its_own(start: Start, dataset: DataSet, tmp
     assert train(spec, dataset_path=folder, run=RunPaths(tmp_path / "run"), recorder=notes) == "finished"
     with_boxes = set(dataset.box_study.tolist())
     assert notes.steps == sum(2 if i in with_boxes else 1 for i in dataset.split("train"))
+
+
+def test_a_trial_takes_no_more_steps_than_asked_in_any_pass(dataset: DataSet, tmp_path: Path) -> None:
+    notes = Notes()
+    run, whole = RunPaths(tmp_path / "run"), specification(dataset, 1, batch_size=2)
+    spec = replace(whole, protocol=TrainingProtocol(epochs=1, steps_per_epoch=1))
+    assert spec.key != whole.key
+    assert train(spec, dataset_path=dataset.root, run=run, recorder=notes) == "finished"
+    assert notes.steps == 1
+    for evaluation in notes.evaluations:
+        found = read_detections(run.folder / (evaluation.detections or ""))
+        # images that were not looked at count as missed, so that figures computed later are the same
+        assert len(set(found.study.tolist())) <= 2 < len(found.studies)
+        assert evaluation.ar == evaluate(found, dataset.ground_truth(evaluation.split), overlap=evaluation.overlap).ar
 
 
 def test_what_is_missing_can_be_read(start: Start) -> None:
