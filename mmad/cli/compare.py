@@ -112,7 +112,7 @@ def _print_group(out: Console, title: str, group: Sequence[Contrast]) -> None:
     from mmad.report.verdicts import interval, p_value, verdict
 
     heads = ("seeds", "reference AP", "other AP", "AP difference [95 %]", "AR difference [95 %]", "p", "p (Holm)")
-    table = new_table(title, "reference", "other", *heads, left=2)
+    table = new_table("reference", "other", *heads, left=2)
     for c in group:
         sides = [interval(side.measured.estimate.ap) for side in (c.reference, c.other)]
         differences = [interval(value, sign=True) for value in (c.difference.ap, c.difference.ar)]

@@ -30,10 +30,10 @@ def kept(store: Store, kind: str, subject: Mapping[str, Any], record: type[T], c
     found = store.get_analysis(analysis_key(kind, subject))
     if found is not None:
         return from_plain(record, found.value)
-    result = compute()
+    plain = to_plain(compute())
     if not store.read_only:
-        store.put_analysis(kind, subject, to_plain(result))
-    return result
+        store.put_analysis(kind, subject, plain)
+    return from_plain(record, plain)
 
 
 def to_plain(value: Any) -> Any:
@@ -46,7 +46,9 @@ def to_plain(value: Any) -> Any:
         return {str(name): to_plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def from_plain(record: type[T], value: Any) -> T:

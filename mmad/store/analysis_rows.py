@@ -25,8 +25,13 @@ def write_analysis(connection: Connection, kind: str, subject: Mapping[str, Any]
     serialise(connection)
     key = analysis_key(kind, subject)
     connection.execute(delete(analyses).where(analyses.c.key == key))
-    row = {"kind": kind, "key": key, "subject": _json(subject), "value": _json(value), "created": now()}
-    connection.execute(insert(analyses), row)
+    row = {
+        "kind": kind,
+        "key": key,
+        "subject": _json(subject),
+        "value": json.dumps(value, ensure_ascii=False, allow_nan=False),
+    }
+    connection.execute(insert(analyses), row | {"created": now()})
     return key
 
 

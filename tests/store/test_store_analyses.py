@@ -26,6 +26,7 @@ def test_an_analysis_comes_back_under_its_key(store: Store) -> None:
     assert found is not None
     assert (found.kind, found.key, found.subject) == ("estimate", key, SUBJECT)
     assert found.value == {"ap": {"value": 0.5, "low": None}}
+    assert list(found.value["ap"]) == ["value", "low"]  # the order of what is shown
     assert found.created.tzinfo is not None
     assert store.get_analysis("0" * 64) is None
 

@@ -15,7 +15,7 @@ import store_samples as samples
 from mmad.base.errors import StoreError
 from mmad.spec.protocol import EvaluationProtocol
 from mmad.store.detail import run_detail
-from mmad.store.find import find_run
+from mmad.store.find import find_run, find_seeds
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
 from mmad.store.plain import finite, plain_detail, plain_epoch, plain_standing, plain_summary
@@ -205,3 +205,16 @@ def test_the_overlap_of_the_member_names_the_plain_ap() -> None:
 
 def test_only_finite_numbers_are_left() -> None:
     assert finite({"a": (1.0, -math.inf), "b": [math.nan]}) == {"a": [1.0, None], "b": [None]}
+
+
+def test_an_arm_means_all_its_seeds(store: Store) -> None:
+    store.add_ablation(samples.ablation(seeds=(0, 1)))
+    found = find_seeds(store, "patience/patience 10/CXR")
+    assert [[member_path(m) for m in one.members] for one in found] == [
+        ["patience/patience 10/CXR/0"],
+        ["patience/patience 10/CXR/1"],
+    ]
+    assert find_seeds(store, "patience/patience 10/CXR/1") == [find_run(store, "patience/patience 10/CXR/1")]
+    assert find_seeds(store, found[0].run.key[:12])[0].run == found[0].run
+    with pytest.raises(StoreError, match="did you mean"):
+        find_seeds(store, "patience/patience 10/CRX")

@@ -1,0 +1,151 @@
+"""Controls with a network that is made up: what is asked of it, what is kept, what it means in words."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import analysis_worlds as made
+import pytest
+
+from mmad.base.errors import EvaluationError
+from mmad.base.records import Detections
+from mmad.data.dataset import DataSet
+from mmad.data.phantom import make_phantom
+from mmad.evaluation.controls import Drop
+from mmad.evaluation.intervals import Difference, Interval
+from mmad.report.controls import Alteration, Control, alterations, controls_of, unclinical
+from mmad.report.judged import Archive, How, Judged, judge
+from mmad.report.verdicts import alteration_words, interval, meaning, p_value, verdict
+from mmad.store.find import find_run
+from mmad.store.gateway import Store
+
+FEW = How(resamples=50)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=30, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def template(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> made.World:
+    return made.world(tmp_path_factory.mktemp("made"), dataset, seeds=(0,))
+
+
+@pytest.fixture
+def store(template: made.World, tmp_path: Path) -> Iterator[Store]:
+    shutil.copytree(template.database.parent, tmp_path / "db")
+    with Store.open(tmp_path / "db" / template.database.name) as opened:
+        yield opened
+
+
+def judged_of(store: Store, arm: str) -> Judged:
+    return judge(store, find_run(store, f"made/default/{arm}"), FEW)
+
+
+class Network:
+    """Finds everything as it is, nothing on a blank image, half after a shuffle of age; and remembers."""
+
+    def __init__(self, dataset: DataSet) -> None:
+        self.truth = dataset.ground_truth("test")
+        self.asked: list[tuple[Alteration | None, int]] = []
+
+    def __call__(self, alteration: Alteration | None, seed: int) -> Detections:
+        self.asked.append((alteration, seed))
+        relied = alteration is not None and (alteration.kind != "column" or alteration.name == "age")
+        skill = 0.0 if alteration == Alteration("image") else 0.3 if relied else 1.0
+        return made.seen(self.truth, skill, 100 + seed if relied else 3, false=0.0)
+
+
+def test_every_column_the_records_and_the_image_are_altered(store: Store, dataset: DataSet) -> None:
+    clinical, plain = judged_of(store, "CXR+Clinical"), judged_of(store, "CXR")
+    names = [a.name for a in alterations(Archive(), clinical) if a.kind == "column"]
+    assert names == [c.name for c in dataset.numeric] + [c.name for c in dataset.categorical]
+    assert [a.kind for a in alterations(Archive(), clinical)][len(names) :] == ["records", "image"]
+    assert alterations(Archive(), plain) == [Alteration("image")]
+    assert unclinical([plain])
+    assert not unclinical([plain, clinical])
+
+
+def test_what_is_relied_on_costs_and_the_rest_does_not(store: Store, dataset: DataSet) -> None:
+    network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
+    found = {
+        alteration_words(c.alteration): c for c in controls_of(store, Archive(), judged, network, repeats=3, how=FEW)
+    }
+    assert found["age shuffled"].drop.ap.low > 0
+    assert found["age shuffled"].drop.repeats == 3
+    assert found["temperature shuffled"].drop.ap == Interval(0.0, 0.0, 0.0)
+    assert found["images blanked"].drop.after == 0
+    assert found["images blanked"].drop.repeats == 1
+    assert network.asked.count((None, 0)) == 1
+    assert [seed for a, seed in network.asked if a == Alteration("column", "age")] == [0, 1, 2]
+    assert meaning(found["age shuffled"]) == "the run relies on age"
+    assert meaning(found["temperature shuffled"]) == "no reliance on temperature is seen"
+    assert meaning(found["images blanked"]) == "the run relies on the image; without it an AP of 0.000 is left"
+
+
+def test_a_second_time_the_network_is_not_asked(store: Store, dataset: DataSet) -> None:
+    network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
+    first = controls_of(store, Archive(), judged, network, repeats=2, how=FEW)
+    network.asked.clear()
+    progress: list[int] = []
+    again = controls_of(
+        store, Archive(), judged, network, repeats=2, how=FEW, progress=lambda done, whole: progress.append(done)
+    )
+    assert (again, network.asked, progress) == (first, [], [])
+    assert {a.kind for a in store.analyses()} == {"control"}
+
+
+@pytest.mark.parametrize("repeats", [0, 1001])
+def test_a_number_of_repeats_that_is_none_is_refused(store: Store, dataset: DataSet, repeats: int) -> None:
+    with pytest.raises(EvaluationError, match=f"repeats = {repeats}; use 1 to 1000"):
+        controls_of(store, Archive(), judged_of(store, "CXR"), Network(dataset), repeats=repeats)
+
+
+def control(kind: str, ap: tuple[float, float, float], before: float = 0.5, after: float = 0.25) -> Control:
+    value = Interval(*ap)
+    return Control(Alteration(kind, "age"), Drop(value, value, (), before, after, 5))  # type: ignore[arg-type]
+
+
+def test_meanings_are_told_in_words() -> None:
+    assert meaning(control("column", (-0.2, -0.3, -0.1))) == "age misleads the run: without its values it finds more"
+    assert meaning(control("records", (0.0, -0.1, 0.1))).startswith("another patient's record serves as well")
+    assert meaning(control("image", (0.1, -0.1, 0.3))).startswith("no reliance on the image is seen")
+    assert meaning(control("image", (math.nan,) * 3)) == "cannot be told: there is nothing to find"
+    assert meaning(control("image", (0.0,) * 3, 0.0, 0.0)) == "cannot be told: the run finds nothing as it is"
+
+
+def difference(
+    ap: tuple[float, float, float], seeds: int = 2, error_seeds: float | None = 0.02, error_patients: float = 0.01
+) -> Difference:
+    value = Interval(*ap)
+    return Difference(value, value, (), 0.5, seeds, 80, 100, 0.01, error_seeds, error_patients)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (difference((0.1, 0.05, 0.15)), "better"),
+        (difference((-0.1, -0.15, -0.05)), "worse"),
+        (difference((0.04, -0.01, 0.09)), "not settled: 6 more seeds would settle it at 80 %"),
+        (
+            difference((0.04, -0.01, 0.09), 1, None, 0.03),
+            "not settled: 342 more images would settle it at 80 % (one seed tells nothing about seeds)",
+        ),
+        (difference((0.01, -0.01, 0.09)), "not settled: neither more seeds nor more images alone would settle it"),
+        (difference((0.0, -0.01, 0.01)), "not settled: no difference was seen"),
+        (difference((math.nan, math.nan, math.nan)), "cannot be told: there is nothing to find"),
+    ],
+)
+def test_verdicts_say_what_would_settle_it(given: Difference, words: str) -> None:
+    assert verdict(given) == words
+
+
+def test_figures_are_written_with_their_intervals() -> None:
+    assert interval(Interval(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
+    assert interval(Interval(-0.5, -0.75, 0.25), sign=True) == "−0.500 [−0.750, +0.250]"
+    assert interval(Interval(math.nan, math.nan, math.nan)) == "–"
+    assert (p_value(0.0004), p_value(0.25), p_value(math.nan)) == ("< 0.001", "0.250", "–")

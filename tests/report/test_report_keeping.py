@@ -1,0 +1,85 @@
+"""Records become plain JSON and come back; what was kept is not computed again."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mmad.evaluation.coco_set import CocoSet
+from mmad.evaluation.confusion import Confusion
+from mmad.evaluation.intervals import Difference, Estimate, Interval
+from mmad.report.keeping import from_plain, kept, to_plain
+from mmad.store.gateway import Store
+
+NAN = float("nan")
+HALF = Interval(0.5, 0.25, 0.75)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Every kind of field at once."""
+
+    counts: NDArray[np.int64]
+    pairs: tuple[tuple[str, float | None], ...]
+    inner: Interval | None
+    names: tuple[str, int]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Estimate(HALF, HALF, (("A", HALF, HALF), ("B", HALF, HALF)), None),
+        Estimate(HALF, HALF, (), 0.125),
+        Difference(HALF, HALF, (("A", HALF),), 0.01, 2, 30, 40, 0.5, None, 0.25),
+        CocoSet({"AP": 0.5, "AR@1": 0.25}, (("A", 0.5, 0.75),)),
+        HALF,
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_comes_back(record: object) -> None:
+    plain = json.loads(json.dumps(to_plain(record), allow_nan=False))
+    assert from_plain(type(record), plain) == record
+
+
+def test_what_is_not_a_number_comes_back_as_such() -> None:
+    found = from_plain(Estimate, to_plain(Estimate(Interval(NAN, NAN, math.inf), HALF, (), None)))
+    assert math.isnan(found.ap.value)
+    assert math.isnan(found.ap.high)
+    assert found.sd is None
+
+
+def test_arrays_and_optional_records_come_back() -> None:
+    counts = np.array([[1, 2], [3, 4]], dtype=np.int64)
+    found = from_plain(Odd, to_plain(Odd(counts, (("a", 1.5), ("b", None)), None, ("x", 3))))
+    assert found.counts.dtype == np.int64
+    assert found.counts.tolist() == counts.tolist()
+    assert (found.pairs, found.inner, found.names) == ((("a", 1.5), ("b", None)), None, ("x", 3))
+    assert from_plain(Confusion, to_plain(Confusion(("A",), counts))).counts.tolist() == counts.tolist()
+
+
+def test_it_is_computed_once_and_kept_where_that_can_be(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def compute() -> Interval:
+        asked.append(1)
+        return HALF
+
+    database = tmp_path / "mmad.sqlite"
+    with Store.open(database) as store:
+        assert kept(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
+        assert kept(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
+        assert len(asked) == 1
+        kept(store, "estimate", {"runs": ["b"]}, Interval, compute)
+        assert len(asked) == 2
+    with Store.open(database, read_only=True) as store:
+        assert kept(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
+        kept(store, "estimate", {"runs": ["c"]}, Interval, compute)
+        kept(store, "estimate", {"runs": ["c"]}, Interval, compute)
+        assert len(asked) == 4
+        assert len(store.analyses()) == 2

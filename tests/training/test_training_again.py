@@ -1,0 +1,147 @@
+"""A kept checkpoint looks again: the kept detections as they are, others after a change or under another protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_training_run import Notes, specification
+
+from mmad.base.errors import CheckpointError, DataError, EvaluationError
+from mmad.base.paths import RunPaths
+from mmad.base.records import Detections
+from mmad.data.dataset import DataSet
+from mmad.data.phantom import make_phantom
+from mmad.evaluation.detections import read_detections
+from mmad.spec.runs import RunSpec
+from mmad.training import train
+from mmad.training.again import Change, Judge
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Trained:
+    """A run of two epochs and where its files are."""
+
+    spec: RunSpec
+    paths: RunPaths
+    notes: Notes
+
+    def checkpoint(self, kind: str) -> Path:
+        return self.paths.folder / next(c.path for c in self.notes.checkpoints if c.kind == kind)
+
+
+def equal(one: Detections, other: Detections) -> bool:
+    names = ("study", "boxes", "scores", "labels")
+    return one.studies == other.studies and all(np.array_equal(getattr(one, n), getattr(other, n)) for n in names)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=24, image_size=64)
+
+
+def trained(dataset: DataSet, folder: Path, **fields: object) -> Trained:
+    spec, notes = specification(dataset, 2, **fields), Notes()
+    assert train(spec, dataset_path=dataset.root, run=RunPaths(folder), recorder=notes) == "finished"
+    return Trained(spec, RunPaths(folder), notes)
+
+
+@pytest.fixture(scope="module")
+def clinical(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    fields = {"clinical_missing_indicators": True, "clinical_input_channels": 20}
+    return trained(dataset, tmp_path_factory.mktemp("clinical"), **fields)
+
+
+@pytest.fixture(scope="module")
+def plain(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained(dataset, tmp_path_factory.mktemp("plain"), use_clinical=False, box_detections_per_img=100)
+
+
+def judge_of(run: Trained, dataset: DataSet) -> Judge:
+    return Judge(run.spec, dataset_path=dataset.root, run=run.paths)
+
+
+def test_without_a_change_these_are_the_kept_detections(clinical: Trained, plain: Trained, dataset: DataSet) -> None:
+    for run in (clinical, plain):
+        judge = judge_of(run, dataset)
+        assert {e.kind for e in run.notes.evaluations} >= {"best_ap", "final"}
+        for kind in ("best_ap", "final"):
+            epoch = next(c.epoch for c in run.notes.checkpoints if c.kind == kind)
+            for split in ("val", "test"):
+                kept = read_detections(run.paths.detections(epoch, split, "clean"))
+                assert len(kept.scores)
+                assert equal(judge.detections(run.checkpoint(kind), split), kept)  # type: ignore[arg-type]
+
+
+def test_it_hears_how_far_the_look_is(plain: Trained, dataset: DataSet) -> None:
+    heard: list[tuple[int, int]] = []
+    judge_of(plain, dataset).detections(
+        plain.checkpoint("final"), "test", report=lambda done, whole: heard.append((done, whole))
+    )
+    assert heard[-1][0] == heard[-1][1] == len(heard) > 0
+
+
+def test_ground_truth_among_the_proposals_gives_other_detections(plain: Trained, dataset: DataSet) -> None:
+    judge, file = judge_of(plain, dataset), plain.checkpoint("final")
+    assert not equal(judge.detections(file, "test", proposals="with_ground_truth"), judge.detections(file, "test"))
+
+
+def test_a_change_changes_what_a_clinical_run_finds_and_is_drawn_by_its_seed(
+    clinical: Trained, dataset: DataSet
+) -> None:
+    judge, file = judge_of(clinical, dataset), clinical.checkpoint("final")
+    as_it_is = judge.detections(file, "train")  # whose patients are men and women
+    for change in (
+        Change(columns=("age",)),
+        Change(columns=("gender",), seed=1),
+        Change(patients=True),
+        Change(blank=True),
+    ):
+        altered = judge.detections(file, "train", change=change)
+        assert not equal(altered, as_it_is), change
+        assert equal(judge.detections(file, "train", change=change), altered), change
+    first, second = (judge.detections(file, "train", change=Change(patients=True, seed=s)) for s in (0, 1))
+    assert not equal(first, second)
+    assert equal(judge.detections(file, "train"), as_it_is)  # nothing of a change stays
+
+
+def test_blank_images_change_what_an_image_only_run_finds(plain: Trained, dataset: DataSet) -> None:
+    judge, file = judge_of(plain, dataset), plain.checkpoint("final")
+    blank = judge.detections(file, "test", change=Change(blank=True))
+    assert not equal(blank, judge.detections(file, "test"))
+    per_study = [blank.scores[blank.study == i] for i in range(len(blank.studies))]
+    assert all(np.array_equal(scores, per_study[0]) for scores in per_study)  # every image is the same grey
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Change(columns=("age",)), "the run does not read the clinical column 'age'; choose a run with use_clinical"),
+        (Change(patients=True), "the run reads no clinical data; choose a run with use_clinical"),
+    ],
+    ids=["column", "records"],
+)
+def test_a_change_of_what_a_run_does_not_read_is_refused(
+    plain: Trained, dataset: DataSet, change: Change, words: str
+) -> None:
+    with pytest.raises(EvaluationError, match=words):
+        judge_of(plain, dataset).detections(plain.checkpoint("final"), "test", change=change)
+
+
+def test_an_unknown_column_of_a_clinical_run_is_refused(clinical: Trained, dataset: DataSet) -> None:
+    with pytest.raises(EvaluationError, match="does not read the clinical column 'weight'"):
+        judge_of(clinical, dataset).detections(clinical.checkpoint("final"), "test", change=Change(columns=("weight",)))
+
+
+def test_another_run_s_checkpoint_and_another_data_set_are_refused(
+    clinical: Trained, plain: Trained, dataset: DataSet, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="belongs to run"):
+        judge_of(plain, dataset).detections(clinical.checkpoint("final"), "test")
+    other = make_phantom(tmp_path / "other", studies=12, image_size=64, seed=5)
+    with pytest.raises(DataError, match="the data set changed"):
+        Judge(plain.spec, dataset_path=other.root, run=plain.paths)
