@@ -1,0 +1,88 @@
+"""``mmad compare``: two arms, an ablation, words and JSON, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mmad.store.gateway import Store
+
+CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
+Call = Callable[..., Any]
+
+
+def test_two_arms_are_compared_over_their_seeds(call_judged: Call) -> None:
+    called = call_judged("compare", CXR, CLINICAL, "--json")
+    assert (called.code, called.err) == (0, "")
+    answer = json.loads(called.out)
+    (pair,) = answer["pairs"]
+    assert (answer["resamples"], answer["refused"]) == (50, [])
+    assert (pair["setting"], pair["seeds"], pair["checkpoint"]) == ("default", [0, 1], "best_ap")
+    assert pair["reference"]["name"] == CXR
+    assert pair["ap"]["value"] == pytest.approx(pair["other"]["ap"]["value"] - pair["reference"]["ap"]["value"])
+    assert (pair["verdict"], pair["words"], pair["p"]) == ("better", "better", pair["p_holm"])
+    assert [c["label"] for c in pair["per_class"]] == [c["label"] for c in pair["agreement"]["per_class"]]
+    assert pair["studies"][0]["gain"] > 0
+    back = json.loads(call_judged("compare", CLINICAL, CXR, "--json").out)["pairs"][0]
+    assert (back["verdict"], back["ap"]["value"]) == ("worse", -pair["ap"]["value"])
+
+
+def test_people_read_verdict_findings_agreement_and_studies(call_judged: Call) -> None:
+    called = call_judged("compare", CXR, CLINICAL)
+    assert (called.code, called.err) == (0, "")
+    assert f"{CLINICAL} against {CXR}: better" in called.out.splitlines()
+    for title in ("Findings", "Detections with score ≥ 0.3", "Studies that differ most"):
+        assert title in called.out
+
+
+def test_an_ablation_is_one_family(call_judged: Call, judged_world: Any) -> None:
+    called = call_judged("compare", "--ablation", "made", "--json")
+    assert called.code == 0
+    assert called.err == "comparing the pairs of made …\n"
+    (pair,) = json.loads(called.out)["pairs"]
+    assert (pair["reference"]["name"], pair["other"]["name"]) == (CXR, CLINICAL)
+    with Store.open(judged_world.database) as store:
+        store.set_status(judged_world.keys["CXR", 1], "failed", "no memory")
+    words = call_judged("compare", "--ablation", "made")
+    assert f"{CXR}: 1 of 2 seeds: the others are not there in both arms" in words.err
+
+
+def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, judged_world: Any) -> None:
+    from cli_analysis_worlds import made
+
+    dataset = judged_world.dataset
+    with Store.open(judged_world.database) as store:
+        pairs = [made.member(dataset, arm, 0, s, lr=lr) for s, lr in (("a", 1e-3), ("b", 1e-4)) for arm in made.ARMS]
+        made.record(store, pairs)
+        for one in pairs[:2]:
+            made.finish(store, one, dataset, 0.5)
+    called = call_judged("compare", "--ablation", "made")
+    assert called.code == 0
+    assert "b, CXR against CXR+Clinical: run made/b/CXR/0: is queued at epoch 0 of 3" in called.err
+    refused = json.loads(call_judged("compare", "--ablation", "made", "--json").out)["refused"]
+    assert [(r["setting"], r["reference"], r["other"]) for r in refused] == [("b", "CXR", "CXR+Clinical")]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "compare: 0 runs to compare; name two (mmad compare RUN_A RUN_B), or an ablation"),
+        ((CXR,), "compare: 1 runs to compare"),
+        ((CXR, CLINICAL, CXR), "compare: 3 runs to compare"),
+        ((CXR, CLINICAL, "--ablation", "made"), "compare: 2 runs to compare"),
+        ((CXR, "made/default/CRX"), "no run 'made/default/CRX'; did you mean"),
+        ((f"{CXR}/0", f"{CXR}/0"), "are one run"),
+        (("--ablation", "maed"), "no ablation 'maed'; did you mean made?"),
+        ((CXR, CLINICAL, "--protocol", "sampled"), "are not kept; make them with `mmad eval"),
+        ((CXR, CLINICAL, "--overlap", "iou,iobb"), "--overlap: unknown word 'iou,iobb'"),
+    ],
+    ids=lambda given: "-".join(given) if isinstance(given, tuple) else "",
+)
+def test_bad_input_is_one_line_and_exit_code_2(call_judged: Call, words: tuple[str, ...], message: str) -> None:
+    called = call_judged("compare", *words, "--json")
+    assert (called.code, called.out) == (2, "")
+    assert message in called.err
+    assert called.err.count("\n") == 1

@@ -1,0 +1,156 @@
+"""``mmad eval`` on kept detections: words, JSON, refusals; nothing of torch unless it has to look again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmad.evaluation import detections as files
+from mmad.evaluation.detections import read_detections, write_detections
+from mmad.store.gateway import Store
+
+CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
+Call = Callable[..., Any]
+
+
+def test_json_has_an_entry_per_run_overlap_and_protocol(call_judged: Call, judged_world: Any) -> None:
+    called = call_judged("eval", CXR, f"{CLINICAL}/0", "--overlap", "iou,iobb", "--coco", "--json")
+    assert (called.code, called.err) == (0, "")
+    runs = json.loads(called.out)["runs"]
+    assert [(r["arm"], r["seed"], r["overlap"]) for r in runs] == [
+        (arm, seed, overlap)
+        for overlap in ("iou", "iobb")
+        for arm, seed in (("CXR", 0), ("CXR", 1), ("CXR+Clinical", 0))
+    ]
+    first = runs[0]
+    assert (first["checkpoint"], first["epoch"], first["split"], first["proposals"]) == ("best_ap", 3, "test", "clean")
+    assert first["ap"]["low"] <= first["ap"]["value"] <= first["ap"]["high"]
+    assert [row["score"] for row in first["thresholds"]] == [0.05, 0.1, 0.3]
+    assert first["thresholds"][0]["gap"] == 0
+    assert first["thresholds"][2]["gap"] == first["thresholds"][2]["ap"] - first["thresholds"][0]["ap"]
+    assert len(first["confusion"]["counts"]) == len(first["confusion"]["labels"]) + 1
+    assert sum(b["count"] for b in first["calibration"]["bins"]) > 0
+    assert set(first["froc"]) == {"rates", "sensitivity", "score", "per_class"}
+    assert first["coco"]["figures"]["AP50"] == pytest.approx(first["ap"]["value"], abs=0.05)
+    with Store.open(judged_world.database) as store:
+        assert len(store.analyses("estimate")) == len(store.analyses("coco")) == 6
+        (row,) = (
+            e for e in store.evaluations(first["key"]) if (e.kind, e.split, e.overlap) == ("best_ap", "test", "iou")
+        )
+    assert first["ap"]["value"] == pytest.approx(row.ap)
+
+
+def test_people_read_the_log_s_threshold_table(call_judged: Call) -> None:
+    called = call_judged("eval", f"{CXR}/0", f"{CLINICAL}/0", "--per-class", "--score-thresholds", "0.05,0.8")
+    assert (called.code, called.err) == (0, "")
+    lines = [" ".join(line.split()) for line in called.out.splitlines()]
+    assert any(
+        line.startswith("test, best_ap, iou ≥ 0.5, 10 detections per image, clean proposals (") for line in lines
+    )
+    start = lines.index("AP by score threshold (gap to the first)")
+    assert lines[start + 2] == "score ≥ CXR CXR+Clinical"
+    assert lines[start + 4].startswith("0.05 0.")
+    assert lines[start + 5].startswith("0.8 0.")
+    assert "(−0." in lines[start + 5]
+    assert "Operating points" in lines
+    assert "CXR: true (rows) against detected, score ≥ 0.8" in lines
+    assert "finding CXR: AP [95 %] CXR: AR [95 %] CXR+Clinical: AP [95 %] CXR+Clinical: AR [95 %]" in lines
+
+
+def test_a_second_call_reads_what_the_first_kept(call_judged: Call, judged_world: Any) -> None:
+    first = call_judged("eval", CXR, "--json")
+    with Store.open(judged_world.database) as store:
+        kept = store.analyses()
+    assert call_judged("eval", CXR, "--json").out == first.out
+    with Store.open(judged_world.database) as store:
+        assert store.analyses() == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("made/default/CRX",), "no run 'made/default/CRX'; did you mean"),
+        ((CXR, "--split", "train"), "--split: unknown word 'train'; expected one of val, test"),
+        ((CXR, "--overlap", "iuo"), "--overlap: unknown word 'iuo'; did you mean iou?"),
+        ((CXR, "--protocol", "clean,dirty"), "--protocol: unknown word 'dirty'"),
+        ((CXR, "--checkpoint", "last"), "--checkpoint: unknown word 'last'"),
+        ((CXR, "--checkpoint", "best_ar"), "kept no checkpoint best_ar; choose one of best_ap, final"),
+        ((CXR, "--score-thresholds", "0.1,1.5"), "score thresholds [0.1, 1.5]; use numbers from 0 to 1"),
+        ((CXR, "--score-thresholds", "low"), "--score-thresholds: 'low' is not a number"),
+        ((CXR, "--score-thresholds", "nan"), "score thresholds [nan]; use numbers from 0 to 1"),
+        ((CXR, "--resamples", "3"), "resamples = 3; use 10 to 100,000"),
+        ((CXR, "--data", "nowhere"), "nowhere"),
+    ],
+    ids=lambda given: "-".join(given) if isinstance(given, tuple) else "",
+)
+def test_bad_input_is_one_line_and_exit_code_2(call_judged: Call, words: tuple[str, ...], message: str) -> None:
+    called = call_judged("eval", *words, "--json")
+    assert (called.code, called.out) == (2, "")
+    assert message in called.err
+    assert called.err.count("\n") == 1
+
+
+def test_a_run_that_is_not_finished_is_refused(call_judged: Call, judged_world: Any) -> None:
+    with Store.open(judged_world.database) as store:
+        store.set_status(judged_world.keys["CXR", 0], "interrupted")
+    called = call_judged("eval", f"{CXR}/0")
+    assert called.code == 2
+    assert "run made/default/CXR/0: is interrupted at epoch 0 of 3; judge it once it is finished" in called.err
+
+
+def test_missing_detections_name_the_command(call_judged: Call, judged_world: Any) -> None:
+    key = judged_world.keys["CXR", 0]
+    with Store.open(judged_world.database) as store:
+        store.run_paths(key).detections(3, "test", "clean").unlink()
+    called = call_judged("eval", f"{CXR}/0")
+    assert called.code == 2
+    assert f"are not kept; make them with `mmad eval {key[:12]} --again --protocol clean`" in called.err
+
+
+def test_scores_that_are_not_finite_name_the_study(
+    call_judged: Call, judged_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(judged_world.database) as store:
+        file = store.run_paths(judged_world.keys["CXR", 0]).detections(3, "test", "clean")
+    found = read_detections(file)
+    found.scores[2] = float("nan")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "check_detections", lambda detections: None)
+        write_detections(file, found)
+    called = call_judged("eval", f"{CXR}/0")
+    assert called.code == 2
+    assert f"a score that is not finite, the first in study '{found.studies[found.study[2]]}'" in called.err
+
+
+def test_a_database_that_cannot_be_written_is_judged_and_left_alone(
+    call_judged: Call, judged_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert call_judged("eval", CXR).code == 0
+    monkeypatch.undo()
+    with Store.open(judged_world.database) as store:
+        assert store.analyses() == []
+
+
+@pytest.mark.slow
+def test_judging_what_is_kept_imports_no_torch(judged_world: Any, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom mmad.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    database = str(judged_world.database)
+    for words in (["eval", CXR], ["compare", CXR, CLINICAL], ["compare", "--ablation", "made"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words, "--db", database, "--resamples", "10"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
