@@ -21,7 +21,7 @@ from mmad.base.records import (
     Status,
 )
 from mmad.spec.runs import Ablation
-from mmad.store import analysis_rows
+from mmad.store import analysis_rows, log_rows
 from mmad.store import measured_rows as measured
 from mmad.store import queue_rows as queue
 from mmad.store.engine import BUSY_SECONDS, Database
@@ -240,6 +240,28 @@ class Store:
         """The analyses of ``kind``, or all of them, oldest first."""
         with self._database.reading() as connection:
             return analysis_rows.read_analyses(connection, kind)
+
+    # documented logs
+
+    def put_log(
+        self, name: str, path: str, sha256: str, content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
+    ) -> log_rows.Imported:
+        """Keeps an experiment log; see ``log_rows.write_log`` for the name it gets.
+
+        Args:
+            name: the name wished for; one that a log of another file has gets a number behind it.
+            path: the file it was read from.
+            sha256: of its text; equal text is the same log, whatever file it stands in.
+            content: plain JSON of all but the entries.
+            entries: plain JSON of each entry, with its ``id``, in their order.
+        """
+        with self._database.writing() as connection:
+            return log_rows.write_log(connection, name, path, sha256, content, entries)
+
+    def logs(self) -> list[log_rows.LogRecord]:
+        """The logs that were imported, by name."""
+        with self._database.reading() as connection:
+            return log_rows.read_logs(connection)
 
     # many runs at once; every one of ``keys`` is in the answer
 

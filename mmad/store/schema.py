@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 #: The newest revision below ``migrations/versions``.
-HEAD = "0002"
+HEAD = "0003"
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -251,4 +251,23 @@ analyses = Table(
     Column("subject", Text, nullable=False),  # JSON: all that decides the value
     Column("value", Text, nullable=False),  # JSON
     Column("created", Moment, nullable=False),
+)
+
+documented_logs = Table(
+    "documented_logs",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("content", Text, nullable=False),  # JSON: all but the entries
+    Column("imported", Moment, nullable=False),
+)
+
+documented_entries = Table(
+    "documented_entries",
+    metadata,
+    Column("log", String(255), ForeignKey("documented_logs.name", ondelete="CASCADE"), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("content", Text, nullable=False),  # JSON
 )
