@@ -19,13 +19,18 @@ HELP = """Write the report of everything recorded: one HTML file that needs no n
 
 --md writes the same as Markdown, beside it, with its charts in a folder. Without --html and --md it is --html.
 
---json prints {"html": path or null, "md": path or null, "ablations": n, "runs": n, "unfinished": n}.
+--paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
+the documented figures. Alone, it writes nothing else.
+
+--json prints {"html": path or null, "md": path or null, "ablations": n, "runs": n, "unfinished": n}; with --paper
+also "paper": [paths].
 """
 
 
 def report(
     html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
     md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="Write the paper's table: HTML, LaTeX and CSV.")] = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
     ] = DEFAULT_REPORT,
@@ -37,6 +42,11 @@ def report(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    if paper:
+        files = _write_paper(out, db)
+        if not (html or md):
+            _say_paper(files, as_json)
+            return
     from mmad.report.build import write_report
 
     page, text = targets(out, html=html, markdown=md)
@@ -50,12 +60,33 @@ def report(
             progress=progress,
         )
     if as_json:
-        print_json(plain(written))
+        print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
     else:
         for path in filter(None, (written.html, written.markdown)):
             typer.echo(f"{path}: {summary(written)}")
     if show:
         _open(written)
+
+
+def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
+    """The three files beside the report; intervals that are computed for them are kept in the database."""
+    from mmad.cli.judging import open_to_keep
+    from mmad.report.paper import write_paper
+
+    folder = out if out.is_dir() else out.parent
+    with open_to_keep(db) as store:
+        table, files = write_paper(store, folder / "paper")
+    for note in table.notes:
+        print(f"mmad: {note}", file=sys.stderr)
+    return files
+
+
+def _say_paper(files: tuple[Path, ...], as_json: bool) -> None:
+    if as_json:
+        print_json({"paper": [path.as_posix() for path in files]})
+    else:
+        for path in files:
+            typer.echo(path.as_posix())
 
 
 def targets(out: Path, *, html: bool, markdown: bool) -> tuple[Path | None, Path | None]:

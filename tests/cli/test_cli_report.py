@@ -99,3 +99,11 @@ def test_what_cannot_be_done_is_one_line(place: Path, words: tuple[str, ...], li
     assert done.stdout == ""
     assert [text for text in done.stderr.splitlines() if text.startswith(line)]
     assert "Traceback" not in done.stderr
+
+
+def test_the_paper_s_table_needs_its_ablation(place: Path) -> None:
+    refused = mmad("report", "--paper", cwd=place)
+    assert refused.returncode == 2
+    assert "no ablation 'paper'" in refused.stderr
+    assert "mmad ablate ablations/paper.toml" in refused.stderr
+    assert not (place / "reports" / "paper.html").exists()

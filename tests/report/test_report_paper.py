@@ -1,0 +1,138 @@
+"""The paper's table: documented beside measured, with intervals, in three forms, over whatever is there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import analysis_worlds as made
+import pytest
+
+from mmad.base.errors import ReportError
+from mmad.data.dataset import DataSet
+from mmad.data.phantom import make_phantom
+from mmad.report.analysis import estimate_of
+from mmad.report.judged import Archive, How, judge
+from mmad.report.paper import MEASURES, paper_table, write_paper
+from mmad.report.paper_forms import as_csv, as_html, as_latex, latex
+from mmad.spec.runs import Member
+from mmad.store.find import find_seeds
+from mmad.store.gateway import Store
+
+RESAMPLES = 50
+ENTRIES = {"CXR": "e098", "CXR+Clinical": "e099"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=40, image_size=64)
+
+
+def _members(dataset: DataSet) -> list[Member]:
+    asked = [made.member(dataset, arm, seed) for seed in (0, 1) for arm in made.ARMS]
+    return [replace(one, documented=ENTRIES[one.arm]) for one in asked]
+
+
+@pytest.fixture
+def store(dataset: DataSet, tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "db" / "mmad.sqlite") as opened:
+        made.record(opened, _members(dataset))
+        yield opened
+
+
+@pytest.fixture
+def full(store: Store, dataset: DataSet) -> Store:
+    for one in _members(dataset):
+        made.finish(store, one, dataset, made.SKILLS[one.arm])
+    return store
+
+
+def test_documented_figures_stand_beside_measured_ones_with_their_intervals(full: Store) -> None:
+    table = paper_table(full, ablation="made", resamples=RESAMPLES)
+    row = table.rows[1]
+    assert (row.arm, row.documented, row.documented_parameters, row.seeds) == ("CXR+Clinical", "e099", 3_213_856, 2)
+    assert [row.figures[name].documented for name in MEASURES] == [0.2239, 0.4854, 0.258, 0.5159]
+    for split in ("val", "test"):
+        how = How(split=split, checkpoint="best_ap", resamples=RESAMPLES)  # type: ignore[arg-type]
+        seeds = [judge(full, one, how) for one in find_seeds(full, "made/default/CXR+Clinical")]
+        found = estimate_of(full, Archive(), seeds, how).estimate
+        assert row.figures[f"{split}_ap"].measured == found.ap
+        assert row.figures[f"{split}_ar"].measured == found.ar
+        assert found.ap.low < found.ap.value < found.ap.high
+    assert not table.notes
+
+
+def test_the_mean_of_the_store_is_that_of_the_kept_detections(full: Store) -> None:
+    from mmad.report.frames import load_frame
+
+    frame = load_frame(full, ["made"]).ablations[0]
+    for row in paper_table(full, ablation="made", resamples=RESAMPLES).rows:
+        best = [m.best_ap for m in frame.members if m.record.arm == row.arm]
+        for name in MEASURES:
+            value = row.figures[name].measured
+            assert value is not None
+            assert value.value == pytest.approx(sum(getattr(one, name) for one in best) / 2, abs=1e-12)
+
+
+def test_what_is_not_finished_has_its_documented_figures_and_a_note(store: Store, dataset: DataSet) -> None:
+    made.finish(store, _members(dataset)[0], dataset, 0.5)
+    table = paper_table(store, ablation="made", resamples=RESAMPLES)
+    assert [row.seeds for row in table.rows] == [1, 0]
+    assert table.notes == ["CXR: queued at epoch 0", "CXR+Clinical: queued at epoch 0; queued at epoch 0"]
+    assert table.rows[1].figures["val_ap"].measured is None
+    assert table.rows[1].figures["val_ap"].documented == 0.2239
+
+
+def test_figures_stay_without_intervals_where_detections_are_gone(full: Store, dataset: DataSet) -> None:
+    shutil.rmtree(full.run_paths(_members(dataset)[0].run.key).folder)
+    table = paper_table(full, ablation="made", resamples=RESAMPLES)
+    figure = table.rows[0].figures["test_ap"].measured
+    assert figure is not None
+    assert figure.value > 0
+    assert figure.low != figure.low
+    assert "no interval: " in table.notes[0]
+    assert " [" not in as_latex(table).split("CXR & ")[1].split("\n")[0]
+
+
+def test_three_files_are_written_and_hold_the_same(full: Store, tmp_path: Path) -> None:
+    table, files = write_paper(full, tmp_path / "reports" / "paper.v1", ablation="made", resamples=RESAMPLES)
+    assert [path.name for path in files] == ["paper.v1.html", "paper.v1.tex", "paper.v1.csv"]
+    page, tex, rows = (path.read_text("utf-8") for path in files)
+    assert (page, tex, rows) == (as_html(table), as_latex(table), as_csv(table))
+    lines = list(csv.DictReader(io.StringIO(rows)))
+    assert [line["arm"] for line in lines] == list(made.ARMS)
+    figure = table.rows[0].figures["test_ap"]
+    assert figure.measured is not None
+    assert float(lines[0]["test_ap_low"]) == figure.measured.low
+    for form in (page, tex):
+        assert f"{figure.measured.value:.3f} [{figure.measured.low:.3f}, {figure.measured.high:.3f}]" in form
+        assert "0.209" in form
+        assert "1,507,529" in form
+        assert "REFLACX" in form
+    assert tex.count(r"\\") == 1 + 2 * len(table.rows)
+    assert "<script" not in page
+    assert "http:" not in page
+
+
+def test_an_ablation_that_was_never_started_names_the_command(store: Store) -> None:
+    with pytest.raises(ReportError, match="no ablation 'paper'") as caught:
+        paper_table(store)
+    assert caught.value.mend == "train it with `mmad ablate ablations/paper.toml`"
+
+
+def test_two_protocols_never_stand_in_one_table(store: Store, dataset: DataSet) -> None:
+    first, second = _members(dataset)[:2]
+    other = second.evaluation.model_copy(update={"overlap": "iobb"})
+    made.record(store, [first, replace(second, evaluation=other)])
+    with pytest.raises(ReportError, match="overlap: iou / iobb"):
+        paper_table(store, ablation="made")
+
+
+def test_latex_takes_no_letter_for_a_command() -> None:
+    assert latex("5 % of a_b & c\n#1 \\x {~^}") == (
+        r"5 \% of a\_b \& c \#1 \textbackslash{}x \{\textasciitilde{}\textasciicircum{}\}"
+    )
