@@ -12,12 +12,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.mmad-ready
 
-# How many test processes run at once, and what `make reproduce` trains on and for how long.
+# How many test processes run at once.
 JOBS ?= 2
+# What `make reproduce` trains on, for how long, and which chapters of the documented log (all, in its order).
 DATA ?=
 PROFILE ?= full
-# The chapters of the documented log that have a file, in its order.
-LOG := ablations/patience.toml
+ONLY ?= overfitting schedulers with_clinical learning_rate fusion determined depth loss_weights patience correct \
+  resnet50 clinical_placement larger newer small large paper
 
 .PHONY: help setup demo test test-fast check bench reproduce report clean
 
@@ -52,18 +53,8 @@ check: $(READY) ## Lint, format, types, borders between the rooms
 bench: $(READY) ## Run the benchmarks
 	@for file in $(sort $(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
 
-reproduce: $(READY) ## Train the documented log's chapters: DATA=folder PROFILE=full|short|smoke
-	@case "$(PROFILE)" in \
-	  full)  words="" ;; \
-	  short) words="--set epochs=10" ;; \
-	  smoke) words="--set epochs=1 --weights none" ;; \
-	  *) echo "PROFILE=$(PROFILE): expected full, short or smoke" >&2; exit 2 ;; \
-	esac; \
-	for file in $(LOG); do \
-	  echo "== $$file ($(PROFILE))"; \
-	  $(BIN)/mmad ablate "$$file" $$words $(if $(DATA),--data "$(DATA)"); \
-	done
-	@$(MAKE) report
+reproduce: $(READY) ## Train the documented log: DATA=folder PROFILE=full|short|smoke ONLY=paper
+	@.ci/reproduce "$(PROFILE)" "$(DATA)" $(ONLY)
 
 report: $(READY) ## Write the report of everything recorded
 	@$(BIN)/mmad report --html

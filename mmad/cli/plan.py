@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.base.paths import StorePaths
+from mmad.base.records import SPLITS
 from mmad.cli.common import (
     DEFAULT_DB,
     DatabaseOption,
@@ -26,10 +27,11 @@ from mmad.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from mmad.base.records import ParameterCount, RunRecord
+    from mmad.base.records import EpochRecord, ParameterCount, RunRecord
     from mmad.cli.common import ChosenData
     from mmad.spec.estimate import Estimator
     from mmad.spec.runs import Ablation, Member
+    from mmad.spec.trials import Sizes
 
 #: What the table says where the store says something shorter.
 _WORDS = {"new": "would run", "finished": "done", "queued": "would run (queued)", "interrupted": "would go on"}
@@ -72,6 +74,15 @@ def register(app: typer.Typer) -> None:
         overrides: SetOption = None,
         weights: WeightsOption = None,
         weights_dir: WeightsDirOption = None,
+        trials: Annotated[
+            str | None,
+            typer.Option(
+                "--trials",
+                metavar="PATH|URL",
+                help="A database of runs tried with steps_per_epoch: tells the time of runs like none recorded.",
+                show_default=False,
+            ),
+        ] = None,
         params: Annotated[bool, typer.Option("--params", help="Add parameter counts (loads torch).")] = False,
         json: JsonOption = False,
     ) -> None:
@@ -84,7 +95,7 @@ def register(app: typer.Typer) -> None:
         failed or interrupted.
         """
         loaded = [load_with_data(file, data=data, overrides=overrides or (), weights=weights) for file in files]
-        recorded, estimator = _recorded(db)
+        recorded, estimator = _recorded(db, trials)
         plans = [_plan(ablation, chosen, recorded, estimator, weights_dir, params) for ablation, chosen in loaded]
         if json:
             print_json(_as_json(plans, params))
@@ -94,18 +105,32 @@ def register(app: typer.Typer) -> None:
         _print_total(plans)
 
 
-def _recorded(db: str) -> tuple[Mapping[str, RunRecord], Estimator]:
-    """What the database says about runs, without making one."""
+def _recorded(db: str, trials: str | None) -> tuple[Mapping[str, RunRecord], Estimator]:
+    """What the databases say about runs, without making one."""
     from mmad.spec.estimate import Estimator
+    from mmad.spec.trials import Trials
 
+    runs, epochs = _epochs(db)
+    tried = None if trials is None else Trials(*_epochs(trials))
+    return {run.key: run for run in runs}, Estimator(runs, epochs, tried)
+
+
+def _epochs(db: str) -> tuple[Sequence[RunRecord], Mapping[str, Sequence[EpochRecord]]]:
     file = StorePaths(db).file
     if file is not None and not file.exists():
-        return {}, Estimator((), {})
+        return (), {}
     from mmad.store.gateway import Store
 
     with Store.open(db, read_only=True) as store:
         runs = store.runs()
-        return {run.key: run for run in runs}, Estimator(runs, store.all_epochs([run.key for run in runs]))
+        return runs, store.all_epochs([run.key for run in runs])
+
+
+def _sizes(data: ChosenData) -> Sizes | None:
+    from mmad.spec.trials import Sizes
+
+    found = data.dataset
+    return None if found is None else Sizes(*(len(found.split(split)) for split in SPLITS))
 
 
 def _plan(
@@ -118,6 +143,7 @@ def _plan(
 ) -> Plan:
     rows: list[Row] = []
     first: dict[str, int] = {}
+    sizes = _sizes(data)
     for position, member in enumerate(ablation.members):
         key = member.run.key
         run = recorded.get(key)
@@ -128,7 +154,7 @@ def _plan(
                 key=key,
                 status="new" if run is None else run.status,
                 shared_with=shared if shared != position else None,
-                seconds=estimator.seconds(member.run, 0 if run is None else run.epochs_done),
+                seconds=estimator.seconds(member.run, 0 if run is None else run.epochs_done, sizes),
                 counts=_counts(member, data) if params else (),
             )
         )
@@ -247,8 +273,10 @@ def _print_total(plans: Sequence[Plan]) -> None:
     rows = [row for plan in plans for row in plan.rows]
     runs = {row.key: row for row in rows if row.shared_with is None}
     waiting = [row for row in runs.values() if row.open]
-    total = _total(waiting)
-    time = f"about {duration(total)} one after the other" if total is not None else "time unknown: none like them yet"
+    known = [row.seconds for row in waiting if row.seconds is not None]
+    time = f"about {duration(sum(known))} one after the other" if known else "time unknown: none like them yet"
+    if 0 < len(known) < len(waiting):
+        time += f" for {len(known)} of them, none like the others yet"
     words = f"{len(waiting)} to run, {time}" if waiting else "all done"
     print(f"{_number(len(rows), 'member')}, {_number(len(runs), 'run')}: {words}")
 

@@ -92,10 +92,10 @@ class Workbench:
         match words:
             case ["export", assignment] if assignment.startswith("PATH="):
                 return command
-            case ["make", *targets] if set(targets) <= {*MADE}:
-                return f"make --old-file=.venv/.mmad-ready {shlex.join(targets)}"
-            case ["make", *targets] if set(targets) <= {*ASKED}:
-                return f"make -n --old-file=.venv/.mmad-ready {shlex.join(targets)}"
+            case ["make", *asked] if {word for word in asked if "=" not in word} <= {*MADE}:
+                return f"make --old-file=.venv/.mmad-ready {shlex.join(asked)}"
+            case ["make", *asked] if {word for word in asked if "=" not in word} <= {*ASKED}:
+                return f"make -n --old-file=.venv/.mmad-ready {shlex.join(asked)}"
             case ["mmad", "data", "phantom", *_]:
                 return f"{command} {shlex.join(_SMALL_PHANTOM)}"
             case ["mmad", "report", *rest] if "--open" in rest:

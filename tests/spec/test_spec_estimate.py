@@ -10,6 +10,7 @@ from mmad.spec.estimate import Estimator
 from mmad.spec.protocol import TrainingProtocol
 from mmad.spec.runs import DataSource, RunSpec
 from mmad.spec.setup import ModelSetup
+from mmad.spec.trials import Sizes, Trials
 
 
 def _spec(fingerprint: str | None = "f", epochs: int = 10, **setup: object) -> RunSpec:
@@ -55,6 +56,25 @@ def test_a_trial_of_a_few_steps_says_nothing_of_a_whole_epoch() -> None:
     estimator = Estimator([_record(trial)], {trial.key: _epochs(2.0)})
     assert estimator.seconds(whole) is None
     assert estimator.seconds(trial) == 2.0
+
+
+def test_a_trial_of_the_same_architecture_tells_at_the_price_of_its_images() -> None:
+    sizes = Sizes(train=100, val=20, test=30)
+    tried = replace(_spec(batch_size=2, lr=0.5), protocol=TrainingProtocol(epochs=1, steps_per_epoch=5))
+    trials = Trials([_record(tried), _record(_spec(image_size=512))], {tried.key: _epochs(25.0)})
+    # 10 images a split: 30 + 10 + 10 evaluated ones in 25 s; an epoch has 3 * 100 + 20 + 30 of them
+    assert trials.epoch_seconds(_spec().setup, sizes) == 175.0
+    assert trials.epoch_seconds(_spec(image_size=512).setup, sizes) is None
+    estimator = Estimator((), {}, trials)
+    assert estimator.seconds(_spec(epochs=4), 1, sizes) == 3 * 175.0
+    assert estimator.seconds(_spec()) is None
+
+
+def test_a_recorded_run_tells_before_a_trial() -> None:
+    known, sizes = _spec(), Sizes(100, 20, 30)
+    tried = replace(known, protocol=TrainingProtocol(epochs=1, steps_per_epoch=1))
+    trials = Trials([_record(tried)], {tried.key: _epochs(25.0)})
+    assert Estimator([_record(known)], {known.key: _epochs(2.0)}, trials).seconds(known, 0, sizes) == 20.0
 
 
 def test_nothing_recorded_tells_nothing() -> None:
