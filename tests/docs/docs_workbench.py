@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from docs_pages import ROOT
+from docs_pages import ROOT, blocks
 from PIL import Image
 
 from mmad.cli import COMMANDS
@@ -45,6 +45,7 @@ class Workbench:
         (folder / ".venv").symlink_to(sys.prefix, target_is_directory=True)
         make_phantom(folder / "data" / "phantom", studies=16, image_size=64)
         make_tables(folder / "my-xrays")
+        (folder / "experiments.md").write_text(blocks(ROOT / "docs" / "log.md", "markdown")[0].text, "utf-8")
         (folder / "weights").mkdir()
         own = f"{sys.prefix}/bin"
         path = [part for part in os.environ["PATH"].split(os.pathsep) if part != own]

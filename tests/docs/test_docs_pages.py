@@ -20,7 +20,7 @@ from mmad.spec.tables import AblationTable
 
 DOCS = ROOT / "docs"
 #: docs/store.md has a test of its own (tests/store/test_store_docs.py), the README too.
-TRIED = ("ablation-file.md", "data.md", "detector.md", "evaluation.md", "protocol.md", "report.md")
+TRIED = ("ablation-file.md", "data.md", "detector.md", "evaluation.md", "log.md", "protocol.md", "report.md")
 
 
 def programs(name: str) -> list[Block]:
@@ -119,7 +119,7 @@ def test_commands_of_a_page_run(call_trained: Callable[..., Any], name: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["data.md", "detector.md", "evaluation.md", "queue.md", "report.md"])
+@pytest.mark.parametrize("name", ["data.md", "detector.md", "evaluation.md", "log.md", "queue.md", "report.md"])
 def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
     program = programs(name)
     printed = trained.run_python("\n".join(block.text for block in program))
