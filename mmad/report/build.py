@@ -10,10 +10,13 @@ from pathlib import Path
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
+from mmad.report.certainty import look_into
 from mmad.report.frames import Source, load_frame
 from mmad.report.html import render_html
+from mmad.report.judged import How
 from mmad.report.markdown import render_markdown
 from mmad.report.story import tell
+from mmad.store.gateway import Store
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,29 @@ def write_report(
     ablations: Sequence[str] = (),
     database: str = "",
     created: datetime | None = None,
+    data: Path | None = None,
+    how: How | None = None,
     progress: Callable[[int, int], None] | None = None,
+    looking: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Report:
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
 
-    ``progress`` hears how many of how many runs are drawn. Raises ReportError when there is nothing to
-    report, an ablation is unknown, or a file cannot be written; an older report is then left as it was.
+    Intervals, verdicts, thresholds and curves come from what the store keeps; what is not there yet is computed
+    from the kept detections and kept, unless the store is open for reading only.
+
+    Args:
+        data: where the runs' data set lies now; None where the runs say.
+        how: of it resamples and seed of the intervals.
+        progress: hears how many of how many runs are drawn.
+        looking: hears before that how many of how many runs and pairs were looked into.
+
+    Raises:
+        ReportError: nothing to report, an unknown ablation, or a file that cannot be written; an older report is
+            then left as it was.
     """
-    story = tell(load_frame(source, ablations), created=created or now(), database=database)
+    frame = load_frame(source, ablations)
+    certainty = look_into(frame, source, data=data, how=how, progress=looking) if isinstance(source, Store) else None
+    story = tell(frame, created=created or now(), database=database, certainty=certainty)
     if html is not None:
         _write(html, render_html(story, progress).encode("utf-8"))
     if markdown is not None:

@@ -85,7 +85,7 @@ _OVERLAID: tuple[tuple[str, Split, str], ...] = (
 
 
 def overlay_panels(ablation: AblationFrame, setting: str) -> tuple[Panel, ...]:
-    """The arms of one setting over one another; further seeds of an arm are fainter.
+    """The arms of one setting over one another, a dot at the best validation AP; further seeds of an arm are fainter.
 
     Axes are equal across the settings of the ablation. Arms judged under another overlap than the first are
     left out of AP, never drawn beside it.
@@ -116,7 +116,8 @@ def _arm_lines(
         same = name == "loss" or member.judged.overlap == overlap
         if same and any(v is not None for v in values):
             epochs = tuple(e.epoch for e in member.run.epochs)
-            lines.append(Series(arm, epochs, values, colour, style, faint=k > 0))
+            best = () if member.best_ap is None else (member.best_ap.epoch,)
+            lines.append(Series(arm, epochs, values, colour, style, faint=k > 0, dots=best))
     return lines
 
 
@@ -144,6 +145,7 @@ def components(run: RunFrame) -> tuple[str, ...]:
 def describe(panel: Panel) -> str:
     """A chart in words: each line's last value and its extreme."""
     parts = []
+    where = "epoch " if panel.across == "epoch" else ""
     for series in panel.series:
         points = [(x, v) for x, v in zip(series.x, series.y, strict=True) if v is not None and v == v]
         if not points:
@@ -152,5 +154,5 @@ def describe(panel: Panel) -> str:
         at, extreme = pick(points, key=lambda p: p[1])
         word = "lowest" if pick is min else "highest"
         last = points[-1]
-        parts.append(f"{series.name} {word} {extreme:.4g} at epoch {at}, {last[1]:.4g} at epoch {last[0]}")
-    return f"{panel.title} by epoch. " + ("; ".join(parts) + "." if parts else "No values.")
+        parts.append(f"{series.name} {word} {extreme:.4g} at {where}{at:g}, {last[1]:.4g} at {where}{last[0]:g}")
+    return f"{panel.title}{' by epoch' if where else ''}. " + ("; ".join(parts) + "." if parts else "No values.")

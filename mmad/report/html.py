@@ -12,13 +12,18 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmad.report import words
+from mmad.report import evidence, words
+from mmad.report.certainty import Certainty
 from mmad.report.charts import PALETTE, Chart, Panel, inline_svg
 from mmad.report.curves import SPLIT_LINES, describe, overlay_panels, run_panels, weight_lines
-from mmad.report.frames import AblationFrame, Outcome, RunFrame
+from mmad.report.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.report.logform import heading_figures, log_block
+from mmad.report.mirrored import mirrored
+from mmad.report.onset import onset_words
 from mmad.report.pairs import Comparison, PairRow
-from mmad.report.story import RunStory, Story
+from mmad.report.story import RunStory, Story, member_title
+from mmad.report.sure_curves import sure_panels
+from mmad.report.verdicts import alteration_words, meaning
 
 _DASH_ARRAYS = {"solid": "none", "dashed": "6 2.2", "dotted": "1.6 2"}
 
@@ -44,7 +49,7 @@ class Strip:
 
 def render_html(story: Story, progress: Callable[[int, int], None] | None = None) -> str:
     """The whole page. ``progress`` hears how many of how many run sections' charts are drawn."""
-    style, script = _template("style.css"), _template("script.js")
+    style, script = _template("style.css") + _template("content.css"), _template("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     drawing = _Drawing(len(story.runs), progress)
     return (
@@ -63,10 +68,38 @@ def render_html(story: Story, progress: Callable[[int, int], None] | None = None
             heading_figures=heading_figures,
             log_block=log_block,
             version=version("mmad"),
-            by_finding=by_finding,
             zip=zip,
         )
     )
+
+
+def named(member: MemberFrame, ablation: AblationFrame) -> str:
+    """A member's title as the ablation's runs bear it."""
+    return member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1)
+
+
+#: What the templates ask beside the story.
+_EVIDENCE: dict[str, Callable[..., object]] = {
+    function.__name__: function
+    for function in (
+        evidence.by_finding,
+        evidence.by_finding_pair,
+        evidence.filled_bins,
+        evidence.gap_tables,
+        evidence.reasons,
+        evidence.settled,
+        evidence.sure_rows,
+        evidence.tests,
+        evidence.tone,
+        evidence.turns,
+        evidence.verdict_words,
+        alteration_words,
+        meaning,
+        mirrored,
+        named,
+        onset_words,
+    )
+}
 
 
 class _Drawing:
@@ -95,19 +128,8 @@ class _Drawing:
             self._progress(self._runs, self._of)
         return drawn
 
-    def overlay(self, ablation: AblationFrame, setting: str) -> list[Markup]:
-        return self.panels(overlay_panels(ablation, setting))
-
-
-FindingRow = tuple[str, float | None, float | None, float | None, float | None]
-
-
-def by_finding(outcome: Outcome) -> list[FindingRow]:
-    """(finding, validation AP, AR, test AP, AR) for every finding of either split."""
-    val = {label: (ap, ar) for label, ap, ar in outcome.val_classes}
-    test = {label: (ap, ar) for label, ap, ar in outcome.test_classes}
-    none = (None, None)
-    return [(label, *val.get(label, none), *test.get(label, none)) for label in dict.fromkeys([*val, *test])]
+    def overlay(self, ablation: AblationFrame, setting: str, certainty: Certainty) -> list[Markup]:
+        return self.panels((*overlay_panels(ablation, setting), *sure_panels(ablation, setting, certainty)))
 
 
 def run_keys(run: RunFrame) -> list[Key]:
@@ -177,4 +199,6 @@ def _environment() -> Environment:
     )
     for name in ("decimal", "signed", "direction", "spread", "whole", "moment", "duration", "size", "clip", "plural"):
         environment.filters[name] = getattr(words, name)
+    environment.filters["bounds"] = evidence.bounds
+    environment.globals.update(_EVIDENCE)
     return environment

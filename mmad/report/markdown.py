@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from mmad.report.certainty import Certainty
 from mmad.report.charts import standalone_svg
 from mmad.report.curves import OVERLAP_NAMES, run_chart
+from mmad.report.evidence import settled
 from mmad.report.frames import MemberFrame
 from mmad.report.logform import heading_figures, log_block
+from mmad.report.markdown_evidence import evidence_lines, measured_lines, mirrored_lines, verdict_lines
+from mmad.report.markdown_words import escape, table
 from mmad.report.pairs import Comparison, Contrast, Figure
 from mmad.report.story import AblationStory, RunStory, Story
 from mmad.report.words import clean, clip, decimal, duration, moment, plural, signed, spread, whole
@@ -38,29 +41,16 @@ def render_markdown(story: Story, charts_folder: str) -> MarkdownReport:
         "",
     ]
     for ablation in story.ablations:
-        lines += _results(ablation)
+        lines += _results(ablation, story.certainty)
     lines += ["## What the marks mean", "", *(f"- **{escape(b.text)}**: {escape(b.meaning)}" for b in story.legend), ""]
     for ablation in story.ablations:
         lines += [f"## {escape(clip(ablation.title, 200))}", ""]
         if ablation.count_rows:
             lines += [*_counts(ablation), ""]
+        lines += evidence_lines(ablation, story.certainty)
         for told in ablation.runs:
-            lines += _run(told, charts_folder, charts)
+            lines += _run(told, charts_folder, charts, story.certainty)
     return MarkdownReport(clean("\n".join(lines).rstrip() + "\n"), tuple(charts))
-
-
-def escape(text: str) -> str:
-    """Foreign text as plain words on one line: no markup, no HTML, no cell border."""
-    line = " ".join(clean(text).split())
-    return re.sub(
-        r"([\\`*_{}\[\]()#+|~$!-])", r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    )
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> list[str]:
-    """A table whose columns from ``numbers_from`` on are set to the right. Cells are escaped already."""
-    rule = ["---" if n < numbers_from else "---:" for n in range(len(head))]
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
 def fenced(text: str) -> list[str]:
@@ -90,13 +80,16 @@ def _attention(story: Story) -> list[str]:
     return lines
 
 
-def _results(ablation: AblationStory) -> list[str]:
+def _results(ablation: AblationStory, certainty: Certainty) -> list[str]:
     lines = [f"### {escape(clip(ablation.title, 160))}", ""]
     if ablation.frame.record.description:
         lines += [escape(clip(ablation.frame.record.description, 1200)), ""]
     for comparison, headline, badges in zip(ablation.comparisons, ablation.headlines, ablation.badges, strict=True):
         marks = " · ".join(escape(b.text) for b in badges)
-        lines += [f"**{escape(headline)}**", "", marks, "", *_pairs(comparison), ""]
+        said = settled(certainty, ablation.frame, comparison)
+        lines += [f"**{escape(headline)}** {escape(said)}".rstrip(), "", marks, "", *_pairs(comparison), ""]
+        lines += verdict_lines(ablation, comparison, certainty)
+    lines += mirrored_lines(ablation)
     if ablation.audit:
         lines += [f"{plural(len(ablation.audit), 'audit warning')} on the data:", ""]
         lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
@@ -149,7 +142,7 @@ def _counts(ablation: AblationStory) -> list[str]:
     return table(head, rows, numbers_from=2)
 
 
-def _run(told: RunStory, folder: str, charts: list[tuple[str, str]]) -> list[str]:
+def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: Certainty) -> list[str]:
     run, record, member = told.run, told.run.record, told.member
     lines = [
         f'<a id="{told.anchor}"></a>',
@@ -166,7 +159,7 @@ def _run(told: RunStory, folder: str, charts: list[tuple[str, str]]) -> list[str
     lines += [f"- {escape(clip(warning, 400))}" for warning in run.warnings[:20]]
     lines += [""] if run.warnings else []
     for shown in told.blocks:
-        lines += [*_outcomes(shown), ""]
+        lines += [*_outcomes(shown), "", *measured_lines(shown, certainty)]
     if run.epochs:
         chart = run_chart(run, member.judged.overlap, member.best_ap.epoch if member.best_ap else None)
         name = f"{told.anchor}.svg"

@@ -91,6 +91,13 @@ class PairRow:
     kind: CheckpointKind
 
     @property
+    def pairs(self) -> tuple[tuple[MemberFrame, MemberFrame], ...]:
+        """(reference, other) of every seed and replicate that both arms have finished."""
+        right = {(m.record.seed, m.record.replicate): m for m in self.other}
+        both = ((m, right.get((m.record.seed, m.record.replicate))) for m in self.reference)
+        return tuple((a, b) for a, b in both if b is not None and a.run.finished and b.run.finished)
+
+    @property
     def reference_count(self) -> int | None:
         return next((m.run.count("model") for m in self.reference), None)
 

@@ -7,11 +7,12 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from mmad.base.records import Status
 from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
+from mmad.report.certainty import Certainty
 from mmad.report.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
 from mmad.report.pairs import Comparison, Refusal, compare, compared_kind, conditions
 from mmad.report.words import clip, direction, plural, signed
@@ -89,6 +90,7 @@ class Story:
     attention: tuple[RunStory, ...]
     legend: tuple[Badge, ...]
     anchors: dict[str, str]
+    certainty: Certainty = field(default_factory=Certainty)
 
     @property
     def runs(self) -> tuple[RunStory, ...]:
@@ -102,7 +104,7 @@ class Story:
         return "Figures are those of the checkpoint with the best validation AP." + (mend if finals else "")
 
 
-def tell(frame: ReportFrame, *, created: datetime, database: str) -> Story:
+def tell(frame: ReportFrame, *, created: datetime, database: str, certainty: Certainty | None = None) -> Story:
     """Order a report's material; every run is told once, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
     ablations = []
@@ -129,6 +131,7 @@ def tell(frame: ReportFrame, *, created: datetime, database: str) -> Story:
         attention=tuple(r for r in stories if not r.run.finished),
         legend=tuple(legend(used)),
         anchors=anchors,
+        certainty=certainty or Certainty(),
     )
 
 
