@@ -142,6 +142,7 @@ def differing(one: Judged, other: Judged) -> list[str]:
             "proposals": protocol.proposals,
             "selection overlap": run.protocol.get("selection_overlap", "iou"),
             "selection proposals": run.protocol.get("selection_proposals", "clean"),
+            "steps per epoch": run.protocol.get("steps_per_epoch", "all"),
         }
 
     first, second = of(one), of(other)

@@ -19,7 +19,7 @@ from mmad.base.records import Split
 from mmad.documented import Entry, entry
 from mmad.evaluation.intervals import RESAMPLES, Interval
 from mmad.report.analysis import estimate_of
-from mmad.report.badges import Badge, judged_badges, legend, member_badges
+from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
 from mmad.report.frames import AblationFrame, MemberFrame, load_frame
 from mmad.report.judged import Archive, How, judge
 from mmad.report.pairs import Conditions, conditions
@@ -82,9 +82,18 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
     conditions = _equal_conditions(frame)
     archive = Archive()
     rows = tuple(_row(store, archive, arm, _of(frame, arm), resamples) for arm in frame.arms)
-    marks = [badge for member in frame.members for badge in member_badges(member) if badge.tone == "caution"]
-    title = frame.record.title
-    return PaperTable(title, rows, tuple(legend([*judged_badges(conditions), *marks])), conditions.data, resamples)
+    badges = tuple(legend([*judged_badges(conditions), *_marks(frame)]))
+    return PaperTable(frame.record.title, rows, badges, conditions.data, resamples)
+
+
+def _marks(frame: AblationFrame) -> list[Badge]:
+    """What weakens or lifts the figures of any arm."""
+    marks = [
+        badge
+        for member in frame.members
+        for badge in (*setup_badges(member.run), *audit_badges(member.run), *member_badges(member))
+    ]
+    return [badge for badge in marks if badge.tone == "caution"]
 
 
 def _of(frame: AblationFrame, arm: str) -> list[MemberFrame]:
