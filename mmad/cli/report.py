@@ -10,7 +10,7 @@ import typer
 
 from mmad.base.paths import DEFAULT_REPORT
 from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
-from mmad.cli.reading import open_store
+from mmad.cli.judging import MovedDataOption, open_to_keep
 
 if TYPE_CHECKING:
     from mmad.report.build import Report
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 HELP = """Write the report of everything recorded: one HTML file that needs no network.
 
 --md writes the same as Markdown, beside it, with its charts in a folder. Without --html and --md it is --html.
+
+Intervals and verdicts come from what the database keeps; what is not there yet is computed from the kept detections
+and kept, where the database can be written.
 
 --paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
 the documented figures. Alone, it writes nothing else.
@@ -38,6 +41,7 @@ def report(
         list[str] | None,
         typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.", show_default=False),
     ] = None,
+    data: MovedDataOption = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
@@ -50,14 +54,16 @@ def report(
     from mmad.report.build import write_report
 
     page, text = targets(out, html=html, markdown=md)
-    with open_store(db) as store, progress_bar("drawing the report") as progress:
+    with open_to_keep(db) as store, progress_bar("drawing the report") as progress:
         written = write_report(
             store,
             html=page,
             markdown=text,
             ablations=ablation or (),
             database=store.where,
+            data=data,
             progress=progress,
+            looking=progress,
         )
     if as_json:
         print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
@@ -70,7 +76,6 @@ def report(
 
 def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     """The three files beside the report; intervals that are computed for them are kept in the database."""
-    from mmad.cli.judging import open_to_keep
     from mmad.report.paper import write_paper
 
     folder = out if out.is_dir() else out.parent
