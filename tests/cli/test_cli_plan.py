@@ -125,6 +125,25 @@ def test_what_is_recorded_is_not_run_again_and_tells_the_time(
     assert "2 members, 2 runs: 1 to run" in table
 
 
+def test_trials_of_another_database_tell_the_time_of_what_was_never_run(
+    call_mmad: Call, phantom: DataSet, tmp_path: Path
+) -> None:
+    file = ABLATIONS / "quickstart.toml"
+    tried, _ = load_with_data(file, data=str(phantom.root), overrides=["steps_per_epoch=1", "batch_size=2"])
+    key = tried.members[0].run.key
+    with Store.open(tmp_path / "trials.sqlite") as store:
+        store.add_ablation(tried)
+        store.commit_epoch(key, EpochRecord(1, 0.01, 20.0, 0, ()))
+    words = ("plan", file, "--data", phantom.root, "--trials", tmp_path / "trials.sqlite", "--set", "epochs=2")
+    plan = json.loads(call_mmad(*words, "--json").out)
+    train, *judged = (len(phantom.split(split)) for split in ("train", "val", "test"))
+    price = 20.0 / (2 * (3 + 1 + 1))
+    assert [run["estimate_seconds"] for run in plan["runs"]] == [2 * price * (3 * train + sum(judged)), None]
+    assert "one after the other for 1 of them, none like the others yet" in call_mmad(*words).out
+    missing = (*words[:5], tmp_path / "none.sqlite")
+    assert "time unknown" in call_mmad(*missing).out
+
+
 def test_members_of_equal_content_share_a_run(call_mmad: Call, phantom: DataSet, tmp_path: Path) -> None:
     file = tmp_path / "twice.toml"
     file.write_text('[arms.CXR]\n[[settings]]\nname = "a [b]"\n[[settings]]\nname = "c"\n')
