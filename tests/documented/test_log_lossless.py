@@ -152,12 +152,14 @@ def test_blocks_in_any_order_are_one_entry(
     assert entry.unread == ()
 
 
-def test_long_lines_take_no_long_time() -> None:
+def test_long_lines_and_long_logs_take_no_long_time() -> None:
     size = 200_000
     for text in ("=" * size, "#" * size, "(" * size, "ModelSetup(" * 2_000, "Setup(a=" + "[" * size, "`" * size):
         read_log(text)
         read_log(f"```\n{text}\n```")
     read_log("ModelSetup(\n" * 2_000)
     read_log("<!--" * 20_000)
+    read_log("## A\n![x](y)\n" + "words\n\n" * 10_000)
+    read_log("\n".join(["```", *(f"[model.m{n}]: {n}" for n in range(10_000)), "```"]))
     read_log("x='" * 50_000 + "ModelSetup(" + "y='" * 50_000)
     assert re.fullmatch(r"zq[a-j]+qz", word(12))

@@ -20,10 +20,28 @@ _FAILED = re.compile(r"\b(?:fail|failed|fails|crash\w*|error|nan|diverge\w*|out 
 
 @dataclass
 class Draft:
-    """The blocks of one entry, or of what is none; ``sections`` are the headings it stands below."""
+    """The blocks of one entry, or of what is none; ``sections`` are the headings it stands below.
+
+    ``add`` notes beside the blocks what they print, so that a long log is read in one pass.
+    """
 
     sections: tuple[tuple[int, str], ...]
     blocks: list[Block] = field(default_factory=list)
+    containers: set[tuple[int, int]] = field(default_factory=set)  # those that hold facts
+    printed: dict[str, dict[str, Block]] = field(default_factory=dict)  # kind of fact → what it names, first to last
+    image: int = 0  # the line of the last picture
+    words: int = 0  # the line of the last text
+
+    def add(self, block: Block) -> None:
+        """Takes the next block."""
+        self.blocks.append(block)
+        if block.kind in _FACTS:
+            self.containers.add(block.container)
+            self.printed.setdefault(block.kind, {})[_named(block)] = block
+        elif block.kind == "image":
+            self.image = block.line
+        elif block.kind == "text":
+            self.words = block.line
 
     def of(self, *kinds: str) -> list[Block]:
         """The blocks of these kinds."""
@@ -54,40 +72,50 @@ def read_drafts(blocks: Sequence[Block]) -> list[Draft]:
             above = tuple(section for section in drafts[-1].sections if section[0] < block.value[0])
             drafts.append(Draft((*above, block.value)))
         elif _begins(drafts[-1], block, blocks[place + 1] if place + 1 < len(blocks) else None):
-            drafts.append(Draft(drafts[-1].sections, _moved(drafts[-1], block)))
-        drafts[-1].blocks.append(block)
+            moved = _moved(drafts[-1], block)
+            drafts.append(Draft(drafts[-1].sections))
+            for earlier in moved:
+                drafts[-1].add(earlier)
+        drafts[-1].add(block)
     return [draft for draft in drafts if draft.blocks]
 
 
 def _begins(draft: Draft, block: Block, following: Block | None) -> bool:
     """Whether ``block`` begins another experiment below the heading of ``draft``."""
     if block.kind == "text":
-        told = draft.of("image", *_FACTS)
+        told = draft.image or draft.printed
         return bool(told) and block.container == (0, 0) and bool(_NEXT.search(block.value))
     if block.kind == "image":
-        images = draft.of("image")
         captioned = following is not None and following.kind == "text" and following.line == block.line + 1
-        return captioned and bool(images) and any(b.line > images[-1].line for b in draft.of("text"))
+        return captioned and 0 < draft.image < draft.words
     return block.kind in _FACTS and _repeats(draft, block)
 
 
 def _repeats(draft: Draft, block: Block) -> bool:
-    same = draft.of(block.kind)
+    """Whether ``draft`` prints already what ``block`` prints, elsewhere or from its first line on."""
+    same = draft.printed.get(block.kind)
     if not same:
         return False
-    elsewhere = all(other.container != block.container for other in draft.of(*_FACTS))
+    elsewhere = block.container not in draft.containers
     if block.kind == "setup":
-        return elsewhere or all(b.value.setup.form == "repr" for b in (block, same[-1]))
+        return elsewhere or (_named(block) == "repr" and "repr" in same)
     if block.kind == "title":
         return True
-    repeated = any(other.value[0] == block.value[0] for other in same)
-    return repeated and (elsewhere or block.kind == "result" or same[0].value[0] == block.value[0])
+    name = _named(block)
+    return name in same and (elsewhere or block.kind == "result" or next(iter(same)) == name)
+
+
+def _named(block: Block) -> str:
+    """What a fact names: a setup's form, a module, a kind of result."""
+    if block.kind == "setup":
+        return str(block.value.setup.form)
+    return str(block.value if block.kind == "title" else block.value[0])
 
 
 def _moved(draft: Draft, block: Block) -> list[Block]:
     """Takes from ``draft`` what stands before ``block`` and belongs to it."""
     kept = len(draft.blocks)
-    inside = block.container != (0, 0) and not any(b.container == block.container for b in draft.of(*_FACTS))
+    inside = block.container != (0, 0) and block.container not in draft.containers
     while kept and (_same(draft.blocks[kept - 1], block) if inside else draft.blocks[kept - 1].kind == "figures"):
         kept -= 1
     moved = draft.blocks[kept:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mmad.documented.log.check.slip import Slip
-from mmad.documented.log.headings import equals
 from mmad.documented.log.model import FIGURES, Checkpoint, FigureGroup, LogEntry, LogFigure
 
 #: What a key promises, where it promises one result.
@@ -16,37 +15,45 @@ _NEAR = 0.0101
 
 def figure_slips(entries: Sequence[LogEntry]) -> Iterator[Slip]:
     """Figures that no result equals, that are another entry's, or that are not what they seem to be."""
+    owners = _owners(entries)
     for entry in entries:
         if not entry.results:
             continue
         for group in entry.figures:
-            yield from _unequal(entry, group, entries)
+            yield from _unequal(entry, group, owners)
             yield from _other_result(entry, group)
             yield from _mixed(entry, group)
 
 
-def _unequal(entry: LogEntry, group: FigureGroup, entries: Sequence[LogEntry]) -> Iterator[Slip]:
+def _owners(entries: Sequence[LogEntry]) -> dict[str, list[str]]:
+    """The entries that print a result, by its four digits."""
+    owners: dict[str, list[str]] = {}
+    for entry in entries:
+        for digits in {f"{getattr(result, m):.4f}" for result in entry.results.values() for m in FIGURES}:
+            owners.setdefault(digits, []).append(entry.id)
+    return owners
+
+
+def _unequal(entry: LogEntry, group: FigureGroup, owners: dict[str, list[str]]) -> Iterator[Slip]:
     wrong = [figure for figure in group.figures if not figure.equals]
-    source = _source(entry, group, entries) if wrong else None
+    source = _source(wrong, owners)
     if source is not None:
         copied = ", ".join(figure.printed for figure in wrong)
-        what = f"heading figures {copied} equal no result of its own: they are those of {source.id}"
-        yield Slip("figure-copied", entry.id, what, others=(source.id,), line=group.line or None)
+        what = f"heading figures {copied} equal no result of its own: they are those of {source}"
+        yield Slip("figure-copied", entry.id, what, others=(source,), line=group.line or None)
     for figure in wrong:
         hint = "" if source else _nearest(figure, entry.results)
         what = f"heading figure {_name(figure)} equals no result{hint}"
         yield Slip("figure-unequal", entry.id, what, line=group.line or None)
 
 
-def _source(entry: LogEntry, group: FigureGroup, entries: Sequence[LogEntry]) -> LogEntry | None:
-    """Another entry whose results, or whose heading, hold all figures of ``group``; one figure alone may be chance."""
-    wrong = [figure for figure in group.figures if not figure.equals]
+def _source(wrong: Sequence[LogFigure], owners: dict[str, list[str]]) -> str | None:
+    """The first entry whose results hold all figures of ``wrong``; one figure alone may be chance."""
     if len(wrong) < 2:
         return None
-    for other in entries:
-        if other.id != entry.id and other.results and all(equals(f.value, other.results) for f in wrong):
-            return other
-    return None
+    first, *others = ([*owners.get(f"{figure.value:.4f}", ())] for figure in wrong)
+    rest = [set(ids) for ids in others]
+    return next((id for id in first if all(id in ids for ids in rest)), None)
 
 
 def _nearest(figure: LogFigure, results: dict[str, Checkpoint]) -> str:
