@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 STUB = """#!/usr/bin/env bash
 echo "$*" >> calls
 case $1 in
-  plan) echo "a table"; echo "12 members: about 3 h" ;;
-  ablate) exit "${CODE:-0}" ;;
+  plan) echo "a table"; if [ -f tried ]; then echo "12 members: about 3 h"; else echo "none like them yet"; fi ;;
+  ablate) touch tried; exit "${CODE:-0}" ;;
 esac
 """
 
@@ -47,10 +47,12 @@ def reproduce(clone: Path, *words: str, code: int = 0) -> tuple[int, list[str], 
 
 
 def test_all_of_the_log_in_its_order(clone: Path) -> None:
+    (clone / "tried").touch()
     code, calls, printed = reproduce(clone, "full", "", "overfitting", "paper")
     files = "ablations/overfitting.toml ablations/paper.toml"
     assert code == 0
     assert calls == [
+        "data phantom --out data/phantom",
         f"plan {files} --trials db/smoke.sqlite --db db/mmad.sqlite",
         f"ablate {files} --db db/mmad.sqlite",
         "report --html --db db/mmad.sqlite --out reports/index.html",
@@ -65,19 +67,36 @@ def test_a_trial_has_a_database_a_folder_and_a_data_set_of_its_own(clone: Path) 
     tried = "--set epochs=1 --set steps_per_epoch=1 --set batch_size=1 --weights none --data data/smoke"
     assert calls == [
         "data phantom --studies 20 --out data/smoke",
-        f"plan ablations/depth.toml {tried} --db db/smoke.sqlite",
+        f"plan ablations/depth.toml {tried} --trials db/smoke.sqlite --db db/smoke.sqlite",
         f"ablate ablations/depth.toml {tried} --db db/smoke.sqlite",
         "report --html --db db/smoke.sqlite --out reports/smoke/index.html",
     ]
 
 
+def test_what_was_never_tried_is_tried_first_to_tell_the_time(clone: Path) -> None:
+    _, calls, printed = reproduce(clone, "short", "mine", "depth")
+    names = [call.split()[0] for call in calls]
+    assert names == ["plan", "data", "plan", "ablate", "report", "plan", "ablate", "report"]
+    assert "--db db/smoke.sqlite" in calls[3]
+    assert "--db db/short.sqlite" in calls[6]
+    assert printed.index("trying each run for one step first") < printed.index("12 members: about 3 h")
+
+
+def test_an_interrupted_trial_ends_it(clone: Path) -> None:
+    code, calls, _ = reproduce(clone, "short", "mine", "depth", code=130)
+    assert code == 130
+    assert [call.split()[0] for call in calls] == ["plan", "data", "plan", "ablate"]
+
+
 def test_a_data_set_can_be_named(clone: Path) -> None:
+    (clone / "tried").touch()
     _, calls, _ = reproduce(clone, "short", "my data", "depth")
     assert calls[1] == "ablate ablations/depth.toml --set epochs=3 --data my data --db db/short.sqlite"
 
 
 @pytest.mark.parametrize(("code", "reported"), [(0, True), (1, True), (2, False), (130, False)])
 def test_failed_runs_are_reported_and_interruptions_end_it(clone: Path, code: int, reported: bool) -> None:
+    (clone / "tried").touch()
     ended, calls, _ = reproduce(clone, "full", "", "depth", code=code)
     assert ended == code
     assert any(call.startswith("report --html") for call in calls) == reported
