@@ -1,0 +1,65 @@
+"""Documented beside measured: the log's own figures, of the same checkpoint, for members that mirror an entry."""
+
+from __future__ import annotations
+
+import re
+
+from report_worlds import WHEN, World
+
+from mmad.documented.entries import entries, entry
+from mmad.report.frames import AblationFrame, load_frame
+from mmad.report.html import render_html
+from mmad.report.markdown import render_markdown
+from mmad.report.mirrored import mirrored
+from mmad.report.story import tell
+from mmad.report.words import decimal
+
+
+def made(*documented: str | None, **setup: object) -> AblationFrame:
+    return load_frame(world(*documented, **setup).source).ablations[0]
+
+
+def world(*documented: str | None, **setup: object) -> World:
+    made = World()
+    made.ablation("a", "A", "")
+    for n, name in enumerate(documented):
+        made.member(f"s{n}", "CXR", documented=name, setup=setup, protocol={"epochs": 3})
+    return made
+
+
+def test_best_checkpoints_stand_beside_best_ones() -> None:
+    ablation = made("e069")
+    (row,) = mirrored(ablation)
+    assert (row.entry, row.checkpoint, row.documented) == ("e069", "best AP", entry("e069").results["best_ap"])
+    assert row.measured == ablation.members[0].best_ap
+    assert row.measured is not None
+    assert row.figures[0] == (row.documented.test_ap, row.measured.test_ap)
+    assert row.figures[3] == (row.documented.val_ar, row.measured.val_ar)
+
+
+def test_a_run_that_kept_no_best_checkpoint_stands_beside_the_final_one() -> None:
+    ablation = made("e069", use_early_stop_model=False)
+    (row,) = mirrored(ablation)
+    assert (row.checkpoint, row.measured) == ("final", ablation.members[0].final)
+    assert row.documented == entry("e069").results["final"]
+
+
+def test_an_unlabelled_result_stands_beside_what_stands_for_the_run() -> None:
+    unlabelled = next(e.id for e in entries() if "unlabelled" in e.results)
+    (row,) = mirrored(made(unlabelled))
+    assert row.checkpoint == "unlabelled"
+    assert row.measured is not None
+
+
+def test_nothing_is_shown_for_no_entry_an_unknown_one_or_one_without_results() -> None:
+    silent = next(e.id for e in entries() if not e.results)
+    assert mirrored(made(None, "e999", silent)) == ()
+
+
+def test_both_forms_show_both_figures() -> None:
+    story = tell(load_frame(world("e069").source), created=WHEN, database="x")
+    (row,) = mirrored(story.ablations[0].frame)
+    both = [decimal(value) for pair in row.figures for value in pair]
+    page = " ".join(re.sub(r"<[^>]+>", " ", render_html(story)).split())
+    assert f"e069 best AP {' '.join(both)} IoU, clean" in page
+    assert f"| e069 | best AP | {' | '.join(both)} |" in render_markdown(story, "charts").text

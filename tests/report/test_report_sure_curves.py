@@ -1,0 +1,87 @@
+"""FROC, precision and reliability of the arms: the store's points, one protocol in a panel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from report_worlds import World
+
+from mmad.evaluation.confusion import Calibration, Confusion
+from mmad.evaluation.recall_curve import RecallCurve
+from mmad.evaluation.thresholds import FROC_RATES, Froc, Operating
+from mmad.report.analysis import Profile
+from mmad.report.certainty import Certainty, RunKey, SureRun
+from mmad.report.charts import Chart, inline_svg
+from mmad.report.curves import describe, overlay_panels
+from mmad.report.frames import AblationFrame, load_frame
+from mmad.report.sure_curves import sure_panels
+from mmad.spec.protocol import EvaluationProtocol
+
+ROW = Operating(0.05, 0.5, 0.5, 0.5, 0.5, 0.5, 3.0)
+
+
+def sure(level: float) -> SureRun:
+    froc = Froc(FROC_RATES, tuple(level for _ in FROC_RATES), level, ())
+    reliability = Calibration((0.0, 0.5, 1.0), (0.25, math.nan), (level, math.nan), (4, 0), 0.1)
+    profile = Profile((ROW,), froc, Confusion(("a",), np.zeros((2, 2), dtype=np.int64)), reliability)
+    return SureRun("best_ap", profile=profile, curve=RecallCurve((0.0, 0.5, 1.0), (1.0, level, 0.0)))
+
+
+@pytest.fixture(scope="module")
+def ablation() -> AblationFrame:
+    world = World()
+    world.ablation("a", "A", "")
+    for arm in ("CXR", "CXR+Clinical"):
+        for seed in (0, 1):
+            judged = EvaluationProtocol(overlap="iobb" if (arm, seed) == ("CXR+Clinical", 1) else "iou")
+            world.member("s", arm, seed=seed, judged=judged, protocol={"epochs": 4})
+    return load_frame(world.source).ablations[0]
+
+
+def known(ablation: AblationFrame) -> Mapping[RunKey, SureRun]:
+    return {(m.run.key, m.judged): sure(0.1 * (n + 1)) for n, m in enumerate(ablation.members)}
+
+
+def test_the_panels_hold_the_stores_points_and_one_protocol(ablation: AblationFrame) -> None:
+    froc, precision, reliability = sure_panels(ablation, "s", Certainty(runs=known(ablation)))
+    assert [(s.name, s.faint) for s in froc.series] == [("CXR", False), ("CXR", True), ("CXR+Clinical", False)]
+    assert [s.y[0] for s in froc.series] == pytest.approx([0.1, 0.2, 0.3])
+    assert froc.series[0].x == FROC_RATES
+    assert precision.series[1].y == (1.0, 0.2, 0.0)
+    assert reliability.series[2].x == (0.25,)  # a bin without a detection has no point
+    assert all(panel.y_range == (0, 1) for panel in (froc, precision, reliability))
+
+
+def test_final_checkpoints_are_not_drawn_beside_best_ones(ablation: AblationFrame) -> None:
+    runs = dict(known(ablation))
+    last = ablation.members[1]
+    runs[last.run.key, last.judged] = replace(runs[last.run.key, last.judged], kind="final")
+    froc, *_ = sure_panels(ablation, "s", Certainty(runs=runs))
+    assert [s.name for s in froc.series] == ["CXR", "CXR+Clinical"]
+
+
+def test_without_certainty_there_is_no_panel(ablation: AblationFrame) -> None:
+    assert sure_panels(ablation, "s", Certainty()) == ()
+    assert sure_panels(ablation, "s", Certainty(runs={k: SureRun("best_ap") for k in known(ablation)})) == ()
+
+
+def test_they_are_drawn_and_described_in_words(ablation: AblationFrame) -> None:
+    froc, precision, _ = sure_panels(ablation, "s", Certainty(runs=known(ablation)))
+    svg = inline_svg(Chart((froc,)), "c1", "x")
+    for tick in ("0.125", "0.5", "2", "8"):
+        assert f">{tick}<" in svg
+    assert describe(precision) == (
+        "Precision by recall. CXR highest 1 at 0, 0 at 1; CXR highest 1 at 0, 0 at 1; "
+        "CXR+Clinical highest 1 at 0, 0 at 1."
+    )
+
+
+def test_the_best_epoch_is_a_dot_on_every_line(ablation: AblationFrame) -> None:
+    best = ablation.members[0].best_ap
+    assert best is not None
+    for panel in overlay_panels(ablation, "s"):
+        assert panel.series[0].dots == (best.epoch,)
