@@ -228,8 +228,8 @@ class AblationRecord:
 class AnalysisRecord:
     """One row of the store's analyses: a result computed from kept detections, and all that decides it.
 
-    ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``coco``, ``agreement`` or ``control``; ``key`` the
-    SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``agreement`` or ``control``;
+    ``key`` the SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
     """
 
     kind: str
