@@ -13,7 +13,7 @@ import json
 import math
 import re
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from mmad.base.files import write_atomically
@@ -41,7 +41,7 @@ class Chart:
     @property
     def content(self) -> str:
         """SHA-256 of everything that decides the drawing."""
-        text = json.dumps([DRAWING, asdict(self)], sort_keys=True)
+        text = json.dumps([DRAWING, vars(self)], sort_keys=True, default=vars)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -94,7 +94,8 @@ def _quoted(text: str) -> str:
 
 def _drawn(chart: Chart) -> str:
     """The drawing from the cache, or a new one; a cache that cannot be used is done without."""
-    path = cache_folder() / "charts" / chart.content[:2] / f"{chart.content}.svg"
+    content = chart.content
+    path = cache_folder() / "charts" / content[:2] / f"{content}.svg"
     with contextlib.suppress(OSError, UnicodeDecodeError):
         svg = path.read_text("utf-8")
         if svg.rstrip().endswith("</svg>"):

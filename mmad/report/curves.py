@@ -84,25 +84,36 @@ _OVERLAID: tuple[tuple[str, Split, str], ...] = (
 )
 
 
-def overlay_panels(ablation: AblationFrame, setting: str) -> tuple[Panel, ...]:
+def overlay_tops(ablation: AblationFrame) -> tuple[float | None, ...]:
+    """The upper end of each overlaid panel's axis, equal across the settings; None where nothing was measured."""
+    judged = ablation.members[0].judged.overlap
+    tops: list[float | None] = []
+    for _, split, measure in _OVERLAID:
+        name = measure if measure == "loss" else f"{measure}_{judged}"
+        everywhere = [v for m in ablation.members for v in _values(m, split, name)]
+        tops.append(_robust_top(everywhere) if everywhere else None)
+    return tuple(tops)
+
+
+def overlay_panels(
+    ablation: AblationFrame, setting: str, tops: Sequence[float | None] | None = None
+) -> tuple[Panel, ...]:
     """The arms of one setting over one another, a dot at the best validation AP; further seeds of an arm are fainter.
 
     Axes are equal across the settings of the ablation. Arms judged under another overlap than the first are
-    left out of AP, never drawn beside it.
+    left out of AP, never drawn beside it. ``tops`` are those of :func:`overlay_tops`, where they are known.
     """
     judged = ablation.members[0].judged.overlap
     panels = []
-    for title, split, measure in _OVERLAID:
+    for (title, split, measure), top in zip(_OVERLAID, tops or overlay_tops(ablation), strict=True):
         name = measure if measure == "loss" else f"{measure}_{judged}"
-        everywhere = [v for m in ablation.members for v in _values(m, split, name)]
-        top = _robust_top(everywhere)
         lines = tuple(
             line
             for n, arm in enumerate(ablation.arms)
             for line in _arm_lines(ablation.of(setting, arm), arm, n, split, name, judged)
         )
         if lines:
-            panels.append(Panel(title, lines, y_range=(0, top) if everywhere else None))
+            panels.append(Panel(title, lines, y_range=None if top is None else (0, top)))
     return tuple(panels)
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from mmad.report import evidence, words
 from mmad.report.certainty import Certainty
 from mmad.report.charts import PALETTE, Chart, Panel, inline_svg
-from mmad.report.curves import SPLIT_LINES, describe, overlay_panels, run_panels, weight_lines
+from mmad.report.curves import SPLIT_LINES, describe, overlay_panels, overlay_tops, run_panels, weight_lines
 from mmad.report.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.report.logform import heading_figures, log_block
 from mmad.report.mirrored import mirrored
@@ -107,6 +107,7 @@ class _Drawing:
 
     def __init__(self, runs: int, progress: Callable[[int, int], None] | None) -> None:
         self._charts = 0
+        self._tops: dict[str, tuple[float | None, ...]] = {}
         self._runs = 0
         self._of = runs
         self._progress = progress
@@ -129,7 +130,12 @@ class _Drawing:
         return drawn
 
     def overlay(self, ablation: AblationFrame, setting: str, certainty: Certainty) -> list[Markup]:
-        return self.panels((*overlay_panels(ablation, setting), *sure_panels(ablation, setting, certainty)))
+        name = ablation.record.name
+        if name not in self._tops:
+            self._tops[name] = overlay_tops(ablation)
+        return self.panels(
+            (*overlay_panels(ablation, setting, self._tops[name]), *sure_panels(ablation, setting, certainty))
+        )
 
 
 def run_keys(run: RunFrame) -> list[Key]:

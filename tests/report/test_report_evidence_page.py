@@ -1,0 +1,137 @@
+"""The page with intervals: sound to read for everybody, inert whatever a finding is called."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from report_worlds import HOSTILE, WHEN, World, hostile_world, patience_world
+from test_report_html import Page
+
+from mmad.evaluation.confusion import Calibration, Confusion
+from mmad.evaluation.controls import Drop
+from mmad.evaluation.intervals import Difference, Estimate, Interval
+from mmad.evaluation.recall_curve import RecallCurve
+from mmad.evaluation.thresholds import FROC_RATES, Froc, Operating
+from mmad.report.analysis import Measured, Profile
+from mmad.report.certainty import Certainty, SurePair, SureRun, _rows
+from mmad.report.controls import Alteration, Control
+from mmad.report.curves import overlay_panels, overlay_tops
+from mmad.report.frames import load_frame
+from mmad.report.html import render_html
+from mmad.report.markdown import render_markdown
+from mmad.report.story import Story, tell
+
+HALF = Interval(0.5, 0.4, 0.6)
+NAN = float("nan")
+
+
+def told(world: World, labels: tuple[str, ...], why: str) -> Story:
+    """Every pair and run of ``world`` with made-up certainty; every other pair lacks it for ``why``."""
+    frame = load_frame(world.source)
+    estimate = Estimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
+    measured = Measured(estimate, 10, 9)
+    gain = Interval(0.1, 0.02, 0.2)
+    difference = Difference(gain, gain, tuple((x, gain) for x in labels), 0.0004, 1, 9, 10, None, None, 0.05)
+    points = tuple(Operating(s, 0.5 - s, 0.5, 0.5, 0.5, NAN, 2.0) for s in (0.05, 0.1, 0.3))
+    counts = np.arange((len(labels) + 1) ** 2).reshape(len(labels) + 1, -1)
+    profile = Profile(
+        points,
+        Froc(FROC_RATES, (0.5,) * len(FROC_RATES), 0.5, ()),
+        Confusion(labels, counts),
+        Calibration((0.0, 1.0), (0.5,), (0.25,), (4,), 0.25),
+    )
+    control = Control(Alteration("column", labels[0]), Drop(gain, gain, (), 0.5, 0.4, 5))
+    sure = SureRun("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)
+    keys = [key for ablation in frame.ablations for key, _ in _rows(ablation)]
+    pairs = {
+        key: SurePair(measured, measured, difference, 0.0008) if n % 2 == 0 else SurePair(why=why)
+        for n, key in enumerate(keys)
+    }
+    runs = {(m.run.key, m.judged): sure for a in frame.ablations for m in a.members if m.run.finished}
+    return tell(frame, created=WHEN, database="x", certainty=Certainty(pairs, runs))
+
+
+@pytest.fixture(scope="module")
+def sure_story() -> Story:
+    return told(patience_world(), ("Atelectasis", "Consolidation"), "data: not there")
+
+
+@pytest.fixture(scope="module")
+def sure_page(one_drawing: None, sure_story: Story) -> str:
+    return render_html(sure_story)
+
+
+@pytest.fixture(scope="module")
+def hostile_sure_page(one_drawing: None) -> str:
+    return render_html(told(hostile_world(), HOSTILE, HOSTILE[2] + HOSTILE[4]))
+
+
+@pytest.mark.parametrize("which", ["sure_page", "hostile_sure_page"])
+def test_it_is_sound(which: str, request: pytest.FixtureRequest) -> None:
+    text: str = request.getfixturevalue(which)
+    page = Page(text)  # checks that elements nest
+    names = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(names) == len(set(names))
+    assert all((a.get("href") or "#")[1:] in {"", *names} for a in page.all("a"))
+    assert len(page.all("table")) == len(page.all("caption"))
+    assert all(a.get("scope") in ("col", "row", "colgroup", "rowgroup") for a in page.all("th"))
+    assert len(page.all("script")) == 1
+    assert page.all("img") == []
+    assert not [name for _, a in page.tags for name in a if name.startswith("on")]
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+def test_names_cannot_turn_the_text_around(hostile_sure_page: str) -> None:
+    for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_sure_page):
+        assert before in ("bdi", "pre")
+
+
+def test_every_row_of_a_table_is_as_wide_as_its_head(sure_page: str) -> None:
+    for table in re.findall(r"<table.*?</table>", sure_page, flags=re.DOTALL):
+        head, *bodies = re.split(r"</thead>", table)
+        width = _width(re.findall(r"<tr.*?</tr>", head, flags=re.DOTALL)[0])
+        for row in re.findall(r"<tr.*?</tr>", bodies[0], flags=re.DOTALL):
+            assert _width(row) == width, re.sub(r"\s+", " ", row)
+
+
+def _width(row: str) -> int:
+    cells = re.findall(r"<t[hd]([^>]*)>", row)
+    return sum(int(found[1]) if (found := re.search(r'colspan="(\d+)"', cell)) else 1 for cell in cells)
+
+
+def test_a_verdict_its_tests_and_the_missing_ones_are_told_once(sure_page: str, sure_story: Story) -> None:
+    text = Page(sure_page).text
+    assert "better p < 0.001, Holm < 0.001" in text
+    assert "[+0.020, +0.200]" in text
+    assert text.count("No interval for some rows: data: not there") == 1  # the one comparison that has both
+    markdown = render_markdown(sure_story, "charts").text.replace("\\", "")
+    assert "| better | < 0.001 | < 0.001 |" in markdown.replace("&lt;", "<")
+    assert "Not all could be told: data: not there" in markdown
+
+
+def test_what_could_not_be_measured_is_a_dash_and_has_no_brackets(sure_page: str) -> None:
+    assert [
+        cell for cell in re.findall(r"<td.*?</td>", sure_page, flags=re.DOTALL) if re.search(r"\bnan\b", cell)
+    ] == []
+
+
+def test_axes_that_are_known_change_no_panel() -> None:
+    ablation = load_frame(patience_world().source).ablations[0]
+    for setting in ablation.settings:
+        assert overlay_panels(ablation, setting, overlay_tops(ablation)) == overlay_panels(ablation, setting)
+
+
+def test_final_checkpoints_bear_no_interval_of_best_ones(one_drawing: None) -> None:
+    world = World()
+    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    for arm in ("CXR", "CXR+Clinical"):
+        world.member("s", arm, protocol={"epochs": 3}, setup={"use_early_stop_model": False})
+    story = told(world, ("Atelectasis",), "")
+    runs = {key: replace(sure, profile=None, controls=()) for key, sure in story.certainty.runs.items()}
+    story = replace(story, certainty=Certainty({}, runs))
+    assert "[0.400, 0.600]" not in Page(render_html(story)).text
