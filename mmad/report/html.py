@@ -19,7 +19,7 @@ from mmad.report.curves import SPLIT_LINES, describe, overlay_panels, overlay_to
 from mmad.report.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.report.logform import heading_figures, log_block
 from mmad.report.mirrored import mirrored
-from mmad.report.onset import onset_words
+from mmad.report.onset import onset_of, onset_words
 from mmad.report.pairs import Comparison, PairRow
 from mmad.report.story import RunStory, Story, member_title
 from mmad.report.sure_curves import sure_panels
@@ -97,6 +97,7 @@ _EVIDENCE: dict[str, Callable[..., object]] = {
         meaning,
         mirrored,
         named,
+        onset_of,
         onset_words,
     )
 }

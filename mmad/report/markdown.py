@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from mmad.report.certainty import Certainty
-from mmad.report.charts import standalone_svg
-from mmad.report.curves import OVERLAP_NAMES, run_chart
+from mmad.report.charts import Chart, standalone_svg
+from mmad.report.curves import OVERLAP_NAMES, overlay_panels, overlay_tops, run_chart
 from mmad.report.evidence import settled
 from mmad.report.frames import MemberFrame
 from mmad.report.logform import heading_figures, log_block
 from mmad.report.markdown_evidence import evidence_lines, measured_lines, mirrored_lines, verdict_lines
 from mmad.report.markdown_words import escape, table
+from mmad.report.onset import onset_of, onset_words
 from mmad.report.pairs import Comparison, Contrast, Figure
 from mmad.report.story import AblationStory, RunStory, Story
+from mmad.report.sure_curves import sure_panels
 from mmad.report.words import clean, clip, decimal, duration, moment, plural, signed, spread, whole
 
 
@@ -47,6 +49,7 @@ def render_markdown(story: Story, charts_folder: str) -> MarkdownReport:
         lines += [f"## {escape(clip(ablation.title, 200))}", ""]
         if ablation.count_rows:
             lines += [*_counts(ablation), ""]
+        lines += _arms(ablation, charts_folder, charts, story.certainty)
         lines += evidence_lines(ablation, story.certainty)
         for told in ablation.runs:
             lines += _run(told, charts_folder, charts, story.certainty)
@@ -142,6 +145,20 @@ def _counts(ablation: AblationStory) -> list[str]:
     return table(head, rows, numbers_from=2)
 
 
+def _arms(ablation: AblationStory, folder: str, charts: list[tuple[str, str]], certainty: Certainty) -> list[str]:
+    """The arms of every setting over one another, where there is more to draw than the runs' own curves."""
+    lines = []
+    tops = overlay_tops(ablation.frame)
+    for n, setting in enumerate(ablation.frame.settings, start=1):
+        if sure := sure_panels(ablation.frame, setting, certainty):
+            panels = (*overlay_panels(ablation.frame, setting, tops), *sure)
+            name = f"{ablation.anchor}-{n}.svg"
+            charts.append((name, standalone_svg(Chart(panels, columns=3, legend=True))))
+            said = f"The arms of {escape(clip(setting, 80))} over one another"
+            lines += [f"![{said}]({quote(folder)}/{quote(name)})", ""]
+    return lines
+
+
 def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: Certainty) -> list[str]:
     run, record, member = told.run, told.run.record, told.member
     lines = [
@@ -165,6 +182,8 @@ def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: 
         name = f"{told.anchor}.svg"
         charts.append((name, standalone_svg(chart)))
         lines += [f"![Curves of this run by epoch]({quote(folder)}/{quote(name)})", ""]
+    if (turned := onset_of(run)) is not None:
+        lines += [f"Overfitting {onset_words(turned)}.", ""]
     for shown in told.blocks:
         lines += [*fenced(clean(log_block(shown))), ""]
     return [*lines, *_facts(told), ""]

@@ -23,6 +23,7 @@ from mmad.report.curves import overlay_panels, overlay_tops
 from mmad.report.frames import load_frame
 from mmad.report.html import render_html
 from mmad.report.markdown import render_markdown
+from mmad.report.onset import onset_of, onset_words
 from mmad.report.story import Story, tell
 
 HALF = Interval(0.5, 0.4, 0.6)
@@ -118,6 +119,23 @@ def test_what_could_not_be_measured_is_a_dash_and_has_no_brackets(sure_page: str
     assert [
         cell for cell in re.findall(r"<td.*?</td>", sure_page, flags=re.DOTALL) if re.search(r"\bnan\b", cell)
     ] == []
+
+
+def test_markdown_has_a_chart_of_every_setting_that_has_curves(sure_story: Story) -> None:
+    markdown = render_markdown(sure_story, "charts")
+    ablation = sure_story.ablations[0]
+    names = [name for name, _ in markdown.charts if name.startswith(ablation.anchor)]
+    assert names == [f"{ablation.anchor}-{n}.svg" for n in range(1, len(ablation.frame.settings) + 1)]
+    assert all(f"(charts/{name})" in markdown.text for name in names)
+
+
+def test_an_onset_is_told_below_the_curves_of_its_run(sure_page: str, sure_story: Story) -> None:
+    found = [words for told in sure_story.runs if (words := onset_of(told.run)) is not None]
+    assert found
+    text, markdown = Page(sure_page).text, render_markdown(sure_story, "charts").text
+    for turn in found:
+        assert f"Overfitting {onset_words(turn)}." in text
+        assert f"Overfitting {onset_words(turn)}." in markdown
 
 
 def test_axes_that_are_known_change_no_panel() -> None:
