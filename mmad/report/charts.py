@@ -14,16 +14,19 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.report.axes import GRID, INK, PALETTE, STANDIN, Across, Panel, Series, Style, draw_panel
 
+if TYPE_CHECKING:
+    from matplotlib.lines import Line2D
+
 __all__ = ["PALETTE", "Across", "Chart", "Panel", "Series", "Style", "draw", "inline_svg", "standalone_svg"]
 
 #: Raised when the drawing changes, so that no older drawing is taken from the cache.
-DRAWING = 8
+DRAWING = 9
 _INK_FIXED, _GRID_FIXED = "#7a808a", "#9aa0a8"
 _LEGEND_COLUMNS = 4
 
@@ -150,7 +153,9 @@ def draw(chart: Chart) -> str:
         for n, panel in enumerate(chart.panels):
             draw_panel(figure.add_subplot(rows, chart.columns, n + 1), panel)
         if chart.legend:
-            drawn = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+            drawn: dict[object, Line2D] = {}
+            for line in (line for axes in figure.axes for line in axes.get_lines()):
+                drawn.setdefault(line.get_label(), line)  # the first of a name: further seeds are fainter
             named = {name: line for name, line in drawn.items() if not str(name).startswith("_")}
             box = figure.legend(
                 named.values(),

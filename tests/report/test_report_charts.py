@@ -253,3 +253,20 @@ def test_an_exploding_epoch_does_not_flatten_the_other_curves() -> None:
 
 def test_a_chart_is_told_in_words() -> None:
     assert describe(CHART.panels[0]) == "AP (IoU) by epoch. validation highest 0.2 at epoch 2, 0.15 at epoch 3."
+
+
+def test_a_legend_shows_the_first_line_of_a_name_not_a_fainter_one() -> None:
+    lines = tuple(Series("CXR", (1, 2), (0.1, 0.2 + n), faint=n > 0) for n in range(2))
+    whole = draw(Chart((Panel("AP", lines),), legend=True))
+    legend = whole[whole.index('id="legend_1"') :]
+    assert "CXR" in legend
+    assert "stroke-opacity: 0.45" not in legend
+    assert "stroke-opacity: 0.45" in whole
+
+
+def test_a_dot_marks_its_point_and_a_share_runs_from_0_to_1() -> None:
+    plain = Series("CXR", (1, 2, 3), (0.1, 0.3, 0.2))
+    marked = draw(Chart((Panel("AP", (Series("CXR", (1, 2, 3), (0.1, 0.3, 0.2), dots=(2,)),)),)))
+    assert marked.count("<use") == draw(Chart((Panel("AP", (plain,)),))).count("<use") + 1
+    share = draw(Chart((Panel("Precision", (Series("CXR", (0.4, 0.5), (0.1, 0.2)),), across="share"),)))
+    assert all(f">{tick}<" in share for tick in ("0.0", "0.4", "1.0"))
