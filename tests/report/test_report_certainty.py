@@ -291,3 +291,22 @@ def test_a_report_of_no_store_tells_no_intervals(page: str, story: Story) -> Non
     assert "No interval" not in text
     assert story.certainty == Certainty()
     assert isinstance(story.ablations[0], AblationStory)
+
+
+def test_a_threshold_that_training_did_not_judge_gets_its_figure_with_the_interval(
+    dataset: DataSet, tmp_path: Path, one_drawing: None
+) -> None:
+    asked = EvaluationProtocol(threshold=0.75)
+    members = [made.member(dataset, arm, 0, evaluation=asked) for arm in made.ARMS]
+    with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
+        made.record(store, members)
+        for one in members:
+            made.finish(store, one, dataset, made.SKILLS[one.arm])
+        frame = load_frame(store)
+        story = told(store, look_into(frame, store, how=FEW), frame)
+    sure = pairs(story)["default"]
+    (row,) = story.ablations[0].comparisons[0].rows
+    assert row.test_ap.reference is None
+    assert sure.reference is not None
+    value = sure.reference.estimate.ap
+    assert f"{decimal(value.value)} [{decimal(value.low)}, {decimal(value.high)}]" in words(render_html(story))
