@@ -1,0 +1,151 @@
+"""What cannot be told is left out with one line why, and a report never fails for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import analysis_worlds as made
+import pytest
+from certainty_worlds import FEW, pairs, told, two_settings, words
+from report_worlds import WHEN
+
+from mmad.base.errors import DataError
+from mmad.data.dataset import DataSet
+from mmad.data.phantom import make_phantom
+from mmad.report import certainty as module
+from mmad.report.build import write_report
+from mmad.report.certainty import Certainty, Patient, SurePair, look_into
+from mmad.report.evidence import gap_tables, reasons
+from mmad.report.frames import load_frame
+from mmad.report.html import render_html
+from mmad.report.judged import Archive, judge
+from mmad.report.markdown import render_markdown
+from mmad.report.story import AblationStory, Story, tell
+from mmad.spec.protocol import EvaluationProtocol
+from mmad.store.find import find_run
+from mmad.store.gateway import Store
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=60, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def template(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return two_settings(tmp_path_factory.mktemp("made"), dataset)
+
+
+@pytest.fixture
+def store(template: Path, tmp_path: Path) -> Iterator[Store]:
+    shutil.copytree(template.parent, tmp_path / "db")
+    with Store.open(tmp_path / "db" / template.name) as opened:
+        yield opened
+
+
+def test_without_the_data_set_what_was_kept_stays_and_the_rest_says_why(
+    store: Store, dataset: DataSet, tmp_path: Path, one_drawing: None
+) -> None:
+    gone = tmp_path / "gone"
+    found = look_into(load_frame(store), store, data=gone, how=FEW)
+    story = told(store, found)
+    assert all(sure.difference is None and str(gone) in sure.why for sure in found.pairs.values())
+    for text in (words(render_html(story)), render_markdown(story, "charts").text):
+        assert text.count("No interval: ") == 1
+        assert "Verdict" not in text
+    kept = look_into(load_frame(store), store, how=FEW)
+    assert look_into(load_frame(store), store, data=gone, how=FEW).pairs == kept.pairs
+
+
+def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    looked: list[Path] = []
+
+    def refuse(folder: Path) -> DataSet:
+        looked.append(folder)
+        raise DataError("not there", where=folder)
+
+    monkeypatch.setattr("mmad.report.judged.load_dataset", refuse)
+    found = look_into(load_frame(store), store, how=FEW)
+    assert len(looked) == 1
+    assert {sure.why for sure in found.runs.values()} == {f"{looked[0]}: not there"}
+    assert issubclass(Patient, Archive)
+
+
+def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store, one_drawing: None) -> None:
+    judge(store, find_run(store, "made/even/CXR/0"), FEW).file.unlink()
+    story = told(store, look_into(load_frame(store), store, how=FEW))
+    assert "are not kept; make them with `mmad eval" in pairs(story)["even"].why
+    assert pairs(story)["clear"].difference is not None
+    assert pairs(story)["clear"].p_holm == pairs(story)["clear"].difference.p  # the only test that is left
+    text = words(render_html(story))
+    assert "No interval for some rows: run made/even/CXR/0: its detections" in text
+
+
+def test_a_store_for_reading_only_shows_what_was_kept_and_computes_nothing(store: Store, template: Path) -> None:
+    with Store.open(template, read_only=True) as reading:
+        found = look_into(load_frame(reading), reading, how=FEW)
+        assert all("open for reading only" in sure.why for sure in (*found.pairs.values(), *found.runs.values()))
+    kept = look_into(load_frame(store), store, how=FEW)
+    with Store.open(store.where, read_only=True) as reading:
+        assert look_into(load_frame(reading), reading, how=FEW).pairs == kept.pairs
+
+
+def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path, one_drawing: None) -> None:
+    judged = {"CXR": EvaluationProtocol(), "CXR+Clinical": EvaluationProtocol(overlap="iobb")}
+    members = [made.member(dataset, arm, 0, evaluation=judged[arm]) for arm in made.ARMS]
+    with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
+        made.record(store, members)
+        for one in members:
+            made.finish(store, one, dataset, 0.5)
+        frame = load_frame(store)
+        found = look_into(frame, store, how=FEW)
+    assert found.pairs == {}
+    assert {key[1].overlap for key in found.runs} == {"iou", "iobb"}
+    story = tell(frame, created=WHEN, database="x", certainty=found)
+    tables = gap_tables(found, frame.ablations[0])
+    assert [len(table.columns) for table in tables] == [1, 1]
+    text = words(render_html(story))
+    assert "Not compared:" in text
+    assert "Verdict" not in text
+
+
+def test_one_run_that_answers_both_arms_is_not_compared_with_itself(store: Store) -> None:
+    frame = load_frame(store)
+    (ablation,) = frame.ablations
+    same = tuple(replace(m, run=ablation.of(m.record.setting, "CXR")[0].run) for m in ablation.members)
+    found = look_into(replace(frame, ablations=(replace(ablation, members=same),)), store, how=FEW)
+    assert {sure.why for sure in found.pairs.values()} == {"both arms are answered by one run"}
+
+
+def test_an_unfinished_run_and_a_store_that_fails_make_no_report_fail(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_drawing: None
+) -> None:
+    store.requeue([find_run(store, "made/even/CXR/0").run.key, find_run(store, "made/even/CXR/1").run.key])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise DataError("broken", where="analysis")
+
+    monkeypatch.setattr(module, "difference_of", refuse)
+    heard: list[tuple[int, int]] = []
+    write_report(store, html=tmp_path / "r.html", how=FEW, looking=lambda *step: heard.append(step))
+    assert "No interval: <bdi>analysis: broken" in (tmp_path / "r.html").read_text("utf-8")
+    assert heard[0][0] == 0
+    assert heard[-1][0] == heard[-1][1] == len(heard) - 1
+
+
+def test_reasons_are_one_line() -> None:
+    assert reasons([SurePair(), SurePair(why="a"), SurePair(why="a"), SurePair(why="b"), SurePair(why="c")]) == (
+        "a (and 2 more reasons)"
+    )
+    assert reasons([SurePair()]) == ""
+
+
+def test_a_report_of_no_store_tells_no_intervals(page: str, story: Story) -> None:
+    text = words(page)
+    assert "Verdict" not in text
+    assert "No interval" not in text
+    assert story.certainty == Certainty()
+    assert isinstance(story.ablations[0], AblationStory)
