@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 from collections.abc import Callable, Mapping
@@ -59,7 +60,7 @@ def from_plain(record: type[T], value: Any) -> T:
 def _read(kind: Any, value: Any) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = _hints(cast(type, kind))
         make = cast(Callable[..., Any], kind)
         return make(**{f.name: _read(hints[f.name], value[f.name]) for f in dataclasses.fields(kind)})
     if origin in (Union, types.UnionType):
@@ -73,3 +74,9 @@ def _read(kind: Any, value: Any) -> Any:
     if origin is np.ndarray:
         return np.array(value, dtype=get_args(inner[1])[0])
     return math.nan if kind is float and value is None else value
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Looking a record's types up takes longer than reading it."""
+    return get_type_hints(kind)
