@@ -189,11 +189,11 @@ def fused_side(setup: ModelSetup, side: int) -> int:
 
 
 def shrunken(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
-    """A warning when a fused map shrinks to 1×1, where all boxes look alike to the heads; else None."""
+    """A warning when a fused map shrinks to 1×1, where the heads cannot see what lies in a box; else None."""
     shrunk = [side for side in sides or () if side > 1 and fused_side(setup, side) == 1]
     if not shrunk:
         return None
     mend = "set fuse_stride = 1, unless the documented network is meant"
     if len(shrunk) < len(sides or ()):
         return f"the fused maps of {shrunk[0]} and fewer cells a side shrink to 1×1 and tell no places apart: {mend}"
-    return f"the fused map shrinks to 1×1, so all boxes look alike to the heads: {mend}"
+    return f"the fused map shrinks to 1×1, so the heads cannot see what lies in a box, only where its corner is: {mend}"
