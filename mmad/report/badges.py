@@ -138,8 +138,8 @@ def setup_badges(run: RunFrame) -> list[Badge]:
             badges.append(
                 Badge(
                     "fuse stride 2",
-                    "Every fuse convolution halves the map. Once it is a single cell the heads cannot see what lies in a "
-                    "region, only where its corner is: such a network cannot find anything by itself.",
+                    "Every fuse convolution halves the map. Once it is a single cell the heads cannot see what lies in "
+                    "a region, only where its corner is: such a network cannot find anything by itself.",
                     "caution",
                 )
             )
