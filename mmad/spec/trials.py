@@ -54,10 +54,16 @@ class Trials:
                 continue
             seen = steps * setup.batch_size
             work = Sizes(seen, seen, seen).work
-            prices.setdefault(architecture(setup), []).extend(epoch.seconds / work for epoch in epochs.get(run.key, ()))
+            prices.setdefault(_kind(setup), []).extend(epoch.seconds / work for epoch in epochs.get(run.key, ()))
         self._prices = {kind: median(found) for kind, found in prices.items() if found}
 
     def epoch_seconds(self, setup: ModelSetup, sizes: Sizes) -> float | None:
         """Seconds of one epoch of ``setup`` over ``sizes``, or None where its architecture was not tried."""
-        price = self._prices.get(architecture(setup))
+        price = self._prices.get(_kind(setup))
         return None if price is None else price * sizes.work
+
+
+def _kind(setup: ModelSetup) -> str:
+    """The architecture; recorded runs have the one name of a backbone that has two."""
+    named = {"backbone": "custom1"} if setup.backbone == "custom" else {}
+    return architecture(setup.model_copy(update=named))

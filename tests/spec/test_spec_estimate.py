@@ -70,6 +70,13 @@ def test_a_trial_of_the_same_architecture_tells_at_the_price_of_its_images() -> 
     assert estimator.seconds(_spec()) is None
 
 
+def test_a_trial_tells_of_a_backbone_under_either_of_its_names() -> None:
+    tried = replace(_spec(backbone="custom"), protocol=TrainingProtocol(epochs=1, steps_per_epoch=1))
+    trials = Trials([_record(tried)], {tried.key: _epochs(5.0)})
+    for name in ("custom", "custom1"):
+        assert trials.epoch_seconds(_spec(backbone=name).setup, Sizes(1, 1, 1)) is not None
+
+
 def test_a_recorded_run_tells_before_a_trial() -> None:
     known, sizes = _spec(), Sizes(100, 20, 30)
     tried = replace(known, protocol=TrainingProtocol(epochs=1, steps_per_epoch=1))
