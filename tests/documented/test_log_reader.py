@@ -8,7 +8,7 @@ import pytest
 
 from mmad.base.errors import SpecError
 from mmad.documented.log import Log, LogEntry, read_log, read_log_file
-from mmad.documented.log.library import Library, log_of, plain_log
+from mmad.documented.log.collection import Library, log_of, plain_log
 from mmad.documented.log.values import UnreadableError, read_number, read_value
 
 

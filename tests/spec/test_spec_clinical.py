@@ -11,8 +11,8 @@ from mmad.spec.setup import ModelSetup
 
 
 def test_what_fits_passes_and_idle_columns_do_not_matter() -> None:
-    require_fit(ModelSetup(use_clinical=True, clinical_num_len=9), DOCUMENTED_COLUMNS)
-    require_fit(ModelSetup(clinical_num_len=3), ClinicalColumns())
+    assert require_fit(ModelSetup(use_clinical=True, clinical_num_len=9), DOCUMENTED_COLUMNS) is None
+    assert require_fit(ModelSetup(clinical_num_len=3), ClinicalColumns()) is None
     both = {"use_clinical": True, "clinical_num_len": 9, "clinical_missing_indicators": True}
     require_fit(ModelSetup(clinical_input_channels=19, **both), DOCUMENTED_COLUMNS)  # the length counts columns
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from mmad.documented.log.library import Library
+    from mmad.documented.log.collection import Library
     from mmad.documented.log.model import Checkpoint, Log, LogEntry
 
 EntryArgument = Annotated[
@@ -20,7 +20,7 @@ def imported_logs(database: str) -> list[Log]:
     """The logs that were imported into ``database``; none where there is no such file."""
     from mmad.base.paths import StorePaths
     from mmad.cli.reading import open_store
-    from mmad.documented.log.library import log_of
+    from mmad.documented.log.collection import log_of
 
     file = StorePaths(database).file
     if file is not None and not file.exists():
@@ -32,7 +32,7 @@ def imported_logs(database: str) -> list[Log]:
 
 def library(database: str) -> Library:
     """The entries of the shipped log and of those in ``database``."""
-    from mmad.documented.log.library import Library
+    from mmad.documented.log.collection import Library
 
     return Library.of(imported_logs(database))
 

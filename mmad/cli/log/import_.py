@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
         …}: every entry as it was read.
         """
         from mmad.base.errors import SpecError
-        from mmad.documented.log.library import plain_log
+        from mmad.documented.log.collection import plain_log
         from mmad.documented.log.reader import read_log_file
         from mmad.documented.log.shipped import NAME
         from mmad.store.gateway import Store

@@ -12,7 +12,7 @@ from mmad.cli.log.common import EntryArgument, library, result_text, setup_text
 from mmad.cli.reading import console, section
 
 if TYPE_CHECKING:
-    from mmad.documented.log.library import NamedEntry
+    from mmad.documented.log.collection import NamedEntry
     from mmad.documented.log.model import LogEntry, Note
 
 
