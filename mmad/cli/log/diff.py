@@ -11,8 +11,8 @@ from mmad.cli.log.common import EntryArgument, library
 from mmad.cli.reading import console, open_store, section
 
 if TYPE_CHECKING:
-    from mmad.documented.log.diff import EntryDifference
     from mmad.documented.log.collection import NamedEntry
+    from mmad.documented.log.diff import EntryDifference
     from mmad.store.detail import RunDetail
 
 _NAMES = {"val_ap": "val AP", "val_ar": "val AR", "test_ap": "test AP", "test_ar": "test AR"}
