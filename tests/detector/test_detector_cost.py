@@ -47,6 +47,7 @@ def test_multiply_adds_equal_arithmetic() -> None:
     assert (cost.proposals, cost.masks, cost.idle, cost.flops["clinical"]) == (10, 0, (), 0)
 
 
+@pytest.mark.slow
 def test_bodies_cost_what_torchvision_tells() -> None:
     for backbone, fpn, weights, head in (
         ("mobilenet_v3", False, MobileNet_V3_Small_Weights.IMAGENET1K_V1, 576 * 1024 + 1024 * 1000),
@@ -102,6 +103,7 @@ def test_frozen_parameters_are_told_apart() -> None:
     assert rows["model"].parameters - rows["model"].trainable == 2 * (9408 + 212_992)  # stem and layer 1, twice
 
 
+@pytest.mark.slow
 def test_only_the_heads_follow_the_proposals() -> None:
     few, many = (detector_cost(entry("e030").setup(), proposals=n) for n in (100, 200))
     assert 2 * few.flops["heads"] == many.flops["heads"]
