@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal
+
+from mmad.report.words import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,6 +88,26 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
         _doublings(axes)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=panel.across == "epoch"))
+
+
+def plot_scales(axes: Axes, panel: Panel, size: tuple[float, float]) -> str:
+    """Names the panel's lines, and gives the attribute by which a page reads values off them.
+
+    Each axis is ``[from, to, at, at, logarithmic]``: two values and their places in a drawing of ``size`` points.
+    """
+    lines = axes.get_lines()[len(panel.marks) :]
+    for n, line in enumerate(lines):
+        line.set_gid(f"line-{n}")
+    box = axes.get_position()
+    across = [*axes.get_xlim(), box.x0 * size[0], box.x1 * size[0]]
+    up = [*axes.get_ylim(), (1 - box.y0) * size[1], (1 - box.y1) * size[1]]
+    plot = {
+        "x": [*(float(f"{v:.8g}") for v in across), int(axes.get_xscale() == "log")],
+        "y": [*(float(f"{v:.8g}") for v in up), int(axes.get_yscale() == "log")],
+        "across": panel.across,
+        "names": [clean(str(line.get_label())) for line in lines],
+    }
+    return f'data-plot="{escape(json.dumps(plot, separators=(",", ":")))}" '
 
 
 def _doublings(axes: Axes) -> None:

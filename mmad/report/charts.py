@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
-from mmad.report.axes import GRID, INK, PALETTE, STANDIN, Across, Panel, Series, Style, draw_panel
+from mmad.report.axes import GRID, INK, PALETTE, STANDIN, Across, Panel, Series, Style, draw_panel, plot_scales
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["PALETTE", "Across", "Chart", "Panel", "Series", "Style", "draw", "inline_svg", "standalone_svg"]
 
 #: Raised when the drawing changes, so that no older drawing is taken from the cache.
-DRAWING = 9
+DRAWING = 10
 _INK_FIXED, _GRID_FIXED = "#7a808a", "#9aa0a8"
 _LEGEND_COLUMNS = 4
 
@@ -58,15 +58,21 @@ def inline_svg(chart: Chart, prefix: str, label: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     used = set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", svg))
     names = {name for pair in used for name in pair if name}
+    svg = re.sub(r' id="line-(\d+)"', r' data-s="\1"', svg)
     svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in names else "", svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
     svg = re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
     for n, colour in enumerate(STANDIN):
         svg = svg.replace(colour, f"var(--series-{n})")
     svg = svg.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    plot = re.search(r' data-plot="[^"]*"', svg)
+    scales = plot[0].replace("\\", "\\\\") if plot else ""
     svg = _slim(svg)
     svg = re.sub(
-        r'<svg [^>]*viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{_quoted(label)}">', svg
+        r'<svg [^>]*viewBox="([^"]+)"[^>]*>',
+        rf'<svg viewBox="\1"{scales} role="img" aria-label="{_quoted(label)}">',
+        svg,
+        count=1,
     )
     return svg.strip()
 
@@ -133,6 +139,7 @@ def draw(chart: Chart) -> str:
         "ytick.labelcolor": INK,
         "xtick.major.size": 3,
         "ytick.major.size": 0,
+        "path.simplify": False,  # the page reads values off the lines
     }
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that the measuring font lacks is drawn by the reader's font
@@ -168,5 +175,8 @@ def draw(chart: Chart) -> str:
             for text in box.get_texts():
                 text.set_parse_math(False)
         buffer = io.StringIO()
+        alone = chart.panels[0] if len(chart.panels) == 1 else None
+        scales = plot_scales(figure.axes[0], alone, (72 * width, 72 * height)) if alone else ""
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return re.sub(r"font-family: [^;\"]+", "font-family: inherit", buffer.getvalue())
+    svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", buffer.getvalue())
+    return svg.replace("<svg ", f"<svg {scales}", 1)

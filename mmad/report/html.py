@@ -21,10 +21,13 @@ from mmad.report.logform import heading_figures, log_block
 from mmad.report.mirrored import mirrored
 from mmad.report.onset import onset_of, onset_words
 from mmad.report.pairs import Comparison, PairRow
+from mmad.report.setup_toml import setup_toml
 from mmad.report.story import RunStory, Story, member_title
 from mmad.report.sure_curves import sure_panels
 from mmad.report.verdicts import alteration_words, meaning
 
+_STYLES = ("style.css", "content.css", "form.css")
+_SCRIPTS = ("script.js", "tables.js", "hover.js")
 _DASH_ARRAYS = {"solid": "none", "dashed": "6 2.2", "dotted": "1.6 2"}
 
 
@@ -49,7 +52,7 @@ class Strip:
 
 def render_html(story: Story, progress: Callable[[int, int], None] | None = None) -> str:
     """The whole page. ``progress`` hears how many of how many run sections' charts are drawn."""
-    style, script = _template("style.css") + _template("content.css"), _template("script.js")
+    style, script = ("".join(map(_template, names)) for names in (_STYLES, _SCRIPTS))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     drawing = _Drawing(len(story.runs), progress)
     return (
@@ -97,6 +100,7 @@ _EVIDENCE: dict[str, Callable[..., object]] = {
         meaning,
         mirrored,
         named,
+        setup_toml,
         onset_of,
         onset_words,
     )

@@ -116,9 +116,8 @@ def marks(y: tuple[float | None, ...], **panel: Any) -> list[tuple[float, float]
     """Where a chart of ``y`` over 1, 2, … draws markers, in points from the upper left."""
     series = Series("test", tuple(range(1, len(y) + 1)), y)
     svg = draw(Chart((Panel("AP", (series,), **panel),)))
-    line = svg[svg.index('<g id="line2d', svg.index('<g id="matplotlib.axis_2"') + 1) :]
-    lines = re.findall(r'<g id="line2d_\d+">.*?(?=<g id="line2d|<g id="patch)', line, flags=re.DOTALL)
-    found = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', lines[-1])
+    line = svg[svg.index('<g id="line-0"') :]
+    found = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', line[: line.index('<g id="patch')])
     return [(float(x), float(y)) for x, y in found]
 
 
@@ -139,7 +138,7 @@ def test_a_point_between_gaps_is_marked(y: tuple[float | None, ...], marked: int
 def test_a_mark_on_the_edge_is_drawn_whole_unless_values_leave_the_axes() -> None:
     def clipped(**panel: Any) -> bool:
         chart = Chart((Panel("AP", (Series("test", (1, 2, 3, 4), (0.1, 0.2, None, 0.4)),), **panel),))
-        return "clip-path" in draw(chart).split('id="line2d')[-1].split("</g>")[0]
+        return "clip-path" in draw(chart).split('id="line-0')[-1].split("</g>")[0]
 
     assert not clipped()
     assert not clipped(y_range=(0, 0.5))
