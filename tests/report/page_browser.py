@@ -22,6 +22,9 @@ FLAGS = (
 )  # fmt: skip
 
 
+NARROW = 1008  # px: 63 rem, where the page's layout changes
+
+
 @dataclass
 class Browser:
     """A headless Chromium that shows one page after another."""
@@ -38,6 +41,15 @@ class Browser:
         self.log("browser")
         self.log("performance")
         self.driver.get(path.as_uri())
+        self._settle(narrow=width < NARROW)
+
+    def _settle(self, *, narrow: bool) -> None:
+        """Wait until the page has taken the width: a busy machine lets it begin with the one before."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        asked = f"return matchMedia('(max-width: {NARROW}px)').matches"
+        WebDriverWait(self.driver, 30).until(lambda driver: driver.execute_script(asked) == narrow)
+        self.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
     def run(self, script: str, *words: object) -> Any:
         return self.driver.execute_script(script, *words)
