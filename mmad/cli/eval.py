@@ -92,7 +92,7 @@ def evaluate(
         for one in asked:
             measured = estimate_of(store, archive, [one], hows[0])
             figures = coco_of(store, archive, one) if coco else None
-            done.append(Evaluated(one, measured, profile_of(store, archive, one, scores), figures))
+            done.append(Evaluated(one, measured, profile_of(store, archive, one, scores, hows[0]), figures))
             note_evaluation(store, archive, one)
     if as_json:
         print_json({"runs": [plain_evaluation(e.judged, e.measured, e.profile, e.coco, hows[0]) for e in done]})

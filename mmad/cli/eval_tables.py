@@ -10,6 +10,7 @@ from mmad.cli.reading import console
 from mmad.evaluation.coco_set import CocoSet
 from mmad.evaluation.thresholds import gaps
 from mmad.report.analysis import Measured, Profile
+from mmad.report.evidence import bounds
 from mmad.report.judged import Judged
 from mmad.report.verdicts import interval
 from mmad.report.words import decimal, plural, signed
@@ -87,8 +88,9 @@ def _print_group(out: Console, title: str, group: Sequence[Evaluated], per_class
     size = group[0].measured
     words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
     show(out, f"{title} ({words})", _head_table(group))
-    show(out, "AP by score threshold (gap to the first)", _gap_table(names, group))
+    show(out, "AP by score threshold (gap to the first) [95 %]", _gap_table(names, group))
     show(out, "Operating points", _operating_table(names, group))
+    show(out, "FROC: sensitivity by false positives per image [95 %]", _froc_table(names, group, per_class))
     for name, e in zip(names, group, strict=True):
         score = e.profile.rows[-1].score
         show(out, f"{name}: true (rows) against detected, score ≥ {score:g}", _confusion_table(e.profile))
@@ -99,10 +101,10 @@ def _print_group(out: Console, title: str, group: Sequence[Evaluated], per_class
 
 
 def _head_table(group: Sequence[Evaluated]) -> Table:
-    table = new_table("run", "epoch", "AP [95 %]", "AR [95 %]", "FROC", "ECE")
+    table = new_table("run", "epoch", "AP [95 %]", "AR [95 %]", "FROC [95 %]", "ECE")
     for e in group:
         found, profile = e.measured.estimate, e.profile
-        figures = (interval(found.ap), interval(found.ar), decimal(profile.froc.score))
+        figures = (interval(found.ap), interval(found.ar), interval(profile.froc_band.score))
         error = decimal(profile.calibration.error)
         add_row(table, e.judged.name, str(e.judged.checkpoint.epoch), *figures, error)
     return table
@@ -111,23 +113,39 @@ def _head_table(group: Sequence[Evaluated]) -> Table:
 def _gap_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
     """The documented log's threshold gap: AP by score threshold, and its gap to the first row."""
     table = new_table("score ≥", *names)
-    rows = [e.profile.rows for e in group]
-    for place, point in enumerate(rows[0]):
-        cells = [decimal(of_run[place].ap, 4) for of_run in rows]
-        if place:
-            gap = [signed(gaps(of_run)[place], 4) for of_run in rows]
-            cells = [f"{ap} ({less})" for ap, less in zip(cells, gap, strict=True)]
-        add_row(table, f"{point.score:g}", *cells)
+    for place, point in enumerate(group[0].profile.rows):
+        add_row(table, f"{point.score:g}", *(_gap_cell(e.profile, place) for e in group))
     return table
 
 
+def _gap_cell(profile: Profile, place: int) -> str:
+    """The AP and its interval; from the second row on the AP and its gap, with the gap's interval."""
+    rows, band = profile.rows, profile.bands[place]
+    ap = decimal(rows[place].ap, 4)
+    if not place:
+        return f"{ap} {bounds(band.ap)}".rstrip()
+    return f"{ap} ({signed(gaps(rows)[place], 4)} {bounds(band.gap, sign=True)}".rstrip() + ")"
+
+
 def _operating_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
-    heads = ("AP", "AR", "precision", "recall", "F1", "detections per image")
+    heads = ("AR", "precision [95 %]", "recall [95 %]", "F1 [95 %]", "detections per image")
     table = new_table("run", "score ≥", *heads)
     for name, e in zip(names, group, strict=True):
-        for p in e.profile.rows:
-            figures = (p.ap, p.ar, p.precision, p.recall, p.f1)
-            add_row(table, name, f"{p.score:g}", *map(decimal, figures), decimal(p.per_image, 2))
+        for p, band in zip(e.profile.rows, e.profile.bands, strict=True):
+            figures = map(interval, (band.precision, band.recall, band.f1))
+            add_row(table, name, f"{p.score:g}", decimal(p.ar), *figures, decimal(p.per_image, 2))
+    return table
+
+
+def _froc_table(names: Sequence[str], group: Sequence[Evaluated], per_class: bool) -> Table:
+    """One row per rate; with ``per_class`` then one per finding, its mean over the rates."""
+    table = new_table("false positives per image", *names)
+    bands = [e.profile.froc_band for e in group]
+    for place, rate in enumerate(group[0].profile.froc.rates):
+        add_row(table, f"{rate:g}", *(interval(band.sensitivity[place]) for band in bands))
+    if per_class:
+        for k, finding in enumerate(bands[0].per_class):
+            add_row(table, f"mean, {finding.label}", *(interval(band.per_class[k].score) for band in bands))
     return table
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmad.base.errors import EvaluationError
-from mmad.evaluation.intervals import LEVEL, RESAMPLES, Interval
+from mmad.evaluation.interval import LEVEL, RESAMPLES, Interval, percentiles
 from mmad.evaluation.matching import Floats, Matched
 from mmad.evaluation.resampling import patient_weights, weigh
 
@@ -60,7 +59,7 @@ def drop(
             return whole if k is None else whole[:, k]
 
         value = values(once) - np.mean([values(w) for w in again], axis=0)
-        return _interval(float(value[0]), values(drawn) - np.mean([values(w) for w in redrawn], axis=0), level)
+        return percentiles(float(value[0]), values(drawn) - np.mean([values(w) for w in redrawn], axis=0), level)
 
     return Drop(
         ap=of("mean_ap"),
@@ -70,11 +69,3 @@ def drop(
         after=float(np.mean([w.mean_ap[0] for w in again])),
         repeats=len(altered),
     )
-
-
-def _interval(value: float, drawn: Floats, level: float) -> Interval:
-    known = drawn[~np.isnan(drawn)]
-    if math.isnan(value) or not len(known):
-        return Interval(value, math.nan, math.nan)
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))

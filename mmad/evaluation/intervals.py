@@ -10,22 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmad.base.errors import EvaluationError
+from mmad.evaluation.interval import LEVEL, RESAMPLES, Interval, percentiles
 from mmad.evaluation.matching import Floats, Matched
 from mmad.evaluation.resampling import Weighted, average_precision, patient_weights, weigh
 
-RESAMPLES = 1000
-LEVEL = 0.95
+__all__ = [
+    "LEVEL",
+    "RESAMPLES",
+    "Difference",
+    "Estimate",
+    "Interval",
+    "Needed",
+    "compare",
+    "estimate",
+    "holm",
+    "needed",
+]
+
 #: Quantiles of the normal distribution: two-sided 5 %, and a power of 80 %.
 _Z_TEST, _Z_POWER = 1.959964, 0.841621
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its bootstrap percentile interval; NaN where nothing could be measured."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -169,12 +172,7 @@ def _interval(once: list[Floats], drawn: list[Floats], seeds: NDArray[np.int64],
     """Mean over the seeds, with the percentiles of means over drawn seeds of drawn patients."""
     values = np.stack(drawn)  # (S, B)
     means = values[seeds, np.arange(values.shape[1])[:, None]].mean(axis=1)
-    value = float(np.mean([v[0] for v in once]))
-    known = means[~np.isnan(means)]
-    if math.isnan(value) or not len(known):
-        return Interval(value, math.nan, math.nan)
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
+    return percentiles(float(np.mean([v[0] for v in once])), means, level)
 
 
 def _sd(values: list[float]) -> float | None:

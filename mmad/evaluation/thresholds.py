@@ -66,7 +66,7 @@ def operating(matched: Matched, scores: Sequence[float], *, threshold: int = 0) 
     check_scores(scores)
     found = []
     for score in scores:
-        kept = _above(matched, score)
+        kept = above(matched, score)
         weighted = weigh(kept, threshold=threshold)
         hits, counted = int(kept.hit[threshold].sum()), int(kept.counted[threshold].sum())
         boxes = int(matched.boxes.sum())
@@ -88,7 +88,8 @@ def operating(matched: Matched, scores: Sequence[float], *, threshold: int = 0) 
     return tuple(found)
 
 
-def _above(matched: Matched, score: float) -> Matched:
+def above(matched: Matched, score: float) -> Matched:
+    """The matches of the detections with at least ``score``."""
     keep = matched.score >= score
     return Matched(
         matched.thresholds,
@@ -132,13 +133,12 @@ def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, thresh
     false = matched.counted[threshold, part][order] & ~hit
     boxes = weights @ (matched.boxes.sum(axis=1) if finding is None else matched.boxes[:, finding])
     images = weights.sum(axis=1)
+    hits, alarms = np.flatnonzero(hit), np.flatnonzero(false)
+    # how many hits stand before each false alarm, and before the end
+    before = np.r_[np.searchsorted(hits, alarms), len(hits)]
     result = np.full((len(weights), len(FROC_RATES)), np.nan)
-    for b in range(len(weights)):
-        if boxes[b] <= 0:
-            continue
-        mine = weights[b, image]
-        wrong = np.cumsum(np.where(false, mine, 0.0)) / images[b]
-        right = np.cumsum(np.where(hit, mine, 0.0)) / boxes[b]
-        place = np.searchsorted(wrong, FROC_RATES, side="right")
-        result[b] = np.where(place > 0, np.r_[0.0, right][place], 0.0)
+    for b in np.flatnonzero(boxes > 0):
+        wrong = np.cumsum(weights[b, image[alarms]]) / images[b]
+        right = np.r_[0.0, np.cumsum(weights[b, image[hits]])] / boxes[b]
+        result[b] = right[before[np.searchsorted(wrong, FROC_RATES, side="right")]]
     return result

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from mmad.evaluation.agreement import Shared, agreement, most_different
+from mmad.evaluation.bands import FrocBand, OperatingBand, froc_bands, operating_bands
 from mmad.evaluation.coco_set import CocoSet, coco_set
 from mmad.evaluation.confusion import Calibration, Confusion, calibration, confusion
 from mmad.evaluation.intervals import Difference, Estimate, compare, estimate
 from mmad.evaluation.thresholds import Froc, Operating, check_scores, froc, operating
-from mmad.evaluation.version import ANALYSIS_VERSION
+from mmad.evaluation.version import version_of
 from mmad.report.judged import Archive, How, Judged, require_comparable
 from mmad.report.keeping import kept
 from mmad.store.gateway import Store
@@ -42,12 +43,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Profile:
-    """What score thresholds do; ``confusion`` is at the last of them, ``calibration`` of all detections."""
+    """What score thresholds do; ``confusion`` is at the last of them, ``calibration`` of all detections.
+
+    ``bands`` and ``froc_band`` are the intervals of ``rows`` and ``froc``.
+    """
 
     rows: tuple[Operating, ...]
     froc: Froc
     confusion: Confusion
     calibration: Calibration
+    bands: tuple[OperatingBand, ...]
+    froc_band: FrocBand
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class Alike:
     studies: tuple[tuple[str, int], ...]  # hits less false alarms of the other less the reference's, largest first
 
 
-def subject_of(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Plain JSON of what was judged; all of it under the first one's protocol, split and kind of checkpoint."""
+def subject_of(kind: str, judged: Sequence[Judged]) -> dict[str, Any]:
+    """Plain JSON of what an analysis of ``kind`` judges: all under the first one's protocol, split and checkpoint."""
     first = judged[0]
     return {
         "runs": [one.run.key for one in judged],
@@ -69,7 +75,7 @@ def subject_of(judged: Sequence[Judged]) -> dict[str, Any]:
         "checkpoint": first.checkpoint.kind,
         "split": first.split,
         **first.protocol.model_dump(mode="json"),
-        "version": ANALYSIS_VERSION,
+        "version": version_of(kind),
     }
 
 
@@ -82,7 +88,7 @@ def estimate_of(store: Store, archive: Archive, seeds: Sequence[Judged], how: Ho
     """
     how = how or How()
     require_comparable(seeds)
-    subject = subject_of(seeds) | {"resamples": how.resamples, "seed": how.seed}
+    subject = subject_of("estimate", seeds) | {"resamples": how.resamples, "seed": how.seed}
 
     def compute() -> Measured:
         runs = [archive.matched(one) for one in seeds]
@@ -106,7 +112,7 @@ def difference_of(
     how = how or How()
     reference, other = [a for a, _ in pairs], [b for _, b in pairs]
     require_comparable([*reference, *other])
-    subject = _pair_subject(pairs) | {"resamples": how.resamples, "seed": how.seed}
+    subject = _pair_subject("difference", pairs) | {"resamples": how.resamples, "seed": how.seed}
 
     def compute() -> Difference:
         sides = [[archive.matched(one) for one in side] for side in (reference, other)]
@@ -115,9 +121,9 @@ def difference_of(
     return kept(store, "difference", subject, Difference, compute)
 
 
-def _pair_subject(pairs: Sequence[tuple[Judged, Judged]]) -> dict[str, Any]:
+def _pair_subject(kind: str, pairs: Sequence[tuple[Judged, Judged]]) -> dict[str, Any]:
     """As :func:`subject_of`; the references stand first."""
-    return subject_of([*(a for a, _ in pairs), *(b for _, b in pairs)]) | {"pairs": len(pairs)}
+    return subject_of(kind, [*(a for a, _ in pairs), *(b for _, b in pairs)]) | {"pairs": len(pairs)}
 
 
 def alike_of(
@@ -126,7 +132,7 @@ def alike_of(
     """How far two arms detect the same, and where not, summed over the seeds. Raises as :func:`difference_of`."""
     check_scores([score])
     require_comparable([one for pair in pairs for one in pair])
-    subject = _pair_subject(pairs) | {"score": score}
+    subject = _pair_subject("agreement", pairs) | {"score": score}
     return kept(store, "agreement", subject, Alike, lambda: _alike(archive, pairs, score))
 
 
@@ -160,14 +166,18 @@ def _alike(archive: Archive, pairs: Sequence[tuple[Judged, Judged]], score: floa
     )
 
 
-def profile_of(store: Store, archive: Archive, judged: Judged, scores: Sequence[float]) -> Profile:
-    """Operating points at ``scores``, FROC, the confusion at the last of them, calibration.
+def profile_of(
+    store: Store, archive: Archive, judged: Judged, scores: Sequence[float], how: How | None = None
+) -> Profile:
+    """Operating points at ``scores`` and FROC, both with intervals; the confusion at the last score; calibration.
 
     Raises:
         EvaluationError: no score in [0, 1], or as :func:`estimate_of`.
     """
     check_scores(scores)
-    subject = subject_of([judged]) | {"scores": list(scores)}
+    how = how or How()
+    draws = {"resamples": how.resamples, "seed": how.seed}
+    subject = subject_of("thresholds", [judged]) | {"scores": list(scores)} | draws
 
     def compute() -> Profile:
         matched, protocol = archive.matched(judged), judged.protocol
@@ -184,6 +194,8 @@ def profile_of(store: Store, archive: Archive, judged: Judged, scores: Sequence[
                 max_detections=protocol.max_detections,
             ),
             calibration(matched.score[counted], matched.hit[0][counted]),
+            operating_bands(matched, scores, resamples=how.resamples, seed=how.seed),
+            froc_bands(matched, resamples=how.resamples, seed=how.seed),
         )
 
     return kept(store, "thresholds", subject, Profile, compute)
@@ -191,7 +203,7 @@ def profile_of(store: Store, archive: Archive, judged: Judged, scores: Sequence[
 
 def coco_of(store: Store, archive: Archive, judged: Judged) -> CocoSet:
     """COCO's twelve figures under the protocol's overlap (its threshold and number play no part)."""
-    subject = subject_of([judged])
+    subject = subject_of("coco", [judged])
     del subject["threshold"], subject["max_detections"]
 
     def compute() -> CocoSet:

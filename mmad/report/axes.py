@@ -30,7 +30,7 @@ Across = Literal["epoch", "share", "rate"]
 class Series:
     """One line; a value that is None (or not finite) leaves a gap. ``colour`` counts through the palette.
 
-    ``dots`` are values of ``x`` to mark on the line.
+    ``dots`` are values of ``x`` to mark on the line; ``band`` the lower and upper end of what is shaded around it.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Series:
     style: Style = "solid"
     faint: bool = False
     dots: tuple[float, ...] = ()
+    band: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,15 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
         name = re.sub(r"^_+", "", series.name)[:60]
         y = [math.nan if v is None or not math.isfinite(v) else v for v in series.y]
         alone = sorted({*_alone(y), *(n for n, x in enumerate(series.x) if x in series.dots)})
+        colour = STANDIN[series.colour % len(STANDIN)]
+        if series.band:
+            low, high = zip(*series.band, strict=True)
+            axes.fill_between(series.x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(
             series.x,
             y,
             label=name,
-            color=STANDIN[series.colour % len(STANDIN)],
+            color=colour,
             linestyle=_DASHES[series.style],
             linewidth=1.0 if series.faint else 1.5,
             alpha=0.45 if series.faint else 1.0,

@@ -151,7 +151,7 @@ class _Looking:
         sure = SureRun(alone.kind, controls=controls_of_judged(self._controls, judged))
         try:
             sure = replace(sure, measured=estimate_of(self._store, self._archive, [judged], self._how))
-            sure = replace(sure, profile=profile_of(self._store, self._archive, judged, SCORES))
+            sure = replace(sure, profile=profile_of(self._store, self._archive, judged, SCORES, self._how))
             return replace(sure, curve=curve_of(self._store, self._archive, judged))
         except MmadError as error:
             return replace(sure, why=str(error))
@@ -172,7 +172,8 @@ class _Looking:
 
 def curve_of(store: Store, archive: Archive, judged: Judged) -> RecallCurve:
     """Precision by recall, kept like every analysis. Raises as ``analysis.estimate_of``."""
-    return kept(store, "precision", subject_of([judged]), RecallCurve, lambda: recall_curve(archive.matched(judged)))
+    subject = subject_of("precision", [judged])
+    return kept(store, "precision", subject, RecallCurve, lambda: recall_curve(archive.matched(judged)))
 
 
 class Patient(Archive):

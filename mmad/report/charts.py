@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["PALETTE", "Across", "Chart", "Panel", "Series", "Style", "draw", "inline_svg", "standalone_svg"]
 
 #: Raised when the drawing changes, so that no older drawing is taken from the cache.
-DRAWING = 10
+DRAWING = 11
 _INK_FIXED, _GRID_FIXED = "#7a808a", "#9aa0a8"
 _LEGEND_COLUMNS = 4
 

@@ -13,7 +13,7 @@ from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections
 from mmad.evaluation.controls import Drop, drop
 from mmad.evaluation.matching import Matched
-from mmad.evaluation.version import ANALYSIS_VERSION
+from mmad.evaluation.version import version_of
 from mmad.report.judged import Archive, How, Judged, matched_under
 from mmad.report.keeping import kept
 from mmad.store.gateway import Store
@@ -119,7 +119,7 @@ def _subject(judged: Judged, alteration: Alteration, repeats: int, how: How) -> 
         "repeats": repeats,
         "resamples": how.resamples,
         "seed": how.seed,
-        "version": ANALYSIS_VERSION,
+        "version": version_of("control"),
     }
 
 

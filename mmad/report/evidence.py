@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mmad.evaluation.intervals import Interval
+from mmad.evaluation.bands import OperatingBand
+from mmad.evaluation.interval import Interval
 from mmad.evaluation.thresholds import Operating, gaps
 from mmad.report.certainty import Certainty, SurePair, SureRun
 from mmad.report.frames import AblationFrame, MemberFrame, Outcome
@@ -18,14 +19,19 @@ from mmad.report.words import clip, decimal, plural, signed
 
 @dataclass(frozen=True)
 class GapColumn:
-    """One run of a gap table: its operating points and their gap to the first."""
+    """One run of a gap table: its operating points and their gap to the first, with their intervals."""
 
     member: MemberFrame
     rows: tuple[Operating, ...]
+    bands: tuple[OperatingBand, ...]
 
     @property
     def gaps(self) -> tuple[float, ...]:
         return gaps(self.rows)
+
+    def bounds(self, place: int) -> str:
+        """The interval of the first AP; of a later one that of its gap."""
+        return bounds(self.bands[place].gap, sign=True) if place else bounds(self.bands[place].ap)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def gap_tables(certainty: Certainty, ablation: AblationFrame) -> tuple[GapTable,
             continue
         seen.add((member.run.key, member.judged))
         group = groups.setdefault((member.judged, sure.kind), [])
-        group.append((GapColumn(member, sure.profile.rows), sure))
+        group.append((GapColumn(member, sure.profile.rows, sure.profile.bands), sure))
     return tuple(
         GapTable(
             columns[0][0].member,
@@ -187,3 +193,17 @@ def filled_bins(sure: SureRun) -> list[tuple[str, float, float, int]]:
     edges: Sequence[float] = found.edges
     rows = zip(edges, edges[1:], found.score, found.hits, found.count, strict=False)
     return [(f"{low:.1f} to {high:.1f}", score, hits, count) for low, high, score, hits, count in rows if count]
+
+
+FrocRow = tuple[str, Interval, tuple[Interval, ...]]
+
+
+def froc_rows(sure: SureRun) -> list[FrocRow]:
+    """(finding, FROC score, sensitivity at each rate), all findings together first."""
+    if sure.profile is None:
+        return []
+    band = sure.profile.froc_band
+    return [
+        ("all findings", band.score, band.sensitivity),
+        *((finding.label, finding.score, finding.sensitivity) for finding in band.per_class),
+    ]

@@ -88,6 +88,7 @@ _EVIDENCE: dict[str, Callable[..., object]] = {
         evidence.by_finding,
         evidence.by_finding_pair,
         evidence.filled_bins,
+        evidence.froc_rows,
         evidence.gap_tables,
         evidence.reasons,
         evidence.settled,

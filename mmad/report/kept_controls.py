@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mmad.base.records import AnalysisRecord
 from mmad.evaluation.controls import Drop
-from mmad.evaluation.version import ANALYSIS_VERSION
+from mmad.evaluation.version import version_of
 from mmad.report.controls import Alteration, Control
 from mmad.report.judged import Judged
 from mmad.report.keeping import from_plain
@@ -32,7 +32,7 @@ def controls_of_judged(kept: Mapping[str, Sequence[AnalysisRecord]], judged: Jud
         "checkpoint": judged.checkpoint.kind,
         "split": judged.split,
         **judged.protocol.model_dump(mode="json"),
-        "version": ANALYSIS_VERSION,
+        "version": version_of("control"),
     }
     latest: dict[Alteration, Control] = {}
     for record in kept.get(judged.run.key, ()):

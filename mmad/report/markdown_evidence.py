@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from mmad.evaluation.intervals import Interval
+from collections.abc import Sequence
+
+from mmad.evaluation.interval import Interval
 from mmad.report.analysis import Measured
 from mmad.report.certainty import Certainty, SureRun
 from mmad.report.evidence import (
+    GapColumn,
     bounds,
     by_finding,
     by_finding_pair,
     filled_bins,
+    froc_rows,
     gap_tables,
     reasons,
     sure_rows,
@@ -100,12 +104,16 @@ def evidence_lines(ablation: AblationStory, certainty: Certainty) -> list[str]:
         head = ["Test AP, score", *(_named(column.member, frame) for column in gap.columns)]
         rows = []
         for n, score in enumerate(gap.scores):
-            cells = [f"{decimal(c.rows[n].ap)}{f' ({signed(c.gaps[n])})' if n else ''}" for c in gap.columns]
-            rows.append([f"≥ {score:g}", *cells])
+            rows.append([f"≥ {score:g}", *(_gap(column, n) for column in gap.columns)])
         lines += [*table(head, rows), ""]
     for comparison in ablation.comparisons:
         lines += _findings(ablation, comparison, certainty)
     return lines
+
+
+def _gap(column: GapColumn, place: int) -> str:
+    ap, within = decimal(column.rows[place].ap), escape(column.bounds(place))
+    return f"{ap} ({signed(column.gaps[place])} {within}".rstrip() + ")" if place else f"{ap} {within}".rstrip()
 
 
 def _findings(ablation: AblationStory, comparison: Comparison, certainty: Certainty) -> list[str]:
@@ -143,11 +151,11 @@ def _profile(sure: SureRun) -> list[str]:
     if sure.profile is None:
         return []
     head = ["Score", "AP", "AR", "Precision", "Recall", "F1", "Detections per image"]
-    rows = [
-        [f"≥ {r.score:g}", *(decimal(v) for v in (r.ap, r.ar, r.precision, r.recall, r.f1)), decimal(r.per_image, 2)]
-        for r in sure.profile.rows
-    ]
-    lines = [*table(head, rows), ""]
+    rows = []
+    for r, band in zip(sure.profile.rows, sure.profile.bands, strict=True):
+        figures = (band.ap, band.ar, band.precision, band.recall, band.f1)
+        rows.append([f"≥ {r.score:g}", *(escape(interval(v)) for v in figures), decimal(r.per_image, 2)])
+    lines = [*table(head, rows), "", *_froc(sure, sure.profile.froc.rates)]
     confusion = sure.profile.confusion
     labels = [escape(clip(label, 40)) for label in confusion.labels]
     head = [f"True (score ≥ {sure.profile.rows[-1].score:g})", *labels, "missed"]
@@ -159,6 +167,15 @@ def _profile(sure: SureRun) -> list[str]:
     error = decimal(sure.profile.calibration.error)
     head = [f"Reliability (expected error {error})", "Mean score", "Share right", "Detections"]
     return [*lines, *table(head, bins), ""] if bins else lines
+
+
+def _froc(sure: SureRun, rates: Sequence[float]) -> list[str]:
+    head = ["Sensitivity by false positives per image", *(f"{rate:g}" for rate in rates), "Mean"]
+    rows = [
+        [escape(clip(label, 60)), *(escape(interval(value)) for value in (*sensitivity, score))]
+        for label, score, sensitivity in froc_rows(sure)
+    ]
+    return [*table(head, rows), ""]
 
 
 def _controls(sure: SureRun) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmad.evaluation.bands import OperatingBand
 from mmad.evaluation.coco_set import CocoSet
 from mmad.evaluation.confusion import Calibration
 from mmad.evaluation.intervals import Interval, needed
@@ -43,13 +44,21 @@ def plain_evaluation(judged: Judged, measured: Measured, profile: Profile, coco:
         "ar": _interval(found.ar),
         "per_class": [{"label": label, "ap": _interval(ap), "ar": _interval(ar)} for label, ap, ar in found.per_class],
         "thresholds": [
-            to_plain(row) | {"gap": to_plain(gap)} for row, gap in zip(profile.rows, gaps(profile.rows), strict=True)
+            to_plain(row) | {"gap": to_plain(gap), "intervals": _band(band)}
+            for row, gap, band in zip(profile.rows, gaps(profile.rows), profile.bands, strict=True)
         ],
-        "froc": to_plain(profile.froc) | {"per_class": to_plain(dict(profile.froc.per_class))},
+        "froc": to_plain(profile.froc)
+        | {"per_class": to_plain(dict(profile.froc.per_class)), "intervals": to_plain(profile.froc_band)},
         "confusion": {"score": profile.rows[-1].score} | to_plain(profile.confusion),
         "calibration": _calibration(profile.calibration),
         "coco": None if coco is None else _coco(coco),
     }
+
+
+def _band(band: OperatingBand) -> Plain:
+    plain: Plain = to_plain(band)
+    del plain["score"]
+    return plain
 
 
 def _calibration(calibration: Calibration) -> Plain:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 from mmad.report.certainty import Certainty, SureRun
 from mmad.report.charts import Panel, Series, Style
 from mmad.report.frames import AblationFrame
 
 _STYLES: tuple[Style, ...] = ("solid", "dashed", "dotted")
-Line = Callable[[SureRun], tuple[tuple[float, ...], tuple[float | None, ...]]]
+
+
+class _Points(NamedTuple):
+    """A line and, where there is one, the interval around each point."""
+
+    x: tuple[float, ...] = ()
+    y: tuple[float | None, ...] = ()
+    band: tuple[tuple[float, float], ...] = ()
+
+
+Line = Callable[[SureRun], _Points]
 
 
 def sure_panels(ablation: AblationFrame, setting: str, certainty: Certainty) -> tuple[Panel, ...]:
     """Three panels on the test split; arms in the colours of the other curves, further seeds fainter.
+
+    FROC of an arm's first seed is shaded from end to end of its 95 % intervals.
 
     Runs judged under another protocol, or by another kind of checkpoint, than the setting's first are left out,
     never drawn beside it.
@@ -42,25 +55,29 @@ def _series(ablation: AblationFrame, setting: str, certainty: Certainty, line: L
             if sure is None:
                 continue
             first = first or (member.judged, sure.kind)
-            x, y = line(sure)
+            x, y, band = line(sure)
             if not x or (member.judged, sure.kind) != first:
                 continue
-            found.append(Series(arm, x, y, n, _STYLES[n % 3], faint=drawn > 0))
+            found.append(Series(arm, x, y, n, _STYLES[n % 3], faint=drawn > 0, band=() if drawn else band))
             drawn += 1
     return tuple(found)
 
 
-def _froc(sure: SureRun) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
-    return ((), ()) if sure.profile is None else (sure.profile.froc.rates, sure.profile.froc.sensitivity)
-
-
-def _precision(sure: SureRun) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
-    return ((), ()) if sure.curve is None else (sure.curve.recall, sure.curve.precision)
-
-
-def _reliability(sure: SureRun) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
+def _froc(sure: SureRun) -> _Points:
     if sure.profile is None:
-        return (), ()
+        return _Points()
+    ends = tuple((value.low, value.high) for value in sure.profile.froc_band.sensitivity)
+    known = all(math.isfinite(end) for pair in ends for end in pair)
+    return _Points(sure.profile.froc.rates, sure.profile.froc.sensitivity, ends if known else ())
+
+
+def _precision(sure: SureRun) -> _Points:
+    return _Points() if sure.curve is None else _Points(sure.curve.recall, sure.curve.precision)
+
+
+def _reliability(sure: SureRun) -> _Points:
+    if sure.profile is None:
+        return _Points()
     found = sure.profile.calibration
     known = [(s, h) for s, h in zip(found.score, found.hits, strict=True) if math.isfinite(s) and math.isfinite(h)]
-    return tuple(s for s, _ in known), tuple(h for _, h in known)
+    return _Points(tuple(s for s, _ in known), tuple(h for _, h in known))

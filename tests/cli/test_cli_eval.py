@@ -37,7 +37,14 @@ def test_json_has_an_entry_per_run_overlap_and_protocol(call_judged: Call, judge
     assert first["thresholds"][2]["gap"] == first["thresholds"][2]["ap"] - first["thresholds"][0]["ap"]
     assert len(first["confusion"]["counts"]) == len(first["confusion"]["labels"]) + 1
     assert sum(b["count"] for b in first["calibration"]["bins"]) > 0
-    assert set(first["froc"]) == {"rates", "sensitivity", "score", "per_class"}
+    assert set(first["froc"]) == {"rates", "sensitivity", "score", "per_class", "intervals"}
+    sensitivity = first["froc"]["intervals"]["sensitivity"]
+    assert [within["value"] for within in sensitivity] == first["froc"]["sensitivity"]
+    for row in first["thresholds"]:
+        assert set(row["intervals"]) == {"ap", "ar", "precision", "recall", "f1", "gap"}
+        for name, within in row["intervals"].items():
+            assert within["value"] == pytest.approx(row[name])
+            assert within["low"] <= within["high"]
     assert first["coco"]["figures"]["AP50"] == pytest.approx(first["ap"]["value"], abs=0.05)
     with Store.open(judged_world.database) as store:
         assert len(store.analyses("estimate")) == len(store.analyses("coco")) == 6
@@ -54,7 +61,7 @@ def test_people_read_the_log_s_threshold_table(call_judged: Call) -> None:
     assert any(
         line.startswith("test, best_ap, iou ≥ 0.5, 10 detections per image, clean proposals (") for line in lines
     )
-    start = lines.index("AP by score threshold (gap to the first)")
+    start = lines.index("AP by score threshold (gap to the first) [95 %]")
     assert lines[start + 2] == "score ≥ CXR CXR+Clinical"
     assert lines[start + 4].startswith("0.05 0.")
     assert lines[start + 5].startswith("0.8 0.")

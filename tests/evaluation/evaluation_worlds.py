@@ -6,6 +6,8 @@ import numpy as np
 
 from mmad.base.records import Detections, GroundTruth
 
+SKILL, FALSE = 0.7, 0.5
+
 
 def world(
     seed: int,
@@ -42,3 +44,19 @@ def world(
     guessed[:, 2:] = np.maximum(guessed[:, 2:], guessed[:, :2] + 1)
     scores = np.round(rng.random(len(found)), 1)
     return Detections(studies, found, guessed, scores, named), given
+
+
+def simulated(seed: int, images: int, *, shift: float = 0.0, arm: int = 0) -> tuple[Detections, GroundTruth]:
+    """One true box per image; found with chance ``SKILL`` + ``shift``, and a false alarm with chance ``FALSE``.
+
+    Images (and so the difficulty of each) follow from ``seed``, what an arm sees of them from ``arm`` too.
+    """
+    rng = np.random.default_rng([seed, arm])
+    studies = tuple(map(str, range(images)))
+    box = np.tile([0.0, 0.0, 10.0, 10.0], (images, 1))
+    truth = GroundTruth(studies, studies, ("A",), np.arange(images), box, np.ones(images, dtype=np.int64))
+    hit, false = rng.random(images) < SKILL + shift, rng.random(images) < FALSE
+    study = np.r_[np.flatnonzero(hit), np.flatnonzero(false)]
+    boxes = np.r_[box[hit], box[false] + 50]
+    scores = np.r_[rng.beta(4, 2, hit.sum()), rng.beta(2, 4, false.sum())]
+    return Detections(studies, study, boxes, scores, np.ones(len(study), dtype=np.int64)), truth

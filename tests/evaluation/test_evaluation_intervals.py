@@ -7,33 +7,15 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_worlds import world
+from evaluation_worlds import simulated, world
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.errors import EvaluationError
-from mmad.base.records import Detections, GroundTruth
+from mmad.base.records import GroundTruth
 from mmad.evaluation.intervals import Difference, Interval, compare, estimate, holm, needed
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.resampling import weigh
-
-SKILL, FALSE = 0.7, 0.5
-
-
-def simulated(seed: int, images: int, *, shift: float = 0.0, arm: int = 0) -> tuple[Detections, GroundTruth]:
-    """One true box per image; found with chance ``SKILL`` + ``shift``, and a false alarm with chance ``FALSE``.
-
-    Images (and so the difficulty of each) follow from ``seed``, what an arm sees of them from ``arm`` too.
-    """
-    rng = np.random.default_rng([seed, arm])
-    studies = tuple(map(str, range(images)))
-    box = np.tile([0.0, 0.0, 10.0, 10.0], (images, 1))
-    truth = GroundTruth(studies, studies, ("A",), np.arange(images), box, np.ones(images, dtype=np.int64))
-    hit, false = rng.random(images) < SKILL + shift, rng.random(images) < FALSE
-    study = np.r_[np.flatnonzero(hit), np.flatnonzero(false)]
-    boxes = np.r_[box[hit], box[false] + 50]
-    scores = np.r_[rng.beta(4, 2, hit.sum()), rng.beta(2, 4, false.sum())]
-    return Detections(studies, study, boxes, scores, np.ones(len(study), dtype=np.int64)), truth
 
 
 def matched(seed: int, images: int, **how: float) -> Matched:

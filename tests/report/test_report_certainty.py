@@ -102,7 +102,7 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
     for column in table.columns:
         assert column.gaps[0] == 0
         assert column.gaps[2] == pytest.approx(column.rows[2].ap - column.rows[0].ap)
-        shown = f"{decimal(column.rows[2].ap)} ({signed(column.gaps[2])})"
+        shown = f"{decimal(column.rows[2].ap)} ({signed(column.gaps[2])} {column.bounds(2)})"
         assert shown in markdown
         assert f"{decimal(column.rows[2].ap)} {signed(column.gaps[2])}" in page
     sure = story.certainty.run(ablation.frame.members[0])

@@ -11,6 +11,7 @@ import pytest
 from report_worlds import HOSTILE, WHEN, World, hostile_world, patience_world
 from test_report_html import Page
 
+from mmad.evaluation.bands import FindingFroc, FrocBand, OperatingBand
 from mmad.evaluation.confusion import Calibration, Confusion
 from mmad.evaluation.controls import Drop
 from mmad.evaluation.intervals import Difference, Estimate, Interval
@@ -44,6 +45,8 @@ def told(world: World, labels: tuple[str, ...], why: str) -> Story:
         Froc(FROC_RATES, (0.5,) * len(FROC_RATES), 0.5, ()),
         Confusion(labels, counts),
         Calibration((0.0, 1.0), (0.5,), (0.25,), (4,), 0.25),
+        tuple(OperatingBand(p.score, HALF, HALF, HALF, HALF, HALF, Interval(0.0, -0.1, 0.1)) for p in points),
+        FrocBand(HALF, (HALF,) * len(FROC_RATES), tuple(FindingFroc(x, HALF, (HALF,) * 7) for x in labels)),
     )
     control = Control(Alteration("column", labels[0]), Drop(gain, gain, (), 0.5, 0.4, 5))
     sure = SureRun("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from report_worlds import World
 
+from mmad.evaluation.bands import FrocBand, OperatingBand
 from mmad.evaluation.confusion import Calibration, Confusion
+from mmad.evaluation.interval import Interval
 from mmad.evaluation.recall_curve import RecallCurve
 from mmad.evaluation.thresholds import FROC_RATES, Froc, Operating
 from mmad.report.analysis import Profile
@@ -27,7 +29,11 @@ ROW = Operating(0.05, 0.5, 0.5, 0.5, 0.5, 0.5, 3.0)
 def sure(level: float) -> SureRun:
     froc = Froc(FROC_RATES, tuple(level for _ in FROC_RATES), level, ())
     reliability = Calibration((0.0, 0.5, 1.0), (0.25, math.nan), (level, math.nan), (4, 0), 0.1)
-    profile = Profile((ROW,), froc, Confusion(("a",), np.zeros((2, 2), dtype=np.int64)), reliability)
+    around = Interval(level, level - 0.05, level + 0.05)
+    band = FrocBand(around, tuple(around for _ in FROC_RATES), ())
+    point = OperatingBand(0.05, *(Interval(0.5, 0.4, 0.6) for _ in range(5)), Interval(0, 0, 0))
+    confused = Confusion(("a",), np.zeros((2, 2), dtype=np.int64))
+    profile = Profile((ROW,), froc, confused, reliability, (point,), band)
     return SureRun("best_ap", profile=profile, curve=RecallCurve((0.0, 0.5, 1.0), (1.0, level, 0.0)))
 
 
@@ -51,6 +57,8 @@ def test_the_panels_hold_the_stores_points_and_one_protocol(ablation: AblationFr
     assert [(s.name, s.faint) for s in froc.series] == [("CXR", False), ("CXR", True), ("CXR+Clinical", False)]
     assert [s.y[0] for s in froc.series] == pytest.approx([0.1, 0.2, 0.3])
     assert froc.series[0].x == FROC_RATES
+    assert froc.series[0].band[0] == pytest.approx((0.05, 0.15))
+    assert froc.series[1].band == ()  # a further seed is not shaded
     assert precision.series[1].y == (1.0, 0.2, 0.0)
     assert reliability.series[2].x == (0.25,)  # a bin without a detection has no point
     assert all(panel.y_range == (0, 1) for panel in (froc, precision, reliability))
