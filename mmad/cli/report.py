@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 HELP = """Write the report of everything recorded: one HTML file that needs no network.
 
+Of more than 300 runs it becomes an overview with linked pages in a folder beside it (index_pages/); --pages and
+--one-file choose. Pages that did not change are left as they are.
+
 --md writes the same as Markdown, beside it, with its charts in a folder. Without --html and --md it is --html.
 
 Intervals and verdicts come from what the database keeps; what is not there yet is computed from the kept detections
@@ -25,14 +28,18 @@ and kept, where the database can be written.
 --paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
 the documented figures. Alone, it writes nothing else.
 
---json prints {"html": path or null, "md": path or null, "ablations": n, "runs": n, "unfinished": n}; with --paper
-also "paper": [paths].
+--json prints {"html": path or null, "md": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n};
+pages is 0 for one file. With --paper also "paper": [paths].
 """
 
 
 def report(
     html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
     md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
+    pages: Annotated[
+        bool | None,
+        typer.Option("--pages/--one-file", help="Linked pages, or one file whatever its size.", show_default=False),
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Write the paper's table: HTML, LaTeX and CSV.")] = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
@@ -53,12 +60,13 @@ def report(
             return
     from mmad.report.build import write_report
 
-    page, text = targets(out, html=html, markdown=md)
+    page, text = targets(out, html=html or pages is not None, markdown=md)
     with open_to_keep(db) as store, progress_bar("drawing the report") as progress:
         written = write_report(
             store,
             html=page,
             markdown=text,
+            pages=pages,
             ablations=ablation or (),
             database=store.where,
             data=data,
@@ -69,7 +77,12 @@ def report(
         print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
     else:
         for path in filter(None, (written.html, written.markdown)):
-            typer.echo(f"{path}: {summary(written)}")
+            beside = (
+                f", on {written.pages} pages in {path.stem}_pages/" if written.pages and path == written.html else ""
+            )
+            typer.echo(f"{path}: {summary(written)}{beside}")
+        if written.pages and pages is None:
+            print("mmad: linked pages, for one file would be large; --one-file writes it all the same", file=sys.stderr)
     if show:
         _open(written)
 
@@ -113,6 +126,15 @@ def summary(written: Report) -> str:
     return ", ".join(words)
 
 
+def _beside(written: Report) -> str:
+    """``; 12 pages in index_pages/``, or nothing."""
+    from mmad.report.words import plural
+
+    if written.html is None or not written.pages:
+        return ""
+    return f"; {plural(written.pages, 'page')} in {written.html.stem}_pages/"
+
+
 def plain(written: Report) -> dict[str, str | int | None]:
     """The documented JSON form."""
     return {
@@ -121,6 +143,7 @@ def plain(written: Report) -> dict[str, str | int | None]:
         "ablations": written.ablations,
         "runs": written.runs,
         "unfinished": written.unfinished,
+        "pages": written.pages,
     }
 
 

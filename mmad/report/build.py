@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,22 +13,30 @@ from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.report.certainty import look_into
 from mmad.report.frames import Source, load_frame
-from mmad.report.html import render_html
+from mmad.report.html import render_html, render_pages
 from mmad.report.judged import How
 from mmad.report.markdown import render_markdown
-from mmad.report.story import tell
+from mmad.report.story import Story, tell
+from mmad.report.views import PAGE_MARK
 from mmad.store.gateway import Store
+
+#: Of more runs than this a report is written as linked pages, unless it is told otherwise.
+RUNS_IN_ONE_FILE = 300
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html`` and ``markdown`` are None where not asked for."""
+    """What was written: ``html`` and ``markdown`` are None where not asked for.
+
+    ``pages`` counts the linked pages beside the overview, 0 where the HTML is one file.
+    """
 
     html: Path | None
     markdown: Path | None
     ablations: int
     runs: int
     unfinished: int
+    pages: int = 0
 
 
 def write_report(
@@ -35,6 +44,7 @@ def write_report(
     *,
     html: Path | None = None,
     markdown: Path | None = None,
+    pages: bool | None = None,
     ablations: Sequence[str] = (),
     database: str = "",
     created: datetime | None = None,
@@ -49,6 +59,8 @@ def write_report(
     from the kept detections and kept, unless the store is open for reading only.
 
     Args:
+        pages: whether the HTML is an overview with linked pages in a folder beside it (``NAME_pages``); None for one
+            file up to 300 runs.
         data: where the runs' data set lies now; None where the runs say.
         how: of it resamples and seed of the intervals.
         progress: hears how many of how many runs are drawn.
@@ -61,16 +73,18 @@ def write_report(
     frame = load_frame(source, ablations)
     certainty = look_into(frame, source, data=data, how=how, progress=looking) if isinstance(source, Store) else None
     story = tell(frame, created=created or now(), database=database, certainty=certainty)
+    written = 0
     if html is not None:
-        _write(html, render_html(story, progress).encode("utf-8"))
+        apart = len(story.runs) > RUNS_IN_ONE_FILE if pages is None else pages
+        written = _write_html(story, html, apart, progress)
     if markdown is not None:
         charts = markdown.parent / f"{markdown.stem}_charts"
         page = render_markdown(story, charts.name)
         for name, svg in page.charts:
             _write(charts / name, svg.encode("utf-8"))
         _write(markdown, page.text.encode("utf-8"))
-        _forget_older(charts, {name for name, _ in page.charts})
-    return Report(html, markdown, len(story.ablations), len(story.runs), len(story.attention))
+        _forget_charts(charts, {name for name, _ in page.charts})
+    return Report(html, markdown, len(story.ablations), len(story.runs), len(story.attention), written)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -84,7 +98,44 @@ def _write(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _forget_older(folder: Path, wanted: set[str]) -> None:
+def _write_html(story: Story, html: Path, apart: bool, progress: Callable[[int, int], None] | None) -> int:
+    """Writes one file, or pages and then the overview; pages of an earlier report that are not wanted go."""
+    folder = html.parent / f"{html.stem}_pages"
+    wanted = set()
+    if apart:
+        for file, page in render_pages(story, html.name, folder.name, progress):
+            _write_changed(html.parent / file, page.encode("utf-8"))
+            wanted.add(html.parent / file)
+    else:
+        _write(html, render_html(story, progress).encode("utf-8"))
+    _forget_pages(folder, wanted)
+    return max(0, len(wanted) - 1)
+
+
+def _write_changed(path: Path, content: bytes) -> None:
+    """Leaves a file alone that holds ``content`` already."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+    _write(path, content)
+
+
+def _forget_pages(folder: Path, wanted: set[Path]) -> None:
+    """Removes pages that an earlier report wrote into ``folder``, told by their mark, and the folder with the last."""
+    for path in folder.glob("*.html"):
+        with contextlib.suppress(OSError):
+            if path not in wanted and _is_page(path):
+                path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # refuses where anything is left
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return PAGE_MARK in file.read(4000)
+
+
+def _forget_charts(folder: Path, wanted: set[str]) -> None:
     """Remove the charts of an earlier report that the new one does not show."""
     if not folder.is_dir():
         return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 
@@ -13,18 +14,18 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmad.report import evidence, words
-from mmad.report.certainty import Certainty
-from mmad.report.charts import PALETTE, Chart, Panel, inline_svg
-from mmad.report.curves import SPLIT_LINES, describe, overlay_panels, overlay_tops, run_panels, weight_lines
+from mmad.report.charts import PALETTE
+from mmad.report.curves import SPLIT_LINES, weight_lines
+from mmad.report.drawing import Drawing
 from mmad.report.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.report.logform import heading_figures, log_block
 from mmad.report.mirrored import mirrored
 from mmad.report.onset import onset_of, onset_words
 from mmad.report.pairs import Comparison, PairRow
 from mmad.report.setup_toml import setup_toml
-from mmad.report.story import RunStory, Story, member_title
-from mmad.report.sure_curves import sure_panels
+from mmad.report.story import Story, member_title
 from mmad.report.verdicts import alteration_words, meaning
+from mmad.report.views import Links, View, linked, whole
 
 _STYLES = ("style.css", "content.css", "form.css")
 _SCRIPTS = ("script.js", "tables.js", "hover.js")
@@ -51,15 +52,37 @@ class Strip:
 
 
 def render_html(story: Story, progress: Callable[[int, int], None] | None = None) -> str:
-    """The whole page. ``progress`` hears how many of how many run sections' charts are drawn."""
+    """The whole report as one page. ``progress`` hears how many of how many run sections' charts are drawn."""
+    view = whole(story)
+    return _render(story, view, Links(view.file, view.file, {}), Drawing(len(story.runs), progress))
+
+
+def render_pages(
+    story: Story, overview: str, folder: str, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[str, str]]:
+    """The report as linked pages: those of the ablations in ``folder``, last the overview; (file, page) of each.
+
+    A page of an ablation bears no time: it changes only where what it tells does.
+
+    Args:
+        overview: the overview's file name; ``folder`` stands beside it.
+    """
+    views, links = linked(story, overview, folder)
+    drawing = Drawing(len(story.runs), progress)
+    for view in views:
+        yield view.file, _render(story, view, links.of(view.file), drawing.anew())
+
+
+def _render(story: Story, view: View, link: Links, drawing: Drawing) -> str:
     style, script = ("".join(map(_template, names)) for names in (_STYLES, _SCRIPTS))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    drawing = _Drawing(len(story.runs), progress)
     return (
         _environment()
         .get_template("page.html")
         .render(
             story=story,
+            view=view,
+            link=link,
             drawing=drawing,
             style=Markup(style),
             script=Markup(script),
@@ -106,42 +129,6 @@ _EVIDENCE: dict[str, Callable[..., object]] = {
         onset_words,
     )
 }
-
-
-class _Drawing:
-    """Draws the page's charts one after another, each with identifiers of its own."""
-
-    def __init__(self, runs: int, progress: Callable[[int, int], None] | None) -> None:
-        self._charts = 0
-        self._tops: dict[str, tuple[float | None, ...]] = {}
-        self._runs = 0
-        self._of = runs
-        self._progress = progress
-
-    def panels(self, panels: tuple[Panel, ...]) -> list[Markup]:
-        drawn = []
-        for panel in panels:
-            self._charts += 1
-            svg = inline_svg(Chart((panel,)), f"c{self._charts}", words.clean(describe(panel)))
-            drawn.append(Markup(svg))
-        return drawn
-
-    def run(self, story: RunStory) -> list[Markup]:
-        member = story.member
-        best = member.best_ap.epoch if member.best_ap else None
-        drawn = self.panels(run_panels(story.run, member.judged.overlap, best))
-        self._runs += 1
-        if self._progress is not None:
-            self._progress(self._runs, self._of)
-        return drawn
-
-    def overlay(self, ablation: AblationFrame, setting: str, certainty: Certainty) -> list[Markup]:
-        name = ablation.record.name
-        if name not in self._tops:
-            self._tops[name] = overlay_tops(ablation)
-        return self.panels(
-            (*overlay_panels(ablation, setting, self._tops[name]), *sure_panels(ablation, setting, certainty))
-        )
 
 
 def run_keys(run: RunFrame) -> list[Key]:
@@ -196,10 +183,12 @@ def _seeds(row: PairRow) -> tuple[list[float], list[float]]:
     return left, right
 
 
+@cache
 def _template(name: str) -> str:
     return (files("mmad.report") / "templates" / name).read_text("utf-8")
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_template),

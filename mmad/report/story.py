@@ -108,7 +108,7 @@ def tell(frame: ReportFrame, *, created: datetime, database: str, certainty: Cer
     """Order a report's material; every run is told once, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
     ablations = []
-    for n, ablation in enumerate(frame.ablations, start=1):
+    for ablation in frame.ablations:
         runs, elsewhere = [], []
         for member in ablation.members:
             if member.run.key in anchors:
@@ -117,9 +117,7 @@ def tell(frame: ReportFrame, *, created: datetime, database: str, certainty: Cer
             anchors[member.run.key] = _anchor(member.run.key)
             runs.append(_run_story(member, ablation, frame))
         told_here = {r.run.key for r in runs}
-        ablations.append(
-            _ablation_story(n, ablation, runs, [(m, a) for m, a in elsewhere if m.run.key not in told_here])
-        )
+        ablations.append(_ablation_story(ablation, runs, [(m, a) for m, a in elsewhere if m.run.key not in told_here]))
     stories = [r for a in ablations for r in a.runs]
     counted = Counter(r.run.record.status for r in stories)
     used = [b for a in ablations for group in a.badges for b in group] + [b for r in stories for b in r.badges]
@@ -138,6 +136,14 @@ def tell(frame: ReportFrame, *, created: datetime, database: str, certainty: Cer
 def _anchor(key: str) -> str:
     known = re.fullmatch(r"[0-9a-f]{64}", key)
     return f"run-{key[:12] if known else hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+
+def ablation_anchor(name: str) -> str:
+    """``ablation-NAME`` in letters that an address and a file may hold; its own for every name."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60]
+    if slug and slug == name:
+        return f"ablation-{slug}"
+    return f"ablation-{slug[:40]}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def _run_story(member: MemberFrame, ablation: AblationFrame, frame: ReportFrame) -> RunStory:
@@ -168,12 +174,12 @@ def member_title(member: MemberFrame, *, seeds: bool) -> str:
 
 
 def _ablation_story(
-    n: int, ablation: AblationFrame, runs: Iterable[RunStory], elsewhere: Iterable[tuple[MemberFrame, str]]
+    ablation: AblationFrame, runs: Iterable[RunStory], elsewhere: Iterable[tuple[MemberFrame, str]]
 ) -> AblationStory:
     comparisons, refusals = compare(ablation)
     modules = tuple(dict.fromkeys(c.module for m in ablation.members for c in m.run.counts))
     return AblationStory(
-        anchor=f"ablation-{n}",
+        anchor=ablation_anchor(ablation.record.name),
         frame=ablation,
         comparisons=comparisons,
         refusals=refusals,

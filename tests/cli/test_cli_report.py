@@ -80,7 +80,15 @@ def test_without_words_it_writes_html(place: Path) -> None:
 def test_json_is_the_documented_form(place: Path) -> None:
     done = mmad("report", "--html", "--md", "--out", "r.html", "--ablation", "one", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"html": "r.html", "md": "r.md", "ablations": 1, "runs": 1, "unfinished": 1}
+    counts = {"ablations": 1, "runs": 1, "unfinished": 1, "pages": 0}
+    assert json.loads(done.stdout) == {"html": "r.html", "md": "r.md", **counts}
+
+
+def test_pages_are_counted_and_said(place: Path) -> None:
+    done = mmad("report", "--pages", "--out", "r.html", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "r.html: 1 ablation, 1 run, 1 of them not finished; 1 page in r_pages/\n"
+    assert (place / "r_pages" / "ablation-one.html").is_file()
     assert (place / "r.md").is_file()
 
 
