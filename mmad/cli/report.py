@@ -77,10 +77,7 @@ def report(
         print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
     else:
         for path in filter(None, (written.html, written.markdown)):
-            beside = (
-                f", on {written.pages} pages in {path.stem}_pages/" if written.pages and path == written.html else ""
-            )
-            typer.echo(f"{path}: {summary(written)}{beside}")
+            typer.echo(f"{path}: {summary(written)}{_beside(written) if path == written.html else ''}")
         if written.pages and pages is None:
             print("mmad: linked pages, for one file would be large; --one-file writes it all the same", file=sys.stderr)
     if show:
