@@ -25,6 +25,9 @@ Of more than 300 runs it becomes an overview with linked pages in a folder besid
 Intervals and verdicts come from what the database keeps; what is not there yet is computed from the kept detections
 and kept, where the database can be written.
 
+Pictures show true boxes and those of both arms on the studies where they differ most. Images of a data set whose
+licence does not say that they may be passed on are shown with --pictures N only; --pictures 0 shows none.
+
 --paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
 the documented figures. Alone, it writes nothing else.
 
@@ -49,6 +52,15 @@ def report(
         typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.", show_default=False),
     ] = None,
     data: MovedDataOption = None,
+    pictures: Annotated[
+        int | None,
+        typer.Option(
+            "--pictures",
+            metavar="N",
+            help="Studies shown of each pair; left out: a few, where the data set's licence allows it.",
+            show_default=False,
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
@@ -70,8 +82,10 @@ def report(
             ablations=ablation or (),
             database=store.where,
             data=data,
+            pictures=pictures,
             progress=progress,
             looking=progress,
+            picturing=progress,
         )
     if as_json:
         print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))

@@ -9,7 +9,7 @@ import numpy as np
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap
-from mmad.evaluation.matching import Matched, match
+from mmad.evaluation.matching import Ints, Matched, match
 from mmad.evaluation.thresholds import at_least
 
 
@@ -69,15 +69,22 @@ def most_different(
 ) -> tuple[tuple[str, int], ...]:
     """The studies on which two runs differ most: (study, hits less false alarms of the second less the first's)."""
 
-    def worth(detections: Detections) -> Matched:
-        return match(at_least(detections, score), truth, overlap=overlap, thresholds=(threshold,))
-
-    gain = _worth(worth(second)) - _worth(worth(first))
+    sides = (matched_at(one, truth, score=score, overlap=overlap, threshold=threshold) for one in (first, second))
+    of_first, of_second = map(worth, sides)
+    gain = of_second - of_first
     order = np.lexsort((np.arange(len(gain)), -np.abs(gain)))[:most]
     return tuple((truth.studies[i], int(gain[i])) for i in order if gain[i] != 0)
 
 
-def _worth(matched: Matched) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def matched_at(
+    detections: Detections, truth: GroundTruth, *, score: float, overlap: Overlap = "iou", threshold: float = 0.5
+) -> Matched:
+    """The detections with at least ``score``, matched; rows are those of ``at_least(detections, score)``."""
+    return match(at_least(detections, score), truth, overlap=overlap, thresholds=(threshold,))
+
+
+def worth(matched: Matched) -> Ints:
+    """Hits less false alarms of each image, (I,)."""
     hit, false = matched.hit[0], matched.counted[0] & ~matched.hit[0]
     images = len(matched.patients)
     return np.bincount(matched.image[hit], minlength=images) - np.bincount(matched.image[false], minlength=images)

@@ -29,7 +29,8 @@ from mmad.store.gateway import Store
 
 #: The score from which two runs' detections are held against each other.
 AGREEMENT_SCORE = 0.3
-_MOST_STUDIES = 12
+#: As many studies are named on which two runs differ most.
+MOST_STUDIES = 12
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _alike(archive: Archive, pairs: Sequence[tuple[Judged, Judged]], score: floa
     return Alike(
         score,
         tuple(Shared(label, *row) for label, row in named),
-        tuple((study, gains[study]) for study in order[:_MOST_STUDIES]),
+        tuple((study, gains[study]) for study in order[:MOST_STUDIES]),
     )
 
 

@@ -16,6 +16,8 @@ from mmad.report.frames import Source, load_frame
 from mmad.report.html import render_html, render_pages
 from mmad.report.judged import How
 from mmad.report.markdown import render_markdown
+from mmad.report.pictures import check_number
+from mmad.report.pictures_gather import pictures_of
 from mmad.report.story import Story, tell
 from mmad.report.views import PAGE_MARK
 from mmad.store.gateway import Store
@@ -50,8 +52,10 @@ def write_report(
     created: datetime | None = None,
     data: Path | None = None,
     how: How | None = None,
+    pictures: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     looking: Callable[[int, int], None] = lambda done, whole: None,
+    picturing: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Report:
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
 
@@ -63,16 +67,23 @@ def write_report(
             file up to 300 runs.
         data: where the runs' data set lies now; None where the runs say.
         how: of it resamples and seed of the intervals.
+        pictures: studies shown of each pair, whatever the licence of their data set; None shows a few where the
+            licence allows it, 0 none.
         progress: hears how many of how many runs are drawn.
         looking: hears before that how many of how many runs and pairs were looked into.
+        picturing: hears between the two how many of how many pairs have their pictures.
 
     Raises:
-        ReportError: nothing to report, an unknown ablation, or a file that cannot be written; an older report is
-            then left as it was.
+        ReportError: nothing to report, an unknown ablation, a number of pictures out of range, or a file that cannot
+            be written; an older report is then left as it was.
     """
+    check_number(pictures)
     frame = load_frame(source, ablations)
-    certainty = look_into(frame, source, data=data, how=how, progress=looking) if isinstance(source, Store) else None
-    story = tell(frame, created=created or now(), database=database, certainty=certainty)
+    certainty, shown = None, None
+    if isinstance(source, Store):
+        certainty = look_into(frame, source, data=data, how=how, progress=looking)
+        shown = pictures_of(frame, source, asked=pictures, data=data, progress=picturing)
+    story = tell(frame, created=created or now(), database=database, certainty=certainty, pictures=shown)
     written = 0
     if html is not None:
         apart = len(story.runs) > RUNS_IN_ONE_FILE if pages is None else pages
@@ -80,10 +91,11 @@ def write_report(
     if markdown is not None:
         charts = markdown.parent / f"{markdown.stem}_charts"
         page = render_markdown(story, charts.name)
-        for name, svg in page.charts:
-            _write(charts / name, svg.encode("utf-8"))
+        shown_there = {name: svg.encode("utf-8") for name, svg in page.charts} | dict(page.pictures)
+        for name, content in shown_there.items():
+            _write(charts / name, content)
         _write(markdown, page.text.encode("utf-8"))
-        _forget_charts(charts, {name for name, _ in page.charts})
+        _forget_older(charts, set(shown_there))
     return Report(html, markdown, len(story.ablations), len(story.runs), len(story.attention), written)
 
 
@@ -135,10 +147,10 @@ def _is_page(path: Path) -> bool:
         return PAGE_MARK in file.read(4000)
 
 
-def _forget_charts(folder: Path, wanted: set[str]) -> None:
-    """Remove the charts of an earlier report that the new one does not show."""
+def _forget_older(folder: Path, wanted: set[str]) -> None:
+    """Remove the charts and pictures of an earlier report that the new one does not show."""
     if not folder.is_dir():
         return
-    for path in folder.glob("*.svg"):
+    for path in (*folder.glob("*.svg"), *folder.glob("*.jpg")):
         if path.name not in wanted:
             path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmad.report import evidence, words
+from mmad.report import evidence, pictures_html, words
 from mmad.report.charts import PALETTE
 from mmad.report.curves import SPLIT_LINES, weight_lines
 from mmad.report.drawing import Drawing
@@ -27,7 +27,7 @@ from mmad.report.story import Story, member_title
 from mmad.report.verdicts import alteration_words, meaning
 from mmad.report.views import Links, View, linked, whole
 
-_STYLES = ("style.css", "content.css", "form.css")
+_STYLES = ("style.css", "content.css", "form.css", "pictures.css")
 _SCRIPTS = ("script.js", "tables.js", "hover.js")
 _DASH_ARRAYS = {"solid": "none", "dashed": "6 2.2", "dotted": "1.6 2"}
 
@@ -84,7 +84,7 @@ def _render(story: Story, view: View, link: Links, drawing: Drawing) -> str:
             view=view,
             link=link,
             drawing=drawing,
-            style=Markup(style),
+            style=Markup(style + pictures_html.toggles(story.pictures)),
             script=Markup(script),
             script_hash=digest,
             palette=PALETTE,
@@ -201,5 +201,5 @@ def _environment() -> Environment:
     for name in ("decimal", "signed", "direction", "spread", "whole", "moment", "duration", "size", "clip", "plural"):
         environment.filters[name] = getattr(words, name)
     environment.filters["bounds"] = evidence.bounds
-    environment.globals.update(_EVIDENCE)
+    environment.globals.update(_EVIDENCE | pictures_html.ASKED)
     return environment

@@ -16,6 +16,7 @@ from mmad.report.markdown_evidence import evidence_lines, measured_lines, mirror
 from mmad.report.markdown_words import escape, table
 from mmad.report.onset import onset_of, onset_words
 from mmad.report.pairs import Comparison, Contrast, Figure
+from mmad.report.pictures_markdown import picture_lines
 from mmad.report.story import AblationStory, RunStory, Story
 from mmad.report.sure_curves import sure_panels
 from mmad.report.words import clean, clip, decimal, duration, moment, plural, signed, spread, whole
@@ -23,15 +24,17 @@ from mmad.report.words import clean, clip, decimal, duration, moment, plural, si
 
 @dataclass(frozen=True)
 class MarkdownReport:
-    """The text, and the charts it shows as (file name, SVG)."""
+    """The text, and what it shows: charts as (file name, SVG), pictures as (file name, JPEG)."""
 
     text: str
     charts: tuple[tuple[str, str], ...]
+    pictures: tuple[tuple[str, bytes], ...] = ()
 
 
 def render_markdown(story: Story, charts_folder: str) -> MarkdownReport:
     """The same report in Markdown; charts are referred to in ``charts_folder`` beside it."""
     charts: list[tuple[str, str]] = []
+    pictures: list[tuple[str, bytes]] = []
     lines = ["# Ablation report", "", _summary(story), ""]
     if story.attention:
         lines += ["## Not finished", "", *_attention(story), ""]
@@ -51,9 +54,10 @@ def render_markdown(story: Story, charts_folder: str) -> MarkdownReport:
             lines += [*_counts(ablation), ""]
         lines += _arms(ablation, charts_folder, charts, story.certainty)
         lines += evidence_lines(ablation, story.certainty)
+        lines += picture_lines(ablation, story.pictures, charts_folder, pictures)
         for told in ablation.runs:
             lines += _run(told, charts_folder, charts, story.certainty)
-    return MarkdownReport(clean("\n".join(lines).rstrip() + "\n"), tuple(charts))
+    return MarkdownReport(clean("\n".join(lines).rstrip() + "\n"), tuple(charts), tuple(pictures))
 
 
 def fenced(text: str) -> list[str]:

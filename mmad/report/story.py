@@ -15,6 +15,7 @@ from mmad.report.badges import Badge, audit_badges, judged_badges, legend, membe
 from mmad.report.certainty import Certainty
 from mmad.report.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
 from mmad.report.pairs import Comparison, Refusal, compare, compared_kind, conditions
+from mmad.report.pictures import Pictures
 from mmad.report.words import clip, direction, plural, signed
 
 #: What becomes of a run, in the order a summary counts it.
@@ -91,6 +92,7 @@ class Story:
     legend: tuple[Badge, ...]
     anchors: dict[str, str]
     certainty: Certainty = field(default_factory=Certainty)
+    pictures: Pictures = field(default_factory=Pictures)
 
     @property
     def runs(self) -> tuple[RunStory, ...]:
@@ -104,7 +106,14 @@ class Story:
         return "Figures are those of the checkpoint with the best validation AP." + (mend if finals else "")
 
 
-def tell(frame: ReportFrame, *, created: datetime, database: str, certainty: Certainty | None = None) -> Story:
+def tell(
+    frame: ReportFrame,
+    *,
+    created: datetime,
+    database: str,
+    certainty: Certainty | None = None,
+    pictures: Pictures | None = None,
+) -> Story:
     """Order a report's material; every run is told once, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
     ablations = []
@@ -130,6 +139,7 @@ def tell(frame: ReportFrame, *, created: datetime, database: str, certainty: Cer
         legend=tuple(legend(used)),
         anchors=anchors,
         certainty=certainty or Certainty(),
+        pictures=pictures or Pictures(),
     )
 
 

@@ -1,0 +1,241 @@
+"""Which studies are shown, with which boxes and figures; and one line where something cannot be shown."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import picture_worlds as made
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmad.base.errors import ReportError
+from mmad.base.records import Detections, GroundTruth
+from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.phantom import make_phantom
+from mmad.evaluation.coco import evaluate
+from mmad.report import pictures_gather
+from mmad.report.contrasts import contrasts_of
+from mmad.report.judged import Archive
+from mmad.report.pictures import StudyPicture
+from mmad.report.pictures_boxes import telling
+from mmad.report.pictures_film import SIDE, film_of
+from mmad.store.gateway import Store
+
+HARD = "PhysioNet Credentialed Health Data License 1.5.0"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=60, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def template(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.two_arms(tmp_path_factory.mktemp("made"), dataset)
+
+
+@pytest.fixture
+def store(template: Path, tmp_path: Path) -> Iterator[Store]:
+    shutil.copytree(template.parent, tmp_path / "db")
+    with Store.open(tmp_path / "db" / template.name) as opened:
+        yield opened
+
+
+def gain_of(picture: StudyPicture) -> int:
+    """Hits less false alarms, as far as they are drawn."""
+    reference, other = (Counter(b.fate for b in s) for s in (picture.panels.reference, picture.panels.other))
+    return (other["right"] - other["false"]) - (reference["right"] - reference["false"])
+
+
+def test_the_studies_are_those_that_mmad_compare_lists(store: Store) -> None:
+    (contrast,), _ = contrasts_of(store, Archive(), "made", made.FEW)
+    (pair,) = made.alone(made.gathered(store)).pairs
+    assert [(p.study, p.gain) for p in pair.studies] == list(contrast.alike.studies[:4])
+    assert [gain_of(p) for p in pair.studies] == [p.gain for p in pair.studies]
+    (more,) = made.alone(made.gathered(store, 12)).pairs
+    assert [(p.study, p.gain) for p in more.studies] == list(contrast.alike.studies)
+
+
+def test_over_seeds_the_gain_is_the_sum_and_the_boxes_are_of_the_seed_that_shows_it_best(
+    dataset: DataSet, tmp_path: Path
+) -> None:
+    with Store.open(made.two_arms(tmp_path, dataset, seeds=3)) as store:
+        (contrast,), _ = contrasts_of(store, Archive(), "made", made.FEW)
+        (pair,) = made.alone(made.gathered(store)).pairs
+    assert [(p.study, p.gain) for p in pair.studies] == list(contrast.alike.studies[:4])
+    for picture in pair.studies:
+        assert picture.seed_gain == gain_of(picture)
+        assert abs(picture.seed_gain) >= abs(picture.gain) / 3
+        assert picture.seed_gain * picture.gain > 0
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=6))
+def test_the_telling_seed_is_the_first_that_goes_furthest_the_way_of_all(gains: list[int]) -> None:
+    chosen, way = telling(gains), 1 if sum(gains) >= 0 else -1
+    assert all(gains[chosen] * way >= gain * way for gain in gains)
+    assert all(gains[chosen] != gain for gain in gains[:chosen])
+
+
+def test_every_true_box_is_found_or_missed_as_the_truth_says(store: Store, dataset: DataSet) -> None:
+    truth = dataset.ground_truth("test")
+    (pair,) = made.alone(made.gathered(store, 12)).pairs
+    for picture in pair.studies:
+        by = Counter(b.fate for b in picture.panels.truth)
+        assert by.total() == (truth.study == truth.studies.index(picture.study)).sum()
+        for side, mine, theirs in (
+            (picture.panels.reference, "reference", "other"),
+            (picture.panels.other, "other", "reference"),
+        ):
+            fates = Counter(b.fate for b in side)
+            assert fates["right"] == by["both"] + by[mine]
+            assert fates["missed"] == by["neither"] + by[theirs]
+        assert all(b.score is not None and b.score >= 0.3 for b in picture.panels.other if b.fate != "missed")
+        assert all(0 <= side <= SIDE for b in picture.panels.truth for side in b.box)
+
+
+def _without(detections: Detections, truth: GroundTruth, study: str) -> float:
+    """AP had ``study`` not been there, by cutting it out of both and counting anew."""
+    rest = tuple(s for s in truth.studies if s != study)
+    place = np.array([rest.index(s) if s != study else -1 for s in truth.studies])
+    seen = np.array([rest.index(s) if s != study else -1 for s in detections.studies])
+    true, found = place[truth.study], seen[detections.study]
+    cut = GroundTruth(rest, rest, truth.categories, true[true >= 0], truth.boxes[true >= 0], truth.labels[true >= 0])
+    stays = found >= 0
+    rows = (getattr(detections, name)[stays] for name in ("boxes", "scores", "labels"))
+    left = Detections(rest, found[stays], *rows)
+    return evaluate(left, cut).ap
+
+
+def test_what_is_at_stake_is_the_ap_without_the_study(store: Store, dataset: DataSet) -> None:
+    (contrast,), _ = contrasts_of(store, Archive(), "made", made.FEW)
+    (pair,) = made.alone(made.gathered(store)).pairs
+    assert pair.stakes is not None
+    assert pair.stakes.all_boxes == pytest.approx(contrast.difference.ap.value)
+    truth, archive = dataset.ground_truth("test"), Archive()
+    sides = [archive.detections(side.runs[0]) for side in (contrast.reference, contrast.other)]
+    for picture in pair.studies:
+        reference, other = (_without(side, truth, picture.study) for side in sides)
+        assert picture.without == pytest.approx(other - reference)
+    strong = [
+        Detections(s.studies, s.study[k], s.boxes[k], s.scores[k], s.labels[k])
+        for s in sides
+        for k in [s.scores >= 0.3]
+    ]
+    assert pair.stakes.drawn == tuple(len(s.scores) for s in strong)
+    assert pair.stakes.kept == tuple(len(s.scores) for s in sides)
+    reference, other = (evaluate(s, truth).ap for s in strong)
+    assert pair.stakes.drawn_boxes == pytest.approx(other - reference)
+
+
+def test_images_that_may_not_be_passed_on_are_withheld_until_asked_for(dataset: DataSet, tmp_path: Path) -> None:
+    hard = made.licensed(tmp_path / "hard", dataset, HARD)
+    with Store.open(made.two_arms(tmp_path, hard, settings=2)) as store:
+        found = made.alone(made.gathered(store))
+        assert found.films == {}
+        assert not any(pair.studies for pair in found.pairs)
+        (note,) = found.notes
+        assert note.caution
+        assert note.text.startswith("Pictures are withheld: the licence of the data set ")
+        assert HARD in note.text
+        assert note.command == "mmad report --pictures 4"
+        asked = made.alone(made.gathered(store, 2))
+        assert [len(pair.studies) for pair in asked.pairs] == [2, 2]
+        assert asked.films
+        (note,) = asked.notes
+        assert "Shown on request" in note.text
+        assert note.caution
+        assert made.gathered(store, 0).ablations == {}
+
+
+def test_a_data_set_that_may_is_named_with_its_licence(store: Store, dataset: DataSet) -> None:
+    (note,) = made.alone(made.gathered(store)).notes
+    assert note.text == f"Images: {dataset.name}, CC0-1.0."
+    assert not note.caution
+
+
+@pytest.mark.parametrize("number", [-1, 13, 10**9])
+def test_a_number_out_of_range_is_refused(store: Store, number: int) -> None:
+    with pytest.raises(ReportError, match=r"--pictures: .* is out of range; choose 0 to 12 studies"):
+        made.gathered(store, number)
+
+
+def test_a_moved_data_set_is_found_and_a_missing_or_changed_one_is_a_line(
+    store: Store, dataset: DataSet, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(dataset.root, tmp_path / "moved")
+    assert made.alone(made.gathered(store, data=moved)).films
+    lost = made.alone(made.gathered(store, data=tmp_path / "gone"))
+    (note,) = lost.notes
+    assert lost.pairs == ()
+    assert str(tmp_path / "gone") in note.text
+    (moved / dataset.studies[0].image).write_bytes(b"another")
+    (note,) = made.alone(made.gathered(store, data=moved)).notes
+    assert "the data set changed" in note.text
+
+
+def test_missing_detections_are_a_line(store: Store) -> None:
+    for file in store.run_paths("x").folder.parents[1].rglob("*-test-clean.npz"):
+        file.unlink()
+    (note,) = made.alone(made.gathered(store)).notes
+    assert "are not kept" in note.text
+
+
+def test_a_damaged_image_is_a_line_and_the_others_are_shown(dataset: DataSet, template: Path, tmp_path: Path) -> None:
+    with Store.open(template) as store:
+        shown = [p.study for p in made.alone(made.gathered(store)).pairs[0].studies]
+    copy = shutil.copytree(dataset.root, tmp_path / "damaged")
+    place = {study.study: study.image for study in dataset.studies}
+    (copy / place[shown[1]]).write_bytes(b"no image")
+    with Store.open(made.two_arms(tmp_path, load_dataset(copy))) as store:
+        found = made.alone(made.gathered(store))
+    assert [p.study for p in found.pairs[0].studies] == shown
+    assert [bool(p.film) for p in found.pairs[0].studies] == [True, False, True, True]
+    assert "cannot be decoded" in found.pairs[0].studies[1].note
+
+
+def test_arms_that_differ_nowhere_say_so(dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(made.two_arms(tmp_path, dataset)) as store:
+        files = sorted(store.run_paths("x").folder.parents[1].rglob("*-test-clean.npz"))
+        for file in files[1:]:
+            shutil.copy(files[0], file)
+        (pair,) = made.alone(made.gathered(store)).pairs
+    assert pair.studies == ()
+    assert pair.why == "on no study do hits less false alarms differ"
+
+
+def test_many_pairs_show_fewer_studies_unless_asked(
+    dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures_gather, "MOST_IN_ALL", 6)
+    with Store.open(made.two_arms(tmp_path, dataset, settings=3)) as store:
+        found = made.alone(made.gathered(store))
+        assert [len(pair.studies) for pair in found.pairs] == [2, 2, 2]
+        assert "2 studies of each pair, to keep the page small" in found.notes[-1].text
+        assert [len(pair.studies) for pair in made.alone(made.gathered(store, 4)).pairs] == [4, 4, 4]
+        monkeypatch.setattr(pictures_gather, "MOST_IN_ALL", 2)
+        found = made.alone(made.gathered(store))
+        assert [len(pair.studies) for pair in found.pairs] == [1, 1, 0]
+        assert any("Further pairs are without pictures" in note.text for note in found.notes)
+
+
+def test_a_store_open_for_reading_shows_pictures_and_keeps_nothing(template: Path) -> None:
+    with Store.open(template, read_only=True) as store:
+        before = len(store.analyses())
+        assert made.alone(made.gathered(store)).films
+        assert len(store.analyses()) == before
+
+
+def test_films_are_small_and_of_the_image_s_shape(tmp_path: Path) -> None:
+    wide = make_phantom(tmp_path / "wide", studies=10, width=1200, height=900)
+    film = film_of(wide, 0)
+    assert (film.width, film.height) == (512, 384)
+    with Image.open(io.BytesIO(film.jpeg)) as stored:
+        assert (stored.size, stored.mode, stored.format) == ((512, 384), "L", "JPEG")
+    assert len(film.jpeg) < 48 * 1024

@@ -1,0 +1,173 @@
+"""Pictures in the page and in Markdown: every image once, boxes that need no colour, foreign names as words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import picture_worlds as made
+import pytest
+from test_report_html import Page
+
+from mmad.data.dataset import DataSet
+from mmad.data.phantom import make_phantom
+from mmad.data.sheet import COLOURS
+from mmad.report.build import write_report
+from mmad.report.html import _template, render_html
+from mmad.report.markdown import render_markdown
+from mmad.report.pictures import AblationPictures
+from mmad.report.pictures_words import differs
+from mmad.report.story import Story
+from mmad.store.gateway import Store
+
+HARD = "PhysioNet Credentialed Health Data License 1.5.0"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=150, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def store(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store.open(made.two_arms(tmp_path_factory.mktemp("made"), dataset, settings=3)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def story(store: Store) -> Story:
+    return made.story_of(store, made.gathered(store))
+
+
+@pytest.fixture(scope="module")
+def text(story: Story) -> str:
+    return render_html(story)
+
+
+@pytest.fixture(scope="module")
+def hostile(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> tuple[AblationPictures, str, str]:
+    folder = tmp_path_factory.mktemp("hostile")
+    attacked = made.attacked(folder / "data", dataset)
+    database = made.two_arms(folder, attacked, other=made.ATTACKS[0])
+    with Store.open(database) as store:
+        story = made.story_of(store, made.gathered(store, 12))
+        return made.alone(story.pictures), render_html(story), render_markdown(story, "charts").text
+
+
+def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(text: str, story: Story) -> None:
+    found = made.alone(story.pictures)
+    shown = [p.film for pair in found.pairs for p in pair.studies]
+    assert len(shown) == 12
+    assert text.count("data:image/jpeg;base64,") == len(found.films) == len(set(shown)) < 12
+    for film in found.films.values():
+        assert text.count(film.address) == 1
+    ids = set(re.findall(r'<image id="([^"]+)"', text))
+    used = re.findall(r'<use href="#([^"]+)"', text)
+    assert len(used) == 3 * len(shown)
+    assert set(used) == ids
+    assert all(address == "" or address.startswith(("#", "data:")) for address in re.findall(r'href="([^"]*)"', text))
+    assert "img-src data:;" in text
+
+
+def test_boxes_are_told_apart_by_number_dashes_and_words(text: str, story: Story) -> None:
+    drawn = [b for pair in made.alone(story.pictures).pairs for p in pair.studies
+             for side in (p.panels.truth, p.panels.reference, p.panels.other) for b in side]  # fmt: skip
+    for fate in ("false", "missed"):
+        of_fate = sum(b.fate == fate for b in drawn)
+        assert of_fate > 0
+        assert len(re.findall(rf'<rect class="line {fate}" x="', text)) == of_fate + 1  # and the key's
+        assert len(re.findall(rf"<text [^>]*>\d+(?: \d\.\d\d)? {fate}</text>", text)) == of_fate
+    css = _template("pictures.css")
+    dashes = {fate: re.search(rf"rect\.{fate} {{ stroke-dasharray: ([\d. ]+);", css) for fate in ("false", "missed")}
+    assert len({match[1] for match in dashes.values() if match}) == 2
+    assert tuple(re.findall(r"--finding: (#[0-9a-f]{6})", css)) == COLOURS
+
+
+def test_every_picture_has_a_title_and_a_description_in_words(text: str) -> None:
+    page = Page(text)
+    ids = {a["id"] for tag, a in page.tags if tag in ("title", "desc") and a.get("id")}
+    panels = [a for a in page.all("svg") if a.get("role") == "img" and a.get("aria-labelledby")]
+    assert len(panels) == 36
+    assert all(set((a["aria-labelledby"] or "").split()) <= ids for a in panels)
+    labels = [a["id"] for a in page.all("strong", "h3", "h4", "title", "desc", "svg", "image", "figure") if a.get("id")]
+    assert len(labels) == len(set(labels))
+    said = re.findall(r"<desc [^>]*>([^<]+)</desc>", text)
+    assert any(re.search(r"\d right, \d false alarms?, \d missed\. Right: ", words) for words in said)
+
+
+def test_the_caption_says_what_differs_and_what_is_at_stake(text: str, story: Story) -> None:
+    words = Page(text).text
+    for pair in made.alone(story.pictures).pairs:
+        assert f"{pair.other} against {pair.reference} : {pair.setting}" in words
+        for picture in pair.studies:
+            assert differs(picture, pair) in words
+    assert re.search(r"Study s\d+ [+−]\d for CXR\+Clinical", words)
+    assert re.search(r"Without this study the difference in test AP would be [+−]\d\.\d{3} instead of [+−]\d", words)
+    assert re.search(r"AP counts them all: CXR\+Clinical differs by [+−]\d\.\d{3} test AP over all boxes, by", words)
+
+
+def test_a_finding_is_hidden_by_rules_alone(text: str, dataset: DataSet) -> None:
+    for n in range(1, len(dataset.labels) + 1):
+        assert f".pictures:has(.tick-{n}:not(:checked)) .box-{n} {{ display: none; }}" in text
+        assert f'<input type="checkbox" class="tick-{n}" checked>' in text
+    assert f"tick-{len(dataset.labels) + 1}" not in text
+
+
+def test_foreign_names_are_words(hostile: tuple[AblationPictures, str, str]) -> None:
+    found, page, markdown = hostile
+    names = {p.study for pair in found.pairs for p in pair.studies}
+    assert {name[:6] for name in names} >= {attack[:6] for attack in made.ATTACKS}
+    assert page.count("<script>") == 1
+    assert page.count("\u202e") > 20
+    parsed = Page(page)
+    assert made.SCRIPT in parsed.text
+    assert parsed.all("img") == []
+    assert "x" * 201 not in page
+    for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", page):
+        assert before in ("bdi", "pre")
+    outside = re.sub(r"(?ms)^(`{3,})text$.*?^\1$", "", markdown)
+    assert "&lt;script&gt;" in outside
+    assert "<script" not in outside
+    assert "<img" not in outside
+
+
+def test_files_are_named_by_number_alone(hostile: tuple[AblationPictures, str, str]) -> None:
+    files = re.findall(r"!\[Study .*\]\((.*)\)", hostile[2])
+    assert files == [f"charts/ablation-1-pair-1-{n}.jpg" for n in range(1, 13)]
+
+
+def test_a_withheld_data_set_is_one_line_and_no_image(dataset: DataSet, tmp_path: Path) -> None:
+    hard = made.licensed(tmp_path / "hard", dataset, HARD)
+    with Store.open(made.two_arms(tmp_path, hard, settings=2)) as store:
+        withheld = made.story_of(store, made.gathered(store))
+        asked = made.story_of(store, made.gathered(store, 1))
+    for form in (Page(render_html(withheld)).text, render_markdown(withheld, "charts").text.replace("`", "")):
+        assert form.count("Pictures are withheld") == 1
+        assert "mmad report --pictures 4" in form
+    assert "data:image/jpeg" not in render_html(withheld)
+    assert render_markdown(withheld, "charts").pictures == ()
+    assert "Keep this report where the data set may be." in render_html(asked)
+    assert len(render_markdown(asked, "charts").pictures) == 2
+
+
+def test_nothing_is_said_where_no_picture_was_asked_for(store: Store, text: str) -> None:
+    none = render_html(made.story_of(store, made.gathered(store, 0)))
+    assert "Pictures" not in Page(none).text
+    assert 'class="pictures"' not in none
+
+
+def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(
+    store: Store, one_drawing: None, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.md"
+    write_report(store, markdown=out, how=made.FEW, pictures=2)
+    shown = re.findall(r"\]\((r_charts/[^)]+\.jpg)\)", out.read_text("utf-8"))
+    assert len(shown) == 6
+    assert all((tmp_path / name).read_bytes().startswith(b"\xff\xd8") for name in shown)
+    write_report(store, markdown=out, how=made.FEW, pictures=1)
+    assert len(list((tmp_path / "r_charts").glob("*.jpg"))) == 3
+
+
+def test_equal_stores_give_equal_pages(store: Store, text: str) -> None:
+    assert render_html(made.story_of(store, made.gathered(store))) == text
