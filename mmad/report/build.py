@@ -79,14 +79,14 @@ def write_report(
     """
     check_number(pictures)
     frame = load_frame(source, ablations)
+    apart = len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
     certainty, shown = None, None
     if isinstance(source, Store):
         certainty = look_into(frame, source, data=data, how=how, progress=looking)
-        shown = pictures_of(frame, source, asked=pictures, data=data, progress=picturing)
+        shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
     story = tell(frame, created=created or now(), database=database, certainty=certainty, pictures=shown)
     written = 0
     if html is not None:
-        apart = len(story.runs) > RUNS_IN_ONE_FILE if pages is None else pages
         written = _write_html(story, html, apart, progress)
     if markdown is not None:
         charts = markdown.parent / f"{markdown.stem}_charts"

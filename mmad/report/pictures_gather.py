@@ -36,6 +36,7 @@ def pictures_of(
     *,
     asked: int | None = None,
     data: Path | None = None,
+    apart: bool = False,
     progress: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Pictures:
     """The pictures of every pair of ``frame``.
@@ -43,6 +44,7 @@ def pictures_of(
     Args:
         asked: studies of each pair, whatever the licence; None shows a few where the licence allows it, 0 none.
         data: where the data set lies now; None where the runs say.
+        apart: whether each ablation has a page of its own, which may be as large as a whole report else.
         progress: hears how many of how many pairs are looked at.
 
     Raises:
@@ -56,6 +58,8 @@ def pictures_of(
     looking = _Looking(store, data, _Budget(asked, whole))
     found = {}
     for name, pairs in rows.items():
+        if apart:
+            looking.begin(_Budget(asked, len(pairs)))
         gathered = _Gathered(looking)
         for reference, other, row in pairs:
             progress(done, whole)
@@ -89,12 +93,16 @@ class _Budget:
 
 
 class _Looking:
-    """What all ablations share: the store, the data sets, and how much is shown already."""
+    """What all ablations share: the store, the data sets, and how much the page shows already."""
 
     def __init__(self, store: Store, data: Path | None, budget: _Budget) -> None:
-        self.store, self.archive, self.budget = store, Patient(data), budget
-        self.shown = 0
+        self.store, self.archive = store, Patient(data)
+        self.begin(budget)
         self._places: dict[int, tuple[DataSet, dict[str, int]]] = {}
+
+    def begin(self, budget: _Budget) -> None:
+        """Begin a page."""
+        self.budget, self.shown = budget, 0
 
     def judged(self, row: PairRow) -> list[tuple[Judged, Judged]]:
         def one(member: MemberFrame) -> Judged:

@@ -97,6 +97,7 @@ def test_pages_are_counted_and_said(place: Path) -> None:
     ("words", "line"),
     [
         (("--ablation", "on"), "mmad: no ablation 'on'; did you mean one?"),
+        (("--pictures", "13"), "mmad: --pictures: 13 is out of range; choose 0 to 12 studies of each pair"),
         (("--db", "nowhere.sqlite"), "mmad: nowhere.sqlite: no such database"),
         (("--out", "one.toml/x.html"), "mmad: one.toml/x.html: cannot be written ("),
     ],

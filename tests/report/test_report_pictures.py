@@ -6,6 +6,7 @@ import io
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,12 @@ from mmad.data.phantom import make_phantom
 from mmad.evaluation.coco import evaluate
 from mmad.report import pictures_gather
 from mmad.report.contrasts import contrasts_of
+from mmad.report.frames import AblationFrame, load_frame
 from mmad.report.judged import Archive
 from mmad.report.pictures import StudyPicture
 from mmad.report.pictures_boxes import telling
 from mmad.report.pictures_film import SIDE, film_of
+from mmad.report.pictures_gather import pictures_of
 from mmad.store.gateway import Store
 
 HARD = "PhysioNet Credentialed Health Data License 1.5.0"
@@ -210,6 +213,10 @@ def test_arms_that_differ_nowhere_say_so(dataset: DataSet, tmp_path: Path, monke
     assert pair.why == "on no study do hits less false alarms differ"
 
 
+def renamed(ablation: AblationFrame, name: str) -> AblationFrame:
+    return replace(ablation, record=replace(ablation.record, name=name))
+
+
 def test_many_pairs_show_fewer_studies_unless_asked(
     dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +226,11 @@ def test_many_pairs_show_fewer_studies_unless_asked(
         assert [len(pair.studies) for pair in found.pairs] == [2, 2, 2]
         assert "2 studies of each pair, to keep the page small" in found.notes[-1].text
         assert [len(pair.studies) for pair in made.alone(made.gathered(store, 4)).pairs] == [4, 4, 4]
+        frame = load_frame(store)
+        twice = replace(frame, ablations=(*frame.ablations, renamed(frame.ablations[0], "again")))
+        for apart, each in ((False, 1), (True, 2)):
+            several = pictures_of(twice, store, apart=apart).ablations
+            assert [[len(pair.studies) for pair in a.pairs] for a in several.values()] == [[each] * 3] * 2
         monkeypatch.setattr(pictures_gather, "MOST_IN_ALL", 2)
         found = made.alone(made.gathered(store))
         assert [len(pair.studies) for pair in found.pairs] == [1, 1, 0]

@@ -134,7 +134,7 @@ def test_foreign_names_are_words(hostile: tuple[AblationPictures, str, str]) -> 
 
 def test_files_are_named_by_number_alone(hostile: tuple[AblationPictures, str, str]) -> None:
     files = re.findall(r"!\[Study .*\]\((.*)\)", hostile[2])
-    assert files == [f"charts/ablation-1-pair-1-{n}.jpg" for n in range(1, 13)]
+    assert files == [f"charts/ablation-made-pair-1-{n}.jpg" for n in range(1, 13)]
 
 
 def test_a_withheld_data_set_is_one_line_and_no_image(dataset: DataSet, tmp_path: Path) -> None:
