@@ -87,6 +87,6 @@ class StorePaths:
 
 
 def cache_folder() -> Path:
-    """Where decoded images and drawn charts are kept: ``MMAD_CACHE`` or the user's cache folder."""
+    """Where decoded images are kept: ``MMAD_CACHE`` or the user's cache folder."""
     override = os.environ.get("MMAD_CACHE")
     return Path(override) if override else user_cache_path("mmad")

@@ -51,14 +51,14 @@ def weight_lines(run: RunFrame) -> tuple[Series, ...]:
     """The learned w of every loss component that has one, by epoch; none where the weights are fixed."""
     epochs = tuple(e.epoch for e in run.epochs)
     return tuple(
-        Series(label, epochs, tuple(e.value("train", name) for e in run.epochs), colour, style)
+        Series(label, epochs, run.curves["train", name], colour, style)
         for name, label, colour, style in _WEIGHTS
-        if _has(run, name)
+        if ("train", name) in run.curves
     )
 
 
 def _has(run: RunFrame, name: str) -> bool:
-    return any(m.name == name for e in run.epochs for m in e.metrics)
+    return any(name == known for _, known in run.curves)
 
 
 def _splits(run: RunFrame, name: str) -> tuple[Series, ...]:
@@ -66,9 +66,8 @@ def _splits(run: RunFrame, name: str) -> tuple[Series, ...]:
     lines = []
     for split in SPLITS:
         label, colour, style = SPLIT_LINES[split]
-        values = tuple(e.value(split, name) for e in run.epochs)
-        if any(v is not None for v in values):
-            lines.append(Series(label, epochs, values, colour, style))
+        if (split, name) in run.curves:
+            lines.append(Series(label, epochs, run.curves[split, name], colour, style))
     return tuple(lines)
 
 
@@ -123,9 +122,9 @@ def _arm_lines(
     style: Style = ("solid", "dashed", "dotted")[colour % 3]
     lines = []
     for k, member in enumerate(members):
-        values = tuple(e.value(split, name) for e in member.run.epochs)
+        values = member.run.curves.get((split, name))
         same = name == "loss" or member.judged.overlap == overlap
-        if same and any(v is not None for v in values):
+        if same and values is not None:
             epochs = tuple(e.epoch for e in member.run.epochs)
             best = () if member.best_ap is None else (member.best_ap.epoch,)
             lines.append(Series(arm, epochs, values, colour, style, faint=k > 0, dots=best))
@@ -133,7 +132,7 @@ def _arm_lines(
 
 
 def _values(member: MemberFrame, split: Split, name: str) -> list[float]:
-    found = (e.value(split, name) for e in member.run.epochs)
+    found = member.run.curves.get((split, name), ())
     return [v for v in found if v is not None and v == v and abs(v) != float("inf")]
 
 
@@ -149,7 +148,7 @@ def _robust_top(values: list[float]) -> float:
 
 def components(run: RunFrame) -> tuple[str, ...]:
     """The loss components that a run reports, the usual four first."""
-    found = dict.fromkeys(m.name for e in run.epochs for m in e.metrics if m.name.startswith("loss_"))
+    found = dict.fromkeys(name for _, name in run.curves if name.startswith("loss_"))
     return tuple(sorted(found, key=lambda n: (n not in LOSS_COMPONENTS, n)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,16 @@ class RunFrame:
     @property
     def key(self) -> str:
         return self.record.key
+
+    @functools.cached_property
+    def curves(self) -> Mapping[tuple[Split, str], tuple[float | None, ...]]:
+        """Every metric by split and name, over ``epochs``; None where an epoch lacks it."""
+        found: dict[tuple[Split, str], list[float | None]] = {}
+        for place, epoch in enumerate(self.epochs):
+            for metric in epoch.metrics:
+                name = (metric.split, metric.name)
+                found.setdefault(name, [None] * len(self.epochs))[place] = metric.value
+        return {name: tuple(values) for name, values in found.items()}
 
     @property
     def epochs_asked(self) -> int:

@@ -70,7 +70,7 @@ def render_pages(
     views, links = linked(story, overview, folder)
     drawing = Drawing(len(story.runs), progress)
     for view in views:
-        yield view.file, _render(story, view, links.of(view.file), drawing.anew())
+        yield view.file, _render(story, view, links.of(view.file), drawing)
 
 
 def _render(story: Story, view: View, link: Links, drawing: Drawing) -> str:

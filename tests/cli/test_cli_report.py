@@ -34,7 +34,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from mmad.spec.runs import DataSource
     from mmad.store.gateway import Store
 
-    monkeypatch.setenv("MMAD_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MMAD_DB", raising=False)
     (tmp_path / "one.toml").write_text(FILE)
     data = DataSource(path="data", name="phantom", fingerprint="5f" * 32)

@@ -20,14 +20,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, one_drawing: None, story: Story) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
     path.write_text(render_html(story), "utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, one_drawing: None, hostile_story: Story) -> Path:
+def hostile(tmp_path_factory: pytest.TempPathFactory, hostile_story: Story) -> Path:
     path = tmp_path_factory.mktemp("hostile") / "index.html"
     path.write_text(render_html(hostile_story), "utf-8")
     return path

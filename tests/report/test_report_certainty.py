@@ -47,7 +47,7 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store, one_drawing: None) -> None:
+def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None:
     story = told(store, look_into(load_frame(store), store, how=FEW))
     contrasts, refused = contrasts_of(store, Archive(), "made", FEW)
     assert refused == []
@@ -91,7 +91,7 @@ def test_the_words_of_the_verdicts(store: Store) -> None:
     assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
 
 
-def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store, one_drawing: None) -> None:
+def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:
     frame = load_frame(store)
     story = told(store, look_into(frame, store, how=FEW), frame)
     page, markdown = words(render_html(story)), render_markdown(story, "charts").text.replace("\\", "")
@@ -128,7 +128,7 @@ def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.Monk
     assert len(store.analyses()) == count
 
 
-def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: Store, one_drawing: None) -> None:
+def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: Store) -> None:
     judged = judge(store, find_run(store, "made/clear/CXR+Clinical/0"), FEW)
     archive = Archive()
     cost = drop(archive.matched(judged), [archive.matched(judged)], resamples=20)
@@ -149,7 +149,7 @@ def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: S
 
 
 def test_a_threshold_that_training_did_not_judge_gets_its_figure_with_the_interval(
-    dataset: DataSet, tmp_path: Path, one_drawing: None
+    dataset: DataSet, tmp_path: Path
 ) -> None:
     asked = EvaluationProtocol(threshold=0.75)
     members = [made.member(dataset, arm, 0, evaluation=asked) for arm in made.ARMS]

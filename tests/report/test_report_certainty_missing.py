@@ -47,7 +47,7 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
 
 
 def test_without_the_data_set_what_was_kept_stays_and_the_rest_says_why(
-    store: Store, dataset: DataSet, tmp_path: Path, one_drawing: None
+    store: Store, dataset: DataSet, tmp_path: Path
 ) -> None:
     gone = tmp_path / "gone"
     found = look_into(load_frame(store), store, data=gone, how=FEW)
@@ -74,7 +74,7 @@ def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest
     assert issubclass(Patient, Archive)
 
 
-def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store, one_drawing: None) -> None:
+def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store) -> None:
     judge(store, find_run(store, "made/even/CXR/0"), FEW).file.unlink()
     story = told(store, look_into(load_frame(store), store, how=FEW))
     assert "are not kept; make them with `mmad eval" in pairs(story)["even"].why
@@ -93,7 +93,7 @@ def test_a_store_for_reading_only_shows_what_was_kept_and_computes_nothing(store
         assert look_into(load_frame(reading), reading, how=FEW).pairs == kept.pairs
 
 
-def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path, one_drawing: None) -> None:
+def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path) -> None:
     judged = {"CXR": EvaluationProtocol(), "CXR+Clinical": EvaluationProtocol(overlap="iobb")}
     members = [made.member(dataset, arm, 0, evaluation=judged[arm]) for arm in made.ARMS]
     with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
@@ -121,7 +121,7 @@ def test_one_run_that_answers_both_arms_is_not_compared_with_itself(store: Store
 
 
 def test_an_unfinished_run_and_a_store_that_fails_make_no_report_fail(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_drawing: None
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.requeue([find_run(store, "made/even/CXR/0").run.key, find_run(store, "made/even/CXR/1").run.key])
 

@@ -65,12 +65,12 @@ def sure_story() -> Story:
 
 
 @pytest.fixture(scope="module")
-def sure_page(one_drawing: None, sure_story: Story) -> str:
+def sure_page(sure_story: Story) -> str:
     return render_html(sure_story)
 
 
 @pytest.fixture(scope="module")
-def hostile_sure_page(one_drawing: None) -> str:
+def hostile_sure_page() -> str:
     return render_html(told(hostile_world(), HOSTILE, HOSTILE[2] + HOSTILE[4]))
 
 
@@ -147,7 +147,7 @@ def test_axes_that_are_known_change_no_panel() -> None:
         assert overlay_panels(ablation, setting, overlay_tops(ablation)) == overlay_panels(ablation, setting)
 
 
-def test_final_checkpoints_bear_no_interval_of_best_ones(one_drawing: None) -> None:
+def test_final_checkpoints_bear_no_interval_of_best_ones() -> None:
     world = World()
     world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):

@@ -192,7 +192,7 @@ def test_a_misspelt_name_in_a_template_is_an_error() -> None:
         _environment().from_string("{{ story.titel }}").render(story=object())
 
 
-def test_final_checkpoints_are_named_wherever_they_stand_in_for_best_ones(one_drawing: None, parsed: Page) -> None:
+def test_final_checkpoints_are_named_wherever_they_stand_in_for_best_ones(parsed: Page) -> None:
     world = World()
     world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):

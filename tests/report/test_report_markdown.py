@@ -14,12 +14,12 @@ from mmad.report.story import Story
 
 
 @pytest.fixture(scope="module")
-def markdown(one_drawing: None, story: Story) -> MarkdownReport:
+def markdown(story: Story) -> MarkdownReport:
     return render_markdown(story, "index_charts")
 
 
 @pytest.fixture(scope="module")
-def hostile(one_drawing: None, hostile_story: Story) -> MarkdownReport:
+def hostile(hostile_story: Story) -> MarkdownReport:
     return render_markdown(hostile_story, "index_charts")
 
 

@@ -21,7 +21,6 @@ from mmad.report.html import render_pages
 from mmad.report.story import Story, ablation_anchor, tell
 from mmad.report.views import linked
 
-pytestmark = pytest.mark.usefixtures("one_drawing")
 LATER = WHEN.replace(year=2023)
 
 
@@ -30,7 +29,7 @@ def pages_of(story: Story) -> dict[str, Page]:
 
 
 @pytest.fixture(scope="module")
-def few(one_drawing: None, story: Story) -> dict[str, Page]:
+def few(story: Story) -> dict[str, Page]:
     """The pages of a report whose ablations go on after three runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(views.linked, "__defaults__", (3,))
@@ -38,12 +37,12 @@ def few(one_drawing: None, story: Story) -> dict[str, Page]:
 
 
 @pytest.fixture(scope="module")
-def plain(one_drawing: None, story: Story) -> dict[str, Page]:
+def plain(story: Story) -> dict[str, Page]:
     return pages_of(story)
 
 
 @pytest.fixture(scope="module")
-def hostile(one_drawing: None, hostile_story: Story) -> dict[str, Page]:
+def hostile(hostile_story: Story) -> dict[str, Page]:
     return pages_of(hostile_story)
 
 
@@ -181,7 +180,7 @@ def test_a_page_of_an_ablation_bears_no_time(story: Story, world: World) -> None
     assert now[-1] != then[-1]
 
 
-def test_an_ablation_that_is_answered_elsewhere_leads_there(one_drawing: None) -> None:
+def test_an_ablation_that_is_answered_elsewhere_leads_there() -> None:
     world = world_of(0.4)
     first = world.source.ablation_list[0]
     again = tuple(replace(m, ablation="b") for m in first.members)

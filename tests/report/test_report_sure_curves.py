@@ -17,7 +17,7 @@ from mmad.evaluation.recall_curve import RecallCurve
 from mmad.evaluation.thresholds import FROC_RATES, Froc, Operating
 from mmad.report.analysis import Profile
 from mmad.report.certainty import Certainty, RunKey, SureRun
-from mmad.report.charts import Chart, inline_svg
+from mmad.report.charts import inline_svg
 from mmad.report.curves import describe, overlay_panels
 from mmad.report.frames import AblationFrame, load_frame
 from mmad.report.sure_curves import sure_panels
@@ -79,7 +79,7 @@ def test_without_certainty_there_is_no_panel(ablation: AblationFrame) -> None:
 
 def test_they_are_drawn_and_described_in_words(ablation: AblationFrame) -> None:
     froc, precision, _ = sure_panels(ablation, "s", Certainty(runs=known(ablation)))
-    svg = inline_svg(Chart((froc,)), "c1", "x")
+    svg = inline_svg(froc, "c1", "x")
     for tick in ("0.125", "0.5", "2", "8"):
         assert f">{tick}<" in svg
     assert describe(precision) == (

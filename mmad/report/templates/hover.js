@@ -11,7 +11,7 @@
       const plot = JSON.parse(svg.dataset.plot);
       const lines = [...svg.querySelectorAll("[data-s]")].map((group) => {
         const path = group.querySelector("path[d]");
-        const points = [...path.getAttribute("d").matchAll(/[ML] (-?[\d.]+) (-?[\d.]+)/g)].map((m) => [+m[1], +m[2]]);
+        const points = [...path.getAttribute("d").matchAll(/(-?[\d.]+) (-?[\d.]+)/g)].map((m) => [+m[1], +m[2]]);
         return { name: plot.names[group.dataset.s], colour: path.style.stroke, points };
       });
       const all = [...new Set(lines.flatMap((line) => line.points.map((p) => p[0])))].sort((a, b) => a - b);
