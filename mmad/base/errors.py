@@ -59,5 +59,5 @@ class ReportError(MmadError):
     """A report that cannot be made from what the store holds."""
 
 
-class TrainingStopped(MmadError):
-    """A run that cannot go on for a reason the record explains (for example a loss that is not finite)."""
+class DivergedError(MmadError):
+    """A training whose losses, gradients or weights are not finite any more: nothing of that epoch is recorded."""

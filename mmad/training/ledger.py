@@ -110,6 +110,11 @@ class Ledger:
 
     report_again = report
 
+    def newest(self) -> Path | None:
+        """The newest checkpoint that was written, or None."""
+        last = self.checkpoints.get("last")
+        return None if last is None else self.run.folder / last.path
+
     def files(self) -> set[Path]:
         """The checkpoint files that must stay: best, final, last and the one before the last."""
         kept = {self.run.folder / row.path for row in self.checkpoints.values()}

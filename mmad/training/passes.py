@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from mmad.base.errors import TrainingStopped
 from mmad.base.records import Detections, GroundTruth, Metric, Split
 from mmad.data.dataset import DataSet
 from mmad.data.loading.batches import Batch
 from mmad.detector import MultimodalRCNN, RoiMode
 from mmad.evaluation.coco import Overlap, Scores, evaluate
 from mmad.training.collector import Collector
+from mmad.training.finite import Watch
 from mmad.training.losses import Weighing, packed
 from mmad.training.precision import Precision
 from mmad.training.stepper import Stepper
@@ -108,6 +107,7 @@ def train_pass(
     epoch: int,
     report: StepReport,
     stop: Callable[[], bool],
+    watch: Watch | None = None,
 ) -> PassResult:
     """Train one epoch. AP and AR are taken against the boxes as augmented, from the weights of each step.
 
@@ -116,27 +116,34 @@ def train_pass(
 
     Raises:
         Interrupted: when ``stop`` says so after a batch.
-        TrainingStopped: at a loss that is not finite, naming the step and the batch's studies.
+        DivergedError: at a loss, gradients or weights that are not finite, as ``watch`` words it.
     """
     model.train()
+    watch = watch or Watch(dataset, epoch, half=stepper.precision.half)
     mean, collector = _Mean(), Collector()
+    steps = 0
     for step, batch in enumerate(batches):
         images, targets, numeric, categorical = _to(batch, device)
-        with stepper.precision.autocast():
+        with watch.explaining(), stepper.precision.autocast():
             output = model(images, targets, numeric, categorical, mode)
         losses = stepper.precision.full(output.losses)
         plain, objective = weighing.both(losses)
         # Read before the backward pass: the device has little left to do now and need not wait then.
         measured = _measured(losses, plain, None if weighing.learned is None else objective)
-        _require_finite(measured, epoch, step, batch, dataset, half=stepper.precision.half)
-        stepper.add(objective)
+        watch.settle()
+        watch.losses("train", step + 1, batch.positions, measured)
+        watch.gradients(step + 1, batch.positions, stepper.add(objective))
         mean.add(measured, len(batch.positions))
         if output.detections:
             collector.add(batch, output.detections)
-        report(step + 1, measured["loss"])
+        steps = step + 1
+        report(steps, measured["loss"])
         if stop():
             raise Interrupted
-    stepper.finish()
+    watch.gradients(steps, (), stepper.finish())
+    watch.settle()
+    watch.weights(steps, [model] if weighing.learned is None else [model, weighing.learned])
+    watch.scale(steps, stepper.precision.scale)
     weights = weighing.metrics()
     if not collector.positions:
         return PassResult("train", mean.result(), None, {}, weights)
@@ -149,20 +156,6 @@ def _measured(losses: Mapping[str, Tensor], plain: Tensor, objective: Tensor | N
     """``loss``, the components and, where it is another number, ``objective``: one transfer for all."""
     named = {"loss": plain, **losses} | ({} if objective is None else {"objective": objective})
     return dict(zip(named, packed(named.values()).tolist(), strict=True))
-
-
-def _require_finite(
-    measured: Mapping[str, float], epoch: int, step: int, batch: Batch, dataset: DataSet, *, half: bool
-) -> None:
-    value = next((measured[k] for k in ("loss", "objective") if not math.isfinite(measured.get(k, 0.0))), None)
-    if value is None:
-        return
-    studies = ", ".join(dataset.studies[p].study for p in batch.positions[:8])
-    otherwise = "set mixed_precision = false, " if half else ""
-    raise TrainingStopped(
-        f"the loss became {value} in epoch {epoch}, step {step + 1} (studies {studies})",
-        mend=f"lower lr, {otherwise}or look at those studies with `mmad data info`; the last checkpoint is kept",
-    )
 
 
 @torch.no_grad()
@@ -181,6 +174,7 @@ def evaluation_pass(
     seed: int,
     report: StepReport,
     stop: Callable[[], bool],
+    watch: Watch | None = None,
 ) -> PassResult:
     """Measure losses, detections, AP and AR of a split; the training's random state is left alone.
 
@@ -189,12 +183,13 @@ def evaluation_pass(
 
     Raises:
         Interrupted: when ``stop`` says so after a batch.
+        DivergedError: where there is a ``watch``, at a loss that is not finite.
     """
     model.eval()
     collector = Collector()
     names: tuple[str, ...] = ()
     rows: list[Tensor] = []  # per batch its losses, left on the device until the end
-    sizes: list[int] = []
+    shown: list[list[int]] = []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for step, batch in enumerate(batches):
@@ -204,20 +199,18 @@ def evaluation_pass(
             losses = precision.full(output.losses)
             names = ("loss", *losses)
             rows.append(packed([weighing.plain(losses), *losses.values()]))
-            sizes.append(len(batch.positions))
+            shown.append(batch.positions)
             collector.add(batch, output.detections)
             report(step + 1, None)
             if stop():
                 raise Interrupted
+    losses_read = [dict(zip(names, row, strict=True)) for row in (torch.stack(rows).tolist() if rows else [])]
+    mean = _Mean()
+    for step, (measured, positions) in enumerate(zip(losses_read, shown, strict=True)):
+        if watch is not None:
+            watch.losses(split, step + 1, positions, measured)
+        mean.add(measured, len(positions))
     collector.unseen(dataset.split(split))
     found = collector.detections(dataset, scales)
     scores = _judge(found, dataset.ground_truth(split), judgement)
-    return PassResult(split, _means(names, rows, sizes), found, scores)
-
-
-def _means(names: Sequence[str], rows: list[Tensor], sizes: list[int]) -> dict[str, float]:
-    mean = _Mean()
-    values: list[list[float]] = torch.stack(rows).tolist() if rows else []
-    for row, images in zip(values, sizes, strict=True):
-        mean.add(dict(zip(names, row, strict=True)), images)
-    return mean.result()
+    return PassResult(split, mean.result(), found, scores)

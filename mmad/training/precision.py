@@ -70,6 +70,11 @@ class Precision:
             self.scaler.step(optimiser)
             self.scaler.update()
 
+    @property
+    def scale(self) -> float | None:
+        """What the loss is multiplied by; None in single precision."""
+        return None if self.scaler is None else float(self.scaler.get_scale())
+
     def state(self) -> dict[str, Any]:
         """The scaler's plain numbers; empty in single precision."""
         return {} if self.scaler is None else self.scaler.state_dict()

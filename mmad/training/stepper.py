@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from mmad.training.precision import Precision
@@ -26,28 +26,41 @@ class Stepper:
         self.accumulation, self.clip_norm = accumulation, clip_norm
         self._waiting = 0
 
-    def add(self, loss: Tensor) -> None:
-        """Take in the loss of one batch, and step when its group is full."""
+    def add(self, loss: Tensor) -> Tensor | None:
+        """Take in the loss of one batch, and step when its group is full; what :meth:`finish` gives then."""
         if self._waiting == 0:
             self.optimiser.zero_grad(set_to_none=True)
         self.precision.backward(loss)
         self._waiting += 1
         if self._waiting == self.accumulation:
-            self.finish()
+            return self.finish()
+        return None
 
-    def finish(self) -> None:
-        """Step with a group that is not full, as the last one of an epoch; nothing when no batch waits."""
+    def finish(self) -> Tensor | None:
+        """Step with a group that is not full, as the last one of an epoch; nothing when no batch waits.
+
+        Returns:
+            The norm of all gradients () before clipping, on their device. None where there was no step, and in half
+            precision, which leaves out by itself what is not finite.
+        """
         if self._waiting == 0:
-            return
+            return None
         self.precision.unscale(self.optimiser)
         if self._waiting > 1:
             for parameter in self._parameters():
                 if parameter.grad is not None:
                     parameter.grad.div_(self._waiting)
-        if self.clip_norm is not None:
-            clip_grad_norm_(self._parameters(), self.clip_norm)
+        norm = self._clip() if self.clip_norm is not None or not self.precision.half else None
         self.precision.step(self.optimiser)
         self._waiting = 0
+        return None if self.precision.half else norm
+
+    def _clip(self) -> Tensor:
+        parameters = self._parameters()
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.clip_norm is not None:
+            clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        return norm
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]

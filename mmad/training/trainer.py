@@ -28,6 +28,7 @@ from mmad.spec.clinical import require_fit
 from mmad.spec.runs import RunSpec
 from mmad.training import checkpoint, passes
 from mmad.training.environment import describe_environment
+from mmad.training.finite import Watch
 from mmad.training.ledger import Ledger
 from mmad.training.losses import Weighing
 from mmad.training.memory import peak_memory, reset_peak_memory
@@ -70,7 +71,8 @@ def train(
 
     Raises:
         SpecError: half precision on a device that is not CUDA.
-        MmadError: what else the user can mend (data, weights, disk, a loss that is not finite).
+        DivergedError: losses, gradients or weights that are not finite.
+        MmadError: what else the user can mend (data, weights, disk).
     """
     place = torch.device(device)
     require_device(spec.setup.mixed_precision, place)
@@ -221,6 +223,7 @@ class _Training:
             epoch=epoch,
             report=self._reporter(epoch, "train", len(self.batches)),
             stop=self.stop,
+            watch=self._watch(epoch),
         )
 
     def _evaluation_pass(self, split: Split, epoch: int) -> passes.PassResult:
@@ -247,7 +250,12 @@ class _Training:
             seed=name_seed(self.spec.protocol.seed, split),
             report=self._reporter(epoch, split, len(batches)),
             stop=self.stop,
+            watch=self._watch(epoch),
         )
+
+    def _watch(self, epoch: int) -> Watch:
+        kept = self.state.ledger.newest()
+        return Watch(self.dataset, epoch, "" if kept is None else str(kept), half=self.precision.half)
 
     def _reporter(self, epoch: int, phase: Split, steps: int) -> passes.StepReport:
         key, epochs = self.spec.key, self.spec.protocol.epochs

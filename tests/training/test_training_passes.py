@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD
 
-from mmad.base.errors import TrainingStopped
+from mmad.base.errors import DivergedError
 from mmad.data.loading.batches import Batch
 from mmad.detector import DetectorOutput, RoiMode
 from mmad.spec.setup import ModelSetup
 from mmad.training.collector import Collector
+from mmad.training.finite import Watch
 from mmad.training.losses import Weighing
 from mmad.training.passes import Judgement, PassResult, train_pass
 from mmad.training.precision import Precision
@@ -47,7 +48,9 @@ def batch(*values: float) -> Batch:
     )
 
 
-def trained(toy: Toy, batches: list[Batch], steps: list[int] | None = None, **fields: object) -> PassResult:
+def trained(
+    toy: Toy, batches: list[Batch], steps: list[int] | None = None, *, half: bool = False, **fields: object
+) -> PassResult:
     setup = ModelSetup(lr=0.1, momentum=0, **fields)
     weighing = Weighing.of(setup)
     learned = () if weighing.learned is None else weighing.learned.parameters()
@@ -57,7 +60,12 @@ def trained(toy: Toy, batches: list[Batch], steps: list[int] | None = None, **fi
     return train_pass(
         toy,
         batches,
-        Stepper(optimiser, Precision(CPU), accumulation=setup.gradient_accumulation),
+        Stepper(
+            optimiser,
+            Precision(CPU, half=half),
+            accumulation=setup.gradient_accumulation,
+            clip_norm=setup.gradient_clip_norm,
+        ),
         STUDIES,
         weighing=weighing,
         mode=RoiMode(add_ground_truth=False, detect="none"),
@@ -103,7 +111,9 @@ def test_losses_are_means_over_images_and_the_weights_are_those_of_the_end() -> 
 
 def test_a_value_that_is_not_finite_stops_before_the_step() -> None:
     toy = Toy()
-    with pytest.raises(TrainingStopped, match=r"the loss became inf in epoch 1, step 2 \(studies s0\); lower lr, or"):
+    with pytest.raises(
+        DivergedError, match=r"loss_classifier became inf in epoch 1, step 2 \(studies s0\); there is no"
+    ):
         trained(toy, [batch(1.0), batch(math.inf)], gradient_accumulation=2)
     assert float(toy.weight.detach()) == 0.5
 
@@ -130,3 +140,51 @@ def test_a_collector_that_saw_nothing_gives_no_detections() -> None:
     detections = Collector().detections(STUDIES, None)
     assert detections.boxes.shape == (0, 4)
     assert detections.scores.shape == (0,)
+
+
+def at_the_gradient(toy: Toy, value: float, at: int) -> None:
+    """Let the weight's gradient of step ``at`` (from 1) be ``value``."""
+    seen: list[int] = []
+
+    def put(gradient: Tensor) -> Tensor:
+        seen.append(1)
+        return torch.full_like(gradient, value) if len(seen) == at else gradient
+
+    toy.weight.register_hook(put)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_gradients_that_are_not_finite_stop_with_every_study_of_their_step(clip: float | None) -> None:
+    toy = Toy()
+    at_the_gradient(toy, math.nan, 3)
+    four = [batch(1.0), batch(1.0, 2.0), batch(1.0), batch(1.0)]
+    with pytest.raises(DivergedError, match=r"gradients' norm became nan in epoch 1, step 4 \(studies s0, s0\); there"):
+        trained(toy, four, gradient_accumulation=2, gradient_clip_norm=clip)
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_named() -> None:
+    toy = Toy()
+    toy.register_buffer("running", torch.tensor([1.0, math.inf]))
+    with pytest.raises(DivergedError, match="the weights running are not finite in epoch 1, step 2"):
+        trained(toy, [batch(1.0), batch(1.0)])
+
+
+def test_a_step_left_out_in_half_precision_is_no_divergence_and_an_exhausted_scale_is() -> None:
+    toy = Toy()
+    at_the_gradient(toy, math.inf, 1)
+    trained(toy, [batch(1.0)] * 3, half=True)
+    assert math.isfinite(float(toy.weight.detach()))
+    watch = Watch(STUDIES, 4, "checkpoints/epoch-00003.pt", half=True)
+    watch.scale(7, 1.0)
+    with pytest.raises(DivergedError, match=r"scaled by 9e-13.*epoch 4, step 7; .* set mixed_precision = false"):
+        watch.scale(7, 9e-13)
+
+
+def test_elsewhere_than_on_the_cpu_gradients_are_read_with_the_next_batch() -> None:
+    watch = Watch(STUDIES, 1)
+    watch.gradients(3, [1, 2], torch.full((), math.nan, device="meta"))  # reading it now would fail
+    watch._norms = [(step, group, torch.tensor(math.nan)) for step, group, _ in watch._norms]
+    with pytest.raises(DivergedError, match=r"step 3 \(studies s1, s2\)"), watch.explaining():
+        raise RuntimeError("proposals without a place")
+    with pytest.raises(ZeroDivisionError), watch.explaining():  # nothing is laid to what was finite
+        raise ZeroDivisionError

@@ -1,6 +1,7 @@
 """Whole runs on a tiny phantom: equal bit for bit, stopped anywhere, explained when they cannot go on."""
 
 import math
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmad.base.errors import CheckpointError, DataError, MmadError, SpecError, TrainingStopped
+from mmad.base.errors import CheckpointError, DataError, DivergedError, MmadError, SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.records import (
     LOSS_COMPONENTS,
@@ -317,7 +318,7 @@ def test_arms_see_the_same_studies_in_the_same_order(start: Start, monkeypatch: 
 
 def test_a_loss_that_is_not_finite_stops_with_the_studies_named(start: Start) -> None:
     notes = Notes()
-    with pytest.raises(TrainingStopped, match=r"the loss became .* in epoch 1, step \d+ \(studies s.*; lower lr"):
+    with pytest.raises(DivergedError, match=r"diverged: .* became .* in epoch 1, step \d+ \(studies s.*; lower lr"):
         start(notes, lr=10.0, loss_weights={"loss_classifier": 1e30})
     assert notes.epochs == {}
 
@@ -375,3 +376,34 @@ def test_a_fused_map_of_one_cell_is_warned_of(start: Start) -> None:
     start(notes, epochs=1, **documented)
     assert len(notes.warnings) == 1
     assert "shrinks to 1×1" in notes.warnings[0]
+
+
+def test_a_huge_rate_ends_a_run_at_its_last_good_epoch_and_records_no_other(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = Notes()
+    original, passed = passes._to, count(1)
+
+    def poisoned(batch, device):
+        images, targets, numeric, categorical = original(batch, device)
+        return images, targets, numeric * (math.nan if next(passed) > 6 else 1.0), categorical
+
+    monkeypatch.setattr(passes, "_to", poisoned)
+    with pytest.raises(DivergedError) as told:
+        start(notes)
+    assert "\n" not in str(told.value)
+    assert re.search(
+        r"loss_\w+ became nan in epoch 2, step \d \(studies s\d+, .*last good checkpoint is", str(told.value)
+    )
+    assert "epoch-00001-" in str(told.value)
+    assert list(notes.epochs) == [1]
+    monkeypatch.undo()
+    assert start(notes) == "finished"  # the last good checkpoint is whole: mended, the run goes on
+    assert all(math.isfinite(v) for (_, _, name), v in notes.numbers().items() if name.startswith("loss"))
+
+
+def test_a_rate_far_too_large_never_ends_as_a_success(start: Start) -> None:
+    notes = Notes()
+    with pytest.raises(DivergedError, match=r"diverged: .* in epoch \d"):
+        start(notes, epochs=20, lr=10.0)
+    assert all(math.isfinite(v) for (_, _, name), v in notes.numbers().items() if name.startswith("loss"))
