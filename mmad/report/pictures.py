@@ -73,6 +73,11 @@ class AblationPictures:
     notes: tuple[Note, ...] = ()
 
     @property
+    def told(self) -> tuple[PairPictures, ...]:
+        """The pairs of which there is something to show or to say."""
+        return tuple(pair for pair in self.pairs if pair.studies or pair.why)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The findings of the legend: those of the data set that has most of them."""
         return max((pair.labels for pair in self.pairs if pair.studies), key=len, default=())

@@ -17,8 +17,7 @@ def picture_lines(
 ) -> list[str]:
     """The pictures of an ablation; what they refer to in ``folder`` is added to ``files`` as (name, JPEG)."""
     found, lines = pictures.of(ablation.frame), []
-    shown = [pair for pair in found.pairs if pair.studies or pair.why]
-    if shown:
+    if found.told:
         lines += ["### Pictures: where the arms differ most", ""]
     if found.labels:
         legend = ", ".join(f"{n} {escape(clip(label, 60))}" for n, label in enumerate(found.labels, 1))
@@ -27,7 +26,7 @@ def picture_lines(
             f"Solid: true, or rightly found; dashed: false alarm; dotted: missed. {legend}.",
             "",
         ]
-    for number, pair in enumerate(shown, 1):
+    for number, pair in enumerate(found.told, 1):
         lines += _pair(pair, found, f"{ablation.anchor}-pair-{number}", folder, files)
     for note in found.notes:
         lines += [escape(note.text) + (f" `{note.command}`" if note.command else ""), ""]

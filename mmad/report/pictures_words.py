@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mmad.report.words import clip, decimal, plural, signed
 TRUTH = "Ground truth"
 _NAMED = 60
 _FATES: dict[Fate, str] = {"right": "Right", "false": "False alarm", "missed": "Missed"}
+_FROM_RIGHT = {"R", "AL", "RLE", "RLO", "LRE", "LRO", "RLI", "LRI", "FSI"}
 #: Marks that change the direction of the text after them; nothing isolates a name in a tooltip.
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 
@@ -64,7 +66,7 @@ def panels_of(picture: StudyPicture, pair: PairPictures) -> tuple[PanelView, ...
 
 
 def _arm(name: str) -> str:
-    return clip(name, _NAMED)
+    return isolated(clip(name, _NAMED))
 
 
 def _view(title: str, arm: str, boxes: tuple[DrawnBox, ...], labels: Sequence[str]) -> PanelView:
@@ -89,7 +91,7 @@ def _groups(
 
 def _group(number: int, boxes: Sequence[DrawnBox], labels: Sequence[str]) -> Group:
     scores = tuple(decimal(drawn.score, 2) for drawn in boxes if drawn.score is not None)
-    return Group(number, clip(labels[number - 1], 40), len(boxes), scores)
+    return Group(number, isolated(clip(labels[number - 1], 40)), len(boxes), scores)
 
 
 def differs(picture: StudyPicture, pair: PairPictures) -> str:
@@ -150,6 +152,12 @@ def told(view: PanelView, picture: StudyPicture) -> tuple[str, str]:
     groups = "; ".join(f"{name}: {', '.join(g.words for g in groups)}" for name, groups in view.groups)
     title = f"{view.title}, study {clip(picture.study, 80)}"
     return straight(title), straight(f"{view.summary}. {groups}")
+
+
+def isolated(name: str) -> str:
+    """``name``, between marks that keep it to itself where it runs from right to left."""
+    turns = any(unicodedata.bidirectional(letter) in _FROM_RIGHT for letter in name)
+    return f"\u2068{name}\u2069" if turns else name
 
 
 def straight(text: str) -> str:

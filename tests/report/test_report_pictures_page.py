@@ -17,7 +17,7 @@ from mmad.report.build import write_report
 from mmad.report.html import _template, render_html
 from mmad.report.markdown import render_markdown
 from mmad.report.pictures import AblationPictures
-from mmad.report.pictures_words import differs
+from mmad.report.pictures_words import differs, isolated, straight
 from mmad.report.story import Story
 from mmad.store.gateway import Store
 
@@ -132,6 +132,18 @@ def test_foreign_names_are_words(hostile: tuple[AblationPictures, str, str]) -> 
     assert "<img" not in outside
 
 
+@pytest.mark.parametrize("name", ["\u202eturned", "\u2066open", "\u05d0\u05d1", "a\u200bb\u202bc"])
+def test_a_name_from_the_right_keeps_to_itself(name: str) -> None:
+    assert isolated(name) == f"\u2068{name}\u2069"
+    assert straight(isolated("\u202eturned")) == "turned"
+    assert isolated("CXR+Clinical, Überblick 胸片") == "CXR+Clinical, Überblick 胸片"
+
+
+def test_the_contents_lead_to_the_pictures(text: str) -> None:
+    assert '<a href="#ablation-made-pictures">Pictures</a>' in text
+    assert '<h3 id="ablation-made-pictures">' in text
+
+
 def test_files_are_named_by_number_alone(hostile: tuple[AblationPictures, str, str]) -> None:
     files = re.findall(r"!\[Study .*\]\((.*)\)", hostile[2])
     assert files == [f"charts/ablation-made-pair-1-{n}.jpg" for n in range(1, 13)]
@@ -155,6 +167,7 @@ def test_nothing_is_said_where_no_picture_was_asked_for(store: Store, text: str)
     none = render_html(made.story_of(store, made.gathered(store, 0)))
     assert "Pictures" not in Page(none).text
     assert 'class="pictures"' not in none
+    assert "#ablation-made-pictures" not in none
 
 
 def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(
