@@ -31,8 +31,11 @@ licence does not say that they may be passed on are shown with --pictures N only
 --paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
 the documented figures. Alone, it writes nothing else.
 
---json prints {"html": path or null, "md": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n};
-pages is 0 for one file. With --paper also "paper": [paths].
+--csv DIR and --latex DIR write every table of the report as a file of its own: figures in full for analysis, and
+booktabs tables for a paper. Alone, they write nothing else.
+
+--json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "ablations": n, "runs": n,
+"unfinished": n, "pages": n}; pages is 0 for one file. With --paper also "paper": [paths].
 """
 
 
@@ -44,6 +47,13 @@ def report(
         typer.Option("--pages/--one-file", help="Linked pages, or one file whatever its size.", show_default=False),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Write the paper's table: HTML, LaTeX and CSV.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="DIR", help="Write every table as CSV into DIR.", show_default=False)
+    ] = None,
+    latex: Annotated[
+        Path | None,
+        typer.Option("--latex", metavar="DIR", help="Write every table as LaTeX into DIR.", show_default=False),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
     ] = DEFAULT_REPORT,
@@ -67,18 +77,21 @@ def report(
 ) -> None:
     if paper:
         files = _write_paper(out, db)
-        if not (html or md):
+        if not (html or md or csv or latex):
             _say_paper(files, as_json)
             return
     from mmad.report.build import write_report
 
-    page, text = targets(out, html=html or pages is not None, markdown=md)
+    wants_html = html or pages is not None or not (md or csv or latex)
+    page, text = targets(out, html=wants_html, markdown=md)
     with open_to_keep(db) as store, progress_bar("drawing the report") as progress:
         written = write_report(
             store,
             html=page,
             markdown=text,
             pages=pages,
+            csv=csv,
+            latex=latex,
             ablations=ablation or (),
             database=store.where,
             data=data,
@@ -90,8 +103,8 @@ def report(
     if as_json:
         print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
     else:
-        for path in filter(None, (written.html, written.markdown)):
-            typer.echo(f"{path}: {summary(written)}{_beside(written) if path == written.html else ''}")
+        for line in lines(written):
+            typer.echo(line)
         if written.pages and pages is None:
             print("mmad: linked pages, for one file would be large; --one-file writes it all the same", file=sys.stderr)
     if show:
@@ -123,8 +136,17 @@ def targets(out: Path, *, html: bool, markdown: bool) -> tuple[Path | None, Path
     base = out / DEFAULT_REPORT.name if out.is_dir() else out
     stem = base.with_suffix("") if base.suffix.lower() in (".html", ".htm", ".md") else base
     page = base if base.suffix.lower() in (".html", ".htm") else stem.with_name(f"{stem.name}.html")
-    wants_html = html or not markdown
-    return (page if wants_html else None), (stem.with_name(f"{stem.name}.md") if markdown else None)
+    return (page if html else None), (stem.with_name(f"{stem.name}.md") if markdown else None)
+
+
+def lines(written: Report) -> list[str]:
+    """What was written, a line for every page and every folder of tables."""
+    said = []
+    if written.html is not None:
+        said.append(f"{written.html}: {summary(written)}{_beside(written)}")
+    if written.markdown is not None:
+        said.append(f"{written.markdown}: {summary(written)}")
+    return said + [f"{files[0].parent}: {len(files)} files" for files in (written.csv, written.latex) if files]
 
 
 def summary(written: Report) -> str:
@@ -146,11 +168,13 @@ def _beside(written: Report) -> str:
     return f"; {plural(written.pages, 'page')} in {written.html.stem}_pages/"
 
 
-def plain(written: Report) -> dict[str, str | int | None]:
+def plain(written: Report) -> dict[str, str | int | list[str] | None]:
     """The documented JSON form."""
     return {
         "html": written.html.as_posix() if written.html else None,
         "md": written.markdown.as_posix() if written.markdown else None,
+        "csv": [path.as_posix() for path in written.csv],
+        "latex": [path.as_posix() for path in written.latex],
         "ablations": written.ablations,
         "runs": written.runs,
         "unfinished": written.unfinished,

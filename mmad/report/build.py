@@ -1,4 +1,4 @@
-"""Making a report: read the store, tell it as HTML or Markdown, write it in one piece."""
+"""Making a report: read the store, tell it as HTML, Markdown or tables, write it in one piece."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mmad.report.markdown import render_markdown
 from mmad.report.pictures import check_number
 from mmad.report.pictures_gather import pictures_of
 from mmad.report.story import Story, tell
+from mmad.report.tables_files import write_tables
 from mmad.report.views import PAGE_MARK
 from mmad.store.gateway import Store
 
@@ -28,7 +29,7 @@ RUNS_IN_ONE_FILE = 300
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html`` and ``markdown`` are None where not asked for.
+    """What was written: ``html`` and ``markdown`` are None, ``csv`` and ``latex`` empty where not asked for.
 
     ``pages`` counts the linked pages beside the overview, 0 where the HTML is one file.
     """
@@ -39,6 +40,8 @@ class Report:
     runs: int
     unfinished: int
     pages: int = 0
+    csv: tuple[Path, ...] = ()
+    latex: tuple[Path, ...] = ()
 
 
 def write_report(
@@ -47,6 +50,8 @@ def write_report(
     html: Path | None = None,
     markdown: Path | None = None,
     pages: bool | None = None,
+    csv: Path | None = None,
+    latex: Path | None = None,
     ablations: Sequence[str] = (),
     database: str = "",
     created: datetime | None = None,
@@ -58,6 +63,8 @@ def write_report(
     picturing: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Report:
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
+
+    Its tables go into the folders ``csv`` and ``latex``, a file each.
 
     Intervals, verdicts, thresholds and curves come from what the store keeps; what is not there yet is computed
     from the kept detections and kept, unless the store is open for reading only.
@@ -83,7 +90,8 @@ def write_report(
     certainty, shown = None, None
     if isinstance(source, Store):
         certainty = look_into(frame, source, data=data, how=how, progress=looking)
-        shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
+        if html is not None or markdown is not None:
+            shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
     story = tell(frame, created=created or now(), database=database, certainty=certainty, pictures=shown)
     written = 0
     if html is not None:
@@ -96,7 +104,9 @@ def write_report(
             _write(charts / name, content)
         _write(markdown, page.text.encode("utf-8"))
         _forget_older(charts, set(shown_there))
-    return Report(html, markdown, len(story.ablations), len(story.runs), len(story.attention), written)
+    data_files, sources = write_tables(story, csv=csv, latex=latex)
+    counts = (len(story.ablations), len(story.runs), len(story.attention))
+    return Report(html, markdown, *counts, written, data_files, sources)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -9,20 +9,12 @@ import math
 from markupsafe import escape
 
 from mmad.evaluation.intervals import Interval
+from mmad.report.latex_words import CHAR, latex, needs_char
 from mmad.report.paper import MEASURES, PaperFigure, PaperRow, PaperTable
 from mmad.report.words import DASH, decimal, whole
 
 HEADS = {"val_ap": "validation AP", "val_ar": "validation AR", "test_ap": "test AP", "test_ar": "test AR"}
 BESIDE = "The documented figures were won on other data (REFLACX with MIMIC); they stand beside for orientation."
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "≥": r"$\ge$",
-    "≤": r"$\le$",
-    "–": "--",
-    "−": "$-$",
-} | {letter: f"\\{letter}" for letter in "&%$#_{}"}
 _STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem;
        color: #1b1b1b; background: #fff; }
@@ -123,12 +115,8 @@ def as_latex(table: PaperTable) -> str:
         found = [row.arm, "measured", whole(row.parameters), *(measured(f) for f in figures)]
         said = ["", row.documented or DASH, whole(row.documented_parameters), *(decimal(f.documented) for f in figures)]
         lines += [" & ".join(map(latex, cells)) + r" \\" for cells in (found, said)]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-
-
-def latex(text: str) -> str:
-    """``text`` with what LaTeX would take for a command written out, on one line."""
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    source = "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    return f"{CHAR}\n{source}" if needs_char(source) else source
 
 
 def as_csv(table: PaperTable) -> str:

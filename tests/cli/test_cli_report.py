@@ -45,7 +45,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("out", "html", "markdown", "expected"),
     [
-        ("reports/index.html", False, False, ("reports/index.html", None)),
+        ("reports/index.html", True, False, ("reports/index.html", None)),
+        ("reports/index.html", False, False, (None, None)),
         ("reports/index.html", True, True, ("reports/index.html", "reports/index.md")),
         ("reports/index.html", False, True, (None, "reports/index.md")),
         ("note.md", False, True, (None, "note.md")),
@@ -79,7 +80,7 @@ def test_without_words_it_writes_html(place: Path) -> None:
 def test_json_is_the_documented_form(place: Path) -> None:
     done = mmad("report", "--html", "--md", "--out", "r.html", "--ablation", "one", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
-    counts = {"ablations": 1, "runs": 1, "unfinished": 1, "pages": 0}
+    counts = {"ablations": 1, "runs": 1, "unfinished": 1, "pages": 0, "csv": [], "latex": []}
     assert json.loads(done.stdout) == {"html": "r.html", "md": "r.md", **counts}
     assert (place / "r.md").is_file()
 
@@ -107,6 +108,33 @@ def test_what_cannot_be_done_is_one_line(place: Path, words: tuple[str, ...], li
     assert done.stdout == ""
     assert [text for text in done.stderr.splitlines() if text.startswith(line)]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_tables_alone_are_written_alone(place: Path) -> None:
+    done = mmad("report", "--csv", "tables", "--latex", "tex", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(done.stdout)
+    assert (written["html"], written["md"]) == (None, None)
+    assert written["csv"] == ["tables/one--runs.csv", "tables/columns.csv"]
+    assert written["latex"] == ["tex/one--runs.tex"]
+    assert {p.relative_to(place).as_posix() for p in place.rglob("*") if p.suffix in (".csv", ".tex", ".html")} == {
+        *written["csv"], *written["latex"],
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_tables_stand_beside_other_forms_and_a_place_that_is_a_file_is_refused(place: Path) -> None:
+    done = mmad("report", "--html", "--csv", "tables", "--out", "r.html", cwd=place)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        ["r.html: 1 ablation, 1 run, 1 of them not finished", "tables: 2 files"],
+    ), done.stderr
+    refused = mmad("report", "--csv", "one.toml", cwd=place)
+    assert refused.returncode == 2
+    assert "one.toml/one--runs.csv: cannot be written" in refused.stderr
+    assert "--csv" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_the_paper_s_table_needs_its_ablation(place: Path) -> None:

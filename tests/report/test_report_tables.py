@@ -1,0 +1,243 @@
+"""The report's tables as CSV: complete, in full precision, in files of safe and stable names."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from certainty_worlds import FEW, two_settings
+from hypothesis import given
+from hypothesis import strategies as st
+from report_worlds import HOSTILE, WHEN, World
+
+from mmad.base.errors import ReportError
+from mmad.data.phantom import make_phantom
+from mmad.report.build import write_report
+from mmad.report.certainty import look_into
+from mmad.report.evidence import gap_tables
+from mmad.report.frames import load_frame
+from mmad.report.mirrored import mirrored
+from mmad.report.story import Story, tell
+from mmad.report.tables import file_stem
+from mmad.report.tables_files import all_tables, write_tables
+from mmad.spec.protocol import EvaluationProtocol
+from mmad.store.gateway import Store
+
+SAFE = re.compile(r"[a-z0-9][a-z0-9_-]*--[a-z0-9-]+|_[a-z0-9_-]*--[a-z0-9-]+")
+
+
+@pytest.fixture(scope="module")
+def folder(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("tables")
+    write_tables(story, csv=place)
+    return place
+
+
+def read(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=["", "nan"])
+
+
+def test_every_table_is_a_file_of_its_own(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {
+        "patience--pairs-1.csv", "patience--documented.csv", "patience--parameters.csv", "patience--runs.csv",
+        "patience--checkpoints.csv", "patience--findings.csv", "quickstart--pairs-1.csv", "quickstart--pairs-2.csv",
+        "quickstart--parameters.csv", "quickstart--runs.csv", "quickstart--checkpoints.csv", "quickstart--findings.csv",
+        "runs.csv", "epochs.csv", "columns.csv",
+    }  # fmt: skip
+
+
+def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, story: Story) -> None:
+    for ablation in story.ablations:
+        for n, comparison in enumerate(ablation.comparisons, start=1):
+            table = read(folder, f"{ablation.frame.record.name}--pairs-{n}").set_index("setting")
+            for row in comparison.rows:
+                found = table.loc[row.setting]
+                for name in ("test_ap", "val_ap", "test_ar", "val_ar"):
+                    for side in ("reference", "other", "difference"):
+                        figure = getattr(getattr(row, name), side)
+                        if figure is None:
+                            assert math.isnan(found[f"{name}_{side}"])
+                        else:
+                            assert found[f"{name}_{side}"] == figure.mean  # to the last bit
+                            assert figure.sd is None or found[f"{name}_{side}_sd"] == figure.sd
+                assert (found["reference"], found["other"]) == (comparison.reference, comparison.other)
+                assert found["seeds"] == len(row.seeds)
+                assert (found["overlap"], found["proposals"], found["checkpoint"]) == ("iou", "clean", "best_ap")
+
+
+def test_runs_show_what_varies_and_epochs_lead_to_them(folder: Path, story: Story) -> None:
+    runs, epochs = read(folder, "runs"), read(folder, "epochs")
+    assert len(runs) == sum(len(a.frame.members) for a in story.ablations)
+    varied = [c for c in runs.columns if c.startswith(("setup.", "protocol."))]
+    assert {"setup.use_clinical", "setup.batch_size", "setup.loss_weights", "protocol.epochs"} <= set(varied)
+    assert not {"setup.lr", "protocol.seed"} & set(varied)
+    patience = read(folder, "patience--runs").set_index("setting")
+    assert list(patience.loc["patience 10", "setup.reduceLROnPlateau_patience"]) == [10, 10]
+    for told in story.runs:
+        key = told.run.key[:12]
+        (row,) = [r for _, r in runs.iterrows() if r["key"] == told.run.key]
+        assert row["run"] == key
+        assert row["time_s"] == pytest.approx(told.seconds)
+        own = epochs[epochs["run"] == key]
+        for record in told.run.epochs[:3]:
+            values = own[own["epoch"] == record.epoch]
+            for metric in record.metrics:
+                (value,) = values[(values["split"] == metric.split) & (values["metric"] == metric.name)]["value"]
+                assert value == metric.value
+            assert list(values[values["metric"] == "time_s"]["value"]) == [record.seconds]
+            assert list(values[values["metric"] == "peak_memory_bytes"]["value"]) == [record.peak_memory]
+    assert len(epochs) == sum(3 + len(e.metrics) for told in story.runs for e in told.run.epochs)
+
+
+def test_parameters_and_documented_figures_are_those_of_the_report(folder: Path, story: Story) -> None:
+    patience = story.ablations[0]
+    counts = read(folder, "patience--parameters").set_index(["setting", "arm", "module"])["parameters"]
+    for member in patience.frame.members:
+        for count in member.run.counts:
+            assert counts[member.record.setting, member.record.arm, count.module] == count.count
+    beside = read(folder, "patience--documented")
+    for row, (_, found) in zip(mirrored(patience.frame), beside.iterrows(), strict=True):
+        documented, measured = row.figures[0]
+        assert (found["entry"], found["test_ap_documented"]) == (row.entry, documented)
+        assert found["test_ap_measured"] == measured
+
+
+def test_every_column_is_explained_and_ends_with_its_unit(folder: Path) -> None:
+    explained = read(folder, "columns")
+    for path in folder.glob("*.csv"):
+        if path.name != "columns.csv":
+            with path.open(newline="", encoding="utf-8") as lines:
+                head = next(csv.reader(lines))
+            assert list(explained[explained["file"] == path.name]["column"]) == head
+            assert len(set(head)) == len(head)
+    assert explained["meaning"].notna().all()
+    units = explained.drop_duplicates("column").set_index("column")["unit"]
+    assert units["time_s"] == "s"
+    assert units["test_ap_reference"] == "fraction"
+    assert units["parameters"] == "parameters"
+
+
+@pytest.mark.slow
+def test_intervals_verdicts_and_thresholds_are_those_of_the_store(tmp_path: Path) -> None:
+    dataset = make_phantom(tmp_path / "phantom", studies=60, image_size=64)
+    with Store.open(two_settings(tmp_path, dataset)) as store:
+        certainty = look_into(load_frame(store), store, how=FEW)
+        story = tell(load_frame(store), created=WHEN, database="x", certainty=certainty)
+        written = write_report(store, csv=tmp_path / "out", latex=tmp_path / "out", how=FEW)
+    assert (written.html, written.markdown) == (None, None)
+    (ablation,) = story.ablations
+    pairs = read(tmp_path / "out", "made--pairs-1").set_index("setting")
+    for row in ablation.comparisons[0].rows:
+        sure = certainty.pair(ablation.frame, "CXR", "CXR+Clinical", row)
+        found = pairs.loc[row.setting]
+        assert sure.difference is not None
+        assert (found["verdict"], found["p"], found["p_holm"]) == (
+            sure.difference.verdict,
+            sure.difference.p,
+            sure.p_holm,
+        )
+        assert (found["test_ap_difference_low"], found["test_ap_difference_high"]) == (
+            sure.difference.ap.low,
+            sure.difference.ap.high,
+        )
+    (gap,) = gap_tables(certainty, ablation.frame)
+    scores = read(tmp_path / "out", "made--thresholds-1")
+    assert list(scores["test_ap"]) == [r.ap for c in gap.columns for r in c.rows]
+    assert list(scores["test_ap_gap"]) == [g for c in gap.columns for g in c.gaps]
+    assert list(scores["test_ap_gap_low"]) == [b.gap.low for c in gap.columns for b in c.bands]
+    froc = read(tmp_path / "out", "made--froc").query("finding == 'all findings'").set_index("run")
+    for member in ablation.frame.members:
+        band = certainty.run(member).profile.froc_band  # type: ignore[union-attr]
+        own = froc.loc[member.run.key[:12]]
+        assert list(own["sensitivity"]) == [band.score.value, *(x.value for x in band.sensitivity)]
+    findings = read(tmp_path / "out", "made--findings-pairs-1")
+    assert set(findings["setting"]) == {"clear", "even"}
+    confusion = read(tmp_path / "out", "made--confusion")
+    assert (confusion["true"] == "nothing there").any()
+    assert len(read(tmp_path / "out", "made--reliability")) > 0
+
+
+def test_tables_of_different_protocols_are_different_files(tmp_path: Path) -> None:
+    world = World()
+    world.ablation("a", "A", "")
+    for overlap in ("iou", "iobb"):
+        for arm in ("CXR", "CXR+Clinical"):
+            judged = EvaluationProtocol(overlap=overlap)  # type: ignore[arg-type]
+            world.member(overlap, arm, judged=judged, protocol={"epochs": 3})
+    story = tell(load_frame(world.source), created=WHEN, database="x")
+    write_tables(story, csv=tmp_path)
+    assert [set(read(tmp_path, f"a--pairs-{n}")["overlap"]) for n in (1, 2)] == [{"iou"}, {"iobb"}]
+
+
+def test_hostile_names_stay_in_the_folder_and_within_their_cells(hostile_story: Story, tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "tables"
+    files, sources = write_tables(hostile_story, csv=place, latex=place)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*files, *sources}
+    for path in files:
+        assert path.name in ("epochs.csv", "columns.csv") or SAFE.fullmatch(path.stem)
+        with path.open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.reader(lines, strict=True))
+        assert len({len(row) for row in rows}) == 1
+    (pairs,) = [path for path in files if path.name.endswith("--pairs-1.csv")]
+    assert set(read(place, pairs.stem)["ablation"]) == {HOSTILE[0]}
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "<script>", "x" * 5000, "", ".", "..", "CON", "a/b", "\ud800", "A"]
+)
+def test_a_name_becomes_a_safe_file_name(name: str) -> None:
+    stem = file_stem(name, "runs")
+    assert SAFE.fullmatch(stem)
+    assert len(stem) < 90
+    assert hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8] in stem
+
+
+@given(st.text(), st.text())
+def test_two_names_never_share_a_file(one: str, other: str) -> None:
+    a, b = (file_stem(name, "runs") for name in (one, other))
+    assert SAFE.fullmatch(a)
+    assert (a.lower() == b.lower()) == (one == other)
+
+
+def test_a_name_made_to_look_like_another_s_file_has_a_file_of_its_own() -> None:
+    taken = file_stem("A", "runs").removesuffix("--runs")
+    assert file_stem(taken, "runs") != f"{taken}--runs"
+    assert file_stem(file_stem("", "x")[:8], "x") != file_stem("", "x")
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    assert file_stem("fuse_depth-2", "pairs-1") == "fuse_depth-2--pairs-1"
+
+
+def test_a_cell_is_no_formula(tmp_path: Path) -> None:
+    world = World()
+    world.ablation("a", "A", "")
+    world.member("=HYPERLINK(1)", "-x", protocol={"epochs": 2})
+    write_tables(tell(load_frame(world.source), created=WHEN, database="x"), csv=tmp_path)
+    row = read(tmp_path, "a--runs").iloc[0]
+    assert (row["setting"], row["arm"]) == ("'=HYPERLINK(1)", "'-x")
+
+
+def test_what_was_measured_as_no_number_reads_back_as_such(tmp_path: Path) -> None:
+    world = World()
+    world.ablation("a", "A", "")
+    key = world.member("s", "CXR", protocol={"epochs": 1})
+    record = world.source.epochs[key][0]
+    world.source.epochs[key] = [replace(record, seconds=math.nan)]
+    write_tables(tell(load_frame(world.source), created=WHEN, database="x"), csv=tmp_path)
+    assert f"{key[:12]},1,,time_s,nan\n" in (tmp_path / "epochs.csv").read_text("utf-8")
+    assert not [t for t in all_tables(tell(load_frame(world.source), created=WHEN, database="x")) if not t.columns]
+
+
+def test_a_folder_that_cannot_be_made_is_named(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ReportError, match=r"file/patience--pairs-1\.csv: cannot be written .*choose another folder with --csv"
+    ):
+        write_tables(story, csv=tmp_path / "file")
