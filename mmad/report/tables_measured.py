@@ -23,10 +23,11 @@ def threshold_tables(story: AblationStory, certainty: Certainty) -> Iterable[Tab
     """Test AP by score threshold, one table per protocol and kind of checkpoint."""
     frame = story.frame
     names = ("ap", "ar", "precision", "recall", "f1")
+    words = {"ap": "AP", "ar": "AR", "f1": "F1"}
     columns = (
         *MEMBER, _CHECKPOINT, *JUDGED, _SCORE,
         *bounded_columns("test_ap_gap", "test AP less that of the first score"),
-        *(c for name in names for c in bounded_columns(f"test_{name}", f"test {name.upper() if len(name) == 2 else name}")),
+        *(column for name in names for column in bounded_columns(f"test_{name}", f"test {words.get(name, name)}")),
         Column("detections_per_image", "detections of an image on average", "detections"),
     )  # fmt: skip
     for n, gap in enumerate(gap_tables(certainty, frame), start=1):
