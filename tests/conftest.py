@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from postgresql_server import Server, started
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before torch or numpy is imported: other numbers of threads give other bits
@@ -19,6 +21,7 @@ for _name in ("MMAD_DB", "MMAD_DATA", "MMAD_RUNS", "MMAD_WEIGHTS", "MMAD_SET"):
     os.environ.pop(_name, None)
 
 ROOT = Path(__file__).parents[1]
+_schemas = count(1)
 _cache = tempfile.mkdtemp(prefix="mmad-tests-")
 os.environ["MMAD_CACHE"] = _cache
 
@@ -42,6 +45,21 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the real X-rays and the documented log do not stand beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server; the test skips where none is installed."""
+    running = started()
+    yield running
+    running.remove()
+
+
+@pytest.fixture
+def postgresql(server: Server) -> Iterator[str]:
+    """The URL of an empty schema of a PostgreSQL server."""
+    with server.schema(f"test_{next(_schemas)}") as url:
+        yield url
 
 
 @pytest.fixture

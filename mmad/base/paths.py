@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from platformdirs import user_cache_path
 
 DEFAULT_DATABASE = Path("db/mmad.sqlite")
 DEFAULT_REPORT = Path("reports/index.html")
+
+# as SQLAlchemy takes a URL apart
+_URL = re.compile(r"[^:]+://(?:(?P<user>[^:/]*)(?::[^@]*)?@)?[^/?]*(?:/(?P<name>[^?]*))?")
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class StorePaths:
     """Where one database lives and what stands beside it.
 
     ``database`` is a file path or an SQLAlchemy URL. Runs stand in ``runs/NAME/`` beside the SQLite file
-    NAME, so that two databases of one folder share none, or in ``db/runs/`` for a server; ``MMAD_RUNS``
-    takes the place of either.
+    NAME, so that two databases of one folder share none, or in ``db/runs/NAME.postgresql/`` for the database
+    NAME of a server; ``MMAD_RUNS`` takes the place of either.
     """
 
     database: str
@@ -80,7 +85,16 @@ class StorePaths:
         if (override := os.environ.get("MMAD_RUNS")) is not None:
             return Path(override)
         file = self.file
-        return DEFAULT_DATABASE.parent / "runs" if file is None else file.parent / "runs" / file.name
+        if file is None:
+            return DEFAULT_DATABASE.parent / "runs" / f"{self._server_name}.postgresql"
+        return file.parent / "runs" / file.name
+
+    @property
+    def _server_name(self) -> str:
+        """The name of a server's database, as a folder can be called; that of the user where the URL has none."""
+        found = _URL.match(self.database)
+        name = (found["name"] or found["user"]) if found else None
+        return unquote(name or "database").replace("/", "_")
 
     def run(self, key: str) -> RunPaths:
         return RunPaths(self.runs / key[:2] / key)

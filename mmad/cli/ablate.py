@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Container, Iterator, Sequence
@@ -190,7 +191,7 @@ def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pai
     if stopped:
         typer.echo(f"interrupted; go on at the last committed epochs with: {_said()}")
     elif done:
-        option = f" --db {shlex.quote(db)}" if db != DEFAULT_DB else ""
+        option = f" --db {shlex.quote(_without_password(db))}" if db != DEFAULT_DB else ""
         typer.echo(f"write the report with: mmad report --html{option}")
 
 
@@ -235,4 +236,10 @@ def _runs(count: int) -> str:
 
 
 def _said() -> str:
-    return shlex.join(["mmad", *sys.argv[1:]])
+    """What the user typed, without the password of a database's URL: it is shown, and kept with each run."""
+    return shlex.join(["mmad", *(_without_password(word) for word in sys.argv[1:])])
+
+
+def _without_password(word: str) -> str:
+    """A word without the password of a URL in it."""
+    return re.sub(r"(\w://[^:/@]*):[^@]*@", r"\1:***@", word)

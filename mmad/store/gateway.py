@@ -24,7 +24,7 @@ from mmad.spec.runs import Ablation
 from mmad.store import analysis_rows, log_rows
 from mmad.store import measured_rows as measured
 from mmad.store import queue_rows as queue
-from mmad.store.engine import BUSY_SECONDS, Database
+from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
 from mmad.store.migrate import prepare
 from mmad.store.owner import Owner
 
@@ -35,7 +35,8 @@ class Store:
     """The database of runs. Every method is one transaction; every failure of the database a StoreError.
 
     ``key`` is a run's whole key except where a prefix is said to do. What is written about a run that the
-    store does not hold is refused.
+    store does not hold is refused. What may be done twice without harm is done again where a server was
+    lost on the way.
     """
 
     def __init__(self, database: Database, paths: StorePaths) -> None:
@@ -97,6 +98,7 @@ class Store:
 
     # the queue
 
+    @repeatable
     def add_ablation(self, ablation: Ablation) -> None:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
@@ -106,16 +108,19 @@ class Store:
         with self._database.writing() as connection:
             queue.write_ablation(connection, ablation)
 
+    @repeatable
     def ablations(self) -> list[AblationRecord]:
         """Every ablation with its members, by name."""
         with self._database.reading() as connection:
             return queue.read_ablations(connection)
 
+    @repeatable
     def runs(self) -> list[RunRecord]:
         """Every run in the order of the queue."""
         with self._database.reading() as connection:
             return queue.read_runs(connection)
 
+    @repeatable
     def run(self, key: str) -> RunRecord:
         """The run whose key is, or alone begins with, ``key``. StoreError naming candidates or the nearest."""
         with self._database.reading() as connection:
@@ -131,11 +136,13 @@ class Store:
             key = queue.claim_run(connection, keys, owner)
             return None if key is None else queue.read_run(connection, key)
 
+    @repeatable
     def owners(self) -> dict[str, Owner]:
         """Who holds each running run, by key."""
         with self._database.reading() as connection:
             return queue.read_owners(connection)
 
+    @repeatable
     def set_status(self, key: str, status: Status, error: str | None = None) -> None:
         """Notes how the run stands; any status but running frees it of its owner."""
         with self._database.writing() as connection:
@@ -151,6 +158,7 @@ class Store:
 
     # what was measured
 
+    @repeatable
     def commit_epoch(
         self,
         key: str,
@@ -164,6 +172,7 @@ class Store:
         earlier one's place, which the row's ``replaced`` counts and a warning of the run says.
         """
         with self._database.writing() as connection:
+            serialise(connection, key)
             measured.write_epoch(connection, key, record)
             measured.write_checkpoints(connection, key, checkpoints)
             measured.write_evaluations(connection, key, evaluations)
@@ -172,27 +181,33 @@ class Store:
         """The committed epochs of the run, in order."""
         return self.all_epochs([key])[key]
 
+    @repeatable
     def put_checkpoints(self, key: str, records: Sequence[CheckpointRecord]) -> None:
         """Records checkpoints, one per kind; evaluations of the kind's earlier checkpoint go."""
         with self._database.writing() as connection:
+            serialise(connection, key)
             measured.write_checkpoints(connection, key, records)
 
     def checkpoints(self, key: str) -> list[CheckpointRecord]:
         """The checkpoints of the run, by kind."""
         return self.all_checkpoints([key])[key]
 
+    @repeatable
     def put_evaluations(self, key: str, records: Sequence[EvaluationRecord]) -> None:
         """Records evaluations, one per kind, split and protocol; those of the kind's earlier checkpoint go."""
         with self._database.writing() as connection:
+            serialise(connection, key)
             measured.write_evaluations(connection, key, records)
 
     def evaluations(self, key: str) -> list[EvaluationRecord]:
         """The evaluations of the run's checkpoints."""
         return self.all_evaluations([key])[key]
 
+    @repeatable
     def put_parameter_counts(self, key: str, counts: Sequence[ParameterCount]) -> None:
         """Records the parameter counts of the run's detector, in place of earlier ones."""
         with self._database.writing() as connection:
+            serialise(connection, key)
             measured.write_parameter_counts(connection, key, counts)
 
     def parameter_counts(self, key: str) -> list[ParameterCount]:
@@ -204,6 +219,7 @@ class Store:
         with self._database.writing() as connection:
             measured.write_environment(connection, key, record)
 
+    @repeatable
     def environments(self, key: str) -> list[EnvironmentRecord]:
         """Where and with what the run was trained: one per stretch between interruptions."""
         with self._database.reading() as connection:
@@ -220,6 +236,7 @@ class Store:
 
     # what was computed from kept detections
 
+    @repeatable
     def put_analysis(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
         """Keeps the result of an analysis under all that decides it, in place of an earlier one; its key.
 
@@ -231,11 +248,13 @@ class Store:
         with self._database.writing() as connection:
             return analysis_rows.write_analysis(connection, kind, subject, value)
 
+    @repeatable
     def get_analysis(self, key: str) -> AnalysisRecord | None:
         """The analysis that was kept under ``key`` (see ``analysis_key``), or None."""
         with self._database.reading() as connection:
             return analysis_rows.read_analysis(connection, key)
 
+    @repeatable
     def analyses(self, kind: str | None = None) -> list[AnalysisRecord]:
         """The analyses of ``kind``, or all of them, oldest first."""
         with self._database.reading() as connection:
@@ -243,6 +262,7 @@ class Store:
 
     # documented logs
 
+    @repeatable
     def put_log(
         self, name: str, path: str, sha256: str, content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
     ) -> log_rows.Imported:
@@ -258,6 +278,7 @@ class Store:
         with self._database.writing() as connection:
             return log_rows.write_log(connection, name, path, sha256, content, entries)
 
+    @repeatable
     def logs(self) -> list[log_rows.LogRecord]:
         """The logs that were imported, by name."""
         with self._database.reading() as connection:
@@ -265,26 +286,31 @@ class Store:
 
     # many runs at once; every one of ``keys`` is in the answer
 
+    @repeatable
     def all_epochs(self, keys: Collection[str]) -> dict[str, list[EpochRecord]]:
         """The epochs of many runs, by key."""
         with self._database.reading() as connection:
             return _complete(keys, measured.read_epochs(connection, keys))
 
+    @repeatable
     def all_checkpoints(self, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
         """The checkpoints of many runs, by key."""
         with self._database.reading() as connection:
             return _complete(keys, measured.read_checkpoints(connection, keys))
 
+    @repeatable
     def all_evaluations(self, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:
         """The evaluations of many runs, by key."""
         with self._database.reading() as connection:
             return _complete(keys, measured.read_evaluations(connection, keys))
 
+    @repeatable
     def all_parameter_counts(self, keys: Collection[str]) -> dict[str, list[ParameterCount]]:
         """The parameter counts of many runs, by key."""
         with self._database.reading() as connection:
             return _complete(keys, measured.read_parameter_counts(connection, keys))
 
+    @repeatable
     def all_warnings(self, keys: Collection[str]) -> dict[str, list[str]]:
         """The warnings of many runs, by key."""
         with self._database.reading() as connection:

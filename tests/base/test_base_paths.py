@@ -22,9 +22,24 @@ def test_two_databases_of_one_folder_share_no_run(tmp_path: Path) -> None:
 
 def test_a_server_s_runs_and_a_named_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql+psycopg://someone@host/name"
-    assert StorePaths(url).run(KEY).folder == Path("db/runs/ab") / KEY
+    assert StorePaths(url).run(KEY).folder == Path("db/runs/name.postgresql/ab") / KEY
     monkeypatch.setenv("MMAD_RUNS", str(tmp_path))
     assert StorePaths(url).run(KEY).folder == StorePaths("x.sqlite").run(KEY).folder == tmp_path / "ab" / KEY
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql+psycopg://host/x", "x"),
+        ("postgresql://me:p/a?s#s@host:5432/my%20runs?options=-csearch_path%3Dlab@x", "my runs"),
+        ("postgresql://me@host", "me"),
+        ("postgresql://me@/x?host=/run/postgresql", "x"),
+        ("postgresql:///a%2Fb", "a_b"),
+        ("postgresql://", "database"),
+    ],
+)
+def test_a_server_s_databases_share_no_run(url: str, name: str) -> None:
+    assert StorePaths(url).runs == Path("db/runs") / f"{name}.postgresql"
 
 
 def test_checkpoints_after_an_epoch_are_told_by_their_names(tmp_path: Path) -> None:

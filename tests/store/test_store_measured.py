@@ -12,9 +12,11 @@ import pytest
 import store_samples as samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from mmad.base.errors import StoreError
 from mmad.base.records import SPLITS, EpochRecord, EvaluationRecord, Metric, ParameterCount
+from mmad.store import schema
 from mmad.store.gateway import Store
 
 floats = st.floats(allow_nan=True, allow_infinity=True)
@@ -66,8 +68,8 @@ def test_an_epoch_comes_back_exactly(shared_store: Store, first: EpochRecord, se
 
 def replaced(store: Store, key: str) -> list[int]:
     with store._database.reading() as connection:
-        rows = connection.exec_driver_sql("SELECT replaced FROM epochs WHERE run_key = ? ORDER BY epoch", (key,))
-        return [row[0] for row in rows]
+        chosen = select(schema.epochs.c.replaced).where(schema.epochs.c.run_key == key)
+        return list(connection.scalars(chosen.order_by(schema.epochs.c.epoch)))
 
 
 def test_the_same_epoch_again_changes_nothing(store: Store, key: str) -> None:

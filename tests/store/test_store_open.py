@@ -73,8 +73,8 @@ def test_a_new_database_is_made_with_its_folder(tmp_path: Path) -> None:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema.HEAD,)]
 
 
-def test_connections_sync_fully_and_check_references(store: Store) -> None:
-    with store._database.reading() as connection:
+def test_connections_sync_fully_and_check_references(file_store: Store) -> None:
+    with file_store._database.reading() as connection:
         values = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("synchronous", "foreign_keys", "busy_timeout")
@@ -231,16 +231,16 @@ def test_a_database_that_stays_locked_is_refused(database: Path) -> None:
         other.execute("ROLLBACK")
 
 
-def test_a_full_disk_loses_nothing(store: Store) -> None:
-    good, _ = samples.fill(store)
-    before = store.epochs(good)
-    with store._database.engine.connect() as connection:  # the pool hands this connection out again
+def test_a_full_disk_loses_nothing(file_store: Store) -> None:
+    good, _ = samples.fill(file_store)
+    before = file_store.epochs(good)
+    with file_store._database.engine.connect() as connection:  # the pool hands this connection out again
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError, match="no space is left"):
-        store.add_warning(good, "x" * 100_000)
-    assert store.epochs(good) == before
-    assert store.warnings(good) == ["training AP is NaN"]
+        file_store.add_warning(good, "x" * 100_000)
+    assert file_store.epochs(good) == before
+    assert file_store.warnings(good) == ["training AP is NaN"]
 
 
 def test_reading_only_writes_nothing(database: Path) -> None:

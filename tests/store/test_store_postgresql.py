@@ -1,65 +1,50 @@
-"""The same store on a PostgreSQL server: set MMAD_TEST_POSTGRESQL to the URL of an EMPTY database to run this."""
+"""What is a PostgreSQL server's own: its failures in one line, a restart in between, many connections at once."""
 
 from __future__ import annotations
 
 import math
-import os
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import store_samples as samples
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
+from postgresql_server import Server, free_port
+from sqlalchemy import event
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
+from mmad.store.engine import Database
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
-from mmad.store.results import member_summaries
-
-URL = os.environ.get("MMAD_TEST_POSTGRESQL", "")
-pytestmark = pytest.mark.skipif(not URL, reason="needs an empty PostgreSQL database in MMAD_TEST_POSTGRESQL")
 
 
-@pytest.fixture
-def server() -> Iterator[Store]:
+def test_an_empty_schema_is_made_only_when_asked(postgresql: str) -> None:
     with pytest.raises(StoreError, match="is empty"):
-        Store.open(URL, create=False)
-    with Store.open(URL) as store:
-        yield store
-        with store._database.writing() as connection:
-            connection.exec_driver_sql("DROP VIEW run_results, checkpoint_results")
-            schema.metadata.drop_all(connection)
-            connection.exec_driver_sql("DROP TABLE alembic_version")
+        Store.open(postgresql, create=False)
+    Store.open(postgresql).close()
+    Store.open(postgresql, create=False, read_only=True).close()
 
 
-def test_a_server_keeps_what_a_file_keeps(server: Store) -> None:
-    good, _ = samples.fill(server)
-    record = replace(samples.epoch(4), lr=math.inf, seconds=math.nan)
-    server.commit_epoch(good, record)
-    server.commit_epoch(good, record)
-    assert server.warnings(good) == ["training AP is NaN"]
-    assert server.epochs(good)[:2] == [samples.epoch(1, val_ap=0.25), samples.epoch(2, val_ap=0.5)]
-    assert server.epochs(good)[3].lr == math.inf
-    assert server.environments(good) == [samples.environment()]
-    best = member_summaries(server)[0].results.best_ap
-    assert best is not None
-    with server._database.reading() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
-        rows = connection.exec_driver_sql("SELECT best_ap_test_ap FROM run_results ORDER BY arm").scalars().all()
-    assert rows == [best.test_ap, None]
-    with pytest.raises(StoreError, match="names a run the database does not hold"):
-        server.add_warning("0" * 64, "text")
+def test_numbers_that_are_none_come_back(postgresql: str) -> None:
+    with Store.open(postgresql) as store:
+        good, _ = samples.fill(store)
+        store.commit_epoch(good, replace(samples.epoch(4), lr=math.inf, seconds=math.nan))
+        assert store.epochs(good)[3].lr == math.inf
+        assert math.isnan(store.epochs(good)[3].seconds)
 
 
-def test_claims_and_ablations_of_many_at_once(server: Store) -> None:
+def test_a_url_as_other_programs_take_it_is_good_too(postgresql: str) -> None:
+    with Store.open(postgresql.replace("postgresql+psycopg://", "postgresql://")) as store:
+        assert store.runs() == []
+
+
+def test_claims_and_ablations_of_many_at_once(postgresql: str) -> None:
     given = samples.ablation(seeds=range(15))
     claimed: list[str] = []
 
     def work() -> None:
-        with Store.open(URL) as store:
+        with Store.open(postgresql) as store:
             store.add_ablation(given)
             while (run := store.claim(None, Owner.current())) is not None:
                 claimed.append(run.key)
@@ -70,3 +55,167 @@ def test_claims_and_ablations_of_many_at_once(server: Store) -> None:
     for worker in workers:
         worker.join()
     assert sorted(claimed) == sorted(m.run.key for m in given.members)
+
+
+def test_a_run_that_is_being_claimed_is_passed_over(postgresql: str) -> None:
+    with Store.open(postgresql) as store, Store.open(postgresql) as other:
+        store.add_ablation(samples.ablation())
+        first, second = (run.key for run in store.runs())
+        with store._database.writing() as connection:
+            connection.execute(schema.runs.select().where(schema.runs.c.key == first).with_for_update())
+            run = other.claim(None, Owner.current())
+        assert run is not None
+        assert run.key == second
+
+
+def test_a_reading_sees_one_state(postgresql: str) -> None:
+    with Store.open(postgresql) as store, Store.open(postgresql) as other:
+        with store._database.reading() as connection:
+            before = connection.execute(schema.runs.select()).all()
+            other.add_ablation(samples.ablation())
+            assert connection.execute(schema.runs.select()).all() == before == []
+        assert len(store.runs()) == 2
+
+
+def test_the_same_evaluation_twice_at_once_is_kept_once(postgresql: str) -> None:
+    with Store.open(postgresql) as store:
+        good, _ = samples.fill(store)
+        errors: list[BaseException] = []
+
+        def judge(ap: float) -> None:
+            try:
+                with Store.open(postgresql) as own:
+                    for _ in range(5):
+                        own.put_evaluations(good, [samples.evaluation("best_ap", 2, ap=ap)])
+            except StoreError as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=judge, args=(number / 8,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert [e.kind for e in store.evaluations(good)].count("best_ap") == 4
+
+
+def test_what_another_transaction_holds_is_waited_for_so_long(postgresql: str) -> None:
+    with Store.open(postgresql) as store, Store.open(postgresql, timeout=0.1) as hasty:
+        good, _ = samples.fill(store)
+        with store._database.writing() as connection:
+            connection.execute(schema.runs.select().where(schema.runs.c.key == good).with_for_update())
+            with pytest.raises(StoreError, match="kept the database locked; close it or wait"):
+                hasty.set_status(good, "finished")
+        hasty.set_status(good, "finished")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"password": "wrong"}, "refuses the user or the password; check both in the URL"),
+        ({"user": "nobody"}, "refuses the user or the password"),
+        ({"name": "nothing"}, "has no such database; make it with createdb"),
+        ({"port": free_port()}, "cannot be reached; check that it runs"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_wrong_url_is_refused_in_one_line(server: Server, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        Store.open(server.url_of(**wrong))
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "postgresql+psycopg://" in line
+    assert "s3cret" not in line
+    assert "wrong@" not in line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda url: f"{url}?color=red", "is not the URL of a database; check what stands behind"),
+        (lambda url: url.replace("127.0.0.1", "nowhere.invalid"), "no such host is known"),
+        (lambda url: url.replace("+psycopg", "+asyncpg"), "not the URL of a database that mmad can use"),
+        (lambda url: url.replace(url.rpartition(":")[2].partition("/")[0], "port"), "not the URL of a database"),
+        (lambda url: url.replace("127.0.0.1", "") + "?host=/nowhere", "cannot be reached"),
+    ],
+    ids=["option", "host", "driver", "port", "socket"],
+)
+def test_what_is_no_url_of_a_server_is_refused(server: Server, change: Any, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        Store.open(change(server.url))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_password_among_the_options_is_not_told(server: Server) -> None:
+    with pytest.raises(StoreError, match="refuses the user or the password") as caught:
+        Store.open(f"postgresql://mmad@127.0.0.1:{server.port}/mmad?password=hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_user_who_may_make_no_table_is_refused(server: Server, postgresql: str) -> None:
+    with server.connected() as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'guest'")
+    try:
+        options = postgresql.partition("?")[2]
+        with pytest.raises(StoreError, match="may not do this; let it make tables"):
+            Store.open(f"{server.url_of(user='guest', password='guest', name='mmad')}")
+        with pytest.raises(StoreError, match="may not do this"):
+            Store.open(f"{server.url_of(user='guest', password='guest')}?{options}")
+    finally:
+        with server.connected() as connection:
+            connection.execute("DROP ROLE guest")
+
+
+def test_a_lost_transaction_is_repeated_where_that_is_safe(postgresql: str, server: Server) -> None:
+    with Store.open(postgresql) as store:
+        store.add_ablation(samples.ablation())
+        good, bad = (run.key for run in store.runs())
+        with _cut_once(store._database, server, "INSERT INTO epochs"):
+            store.commit_epoch(good, samples.epoch(1))
+        assert store.epochs(good) == [samples.epoch(1)]
+        assert store.warnings(good) == []
+        with _cut_once(store._database, server, "INSERT INTO warnings"), pytest.raises(StoreError, match="reached"):
+            store.add_warning(bad, "once")
+        store.add_warning(bad, "twice")
+        assert store.warnings(bad) == ["twice"]
+
+
+class _cut_once:
+    """Ends the connection on the server right before the first statement that begins so."""
+
+    def __init__(self, database: Database, server: Server, statement: str) -> None:
+        self._engine, self._server, self._statement = database.engine, server, statement
+        self._done = False
+
+    def _cut(self, connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if not self._done and statement.startswith(self._statement):
+            self._done = True
+            with self._server.connected() as other:
+                other.execute("SELECT pg_terminate_backend(%s)", (cursor.connection.info.backend_pid,))
+
+    def __enter__(self) -> None:
+        event.listen(self._engine, "before_cursor_execute", self._cut)
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(self._engine, "before_cursor_execute", self._cut)
+        assert self._done
+
+
+@pytest.mark.slow
+def test_a_server_that_is_started_anew_is_waited_for(server: Server, postgresql: str) -> None:
+    with Store.open(postgresql) as store, Store.open(postgresql, timeout=0.2) as hasty:
+        good, _ = samples.fill(store)
+        assert len(hasty.runs()) == 2
+        server.stop()
+        try:
+            with pytest.raises(StoreError, match="cannot be reached; check that it runs"):
+                hasty.runs()
+            with pytest.raises(StoreError, match="cannot be reached"):
+                Store.open(postgresql)
+            writer = threading.Thread(target=store.commit_epoch, args=(good, samples.epoch(4)))
+            writer.start()
+        finally:
+            server.start()
+        writer.join()
+        assert [e.epoch for e in store.epochs(good)] == [1, 2, 3, 4]
+        assert len(hasty.runs()) == 2

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import store_samples as samples
@@ -43,9 +42,9 @@ def gone() -> Owner:
     return owner
 
 
-def claimer(database: Path) -> subprocess.Popen[str]:
+def claimer(address: str) -> subprocess.Popen[str]:
     """A process that claims every run on a line of input, then waits for another line."""
-    command = [sys.executable, "-c", CLAIM_ALL, str(database)]
+    command = [sys.executable, "-c", CLAIM_ALL, address]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -250,9 +249,9 @@ def test_a_status_needs_a_whole_key_of_a_run(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_never_get_the_same_run(store: Store, database: Path) -> None:
+def test_two_processes_never_get_the_same_run(store: Store, address: str) -> None:
     store.add_ablation(samples.ablation(seeds=range(20)))
-    processes = [claimer(database) for _ in range(2)]
+    processes = [claimer(address) for _ in range(2)]
     for process in processes:
         go(process)
     shares = [claimed_by(process) for process in processes]
@@ -262,9 +261,9 @@ def test_two_processes_never_get_the_same_run(store: Store, database: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_runs_of_a_killed_process_are_taken_back(store: Store, database: Path) -> None:
+def test_the_runs_of_a_killed_process_are_taken_back(store: Store, address: str) -> None:
     store.add_ablation(samples.ablation(seeds=range(2)))
-    process = claimer(database)
+    process = claimer(address)
     go(process)
     held = claimed_by(process)
     assert len(held) == 4

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import store_samples as samples
@@ -59,14 +56,14 @@ def test_figures_of_another_protocol_never_stand_in(store: Store, other: dict[st
     assert member_results(store, member).best_ap == Result(1, 0.125, 0.375, None, None)
 
 
-def test_the_views_agree_with_the_records(store: Store, database: Path) -> None:
+def test_the_views_agree_with_the_records(store: Store) -> None:
     samples.fill(store)
-    with closing(sqlite3.connect(database)) as connection:
-        connection.row_factory = sqlite3.Row
-        rows = connection.execute("SELECT * FROM run_results ORDER BY arm").fetchall()
-        kinds = connection.execute("SELECT checkpoint FROM checkpoint_results ORDER BY checkpoint").fetchall()
-    assert [row[0] for row in kinds] == ["best_ap", "best_ar", "final"]
-    for row, summary in zip(rows, member_summaries(store), strict=True):
+    with store._database.reading() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM run_results ORDER BY arm").mappings().all()
+        checkpoints = connection.exec_driver_sql("SELECT checkpoint FROM checkpoint_results ORDER BY checkpoint")
+        assert checkpoints.scalars().all() == ["best_ap", "best_ar", "final"]
+    summaries = sorted(member_summaries(store), key=lambda summary: summary.member.arm)
+    for row, summary in zip(rows, summaries, strict=True):
         assert (row["key"], row["status"], row["error"]) == (summary.run.key, summary.run.status, summary.run.error)
         assert (row["epoch"] or 0) == summary.run.epochs_done
         for kind in ("best_ap", "best_ar", "final"):

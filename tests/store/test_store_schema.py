@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -19,15 +20,21 @@ from mmad.store.engine import Database
 from mmad.store.migrate import SCRIPTS, prepare
 
 
-def test_the_migrated_schema_is_that_of_the_tables(database: Path) -> None:
+@pytest.fixture
+def opened(address: str, database: Path) -> Iterator[Database]:
+    """A database of either kind without any table."""
     database.parent.mkdir()
-    opened = Database(database)
+    empty = Database(address)
+    yield empty
+    empty.close()
+
+
+def test_the_migrated_schema_is_that_of_the_tables(opened: Database) -> None:
     prepare(opened, create=True)
     with opened.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
         assert set(inspect(connection).get_view_names()) == {"run_results", "checkpoint_results"}
-    opened.close()
 
 
 def test_the_newest_revision_is_the_one_the_code_names() -> None:
@@ -36,20 +43,17 @@ def test_the_newest_revision_is_the_one_the_code_names() -> None:
     assert len(scripts.get_bases()) == 1
 
 
-def test_going_back_removes_every_table(database: Path) -> None:
+def test_going_back_removes_every_table(opened: Database) -> None:
     from alembic import command
 
     from mmad.store.migrate import _config
 
-    database.parent.mkdir()
-    opened = Database(database)
     prepare(opened, create=True)
     with opened.writing() as connection:
         command.downgrade(_config(connection), "base")
         inspector = inspect(connection)
         assert inspector.get_table_names() == ["alembic_version"]
         assert inspector.get_view_names() == []
-    opened.close()
 
 
 def test_every_field_of_the_evaluation_protocol_has_a_column() -> None:
