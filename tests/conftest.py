@@ -63,6 +63,13 @@ def postgresql(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
+def second_postgresql(server: Server) -> Iterator[str]:
+    """The URL of another empty schema of the server."""
+    with server.schema(f"test_{next(_schemas)}") as url:
+        yield url
+
+
+@pytest.fixture
 def call_mmad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     """Run the console script's ``main`` in this process: the exit code and what it wrote."""
 

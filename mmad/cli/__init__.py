@@ -27,6 +27,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("data", "mmad.cli.data", "Make, import and check data sets."),
     ("params", "mmad.cli.params", "Count the parameters of a setup, module by module."),
     ("log", "mmad.cli.log", "Read, show and check experiment logs."),
+    ("db", "mmad.cli.db", "Copy, check, back up, upgrade and export the database."),
     ("weights", "mmad.cli.weights", "List or fetch the pretrained weights."),
     ("schema", "mmad.cli.schema", "Print the JSON Schema of the ablation file."),
 )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
 from mmad.base.errors import StoreError
+from mmad.base.paths import StorePaths
 from mmad.store import schema
-from mmad.store.engine import Database, open_sqlite, serialise
+from mmad.store.backup_file import write_backup
+from mmad.store.engine import Database, serialise
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -36,7 +36,17 @@ def revision(connection: Connection) -> str | None:
     return None if row is None else str(row)
 
 
-def prepare(database: Database, *, create: bool) -> None:
+@dataclass(frozen=True)
+class Prepared:
+    """The schema a database had (None: it was empty) and has, and where its copy of before lies."""
+
+    where: str
+    found: str | None
+    now: str
+    backup: Path | None = None
+
+
+def prepare(database: Database, *, create: bool) -> Prepared:
     """Makes ``database`` ready for this version of mmad.
 
     An empty one gets the tables when ``create`` is set, an older one is upgraded after a copy was laid
@@ -49,21 +59,39 @@ def prepare(database: Database, *, create: bool) -> None:
     with database.reading() as connection:
         found = _checked(database, connection, create)
     if found == schema.HEAD:
-        return
+        return Prepared(database.where, found, found)
     if database.read_only:
         raise OlderSchema(
             f"has the older schema {found}, this mmad reads {schema.HEAD}",
             where=database.where,
-            mend="open it once for writing, which upgrades it and keeps a copy",
+            mend="mmad db upgrade upgrades it and keeps a copy",
         )
     with database.writing() as connection:
         serialise(connection)
         found = _checked(database, connection, create)
         if found == schema.HEAD:
-            return
+            return Prepared(database.where, found, found)
+        backup = None
         if found is not None and database.file is not None:
-            back_up(database.file, found)
+            backup = back_up(database.file, found)
         upgrade(connection)
+    return Prepared(database.where, found, schema.HEAD, backup)
+
+
+def upgrade_database(address: str | Path) -> Prepared:
+    """Brings an existing database to this version's schema, after a copy of an SQLite file was laid beside it.
+
+    Raises:
+        StoreError: as :func:`prepare`, and where there is no such file.
+    """
+    file = StorePaths(str(address)).file
+    if file is not None and not file.exists():
+        raise StoreError("no such database", where=file, mend="name another with --db")
+    database = Database(address)
+    try:
+        return prepare(database, create=False)
+    finally:
+        database.close()
 
 
 def upgrade(connection: Connection, target: str = "head") -> None:
@@ -76,14 +104,8 @@ def upgrade(connection: Connection, target: str = "head") -> None:
 def back_up(file: Path, found: str) -> Path:
     """Copies the SQLite database to ``<name>.<revision>.backup`` beside it, whole or not at all."""
     backup = file.with_name(f"{file.name}.{found}.backup")
-    partial = backup.with_name(f"{backup.name}.partial")
     try:
-        partial.unlink(missing_ok=True)
-        with closing(open_sqlite(file, read_only=True)) as source, closing(sqlite3.connect(partial)) as copy:
-            source.backup(copy)
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.replace(backup)
+        write_backup(file, backup)
     except OSError as error:
         mend = "free space or check permissions there; the database is as it was"
         raise StoreError(

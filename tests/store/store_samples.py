@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from mmad.base.records import (
@@ -145,3 +148,22 @@ def fill(store: Store) -> tuple[str, str]:
     store.set_status(good, "finished")
     store.set_status(bad, "failed", "OutOfMemoryError: 3 GiB were asked for")
     return good, bad
+
+
+def write_files(store: Store, key: str) -> None:
+    """Files for what the rows of a run name, and rows that tell their size and SHA-256."""
+    folder = store.run_paths(key).folder
+    records = []
+    for record in store.checkpoints(key):
+        content = f"checkpoint of epoch {record.epoch}".encode()
+        file = folder / record.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        records.append(replace(record, sha256=hashlib.sha256(content).hexdigest(), size=len(content)))
+    store.put_checkpoints(key, records)
+    for name in {record.detections for record in store.evaluations(key)}:
+        assert name is not None
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(folder / name, "w") as packed:
+            packed.writestr("boxes.npy", "boxes " * 100)
+    store.run_paths(key).log.write_text("a line\n")

@@ -27,7 +27,8 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
-        samples.fill(store)
+        good, _ = samples.fill(store)
+        samples.write_files(store, good)
     return tmp_path
 
 
