@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -44,8 +43,7 @@ def mmad(folder: Path, *words: str) -> Cost:
     begun = time.perf_counter()
     silent = os.open(os.devnull, os.O_WRONLY)
     way = [(os.POSIX_SPAWN_DUP2, silent, 1)]
-    environment = os.environ | {"MMAD_CACHE": str(folder / "cache")}
-    environment.setdefault("PYTHONPATH", str(Path.cwd()))
+    environment = {"PYTHONPATH": str(Path.cwd())} | os.environ
     child = os.posix_spawn(MMAD[0], [*MMAD, *words], environment, file_actions=way)
     _, status, used = os.wait4(child, 0)
     os.close(silent)
@@ -60,9 +58,8 @@ def size(path: Path) -> float:
     return sum(p.stat().st_size for p in files) / 1e6
 
 
-def cold(folder: Path, database: Path) -> None:
-    """Forgets every drawing and every interval."""
-    shutil.rmtree(folder / "cache" / "charts", ignore_errors=True)
+def cold(database: Path) -> None:
+    """Forgets every interval."""
     with Store.open(database) as store, store._database.writing() as connection:
         connection.execute(delete(analyses))
 
@@ -87,17 +84,14 @@ def report(folder: Path, runs: int, epochs: int) -> None:
     form = ("--pages",) if many else ("--one-file",)
     out = folder / "reports" / "index.html"
     words = ("report", *form, "--db", str(database), "--out", str(out))
-    cold(folder, database)
+    cold(database)
     print(mmad(folder, *words).line("cold", None if many else 40))
     print(mmad(folder, *words).line("warm", 60 if many else 15))
     change(database, keys[len(keys) // 2])
     print(mmad(folder, *words).line("one run changed"))
-    aim = "" if many else f" of the 25 MB aimed at: {size(out.parent) / 25:.2f}"
-    print(
-        f"  report {size(out.parent):.1f} MB{aim}, largest file {max(map(size, out.parent.rglob('*.html'))):.1f} MB, ",
-        end="",
-    )
-    print(f"drawings {size(folder / 'cache' / 'charts'):.1f} MB")
+    whole, largest = size(out.parent), max(map(size, out.parent.rglob("*.html")))
+    aim = "" if many else f" ({whole / 25:.2f} of the 25 MB aimed at)"
+    print(f"  report of {whole:.1f} MB{aim}, the largest file {largest:.1f} MB")
 
 
 def log(folder: Path, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from mmad.evaluation.matching import Floats, Matched
 
 RECALLS = np.linspace(0.0, 1.00, 101)  # COCO's 101 recalls
+_NEXT_RECALL = np.append(RECALLS, np.inf)
 #: Weights times detections that are held at once: 16 million doubles are 128 MiB.
 _CELLS = 2_000_000
 _TINY = float(np.spacing(1))
@@ -71,7 +73,7 @@ def _curve(
     weights: Floats, image: NDArray[np.int64], hit: NDArray[np.bool_], counted: NDArray[np.bool_], boxes: Floats
 ) -> tuple[Floats, Floats]:
     """AP and AR of one finding, (B,) each."""
-    return average_precision(weights[:, image], hit, counted, boxes)
+    return average_precision(weights.T[image].T, hit, counted, boxes)
 
 
 def average_precision(
@@ -88,22 +90,30 @@ def average_precision(
     if not hit.any():
         nothing: Floats = np.where(known, 0.0, np.nan)
         return nothing, nothing.copy()
+    # resamples run along the last axis, for sums over detections are then sums of whole rows
+    by_score = np.ascontiguousarray(weight.T)  # (N, B)
     places = np.flatnonzero(hit)
-    hits = np.cumsum(weight[:, places], axis=1)  # (B, H)
-    all_so_far = np.cumsum(np.where(counted, weight, 0.0), axis=1)[:, places]
-    precision = hits / (all_so_far + _TINY)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    hits = np.cumsum(by_score[places], axis=0)  # (H, B)
+    so_far = np.cumsum(by_score if counted.all() else by_score * counted[:, None], axis=0)[places]
+    precision = hits / (so_far + _TINY)
+    envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        recall = hits / boxes[:, None]
-    ap = np.full(len(weight), np.nan)
-    for b in np.flatnonzero(known):
-        place = np.searchsorted(recall[b], RECALLS, side="left")
-        reached = place < len(places)
-        ap[b] = envelope[b, place[reached]].sum() / len(RECALLS)
-    ar: Floats = np.where(known, recall[:, -1], np.nan)
+        recall = hits / boxes
+    reached = np.diff(_recalls_up_to(recall), axis=0, prepend=0)  # COCO's recalls that each hit is the first to reach
+    ap: Floats = np.where(known, (envelope * reached).sum(axis=0) / len(RECALLS), np.nan)
+    ar: Floats = np.where(known, recall[-1], np.nan)
     return ap, ar
 
 
+def _recalls_up_to(recall: Floats) -> NDArray[np.int64]:
+    """How many of COCO's recalls are at most each of ``recall``; the first guess is at most one off."""
+    guess = np.nan_to_num(np.minimum(recall, 1.0) * 100).astype(np.int64)
+    guess -= RECALLS[guess] > recall
+    found: NDArray[np.int64] = guess + 1 + (_NEXT_RECALL[guess + 1] <= recall)
+    return found
+
+
+@functools.lru_cache(maxsize=2)  # many runs are judged on the same patients, one after another
 def patient_weights(patients: tuple[str, ...], resamples: int, seed: int) -> NDArray[np.float64]:
     """(resamples, images) how often each image stands in a resample of the PATIENTS, drawn with replacement.
 
@@ -113,4 +123,5 @@ def patient_weights(patients: tuple[str, ...], resamples: int, seed: int) -> NDA
     chance = np.full(len(names), 1 / len(names))
     drawn = np.random.default_rng(seed).multinomial(len(names), chance, size=resamples)
     weights: NDArray[np.float64] = drawn[:, place].astype(np.float64)
+    weights.setflags(write=False)
     return weights

@@ -136,9 +136,14 @@ def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, thresh
     hits, alarms = np.flatnonzero(hit), np.flatnonzero(false)
     # how many hits stand before each false alarm, and before the end
     before = np.r_[np.searchsorted(hits, alarms), len(hits)]
+    by_image = np.ascontiguousarray(weights.T)  # (I, B): sums over detections are sums of whole rows
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wrong = np.cumsum(by_image[image[alarms]], axis=0) / images  # (alarms, B)
+        right = np.cumsum(by_image[image[hits]], axis=0) / boxes  # (hits, B)
+    right = np.concatenate([np.zeros((1, len(weights))), right])
     result = np.full((len(weights), len(FROC_RATES)), np.nan)
-    for b in np.flatnonzero(boxes > 0):
-        wrong = np.cumsum(weights[b, image[alarms]]) / images[b]
-        right = np.r_[0.0, np.cumsum(weights[b, image[hits]])] / boxes[b]
-        result[b] = right[before[np.searchsorted(wrong, FROC_RATES, side="right")]]
+    known = np.flatnonzero(boxes > 0)
+    for n, rate in enumerate(FROC_RATES):
+        allowed = (wrong <= rate).sum(axis=0)  # alarms before the rate is passed
+        result[known, n] = right[before[allowed], np.arange(len(weights))][known]
     return result

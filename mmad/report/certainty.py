@@ -6,7 +6,8 @@ line why; a report never fails for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,20 +15,23 @@ from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import CheckpointKind, GroundTruth, RunRecord
 from mmad.data.dataset import DataSet
 from mmad.evaluation.intervals import Difference, holm
-from mmad.evaluation.recall_curve import RecallCurve, recall_curve
-from mmad.report.analysis import Measured, Profile, difference_of, estimate_of, profile_of, subject_of
+from mmad.evaluation.recall_curve import RecallCurve
+from mmad.report.ahead import Asked, Work, helping
+from mmad.report.analysis import Measured, Profile
+from mmad.report.asking import about_pair, about_run
 from mmad.report.controls import Control
 from mmad.report.frames import AblationFrame, MemberFrame, ReportFrame
 from mmad.report.judged import Archive, How, Judged, judge
-from mmad.report.keeping import kept
 from mmad.report.kept_controls import controls_by_run, controls_of_judged
 from mmad.report.pairs import PairRow, compare
 from mmad.spec.protocol import EvaluationProtocol
 from mmad.store.find import Found
 from mmad.store.gateway import Store
 
-#: Score thresholds of the documented log's gap table.
-SCORES = (0.05, 0.1, 0.3)
+#: Runs and pairs still to be looked into that are worth another process.
+LONG = 12
+#: So much computed at first says that not all was kept.
+FEW = 4
 _NOT_KEPT = "not computed yet, and the database is open for reading only"
 
 
@@ -89,26 +93,45 @@ def look_into(
         how: of it resamples and seed.
         progress: hears how many of how many runs and pairs are looked into.
     """
-    looking = _Looking(store, data, how or How())
-    rows = {a.record.name: list(_rows(a)) for a in frame.ablations}
-    members = {(m.run.key, m.judged): m for a in frame.ablations for m in a.members if m.run.finished}
-    whole, done = len(members) + sum(map(len, rows.values())), 0
+    how = how or How()
+    looking = _Looking(store, data, how)
+    work = list(_work(frame))
     runs: dict[RunKey, SureRun] = {}
-    for key, member in members.items():
-        progress(done, whole)
-        runs[key] = looking.run(member)
-        done += 1
     pairs: dict[PairKey, SurePair] = {}
-    for found in rows.values():
-        told: dict[PairKey, SurePair] = {}
-        for pair, row in found:
-            progress(done, whole)
-            told[pair] = looking.pair(row)
-            done += 1
-        pairs |= _adjusted(told)
-    if whole:
-        progress(whole, whole)
-    return Certainty(pairs, runs)
+    with contextlib.ExitStack() as stack:
+        for done, one in enumerate(work):
+            progress(done, len(work))
+            if isinstance(one, MemberFrame):
+                runs[one.run.key, one.judged] = looking.run(one)
+            else:
+                pairs[one[0]] = looking.pair(one[1])
+            if looking.begins_to_compute and len(work) - done > LONG:
+                stack.enter_context(helping(store, data, how, [w for one in work[done:] if (w := _asked(one))]))
+    if work:
+        progress(len(work), len(work))
+    told = {a.record.name: {k: s for k, s in pairs.items() if k[0] == a.record.name} for a in frame.ablations}
+    return Certainty({key: sure for found in told.values() for key, sure in _adjusted(found).items()}, runs)
+
+
+def _work(frame: ReportFrame) -> Iterator[MemberFrame | tuple[PairKey, PairRow]]:
+    """Every finished run once, then the pairs of its ablation, so that what they share is still at hand."""
+    seen = set()
+    for ablation in frame.ablations:
+        for member in ablation.members:
+            if member.run.finished and (member.run.key, member.judged) not in seen:
+                seen.add((member.run.key, member.judged))
+                yield member
+        yield from _rows(ablation)
+
+
+def _asked(one: MemberFrame | tuple[PairKey, PairRow]) -> Work | None:
+    """What is asked, as a helper understands it; None where nothing can be told."""
+    if isinstance(one, MemberFrame):
+        return None if one.alone is None else Asked(one.record, one.alone.kind)
+    row = one[1]
+    if any(a.run.key == b.run.key for a, b in row.pairs):
+        return None
+    return tuple((Asked(a.record, row.kind), Asked(b.record, row.kind)) for a, b in row.pairs)
 
 
 def _rows(ablation: AblationFrame) -> Iterable[tuple[PairKey, PairRow]]:
@@ -132,6 +155,7 @@ class _Looking:
         self._archive = KeptAlone(data) if store.read_only else Patient(data)
         self._controls = controls_by_run(store)
         self._judged: dict[tuple[RunKey, CheckpointKind], Judged] = {}
+        self._helped = False
 
     def _judge(self, member: MemberFrame, kind: CheckpointKind) -> Judged:
         key = ((member.run.key, member.judged), kind)
@@ -150,11 +174,11 @@ class _Looking:
             return SureRun(alone.kind, why=str(error))
         sure = SureRun(alone.kind, controls=controls_of_judged(self._controls, judged))
         try:
-            sure = replace(sure, measured=estimate_of(self._store, self._archive, [judged], self._how))
-            sure = replace(sure, profile=profile_of(self._store, self._archive, judged, SCORES, self._how))
-            return replace(sure, curve=curve_of(self._store, self._archive, judged))
+            for figure in about_run(self._store, self._archive, judged, self._how):
+                sure = replace(sure, **figure)
         except MmadError as error:
-            return replace(sure, why=str(error))
+            sure = replace(sure, why=str(error))
+        return sure
 
     def pair(self, row: PairRow) -> SurePair:
         if any(a.run.key == b.run.key for a, b in row.pairs):
@@ -162,18 +186,19 @@ class _Looking:
         sure = SurePair()
         try:
             pairs = [(self._judge(a, row.kind), self._judge(b, row.kind)) for a, b in row.pairs]
-            ask = (self._store, self._archive)
-            sure = replace(sure, difference=difference_of(*ask, pairs, self._how))
-            sure = replace(sure, reference=estimate_of(*ask, [a for a, _ in pairs], self._how))
-            return replace(sure, other=estimate_of(*ask, [b for _, b in pairs], self._how))
+            for figure in about_pair(self._store, self._archive, pairs, self._how):
+                sure = replace(sure, **figure)
         except MmadError as error:
-            return replace(sure, why=str(error))
+            sure = replace(sure, why=str(error))
+        return sure
 
-
-def curve_of(store: Store, archive: Archive, judged: Judged) -> RecallCurve:
-    """Precision by recall, kept like every analysis. Raises as ``analysis.estimate_of``."""
-    subject = subject_of("precision", [judged])
-    return kept(store, "precision", subject, RecallCurve, lambda: recall_curve(archive.matched(judged)))
+    @property
+    def begins_to_compute(self) -> bool:
+        """Once: whether so much was not kept that it shows."""
+        if self._helped or self._store.read_only or self._archive.computed < FEW:
+            return False
+        self._helped = True
+        return True
 
 
 class Patient(Archive):

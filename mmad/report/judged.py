@@ -21,6 +21,8 @@ from mmad.store.gateway import Store
 from mmad.store.results import epochs_asked, member_path
 
 LEAST_RESAMPLES, MOST_RESAMPLES = 10, 100_000
+#: Matches that an archive holds at once.
+_AT_HAND = 48
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,15 @@ class Archive:
 
     Args:
         data: where the data set lies now; None where the runs say.
+
+    ``computed`` counts the matches it had to find.
     """
 
     def __init__(self, data: Path | None = None) -> None:
         self.data = data
+        self.computed = 0
         self._sets: dict[tuple[str, str, str], DataSet] = {}
+        self._matched: dict[tuple[object, ...], Matched] = {}
 
     def dataset(self, run: RunRecord) -> DataSet:
         """The data set of ``run`` as its ``dataset_mode`` asks for it. DataError when it is gone or changed."""
@@ -207,9 +213,17 @@ class Archive:
             raise EvaluationError(error.what, where=judged.file, mend=error.mend) from error
 
     def matched(self, judged: Judged) -> Matched:
-        """The kept detections matched with the true boxes under the protocol."""
+        """The kept detections matched with the true boxes under the protocol; the latest are still at hand."""
         truth = self.truth(judged)
-        return matched_under(judged.protocol, self.detections(judged), truth)
+        key = (judged.digest(), judged.run.dataset_fingerprint, judged.run.setup.get("dataset_mode"), judged.split)
+        found = self._matched.pop((*key, judged.protocol), None)
+        if found is None:
+            self.computed += 1
+            found = matched_under(judged.protocol, self.detections(judged), truth)
+        self._matched[*key, judged.protocol] = found
+        if len(self._matched) > _AT_HAND:
+            del self._matched[next(iter(self._matched))]
+        return found
 
 
 def matched_under(protocol: EvaluationProtocol, detections: Detections, truth: GroundTruth) -> Matched:

@@ -15,7 +15,7 @@ from report_worlds import WHEN
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet
 from mmad.data.phantom import make_phantom
-from mmad.report import certainty as module
+from mmad.report import asking as module
 from mmad.report.build import write_report
 from mmad.report.certainty import Certainty, Patient, SurePair, look_into
 from mmad.report.evidence import gap_tables, reasons
