@@ -71,6 +71,14 @@ def report(
             show_default=False,
         ),
     ] = None,
+    log: Annotated[
+        bool | None,
+        typer.Option(
+            "--log/--no-log",
+            help="Show the entries of experiment logs; left out: where an ablation mirrors one or a log was imported.",
+            show_default=False,
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
@@ -96,6 +104,7 @@ def report(
             database=store.where,
             data=data,
             pictures=pictures,
+            log=log,
             progress=progress,
             looking=progress,
             picturing=progress,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mmad.report.certainty import look_into
 from mmad.report.frames import Source, load_frame
 from mmad.report.html import render_html, render_pages
 from mmad.report.judged import How
+from mmad.report.logbook import logbook_of
 from mmad.report.markdown import render_markdown
 from mmad.report.pictures import check_number
 from mmad.report.pictures_gather import pictures_of
@@ -22,6 +23,7 @@ from mmad.report.story import Story, tell
 from mmad.report.tables_files import write_tables
 from mmad.report.views import PAGE_MARK
 from mmad.store.gateway import Store
+from mmad.store.log_rows import LogRecord
 
 #: Of more runs than this a report is written as linked pages, unless it is told otherwise.
 RUNS_IN_ONE_FILE = 300
@@ -58,6 +60,7 @@ def write_report(
     data: Path | None = None,
     how: How | None = None,
     pictures: int | None = None,
+    log: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
     looking: Callable[[int, int], None] = lambda done, whole: None,
     picturing: Callable[[int, int], None] = lambda done, whole: None,
@@ -76,6 +79,8 @@ def write_report(
         how: of it resamples and seed of the intervals.
         pictures: studies shown of each pair, whatever the licence of their data set; None shows a few where the
             licence allows it, 0 none.
+        log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
+            imported.
         progress: hears how many of how many runs are drawn.
         looking: hears before that how many of how many runs and pairs were looked into.
         picturing: hears between the two how many of how many pairs have their pictures.
@@ -88,13 +93,16 @@ def write_report(
     frame = load_frame(source, ablations)
     apart = len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
     certainty, shown = None, None
+    logs: Sequence[LogRecord] = ()
     if isinstance(source, Store):
         certainty = look_into(frame, source, data=data, how=how, progress=looking)
+        logs = source.logs()
         if html is not None or markdown is not None:
             shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
     story = tell(frame, created=created or now(), database=database, certainty=certainty, pictures=shown)
     written = 0
     if html is not None:
+        story = replace(story, logbook=logbook_of(story, logs, log))
         written = _write_html(story, html, apart, progress)
     if markdown is not None:
         charts = markdown.parent / f"{markdown.stem}_charts"

@@ -74,7 +74,8 @@ def render_pages(
 
 
 def _render(story: Story, view: View, link: Links, drawing: Drawing) -> str:
-    style, script = ("".join(map(_template, names)) for names in (_STYLES, _SCRIPTS))
+    log = ("log.css", "log.js") if story.logbook is not None and view.overview else ()
+    style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from mmad.base.records import Status
 from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
@@ -17,6 +18,9 @@ from mmad.report.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
 from mmad.report.pairs import Comparison, Refusal, compare, compared_kind, conditions
 from mmad.report.pictures import Pictures
 from mmad.report.words import clip, direction, plural, signed
+
+if TYPE_CHECKING:
+    from mmad.report.logbook import Logbook
 
 #: What becomes of a run, in the order a summary counts it.
 STATUSES: tuple[Status, ...] = ("finished", "running", "queued", "interrupted", "failed")
@@ -93,6 +97,7 @@ class Story:
     anchors: dict[str, str]
     certainty: Certainty = field(default_factory=Certainty)
     pictures: Pictures = field(default_factory=Pictures)
+    logbook: Logbook | None = None
 
     @property
     def runs(self) -> tuple[RunStory, ...]:

@@ -137,6 +137,23 @@ def test_tables_stand_beside_other_forms_and_a_place_that_is_a_file_is_refused(p
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
+def test_the_log_is_shown_when_asked_for_and_when_one_was_imported(place: Path) -> None:
+    def shown(*words: str) -> str:
+        done = mmad("report", "--out", "r.html", *words, cwd=place)
+        assert done.returncode == 0, done.stderr
+        return (place / "r.html").read_text("utf-8")
+
+    assert 'id="log"' not in shown()
+    assert 'id="log-e101"' in shown("--log")
+    (place / "mine.md").write_text("## First (v=0.3625)\nModelSetup(lr=0.25)\n")
+    assert mmad("log", "import", "mine.md", cwd=place).returncode == 0
+    page = shown()
+    assert 'id="log-mine--e001"' in page
+    assert "ModelSetup(lr=0.25)" in page
+    assert 'id="log"' not in shown("--no-log")
+
+
 def test_the_paper_s_table_needs_its_ablation(place: Path) -> None:
     refused = mmad("report", "--paper", cwd=place)
     assert refused.returncode == 2

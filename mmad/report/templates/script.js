@@ -41,6 +41,6 @@
   mark();
 
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("main details")) details.open = true;
+    for (const details of document.querySelectorAll("main details:not(.entry)")) details.open = true;
   });
 })();

@@ -59,7 +59,7 @@
     }
     said.textContent = `Sorted by ${main(head)}, ${up ? "ascending" : "descending"}`;
   };
-  for (const table of document.querySelectorAll("main table:not(.gaps, .confusion)")) {
+  for (const table of document.querySelectorAll("main table:not(.gaps, .confusion, .printed)")) {
     if (!table.tHead || ![...table.tBodies].some((b) => b.querySelectorAll("tr:not(.group)").length > 1)) continue;
     grid(table).at(-1).forEach((head, column) => {
       if (head.colSpan > 1 || head.matches(".scale") || head.querySelector("a, button")) return;
@@ -126,7 +126,7 @@
     box.after(row);
     return row;
   };
-  for (const table of document.querySelectorAll("main .scroll > table")) {
+  for (const table of document.querySelectorAll("main .scroll:not(.plain) > table")) {
     if (!table.tHead) continue;
     const what = (table.parentElement.getAttribute("aria-label") || "Table").replace(/^Table: /, "");
     const row = tools(table);
