@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 HELP = """Compare two runs, or every pair of an ablation, on the same images: the other less the reference.
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
-over the seeds that both have finished. Intervals are 95 % bootstrap percentiles over seeds and whole patients;
-p is a permutation test's, for an ablation adjusted over its pairs by Holm's method.
+over the seeds that both have finished. Intervals are 95 % bootstrap percentiles over whole patients, with several
+seeds widened by their spread. p covers seeds and patients, with one seed patients alone (a permutation test); for
+an ablation it is adjusted over its pairs by Holm's method.
 
 --json prints {"resamples", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap, threshold,
-max_detections, proposals, images, patients, ap, ar, per_class, p, p_holm, sd, verdict, words, needed,
-agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
+max_detections, proposals, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share, sd, verdict,
+words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -109,7 +110,7 @@ def _print(found: Sequence[Contrast], refused: Sequence[Uncompared], *, detailed
 
 def _print_group(out: Console, title: str, group: Sequence[Contrast]) -> None:
     from mmad.cli.eval_tables import add_row, new_table, show
-    from mmad.report.verdicts import interval, p_value, verdict
+    from mmad.report.verdicts import interval, p_value, spread_words, verdict
 
     heads = ("seeds", "reference AP", "other AP", "AP difference [95 %]", "AR difference [95 %]", "p", "p (Holm)")
     table = new_table("reference", "other", *heads, left=2)
@@ -121,6 +122,8 @@ def _print_group(out: Console, title: str, group: Sequence[Contrast]) -> None:
     show(out, title, table)
     for c in group:
         out.print(f"{c.other.name} against {c.reference.name}: {verdict(c.difference)}", soft_wrap=True)
+        if words := spread_words(c.difference):
+            out.print(words, soft_wrap=True)
     out.print()
 
 
@@ -129,9 +132,9 @@ def _print_details(out: Console, contrast: Contrast) -> None:
     from mmad.report.verdicts import interval
     from mmad.report.words import decimal
 
-    table = new_table("finding", "AP difference [95 %]")
-    for label, ap in contrast.difference.per_class:
-        add_row(table, label, interval(ap, sign=True))
+    table = new_table("finding", "AP difference [95 %]", "AR difference [95 %]")
+    for label, ap, ar in contrast.difference.per_class:
+        add_row(table, label, interval(ap, sign=True), interval(ar, sign=True))
     show(out, "Findings", table)
     table = new_table("finding", "both", "reference alone", "other alone", "agreement")
     for s in contrast.alike.shared:

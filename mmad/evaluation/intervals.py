@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmad.base.errors import EvaluationError
-from mmad.evaluation.interval import LEVEL, RESAMPLES, Interval, percentiles
+from mmad.evaluation.interval import LEVEL, RESAMPLES, Interval
 from mmad.evaluation.matching import Floats, Matched
-from mmad.evaluation.resampling import Weighted, average_precision, patient_weights, weigh
+from mmad.evaluation.permutation import holm, permutation_p
+from mmad.evaluation.resampling import Weighted, patient_weights, weigh
+from mmad.evaluation.seeds import mean_interval, spread_of, t_test
 
 __all__ = [
     "LEVEL",
@@ -45,21 +46,26 @@ class Estimate:
 class Difference:
     """One arm less the reference on the same resamples: means over the seeds.
 
-    ``p`` is the two-sided permutation test's: the arms' detections swapped within patients (and with several
-    seeds the whole swap drawn anew for each). ``error_seeds`` and ``error_patients`` are the parts of the standard
-    error that more seeds or more patients would shrink.
+    ``p`` is two-sided. With several seeds it asks whether other seeds and other patients would show the difference,
+    too: a t-test that counts both (:mod:`mmad.evaluation.seeds`). With one it is ``p_patients``, which asks of these
+    very networks alone: the permutation test that swaps the arms' detections within patients.
+
+    ``error_seeds`` and ``error_patients`` are the parts of the standard error that more seeds or more patients would
+    shrink, ``seed_share`` the part of the variance that lies between seeds.
     """
 
     ap: Interval
     ar: Interval
-    per_class: tuple[tuple[str, Interval], ...]
+    per_class: tuple[tuple[str, Interval, Interval], ...]  # AP, AR
     p: float
+    p_patients: float
     seeds: int
     patients: int
     images: int
     sd: float | None
     error_seeds: float | None
     error_patients: float
+    seed_share: float | None
 
     @property
     def verdict(self) -> str:
@@ -78,11 +84,11 @@ class Needed:
 
 
 def estimate(runs: Sequence[Matched], *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL) -> Estimate:
-    """AP and AR with their intervals; several runs are seeds of one setting, resampled before the patients.
+    """AP and AR with their intervals; several runs are seeds of one setting, whose spread counts.
 
     Args:
         runs: the matches of each seed, of the same split.
-        resamples: of the patients (and seeds).
+        resamples: of the patients.
         seed: of the random numbers.
         level: of the intervals.
 
@@ -90,19 +96,16 @@ def estimate(runs: Sequence[Matched], *, resamples: int = RESAMPLES, seed: int =
         EvaluationError: no run, or runs over other images.
     """
     _require_equal(runs)
-    weights, seeds = _draws(runs[0], len(runs), resamples, seed)
+    weights = patient_weights(runs[0].patients, resamples, seed)
     once, drawn = [weigh(run) for run in runs], [weigh(run, weights) for run in runs]
+
+    def over(figure: str, k: int | None = None) -> Interval:
+        return mean_interval(_stacked(once, figure, k)[:, 0], _stacked(drawn, figure, k), level, (0.0, 1.0))
+
     return Estimate(
-        _interval([w.mean_ap for w in once], [w.mean_ap for w in drawn], seeds, level),
-        _interval([w.mean_ar for w in once], [w.mean_ar for w in drawn], seeds, level),
-        tuple(
-            (
-                label,
-                _interval([w.ap[:, k] for w in once], [w.ap[:, k] for w in drawn], seeds, level),
-                _interval([w.ar[:, k] for w in once], [w.ar[:, k] for w in drawn], seeds, level),
-            )
-            for k, label in enumerate(runs[0].categories)
-        ),
+        over("mean_ap"),
+        over("mean_ar"),
+        tuple((label, over("ap", k), over("ar", k)) for k, label in enumerate(runs[0].categories)),
         _sd([float(w.mean_ap[0]) for w in once]),
     )
 
@@ -127,52 +130,41 @@ def compare(
             mend="compare the seeds that both arms have",
         )
     _require_equal([*reference, *other])
-    weights, seeds = _draws(reference[0], len(reference), resamples, seed)
-    pairs = list(zip(reference, other, strict=True))
-    once = [(weigh(a), weigh(b)) for a, b in pairs]
-    drawn = [(weigh(a, weights), weigh(b, weights)) for a, b in pairs]
+    weights = patient_weights(reference[0].patients, resamples, seed)
+    once = [[weigh(run) for run in side] for side in (reference, other)]
+    drawn = [[weigh(run, weights) for run in side] for side in (reference, other)]
+
+    def less(of: Sequence[Sequence[Weighted]], figure: str, k: int | None = None) -> Floats:
+        return _stacked(of[1], figure, k) - _stacked(of[0], figure, k)  # (S, B)
 
     def over(figure: str, k: int | None = None) -> Interval:
-        return _interval(
-            [_figure(b, figure, k) - _figure(a, figure, k) for a, b in once],
-            [_figure(b, figure, k) - _figure(a, figure, k) for a, b in drawn],
-            seeds,
-            level,
-        )
+        return mean_interval(less(once, figure, k)[:, 0], less(drawn, figure, k), level, (-1.0, 1.0))
 
-    each = [float(b.mean_ap[0] - a.mean_ap[0]) for a, b in once]
-    sd = _sd(each)
-    over_patients = np.mean([b.mean_ap - a.mean_ap for a, b in drawn], axis=0)
+    each = less(once, "mean_ap")[:, 0]
+    spread = spread_of(each, less(drawn, "mean_ap"))
+    p_patients = permutation_p(list(zip(reference, other, strict=True)), resamples=resamples, seed=seed)
+    several = len(reference) > 1
     return Difference(
         ap=over("mean_ap"),
         ar=over("mean_ar"),
-        per_class=tuple((label, over("ap", k)) for k, label in enumerate(reference[0].categories)),
-        p=permutation_p(pairs, resamples=resamples, seed=seed),
-        seeds=len(pairs),
+        per_class=tuple((label, over("ap", k), over("ar", k)) for k, label in enumerate(reference[0].categories)),
+        p=t_test(float(each.mean()), spread, 1 / (resamples + 1)) if several else p_patients,
+        p_patients=p_patients,
+        seeds=len(reference),
         patients=len(set(reference[0].patients)),
         images=len(reference[0].patients),
-        sd=sd,
-        error_seeds=None if sd is None else sd / math.sqrt(len(pairs)),
-        error_patients=float(np.nanstd(over_patients, ddof=1)),
+        sd=_sd(each.tolist()),
+        error_seeds=spread.error_seeds,
+        error_patients=spread.error_patients,
+        seed_share=spread.seed_share,
     )
 
 
-def _figure(weighted: Weighted, figure: str, k: int | None) -> Floats:
-    values: Floats = getattr(weighted, figure)
-    return values if k is None else values[:, k]
-
-
-def _draws(run: Matched, seeds: int, resamples: int, seed: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Weights of the images (B, I), and which seeds each resample holds (B, seeds)."""
-    chosen = np.random.default_rng([seed, 1]).integers(0, seeds, size=(resamples, seeds))
-    return patient_weights(run.patients, resamples, seed), chosen
-
-
-def _interval(once: list[Floats], drawn: list[Floats], seeds: NDArray[np.int64], level: float) -> Interval:
-    """Mean over the seeds, with the percentiles of means over drawn seeds of drawn patients."""
-    values = np.stack(drawn)  # (S, B)
-    means = values[seeds, np.arange(values.shape[1])[:, None]].mean(axis=1)
-    return percentiles(float(np.mean([v[0] for v in once])), means, level)
+def _stacked(weighted: Sequence[Weighted], figure: str, k: int | None) -> Floats:
+    """A figure of every seed, (S, B); of finding ``k`` alone, or the mean over all."""
+    values = np.stack([getattr(w, figure) for w in weighted])
+    stacked: Floats = values if k is None else values[:, :, k]
+    return stacked
 
 
 def _sd(values: list[float]) -> float | None:
@@ -190,56 +182,6 @@ def _require_equal(runs: Sequence[Matched]) -> None:
                 )
         if not np.array_equal(run.boxes, runs[0].boxes):
             raise EvaluationError("the runs were judged against other true boxes", where="comparison")
-
-
-def permutation_p(pairs: Sequence[tuple[Matched, Matched]], *, resamples: int = RESAMPLES, seed: int = 0) -> float:
-    """Two-sided p of no difference in AP: every patient's detections change arms with chance one half.
-
-    The smallest p is 1 / (resamples + 1) (Phipson & Smyth, 2010).
-    """
-    rng = np.random.default_rng([seed, 2])
-    observed, permuted = 0.0, np.zeros(resamples)
-    for first, second in pairs:
-        names, place = np.unique(np.array(first.patients, dtype=object).astype(str), return_inverse=True)
-        swapped = (rng.random((resamples, len(names))) < 0.5)[:, place]  # (B, I)
-        observed += float(weigh(second).mean_ap[0] - weigh(first).mean_ap[0])
-        permuted += _swapped(second, first, swapped) - _swapped(first, second, swapped)
-    extreme = int((np.abs(permuted) >= abs(observed) - 1e-12).sum())
-    return (extreme + 1) / (resamples + 1)
-
-
-def _swapped(own: Matched, others: Matched, swapped: NDArray[np.bool_]) -> Floats:
-    """Mean AP (B,) of ``own`` with the detections of ``others`` where patients are swapped."""
-    findings = len(own.categories)
-    ap = np.full((len(swapped), findings), np.nan)
-    for k in range(findings):
-        mine, theirs = own.of(k), others.of(k)
-        score = np.r_[own.score[mine], others.score[theirs]]
-        order = np.argsort(-score, kind="stable")
-        hit = np.r_[own.hit[0, mine], others.hit[0, theirs]][order]
-        counted = np.r_[own.counted[0, mine], others.counted[0, theirs]][order]
-        boxes = np.full(len(swapped), float(own.boxes[:, k].sum()))
-        step = max(1, 2_000_000 // max(1, len(order)))
-        for start in range(0, len(swapped), step):
-            chunk = swapped[start : start + step]
-            weight = np.concatenate([~chunk[:, own.image[mine]], chunk[:, others.image[theirs]]], axis=1)[:, order]
-            there = slice(start, start + len(chunk))
-            ap[there, k] = average_precision(weight.astype(np.float64), hit, counted, boxes[there])[0]
-    known = ~np.isnan(ap)
-    with np.errstate(invalid="ignore"):
-        result: Floats = np.where(known, ap, 0.0).sum(axis=1) / known.sum(axis=1)
-    return result
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p of several tests, in the order given; NaN stays NaN and counts as no test."""
-    known = [i for i, p in enumerate(values) if not math.isnan(p)]
-    adjusted = list(values)
-    highest = 0.0
-    for rank, i in enumerate(sorted(known, key=lambda i: values[i])):
-        highest = max(highest, min(1.0, (len(known) - rank) * values[i]))
-        adjusted[i] = highest
-    return adjusted
 
 
 def needed(difference: Difference) -> Needed:

@@ -27,15 +27,16 @@ class Weighted:
     @property
     def mean_ap(self) -> Floats:
         """Mean over the findings, (B,)."""
-        return _mean(self.ap)
+        return mean_over_findings(self.ap)
 
     @property
     def mean_ar(self) -> Floats:
         """Mean over the findings, (B,)."""
-        return _mean(self.ar)
+        return mean_over_findings(self.ar)
 
 
-def _mean(values: Floats) -> Floats:
+def mean_over_findings(values: Floats) -> Floats:
+    """(B, K) to (B,), without those that are NaN."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         result: Floats = np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)

@@ -167,7 +167,7 @@ def by_finding_pair(sure: SurePair) -> tuple[FindingPair, ...]:
         return ()
     left = {label: ap for label, ap, _ in sure.reference.estimate.per_class}
     right = {label: ap for label, ap, _ in sure.other.estimate.per_class}
-    return tuple(FindingPair(label, left[label], right[label], d) for label, d in sure.difference.per_class)
+    return tuple(FindingPair(label, left[label], right[label], ap) for label, ap, _ in sure.difference.per_class)
 
 
 FindingRow = tuple[str, float | None, float | None, float | None, float | None, str, str]

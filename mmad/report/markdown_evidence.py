@@ -53,7 +53,9 @@ def verdict_lines(ablation: AblationStory, comparison: Comparison, certainty: Ce
         rows.append([*cells, escape(verdict_words(sure)), *map(escape, tests)])
     lines = []
     if rows:
-        said = "In brackets: 95 % intervals. p: permutation test; Holm: adjusted over the pairs of this ablation."
+        seeds = any(sure.difference is not None and sure.difference.seeds > 1 for _, sure in known)
+        test = "a test over patients and seeds" if seeds else "permutation test over patients"
+        said = f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation."
         lines += [said, "", *table([*head, "Verdict", "p", "Holm"], rows), ""]
     why = reasons(sure for _, sure in known)
     return [*lines, f"No interval{' for some rows' if rows else ''}: {escape(why)}", ""] if why else lines

@@ -99,9 +99,13 @@ def _contrast(contrast: Contrast) -> Plain:
         "patients": difference.patients,
         "ap": _interval(difference.ap),
         "ar": _interval(difference.ar),
-        "per_class": [{"label": label, "ap": _interval(ap)} for label, ap in difference.per_class],
+        "per_class": [
+            {"label": label, "ap": _interval(ap), "ar": _interval(ar)} for label, ap, ar in difference.per_class
+        ],
         "p": to_plain(difference.p),
         "p_holm": to_plain(contrast.p_holm),
+        "p_patients": to_plain(difference.p_patients),
+        "seed_share": to_plain(difference.seed_share),
         "sd": to_plain(difference.sd),
         "verdict": difference.verdict,
         "words": verdict(difference),

@@ -46,6 +46,16 @@ def verdict(difference: Difference) -> str:
     return f"not settled: {' or '.join(ways)} would settle it at {POWER}{unknown}"
 
 
+def spread_words(difference: Difference) -> str:
+    """What part of the spread lies between seeds, and p for these very networks; nothing for one seed."""
+    if difference.seed_share is None or math.isnan(difference.seed_share):
+        return ""
+    return (
+        f"{difference.seed_share:.0%} of the spread lies between the {plural(difference.seeds, 'seed')}; "
+        f"of these very networks, over patients alone, p is {p_value(difference.p_patients)}"
+    ).replace("%", " %", 1)
+
+
 def alteration_words(alteration: Alteration) -> str:
     """What was altered, in two words or three."""
     words = {"records": "clinical records shuffled", "image": "images blanked"}

@@ -60,3 +60,26 @@ def simulated(seed: int, images: int, *, shift: float = 0.0, arm: int = 0) -> tu
     boxes = np.r_[box[hit], box[false] + 50]
     scores = np.r_[rng.beta(4, 2, hit.sum()), rng.beta(2, 4, false.sum())]
     return Detections(studies, study, boxes, scores, np.ones(len(study), dtype=np.int64)), truth
+
+
+def several(
+    trial: int, images: int, *, seeds: int, spread: float, arm: int, shift: float = 0.0, patients: float = 0.0
+) -> list[tuple[Detections, GroundTruth]]:
+    """As :func:`simulated`, by networks of several seeds: each has a skill of its own, apart by ``spread``.
+
+    Images are easy or hard for all networks by up to ``patients``.
+    """
+    ease = np.random.default_rng([trial, 99]).uniform(-patients, patients, images)
+    found = []
+    for seed in range(seeds):
+        rng = np.random.default_rng([trial, arm, seed])
+        skill = SKILL + shift + rng.normal(0, spread) + ease
+        studies = tuple(map(str, range(images)))
+        box = np.tile([0.0, 0.0, 10.0, 10.0], (images, 1))
+        truth = GroundTruth(studies, studies, ("A",), np.arange(images), box, np.ones(images, dtype=np.int64))
+        hit, false = rng.random(images) < skill, rng.random(images) < FALSE
+        study = np.r_[np.flatnonzero(hit), np.flatnonzero(false)]
+        scores = np.r_[rng.beta(4, 2, hit.sum()), rng.beta(2, 4, false.sum())]
+        boxes = np.r_[box[hit], box[false] + 50]
+        found.append((Detections(studies, study, boxes, scores, np.ones(len(study), dtype=np.int64)), truth))
+    return found

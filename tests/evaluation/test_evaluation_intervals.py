@@ -103,7 +103,7 @@ def test_holm_by_hand() -> None:
 
 def _difference(value: float, seeds: float | None, patients: float) -> Difference:
     some = Interval(value, value - 1, value + 1)
-    return Difference(some, some, (), 0.5, 3, 50, 100, 0.1, seeds, patients)
+    return Difference(some, some, (), 0.5, 0.5, 3, 50, 100, 0.1, seeds, patients, None)
 
 
 def test_what_would_settle_it() -> None:

@@ -122,7 +122,7 @@ def difference(
     ap: tuple[float, float, float], seeds: int = 2, error_seeds: float | None = 0.02, error_patients: float = 0.01
 ) -> Difference:
     value = Interval(*ap)
-    return Difference(value, value, (), 0.5, seeds, 80, 100, 0.01, error_seeds, error_patients)
+    return Difference(value, value, (), 0.5, 0.5, seeds, 80, 100, 0.01, error_seeds, error_patients, None)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def told(world: World, labels: tuple[str, ...], why: str) -> Story:
     estimate = Estimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
     measured = Measured(estimate, 10, 9)
     gain = Interval(0.1, 0.02, 0.2)
-    difference = Difference(gain, gain, tuple((x, gain) for x in labels), 0.0004, 1, 9, 10, None, None, 0.05)
+    difference = Difference(
+        gain, gain, tuple((x, gain, gain) for x in labels), 0.0004, 0.0004, 1, 9, 10, None, None, 0.05, None
+    )
     points = tuple(Operating(s, 0.5 - s, 0.5, 0.5, 0.5, NAN, 2.0) for s in (0.05, 0.1, 0.3))
     counts = np.arange((len(labels) + 1) ** 2).reshape(len(labels) + 1, -1)
     profile = Profile(

@@ -36,7 +36,7 @@ class Odd:
     [
         Estimate(HALF, HALF, (("A", HALF, HALF), ("B", HALF, HALF)), None),
         Estimate(HALF, HALF, (), 0.125),
-        Difference(HALF, HALF, (("A", HALF),), 0.01, 2, 30, 40, 0.5, None, 0.25),
+        Difference(HALF, HALF, (("A", HALF, HALF),), 0.01, 0.01, 2, 30, 40, 0.5, None, 0.25, None),
         CocoSet({"AP": 0.5, "AR@1": 0.25}, (("A", 0.5, 0.75),)),
         HALF,
     ],

@@ -1,0 +1,104 @@
+"""Several seeds: p and intervals count their spread, and reject as often as they should."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from evaluation_worlds import several
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmad.evaluation.intervals import Difference, compare, estimate
+from mmad.evaluation.matching import Matched, match
+from mmad.evaluation.permutation import permutation_p
+from mmad.evaluation.resampling import weigh
+from mmad.evaluation.seeds import Spread, mean_interval, spread_of, t_test
+
+
+def runs(trial: int, seeds: int, spread: float, arm: int, **how: float) -> list[Matched]:
+    return [match(*one) for one in several(trial, 100, seeds=seeds, spread=spread, arm=arm, patients=0.2, **how)]
+
+
+def null(trial: int, seeds: int, spread: float) -> Difference:
+    return compare(*(runs(trial, seeds, spread, arm) for arm in (1, 2)), resamples=300, seed=trial)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "spread"), [(3, 0.0), (3, 0.1), (5, 0.1)])
+def test_without_a_difference_one_in_twenty_is_rejected_also_of_seeds_that_differ(seeds: int, spread: float) -> None:
+    found = [null(i, seeds, spread) for i in range(500)]
+    rejected = sum(f.p <= 0.05 for f in found) / 500
+    assert 0.03 <= rejected <= 0.07
+    assert 0.02 <= sum(f.verdict != "not settled" for f in found) / 500 <= 0.08
+    alone = sum(f.p_patients <= 0.05 for f in found) / 500
+    assert alone <= 0.08 if spread == 0 else alone > 0.25  # what the swap within patients takes for a difference
+    share = float(np.mean([f.seed_share or 0 for f in found]))
+    assert share < 0.25 if spread == 0 else share > 0.5
+
+
+@pytest.mark.slow
+def test_two_seeds_reject_no_more_than_that() -> None:
+    assert sum(null(i, 2, 0.1).p <= 0.05 for i in range(500)) / 500 <= 0.07
+
+
+@pytest.mark.slow
+def test_the_interval_of_several_seeds_covers() -> None:
+    known = np.mean([weigh(run).mean_ap[0] for i in range(1500) for run in runs(10**6 + i, 2, 0.05, 1)])
+    inside = 0
+    for i in range(500):
+        ap = estimate(runs(i, 5, 0.05, 1), resamples=300, seed=i).ap
+        inside += ap.low <= known <= ap.high
+    assert 0.92 <= inside / 500 <= 0.98
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 6), st.integers(0, 2**31))
+def test_the_parts_of_the_spread_are_those_of_the_model(seeds: int, seed: int) -> None:
+    """Without noise of its own a seed's difference moves with the patients as every other's does."""
+    rng = np.random.default_rng(seed)
+    once, shared = rng.normal(size=seeds), rng.normal(size=200)
+    found = spread_of(once, once[:, None] + shared)
+    among, patients = once.var(ddof=1) / seeds, shared.var(ddof=1)
+    assert found.error == pytest.approx(math.sqrt(among + patients))
+    assert found.error_seeds == pytest.approx(math.sqrt(among))
+    assert found.error_patients == pytest.approx(math.sqrt(patients))
+    assert found.seed_share == pytest.approx(among / (among + patients))
+    assert found.freedom >= seeds - 1 - 1e-9
+
+
+def test_one_seed_is_left_to_the_patients() -> None:
+    drawn = np.random.default_rng(0).normal(size=(1, 500))
+    found = spread_of(np.zeros(1), drawn)
+    assert (found.error_seeds, found.seed_share, found.freedom) == (None, None, math.inf)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    kept = mean_interval(np.zeros(1), drawn, 0.95, (-9, 9))
+    assert (kept.low, kept.high) == (low, high)
+
+
+def test_the_t_test_by_hand() -> None:
+    assert t_test(4.302653, Spread(1.0, 2, 0.5, 0.5), 1e-9) == pytest.approx(0.05, abs=1e-6)
+    assert t_test(1.959964, Spread(1.0, math.inf, 0.5, 0.5), 1e-9) == pytest.approx(0.05, abs=1e-6)
+    assert t_test(9.0, Spread(0.0, 2, 0.0, 0.0), 0.01) == 0.01
+    assert t_test(0.0, Spread(0.0, 2, 0.0, 0.0), 0.01) == 1
+    assert math.isnan(t_test(math.nan, Spread(1.0, 2, 1.0, 1.0), 0.01))
+
+
+def test_an_interval_stays_within_what_is_possible() -> None:
+    drawn = np.array([[0.9] * 50, [0.2] * 50]) + np.random.default_rng(0).normal(0, 0.01, (2, 50))
+    found = mean_interval(np.array([0.9, 0.2]), drawn, 0.95, (0.0, 1.0))
+    assert (found.low, found.high) == (0, 1)
+
+
+def test_seeds_of_one_patient_are_swapped_together() -> None:
+    """The same run under three names is no more evidence than once."""
+    one, other = runs(1, 1, 0.0, 1)[0], runs(1, 1, 0.0, 2, shift=0.1)[0]
+    assert permutation_p([(one, other)] * 3, resamples=200) == permutation_p([(one, other)], resamples=200)
+
+
+def test_a_difference_between_seeds_that_differ_is_still_found() -> None:
+    found = compare(runs(0, 4, 0.03, 1, shift=-0.3), runs(0, 4, 0.03, 2), resamples=200)
+    assert found.verdict == "better"
+    assert found.p < 0.01
+    assert len(found.per_class[0]) == 3
