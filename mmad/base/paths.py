@@ -44,6 +44,17 @@ class RunPaths:
     def log(self) -> Path:
         return self.folder / "run.log"
 
+    def logs(self) -> list[Path]:
+        """The log and what was rotated out of it, oldest first; those that are there."""
+        rotated = [path for path in self.folder.glob(f"{self.log.name}.*") if path.suffix[1:].isdecimal()]
+        rotated.sort(key=lambda path: -int(path.suffix[1:]))
+        return [path for path in (*rotated, self.log) if path.exists()]
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of the run's TensorBoard event files."""
+        return self.folder / "tensorboard"
+
     def relative(self, path: Path) -> str:
         """``path`` as the store keeps it: relative to the run's folder, with forward slashes."""
         return path.relative_to(self.folder).as_posix()
