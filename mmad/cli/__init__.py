@@ -18,6 +18,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("ablate", "mmad.cli.ablate", "Train what an ablation file asks for and is not done yet."),
     ("plan", "mmad.cli.plan", "Show what an ablation file expands to and what would run."),
     ("status", "mmad.cli.status", "Show how far the queued runs are."),
+    ("watch", "mmad.cli.watch", "Watch a queue at work: runs, time left, GPUs and CPUs."),
+    ("logs", "mmad.cli.logs", "Print or follow the log of one run."),
     ("runs", "mmad.cli.runs", "List the members of every ablation with their results."),
     ("show", "mmad.cli.show", "Show one run: setup, protocol, parameters, every epoch."),
     ("eval", "mmad.cli.eval", "Judge kept checkpoints: intervals, thresholds, protocols."),

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 #: Width where no terminal sets one: nothing is cut off.
 WIDE = 10_000
 
-STATUS_STYLES = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "queued": "dim"}
-
 
 def open_store(database: str) -> Store:
     """The store of ``database`` for reading; an older one is upgraded first. StoreError when it is missing."""
@@ -63,7 +61,9 @@ def _text(line: str | Text) -> Text:
 def status_text(status: str) -> Text:
     from rich.text import Text
 
-    return Text(status, style=STATUS_STYLES.get(status, ""))
+    from mmad.queue.wording import RANK
+
+    return Text(status, style=RANK.get(status, ""))
 
 
 def figure(value: float | None) -> str:

@@ -6,25 +6,28 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, duration, print_json
+from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, print_json
 from mmad.cli.reading import console, open_store, section
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmad.base.records import MemberRecord, RunRecord
     from mmad.store.standing import AblationStanding, RunningStanding, Standing
 
 HELP = """Show how far the queued runs are: counts by status, what runs now, what failed.
 
 --json prints {"ablations": [{ablation, title, members, queued, running, finished, failed, interrupted}],
-"running": [{key, ablation, setting, arm, seed, replicate, documented, epoch, epochs, seconds_per_epoch,
-seconds_left, host, pid, alive}], "failed": [{key, ablation, setting, arm, seed, replicate, documented,
-error}]}. Counts are of members. epoch is the last committed one; seconds are null until an epoch is
-measured; alive is false when the process is known to be gone: mmad ablate then goes on with the run.
+"running": [{key, ablation, setting, arm, seed, replicate, documented, status, epoch, epochs,
+seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, alive}], "failed": [{key, ablation,
+setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed one,
+val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
+mmad ablate then goes on with the run.
 """
 #: Columns of a terminal below which the counts are lines instead of a table.
 NARROW = 80
+#: Statuses that have a column only where a run is there, and how many failures people are shown.
+RARE = ("claimed", "stopped")
+SHOWN = 30
 
 
 def status(
@@ -32,7 +35,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     from mmad.store.plain import plain_standing
-    from mmad.store.standing import standing
+    from mmad.store.standing import run_name, standing
 
     with open_store(db) as store:
         now = standing(store)
@@ -49,7 +52,9 @@ def status(
     else:
         out.print(_table(now))
     section(out, "Running", *[_running_line(run) for run in now.running])
-    section(out, "Failed", *[f"{_name(f.run, f.member)}: {f.cause}" for f in now.failed])
+    failed = [f"{run_name(run)}: {run.cause}" for run in now.failed[:SHOWN]]
+    rest = len(now.failed) - len(failed)
+    section(out, "Failed", *failed, *([f"… and {rest:,} more: mmad runs lists them all"] if rest else []))
 
 
 def _table(now: Standing) -> Table:
@@ -60,23 +65,28 @@ def _table(now: Standing) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("ablation", overflow="fold")
-    for name in (*STATUSES, "members"):
+    met = [any(ablation.counts[i] for ablation in now.ablations) for i in range(len(STATUSES))]
+    shown = [i for i, name in enumerate(STATUSES) if met[i] or name not in RARE]
+    for name in (*(STATUSES[i] for i in shown), "members"):
         table.add_column(name, no_wrap=True, justify="right")
     for ablation in now.ablations:
-        counts = (str(count) if count else "·" for count in ablation.counts)
-        table.add_row(ablation.ablation, *counts, str(ablation.members))
+        counts = (f"{ablation.counts[i]:,}" if ablation.counts[i] else "·" for i in shown)
+        table.add_row(ablation.ablation, *counts, f"{ablation.members:,}")
     return table
 
 
 def _counts_line(ablation: AblationStanding) -> str:
+    from mmad.queue.wording import counted
     from mmad.store.standing import STATUSES
 
-    counts = [f"{count} {status}" for status, count in zip(STATUSES, ablation.counts, strict=True) if count]
-    return f"{ablation.ablation}: {', '.join(counts)}"
+    return f"{ablation.ablation}: {counted(dict(zip(STATUSES, ablation.counts, strict=True)))}"
 
 
 def _running_line(run: RunningStanding) -> str:
-    words = [f"{_name(run.run, run.member)}: epoch {run.epoch} of {run.epochs} done"]
+    from mmad.queue.wording import duration
+    from mmad.store.standing import run_name
+
+    words = [f"{run_name(run)}: epoch {run.epoch} of {run.epochs} done"]
     if not run.alive:
         return f"{words[0]}, but its process is gone: mmad ablate goes on with it"
     if run.seconds_per_epoch is not None and run.seconds_left is not None:
@@ -84,12 +94,6 @@ def _running_line(run: RunningStanding) -> str:
     if run.owner is not None:
         words.append(f"process {run.owner.pid} on {run.owner.host}")
     return ", ".join(words)
-
-
-def _name(run: RunRecord, member: MemberRecord | None) -> str:
-    from mmad.store.results import member_path
-
-    return run.key[:12] if member is None else member_path(member)
 
 
 def register(app: typer.Typer) -> None:

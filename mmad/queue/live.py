@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TextIO
@@ -15,7 +16,7 @@ from mmad.base.clock import seconds
 from mmad.queue.jobs import JobState, remaining, seconds_left
 from mmad.queue.messages import EpochDone
 from mmad.queue.slots import Slots
-from mmad.queue.wording import bar, duration, goes_on, number, opening, status_word
+from mmad.queue.wording import RANK, bar, counted, duration, goes_on, number, opening, status_word
 
 #: Columns with the width they have from the first frame on, so that the table does not jump.
 _COLUMNS = {
@@ -100,14 +101,13 @@ def _table(states: Sequence[JobState]) -> Table:
     for name, width in _COLUMNS.items():
         words = name in ("setting", "arm", "status", "")
         table.add_column(name, justify="left" if words else "right", min_width=width, no_wrap=True, overflow="ellipsis")
-    colours = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow", "elsewhere": "magenta"}
     for state in states:
         left = remaining(state) if state.phase == "running" else None
         table.add_row(
             Text(state.job.setting),
             Text(state.job.arm),
             str(state.job.seed),
-            Text(status_word(state), style=colours.get(state.phase, "dim")),
+            Text(status_word(state), style=RANK.get(state.phase, "")),
             f"{min(state.epochs_done + (state.phase == 'running'), state.job.epochs)}/{state.job.epochs}",
             bar(state.within, 10) if state.phase == "running" else "",
             number(state.loss),
@@ -122,9 +122,8 @@ def _fitting(states: Sequence[JobState], rows: int) -> tuple[list[JobState], str
     """The states that fit into ``rows``, in their order, with the rest in words: running and failed ones first."""
     if len(states) <= rows:
         return list(states), ""
-    rank = {"running": 0, "elsewhere": 1, "failed": 2, "interrupted": 3, "queued": 4, "finished": 5}
-    order = sorted(range(len(states)), key=lambda i: (rank[states[i].phase], i))
+    rank = {phase: place for place, phase in enumerate(RANK)}
+    order = sorted(range(len(states)), key=lambda i: (rank.get(states[i].phase, 0), i))
     kept = set(order[: rows - 1])
-    rest = [states[i].phase for i in range(len(states)) if i not in kept]
-    words = ", ".join(f"{rest.count(phase)} {phase}" for phase in rank if phase in rest)
-    return [states[i] for i in sorted(kept)], f"… and {words}"
+    rest = Counter(str(states[i].phase) for i in range(len(states)) if i not in kept)
+    return [states[i] for i in sorted(kept)], f"… and {counted(rest)}"

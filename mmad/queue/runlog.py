@@ -1,7 +1,12 @@
-"""A worker's output: messages to its scheduler, and everything else, with time stamps, to its run's log."""
+"""A worker's output: messages to its scheduler, and everything else, with time stamps, to its run's log.
+
+The log is cut here and not by one of ``logging``'s handlers: they rotate what is logged, while the log also holds what
+is printed, what native code writes to the descriptors, and the traceback of a crash.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import io
 import logging
@@ -9,6 +14,8 @@ import os
 import select
 import sys
 import threading
+import time
+import weakref
 from pathlib import Path
 
 from mmad.base.clock import now
@@ -18,6 +25,11 @@ from mmad.queue.messages import Message, encode
 
 #: Seconds a message may wait for a scheduler that does not read (one that was suspended, say).
 _PATIENCE = 5.0
+#: Bytes after which a log is renamed ``run.log.1`` and a new one begun, and how many renamed ones are kept.
+LOG_BYTES = 8 * 2**20
+LOG_KEPT = 3
+#: Seconds between two looks at the size of a log that only native code writes.
+_LOOK = 1.0
 
 
 class Channel:
@@ -39,13 +51,37 @@ class Channel:
                 return
 
 
-class _Stamped(io.TextIOBase):
-    """A text stream that begins every line with the time."""
+class RunLog(io.TextIOBase):
+    """The text stream of a run's log: a line begins with its time, and what was written is in the file at once.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._rest = ""
+    A file that has grown to ``limit`` bytes is renamed and a new one takes its place under the same descriptors,
+    so that native code goes on there too. A log that cannot be written or renamed stops no training.
+
+    Args:
+        path: the log; its folder is made.
+        limit: bytes of one file, about.
+        kept: how many renamed files stay.
+
+    Raises:
+        MmadError: the log cannot be written.
+    """
+
+    def __init__(self, path: Path, *, limit: int = LOG_BYTES, kept: int = LOG_KEPT) -> None:
+        self._path = path
+        self._limit = limit
+        self._kept = kept
+        self._others: tuple[int, ...] = ()
+        self._begins = True
         self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = _appending(path)
+        except OSError as error:
+            raise MmadError(
+                f"the run's log cannot be written ({error.strerror})", where=path, mend="make the folder writable"
+            ) from error
+        forked = weakref.WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: method() if (method := forked()) else None)
 
     def writable(self) -> bool:
         return True
@@ -53,17 +89,83 @@ class _Stamped(io.TextIOBase):
     def fileno(self) -> int:
         return self._descriptor
 
+    def close(self) -> None:
+        """Lets go of the file; descriptors that were taken over stay."""
+        if not self.closed:
+            self._limit = 0
+            os.close(self._descriptor)
+        super().close()
+
+    def take_over(self, *descriptors: int) -> None:
+        """Lets ``descriptors`` lead into the log, from now on and after every rotation."""
+        self._others = descriptors
+        for descriptor in descriptors:
+            os.dup2(self._descriptor, descriptor)
+
     def write(self, text: str) -> int:
-        with self._lock:
-            *lines, self._rest = (self._rest + text).split("\n")
-            if lines:
-                stamp = now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
-                block = "".join(f"{stamp} {line}\n" for line in lines)
-                os.write(self._descriptor, block.encode("utf-8", "backslashreplace"))
+        with self._lock, contextlib.suppress(OSError):
+            self.rotate()
+            _write_all(self._descriptor, self._stamped(text).encode("utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:
-        """Nothing waits here but the unfinished last line."""
+        """Nothing waits here."""
+
+    def rotate(self) -> None:
+        """Begins a new file when this one is full."""
+        with self._lock:
+            if not self._limit or os.fstat(self._descriptor).st_size < self._limit:
+                return
+            try:
+                for number in range(self._kept, 0, -1):
+                    before = self._path if number == 1 else _numbered(self._path, number - 1)
+                    with contextlib.suppress(FileNotFoundError):
+                        before.rename(_numbered(self._path, number))
+                fresh = _appending(self._path)
+            except OSError:
+                self._limit = 0  # the file that is open grows on
+                return
+            os.dup2(fresh, self._descriptor, inheritable=False)
+            for descriptor in self._others:
+                os.dup2(fresh, descriptor)
+            os.close(fresh)
+
+    def keep_watch(self) -> None:
+        """Rotates also while nothing but native code writes."""
+
+        def watch() -> None:
+            while self._limit:
+                time.sleep(_LOOK)
+                with contextlib.suppress(OSError):
+                    self.rotate()
+
+        threading.Thread(target=watch, name="run-log", daemon=True).start()
+
+    def _stamped(self, text: str) -> str:
+        stamp = now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z "
+        pieces = []
+        for line in io.StringIO(text, newline="\n"):
+            pieces.append(stamp + line if self._begins else line)
+            self._begins = line.endswith("\n")
+        return "".join(pieces)
+
+    def _forked(self) -> None:
+        """A child writes into the file that was open, and leaves renaming to its parent."""
+        self._lock = threading.RLock()
+        self._limit = 0
+
+
+def _appending(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _write_all(descriptor: int, block: bytes) -> None:
+    while block:
+        block = block[os.write(descriptor, block) :]
 
 
 def divert_output(log: Path) -> Channel:
@@ -72,21 +174,14 @@ def divert_output(log: Path) -> Channel:
     Raises:
         MmadError: the log cannot be written.
     """
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise MmadError(
-            f"the run's log cannot be written ({error.strerror})", where=log, mend="make the folder writable"
-        ) from error
+    stream = RunLog(log)
     channel = Channel(os.dup(1))
     sys.stdout.flush()
     sys.stderr.flush()
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    stream = _Stamped(descriptor)
+    stream.take_over(1, 2)
+    stream.keep_watch()
     sys.stdout = sys.stderr = stream
     logging.basicConfig(stream=stream, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.captureWarnings(True)
-    faulthandler.enable(file=descriptor)
+    faulthandler.enable(file=stream.fileno())
     return channel

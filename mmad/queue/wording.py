@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmad.queue.jobs import JobState
 from mmad.queue.messages import EpochDone
 from mmad.queue.slots import Slots
+
+#: Every status a person may meet, those that matter most first, and its colour.
+RANK = {
+    "running": "cyan",
+    "claimed": "cyan",
+    "elsewhere": "magenta",
+    "failed": "red",
+    "interrupted": "yellow",
+    "stopped": "yellow",
+    "queued": "dim",
+    "finished": "green",
+}
 
 
 def opening(states: Sequence[JobState], slots: Slots) -> str:
@@ -40,20 +52,33 @@ def where_now(state: JobState) -> str:
     return f"epoch {now.epoch}/{now.epochs}, {now.phase}, step {now.step} of {now.steps}{loss}"
 
 
-def bar(part: float, width: int) -> str:
-    """A bar of ``width`` characters filled to ``part`` (0 to 1)."""
+def bar(part: float, width: int, *, plain: bool = False) -> str:
+    """A bar of ``width`` characters filled to ``part`` (0 to 1); ``plain`` for terminals that know ASCII alone."""
     full = round(max(0.0, min(1.0, part)) * width)
-    return "█" * full + "░" * (width - full)
+    return ("#" if plain else "█") * full + ("-" if plain else "░") * (width - full)
 
 
 def duration(total: float) -> str:
-    """Seconds as ``42 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+    """Seconds as ``42 s``, ``3 min 05 s``, ``2 h 07 min`` or ``3 d 04 h``."""
     whole = round(total)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def size(amount: float) -> str:
+    """Bytes as ``312 MiB`` or ``1.5 GiB``."""
+    return f"{amount / 2**20:.0f} MiB" if amount < 2**30 else f"{amount / 2**30:.1f} GiB"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """``8 running, 1,200 queued``: every status that has runs, those that matter most first."""
+    order = [*(status for status in RANK if status in counts), *(status for status in counts if status not in RANK)]
+    return ", ".join(f"{counts[status]:,} {status}" for status in order if counts[status])
 
 
 def number(value: float | None) -> str:

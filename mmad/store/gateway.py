@@ -21,7 +21,7 @@ from mmad.base.records import (
     Status,
 )
 from mmad.spec.runs import Ablation
-from mmad.store import analysis_rows, log_rows
+from mmad.store import analysis_rows, log_rows, standing_rows
 from mmad.store import measured_rows as measured
 from mmad.store import queue_rows as queue
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
@@ -141,6 +141,26 @@ class Store:
         """Who holds each running run, by key."""
         with self._database.reading() as connection:
             return queue.read_owners(connection)
+
+    @repeatable
+    def member_counts(self) -> dict[str, dict[str, int]]:
+        """Ablation → status → how many of its members stand there."""
+        with self._database.reading() as connection:
+            return standing_rows.read_member_counts(connection)
+
+    @repeatable
+    def queue_state(
+        self, ablation: str | None = None, *, failed: int | None = None, waiting: int = 0
+    ) -> standing_rows.QueueRows:
+        """How far the queue (of ``ablation``) is: counts, the runs that are held, ``failed`` and ``waiting`` ones."""
+        with self._database.reading() as connection:
+            return standing_rows.read_queue(connection, ablation, failed=failed, waiting=waiting)
+
+    @repeatable
+    def titles(self) -> dict[str, str]:
+        """The title of every ablation, by name."""
+        with self._database.reading() as connection:
+            return standing_rows.read_titles(connection)
 
     @repeatable
     def set_status(self, key: str, status: Status, error: str | None = None) -> None:

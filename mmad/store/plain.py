@@ -10,7 +10,7 @@ from typing import Any
 from mmad.base.records import EpochRecord, MemberRecord
 from mmad.store.detail import RunDetail
 from mmad.store.results import MemberResults, MemberSummary, Result, epochs_asked, member_path
-from mmad.store.standing import STATUSES, Standing
+from mmad.store.standing import STATUSES, FailedStanding, RunningStanding, Standing, WaitingStanding
 
 Plain = dict[str, Any]
 
@@ -105,22 +105,38 @@ def plain_standing(standing: Standing) -> Plain:
             }
             for a in standing.ablations
         ],
-        "running": [
-            {
-                "key": r.run.key,
-                **_plain_member(r.member),
-                "epoch": r.epoch,
-                "epochs": r.epochs,
-                "seconds_per_epoch": finite(r.seconds_per_epoch),
-                "seconds_left": finite(r.seconds_left),
-                "host": None if r.owner is None else r.owner.host,
-                "pid": None if r.owner is None else r.owner.pid,
-                "alive": r.alive,
-            }
-            for r in standing.running
-        ],
-        "failed": [{"key": f.run.key, **_plain_member(f.member), "error": f.cause} for f in standing.failed],
+        "running": [plain_running(run) for run in standing.running],
+        "failed": [plain_failed(run) for run in standing.failed],
     }
+
+
+def plain_running(run: RunningStanding) -> Plain:
+    """A run that somebody trains."""
+    return {
+        "key": run.key,
+        **_plain_member(run.member),
+        "status": run.status,
+        "epoch": run.epoch,
+        "epochs": run.epochs,
+        "seconds_per_epoch": finite(run.seconds_per_epoch),
+        "seconds_left": finite(run.seconds_left),
+        "val_ap": finite(run.val_ap),
+        "best_val_ap": finite(run.best_val_ap),
+        "host": None if run.owner is None else run.owner.host,
+        "pid": None if run.owner is None else run.owner.pid,
+        "device": run.device,
+        "alive": run.alive,
+    }
+
+
+def plain_failed(run: FailedStanding) -> Plain:
+    """A run that failed, and why."""
+    return {"key": run.key, **_plain_member(run.member), "error": run.cause}
+
+
+def plain_waiting(run: WaitingStanding) -> Plain:
+    """A run that waits for its turn."""
+    return {"key": run.key, **_plain_member(run.member), "epoch": run.epoch, "epochs": run.epochs}
 
 
 def finite(value: Any) -> Any:

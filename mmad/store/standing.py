@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from statistics import median
 from typing import get_args
 
-from mmad.base.records import MemberRecord, RunRecord, Status
+from mmad.base.records import MemberRecord, Status
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
-from mmad.store.results import epochs_asked
+from mmad.store.results import member_path
+from mmad.store.standing_rows import OVER, WAITING, ActiveRow, FailedRow, QueueRows, WaitingRow
+
+__all__ = ["OVER", "STATUSES", "WAITING", "Queue", "Standing", "queue_standing", "run_name", "standing"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -30,26 +34,50 @@ class AblationStanding:
 
 @dataclass(frozen=True)
 class RunningStanding:
-    """A run that is being trained. ``epoch`` is the last committed one; durations are in seconds, None before
-    the first epoch is measured. ``alive`` is False when its process is known to be gone."""
+    """A run that is being trained. ``epoch`` is the last committed one, at the moment ``committed``; durations
+    are in seconds, None before the first epoch is measured. ``alive`` is False when its process is known to be
+    gone. ``val_ap`` is that of the last epoch, ``best_val_ap`` that of the checkpoint kept as best."""
 
-    run: RunRecord
+    key: str
     member: MemberRecord | None
+    status: str
     epoch: int
     epochs: int
     seconds_per_epoch: float | None
     seconds_left: float | None
     owner: Owner | None
     alive: bool
+    device: str | None = None
+    started: datetime | None = None
+    committed: datetime | None = None
+    val_ap: float | None = None
+    best_val_ap: float | None = None
+
+    def left_at(self, moment: datetime) -> float | None:
+        """Seconds left at ``moment``: what went by of the present epoch is taken off, one epoch at most."""
+        each, left = self.seconds_per_epoch, self.seconds_left
+        if each is None or left is None or self.committed is None or not self.alive:
+            return left
+        return left - min(each, left, max(0.0, (moment - self.committed).total_seconds()))
 
 
 @dataclass(frozen=True)
 class FailedStanding:
     """A run that failed, and why in one line."""
 
-    run: RunRecord
+    key: str
     member: MemberRecord | None
     cause: str
+
+
+@dataclass(frozen=True)
+class WaitingStanding:
+    """A run that waits for its turn, after ``epoch`` epochs that were trained before."""
+
+    key: str
+    member: MemberRecord | None
+    epoch: int
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -61,36 +89,111 @@ class Standing:
     failed: tuple[FailedStanding, ...]
 
 
+@dataclass(frozen=True)
+class Queue:
+    """One look at a queue. ``counts`` are of runs, by every status that has some; ``failed`` are the latest
+    failures, ``waiting`` the next runs, ``queued_seconds`` what all waiting runs take one after the other (None:
+    nothing was measured that tells)."""
+
+    counts: Mapping[str, int]
+    running: tuple[RunningStanding, ...]
+    failed: tuple[FailedStanding, ...]
+    waiting: tuple[WaitingStanding, ...]
+    queued_seconds: float | None
+
+    @property
+    def runs(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def over(self) -> int:
+        """Runs that are over."""
+        return sum(count for status, count in self.counts.items() if status in OVER)
+
+    @property
+    def places(self) -> int:
+        """How many runs train at once now."""
+        return sum(run.alive for run in self.running)
+
+    def seconds_left(self, moment: datetime) -> float | None:
+        """Rough seconds until nothing waits or runs, if as many train at once as now; None where nothing tells."""
+        if self.over == self.runs:
+            return 0.0
+        if not self.places or self.queued_seconds is None:
+            return None
+        alive = [run.left_at(moment) for run in self.running if run.alive]
+        known = [left for left in alive if left is not None]
+        if not known:
+            return None
+        each = sum(known) / len(known)  # of those that have not measured an epoch yet
+        left = sum(known) + each * (len(alive) - len(known)) + self.queued_seconds
+        return max(left / self.places, *known)
+
+
 def standing(store: Store) -> Standing:
     """How far everything in ``store`` is."""
-    ablations, runs, owners = store.ablations(), store.runs(), store.owners()
-    by_key = {run.key: run for run in runs}
-    first: dict[str, MemberRecord] = {}
-    counts = []
-    for ablation in ablations:
-        found: Counter[Status] = Counter(by_key[m.key].status for m in ablation.members if m.key in by_key)
-        counts.append(AblationStanding(ablation.name, ablation.title, tuple(found[s] for s in STATUSES)))
-        for member in ablation.members:
-            first.setdefault(member.key, member)
-    active = [run for run in runs if run.status == "running"]
-    epochs = store.all_epochs([run.key for run in active])
-    running = tuple(
-        _running(run, first.get(run.key), [e.seconds for e in epochs[run.key]], owners.get(run.key)) for run in active
+    counts, rows = store.member_counts(), store.queue_state()
+    ablations = tuple(
+        AblationStanding(name, title, tuple(counts.get(name, {}).get(status, 0) for status in STATUSES))
+        for name, title in store.titles().items()
     )
-    failed = tuple(
-        FailedStanding(run, first.get(run.key), one_line(run.error)) for run in runs if run.status == "failed"
-    )
-    return Standing(tuple(counts), running, failed)
+    return Standing(ablations, _all_running(rows), _all_failed(rows))
 
 
-def _running(run: RunRecord, member: MemberRecord | None, seconds: list[float], owner: Owner | None) -> RunningStanding:
+def queue_standing(store: Store, ablation: str | None = None, *, shown: int = 20) -> Queue:
+    """One look at the queue of ``store``, or at that of one ablation; ``shown`` failed and waiting runs at most."""
+    rows = store.queue_state(ablation, failed=shown, waiting=shown)
+    told = all(cost.seconds is not None for cost in rows.costs)
+    return Queue(
+        counts=rows.counts,
+        running=_all_running(rows),
+        failed=_all_failed(rows),
+        waiting=tuple(_waiting(row, rows) for row in rows.waiting),
+        queued_seconds=sum(cost.epochs * (cost.seconds or 0.0) for cost in rows.costs) if told else None,
+    )
+
+
+def _all_running(rows: QueueRows) -> tuple[RunningStanding, ...]:
+    return tuple(_running(row, rows.members.get(row.key)) for row in rows.active)
+
+
+def _running(row: ActiveRow, member: MemberRecord | None) -> RunningStanding:
     # the first epoch of a stretch also loads; the middle of the latest ones tells what an epoch takes now
-    measured = [value for value in seconds[-9:] if value == value]
+    measured = [value for value in row.seconds if value == value]
     each = median(measured) if measured else None
-    epochs = epochs_asked(run)
-    left = None if each is None else each * max(0, epochs - run.epochs_done)
-    alive = owner is not None and not owner.dead
-    return RunningStanding(run, member, run.epochs_done, epochs, each, left, owner, alive)
+    return RunningStanding(
+        key=row.key,
+        member=member,
+        status=row.status,
+        epoch=row.epoch,
+        epochs=row.epochs,
+        seconds_per_epoch=each,
+        seconds_left=None if each is None else each * max(0, row.epochs - row.epoch),
+        owner=row.owner,
+        alive=row.owner is not None and not row.owner.dead,
+        device=row.device,
+        started=row.started,
+        committed=row.committed,
+        val_ap=row.val_ap,
+        best_val_ap=row.best_val_ap,
+    )
+
+
+def _all_failed(rows: QueueRows) -> tuple[FailedStanding, ...]:
+    return tuple(_failed(row, rows.members.get(row.key)) for row in rows.failed)
+
+
+def _failed(row: FailedRow, member: MemberRecord | None) -> FailedStanding:
+    return FailedStanding(row.key, member, one_line(row.error))
+
+
+def _waiting(row: WaitingRow, rows: QueueRows) -> WaitingStanding:
+    return WaitingStanding(row.key, rows.members.get(row.key), row.epoch, row.epochs)
+
+
+def run_name(run: RunningStanding | FailedStanding | WaitingStanding) -> str:
+    """What a person calls the run: the member it answers, or the beginning of its key."""
+    return run.key[:12] if run.member is None else member_path(run.member)
 
 
 def one_line(error: str | None) -> str:

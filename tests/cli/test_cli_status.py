@@ -55,7 +55,7 @@ def test_people_read_epoch_time_left_and_cause(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = mmad(capsys, monkeypatch, "status", "--db", busy(tmp_path)).out
-    assert "seeds/patience 10/CXR/1: epoch 1 of 3 done, 90.0 s per epoch, 3 min left, process" in out
+    assert "seeds/patience 10/CXR/1: epoch 1 of 3 done, 90.0 s per epoch, 3 min 00 s left, process" in out
     assert "seeds/patience 10/CXR+Clinical/1: epoch 0 of 3 done, but its process is gone" in out
     assert "patience/patience 10/CXR+Clinical/0: OutOfMemoryError: 3 GiB were asked for" in out
     (counts,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["seeds"]]

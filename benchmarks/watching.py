@@ -1,0 +1,124 @@
+"""Looking at a queue of 10,000 runs: `mmad status`, and one frame of `mmad watch`.
+
+Run it with `make bench`, or `python benchmarks/watching.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, update
+
+from mmad.base.clock import now
+from mmad.base.records import EpochRecord, Metric
+from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
+from mmad.spec.setup import ModelSetup
+from mmad.store.gateway import Store
+from mmad.store.owner import Owner
+from mmad.store.schema import epochs, metrics, runs
+from mmad.store.standing import queue_standing, standing
+
+
+def ablation(number: int, settings: int, seeds: int) -> Ablation:
+    """``settings`` learning rates × two arms × ``seeds`` seeds of 30 epochs."""
+    name = f"ablation {number}"
+    source = DataSource("/data/set", "set", "f" * 64)
+    members = []
+    for setting in range(settings):
+        for arm in ("CXR", "CXR+Clinical"):
+            setup = ModelSetup(use_clinical=arm != "CXR", lr=1e-3 * (1 + number) + setting * 1e-6)
+            for seed in range(seeds):
+                run = RunSpec(setup, TrainingProtocol(epochs=30, seed=seed), source)
+                members.append(Member(name, f"rate {setting}", arm, seed, run, EvaluationProtocol()))
+    arms = ("CXR", "CXR+Clinical")
+    return Ablation(name, f"{name}.toml", name, "", "", arms, (arms,), tuple(members))
+
+
+def epoch(number: int) -> EpochRecord:
+    names = ("loss", "loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
+    values = [Metric(split, name, 0.5) for split in ("train", "val") for name in names]
+    values += [Metric("val", name, 0.5) for name in ("ap_iou", "ar_iou", "ap_iobb", "ar_iobb")]
+    return EpochRecord(number, 1e-3, 60.0, 2**30, tuple(values))
+
+
+def fill(store: Store, count: int, finished: int, failed: int, running: int) -> None:
+    """``count`` runs in ten ablations; the finished ones have all their epochs."""
+    for number in range(10):
+        store.add_ablation(ablation(number, count // 200, 10))
+    keys = [run.key for run in store.runs()]
+    with store._database.writing() as connection:
+        ended = [(key, "finished", None) for key in keys[:finished]]
+        ended += [(key, "failed", "the loss became nan") for key in keys[finished : finished + failed]]
+        for key, status, error in ended:
+            row = {"status": status, "error": error, "finished": now()}
+            connection.execute(update(runs).where(runs.c.key == key).values(**row))
+        heads, values = [], []
+        for key in keys[:finished]:
+            for one in (epoch(number) for number in range(1, 31)):
+                heads.append(
+                    {
+                        "run_key": key,
+                        "epoch": one.epoch,
+                        "lr": one.lr,
+                        "seconds": one.seconds,
+                        "peak_memory": one.peak_memory,
+                        "committed": now(),
+                        "replaced": 0,
+                    }
+                )
+                values += [
+                    {
+                        "run_key": key,
+                        "epoch": one.epoch,
+                        "split": metric.split,
+                        "name": metric.name,
+                        "value": metric.value,
+                        "position": position,
+                    }
+                    for position, metric in enumerate(one.metrics)
+                ]
+        if heads:
+            connection.execute(insert(epochs), heads)
+            connection.execute(insert(metrics), values)
+    for number in range(running):
+        run = store.claim(None, replace(Owner.current(), host=f"node{number}"))
+        assert run is not None
+        for one in range(1, 10 + number):
+            store.commit_epoch(run.key, epoch(one))
+
+
+def measured(work: Callable[[], Any], times: int) -> str:
+    took = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        work()
+        took.append(1000 * (time.perf_counter() - begun))
+    return f"{statistics.median(took):6.1f} ms (most {max(took):.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--times", type=int, default=20)
+    given = parser.parse_args()
+    for title, ended in (("all queued", (0, 0, 0)), ("half finished, 50 failed, 8 training", (given.runs // 2, 50, 8))):
+        with tempfile.TemporaryDirectory() as folder:
+            database = Path(folder) / "mmad.sqlite"
+            with Store.open(database) as store:
+                fill(store, given.runs, *ended)
+            with Store.open(database, read_only=True) as store:
+                print(f"{given.runs} runs, {title}")
+                print("  standing (mmad status)  ", measured(lambda: standing(store), given.times))
+                print("  a look (mmad watch)     ", measured(lambda: queue_standing(store), given.times))
+
+
+if __name__ == "__main__":
+    main()

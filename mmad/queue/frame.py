@@ -1,0 +1,138 @@
+"""One frame of ``mmad watch``: what runs, what failed, what comes next, and what the machine has to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mmad.queue.gpu import GpuUse
+from mmad.queue.machine import MachineUse
+from mmad.queue.wording import RANK, bar, counted, duration, number, size
+from mmad.store.standing import Queue, RunningStanding, run_name
+
+#: The table's columns after the run, and the least width of a terminal that shows them.
+COLUMNS = {
+    "status": 0,
+    "epoch": 0,
+    "": 72,
+    "val AP": 56,
+    "best": 100,
+    "ETA": 0,
+    "owner": 110,
+    "device": 84,
+    "CPU": 126,
+    "RAM": 126,
+    "GPU": 126,
+}
+_WORDS = ("status", "", "owner", "device")
+_BAR = 10
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that a frame shows: the queue and this machine at one ``moment``."""
+
+    queue: Queue
+    machine: MachineUse
+    moment: datetime
+
+
+def draw(look: Look, width: int, height: int | None = None, *, plain: bool = False) -> RenderableType:
+    """The frame for a terminal of ``width`` columns and ``height`` lines (None: as long as it is).
+
+    Args:
+        plain: ASCII alone.
+    """
+    queue = look.queue
+    parts: list[RenderableType] = [_line(_headline(look, width, plain), "bold")]
+    foot = [_line(_gpu_line(gpu)) for gpu in look.machine.gpus]
+    room = 10_000 if height is None else max(1, height - len(foot) - 1)
+    alarming = min(len(queue.failed), max(1, room // 4))
+    coming = min(len(queue.waiting), 3)
+    space = room - 1 - alarming - coming - (2 if queue.failed else 0) - (2 if queue.waiting else 0)
+    training = queue.running[: max(1, space - 1)]
+    if training:
+        parts.append(_table(look, training, width, plain))
+        if len(queue.running) > len(training):
+            parts.append(_line(f"… and {len(queue.running) - len(training):,} more that run", "dim"))
+    parts += _section(
+        "failed", queue.counts.get("failed", 0), [f"{run_name(r)}: {r.cause}" for r in queue.failed[:alarming]], "red"
+    )
+    waiting = sum(count for status, count in queue.counts.items() if status == "queued")
+    parts += _section("next", waiting, [run_name(run) for run in queue.waiting[:coming]], "dim")
+    return Group(*parts, *foot)
+
+
+def _headline(look: Look, width: int, plain: bool) -> str:
+    queue = look.queue
+    if not queue.runs:
+        return "no run yet: queue some with mmad ablate FILE"
+    words = [f"{queue.over:,} of {queue.runs:,} run{'s' * (queue.runs != 1)} over"]
+    if rest := counted({status: count for status, count in queue.counts.items() if status != "finished"}):
+        words.append(rest)
+    left = queue.seconds_left(look.moment)
+    if left:
+        words.append(f"about {duration(left)} to go")
+    elif queue.over < queue.runs and not queue.places:
+        words.append("no process trains")
+    drawn = f"{bar(queue.over / queue.runs, 24, plain=plain)} " if width >= 100 else ""
+    return drawn + ", ".join(words)
+
+
+def _table(look: Look, shown: tuple[RunningStanding, ...], width: int, plain: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
+    table.add_column("run", overflow="ellipsis", no_wrap=True, ratio=1, min_width=12)
+    rows = [_cells(run, look, plain) for run in shown]
+    names = [name for name, least in COLUMNS.items() if width >= least and any(row[name].plain for row in rows)]
+    for name in names:
+        table.add_column(name, justify="left" if name in _WORDS else "right", no_wrap=True, overflow="ellipsis")
+    for run, row in zip(shown, rows, strict=True):
+        table.add_row(Text(run_name(run)), *[row[name] for name in names])
+    return table
+
+
+def _cells(run: RunningStanding, look: Look, plain: bool) -> dict[str, Text]:
+    left = run.left_at(look.moment)
+    use = look.machine.of(run.key)
+    part = run.epoch / run.epochs if run.epochs else 0.0
+    status = (run.status, RANK.get(run.status, "")) if run.alive else ("gone", "yellow")
+    gpu = None if use is None else use.gpu
+    return {
+        "status": Text(*status),
+        "epoch": Text(f"{run.epoch}/{run.epochs}"),
+        "": Text(bar(part, _BAR, plain=plain)),
+        "val AP": Text(number(run.val_ap)),
+        "best": Text(number(run.best_val_ap)),
+        "ETA": Text(duration(left) if left is not None and run.alive else ""),
+        "owner": Text("" if run.owner is None else f"{run.owner.host} {run.owner.pid}"),
+        "device": Text(run.device or ""),
+        "CPU": Text("" if use is None or use.cpu is None else f"{use.cpu:.0f} %"),
+        "RAM": Text("" if use is None else size(use.memory)),
+        "GPU": Text("" if gpu is None else _gpu_use(gpu)),
+    }
+
+
+def _section(title: str, total: int, lines: list[str], style: str) -> list[RenderableType]:
+    """Some lines under a title that counts them all."""
+    if not total:
+        return []
+    rest = total - len(lines)
+    parts: list[RenderableType] = [_line(f"{title} ({total:,})", "bold")]
+    parts += [_line(f"  {line}", style) for line in lines]
+    return [*parts, _line(f"  … and {rest:,} more", "dim")] if rest else parts
+
+
+def _gpu_line(gpu: GpuUse) -> str:
+    return f"GPU {gpu.index} {gpu.name}: {_gpu_use(gpu)} of {size(gpu.total)}"
+
+
+def _gpu_use(gpu: GpuUse) -> str:
+    return (f"{gpu.percent:.0f} %, " if gpu.percent is not None else "") + size(gpu.used)
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")

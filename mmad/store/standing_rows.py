@@ -1,0 +1,290 @@
+"""How far the queue is, read so that a database of many runs answers at once: counts, and few whole rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, cast, func, select, true, type_coerce
+
+from mmad.base.records import MemberRecord
+from mmad.spec.protocol import EvaluationProtocol
+from mmad.store.owner import Owner
+from mmad.store.schema import ablations, environments, epochs, evaluations, members, metrics, runs
+
+#: Statuses of runs that wait, and of runs that are over; all others are held by somebody.
+WAITING = ("queued",)
+OVER = ("finished", "failed", "interrupted", "stopped")
+#: How many of the latest epochs tell what an epoch takes now.
+LATEST = 9
+#: How many of the latest runs tell what a run that was never trained will take.
+_TELLING = 100
+
+
+@dataclass(frozen=True)
+class ActiveRow:
+    """A run that somebody holds. ``seconds`` are those of its latest epochs, in order; ``epoch`` the last
+    committed one at the moment ``committed``; ``val_ap`` that epoch's, ``best_val_ap`` the kept checkpoint's."""
+
+    key: str
+    status: str
+    epoch: int
+    epochs: int
+    started: datetime | None
+    owner: Owner | None
+    device: str | None
+    seconds: tuple[float, ...]
+    committed: datetime | None
+    val_ap: float | None
+    best_val_ap: float | None
+
+
+@dataclass(frozen=True)
+class FailedRow:
+    """A run that failed."""
+
+    key: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class WaitingRow:
+    """A run that waits for its turn."""
+
+    key: str
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Epochs that runs of one ablation still wait for, and the mean seconds of those it measured lately."""
+
+    ablation: str | None
+    epochs: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class QueueRows:
+    """One state of the queue; ``counts`` are of runs by status, ``members`` name those of the rows."""
+
+    counts: dict[str, int]
+    active: tuple[ActiveRow, ...]
+    failed: tuple[FailedRow, ...]
+    waiting: tuple[WaitingRow, ...]
+    costs: tuple[Cost, ...]
+    members: dict[str, MemberRecord]
+
+
+def read_member_counts(connection: Connection) -> dict[str, dict[str, int]]:
+    """Ablation → status → how many of its members stand there; every ablation that has a member."""
+    counted: dict[str, dict[str, int]] = {}
+    pairs = select(members.c.ablation, runs.c.status, func.count().label("n"))
+    pairs = pairs.join(runs, runs.c.key == members.c.run_key)
+    for row in connection.execute(pairs.group_by(members.c.ablation, runs.c.status)):
+        counted.setdefault(row.ablation, {})[row.status] = row.n
+    return counted
+
+
+def read_titles(connection: Connection) -> dict[str, str]:
+    """Every ablation's title, by name."""
+    titles = select(ablations.c.name, ablations.c.title).order_by(ablations.c.name)
+    return {row.name: row.title for row in connection.execute(titles)}
+
+
+def read_queue(
+    connection: Connection, ablation: str | None = None, *, failed: int | None = None, waiting: int = 0
+) -> QueueRows:
+    """How far the queue (of ``ablation``) is.
+
+    Args:
+        failed: at most so many failed runs, the latest first; None for all of them, in the queue's order.
+        waiting: at most so many waiting runs, the next first, and what all of them cost; 0 for neither.
+    """
+    wanted = _wanted(ablation)
+    totals = select(runs.c.status, func.count().label("n")).where(wanted).group_by(runs.c.status)
+    counts = {row.status: row.n for row in connection.execute(totals)}
+    held = [status for status in counts if status not in WAITING + OVER]
+    active = _active(connection, wanted, held)
+    lost = _failed(connection, wanted, failed) if counts.get("failed") else ()
+    some = bool(waiting) and any(counts.get(status) for status in WAITING)
+    following = _waiting(connection, wanted, waiting) if some else ()
+    costs = _costs(connection, wanted, ablation, [row.key for row in active]) if some else ()
+    keys = [row.key for rows in (active, lost, following) for row in rows]
+    return QueueRows(counts, active, lost, following, costs, read_first_members(connection, keys, ablation))
+
+
+def _wanted(ablation: str | None) -> ColumnElement[bool]:
+    if ablation is None:
+        return true()
+    return runs.c.key.in_(select(members.c.run_key).where(members.c.ablation == ablation))
+
+
+def _order() -> list[ColumnElement[Any]]:
+    """The order in which waiting runs are taken."""
+    priority = runs.c.get("priority")
+    return [runs.c.position] if priority is None else [priority.desc(), runs.c.position]
+
+
+def _epochs_asked(connection: Connection) -> ColumnElement[int]:
+    """How many epochs a run was asked for, out of its protocol."""
+    typed: Any = cast if connection.dialect.name == "postgresql" else type_coerce
+    asked: ColumnElement[int] = typed(runs.c.protocol, JSON)["epochs"].as_integer()
+    return asked
+
+
+def _epochs_done() -> ColumnElement[int]:
+    done = select(func.max(epochs.c.epoch)).where(epochs.c.run_key == runs.c.key).scalar_subquery()
+    return func.coalesce(done, 0)
+
+
+def _active(connection: Connection, wanted: ColumnElement[bool], statuses: Sequence[str]) -> tuple[ActiveRow, ...]:
+    if not statuses:
+        return ()
+    device = runs.c.get("device")
+    columns = [] if device is None else [device]
+    owner = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
+    chosen = select(runs.c.key, runs.c.status, runs.c.protocol, runs.c.started, *owner, *columns)
+    rows = connection.execute(chosen.where(wanted, runs.c.status.in_(statuses)).order_by(runs.c.position)).all()
+    keys = [row.key for row in rows]
+    last = select(epochs.c.run_key, func.max(epochs.c.epoch).label("epoch")).where(epochs.c.run_key.in_(keys))
+    newest = last.group_by(epochs.c.run_key).subquery()
+    latest = select(epochs.c.run_key, epochs.c.epoch, epochs.c.seconds, epochs.c.committed).join(
+        newest, (epochs.c.run_key == newest.c.run_key) & (epochs.c.epoch > newest.c.epoch - LATEST)
+    )
+    seen: dict[str, list[Any]] = {}
+    for row in connection.execute(latest.order_by(epochs.c.run_key, epochs.c.epoch)):
+        seen.setdefault(row.run_key, []).append(row)
+    value = select(metrics.c.run_key, metrics.c.name, metrics.c.value).join(
+        newest, (metrics.c.run_key == newest.c.run_key) & (metrics.c.epoch == newest.c.epoch)
+    )
+    named = value.where(metrics.c.split == "val", metrics.c.name.in_(("ap_iou", "ap_iobb")))
+    val_ap = {(row.run_key, row.name): row.value for row in connection.execute(named)}
+    best = _best(connection, keys)
+    devices = _devices(connection, keys)
+    return tuple(_active_row(row, seen.get(row.key, []), val_ap, best, devices) for row in rows)
+
+
+def _active_row(
+    row: Row[Any],
+    latest: Sequence[Any],
+    val_ap: dict[tuple[str, str], float],
+    best: dict[tuple[str, str], float],
+    devices: dict[str, str],
+) -> ActiveRow:
+    protocol = json.loads(row.protocol)
+    overlap = protocol.get("selection_overlap", "iou")
+    owner = None
+    if row.owner_pid is not None:
+        owner = Owner(row.owner_host, row.owner_pid, row.owner_started, row.owner_boot)
+    return ActiveRow(
+        key=row.key,
+        status=row.status,
+        epoch=latest[-1].epoch if latest else 0,
+        epochs=int(protocol.get("epochs", 0)),
+        started=row.started,
+        owner=owner,
+        device=row._mapping.get("device") or devices.get(row.key),
+        seconds=tuple(one.seconds for one in latest),
+        committed=latest[-1].committed if latest else None,
+        val_ap=val_ap.get((row.key, f"ap_{overlap}")),
+        best_val_ap=best.get((row.key, overlap)),
+    )
+
+
+def _best(connection: Connection, keys: Collection[str]) -> dict[tuple[str, str], float]:
+    """Validation AP of the checkpoints kept as best, by run and overlap; as the training judged it."""
+    c = evaluations.c
+    kept = select(c.run_key, c.overlap, c.ap).where(c.run_key.in_(keys), c.kind == "best_ap", c.split == "val")
+    found: dict[tuple[str, str], float] = {}
+    for row in connection.execute(kept.order_by(c.id)):
+        found.setdefault((row.run_key, row.overlap), row.ap)
+    return found
+
+
+def _devices(connection: Connection, keys: Collection[str]) -> dict[str, str]:
+    c = environments.c
+    last = select(func.max(c.id)).where(c.run_key.in_(keys)).group_by(c.run_key)
+    return {row.run_key: row.device for row in connection.execute(select(c.run_key, c.device).where(c.id.in_(last)))}
+
+
+def _failed(connection: Connection, wanted: ColumnElement[bool], limit: int | None) -> tuple[FailedRow, ...]:
+    chosen = select(runs.c.key, runs.c.error).where(wanted, runs.c.status == "failed")
+    order = (runs.c.position,) if limit is None else (runs.c.finished.desc(), runs.c.position.desc())
+    return tuple(FailedRow(row.key, row.error) for row in connection.execute(chosen.order_by(*order).limit(limit)))
+
+
+def _waiting(connection: Connection, wanted: ColumnElement[bool], limit: int) -> tuple[WaitingRow, ...]:
+    asked, done = _epochs_asked(connection).label("asked"), _epochs_done().label("done")
+    chosen: Select[Any] = select(runs.c.key, asked, done).where(wanted, runs.c.status.in_(WAITING))
+    rows = connection.execute(chosen.order_by(*_order()).limit(limit))
+    return tuple(WaitingRow(row.key, row.done, row.asked or 0) for row in rows)
+
+
+def _costs(
+    connection: Connection, wanted: ColumnElement[bool], ablation: str | None, active: Sequence[str]
+) -> tuple[Cost, ...]:
+    """What all waiting runs have to train yet, by ablation, and what an epoch of each took lately."""
+    first: ColumnElement[Any]
+    first = select(func.min(members.c.ablation)).where(members.c.run_key == runs.c.key).scalar_subquery()
+    asked = _epochs_asked(connection)
+    one = select(first.label("ablation"), asked.label("asked"), _epochs_done().label("done"))
+    each = one.where(wanted, runs.c.status.in_(WAITING)).subquery()
+    total = select(each.c.ablation, func.sum(each.c.asked - each.c.done).label("left")).group_by(each.c.ablation)
+    rates = _rates(connection, wanted, active)
+    return tuple(
+        Cost(row.ablation, int(row.left or 0), rates.get(row.ablation, rates.get(None)))
+        for row in connection.execute(total)
+    )
+
+
+def _rates(connection: Connection, wanted: ColumnElement[bool], active: Sequence[str]) -> dict[str | None, float]:
+    """Mean seconds of an epoch by ablation, and of all under None, of the runs that train and the latest finished."""
+    done = select(runs.c.key).where(wanted, runs.c.status == "finished")
+    keys = [*active, *connection.scalars(done.order_by(runs.c.position.desc()).limit(_TELLING))]
+    sums = select(epochs.c.run_key, func.sum(epochs.c.seconds).label("s"), func.count(epochs.c.seconds).label("n"))
+    named = {key: member.ablation for key, member in read_first_members(connection, keys).items()}
+    found: dict[str | None, list[float]] = {}
+    for row in connection.execute(sums.where(epochs.c.run_key.in_(keys)).group_by(epochs.c.run_key)):
+        for name in {named.get(row.run_key), None} if row.n else ():
+            seconds, count = found.setdefault(name, [0.0, 0.0])
+            found[name] = [seconds + row.s, count + row.n]
+    return {name: seconds / count for name, (seconds, count) in found.items()}
+
+
+def read_first_members(
+    connection: Connection, keys: Collection[str], ablation: str | None = None
+) -> dict[str, MemberRecord]:
+    """The first member (of ``ablation``) that each run answers, as a queue names it."""
+    found: dict[str, MemberRecord] = {}
+    many = len(keys) > 500
+    chosen = select(members) if many else select(members).where(members.c.run_key.in_(keys))
+    if ablation is not None:
+        chosen = chosen.where(members.c.ablation == ablation)
+    wanted = set(keys)
+    if not wanted:
+        return found
+    for row in connection.execute(chosen.order_by(members.c.ablation, members.c.position)):
+        if row.run_key in wanted and row.run_key not in found:
+            found[row.run_key] = _member(row)
+    return found
+
+
+def _member(row: Row[Any]) -> MemberRecord:
+    return MemberRecord(
+        ablation=row.ablation,
+        setting=row.setting,
+        arm=row.arm,
+        seed=row.seed,
+        replicate=row.replicate,
+        key=row.run_key,
+        position=row.position,
+        documented=row.documented,
+        evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
+        inferred=tuple(json.loads(row.inferred)),
+        overrides=tuple(json.loads(row.overrides)),
+    )
