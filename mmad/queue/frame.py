@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -51,7 +52,7 @@ def draw(look: Look, width: int, height: int | None = None, *, plain: bool = Fal
     parts: list[RenderableType] = [_line(_headline(look, width, plain), "bold")]
     foot = [_line(_gpu_line(gpu)) for gpu in look.machine.gpus]
     room = 10_000 if height is None else max(1, height - len(foot) - 1)
-    alarming = min(len(queue.failed), max(1, room // 4))
+    alarming = min(len(queue.failed), 5, max(1, room // 4))
     coming = min(len(queue.waiting), 3)
     space = room - 1 - alarming - coming - (2 if queue.failed else 0) - (2 if queue.waiting else 0)
     training = queue.running[: max(1, space - 1)]
@@ -72,15 +73,21 @@ def _headline(look: Look, width: int, plain: bool) -> str:
     if not queue.runs:
         return "no run yet: queue some with mmad ablate FILE"
     words = [f"{queue.over:,} of {queue.runs:,} run{'s' * (queue.runs != 1)} over"]
-    if rest := counted({status: count for status, count in queue.counts.items() if status != "finished"}):
-        words.append(rest)
     left = queue.seconds_left(look.moment)
     if left:
         words.append(f"about {duration(left)} to go")
     elif queue.over < queue.runs and not queue.places:
         words.append("no process trains")
-    drawn = f"{bar(queue.over / queue.runs, 24, plain=plain)} " if width >= 100 else ""
+    if rest := counted({status: count for status, count in queue.counts.items() if status != "finished"}):
+        words.append(rest)
+    part = (queue.over + sum(_part(run) for run in queue.running)) / queue.runs
+    drawn = f"{bar(part, 24, plain=plain)} " if width >= 100 else ""
     return drawn + ", ".join(words)
+
+
+def _part(run: RunningStanding) -> float:
+    """The part of its epochs that a run has committed, 0 to 1."""
+    return min(1.0, run.epoch / run.epochs) if run.epochs else 0.0
 
 
 def _table(look: Look, shown: tuple[RunningStanding, ...], width: int, plain: bool) -> Table:
@@ -89,7 +96,9 @@ def _table(look: Look, shown: tuple[RunningStanding, ...], width: int, plain: bo
     rows = [_cells(run, look, plain) for run in shown]
     names = [name for name, least in COLUMNS.items() if width >= least and any(row[name].plain for row in rows)]
     for name in names:
-        table.add_column(name, justify="left" if name in _WORDS else "right", no_wrap=True, overflow="ellipsis")
+        needed = max(len(name), *(len(row[name].plain) for row in rows))
+        justify: Literal["left", "right"] = "left" if name in _WORDS else "right"
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=needed)
     for run, row in zip(shown, rows, strict=True):
         table.add_row(Text(run_name(run)), *[row[name] for name in names])
     return table
@@ -98,13 +107,12 @@ def _table(look: Look, shown: tuple[RunningStanding, ...], width: int, plain: bo
 def _cells(run: RunningStanding, look: Look, plain: bool) -> dict[str, Text]:
     left = run.left_at(look.moment)
     use = look.machine.of(run.key)
-    part = run.epoch / run.epochs if run.epochs else 0.0
     status = (run.status, RANK.get(run.status, "")) if run.alive else ("gone", "yellow")
     gpu = None if use is None else use.gpu
     return {
         "status": Text(*status),
         "epoch": Text(f"{run.epoch}/{run.epochs}"),
-        "": Text(bar(part, _BAR, plain=plain)),
+        "": Text(bar(_part(run), _BAR, plain=plain)),
         "val AP": Text(number(run.val_ap)),
         "best": Text(number(run.best_val_ap)),
         "ETA": Text(duration(left) if left is not None and run.alive else ""),
