@@ -6,18 +6,23 @@ Run it with `make bench`, or `python benchmarks/watching.py`.
 from __future__ import annotations
 
 import argparse
+import io
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from sqlalchemy import insert, update
 
 from mmad.base.clock import now
 from mmad.base.records import EpochRecord, Metric
+from mmad.queue.frame import draw
+from mmad.queue.watching import Watch
 from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
 from mmad.spec.setup import ModelSetup
@@ -98,10 +103,17 @@ def fill(store: Store, count: int, finished: int, failed: int, running: int) -> 
 def measured(work: Callable[[], Any], times: int) -> str:
     took = []
     for _ in range(times):
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         work()
-        took.append(1000 * (time.perf_counter() - begun))
-    return f"{statistics.median(took):6.1f} ms (most {max(took):.1f})"
+        took.append((1000 * (time.perf_counter() - begun), 1000 * (time.process_time() - used)))
+    wall, cpu = (statistics.median(figures) for figures in zip(*took, strict=True))
+    return f"{wall:6.1f} ms, CPU time {cpu:5.1f} ms"
+
+
+def _frame(watch: Watch) -> None:
+    """What one refresh of `mmad watch` takes on a terminal of 140 × 40."""
+    out = Console(file=io.StringIO(), width=140, height=40, force_terminal=True)
+    out.print(draw(watch.look(), 140, 40))
 
 
 def main() -> None:
@@ -117,7 +129,8 @@ def main() -> None:
             with Store.open(database, read_only=True) as store:
                 print(f"{given.runs} runs, {title}")
                 print("  standing (mmad status)  ", measured(lambda: standing(store), given.times))
-                print("  a look (mmad watch)     ", measured(lambda: queue_standing(store), given.times))
+                print("  a first look            ", measured(lambda: queue_standing(store), given.times))
+                print("  a frame of mmad watch   ", measured(partial(_frame, Watch(store)), given.times))
 
 
 if __name__ == "__main__":

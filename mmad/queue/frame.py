@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,22 +14,15 @@ from rich.text import Text
 from mmad.queue.gpu import GpuUse
 from mmad.queue.machine import MachineUse
 from mmad.queue.wording import RANK, bar, counted, duration, number, size
-from mmad.store.standing import Queue, RunningStanding, run_name
+from mmad.store.standing import WAITING, Queue, RunningStanding, run_name
 
-#: The table's columns after the run, and the least width of a terminal that shows them.
-COLUMNS = {
-    "status": 0,
-    "epoch": 0,
-    "": 72,
-    "val AP": 56,
-    "best": 100,
-    "ETA": 0,
-    "owner": 110,
-    "device": 84,
-    "CPU": 126,
-    "RAM": 126,
-    "GPU": 126,
-}
+#: The table's columns after the run, in their order; and the order in which they take the room there is.
+COLUMNS = ("status", "epoch", "", "val AP", "best", "ETA", "owner", "device", "CPU", "RAM", "GPU")
+FIRST = ("status", "epoch", "ETA", "val AP", "", "device", "best", "GPU", "owner", "CPU", "RAM")
+#: Columns of a run's name below which other columns make way.
+_NAME = 24
+#: Lines of a terminal below which there is no room for what failed and what comes next.
+_LOW = 12
 _WORDS = ("status", "", "owner", "device")
 _BAR = 10
 
@@ -51,20 +45,19 @@ def draw(look: Look, width: int, height: int | None = None, *, plain: bool = Fal
     queue = look.queue
     parts: list[RenderableType] = [_line(_headline(look, width, plain), "bold")]
     foot = [_line(_gpu_line(gpu)) for gpu in look.machine.gpus]
-    room = 10_000 if height is None else max(1, height - len(foot) - 1)
-    alarming = min(len(queue.failed), 5, max(1, room // 4))
-    coming = min(len(queue.waiting), 3)
-    space = room - 1 - alarming - coming - (2 if queue.failed else 0) - (2 if queue.waiting else 0)
-    training = queue.running[: max(1, space - 1)]
+    room = 10_000 if height is None else max(3, height - len(foot) - 1)
+    alarming = min(len(queue.failed), 5, room // 4) if room >= _LOW else 0
+    coming = min(len(queue.waiting), 3) if room >= _LOW else 0
+    space = room - 1 - (alarming and alarming + 2) - (coming and coming + 2)
+    training = queue.running if len(queue.running) <= space else queue.running[: max(1, space - 1)]
     if training:
         parts.append(_table(look, training, width, plain))
         if len(queue.running) > len(training):
             parts.append(_line(f"… and {len(queue.running) - len(training):,} more that run", "dim"))
-    parts += _section(
-        "failed", queue.counts.get("failed", 0), [f"{run_name(r)}: {r.cause}" for r in queue.failed[:alarming]], "red"
-    )
-    waiting = sum(count for status, count in queue.counts.items() if status == "queued")
-    parts += _section("next", waiting, [run_name(run) for run in queue.waiting[:coming]], "dim")
+    lost = [f"{run_name(run)}: {run.cause}" for run in queue.failed[:alarming]]
+    following = [run_name(run) for run in queue.waiting[:coming]]
+    parts += _section("failed", queue.counts.get("failed", 0), lost, "red")
+    parts += _section("next", sum(queue.counts.get(status, 0) for status in WAITING), following, "dim")
     return Group(*parts, *foot)
 
 
@@ -91,17 +84,35 @@ def _part(run: RunningStanding) -> float:
 
 
 def _table(look: Look, shown: tuple[RunningStanding, ...], width: int, plain: bool) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
-    table.add_column("run", overflow="ellipsis", no_wrap=True, ratio=1, min_width=12)
     rows = [_cells(run, look, plain) for run in shown]
-    names = [name for name, least in COLUMNS.items() if width >= least and any(row[name].plain for row in rows)]
-    for name in names:
-        needed = max(len(name), *(len(row[name].plain) for row in rows))
+    names = [run_name(run) for run in shown]
+    longest = max(map(cell_len, ["run", *names]))
+    widths: dict[str, int] = {}
+    room = width - 1 - min(longest, _NAME)
+    for name in FIRST:
+        needed = max(cell_len(row[name].plain) for row in rows)
+        needed = needed and 1 + max(needed, cell_len(name))
+        if needed and needed <= room:
+            widths[name] = needed - 1
+            room -= needed
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    own = min(longest, max(1, width - 1 - sum(widths.values()) - len(widths)))
+    table.add_column("run", no_wrap=True, overflow="ellipsis", width=own)
+    chosen = [name for name in COLUMNS if name in widths]
+    for name in chosen:
         justify: Literal["left", "right"] = "left" if name in _WORDS else "right"
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=needed)
-    for run, row in zip(shown, rows, strict=True):
-        table.add_row(Text(run_name(run)), *[row[name] for name in names])
+        table.add_column(name, justify=justify, no_wrap=True, width=widths[name])
+    for name, row in zip(names, rows, strict=True):
+        table.add_row(Text(_shortened(name, own)), *[row[column] for column in chosen])
     return table
+
+
+def _shortened(name: str, width: int) -> str:
+    """``name`` in ``width`` columns: its beginning and its end, where arm and seed stand."""
+    if cell_len(name) <= width or width < 5:
+        return name
+    head = (width - 1) // 2
+    return f"{name[:head]}…{name[-(width - 1 - head) :]}"
 
 
 def _cells(run: RunningStanding, look: Look, plain: bool) -> dict[str, Text]:
@@ -126,7 +137,7 @@ def _cells(run: RunningStanding, look: Look, plain: bool) -> dict[str, Text]:
 
 def _section(title: str, total: int, lines: list[str], style: str) -> list[RenderableType]:
     """Some lines under a title that counts them all."""
-    if not total:
+    if not lines:
         return []
     rest = total - len(lines)
     parts: list[RenderableType] = [_line(f"{title} ({total:,})", "bold")]

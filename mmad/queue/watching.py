@@ -25,7 +25,7 @@ from mmad.queue.frame import Look, draw
 from mmad.queue.machine import Machine
 from mmad.store.gateway import Store
 from mmad.store.plain import plain_failed, plain_running, plain_waiting
-from mmad.store.standing import queue_standing
+from mmad.store.standing import Cost, queue_standing
 
 #: How many failed and waiting runs a frame may want; the rest are counted.
 SHOWN = 20
@@ -33,6 +33,8 @@ SHOWN = 20
 WIDE = 160
 #: Seconds between two looks at the keyboard and at the terminal's size.
 _TICK = 0.1
+#: Seconds for which it holds what all waiting runs take.
+_COSTS = 10.0
 
 
 class Watch:
@@ -42,10 +44,15 @@ class Watch:
         self._store = store
         self._ablation = ablation
         self._machine = machine or Machine()
+        self._costs: tuple[Cost, ...] | None = None
+        self._added = 0.0
 
     def look(self, *, settle: bool = False) -> Look:
         """The queue now; ``settle`` takes a moment to measure the CPU at the first look."""
-        queue = queue_standing(self._store, self._ablation, shown=SHOWN)
+        fresh = self._costs is not None and seconds() - self._added < _COSTS
+        queue = queue_standing(self._store, self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
+        if not fresh:
+            self._costs, self._added = queue.costs, seconds()
         return Look(queue, self._machine.look(queue.running, settle=settle), now())
 
 

@@ -150,11 +150,11 @@ class Store:
 
     @repeatable
     def queue_state(
-        self, ablation: str | None = None, *, failed: int | None = None, waiting: int = 0
+        self, ablation: str | None = None, *, failed: int | None = None, waiting: int = 0, costs: bool = False
     ) -> standing_rows.QueueRows:
-        """How far the queue (of ``ablation``) is: counts, the runs that are held, ``failed`` and ``waiting`` ones."""
+        """How far the queue (of ``ablation``) is; see ``standing_rows.read_queue``."""
         with self._database.reading() as connection:
-            return standing_rows.read_queue(connection, ablation, failed=failed, waiting=waiting)
+            return standing_rows.read_queue(connection, ablation, failed=failed, waiting=waiting, costs=costs)
 
     @repeatable
     def titles(self) -> dict[str, str]:

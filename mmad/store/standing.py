@@ -12,9 +12,9 @@ from mmad.base.records import MemberRecord, Status
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
 from mmad.store.results import member_path
-from mmad.store.standing_rows import OVER, WAITING, ActiveRow, FailedRow, QueueRows, WaitingRow
+from mmad.store.standing_rows import OVER, WAITING, ActiveRow, Cost, FailedRow, QueueRows, WaitingRow
 
-__all__ = ["OVER", "STATUSES", "WAITING", "Queue", "Standing", "queue_standing", "run_name", "standing"]
+__all__ = ["OVER", "STATUSES", "WAITING", "Cost", "Queue", "Standing", "queue_standing", "run_name", "standing"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -92,14 +92,19 @@ class Standing:
 @dataclass(frozen=True)
 class Queue:
     """One look at a queue. ``counts`` are of runs, by every status that has some; ``failed`` are the latest
-    failures, ``waiting`` the next runs, ``queued_seconds`` what all waiting runs take one after the other (None:
-    nothing was measured that tells)."""
+    failures, ``waiting`` the next runs, ``costs`` what all waiting runs have to train, by ablation."""
 
     counts: Mapping[str, int]
     running: tuple[RunningStanding, ...]
     failed: tuple[FailedStanding, ...]
     waiting: tuple[WaitingStanding, ...]
-    queued_seconds: float | None
+    costs: tuple[Cost, ...] = ()
+
+    @property
+    def queued_seconds(self) -> float | None:
+        """Seconds of all waiting runs one after the other; None where nothing was measured that tells."""
+        known = [cost.epochs * cost.seconds for cost in self.costs if cost.seconds is not None]
+        return sum(known) if len(known) == len(self.costs) else None
 
     @property
     def runs(self) -> int:
@@ -140,16 +145,22 @@ def standing(store: Store) -> Standing:
     return Standing(ablations, _all_running(rows), _all_failed(rows))
 
 
-def queue_standing(store: Store, ablation: str | None = None, *, shown: int = 20) -> Queue:
-    """One look at the queue of ``store``, or at that of one ablation; ``shown`` failed and waiting runs at most."""
-    rows = store.queue_state(ablation, failed=shown, waiting=shown)
-    told = all(cost.seconds is not None for cost in rows.costs)
+def queue_standing(
+    store: Store, ablation: str | None = None, *, shown: int = 20, costs: tuple[Cost, ...] | None = None
+) -> Queue:
+    """One look at the queue of ``store``, or at that of one ablation.
+
+    Args:
+        shown: failed and waiting runs at most.
+        costs: those of an earlier look, in place of adding up again what every waiting run takes.
+    """
+    rows = store.queue_state(ablation, failed=shown, waiting=shown, costs=costs is None)
     return Queue(
         counts=rows.counts,
         running=_all_running(rows),
         failed=_all_failed(rows),
         waiting=tuple(_waiting(row, rows) for row in rows.waiting),
-        queued_seconds=sum(cost.epochs * (cost.seconds or 0.0) for cost in rows.costs) if told else None,
+        costs=rows.costs if costs is None else costs,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, cast, func, select, true, type_coerce
+from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true, type_coerce
 
 from mmad.base.records import MemberRecord
 from mmad.spec.protocol import EvaluationProtocol
@@ -97,13 +97,19 @@ def read_titles(connection: Connection) -> dict[str, str]:
 
 
 def read_queue(
-    connection: Connection, ablation: str | None = None, *, failed: int | None = None, waiting: int = 0
+    connection: Connection,
+    ablation: str | None = None,
+    *,
+    failed: int | None = None,
+    waiting: int = 0,
+    costs: bool = False,
 ) -> QueueRows:
     """How far the queue (of ``ablation``) is.
 
     Args:
         failed: at most so many failed runs, the latest first; None for all of them, in the queue's order.
-        waiting: at most so many waiting runs, the next first, and what all of them cost; 0 for neither.
+        waiting: at most so many waiting runs, the next first.
+        costs: tell too what all waiting runs have to train, which takes longest.
     """
     wanted = _wanted(ablation)
     totals = select(runs.c.status, func.count().label("n")).where(wanted).group_by(runs.c.status)
@@ -111,11 +117,11 @@ def read_queue(
     held = [status for status in counts if status not in WAITING + OVER]
     active = _active(connection, wanted, held)
     lost = _failed(connection, wanted, failed) if counts.get("failed") else ()
-    some = bool(waiting) and any(counts.get(status) for status in WAITING)
-    following = _waiting(connection, wanted, waiting) if some else ()
-    costs = _costs(connection, wanted, ablation, [row.key for row in active]) if some else ()
+    some = any(counts.get(status) for status in WAITING)
+    following = _waiting(connection, wanted, waiting) if some and waiting else ()
+    needed = _costs(connection, wanted, [row.key for row in active]) if some and costs else ()
     keys = [row.key for rows in (active, lost, following) for row in rows]
-    return QueueRows(counts, active, lost, following, costs, read_first_members(connection, keys, ablation))
+    return QueueRows(counts, active, lost, following, needed, read_first_members(connection, keys, ablation))
 
 
 def _wanted(ablation: str | None) -> ColumnElement[bool]:
@@ -139,7 +145,7 @@ def _epochs_asked(connection: Connection) -> ColumnElement[int]:
 
 def _epochs_done() -> ColumnElement[int]:
     done = select(func.max(epochs.c.epoch)).where(epochs.c.run_key == runs.c.key).scalar_subquery()
-    return func.coalesce(done, 0)
+    return case((runs.c.started.is_(None), 0), else_=func.coalesce(done, 0))
 
 
 def _active(connection: Connection, wanted: ColumnElement[bool], statuses: Sequence[str]) -> tuple[ActiveRow, ...]:
@@ -225,9 +231,7 @@ def _waiting(connection: Connection, wanted: ColumnElement[bool], limit: int) ->
     return tuple(WaitingRow(row.key, row.done, row.asked or 0) for row in rows)
 
 
-def _costs(
-    connection: Connection, wanted: ColumnElement[bool], ablation: str | None, active: Sequence[str]
-) -> tuple[Cost, ...]:
+def _costs(connection: Connection, wanted: ColumnElement[bool], active: Sequence[str]) -> tuple[Cost, ...]:
     """What all waiting runs have to train yet, by ablation, and what an epoch of each took lately."""
     first: ColumnElement[Any]
     first = select(func.min(members.c.ablation)).where(members.c.run_key == runs.c.key).scalar_subquery()

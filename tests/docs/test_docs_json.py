@@ -12,6 +12,7 @@ import pytest
 from docs_pages import ROOT, Block, blocks, commands
 
 from mmad.cli import COMMANDS
+from mmad.queue.watching import Watch, plain_look
 from mmad.spec.load import load_ablation
 from mmad.spec.runs import DataSource
 from mmad.store.gateway import Store
@@ -60,7 +61,7 @@ def test_differences_are_found() -> None:
 
 def test_every_command_with_json_is_shown() -> None:
     shown = {command.split()[1] for command, _ in SHOWN}
-    assert shown == {name for name, _, _ in COMMANDS} - {"schema"}
+    assert shown == {name for name, _, _ in COMMANDS} - {"schema", "logs"}
     assert "`mmad schema` always prints JSON" in PAGE.read_text("utf-8")
 
 
@@ -77,7 +78,7 @@ def test_a_command_writes_the_form_shown(call_trained: Callable[..., Any], comma
 
 def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
     """What the finished runs of the other test cannot show."""
-    (block,) = (block for command, block in SHOWN if command == "mmad status --json")
+    shown = {command: json.loads(block.text) for command, block in SHOWN if command.split()[1] in ("status", "watch")}
     source = DataSource(str(tmp_path), "phantom", "f" * 64)
     with Store.open(tmp_path / "mmad.sqlite") as store:
         store.add_ablation(load_ablation(ROOT / "ablations" / "quickstart.toml", data=source))
@@ -86,7 +87,10 @@ def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
             assert run is not None
             if error:
                 store.set_status(run.key, "failed", error)
-        written = plain_standing(standing(store))
-    assert written["running"]
-    assert written["failed"]
-    assert differences(json.loads(block.text), written) == []
+        for command, written in (
+            ("mmad status --json", plain_standing(standing(store))),
+            ("mmad watch --json", plain_look(Watch(store).look())),
+        ):
+            assert written["running"]
+            assert written["failed"]
+            assert differences(shown[command], written) == []

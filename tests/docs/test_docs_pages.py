@@ -104,6 +104,9 @@ def test_every_table_of_an_ablation_file_is_described() -> None:
 def test_every_variable_of_the_environment_is_described() -> None:
     code = "".join(file.read_text("utf-8") for file in (ROOT / "mmad").rglob("*.py"))
     internal = {"MMAD_COMMAND"}  # how a worker knows the command that started it
+    hook = {"MMAD_FINISHED", "MMAD_FAILED", "MMAD_INTERRUPTED", "MMAD_EXIT_CODE", "MMAD_ABLATIONS"}
+    assert hook <= set(re.findall(r"MMAD_\w+", (ROOT / "docs" / "queue.md").read_text("utf-8")))
+    internal |= hook  # set for the command at a queue's end
     described = set(re.findall(r"^\| `(MMAD_\w+)` \|", README.read_text("utf-8"), flags=re.MULTILINE))
     assert described == set(re.findall(r"\bMMAD_[A-Z]+\b", code)) - internal
 
