@@ -89,7 +89,7 @@ class Detections:
     labels: NDArray[np.int64]  # (N,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a report holds millions
 class Metric:
     """One measured number of one epoch.
 

@@ -100,8 +100,12 @@ def average_precision(
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         recall = hits / boxes
-    reached = np.diff(_recalls_up_to(recall), axis=0, prepend=0)  # COCO's recalls that each hit is the first to reach
-    ap: Floats = np.where(known, (envelope * reached).sum(axis=0) / len(RECALLS), np.nan)
+    # hits that lie below each of COCO's recalls, (B, 101): the first one beyond is where the curve is read
+    rows = np.arange(len(weight))
+    counted_at = np.bincount((_recalls_up_to(recall) + 102 * rows).ravel(), minlength=102 * len(rows))
+    below = np.cumsum(counted_at.reshape(-1, 102), axis=1)[:, :-1]
+    read = np.concatenate([envelope, np.zeros((1, len(rows)))])[below, rows[:, None]]
+    ap: Floats = np.where(known, read.sum(axis=1) / len(RECALLS), np.nan)
     ar: Floats = np.where(known, recall[-1], np.nan)
     return ap, ar
 

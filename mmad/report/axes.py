@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 #: Mid-tones of a palette that the common colour-blindnesses tell apart (after Okabe and Ito, 2008).
 PALETTE: tuple[str, ...] = ("#2b7bba", "#d1661c", "#1f9e78", "#b0619b", "#8a7a12", "#5b6ee1", "#a3483d", "#5d7f8c")
@@ -59,12 +60,24 @@ class Axis:
 
     def place(self, value: float) -> float:
         """Where ``value`` stands; what a logarithmic axis has not stands at its low end."""
+        (place,) = self.places((value,))
+        assert place is not None
+        return place
+
+    @overload
+    def places(self, values: Sequence[float]) -> list[float]: ...
+    @overload
+    def places(self, values: Sequence[float | None]) -> list[float | None]: ...
+    def places(self, values: Sequence[float | None]) -> Sequence[float | None]:
+        """Where each of ``values`` stands, None for None."""
         if self.log:
-            low, high = math.log(self.low), math.log(self.high)
-            share = (math.log(value) - low) / (high - low) if value > 0 else 0.0
-        else:
-            share = (value - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
+            low = math.log(self.low)
+            scale = (self.end - self.start) / (math.log(self.high) - low)
+            return [
+                None if v is None else self.start + scale * (math.log(v) - low) if v > 0 else self.start for v in values
+            ]
+        start, low, scale = self.start, self.low, (self.end - self.start) / (self.high - self.low)
+        return [None if v is None else start + scale * (v - low) for v in values]
 
 
 def x_axis(panel: Panel, start: float, end: float) -> Axis:

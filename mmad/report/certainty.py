@@ -161,7 +161,10 @@ class _Looking:
         key = ((member.run.key, member.judged), kind)
         if key not in self._judged:
             found = Found(member.run.record, (member.record,))
-            self._judged[key] = judge(self._store, found, replace(self._how, checkpoint=kind))
+            how, known = replace(self._how, checkpoint=kind), member.run
+            self._judged[key] = judge(
+                self._store, found, how, checkpoints=known.checkpoints, evaluations=known.evaluations
+            )
         return self._judged[key]
 
     def run(self, member: MemberFrame) -> SureRun:

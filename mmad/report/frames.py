@@ -174,6 +174,7 @@ def load_frame(source: Source, names: Sequence[str] = ()) -> ReportFrame:
     epochs, evaluations = source.all_epochs(keys), source.all_evaluations(keys)
     checkpoints, counts = source.all_checkpoints(keys), source.all_parameter_counts(keys)
     policies = {path: split_policy(path) for path in {records[key].dataset_path for key in keys}}
+    warned = {key: source.warnings(key) for key in keys}
     runs = {
         key: RunFrame(
             record=records[key],
@@ -182,9 +183,9 @@ def load_frame(source: Source, names: Sequence[str] = ()) -> ReportFrame:
             checkpoints=tuple(checkpoints.get(key, ())),
             counts=tuple(counts.get(key, ())),
             environments=tuple(source.environments(key)),
-            warnings=tuple(w for w in source.warnings(key) if not w.startswith(MARK)),
+            warnings=tuple(w for w in warned[key] if not w.startswith(MARK)),
             split_policy=policies[records[key].dataset_path],
-            audit=tuple(w.removeprefix(MARK) for w in source.warnings(key) if w.startswith(MARK)),
+            audit=tuple(w.removeprefix(MARK) for w in warned[key] if w.startswith(MARK)),
         )
         for key in keys
     }

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmad.base.errors import DataError, EvaluationError
-from mmad.base.records import CheckpointKind, CheckpointRecord, Detections, GroundTruth, MemberRecord, RunRecord, Split
+from mmad.base.records import (
+    CheckpointKind,
+    CheckpointRecord,
+    Detections,
+    EvaluationRecord,
+    GroundTruth,
+    MemberRecord,
+    RunRecord,
+    Split,
+)
 from mmad.data.dataset import DataSet, load_dataset
 from mmad.data.readings import samples
 from mmad.evaluation.detections import read_detections
@@ -89,8 +98,18 @@ class Judged:
         return " ".join([*words, "--protocol", self.protocol.proposals])
 
 
-def judge(store: Store, found: Found, how: How) -> Judged:
+def judge(
+    store: Store,
+    found: Found,
+    how: How,
+    *,
+    checkpoints: Sequence[CheckpointRecord] | None = None,
+    evaluations: Sequence[EvaluationRecord] | None = None,
+) -> Judged:
     """What ``how`` asks of a run.
+
+    Args:
+        checkpoints: those of the run, where they were read before; ``evaluations`` likewise.
 
     Raises:
         EvaluationError: the run is not finished, or kept no such checkpoint.
@@ -105,10 +124,10 @@ def judge(store: Store, found: Found, how: How) -> Judged:
     asked = EvaluationProtocol.model_validate(dict(member.evaluation if member else own_evaluation(run)))
     changed = {"overlap": how.overlap, "proposals": how.proposals}
     protocol = asked.model_copy(update={name: value for name, value in changed.items() if value is not None})
-    checkpoint = _checkpoint(store.checkpoints(run.key), how.checkpoint, run)
+    checkpoint = _checkpoint(store.checkpoints(run.key) if checkpoints is None else checkpoints, how.checkpoint, run)
     paths = store.run_paths(run.key)
     file = paths.detections(checkpoint.epoch, how.split, protocol.proposals)
-    for row in store.evaluations(run.key):
+    for row in store.evaluations(run.key) if evaluations is None else evaluations:
         here = (checkpoint.kind, checkpoint.epoch, how.split, protocol.proposals)
         if row.detections is not None and (row.kind, row.epoch, row.split, row.proposals) == here:
             file = paths.folder / row.detections

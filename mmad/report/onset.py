@@ -55,15 +55,19 @@ def onset_of(run: RunFrame) -> Onset | None:
     rows = run.epochs
     return onset(
         [e.epoch for e in rows],
-        [e.value("train", "loss") for e in rows],
-        [e.value("val", "loss") for e in rows],
+        run.curves.get(("train", "loss"), (None,) * len(rows)),
+        run.curves.get(("val", "loss"), (None,) * len(rows)),
     )
 
 
 def lowest_loss(run: RunFrame) -> int | None:
     """The epoch of the lowest validation loss (the last of several), or None."""
-    losses = [(e.epoch, e.value("val", "loss")) for e in run.epochs]
-    known = [(loss, -epoch) for epoch, loss in losses if loss is not None and math.isfinite(loss)]
+    losses = run.curves.get(("val", "loss"), ())
+    known = [
+        (loss, -e.epoch)
+        for e, loss in zip(run.epochs, losses, strict=False)
+        if loss is not None and math.isfinite(loss)
+    ]
     return -min(known)[1] if known else None
 
 

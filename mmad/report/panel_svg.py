@@ -126,19 +126,16 @@ def _band(series: Series, x: Axis, y: Axis, colour: str) -> str:
 
 def _line(number: int, series: Series, x: Axis, y: Axis, colour: str) -> str:
     """The line with a gap wherever nothing was measured, and dots where it could not be seen or is to be marked."""
-    way, dots, open_end = [], [], False
     values = [v if v is not None and math.isfinite(v) else None for v in series.y]
-    alone = _alone(values)
-    for n, (at, value) in enumerate(zip(series.x, values, strict=True)):
-        if value is None:
-            open_end = False
-            continue
-        place = f"{x.place(at):.2f} {y.place(value):.2f}"
-        way.append(place if open_end else f"M{place}")
-        open_end = True
-        if n in alone or at in series.dots:
-            left, down = place.split(" ")
-            dots.append(f'<circle cx="{left}" cy="{down}" r="1.6" style="fill:{colour}"/>')
+    along = [f"{at:.2f}" for at in x.places(series.x)]
+    down = [None if at is None else f"{at:.2f}" for at in y.places(values)]
+    way, before = [], None
+    for left, level in zip(along, down, strict=True):
+        if level is not None:
+            way.append(f"{left} {level}" if before is not None else f"M{left} {level}")
+        before = level
+    marked = _alone(values) | {n for n, at in enumerate(series.x) if at in series.dots and values[n] is not None}
+    dots = [f'<circle cx="{along[n]}" cy="{down[n]}" r="1.6" style="fill:{colour}"/>' for n in sorted(marked)]
     return f'<g data-s="{number}"><path d="{" ".join(way)}" style="{_stroke(series, colour)}"/>{"".join(dots)}</g>'
 
 

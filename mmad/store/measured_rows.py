@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ from mmad.store.schema import (
 
 #: More keys than this are chosen here instead of by the database, which limits a statement's length.
 MANY_KEYS = 500
+#: Rows that are fetched at once: one by one takes twice as long.
+_ROWS = 20_000
 
 
 def _of_runs(statement: Select[Any], table: Table, keys: Collection[str]) -> Select[Any]:
@@ -103,18 +106,21 @@ def read_epochs(
 ) -> dict[str, list[EpochRecord]]:
     """The committed epochs of ``keys`` in order; runs without one are left out."""
     wanted = set(keys)
-    chosen = _of_runs(select(metrics), metrics, wanted)
+    c = metrics.c
+    chosen = _of_runs(select(c.run_key, c.epoch, c.split, c.name, c.value), metrics, wanted)
     heads = _of_runs(select(epochs), epochs, wanted)
     if epoch is not None:
         chosen, heads = chosen.where(metrics.c.epoch == epoch), heads.where(epochs.c.epoch == epoch)
     measured: dict[tuple[str, int], list[Metric]] = {}
-    for row in connection.execute(chosen.order_by(metrics.c.run_key, metrics.c.epoch, metrics.c.position)):
-        measured.setdefault((row.run_key, row.epoch), []).append(Metric(row.split, row.name, row.value))
+    for part in connection.execute(chosen.order_by(c.run_key, c.epoch, c.position)).partitions(_ROWS):
+        for key, number, split, name, value in part:
+            own = measured.setdefault((key, number), [])
+            own.append(Metric(sys.intern(split), sys.intern(name), value))  # type: ignore[arg-type]
     found: dict[str, list[EpochRecord]] = {}
     for row in connection.execute(heads.order_by(epochs.c.run_key, epochs.c.epoch)):
         if row.run_key in wanted:
-            own = tuple(measured.get((row.run_key, row.epoch), ()))
-            record = EpochRecord(row.epoch, row.lr, row.seconds, row.peak_memory, own)
+            values = tuple(measured.pop((row.run_key, row.epoch), ()))
+            record = EpochRecord(row.epoch, row.lr, row.seconds, row.peak_memory, values)
             found.setdefault(row.run_key, []).append(record)
     return found
 
