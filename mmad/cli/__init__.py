@@ -60,6 +60,7 @@ class LazyGroup(TyperGroup):
             from mmad.spec.nearest import did_you_mean
 
             ctx.fail(f"no such command: {name}; {did_you_mean(name, self.list_commands(ctx))}")
+        _name_warnings()
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -74,6 +75,14 @@ class LazyGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _name_warnings() -> None:
+    """Warnings that a library logs are written like the commands' own."""
+    import logging
+
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("mmad: warning: %(message)s"))
 
 
 app = typer.Typer(

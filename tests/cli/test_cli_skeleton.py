@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import resource
 import subprocess
 import sys
@@ -103,3 +104,20 @@ def test_help_answers_within_three_tenths_of_a_second_of_cpu() -> None:
 
 def test_the_app_can_be_used_from_python() -> None:
     assert app(["schema", "--help"], standalone_mode=False) in (None, 0)
+
+
+@pytest.mark.slow
+def test_a_warning_of_a_library_is_one_line_on_stderr(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"90 27 0:55 / {tmp_path} rw - nfs4 server:/export rw\n")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom mmad.store import netfs\nfrom mmad.cli import main\n"
+        "netfs.MOUNTS = Path(sys.argv.pop(1))\nmain()"
+    )
+    log = tmp_path / "log.md"
+    log.write_text("# A log\n")
+    words = ("log", "import", str(log), "--db", str(tmp_path / "mmad.sqlite"), "--json")
+    done = subprocess.run([sys.executable, "-c", code, str(mounts), *words], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith(f"mmad: warning: {tmp_path}/mmad.sqlite: lies on a network file system (nfs4)")
+    assert done.stderr.count("\n") == 1
+    assert json.loads(done.stdout)["log"] == "log"

@@ -285,3 +285,10 @@ def test_a_wrong_url_is_refused_without_its_password(url: str, message: str) -> 
     with pytest.raises(StoreError, match=message) as caught:
         Store.open(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_missing_driver_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"psycopg is not installed; install it .*mmad\[postgres\]") as caught:
+        Store.open("postgresql://me:secret@host/name")
+    assert "secret" not in str(caught.value)

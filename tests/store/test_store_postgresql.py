@@ -146,6 +146,21 @@ def test_what_is_no_url_of_a_server_is_refused(server: Server, change: Any, mess
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_newer_schema_is_refused(postgresql: str) -> None:
+    Store.open(postgresql).close()
+    with Store.open(postgresql) as store, store._database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0999'")
+    with pytest.raises(StoreError, match=f"newer schema 0999, this mmad knows schemas up to {schema.HEAD}"):
+        Store.open(postgresql)
+
+
+def test_a_schema_of_something_else_is_refused(postgresql: str, server: Server) -> None:
+    with server.connected() as connection:
+        connection.execute(f"CREATE TABLE {postgresql.rpartition('%3D')[2]}.patients (name text)")
+    with pytest.raises(StoreError, match="is a database of something else; name another one"):
+        Store.open(postgresql)
+
+
 def test_a_password_among_the_options_is_not_told(server: Server) -> None:
     with pytest.raises(StoreError, match="refuses the user or the password") as caught:
         Store.open(f"postgresql://mmad@127.0.0.1:{server.port}/mmad?password=hunter2")
