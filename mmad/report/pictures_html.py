@@ -20,7 +20,7 @@ def tags(view: PanelView, film: Film) -> list[tuple[Tag, DrawnBox]]:
 def toggles(pictures: Pictures) -> str:
     """One CSS rule for each finding of the longest legend: its box, unticked, hides what is drawn of it."""
     return "".join(
-        f".pictures:has(.tick-{n}:not(:checked)) .box-{n} {{ display: none; }}\n"
+        f".findings:has(.tick-{n}:not(:checked)) ~ .pair .box-{n} {{ display: none; }}\n"
         for n in range(1, pictures.most_labels + 1)
     )
 

@@ -109,7 +109,7 @@ def test_the_caption_says_what_differs_and_what_is_at_stake(text: str, story: St
 
 def test_a_finding_is_hidden_by_rules_alone(text: str, dataset: DataSet) -> None:
     for n in range(1, len(dataset.labels) + 1):
-        assert f".pictures:has(.tick-{n}:not(:checked)) .box-{n} {{ display: none; }}" in text
+        assert f".findings:has(.tick-{n}:not(:checked)) ~ .pair .box-{n} {{ display: none; }}" in text
         assert f'<input type="checkbox" class="tick-{n}" checked>' in text
     assert f"tick-{len(dataset.labels) + 1}" not in text
 
@@ -180,6 +180,17 @@ def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(
     assert all((tmp_path / name).read_bytes().startswith(b"\xff\xd8") for name in shown)
     write_report(store, markdown=out, how=made.FEW, pictures=1)
     assert len(list((tmp_path / "r_charts").glob("*.jpg"))) == 3
+
+
+def test_of_linked_pages_that_of_the_ablation_holds_its_pictures(
+    store: Store, one_drawing: None, tmp_path: Path
+) -> None:
+    write_report(store, html=tmp_path / "r.html", how=made.FEW, pages=True)
+    page = (tmp_path / "r_pages" / "ablation-made.html").read_text("utf-8")
+    assert "data:image/jpeg" not in (tmp_path / "r.html").read_text("utf-8")
+    ids = set(re.findall(r'<image id="([^"]+)"', page))
+    assert ids == set(re.findall(r'<use href="#([^"]+)"', page))
+    assert ids
 
 
 def test_equal_stores_give_equal_pages(store: Store, text: str) -> None:
