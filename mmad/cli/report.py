@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmad.base.errors import ReportError
 from mmad.base.paths import DEFAULT_REPORT
 from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
 from mmad.cli.judging import MovedDataOption, open_to_keep
+from mmad.cli.report_said import lines, plain
+from mmad.cli.report_wanted import Wanted
 
 if TYPE_CHECKING:
     from mmad.report.build import Report
@@ -34,8 +37,12 @@ the documented figures. Alone, it writes nothing else.
 --csv DIR and --latex DIR write every table of the report as a file of its own: figures in full for analysis, and
 booktabs tables for a paper. Alone, they write nothing else.
 
+--watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each time;
+an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the queue.
+
 --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "ablations": n, "runs": n,
-"unfinished": n, "pages": n}; pages is 0 for one file. With --paper also "paper": [paths].
+"unfinished": n, "pages": n}; pages is 0 for one file. With --paper also "paper": [paths]; with
+--watch one such object on a line of its own each time.
 """
 
 
@@ -79,36 +86,44 @@ def report(
             show_default=False,
         ),
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Write it again whenever something new is recorded.")] = False,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=1, help="With --watch: at most so often.")
+    ] = 10.0,
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="Watch, and end once no run is queued or running.")
+    ] = False,
     show: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    if paper and (watch or until_done):
+        raise ReportError("--paper is written once", where="--watch", mend="leave out one of the two")
     if paper:
         files = _write_paper(out, db)
         if not (html or md or csv or latex):
             _say_paper(files, as_json)
             return
-    from mmad.report.build import write_report
-
     wants_html = html or pages is not None or not (md or csv or latex)
     page, text = targets(out, html=wants_html, markdown=md)
+    wanted = Wanted(
+        html=page,
+        markdown=text,
+        pages=pages,
+        csv=csv,
+        latex=latex,
+        ablations=tuple(ablation or ()),
+        data=data,
+        pictures=pictures,
+        log=log,
+    )
+    if watch or until_done:
+        from mmad.cli.report_watch import watch_report
+
+        watch_report(db, wanted, every=every, until_done=until_done, as_json=as_json, shown=_open if show else None)
+        return
     with open_to_keep(db) as store, progress_bar("drawing the report") as progress:
-        written = write_report(
-            store,
-            html=page,
-            markdown=text,
-            pages=pages,
-            csv=csv,
-            latex=latex,
-            ablations=ablation or (),
-            database=store.where,
-            data=data,
-            pictures=pictures,
-            log=log,
-            progress=progress,
-            looking=progress,
-            picturing=progress,
-        )
+        written = wanted.write(store, progress)
     if as_json:
         print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
     else:
@@ -146,49 +161,6 @@ def targets(out: Path, *, html: bool, markdown: bool) -> tuple[Path | None, Path
     stem = base.with_suffix("") if base.suffix.lower() in (".html", ".htm", ".md") else base
     page = base if base.suffix.lower() in (".html", ".htm") else stem.with_name(f"{stem.name}.html")
     return (page if html else None), (stem.with_name(f"{stem.name}.md") if markdown else None)
-
-
-def lines(written: Report) -> list[str]:
-    """What was written, a line for every page and every folder of tables."""
-    said = []
-    if written.html is not None:
-        said.append(f"{written.html}: {summary(written)}{_beside(written)}")
-    if written.markdown is not None:
-        said.append(f"{written.markdown}: {summary(written)}")
-    return said + [f"{files[0].parent}: {len(files)} files" for files in (written.csv, written.latex) if files]
-
-
-def summary(written: Report) -> str:
-    """``2 ablations, 17 runs, 2 of them not finished``."""
-    from mmad.report.words import plural
-
-    words = [plural(written.ablations, "ablation"), plural(written.runs, "run")]
-    if written.unfinished:
-        words.append(f"{written.unfinished} of them not finished")
-    return ", ".join(words)
-
-
-def _beside(written: Report) -> str:
-    """``; 12 pages in index_pages/``, or nothing."""
-    from mmad.report.words import plural
-
-    if written.html is None or not written.pages:
-        return ""
-    return f"; {plural(written.pages, 'page')} in {written.html.stem}_pages/"
-
-
-def plain(written: Report) -> dict[str, str | int | list[str] | None]:
-    """The documented JSON form."""
-    return {
-        "html": written.html.as_posix() if written.html else None,
-        "md": written.markdown.as_posix() if written.markdown else None,
-        "csv": [path.as_posix() for path in written.csv],
-        "latex": [path.as_posix() for path in written.latex],
-        "ablations": written.ablations,
-        "runs": written.runs,
-        "unfinished": written.unfinished,
-        "pages": written.pages,
-    }
 
 
 def _open(written: Report) -> None:

@@ -22,6 +22,7 @@ from mmad.report.pictures_gather import pictures_of
 from mmad.report.story import Story, tell
 from mmad.report.tables_files import write_tables
 from mmad.report.views import PAGE_MARK
+from mmad.report.watch import live
 from mmad.store.gateway import Store
 from mmad.store.log_rows import LogRecord
 
@@ -61,6 +62,7 @@ def write_report(
     how: How | None = None,
     pictures: int | None = None,
     log: bool | None = None,
+    every: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     looking: Callable[[int, int], None] = lambda done, whole: None,
     picturing: Callable[[int, int], None] = lambda done, whole: None,
@@ -81,6 +83,7 @@ def write_report(
             licence allows it, 0 none.
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
             imported.
+        every: seconds after which the page shows itself anew, while it is watched; None for a page that is still.
         progress: hears how many of how many runs are drawn.
         looking: hears before that how many of how many runs and pairs were looked into.
         picturing: hears between the two how many of how many pairs have their pictures.
@@ -103,7 +106,7 @@ def write_report(
     written = 0
     if html is not None:
         story = replace(story, logbook=logbook_of(story, logs, log))
-        written = _write_html(story, html, apart, progress)
+        written = _write_html(story, html, apart, progress, every)
     if markdown is not None:
         charts = markdown.parent / f"{markdown.stem}_charts"
         page = render_markdown(story, charts.name)
@@ -128,16 +131,19 @@ def _write(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _write_html(story: Story, html: Path, apart: bool, progress: Callable[[int, int], None] | None) -> int:
+def _write_html(
+    story: Story, html: Path, apart: bool, progress: Callable[[int, int], None] | None, every: float | None
+) -> int:
     """Writes one file, or pages and then the overview; pages of an earlier report that are not wanted go."""
     folder = html.parent / f"{html.stem}_pages"
     wanted = set()
     if apart:
         for file, page in render_pages(story, html.name, folder.name, progress):
-            _write_changed(html.parent / file, page.encode("utf-8"))
+            _write_changed(html.parent / file, (live(page, every) if every else page).encode("utf-8"))
             wanted.add(html.parent / file)
     else:
-        _write(html, render_html(story, progress).encode("utf-8"))
+        page = render_html(story, progress)
+        _write(html, (live(page, every) if every else page).encode("utf-8"))
     _forget_pages(folder, wanted)
     return max(0, len(wanted) - 1)
 

@@ -102,8 +102,12 @@ def _pair_columns() -> tuple[Column, ...]:
     columns += [
         Column("verdict", "better, worse or not settled, by the interval of the test AP's difference"),
         Column("verdict_words", "the verdict, and what would settle it"),
-        Column("p", "two-sided permutation test of the test AP's difference", "probability"),
+        Column(
+            "p", "two-sided test of the test AP's difference, over patients and seeds (of one: patients)", "probability"
+        ),
+        Column("p_patients", "permutation test over patients, for these very networks", "probability"),
         Column("p_holm", "p adjusted (Holm) over the pairs of this ablation", "probability"),
+        Column("seed_share", "part of the difference's variance that lies between seeds", FRACTION),
         Column("parameters_reference", "parameters of the first arm's detector", "parameters"),
         Column("parameters_other", "parameters of the second arm's detector", "parameters"),
         Column("checkpoint", "which checkpoints are compared"),
@@ -131,7 +135,9 @@ def _pair_cells(frame: AblationFrame, comparison: Comparison, row: PairRow, sure
         told.verdict if told else None,
         verdict_words(sure) or None,
         _known(told.p if told else None),
+        _known(told.p_patients if told else None),
         _known(sure.p_holm),
+        _known(told.seed_share if told else None),
         row.reference_count,
         row.other_count,
         row.kind,
@@ -164,9 +170,9 @@ def _printed_pairs(comparison: Comparison, known: list[tuple[PairRow, SurePair]]
         rows.append(("", "AR", *_three(row.test_ar, sure, "test_ar"), *(("",) * 3 if told else ())))
     said = [under]
     if told:
-        said.append(
-            "In brackets: 95 % intervals. p: permutation test of AP; Holm: adjusted over the pairs of this ablation."
-        )
+        seeds = any(sure.difference is not None and sure.difference.seeds > 1 for _, sure in known)
+        test = "a test over patients and seeds" if seeds else "permutation test over patients"
+        said.append(f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation.")
     if (counts := comparison.counts) is not None:
         reference, other = counts
         said.append(f"{heads[3]}: {whole(other)} parameters, {heads[2]}: {whole(reference)}.")

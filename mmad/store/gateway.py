@@ -21,7 +21,7 @@ from mmad.base.records import (
     Status,
 )
 from mmad.spec.runs import Ablation
-from mmad.store import analysis_rows, log_rows, standing_rows
+from mmad.store import analysis_rows, log_rows, standing_rows, state_rows
 from mmad.store import measured_rows as measured
 from mmad.store import queue_rows as queue
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
@@ -279,6 +279,13 @@ class Store:
         """The analyses of ``kind``, or all of them, oldest first."""
         with self._database.reading() as connection:
             return analysis_rows.read_analyses(connection, kind)
+
+    # what tells that something was recorded
+
+    def state(self) -> state_rows.StoreState:
+        """Equal to an earlier one while nothing new was recorded that a report would show."""
+        with self._database.reading() as connection:
+            return state_rows.read_state(connection)
 
     # documented logs
 

@@ -1,0 +1,126 @@
+"""A report that is written again whenever the database has changed, and a page that shows it by itself."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import re
+import time
+from collections.abc import Callable, Collection
+from importlib.resources import files
+from pathlib import Path
+
+from mmad.base.clock import seconds
+from mmad.base.errors import MmadError
+from mmad.base.files import write_atomically
+from mmad.report.views import PAGE_MARK
+from mmad.store.gateway import Store
+from mmad.store.state_rows import StoreState
+
+#: Seconds between two looks at the database.
+POLL = 1.0
+_POLICY = "script-src '"
+_BEGIN = '<meta name="mmad:watch" content="'
+
+
+def watch(
+    store: Store,
+    build: Callable[[bool], None],
+    *,
+    every: float,
+    ablations: Collection[str] = (),
+    until_done: bool = False,
+    failed: Callable[[MmadError], None] = lambda error: None,
+    wait: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = seconds,
+) -> None:
+    """Build now, and again whenever something new was recorded, at most once in ``every`` seconds.
+
+    Args:
+        build: writes the report; True while more may follow.
+        ablations: those whose runs count for ``until_done``; all when empty.
+        until_done: return with a last build once no run is queued, and none runs whose process lives.
+        failed: hears of a build that failed; the next one is tried as if it were the first. The very first one's
+            failure is raised.
+        wait, clock: sleep and monotonic seconds, for tests.
+    """
+    queue = _Queue(store, ablations)
+    built: StoreState | None = None
+    begun: float | None = None
+    while True:
+        state = store.state()
+        done = until_done and not queue.busy(state)
+        if (state != built or done) and (begun is None or done or clock() - begun >= every):
+            first, begun = begun is None, clock()
+            try:
+                build(not done)
+                built = state
+            except MmadError as error:
+                if first or done:
+                    raise
+                failed(error)
+            if done:
+                return
+        wait(min(POLL, every))
+
+
+class _Queue:
+    """Whether runs are still to come; statuses are read only when the state says that they changed."""
+
+    def __init__(self, store: Store, ablations: Collection[str]) -> None:
+        self._store, self._ablations = store, ablations
+        self._state: StoreState | None = None
+        self._queued = False
+        self._running: set[str] = set()
+
+    def busy(self, state: StoreState) -> bool:
+        if state != self._state:
+            keys = {
+                m.key for a in self._store.ablations() if not self._ablations or a.name in self._ablations
+                for m in a.members
+            }  # fmt: skip
+            statuses = {run.key: run.status for run in self._store.runs() if run.key in keys}
+            self._queued = "queued" in statuses.values()
+            self._running = {key for key, status in statuses.items() if status == "running"}
+            self._state = state
+        if self._queued or not self._running:
+            return self._queued
+        return any(key in self._running and not owner.dead for key, owner in self._store.owners().items())
+
+
+def live(page: str, every: float) -> str:
+    """``page`` with a script that shows it anew every so many seconds, where the reader left it.
+
+    Without scripts a refresh does. The page's policy allows the script by its hash.
+    """
+    script = (files("mmad.report") / "templates" / "watch.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    wait = max(2, round(every))
+    head = (
+        f'{_BEGIN}{wait}">\n<noscript><meta http-equiv="refresh" content="{wait}"></noscript>\n'
+        f"<script>{script}</script>\n<title>"
+    )
+    return page.replace(_POLICY, f"{_POLICY}sha256-{digest}' '", 1).replace("<title>", head, 1)
+
+
+def still(page: str) -> str:
+    """The page that ``live`` was given; another one as it is."""
+    found = re.match(rf"(.*?){re.escape(_BEGIN)}\d+\">\n.*?</script>\n(<title>.*)", page, re.DOTALL)
+    if found is None:
+        return page
+    return re.sub(r"(script-src )'sha256-[^']+' (?=')", r"\1", found[1], count=1) + found[2]
+
+
+def settle(html: Path) -> None:
+    """Make a live page, and the pages linked beside it, show themselves anew no more.
+
+    Raises OSError: a page that cannot be written.
+    """
+    for path in [html, *(html.parent / f"{html.stem}_pages").glob("*.html")]:
+        with contextlib.suppress(FileNotFoundError):
+            content = path.read_bytes()
+            if path == html or PAGE_MARK in content[:10_000]:
+                page = content.decode("utf-8")
+                if (quiet := still(page)) != page:
+                    write_atomically(path, quiet.encode("utf-8"))
