@@ -1,0 +1,98 @@
+"""What a look at the queue reads: counts, few whole rows, and what waiting runs cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import store_samples as samples
+
+from mmad.store.gateway import Store
+from mmad.store.owner import Owner
+from mmad.store.standing import queue_standing, run_name
+
+ME = Owner.current()
+
+
+def paths(runs: tuple[object, ...]) -> list[str]:
+    return [run_name(run) for run in runs]  # type: ignore[arg-type]
+
+
+def test_a_look_at_a_queue_in_every_state(store: Store) -> None:
+    samples.fill(store)  # one finished, one failed
+    store.add_ablation(samples.ablation("seeds", seeds=(1, 2, 3)))
+    one = store.claim(None, ME)
+    two = store.claim(None, replace(ME, boot_id="earlier"))
+    assert one is not None
+    assert two is not None
+    for number, seconds in ((1, 60.0), (2, 20.0)):
+        kept = ([samples.checkpoint("best_ap", number)], [samples.evaluation("best_ap", number, ap=0.375)])
+        store.commit_epoch(one.key, samples.epoch(number, seconds=seconds), *kept)
+    store.add_environment(one.key, samples.environment())
+    store.add_environment(one.key, replace(samples.environment(), device="cuda:1"))
+    queue = queue_standing(store, shown=3)
+    assert dict(queue.counts) == {"finished": 1, "failed": 1, "running": 2, "queued": 4}
+    assert (queue.runs, queue.over, queue.places) == (8, 2, 1)
+    first, second = queue.running
+    assert (first.device, first.val_ap, first.best_val_ap, first.seconds_left) == ("cuda:1", 0.5, 0.375, 40.0)
+    assert (first.committed is not None, first.owner) == (True, ME)
+    assert (second.alive, second.device, second.val_ap, second.seconds_left) == (False, None, None, None)
+    assert paths(queue.waiting) == [
+        "seeds/patience 10/CXR/2",
+        "seeds/patience 10/CXR+Clinical/2",
+        "seeds/patience 10/CXR/3",
+    ]
+    assert paths(queue.failed) == ["patience/patience 10/CXR+Clinical/0"]
+    (cost,) = queue.costs
+    assert (cost.ablation, cost.epochs, cost.seconds) == ("seeds", 12, 40.0)
+    assert queue.queued_seconds == 480.0
+
+
+def test_a_look_at_one_ablation(store: Store) -> None:
+    good, _ = samples.fill(store)
+    store.add_ablation(samples.ablation("both", patiences=(10, 20)))
+    queue = queue_standing(store, "both")
+    assert dict(queue.counts) == {"finished": 1, "failed": 1, "queued": 2}
+    assert paths(queue.failed) == ["both/patience 10/CXR+Clinical/0"]
+    assert paths(queue.waiting) == ["both/patience 20/CXR/0", "both/patience 20/CXR+Clinical/0"]
+    (cost,) = queue.costs
+    assert (cost.epochs, cost.seconds) == (6, 2.0)  # of the one run that was ever measured
+    assert queue_standing(store, "none").runs == 0
+    assert good
+
+
+def test_the_latest_failures_come_first_and_a_run_that_goes_on_costs_less(store: Store) -> None:
+    store.add_ablation(samples.ablation(seeds=(0, 1, 2)))
+    keys = [run.key for run in store.runs()]
+    for key in (keys[2], keys[0], keys[1]):
+        store.set_status(key, "failed", f"of {keys.index(key)}")
+    run = store.claim(None, ME)
+    assert run is not None
+    store.commit_epoch(run.key, samples.epoch(1, seconds=8.0))
+    store.set_status(run.key, "interrupted")
+    assert store.requeue([run.key]) == (run.key,)
+    queue = queue_standing(store, shown=2)
+    assert [failed.cause for failed in queue.failed] == ["of 1", "of 0"]
+    assert [(waiting.epoch, waiting.epochs) for waiting in queue.waiting] == [(1, 3), (0, 3)]
+    (cost,) = queue.costs
+    assert (cost.epochs, cost.seconds) == (8, None)
+    assert queue.queued_seconds is None
+
+
+def test_costs_of_an_earlier_look_are_held(store: Store) -> None:
+    store.add_ablation(samples.ablation())
+    first = queue_standing(store)
+    store.add_ablation(samples.ablation("more", patiences=(20,)))
+    assert queue_standing(store, costs=first.costs).costs == first.costs
+    assert sum(cost.epochs for cost in queue_standing(store).costs) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [600])
+def test_more_failures_than_a_statement_may_name(store: Store, count: int) -> None:
+    store.add_ablation(samples.ablation(seeds=range(count // 2)))
+    for run in store.runs()[:501]:
+        store.set_status(run.key, "failed", "x")
+    rows = store.queue_state()
+    assert len(rows.failed) == 501
+    assert set(rows.members) == {row.key for row in rows.failed}
