@@ -31,6 +31,14 @@ class RunPaths:
         """The checkpoint written at the end of ``epoch`` (from 1); its name carries the content's SHA-256."""
         return self.checkpoints / f"epoch-{epoch:05d}-{digest[:16]}.pt"
 
+    def partial(self, epoch: int, step: int, digest: str) -> Path:
+        """The checkpoint written inside ``epoch``, after ``step`` batches of its training."""
+        return self.checkpoints / f"epoch-{epoch:05d}-step-{step:08d}-{digest[:16]}.pt"
+
+    def sibling(self, key: str) -> RunPaths:
+        """The files of the run ``key`` of the same store."""
+        return RunPaths(self.folder.parent.parent / key[:2] / key)
+
     def detections(self, epoch: int, split: str, proposals: str) -> Path:
         """The kept detections of the checkpoint of ``epoch`` on ``split``."""
         return self.folder / "detections" / f"epoch-{epoch:05d}-{split}-{proposals}.npz"

@@ -25,10 +25,10 @@ _ARRAYS: tuple[tuple[str, str], ...] = (("study", "<i8"), ("boxes", "<f8"), ("sc
 _MEND = "delete the file and run the ablation again"
 
 
-def write_detections(path: Path, detections: Detections) -> None:
-    """Write ``detections`` to ``path`` (.npz), atomically; equal detections give equal bytes.
+def detections_file(detections: Detections) -> bytes:
+    """The content of a file that keeps ``detections``; equal detections give equal bytes.
 
-    Raises EvaluationError when they are inconsistent or the disk refuses.
+    Raises EvaluationError when they are inconsistent.
     """
     check_detections(detections)
     arrays: dict[str, NDArray[Any]] = {
@@ -39,8 +39,24 @@ def write_detections(path: Path, detections: Detections) -> None:
     arrays["sha256"] = np.frombuffer(_digest(arrays), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def write_detections(path: Path, detections: Detections) -> None:
+    """Write ``detections`` to ``path`` (.npz), atomically.
+
+    Raises EvaluationError when they are inconsistent or the disk refuses.
+    """
+    write_detections_file(path, detections_file(detections))
+
+
+def write_detections_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write what :func:`detections_file` gave, atomically; ``durable`` as in :mod:`mmad.base.files`.
+
+    Raises EvaluationError when the disk refuses.
+    """
     try:
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, content, durable=durable)
     except OSError as error:
         raise EvaluationError(
             f"detections cannot be written ({error.strerror or error})",

@@ -188,8 +188,9 @@ class Store:
     ) -> None:
         """Records an epoch together with the checkpoints and evaluations that belong to it.
 
-        The same epoch again with equal values (NaN equals NaN) changes nothing; with others it takes the
-        earlier one's place, which the row's ``replaced`` counts and a warning of the run says.
+        The same epoch again with an equal rate and equal metrics (NaN equals NaN) changes nothing, whatever time it
+        took; with others it takes the earlier one's place, which the row's ``replaced`` counts and a warning of the
+        run says.
         """
         with self._database.writing() as connection:
             serialise(connection, key)

@@ -41,7 +41,10 @@ def _of_runs(statement: Select[Any], table: Table, keys: Collection[str]) -> Sel
 
 
 def write_epoch(connection: Connection, key: str, record: EpochRecord) -> None:
-    """Exactly one row per run and epoch: equal values change nothing, others take its place and are marked."""
+    """Exactly one row per run and epoch: equal values change nothing, others take its place and are marked.
+
+    Seconds and memory are no results: an epoch that was trained again and differs in them alone keeps its row.
+    """
     earlier = read_epochs(connection, [key], record.epoch).get(key)
     replaced = 0
     if earlier:
@@ -91,8 +94,7 @@ def _differing(old: EpochRecord, new: EpochRecord) -> list[str]:
 
 
 def _values(record: EpochRecord) -> dict[str, float]:
-    own = {"lr": record.lr, "seconds": record.seconds, "peak_memory": record.peak_memory}
-    return own | {f"{metric.split}_{metric.name}": metric.value for metric in record.metrics}
+    return {"lr": record.lr} | {f"{metric.split}_{metric.name}": metric.value for metric in record.metrics}
 
 
 def _same(a: float | None, b: float | None) -> bool:

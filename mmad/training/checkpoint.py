@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,23 @@ from mmad.base.errors import CheckpointError
 from mmad.base.files import write_atomically
 from mmad.base.paths import RunPaths
 
-_NAME = re.compile(r"epoch-(\d{5,})-([0-9a-f]{16})\.pt")
+_NAME = re.compile(r"epoch-(\d{5,})(?:-step-(\d{8,}))?-([0-9a-f]{16})\.pt")
+#: Stands behind the name of a checkpoint that was damaged and moved aside.
+_DAMAGED = ".damaged"
 
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A checkpoint on disk: the epoch it ends, the full SHA-256 of its bytes, its size in bytes."""
+    """A checkpoint on disk: the epoch it ends, the full SHA-256 of its bytes, its size in bytes.
+
+    Inside an epoch, ``step`` is how many batches of its training are done.
+    """
 
     path: Path
     epoch: int
     sha256: str
     size: int
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,11 @@ class Content:
     facts: Mapping[str, Any]
 
 
-def save(paths: RunPaths, epoch: int, content: Content) -> CheckpointFile:
+def save(paths: RunPaths, epoch: int, content: Content, step: int | None = None) -> CheckpointFile:
     """Write a checkpoint so that it is whole or absent: temporary file, fsync, rename, folder fsync.
+
+    Args:
+        step: batches of the epoch's training that are done; None where the epoch is over.
 
     Raises:
         CheckpointError: when the disk is full or not writable; nothing half-written stays.
@@ -49,7 +59,7 @@ def save(paths: RunPaths, epoch: int, content: Content) -> CheckpointFile:
     torch.save({"tensors": dict(content.tensors), "facts": json.dumps(content.facts)}, buffer)
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
-    path = paths.checkpoint(epoch, digest)
+    path = paths.checkpoint(epoch, digest) if step is None else paths.partial(epoch, step, digest)
     try:
         write_atomically(path, data)
     except OSError as error:
@@ -58,7 +68,7 @@ def save(paths: RunPaths, epoch: int, content: Content) -> CheckpointFile:
             where=path.parent,
             mend="free some space or name another database folder with --db, then run the command again",
         ) from error
-    return CheckpointFile(path, epoch, digest, len(data))
+    return CheckpointFile(path, epoch, digest, len(data), step)
 
 
 def load(path: Path) -> tuple[CheckpointFile, Content]:
@@ -77,26 +87,49 @@ def load(path: Path) -> tuple[CheckpointFile, Content]:
             f"cannot be read ({error.strerror})", where=path, mend="run the ablation again"
         ) from error
     digest = hashlib.sha256(data).hexdigest()
-    if not digest.startswith(match[2]):
+    if not digest.startswith(match[3]):
         raise CheckpointError("is damaged: its content does not match its name", where=path, mend="delete it")
     try:
         held: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         content = Content(held["tensors"], json.loads(held["facts"]))
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:
         raise CheckpointError(
             f"is not a checkpoint of this program ({type(error).__name__})", where=path, mend="delete it"
         ) from error
-    return CheckpointFile(path, int(match[1]), digest, len(data)), content
+    step = None if match[2] is None else int(match[2])
+    return CheckpointFile(path, int(match[1]), digest, len(data), step), content
 
 
-def latest(paths: RunPaths) -> tuple[CheckpointFile, Content] | None:
-    """The newest checkpoint that is whole, or None; damaged ones are passed over."""
-    for path in sorted(paths.checkpoints.glob("epoch-*.pt"), reverse=True):
+def latest(paths: RunPaths, warn: Callable[[str], None] = lambda text: None) -> tuple[CheckpointFile, Content] | None:
+    """The newest checkpoint that is whole, or None.
+
+    Damaged ones are moved aside, to their name with ``.damaged`` behind it, and ``warn`` hears of each.
+    """
+    for path in sorted(paths.checkpoints.glob("epoch-*.pt"), key=_age, reverse=True):
         try:
             return load(path)
-        except CheckpointError:
-            continue
+        except CheckpointError as error:
+            warn(f"the checkpoint {path.name} {error.what}; {_set_aside(path)}, and the one before it is used")
     return None
+
+
+def _age(path: Path) -> tuple[int, float]:
+    """Later checkpoints have greater ones: by epoch, then by step, the end of the epoch last."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        return 0, 0.0
+    return int(match[1]), math.inf if match[2] is None else float(match[2])
+
+
+def _set_aside(path: Path) -> str:
+    aside = path.with_name(path.name + _DAMAGED)
+    try:
+        path.replace(aside)
+    except OSError as error:
+        return f"it cannot be moved aside ({error.strerror or error})"
+    return f"it was moved to {aside.name}"
 
 
 def prune(paths: RunPaths, keep: set[Path]) -> None:

@@ -7,17 +7,20 @@ commit loses nothing: the next start reports the same epoch again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mmad.base import clock
+from mmad.base.errors import CheckpointError, EvaluationError
+from mmad.base.files import make_durable
 from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import CheckpointKind, CheckpointRecord, EpochRecord, EvaluationRecord, Metric
-from mmad.evaluation.detections import write_detections
+from mmad.evaluation.detections import detections_file, read_detections, write_detections_file
+from mmad.training import checkpoint
 from mmad.training.checkpoint import CheckpointFile
 from mmad.training.passes import Judgement, PassResult
 from mmad.training.selection import Selection
@@ -27,7 +30,10 @@ _SELF = ""
 
 
 class Ledger:
-    """Keeps the latest epoch's record and the checkpoints and evaluations that are current.
+    """Keeps the epochs' records and the checkpoints and evaluations that are current.
+
+    Detections are written without waiting for the disk: the checkpoint they belong to holds them too, and the
+    last epoch of a run flushes those that are kept. So an epoch waits for the disk twice, and the store once.
 
     Args:
         run: the run's files.
@@ -43,10 +49,19 @@ class Ledger:
         self.run, self.labels, self.proposals = run, labels, proposals
         self.keep_best = keep_best
         self.selection = Selection(overlap)
-        self.record: EpochRecord | None = None
+        self.history: list[EpochRecord] = []
         self.checkpoints: dict[CheckpointKind, CheckpointRecord] = {}
+        #: Of the latest epoch, and of every checkpoint that is current.
         self.evaluations: list[EvaluationRecord] = []
-        self.previous: Path | None = None
+        self.standing: list[EvaluationRecord] = []
+        self.previous: set[Path] = set()
+        #: Files of the latest epoch's detections, by their path in the run's folder.
+        self.detections: dict[str, bytes] = {}
+
+    @property
+    def record(self) -> EpochRecord | None:
+        """The latest epoch."""
+        return self.history[-1] if self.history else None
 
     def becomes(self, metrics: Sequence[Metric], *, final: bool, compared: bool = True) -> tuple[CheckpointKind, ...]:
         """The kinds of checkpoint that an epoch becomes by its validation, test never asked; to be asked once.
@@ -61,13 +76,13 @@ class Ledger:
 
     def take(self, record: EpochRecord, judged: Sequence[PassResult], kinds: Sequence[CheckpointKind]) -> None:
         """Book an epoch that is about to be written and became ``kinds``, whose detections are kept."""
-        if (last := self.checkpoints.get("last")) is not None:
-            self.previous = self.run.folder / last.path
-        self.record = record
-        self.evaluations = []
+        self.previous = {self.run.folder / row.path for row in self.checkpoints.values()}
+        self.history.append(record)
+        self.evaluations, self.detections = [], {}
         if kinds:
             for result in judged:
                 self.evaluations += self._evaluations(record.epoch, kinds, result)
+        self.standing = [row for row in self.standing if row.kind not in kinds] + self.evaluations
         now = clock.now()
         for kind in [*kinds, "last"]:
             self.checkpoints[kind] = CheckpointRecord(kind, record.epoch, _SELF, "", 0, now)
@@ -76,7 +91,7 @@ class Ledger:
         how = Judgement()
         path = self.run.detections(epoch, result.split, self.proposals)
         if result.detections is not None:
-            write_detections(path, result.detections)
+            self.detections[self.run.relative(path)] = detections_file(result.detections)
         return [
             EvaluationRecord(
                 kind=kind,
@@ -108,7 +123,44 @@ class Ledger:
         if self.record is not None:
             recorder.epoch(self.record, tuple(self.checkpoints.values()), tuple(self.evaluations))
 
-    report_again = report
+    def report_again(self, recorder: Recorder) -> None:
+        """Tell of the current epoch after an interruption, with the evaluations of all current checkpoints."""
+        if self.record is not None:
+            recorder.epoch(self.record, tuple(self.checkpoints.values()), tuple(self.standing))
+
+    def keep_detections(self) -> None:
+        """Write the current epoch's detections; a power cut may take them until :meth:`make_durable`."""
+        for path, data in self.detections.items():
+            write_detections_file(self.run.folder / path, data, durable=False)
+
+    def make_durable(self) -> None:
+        """Flush the detections of every current checkpoint."""
+        paths = {self.run.folder / row.detections for row in self.standing if row.detections is not None}
+        try:
+            make_durable(path for path in paths if path.exists())
+        except OSError as error:
+            raise EvaluationError(
+                f"detections cannot be flushed to the disk ({error.strerror or error})",
+                where=self.run.folder / "detections",
+                mend="run the command again: lost ones are taken from their checkpoint",
+            ) from error
+
+    def restore_detections(self, warn: Callable[[str], None]) -> None:
+        """Take detections that a power cut took, or that were damaged, from the checkpoint they belong to."""
+        for path, kind in {row.detections: row.kind for row in self.standing if row.detections is not None}.items():
+            try:
+                read_detections(self.run.folder / path)
+            except EvaluationError:
+                warn(self._restored(kind, path))
+
+    def _restored(self, kind: CheckpointKind, detections: str) -> str:
+        try:
+            _, content = checkpoint.load(self.run.folder / self.checkpoints[kind].path)
+            data = content.tensors["detections"][detections].numpy().tobytes()
+        except (CheckpointError, KeyError):
+            return f"{detections} is missing or damaged, and its checkpoint holds no copy of it"
+        write_detections_file(self.run.folder / detections, data)
+        return f"{detections} was missing or damaged and was written again from its checkpoint"
 
     def newest(self) -> Path | None:
         """The newest checkpoint that was written, or None."""
@@ -116,32 +168,38 @@ class Ledger:
         return None if last is None else self.run.folder / last.path
 
     def files(self) -> set[Path]:
-        """The checkpoint files that must stay: best, final, last and the one before the last."""
-        kept = {self.run.folder / row.path for row in self.checkpoints.values()}
-        return kept | ({self.previous} if self.previous is not None else set())
+        """The checkpoint files that must stay: those that are current, and those that were one epoch before.
+
+        So a run whose newest checkpoint is damaged goes on from the one before with all that it names.
+        """
+        return self.previous | {self.run.folder / row.path for row in self.checkpoints.values()}
 
     def state(self) -> dict[str, Any]:
         """Plain JSON of everything above."""
         return {
             "selection": self.selection.state(),
             "record": None if self.record is None else _record_json(self.record),
+            "history": [_record_json(record) for record in self.history],
             "checkpoints": [_checkpoint_json(row) for row in self.checkpoints.values()],
-            "evaluations": [vars(row) | {"per_class": [list(c) for c in row.per_class]} for row in self.evaluations],
+            "evaluations": [_evaluation_json(row) for row in self.evaluations],
+            "standing": [_evaluation_json(row) for row in self.standing],
+            "previous": sorted(self.run.relative(path) for path in self.previous),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state`."""
         self.selection = Selection(**state["selection"])
-        self.record = None if state["record"] is None else _record_from(state["record"])
+        records = state.get("history") or ([] if state["record"] is None else [state["record"]])
+        self.history = [_record_from(record) for record in records]
         rows = [
             CheckpointRecord(**(row | {"created": datetime.fromisoformat(row["created"])}))
             for row in state["checkpoints"]
         ]
         self.checkpoints = {row.kind: row for row in rows}
-        self.evaluations = [
-            EvaluationRecord(**(row | {"per_class": tuple(tuple(c) for c in row["per_class"])}))
-            for row in state["evaluations"]
-        ]
+        self.evaluations = [_evaluation_from(row) for row in state["evaluations"]]
+        self.standing = [_evaluation_from(row) for row in state.get("standing", state["evaluations"])]
+        self.previous = {self.run.folder / path for path in state.get("previous", ())}
+        self.detections = {}
 
 
 def _record_json(record: EpochRecord) -> dict[str, Any]:
@@ -152,6 +210,14 @@ def _record_json(record: EpochRecord) -> dict[str, Any]:
 def _record_from(state: dict[str, Any]) -> EpochRecord:
     metrics = tuple(Metric(split, name, float(value)) for split, name, value in state["metrics"])
     return EpochRecord(**(state | {"metrics": metrics}))
+
+
+def _evaluation_json(row: EvaluationRecord) -> dict[str, Any]:
+    return vars(row) | {"per_class": [list(c) for c in row.per_class]}
+
+
+def _evaluation_from(state: dict[str, Any]) -> EvaluationRecord:
+    return EvaluationRecord(**(state | {"per_class": tuple(tuple(c) for c in state["per_class"])}))
 
 
 def _checkpoint_json(row: CheckpointRecord) -> dict[str, Any]:

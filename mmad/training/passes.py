@@ -17,6 +17,7 @@ from mmad.training.collector import Collector
 from mmad.training.finite import Watch
 from mmad.training.losses import Weighing, packed
 from mmad.training.precision import Precision
+from mmad.training.running import Mean, Running
 from mmad.training.stepper import Stepper
 
 OVERLAPS: tuple[Overlap, ...] = ("iou", "iobb")
@@ -56,22 +57,6 @@ class PassResult:
         return tuple(found)
 
 
-class _Mean:
-    """Means over images of the loss components and of their sums."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.images = 0
-
-    def add(self, losses: Mapping[str, float], images: int) -> None:
-        self.images += images
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * images
-
-    def result(self) -> dict[str, float]:
-        return {name: value / max(self.images, 1) for name, value in self.sums.items()}
-
-
 def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tensor]], Tensor, Tensor]:
     targets = [
         {"boxes": t["boxes"].to(device, non_blocking=True), "labels": t["labels"].to(device, non_blocking=True)}
@@ -108,11 +93,18 @@ def train_pass(
     report: StepReport,
     stop: Callable[[], bool],
     watch: Watch | None = None,
+    running: Running | None = None,
+    keep: Callable[[int], None] = lambda step: None,
 ) -> PassResult:
     """Train one epoch. AP and AR are taken against the boxes as augmented, from the weights of each step.
 
     ``loss`` is the fixed-weighted sum, comparable with validation; with learned weights ``objective`` is what
     was minimised.
+
+    Args:
+        batches: those that are left of the epoch after ``running.step`` of them.
+        running: what the epoch has gathered so far; always that of the state of model and optimiser after a batch.
+        keep: called after every batch that is not the one to stop at, with how many are done.
 
     Raises:
         Interrupted: when ``stop`` says so after a batch.
@@ -120,9 +112,9 @@ def train_pass(
     """
     model.train()
     watch = watch or Watch(dataset, epoch, half=stepper.precision.half)
-    mean, collector = _Mean(), Collector()
-    steps = 0
-    for step, batch in enumerate(batches):
+    running = Running() if running is None else running
+    mean, collector = running.mean, running.collector
+    for batch in batches:
         images, targets, numeric, categorical = _to(batch, device)
         with watch.explaining(), stepper.precision.autocast():
             output = model(images, targets, numeric, categorical, mode)
@@ -131,15 +123,18 @@ def train_pass(
         # Read before the backward pass: the device has little left to do now and need not wait then.
         measured = _measured(losses, plain, None if weighing.learned is None else objective)
         watch.settle()
-        watch.losses("train", step + 1, batch.positions, measured)
-        watch.gradients(step + 1, batch.positions, stepper.add(objective))
+        step = running.step + 1
+        watch.losses("train", step, batch.positions, measured)
+        watch.gradients(step, batch.positions, stepper.add(objective))
         mean.add(measured, len(batch.positions))
         if output.detections:
             collector.add(batch, output.detections)
-        steps = step + 1
-        report(steps, measured["loss"])
+        running.step = step
+        report(step, measured["loss"])
         if stop():
             raise Interrupted
+        keep(step)
+    steps = running.step
     watch.gradients(steps, (), stepper.finish())
     watch.settle()
     watch.weights(steps, [model] if weighing.learned is None else [model, weighing.learned])
@@ -205,7 +200,7 @@ def evaluation_pass(
             if stop():
                 raise Interrupted
     losses_read = [dict(zip(names, row, strict=True)) for row in (torch.stack(rows).tolist() if rows else [])]
-    mean = _Mean()
+    mean = Mean()
     for step, (measured, positions) in enumerate(zip(losses_read, shown, strict=True)):
         if watch is not None:
             watch.losses(split, step + 1, positions, measured)

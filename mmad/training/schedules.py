@@ -60,6 +60,11 @@ class Schedule:
         """The learning rate now."""
         return float(self.optimiser.param_groups[0]["lr"])
 
+    def ends(self, epoch: int) -> bool:
+        """Whether ``epoch`` is the last one by the patience, whatever its numbers; changes nothing."""
+        full_stop = self.plateau is not None and self.setup.reduceLROnPlateau_full_stop
+        return bool(full_stop) and epoch > self.setup.warmup_epochs and self._patience_used_up(self.plateau)
+
     def after_epoch(self, epoch: int, val_loss: float, val_ap: float) -> bool:
         """Take this epoch's validation numbers in; True when the patience is used up and the run ends here."""
         watched = self._watched(val_loss, val_ap)
@@ -69,7 +74,7 @@ class Schedule:
         if self.steps is not None:
             self.steps.step()
         if self.plateau is not None:
-            if self.setup.reduceLROnPlateau_full_stop and self._patience_used_up(self.plateau):
+            if self.ends(epoch):
                 return True
             self.plateau.step(watched)
         return False
@@ -77,8 +82,8 @@ class Schedule:
     def _watched(self, val_loss: float, val_ap: float) -> float:
         return {"val_loss": val_loss, "val_ap": val_ap, "previous_val_ap": self.previous_ap}[self.setup.plateau_metric]
 
-    def _patience_used_up(self, plateau: ReduceLROnPlateau) -> bool:
-        return int(plateau.num_bad_epochs) >= self.setup.reduceLROnPlateau_patience
+    def _patience_used_up(self, plateau: ReduceLROnPlateau | None) -> bool:
+        return plateau is not None and int(plateau.num_bad_epochs) >= self.setup.reduceLROnPlateau_patience
 
     def state(self) -> dict[str, Any]:
         """Plain numbers to resume from."""

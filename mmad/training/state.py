@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,21 @@ from mmad.base.paths import RunPaths
 from mmad.training import checkpoint
 from mmad.training.ledger import Ledger
 from mmad.training.losses import LearnedWeights
+from mmad.training.running import Running
 from mmad.training.schedules import Schedule
 from mmad.training.stepper import Stepper
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on: after ``epoch`` (0: from the start), in the middle of the next one where ``running``.
+
+    ``over`` says that no epoch follows.
+    """
+
+    epoch: int = 0
+    over: bool = False
+    running: Running | None = None
 
 
 @dataclass(frozen=True)
@@ -27,8 +41,16 @@ class State:
     ledger: Ledger
     device: torch.device
 
-    def content(self, key: str, *, over: bool, clinical: dict[str, Any]) -> checkpoint.Content:
-        """What a checkpoint of the run ``key`` holds; ``over`` when no epoch follows."""
+    def content(
+        self, key: str, *, over: bool, clinical: dict[str, Any], running: dict[str, Any] | None = None
+    ) -> checkpoint.Content:
+        """What a checkpoint of the run ``key`` holds.
+
+        Args:
+            over: whether no epoch follows.
+            clinical: the statistics that clinical values are read with.
+            running: inside an epoch, ``facts`` and ``tensors`` of how far it is.
+        """
         tensors: dict[str, Any] = {
             "model": checkpoint.module_tensors(self.model),
             "optimiser": self.stepper.optimiser.state_dict(),
@@ -47,19 +69,37 @@ class State:
         }
         if scaler := self.stepper.precision.state():
             facts["scaler"] = scaler
+        if running is not None:
+            tensors["running"] = running["tensors"] | {"gradients": self.stepper.waiting()}
+            facts["running"] = running["facts"] | {"waiting": self.stepper.batches_waiting}
+        elif self.ledger.detections:
+            tensors["detections"] = {
+                path: torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                for path, data in self.ledger.detections.items()
+            }
         return checkpoint.Content(tensors, facts)
 
-    def resume(self, run: RunPaths, key: str) -> tuple[int, bool]:
-        """Take the newest whole checkpoint in: the epoch it ends, and whether none follows; (0, False) without one.
+    def resume(self, run: RunPaths, key: str, warn: Callable[[str], None] = lambda text: None) -> Resumed:
+        """Take the newest whole checkpoint in; ``warn`` hears of damaged ones.
 
         Raises:
             CheckpointError: when it belongs to another run.
         """
-        found = checkpoint.latest(run)
+        found = checkpoint.latest(run, warn)
         if found is None:
-            return 0, False
+            return Resumed()
         file, content = found
         checkpoint.require_key(file, content, key)
+        self.take(content)
+        if file.step is None:
+            self.ledger.written(file)
+            return Resumed(file.epoch, bool(content.facts["over"]))
+        facts, tensors = content.facts["running"], content.tensors["running"]
+        self.stepper.wait(facts["waiting"], tensors["gradients"])
+        return Resumed(file.epoch - 1, False, Running.of(facts, tensors, self.device))
+
+    def take(self, content: checkpoint.Content) -> None:
+        """Go on from ``content``, as far as every checkpoint holds it."""
         tensors, facts = content.tensors, content.facts
         self.model.load_state_dict(tensors["model"])
         if self.learned is not None:
@@ -68,8 +108,6 @@ class State:
         self.stepper.precision.load_state(facts.get("scaler", {}))
         self.schedule.load_state(facts["schedule"])
         self.ledger.load_state(facts["ledger"])
-        self.ledger.written(file)
         torch.set_rng_state(tensors["random"])
         if self.device.type == "cuda" and "random_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
-        return file.epoch, bool(facts["over"])

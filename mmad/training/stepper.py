@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
@@ -54,6 +56,23 @@ class Stepper:
         self.precision.step(self.optimiser)
         self._waiting = 0
         return None if self.precision.half else norm
+
+    def waiting(self) -> list[Tensor | None]:
+        """The gradients of a group that is not full, in the order of the parameters, on the CPU; empty without one."""
+        gradients = [parameter.grad for parameter in self._parameters()] if self._waiting else []
+        return [None if gradient is None else gradient.detach().cpu() for gradient in gradients]
+
+    @property
+    def batches_waiting(self) -> int:
+        """Batches whose gradients wait for the rest of their group."""
+        return self._waiting
+
+    def wait(self, batches: int, gradients: Sequence[Tensor | None]) -> None:
+        """Go on with the group that :meth:`waiting` told of."""
+        self._waiting = batches
+        if batches:
+            for parameter, gradient in zip(self._parameters(), gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
     def _clip(self) -> Tensor:
         parameters = self._parameters()

@@ -1,4 +1,4 @@
-"""One run from its specification to its last epoch, resumable at every committed one.
+"""One run from its specification to its last epoch, resumable after every step.
 
 From Python::
 
@@ -9,6 +9,7 @@ From Python::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from typing import Literal
 import torch
 
 from mmad.base import clock
+from mmad.base.errors import SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import ClinicalColumns, EpochRecord, Metric, Progress, Split
@@ -34,6 +36,7 @@ from mmad.training.losses import Weighing
 from mmad.training.memory import peak_memory, reset_peak_memory
 from mmad.training.precision import Precision, require_device
 from mmad.training.preparation import open_dataset, prepare_process
+from mmad.training.running import Running
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
 from mmad.training.state import State
 from mmad.training.stepper import Stepper
@@ -55,6 +58,7 @@ def train(
     device: str = "cpu",
     stop: Callable[[], bool] = never,
     weights_dir: Path | None = None,
+    checkpoint_every: int | None = None,
 ) -> Outcome:
     """Train ``spec``, or go on with it after its newest whole checkpoint in ``run``.
 
@@ -66,19 +70,23 @@ def train(
         run: where checkpoints and detections go.
         recorder: told of every committed epoch, after its checkpoint is on disk.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        stop: asked after every step; once True the run ends at the last committed epoch.
+        stop: asked after every step; once True the run ends there, and a later call goes on with the next step.
         weights_dir: a folder with pretrained weights.
+        checkpoint_every: training steps between two checkpoints inside an epoch: a kill then costs no more than
+            these. None keeps one per epoch, and one where ``stop`` ended it. Changes no result.
 
     Raises:
-        SpecError: half precision on a device that is not CUDA.
+        SpecError: half precision on a device that is not CUDA; ``checkpoint_every`` below 1.
         DivergedError: losses, gradients or weights that are not finite.
         MmadError: what else the user can mend (data, weights, disk).
     """
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise SpecError(f"checkpoint_every = {checkpoint_every}", mend="name 1 or more steps, or none")
     place = torch.device(device)
     require_device(spec.setup.mixed_precision, place)
     prepare_process(spec.protocol.threads, spec.protocol.seed, place)
     dataset = open_dataset(spec, dataset_path)
-    training = _Training(spec, dataset, run, recorder, place, stop, weights_dir)
+    training = _Training(spec, dataset, run, recorder, place, stop, weights_dir, checkpoint_every)
     try:
         return training.work()
     except passes.Interrupted:
@@ -97,9 +105,10 @@ class _Training:
         device: torch.device,
         stop: Callable[[], bool],
         weights_dir: Path | None,
+        checkpoint_every: int | None,
     ) -> None:
         self.spec, self.dataset, self.run, self.recorder = spec, dataset, run, recorder
-        self.device, self.stop = device, stop
+        self.device, self.stop, self.checkpoint_every = device, stop, checkpoint_every
         setup, protocol = spec.setup, spec.protocol
         recorder.progress(Progress(spec.key, 0, protocol.epochs, "load", 0, 1))
         chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
@@ -159,13 +168,20 @@ class _Training:
 
     def work(self) -> Outcome:
         """Train from the first epoch that is not committed to the last."""
-        done, over = self.state.resume(self.run, self.spec.key)
+        warnings: list[str] = []
+        resumed = self.state.resume(self.run, self.spec.key, warnings.append)
+        self.state.ledger.restore_detections(warnings.append)
+        done, over, running = resumed.epoch, resumed.over, resumed.running
         self.recorder.started(
             describe_environment(self.device, self.spec.protocol.threads, done),
             parameter_counts(self.spec.setup, len(self.dataset.labels), self.columns),
         )
         if (warning := self.model.warning()) is not None:
-            self.recorder.warning(warning)
+            warnings.append(warning)
+        for text in warnings:
+            self.recorder.warning(text)
+        if over:
+            self.state.ledger.make_durable()
         if done:
             self.state.ledger.report_again(self.recorder)
         epoch = done
@@ -173,28 +189,51 @@ class _Training:
             if self.stop():
                 raise passes.Interrupted
             epoch += 1
-            over = self._epoch(epoch)
+            over = self._epoch(epoch, running or Running())
+            running = None
         return "finished"
 
-    def _epoch(self, epoch: int) -> bool:
-        begun = clock.seconds()
-        reset_peak_memory(self.device)
-        setup, ledger, lr = self.spec.setup, self.state.ledger, self.state.schedule.lr
-        results = [self._train_pass(epoch), *self._judged("val", epoch)]
-        metrics = _metrics(results)
-        stopped = self.state.schedule.after_epoch(epoch, *self._watched(metrics))
-        over = stopped or epoch == self.spec.protocol.epochs
-        # As documented, the epoch that uses up the patience is final but not compared with the best.
-        kinds = ledger.becomes(metrics, final=over, compared=not stopped)
-        if kinds or setup.measure_test:
-            results += self._judged("test", epoch)
-        record = EpochRecord(epoch, lr, clock.seconds() - begun, peak_memory(self.device), _metrics(results))
-        ledger.take(record, results[1:], kinds)
+    def _epoch(self, epoch: int, running: Running) -> bool:
+        """Train, judge and record one epoch, going on from ``running``; whether it is the last."""
+        clocked = _Clocked(self.device, running)
+        ledger, schedule = self.state.ledger, self.state.schedule
+        lr, before = schedule.lr, replace(ledger.selection)
+        watch = self._watch(epoch)
+        try:
+            results = [self._train_pass(epoch, running, clocked, watch)]
+            if self.checkpoint_every is not None and running.step % self.checkpoint_every:
+                self._keep(epoch, running, clocked)  # a kill while the epoch is judged costs no step either
+            results += self._judged("val", epoch)
+            metrics = _metrics(results)
+            stopped = schedule.ends(epoch)
+            over = stopped or epoch == self.spec.protocol.epochs
+            # As documented, the epoch that uses up the patience is final but not compared with the best.
+            kinds = ledger.becomes(metrics, final=over, compared=not stopped)
+            if kinds or self.spec.setup.measure_test:
+                results += self._judged("test", epoch)
+        except passes.Interrupted:
+            ledger.selection = before
+            watch.settle()
+            self._keep(epoch, running, clocked)
+            raise
+        schedule.after_epoch(epoch, *self._watched(metrics))
+        ledger.take(EpochRecord(epoch, lr, *clocked.whole(), _metrics(results)), results[1:], kinds)
+        ledger.keep_detections()
+        if over:
+            ledger.make_durable()
         content = self.state.content(self.spec.key, over=over, clinical=self.encoder.statistics())
         ledger.written(checkpoint.save(self.run, epoch, content))
         ledger.report(self.recorder)
         checkpoint.prune(self.run, ledger.files())
         return over
+
+    def _keep(self, epoch: int, running: Running, clocked: _Clocked) -> None:
+        """Write a checkpoint inside ``epoch`` in place of its earlier one."""
+        seconds, peak = clocked.whole()
+        position = {"facts": running.facts(seconds=seconds, peak_memory=peak), "tensors": running.tensors()}
+        content = self.state.content(self.spec.key, over=False, clinical=self.encoder.statistics(), running=position)
+        file = checkpoint.save(self.run, epoch, content, running.step)
+        checkpoint.prune(self.run, self.state.ledger.files() | {file.path})
 
     def _judged(self, split: Split, epoch: int) -> list[passes.PassResult]:
         """The evaluation of ``split``; nothing for a data set without it."""
@@ -205,15 +244,21 @@ class _Training:
         overlap = self.spec.protocol.selection_overlap
         return values.get(("val", "loss"), float("nan")), values.get(("val", f"ap_{overlap}"), float("nan"))
 
-    def _train_pass(self, epoch: int) -> passes.PassResult:
-        setup = self.spec.setup
+    def _train_pass(self, epoch: int, running: Running, clocked: _Clocked, watch: Watch) -> passes.PassResult:
+        setup, limit, every = self.spec.setup, self.spec.protocol.steps_per_epoch, self.checkpoint_every
+
+        def keep(step: int) -> None:
+            if every is not None and step % every == 0:
+                watch.settle()
+                self._keep(epoch, running, clocked)
+
         mode = RoiMode(
             add_ground_truth=joins_ground_truth(setup, epoch),
             detect="proposals" if setup.record_training_performance else "none",
         )
         return passes.train_pass(
             self.model,
-            islice(self.batches.epoch(epoch), self.spec.protocol.steps_per_epoch),
+            islice(self.batches.epoch(epoch, running.step), None if limit is None else limit - running.step),
             self.state.stepper,
             self.dataset,
             weighing=self.weighing,
@@ -223,7 +268,9 @@ class _Training:
             epoch=epoch,
             report=self._reporter(epoch, "train", len(self.batches)),
             stop=self.stop,
-            watch=self._watch(epoch),
+            watch=watch,
+            running=running,
+            keep=keep,
         )
 
     def _evaluation_pass(self, split: Split, epoch: int) -> passes.PassResult:
@@ -265,6 +312,19 @@ class _Training:
             self.recorder.progress(Progress(key, epoch, epochs, phase, step, steps, loss))
 
         return report
+
+
+class _Clocked:
+    """Seconds and peak memory of an epoch, the stretches before an interruption included."""
+
+    def __init__(self, device: torch.device, running: Running) -> None:
+        self.device, self.seconds, self.peak_memory = device, running.seconds, running.peak_memory
+        self.begun = clock.seconds()
+        reset_peak_memory(device)
+
+    def whole(self) -> tuple[float, int]:
+        """Seconds of wall time and bytes up to now."""
+        return self.seconds + clock.seconds() - self.begun, max(self.peak_memory, peak_memory(self.device))
 
 
 def _metrics(results: Sequence[passes.PassResult]) -> tuple[Metric, ...]:

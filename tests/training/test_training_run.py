@@ -3,8 +3,8 @@
 import math
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,112 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_runs import Notes, Start, specification
 
 from mmad.base.errors import CheckpointError, DataError, DivergedError, MmadError, SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.records import (
     LOSS_COMPONENTS,
-    CheckpointRecord,
-    EnvironmentRecord,
-    EpochRecord,
-    EvaluationRecord,
-    ParameterCount,
-    Progress,
 )
 from mmad.data.dataset import DataSet, load_dataset
 from mmad.data.phantom import make_phantom
 from mmad.evaluation.coco import Scores, evaluate
 from mmad.evaluation.detections import read_detections
 from mmad.spec.protocol import TrainingProtocol
-from mmad.spec.runs import DataSource, RunSpec
-from mmad.spec.setup import ModelSetup
 from mmad.training import checkpoint, passes, train, trainer
 
 pytestmark = pytest.mark.slow
-
-SETUP = {
-    "backbone": "custom1",
-    "image_size": 32,
-    "pretrained": False,
-    "batch_size": 5,
-    "backbone_out_channels": 4,
-    "representation_size": 8,
-    "box_head_dropout_rate": 0.2,
-    "clinical_input_channels": 11,
-    "clinical_expand_conv_channels": 4,
-    "fuse_depth": 0,
-    "fusion_strategy": "add",
-    "anchor_sizes": (8, 16),
-    "use_clinical": True,
-    "lr": 0.01,
-    "box_score_thresh": 0.0,
-}
-
-
-@dataclass
-class Notes:
-    """A recorder that keeps everything."""
-
-    epochs: dict[int, EpochRecord] = field(default_factory=dict)
-    evaluations: list[EvaluationRecord] = field(default_factory=list)
-    checkpoints: tuple[CheckpointRecord, ...] = ()
-    environments: list[EnvironmentRecord] = field(default_factory=list)
-    counts: tuple[ParameterCount, ...] = ()
-    steps: int = 0
-    warnings: list[str] = field(default_factory=list)
-
-    def started(self, environment: EnvironmentRecord, counts: Sequence[ParameterCount]) -> None:
-        self.environments.append(environment)
-        self.counts = tuple(counts)
-
-    def epoch(
-        self,
-        record: EpochRecord,
-        checkpoints: Sequence[CheckpointRecord],
-        evaluations: Sequence[EvaluationRecord],
-    ) -> None:
-        self.epochs[record.epoch] = record
-        self.checkpoints = tuple(checkpoints)
-        self.evaluations += evaluations
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def progress(self, progress: Progress) -> None:
-        self.steps += progress.phase == "train"
-
-    def numbers(self) -> dict[tuple[int, str, str], float]:
-        return {(e, m.split, m.name): m.value for e, r in self.epochs.items() for m in r.metrics}
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=24, image_size=64)
-
-
-Start = Callable[..., str]
-
-
-@pytest.fixture
-def start(dataset: DataSet, tmp_path: Path) -> Start:
-    def begin(
-        notes: Notes, folder: str = "run", epochs: int = 3, stop_after: int | None = None, **fields: object
-    ) -> str:
-        spec = specification(dataset, epochs, **fields)
-        return train(
-            spec,
-            dataset_path=dataset.root,
-            run=RunPaths(tmp_path / folder),
-            recorder=notes,
-            stop=lambda: stop_after is not None and notes.steps >= stop_after,
-        )
-
-    return begin
-
-
-def specification(dataset: DataSet, epochs: int, **fields: object) -> RunSpec:
-    source = DataSource(str(dataset.root), dataset.name, dataset.fingerprint())
-    return RunSpec(ModelSetup(**(SETUP | fields)), TrainingProtocol(epochs=epochs), source)
 
 
 def test_two_runs_of_one_key_are_equal_bit_for_bit(start: Start) -> None:
