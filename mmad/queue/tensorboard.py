@@ -103,9 +103,9 @@ class TensorBoardRecorder:
                     for tag, value in scalars(record):
                         writer.add_scalar(tag, value, record.epoch)
             writer.flush()
-        except OSError as error:
+        except (OSError, ImportError) as error:  # ImportError: a tensorboard that does not fit its own needs
             self._broken = True
-            reason = error.strerror or type(error).__name__
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             self.warning(f"TensorBoard's event files cannot be written ({reason}): {self._folder}")
 
     def _begun(self) -> SummaryWriter:
