@@ -91,10 +91,11 @@ class RunLog(io.TextIOBase):
 
     def close(self) -> None:
         """Lets go of the file; descriptors that were taken over stay."""
-        if not self.closed:
-            self._limit = 0
-            os.close(self._descriptor)
-        super().close()
+        with self._lock:  # not while it is rotated
+            if not self.closed:
+                self._limit = 0
+                os.close(self._descriptor)
+            super().close()
 
     def take_over(self, *descriptors: int) -> None:
         """Lets ``descriptors`` lead into the log, from now on and after every rotation."""
