@@ -79,21 +79,43 @@ class GroundTruth:
 
 
 @dataclass(frozen=True, eq=False)
+class Masks:
+    """Outlines of detections, each on a grid of ``side`` × ``side`` cells that spans its whole image.
+
+    ``runs`` are COCO's compressed run lengths (column by column), one per detection; ``extent`` holds width and
+    height of every study's original image in pixels.
+    """
+
+    side: int
+    extent: NDArray[np.float64]  # (I, 2)
+    runs: tuple[bytes, ...]
+
+    def take(self, rows: NDArray[Any]) -> Masks:
+        """The masks at ``rows``, positions or flags."""
+        return Masks(self.side, self.extent, tuple(self.runs[i] for i in np.arange(len(self.runs))[rows]))
+
+
+@dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found in one split; ``study`` indexes ``studies``. Scores lie in [0, 1]."""
+    """What a detector found in one split; ``study`` indexes ``studies``. Scores lie in [0, 1].
+
+    ``masks`` is there for detectors with a mask head.
+    """
 
     studies: tuple[str, ...]
     study: NDArray[np.int64]  # (N,)
     boxes: NDArray[np.float64]  # (N, 4)
     scores: NDArray[np.float64]  # (N,)
     labels: NDArray[np.int64]  # (N,)
+    masks: Masks | None = None
 
 
 @dataclass(frozen=True, slots=True)  # a report holds millions
 class Metric:
     """One measured number of one epoch.
 
-    ``name`` is ``loss``, a loss component, or ``ap_iou``, ``ar_iou``, ``ap_iobb``, ``ar_iobb``.
+    ``name`` is ``loss``, a loss component, or ``ap_iou``, ``ar_iou``, ``ap_iobb``, ``ar_iobb``;
+    with a mask head also ``ap_mask_iou`` and so on.
     """
 
     split: Split
@@ -228,8 +250,9 @@ class AblationRecord:
 class AnalysisRecord:
     """One row of the store's analyses: a result computed from kept detections, and all that decides it.
 
-    ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``agreement`` or ``control``;
-    ``key`` the SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement`` or
+    ``control``; ``key`` the SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain
+    JSON.
     """
 
     kind: str

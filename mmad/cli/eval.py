@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -27,11 +28,12 @@ HELP = """Judge kept checkpoints: AP and AR with intervals, score thresholds, FR
 
 RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
 bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and kept in
-the database; --protocol with one that was not kept, and --again, ask the network to look again.
+the database; runs with a mask head have AP and AR of their masks, too. --protocol with one that was not kept,
+and --again, ask the network to look again.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, images, patients, resamples, ap, ar, per_class, thresholds, froc, confusion,
-calibration, coco}]}, one object per run, overlap and protocol; ap and ar are {value, low, high}.
+calibration, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high}.
 """
 
 
@@ -68,6 +70,7 @@ def evaluate(
     from mmad.evaluation.thresholds import check_scores
     from mmad.report.analysis import coco_of, estimate_of, profile_of
     from mmad.report.judged import Archive, How, judge
+    from mmad.report.mask_figures import has_masks, masks_of
     from mmad.report.plain import plain_evaluation
     from mmad.report.recorded import note_evaluation
     from mmad.store.find import find_seeds
@@ -92,10 +95,15 @@ def evaluate(
         for one in asked:
             measured = estimate_of(store, archive, [one], hows[0])
             figures = coco_of(store, archive, one) if coco else None
-            done.append(Evaluated(one, measured, profile_of(store, archive, one, scores, hows[0]), figures))
+            profile, masks = profile_of(store, archive, one, scores, hows[0]), masks_of(store, archive, one, hows[0])
+            done.append(Evaluated(one, measured, profile, figures, masks))
+            if masks is None and has_masks(one):
+                print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
             note_evaluation(store, archive, one)
     if as_json:
-        print_json({"runs": [plain_evaluation(e.judged, e.measured, e.profile, e.coco, hows[0]) for e in done]})
+        print_json(
+            {"runs": [plain_evaluation(e.judged, e.measured, e.profile, e.coco, e.masks, hows[0]) for e in done]}
+        )
     else:
         print_evaluated(done, per_class=per_class)
 

@@ -12,6 +12,7 @@ from mmad.evaluation.thresholds import gaps
 from mmad.report.analysis import Measured, Profile
 from mmad.report.evidence import bounds
 from mmad.report.judged import Judged
+from mmad.report.mask_figures import MaskFigures
 from mmad.report.verdicts import interval
 from mmad.report.words import decimal, plural, signed
 
@@ -28,6 +29,7 @@ class Evaluated:
     measured: Measured
     profile: Profile
     coco: CocoSet | None
+    masks: MaskFigures | None = None
 
 
 def print_evaluated(done: Sequence[Evaluated], *, per_class: bool) -> None:
@@ -98,6 +100,11 @@ def _print_group(out: Console, title: str, group: Sequence[Evaluated], per_class
         show(out, "Findings", _class_table(names, group))
     if group[0].coco is not None:
         show(out, "COCO", _coco_table(names, [e.coco for e in group if e.coco is not None]))
+    drawn = [(name, e.masks) for name, e in zip(names, group, strict=True) if e.masks is not None]
+    if drawn:
+        show(out, "Masks", _mask_table(drawn, per_class))
+        if group[0].coco is not None:
+            show(out, "COCO, masks", _coco_table([name for name, _ in drawn], [m.coco for _, m in drawn]))
 
 
 def _head_table(group: Sequence[Evaluated]) -> Table:
@@ -163,6 +170,17 @@ def _class_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
     for k, (label, _, _) in enumerate(group[0].measured.estimate.per_class):
         found = [e.measured.estimate.per_class[k] for e in group]
         add_row(table, label, *(interval(value) for _, ap, ar in found for value in (ap, ar)))
+    return table
+
+
+def _mask_table(drawn: Sequence[tuple[str, MaskFigures]], per_class: bool) -> Table:
+    """AP and AR of masks; with ``per_class`` of each finding, too."""
+    table = new_table("run", "finding", "AP [95 %]", "AR [95 %]", left=2)
+    for name, masks in drawn:
+        found = masks.estimate
+        add_row(table, name, "all", interval(found.ap), interval(found.ar))
+        for label, ap, ar in found.per_class if per_class else ():
+            add_row(table, name, label, interval(ap), interval(ar))
     return table
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap
+from mmad.evaluation.masks import Outline
 from mmad.evaluation.matching import Floats, match
 from mmad.evaluation.resampling import weigh
 
@@ -25,31 +26,36 @@ class CocoSet:
     per_class: tuple[tuple[str, float, float], ...]
 
 
-def coco_set(detections: Detections, truth: GroundTruth, *, overlap: Overlap = "iou") -> CocoSet:
-    """COCO's summary of boxes, or with ``iobb`` the same over the overlap of the documented log.
+def coco_set(detections: Detections, truth: GroundTruth, *, overlap: Overlap = "iou", on: Outline = "boxes") -> CocoSet:
+    """COCO's summary of boxes or masks, or with ``iobb`` the same over the overlap of the documented log.
 
     Raises:
         EvaluationError: as :func:`mmad.evaluation.matching.match`.
     """
-    ap, ar = _over(detections, truth, overlap, MOST[-1], None)
+    ap, ar = _over(detections, truth, overlap, on, MOST[-1], None)
     figures = {"AP": _mean(ap), "AP50": _mean(ap[:1]), "AP75": _mean(ap[5:6])}
     recalls = {}
     for size, area in AREAS.items():
-        by_size = _over(detections, truth, overlap, MOST[-1], area)
+        by_size = _over(detections, truth, overlap, on, MOST[-1], area)
         figures[f"AP {size}"], recalls[f"AR {size}"] = _mean(by_size[0]), _mean(by_size[1])
     for most in MOST:
-        recall = ar if most == MOST[-1] else _over(detections, truth, overlap, most, None)[1]
+        recall = ar if most == MOST[-1] else _over(detections, truth, overlap, on, most, None)[1]
         figures[f"AR@{most}"] = _mean(recall)
     per_class = tuple((label, _mean(ap[:, k]), _mean(ap[:1, k])) for k, label in enumerate(truth.categories))
     return CocoSet(figures | recalls, per_class)
 
 
 def _over(
-    detections: Detections, truth: GroundTruth, overlap: Overlap, most: int, area: tuple[float, float] | None
+    detections: Detections,
+    truth: GroundTruth,
+    overlap: Overlap,
+    on: Outline,
+    most: int,
+    area: tuple[float, float] | None,
 ) -> tuple[Floats, Floats]:
     """AP and AR (T, K) at all thresholds."""
     matched = match(
-        detections, truth, overlap=overlap, thresholds=THRESHOLDS, max_detections=most, area=area or (0.0, 1e10)
+        detections, truth, overlap=overlap, thresholds=THRESHOLDS, max_detections=most, area=area or (0.0, 1e10), on=on
     )
     found = [weigh(matched, threshold=t) for t in range(len(THRESHOLDS))]
     return np.concatenate([w.ap for w in found]), np.concatenate([w.ar for w in found])

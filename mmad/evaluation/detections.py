@@ -1,7 +1,8 @@
 """Keeping the detections of an evaluated checkpoint, so that any figure can be computed later without a GPU.
 
 A file is a compressed NumPy archive without pickles: the studies' names as JSON, the four arrays, and a
-SHA-256 of them all, which reading verifies.
+SHA-256 of them all, which reading verifies. Layout 2 adds the masks of a detector with a mask head: COCO's run lengths
+one after the other; without masks a file has layout 1.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from numpy.typing import NDArray
 
 from mmad.base.errors import EvaluationError
 from mmad.base.files import write_atomically
-from mmad.base.records import Detections
+from mmad.base.records import Detections, Masks
 
 #: Raised when the layout of the file changes.
-FORMAT = 1
+FORMAT = 2
 _ARRAYS: tuple[tuple[str, str], ...] = (("study", "<i8"), ("boxes", "<f8"), ("scores", "<f8"), ("labels", "<i8"))
+_MASKS: tuple[tuple[str, str], ...] = (
+    ("mask_side", "<i8"), ("mask_extent", "<f8"), ("mask_lengths", "<i8"), ("mask_runs", "|u1"),
+)  # fmt: skip
 _MEND = "delete the file and run the ablation again"
 
 
@@ -35,7 +39,9 @@ def detections_file(detections: Detections) -> bytes:
         name: np.ascontiguousarray(getattr(detections, name), dtype=kind) for name, kind in _ARRAYS
     }
     arrays["studies"] = np.frombuffer(json.dumps(list(detections.studies)).encode(), dtype=np.uint8)
-    arrays["format"] = np.array([FORMAT], dtype="<i8")
+    if detections.masks is not None:
+        arrays |= _packed(detections.masks)
+    arrays["format"] = np.array([1 if detections.masks is None else FORMAT], dtype="<i8")
     arrays["sha256"] = np.frombuffer(_digest(arrays), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
@@ -72,7 +78,7 @@ def read_detections(path: Path) -> Detections:
     """
     arrays = _parse(path)
     expected = {name for name, _ in _ARRAYS} | {"studies", "format", "sha256"}
-    if set(arrays) != expected or arrays["format"].shape != (1,):
+    if not expected <= set(arrays) or arrays["format"].shape != (1,):
         raise EvaluationError("not a detections file of this program", where=path, mend=_MEND)
     if int(arrays["format"][0]) > FORMAT:
         raise EvaluationError(
@@ -80,12 +86,34 @@ def read_detections(path: Path) -> Detections:
             where=path,
             mend="use the newer program that wrote it",
         )
+    with_masks = int(arrays["format"][0]) == FORMAT
+    if set(arrays) != expected | ({name for name, _ in _MASKS} if with_masks else set()):
+        raise EvaluationError("not a detections file of this program", where=path, mend=_MEND)
     if arrays.pop("sha256").tobytes() != _digest(arrays):
         raise EvaluationError("the content does not have its recorded SHA-256", where=path, mend=_MEND)
     studies = tuple(json.loads(arrays["studies"].tobytes()))
-    detections = Detections(studies, *(arrays[name] for name, _ in _ARRAYS))
+    masks = _unpacked(arrays) if with_masks else None
+    study, boxes, scores, labels = (arrays[name] for name, _ in _ARRAYS)
+    detections = Detections(studies, study, boxes, scores, labels, masks)
     check_detections(detections)
     return detections
+
+
+def _packed(masks: Masks) -> dict[str, NDArray[Any]]:
+    whole: dict[str, Any] = {
+        "mask_side": [masks.side],
+        "mask_extent": masks.extent,
+        "mask_lengths": [len(run) for run in masks.runs],
+        "mask_runs": np.frombuffer(b"".join(masks.runs), dtype=np.uint8),
+    }
+    return {name: np.ascontiguousarray(whole[name], dtype=kind) for name, kind in _MASKS}
+
+
+def _unpacked(arrays: dict[str, NDArray[Any]]) -> Masks:
+    ends = np.cumsum(arrays["mask_lengths"]).tolist()
+    whole = arrays["mask_runs"].tobytes()
+    runs = tuple(whole[start:end] for start, end in zip([0, *ends], ends, strict=False))
+    return Masks(int(arrays["mask_side"][0]), arrays["mask_extent"], runs)
 
 
 def _parse(path: Path) -> dict[str, NDArray[Any]]:
@@ -114,6 +142,11 @@ def check_detections(detections: Detections) -> None:
     for name, (found, expected) in shapes.items():
         if found != expected:
             raise EvaluationError(f"shape {found}, expected {expected}", where=f"detections, {name}")
+    if (masks := detections.masks) is not None:
+        if len(masks.runs) != count or masks.extent.shape != (len(detections.studies), 2):
+            raise EvaluationError(f"{len(masks.runs)} masks of {count} detections", where="detections, masks")
+        if masks.side < 1 or not (np.isfinite(masks.extent) & (masks.extent > 0)).all():
+            raise EvaluationError("a grid or an image without extent", where="detections, masks")
     if count == 0:
         return
     outside = (detections.study < 0) | (detections.study >= len(detections.studies))

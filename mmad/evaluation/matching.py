@@ -7,15 +7,17 @@ against pycocotools' own. See Lin et al., Microsoft COCO, 2014, and the evaluati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap, check_protocol, positions_in
 from mmad.evaluation.detections import check_detections
+from mmad.evaluation.masks import Outline, Run, areas, masks_of, runs_of, true_runs
 
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -69,6 +71,7 @@ def match(
     thresholds: Sequence[float] = (0.5,),
     max_detections: int = 10,
     area: tuple[float, float] = (0.0, 1e10),
+    on: Outline = "boxes",
 ) -> Matched:
     """Match the detections of one split with its true boxes, each finding by itself.
 
@@ -79,6 +82,7 @@ def match(
         thresholds: overlaps from which a detection is a hit.
         max_detections: best detections that count per image and finding.
         area: true boxes outside these px² are ignored, and unmatched detections outside too.
+        on: what is held against one another: boxes, or the detections' masks and the filled true boxes.
 
     Raises:
         EvaluationError: other studies, unknown labels, numbers that are not finite (naming the study).
@@ -88,13 +92,24 @@ def match(
         check_protocol(overlap, threshold, max_detections)
     place = positions_in(detections, truth)
     found = _Side.of(place[detections.study], detections.labels, detections.boxes, len(truth.categories))
+    given = _Side.of(truth.study, truth.labels, truth.boxes, len(truth.categories))
+    if on == "masks":
+        masks = masks_of(detections)
+        mine, theirs = runs_of(masks), true_runs(truth, masks, place)
+        found = replace(found, area=areas(mine, place[detections.study], masks, place))
+        given = replace(given, area=areas(theirs, truth.study, masks, place))
     rows = found.best(detections.scores, max_detections)
     found = found.take(rows)
-    given = _Side.of(truth.study, truth.labels, truth.boxes, len(truth.categories))
     crowd = np.zeros(len(truth.labels), dtype=bool) if truth.ignore is None else truth.ignore
     given_ignored = crowd | (given.area < area[0]) | (given.area > area[1])
     limits = np.minimum(np.asarray(thresholds, dtype=np.float64), _ALMOST_ONE)
-    true, ignored = _match(found, given, crowd, given_ignored, limits, overlap)
+
+    def shared(d: Ints, g: Ints) -> Floats:
+        if on == "masks":
+            return _mask_overlaps([mine[i] for i in rows], theirs, d, g, crowd, overlap)
+        return _overlaps(found, given, d, g, crowd, overlap)
+
+    true, ignored = _match(found, given, crowd, given_ignored, limits, shared)
     ignored |= (true < 0) & ((found.area < area[0]) | (found.area > area[1]))
     boxes = np.zeros((len(truth.studies), len(truth.categories)), dtype=np.int64)
     np.add.at(boxes, (truth.study[~given_ignored], truth.labels[~given_ignored] - 1), 1)
@@ -149,7 +164,7 @@ def _rank(group: Ints) -> Ints:
 
 
 def _match(
-    found: _Side, given: _Side, crowd: Flags, ignored: Flags, limits: Floats, overlap: Overlap
+    found: _Side, given: _Side, crowd: Flags, ignored: Flags, limits: Floats, shared: Callable[[Ints, Ints], Floats]
 ) -> tuple[Ints, Flags]:
     """(T, N) rows of ``given`` matched with each of ``found`` (-1 none), and whether the match is ignored."""
     true = np.full((len(limits), len(found.group)), -1, dtype=np.int64)
@@ -159,7 +174,7 @@ def _match(
     for start in range(0, len(both), _CHUNK):
         chunk = both[start : start + _CHUNK]
         mine, theirs = _table(found.group, np.arange(len(found.group)), chunk), _table(given.group[order], order, chunk)
-        _match_chunk(found, given, mine, theirs, crowd, ignored, limits, overlap, true)
+        _match_chunk(shared(mine, theirs), mine, theirs, crowd, ignored, limits, true)
     hit_ignored = (true >= 0) & ignored[true] if len(ignored) else np.zeros_like(true, dtype=bool)
     return true, hit_ignored
 
@@ -174,18 +189,9 @@ def _table(group: Ints, rows: Ints, wanted: Ints) -> Ints:
 
 
 def _match_chunk(
-    found: _Side,
-    given: _Side,
-    mine: Ints,
-    theirs: Ints,
-    crowd: Flags,
-    ignored: Flags,
-    limits: Floats,
-    overlap: Overlap,
-    true: Ints,
+    shared: Floats, mine: Ints, theirs: Ints, crowd: Flags, ignored: Flags, limits: Floats, true: Ints
 ) -> None:
-    """The greedy match of a chunk of groups, one rank of detections after the other, written into ``true``."""
-    shared = _overlaps(found, given, mine, theirs, crowd, overlap)  # (g, D, M)
+    """The greedy match of a chunk of groups by their overlaps (g, D, M), one rank after the other, into ``true``."""
     skipped, again = ignored[theirs], crowd[theirs]  # (g, M)
     taken = np.zeros((len(limits), *theirs.shape), dtype=bool)  # (T, g, M)
     groups = np.arange(len(mine))
@@ -220,3 +226,15 @@ def _overlaps(found: _Side, given: _Side, mine: Ints, theirs: Ints, crowd: Flags
     absent = (mine < 0)[:, :, None] | (theirs < 0)[:, None]
     result: Floats = np.where(absent, -1.0, shared)
     return result
+
+
+def _mask_overlaps(
+    found: list[Run], given: list[Run], mine: Ints, theirs: Ints, crowd: Flags, overlap: Overlap
+) -> Floats:
+    """(g, D, M) as pycocotools counts them, cell by cell; -1 where a table has no mask."""
+    shared = np.full((len(mine), mine.shape[1], theirs.shape[1]), -1.0)
+    for group, (d, g) in enumerate(zip(mine, theirs, strict=True)):
+        d, g = d[d >= 0], g[g >= 0]
+        alone = np.ones(len(g), dtype=bool) if overlap == "iobb" else crowd[g]
+        shared[group, : len(d), : len(g)] = mask.iou([found[i] for i in d], [given[i] for i in g], alone.tolist())
+    return shared

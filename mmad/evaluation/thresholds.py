@@ -49,6 +49,7 @@ def at_least(detections: Detections, score: float) -> Detections:
         detections.boxes[keep],
         detections.scores[keep],
         detections.labels[keep],
+        None if detections.masks is None else detections.masks.take(keep),
     )
 
 

@@ -9,6 +9,7 @@ from mmad.evaluation.recall_curve import RecallCurve, recall_curve
 from mmad.report.analysis import difference_of, estimate_of, profile_of, subject_of
 from mmad.report.judged import Archive, How, Judged
 from mmad.report.keeping import kept
+from mmad.report.mask_figures import has_masks, masks_of
 from mmad.store.gateway import Store
 
 #: Score thresholds of the documented log's gap table.
@@ -25,6 +26,8 @@ def about_run(store: Store, archive: Archive, judged: Judged, how: How) -> Itera
     yield {"measured": estimate_of(store, archive, [judged], how)}
     yield {"profile": profile_of(store, archive, judged, SCORES, how)}
     yield {"curve": curve_of(store, archive, judged)}
+    if has_masks(judged):
+        yield {"masks": masks_of(store, archive, judged, how)}
 
 
 def about_pair(

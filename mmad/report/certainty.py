@@ -23,6 +23,7 @@ from mmad.report.controls import Control
 from mmad.report.frames import AblationFrame, MemberFrame, ReportFrame
 from mmad.report.judged import Archive, How, Judged, judge
 from mmad.report.kept_controls import controls_by_run, controls_of_judged
+from mmad.report.mask_figures import MaskFigures
 from mmad.report.pairs import PairRow, compare
 from mmad.spec.protocol import EvaluationProtocol
 from mmad.store.find import Found
@@ -56,6 +57,7 @@ class SureRun:
     curve: RecallCurve | None = None
     controls: tuple[Control, ...] = ()
     why: str = ""
+    masks: MaskFigures | None = None
 
 
 PairKey = tuple[str, str, str, str, CheckpointKind]

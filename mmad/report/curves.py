@@ -40,6 +40,11 @@ def run_panels(run: RunFrame, overlap: str, best_epoch: int | None) -> tuple[Pan
     for figure in ("ap", "ar"):
         title = f"{figure.upper()} ({OVERLAP_NAMES.get(overlap, overlap)})"
         panels.append(Panel(title, _splits(run, f"{figure}_{overlap}"), marks))
+    for figure in ("ap", "ar"):
+        name = f"{figure}_mask_{overlap}"
+        if _has(run, name):
+            title = f"{figure.upper()} of masks ({OVERLAP_NAMES.get(overlap, overlap)})"
+            panels.append(Panel(title, _splits(run, name), marks))
     rate = Series("learning rate", tuple(e.epoch for e in run.epochs), tuple(e.lr for e in run.epochs), colour=3)
     panels.append(Panel("Learning rate", (rate,), log=True))
     panels.append(Panel("Loss: as minimised", _splits(run, "objective"), marks))

@@ -141,7 +141,7 @@ def measured_lines(member: MemberFrame, certainty: Certainty) -> list[str]:
         lines += [*table(head, rows), ""]
     if sure is None:
         return lines
-    lines += _profile(sure) + _controls(sure)
+    lines += _profile(sure) + _masks(sure) + _controls(sure)
     return [*lines, f"Not all could be told: {escape(clip(sure.why, 300))}", ""] if sure.why else lines
 
 
@@ -178,6 +178,18 @@ def _froc(sure: SureRun, rates: Sequence[float]) -> list[str]:
         for label, score, sensitivity in froc_rows(sure)
     ]
     return [*table(head, rows), ""]
+
+
+def _masks(sure: SureRun) -> list[str]:
+    if sure.masks is None:
+        return []
+    found = sure.masks.estimate
+    rows = [
+        [escape(clip(label, 60)), escape(interval(ap)), escape(interval(ar))]
+        for label, ap, ar in (("all findings", found.ap, found.ar), *found.per_class)
+    ]
+    coco = [[escape(name), decimal(value)] for name, value in sure.masks.coco.figures.items()]
+    return [*table(["Masks", "Test AP", "Test AR"], rows), "", *table(["Masks, COCO", "Test"], coco), ""]
 
 
 def _controls(sure: SureRun) -> list[str]:

@@ -8,13 +8,14 @@ from typing import Any
 from mmad.evaluation.bands import OperatingBand
 from mmad.evaluation.coco_set import CocoSet
 from mmad.evaluation.confusion import Calibration
-from mmad.evaluation.intervals import Interval, needed
+from mmad.evaluation.intervals import Estimate, Interval, needed
 from mmad.evaluation.thresholds import gaps
 from mmad.report.analysis import Alike, Measured, Profile
 from mmad.report.contrasts import Contrast, Side, Uncompared
 from mmad.report.controls import Control
 from mmad.report.judged import How, Judged
 from mmad.report.keeping import to_plain
+from mmad.report.mask_figures import MaskFigures
 from mmad.report.verdicts import meaning, verdict
 
 Plain = dict[str, Any]
@@ -33,16 +34,16 @@ def plain_judged(judged: Judged) -> Plain:
     }
 
 
-def plain_evaluation(judged: Judged, measured: Measured, profile: Profile, coco: CocoSet | None, how: How) -> Plain:
+def plain_evaluation(
+    judged: Judged, measured: Measured, profile: Profile, coco: CocoSet | None, masks: MaskFigures | None, how: How
+) -> Plain:
     """One entry of ``mmad eval``."""
     found = measured.estimate
     return plain_judged(judged) | {
         "images": measured.images,
         "patients": measured.patients,
         "resamples": how.resamples,
-        "ap": _interval(found.ap),
-        "ar": _interval(found.ar),
-        "per_class": [{"label": label, "ap": _interval(ap), "ar": _interval(ar)} for label, ap, ar in found.per_class],
+        **_estimate(found),
         "thresholds": [
             to_plain(row) | {"gap": to_plain(gap), "intervals": _band(band)}
             for row, gap, band in zip(profile.rows, gaps(profile.rows), profile.bands, strict=True)
@@ -52,7 +53,13 @@ def plain_evaluation(judged: Judged, measured: Measured, profile: Profile, coco:
         "confusion": {"score": profile.rows[-1].score} | to_plain(profile.confusion),
         "calibration": _calibration(profile.calibration),
         "coco": None if coco is None else _coco(coco),
+        "masks": None if masks is None else _estimate(masks.estimate) | {"coco": _coco(masks.coco)},
     }
+
+
+def _estimate(found: Estimate) -> Plain:
+    per_class = [{"label": label, "ap": _interval(ap), "ar": _interval(ar)} for label, ap, ar in found.per_class]
+    return {"ap": _interval(found.ap), "ar": _interval(found.ar), "per_class": per_class}
 
 
 def _band(band: OperatingBand) -> Plain:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
-from mmad.evaluation.coco import Overlap, evaluate
+from mmad.evaluation import outlines
 from mmad.evaluation.detections import write_detections
 from mmad.report.judged import Archive, Judged
 from mmad.store.gateway import Store
-
-OVERLAPS: tuple[Overlap, ...] = ("iou", "iobb")
 
 
 def keep_detections(store: Store, archive: Archive, judged: Judged, detections: Detections) -> None:
@@ -41,14 +39,8 @@ def _evaluations(store: Store, archive: Archive, judged: Judged, detections: Det
         c.kind for c in store.checkpoints(judged.run.key) if c.epoch == epoch and c.kind != "last"
     ]
     records = []
-    for overlap in OVERLAPS:
-        scores = evaluate(
-            detections,
-            truth,
-            overlap=overlap,
-            threshold=protocol.threshold,
-            max_detections=protocol.max_detections,
-        )
+    threshold, most = protocol.threshold, protocol.max_detections
+    for overlap, scores in outlines.judged(detections, truth, threshold=threshold, max_detections=most).items():
         records += [
             EvaluationRecord(
                 kind=kind,

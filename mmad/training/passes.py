@@ -12,7 +12,8 @@ from mmad.base.records import Detections, GroundTruth, Metric, Split
 from mmad.data.dataset import DataSet
 from mmad.data.loading.batches import Batch
 from mmad.detector import MultimodalRCNN, RoiMode
-from mmad.evaluation.coco import Overlap, Scores, evaluate
+from mmad.evaluation.coco import Scores
+from mmad.evaluation.outlines import judged
 from mmad.training.collector import Collector
 from mmad.training.finite import Watch
 from mmad.training.losses import Weighing, packed
@@ -20,7 +21,6 @@ from mmad.training.precision import Precision
 from mmad.training.running import Mean, Running
 from mmad.training.stepper import Stepper
 
-OVERLAPS: tuple[Overlap, ...] = ("iou", "iobb")
 StepReport = Callable[[int, float | None], None]
 
 
@@ -71,12 +71,7 @@ def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tens
 
 
 def _judge(detections: Detections, truth: GroundTruth, how: Judgement) -> dict[str, Scores]:
-    return {
-        overlap: evaluate(
-            detections, truth, overlap=overlap, threshold=how.threshold, max_detections=how.max_detections
-        )
-        for overlap in OVERLAPS
-    }
+    return judged(detections, truth, threshold=how.threshold, max_detections=how.max_detections)
 
 
 def train_pass(

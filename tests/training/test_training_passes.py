@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask
 from torch import Tensor, nn
 from torch.optim import SGD
 
@@ -118,22 +119,25 @@ def test_a_value_that_is_not_finite_stops_before_the_step() -> None:
     assert float(toy.weight.detach()) == 0.5
 
 
-def test_masks_are_not_collected_and_boxes_come_back_in_the_pixels_of_the_original() -> None:
+def test_boxes_come_back_in_the_pixels_of_the_original_and_masks_on_the_square() -> None:
     collector = Collector()
     found = {
         "boxes": torch.tensor([[0.0, 1.0, 2.0, 3.0]]),
         "scores": torch.tensor([0.25]),
         "labels": torch.tensor([1]),
-        "masks": torch.zeros(1, 1, 28, 28),
+        "masks": torch.ones(1, 1, 28, 28),
     }
     nothing = {key: value[:0] for key, value in found.items()}
     collector.add(batch(1.0, 1.0), [nothing, found])
-    assert all("masks" not in kept for kept in collector.found)
     detections = collector.detections(STUDIES, torch.full((10, 4), 2.0, dtype=torch.float64))
     assert detections.studies == ("s0", "s1")
     assert detections.study.tolist() == [1]
     assert detections.boxes.tolist() == [[0.0, 2.0, 4.0, 6.0]]
     assert (detections.boxes.dtype, detections.labels.dtype) == (np.float64, np.int64)
+    assert detections.masks is not None
+    assert (detections.masks.side, detections.masks.extent.shape) == (collector.side, (2, 2))
+    (cells,) = mask.area([{"size": [collector.side] * 2, "counts": run} for run in detections.masks.runs])
+    assert cells == 4  # the filled box
 
 
 def test_a_collector_that_saw_nothing_gives_no_detections() -> None:

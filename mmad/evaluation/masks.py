@@ -1,0 +1,75 @@
+"""Masks on the grid that a detector draws them on, and how far they overlap: pycocotools' own count of cells.
+
+The data has boxes and no outlines. A true mask is therefore the filled box, as in the training of the mask head: the
+cells whose centres lie in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask
+
+from mmad.base.errors import EvaluationError
+from mmad.base.records import Detections, GroundTruth, Masks
+
+#: What of a detection is held against the truth.
+Outline = Literal["boxes", "masks"]
+#: ``size`` and compressed ``counts``, as pycocotools takes them.
+Run = dict[str, Any]
+
+
+def filled_box(box: NDArray[np.float64], side: int) -> Run:
+    """The run lengths of a box (xmin, ymin, xmax, ymax) in cells of a grid of ``side`` × ``side``."""
+    first = np.clip(np.ceil(box[:2] - 0.5), 0, side).astype(int)
+    last = np.clip(np.ceil(box[2:] - 0.5), 0, side).astype(int)  # beyond the last cell
+    wide, high = (max(0, int(n)) for n in last - first)
+    left, top = map(int, first)
+    if wide == 0 or high == 0:
+        counts = [side * side]
+    elif high == side:
+        counts = [left * side, wide * side, (side - left - wide) * side]
+    else:
+        counts = [left * side + top, *[high, side - high] * wide]
+        counts[-1] = side * side - sum(counts[:-1])
+    run: Run = mask.frPyObjects({"size": [side, side], "counts": counts}, side, side)
+    return run
+
+
+def runs_of(masks: Masks) -> list[Run]:
+    """Every mask in the form that pycocotools takes."""
+    return [{"size": [masks.side, masks.side], "counts": counts} for counts in masks.runs]
+
+
+def masks_of(detections: Detections) -> Masks:
+    """The masks of ``detections``. EvaluationError where none were kept."""
+    if detections.masks is None:
+        raise EvaluationError(
+            "no masks are kept with the detections",
+            where="evaluation",
+            mend="make them again with `mmad eval RUN --again`, of a run with a mask head",
+        )
+    return detections.masks
+
+
+def true_runs(truth: GroundTruth, masks: Masks, positions: NDArray[np.int64]) -> list[Run]:
+    """The filled true boxes on the grid of ``masks``, whose studies stand at ``positions`` of the truth's."""
+    scale = masks.side / _extent(masks, positions)[truth.study]  # (M, 2) cells per pixel
+    return [filled_box(box, masks.side) for box in truth.boxes * np.tile(scale, 2)]
+
+
+def areas(runs: list[Run], study: NDArray[np.int64], masks: Masks, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Areas of runs in px² of the original images; ``study`` counts in the truth's order."""
+    # one by one: pycocotools takes no more than 255 at once
+    cells = np.array([mask.area(run) for run in runs], dtype=np.float64)  # type: ignore[no-untyped-call]
+    result: NDArray[np.float64] = cells * (_extent(masks, positions) / masks.side).prod(axis=1)[study]
+    return result
+
+
+def _extent(masks: Masks, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(I, 2) of the truth's studies."""
+    extent = np.ones_like(masks.extent)
+    extent[positions] = masks.extent
+    return extent
