@@ -58,8 +58,9 @@ def drop(
             whole: Floats = getattr(weighted, figure)
             return whole if k is None else whole[:, k]
 
-        value = values(once) - np.mean([values(w) for w in again], axis=0)
-        return percentiles(float(value[0]), values(drawn) - np.mean([values(w) for w in redrawn], axis=0), level)
+        # differences first: what an alteration leaves alone then drops by 0 to the last digit
+        value = np.mean([values(once) - values(w) for w in again], axis=0)
+        return percentiles(float(value[0]), np.mean([values(drawn) - values(w) for w in redrawn], axis=0), level)
 
     return Drop(
         ap=of("mean_ap"),
