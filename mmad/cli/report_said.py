@@ -15,7 +15,8 @@ def lines(written: Report) -> list[str]:
         said.append(f"{written.html}: {summary(written)}{_beside(written)}")
     if written.markdown is not None:
         said.append(f"{written.markdown}: {summary(written)}")
-    return said + [f"{files[0].parent}: {len(files)} files" for files in (written.csv, written.latex) if files]
+    tables = (("CSV", written.csv), ("LaTeX", written.latex))
+    return said + [f"{files[0].parent}: {len(files)} {form} files" for form, files in tables if files]
 
 
 def summary(written: Report) -> str:

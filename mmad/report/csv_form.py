@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from mmad.report.tables import Cell, Table
 from mmad.report.words import clean
@@ -33,13 +34,18 @@ def columns_csv(tables: list[Table]) -> str:
 
 
 def _cell(value: Cell) -> str | int | float:
+    if isinstance(value, float):
+        return float(value)  # of numpy's numbers too
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
-    if isinstance(value, str):
-        text = " ".join(clean(value).split())
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    return value
+    return _words(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=4096)
+def _words(text: str) -> str:
+    line = " ".join(clean(text).split())
+    return f"'{line}" if line.startswith(_FORMULA) else line

@@ -128,7 +128,7 @@ def test_tables_stand_beside_other_forms_and_a_place_that_is_a_file_is_refused(p
     done = mmad("report", "--html", "--csv", "tables", "--out", "r.html", cwd=place)
     assert (done.returncode, done.stdout.splitlines()) == (
         0,
-        ["r.html: 1 ablation, 1 run, 1 of them not finished", "tables: 2 files"],
+        ["r.html: 1 ablation, 1 run, 1 of them not finished", "tables: 2 CSV files"],
     ), done.stderr
     refused = mmad("report", "--csv", "one.toml", cwd=place)
     assert refused.returncode == 2
