@@ -19,8 +19,9 @@ from mmad.base.records import (
     ParameterCount,
 )
 from mmad.data.dataset import DataSet
-from mmad.evaluation.coco import evaluate
 from mmad.evaluation.detections import write_detections
+from mmad.evaluation.matching import match
+from mmad.evaluation.resampling import weigh
 from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
 from mmad.spec.setup import ModelSetup
@@ -91,11 +92,10 @@ def finish(store: Store, key: str, truths: dict[str, GroundTruth], level: float,
             write_detections(path, found)
             file = paths.relative(path)
             for overlap in ("iou", "iobb"):
-                judged = evaluate(found, truth, overlap=overlap)
-                each = tuple((one.label, one.ap, one.ar) for one in judged.per_class)
-                rows.append(
-                    EvaluationRecord(kind, epoch, split, overlap, 0.5, 10, "clean", judged.ap, judged.ar, each, file)
-                )
+                judged = weigh(match(found, truth, overlap=overlap))
+                each = tuple(zip(truth.categories, judged.ap[0].tolist(), judged.ar[0].tolist(), strict=True))
+                ap, ar = float(judged.mean_ap[0]), float(judged.mean_ar[0])
+                rows.append(EvaluationRecord(kind, epoch, split, overlap, 0.5, 10, "clean", ap, ar, each, file))
     kept = [
         CheckpointRecord(kind, epoch, f"checkpoints/epoch-{epoch:05d}.pt", "ab" * 32, 4_300_000, NOON)
         for kind, epoch in (("best_ap", best), ("best_ar", best), ("last", epochs_each), ("final", epochs_each))

@@ -73,7 +73,8 @@ def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
     """A process of this module with ``task`` on its standard input; silent, for nobody waits for what it says."""
     command = [sys.executable, "-P", "-m", "mmad.report.ahead", str(os.getpid())]
     silent = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=silent, stderr=silent)
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # a core each
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=silent, stderr=silent, env=environment)
     assert process.stdin is not None
     with contextlib.suppress(OSError), process.stdin as pipe:
         pipe.write(json.dumps(task).encode())
