@@ -10,11 +10,6 @@ from mmad.report.html import render_html
 from mmad.report.story import Story, tell
 
 
-@pytest.fixture(scope="module")
-def one_drawing() -> None:
-    """Nothing to prepare: a chart is drawn in no time."""
-
-
 @pytest.fixture(scope="session")
 def world() -> World:
     return patience_world()

@@ -33,7 +33,7 @@ def book(story: Story) -> Logbook:
 
 
 @pytest.fixture(scope="module")
-def page(one_drawing: None, story: Story, book: Logbook) -> str:
+def page(story: Story, book: Logbook) -> str:
     return render_html(replace(story, logbook=book))
 
 
@@ -111,7 +111,7 @@ def test_a_queued_run_is_named_without_figures() -> None:
     assert not any(printed.measured for printed in page.results)
 
 
-def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path, one_drawing: None) -> None:
+def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "my log.md"
     path.write_text(
         "## Slower (best_v=0.4100)\nModelSetup(lr=0.0001)\n[model]: 1,040,729\nBest AP validation model has been saved "
@@ -133,7 +133,7 @@ def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path, one_drawing: No
     assert "ModelSetup(lr=0.0001)" in text
 
 
-def test_words_of_a_log_stay_words(one_drawing: None) -> None:
+def test_words_of_a_log_stay_words() -> None:
     attack = HOSTILE[0] + HOSTILE[1] + HOSTILE[4]
     figures = {"epoch": 1, "val_ap": 0.1, "val_ar": 0.1, "test_ap": 0.1, "test_ar": 0.1, "stamp": ""}
     entry = {
@@ -159,12 +159,12 @@ def test_an_anchor_is_safe_and_its_own(log: str, id: str) -> None:
     assert anchor_of(log, id) != anchor_of("other", id)
 
 
-def test_it_is_light(one_drawing: None, story: Story, page: str) -> None:
+def test_it_is_light(story: Story, page: str) -> None:
     assert len(page.encode()) - len(render_html(story).encode()) < 400_000
     assert "details.entry" not in render_html(story)  # neither its script nor its style
 
 
-def test_linked_pages_have_it_on_the_overview_alone(one_drawing: None, story: Story, book: Logbook) -> None:
+def test_linked_pages_have_it_on_the_overview_alone(story: Story, book: Logbook) -> None:
     pages = dict(render_pages(replace(story, logbook=book), "index.html", "index_pages"))
     assert [name for name, text in pages.items() if 'id="log-e030"' in text] == ["index.html"]
     other = next(text for name, text in pages.items() if name != "index.html")
@@ -172,7 +172,7 @@ def test_linked_pages_have_it_on_the_overview_alone(one_drawing: None, story: St
     assert all("../index.html#log-e" in h or "log-" not in h for h in re.findall(r'href="([^"]+)"', other))
 
 
-def test_the_store_s_logs_are_read(tmp_path: Path, one_drawing: None) -> None:
+def test_the_store_s_logs_are_read(tmp_path: Path) -> None:
     from mmad.spec.load import load_ablation
     from mmad.spec.runs import DataSource
 

@@ -27,7 +27,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory, one_drawing: None) -> dict[str, Path]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A plain page, and one on which every name is an attack."""
     folder = tmp_path_factory.mktemp("pages")
     plain = make_phantom(folder / "plain", studies=150, width=200, height=160)

@@ -187,9 +187,7 @@ def test_hostile_words_cannot_pass_for_the_refresh(hostile_page: str) -> None:
     assert still(live(hostile_page, 5)) == hostile_page
 
 
-def test_linked_pages_are_stilled_with_the_overview_and_other_files_are_not(
-    one_drawing: None, story: Story, tmp_path: Path
-) -> None:
+def test_linked_pages_are_stilled_with_the_overview_and_other_files_are_not(story: Story, tmp_path: Path) -> None:
     plain = dict(render_pages(story, "index.html", "index_pages"))
     (tmp_path / "index_pages").mkdir()
     for name, text in plain.items():
