@@ -63,11 +63,27 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    agreement_score: Annotated[
+        float, typer.Option("--agreement-score", metavar="S", help="Least score of detections held against each other.")
+    ] = 0.3,
+    agreement_overlap: Annotated[
+        str, typer.Option("--agreement-overlap", metavar="iou|iobb", help="By which overlap two detections are one.")
+    ] = "iou",
+    agreement_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--agreement-threshold",
+            metavar="T",
+            help="From which overlap on; left out: the protocol's.",
+            show_default=False,
+        ),
+    ] = None,
     resamples: ResamplesOption = 1000,
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    from mmad.report.analysis import Agreeing
     from mmad.report.contrasts import contrast, contrasts_of
     from mmad.report.judged import Archive, How
     from mmad.report.plain import plain_contrasts
@@ -77,14 +93,15 @@ def compare(
         mend = "name two (mmad compare RUN_A RUN_B), or an ablation (mmad compare --ablation NAME)"
         raise EvaluationError(f"{len(named)} runs to compare", where="compare", mend=mend)
     how = How(split_of(split), checkpoint_of(checkpoint), overlap_of(overlap), proposals_of(protocol), resamples)
+    same = Agreeing(agreement_score, overlap_of(agreement_overlap, "--agreement-overlap") or "iou", agreement_threshold)
     archive = Archive(data)
     refused: list[Uncompared] = []
     with open_to_keep(db) as store:
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
-                found, refused = contrasts_of(store, archive, ablation, how, progress)
+                found, refused = contrasts_of(store, archive, ablation, how, progress, same)
         else:
-            found = [contrast(store, archive, named[0], named[1], how)]
+            found = [contrast(store, archive, named[0], named[1], how, same)]
     if as_json:
         print_json(plain_contrasts(found, refused, how))
         return
@@ -139,7 +156,8 @@ def _print_details(out: Console, contrast: Contrast) -> None:
     table = new_table("finding", "both", "reference alone", "other alone", "agreement")
     for s in contrast.alike.shared:
         add_row(table, s.label, str(s.both), str(s.first), str(s.second), decimal(s.agreement))
-    show(out, f"Detections with score ≥ {contrast.alike.score:g}", table)
+    alike = contrast.alike
+    show(out, f"Detections with score ≥ {alike.score:g}, the same from {alike.overlap} ≥ {alike.threshold:g} on", table)
     if contrast.alike.studies:
         table = new_table("study", "gain")
         for study, gain in contrast.alike.studies:

@@ -58,9 +58,9 @@ def checkpoint_of(word: str | None) -> CheckpointKind | None:
     return None if word is None else cast("CheckpointKind", _one_of("--checkpoint", word, kinds))
 
 
-def overlap_of(word: str | None) -> Overlap | None:
+def overlap_of(word: str | None, option: str = "--overlap") -> Overlap | None:
     """One overlap, or None. EvaluationError for another word."""
-    return None if word is None else cast(Overlap, _one_of("--overlap", word, _OVERLAPS))
+    return None if word is None else cast(Overlap, _one_of(option, word, _OVERLAPS))
 
 
 def proposals_of(word: str | None) -> Proposals | None:

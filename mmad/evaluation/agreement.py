@@ -35,9 +35,18 @@ def agreement(
     labels: tuple[str, ...],
     *,
     score: float = 0.3,
+    overlap: Overlap = "iou",
     threshold: float = 0.5,
 ) -> tuple[Shared, ...]:
     """Match the detections of two runs with each other, finding by finding.
+
+    Args:
+        first: of one run.
+        second: of the other.
+        labels: the findings.
+        score: least score of a detection that is looked at.
+        overlap: ``iou``, or ``iobb``: intersection over the second's box.
+        threshold: overlap from which two detections are one.
 
     Raises:
         EvaluationError: the runs looked at other studies.
@@ -47,7 +56,7 @@ def agreement(
     one, two = at_least(first, score), at_least(second, score)
     as_truth = GroundTruth(one.studies, one.studies, labels, one.study, one.boxes, one.labels)
     most = max(1, len(two.labels))
-    matched = match(two, as_truth, thresholds=(threshold,), max_detections=most)
+    matched = match(two, as_truth, overlap=overlap, thresholds=(threshold,), max_detections=most)
     found = []
     for k, label in enumerate(labels):
         both = int(matched.hit[0, matched.of(k)].sum())

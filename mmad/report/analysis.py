@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from mmad.base.errors import EvaluationError
 from mmad.evaluation.agreement import Shared, agreement, most_different
 from mmad.evaluation.bands import FrocBand, OperatingBand, froc_bands, operating_bands
+from mmad.evaluation.coco import Overlap
 from mmad.evaluation.coco_set import CocoSet, coco_set
 from mmad.evaluation.confusion import Calibration, Confusion, calibration, confusion
 from mmad.evaluation.intervals import Difference, Estimate, compare, estimate
@@ -58,10 +60,31 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Agreeing:
+    """When two arms detect the same: detections of at least ``score`` that overlap by ``threshold`` or more.
+
+    ``threshold`` is the protocol's where None.
+    """
+
+    score: float = AGREEMENT_SCORE
+    overlap: Overlap = "iou"
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        check_scores([self.score])
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise EvaluationError(
+                f"agreement at an overlap of {self.threshold}", mend="use a number above 0 and up to 1"
+            )
+
+
+@dataclass(frozen=True)
 class Alike:
     """Detections of at least ``score`` that two arms share, and the studies on which they differ most."""
 
     score: float
+    overlap: str
+    threshold: float
     shared: tuple[Shared, ...]  # counts summed over the seeds
     studies: tuple[tuple[str, int], ...]  # hits less false alarms of the other less the reference's, largest first
 
@@ -128,22 +151,24 @@ def _pair_subject(kind: str, pairs: Sequence[tuple[Judged, Judged]]) -> dict[str
 
 
 def alike_of(
-    store: Store, archive: Archive, pairs: Sequence[tuple[Judged, Judged]], score: float = AGREEMENT_SCORE
+    store: Store, archive: Archive, pairs: Sequence[tuple[Judged, Judged]], agreeing: Agreeing | None = None
 ) -> Alike:
     """How far two arms detect the same, and where not, summed over the seeds. Raises as :func:`difference_of`."""
-    check_scores([score])
+    agreeing = agreeing or Agreeing()
     require_comparable([one for pair in pairs for one in pair])
-    subject = _pair_subject("agreement", pairs) | {"score": score}
-    return kept(store, "agreement", subject, Alike, lambda: _alike(archive, pairs, score))
+    threshold = agreeing.threshold or pairs[0][0].protocol.threshold
+    between = {"score": agreeing.score, "between": [agreeing.overlap, threshold]}
+    subject = _pair_subject("agreement", pairs) | between
+    return kept(store, "agreement", subject, Alike, lambda: _alike(archive, pairs, agreeing, threshold))
 
 
-def _alike(archive: Archive, pairs: Sequence[tuple[Judged, Judged]], score: float) -> Alike:
-    truth, protocol = archive.truth(pairs[0][0]), pairs[0][0].protocol
+def _alike(archive: Archive, pairs: Sequence[tuple[Judged, Judged]], agreeing: Agreeing, threshold: float) -> Alike:
+    truth, protocol, score = archive.truth(pairs[0][0]), pairs[0][0].protocol, agreeing.score
     counts = np.zeros((len(truth.categories), 3), dtype=np.int64)
     gains: Counter[str] = Counter()
     for a, b in pairs:
         first, second = archive.detections(a), archive.detections(b)
-        shared = agreement(first, second, truth.categories, score=score, threshold=protocol.threshold)
+        shared = agreement(first, second, truth.categories, score=score, overlap=agreeing.overlap, threshold=threshold)
         counts += np.array([[s.both, s.first, s.second] for s in shared], dtype=np.int64).reshape(counts.shape)
         gains.update(
             dict(
@@ -162,6 +187,8 @@ def _alike(archive: Archive, pairs: Sequence[tuple[Judged, Judged]], score: floa
     named = zip(truth.categories, counts.tolist(), strict=True)
     return Alike(
         score,
+        agreeing.overlap,
+        threshold,
         tuple(Shared(label, *row) for label, row in named),
         tuple((study, gains[study]) for study in order[:MOST_STUDIES]),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from mmad.base.errors import EvaluationError
 from mmad.base.records import AblationRecord, CheckpointKind
 from mmad.evaluation.intervals import Difference, holm
-from mmad.report.analysis import Alike, Measured, alike_of, difference_of, estimate_of
+from mmad.report.analysis import Agreeing, Alike, Measured, alike_of, difference_of, estimate_of
 from mmad.report.judged import Archive, How, Judged, judge
 from mmad.store.find import Found, find_seeds
 from mmad.store.gateway import Store
@@ -50,7 +50,14 @@ class Uncompared:
 Progress = Callable[[int, int], None]
 
 
-def contrast(store: Store, archive: Archive, reference: str, other: str, how: How | None = None) -> Contrast:
+def contrast(
+    store: Store,
+    archive: Archive,
+    reference: str,
+    other: str,
+    how: How | None = None,
+    agreeing: Agreeing | None = None,
+) -> Contrast:
     """Compare what two names mean (see ``find_seeds``), over the seeds that both have finished.
 
     Raises:
@@ -58,7 +65,7 @@ def contrast(store: Store, archive: Archive, reference: str, other: str, how: Ho
         EvaluationError: runs that are not finished, share no seed, are one run, or differ in data or protocol.
     """
     sides = find_seeds(store, reference), find_seeds(store, other)
-    found = _compared(store, archive, "", (reference, other), sides, how or How())
+    found = _compared(store, archive, "", (reference, other), sides, how or How(), agreeing)
     return replace(found, p_holm=found.difference.p)
 
 
@@ -68,6 +75,7 @@ def contrasts_of(
     ablation: str,
     how: How | None = None,
     progress: Progress = lambda done, whole: None,
+    agreeing: Agreeing | None = None,
 ) -> tuple[list[Contrast], list[Uncompared]]:
     """Every pair of arms that the ablation compares, setting by setting, with Holm's p over all of them.
 
@@ -87,7 +95,7 @@ def contrasts_of(
             continue
         names = (f"{ablation}/{setting}/{reference}", f"{ablation}/{setting}/{other}")
         try:
-            done.append(_compared(store, archive, setting, names, sides, how or How()))
+            done.append(_compared(store, archive, setting, names, sides, how or How(), agreeing))
         except EvaluationError as error:
             refused.append(Uncompared(setting, reference, other, str(error)))
     progress(len(pairs), len(pairs))
@@ -115,6 +123,7 @@ def _compared(
     names: tuple[str, str],
     sides: tuple[list[Found], list[Found]],
     how: How,
+    agreeing: Agreeing | None,
 ) -> Contrast:
     """The contrast, its p not yet adjusted."""
     paired, note = _paired(names, *sides)
@@ -135,7 +144,7 @@ def _compared(
         Side(names[1], other, estimate_of(store, archive, other, how)),
         difference,
         float("nan"),
-        alike_of(store, archive, pairs),
+        alike_of(store, archive, pairs, agreeing),
         note,
     )
 

@@ -136,7 +136,12 @@ def _side(side: Side) -> Plain:
 
 def _alike(alike: Alike) -> Plain:
     per_class = [to_plain(shared) | {"agreement": to_plain(shared.agreement)} for shared in alike.shared]
-    return {"score": alike.score, "per_class": per_class}
+    return {
+        "score": alike.score,
+        "overlap": alike.overlap,
+        "threshold": alike.threshold,
+        "per_class": per_class,
+    }
 
 
 def plain_controls(judged: Judged, controls: Sequence[Control], how: How) -> Plain:

@@ -49,8 +49,22 @@ def test_people_read_verdict_findings_agreement_and_studies(call_judged: Call) -
     )
     (line,) = (x for x in call_judged("compare", f"{CXR}/1", f"{CLINICAL}/1").out.splitlines() if " against " in x)
     assert line.endswith(": better")
-    for title in ("Findings", "Detections with score ≥ 0.3", "Studies that differ most"):
+    for title in ("Findings", "Detections with score ≥ 0.3, the same from iou ≥ 0.5 on", "Studies that differ most"):
         assert title in called.out
+
+
+def test_agreement_is_asked_at_a_score_and_an_overlap(call_judged: Call) -> None:
+    def both(*words: str) -> int:
+        alike = json.loads(call_judged("compare", f"{CXR}/0", f"{CLINICAL}/0", "--json", *words).out)["pairs"][0][
+            "agreement"
+        ]
+        assert (alike["score"], alike["overlap"]) == (0.0, "iobb" if "iobb" in words else "iou")
+        return sum(c["both"] for c in alike["per_class"])
+
+    everything = ("--agreement-score", "0", "--agreement-threshold")
+    loose, strict = both(*everything, "0.01"), both(*everything, "0.99")
+    assert loose > strict
+    assert both(*everything, "0.5", "--agreement-overlap", "iobb") >= both(*everything, "0.5")
 
 
 def test_an_ablation_is_one_family(call_judged: Call, judged_world: Any) -> None:
@@ -93,6 +107,12 @@ def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, jud
         (("--ablation", "maed"), "no ablation 'maed'; did you mean made?"),
         ((CXR, CLINICAL, "--protocol", "sampled"), "are not kept; make them with `mmad eval"),
         ((CXR, CLINICAL, "--overlap", "iou,iobb"), "--overlap: unknown word 'iou,iobb'"),
+        ((CXR, CLINICAL, "--agreement-overlap", "iuo"), "--agreement-overlap: unknown word 'iuo'; did you mean iou?"),
+        ((CXR, CLINICAL, "--agreement-score", "3"), "score thresholds [3.0]; use numbers from 0 to 1"),
+        (
+            (CXR, CLINICAL, "--agreement-threshold", "0"),
+            "agreement at an overlap of 0.0; use a number above 0 and up to 1",
+        ),
     ],
     ids=lambda given: "-".join(given) if isinstance(given, tuple) else "",
 )

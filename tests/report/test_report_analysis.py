@@ -16,7 +16,7 @@ from mmad.data.dataset import DataSet
 from mmad.data.phantom import make_phantom
 from mmad.evaluation import detections as files
 from mmad.evaluation.detections import read_detections, write_detections
-from mmad.report.analysis import alike_of, coco_of, difference_of, estimate_of, profile_of
+from mmad.report.analysis import Agreeing, alike_of, coco_of, difference_of, estimate_of, profile_of
 from mmad.report.judged import Archive, How, Judged, judge
 from mmad.report.recorded import keep_detections, note_evaluation
 from mmad.spec.protocol import EvaluationProtocol
@@ -112,8 +112,8 @@ def test_seeds_are_joined_and_the_better_arm_is_ahead(store: Store, one: Callabl
     difference = difference_of(store, Archive(), pairs, FEW)
     assert difference.seeds == 2
     assert difference.ap.value > 0.1
-    alike = alike_of(store, Archive(), pairs, score=0.1)
-    parts = [alike_of(store, Archive(), [pair], score=0.1) for pair in pairs]
+    alike = alike_of(store, Archive(), pairs, Agreeing(0.1))
+    parts = [alike_of(store, Archive(), [pair], Agreeing(0.1)) for pair in pairs]
     assert [s.both for s in alike.shared] == [a.both + b.both for a, b in zip(*(p.shared for p in parts), strict=True)]
     assert alike.studies[0][1] == max(dict(alike.studies).values(), key=abs)
 
