@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-Status = Literal["queued", "running", "finished", "failed", "interrupted"]
+Status = Literal["queued", "claimed", "running", "finished", "failed", "interrupted", "stopped"]
+#: The statuses of a run that somebody holds.
+HELD: tuple[Status, ...] = ("claimed", "running")
 CheckpointKind = Literal["best_ap", "best_ar", "final", "last"]
 #: The four components every detector reports, in the log's order of the loss dictionary.
 LOSS_COMPONENTS: tuple[str, ...] = (
@@ -199,7 +201,10 @@ class ParameterCount:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One row of the store's runs. ``setup`` and ``protocol`` are the plain JSON that the key was made of."""
+    """One row of the store's runs. ``setup`` and ``protocol`` are the plain JSON that the key was made of.
+
+    ``attempts`` counts how often it was claimed; ``device`` is where it was trained last.
+    """
 
     key: str
     status: Status
@@ -214,6 +219,10 @@ class RunRecord:
     finished: datetime | None = None
     error: str | None = None
     epochs_done: int = 0
+    priority: int = 0
+    attempts: int = 0
+    device: str | None = None
+    stop_asked: bool = False
 
 
 @dataclass(frozen=True)

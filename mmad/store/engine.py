@@ -92,6 +92,24 @@ class Database:
                 return connection
 
     @contextmanager
+    def upgrading(self) -> Iterator[Connection]:
+        """A writing that may make tables anew: rows that refer to theirs stay, and are checked at its end."""
+        sqlite = self.file is not None
+        with (
+            self.explained(),
+            self.engine.connect().execution_options(mmad_writes=True, mmad_upgrades=sqlite) as connection,
+        ):
+            try:
+                with connection.begin():
+                    yield connection
+                    if sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                        raise StoreError(
+                            "holds rows that refer to nothing", where=self.where, mend="go back to a backup"
+                        )
+            finally:
+                connection.invalidate()  # its settings were those of an upgrade
+
+    @contextmanager
     def explained(self) -> Iterator[None]:
         """Turns the database's failures into a StoreError."""
         try:
@@ -160,6 +178,8 @@ def _prepare_writing(connection: sqlite3.Connection, file: Path) -> None:
 
 def _begin(connection: Connection) -> None:
     options: Any = connection.get_execution_options()
+    if options.get("mmad_upgrades"):
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("mmad_writes") else "BEGIN")
 
 

@@ -21,7 +21,7 @@ from mmad.base.records import (
     Status,
 )
 from mmad.spec.runs import Ablation
-from mmad.store import analysis_rows, log_rows, standing_rows, state_rows
+from mmad.store import analysis_rows, claims, log_rows, memory_rows, standing_rows, state_rows
 from mmad.store import measured_rows as measured
 from mmad.store import queue_rows as queue
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
@@ -126,21 +126,48 @@ class Store:
         with self._database.reading() as connection:
             return queue.read_run(connection, key)
 
-    def claim(self, keys: Sequence[str] | None, owner: Owner) -> RunRecord | None:
-        """Hands the first free run (of ``keys``, or of all) to ``owner``; None when there is none.
+    def claim(self, keys: Sequence[str] | None, owner: Owner, device: str | None = None) -> RunRecord | None:
+        """Hands the first free run (of ``keys``, or of all) to ``owner``, as claimed; None when there is none.
 
-        Free are queued runs, and running ones that nobody holds or whose owner is a dead process of this
-        machine. No run is ever handed to two living owners.
+        Free are queued runs, and held ones whose owner is gone: a dead process of this machine, or one of another
+        machine without a heartbeat for ``claims.LEASE`` seconds. No run is ever handed to two living owners.
         """
         with self._database.writing() as connection:
-            key = queue.claim_run(connection, keys, owner)
+            key = claims.claim_run(connection, keys, owner, device)
             return None if key is None else queue.read_run(connection, key)
+
+    def begin(self, key: str, owner: Owner) -> bool:
+        """Notes that ``owner`` trains the run it claimed; False when it does not hold it."""
+        with self._database.writing() as connection:
+            return claims.begin_run(connection, key, owner)
+
+    def beat(self, key: str, owner: Owner) -> claims.Answer:
+        """The heartbeat of ``owner``; whether it goes on, is asked to stop, or has lost the run."""
+        with self._database.writing() as connection:
+            return claims.beat(connection, key, owner)
+
+    def end(self, key: str, owner: Owner, status: Status, error: str | None = None) -> bool:
+        """Notes how the run of ``owner`` ended, and frees it; False when ``owner`` does not hold it."""
+        with self._database.writing() as connection:
+            return claims.end_run(connection, key, owner, status, error)
 
     @repeatable
     def owners(self) -> dict[str, Owner]:
-        """Who holds each running run, by key."""
+        """Who holds each claimed or running run, by key."""
         with self._database.reading() as connection:
-            return queue.read_owners(connection)
+            return claims.read_owners(connection)
+
+    @repeatable
+    def free(self, keys: Sequence[str]) -> frozenset[str]:
+        """Which of ``keys`` could be claimed now."""
+        with self._database.reading() as connection:
+            return claims.read_free(connection, keys)
+
+    @repeatable
+    def statuses(self, keys: Sequence[str]) -> Mapping[str, tuple[Status, str | None, int]]:
+        """Status, error and priority of each run of ``keys`` that is there."""
+        with self._database.reading() as connection:
+            return claims.read_statuses(connection, keys)
 
     @repeatable
     def member_counts(self) -> dict[str, dict[str, int]]:
@@ -164,17 +191,43 @@ class Store:
 
     @repeatable
     def set_status(self, key: str, status: Status, error: str | None = None) -> None:
-        """Notes how the run stands; any status but running frees it of its owner."""
+        """Notes how the run stands, whoever holds it; one that is not held is free of its owner."""
         with self._database.writing() as connection:
-            queue.write_status(connection, key, status, error)
+            claims.write_status(connection, key, status, error)
 
-    def requeue(self, keys: Sequence[str], *, running: bool = False) -> tuple[str, ...]:
-        """Queues the failed and interrupted runs of ``keys`` again; returns the keys of those it did.
+    def requeue(self, keys: Sequence[str], statuses: Sequence[Status] = ("failed", "interrupted")) -> tuple[str, ...]:
+        """Queues the runs of ``keys`` in one of ``statuses`` again; the keys of those it did.
 
-        ``running`` does so with running ones too: only for runs of a machine that is known to be gone.
+        Claimed and running ones are queued only when nobody alive holds them.
         """
         with self._database.writing() as connection:
-            return queue.write_requeued(connection, keys, running)
+            return claims.write_requeued(connection, keys, statuses)
+
+    def take_away(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """Queues held runs of ``keys`` though their owner may live; what that one writes later is refused."""
+        with self._database.writing() as connection:
+            return claims.force_requeued(connection, keys)
+
+    def stop(self, keys: Sequence[str]) -> dict[str, Status]:
+        """Stops runs: waiting ones at once, held ones at their next safe point. Their statuses before, by key."""
+        with self._database.writing() as connection:
+            return claims.ask_stop(connection, keys)
+
+    def prioritise(self, keys: Sequence[str], priority: int) -> None:
+        """Has the runs of ``keys`` claimed before those of lower priority (0 unless said)."""
+        with self._database.writing() as connection:
+            claims.write_priority(connection, keys, priority)
+
+    def put_memory(self, need: str, device: str, size: int) -> None:
+        """Remembers that what ``need`` names took ``size`` bytes on a device of the model ``device``; the most counts."""
+        with self._database.writing() as connection:
+            memory_rows.write_memory(connection, need, device, size)
+
+    @repeatable
+    def memory(self) -> dict[tuple[str, str], int]:
+        """The bytes that were seen, by (need, device)."""
+        with self._database.reading() as connection:
+            return memory_rows.read_memory(connection)
 
     # what was measured
 
@@ -185,15 +238,19 @@ class Store:
         record: EpochRecord,
         checkpoints: Sequence[CheckpointRecord] = (),
         evaluations: Sequence[EvaluationRecord] = (),
+        owner: Owner | None = None,
     ) -> None:
         """Records an epoch together with the checkpoints and evaluations that belong to it.
 
         The same epoch again with an equal rate and equal metrics (NaN equals NaN) changes nothing, whatever time it
         took; with others it takes the earlier one's place, which the row's ``replaced`` counts and a warning of the
         run says.
+        An ``owner`` that does not hold the run any more is refused with ``claims.NotHeld``.
         """
         with self._database.writing() as connection:
             serialise(connection, key)
+            if owner is not None:
+                claims.require_held(connection, key, owner)
             measured.write_epoch(connection, key, record)
             measured.write_checkpoints(connection, key, checkpoints)
             measured.write_evaluations(connection, key, evaluations)

@@ -66,7 +66,7 @@ def prepare(database: Database, *, create: bool) -> Prepared:
             where=database.where,
             mend="mmad db upgrade upgrades it and keeps a copy",
         )
-    with database.writing() as connection:
+    with database.upgrading() as connection:
         serialise(connection)
         found = _checked(database, connection, create)
         if found == schema.HEAD:

@@ -1,25 +1,21 @@
-"""Ablations, members and runs as rows: what was asked for, who trains it, how far it is."""
+"""Ablations, members and runs as rows: what was asked for, and how far it is."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
-from mmad.base.records import AblationRecord, MemberRecord, RunRecord, Status
+from mmad.base.records import AblationRecord, MemberRecord, RunRecord
 from mmad.spec.nearest import nearest
 from mmad.spec.protocol import EvaluationProtocol
 from mmad.spec.runs import Ablation, Member, RunSpec
 from mmad.store.engine import serialise
-from mmad.store.owner import Owner
 from mmad.store.schema import ablations, epochs, members, runs
-
-OWNER = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
-NO_OWNER: dict[str, None] = {column.name: None for column in OWNER}
 
 
 def write_ablation(connection: Connection, ablation: Ablation) -> None:
@@ -138,7 +134,7 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
 
 def _select_runs() -> Select[Any]:
     done = select(func.max(epochs.c.epoch)).where(epochs.c.run_key == runs.c.key).scalar_subquery()
-    return select(runs, func.coalesce(done, 0).label("epochs_done")).order_by(runs.c.position)
+    return select(runs, func.coalesce(done, 0).label("epochs_done")).order_by(runs.c.priority.desc(), runs.c.position)
 
 
 def _run_record(row: Row[Any]) -> RunRecord:
@@ -156,13 +152,11 @@ def _run_record(row: Row[Any]) -> RunRecord:
         finished=row.finished,
         error=row.error,
         epochs_done=row.epochs_done,
+        priority=row.priority,
+        attempts=row.attempts,
+        device=row.device,
+        stop_asked=bool(row.stop_asked),
     )
-
-
-def _owner(row: Row[Any]) -> Owner | None:
-    if row.owner_pid is None:
-        return None
-    return Owner(row.owner_host, row.owner_pid, row.owner_started, row.owner_boot)
 
 
 def read_runs(connection: Connection) -> list[RunRecord]:
@@ -194,83 +188,6 @@ def full_key(connection: Connection, key: str) -> str:
 def short(key: str) -> str:
     """The first 12 digits of a key, as people read it."""
     return key[:12]
-
-
-def read_owners(connection: Connection) -> dict[str, Owner]:
-    """Who holds each running run."""
-    held: Select[Any] = select(runs.c.key, *OWNER).where(runs.c.status == "running")
-    return {row.key: owner for row in connection.execute(held) if (owner := _owner(row)) is not None}
-
-
-def claim_run(connection: Connection, keys: Iterable[str] | None, owner: Owner) -> str | None:
-    """Hands the first free run of the queue to ``owner``; None when there is none.
-
-    Free is a queued run, and a running one that nobody holds or whose owner is known to be dead.
-    """
-    wanted = None if keys is None else set(keys)
-    free: Select[Any] = select(runs.c.key, runs.c.status, runs.c.started, *OWNER)
-    candidates = free.where(runs.c.status.in_(("queued", "running"))).order_by(runs.c.position)
-    if wanted is not None and len(wanted) <= 500:
-        candidates = candidates.where(runs.c.key.in_(wanted))
-    with connection.execute(candidates.execution_options(yield_per=100)) as rows:
-        for row in rows:
-            if wanted is not None and row.key not in wanted:
-                continue
-            holder = _owner(row)
-            if row.status == "running" and holder is not None and not holder.dead:
-                continue
-            if _take(connection, row, owner):
-                return str(row.key)
-    return None
-
-
-def _take(connection: Connection, row: Row[Any], owner: Owner) -> bool:
-    unchanged = (
-        (runs.c.key == row.key)
-        & (runs.c.status == row.status)
-        & runs.c.owner_pid.is_not_distinct_from(row.owner_pid)
-        & runs.c.owner_started.is_not_distinct_from(row.owner_started)
-    )
-    if connection.scalar(select(runs.c.key).where(unchanged).with_for_update(skip_locked=True)) is None:
-        return False
-    values = {
-        "status": "running",
-        "started": row.started or now(),
-        "finished": None,
-        "error": None,
-        "owner_host": owner.host,
-        "owner_pid": owner.pid,
-        "owner_started": owner.process_started,
-        "owner_boot": owner.boot_id,
-    }
-    connection.execute(update(runs).where(runs.c.key == row.key).values(**values))
-    return True
-
-
-def write_status(connection: Connection, key: str, status: Status, error: str | None) -> None:
-    """Notes how a run stands; whoever held it holds it on only while it is running."""
-    values: dict[str, object] = {"status": status, "error": error}
-    if status == "running":
-        values["finished"] = None
-    else:
-        values |= NO_OWNER
-        values["finished"] = now() if status in ("finished", "failed") else None
-    changed = connection.execute(update(runs).where(runs.c.key == key).values(**values))
-    if changed.rowcount == 0:
-        full_key(connection, key)
-        raise StoreError(f"{key!r} is not a whole key", where="run", mend="give all 64 digits")
-
-
-def write_requeued(connection: Connection, keys: Sequence[str], running: bool) -> tuple[str, ...]:
-    """Failed and interrupted runs (and running ones, if asked) of ``keys`` become queued; returns their keys."""
-    statuses = ["failed", "interrupted", *(["running"] if running else [])]
-    wanted = set(keys)
-    found = connection.scalars(select(runs.c.key).where(runs.c.status.in_(statuses)).order_by(runs.c.position))
-    chosen = tuple(key for key in found if key in wanted)
-    for key in chosen:
-        values = {"status": "queued", "error": None, "finished": None, **NO_OWNER}
-        connection.execute(update(runs).where(runs.c.key == key).values(**values))
-    return chosen
 
 
 def to_json(value: object) -> str:

@@ -28,10 +28,11 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 #: The newest revision below ``migrations/versions``.
-HEAD = "0003"
+HEAD = "0004"
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -114,8 +115,25 @@ runs = Table(
     Column("owner_pid", Integer),
     Column("owner_started", Double),
     Column("owner_boot", Text),
-    CheckConstraint("status IN ('queued', 'running', 'finished', 'failed', 'interrupted')", name="status"),
-    Index(None, "status", "position"),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("device", Text),
+    Column("heartbeat", Moment),
+    Column("stop_asked", Boolean, nullable=False, server_default=false()),
+    CheckConstraint(
+        "status IN ('queued', 'claimed', 'running', 'finished', 'failed', 'interrupted', 'stopped')", name="status"
+    ),
+    Index(None, "status", "priority", "position"),
+)
+
+#: What a setup was seen to need of a device's memory; ``need`` is a hash of what decides it.
+device_memory = Table(
+    "device_memory",
+    metadata,
+    Column("need", String(64), primary_key=True),
+    Column("device", String(255), primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+    Column("measured", Moment, nullable=False),
 )
 
 members = Table(

@@ -143,7 +143,7 @@ def test_claims_follow_the_queue_and_the_keys(store: Store) -> None:
     keys = [m.run.key for m in given.members]
     first = store.claim(None, ME)
     assert first is not None
-    assert (first.key, first.status) == (keys[0], "running")
+    assert (first.key, first.status) == (keys[0], "claimed")
     assert first.started is not None
     assert store.owners() == {keys[0]: ME}
     third = store.claim([keys[3], keys[2]], ME)
@@ -155,7 +155,15 @@ def test_claims_follow_the_queue_and_the_keys(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("status", "free"),
-    [("queued", True), ("finished", False), ("failed", False), ("interrupted", False), ("running", False)],
+    [
+        ("queued", True),
+        ("finished", False),
+        ("failed", False),
+        ("interrupted", False),
+        ("stopped", False),
+        ("claimed", False),
+        ("running", False),
+    ],
 )
 def test_only_queued_runs_are_free(store: Store, status: str, free: bool) -> None:
     store.add_ablation(samples.made_of("one", [samples.member("one")]))
@@ -216,7 +224,8 @@ def test_running_runs_are_requeued_only_when_asked(store: Store) -> None:
     run = store.claim(None, replace(ME, host="lost"))
     assert run is not None
     assert store.requeue([run.key]) == ()
-    assert store.requeue([run.key], running=True) == (run.key,)
+    assert store.requeue([run.key], ("running", "claimed")) == ()
+    assert store.take_away([run.key]) == (run.key,)
     assert store.claim(None, ME) is not None
 
 

@@ -146,14 +146,17 @@ def test_standing_counts_members_and_tells_what_runs(store: Store) -> None:
         store.commit_epoch(alive.key, samples.epoch(number, seconds=seconds))
     lost = store.claim(None, replace(ME, boot_id="earlier"))
     assert lost is not None
+    assert store.begin(alive.key, ME)
     now = standing(store)
     assert [(a.ablation, a.members) for a in now.ablations] == [("patience", 2), ("seeds", 6)]
     assert dict(zip(STATUSES, now.ablations[1].counts, strict=True)) == {
         "queued": 4,
-        "running": 2,
+        "claimed": 1,
+        "running": 1,
         "finished": 0,
         "failed": 0,
         "interrupted": 0,
+        "stopped": 0,
     }
     first, second = now.running
     assert (first.epoch, first.epochs, first.seconds_per_epoch, first.seconds_left) == (2, 3, 31.0, 31.0)

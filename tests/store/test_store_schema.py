@@ -49,7 +49,7 @@ def test_going_back_removes_every_table(opened: Database) -> None:
     from mmad.store.migrate import _config
 
     prepare(opened, create=True)
-    with opened.writing() as connection:
+    with opened.upgrading() as connection:
         command.downgrade(_config(connection), "base")
         inspector = inspect(connection)
         assert inspector.get_table_names() == ["alembic_version"]
