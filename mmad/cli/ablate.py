@@ -139,7 +139,7 @@ def _train(
     ablations: Sequence[Ablation], db: str, slots: Any, weights_dir: Path | None, known: Warnings, as_json: bool
 ) -> Summary:
     from mmad.queue.jobs import Summary
-    from mmad.queue.scheduler import work_off
+    from mmad.queue.scheduler import Options, work_off
     from mmad.queue.submission import queue_up
     from mmad.queue.view import choose_view
 
@@ -148,7 +148,7 @@ def _train(
         return Summary((), (), ())
     keep_warnings(db, ablations, known)
     view = choose_view(sys.stderr if as_json else sys.stdout)
-    return work_off(db, jobs, slots, view, weights_dir=weights_dir, said=_said())
+    return work_off(db, jobs, slots, view, Options(weights_dir=weights_dir, said=_said()))
 
 
 def _conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool) -> int:

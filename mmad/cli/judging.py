@@ -136,8 +136,8 @@ def altered_looks(store: Store, archive: Archive, judged: Judged, device: str) -
 
 
 def _judge(store: Store, archive: Archive, judged: Judged, device: str) -> Judge:
+    from mmad.queue.attempt import run_spec
     from mmad.queue.slots import find_slots
-    from mmad.queue.worker import run_spec
 
     place = next(iter(find_slots(device).devices), "cpu")
     spec = run_spec(judged.run, archive.data)

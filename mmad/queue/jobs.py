@@ -8,7 +8,7 @@ from typing import Literal
 from mmad.base.records import Progress
 
 #: ``elsewhere`` is a run that a process of another command trains.
-Phase = Literal["queued", "running", "elsewhere", "finished", "failed", "interrupted"]
+Phase = Literal["queued", "running", "elsewhere", "finished", "failed", "interrupted", "stopped"]
 OPEN: frozenset[Phase] = frozenset({"queued", "running", "elsewhere"})
 
 
@@ -17,7 +17,8 @@ class Job:
     """One run to train, named by the first member that asks for it.
 
     ``threads`` are the CPU threads it keeps busy, ``data`` the folder its data set lies in now (None: where
-    the store says).
+    the store says). ``need`` names what decides the memory it takes, ``accumulates`` says that it may be trained
+    at half the batch where its memory does not do. ``parent`` is the run it goes on from.
     """
 
     key: str
@@ -28,6 +29,9 @@ class Job:
     epochs: int
     threads: int = 1
     data: str | None = None
+    need: str = ""
+    accumulates: bool = False
+    parent: str | None = None
 
     @property
     def label(self) -> str:
@@ -43,6 +47,9 @@ class JobState:
     phase: Phase = "queued"
     device: str = ""
     attempts: int = 0
+    alone: bool = False
+    not_before: float = 0.0
+    priority: int = 0
     epochs_done: int = 0
     progress: Progress | None = None
     loss: float | None = None
@@ -69,7 +76,7 @@ class JobState:
     @property
     def epochs_over(self) -> float:
         """Epochs that are done or no longer to come, with the part of the present one."""
-        if self.phase in ("finished", "failed"):
+        if self.phase in ("finished", "failed", "stopped"):
             return float(self.job.epochs)
         return min(float(self.job.epochs), self.epochs_done + self.within)
 
@@ -89,12 +96,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a command's runs ended; ``stopped`` says that the user asked to stop."""
+    """How a command's runs ended; ``stopped`` says that the user asked to stop, ``halted`` names runs that
+    were stopped one by one."""
 
     finished: tuple[Job, ...]
     failed: tuple[Failure, ...]
     interrupted: tuple[Job, ...]
     stopped: bool = False
+    halted: tuple[Job, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import queue
 import signal
 import stat
 import sys
@@ -12,7 +13,8 @@ import threading
 import time
 from types import FrameType
 
-from mmad.queue.messages import STOP
+from mmad.queue.messages import QUIT, STOP
+from mmad.queue.orders import Order
 
 #: Seconds a worker without a scheduler has to reach a safe point before it vanishes.
 ORPHAN_GRACE = 1.0
@@ -35,22 +37,64 @@ class StopRequest:
         self._asked.set()
 
 
-def listen(stop: StopRequest) -> None:
-    """Lets SIGTERM and the scheduler's word ask ``stop``; the terminal's Ctrl-C is the scheduler's business.
+class Lifeline:
+    """What a worker hears of its scheduler: orders, the word to stop, and the scheduler's end."""
 
-    When the scheduler is gone (the pipe on standard input is closed), the process asks ``stop`` too and
-    exits ``ORPHAN_GRACE`` seconds later, wherever it stands: the next claim finds its run without an owner.
-    """
+    def __init__(self, stop: StopRequest) -> None:
+        self.stop = stop
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
 
-    def asked(signum: int, frame: FrameType | None) -> None:
-        stop.ask()
+    def listen(self) -> None:
+        """Lets SIGTERM and the scheduler's word ask ``stop``; the terminal's Ctrl-C is the scheduler's business.
 
-    signal.signal(signal.SIGTERM, asked)
-    if not _piped(0):  # started by hand: nobody to listen to but the terminal
-        signal.signal(signal.SIGINT, asked)
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(os.dup(0), stop), name="lifeline", daemon=True).start()
+        When the scheduler is gone (the pipe on standard input is closed), the process asks ``stop`` too and
+        exits ``ORPHAN_GRACE`` seconds later, wherever it stands: the next claim finds its run without an owner.
+        """
+
+        def asked(signum: int, frame: FrameType | None) -> None:
+            self.stop.ask()
+            self._orders.put(None)
+
+        signal.signal(signal.SIGTERM, asked)
+        if not _piped(0):  # started by hand: nobody to listen to but the terminal
+            signal.signal(signal.SIGINT, asked)
+            return
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=self._follow, args=(os.dup(0),), name="lifeline", daemon=True).start()
+
+    def next_order(self) -> Order | None:
+        """Waits for the next order; None when there are no more."""
+        return self._orders.get()
+
+    def _follow(self, descriptor: int) -> None:
+        """Reads the scheduler's words with plain reads: a buffered stream would hold a lock at the exit."""
+        rest = b""
+        while True:
+            try:
+                chunk = os.read(descriptor, 1 << 16)
+            except OSError:
+                chunk = b""
+            if not chunk:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._hear(line.decode("utf-8", "replace"))
+        log.warning("the scheduler is gone: stopping")
+        self.stop.ask()
+        self._orders.put(None)
+        time.sleep(ORPHAN_GRACE)
+        log.warning("still not at a safe point %.1f s later: exiting", ORPHAN_GRACE)
+        os._exit(1)
+
+    def _hear(self, line: str) -> None:
+        if line == STOP:
+            log.info("asked to stop at the next safe point")
+            self.stop.ask()
+            self._orders.put(None)
+        elif line == QUIT:
+            self._orders.put(None)
+        elif (order := Order.of_line(line)) is not None:
+            self._orders.put(order)
 
 
 def die_with_parent(number: signal.Signals) -> None:
@@ -69,24 +113,3 @@ def _piped(descriptor: int) -> bool:
     except OSError:
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-def _follow(descriptor: int, stop: StopRequest) -> None:
-    """Reads the scheduler's words with plain reads: a buffered stream would hold a lock at the exit."""
-    rest = b""
-    while True:
-        try:
-            chunk = os.read(descriptor, 4096)
-        except OSError:
-            chunk = b""
-        if not chunk:
-            break
-        *lines, rest = (rest + chunk).split(b"\n")
-        if STOP.encode() in lines:
-            log.info("asked to stop at the next safe point")
-            stop.ask()
-    log.warning("the scheduler is gone: stopping")
-    stop.ask()
-    time.sleep(ORPHAN_GRACE)
-    log.warning("still not at a safe point %.1f s later: exiting", ORPHAN_GRACE)
-    os._exit(1)

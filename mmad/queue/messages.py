@@ -12,8 +12,13 @@ from mmad.base.records import Progress
 #: The line on a worker's standard input that asks it to stop at its next safe point.
 STOP = "stop"
 
-#: How a training ends.
-Outcome = Literal["finished", "interrupted", "failed"]
+#: The line that lets an idle worker go.
+QUIT = "quit"
+
+#: How a training ends; ``stopped`` is by hand, for good.
+Outcome = Literal["finished", "interrupted", "failed", "stopped"]
+#: Why a run failed that another attempt may save: alone on its device, or a little later.
+Cause = Literal["memory", "passing"]
 #: How a worker ends; ``taken`` means that another process trains the run, or that it is no longer queued.
 End = Outcome | Literal["taken"]
 
@@ -54,20 +59,34 @@ class Warned:
 
 @dataclass(frozen=True)
 class Ended:
-    """The worker is about to exit; ``error`` is one line when the run failed."""
+    """The worker is done with the run; ``error`` is one line when it failed.
+
+    ``stays`` says that the worker waits for another order; else it is about to exit.
+    """
 
     key: str
     status: End
     error: str | None = None
+    cause: Cause | None = None
+    stays: bool = False
 
 
-Message = Started | Progress | EpochDone | Warned | Ended
+@dataclass(frozen=True)
+class Memory:
+    """What the run was seen to need of its device, in bytes."""
+
+    key: str
+    size: int
+
+
+Message = Started | Progress | EpochDone | Warned | Memory | Ended
 
 _KINDS: dict[str, type[Message]] = {
     "started": Started,
     "progress": Progress,
     "epoch": EpochDone,
     "warning": Warned,
+    "memory": Memory,
     "end": Ended,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}

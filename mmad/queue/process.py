@@ -9,19 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from mmad.base.errors import MmadError
-from mmad.queue.jobs import JobState
-from mmad.queue.messages import STOP, Ended, Message, decode
-from mmad.queue.slots import Slot
+from mmad.queue.messages import QUIT, STOP, Message, decode
+from mmad.queue.orders import Order
 
-#: Builds the command line that trains the run of a key on a slot.
-Spawn = Callable[[JobState, Slot], list[str]]
-
+#: The command line of a worker that waits for orders.
+SERVE = (sys.executable, "-P", "-m", "mmad.queue.worker", "--serve")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -30,6 +27,7 @@ class Exited:
     """A worker is gone; a negative ``code`` is the signal that killed it."""
 
     code: int
+    log: Path | None = None
 
     @property
     def signal_name(self) -> str | None:
@@ -42,27 +40,29 @@ class Exited:
 
 
 class Worker:
-    """One running worker process; everything it says arrives in ``events`` as (worker, message or Exited)."""
+    """One worker process; everything it says arrives in ``events`` as (worker, message or Exited).
+
+    Args:
+        command: its command line.
+        threads: CPU threads its libraries see.
+        log: where its standard error goes until its first order.
+    """
 
     def __init__(
         self,
-        state: JobState,
-        slot: Slot,
         command: list[str],
+        threads: int,
         log: Path,
-        events: queue.Queue[tuple[Worker, Message | Exited]],
+        events: queue.SimpleQueue[tuple[Worker, Message | Exited]],
     ) -> None:
-        self.state = state
-        self.slot = slot
-        self.log = log
-        self.ended: Ended | None = None
+        self.threads = threads
         with _opened(log) as errors:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=_environment(state.job.threads),
+                env=_environment(threads),
                 start_new_session=True,  # the terminal's Ctrl-C reaches the scheduler alone
             )
         threading.Thread(target=self._listen, args=(events,), name=f"worker-{self.pid}", daemon=True).start()
@@ -71,13 +71,17 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
+    def order(self, order: Order) -> None:
+        """Has the worker train a run; one that is gone says so by its ``Exited``."""
+        self._say(order.line())
+
     def stop(self) -> None:
         """Asks the worker to stop at its next safe point."""
-        pipe = self._process.stdin
-        with contextlib.suppress(OSError, ValueError):
-            if pipe is not None:
-                pipe.write(f"{STOP}\n".encode())
-                pipe.flush()
+        self._say(STOP)
+
+    def quit(self) -> None:
+        """Lets the worker go once it is idle."""
+        self._say(QUIT)
 
     def kill(self) -> None:
         """Ends the worker, and what it started, now."""
@@ -90,12 +94,19 @@ class Worker:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 
-    def _listen(self, events: queue.Queue[tuple[Worker, Message | Exited]]) -> None:
+    def _say(self, line: str) -> None:
+        pipe = self._process.stdin
+        with contextlib.suppress(OSError, ValueError):
+            if pipe is not None:
+                pipe.write(f"{line}\n".encode())
+                pipe.flush()
+
+    def _listen(self, events: queue.SimpleQueue[tuple[Worker, Message | Exited]]) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
                 message = decode(line.decode("utf-8", "replace"))
-                if message is not None and message.key == self.state.job.key:
+                if message is not None:
                     events.put((self, message))
         code = self._process.wait()
         if self._process.stdin is not None:
@@ -104,28 +115,12 @@ class Worker:
         events.put((self, Exited(code)))
 
 
-def worker_command(database: str, *, weights_dir: Path | None = None, said: str = "") -> Spawn:
-    """The real worker's command line; ``said`` is what the user typed, kept with the run's environment."""
-
-    def spawn(state: JobState, slot: Slot) -> list[str]:
-        command = [sys.executable, "-P", "-m", "mmad.queue.worker", "--db", database, "--key", state.job.key]
-        command += ["--device", slot.device]
-        if state.job.data is not None:
-            command += ["--data", state.job.data]
-        if weights_dir is not None:
-            command += ["--weights-dir", str(weights_dir)]
-        if said:
-            command += ["--said", said]
-        return command
-
-    return spawn
-
-
 def _environment(threads: int) -> dict[str, str]:
     """The worker's environment: its threads are known before any library that counts cores is loaded."""
     environment = dict(os.environ)
     for name in _THREAD_VARIABLES:
         environment[name] = str(threads)
+    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts
     environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with this
     return environment
 

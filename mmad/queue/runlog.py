@@ -169,14 +169,20 @@ def _write_all(descriptor: int, block: bytes) -> None:
         block = block[os.write(descriptor, block) :]
 
 
-def divert_output(log: Path) -> Channel:
-    """Sends what this process prints, logs and warns to ``log`` (appended); returns the line that was stdout.
+def open_channel() -> Channel:
+    """The line to the scheduler, which is this process's standard output; to be taken before output is diverted."""
+    sys.stdout.flush()
+    return Channel(os.dup(1))
+
+
+def divert_output(log: Path) -> None:
+    """Sends what this process prints, logs and warns to ``log`` (appended), from now on or until the next one.
 
     Raises:
         MmadError: the log cannot be written.
     """
+    earlier = sys.stdout
     stream = RunLog(log)
-    channel = Channel(os.dup(1))
     sys.stdout.flush()
     sys.stderr.flush()
     stream.take_over(1, 2)
@@ -185,4 +191,5 @@ def divert_output(log: Path) -> Channel:
     logging.basicConfig(stream=stream, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.captureWarnings(True)
     faulthandler.enable(file=stream.fileno())
-    return channel
+    if isinstance(earlier, RunLog):
+        earlier.close()

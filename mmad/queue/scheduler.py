@@ -1,32 +1,61 @@
-"""Works off runs: one worker process for each, as many at once as there are places."""
+"""Works off runs: hands them to an engine as it has room, hears what becomes of them, tries again what can pass."""
 
 from __future__ import annotations
 
-import queue
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
-from mmad.base.paths import StorePaths
-from mmad.base.records import Progress
+from mmad.base.records import HELD, Progress, RunRecord, Status
+from mmad.queue.engine import Engine
 from mmad.queue.jobs import Failure, Job, JobState, Summary
-from mmad.queue.messages import Ended, EpochDone, Message, Outcome, Started, Warned
-from mmad.queue.process import Exited, Spawn, Worker, worker_command
+from mmad.queue.local import LocalEngine
+from mmad.queue.messages import Ended, EpochDone, Memory, Message, Outcome, Started, Warned
+from mmad.queue.orders import Order
+from mmad.queue.process import SERVE, Exited
+from mmad.queue.signals import asked_to_stop
 from mmad.queue.slots import Slot, Slots
 from mmad.queue.view import View
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
 
-#: How often one command starts a run again whose worker was killed.
+#: How often one command starts a run again whose worker was killed, or that met something that may pass.
 RESTARTS = 2
-#: Seconds between two looks at the runs that other commands train.
+#: Seconds before the first of them; each later one waits twice as long.
+BACK_OFF = 1.0
+#: Seconds between two looks at the runs that other commands train, and at priorities.
 _LOOK = 1.0
 _TICK = 0.1
+#: How many waiting runs are tried for a place that the first of them does not fit into.
+_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a command works off its runs.
+
+    Args:
+        weights_dir: a folder of pretrained weights.
+        said: what the user typed, kept with each run.
+        isolate: a process of its own for every run.
+        max_hours: after so many hours it stops as by Ctrl-C.
+        checkpoint_every: steps between two checkpoints within an epoch.
+        tensorboard: write TensorBoard event files.
+        command: the command line of a worker that waits for orders.
+        halve: makes the run that is trained in place of one whose batch is too large for the device; None where
+            there is none.
+    """
+
+    weights_dir: Path | None = None
+    said: str = ""
+    isolate: bool = False
+    max_hours: float | None = None
+    checkpoint_every: int | None = None
+    tensorboard: bool = False
+    command: Sequence[str] = field(default=SERVE)
+    halve: Callable[[Store, Job], Job | None] = lambda store, job: None
 
 
 def work_off(
@@ -34,10 +63,9 @@ def work_off(
     jobs: Sequence[Job],
     slots: Slots,
     view: View,
+    options: Options | None = None,
     *,
-    weights_dir: Path | None = None,
-    said: str = "",
-    spawn: Spawn | None = None,
+    engine: Engine | None = None,
 ) -> Summary:
     """Trains ``jobs``, which are rows of the store, until each has come to an end; shows them in ``view``.
 
@@ -46,167 +74,197 @@ def work_off(
     The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers to stop at their next safe point, the second ends them.
 
     Args:
-        said: what the user typed, kept with each run.
-        spawn: builds a worker's command line; by default that of ``mmad.queue.worker``.
+        engine: trains them; by default processes of this machine on ``slots``.
 
     Raises:
         StoreError: the database cannot be read or written any more; the workers are ended first.
     """
-    spawn = spawn or worker_command(database, weights_dir=weights_dir, said=said)
-    with Store.open(database, create=False) as store, _asked_to_stop() as asked:
-        store.requeue([job.key for job in jobs])
-        scheduler = Scheduler(store, StorePaths(database), jobs, slots, view, spawn, asked)
-        with view:
-            return scheduler.run()
+    chosen = options or Options()
+    with Store.open(database, create=False) as store, asked_to_stop() as asked:
+        keys = [job.key for job in jobs]
+        store.requeue(keys)
+        engine = engine or local_engine(database, slots, chosen, store)
+        scheduler = Scheduler(store, jobs, engine, view, asked, chosen)
+        try:
+            with view:
+                return scheduler.run()
+        finally:
+            engine.close()
+
+
+def local_engine(database: str, slots: Slots, options: Options, store: Store) -> LocalEngine:
+    """The engine of this machine, which remembers in ``store`` what runs need of a GPU."""
+
+    def remember(need: str, slot: Slot, size: int) -> None:
+        if need:
+            store.put_memory(need, slots.model(slot), size)
+
+    order = Order(
+        database,
+        "",
+        weights_dir=options.weights_dir,
+        said=options.said,
+        checkpoint_every=options.checkpoint_every,
+        tensorboard=options.tensorboard,
+    )
+    return LocalEngine(database, slots, order, options.isolate, tuple(options.command), remember)
 
 
 class Scheduler:
-    """Holds the states of the jobs and the running workers; lives in the thread that calls ``run``."""
+    """Holds the states of the jobs; lives in the thread that calls ``run``."""
 
     def __init__(
         self,
         store: Store,
-        paths: StorePaths,
         jobs: Sequence[Job],
-        slots: Slots,
+        engine: Engine,
         view: View,
-        spawn: Spawn,
         asked: Callable[[], int],
+        options: Options,
     ) -> None:
-        self._store = store
-        self._paths = paths
-        self._slots = slots
-        self._view = view
-        self._spawn = spawn
-        self._asked = asked
+        self._store, self._engine, self._view, self._asked = store, engine, view, asked
+        self._options = options
         self._obeyed = 0
         self._states = [JobState(job) for job in jobs]
-        self._workers: list[Worker] = []
-        self._events: queue.Queue[tuple[Worker, Message | Exited]] = queue.Queue()
-        self._looked = seconds()
+        self._by_key = {state.job.key: state for state in self._states}
+        self._waiting = list(self._states)
+        self._at: set[str] = set()
+        self._looked = self._began = seconds()
 
     def run(self) -> Summary:
         """Until every job has come to an end, or the user stopped them."""
+        done = {record.key: record.epochs_done for record in self._store.runs()}
         for state in self._states:
-            state.epochs_done = self._store.run(state.job.key).epochs_done
-        self._view.begin(self._states, self._slots)
-        try:
-            while True:
-                self._obey()
-                if not self._obeyed:
-                    self._look_elsewhere()
-                    self._start()
-                if not self._workers and (self._obeyed or not any(state.open for state in self._states)):
-                    return self._summary()
-                self._listen()
-                self._view.tick()
-        finally:
-            for worker in self._workers:  # after an error of our own: leave nobody behind
-                worker.kill()
-            for worker in self._workers:
-                worker.wait(5.0)
+            state.epochs_done = done.get(state.job.key, 0)
+        self._prioritise()
+        self._view.begin(self._states, self._engine.slots)
+        while True:
+            self._obey()
+            if not self._obeyed:
+                self._look()
+                self._start()
+            if not self._at and (self._obeyed or not any(state.open for state in self._states)):
+                return self._summary()
+            for key, event in self._engine.poll(_TICK):
+                self._take_in(self._by_key[key], event)
+            self._view.tick()
 
     def _summary(self) -> Summary:
-        ended = {
-            phase: [s for s in self._states if s.phase == phase] for phase in ("finished", "failed", "interrupted")
-        }
+        def ended(phase: str) -> list[JobState]:
+            return [state for state in self._states if state.phase == phase]
+
         return Summary(
-            finished=tuple(state.job for state in ended["finished"]),
-            failed=tuple(Failure(state.job, state.error or "") for state in ended["failed"]),
-            interrupted=tuple(state.job for state in ended["interrupted"]),
+            finished=tuple(state.job for state in ended("finished")),
+            failed=tuple(Failure(state.job, state.error or "") for state in ended("failed")),
+            interrupted=tuple(state.job for state in ended("interrupted")),
             stopped=self._obeyed > 0,
+            halted=tuple(state.job for state in ended("stopped")),
         )
 
     def _obey(self) -> None:
         asked = self._asked()
-        if asked >= 1 and self._obeyed == 0:
+        hours = self._options.max_hours
+        late = hours is not None and seconds() - self._began >= hours * 3600
+        if (asked or late) and self._obeyed == 0:
             self._obeyed = 1
-            if self._workers:
-                runs = f"{len(self._workers)} run{'s' * (len(self._workers) > 1)}"
-                self._view.note(f"stopping {runs} after the present step; Ctrl-C again ends at once")
-            for worker in self._workers:
-                worker.stop()
-        if asked >= 2 and self._obeyed == 1:
+            why = "" if asked else f"{hours:g} hours are over: "
+            if self._at:
+                runs = f"{len(self._at)} run{'s' * (len(self._at) > 1)}"
+                self._view.note(f"{why}stopping {runs} after the present step; Ctrl-C again ends at once")
+            for key in self._at:
+                self._engine.cancel(key, now=False)
+        if asked >= (2 if self._obeyed == 1 else 3) and self._obeyed == 1:
             self._obeyed = 2
             self._view.note("ending at once")
-            for worker in self._workers:
-                worker.kill()
+            for key in self._at:
+                self._engine.cancel(key, now=True)
+
+    # handing out
 
     def _start(self) -> None:
-        for state in self._states:
+        """Hands out waiting runs, first things first, until the engine has no room."""
+        refused = 0
+        for state in list(self._waiting):
             if state.phase != "queued":
-                continue
-            slot = self._slots.take(state.job.threads)
-            if slot is None:
-                return
-            if not self._begin(state, slot):
-                self._slots.give_back(slot)
+                self._waiting.remove(state)
+            elif state.not_before <= seconds() and self._may_begin(state) and not self._begin(state):
+                refused += 1
+                if state.alone or refused >= _AHEAD or not self._engine.slots.picky:
+                    return
 
-    def _begin(self, state: JobState, slot: Slot) -> bool:
-        """Starts a worker, unless another command was faster; whether the slot is taken."""
+    def _may_begin(self, state: JobState) -> bool:
+        """Whether the run it goes on from, if there is one, is finished; ends it when that one never will be."""
+        parent = state.job.parent
+        if parent is None:
+            return True
+        found = self._store.statuses([parent]).get(parent)
+        if found is not None and found[0] == "finished":
+            return True
+        of_ours = self._by_key.get(parent)
+        if of_ours is None or not of_ours.open:
+            line = f"the run it goes on from ({parent[:12]}) is {found[0] if found else 'not queued'}"
+            self._end(state, "failed", f"{line}; train that one first, then run the command again")
+        return False
+
+    def _begin(self, state: JobState) -> bool:
+        """Submits a run unless another command was faster; False when the engine has no room for it."""
         key = state.job.key
-        record = self._store.run(key)
-        if record.status == "running":
-            return self._wait_for_other(state)
-        if record.status in ("finished", "failed"):
-            self._end(state, "finished" if record.status == "finished" else "failed", record.error)
-            return False
-        if record.status == "interrupted":
+        status, error, _ = self._store.statuses([key])[key]
+        if status in HELD and not self._store.free([key]):
+            self._wait_for_other(state)
+            return True
+        if status in ("finished", "failed", "stopped"):
+            self._end(state, status, error)
+            return True
+        if status == "interrupted":
             self._store.requeue([key])
-        state.phase, state.device = "running", slot.device
-        state.epochs_done = record.epochs_done
         try:
-            worker = Worker(state, slot, self._spawn(state, slot), self._paths.run(key).log, self._events)
-        except MmadError as error:
-            self._end(state, "failed", str(error))
-            return False
-        self._workers.append(worker)
+            if not self._engine.submit(state):
+                return False
+        except MmadError as failure:
+            self._end(state, "failed", str(failure))
+            return True
+        state.phase = "running"
+        self._at.add(key)
         self._view.started(state)
         return True
 
-    def _wait_for_other(self, state: JobState) -> bool:
-        """Another command is at it; False, so that the slot goes back."""
+    # other commands
+
+    def _wait_for_other(self, state: JobState) -> None:
         owner = self._store.owners().get(state.job.key)
-        who = f"process {owner.pid} on {owner.host}" if owner is not None else "another process"
-        if not _dead(owner):
+        if owner is not None:
+            who = f"process {owner.pid} on {owner.host}"
             self._view.note(f"{state.job.label}: {who} trains it, waiting for its end")
         state.phase = "elsewhere"
         self._looked = 0.0
-        return False
 
-    def _look_elsewhere(self) -> None:
-        """Follows the runs of other commands; one whose process is gone goes back to the queue."""
-        moment = seconds()
-        if moment - self._looked < _LOOK:
+    def _look(self) -> None:
+        """Follows the runs of other commands (one whose process is gone is taken over), and priorities."""
+        if seconds() - self._looked < _LOOK:
             return
-        self._looked = moment
+        self._looked = seconds()
+        self._prioritise()
         waiting = [state for state in self._states if state.phase == "elsewhere"]
-        owners = self._store.owners() if waiting else {}
+        free = self._store.free([state.job.key for state in waiting]) if waiting else frozenset()
         for state in waiting:
             record = self._store.run(state.job.key)
             state.epochs_done = record.epochs_done
-            if record.status == "finished":
-                self._end(state, "finished")
-            elif record.status == "failed":
-                self._end(state, "failed", record.error)
-            elif record.status != "running" or (
-                _dead(owners.get(state.job.key)) and self._reclaim(state, "interrupted", "its process died")
-            ):
+            if record.status in ("finished", "failed", "stopped"):
+                self._end(state, record.status, record.error)
+            elif record.status == "interrupted" or record.key in free:
                 self._view.note(f"{state.job.label}: let go by its process, taken over")
-                state.phase = "queued"
+                self._again(state)
 
-    def _listen(self) -> None:
-        """Takes in what the workers said, waiting one tick for the first word."""
-        try:
-            worker, event = self._events.get(timeout=_TICK)
-            while True:
-                self._take_in(worker, event)
-                worker, event = self._events.get_nowait()
-        except queue.Empty:
-            return
+    def _prioritise(self) -> None:
+        found = self._store.statuses([state.job.key for state in self._waiting])
+        for state in self._waiting:
+            state.priority = found[state.job.key][2] if state.job.key in found else 0
+        self._waiting.sort(key=lambda state: -state.priority)  # a stable sort: else as queued
 
-    def _take_in(self, worker: Worker, event: Message | Exited) -> None:
-        state = worker.state
+    # what becomes of them
+
+    def _take_in(self, state: JobState, event: Message | Exited) -> None:
         match event:
             case Started():
                 state.epochs_done, state.best_val_ap = event.epochs_done, event.best_val_ap
@@ -220,75 +278,93 @@ class Scheduler:
                 self._view.epoch(state, event)
             case Warned():
                 self._view.note(f"{state.job.label}: {event.text}")
+            case Memory():
+                return
             case Ended():
-                worker.ended = event
+                self._let_go(state)
+                self._ended(state, event)
             case Exited():
-                self._gone(worker, event)
+                self._let_go(state)
+                self._died(state, event)
 
-    def _gone(self, worker: Worker, exited: Exited) -> None:
-        state, end = worker.state, worker.ended
-        self._workers.remove(worker)
-        self._slots.give_back(worker.slot)
+    def _let_go(self, state: JobState) -> None:
+        self._at.discard(state.job.key)
         state.progress = None
-        if end is None:
-            self._died(state, worker, exited)
-        elif end.status == "taken":
+
+    def _ended(self, state: JobState, end: Ended) -> None:
+        if end.status == "taken":
             state.phase = "elsewhere"
-        else:
+            self._looked = 0.0
+        elif end.status != "failed" or self._obeyed or not self._tried_again(state, end):
             self._end(state, end.status, end.error)
 
-    def _died(self, state: JobState, worker: Worker, exited: Exited) -> None:
+    def _tried_again(self, state: JobState, end: Ended) -> bool:
+        """Whether a failed run has another attempt: alone on its device, at half its batch, or a little later."""
+        label = state.job.label
+        if end.cause == "memory" and self._engine.slots.shared(state.device) and not state.alone:
+            state.alone = True
+            self._view.note(f"{label}: out of memory beside other runs, trying it again alone on a device")
+        elif end.cause == "memory" and state.job.accumulates:
+            return self._halved(state, end)
+        elif end.cause == "passing" and state.attempts < RESTARTS:
+            self._back_off(state)
+            self._view.note(f"{label}: {end.error}; trying it again ({state.attempts} of {RESTARTS})")
+        else:
+            return False
+        self._store.requeue([state.job.key], ("failed",))
+        self._again(state)
+        return True
+
+    def _halved(self, state: JobState, end: Ended) -> bool:
+        """Ends the run, and queues the one of half the batch in its place."""
+        job = self._options.halve(self._store, state.job)
+        if job is None:
+            return False
+        self._end(state, "failed", end.error)
+        self._view.note(f"{state.job.label}: out of memory alone; trained at half the batch as run {job.key[:12]}")
+        if job.key not in self._by_key:
+            fresh = JobState(job)
+            self._states.append(fresh)
+            self._by_key[job.key] = fresh
+            self._again(fresh)
+        return True
+
+    def _died(self, state: JobState, exited: Exited) -> None:
         """A worker went without a word: again, or for good."""
         name = exited.signal_name
+        log = f" (log: {exited.log})" if exited.log is not None else ""
         if self._obeyed:
             self._end(state, "interrupted", f"its process was ended by {name}" if name else None)
         elif name is None:
-            self._end(state, "failed", f"its process ended with exit code {exited.code} (log: {worker.log})")
+            self._end(state, "failed", f"its process ended with exit code {exited.code}{log}")
         elif state.attempts >= RESTARTS:
-            times = RESTARTS + 1
-            self._end(state, "failed", f"its process was killed by {name} {times} times (log: {worker.log})")
+            self._end(state, "failed", f"its process was killed by {name} {RESTARTS + 1} times{log}")
         else:
-            state.attempts += 1
+            self._back_off(state)
             again = f"{state.attempts} of {RESTARTS}"
             self._view.note(f"{state.job.label}: its process was killed by {name}, starting it again ({again})")
             self._reclaim(state, "interrupted", f"its process was killed by {name}")
-            state.phase = "queued"
+            self._again(state)
+
+    def _back_off(self, state: JobState) -> None:
+        state.not_before = seconds() + BACK_OFF * 2**state.attempts
+        state.attempts += 1
+
+    def _again(self, state: JobState) -> None:
+        state.phase = "queued"
+        if state not in self._waiting:
+            self._waiting.insert(0, state)
 
     def _end(self, state: JobState, phase: Outcome, error: str | None = None) -> None:
         """Closes a job in the view, and in the store where its worker could not."""
-        if self._store.run(state.job.key).status in ("running", "queued"):
+        if self._store.run(state.job.key).status in (*HELD, "queued"):
             self._reclaim(state, phase, error)
         state.phase, state.error = phase, error
         self._view.ended(state)
 
-    def _reclaim(self, state: JobState, status: Outcome, error: str | None) -> bool:
-        """Sets the status of a run that no living process holds; False when one does."""
-        if self._store.claim([state.job.key], Owner.current()) is None:
-            return False
-        self._store.set_status(state.job.key, status, error)
-        return True
-
-
-def _dead(owner: Owner | None) -> bool:
-    return owner is None or owner.dead
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], int]]:
-    """Counts Ctrl-C, SIGTERM and SIGHUP while it is entered; signals that were ignored stay ignored."""
-    count = 0
-
-    def asked(signum: int, frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    heard = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = [(number, signal.signal(number, asked)) for number in heard]
-    try:
-        yield lambda: count
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+    def _reclaim(self, state: JobState, status: Status, error: str | None) -> None:
+        """Sets the status of a run that no living process holds; leaves one that does."""
+        owner = Owner.current()
+        claimed: RunRecord | None = self._store.claim([state.job.key], owner)
+        if claimed is not None:
+            self._store.end(state.job.key, owner, status, error)

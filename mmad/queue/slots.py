@@ -3,79 +3,127 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmad.base.errors import MmadError
-
-_CGROUP = Path("/sys/fs/cgroup")
+from mmad.queue.cores import usable_cores
+from mmad.queue.sharing import GpuMemory, Share, gpu_memory
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one run: the torch device, and how many CPU cores the run keeps busy."""
+    """A place for one run: the torch device, and how many CPU cores the run keeps busy there."""
 
     device: str
     cores: int
+    number: int = 0
 
 
 class Slots:
-    """The places of one command: CPU cores shared by threads, or one run per GPU.
+    """The places of one command: CPU cores shared by threads, or GPUs shared by runs.
 
     Args:
         devices: torch names of GPUs (``cuda:0`` …), or empty for the CPU.
         cores: CPU cores that may be used; a run that wants more than all of them gets them all.
+        per_gpu: how many runs share a GPU; None for as many as their memory allows.
+        needs: bytes that were seen, by (need, model of GPU); goes on to learn.
+        look: tells of a GPU its model and its memory; None where nothing can be known of it.
     """
 
-    def __init__(self, devices: tuple[str, ...] = (), cores: int = 1) -> None:
+    def __init__(
+        self,
+        devices: tuple[str, ...] = (),
+        cores: int = 1,
+        *,
+        per_gpu: int | None = 1,
+        needs: dict[tuple[str, str], int] | None = None,
+        look: Callable[[str], GpuMemory | None] = gpu_memory,
+    ) -> None:
         self.devices = devices
         self.cores = max(1, cores)
-        self._free = list(devices)
+        self.per_gpu = per_gpu
+        self.shares = {
+            device: Share(device, self.cores, per_gpu, {} if needs is None else needs, look) for device in devices
+        }
         self._used = 0
+        self._numbers = itertools.count(1)
 
     @property
     def on_gpu(self) -> bool:
         """Whether the places are GPUs."""
         return bool(self.devices)
 
-    def places(self, threads: int) -> int:
-        """How many runs of ``threads`` threads fit at once."""
-        return len(self.devices) if self.on_gpu else max(1, self.cores // max(1, threads))
+    @property
+    def picky(self) -> bool:
+        """Whether a run may find no place where the next one would."""
+        return self.on_gpu and self.per_gpu is None
 
-    def take(self, threads: int) -> Slot | None:
-        """A free place for a run of ``threads`` threads, or None while there is none."""
+    def places(self, threads: int) -> int:
+        """How many runs of ``threads`` threads fit at once, as far as is known beforehand."""
         if self.on_gpu:
-            return Slot(self._free.pop(0), 0) if self._free else None
+            return sum(share.places for share in self.shares.values())
+        return max(1, self.cores // max(1, threads))
+
+    def take(self, threads: int, need: str = "", *, alone: bool = False) -> Slot | None:
+        """A free place for a run of ``threads`` threads, or None while there is none.
+
+        Args:
+            need: names what decides the memory that the run takes.
+            alone: on a GPU of its own.
+        """
+        if self.on_gpu:
+            # the emptiest first: two GPUs train two runs faster than one
+            for share in sorted(self.shares.values(), key=lambda share: len(share.held)):
+                if share.has_room(need, alone=alone):
+                    slot = Slot(share.device, 0, next(self._numbers))
+                    share.take(slot.number, need, alone=alone)
+                    return slot
+            return None
         wanted = min(max(1, threads), self.cores)
         if self._used + wanted > self.cores:
             return None
         self._used += wanted
-        return Slot("cpu", wanted)
+        return Slot("cpu", wanted, next(self._numbers))
 
     def give_back(self, slot: Slot) -> None:
         """Frees ``slot`` for the next run."""
         if slot.device == "cpu":
             self._used -= slot.cores
         else:
-            self._free.append(slot.device)
-            self._free.sort(key=self.devices.index)
+            self.shares[slot.device].give_back(slot.number)
+
+    def shared(self, device: str) -> bool:
+        """Whether other runs may stand on ``device`` beside one."""
+        return device in self.shares and self.per_gpu != 1
+
+    def measured(self, slot: Slot, size: int) -> None:
+        """The run on ``slot`` was seen to need ``size`` bytes."""
+        if slot.device in self.shares:
+            self.shares[slot.device].measured(slot.number, size)
+
+    def model(self, slot: Slot) -> str:
+        """The model of the slot's GPU, or its device's name."""
+        return self.shares[slot.device].model if slot.device in self.shares else slot.device
 
     def describe(self, threads: int) -> str:
         """The places in words, for the first line of a view."""
         if self.on_gpu:
-            return (
-                f"{len(self.devices)} GPU{'s' * (len(self.devices) > 1)} ({', '.join(self.devices)}), one run on each"
+            each = {None: "as many runs on each as fit", 1: "one run on each"}.get(
+                self.per_gpu, f"{self.per_gpu} runs on each"
             )
+            return f"{len(self.devices)} GPU{'s' * (len(self.devices) > 1)} ({', '.join(self.devices)}), {each}"
         places = self.places(threads)
         return f"CPU, {self.cores} core{'s' * (self.cores > 1)}, {places} run{'s' * (places > 1)} at once"
 
 
-def find_slots(device: str = "auto") -> Slots:
+def find_slots(device: str = "auto", per_gpu: int | None = 1, needs: dict[tuple[str, str], int] | None = None) -> Slots:
     """The places that ``--device`` names: ``auto``, ``cpu``, ``cuda`` (every GPU) or ``cuda:1``.
 
     Raises:
@@ -86,7 +134,7 @@ def find_slots(device: str = "auto") -> Slots:
         return Slots(cores=usable_cores())
     if word == "auto":
         count = cuda_count() if torch_knows_cuda() else 0
-        return Slots(tuple(f"cuda:{i}" for i in range(count)), usable_cores())
+        return _on_gpus(tuple(f"cuda:{i}" for i in range(count)), per_gpu, needs)
     matched = re.fullmatch(r"cuda(?::(\d+))?", word)
     if matched is None:
         raise MmadError(f"no such device {device!r}", where="--device", mend="use auto, cpu, cuda or cuda:N")
@@ -100,11 +148,15 @@ def find_slots(device: str = "auto") -> Slots:
             mend="install a CUDA build of torch, or use --device cpu",
         )
     if matched[1] is None:
-        return Slots(tuple(f"cuda:{i}" for i in range(count)), usable_cores())
+        return _on_gpus(tuple(f"cuda:{i}" for i in range(count)), per_gpu, needs)
     if int(matched[1]) >= count:
         there = ", ".join(f"cuda:{i}" for i in range(count))
         raise MmadError(f"no device {device}", where="--device", mend=f"there is {there}, or cpu")
-    return Slots((f"cuda:{int(matched[1])}",), usable_cores())
+    return _on_gpus((f"cuda:{int(matched[1])}",), per_gpu, needs)
+
+
+def _on_gpus(devices: tuple[str, ...], per_gpu: int | None, needs: dict[tuple[str, str], int] | None) -> Slots:
+    return Slots(devices, usable_cores(), per_gpu=per_gpu, needs=needs)
 
 
 def cuda_count(environment: Mapping[str, str] = os.environ) -> int:
@@ -143,51 +195,3 @@ def torch_knows_cuda() -> bool:
     found = importlib.util.find_spec("torch")
     places = found.submodule_search_locations if found is not None else None
     return any(next((Path(place) / "lib").glob("*torch_cuda*"), None) is not None for place in places or ())
-
-
-def usable_cores() -> int:
-    """CPU cores this process may use: its affinity, narrowed by the control group's quota; at least 1."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, affinity if quota is None else min(affinity, int(quota)))
-
-
-def _cgroup_quota(root: Path = _CGROUP, membership: Path = Path("/proc/self/cgroup")) -> float | None:
-    """The smallest CPU quota, in cores, of the control groups above this process (versions 1 and 2)."""
-    quotas: list[float] = []
-    for folder in _cgroup_folders(root, membership):
-        for read in (_quota_v2, _quota_v1):
-            try:
-                quota = read(folder)
-            except (OSError, ValueError):
-                continue
-            if quota is not None:
-                quotas.append(quota)
-    return min(quotas, default=None)
-
-
-def _cgroup_folders(root: Path, membership: Path) -> set[Path]:
-    folders = {root, root / "cpu", root / "cpu,cpuacct"}
-    try:
-        lines = membership.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return folders
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        base = root / controllers if controllers else root
-        relative = Path(path.lstrip("/"))
-        if ".." in relative.parts:
-            continue
-        folders.update(base / part for part in (relative, *relative.parents))
-    return folders
-
-
-def _quota_v2(folder: Path) -> float | None:
-    limit, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
-    return None if limit == "max" else int(limit) / int(period)
-
-
-def _quota_v1(folder: Path) -> float | None:
-    limit = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
-    return None if limit <= 0 else limit / int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))

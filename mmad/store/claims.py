@@ -115,12 +115,15 @@ def begin_run(connection: Connection, key: str, owner: Owner) -> bool:
     return bool(connection.execute(update(runs).where(_held_by(key, owner)).values(**values)).rowcount)
 
 
-def beat(connection: Connection, key: str, owner: Owner) -> Answer:
-    """Renews the lease of ``owner``, and tells whether it is to stop or no longer holds the run."""
-    held = _held_by(key, owner)
-    if not connection.execute(update(runs).where(held).values(heartbeat=now())).rowcount:
-        return "lost"
-    return "stop" if connection.scalar(select(runs.c.stop_asked).where(held)) else "held"
+def renew(connection: Connection, key: str, owner: Owner) -> None:
+    """The heartbeat of ``owner``, if it holds the run."""
+    connection.execute(update(runs).where(_held_by(key, owner)).values(heartbeat=now()))
+
+
+def answer(connection: Connection, key: str, owner: Owner) -> Answer:
+    """Whether ``owner`` goes on, is to stop, or no longer holds the run."""
+    asked = connection.scalar(select(runs.c.stop_asked).where(_held_by(key, owner)))
+    return "lost" if asked is None else "stop" if asked else "held"
 
 
 def require_held(connection: Connection, key: str, owner: Owner) -> None:

@@ -141,10 +141,16 @@ class Store:
         with self._database.writing() as connection:
             return claims.begin_run(connection, key, owner)
 
-    def beat(self, key: str, owner: Owner) -> claims.Answer:
-        """The heartbeat of ``owner``; whether it goes on, is asked to stop, or has lost the run."""
-        with self._database.writing() as connection:
-            return claims.beat(connection, key, owner)
+    def beat(self, key: str, owner: Owner, *, renew: bool = True) -> claims.Answer:
+        """The heartbeat of ``owner``; whether it goes on, is asked to stop, or has lost the run.
+
+        Without ``renew`` nothing is written: it only asks.
+        """
+        if renew:
+            with self._database.writing() as connection:
+                claims.renew(connection, key, owner)
+        with self._database.reading() as connection:
+            return claims.answer(connection, key, owner)
 
     def end(self, key: str, owner: Owner, status: Status, error: str | None = None) -> bool:
         """Notes how the run of ``owner`` ended, and frees it; False when ``owner`` does not hold it."""
@@ -219,7 +225,7 @@ class Store:
             claims.write_priority(connection, keys, priority)
 
     def put_memory(self, need: str, device: str, size: int) -> None:
-        """Remembers that what ``need`` names took ``size`` bytes on a device of the model ``device``; the most counts."""
+        """Remembers that what ``need`` names took ``size`` bytes on a GPU of the model ``device``; the most counts."""
         with self._database.writing() as connection:
             memory_rows.write_memory(connection, need, device, size)
 

@@ -17,9 +17,8 @@ import psutil
 import pytest
 
 from mmad.base.records import RunRecord
-from mmad.queue.jobs import Job, JobState
-from mmad.queue.process import Spawn, worker_command
-from mmad.queue.slots import Slot
+from mmad.queue.jobs import Job
+from mmad.queue.scheduler import Options
 from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
 from mmad.spec.setup import ModelSetup
@@ -76,18 +75,9 @@ class Bench:
         lines = trace.read_text().splitlines() if trace.exists() else []
         return Counter((line.split()[0], int(line.split()[1])) for line in lines)
 
-    def spawn(self) -> Spawn:
-        real = worker_command(self.database)
-
-        def pretended(state: JobState, slot: Slot) -> list[str]:
-            words = real(state, slot)
-            return [
-                sys.executable,
-                str(PROGRAMS / "pretending_worker.py"),
-                *words[words.index("mmad.queue.worker") + 1 :],
-            ]
-
-        return pretended
+    def options(self) -> Options:
+        """Workers that pretend."""
+        return Options(command=(sys.executable, str(PROGRAMS / "pretending_worker.py"), "--serve"))
 
     def command(self, cores: int = 2) -> subprocess.Popen[str]:
         """A scheduler in its own process, like a command that a user started."""

@@ -25,7 +25,7 @@ MakeBench = Callable[..., Bench]
 
 def run_off(bench: Bench, cores: int = 2) -> tuple[Summary, str, str]:
     out, errors = io.StringIO(), io.StringIO()
-    summary = work_off(bench.database, bench.jobs(), Slots(cores=cores), PlainView(out, errors), spawn=bench.spawn())
+    summary = work_off(bench.database, bench.jobs(), Slots(cores=cores), PlainView(out, errors), bench.options())
     return summary, out.getvalue(), errors.getvalue()
 
 
@@ -250,5 +250,5 @@ def test_a_run_held_by_a_living_process_is_left_alone(bench: MakeBench) -> None:
     command.send_signal(signal.SIGINT)
     command.communicate(timeout=10)
     assert command.returncode == 130
-    assert one.statuses() == ["running"]
+    assert one.statuses() == ["claimed"]
     assert not one.trained()

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmad.base.errors import MmadError
+from mmad.queue import cores as machine
 from mmad.queue import slots as room
-from mmad.queue.slots import Slots, cuda_count, find_slots, usable_cores
+from mmad.queue.cores import usable_cores
+from mmad.queue.slots import Slots, cuda_count, find_slots
 
 
 @pytest.fixture
@@ -52,7 +54,9 @@ def test_one_run_per_gpu_and_the_first_free_one_again() -> None:
     assert slots.take(1) is None
     slots.give_back(second)
     slots.give_back(first)
-    assert slots.take(1) == first
+    again = slots.take(1)
+    assert again is not None
+    assert again.device == first.device
 
 
 @settings(deadline=None)
@@ -145,13 +149,13 @@ def test_control_group_quotas_are_read(tmp_path: Path, file: str, content: str, 
     if "cfs" in file:
         (root / "cpu/cpu.cfs_period_us").write_text("100000\n")
     membership.write_text("0::/job/step\n3:cpu:/\n")
-    assert room._cgroup_quota(root, membership) == quota
+    assert machine._cgroup_quota(root, membership) == quota
 
 
 def test_cores_are_at_least_one_and_at_most_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = usable_cores()
     assert whole >= 1
-    monkeypatch.setattr(room, "_cgroup_quota", lambda: 0.5)
+    monkeypatch.setattr(machine, "_cgroup_quota", lambda: 0.5)
     assert usable_cores() == 1
 
 

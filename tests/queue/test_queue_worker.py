@@ -18,7 +18,8 @@ from mmad.base.clock import now
 from mmad.base.errors import MmadError, SpecError
 from mmad.base.paths import StorePaths
 from mmad.base.records import EpochRecord, RunRecord
-from mmad.queue.worker import Order, failure_line, one_line, parse, run_spec, set_aside
+from mmad.queue.attempt import failure_line, one_line, run_spec, set_aside
+from mmad.queue.orders import Order, Task, parse
 from mmad.spec.protocol import TrainingProtocol
 from mmad.spec.runs import RECIPE, DataSource, RunSpec
 from mmad.spec.setup import ModelSetup
@@ -87,7 +88,13 @@ def test_a_failure_s_message_is_one_line() -> None:
 
 def test_the_command_line_is_read_whole() -> None:
     words = ["--db", "a.sqlite", "--key", "k", "--device", "cuda:1", "--data", "d", "--weights-dir", "w", "--said"]
-    assert parse([*words, "mmad ablate x"]) == Order("a.sqlite", "k", "cuda:1", Path("d"), Path("w"), "mmad ablate x")
+    order = Order("a.sqlite", "k", "cuda:1", Path("d"), Path("w"), "mmad ablate x")
+    assert parse([*words, "mmad ablate x"]) == Task(order)
+    assert parse(order.words()) == Task(order)
+    assert Order.of_line(order.line()) == order
+    assert Order.of_line("stop") is None
+    assert Order.of_line('{"key": 3}') is None
+    assert parse(["--serve"]) == Task(None)
 
 
 @pytest.mark.slow

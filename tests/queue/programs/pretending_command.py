@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mmad.queue.jobs import Job, JobState
-from mmad.queue.process import worker_command
-from mmad.queue.scheduler import work_off
-from mmad.queue.slots import Slot, Slots
+from mmad.queue.jobs import Job
+from mmad.queue.scheduler import Options, work_off
+from mmad.queue.slots import Slots
 from mmad.queue.view import choose_view
 from mmad.store.gateway import Store
 
@@ -19,12 +18,9 @@ def main() -> int:
         records = [store.run(key) for key in keys]
     jobs = [Job(run.key, "a", f"s{run.protocol['seed']}", "CXR", 0, int(run.protocol["epochs"])) for run in records]
 
-    def spawn(state: JobState, slot: Slot) -> list[str]:
-        real = worker_command(database, said="the words of the user")(state, slot)
-        program = Path(__file__).with_name("pretending_worker.py")
-        return [sys.executable, str(program), *real[real.index("mmad.queue.worker") + 1 :]]
-
-    return work_off(database, jobs, Slots(cores=int(cores)), choose_view(), spawn=spawn).exit_code
+    program = str(Path(__file__).with_name("pretending_worker.py"))
+    options = Options(said="the words of the user", command=(sys.executable, program, "--serve"))
+    return work_off(database, jobs, Slots(cores=int(cores)), choose_view(), options).exit_code
 
 
 if __name__ == "__main__":

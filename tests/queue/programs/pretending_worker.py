@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import mmad.queue.worker as worker
 from mmad.base.clock import now
 from mmad.base.errors import MmadError
 from mmad.base.records import EnvironmentRecord, EpochRecord, Metric, ParameterCount, Progress, RunRecord
+from mmad.queue import attempt, worker
 from mmad.queue.lifeline import StopRequest
-from mmad.queue.messages import End
+from mmad.queue.messages import Outcome
+from mmad.queue.orders import Order
 from mmad.queue.recorder import StoreRecorder
 from mmad.queue.runlog import Channel
 from mmad.store.gateway import Store
+from mmad.store.owner import Owner
 
 FOLDER = Path(os.environ["PRETEND"])
 
@@ -75,10 +77,11 @@ def first_time(key: str, epoch: int) -> bool:
     return True
 
 
-def train(order: worker.Order, record: RunRecord, store: Store, channel: Channel, stop: StopRequest) -> End:
+def train(order: Order, record: RunRecord, store: Store, channel: Channel, stop: StopRequest) -> Outcome:
     plan = json.loads((FOLDER / "plan.json").read_text()).get(order.key, {})
     epochs = int(record.protocol["epochs"])
-    recorder = StoreRecorder(store, channel, key=order.key, epochs=epochs, said=order.said)
+    me = Owner.current()
+    recorder = StoreRecorder(store, channel, key=order.key, epochs=epochs, said=order.said, owner=me)
     done = record.epochs_done
     recorder.started(
         EnvironmentRecord(now(), "here", "linux", "3", {}, order.device, 1, None, None, "worker", done),
@@ -109,7 +112,7 @@ def train(order: worker.Order, record: RunRecord, store: Store, channel: Channel
     return "finished"
 
 
-worker._train = train
+attempt.train_run = train
 
 if __name__ == "__main__":
     worker._leave(worker.main(sys.argv[1:]))
