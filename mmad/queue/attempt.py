@@ -13,12 +13,14 @@ from pydantic import ValidationError
 
 from mmad.base.errors import CheckpointError, MmadError, SpecError, StoreError
 from mmad.base.paths import StorePaths
+from mmad.base.recorder import Recorder
 from mmad.base.records import RunRecord
 from mmad.queue.lifeline import StopRequest, die_with_parent
 from mmad.queue.messages import Cause, Outcome
 from mmad.queue.orders import Order
 from mmad.queue.recorder import StoreRecorder
 from mmad.queue.runlog import Channel
+from mmad.queue.tensorboard import TensorBoardRecorder
 from mmad.spec.protocol import TrainingProtocol
 from mmad.spec.runs import RECIPE, DataSource, RunSpec
 from mmad.spec.setup import ModelSetup
@@ -81,13 +83,17 @@ def train_run(order: Order, record: RunRecord, store: Store, channel: Channel, s
         owner=Owner.current(),
         device=order.device,
     )
+    run = StorePaths(order.database).run(order.key)
     if (aside := set_aside(store, order.key)) is not None:
         recorder.warning(f"checkpoints of epochs this database does not hold were moved to {aside}; trained anew")
+    told: Recorder = recorder
+    if order.tensorboard:
+        told = TensorBoardRecorder(recorder, run.folder / "tensorboard", store.epochs(order.key))
     return train(
         spec,
         dataset_path=Path(spec.data.path),
-        run=StorePaths(order.database).run(order.key),
-        recorder=recorder,
+        run=run,
+        recorder=told,
         device=order.device,
         stop=stop,
         weights_dir=order.weights_dir,

@@ -69,7 +69,11 @@ def carry_out(order: Order, channel: Channel, stop: StopRequest) -> Ended:
 def serve(channel: Channel, lifeline: Lifeline) -> int:
     """Carries out orders until there are no more, or one did not finish."""
     while (order := lifeline.next_order()) is not None:
-        divert_output(_log_of(order))
+        try:
+            divert_output(_log_of(order))
+        except MmadError as error:
+            channel.send(Ended(order.key, "failed", one_line(error), stays=True))
+            continue
         log.info("worker %d for run %s on %s", os.getpid(), order.key, order.device)
         die_with_parent(signal.SIGKILL)  # until something is worth a clean stop
         ended = carry_out(order, channel, lifeline.stop)
