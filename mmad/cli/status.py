@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 HELP = """Show how far the queued runs are: counts by status, what runs now, what failed.
 
---json prints {"ablations": [{ablation, title, members, queued, running, finished, failed, interrupted}],
+--json prints {"ablations": [{ablation, title, members, queued, claimed, running, finished, failed,
+interrupted, stopped}],
 "running": [{key, ablation, setting, arm, seed, replicate, documented, status, epoch, epochs,
 seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, alive}], "failed": [{key, ablation,
 setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed one,

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from mmad.report.logbook import Logbook
 
 #: What becomes of a run, in the order a summary counts it.
-STATUSES: tuple[Status, ...] = ("finished", "running", "queued", "interrupted", "failed")
+STATUSES: tuple[Status, ...] = (
+    "finished",
+    "running",
+    "claimed",
+    "queued",
+    "interrupted",
+    "stopped",
+    "failed",
+)
 
 
 @dataclass(frozen=True)

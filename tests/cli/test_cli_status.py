@@ -22,7 +22,11 @@ def busy(folder: Path) -> str:
         run = store.claim(None, Owner.current())
         assert run is not None
         store.commit_epoch(run.key, samples.epoch(1, seconds=90.0))
-        store.claim(None, replace(Owner.current(), boot_id="earlier"))
+        gone = replace(Owner.current(), boot_id="earlier")
+        lost = store.claim(None, gone)
+        assert lost is not None
+        assert store.begin(run.key, Owner.current())
+        assert store.begin(lost.key, gone)
     return database
 
 
@@ -37,10 +41,12 @@ def test_json_counts_and_tells_what_runs(
         "title": "How long to wait",
         "members": 4,
         "queued": 2,
+        "claimed": 0,
         "running": 2,
         "finished": 0,
         "failed": 0,
         "interrupted": 0,
+        "stopped": 0,
     }
     alive, lost = shown["running"]
     assert (alive["epoch"], alive["epochs"], alive["seconds_left"], alive["alive"]) == (1, 3, 180.0, True)

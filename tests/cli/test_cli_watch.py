@@ -28,6 +28,7 @@ def busy(folder: Path) -> str:
         store.add_ablation(samples.ablation("seeds", patiences=(20,), seeds=(1,)))
         run = store.claim(None, Owner.current())
         assert run is not None
+        assert store.begin(run.key, Owner.current())
         store.commit_epoch(run.key, samples.epoch(1, seconds=90.0), [samples.checkpoint()], [samples.evaluation()])
         store.add_environment(run.key, samples.environment())
         store.add_ablation(samples.ablation("later", patiences=(30,), seeds=(1,)))
