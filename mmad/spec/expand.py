@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from mmad.base.errors import SpecError, WeightsError
 from mmad.spec.complaints import shown
+from mmad.spec.continuing import Wish, continued
 from mmad.spec.parse import Layer, ParsedFile, Setting, said, split_fields
 from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
@@ -32,6 +33,7 @@ class _Point:
     layers: tuple[Layer, ...]
     documented: Mapping[str, str]
     inferred: tuple[str, ...]
+    continues: Wish | None = None
 
 
 def expand(parsed: ParsedFile, data: DataSource, overrides: Sequence[Layer] = ()) -> Ablation:
@@ -42,7 +44,10 @@ def expand(parsed: ParsedFile, data: DataSource, overrides: Sequence[Layer] = ()
     """
     members: list[Member] = []
     seen: set[tuple[str, str, int, int]] = set()
+    wishes: dict[str, Wish] = {}
     for point in _points(parsed):
+        if point.continues is not None:
+            wishes[point.name] = point.continues
         for arm, arm_layer in parsed.arms.items():
             layers = (parsed.protocol, parsed.setup, arm_layer, *point.layers, *overrides)
             for member in _members(parsed, point, arm, layers, data):
@@ -60,7 +65,7 @@ def expand(parsed: ParsedFile, data: DataSource, overrides: Sequence[Layer] = ()
         source=parsed.source.text,
         arms=arms,
         compare=parsed.compare or tuple((arms[0], arm) for arm in arms[1:]),
-        members=tuple(members),
+        members=continued(members, wishes, parsed.source),
     )
 
 
@@ -81,6 +86,7 @@ def _points(parsed: ParsedFile) -> Iterator[_Point]:
                 layers=layers,
                 documented=setting.documented if setting else {},
                 inferred=setting.inferred if setting else (),
+                continues=setting.continues if setting else None,
             )
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from mmad.base.errors import SpecError
 from mmad.spec.complaints import explain, first_complaint
+from mmad.spec.continuing import Wish
 from mmad.spec.lines import KeyPath
 from mmad.spec.nearest import did_you_mean
 from mmad.spec.source import Source, read_source
@@ -57,6 +58,7 @@ class Setting:
     documented: Mapping[str, str]
     inferred: tuple[str, ...]
     place: KeyPath
+    continues: Wish | None = None
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,10 @@ def _setting(source: Source, position: int, given: Mapping[str, Any]) -> Setting
     place: KeyPath = ("settings", position)
     values = dict(given)
     name, documented = values.pop("name"), values.pop("documented", {})
+    said = values.pop("continue_from", None)
+    continues = None if said is None else Wish(said, (*place, "continue_from"))
     inferred = _inferred(values, source, (*place, "inferred"))
-    return Setting(name, Layer(_seeded(values, source, place), place), documented, inferred, place)
+    return Setting(name, Layer(_seeded(values, source, place), place), documented, inferred, place, continues)
 
 
 def _inferred(values: dict[str, Any], source: Source, key: KeyPath) -> tuple[str, ...]:

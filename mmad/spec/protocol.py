@@ -10,6 +10,15 @@ Overlap = Literal["iou", "iobb"]
 Proposals = Literal["clean", "sampled", "with_ground_truth"]
 
 
+class Continues(BaseModel):
+    """The run that another goes on from, and from which of its checkpoints."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(pattern=r"^[0-9a-f]{64}$", description="The run's key.")
+    checkpoint: Literal["final", "best_ap", "best_ar"] = Field("final", description="Which of its checkpoints.")
+
+
 class TrainingProtocol(BaseModel):
     """Everything beside the setup that decides which numbers a training gives: part of a run's key."""
 
@@ -38,6 +47,9 @@ class TrainingProtocol(BaseModel):
         json_schema_extra={"unit": "batches"},
     )
     replicate: int = Field(1, ge=1, description="Number of a true repeat of an equal run.")
+    continues: Continues | None = Field(
+        None, description="The run this one goes on from; filled from a setting's continue_from."
+    )
 
 
 class EvaluationProtocol(BaseModel):

@@ -46,6 +46,11 @@ class RunSpec:
         """Whether the data set was not there, so that the key will change once it is."""
         return self.data.fingerprint is None
 
+    @property
+    def continues(self) -> str | None:
+        """The key of the run that this one goes on from, which has to be finished first; None without one."""
+        return None if self.protocol.continues is None else self.protocol.continues.key
+
     def content(self) -> dict[str, Any]:
         """The plain JSON the key is made of. Whole numbers count as equal however they were written."""
         setup = self.setup.model_dump(mode="json", exclude=set(NAMING_FIELDS))
@@ -59,9 +64,9 @@ class RunSpec:
         }
 
     def _protocol(self) -> dict[str, Any]:
-        """The training protocol; without a limit of steps its keys are those from before there was one."""
-        limited = self.protocol.steps_per_epoch is not None
-        return self.protocol.model_dump(mode="json", exclude=None if limited else {"steps_per_epoch"})
+        """The training protocol; fields that came later and are not given leave keys as they were before them."""
+        absent = {name for name in ("steps_per_epoch", "continues") if getattr(self.protocol, name) is None}
+        return self.protocol.model_dump(mode="json", exclude=absent)
 
 
 def _plain(value: Any) -> Any:

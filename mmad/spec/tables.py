@@ -18,8 +18,10 @@ from mmad.spec.runs import NAMING_FIELDS
 from mmad.spec.setup import ModelSetup, unit
 
 SETUP_FIELDS: dict[str, FieldInfo] = dict(ModelSetup.model_fields)
-#: ``weights_hash`` follows from the backbone and is no user's word.
-TRAINING_FIELDS: dict[str, FieldInfo] = {k: v for k, v in TrainingProtocol.model_fields.items() if k != "weights_hash"}
+#: ``weights_hash`` follows from the backbone, ``continues`` from ``continue_from``: no user's words.
+TRAINING_FIELDS: dict[str, FieldInfo] = {
+    k: v for k, v in TrainingProtocol.model_fields.items() if k not in ("weights_hash", "continues")
+}
 EVALUATION_FIELDS: dict[str, FieldInfo] = dict(EvaluationProtocol.model_fields)
 PROTOCOL_FIELDS: dict[str, FieldInfo] = TRAINING_FIELDS | EVALUATION_FIELDS
 #: Spellings read beside a field's own name.
@@ -82,10 +84,25 @@ class _Seeded(BaseModel):
     )
 
 
+class ContinueTable(BaseModel):
+    """The run that a setting's runs go on from; each continues that of its own seed."""
+
+    model_config = _STRICT
+
+    setting: Name = Field(description="A setting of this file.")
+    arm: Name = Field("", description="Its arm; left out: the arm that continues.")
+    checkpoint: Literal["final", "best_ap", "best_ar"] = Field("final", description="Which of its checkpoints.")
+
+
 class _Setting(_Seeded):
     name: Name = Field(description="Name of this point of the ablation, as tables and charts print it.")
     documented: dict[str, Annotated[str, StringConstraints(pattern=r"^e\d{3}$")]] = Field(
         default_factory=dict, description="Arm → the entry of the documented log that it mirrors."
+    )
+    continue_from: ContinueTable | Annotated[str, StringConstraints(pattern=r"^(e\d{3}|[0-9a-f]{64})$")] = Field(
+        "",
+        description="Go on from another run: a setting, an entry of the log that this file mirrors, or a run's key. "
+        "epochs counts those of both.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -109,9 +110,22 @@ def latest(paths: RunPaths, warn: Callable[[str], None] = lambda text: None) -> 
     """
     for path in sorted(paths.checkpoints.glob("epoch-*.pt"), key=_age, reverse=True):
         try:
-            return load(path)
+            file, content = load(path)
         except CheckpointError as error:
             warn(f"the checkpoint {path.name} {error.what}; {_set_aside(path)}, and the one before it is used")
+            continue
+        if not content.facts.get("copy"):  # of the run that this one continues: an end of nothing of its own
+            return file, content
+    return None
+
+
+def newest_whole(paths: RunPaths) -> tuple[CheckpointFile, Content] | None:
+    """As :func:`latest`, for a run that is not being trained: nothing is moved."""
+    for path in sorted(paths.checkpoints.glob("epoch-*.pt"), key=_age, reverse=True):
+        with contextlib.suppress(CheckpointError):
+            file, content = load(path)
+            if not content.facts.get("copy"):
+                return file, content
     return None
 
 

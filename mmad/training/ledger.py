@@ -186,6 +186,20 @@ class Ledger:
             "previous": sorted(self.run.relative(path) for path in self.previous),
         }
 
+    def adopt(self, *, over: bool) -> None:
+        """Take another run's epochs, just loaded, for the beginning of this one.
+
+        Its last one is final here only where nothing follows (``over``).
+        """
+        if not over:
+            self.checkpoints.pop("final", None)
+        if not self.keep_best:
+            self.checkpoints = {kind: row for kind, row in self.checkpoints.items() if kind in ("last", "final")}
+            self.selection = Selection(self.selection.overlap)
+        self.standing = [row for row in self.standing if row.kind in self.checkpoints]
+        self.evaluations = [row for row in self.evaluations if row.kind in self.checkpoints]
+        self.previous = set()
+
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state`."""
         self.selection = Selection(**state["selection"])

@@ -13,6 +13,18 @@ from mmad.spec.setup import ModelSetup
 
 #: The documented log's value of ``gt_in_train_till`` for a run of any length.
 ALWAYS = 999
+_PLAN = (
+    "optimiser",
+    "lr",
+    "warmup_epochs",
+    "lr_scheduler",
+    "plateau_metric",
+    "reduceLROnPlateau_factor",
+    "reduceLROnPlateau_patience",
+    "reduceLROnPlateau_full_stop",
+    "multiStepLR_milestones",
+    "multiStepLR_gamma",
+)
 
 
 def build_optimiser(setup: ModelSetup, parameters: Iterable[Parameter]) -> Optimizer:
@@ -84,6 +96,15 @@ class Schedule:
 
     def _patience_used_up(self, plateau: ReduceLROnPlateau | None) -> bool:
         return plateau is not None and int(plateau.num_bad_epochs) >= self.setup.reduceLROnPlateau_patience
+
+    def plan(self) -> dict[str, Any]:
+        """Plain JSON of the fields that say how the learning rate goes: equal ones go on from each other."""
+        return self.setup.model_dump(mode="json", include=set(_PLAN))
+
+    def be_patient_again(self) -> None:
+        """Forget a patience that is used up: a run that is continued does not end at once."""
+        if self.setup.reduceLROnPlateau_full_stop and self.plateau is not None and self._patience_used_up(self.plateau):
+            self.plateau.num_bad_epochs = 0
 
     def state(self) -> dict[str, Any]:
         """Plain numbers to resume from."""

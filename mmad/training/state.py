@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,12 @@ from mmad.training.losses import LearnedWeights
 from mmad.training.running import Running
 from mmad.training.schedules import Schedule
 from mmad.training.stepper import Stepper
+
+
+def _fits(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
+    """Whether two optimisers hold as many parameters."""
+    sizes = [[len(group["params"]) for group in state["param_groups"]] for state in (theirs, mine)]
+    return sizes[0] == sizes[1]
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class State:
             "schedule": self.schedule.state(),
             "clinical": clinical,
             "ledger": self.ledger.state(),
+            "plan": self.schedule.plan(),
         }
         if scaler := self.stepper.precision.state():
             facts["scaler"] = scaler
@@ -97,6 +104,31 @@ class State:
         facts, tensors = content.facts["running"], content.tensors["running"]
         self.stepper.wait(facts["waiting"], tensors["gradients"])
         return Resumed(file.epoch - 1, False, Running.of(facts, tensors, self.device))
+
+    def go_on_from(self, content: checkpoint.Content, *, over: bool) -> None:
+        """Begin where another run's ``content`` stands.
+
+        Weights, random numbers, epochs and best checkpoints are taken over. So are the optimiser's memory where both
+        have the same kind, and the schedule where both have the same; else they begin anew. Its final epoch is
+        final here only where nothing follows (``over``).
+        """
+        optimiser, facts = self.stepper.optimiser, content.facts
+        theirs, mine = facts.get("plan", {}), self.schedule.plan()
+        begun, scheduled = optimiser.state_dict(), self.schedule.state()
+        if self.learned is not None and "learned_loss_weights" not in content.tensors:
+            weights = checkpoint.module_tensors(self.learned)
+            content = replace(content, tensors={**content.tensors, "learned_loss_weights": weights})
+        same = theirs == mine
+        if theirs.get("optimiser") != mine["optimiser"] or not _fits(content.tensors["optimiser"], begun):
+            content = replace(content, tensors={**content.tensors, "optimiser": begun})
+        if not same:
+            content = replace(content, facts={**facts, "schedule": scheduled})
+        self.take(content)
+        for group, own in zip(optimiser.param_groups, begun["param_groups"], strict=True):
+            kept = {"lr": group["lr"]} if same else {}
+            group.update({name: value for name, value in own.items() if name != "params"} | kept)
+        self.schedule.be_patient_again()
+        self.ledger.adopt(over=over)
 
     def take(self, content: checkpoint.Content) -> None:
         """Go on from ``content``, as far as every checkpoint holds it."""

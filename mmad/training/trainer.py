@@ -29,6 +29,7 @@ from mmad.detector.initial import name_seed
 from mmad.spec.clinical import require_fit
 from mmad.spec.runs import RunSpec
 from mmad.training import checkpoint, passes
+from mmad.training.continuing import Beginning
 from mmad.training.environment import describe_environment
 from mmad.training.finite import Watch
 from mmad.training.ledger import Ledger
@@ -38,7 +39,7 @@ from mmad.training.precision import Precision, require_device
 from mmad.training.preparation import open_dataset, prepare_process
 from mmad.training.running import Running
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
-from mmad.training.state import State
+from mmad.training.state import Resumed, State
 from mmad.training.stepper import Stepper
 
 Outcome = Literal["finished", "interrupted"]
@@ -59,6 +60,7 @@ def train(
     stop: Callable[[], bool] = never,
     weights_dir: Path | None = None,
     checkpoint_every: int | None = None,
+    parent: RunPaths | None = None,
 ) -> Outcome:
     """Train ``spec``, or go on with it after its newest whole checkpoint in ``run``.
 
@@ -74,9 +76,11 @@ def train(
         weights_dir: a folder with pretrained weights.
         checkpoint_every: training steps between two checkpoints inside an epoch: a kill then costs no more than
             these. None keeps one per epoch, and one where ``stop`` ended it. Changes no result.
+        parent: the files of the run that ``spec`` continues; left out, those beside ``run``.
 
     Raises:
         SpecError: half precision on a device that is not CUDA; ``checkpoint_every`` below 1.
+        CheckpointError: a checkpoint of another run; the run that ``spec`` continues is not finished here.
         DivergedError: losses, gradients or weights that are not finite.
         MmadError: what else the user can mend (data, weights, disk).
     """
@@ -86,7 +90,7 @@ def train(
     require_device(spec.setup.mixed_precision, place)
     prepare_process(spec.protocol.threads, spec.protocol.seed, place)
     dataset = open_dataset(spec, dataset_path)
-    training = _Training(spec, dataset, run, recorder, place, stop, weights_dir, checkpoint_every)
+    training = _Training(spec, dataset, run, recorder, place, stop, weights_dir, checkpoint_every, parent)
     try:
         return training.work()
     except passes.Interrupted:
@@ -106,9 +110,10 @@ class _Training:
         stop: Callable[[], bool],
         weights_dir: Path | None,
         checkpoint_every: int | None,
+        parent: RunPaths | None,
     ) -> None:
         self.spec, self.dataset, self.run, self.recorder = spec, dataset, run, recorder
-        self.device, self.stop, self.checkpoint_every = device, stop, checkpoint_every
+        self.device, self.stop, self.checkpoint_every, self.parent = device, stop, checkpoint_every, parent
         setup, protocol = spec.setup, spec.protocol
         recorder.progress(Progress(spec.key, 0, protocol.epochs, "load", 0, 1))
         chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
@@ -170,7 +175,11 @@ class _Training:
         """Train from the first epoch that is not committed to the last."""
         warnings: list[str] = []
         resumed = self.state.resume(self.run, self.spec.key, warnings.append)
-        self.state.ledger.restore_detections(warnings.append)
+        beginning = self._beginning() if resumed == Resumed() else None
+        if beginning is not None:
+            resumed = beginning.resumed
+        else:
+            self.state.ledger.restore_detections(warnings.append)
         done, over, running = resumed.epoch, resumed.over, resumed.running
         self.recorder.started(
             describe_environment(self.device, self.spec.protocol.threads, done),
@@ -180,6 +189,8 @@ class _Training:
             warnings.append(warning)
         for text in warnings:
             self.recorder.warning(text)
+        if beginning is not None:
+            beginning.write(self.recorder)
         if over:
             self.state.ledger.make_durable()
         if done:
@@ -192,6 +203,14 @@ class _Training:
             over = self._epoch(epoch, running or Running())
             running = None
         return "finished"
+
+    def _beginning(self) -> Beginning | None:
+        """Where a run that continues another begins; None for one that begins by itself."""
+        continues = self.spec.protocol.continues
+        if continues is None:
+            return None
+        parent = self.parent or self.run.sibling(continues.key)
+        return Beginning.of(self.spec, continues, self.state, self.run, parent, self.encoder.statistics())
 
     def _epoch(self, epoch: int, running: Running) -> bool:
         """Train, judge and record one epoch, going on from ``running``; whether it is the last."""

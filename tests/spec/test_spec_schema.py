@@ -36,9 +36,10 @@ def test_every_field_has_a_description_and_those_with_units_say_them() -> None:
     setup, setting = tables["SetupTable"]["properties"], tables["SettingTable"]["properties"]
     assert set(ModelSetup.model_fields) <= set(setup)
     assert set(ModelSetup.model_fields) - {"name"} <= set(setting)
-    assert (set(TrainingProtocol.model_fields) | set(EvaluationProtocol.model_fields)) - {"weights_hash"} <= set(
-        setting
-    )
+    assert (set(TrainingProtocol.model_fields) | set(EvaluationProtocol.model_fields)) - {
+        "weights_hash",
+        "continues",
+    } <= set(setting)
     assert set(ModelSetup.model_fields) - NAMING_FIELDS <= set(tables["GridTable"]["properties"])
     for table in tables.values():
         assert table["additionalProperties"] is False
