@@ -50,6 +50,7 @@ class Running:
             "seconds": seconds,
             "peak_memory": peak_memory,
             "positions": self.collector.positions,
+            "side": self.collector.side,
         }
 
     def tensors(self) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class Running:
     def of(cls, facts: Mapping[str, Any], tensors: Mapping[str, Any], device: torch.device) -> Running:
         """Go on from what :meth:`facts` and :meth:`tensors` gave; detections go to ``device``."""
         collector = Collector()
-        collector.positions = list(facts["positions"])
+        collector.positions, collector.side = list(facts["positions"]), facts["side"]
         collector.found = _parted(tensors["found"], device)
         collector.given = _parted(tensors["given"], torch.device("cpu"))
         return cls(

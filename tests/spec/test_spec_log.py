@@ -152,3 +152,10 @@ def test_chapters_that_ask_the_same_share_the_run() -> None:
     image_only = {m.run.key for m in _chapter("schedulers").members}
     added = [m.run.key for m in _chapter("with_clinical").members if m.arm == "CXR"]
     assert sum(key in image_only for key in added) == 3
+
+
+def test_e039_goes_on_from_e038_and_nothing_else_from_anything() -> None:
+    going = {id_: m for id_, m in _members().items() if m.run.continues is not None}
+    assert list(going) == ["e039"]
+    assert going["e039"].run.continues == _members()["e038"].run.key
+    assert going["e039"].run.protocol.continues.checkpoint == "final"

@@ -55,7 +55,10 @@ def files(folder: Path) -> list[str]:
     return sorted(re.sub(r"-[0-9a-f]{16}", "", path.name) for path in (folder / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize("fields", [{}, CARRYING], ids=["plain", "carrying"])
+MASKS: Mapping[str, object] = {"use_mask": True, "mask_hidden_layers": 4, "record_training_performance": True}
+
+
+@pytest.mark.parametrize("fields", [{}, CARRYING, MASKS], ids=["plain", "carrying", "masks"])
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
 def test_a_stop_keeps_every_step_that_was_made(
     start: Start, tmp_path: Path, stop_after: int, fields: dict[str, object]
