@@ -54,29 +54,39 @@ def to_plain(value: Any) -> Any:
 
 def from_plain(record: type[T], value: Any) -> T:
     """The record that :func:`to_plain` made plain; null in the place of a float is NaN."""
-    return cast(T, _read(record, value))
-
-
-def _read(kind: Any, value: Any) -> Any:
-    origin, inner = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(cast(type, kind))
-        make = cast(Callable[..., Any], kind)
-        return make(**{f.name: _read(hints[f.name], value[f.name]) for f in dataclasses.fields(kind)})
-    if origin in (Union, types.UnionType):
-        (chosen,) = (part for part in inner if part is not types.NoneType)
-        return None if value is None else _read(chosen, value)
-    if origin is tuple:
-        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
-        return tuple(_read(part, one) for part, one in zip(kinds, value, strict=True))
-    if origin is dict:
-        return {name: _read(inner[1], one) for name, one in value.items()}
-    if origin is np.ndarray:
-        return np.array(value, dtype=get_args(inner[1])[0])
-    return math.nan if kind is float and value is None else value
+    return cast(T, _reader(cast(Any, record))(value))
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Looking a record's types up takes longer than reading it."""
-    return get_type_hints(kind)
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What reads a plain value as a ``kind``, found once: looking types up takes longer than reading."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        parts = [(f.name, _reader(hints[f.name])) for f in dataclasses.fields(kind)]
+        make = cast(Callable[..., Any], kind)
+        return lambda value: make(**{name: read(value[name]) for name, read in parts})
+    if origin in (Union, types.UnionType):
+        (chosen,) = (part for part in inner if part is not types.NoneType)
+        some = _reader(chosen)
+        return lambda value: None if value is None else some(value)
+    if origin is tuple and inner[-1] is Ellipsis:
+        one = _reader(inner[0])
+        return lambda value: tuple(map(one, value))
+    if origin is tuple:
+        each = [_reader(part) for part in inner]
+        return lambda value: tuple(read(part) for read, part in zip(each, value, strict=True))
+    if origin is dict:
+        held = _reader(inner[1])
+        return lambda value: {name: held(part) for name, part in value.items()}
+    if origin is np.ndarray:
+        return lambda value: np.array(value, dtype=get_args(inner[1])[0])
+    return _number if kind is float else _same
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def _same(value: Any) -> Any:
+    return value
