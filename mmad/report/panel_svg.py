@@ -42,7 +42,7 @@ def draw_panel(panel: Panel, inks: Inks, size: tuple[float, float], at: tuple[fl
     right, bottom = at[0] + size[0] - _RIGHT, at[1] + size[1] - _BELOW
     x, y = x_axis(panel, left, right), y_axis(panel, bottom, top)
     frame = edge = ""
-    if any(_leaves(series, y) for series in panel.series):
+    if panel.y_range is not None and any(_leaves(series, y) for series in panel.series):
         box = f'x="{left:.2f}" y="{top:.2f}" width="{right - left:.2f}" height="{bottom - top:.2f}"'
         frame, edge = f'<clipPath id="{clip}"><rect {box}/></clipPath>', f' clip-path="url(#{clip})"'
     parts = [

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, delete, insert, select
+from sqlalchemy import Connection, Double, Row, Select, Table, and_, delete, insert, select, type_coerce
 
 from mmad.base.clock import now
 from mmad.base.records import (
@@ -109,7 +109,7 @@ def read_epochs(
     """The committed epochs of ``keys`` in order; runs without one are left out."""
     wanted = set(keys)
     c = metrics.c
-    chosen = _of_runs(select(c.run_key, c.epoch, c.split, c.name, c.value), metrics, wanted)
+    chosen = _of_runs(select(c.run_key, c.epoch, c.split, c.name, type_coerce(c.value, Double)), metrics, wanted)
     heads = _of_runs(select(epochs), epochs, wanted)
     if epoch is not None:
         chosen, heads = chosen.where(metrics.c.epoch == epoch), heads.where(epochs.c.epoch == epoch)
@@ -117,7 +117,7 @@ def read_epochs(
     for part in connection.execute(chosen.order_by(c.run_key, c.epoch, c.position)).partitions(_ROWS):
         for key, number, split, name, value in part:
             own = measured.setdefault((key, number), [])
-            own.append(Metric(sys.intern(split), sys.intern(name), value))  # type: ignore[arg-type]
+            own.append(Metric(sys.intern(split), sys.intern(name), math.nan if value is None else value))  # type: ignore[arg-type]
     found: dict[str, list[EpochRecord]] = {}
     for row in connection.execute(heads.order_by(epochs.c.run_key, epochs.c.epoch)):
         if row.run_key in wanted:
