@@ -22,6 +22,7 @@ from mmad.base.records import CheckpointKind, MemberRecord
 from mmad.data.cache import cores
 from mmad.report.asking import about_pair, about_run
 from mmad.report.judged import Archive, How, Judged, judge
+from mmad.report.keeping import kept_together
 from mmad.store.find import Found
 from mmad.store.gateway import Store
 
@@ -89,7 +90,7 @@ def help_with(task: dict[str, Any], parent: int) -> None:
     """Does the work of ``task`` for as long as ``parent`` lives; what cannot be told is left to it."""
     data, (resamples, seed) = task["data"], task["how"]
     how = How(resamples=resamples, seed=seed)
-    with Store.open(task["database"], create=False) as store:
+    with Store.open(task["database"], create=False) as store, kept_together(store):
         finder = _Finder(store, how)
         archive = Archive(None if data is None else Path(data))
         for one in task["work"]:

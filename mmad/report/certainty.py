@@ -22,6 +22,7 @@ from mmad.report.asking import about_pair, about_run
 from mmad.report.controls import Control
 from mmad.report.frames import AblationFrame, MemberFrame, ReportFrame
 from mmad.report.judged import Archive, How, Judged, judge
+from mmad.report.keeping import kept_together
 from mmad.report.kept_controls import controls_by_run, controls_of_judged
 from mmad.report.mask_figures import MaskFigures
 from mmad.report.pairs import PairRow, compare
@@ -101,6 +102,7 @@ def look_into(
     runs: dict[RunKey, SureRun] = {}
     pairs: dict[PairKey, SurePair] = {}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(kept_together(store))
         for done, one in enumerate(work):
             progress(done, len(work))
             if isinstance(one, MemberFrame):

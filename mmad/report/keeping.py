@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import types
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -15,6 +17,12 @@ from mmad.store.analysis_rows import analysis_key
 from mmad.store.gateway import Store
 
 T = TypeVar("T")
+#: Kind, subject and value of an analysis.
+Result = tuple[str, Mapping[str, Any], Any]
+
+#: Results that are kept at once: each waiting for the disk takes longer than many of them.
+_TOGETHER = 12
+_waiting: weakref.WeakKeyDictionary[Store, dict[str, Result]] = weakref.WeakKeyDictionary()
 
 
 def kept(store: Store, kind: str, subject: Mapping[str, Any], record: type[T], compute: Callable[[], T]) -> T:
@@ -28,13 +36,41 @@ def kept(store: Store, kind: str, subject: Mapping[str, Any], record: type[T], c
         record: the frozen dataclass that the result is.
         compute: makes it.
     """
-    found = store.get_analysis(analysis_key(kind, subject))
+    key = analysis_key(kind, subject)
+    waiting = _waiting.get(store)
+    if waiting is not None and key in waiting:
+        return from_plain(record, waiting[key][2])
+    found = store.get_analysis(key)
     if found is not None:
         return from_plain(record, found.value)
     plain = to_plain(compute())
-    if not store.read_only:
+    if waiting is not None:
+        waiting[key] = (kind, subject, plain)
+        if len(waiting) >= _TOGETHER:
+            _keep(store, waiting)
+    elif not store.read_only:
         store.put_analysis(kind, subject, plain)
     return from_plain(record, plain)
+
+
+@contextlib.contextmanager
+def kept_together(store: Store) -> Iterator[None]:
+    """Within the block, results are kept several at once; the last of them at its end, however it ends."""
+    if store.read_only or store in _waiting:
+        yield
+        return
+    waiting = _waiting.setdefault(store, {})
+    try:
+        yield
+    finally:
+        del _waiting[store]
+        _keep(store, waiting)
+
+
+def _keep(store: Store, waiting: dict[str, Result]) -> None:
+    if waiting:
+        store.put_analyses(list(waiting.values()))
+        waiting.clear()
 
 
 def to_plain(value: Any) -> Any:

@@ -333,6 +333,12 @@ class Store:
             return analysis_rows.write_analysis(connection, kind, subject, value)
 
     @repeatable
+    def put_analyses(self, analyses: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        """Keeps several, each as (kind, subject, value), in one transaction: a disk is waited for once."""
+        with self._database.writing() as connection:
+            for kind, subject, value in analyses:
+                analysis_rows.write_analysis(connection, kind, subject, value)
+
     def get_analysis(self, key: str) -> AnalysisRecord | None:
         """The analysis that was kept under ``key`` (see ``analysis_key``), or None."""
         with self._database.reading() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from mmad.evaluation.coco_set import CocoSet
 from mmad.evaluation.confusion import Confusion
 from mmad.evaluation.intervals import Difference, Estimate, Interval
-from mmad.report.keeping import from_plain, kept, to_plain
+from mmad.report.keeping import from_plain, kept, kept_together, to_plain
 from mmad.store.gateway import Store
 
 NAN = float("nan")
@@ -83,3 +84,29 @@ def test_it_is_computed_once_and_kept_where_that_can_be(tmp_path: Path) -> None:
         kept(store, "estimate", {"runs": ["c"]}, Interval, compute)
         assert len(asked) == 4
         assert len(store.analyses()) == 2
+
+
+def test_results_are_kept_several_at_once_and_are_at_hand_before(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def compute() -> Interval:
+        asked.append(1)
+        return HALF
+
+    with Store.open(tmp_path / "mmad.sqlite") as store:
+        with contextlib.suppress(KeyboardInterrupt), kept_together(store):
+            for n in range(13):
+                kept(store, "estimate", {"runs": [n]}, Interval, compute)
+            assert len(store.analyses()) == 12
+            assert kept(store, "estimate", {"runs": [12]}, Interval, compute) == HALF
+            raise KeyboardInterrupt
+        assert len(asked) == len(store.analyses()) == 13
+        kept(store, "estimate", {"runs": ["later"]}, Interval, compute)
+        assert len(store.analyses()) == 14
+
+
+def test_nothing_is_kept_together_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    Store.open(tmp_path / "mmad.sqlite").close()
+    with Store.open(tmp_path / "mmad.sqlite", read_only=True) as store, kept_together(store):
+        assert kept(store, "estimate", {}, Interval, lambda: HALF) == HALF
+        assert store.analyses() == []
