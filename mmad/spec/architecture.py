@@ -25,6 +25,7 @@ WITHOUT_EFFECT = frozenset(
         "gradient_accumulation",
         "gradient_clip_norm",
         "mixed_precision",
+        "channels_last",
         "warmup_epochs",
         "lr_scheduler",
         "plateau_metric",

@@ -54,6 +54,8 @@ class RunSpec:
     def content(self) -> dict[str, Any]:
         """The plain JSON the key is made of. Whole numbers count as equal however they were written."""
         setup = self.setup.model_dump(mode="json", exclude=set(NAMING_FIELDS))
+        if not self.setup.channels_last:  # keys are those from before there was a choice
+            del setup["channels_last"]
         setup["multiStepLR_milestones"] = list(self.setup.milestones)
         setup["backbone"] = "custom1" if self.setup.backbone == "custom" else self.setup.backbone
         return {

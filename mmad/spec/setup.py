@@ -331,6 +331,11 @@ class ModelSetup(BaseModel):
     mixed_precision: bool = Field(
         False, description="Train and evaluate in half precision where it is safe; needs a CUDA device."
     )
+    channels_last: bool = Field(
+        False,
+        description="Keep the channels of a cell side by side in memory: faster on some GPUs, most in half precision; "
+        "rounds otherwise.",
+    )
     warmup_epochs: int = Field(
         0,
         ge=0,

@@ -30,7 +30,7 @@ from mmad.spec.runs import RunSpec
 from mmad.training import checkpoint, passes
 from mmad.training.losses import Weighing
 from mmad.training.precision import Precision, require_device
-from mmad.training.preparation import open_dataset, prepare_process
+from mmad.training.preparation import in_layout, open_dataset, open_device, prepare_process
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Judge:
     """
 
     def __init__(self, spec: RunSpec, *, dataset_path: Path, run: RunPaths, device: str = "cpu") -> None:
-        self.spec, self.run, self.device = spec, run, torch.device(device)
+        self.spec, self.run, self.device = spec, run, open_device(device)
         setup = spec.setup
         require_device(setup.mixed_precision, self.device)
         prepare_process(spec.protocol.threads, spec.protocol.seed, self.device)
@@ -81,6 +81,7 @@ class Judge:
         self.model = build_detector(
             setup, labels=len(self.dataset.labels), columns=self.columns, seed=spec.protocol.seed, weights="none"
         ).to(self.device)
+        in_layout(self.model, setup)
         sides = [[s.width, s.height, s.width, s.height] for s in self.dataset.studies]
         self.scales = torch.tensor(sides, dtype=torch.float64).div_(setup.image_size)
         self._loaded: Path | None = None

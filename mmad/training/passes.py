@@ -63,11 +63,16 @@ def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tens
         for t in batch.targets
     ]
     return (
-        batch.images.to(device, non_blocking=True),
+        _pinned(batch.images, device).to(device, non_blocking=True),
         targets,
         batch.numeric.to(device, non_blocking=True),
         batch.categorical.to(device, non_blocking=True),
     )
+
+
+def _pinned(images: Tensor, device: torch.device) -> Tensor:
+    """Images in page-locked memory, from where a CUDA device fetches them by itself while the process goes on."""
+    return images.pin_memory() if device.type == "cuda" else images
 
 
 def _judge(detections: Detections, truth: GroundTruth, how: Judgement) -> dict[str, Scores]:

@@ -36,7 +36,7 @@ from mmad.training.ledger import Ledger
 from mmad.training.losses import Weighing
 from mmad.training.memory import peak_memory, reset_peak_memory
 from mmad.training.precision import Precision, require_device
-from mmad.training.preparation import open_dataset, prepare_process
+from mmad.training.preparation import in_layout, open_dataset, open_device, prepare_process
 from mmad.training.running import Running
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
 from mmad.training.state import Resumed, State
@@ -79,14 +79,14 @@ def train(
         parent: the files of the run that ``spec`` continues; left out, those beside ``run``.
 
     Raises:
-        SpecError: half precision on a device that is not CUDA; ``checkpoint_every`` below 1.
+        SpecError: a device that is not there, half precision on one that is not CUDA, ``checkpoint_every`` below 1.
         CheckpointError: a checkpoint of another run; the run that ``spec`` continues is not finished here.
         DivergedError: losses, gradients or weights that are not finite.
         MmadError: what else the user can mend (data, weights, disk).
     """
     if checkpoint_every is not None and checkpoint_every < 1:
         raise SpecError(f"checkpoint_every = {checkpoint_every}", mend="name 1 or more steps, or none")
-    place = torch.device(device)
+    place = open_device(device)
     require_device(spec.setup.mixed_precision, place)
     prepare_process(spec.protocol.threads, spec.protocol.seed, place)
     dataset = open_dataset(spec, dataset_path)
@@ -134,6 +134,7 @@ class _Training:
             weights=protocol.weights,
             weights_dir=weights_dir,
         ).to(device)
+        in_layout(self.model, setup)
         self.weighing = Weighing.of(setup)
         self.state = self._state()
         self.batches = training_batches(

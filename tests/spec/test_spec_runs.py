@@ -35,8 +35,8 @@ OTHER_SETUP: dict[str, Any] = {
     "rpn_nms_thresh": 0.7, "rpn_score_thresh": 0.1, "box_nms_thresh": 0.5, "box_score_thresh": 0.1,
     "box_detections_per_img": 11, "gt_in_train_till": 0, "optimiser": "adamw", "lr": 0.5, "momentum": 0.5,
     "weight_decay": 0.5, "batch_size": 5,
-    "gradient_accumulation": 2, "gradient_clip_norm": 1.0, "mixed_precision": True, "warmup_epochs": 1,
-    "lr_scheduler": "MultiStepLR",
+    "gradient_accumulation": 2, "gradient_clip_norm": 1.0, "mixed_precision": True, "channels_last": True,
+    "warmup_epochs": 1, "lr_scheduler": "MultiStepLR",
     "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
     "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
     "loss_weights": {"loss_classifier": 2}, "learned_loss_weights": True, "measure_test": False,
@@ -91,6 +91,11 @@ def test_spellings_of_one_content_have_one_key() -> None:
     assert _key({"fusion_residual": True}) == _key({"fusion_residule": True})
     assert _key({"lr": 1}) == _key({"lr": 1.0})
     assert _key({"loss_weights": {"loss_classifier": 10}}) == _key({"loss_weights": {"loss_classifier": 10.0}})
+
+
+def test_the_usual_layout_has_the_keys_from_before_there_was_another() -> None:
+    assert "channels_last" not in RunSpec(ModelSetup(), TrainingProtocol(), DATA).content()["setup"]
+    assert RunSpec(ModelSetup(channels_last=True), TrainingProtocol(), DATA).content()["setup"]["channels_last"] is True
 
 
 def test_all_steps_have_the_keys_from_before_there_was_a_limit() -> None:

@@ -1,0 +1,92 @@
+"""Devices, layouts and data sets: what is refused before anything is trained, and what reaches a GPU how."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from training_runs import Notes, Start, specification
+
+from mmad.base.errors import DataError, SpecError
+from mmad.base.paths import RunPaths
+from mmad.data.dataset import DataSet, load_dataset
+from mmad.spec.setup import ModelSetup
+from mmad.training import passes, train
+from mmad.training.preparation import in_layout, open_device
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "mps", "meta", "", "cuda 1"])
+def test_a_word_that_is_no_device_is_refused(name: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        open_device(name)
+    assert str(refused.value) == f"no device is called {name!r}; name cpu, cuda or cuda:N"
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_one_that_is_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SpecError, match=r"^device cuda: PyTorch finds no CUDA GPU here; look at nvidia-smi, or name"):
+        open_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for number, has in ((1, "cuda:0 alone"), (2, "cuda:0 to cuda:1")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda number=number: number)
+        with pytest.raises(SpecError, match=f"^device cuda:7: this machine has {has}; name one of these"):
+            open_device("cuda:7")
+    assert open_device("cuda:1") == torch.device("cuda:1")
+    assert open_device("cpu") == torch.device("cpu")
+
+
+def test_training_asks_for_the_device_before_it_reads_anything(tmp_path: Path, dataset: DataSet) -> None:
+    how = {"dataset_path": tmp_path / "nowhere", "run": RunPaths(tmp_path / "run"), "recorder": Notes()}
+    with pytest.raises(SpecError, match="no device is called 'tpu'"):
+        train(specification(dataset, 1), device="tpu", **how)
+
+
+def test_images_are_pinned_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: (pinned.append(self), self)[1])
+    images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    assert passes._pinned(images, torch.device("cpu")) is images
+    assert pinned == []
+    assert passes._pinned(images, torch.device("cuda:1")) is images
+    assert len(pinned) == 1
+
+
+def test_the_layout_of_weights_follows_the_setup() -> None:
+    plain, last = (in_layout(nn.Conv2d(3, 4, 3), ModelSetup(channels_last=which)) for which in (False, True))
+    assert plain.weight.is_contiguous()
+    assert last.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.slow
+def test_in_the_other_layout_a_run_resumes_and_differs_by_rounding_alone(start: Start) -> None:
+    plain, whole, parts = Notes(), Notes(), Notes()
+    start(plain, "plain", epochs=1)
+    start(whole, "whole", epochs=2, channels_last=True)
+    start(parts, "parts", epochs=2, channels_last=True, stop_after=5)
+    start(parts, "parts", epochs=2, channels_last=True)
+    assert parts.numbers() == whole.numbers()
+    assert whole.numbers()[1, "train", "loss"] == pytest.approx(plain.numbers()[1, "train", "loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_a_data_set_that_changed_since_the_run_began_is_refused_by_both_names(
+    dataset: DataSet, tmp_path: Path, stop_after: int
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(dataset.root, folder)
+    spec, notes = specification(load_dataset(folder), 2), Notes()
+    how = {"dataset_path": folder, "run": RunPaths(tmp_path / "run"), "recorder": notes}
+    assert train(spec, stop=lambda: notes.steps >= stop_after, **how) == "interrupted"
+    rows = (folder / "boxes.csv").read_text("utf-8").splitlines()
+    (folder / "boxes.csv").write_text("\n".join([*rows[:-1], ""]), "utf-8")
+    now = load_dataset(folder).fingerprint()
+    with pytest.raises(DataError) as refused:
+        train(spec, **how)
+    assert str(refused.value) == (
+        f"{folder}: the data set changed: the run was queued for {dataset.fingerprint()[:12]}, the folder now holds "
+        f"{now[:12]}; restore the folder, or run the ablation again to queue new runs for the changed data"
+    )
