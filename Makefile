@@ -12,6 +12,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.mmad-ready
 
+# Strict: a page, a link or an anchor that is missing fails. The variable silences what its theme says of itself.
+BUILD_MANUAL := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # How many test processes run at once.
 JOBS ?= 2
 # What `make reproduce` trains on, for how long, and which chapters of the documented log (all, in its order).
@@ -20,7 +23,7 @@ PROFILE ?= full
 ONLY ?= overfitting schedulers with_clinical learning_rate fusion determined depth loss_weights patience correct \
   resnet50 clinical_placement larger newer small large paper
 
-.PHONY: help setup demo test test-fast check bench reproduce report clean
+.PHONY: help setup demo test test-fast check docs bench reproduce report clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,11 +47,16 @@ test: $(READY) ## Run every test (JOBS=2 processes)
 test-fast: $(READY) ## Run the tests that take less than a second each
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
 
-check: $(READY) ## Lint, format, types, borders between the rooms
+check: $(READY) ## Lint, format, types, borders between the rooms, the manual
 	@echo "== ruff check";  $(BIN)/ruff check .
 	@echo "== ruff format"; $(BIN)/ruff format --check .
 	@echo "== mypy";        $(BIN)/mypy
 	@echo "== imports";     $(BIN)/lint-imports
+	@echo "== manual";      $(BUILD_MANUAL)
+
+docs: $(READY) ## Build the manual: site/index.html
+	@$(BUILD_MANUAL)
+	@echo "site/index.html"
 
 bench: $(READY) ## Run the benchmarks
 	@for file in $(sort $(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
@@ -60,6 +68,6 @@ report: $(READY) ## Write the report of everything recorded
 	@$(BIN)/mmad report --html
 
 clean: ## Remove caches and build products (.venv, data, db and reports stay)
-	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
 	@find mmad tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "caches and build products removed"

@@ -16,7 +16,7 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
 
     Args:
         durable: flush; without it the file is whole for every process, but a power cut may take it until
-            :func:`make_durable` is called.
+            ``make_durable`` is called.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.part"

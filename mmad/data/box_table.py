@@ -24,7 +24,7 @@ _COLUMNS = (*_SIDES, "certainty")
 
 @dataclass(frozen=True, eq=False)
 class BoxTable:
-    """The boxes as parallel arrays, as :class:`mmad.data.dataset.DataSet` holds them."""
+    """The boxes as parallel arrays, as ``mmad.data.dataset.DataSet`` holds them."""
 
     study: NDArray[np.int64]  # (M,)
     boxes: NDArray[np.float64]  # (M, 4)

@@ -49,7 +49,7 @@ def choose_cells(
     where: str,
     units: Mapping[str, str] | None = None,
 ) -> ClinicalCells:
-    """The columns named, or guessed where None (see :mod:`mmad.data.csv_columns`). Raises DataError."""
+    """The columns named, or guessed where None (see ``mmad.data.csv_columns``). Raises DataError."""
     numbers = choose_numeric(table, numeric, reserved, where, units or {})
     taken = {*reserved, *(column.name for column in numbers)}
     values = choose_categorical(table, categorical, taken, where)

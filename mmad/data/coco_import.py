@@ -25,7 +25,7 @@ from mmad.data.writing import BoxRow, StudyRow, write_tables
 class ClinicalTable:
     """A CSV file of clinical values: ``on`` says of which image a row is; a patient and a split, if columns say them.
 
-    ``numeric`` and ``categorical`` name the clinical columns; None guesses them (see :mod:`mmad.data.csv_columns`).
+    ``numeric`` and ``categorical`` name the clinical columns; None guesses them (see ``mmad.data.csv_columns``).
     """
 
     path: Path

@@ -25,7 +25,7 @@ KINDS: Mapping[str, Callable[[CocoImage], str]] = {
 class Joined:
     """A table beside the images. ``rows`` holds, by image, the position of its row, or None.
 
-    ``kind`` is a key of :data:`KINDS`; ``unmatched`` counts the table's rows that name none of the images.
+    ``kind`` is a key of ``KINDS``; ``unmatched`` counts the table's rows that name none of the images.
     """
 
     table: Table
@@ -47,7 +47,7 @@ class Joined:
 def join_table(path: Path, on: str | None, images: Sequence[CocoImage]) -> Joined:
     """The CSV file at ``path`` beside ``images``; its column ``on`` says of which image a row is.
 
-    The kind of name that matches most rows is taken, the first of :data:`KINDS` among equals; a kind that two
+    The kind of name that matches most rows is taken, the first of ``KINDS`` among equals; a kind that two
     images share a name in is not. Raises DataError where nothing matches and where two rows are of one image.
     """
     table = read_table(path)

@@ -39,7 +39,7 @@ def parse(text: str) -> float | None:
 
 
 def number_text(value: float) -> str:
-    """The shortest text that :func:`parse` reads as exactly ``value``; a whole number without its ``.0``."""
+    """The shortest text that ``parse`` reads as exactly ``value``; a whole number without its ``.0``."""
     return repr(float(value)).removesuffix(".0")
 
 

@@ -60,8 +60,8 @@ def import_csv(
 ) -> DataSet:
     """Copy the images below ``src`` with their tables into the new folder ``out``, and load it.
 
-    DICOM images are stored as 8-bit PNG (see :mod:`mmad.data.dicom`). ``numeric`` and ``categorical`` name the
-    clinical columns (None guesses them, see :mod:`mmad.data.csv_columns`); ``labels`` keeps only these, in this
+    DICOM images are stored as 8-bit PNG (see ``mmad.data.dicom``). ``numeric`` and ``categorical`` name the
+    clinical columns (None guesses them, see ``mmad.data.csv_columns``); ``labels`` keeps only these, in this
     order; ``dicom_header`` adds age and sex from the headers of DICOM images where the table lacks them.
     ``progress`` hears (done, all). Raises DataError for anything missing, unknown or impossible, naming file and row.
     """

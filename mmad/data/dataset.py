@@ -2,7 +2,7 @@
 
 The folder holds ``dataset.toml`` (name, labels, clinical columns, licence), ``studies.csv`` (one row per
 image), ``boxes.csv`` (one row per box) and the images. Everything but the images' pixels is checked here;
-those are checked when they are decoded (:mod:`mmad.data.cache`).
+those are checked when they are decoded (``mmad.data.cache``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What becomes of a problem found while a data set is read: raised at once, or collected to be told with the others.
 
-The reading functions hand every problem to a :class:`Refuse`. The loader raises the first; the audit collects
+The reading functions hand every problem to a ``Refuse``. The loader raises the first; the audit collects
 them all, and each function then goes on without the row or the cell that cannot be used.
 """
 

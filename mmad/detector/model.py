@@ -132,7 +132,7 @@ class MultimodalRCNN(nn.Module):
     def feature_maps(
         self, images: Tensor, numeric: Tensor | None = None, categorical: Tensor | None = None
     ) -> OrderedDict[str, Tensor]:
-        """The maps the RPN and the RoI heads read, (B, C, h, w) per level; arguments as in :meth:`forward`."""
+        """The maps the RPN and the RoI heads read, (B, C, h, w) per level; arguments as in ``forward``."""
         return self._fused(images, self._vector(numeric, categorical))
 
     def _fused(self, images: Tensor, vector: Tensor | None) -> OrderedDict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The RoI heads: from proposals to losses and detections, in training and in evaluation alike.
 
-Which boxes the heads look at, and which of them count, is said by :class:`RoiMode`. In an evaluation the
+Which boxes the heads look at, and which of them count, is said by ``RoiMode``. In an evaluation the
 heads run once per batch, and losses and detections take their rows from that pass.
 """
 

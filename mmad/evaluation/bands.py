@@ -53,7 +53,7 @@ def operating_bands(
     level: float = LEVEL,
     threshold: int = 0,
 ) -> tuple[OperatingBand, ...]:
-    """The figures of :func:`mmad.evaluation.thresholds.operating` with intervals, all on the same resamples.
+    """The figures of ``mmad.evaluation.thresholds.operating`` with intervals, all on the same resamples.
 
     Args:
         matched: the matches of one run.
@@ -94,7 +94,7 @@ def _rates(kept: Matched, weights: Floats, threshold: int) -> tuple[Floats, Floa
 def froc_bands(
     matched: Matched, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL, threshold: int = 0
 ) -> FrocBand:
-    """The figures of :func:`mmad.evaluation.thresholds.froc` with intervals; arguments as for the operating points."""
+    """The figures of ``mmad.evaluation.thresholds.froc`` with intervals; arguments as for the operating points."""
     weights = _weights(matched, resamples, seed)
 
     def of(finding: int | None) -> tuple[Interval, tuple[Interval, ...]]:

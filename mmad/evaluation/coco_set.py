@@ -30,7 +30,7 @@ def coco_set(detections: Detections, truth: GroundTruth, *, overlap: Overlap = "
     """COCO's summary of boxes or masks, or with ``iobb`` the same over the overlap of the documented log.
 
     Raises:
-        EvaluationError: as :func:`mmad.evaluation.matching.match`.
+        EvaluationError: as ``mmad.evaluation.matching.match``.
     """
     ap, ar = _over(detections, truth, overlap, on, MOST[-1], None)
     figures = {"AP": _mean(ap), "AP50": _mean(ap[:1]), "AP75": _mean(ap[5:6])}

@@ -57,7 +57,7 @@ def write_detections(path: Path, detections: Detections) -> None:
 
 
 def write_detections_file(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write what :func:`detections_file` gave, atomically; ``durable`` as in :mod:`mmad.base.files`.
+    """Write what ``detections_file`` gave, atomically; ``durable`` as in ``mmad.base.files``.
 
     Raises EvaluationError when the disk refuses.
     """

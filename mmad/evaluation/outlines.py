@@ -15,7 +15,7 @@ def judged(
     """Scores by ``iou`` and ``iobb``; of detections with masks also by ``mask_iou`` and ``mask_iobb``.
 
     Raises:
-        EvaluationError: as :func:`mmad.evaluation.coco.evaluate`.
+        EvaluationError: as ``mmad.evaluation.coco.evaluate``.
     """
     outlines: tuple[tuple[str, Outline], ...] = (("", "boxes"),)
     if detections.masks is not None:

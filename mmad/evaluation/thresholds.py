@@ -112,7 +112,7 @@ def gaps(rows: Sequence[Operating]) -> tuple[float, ...]:
 
 
 def froc(matched: Matched, weights: NDArray[np.floating] | None = None, *, threshold: int = 0) -> Froc:
-    """Sensitivity at :data:`FROC_RATES`, every image counted once (or its first row of ``weights`` times)."""
+    """Sensitivity at ``FROC_RATES``, every image counted once (or its first row of ``weights`` times)."""
     weight = np.ones(len(matched.patients)) if weights is None else np.asarray(weights[0], dtype=np.float64)
     everything = froc_curve(matched, weight[None], None, threshold=threshold)[0]
     per_class = tuple(

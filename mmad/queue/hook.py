@@ -32,7 +32,7 @@ def run_hook(
 
     It finds ``MMAD_FINISHED``, ``MMAD_FAILED``, ``MMAD_INTERRUPTED`` (numbers of runs), ``MMAD_EXIT_CODE``,
     ``MMAD_DB`` (so that ``mmad report`` reads the same database) and ``MMAD_ABLATIONS`` (names, a space between)
-    in its environment, and :func:`hook_summary` as one line of JSON on its standard input.
+    in its environment, and ``hook_summary`` as one line of JSON on its standard input.
 
     Args:
         ablations: names of the ablations asked for; by default those that the runs of ``summary`` belong to.

@@ -1,6 +1,6 @@
 """Intervals, thresholds and comparisons of kept checkpoints, each computed once and kept in the store.
 
-Example::
+Example:
 
     with Store.open("db/mmad.sqlite") as store:
         one = judge(store, find_run(store, "quickstart/default/CXR"), How())
@@ -131,7 +131,7 @@ def difference_of(
         pairs: (reference, other) of each seed.
 
     Raises:
-        EvaluationError: as :func:`estimate_of`, naming what differs.
+        EvaluationError: as ``estimate_of``, naming what differs.
     """
     how = how or How()
     reference, other = [a for a, _ in pairs], [b for _, b in pairs]
@@ -146,14 +146,14 @@ def difference_of(
 
 
 def _pair_subject(kind: str, pairs: Sequence[tuple[Judged, Judged]]) -> dict[str, Any]:
-    """As :func:`subject_of`; the references stand first."""
+    """As ``subject_of``; the references stand first."""
     return subject_of(kind, [*(a for a, _ in pairs), *(b for _, b in pairs)]) | {"pairs": len(pairs)}
 
 
 def alike_of(
     store: Store, archive: Archive, pairs: Sequence[tuple[Judged, Judged]], agreeing: Agreeing | None = None
 ) -> Alike:
-    """How far two arms detect the same, and where not, summed over the seeds. Raises as :func:`difference_of`."""
+    """How far two arms detect the same, and where not, summed over the seeds. Raises as ``difference_of``."""
     agreeing = agreeing or Agreeing()
     require_comparable([one for pair in pairs for one in pair])
     threshold = agreeing.threshold or pairs[0][0].protocol.threshold
@@ -200,7 +200,7 @@ def profile_of(
     """Operating points at ``scores`` and FROC, both with intervals; the confusion at the last score; calibration.
 
     Raises:
-        EvaluationError: no score in [0, 1], or as :func:`estimate_of`.
+        EvaluationError: no score in [0, 1], or as ``estimate_of``.
     """
     check_scores(scores)
     how = how or How()

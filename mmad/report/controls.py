@@ -1,6 +1,6 @@
 """Controls of one run: what its AP loses without a clinical column, without the right record, without the image.
 
-The network is somebody else's: :data:`Look` is handed in and asked only for what was not kept.
+The network is somebody else's: ``Look`` is handed in and asked only for what was not kept.
 """
 
 from __future__ import annotations

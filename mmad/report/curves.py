@@ -105,7 +105,7 @@ def overlay_panels(
     """The arms of one setting over one another, a dot at the best validation AP; further seeds of an arm are fainter.
 
     Axes are equal across the settings of the ablation. Arms judged under another overlap than the first are
-    left out of AP, never drawn beside it. ``tops`` are those of :func:`overlay_tops`, where they are known.
+    left out of AP, never drawn beside it. ``tops`` are those of ``overlay_tops``, where they are known.
     """
     judged = ablation.members[0].judged.overlap
     panels = []

@@ -89,7 +89,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(record: type[T], value: Any) -> T:
-    """The record that :func:`to_plain` made plain; null in the place of a float is NaN."""
+    """The record that ``to_plain`` made plain; null in the place of a float is NaN."""
     return cast(T, _reader(cast(Any, record))(value))
 
 

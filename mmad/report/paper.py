@@ -1,6 +1,6 @@
 """The paper's table: the four arms of ``ablations/paper.toml``, what was documented beside what was measured.
 
-Example::
+Example:
 
     with Store.open("db/mmad.sqlite") as store:
         write_paper(store, Path("reports/paper"))  # paper.html, paper.tex, paper.csv
@@ -167,7 +167,7 @@ def _with_intervals(
 def write_paper(
     store: Store, stem: Path, *, ablation: str = ABLATION, resamples: int = RESAMPLES
 ) -> tuple[PaperTable, tuple[Path, ...]]:
-    """Write ``stem``.html, .tex and .csv; the table and the files. Raises ReportError as :func:`paper_table`."""
+    """Write ``stem``.html, .tex and .csv; the table and the files. Raises ReportError as ``paper_table``."""
     from mmad.report.paper_forms import as_csv, as_html, as_latex
 
     table = paper_table(store, ablation=ablation, resamples=resamples)

@@ -97,7 +97,7 @@ def _word(value: object) -> str:
 
 
 def one_setup(overrides: Sequence[Layer]) -> ModelSetup:
-    """The default setup under ``overrides``; raises SpecError as :func:`expand` does."""
+    """The default setup under ``overrides``; raises SpecError as ``expand`` does."""
     values = {name: value for layer in overrides for name, value in layer.values.items()}
     origin = {name: layer for layer in overrides for name in layer.values}
     setup, _, _ = split_fields(values)

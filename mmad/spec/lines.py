@@ -25,7 +25,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     """The line (from 1) of every table and key of a valid TOML ``text``.
 
     A path holds names, and positions for the elements of ``[[tables]]``. Keys of inline tables are not
-    listed: :func:`line_of` falls back to what holds them.
+    listed: ``line_of`` falls back to what holds them.
     """
     lines: dict[KeyPath, int] = {}
     elements: dict[KeyPath, int] = {}

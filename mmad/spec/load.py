@@ -1,4 +1,4 @@
-"""From the path of an ablation file to an :class:`~mmad.spec.runs.Ablation`."""
+"""From the path of an ablation file to an ``mmad.spec.runs.Ablation``."""
 
 from __future__ import annotations
 

@@ -43,10 +43,10 @@ def find_run(store: Store, name: str) -> Found:
 
 
 def find_seeds(store: Store, name: str) -> list[Found]:
-    """The runs ``name`` means: every seed of ``ablation/setting/arm``, else the one run of :func:`find_run`.
+    """The runs ``name`` means: every seed of ``ablation/setting/arm``, else the one run of ``find_run``.
 
     Raises:
-        StoreError: as :func:`find_run`.
+        StoreError: as ``find_run``.
     """
     members = [member for ablation in store.ablations() for member in ablation.members]
     seeds = [member for member in members if name == _names(member)[0]]

@@ -82,7 +82,7 @@ def upgrade_database(address: str | Path) -> Prepared:
     """Brings an existing database to this version's schema, after a copy of an SQLite file was laid beside it.
 
     Raises:
-        StoreError: as :func:`prepare`, and where there is no such file.
+        StoreError: as ``prepare``, and where there is no such file.
     """
     file = StorePaths(str(address)).file
     if file is not None and not file.exists():

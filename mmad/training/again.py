@@ -1,7 +1,7 @@
 """A kept checkpoint looks at a split again: under another protocol, or at altered data.
 
-Everything that follows from detections is computed from the kept ones (:mod:`mmad.evaluation`); this is for what
-needs the network. Example::
+Everything that follows from detections is computed from the kept ones (``mmad.evaluation``); this is for what
+needs the network. Example:
 
     judge = Judge(spec, dataset_path=folder, run=paths)
     found = judge.detections(file, "test", proposals="with_ground_truth")

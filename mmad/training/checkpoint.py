@@ -120,7 +120,7 @@ def latest(paths: RunPaths, warn: Callable[[str], None] = lambda text: None) -> 
 
 
 def newest_whole(paths: RunPaths) -> tuple[CheckpointFile, Content] | None:
-    """As :func:`latest`, for a run that is not being trained: nothing is moved."""
+    """As ``latest``, for a run that is not being trained: nothing is moved."""
     for path in sorted(paths.checkpoints.glob("epoch-*.pt"), key=_age, reverse=True):
         with contextlib.suppress(CheckpointError):
             file, content = load(path)

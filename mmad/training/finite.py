@@ -73,7 +73,7 @@ class Watch:
             self.settle()
 
     def settle(self) -> None:
-        """Look at the gradients that were not looked at yet; raises as :meth:`gradients`."""
+        """Look at the gradients that were not looked at yet; raises as ``gradients``."""
         norms, self._norms = self._norms, []
         for step, group, norm in norms:
             value = float(norm)

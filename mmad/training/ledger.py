@@ -129,7 +129,7 @@ class Ledger:
             recorder.epoch(self.record, tuple(self.checkpoints.values()), tuple(self.standing))
 
     def keep_detections(self) -> None:
-        """Write the current epoch's detections; a power cut may take them until :meth:`make_durable`."""
+        """Write the current epoch's detections; a power cut may take them until ``make_durable``."""
         for path, data in self.detections.items():
             write_detections_file(self.run.folder / path, data, durable=False)
 
@@ -201,7 +201,7 @@ class Ledger:
         self.previous = set()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Go on from ``state``."""
         self.selection = Selection(**state["selection"])
         records = state.get("history") or ([] if state["record"] is None else [state["record"]])
         self.history = [_record_from(record) for record in records]

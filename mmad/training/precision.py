@@ -80,6 +80,6 @@ class Precision:
         return {} if self.scaler is None else self.scaler.state_dict()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Go on from ``state``."""
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)

@@ -59,7 +59,7 @@ class Running:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], tensors: Mapping[str, Any], device: torch.device) -> Running:
-        """Go on from what :meth:`facts` and :meth:`tensors` gave; detections go to ``device``."""
+        """Go on from what ``facts`` and ``tensors`` gave; detections go to ``device``."""
         collector = Collector()
         collector.positions, collector.side = list(facts["positions"]), facts["side"]
         collector.found = _parted(tensors["found"], device)

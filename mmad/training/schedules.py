@@ -117,7 +117,7 @@ class Schedule:
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`; the learning rate itself is the optimiser's."""
+        """Go on from ``state``; the learning rate itself is the optimiser's."""
         self.previous_ap = state["previous_ap"]
         for name in ("plateau", "steps"):
             for field, value in state.get(name, {}).items():

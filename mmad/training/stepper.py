@@ -29,7 +29,7 @@ class Stepper:
         self._waiting = 0
 
     def add(self, loss: Tensor) -> Tensor | None:
-        """Take in the loss of one batch, and step when its group is full; what :meth:`finish` gives then."""
+        """Take in the loss of one batch, and step when its group is full; what ``finish`` gives then."""
         if self._waiting == 0:
             self.optimiser.zero_grad(set_to_none=True)
         self.precision.backward(loss)
@@ -68,7 +68,7 @@ class Stepper:
         return self._waiting
 
     def wait(self, batches: int, gradients: Sequence[Tensor | None]) -> None:
-        """Go on with the group that :meth:`waiting` told of."""
+        """Go on with the group that ``waiting`` told of."""
         self._waiting = batches
         if batches:
             for parameter, gradient in zip(self._parameters(), gradients, strict=True):

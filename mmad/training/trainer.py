@@ -1,6 +1,6 @@
 """One run from its specification to its last epoch, resumable after every step.
 
-From Python::
+From Python:
 
     from mmad.training import train
     outcome = train(spec, dataset_path=folder, run=paths, recorder=recorder)

@@ -66,7 +66,7 @@ def near_groups(looks: Looks) -> Groups:
 
 
 def near_pairs(hashes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Pairs (P, 2) of rows of ``hashes`` (N, 32) that differ in at most :data:`NEAR_BITS` bits.
+    """Pairs (P, 2) of rows of ``hashes`` (N, 32) that differ in at most ``NEAR_BITS`` bits.
 
     Memory grows with N and with the pairs found; equal hashes are paired as a chain.
     """

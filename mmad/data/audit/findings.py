@@ -22,7 +22,7 @@ MARK = "data audit: "
 class Finding:
     """One thing to mend or to know.
 
-    ``rows`` are ids of studies, at most :data:`MOST_ROWS` of ``count``; no clinical value of a patient is in
+    ``rows`` are ids of studies, at most ``MOST_ROWS`` of ``count``; no clinical value of a patient is in
     any text. ``where`` is relative to the data set's folder.
     """
 
@@ -131,7 +131,7 @@ def _plain_split(split: SplitCount) -> dict[str, Any]:
 
 
 def from_plain(value: Mapping[str, Any]) -> Audit:
-    """The audit that :func:`plain` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    """The audit that ``plain`` wrote. Raises KeyError, TypeError or ValueError for anything else."""
     findings = tuple(Finding(**{**one, "rows": tuple(one["rows"])}) for one in value["findings"])
     splits = tuple(
         SplitCount(

@@ -6,7 +6,7 @@ the hospital whose patients have that finding, it learns the form and not the pa
 Each column is tested against each label and each source, each label against each source: 2 × 2 tables of studies,
 Fisher's exact test, Holm's correction over all of them. Studies of one patient are no independent cases, so counts
 are scaled to the number of patients before they are tested. Told is what has a corrected p of at most
-:data:`ALPHA` and a correlation of at least :data:`LEAST_PHI`.
+``ALPHA`` and a correlation of at least ``LEAST_PHI``.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Stay:
 
 @dataclass(frozen=True)
 class Triage:
-    """The values of one triage in the order of :data:`VITALS`, and what could not be read of it."""
+    """The values of one triage in the order of ``VITALS``, and what could not be read of it."""
 
     values: tuple[float | None, ...]
     pain_not_understood: bool = False

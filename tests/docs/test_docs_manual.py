@@ -1,0 +1,93 @@
+"""The manual as a site: built strictly, complete, and without anything from another site."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from docs_pages import ROOT
+
+pytest.importorskip("mkdocs", reason="the manual's tools are not installed (make setup does it)")
+#: What a browser loads by itself.
+LOADED = re.compile(r"""<(?:script|img|iframe)\b[^>]*\bsrc=["']?([^"' >]+)|<link\b[^>]*\bhref=["']?([^"' >]+)""")
+
+
+def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """Build the manual of the repository at ``source`` into ``site``, strictly."""
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)],
+        cwd=source,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def copied(folder: Path) -> Path:
+    """What the manual is made of, to be altered."""
+    for name in ("docs", ".ci", "mmad", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = build(ROOT, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_every_page_is_there_and_the_reference_is_filled(site: Path) -> None:
+    wanted = {page.stem for page in (ROOT / "docs").glob("*.md")} | {"contributing", "changelog"}
+    assert {page.stem for page in site.glob("*.html")} == wanted | {"404"}
+    reference = (site / "api.html").read_text("utf-8")
+    for name in ("spec.load.load_ablation", "training.trainer.train", "store.gateway.Store.epochs"):
+        assert f'id="mmad.{name}"' in reference
+    assert not re.search(r":(?:func|class|meth|mod|data):", reference)
+
+
+@pytest.mark.slow
+def test_nothing_is_loaded_from_another_site(site: Path) -> None:
+    for page in site.glob("*.html"):
+        loaded = ["".join(match) for match in LOADED.findall(page.read_text("utf-8"))]
+        assert len(loaded) > 3
+        assert not [url for url in loaded if re.match(r"(?:https?:)?//", url)], page.name
+
+
+@pytest.mark.slow
+def test_links_out_of_the_manual_are_words_or_lead_to_its_own_pages(site: Path) -> None:
+    assert "<code>benchmarks/RESULTS.md</code> in the repository" in (site / "data.html").read_text("utf-8")
+    assert "../" not in "".join(re.findall(r'href="([^"#]*)', (site / "changelog.html").read_text("utf-8")))
+
+
+@pytest.mark.slow
+def test_what_leads_nowhere_and_pages_without_a_place_fail(tmp_path: Path) -> None:
+    source = copied(tmp_path / "source")
+    with (source / "docs" / "log.md").open("a", encoding="utf-8") as page:
+        page.write("\n[away](nowhere.md) [astray](store.md#nothing-like-it)\n")
+    (source / "docs" / "forgotten.md").write_text("# Forgotten\n", "utf-8")
+    done = build(source, tmp_path / "site")
+    assert done.returncode != 0
+    for complaint in ("nowhere.md", "#nothing-like-it", "forgotten.md"):
+        assert complaint in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_function_that_is_not_there_fails(tmp_path: Path) -> None:
+    source = copied(tmp_path / "source")
+    with (source / "docs" / "api.md").open("a", encoding="utf-8") as page:
+        page.write("\n::: mmad.spec.load.nothing\n")
+    done = build(source, tmp_path / "site")
+    assert done.returncode != 0
+    assert "mmad.spec.load.nothing" in done.stdout + done.stderr
