@@ -203,7 +203,8 @@ class ParameterCount:
 class RunRecord:
     """One row of the store's runs. ``setup`` and ``protocol`` are the plain JSON that the key was made of.
 
-    ``attempts`` counts how often it was claimed; ``device`` is where it was trained last.
+    ``attempts`` counts how often it was claimed; ``device`` is where it was trained last; ``stand_in`` is the key
+    of the run that is trained in its place, whose batches fit into the memory.
     """
 
     key: str
@@ -223,6 +224,7 @@ class RunRecord:
     attempts: int = 0
     device: str | None = None
     stop_asked: bool = False
+    stand_in: str | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mmad.base.records import (
     RunRecord,
     Status,
 )
-from mmad.spec.runs import Ablation
+from mmad.spec.runs import Ablation, RunSpec
 from mmad.store import analysis_rows, claims, log_rows, memory_rows, standing_rows, state_rows
 from mmad.store import measured_rows as measured
 from mmad.store import queue_rows as queue
@@ -223,6 +223,11 @@ class Store:
         """Has the runs of ``keys`` claimed before those of lower priority (0 unless said)."""
         with self._database.writing() as connection:
             claims.write_priority(connection, keys, priority)
+
+    def stand_in(self, key: str, run: RunSpec) -> None:
+        """Has ``run`` trained in place of the run ``key``; members point to it, and their overrides say how it differs."""
+        with self._database.writing() as connection:
+            queue.write_stand_in(connection, key, run)
 
     def put_memory(self, need: str, device: str, size: int) -> None:
         """Remembers that what ``need`` names took ``size`` bytes on a GPU of the model ``device``; the most counts."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
@@ -46,6 +46,30 @@ def write_ablation(connection: Connection, ablation: Ablation) -> None:
     if ablation.members:
         rows = [_member_row(ablation.name, m, keys[i], i) for i, m in enumerate(ablation.members)]
         connection.execute(insert(members), rows)
+        for key in _stood_in(connection, keys):
+            _point_members(connection, key)
+
+
+def write_stand_in(connection: Connection, key: str, run: RunSpec) -> None:
+    """Has ``run`` trained in place of the run ``key``: its members point there, and say what differs."""
+    _write_runs(connection, {run.key: run})
+    connection.execute(update(runs).where(runs.c.key == key).values(stand_in=run.key))
+    _point_members(connection, key)
+
+
+def _stood_in(connection: Connection, keys: list[str]) -> list[str]:
+    found = connection.scalars(select(runs.c.key).where(runs.c.stand_in.is_not(None)))
+    return sorted(set(found) & set(keys))
+
+
+def _point_members(connection: Connection, key: str) -> None:
+    (stand_in, setup) = connection.execute(select(runs.c.stand_in, runs.c.setup).where(runs.c.key == key)).one()
+    other = json.loads(connection.execute(select(runs.c.setup).where(runs.c.key == stand_in)).scalar_one())
+    differing = [f"{name}={value}" for name, value in other.items() if value != json.loads(setup).get(name)]
+    for row in connection.execute(select(members).where(members.c.run_key == key)).all():
+        here = and_(*(column == row._mapping[column.name] for column in members.primary_key.columns))
+        words = to_json([*json.loads(row.overrides), *differing])
+        connection.execute(update(members).where(here).values(run_key=stand_in, overrides=words))
 
 
 def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
@@ -156,6 +180,7 @@ def _run_record(row: Row[Any]) -> RunRecord:
         attempts=row.attempts,
         device=row.device,
         stop_asked=bool(row.stop_asked),
+        stand_in=row.stand_in,
     )
 
 

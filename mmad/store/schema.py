@@ -120,6 +120,7 @@ runs = Table(
     Column("device", Text),
     Column("heartbeat", Moment),
     Column("stop_asked", Boolean, nullable=False, server_default=false()),
+    Column("stand_in", String(64)),  # the run that is trained in its place
     CheckConstraint(
         "status IN ('queued', 'claimed', 'running', 'finished', 'failed', 'interrupted', 'stopped')", name="status"
     ),

@@ -19,6 +19,7 @@ COLUMNS = (
     sa.Column("device", sa.Text),
     sa.Column("heartbeat", MOMENT),
     sa.Column("stop_asked", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("stand_in", sa.String(64)),
 )
 
 
