@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import sys
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,8 +19,20 @@ from mmad.cli.common import (
     WeightsDirOption,
     WeightsOption,
     load_with_data,
-    print_json,
     progress_bar,
+)
+from mmad.cli.outcome import conclude, finish, said, show_dry
+from mmad.cli.queue_options import (
+    CheckpointEveryOption,
+    DeviceOption,
+    IsolateOption,
+    MaxHoursOption,
+    OnFinishOption,
+    OnlyOption,
+    PerGpuOption,
+    PriorityOption,
+    TensorboardOption,
+    runs_per_gpu,
 )
 
 if TYPE_CHECKING:
@@ -31,14 +40,11 @@ if TYPE_CHECKING:
     from mmad.cli.common import ChosenData
     from mmad.data.dataset import DataSet
     from mmad.queue.jobs import Summary
-    from mmad.queue.submission import Asked
-    from mmad.queue.verdicts import Pair
+    from mmad.queue.scheduler import Options
+    from mmad.queue.slots import Slots
     from mmad.spec.runs import Ablation, RunSpec
 
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files (TOML).")]
-DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train; auto takes every GPU found.")
-]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would run, and touch nothing.")]
 
 
@@ -52,44 +58,85 @@ def register(app: typer.Typer) -> None:
         overrides: SetOption = None,
         weights: WeightsOption = None,
         weights_dir: WeightsDirOption = None,
+        only: OnlyOption = None,
+        per_gpu: PerGpuOption = "1",
+        isolate: IsolateOption = False,
+        priority: PriorityOption = None,
+        max_hours: MaxHoursOption = None,
+        checkpoint_every: CheckpointEveryOption = None,
+        tensorboard: TensorboardOption = False,
+        on_finish: OnFinishOption = None,
         dry_run: DryRunOption = False,
         as_json: JsonOption = False,
     ) -> None:
         """Train every run of FILE... that is not finished, and say which arm won.
 
-        Runs train in processes of their own, one on each GPU, or side by side on the CPU. Ctrl-C stops them after
-        their present step; the same command goes on at the last committed epoch. A run that fails stops no other.
+        Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
+        them after their present step; the same command goes on from there. A run that fails stops no other.
 
         Exit code: 0 all finished, 1 a run failed, 2 something to mend before anything runs, 130 interrupted.
         """
+        from mmad.queue.scheduler import Options
         from mmad.queue.slots import find_slots
-        from mmad.queue.submission import asked_for, check_weights
+        from mmad.queue.submission import asked_for, check_weights, halved, narrowed, require_named
+        from mmad.queue.tensorboard import require_tensorboard
 
-        slots = find_slots(device)
+        slots = find_slots(device, runs_per_gpu(per_gpu), known_needs(db))
+        if tensorboard:
+            require_tensorboard()
 
         def load(create: bool) -> list[tuple[Ablation, ChosenData]]:
             words = overrides or ()
             return [load_with_data(file, data=data, overrides=words, weights=weights, create=create) for file in files]
 
-        loaded = load(create=False)
+        def chosen(loaded: Sequence[tuple[Ablation, ChosenData]]) -> list[tuple[Ablation, ChosenData]]:
+            return [(narrowed(ablation, only or ()), data_of) for ablation, data_of in loaded]
+
+        whole = load(create=False)
+        require_named([ablation for ablation, _ in whole], only or ())
+        loaded = chosen(whole)
         asked = asked_for([ablation for ablation, _ in loaded], db)
         waiting = {one.member.run.key for one in asked if one.waits}
         check_weights([one.member for one in asked if one.waits], weights_dir)
         _check_networks([one.member.run for one in asked if one.waits], on_gpu=slots.on_gpu)
         _check_data(loaded, waiting)
         if dry_run:
-            _show_dry(asked, as_json)
+            show_dry(asked, as_json)
             return
         if any(one.member.run.provisional for one in asked):
-            loaded = load(create=True)
+            whole = load(create=True)
+            loaded = chosen(whole)
             waiting = {one.member.run.key for one in asked_for([ablation for ablation, _ in loaded], db) if one.waits}
             _check_data(loaded, waiting)
         known = audit_data(dataset for dataset, _ in _data_of(loaded, waiting))
         _prepare_data(loaded, waiting)
-        ablations = [ablation for ablation, _ in loaded]
-        summary = _train(ablations, db, slots, weights_dir, known, as_json)
-        code = _conclude(ablations, db, summary, as_json)
+        options = Options(
+            weights_dir=weights_dir,
+            said=said(),
+            isolate=isolate,
+            max_hours=max_hours,
+            checkpoint_every=checkpoint_every,
+            tensorboard=tensorboard,
+            halve=halved,
+        )
+        everything = [ablation for ablation, _ in whole]
+        summary = _train(everything, db, slots, options, known, as_json, tuple(only or ()), priority)
+        code = conclude([ablation for ablation, _ in loaded], db, summary, as_json)
+        if on_finish is not None:
+            finish(on_finish, summary, db, everything)
         raise typer.Exit(code)
+
+
+def known_needs(db: str) -> dict[tuple[str, str], int]:
+    """What the database remembers of the memory that runs need; nothing where there is none yet."""
+    from mmad.base.paths import StorePaths
+    from mmad.store.gateway import Store
+
+    file = StorePaths(db).file
+    if file is not None and (not file.exists() or not file.stat().st_size):
+        return {}
+    with Store.open(db) as store:
+        return dict(store.memory())
 
 
 def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
@@ -136,110 +183,22 @@ def _data_of(
 
 
 def _train(
-    ablations: Sequence[Ablation], db: str, slots: Any, weights_dir: Path | None, known: Warnings, as_json: bool
+    ablations: Sequence[Ablation],
+    db: str,
+    slots: Slots,
+    options: Options,
+    known: Warnings,
+    as_json: bool,
+    only: Sequence[str],
+    priority: int | None,
 ) -> Summary:
     from mmad.queue.jobs import Summary
-    from mmad.queue.scheduler import Options, work_off
+    from mmad.queue.scheduler import work_off
     from mmad.queue.submission import queue_up
     from mmad.queue.view import choose_view
 
-    jobs = queue_up(ablations, db)
+    jobs = queue_up(ablations, db, only=only, priority=priority)
     if not jobs:
         return Summary((), (), ())
     keep_warnings(db, ablations, known)
-    view = choose_view(sys.stderr if as_json else sys.stdout)
-    return work_off(db, jobs, slots, view, Options(weights_dir=weights_dir, said=_said()))
-
-
-def _conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool) -> int:
-    """Prints how it ended and who won; the exit code."""
-    from mmad.queue.submission import asked_for
-    from mmad.queue.verdicts import pairs
-    from mmad.store.gateway import Store
-
-    with Store.open(db, create=False) as store:
-        records = {record.name: record for record in store.ablations()}
-        compared = {a.name: pairs(store, records[a.name]) for a in ablations}
-        errors = {run.key: run.error for run in store.runs()}
-    asked = asked_for(ablations, db)
-    if as_json:
-        runs = [{**_row(one), "error": errors.get(one.member.run.key)} for one in asked]
-        every = [asdict(pair) for group in compared.values() for pair in group]
-        print_json({"runs": runs, "pairs": every, "stopped": summary.stopped, "exit_code": summary.exit_code})
-    else:
-        _tell(summary, asked, compared, db)
-    for failure in summary.failed:
-        print(f"mmad: {failure.job.label} failed: {failure.error}", file=sys.stderr)
-    return summary.exit_code
-
-
-def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pair]], db: str) -> None:
-    from mmad.queue.verdicts import verdict_lines
-
-    total = len({one.member.run.key for one in asked})
-    done = len({one.member.run.key for one in asked if not one.waits})
-    stopped = summary.exit_code == 130
-    trained = len(summary.finished) + len(summary.failed) + len(summary.interrupted)
-    if not trained and not summary.stopped:
-        typer.echo(f"nothing to do: {_runs(total)} finished already")
-    else:
-        failed = f", {len(summary.failed)} failed" if summary.failed else ""
-        typer.echo(f"{done} of {_runs(total)} finished{failed}")
-    for name, group in compared.items():
-        for line in verdict_lines(group, whole=not stopped):
-            typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
-    if stopped:
-        typer.echo(f"interrupted; go on at the last committed epochs with: {_said()}")
-    elif done:
-        option = f" --db {shlex.quote(_without_password(db))}" if db != DEFAULT_DB else ""
-        typer.echo(f"write the report with: mmad report --html{option}")
-
-
-def _show_dry(asked: Sequence[Asked], as_json: bool) -> None:
-    if as_json:
-        print_json({"runs": [{**_row(one), "would_run": one.waits} for one in asked]})
-        return
-    waiting = list(dict.fromkeys(one.member.run.key for one in asked if one.waits))
-    seen: set[str] = set()
-    for one in asked:
-        member = one.member
-        again = " (the same run as above)" if member.run.key in seen else ""
-        seen.add(member.run.key)
-        action = "would train" if one.waits else "done already"
-        epochs = f"{member.run.protocol.epochs} epoch{'s' * (member.run.protocol.epochs > 1)}"
-        standing = f" ({one.status})" if one.status not in ("queued", "finished") else ""
-        key = member.run.key[:12] + ("*" if member.run.provisional else "")
-        typer.echo(
-            f"{key}  {action}: {member.ablation} · {member.setting} · {member.arm} · seed {member.seed}, "
-            f"{epochs}{standing}{again}"
-        )
-    if any(one.member.run.provisional for one in asked):
-        typer.echo("* the data set is not there yet: the key will change once it is")
-    typer.echo(f"{_runs(len(waiting))} would be trained; nothing was written")
-
-
-def _row(one: Asked) -> dict[str, Any]:
-    member = one.member
-    return {
-        "key": member.run.key,
-        "ablation": member.ablation,
-        "setting": member.setting,
-        "arm": member.arm,
-        "seed": member.seed,
-        "replicate": member.replicate,
-        "status": one.status,
-    }
-
-
-def _runs(count: int) -> str:
-    return f"{count} run{'s' * (count != 1)}"
-
-
-def _said() -> str:
-    """What the user typed, without the password of a database's URL: it is shown, and kept with each run."""
-    return shlex.join(["mmad", *(_without_password(word) for word in sys.argv[1:])])
-
-
-def _without_password(word: str) -> str:
-    """A word without the password of a URL in it."""
-    return re.sub(r"(\w://[^:/@]*):[^@]*@", r"\1:***@", word)
+    return work_off(db, jobs, slots, choose_view(sys.stderr if as_json else sys.stdout), options)

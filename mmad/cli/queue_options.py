@@ -20,7 +20,7 @@ OnlyOption = Annotated[
     typer.Option(
         "--only",
         metavar="WORDS",
-        help="Only members of this setting, arm, seed=N or ablation/setting/arm; * stands for anything; may be repeated.",
+        help="Only members of this setting, arm, seed=N or ablation/setting/arm; * is anything; may be repeated.",
         show_default=False,
     ),
 ]
@@ -30,7 +30,9 @@ MaxHoursOption = Annotated[
 ]
 PriorityOption = Annotated[
     int | None,
-    typer.Option("--priority", metavar="N", help="Train these runs before those of lower priority (0).", show_default=False),
+    typer.Option(
+        "--priority", metavar="N", help="Train these runs before those of lower priority (0).", show_default=False
+    ),
 ]
 CheckpointEveryOption = Annotated[
     int | None,

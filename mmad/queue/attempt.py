@@ -88,7 +88,7 @@ def train_run(order: Order, record: RunRecord, store: Store, channel: Channel, s
         recorder.warning(f"checkpoints of epochs this database does not hold were moved to {aside}; trained anew")
     told: Recorder = recorder
     if order.tensorboard:
-        told = TensorBoardRecorder(recorder, run.folder / "tensorboard", store.epochs(order.key))
+        told = TensorBoardRecorder(recorder, run.tensorboard, store.epochs(order.key))
     return train(
         spec,
         dataset_path=Path(spec.data.path),
@@ -97,6 +97,7 @@ def train_run(order: Order, record: RunRecord, store: Store, channel: Channel, s
         device=order.device,
         stop=stop,
         weights_dir=order.weights_dir,
+        checkpoint_every=order.checkpoint_every,
     )
 
 

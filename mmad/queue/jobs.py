@@ -41,13 +41,17 @@ class Job:
 
 @dataclass
 class JobState:
-    """Where a job stands: written by the scheduler alone, read by the views."""
+    """Where a job stands: written by the scheduler alone, read by the views.
+
+    ``alone`` has it get a device of its own, ``replaced`` says that another run is trained in its place.
+    """
 
     job: Job
     phase: Phase = "queued"
     device: str = ""
     attempts: int = 0
     alone: bool = False
+    replaced: bool = False
     not_before: float = 0.0
     priority: int = 0
     epochs_done: int = 0

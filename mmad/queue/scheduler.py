@@ -155,7 +155,7 @@ class Scheduler:
 
         return Summary(
             finished=tuple(state.job for state in ended("finished")),
-            failed=tuple(Failure(state.job, state.error or "") for state in ended("failed")),
+            failed=tuple(Failure(s.job, s.error or "") for s in ended("failed") if not s.replaced),
             interrupted=tuple(state.job for state in ended("interrupted")),
             stopped=self._obeyed > 0,
             halted=tuple(state.job for state in ended("stopped")),
@@ -320,6 +320,7 @@ class Scheduler:
         job = self._options.halve(self._store, state.job)
         if job is None:
             return False
+        state.replaced = True
         self._end(state, "failed", end.error)
         self._view.note(f"{state.job.label}: out of memory alone; trained at half the batch as run {job.key[:12]}")
         if job.key not in self._by_key:

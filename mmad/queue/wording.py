@@ -107,4 +107,5 @@ def closing(state: JobState) -> str:
         if state.best_val_ap is not None:
             return f"finished, best val AP {number(state.best_val_ap)}"
         return "finished" if state.val_ap is None else f"finished, final val AP {number(state.val_ap)}"
-    return f"interrupted after epoch {state.epochs_done} of {state.job.epochs}"
+    word = "stopped by hand" if state.phase == "stopped" else "interrupted"
+    return f"{word} after epoch {state.epochs_done} of {state.job.epochs}"

@@ -66,6 +66,7 @@ def expand(parsed: ParsedFile, data: DataSource, overrides: Sequence[Layer] = ()
         arms=arms,
         compare=parsed.compare or tuple((arms[0], arm) for arm in arms[1:]),
         members=continued(members, wishes, parsed.source),
+        on_out_of_memory=parsed.on_out_of_memory,
     )
 
 

@@ -68,6 +68,7 @@ class ParsedFile:
     source: Source
     title: str
     description: str
+    on_out_of_memory: str
     data: str
     phantom: Mapping[str, Any]
     setup: Layer
@@ -103,6 +104,7 @@ def parse_file(path: Path) -> ParsedFile:
         source=source,
         title=given.get("title") or Path(source.path).stem,
         description=given.get("description", ""),
+        on_out_of_memory=given.get("on_out_of_memory", "fail"),
         data=given.get("data", "phantom"),
         phantom=given.get("phantom", {}),
         setup=Layer(given.get("setup", {}), ("setup",)),

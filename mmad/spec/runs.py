@@ -103,7 +103,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A file: a family of settings, expanded. ``compare`` holds pairs (reference arm, other arm)."""
+    """A file: a family of settings, expanded. ``compare`` holds pairs (reference arm, other arm).
+
+    ``on_out_of_memory`` is ``fail`` or ``accumulate``: half the batch, twice the accumulated steps.
+    """
 
     name: str
     path: str
@@ -113,3 +116,4 @@ class Ablation:
     arms: tuple[str, ...]
     compare: tuple[tuple[str, str], ...]
     members: tuple[Member, ...]
+    on_out_of_memory: str = "fail"

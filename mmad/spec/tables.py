@@ -152,6 +152,7 @@ OverrideTable = create_model(
     **_optional(SETUP_FIELDS | PROTOCOL_FIELDS),
 )
 
+OutOfMemory = Literal["fail", "accumulate"]
 Pair = Annotated[tuple[Name, ...], Field(min_length=2, max_length=2)]
 
 AblationTable = create_model(
@@ -159,6 +160,14 @@ AblationTable = create_model(
     __config__=_STRICT,
     title=(str, Field("", description="Heading in the report; empty takes the file's name.")),
     description=(str, Field("", description="What is asked, in a sentence or two.")),
+    on_out_of_memory=(
+        OutOfMemory,
+        Field(
+            "fail",
+            description="What becomes of a run whose batch does not fit into its device's memory even alone: it fails, "
+            "or is trained at half the batch with twice the accumulated steps, under a key of its own.",
+        ),
+    ),
     data=(Name, Field("phantom", description='The data set: a folder relative to this file, or "phantom".')),
     phantom=(PhantomTable, Field(default_factory=PhantomTable, description="How the embedded data set is drawn.")),
     setup=(SetupTable, Field(default_factory=SetupTable, description="Fields of ModelSetup that all runs share.")),

@@ -225,7 +225,7 @@ class Store:
             claims.write_priority(connection, keys, priority)
 
     def stand_in(self, key: str, run: RunSpec) -> None:
-        """Has ``run`` trained in place of the run ``key``; members point to it, and their overrides say how it differs."""
+        """Has ``run`` trained in place of the run ``key``: members point to it, their overrides say how it differs."""
         with self._database.writing() as connection:
             queue.write_stand_in(connection, key, run)
 

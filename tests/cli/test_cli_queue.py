@@ -1,0 +1,133 @@
+"""``mmad stop``, ``retry``, ``requeue`` and ``prune``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cli_store_runs import filled, mmad, samples
+
+from mmad.store.gateway import Store
+from mmad.store.owner import Owner
+
+ME = Owner.current()
+
+
+def queued(folder: Path) -> tuple[str, list[str]]:
+    """A database whose runs wait, in their order: two settings of two arms."""
+    database = str(folder / "mmad.sqlite")
+    with Store.open(database) as store:
+        store.add_ablation(samples.ablation(patiences=(5, 10)))
+        return database, [run.key for run in store.runs()]
+
+
+def statuses(database: str) -> list[str]:
+    with Store.open(database, read_only=True) as store:
+        return [run.status for run in store.runs()]
+
+
+def test_waiting_runs_stop_at_once_and_others_when_they_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, keys = queued(tmp_path)
+    with Store.open(database) as store:
+        assert store.claim([keys[0]], ME) is not None
+        assert store.claim([keys[1]], replace(ME, boot_id="earlier")) is not None
+    answer = mmad(capsys, monkeypatch, "stop", "--all", "--db", database)
+    assert (answer.code, answer.err) == (0, "")
+    assert f"{keys[0][:12]} patience/patience 5/CXR/0: asked to stop after its present step" in answer.out
+    assert answer.out.count(": stopped") == 3
+    assert statuses(database) == ["claimed", "stopped", "stopped", "stopped"]
+    with Store.open(database) as store:
+        assert store.beat(keys[0], ME) == "stop"
+        assert store.end(keys[0], ME, "stopped", "stopped by hand")
+    again = mmad(capsys, monkeypatch, "stop", "--all", "--db", database)
+    assert again.out == "nothing to stop: none of them waits or is trained\n"
+
+
+def test_stopped_runs_wait_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, keys = queued(tmp_path)
+    mmad(capsys, monkeypatch, "stop", keys[1][:9], "--db", database)
+    answer = mmad(capsys, monkeypatch, "requeue", keys[1][:9], "--priority", "3", "--db", database, "--json")
+    assert json.loads(answer.out) == {"queued": [keys[1]]}
+    with Store.open(database) as store:
+        first = store.claim(None, ME)
+        assert first is not None
+        assert first.key == keys[1]
+    answer = mmad(capsys, monkeypatch, "requeue", "--ablation", "patience", "--db", database)
+    assert answer.out == "nothing to queue: none of them was stopped, interrupted or left behind\n"
+    answer = mmad(capsys, monkeypatch, "requeue", keys[1], "--force", "--db", database)
+    assert ": queued" in answer.out
+    with Store.open(database) as store:
+        assert store.beat(keys[1], ME) == "lost"
+
+
+def test_failed_runs_wait_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, good, bad = filled(tmp_path)
+    answer = mmad(capsys, monkeypatch, "retry", "--all", "--db", database, "--json")
+    assert json.loads(answer.out) == {"queued": [bad]}
+    answer = mmad(capsys, monkeypatch, "retry", good, "--db", database)
+    assert answer.out == "nothing to retry: none of them failed\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("stop",), "name runs; give keys or ablation/setting/arm, --ablation NAME, or --all"),
+        (("retry", "--ablation", "patienc"), "did you mean"),
+        (("requeue", "nothing/there/CXR"), "no run 'nothing/there/CXR'"),
+        (("prune", "--keep", "best"), "--keep: no kind of checkpoint 'best'; give some of best_ap, best_ar, final"),
+        (("stop", "--all", "--db", "none.sqlite"), "no such database"),
+    ],
+)
+def test_what_is_not_there_is_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    line: str,
+) -> None:
+    database, _ = queued(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    answer = mmad(capsys, monkeypatch, *words, *(() if "--db" in words else ("--db", database)))
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert line in answer.err
+
+
+def test_prune_lists_first_and_deletes_only_what_nothing_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, good, bad = filled(tmp_path)
+    with Store.open(database) as store:
+        kept = [store.run_paths(good).folder / row.path for row in store.checkpoints(good)]
+        finished, failed = store.run_paths(good), store.run_paths(bad)
+        orphan = store.paths.runs / "ab" / ("ab" + "0" * 62)
+    for file in (*kept, finished.checkpoints / "epoch-00001-old.pt", failed.checkpoints / "epoch-00001-last.pt"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"12345")
+    aside = failed.folder / "checkpoints.unknown-1"
+    for folder in (aside, orphan):
+        folder.mkdir(parents=True)
+        (folder / "epoch-00009-x.pt").write_bytes(b"1")
+    answer = mmad(capsys, monkeypatch, "prune", "--db", database)
+    assert (answer.code, answer.err) == (0, "")
+    assert "nothing was deleted: --yes does" in answer.out
+    assert (finished.checkpoints / "epoch-00001-old.pt").exists()
+    answer = mmad(capsys, monkeypatch, "prune", "--db", database, "--yes", "--json")
+    shown = json.loads(answer.out)
+    assert shown["deleted"] is True
+    assert {Path(file["path"]).name for file in shown["files"]} == {"epoch-00001-old.pt", aside.name}
+    assert not (finished.checkpoints / "epoch-00001-old.pt").exists()
+    assert not aside.exists()
+    assert all(file.exists() for file in kept)
+    assert (failed.checkpoints / "epoch-00001-last.pt").exists()
+    assert orphan.exists()
+    mmad(capsys, monkeypatch, "prune", "--db", database, "--yes", "--orphans")
+    assert not orphan.exists()
+    assert mmad(capsys, monkeypatch, "prune", "--db", database).out == "nothing to delete\n"
