@@ -29,10 +29,7 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
 
     with Store.open(db, create=False) as store:
         records = {record.name: record for record in store.ablations()}
-        asked_settings = {(a.name, m.setting) for a in ablations for m in a.members}
-        compared = {
-            a.name: [p for p in pairs(store, records[a.name]) if (a.name, p.setting) in asked_settings] for a in ablations
-        }
+        compared = {a.name: _of_settings(pairs(store, records[a.name]), a) for a in ablations}
         errors = {run.key: run.error for run in store.runs()}
     asked = asked_for(ablations, db)
     if as_json:
@@ -46,6 +43,12 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
         where = "" if "(log: " in failure.error or not log.exists() else f" (log: {log})"
         print(f"mmad: {failure.job.label} failed: {failure.error}{where}", file=sys.stderr)
     return summary.exit_code
+
+
+def _of_settings(every: Sequence[Pair], ablation: Ablation) -> list[Pair]:
+    """The pairs of the settings that were asked for."""
+    settings = {member.setting for member in ablation.members}
+    return [pair for pair in every if pair.setting in settings]
 
 
 def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pair]], db: str) -> None:

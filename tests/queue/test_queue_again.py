@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -204,7 +205,7 @@ def test_only_narrows_to_settings_arms_and_seeds(tmp_path: Path) -> None:
         (("CXR", "CXR+Clinical"), 8),
     ):
         assert len(narrowed(ablation, words).members) == count, words
-    with pytest.raises(Exception, match="--only: no setting, arm or seed 'CRX'; did you mean CXR?"):
+    with pytest.raises(Exception, match=re.escape("--only: no setting, arm or seed 'CRX'; did you mean CXR?")):
         require_named([ablation], ["CRX"])
     database = str(tmp_path / "mmad.sqlite")
     assert len(queue_up([ablation], database, only=("seed=1",), priority=4)) == 4
