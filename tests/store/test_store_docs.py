@@ -32,11 +32,68 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("query", blocks("sql"), ids=lambda query: query.split()[1])
-def test_queries_answer(folder: Path, query: str) -> None:
+@pytest.fixture
+def several(folder: Path) -> Path:
+    """Beside it a finished pair, and two runs that nothing asks for any more."""
+    with Store.open(folder / "db" / "mmad.sqlite") as store:
+        finish_a_pair(store)
+        for patience in (30, 40):  # the second in place of the first
+            store.add_ablation(samples.ablation("later", patiences=(patience,)))
+    return folder
+
+
+def finish_a_pair(store: Store) -> None:
+    """Both arms of the ablation ``depth`` with one epoch: test AP 0.5 against 0.75, one checkpoint for two kinds."""
+    pair = samples.ablation("depth", patiences=(20,))
+    store.add_ablation(pair)
+    for member, ap in zip(pair.members, (0.5, 0.75), strict=True):
+        store.add_environment(member.run.key, samples.environment())
+        store.commit_epoch(
+            member.run.key,
+            samples.epoch(1, val_ap=ap),
+            [samples.checkpoint(kind) for kind in ("best_ap", "final")],
+            [
+                samples.evaluation("best_ap", 1, split, overlap, ap)
+                for split in ("val", "test")
+                for overlap in ("iou", "iobb")
+            ],
+        )
+        store.set_status(member.run.key, "finished")
+
+
+def answers(folder: Path, query: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(folder / "db" / "mmad.sqlite")) as database:
-        rows = database.execute(query).fetchall()
-    assert rows or "CXR+Clinical" in query  # that arm failed in the sample
+        return database.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("query", blocks("sql"), ids=lambda query: query.split()[1])
+def test_queries_answer(several: Path, query: str) -> None:
+    assert answers(several, query)
+
+
+def recipe(heading: str) -> str:
+    """The first query below ``### heading``."""
+    return re.findall(r"```sql\n(.*?)```", PAGE.split(f"### {heading}\n")[1], flags=re.DOTALL)[0]
+
+
+def test_recipes_say_what_they_promise(several: Path) -> None:
+    assert answers(several, recipe("The best run of every ablation")) == [
+        ("depth", "patience 20", "CXR+Clinical", 0, 0.75, 0.75, 1),
+        ("patience", "patience 10", "CXR", 0, 0.5, 0.375, 2),
+    ]
+    assert answers(several, recipe("The difference between two arms, over the seeds")) == [
+        ("depth", "patience 20", 1, 0.5, 0.75, 0.25, 0.25, 0.25)
+    ]
+    assert ("depth", "patience 20", "CXR+Clinical", "Atelectasis", 1, 0.75, None) in answers(
+        folder, recipe("AP of each finding")
+    )
+    assert [row[:2] for row in answers(several, recipe("What failed, and why"))] == [
+        ("OutOfMemoryError: 3 GiB were asked for", 1)
+    ]
+    assert answers(several, recipe("The slowest runs, and where the time went"))[0][1:4] == (3, 0.1, 2.0)
+    files = dict(row[:2] for row in answers(several, recipe("Disk use")))
+    assert files["depth"] == 2  # one file of two kinds for each arm
+    assert len(answers(several, recipe("Runs that no ablation asks for any more"))) == 2
 
 
 @pytest.mark.slow
@@ -58,7 +115,8 @@ def test_shell_examples_run(folder: Path, line: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "MMAD_DB"} | {"PATH": path}
     done = subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "patience" in (folder / "results.csv").read_text() if "results.csv" in line else done.stdout
+    written = re.search(r"> (\w+\.csv)", line)
+    assert "patience" in (folder / written[1]).read_text() if written else done.stdout
 
 
 def test_every_table_is_described() -> None:
