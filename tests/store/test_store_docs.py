@@ -85,7 +85,7 @@ def test_recipes_say_what_they_promise(several: Path) -> None:
         ("depth", "patience 20", 1, 0.5, 0.75, 0.25, 0.25, 0.25)
     ]
     assert ("depth", "patience 20", "CXR+Clinical", "Atelectasis", 1, 0.75, None) in answers(
-        folder, recipe("AP of each finding")
+        several, recipe("AP of each finding")
     )
     assert [row[:2] for row in answers(several, recipe("What failed, and why"))] == [
         ("OutOfMemoryError: 3 GiB were asked for", 1)
