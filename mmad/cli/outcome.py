@@ -69,7 +69,7 @@ def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pai
     if summary.halted:
         typer.echo(f"{_runs(len(summary.halted))} stopped by hand: mmad requeue takes them up again")
     if stopped:
-        typer.echo(f"interrupted; go on at the last committed epochs with: {said()}")
+        typer.echo(f"interrupted; go on where it stopped with: {said()}")
     elif done:
         option = f" --db {shlex.quote(_without_password(db))}" if db != DEFAULT_DB else ""
         typer.echo(f"write the report with: mmad report --html{option}")
