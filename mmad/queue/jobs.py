@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmad.base.clock import seconds
 from mmad.base.records import Progress
 
 #: ``elsewhere`` is a run that a process of another command trains.
@@ -119,12 +120,28 @@ class Summary:
 
 def seconds_left(states: list[JobState], places: int) -> float | None:
     """Rough seconds until all runs are done on ``places`` places, or None before the first epoch is over."""
-    seen = [second for state in states for second in state.epoch_seconds]
-    if not seen:
+    count = sum(len(state.epoch_seconds) for state in states)
+    if not count:
         return None
-    mean = sum(seen) / len(seen)
+    mean = sum(sum(state.epoch_seconds) for state in states) / count
     still = [left for state in states if state.open and (left := remaining(state, mean)) is not None]
     return max(sum(still) / max(1, min(places, len(still))), max(still)) if still else 0.0
+
+
+class Estimate:
+    """``seconds_left``, asked for as often as one likes: where it takes long, it is held for fifty times as long."""
+
+    def __init__(self) -> None:
+        self._value: float | None = None
+        self._due = 0.0
+
+    def __call__(self, states: list[JobState], places: int) -> float | None:
+        """As ``seconds_left``."""
+        if (began := seconds()) >= self._due:
+            self._value = seconds_left(states, places)
+            took = seconds() - began
+            self._due = began + 50 * took if took > 1e-3 else began
+        return self._value
 
 
 def remaining(state: JobState, mean: float | None = None) -> float | None:

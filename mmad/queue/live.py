@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmad.base.clock import seconds
-from mmad.queue.jobs import JobState, remaining, seconds_left
+from mmad.queue.jobs import Estimate, JobState, remaining
 from mmad.queue.messages import EpochDone
 from mmad.queue.slots import Slots
 from mmad.queue.wording import RANK, bar, counted, duration, goes_on, number, opening, status_word
@@ -40,6 +40,7 @@ class LiveView:
         self._console = console or Console(file=stream, highlight=False)
         self._states: list[JobState] = []
         self._places = 1
+        self._left = Estimate()
         self._began = seconds()
         self._live = Live(
             console=self._console,
@@ -58,8 +59,8 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def begin(self, states: Sequence[JobState], slots: Slots) -> None:
-        self._states = list(states)
+    def begin(self, states: list[JobState], slots: Slots) -> None:
+        self._states = states
         self._places = slots.places(max((state.job.threads for state in states), default=1))
         self.note(opening(states, slots))
 
@@ -88,7 +89,7 @@ class LiveView:
         table = _table(shown)
         total = sum(state.job.epochs for state in states)
         done = sum(state.epochs_over for state in states)
-        left = seconds_left(states, self._places)
+        left = self._left(states, self._places)
         over = sum(not state.open for state in states)
         line = f"{bar(done / total, 24)} {over} of {len(states)} runs over, {duration(seconds() - self._began)} so far"
         line += f", about {duration(left)} to go" if left else ""

@@ -61,7 +61,8 @@ class Warned:
 class Ended:
     """The worker is done with the run; ``error`` is one line when it failed.
 
-    ``stays`` says that the worker waits for another order; else it is about to exit.
+    ``stays`` says that the worker waits for another order; else it is about to exit. ``recorded`` says that the
+    store has it, so that the scheduler need not see to that.
     """
 
     key: str
@@ -69,6 +70,7 @@ class Ended:
     error: str | None = None
     cause: Cause | None = None
     stays: bool = False
+    recorded: bool = False
 
 
 @dataclass(frozen=True)

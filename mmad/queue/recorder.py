@@ -74,10 +74,11 @@ class StoreRecorder:
         """Keeps the environment and the parameter counts, and tells that the training begins."""
         if self._said:
             environment = replace(environment, command=self._said)
-        if self._owner is not None and not self._store.begin(self._key, self._owner):
+        if self._owner is None:
+            self._store.put_parameter_counts(self._key, counts)
+            self._store.add_environment(self._key, environment)
+        elif not self._store.begin(self._key, self._owner, environment, counts):
             raise NotHeld("another process has taken the run over", where=f"run {self._key[:12]}")
-        self._store.put_parameter_counts(self._key, counts)
-        self._store.add_environment(self._key, environment)
         log.info("training on %s from epoch %d of %d", environment.device, environment.from_epoch, self._epochs)
         self._channel.send(Started(self._key, self._done, self._epochs, self._best))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
-from mmad.base.records import HELD, Progress, RunRecord, Status
+from mmad.base.records import HELD, Progress
 from mmad.queue.engine import Engine
 from mmad.queue.jobs import Failure, Job, JobState, Summary
 from mmad.queue.local import LocalEngine
@@ -19,7 +19,6 @@ from mmad.queue.signals import asked_to_stop
 from mmad.queue.slots import Slot, Slots
 from mmad.queue.view import View
 from mmad.store.gateway import Store
-from mmad.store.owner import Owner
 
 #: How often one command starts a run again whose worker was killed, or that met something that may pass.
 RESTARTS = 2
@@ -127,6 +126,7 @@ class Scheduler:
         self._obeyed = 0
         self._states = [JobState(job) for job in jobs]
         self._by_key = {state.job.key: state for state in self._states}
+        self._turns = {state.job.key: turn for turn, state in enumerate(self._states)}
         self._waiting = list(self._states)
         self._at: set[str] = set()
         self._looked = self._began = seconds()
@@ -195,13 +195,17 @@ class Scheduler:
     def _may_begin(self, state: JobState) -> bool:
         """Whether the run it goes on from, if there is one, is finished; ends it when that one never will be."""
         parent = state.job.parent
-        if parent is None:
+        of_ours = None if parent is None else self._by_key.get(parent)
+        if of_ours is not None and of_ours.open:
+            return False
+        if parent is None or (of_ours is not None and of_ours.phase == "finished"):
             return True
         found = self._store.statuses([parent]).get(parent)
         if found is not None and found[0] == "finished":
             return True
-        of_ours = self._by_key.get(parent)
-        if of_ours is None or not of_ours.open:
+        if found is not None and found[0] in HELD and not self._store.free([parent]):
+            state.not_before = seconds() + _LOOK
+        else:
             line = f"the run it goes on from ({parent[:12]}) is {found[0] if found else 'not queued'}"
             self._end(state, "failed", f"{line}; train that one first, then run the command again")
         return False
@@ -214,7 +218,7 @@ class Scheduler:
             self._wait_for_other(state)
             return True
         if status in ("finished", "failed", "stopped"):
-            self._end(state, status, error)
+            self._end(state, status, error, written=True)
             return True
         if status == "interrupted":
             self._store.requeue([key])
@@ -251,16 +255,16 @@ class Scheduler:
             record = self._store.run(state.job.key)
             state.epochs_done = record.epochs_done
             if record.status in ("finished", "failed", "stopped"):
-                self._end(state, record.status, record.error)
+                self._end(state, record.status, record.error, written=True)
             elif record.status == "interrupted" or record.key in free:
                 self._view.note(f"{state.job.label}: let go by its process, taken over")
                 self._again(state)
 
     def _prioritise(self) -> None:
-        found = self._store.statuses([state.job.key for state in self._waiting])
+        found = self._store.priorities()
         for state in self._waiting:
-            state.priority = found[state.job.key][2] if state.job.key in found else 0
-        self._waiting.sort(key=lambda state: -state.priority)  # a stable sort: else as queued
+            state.priority = found.get(state.job.key, 0)
+        self._waiting.sort(key=lambda state: (-state.priority, self._turns[state.job.key]))
 
     # what becomes of them
 
@@ -296,7 +300,7 @@ class Scheduler:
             state.phase = "elsewhere"
             self._looked = 0.0
         elif end.status != "failed" or self._obeyed or not self._tried_again(state, end):
-            self._end(state, end.status, end.error)
+            self._end(state, end.status, end.error, written=end.recorded)
 
     def _tried_again(self, state: JobState, end: Ended) -> bool:
         """Whether a failed run has another attempt: alone on its device, at half its batch, or a little later."""
@@ -321,12 +325,13 @@ class Scheduler:
         if job is None:
             return False
         state.replaced = True
-        self._end(state, "failed", end.error)
+        self._end(state, "failed", end.error, written=end.recorded)
         self._view.note(f"{state.job.label}: out of memory alone; trained at half the batch as run {job.key[:12]}")
         if job.key not in self._by_key:
             fresh = JobState(job)
             self._states.append(fresh)
             self._by_key[job.key] = fresh
+            self._turns[job.key] = self._turns[state.job.key]
             self._again(fresh)
         return True
 
@@ -336,6 +341,9 @@ class Scheduler:
         log = f" (log: {exited.log})" if exited.log is not None else ""
         if self._obeyed:
             self._end(state, "interrupted", f"its process was ended by {name}" if name else None)
+        elif exited.code == 0 and state.attempts < RESTARTS:  # an idle worker that was ended as it got the order
+            self._back_off(state)
+            self._again(state)
         elif name is None:
             self._end(state, "failed", f"its process ended with exit code {exited.code}{log}")
         elif state.attempts >= RESTARTS:
@@ -344,7 +352,7 @@ class Scheduler:
             self._back_off(state)
             again = f"{state.attempts} of {RESTARTS}"
             self._view.note(f"{state.job.label}: its process was killed by {name}, starting it again ({again})")
-            self._reclaim(state, "interrupted", f"its process was killed by {name}")
+            self._store.end_free(state.job.key, "interrupted", f"its process was killed by {name}")
             self._again(state)
 
     def _back_off(self, state: JobState) -> None:
@@ -356,16 +364,9 @@ class Scheduler:
         if state not in self._waiting:
             self._waiting.insert(0, state)
 
-    def _end(self, state: JobState, phase: Outcome, error: str | None = None) -> None:
-        """Closes a job in the view, and in the store where its worker could not."""
-        if self._store.run(state.job.key).status in (*HELD, "queued"):
-            self._reclaim(state, phase, error)
+    def _end(self, state: JobState, phase: Outcome, error: str | None = None, *, written: bool = False) -> None:
+        """Closes a job in the view, and unless that is ``written`` in the store, if nobody alive holds the run."""
+        if not written:
+            self._store.end_free(state.job.key, phase, error)
         state.phase, state.error = phase, error
         self._view.ended(state)
-
-    def _reclaim(self, state: JobState, status: Status, error: str | None) -> None:
-        """Sets the status of a run that no living process holds; leaves one that does."""
-        owner = Owner.current()
-        claimed: RunRecord | None = self._store.claim([state.job.key], owner)
-        if claimed is not None:
-            self._store.end(state.job.key, owner, status, error)

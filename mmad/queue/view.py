@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from mmad.base.clock import seconds
-from mmad.queue.jobs import JobState, seconds_left
+from mmad.queue.jobs import Estimate, JobState
 from mmad.queue.messages import EpochDone
 from mmad.queue.slots import Slots
 from mmad.queue.wording import closing, duration, epoch_line, goes_on, opening, where_now
@@ -19,7 +18,7 @@ _SILENCE = 15.0
 
 
 class View(Protocol):
-    """Shows the states that the scheduler keeps; entered while it works."""
+    """Shows the states that the scheduler keeps (in a list that may grow); entered while it works."""
 
     def __enter__(self) -> Self: ...
 
@@ -27,7 +26,7 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def begin(self, states: Sequence[JobState], slots: Slots) -> None: ...
+    def begin(self, states: list[JobState], slots: Slots) -> None: ...
 
     def started(self, state: JobState) -> None: ...
 
@@ -58,7 +57,9 @@ class PlainView:
         self._errors = errors
         self._states: list[JobState] = []
         self._places = 1
-        self._spoke: dict[str, float] = {}
+        self._left = Estimate()
+        self._over: set[str] = set()
+        self._spoke: dict[str, tuple[JobState, float]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +69,8 @@ class PlainView:
     ) -> None:
         return None
 
-    def begin(self, states: Sequence[JobState], slots: Slots) -> None:
-        self._states = list(states)
+    def begin(self, states: list[JobState], slots: Slots) -> None:
+        self._states = states
         threads = max((state.job.threads for state in states), default=1)
         self._places = slots.places(threads)
         self._say(opening(states, slots))
@@ -78,12 +79,14 @@ class PlainView:
         self._say(f"{state.job.label}: starting on {state.device}{goes_on(state)}", state)
 
     def epoch(self, state: JobState, done: EpochDone) -> None:
-        left = seconds_left(self._states, self._places)
+        left = self._left(self._states, self._places)
         eta = f", all done in {duration(left)}" if left else ""
         self._say(f"{state.job.label}: {epoch_line(done)}{eta}", state)
 
     def ended(self, state: JobState) -> None:
-        over = sum(not other.open for other in self._states)
+        self._over.add(state.job.key)
+        over = len(self._over)
+        self._spoke.pop(state.job.key, None)
         if state.phase == "failed":
             _write(self._errors, f"mmad: {state.job.label}: failed: {state.error}")
             self._say(f"{state.job.label}: failed ({over} of {len(self._states)} over)")
@@ -95,14 +98,13 @@ class PlainView:
 
     def tick(self) -> None:
         moment = seconds()
-        for state in self._states:
-            spoke = self._spoke.get(state.job.key, moment)
+        for state, spoke in list(self._spoke.values()):
             if state.phase == "running" and moment - spoke >= _SILENCE:
                 self._say(f"{state.job.label}: {where_now(state)}", state)
 
     def _say(self, text: str, state: JobState | None = None) -> None:
         if state is not None:
-            self._spoke[state.job.key] = seconds()
+            self._spoke[state.job.key] = state, seconds()
         _write(self._stream, text)
 
 

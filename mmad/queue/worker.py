@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,7 +26,7 @@ from mmad.queue.lifeline import Lifeline, StopRequest, die_with_parent
 from mmad.queue.messages import Ended
 from mmad.queue.orders import Order, parse
 from mmad.queue.runlog import Channel, divert_output, open_channel
-from mmad.store.claims import NotHeld
+from mmad.store.claims import STOPPED, NotHeld
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
 
@@ -46,12 +47,13 @@ def work(order: Order, channel: Channel, stop: StopRequest) -> Ended:
                 heart.lost = True
         if heart.lost:
             return Ended(order.key, "taken")
-        if heart.asked and result.outcome == "interrupted":
-            result = Result("stopped", "stopped by hand")
-        if not store.end(order.key, owner, result.outcome, result.error):
+        written = store.end(order.key, owner, result.outcome, result.error)
+        if written is None:
             return Ended(order.key, "taken")
+        if written == "stopped":
+            result = Result("stopped", STOPPED)
         log.info("%s%s", result.outcome, f": {result.error}" if result.error else "")
-        return Ended(order.key, result.outcome, result.error, result.cause)
+        return Ended(order.key, result.outcome, result.error, result.cause, recorded=True)
 
 
 def carry_out(order: Order, channel: Channel, stop: StopRequest) -> Ended:
@@ -80,7 +82,7 @@ def serve(channel: Channel, lifeline: Lifeline) -> int:
         stays = ended.status == "finished" and not lifeline.stop()
         if stays:
             refresh(order.device)
-        channel.send(Ended(ended.key, ended.status, ended.error, ended.cause, stays))
+        channel.send(replace(ended, stays=stays))
         if not stays:
             return 1 if ended.status == "failed" else 0
     return 0

@@ -8,11 +8,12 @@ known to be dead is free for whoever looks next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, update
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
@@ -25,10 +26,16 @@ from mmad.store.schema import runs
 LEASE = 180.0
 #: How a heartbeat is answered: go on, stop at the next safe point, or leave: another process holds the run.
 Answer = Literal["held", "stop", "lost"]
+#: What the error of a run says that a person stopped.
+STOPPED = "stopped by hand"
+#: Queued runs that are read at once while one is looked for.
+_PART = 100
 #: More keys than this are chosen here instead of by the database, which limits a statement's length.
 _MANY_KEYS = 500
 
 OWNER = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
+_CLAIM = (runs.c.key, runs.c.status, runs.c.started, runs.c.attempts, runs.c.priority, runs.c.position)
+_STANDING = (runs.c.heartbeat, runs.c.stop_asked, *OWNER)
 NO_OWNER: dict[str, object] = {column.name: None for column in OWNER} | {"heartbeat": None, "stop_asked": False}
 
 
@@ -50,11 +57,17 @@ def free(row: Row[Any]) -> bool:
     if row.status not in HELD:
         return False
     holder = owner_of(row)
-    if holder is None or holder.dead:
-        return True
-    if holder.here or row.heartbeat is None:
-        return False
-    return bool(now() - row.heartbeat > timedelta(seconds=LEASE))
+    return holder is None or not lives(holder, row.heartbeat)
+
+
+def lives(holder: Owner, heartbeat: datetime | None) -> bool:
+    """Whether a run's holder counts as alive: asked on its own machine, by its heartbeat on another.
+
+    A holder on another machine that was never heard of (a run of an earlier version) is believed to live.
+    """
+    if holder.here:
+        return not holder.dead
+    return heartbeat is None or now() - heartbeat <= timedelta(seconds=LEASE)
 
 
 def _held_by(key: str, owner: Owner) -> ColumnElement[bool]:
@@ -69,28 +82,67 @@ def _held_by(key: str, owner: Owner) -> ColumnElement[bool]:
 
 
 def claim_run(connection: Connection, keys: Iterable[str] | None, owner: Owner, device: str | None) -> str | None:
-    """Hands the first free run of the queue to ``owner``: highest priority first, then as queued; None without one."""
-    wanted = None if keys is None else set(keys)
-    columns: Select[Any] = select(runs.c.key, runs.c.status, runs.c.started, runs.c.attempts, runs.c.heartbeat, *OWNER)
-    candidates = columns.where(runs.c.status.in_(("queued", *HELD))).order_by(runs.c.priority.desc(), runs.c.position)
-    if wanted is not None and len(wanted) <= _MANY_KEYS:
-        candidates = candidates.where(runs.c.key.in_(wanted))
-    with connection.execute(candidates.execution_options(yield_per=100)) as rows:
-        for row in rows:
-            if (wanted is None or row.key in wanted) and free(row) and _take(connection, row, owner, device):
-                return str(row.key)
+    """Hands the first free run of the queue to ``owner``: highest priority first, then as queued; None without one.
+
+    A run that was to stop when its owner died is stopped, not handed on.
+    """
+    wanted = None if keys is None else frozenset(keys)
+    for row in _candidates(connection, wanted):
+        if not free(row) or not _unchanged(connection, row):
+            continue
+        if row.status in HELD and row.stop_asked:
+            connection.execute(update(runs).where(runs.c.key == row.key).values(**_end("stopped", STOPPED)))
+            continue
+        _take(connection, row, owner, device)
+        return str(row.key)
     return None
 
 
-def _take(connection: Connection, row: Row[Any], owner: Owner, device: str | None) -> bool:
-    unchanged = (
-        (runs.c.key == row.key)
-        & (runs.c.status == row.status)
-        & runs.c.owner_pid.is_not_distinct_from(row.owner_pid)
-        & runs.c.owner_started.is_not_distinct_from(row.owner_started)
+def _candidates(connection: Connection, wanted: frozenset[str] | None) -> Iterator[Row[Any]]:
+    """Held and queued runs (of ``wanted``) in the order of the queue, read no further than they are asked for."""
+    columns: Select[Any] = select(*_CLAIM, *_STANDING)
+    if wanted is not None and len(wanted) <= _MANY_KEYS:
+        found = connection.execute(columns.where(runs.c.key.in_(wanted), runs.c.status.in_(("queued", *HELD))))
+        yield from sorted(found, key=_turn)
+        return
+    held = sorted(connection.execute(columns.where(runs.c.status.in_(HELD))), key=_turn)
+    for row in heapq.merge(held, _queued(connection, columns), key=_turn):
+        if wanted is None or row.key in wanted:
+            yield row
+
+
+def _queued(connection: Connection, columns: Select[Any]) -> Iterator[Row[Any]]:
+    """The queued runs in their order, along the index: one priority after the other."""
+    queued = runs.c.status == "queued"
+    highest: Select[Any] = select(func.max(runs.c.priority)).where(queued)
+    priority = connection.scalar(highest)
+    while priority is not None:
+        last = -1
+        while part := connection.execute(
+            columns.where(queued, runs.c.priority == priority, runs.c.position > last)
+            .order_by(runs.c.position)
+            .limit(_PART)
+        ).all():
+            yield from part
+            last = part[-1].position
+        priority = connection.scalar(highest.where(runs.c.priority < priority))
+
+
+def _turn(row: Row[Any]) -> tuple[int, int]:
+    return -int(row.priority), int(row.position)
+
+
+def _unchanged(connection: Connection, row: Row[Any]) -> bool:
+    """Whether the run still stands as ``row`` says and nobody else is at it; locks it where a server has locks."""
+    seen = and_(
+        runs.c.key == row.key,
+        runs.c.status == row.status,
+        *(column.is_not_distinct_from(row._mapping[column.name]) for column in (runs.c.heartbeat, *OWNER)),
     )
-    if connection.scalar(select(runs.c.key).where(unchanged).with_for_update(skip_locked=True)) is None:
-        return False
+    return connection.scalar(select(runs.c.key).where(seen).with_for_update(skip_locked=True)) is not None
+
+
+def _take(connection: Connection, row: Row[Any], owner: Owner, device: str | None) -> None:
     values = {
         "status": "claimed",
         "started": row.started or now(),
@@ -106,7 +158,6 @@ def _take(connection: Connection, row: Row[Any], owner: Owner, device: str | Non
         "owner_boot": owner.boot_id,
     }
     connection.execute(update(runs).where(runs.c.key == row.key).values(**values))
-    return True
 
 
 def begin_run(connection: Connection, key: str, owner: Owner) -> bool:
@@ -136,9 +187,33 @@ def require_held(connection: Connection, key: str, owner: Owner) -> None:
         )
 
 
-def end_run(connection: Connection, key: str, owner: Owner, status: Status, error: str | None) -> bool:
-    """The end of what ``owner`` did with the run; False when it does not hold it."""
-    return bool(connection.execute(update(runs).where(_held_by(key, owner)).values(**_end(status, error))).rowcount)
+def end_run(connection: Connection, key: str, owner: Owner, status: Status, error: str | None) -> Status | None:
+    """The end of what ``owner`` did with the run; the status it has now, None when ``owner`` does not hold it.
+
+    One that was to stop and was interrupted is stopped.
+    """
+    asked = connection.scalar(select(runs.c.stop_asked).where(_held_by(key, owner)).with_for_update())
+    if asked is None:
+        return None
+    if asked and status == "interrupted":
+        status, error = "stopped", STOPPED
+    connection.execute(update(runs).where(runs.c.key == key).values(**_end(status, error)))
+    return status
+
+
+def end_free(connection: Connection, key: str, status: Status, error: str | None) -> bool:
+    """The end of a run that nobody alive holds; False where somebody does, or it is over.
+
+    One that was to stop when its owner died is stopped, unless it ends for good.
+    """
+    for row in _rows(connection, [key], ("queued", *HELD), lock=True):
+        if not free(row):
+            return False
+        if row.stop_asked and status in ("queued", "interrupted"):
+            status, error = "stopped", STOPPED
+        connection.execute(update(runs).where(runs.c.key == key).values(**_end(status, error)))
+        return True
+    return False
 
 
 def write_status(connection: Connection, key: str, status: Status, error: str | None) -> None:
@@ -158,7 +233,7 @@ def _end(status: Status, error: str | None) -> dict[str, object]:
 def write_requeued(connection: Connection, keys: Sequence[str], statuses: Sequence[Status]) -> tuple[str, ...]:
     """The runs of ``keys`` in one of ``statuses`` become queued, held ones only if their owners are dead."""
     chosen = []
-    for row in _rows(connection, keys, statuses):
+    for row in _rows(connection, keys, statuses, lock=True):
         if row.status in HELD and not free(row):
             continue
         connection.execute(update(runs).where(runs.c.key == row.key).values(**_end("queued", None)))
@@ -168,7 +243,7 @@ def write_requeued(connection: Connection, keys: Sequence[str], statuses: Sequen
 
 def force_requeued(connection: Connection, keys: Sequence[str]) -> tuple[str, ...]:
     """Held runs of ``keys`` become queued though their owner may live: it finds out at its next heartbeat."""
-    chosen = tuple(str(row.key) for row in _rows(connection, keys, HELD))
+    chosen = tuple(str(row.key) for row in _rows(connection, keys, HELD, lock=True))
     for key in chosen:
         connection.execute(update(runs).where(runs.c.key == key).values(**_end("queued", None)))
     return chosen
@@ -177,9 +252,9 @@ def force_requeued(connection: Connection, keys: Sequence[str]) -> tuple[str, ..
 def ask_stop(connection: Connection, keys: Sequence[str]) -> dict[str, Status]:
     """Stops the runs of ``keys``: waiting ones at once, held ones at their next safe point; their statuses before."""
     before: dict[str, Status] = {}
-    for row in _rows(connection, keys, ("queued", "interrupted", *HELD)):
+    for row in _rows(connection, keys, ("queued", "interrupted", *HELD), lock=True):
         here = runs.c.key == row.key
-        values = {"stop_asked": True} if row.status in HELD and not free(row) else _end("stopped", "stopped by hand")
+        values = {"stop_asked": True} if row.status in HELD and not free(row) else _end("stopped", STOPPED)
         connection.execute(update(runs).where(here).values(**values))
         before[str(row.key)] = row.status
     return before
@@ -212,8 +287,19 @@ def read_statuses(connection: Connection, keys: Sequence[str]) -> Mapping[str, t
     return found
 
 
-def _rows(connection: Connection, keys: Sequence[str], statuses: Sequence[str]) -> list[Row[Any]]:
-    columns: Select[Any] = select(runs.c.key, runs.c.status, runs.c.heartbeat, runs.c.position, *OWNER)
+def read_priorities(connection: Connection) -> dict[str, int]:
+    """The priority of every queued run that has one."""
+    chosen = select(runs.c.key, runs.c.priority).where(runs.c.status == "queued", runs.c.priority != 0)
+    return {str(row.key): int(row.priority) for row in connection.execute(chosen)}
+
+
+def _rows(
+    connection: Connection, keys: Sequence[str], statuses: Sequence[str], *, lock: bool = False
+) -> list[Row[Any]]:
+    """The runs of ``keys`` in one of ``statuses``, in the queue's order; locked ones stay so until all is written."""
+    columns: Select[Any] = select(runs.c.key, runs.c.status, runs.c.position, *_STANDING)
+    if lock:  # always in one order: two that lock the same runs must not wait for each other
+        columns, keys = columns.order_by(runs.c.key).with_for_update(), sorted(keys)
     rows: list[Row[Any]] = []
     for chunk in _chunks(keys):
         rows += connection.execute(columns.where(and_(runs.c.key.in_(chunk), runs.c.status.in_(statuses))))

@@ -136,10 +136,23 @@ class Store:
             key = claims.claim_run(connection, keys, owner, device)
             return None if key is None else queue.read_run(connection, key)
 
-    def begin(self, key: str, owner: Owner) -> bool:
-        """Notes that ``owner`` trains the run it claimed; False when it does not hold it."""
+    def begin(
+        self,
+        key: str,
+        owner: Owner,
+        environment: EnvironmentRecord | None = None,
+        counts: Sequence[ParameterCount] | None = None,
+    ) -> bool:
+        """Notes that ``owner`` trains the run it claimed, where, and what; False when it does not hold it."""
         with self._database.writing() as connection:
-            return claims.begin_run(connection, key, owner)
+            serialise(connection, key)
+            if not claims.begin_run(connection, key, owner):
+                return False
+            if counts is not None:
+                measured.write_parameter_counts(connection, key, counts)
+            if environment is not None:
+                measured.write_environment(connection, key, environment)
+            return True
 
     def beat(self, key: str, owner: Owner, *, renew: bool = True) -> claims.Answer:
         """The heartbeat of ``owner``; whether it goes on, is asked to stop, or has lost the run.
@@ -152,10 +165,18 @@ class Store:
         with self._database.reading() as connection:
             return claims.answer(connection, key, owner)
 
-    def end(self, key: str, owner: Owner, status: Status, error: str | None = None) -> bool:
-        """Notes how the run of ``owner`` ended, and frees it; False when ``owner`` does not hold it."""
+    def end(self, key: str, owner: Owner, status: Status, error: str | None = None) -> Status | None:
+        """Notes how the run of ``owner`` ended, and frees it; its status, None when ``owner`` does not hold it.
+
+        A run that was asked to stop and is interrupted is stopped for good.
+        """
         with self._database.writing() as connection:
             return claims.end_run(connection, key, owner, status, error)
+
+    def end_free(self, key: str, status: Status, error: str | None = None) -> bool:
+        """Notes the end of a queued run, or of one whose owner is gone; False where one that lives holds it."""
+        with self._database.writing() as connection:
+            return claims.end_free(connection, key, status, error)
 
     @repeatable
     def owners(self) -> dict[str, Owner]:
@@ -174,6 +195,12 @@ class Store:
         """Status, error and priority of each run of ``keys`` that is there."""
         with self._database.reading() as connection:
             return claims.read_statuses(connection, keys)
+
+    @repeatable
+    def priorities(self) -> dict[str, int]:
+        """The priority of every queued run that has one other than 0."""
+        with self._database.reading() as connection:
+            return claims.read_priorities(connection)
 
     @repeatable
     def member_counts(self) -> dict[str, dict[str, int]]:

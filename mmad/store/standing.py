@@ -9,6 +9,7 @@ from statistics import median
 from typing import get_args
 
 from mmad.base.records import MemberRecord, Status
+from mmad.store.claims import lives
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
 from mmad.store.results import member_path
@@ -34,9 +35,13 @@ class AblationStanding:
 
 @dataclass(frozen=True)
 class RunningStanding:
-    """A run that is being trained. ``epoch`` is the last committed one, at the moment ``committed``; durations
-    are in seconds, None before the first epoch is measured. ``alive`` is False when its process is known to be
-    gone. ``val_ap`` is that of the last epoch, ``best_val_ap`` that of the checkpoint kept as best."""
+    """A run that is being trained.
+
+    ``epoch`` is the last committed one, at the moment ``committed``; durations are in seconds, None before the first
+    epoch is measured. ``alive`` is False when its process is known to be gone, or when it stands on another machine
+    and was not heard of for ``claims.LEASE`` seconds. ``val_ap`` is that of the last epoch, ``best_val_ap`` that of
+    the checkpoint kept as best.
+    """
 
     key: str
     member: MemberRecord | None
@@ -181,7 +186,7 @@ def _running(row: ActiveRow, member: MemberRecord | None) -> RunningStanding:
         seconds_per_epoch=each,
         seconds_left=None if each is None else each * max(0, row.epochs - row.epoch),
         owner=row.owner,
-        alive=row.owner is not None and not row.owner.dead,
+        alive=row.owner is not None and lives(row.owner, row.heartbeat),
         device=row.device,
         started=row.started,
         committed=row.committed,

@@ -35,6 +35,7 @@ class ActiveRow:
     epochs: int
     started: datetime | None
     owner: Owner | None
+    heartbeat: datetime | None
     device: str | None
     seconds: tuple[float, ...]
     committed: datetime | None
@@ -132,8 +133,7 @@ def _wanted(ablation: str | None) -> ColumnElement[bool]:
 
 def _order() -> list[ColumnElement[Any]]:
     """The order in which waiting runs are taken."""
-    priority = runs.c.get("priority")
-    return [runs.c.position] if priority is None else [priority.desc(), runs.c.position]
+    return [runs.c.priority.desc(), runs.c.position]
 
 
 def _epochs_asked(connection: Connection) -> ColumnElement[int]:
@@ -151,11 +151,11 @@ def _epochs_done() -> ColumnElement[int]:
 def _active(connection: Connection, wanted: ColumnElement[bool], statuses: Sequence[str]) -> tuple[ActiveRow, ...]:
     if not statuses:
         return ()
-    device = runs.c.get("device")
-    columns = [] if device is None else [device]
-    owner = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
-    chosen = select(runs.c.key, runs.c.status, runs.c.protocol, runs.c.started, *owner, *columns)
-    rows = connection.execute(chosen.where(wanted, runs.c.status.in_(statuses)).order_by(runs.c.position)).all()
+    c = runs.c
+    owner = (c.owner_host, c.owner_pid, c.owner_started, c.owner_boot)
+    chosen = select(c.key, c.status, c.protocol, c.started, c.heartbeat, c.device, *owner)
+    found = connection.execute(chosen.where(wanted, c.status.in_(statuses)).order_by(c.position))
+    rows: list[Any] = list(found)
     keys = [row.key for row in rows]
     last = select(epochs.c.run_key, func.max(epochs.c.epoch).label("epoch")).where(epochs.c.run_key.in_(keys))
     newest = last.group_by(epochs.c.run_key).subquery()
@@ -194,7 +194,8 @@ def _active_row(
         epochs=int(protocol.get("epochs", 0)),
         started=row.started,
         owner=owner,
-        device=row._mapping.get("device") or devices.get(row.key),
+        heartbeat=row.heartbeat,
+        device=row.device or devices.get(row.key),
         seconds=tuple(one.seconds for one in latest),
         committed=latest[-1].committed if latest else None,
         val_ap=val_ap.get((row.key, f"ap_{overlap}")),

@@ -31,7 +31,7 @@ def test_a_look_at_a_queue_in_every_state(store: Store) -> None:
     store.add_environment(one.key, samples.environment())
     store.add_environment(one.key, replace(samples.environment(), device="cuda:1"))
     queue = queue_standing(store, shown=3)
-    assert dict(queue.counts) == {"finished": 1, "failed": 1, "running": 2, "queued": 4}
+    assert dict(queue.counts) == {"finished": 1, "failed": 1, "claimed": 2, "queued": 4}
     assert (queue.runs, queue.over, queue.places) == (8, 2, 1)
     first, second = queue.running
     assert (first.device, first.val_ap, first.best_val_ap, first.seconds_left) == ("cuda:1", 0.5, 0.375, 40.0)

@@ -1,0 +1,207 @@
+"""Claims one by one: who may begin, beat, end, stop and be taken over, on this machine and on another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import store_samples as samples
+from claims_world import HERE, THERE, World
+
+from mmad.base.errors import StoreError
+from mmad.store.claims import LEASE, NotHeld
+from mmad.store.gateway import Store
+from mmad.store.owner import Owner
+from mmad.store.standing import queue_standing
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World().entered() as entered:
+        yield entered
+
+
+@pytest.fixture
+def me(world: World) -> Owner:
+    return world.process(HERE, 1)
+
+
+@pytest.fixture
+def key(store: Store) -> str:
+    """A queued run, followed by another one."""
+    given = samples.ablation()
+    store.add_ablation(given)
+    return given.members[0].run.key
+
+
+def test_a_claim_is_begun_beaten_and_ended_by_its_owner_alone(store: Store, world: World, me: Owner, key: str) -> None:
+    other = world.process(HERE, 2)
+    assert not store.begin(key, me)
+    assert store.beat(key, me) == "lost"
+    assert store.end(key, me, "finished") is None
+    run = store.claim([key], me, "cuda:1")
+    assert run is not None
+    assert (run.status, run.attempts, run.device) == ("claimed", 1, "cuda:1")
+    assert not store.begin(key, other)
+    assert store.run(key).status == "claimed"
+    assert store.begin(key, me, samples.environment(), samples.COUNTS)
+    assert store.run(key).status == "running"
+    assert store.parameter_counts(key) == list(samples.COUNTS)
+    assert store.environments(key) == [samples.environment()]
+    assert (store.beat(key, me), store.beat(key, other)) == ("held", "lost")
+    store.commit_epoch(key, samples.epoch(1), owner=me)
+    with pytest.raises(NotHeld, match="another process has taken the run over"):
+        store.commit_epoch(key, samples.epoch(2), owner=other)
+    assert store.end(key, other, "failed", "x") is None
+    assert store.end(key, me, "finished") == "finished"
+    assert store.owners() == {}
+    with pytest.raises(NotHeld):
+        store.commit_epoch(key, samples.epoch(2), owner=me)
+    assert [record.epoch for record in store.epochs(key)] == [1]
+
+
+def test_what_a_begin_brings_is_refused_with_it(store: Store, me: Owner, key: str) -> None:
+    assert not store.begin(key, me, samples.environment(), samples.COUNTS)
+    assert store.parameter_counts(key) == []
+    assert store.environments(key) == []
+
+
+def test_another_machine_s_run_is_free_when_its_lease_is_over(store: Store, world: World, me: Owner, key: str) -> None:
+    far = world.process(THERE, 7)
+    assert store.claim([key], far) is not None
+    world.later(LEASE)
+    assert store.claim([key], me) is None
+    assert queue_standing(store).places == 1
+    assert store.beat(key, far) == "held"
+    world.later(LEASE)
+    assert store.free([key]) == frozenset()
+    world.later(1)
+    assert store.free([key]) == {key}
+    (lost,) = queue_standing(store).running
+    assert (lost.owner, lost.alive) == (far, False)
+    assert store.beat(key, far, renew=False) == "held"  # nobody has taken it yet
+    run = store.claim([key], me)
+    assert run is not None
+    assert run.attempts == 2
+    assert store.beat(key, far) == "lost"
+    with pytest.raises(NotHeld):
+        store.commit_epoch(key, samples.epoch(1), owner=far)
+
+
+def test_a_late_heartbeat_keeps_a_run_that_nobody_took(store: Store, world: World, me: Owner, key: str) -> None:
+    far = world.process(THERE, 7)
+    store.claim([key], far)
+    world.later(10 * LEASE)
+    assert store.beat(key, far) == "held"
+    assert store.claim([key], me) is None
+
+
+def test_this_machine_s_run_is_never_free_for_want_of_heartbeats(
+    store: Store, world: World, me: Owner, key: str
+) -> None:
+    store.claim([key], me)
+    world.later(100 * LEASE)
+    assert store.free([key]) == frozenset()
+    assert [run.alive for run in queue_standing(store).running] == [True]
+    world.kill(me)
+    assert store.free([key]) == {key}
+
+
+def test_a_number_used_again_and_a_reboot_are_no_owner(store: Store, world: World, me: Owner, key: str) -> None:
+    store.claim([key], me)
+    world.kill(me)
+    again = world.process(HERE, me.pid)
+    assert store.beat(key, again) == "lost"
+    assert store.claim([key], again) is not None
+    world.reboot()
+    fresh = world.process(HERE, again.pid)
+    assert store.claim([key], fresh) is not None
+
+
+def test_a_stop_reaches_the_owner_and_ends_what_waits(store: Store, world: World, me: Owner, key: str) -> None:
+    store.claim([key], me)
+    second = next(run.key for run in store.runs() if run.key != key)
+    assert store.stop([key, second, "0" * 64]) == {key: "claimed", second: "queued"}
+    assert store.run(second).status == "stopped"
+    assert (store.run(key).status, store.run(key).stop_asked) == ("claimed", True)
+    assert store.beat(key, me) == "stop"
+    assert store.end(key, me, "interrupted", "Ctrl-C") == "stopped"
+    assert (store.run(key).error, store.run(key).stop_asked) == ("stopped by hand", False)
+    assert store.claim(None, me) is None
+    assert store.requeue([key, second]) == ()
+    assert store.requeue([second, key], ("stopped",)) == (key, second)
+    assert store.run(key).finished is None
+
+
+def test_a_stop_that_comes_too_late_changes_no_result(store: Store, me: Owner, key: str) -> None:
+    store.claim([key], me)
+    store.stop([key])
+    assert store.end(key, me, "finished") == "finished"
+    assert store.stop([key]) == {}
+
+
+@pytest.mark.parametrize("found_by", ["claim", "end_free"])
+def test_a_stop_outlives_its_worker(store: Store, world: World, me: Owner, key: str, found_by: str) -> None:
+    store.claim([key], me)
+    store.stop([key])
+    world.kill(me)
+    next_one = world.process(HERE, 2)
+    if found_by == "claim":
+        assert store.claim([key], next_one) is None
+    else:
+        assert store.end_free(key, "interrupted", "killed")
+    assert (store.run(key).status, store.run(key).error) == ("stopped", "stopped by hand")
+
+
+def test_the_end_of_a_run_without_an_owner_is_noted(store: Store, world: World, me: Owner, key: str) -> None:
+    store.claim([key], me, "cuda:0")
+    assert not store.end_free(key, "failed", "x")
+    world.kill(me)
+    assert store.end_free(key, "interrupted", "its process was killed")
+    run = store.run(key)
+    assert (run.status, run.error, run.attempts, run.device) == ("interrupted", "its process was killed", 1, "cuda:0")
+    assert not store.end_free(key, "failed")
+    store.requeue([key])
+    assert store.end_free(key, "failed", "its log cannot be written")
+
+
+def test_a_run_is_taken_away_from_a_living_owner_only_by_hand(store: Store, world: World, me: Owner, key: str) -> None:
+    store.claim([key], me)
+    assert store.requeue([key], ("claimed", "running")) == ()
+    assert store.take_away([key]) == (key,)
+    assert store.take_away([key]) == ()
+    assert store.beat(key, me) == "lost"
+    other = world.process(HERE, 2)
+    assert store.claim([key], other) is not None
+    assert store.end(key, me, "failed", "late") is None
+    assert store.owners() == {key: other}
+
+
+def test_priorities_come_before_positions_and_fall_back_to_them(store: Store, me: Owner) -> None:
+    store.add_ablation(samples.ablation(seeds=range(70)))  # more than are read at once
+    keys = [run.key for run in store.runs()]
+    store.prioritise([keys[120], keys[130]], 5)
+    store.prioritise([keys[3]], -1)
+    store.prioritise([keys[2]], 9)
+    assert store.priorities() == {keys[120]: 5, keys[130]: 5, keys[3]: -1, keys[2]: 9}
+    store.prioritise([keys[2]], 0)
+    expected = [keys[120], keys[130], *(k for i, k in enumerate(keys) if i not in (3, 120, 130)), keys[3]]
+    assert [run.key for run in iter(lambda: store.claim(None, me), None)] == expected
+
+
+def test_a_held_run_whose_owner_died_keeps_its_turn(store: Store, world: World, me: Owner) -> None:
+    store.add_ablation(samples.ablation(seeds=range(3)))
+    keys = [run.key for run in store.runs()]
+    dying = world.process(HERE, 2)
+    store.claim([keys[1]], dying)
+    store.claim([keys[4]], dying)
+    world.kill(dying)
+    assert [run.key for run in iter(lambda: store.claim(None, me), None)] == keys
+
+
+def test_a_status_by_hand_frees_what_is_not_held(store: Store, me: Owner, key: str) -> None:
+    store.claim([key], me)
+    store.set_status(key, "queued")
+    assert store.owners() == {}
+    with pytest.raises(StoreError, match="no run"):
+        store.set_status("0" * 64, "queued")
