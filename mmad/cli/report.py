@@ -137,7 +137,7 @@ def report(
 
 def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     """The three files beside the report; intervals that are computed for them are kept in the database."""
-    from mmad.report.paper import write_paper
+    from mmad.report.paper_forms import write_paper
 
     folder = out if out.is_dir() else out.parent
     with open_to_keep(db) as store:

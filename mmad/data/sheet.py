@@ -9,13 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.base.files import write_atomically
 from mmad.base.records import SPLITS
 from mmad.data.cache import decode
 from mmad.data.dataset import STUDIES, DataSet
@@ -75,41 +73,6 @@ class Sheet:
                 progress(done, len(self.positions))
 
 
-def write_sheet(
-    dataset: DataSet,
-    out: Path | str,
-    *,
-    studies: Sequence[str] = (),
-    split: str | None = None,
-    label: str | None = None,
-    limit: int = LIMIT,
-    progress: Progress | None = None,
-) -> Sheet:
-    """Draw ``studies``, or at most ``limit`` spread over those of ``split`` and ``label``, into ``out``.
-
-    ``out`` ends with ``.png`` or ``.html``; one that is there is replaced. A picture that cannot be decoded is
-    shown as such. Raises DataError for an unknown study, split or label, for nothing to show, and for a file
-    that cannot be written or lies in the data set's folder.
-    """
-    from mmad.data.sheet_html import html_sheet
-    from mmad.data.sheet_png import png_sheet
-
-    out = Path(out)
-    forms = {".png": png_sheet, ".html": html_sheet}
-    if out.suffix.casefold() not in forms:
-        raise DataError("is neither .png nor .html", where=out, mend="name the file so that its ending says the form")
-    if out.resolve().is_relative_to(dataset.root.resolve()):
-        raise DataError("lies in the data set's own folder", where=out, mend="write the sheet somewhere else")
-    positions = chosen(dataset, studies, split, label, limit)
-    sheet = Sheet(_title(dataset, len(positions)), keys(dataset), dataset, positions)
-    content = forms[out.suffix.casefold()](sheet, progress)
-    try:
-        write_atomically(out, content)
-    except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror or error}", where=out, mend="name another file") from None
-    return sheet
-
-
 def chosen(
     dataset: DataSet, studies: Sequence[str], split: str | None, label: str | None, limit: int
 ) -> tuple[int, ...]:
@@ -147,7 +110,7 @@ def keys(dataset: DataSet) -> tuple[Key, ...]:
     )
 
 
-def _title(dataset: DataSet, shown: int) -> str:
+def title_of(dataset: DataSet, shown: int) -> str:
     return f"{dataset.name}: {shown} of {len(dataset.studies)} studies"
 
 

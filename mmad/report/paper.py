@@ -3,18 +3,16 @@
 Example:
 
     with Store.open("db/mmad.sqlite") as store:
-        write_paper(store, Path("reports/paper"))  # paper.html, paper.tex, paper.csv
+        table = paper_table(store)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 from mmad.base.errors import DataError, EvaluationError, ReportError
-from mmad.base.files import write_atomically
 from mmad.base.records import Split
 from mmad.documented import Entry, entry
 from mmad.evaluation.intervals import RESAMPLES, Interval
@@ -162,22 +160,3 @@ def _with_intervals(
     judged = [judge(store, Found(member.run.record, (member.record,)), how) for member in members]
     estimate = estimate_of(store, archive, judged, how).estimate
     return {f"{split}_ap": estimate.ap, f"{split}_ar": estimate.ar}
-
-
-def write_paper(
-    store: Store, stem: Path, *, ablation: str = ABLATION, resamples: int = RESAMPLES
-) -> tuple[PaperTable, tuple[Path, ...]]:
-    """Write ``stem``.html, .tex and .csv; the table and the files. Raises ReportError as ``paper_table``."""
-    from mmad.report.paper_forms import as_csv, as_html, as_latex
-
-    table = paper_table(store, ablation=ablation, resamples=resamples)
-    forms = {".html": as_html(table), ".tex": as_latex(table), ".csv": as_csv(table)}
-    files = tuple(stem.with_name(stem.name + ending) for ending in forms)
-    for path, text in zip(files, forms.values(), strict=True):
-        try:
-            write_atomically(path, text.encode("utf-8"))
-        except OSError as error:
-            raise ReportError(
-                f"cannot be written ({error.strerror or error})", where=path, mend="choose another place with --out"
-            ) from error
-    return table, files

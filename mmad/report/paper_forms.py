@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
+from pathlib import Path
 
 from markupsafe import escape
 
-from mmad.evaluation.intervals import Interval
+from mmad.base.errors import ReportError
+from mmad.base.files import write_atomically
+from mmad.evaluation.intervals import RESAMPLES, Interval
 from mmad.report.latex_words import CHAR, latex, needs_char
-from mmad.report.paper import MEASURES, PaperFigure, PaperRow, PaperTable
+from mmad.report.paper import ABLATION, MEASURES, PaperFigure, PaperRow, PaperTable, paper_table
 from mmad.report.words import DASH, decimal, whole
+from mmad.store.gateway import Store
 
 HEADS = {"val_ap": "validation AP", "val_ar": "validation AR", "test_ap": "test AP", "test_ar": "test AR"}
 BESIDE = "The documented figures were won on other data (REFLACX with MIMIC); they stand beside for orientation."
@@ -138,3 +142,20 @@ def as_csv(table: PaperTable) -> str:
 def _numbers(value: Interval | None) -> list[float | None]:
     found = (None,) * 3 if value is None else (value.value, value.low, value.high)
     return [None if number is None or math.isnan(number) else number for number in found]
+
+
+def write_paper(
+    store: Store, stem: Path, *, ablation: str = ABLATION, resamples: int = RESAMPLES
+) -> tuple[PaperTable, tuple[Path, ...]]:
+    """Write ``stem``.html, .tex and .csv; the table and the files. Raises ReportError as ``paper_table``."""
+    table = paper_table(store, ablation=ablation, resamples=resamples)
+    forms = {".html": as_html(table), ".tex": as_latex(table), ".csv": as_csv(table)}
+    files = tuple(stem.with_name(stem.name + ending) for ending in forms)
+    for path, text in zip(files, forms.values(), strict=True):
+        try:
+            write_atomically(path, text.encode("utf-8"))
+        except OSError as error:
+            raise ReportError(
+                f"cannot be written ({error.strerror or error})", where=path, mend="choose another place with --out"
+            ) from error
+    return table, files

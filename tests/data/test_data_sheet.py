@@ -12,7 +12,8 @@ from PIL import Image
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet, load_dataset
-from mmad.data.sheet import COLOURS, SIDE, chosen, keys, write_sheet
+from mmad.data.sheet import COLOURS, SIDE, chosen, keys
+from mmad.data.sheet_files import write_sheet
 
 Change = Callable[[str, str, str], Path]
 

@@ -17,8 +17,8 @@ from mmad.data.dataset import DataSet
 from mmad.data.phantom import make_phantom
 from mmad.report.analysis import estimate_of
 from mmad.report.judged import Archive, How, judge
-from mmad.report.paper import MEASURES, paper_table, write_paper
-from mmad.report.paper_forms import as_csv, as_html, as_latex, latex
+from mmad.report.paper import MEASURES, paper_table
+from mmad.report.paper_forms import as_csv, as_html, as_latex, latex, write_paper
 from mmad.spec.runs import Member
 from mmad.store.find import find_seeds
 from mmad.store.gateway import Store

@@ -30,7 +30,7 @@ def register(data: typer.Typer) -> None:
         One PNG, or one HTML file that needs no network. It holds clinical values: keep it where the data are.
         """
         from mmad.data.dataset import load_dataset
-        from mmad.data.sheet import write_sheet
+        from mmad.data.sheet_files import write_sheet
 
         dataset = load_dataset(folder)
         with progress_bar(f"drawing {out}") as report:
