@@ -21,7 +21,7 @@ from pathlib import Path
 from mmad.base.clock import now
 from mmad.base.errors import MmadError
 from mmad.base.records import Progress
-from mmad.queue.messages import Message, encode
+from mmad.queue.messages import Ended, Message, encode
 
 #: Seconds a message may wait for a scheduler that does not read (one that was suspended, say).
 _PATIENCE = 5.0
@@ -33,10 +33,17 @@ _LOOK = 1.0
 
 
 class Channel:
-    """The line to the scheduler. A message that cannot be delivered is dropped: the truth is in the store."""
+    """The line to the scheduler. A message that cannot be delivered is dropped: the truth is in the store.
 
-    def __init__(self, descriptor: int) -> None:
+    The word that a run ended is not: a scheduler that was suspended would wait for it for ever.
+
+    Args:
+        patience: seconds that another message may wait.
+    """
+
+    def __init__(self, descriptor: int, *, patience: float = _PATIENCE) -> None:
         self._descriptor = descriptor
+        self._patience = patience
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
@@ -44,7 +51,7 @@ class Channel:
         line = (encode(message) + "\n").encode()
         with self._lock:
             try:
-                wait = 0.0 if isinstance(message, Progress) else _PATIENCE
+                wait = 0.0 if isinstance(message, Progress) else None if isinstance(message, Ended) else self._patience
                 if select.select([], [self._descriptor], [], wait)[1]:
                     os.write(self._descriptor, line)
             except (OSError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmad.base.clock import seconds
@@ -129,6 +129,8 @@ class Scheduler:
         self._turns = {state.job.key: turn for turn, state in enumerate(self._states)}
         self._waiting = list(self._states)
         self._at: set[str] = set()
+        self._doubtful: set[str] = set()
+        self._enough = 2
         self._looked = self._began = seconds()
 
     def run(self) -> Summary:
@@ -167,13 +169,14 @@ class Scheduler:
         late = hours is not None and seconds() - self._began >= hours * 3600
         if (asked or late) and self._obeyed == 0:
             self._obeyed = 1
+            self._enough = 2 if asked else 1
             why = "" if asked else f"{hours:g} hours are over: "
             if self._at:
                 runs = f"{len(self._at)} run{'s' * (len(self._at) > 1)}"
                 self._view.note(f"{why}stopping {runs} after the present step; Ctrl-C again ends at once")
             for key in self._at:
                 self._engine.cancel(key, now=False)
-        if asked >= (2 if self._obeyed == 1 else 3) and self._obeyed == 1:
+        if self._obeyed == 1 and asked >= self._enough:
             self._obeyed = 2
             self._view.note("ending at once")
             for key in self._at:
@@ -217,8 +220,11 @@ class Scheduler:
         if status in HELD and not self._store.free([key]):
             self._wait_for_other(state)
             return True
-        if status in ("finished", "failed", "stopped"):
+        if status in ("finished", "stopped"):
             self._end(state, status, error, written=True)
+            return True
+        if status == "failed":
+            state.phase = "elsewhere"  # whose command may be about to try it again
             return True
         if status == "interrupted":
             self._store.requeue([key])
@@ -249,16 +255,34 @@ class Scheduler:
             return
         self._looked = seconds()
         self._prioritise()
+        self._take_up()
         waiting = [state for state in self._states if state.phase == "elsewhere"]
         free = self._store.free([state.job.key for state in waiting]) if waiting else frozenset()
         for state in waiting:
             record = self._store.run(state.job.key)
             state.epochs_done = record.epochs_done
-            if record.status in ("finished", "failed", "stopped"):
+            if record.status == "failed" and record.stand_in is not None:
+                self._replace(state, replace(state.job, key=record.stand_in, need=""), record.error, written=True)
+            elif record.status == "failed" and record.key not in self._doubtful:
+                self._doubtful.add(record.key)  # its command may try it again: looked at once more
+                continue
+            elif record.status in ("finished", "failed", "stopped"):
                 self._end(state, record.status, record.error, written=True)
             elif record.status == "interrupted" or record.key in free:
                 self._view.note(f"{state.job.label}: let go by its process, taken over")
                 self._again(state)
+            self._doubtful.discard(record.key)
+
+    def _take_up(self) -> None:
+        """Runs that were over and that a person queued again."""
+        over = {
+            s.job.key: s for s in self._states if s.phase in ("failed", "stopped", "interrupted") and not s.replaced
+        }
+        for key, (status, _, _) in self._store.statuses(list(over)).items() if over else ():
+            if status == "queued":
+                self._view.note(f"{over[key].job.label}: queued again")
+                over[key].attempts, over[key].not_before = 0, 0.0
+                self._again(over[key])
 
     def _prioritise(self) -> None:
         found = self._store.priorities()
@@ -324,8 +348,12 @@ class Scheduler:
         job = self._options.halve(self._store, state.job)
         if job is None:
             return False
+        self._replace(state, job, end.error, written=end.recorded)
+        return True
+
+    def _replace(self, state: JobState, job: Job, error: str | None, *, written: bool) -> None:
         state.replaced = True
-        self._end(state, "failed", end.error, written=end.recorded)
+        self._end(state, "failed", error, written=written)
         self._view.note(f"{state.job.label}: out of memory alone; trained at half the batch as run {job.key[:12]}")
         if job.key not in self._by_key:
             fresh = JobState(job)
@@ -333,13 +361,15 @@ class Scheduler:
             self._by_key[job.key] = fresh
             self._turns[job.key] = self._turns[state.job.key]
             self._again(fresh)
-        return True
 
     def _died(self, state: JobState, exited: Exited) -> None:
         """A worker went without a word: again, or for good."""
         name = exited.signal_name
         log = f" (log: {exited.log})" if exited.log is not None else ""
-        if self._obeyed:
+        status, error, _ = self._store.statuses([state.job.key])[state.job.key]
+        if status in ("finished", "failed", "stopped"):  # it had recorded the end before
+            self._end(state, status, error, written=True)
+        elif self._obeyed:
             self._end(state, "interrupted", f"its process was ended by {name}" if name else None)
         elif exited.code == 0 and state.attempts < RESTARTS:  # an idle worker that was ended as it got the order
             self._back_off(state)
