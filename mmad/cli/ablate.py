@@ -129,14 +129,20 @@ def register(app: typer.Typer) -> None:
 
 def known_needs(db: str) -> dict[tuple[str, str], int]:
     """What the database remembers of the memory that runs need; nothing where there is none yet."""
+    from mmad.base.errors import StoreError
     from mmad.base.paths import StorePaths
     from mmad.store.gateway import Store
 
     file = StorePaths(db).file
-    if file is not None and (not file.exists() or not file.stat().st_size):
+    if file is not None and not file.exists():
         return {}
-    with Store.open(db) as store:
-        return dict(store.memory())
+    try:
+        with Store.open(db, create=False) as store:
+            return dict(store.memory())
+    except StoreError as error:
+        if error.what.startswith("is empty"):
+            return {}
+        raise
 
 
 def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:

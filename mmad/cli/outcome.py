@@ -33,7 +33,7 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
         errors = {run.key: run.error for run in store.runs()}
     asked = asked_for(ablations, db)
     if as_json:
-        runs = [{**_row(one), "error": errors.get(one.member.run.key)} for one in asked]
+        runs = [{**_row(one), "error": errors.get(one.key)} for one in asked]
         every = [asdict(pair) for group in compared.values() for pair in group]
         print_json({"runs": runs, "pairs": every, "stopped": summary.stopped, "exit_code": summary.exit_code})
     else:
@@ -54,8 +54,8 @@ def _of_settings(every: Sequence[Pair], ablation: Ablation) -> list[Pair]:
 def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pair]], db: str) -> None:
     from mmad.queue.verdicts import verdict_lines
 
-    total = len({one.member.run.key for one in asked})
-    done = len({one.member.run.key for one in asked if not one.waits})
+    total = len({one.key for one in asked})
+    done = len({one.key for one in asked if not one.waits})
     stopped = summary.exit_code == 130
     trained = sum(map(len, (summary.finished, summary.failed, summary.interrupted, summary.halted)))
     if not trained and not summary.stopped:
@@ -77,18 +77,18 @@ def _tell(summary: Summary, asked: Sequence[Asked], compared: dict[str, list[Pai
 
 def show_dry(asked: Sequence[Asked], as_json: bool) -> None:
     if as_json:
-        print_json({"runs": [{**_row(one), "would_run": one.waits} for one in asked]})
+        print_json({"runs": [{**_row(one), "would_run": _would_run(one)} for one in asked]})
         return
-    waiting = list(dict.fromkeys(one.member.run.key for one in asked if one.waits))
+    waiting = list(dict.fromkeys(one.key for one in asked if _would_run(one)))
     seen: set[str] = set()
     for one in asked:
         member = one.member
-        again = " (the same run as above)" if member.run.key in seen else ""
-        seen.add(member.run.key)
-        action = "would train" if one.waits else "done already"
+        again = " (the same run as above)" if one.key in seen else ""
+        seen.add(one.key)
+        action = "would train" if _would_run(one) else "would leave alone" if one.waits else "done already"
         epochs = f"{member.run.protocol.epochs} epoch{'s' * (member.run.protocol.epochs > 1)}"
         standing = f" ({one.status})" if one.status not in ("queued", "finished") else ""
-        key = member.run.key[:12] + ("*" if member.run.provisional else "")
+        key = one.key[:12] + ("*" if member.run.provisional else "")
         typer.echo(
             f"{key}  {action}: {member.ablation} · {member.setting} · {member.arm} · seed {member.seed}, "
             f"{epochs}{standing}{again}"
@@ -98,10 +98,15 @@ def show_dry(asked: Sequence[Asked], as_json: bool) -> None:
     typer.echo(f"{_runs(len(waiting))} would be trained; nothing was written")
 
 
+def _would_run(one: Asked) -> bool:
+    """One that was stopped by hand waits for ``mmad requeue``."""
+    return one.waits and one.status != "stopped"
+
+
 def _row(one: Asked) -> dict[str, Any]:
     member = one.member
     return {
-        "key": member.run.key,
+        "key": one.key,
         "ablation": member.ablation,
         "setting": member.setting,
         "arm": member.arm,

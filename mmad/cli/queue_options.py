@@ -8,6 +8,9 @@ import typer
 
 from mmad.base.errors import MmadError
 
+#: What every database keeps as a whole number.
+LOWEST, HIGHEST = -(2**31), 2**31 - 1
+
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train; auto takes every GPU found.")
 ]
@@ -31,7 +34,12 @@ MaxHoursOption = Annotated[
 PriorityOption = Annotated[
     int | None,
     typer.Option(
-        "--priority", metavar="N", help="Train these runs before those of lower priority (0).", show_default=False
+        "--priority",
+        metavar="N",
+        min=LOWEST,
+        max=HIGHEST,
+        help="Train these runs before those of lower priority (0).",
+        show_default=False,
     ),
 ]
 CheckpointEveryOption = Annotated[

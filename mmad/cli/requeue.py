@@ -8,6 +8,7 @@ import typer
 
 from mmad.cli.choosing import AblationOption, AllOption, RunsArgument, choose, labels
 from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, print_json
+from mmad.cli.queue_options import HIGHEST, LOWEST
 
 HELP = """Queue stopped and interrupted runs again, and those whose process is gone; change priorities.
 
@@ -25,7 +26,14 @@ def requeue(
     every: AllOption = False,
     priority: Annotated[
         int | None,
-        typer.Option("--priority", metavar="N", help="Have them trained before lower ones (0).", show_default=False),
+        typer.Option(
+            "--priority",
+            metavar="N",
+            min=LOWEST,
+            max=HIGHEST,
+            help="Have them trained before lower ones (0).",
+            show_default=False,
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Take runs away from living processes too.")] = False,
     db: DatabaseOption = DEFAULT_DB,

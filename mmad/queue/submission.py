@@ -47,9 +47,10 @@ _WEIGHTLESS = frozenset(
 
 @dataclass(frozen=True)
 class Asked:
-    """One member that a user asked for, and how the run that answers it stands."""
+    """One member that a user asked for, the key of the run that answers it, and how that stands."""
 
     member: Member
+    key: str
     status: Status
 
     @property
@@ -68,7 +69,14 @@ def asked_for(ablations: Sequence[Ablation], database: str) -> list[Asked]:
     _distinct(ablations)
     known = _known(database)
     members = [member for ablation in ablations for member in ablation.members]
-    return [Asked(m, _trained(known, m.run.key).status if m.run.key in known else "queued") for m in members]
+    return [_asked(member, known) for member in members]
+
+
+def _asked(member: Member, known: Mapping[str, RunRecord]) -> Asked:
+    if member.run.key not in known:
+        return Asked(member, member.run.key, "queued")
+    trained = _trained(known, member.run.key)
+    return Asked(member, trained.key, trained.status)
 
 
 def check_weights(members: Iterable[Member], weights_dir: Path | None = None) -> None:
@@ -148,7 +156,7 @@ def queue_up(
             for member in narrowed(ablation, only).members:
                 trained = _trained(records, member.run.key)
                 if trained.status != "finished":
-                    jobs.setdefault(trained.key, replace(job_of(member, ablation), key=trained.key))
+                    jobs.setdefault(trained.key, _job_of_run(job_of(member, ablation), trained))
         if priority is not None:
             store.prioritise(list(jobs), priority)
     return list(jobs.values())
@@ -178,6 +186,13 @@ def job_of(member: Member, ablation: Ablation | None = None) -> Job:
         accumulates=ablation is not None and ablation.on_out_of_memory == "accumulate",
         parent=run.continues,
     )
+
+
+def _job_of_run(job: Job, trained: RunRecord) -> Job:
+    """``job`` for the run that is trained in its run's place, if another is."""
+    if trained.key == job.key:
+        return job
+    return replace(job, key=trained.key, need=need_of(run_spec(trained).setup))
 
 
 def need_of(setup: ModelSetup) -> str:

@@ -231,10 +231,13 @@ def _end(status: Status, error: str | None) -> dict[str, object]:
 
 
 def write_requeued(connection: Connection, keys: Sequence[str], statuses: Sequence[Status]) -> tuple[str, ...]:
-    """The runs of ``keys`` in one of ``statuses`` become queued, held ones only if their owners are dead."""
+    """The runs of ``keys`` in one of ``statuses`` become queued, held ones only if their owners are dead.
+
+    Not those that another run is trained in place of: nobody would take them up.
+    """
     chosen = []
     for row in _rows(connection, keys, statuses, lock=True):
-        if row.status in HELD and not free(row):
+        if (row.status in HELD and not free(row)) or row.stand_in is not None:
             continue
         connection.execute(update(runs).where(runs.c.key == row.key).values(**_end("queued", None)))
         chosen.append(str(row.key))
@@ -297,7 +300,7 @@ def _rows(
     connection: Connection, keys: Sequence[str], statuses: Sequence[str], *, lock: bool = False
 ) -> list[Row[Any]]:
     """The runs of ``keys`` in one of ``statuses``, in the queue's order; locked ones stay so until all is written."""
-    columns: Select[Any] = select(runs.c.key, runs.c.status, runs.c.position, *_STANDING)
+    columns: Select[Any] = select(runs.c.key, runs.c.status, runs.c.position, runs.c.stand_in, *_STANDING)
     if lock:  # always in one order: two that lock the same runs must not wait for each other
         columns, keys = columns.order_by(runs.c.key).with_for_update(), sorted(keys)
     rows: list[Row[Any]] = []

@@ -29,29 +29,36 @@ def find_surplus(
     store: Store, keys: Collection[str], *, keep: Sequence[CheckpointKind] = KEPT, orphans: bool = False
 ) -> list[Surplus]:
     """What nothing needs of the runs ``keys``: finished runs' checkpoints beside those of ``keep``, checkpoints that
-    were set aside, and what interrupted writes left of finished runs. Runs that may go on lose nothing they need.
+    were set aside, and what interrupted writes left of finished runs. Runs that may go on lose nothing they need, nor
+    do those that an unfinished one goes on from.
 
     Args:
         orphans: also whole folders of runs that the database does not hold.
     """
     records = {run.key: run for run in store.runs()}
     held = store.all_checkpoints(list(records))
+    parents = {run.protocol["continues"]["key"] for run in records.values() if _goes_on(run)}
     found: list[Surplus] = []
     for key in records:
         if key in keys:
-            found += _of_run(store, records[key], held[key], keep)
-    return found + (list(_orphans(store, records)) if orphans else [])
+            found += _of_run(store, records[key], held[key], keep, whole=key in parents)
+    return found + (list(_orphans(store)) if orphans else [])
+
+
+def _goes_on(run: RunRecord) -> bool:
+    """Whether the run still has to take over what another one left."""
+    return run.status != "finished" and run.protocol.get("continues") is not None
 
 
 def _of_run(
-    store: Store, run: RunRecord, rows: Sequence[CheckpointRecord], keep: Sequence[CheckpointKind]
+    store: Store, run: RunRecord, rows: Sequence[CheckpointRecord], keep: Sequence[CheckpointKind], *, whole: bool
 ) -> Iterator[Surplus]:
     paths = store.run_paths(run.key)
     for aside in sorted(paths.folder.glob(f"{paths.checkpoints.name}.*")):
         yield Surplus(aside, run.key, _size(aside), "set aside: of epochs that this database does not hold")
     if run.status != "finished":
         return
-    needed = {paths.folder / row.path: row.kind for row in rows if row.kind in keep}
+    needed = {paths.folder / row.path: row.kind for row in rows if whole or row.kind in keep}
     names = {paths.folder / row.path: row.kind for row in rows}
     for file in sorted(paths.checkpoints.glob("*")) if paths.checkpoints.is_dir() else ():
         if file not in needed:
@@ -59,8 +66,10 @@ def _of_run(
             yield Surplus(file, run.key, _size(file), f"checkpoint {kind}" if kind else "of no kept checkpoint")
 
 
-def _orphans(store: Store, records: Collection[str]) -> Iterator[Surplus]:
-    for folder in sorted(store.paths.runs.glob("??/*")):
+def _orphans(store: Store) -> Iterator[Surplus]:
+    folders = sorted(store.paths.runs.glob("??/*"))
+    records = {run.key for run in store.runs()}  # read last: a run is queued before it has a folder
+    for folder in folders:
         if folder.is_dir() and folder.name not in records and folder.name[:2] == folder.parent.name:
             yield Surplus(folder, folder.name, _size(folder), "of a run that this database does not hold")
 

@@ -58,8 +58,16 @@ def write_stand_in(connection: Connection, key: str, run: RunSpec) -> None:
 
 
 def _stood_in(connection: Connection, keys: list[str]) -> list[str]:
-    found = connection.scalars(select(runs.c.key).where(runs.c.stand_in.is_not(None)))
-    return sorted(set(found) & set(keys))
+    """Those of ``keys`` that another run stands in for, then those of these, and so on."""
+    stand_ins = {
+        row.key: row.stand_in
+        for row in connection.execute(select(runs.c.key, runs.c.stand_in).where(runs.c.stand_in.is_not(None)))
+    }
+    found = sorted(set(stand_ins) & set(keys))
+    for key in found:  # which grows meanwhile
+        if (after := stand_ins[key]) in stand_ins and after not in found:
+            found.append(after)
+    return found
 
 
 def _point_members(connection: Connection, key: str) -> None:

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
+from mmad.base.errors import StoreError
+from mmad.cli.ablate import known_needs
+from mmad.cli.outcome import show_dry
+from mmad.queue.submission import Asked
+from mmad.spec.protocol import Continues
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
 
@@ -131,3 +136,59 @@ def test_prune_lists_first_and_deletes_only_what_nothing_needs(
     mmad(capsys, monkeypatch, "prune", "--db", database, "--yes", "--orphans")
     assert not orphan.exists()
     assert mmad(capsys, monkeypatch, "prune", "--db", database).out == "nothing to delete\n"
+
+
+def test_prune_keeps_what_an_unfinished_run_goes_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, good, _ = filled(tmp_path)
+    parent = samples.member()
+    protocol = parent.run.protocol.model_copy(update={"continues": Continues(key=good), "epochs": 5})
+    child = replace(parent, ablation="longer", run=replace(parent.run, protocol=protocol))
+    with Store.open(database) as store:
+        store.add_ablation(samples.made_of("longer", [child]))
+        kept = sorted({store.run_paths(good).folder / row.path for row in store.checkpoints(good)})
+    for file in kept:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"12345")
+    mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--yes")
+    assert all(file.exists() for file in kept)
+    with Store.open(database) as store:
+        store.set_status(child.run.key, "finished")
+    mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--yes")
+    assert [file.exists() for file in kept].count(True) == 1
+
+
+@pytest.mark.parametrize("priority", ["-5", "-2147483648"])
+def test_a_priority_may_be_negative(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, priority: str
+) -> None:
+    database, _ = queued(tmp_path)
+    assert mmad(capsys, monkeypatch, "requeue", "--all", "--priority", priority, "--db", database).code == 0
+
+
+def test_a_priority_that_no_database_keeps_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, _ = queued(tmp_path)
+    answer = mmad(capsys, monkeypatch, "requeue", "--all", "--priority", "1" + "0" * 20, "--db", database)
+    assert answer.code == 2
+    assert "--priority" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_an_empty_database_of_a_server_stays_empty_when_asked_for_what_it_remembers(postgresql: str) -> None:
+    assert known_needs(postgresql) == {}
+    with pytest.raises(StoreError, match="is empty"):
+        Store.open(postgresql, create=False)
+
+
+def test_a_dry_run_leaves_stopped_runs_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    members = [samples.member(seed=seed) for seed in (0, 1)]
+    asked = [Asked(m, m.run.key, status) for m, status in zip(members, ("stopped", "queued"), strict=True)]
+    show_dry(asked, as_json=False)
+    out = capsys.readouterr().out
+    assert "would leave alone: patience" in out
+    assert "1 run would be trained" in out
+    show_dry(asked, as_json=True)
+    assert [run["would_run"] for run in json.loads(capsys.readouterr().out)["runs"]] == [False, True]

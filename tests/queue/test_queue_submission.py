@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmad.base.errors import SpecError, StoreError, WeightsError
-from mmad.queue.submission import asked_for, check_weights, queue_up
+from mmad.queue.submission import asked_for, check_weights, halved, queue_up
 from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
 from mmad.spec.setup import ModelSetup
@@ -48,6 +48,26 @@ def test_what_is_finished_makes_no_job(tmp_path: Path) -> None:
         ("failed", True),
         ("finished", False),
     ]
+
+
+def test_what_is_trained_in_place_of_a_run_answers_for_it_when_the_file_comes_again(tmp_path: Path) -> None:
+    database = str(tmp_path / "a.sqlite")
+    one = ablation(member("CXR"))
+    (job,) = queue_up([one], database)
+    with Store.open(database) as store:
+        half = halved(store, job)
+        assert half is not None
+        quarter = halved(store, half)
+        assert quarter is not None
+        for run, error in ((job, "out of memory"), (half, "out of memory")):
+            store.set_status(run.key, "failed", error)
+    (again,) = queue_up([one], database)
+    assert (again.key, again.need) == (quarter.key, quarter.need)
+    with Store.open(database) as store:
+        assert [m.key for m in store.ablations()[0].members] == [quarter.key]
+        assert store.requeue([job.key, half.key]) == ()  # nobody would train them
+        store.set_status(quarter.key, "finished")
+    assert [(asked.key, asked.status) for asked in asked_for([one], database)] == [(quarter.key, "finished")]
 
 
 def test_asking_makes_no_database(tmp_path: Path) -> None:
