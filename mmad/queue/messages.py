@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from mmad.base.records import Progress
+from mmad.base.records import EpochRecord, Progress
 
 #: The line on a worker's standard input that asks it to stop at its next safe point.
 STOP = "stop"
@@ -79,6 +79,28 @@ class Memory:
 
     key: str
     size: int
+
+
+def validation_ap(record: EpochRecord, overlap: str) -> float | None:
+    """The epoch's AP on the validation split at ``overlap`` (iou, iobb); None where there is none."""
+    value = record.value("val", f"ap_{overlap}")
+    return None if value is None or math.isnan(value) else value
+
+
+def epoch_done(key: str, record: EpochRecord, epochs: int, overlap: str, best: float | None) -> EpochDone:
+    """What is told of a committed epoch; ``best`` is the validation AP of the epoch that is kept as best."""
+    return EpochDone(
+        key=key,
+        epoch=record.epoch,
+        epochs=epochs,
+        seconds=record.seconds,
+        lr=record.lr,
+        train_loss=record.value("train", "loss"),
+        val_loss=record.value("val", "loss"),
+        val_ap=validation_ap(record, overlap),
+        best_val_ap=best,
+        test_ap=record.value("test", f"ap_{overlap}"),
+    )
 
 
 Message = Started | Progress | EpochDone | Warned | Memory | Ended

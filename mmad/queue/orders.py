@@ -21,6 +21,7 @@ class Order:
         said: what the user typed, kept with the run.
         checkpoint_every: steps between two checkpoints within an epoch; None for none.
         tensorboard: write TensorBoard event files beside the checkpoints.
+        again: go on with the run where an earlier worker was interrupted, without anybody's queueing it.
     """
 
     database: str
@@ -31,6 +32,7 @@ class Order:
     said: str = ""
     checkpoint_every: int | None = None
     tensorboard: bool = False
+    again: bool = False
 
     def line(self) -> str:
         """The order as a line of JSON, without its end."""
@@ -57,7 +59,8 @@ class Order:
             ("--checkpoint-every", self.checkpoint_every),
         ):
             words += [option, str(value)] if value is not None else []
-        return [*words, "--tensorboard"] if self.tensorboard else words
+        words += ["--tensorboard"] if self.tensorboard else []
+        return [*words, "--again"] if self.again else words
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def parse(arguments: list[str]) -> Task:
     parser.add_argument("--said", default="", help="the command line to keep with the run")
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="checkpoint within epochs too")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard event files")
+    parser.add_argument("--again", action="store_true", help="go on with a run that was interrupted")
     given = parser.parse_args(arguments)
     if given.serve:
         return Task(None)
@@ -94,6 +98,7 @@ def parse(arguments: list[str]) -> Task:
             given.said,
             given.checkpoint_every,
             given.tensorboard,
+            given.again,
         )
     )
 

@@ -24,10 +24,14 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(frozen=True)
 class Exited:
-    """A worker is gone; a negative ``code`` is the signal that killed it."""
+    """A worker is gone; a negative ``code`` is the signal that killed it.
+
+    ``why`` says more than the code where that is known, such as that its node is gone.
+    """
 
     code: int
     log: Path | None = None
+    why: str = ""
 
     @property
     def signal_name(self) -> str | None:
@@ -37,6 +41,14 @@ class Exited:
         with contextlib.suppress(ValueError):
             return signal.Signals(-self.code).name
         return f"signal {-self.code}"
+
+    @property
+    def how(self) -> str:
+        """What became of the worker, in words."""
+        if self.why:
+            return self.why
+        name = self.signal_name
+        return f"its process ended with exit code {self.code}" if name is None else f"its process was killed by {name}"
 
 
 class Worker:
@@ -62,7 +74,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=_environment(threads),
+                env={**os.environ, **environment(threads)},
                 start_new_session=True,  # the terminal's Ctrl-C reaches the scheduler alone
             )
         threading.Thread(target=self._listen, args=(events,), name=f"worker-{self.pid}", daemon=True).start()
@@ -115,14 +127,15 @@ class Worker:
         events.put((self, Exited(code)))
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """The worker's environment: its threads are known before any library that counts cores is loaded."""
-    environment = dict(os.environ)
-    for name in _THREAD_VARIABLES:
-        environment[name] = str(threads)
-    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts
-    environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with this
-    return environment
+def environment(threads: int) -> dict[str, str]:
+    """What a worker's environment has to say: its threads are known before any library that counts cores is loaded."""
+    words = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    for name, word in (
+        ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),  # as nvidia-smi counts
+        ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),  # cuBLAS repeats its sums only with this
+    ):
+        words[name] = os.environ.get(name, word)
+    return words
 
 
 def _opened(log: Path) -> IO[bytes]:

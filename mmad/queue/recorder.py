@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from mmad.base.records import (
     ParameterCount,
     Progress,
 )
-from mmad.queue.messages import EpochDone, Memory, Started, Warned
+from mmad.queue.messages import Memory, Started, Warned, epoch_done, validation_ap
 from mmad.queue.runlog import Channel
 from mmad.store.claims import NotHeld
 from mmad.store.gateway import Store
@@ -59,7 +58,7 @@ class StoreRecorder:
         self._channel = channel
         self._key = key
         self._epochs = epochs
-        self._ap = f"ap_{overlap}"
+        self._overlap = overlap
         self._said = said
         self._owner = owner
         self._device = device
@@ -68,7 +67,7 @@ class StoreRecorder:
         earlier = store.epochs(key)
         self._done = max((record.epoch for record in earlier), default=0)
         kept = {checkpoint.epoch for checkpoint in store.checkpoints(key) if checkpoint.kind == "best_ap"}
-        self._best = next((self._val_ap(record) for record in earlier if record.epoch in kept), None)
+        self._best = next((validation_ap(record, self._overlap) for record in earlier if record.epoch in kept), None)
 
     def started(self, environment: EnvironmentRecord, counts: Sequence[ParameterCount]) -> None:
         """Keeps the environment and the parameter counts, and tells that the training begins."""
@@ -93,23 +92,11 @@ class StoreRecorder:
         if record.epoch <= self._done:
             return
         self._done = record.epoch
-        val_ap = self._val_ap(record)
+        val_ap = validation_ap(record, self._overlap)
         if any((c.kind, c.epoch) == ("best_ap", record.epoch) for c in checkpoints):
             self._best = val_ap  # of the epoch that is kept as best: not every epoch is compared
-        message = EpochDone(
-            key=self._key,
-            epoch=record.epoch,
-            epochs=self._epochs,
-            seconds=record.seconds,
-            lr=record.lr,
-            train_loss=record.value("train", "loss"),
-            val_loss=record.value("val", "loss"),
-            val_ap=val_ap,
-            best_val_ap=self._best,
-            test_ap=record.value("test", self._ap),
-        )
         log.info("epoch %d of %d: %s", record.epoch, self._epochs, _numbers(record))
-        self._channel.send(message)
+        self._channel.send(epoch_done(self._key, record, self._epochs, self._overlap, self._best))
         self._tell_memory()
 
     def warning(self, text: str) -> None:
@@ -139,10 +126,6 @@ class StoreRecorder:
         if size > self._seen:
             self._seen = size
             self._channel.send(Memory(self._key, size))
-
-    def _val_ap(self, record: EpochRecord) -> float | None:
-        value = record.value("val", self._ap)
-        return None if value is None or math.isnan(value) else value
 
 
 def _numbers(record: EpochRecord) -> str:

@@ -98,7 +98,13 @@ def local_engine(database: str, slots: Slots, options: Options, store: Store) ->
         if need:
             store.put_memory(need, slots.model(slot), size)
 
-    order = Order(
+    order = order_of(database, options)
+    return LocalEngine(database, slots, order, options.isolate, tuple(options.command), remember)
+
+
+def order_of(database: str, options: Options) -> Order:
+    """What the order of every run has beside its key, device and data."""
+    return Order(
         database,
         "",
         weights_dir=options.weights_dir,
@@ -106,7 +112,6 @@ def local_engine(database: str, slots: Slots, options: Options, store: Store) ->
         checkpoint_every=options.checkpoint_every,
         tensorboard=options.tensorboard,
     )
-    return LocalEngine(database, slots, order, options.isolate, tuple(options.command), remember)
 
 
 class Scheduler:
@@ -364,25 +369,24 @@ class Scheduler:
 
     def _died(self, state: JobState, exited: Exited) -> None:
         """A worker went without a word: again, or for good."""
-        name = exited.signal_name
+        killed = exited.code < 0
         log = f" (log: {exited.log})" if exited.log is not None else ""
         status, error, _ = self._store.statuses([state.job.key])[state.job.key]
         if status in ("finished", "failed", "stopped"):  # it had recorded the end before
             self._end(state, status, error, written=True)
         elif self._obeyed:
-            self._end(state, "interrupted", f"its process was ended by {name}" if name else None)
+            self._end(state, "interrupted", f"its process was ended by {exited.signal_name}" if killed else None)
         elif exited.code == 0 and state.attempts < RESTARTS:  # an idle worker that was ended as it got the order
             self._back_off(state)
             self._again(state)
-        elif name is None:
-            self._end(state, "failed", f"its process ended with exit code {exited.code}{log}")
+        elif not killed:
+            self._end(state, "failed", f"{exited.how}{log}")
         elif state.attempts >= RESTARTS:
-            self._end(state, "failed", f"its process was killed by {name} {RESTARTS + 1} times{log}")
+            self._end(state, "failed", f"{exited.how} {RESTARTS + 1} times{log}")
         else:
             self._back_off(state)
-            again = f"{state.attempts} of {RESTARTS}"
-            self._view.note(f"{state.job.label}: its process was killed by {name}, starting it again ({again})")
-            self._store.end_free(state.job.key, "interrupted", f"its process was killed by {name}")
+            self._view.note(f"{state.job.label}: {exited.how}, starting it again ({state.attempts} of {RESTARTS})")
+            self._store.end_free(state.job.key, "interrupted", exited.how)
             self._again(state)
 
     def _back_off(self, state: JobState) -> None:

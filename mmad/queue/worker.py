@@ -37,6 +37,8 @@ def work(order: Order, channel: Channel, stop: StopRequest) -> Ended:
     """Claims the run of ``order``, trains it, and leaves its status in the store; what to tell the scheduler."""
     with Store.open(order.database, create=False) as store:
         owner = Owner.current()
+        if order.again:
+            store.requeue([order.key], ("interrupted",))
         record = store.claim([order.key], owner, order.device)
         if record is None:
             return Ended(order.key, "taken")

@@ -121,6 +121,12 @@ class Store:
             return queue.read_runs(connection)
 
     @repeatable
+    def some_runs(self, keys: Collection[str]) -> list[RunRecord]:
+        """The runs of ``keys`` (whole ones) that are there, in the order of the queue."""
+        with self._database.reading() as connection:
+            return queue.read_some_runs(connection, frozenset(keys))
+
+    @repeatable
     def run(self, key: str) -> RunRecord:
         """The run whose key is, or alone begins with, ``key``. StoreError naming candidates or the nearest."""
         with self._database.reading() as connection:

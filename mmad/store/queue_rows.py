@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
@@ -16,6 +16,9 @@ from mmad.spec.protocol import EvaluationProtocol
 from mmad.spec.runs import Ablation, Member, RunSpec
 from mmad.store.engine import serialise
 from mmad.store.schema import ablations, epochs, members, runs
+
+#: More keys than this are chosen here instead of by the database, which limits a statement's length.
+MANY_KEYS = 500
 
 
 def write_ablation(connection: Connection, ablation: Ablation) -> None:
@@ -195,6 +198,13 @@ def _run_record(row: Row[Any]) -> RunRecord:
 def read_runs(connection: Connection) -> list[RunRecord]:
     """Every run in the order of the queue."""
     return [_run_record(row) for row in connection.execute(_select_runs())]
+
+
+def read_some_runs(connection: Connection, keys: Collection[str]) -> list[RunRecord]:
+    """The runs of ``keys`` that are there, in the order of the queue."""
+    if len(keys) > MANY_KEYS:
+        return [run for run in read_runs(connection) if run.key in keys]
+    return [_run_record(row) for row in connection.execute(_select_runs().where(runs.c.key.in_(keys)))]
 
 
 def read_run(connection: Connection, key: str) -> RunRecord:

@@ -1,0 +1,96 @@
+"""Which engine trains the runs of a command, and where: by the names that ``--engine`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmad.base.errors import MmadError
+from mmad.queue.slots import Slots, find_slots
+from mmad.spec.nearest import nearest
+
+if TYPE_CHECKING:
+    from mmad.queue.engine import Engine
+    from mmad.queue.scheduler import Options
+    from mmad.spec.runs import RunSpec
+
+ENGINES = ("local", "ray", "slurm")
+
+
+def check_engine(name: str, address: str | None = None, slurm: Sequence[str] = ()) -> None:
+    """Refuses a name that is no engine, and words that belong to another one.
+
+    Raises:
+        MmadError: with the nearest name.
+    """
+    if name not in ENGINES:
+        near = nearest(name, ENGINES)
+        mend = f"did you mean {near}?" if near else f"use {', '.join(ENGINES)}"
+        raise MmadError(f"no such engine {name!r}", where="--engine", mend=mend)
+    if address is not None and name != "ray":
+        raise MmadError("is for a Ray cluster", where="--address", mend="add --engine ray, or leave it out")
+    if slurm and name != "slurm":
+        raise MmadError("is for a Slurm cluster", where="--slurm", mend="add --engine slurm, or leave it out")
+
+
+def engine_slots(
+    name: str,
+    device: str = "auto",
+    per_gpu: int | None = 1,
+    *,
+    address: str | None = None,
+    slurm: Sequence[str] = (),
+    needs: dict[tuple[str, str], int] | None = None,
+) -> Slots:
+    """The places of an engine: this machine's, or a cluster's.
+
+    Raises:
+        MmadError: no such engine or device, a package that is not installed, no connection to the cluster.
+    """
+    check_engine(name, address, slurm)
+    if name == "ray":
+        from mmad.queue.ray_engine import ray_slots
+
+        return ray_slots(address or "auto", device, per_gpu)
+    if name == "slurm":
+        from mmad.queue.slurm_engine import slurm_slots
+
+        return slurm_slots(slurm, device)
+    return find_slots(device, per_gpu, needs)
+
+
+def make_engine(
+    name: str,
+    database: str,
+    slots: Slots,
+    options: Options,
+    *,
+    address: str | None = None,
+    slurm: Sequence[str] = (),
+    runs: Sequence[RunSpec] = (),
+) -> Engine | None:
+    """The engine ``name`` on ``slots`` (of ``engine_slots``); None for this machine's, which ``work_off`` makes.
+
+    Args:
+        runs: what is to be trained; nodes of a cluster are asked for its data sets before anything is queued.
+
+    Raises:
+        MmadError: no such engine, a package that is not installed, or a node that lacks something.
+    """
+    check_engine(name, address, slurm)
+    if name == "local":
+        return None
+    from mmad.queue.cluster import ClusterSlots
+    from mmad.queue.scheduler import order_of
+
+    if not isinstance(slots, ClusterSlots):
+        raise MmadError("places of this machine are no places of a cluster", where=f"--engine {name}")
+    if name == "slurm":
+        from mmad.queue.slurm_engine import SlurmEngine
+
+        return SlurmEngine(database, slots, order_of(database, options), slurm)
+    from mmad.queue.ray_engine import RayEngine
+
+    engine = RayEngine(database, slots, order_of(database, options), address or "auto")
+    engine.check({run.data.path: run.data.fingerprint for run in runs if run.data.fingerprint is not None})
+    return engine
