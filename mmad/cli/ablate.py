@@ -23,14 +23,17 @@ from mmad.cli.common import (
 )
 from mmad.cli.outcome import conclude, finish, said, show_dry
 from mmad.cli.queue_options import (
+    AddressOption,
     CheckpointEveryOption,
     DeviceOption,
+    EngineOption,
     IsolateOption,
     MaxHoursOption,
     OnFinishOption,
     OnlyOption,
     PerGpuOption,
     PriorityOption,
+    SlurmOption,
     TensorboardOption,
     runs_per_gpu,
 )
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from mmad.cli.audit import Warnings
     from mmad.cli.common import ChosenData
     from mmad.data.dataset import DataSet
+    from mmad.queue.engine import Engine
     from mmad.queue.jobs import Summary
     from mmad.queue.scheduler import Options
     from mmad.queue.slots import Slots
@@ -66,6 +70,9 @@ def register(app: typer.Typer) -> None:
         checkpoint_every: CheckpointEveryOption = None,
         tensorboard: TensorboardOption = False,
         on_finish: OnFinishOption = None,
+        engine: EngineOption = "local",
+        address: AddressOption = None,
+        slurm: SlurmOption = None,
         dry_run: DryRunOption = False,
         as_json: JsonOption = False,
     ) -> None:
@@ -73,15 +80,17 @@ def register(app: typer.Typer) -> None:
 
         Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
         them after their present step; the same command goes on from there. A run that fails stops no other.
+        With --engine ray or slurm they train on a cluster.
 
         Exit code: 0 all finished, 1 a run failed, 2 something to mend before anything runs, 130 interrupted.
         """
+        from mmad.queue.engines import engine_slots, make_engine
         from mmad.queue.scheduler import Options
-        from mmad.queue.slots import find_slots
         from mmad.queue.submission import asked_for, check_weights, halved, narrowed, require_named
         from mmad.queue.tensorboard import require_tensorboard
 
-        slots = find_slots(device, runs_per_gpu(per_gpu), known_needs(db))
+        cluster = (address, tuple(slurm or ()))
+        slots = engine_slots(engine, device, runs_per_gpu(per_gpu), *cluster, needs=lambda: known_needs(db))
         if tensorboard:
             require_tensorboard()
 
@@ -120,7 +129,9 @@ def register(app: typer.Typer) -> None:
             halve=halved,
         )
         everything = [ablation for ablation, _ in whole]
-        summary = _train(everything, db, slots, options, known, as_json, tuple(only or ()), priority)
+        runs = [m.run for ablation, _ in loaded for m in ablation.members if m.run.key in waiting]
+        trains = make_engine(engine, db, slots, options, *cluster, runs=runs)
+        summary = _train(everything, db, slots, options, known, as_json, tuple(only or ()), priority, trains)
         code = conclude([ablation for ablation, _ in loaded], db, summary, as_json)
         if on_finish is not None:
             finish(on_finish, summary, db, everything)
@@ -197,6 +208,7 @@ def _train(
     as_json: bool,
     only: Sequence[str],
     priority: int | None,
+    engine: Engine | None,
 ) -> Summary:
     from mmad.queue.jobs import Summary
     from mmad.queue.scheduler import work_off
@@ -207,4 +219,5 @@ def _train(
     if not jobs:
         return Summary((), (), ())
     keep_warnings(db, ablations, known)
-    return work_off(db, jobs, slots, choose_view(sys.stderr if as_json else sys.stdout), options)
+    view = choose_view(sys.stderr if as_json else sys.stdout)
+    return work_off(db, jobs, slots, view, options, engine=engine)

@@ -58,6 +58,28 @@ OnFinishOption = Annotated[
     typer.Option("--on-finish", metavar="CMD", help="A shell command to run when all is over.", show_default=False),
 ]
 
+EngineOption = Annotated[
+    str, typer.Option("--engine", metavar="local|ray|slurm", help="What trains: this machine, or a cluster.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="The Ray cluster; left out: the one this machine is a node of.",
+        show_default=False,
+    ),
+]
+SlurmOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        metavar="KEY=VALUE,…",
+        help="Options of sbatch, such as partition=gpu,time=4:00:00; jobs=N: at most N at once; may be repeated.",
+        show_default=False,
+    ),
+]
+
 
 def runs_per_gpu(word: str) -> int | None:
     """The number that ``--per-gpu`` names; None for ``auto``.

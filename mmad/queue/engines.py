@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mmad.base.errors import MmadError
@@ -37,26 +37,35 @@ def engine_slots(
     name: str,
     device: str = "auto",
     per_gpu: int | None = 1,
-    *,
     address: str | None = None,
     slurm: Sequence[str] = (),
-    needs: dict[tuple[str, str], int] | None = None,
+    *,
+    needs: Callable[[], dict[tuple[str, str], int]] = dict,
 ) -> Slots:
     """The places of an engine: this machine's, or a cluster's.
+
+    Args:
+        per_gpu: how many runs share a GPU; None for as many as fit, which this machine alone can tell.
+        needs: tells what runs were seen to need of this machine's GPUs.
 
     Raises:
         MmadError: no such engine or device, a package that is not installed, no connection to the cluster.
     """
     check_engine(name, address, slurm)
+    if name != "local" and per_gpu is None:
+        raise MmadError("auto: a cluster's memory is not measured", where="--per-gpu", mend="give a number of runs")
+    if name == "slurm" and per_gpu != 1:
+        raise MmadError("a job has its GPU to itself", where="--per-gpu", mend="leave it out, or ask Slurm for a share")
     if name == "ray":
         from mmad.queue.ray_engine import ray_slots
 
         return ray_slots(address or "auto", device, per_gpu)
     if name == "slurm":
-        from mmad.queue.slurm_engine import slurm_slots
+        from mmad.queue.slurm_engine import require_slurm, slurm_slots
 
+        require_slurm()
         return slurm_slots(slurm, device)
-    return find_slots(device, per_gpu, needs)
+    return find_slots(device, per_gpu, needs())
 
 
 def make_engine(
@@ -64,9 +73,9 @@ def make_engine(
     database: str,
     slots: Slots,
     options: Options,
-    *,
     address: str | None = None,
     slurm: Sequence[str] = (),
+    *,
     runs: Sequence[RunSpec] = (),
 ) -> Engine | None:
     """The engine ``name`` on ``slots`` (of ``engine_slots``); None for this machine's, which ``work_off`` makes.

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mmad.base.clock import seconds
 from mmad.base.paths import StorePaths
-from mmad.base.records import HELD, RunRecord
+from mmad.base.records import RunRecord
 from mmad.queue.engine import Event
 from mmad.queue.jobs import JobState
+from mmad.queue.lifeline import ORPHAN_GRACE
 from mmad.queue.messages import Ended, EpochDone, Started, decode, epoch_done, validation_ap
 from mmad.queue.process import Exited
 from mmad.store.gateway import Store
 
 #: Seconds between two looks into the store.
 _LOOK = 1.0
+#: Seconds that a worker of this machine may take to notice that its task is gone, and to vanish.
+_VANISHES = ORPHAN_GRACE + 3.0
 
 
 @dataclass
@@ -79,10 +83,15 @@ class Following:
     def _free(self, record: RunRecord, followed: _Followed) -> None:
         """Queues a run whose worker is gone with its node; should it live after all, it can write nothing more.
 
-        A process of this machine can be asked whether it lives, and is left its run while it does.
+        A process of this machine can be asked whether it lives; it is waited for, and left its run while it does.
         """
         owner = self._store.owners().get(record.key)
-        if record.status in HELD and record.attempts > followed.before and owner is not None and not owner.here:
+        if owner is None or record.attempts <= followed.before:
+            return
+        end = seconds() + _VANISHES
+        while owner.here and not owner.dead and seconds() < end:
+            time.sleep(0.05)
+        if not owner.here:
             self._store.take_away([record.key])
 
     def _progress(self, followed: _Followed, record: RunRecord) -> Iterator[Event]:

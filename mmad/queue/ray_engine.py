@@ -7,10 +7,12 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmad.base.errors import MmadError
@@ -30,6 +32,8 @@ from mmad.store.gateway import Store
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 #: Seconds that a node may take to read the data sets for the first time.
 _CHECK_SECONDS = 1800.0
+#: Where Ray notes the cluster that this machine belongs to, and seconds to reach its head.
+_CURRENT, _CONNECT_SECONDS = Path("/tmp/ray/ray_current_cluster"), 10.0
 _SIGKILL = -9
 
 log = logging.getLogger(__name__)
@@ -56,19 +60,40 @@ def connect(address: str) -> Any:
 
     if ray.is_initialized():
         return ray
+    _require_somebody(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, namespace="mmad")
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        line = " ".join(str(error).split())[:300]
-        raise MmadError(
-            f"no connection to a Ray cluster ({line or type(error).__name__})",
-            where=f"--address {address}",
-            mend="run this on a node of it (ray start --address=HEAD:6379), or name its head as HOST:PORT",
-        ) from None
+        raise _unconnected(address, " ".join(str(error).split())[:300] or type(error).__name__) from None
     inner = sys.modules.get("ray._private.worker")
     if hasattr(inner, "print_to_stdstream"):  # else a lost node prints its logs between our lines
         inner.print_to_stdstream = lambda *_, **__: None  # type: ignore[union-attr]
     return ray
+
+
+def _require_somebody(address: str) -> None:
+    """Refuses an address that nobody listens at: Ray would try it for many minutes."""
+    found = address
+    if address == "auto":
+        with contextlib.suppress(OSError):
+            found = os.environ.get("RAY_ADDRESS") or _CURRENT.read_text(encoding="utf-8").strip()
+        if found == "auto":
+            raise _unconnected(address, "this machine is no node of one")
+    host, _, port = found.rpartition(":")
+    if "://" in found or not host or not port.isdecimal():
+        raise _unconnected(address, f"{found} is not HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _unconnected(address, f"{found}: {error.args[-1] if error.args else error}") from None
+
+
+def _unconnected(address: str, why: str) -> MmadError:
+    return MmadError(
+        f"no connection to a Ray cluster ({why})",
+        where=f"--address {address}",
+        mend="run this on a node of it (ray start --address=HEAD:6379), or name its head as HOST:PORT",
+    )
 
 
 def ray_slots(address: str, device: str = "auto", per_gpu: int | None = 1) -> ClusterSlots:

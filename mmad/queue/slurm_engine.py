@@ -42,6 +42,14 @@ _GPUS = ("gpus", "gres", "gpus_per_node", "gpus_per_task", "num_gpus")
 log = logging.getLogger(__name__)
 
 
+def require_slurm() -> None:
+    """Refuses a machine that cannot hand jobs to Slurm."""
+    require("submitit", "slurm")
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        mend = "run this on a login node of the cluster"
+        raise MmadError("there is no sbatch here", where="--engine slurm", mend=mend)
+
+
 def parse_slurm(given: Sequence[str]) -> dict[str, str]:
     """``KEY=VALUE`` words, each of one option or of several with commas between them, as options of sbatch.
 
@@ -87,9 +95,8 @@ def slurm_slots(given: Sequence[str], device: str = "auto") -> ClusterSlots:
     """The places of a Slurm cluster: as many jobs as ``jobs=N`` says; on GPUs where an option asks for them.
 
     Raises:
-        MmadError: submitit is not installed, options that are none, or another device than auto, cpu, cuda.
+        MmadError: options that are none, or another device than auto, cpu, cuda.
     """
-    require("submitit", "slurm")
     options = parse_slurm(given)
     word = device.strip().lower()
     if word not in ("auto", "cpu", "cuda"):
@@ -137,13 +144,8 @@ class SlurmEngine:
     _looked: float = 0.0
 
     def __post_init__(self) -> None:
-        require("submitit", "slurm")
         import submitit
 
-        if self.cluster == "slurm" and shutil.which("sbatch") is None:
-            raise MmadError(
-                "there is no sbatch here", where="--engine slurm", mend="run this on a login node of the cluster"
-            )
         self._options = parse_slurm(self.given)
         self._minutes = minutes(self._options.get("time", str(_MINUTES)))
         self.folder = StorePaths(self.database).runs.absolute() / "slurm"

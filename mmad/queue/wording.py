@@ -44,6 +44,8 @@ def epoch_line(done: EpochDone) -> str:
 def where_now(state: JobState) -> str:
     """Where a running epoch stands."""
     now = state.progress
+    if now is None and not state.device.startswith(("cpu", "cuda")):  # on a cluster: nothing within an epoch is told
+        return f"{state.epochs_done} of {state.job.epochs} epochs done"
     if now is None:
         return "loading torch"
     if now.phase == "load":

@@ -18,6 +18,38 @@ pytest.importorskip("ray", reason="the package ray is not installed (pip install
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 MakeBench = Callable[..., Bench]
 
+TINY = """\
+title = "Tiny"
+[phantom]
+studies = 16
+image_size = 64
+[setup]
+backbone = "custom1"
+pretrained = false
+image_size = 64
+[arms.CXR]
+use_clinical = false
+[arms."CXR+Clinical"]
+use_clinical = true
+[protocol]
+epochs = 2
+"""
+CHECK = """
+import sys
+from mmad.base.errors import MmadError
+from mmad.queue.orders import Order
+from mmad.queue.ray_engine import RayEngine, ray_slots
+database, address = sys.argv[1:]
+engine = RayEngine(database, ray_slots(address, "cpu"), Order(database, ""), address)
+try:
+    engine.check({"/nowhere": "f" * 64})
+except MmadError as error:
+    print(error)
+engine.check({})
+print("fine")
+engine.close()
+"""
+
 
 class Cluster:
     """A process that is the cluster."""
@@ -128,17 +160,29 @@ def test_the_second_ctrl_c_kills_the_workers(bench: MakeBench, cluster: Cluster)
     assert one.statuses() == ["interrupted"]
 
 
-def test_nodes_that_lack_something_are_named_before_anything_is_queued(
-    bench: MakeBench, cluster: Cluster, tmp_path: Path
-) -> None:
-    asked = (*"ablate quick.toml --data phantom --engine ray --address".split(), cluster.address)
-    words = "ablate --engine ray --address 127.0.0.1:1 quick.toml"
-    (tmp_path / "quick.toml").write_text(QUICK)
-    lost = mmad(tmp_path, *words.split())
-    assert (lost.returncode, lost.stdout) == (2, "")
-    assert "--address 127.0.0.1:1: no connection to a Ray cluster" in lost.stderr
-    assert len(lost.stderr.splitlines()) == 1
-    assert not (tmp_path / "db").exists()
+def test_a_pair_is_trained_from_the_command_line(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    words = ("ablate", "tiny.toml", "--engine", "ray", "--address", cluster.address, "--set", "steps_per_epoch=2")
+    done = mmad(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs to train on a Ray cluster of 2 nodes, 2 cores, 2 runs at once" in done.stdout
+    assert "2 of 2 runs finished" in done.stdout
+    assert "raylet" not in done.stdout + done.stderr
+    with Store.open(tmp_path / "db/mmad.sqlite", read_only=True) as store:
+        assert [[one.epoch for one in store.epochs(run.key)] for run in store.runs()] == [[1, 2], [1, 2]]
+    assert not list((tmp_path / "db/runs/mmad.sqlite").glob(".shared-*"))
+
+
+def test_nodes_that_lack_something_are_named_before_anything_is_queued(bench: MakeBench, cluster: Cluster) -> None:
+    one = bench(runs=1)
+    said = subprocess.run(
+        [sys.executable, "-c", CHECK, one.database, cluster.address], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert said[0].startswith("node ")
+    assert said[0].endswith(
+        ": the data set /nowhere is not there; put it on shared storage, or copy it to the same path"
+    )
+    assert said[1:] == ["fine"]
 
 
 def test_a_node_killed_in_mid_run_costs_no_epoch(bench: MakeBench, cluster: Cluster) -> None:
