@@ -75,7 +75,7 @@ class Following:
         if said is not None:
             yield key, replace(said, stays=False)
         elif record.status in ("finished", "failed", "stopped") or (asked and record.status == "interrupted"):
-            yield key, Ended(key, record.status, record.error)
+            yield key, Ended(key, record.status, record.error, recorded=True)
         else:
             self._free(record, followed)
             yield key, replace(exited, log=StorePaths(self._store.paths.database).run(key).log)

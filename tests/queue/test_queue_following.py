@@ -53,7 +53,7 @@ def test_changes_of_the_store_become_messages_once(bench: MakeBench) -> None:
         store.end(key, FAR, "finished")
         *before, last = told.ended(key, (), LOST, asked=False)
         assert [message.epoch for _, message in before if isinstance(message, EpochDone)] == [3]
-        assert last == (key, Ended(key, "finished"))
+        assert last == (key, Ended(key, "finished", recorded=True))
 
 
 def test_a_lost_run_of_another_machine_is_taken_away_and_its_owner_writes_no_more(bench: MakeBench) -> None:
