@@ -76,23 +76,26 @@ class Following:
             yield key, replace(said, stays=False)
         elif record.status in ("finished", "failed", "stopped") or (asked and record.status == "interrupted"):
             yield key, Ended(key, record.status, record.error, recorded=True)
+        elif self._free(record, followed) and record.stop_asked:
+            self._store.stop([key])
+            yield key, Ended(key, "stopped", self._store.run(key).error, recorded=True)
         else:
-            self._free(record, followed)
             yield key, replace(exited, log=StorePaths(self._store.paths.database).run(key).log)
 
-    def _free(self, record: RunRecord, followed: _Followed) -> None:
+    def _free(self, record: RunRecord, followed: _Followed) -> bool:
         """Queues a run whose worker is gone with its node; should it live after all, it can write nothing more.
+
+        Whether it did: a run of this machine's is for the scheduler.
 
         A process of this machine can be asked whether it lives; it is waited for, and left its run while it does.
         """
         owner = self._store.owners().get(record.key)
         if owner is None or record.attempts <= followed.before:
-            return
+            return False
         end = seconds() + _VANISHES
         while owner.here and not owner.dead and seconds() < end:
             time.sleep(0.05)
-        if not owner.here:
-            self._store.take_away([record.key])
+        return not owner.here and bool(self._store.take_away([record.key]))
 
     def _progress(self, followed: _Followed, record: RunRecord) -> Iterator[Event]:
         job = followed.state.job

@@ -122,7 +122,9 @@ def test_commands_of_a_page_run(call_trained: Callable[..., Any], name: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["data.md", "detector.md", "evaluation.md", "log.md", "queue.md", "report.md"])
+@pytest.mark.parametrize(
+    "name", ["cluster.md", "data.md", "detector.md", "evaluation.md", "log.md", "queue.md", "report.md"]
+)
 def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
     program = programs(name)
     printed = trained.run_python("\n".join(block.text for block in program))

@@ -73,6 +73,18 @@ def test_a_lost_run_of_another_machine_is_taken_away_and_its_owner_writes_no_mor
         assert store.epochs(key) == []
 
 
+def test_a_run_that_was_to_stop_stays_stopped_when_its_machine_is_lost(bench: MakeBench) -> None:
+    one = bench(runs=1)
+    with Store.open(one.database) as store:
+        told, key = Following(store), one.keys[0]
+        told.follow(JobState(one.jobs()[0]))
+        store.claim([key], FAR)
+        store.stop([key])
+        *_, (_, last) = told.ended(key, (), LOST, asked=False)
+        assert isinstance(last, Ended)
+        assert (last.status, store.run(key).status) == ("stopped", "stopped")
+
+
 def test_a_living_process_of_this_machine_keeps_its_run(bench: MakeBench) -> None:
     one = bench(runs=1)
     with Store.open(one.database) as store:
