@@ -58,6 +58,9 @@ class Worker:
         command: its command line.
         threads: CPU threads its libraries see.
         log: where its standard error goes until its first order.
+
+    Raises:
+        MmadError: the log cannot be written, or the system starts no process.
     """
 
     def __init__(
@@ -69,14 +72,21 @@ class Worker:
     ) -> None:
         self.threads = threads
         with _opened(log) as errors:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, **environment(threads)},
-                start_new_session=True,  # the terminal's Ctrl-C reaches the scheduler alone
-            )
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env={**os.environ, **environment(threads)},
+                    start_new_session=True,  # the terminal's Ctrl-C reaches the scheduler alone
+                )
+            except OSError as error:
+                raise MmadError(
+                    f"no worker process can be started ({error.strerror})",
+                    where=command[0],
+                    mend="free some memory or processes (ulimit -u, ulimit -n), then run the command again",
+                ) from error
         threading.Thread(target=self._listen, args=(events,), name=f"worker-{self.pid}", daemon=True).start()
 
     @property

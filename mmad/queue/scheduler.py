@@ -179,6 +179,8 @@ class Scheduler:
             if self._at:
                 runs = f"{len(self._at)} run{'s' * (len(self._at) > 1)}"
                 self._view.note(f"{why}stopping {runs} after the present step; Ctrl-C again ends at once")
+            elif why:
+                self._view.note(why.removesuffix(": "))
             for key in self._at:
                 self._engine.cancel(key, now=False)
         if self._obeyed == 1 and asked >= self._enough:

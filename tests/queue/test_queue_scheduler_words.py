@@ -17,7 +17,7 @@ from mmad.queue.jobs import Job, JobState
 from mmad.queue.messages import Ended, EpochDone, decode
 from mmad.queue.process import Exited
 from mmad.queue.runlog import Channel
-from mmad.queue.scheduler import Options, Scheduler
+from mmad.queue.scheduler import Options, Scheduler, work_off
 from mmad.queue.slots import Slots
 from mmad.queue.submission import halved
 from mmad.queue.view import PlainView
@@ -217,3 +217,23 @@ def test_runs_that_are_queued_again_by_hand_are_taken_up_while_the_command_works
         scheduler, out = scheduler_of(store, two.jobs(), engine)
         summary = scheduler.run()
     assert (summary.exit_code, len(summary.finished)) == (0, 2), out.getvalue()
+
+
+def test_a_worker_that_the_system_does_not_start_fails_its_run_with_a_line(bench: MakeBench) -> None:
+    one = bench(runs=1)
+    out = io.StringIO()
+    options = Options(command=("/nowhere/python", "--serve"))
+    summary = work_off(one.database, one.jobs(), Slots(cores=1), PlainView(out, out), options)
+    assert summary.exit_code == 1
+    assert summary.failed[0].error.startswith("/nowhere/python: no worker process can be started (No such file")
+    assert one.statuses() == ["failed"]
+
+
+def test_a_command_without_hours_says_why_it_trains_nothing(bench: MakeBench, clock: Ticking) -> None:
+    one = bench(runs=1)
+    with Store.open(one.database) as store:
+        scheduler, out = scheduler_of(
+            store, one.jobs(), Scripted(store, lambda key, attempt: None), Options(max_hours=0.0)
+        )
+        assert scheduler.run().exit_code == 130
+    assert "0 hours are over" in out.getvalue().splitlines()
