@@ -30,6 +30,8 @@ __all__ = [
 
 #: Quantiles of the normal distribution: two-sided 5 %, and a power of 80 %.
 _Z_TEST, _Z_POWER = 1.959964, 0.841621
+#: More seeds than this are no answer.
+_MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -185,19 +187,37 @@ def _require_equal(runs: Sequence[Matched]) -> None:
 
 
 def needed(difference: Difference) -> Needed:
-    """Seeds or images that would settle the observed difference in AP at 5 % with a power of 80 %.
+    """Seeds or images, in all, that would settle the observed difference in AP at 5 % with a power of 80 %.
 
-    The standard error has a part that shrinks with the seeds and one that shrinks with the patients; each
-    answer lets one grow and keeps the other. With one seed the seeds' part is unknown: no answer for them.
+    The standard error has a part that shrinks with the seeds and one that shrinks with the patients; each answer lets
+    one grow and keeps the other. Few seeds are judged by the t distribution. With one seed the seeds' part is
+    unknown: no answer for them. An answer is always more than there are.
     """
     effect = abs(difference.ap.value)
     if math.isnan(effect) or effect == 0:
         return Needed(None, None)
-    allowed = (effect / (_Z_TEST + _Z_POWER)) ** 2
     patients, seeds = difference.error_patients**2, (difference.error_seeds or 0.0) ** 2
     more_seeds = more_images = None
-    if difference.error_seeds is not None and allowed > patients:
-        more_seeds = max(2, math.ceil(difference.seeds * seeds / (allowed - patients)))
+    if difference.error_seeds is not None and (effect / (_Z_TEST + _Z_POWER)) ** 2 > patients:
+        more_seeds = _enough_seeds(effect, difference.seeds, seeds, patients)
+    allowed = (effect / _quantiles(difference.seeds)) ** 2
     if allowed > seeds:
-        more_images = max(1, math.ceil(difference.images * patients / (allowed - seeds)))
+        more_images = max(difference.images + 1, math.ceil(difference.images * patients / (allowed - seeds)))
     return Needed(more_seeds, more_images)
+
+
+def _enough_seeds(effect: float, there: int, seeds: float, patients: float) -> int | None:
+    """The fewest seeds, more than ``there``, whose standard error ``effect`` exceeds often enough."""
+    for count in range(max(2, there + 1), _MOST_SEEDS + 1):
+        if effect >= _quantiles(count) * math.sqrt(seeds * there / count + patients):
+            return count
+    return None
+
+
+def _quantiles(seeds: int) -> float:
+    """Of the test plus that of the power, in standard errors: Student's for several seeds, else the normal ones."""
+    if seeds < 2:
+        return _Z_TEST + _Z_POWER
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+    return float(stdtrit(seeds - 1, 0.975) + stdtrit(seeds - 1, 0.8))

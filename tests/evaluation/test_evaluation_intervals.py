@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from evaluation_worlds import simulated, world
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import GroundTruth
@@ -108,9 +110,30 @@ def _difference(value: float, seeds: float | None, patients: float) -> Differenc
 
 def test_what_would_settle_it() -> None:
     asked = needed(_difference(0.05, 0.02, 0.01))
-    allowed = (0.05 / 2.801585) ** 2
-    assert asked.seeds == math.ceil(3 * 0.02**2 / (allowed - 0.01**2))
-    assert asked.images is None  # the seeds alone vary too much
-    assert needed(_difference(0.05, None, 0.03)).seeds is None
-    assert needed(_difference(0.05, None, 0.03)).images == math.ceil(100 * 0.03**2 / allowed)
+    assert (asked.seeds, asked.images) == (9, None)  # the seeds alone vary too much
+    alone = replace(_difference(0.05, None, 0.03), seeds=1)
+    assert needed(alone).seeds is None
+    assert needed(alone).images == math.ceil(100 * 0.03**2 / (0.05 / 2.801585) ** 2)
     assert needed(_difference(0.0, 0.1, 0.1)) == needed(_difference(math.nan, 0.1, 0.1))
+
+
+@given(
+    effect=st.floats(0.001, 0.5), seeds=st.floats(0.001, 0.2), patients=st.floats(0.001, 0.2), there=st.integers(2, 9)
+)
+def test_what_would_settle_it_is_more_than_there_is_and_enough(
+    effect: float, seeds: float, patients: float, there: int
+) -> None:
+    asked = needed(replace(_difference(effect, seeds, patients), seeds=there))
+
+    def power(count: int) -> float:
+        error = math.sqrt(seeds**2 * there / count + patients**2)
+        return float(student.cdf(effect / error - student.ppf(0.975, count - 1), count - 1))
+
+    if asked.seeds is not None:
+        assert asked.seeds > there
+        assert power(asked.seeds) >= 0.8 - 1e-9
+        assert asked.seeds == there + 1 or power(asked.seeds - 1) < 0.8
+    else:
+        assert power(1000) < 0.8
+    if asked.images is not None:
+        assert asked.images > 100
