@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -154,3 +155,50 @@ def test_ctrl_c_stops_the_jobs(bench: MakeBench) -> None:
     assert (process.returncode, errors) == (130, "")
     assert two.statuses() == ["interrupted", "interrupted"]
     assert not any(worker.is_running() for worker in workers)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """Variables under which Slurm's programs are pretended ones."""
+    programs, jobs = tmp_path / "bin", tmp_path / "jobs"
+    programs.mkdir()
+    jobs.mkdir()
+    for name in ("sbatch", "srun", "scancel", "sacct", "scontrol"):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {PROGRAMS / "pretending_slurm.py"} {name} "$@"\n')
+        program.chmod(0o755)
+    return {"PATH": f"{programs}:{os.environ['PATH']}", "PRETEND_SLURM": str(jobs)}
+
+
+@pytest.mark.slow
+def test_sbatch_is_told_what_was_asked_and_a_preempted_job_goes_on(
+    bench: MakeBench, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    one = bench(runs=1, epochs=8)
+    one.plan(s0={"pause": 0.2})
+    process = command(one, "slurm", "partition=gpu,time=4:00:00,gpus=1,jobs=3", **slurm)
+    wait_for(lambda: len(rows(one)[0]) >= 2, 60)
+    first = owner(one, 0)
+    os.kill(psutil.Process(first).ppid(), signal.SIGUSR2)
+    os.kill(first, signal.SIGUSR2)  # Slurm sends it to every process of a step
+    out, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    assert out.splitlines()[0] == "1 run to train on Slurm, partition gpu, a GPU each, 3 runs at once"
+    assert rows(one) == [[1, 2, 3, 4, 5, 6, 7, 8]]
+    assert one.run(0).attempts == 2
+    lines = (tmp_path / "jobs/1.sh").read_text().splitlines()
+    wanted = ("partition=gpu", "time=240", "gpus=1", "signal=USR2@120", "requeue", "job-name=mmad", "cpus-per-task=1")
+    assert {f"#SBATCH --{word}" for word in wanted} <= set(lines)
+    assert not any("--jobs" in line or "gpus-per-node" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_ctrl_c_cancels_jobs_at_a_safe_point(bench: MakeBench, slurm: dict[str, str]) -> None:
+    one = bench(runs=1, epochs=50)
+    one.plan(s0={"pause": 0.1})
+    process = command(one, "slurm", **slurm)
+    wait_for(lambda: len(rows(one)[0]) >= 1, 60)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (130, "")
+    assert one.statuses() == ["interrupted"]
