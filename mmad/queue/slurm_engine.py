@@ -36,8 +36,29 @@ _REQUEUED = 1000
 _LOOK, _LATE = 5.0, 15.0
 _SIGKILL = -9
 #: What mmad itself decides about a job.
-_OURS = frozenset({"array", "array-parallelism", "error", "job-name", "open-mode", "output", "requeue", "signal"})
-_GPUS = ("gpus", "gres", "gpus_per_node", "gpus_per_task", "num_gpus")
+_OURS = frozenset(
+    [
+        "additional_parameters",
+        "array",
+        "array_parallelism",
+        "error",
+        "job_name",
+        "nodes",
+        "ntasks",
+        "ntasks_per_node",
+        "num_gpus",
+        "open_mode",
+        "output",
+        "requeue",
+        "signal",
+        "signal_delay_s",
+        "stderr_to_stdout",
+        "use_srun",
+    ]
+)
+#: Options that submitit takes as lists, each of one shell command or word here.
+_LISTS = ("setup", "teardown", "srun_args")
+_GPUS = ("gpus", "gres", "gpus_per_node", "gpus_per_task")
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +86,7 @@ def parse_slurm(given: Sequence[str]) -> dict[str, str]:
                 raise MmadError(
                     f"{part!r} is not KEY=VALUE", where="--slurm", mend="as in --slurm partition=gpu,time=240"
                 )
-            if key.replace("_", "-") in _OURS:
+            if key in _OURS:
                 raise MmadError(f"{key} is set by mmad", where="--slurm", mend="leave it out")
             if key in found:
                 raise MmadError(f"{key} is there twice", where="--slurm", mend="leave one out")
@@ -231,8 +252,8 @@ class SlurmEngine:
 
         known = SlurmExecutor._valid_parameters()
         named = {k: v for k, v in self._options.items() if k not in ("jobs", "time")}
-        told: dict[str, Any] = {f"slurm_{key}": value for key, value in named.items() if key in known}
-        other = {key.replace("_", "-"): value for key, value in named.items() if key not in known}
+        told: dict[str, Any] = {f"slurm_{key}": _typed(key, value) for key, value in named.items() if key in known}
+        other = {k.replace("_", "-"): _typed(k, value) for k, value in named.items() if k not in known}
         if self.slots.on_gpu and not any(name in named for name in _GPUS):
             told["slurm_gpus_per_node"] = 1
         return {
@@ -279,6 +300,13 @@ class SlurmEngine:
         for file in (job.paths.submitted_pickle, job.paths.result_pickle, job.paths.submission_file):
             with contextlib.suppress(OSError):
                 Path(file).unlink(missing_ok=True)
+
+
+def _typed(key: str, value: str) -> Any:
+    """An option's value as submitit takes it; ``true`` stands for an option without a value."""
+    if key in _LISTS:
+        return [value]
+    return True if value == "true" else value
 
 
 def _scancel(*arguments: str) -> None:

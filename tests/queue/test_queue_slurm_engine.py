@@ -176,7 +176,7 @@ def test_sbatch_is_told_what_was_asked_and_a_preempted_job_goes_on(
 ) -> None:
     one = bench(runs=1, epochs=8)
     one.plan(s0={"pause": 0.2})
-    process = command(one, "slurm", "partition=gpu,time=4:00:00,gpus=1,jobs=3", **slurm)
+    process = command(one, "slurm", "partition=gpu,time=4:00:00,gpus=1,jobs=3,setup=true,mem=8G", **slurm)
     wait_for(lambda: len(rows(one)[0]) >= 2, 60)
     first = owner(one, 0)
     os.kill(psutil.Process(first).ppid(), signal.SIGUSR2)
@@ -187,8 +187,18 @@ def test_sbatch_is_told_what_was_asked_and_a_preempted_job_goes_on(
     assert rows(one) == [[1, 2, 3, 4, 5, 6, 7, 8]]
     assert one.run(0).attempts == 2
     lines = (tmp_path / "jobs/1.sh").read_text().splitlines()
-    wanted = ("partition=gpu", "time=240", "gpus=1", "signal=USR2@120", "requeue", "job-name=mmad", "cpus-per-task=1")
+    wanted = (
+        "partition=gpu",
+        "time=240",
+        "gpus=1",
+        "signal=USR2@120",
+        "requeue",
+        "job-name=mmad",
+        "cpus-per-task=1",
+        "mem=8G",
+    )
     assert {f"#SBATCH --{word}" for word in wanted} <= set(lines)
+    assert "true" in lines
     assert not any("--jobs" in line or "gpus-per-node" in line for line in lines)
 
 
