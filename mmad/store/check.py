@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, ForeignKeyConstraint, and_, func, inspect, select
 
 from mmad.base.errors import StoreError
+from mmad.base.records import HELD
 from mmad.store import schema
 from mmad.store.check_files import check_files
 from mmad.store.finding import Finding
@@ -123,11 +124,11 @@ def _runs(store: Store) -> Iterator[Finding]:
     owners, runs = store.owners(), store.runs()
     epochs = store.all_epochs([run.key for run in runs])
     for run in runs:
-        if run.status == "running":
+        if run.status in HELD:
             owner = owners.get(run.key)
             if owner is None or owner.dead:
                 who = "nobody" if owner is None else f"process {owner.pid} of {owner.host}, which is gone"
-                yield Finding("runs", run.key[:12], f"is running under {who}", "mmad ablate goes on with it")
+                yield Finding("runs", run.key[:12], f"is {run.status} under {who}", "mmad ablate goes on with it")
         numbers = [record.epoch for record in epochs[run.key]]
         missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
         if missing:

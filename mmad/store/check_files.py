@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmad.base.paths import RunPaths
 from mmad.base.records import CheckpointRecord
 from mmad.store.finding import Finding
 from mmad.store.gateway import Store
 
 _MEND = "name the folder of the runs as MMAD_RUNS, restore it from a backup, or train the run anew in another database"
 _BLOCK = 2**20
+#: In a run's folder: the names of checkpoints that a person had deleted, one a line.
+_PRUNED = "pruned"
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,27 @@ def check_files(store: Store, *, deep: bool, progress: Callable[[int, int], None
     return CheckedFiles(len(looks), read, tuple(findings))
 
 
+def note_pruned(run: RunPaths, checkpoint: Path) -> None:
+    """Remembers that ``checkpoint`` is about to be deleted on purpose."""
+    with (run.folder / _PRUNED).open("a", encoding="utf-8") as names:
+        names.write(f"{run.relative(checkpoint)}\n")
+
+
+def read_pruned(run: RunPaths) -> frozenset[str]:
+    """The checkpoints of ``run`` that were deleted on purpose and are not there again, as the store names them."""
+    file = run.folder / _PRUNED
+    names = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
+    return frozenset(name for name in names if not (run.folder / name).exists())
+
+
 def _looks(store: Store) -> Iterator[tuple[str, Path, CheckpointRecord | None]]:
     """Each file once, with its run and, of a checkpoint, the row that names it."""
     keys = [run.key for run in store.runs()]
     checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
     for key in keys:
         folder = store.run_paths(key).folder
-        kept = {(record.path, record.sha256): record for record in checkpoints[key]}
+        gone = read_pruned(store.run_paths(key))
+        kept = {(record.path, record.sha256): record for record in checkpoints[key] if record.path not in gone}
         for record in kept.values():
             yield key, folder / record.path, record
         for name in dict.fromkeys(record.detections for record in evaluations[key]):

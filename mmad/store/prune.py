@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmad.base.errors import StoreError
+from mmad.base.paths import RunPaths
 from mmad.base.records import CheckpointKind, CheckpointRecord, RunRecord
+from mmad.store.check_files import note_pruned
 from mmad.store.gateway import Store
 
 #: What a finished run keeps unless said otherwise.
@@ -17,12 +19,16 @@ KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
 
 @dataclass(frozen=True)
 class Surplus:
-    """A file or folder that may go: of which run (a name of a folder where no run is known), its bytes and why."""
+    """A file or folder that may go: of which run (a name of a folder where no run is known), its bytes and why.
+
+    ``kind`` is that of a checkpoint which the database holds.
+    """
 
     path: Path
     key: str
     size: int
     reason: str
+    kind: CheckpointKind | None = None
 
 
 def find_surplus(
@@ -63,7 +69,7 @@ def _of_run(
     for file in sorted(paths.checkpoints.glob("*")) if paths.checkpoints.is_dir() else ():
         if file not in needed:
             kind = names.get(file)
-            yield Surplus(file, run.key, _size(file), f"checkpoint {kind}" if kind else "of no kept checkpoint")
+            yield Surplus(file, run.key, _size(file), f"checkpoint {kind}" if kind else "of no kept checkpoint", kind)
 
 
 def _orphans(store: Store) -> Iterator[Surplus]:
@@ -75,7 +81,7 @@ def _orphans(store: Store) -> Iterator[Surplus]:
 
 
 def delete(surplus: Sequence[Surplus]) -> int:
-    """Deletes what was found; the bytes that became free.
+    """Deletes what was found; the bytes that became free. The names of checkpoints stay in the run's ``pruned``.
 
     Raises:
         StoreError: something cannot be deleted; what came before it is gone.
@@ -86,6 +92,8 @@ def delete(surplus: Sequence[Surplus]) -> int:
             if one.path.is_dir():
                 shutil.rmtree(one.path)
             else:
+                if one.kind is not None:
+                    note_pruned(RunPaths(one.path.parent.parent), one.path)
                 one.path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(

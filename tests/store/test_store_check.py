@@ -16,6 +16,8 @@ from mmad.store import schema
 from mmad.store.check import check_database
 from mmad.store.gateway import Store
 from mmad.store.owner import Owner
+from mmad.store.prune import delete as delete_surplus
+from mmad.store.prune import find_surplus
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_runs_that_nobody_trains_are_found(sound: tuple[str, Path]) -> None:
         free = store.runs()[-1].key
         store.set_status(free, "running")
     gone, nobody = found(address)
-    assert gone == ("runs", f"is running under process {Owner.current().pid} of {Owner.current().host}, which is gone")
+    assert gone == ("runs", f"is claimed under process {Owner.current().pid} of {Owner.current().host}, which is gone")
     assert nobody == ("runs", "is running under nobody")
 
 
@@ -149,3 +151,22 @@ def test_an_older_schema_is_a_finding_and_a_newer_one_is_refused(
         check_database(database)
     with pytest.raises(StoreError, match="no such database"):
         check_database(database.with_name("none.sqlite"))
+
+
+def test_what_was_pruned_is_not_missed(sound: tuple[str, Path]) -> None:
+    address, _ = sound
+    with Store.open(address) as store:
+        found = find_surplus(store, {run.key for run in store.runs()}, keep=["final"])
+        assert found
+        delete_surplus(found)
+    checked = check_database(address, deep=True)
+    assert checked.findings == ()
+    with Store.open(address) as store:
+        (kept,) = {
+            store.run_paths(run.key).folder / c.path
+            for run in store.runs()
+            for c in store.checkpoints(run.key)
+            if c.kind == "final"
+        }
+        kept.unlink()
+    assert [Path(finding.where).name for finding in check_database(address).findings] == [kept.name]
