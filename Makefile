@@ -17,6 +17,10 @@ BUILD_MANUAL := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # How many test processes run at once.
 JOBS ?= 2
+# What `make stress` trains, for how many seconds it kills, and the seed of who is killed when.
+STRESS_RUNS ?= 24
+STRESS_SECONDS ?= 240
+STRESS_SEED ?= 0
 # What `make reproduce` trains on, for how long, and which chapters of the documented log (all, in its order).
 DATA ?=
 PROFILE ?= full
@@ -46,6 +50,10 @@ test: $(READY) ## Run every test (JOBS=2 processes)
 
 test-fast: $(READY) ## Run the tests that take less than a second each
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+
+stress: $(READY) ## Kill workers and schedulers of a real queue: STRESS_RUNS=24 STRESS_SECONDS=240 STRESS_SEED=0
+	@MMAD_STRESS_RUNS=$(STRESS_RUNS) MMAD_STRESS_SECONDS=$(STRESS_SECONDS) MMAD_STRESS_SEED=$(STRESS_SEED) \
+	  $(BIN)/python -m pytest -s -p no:xdist tests/queue/test_queue_stress.py
 
 check: $(READY) ## Lint, format, types, borders between the rooms, the manual
 	@echo "== ruff check";  $(BIN)/ruff check .

@@ -21,7 +21,10 @@ from mmad.data.phantom import make_phantom
 #: What a clone holds that a documented command needs.
 CLONED = ("Makefile", "pyproject.toml", "requirements.lock", ".ci", "ablations")
 #: Targets of make that are run; the others are only asked what they would do.
-MADE, ASKED = ("help", "setup", "demo", "report"), ("test", "test-fast", "check", "docs", "bench", "reproduce")
+MADE, ASKED = (
+    ("help", "setup", "demo", "report"),
+    ("test", "test-fast", "stress", "check", "docs", "bench", "reproduce"),
+)
 #: Settings that a newcomer's shell has not. Without byte code every worker would compile torch anew.
 _NOT_A_NEWCOMERS = ("MMAD_", "MAKE", "MFLAGS", "PYTHONDONTWRITEBYTECODE")
 _SMALL_PHANTOM = ["--studies", "16", "--image-size", "64"]
