@@ -6,6 +6,7 @@ Prints its address; a line ``kill PID`` on standard input kills the node that th
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -24,8 +25,10 @@ def main() -> None:
         node = next(one for one in nodes if above & {p.process.pid for p in one.all_processes["raylet"]})
         cluster.remove_node(node, allow_graceful=False)
         print("killed", flush=True)
+    session = cluster.head_node.get_session_dir_path()
     cluster.shutdown()
     ray.shutdown()
+    shutil.rmtree(session, ignore_errors=True)
 
 
 if __name__ == "__main__":
