@@ -216,9 +216,16 @@ class Scheduler:
         if found is not None and found[0] in HELD and not self._store.free([parent]):
             state.not_before = seconds() + _LOOK
         else:
-            line = f"the run it goes on from ({parent[:12]}) is {found[0] if found else 'not queued'}"
-            self._end(state, "failed", f"{line}; train that one first, then run the command again")
+            self._end(state, "failed", self._no_parent(parent, found[0] if found else "not queued"))
         return False
+
+    def _no_parent(self, parent: str, status: str) -> str:
+        line = f"the run it goes on from ({parent[:12]}) is {status}"
+        other = None if status != "failed" else self._store.run(parent).stand_in
+        if other is not None:
+            mend = "write that batch_size and gradient_accumulation into the setting to go on from it"
+            return f"{line}, and run {other[:12]} of half its batch is another one; {mend}"
+        return f"{line}; train that one first, then run the command again"
 
     def _begin(self, state: JobState) -> bool:
         """Submits a run unless another command was faster; False when the engine has no room for it."""

@@ -49,6 +49,8 @@ def work(order: Order, channel: Channel, stop: StopRequest) -> Ended:
                 heart.lost = True
         if heart.lost:
             return Ended(order.key, "taken")
+        if result.cause is not None and store.beat(order.key, owner, renew=False) == "stop":
+            result = replace(result, cause=None)  # who stopped the run wants no other attempt at it
         written = store.end(order.key, owner, result.outcome, result.error)
         if written is None:
             return Ended(order.key, "taken")

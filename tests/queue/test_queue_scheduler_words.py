@@ -6,6 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from queue_bench import Bench
@@ -237,3 +238,16 @@ def test_a_command_without_hours_says_why_it_trains_nothing(bench: MakeBench, cl
         )
         assert scheduler.run().exit_code == 130
     assert "0 hours are over" in out.getvalue().splitlines()
+
+
+def test_a_run_does_not_go_on_from_a_stand_in_and_says_so(bench: MakeBench) -> None:
+    two = bench(runs=2)
+    parent, child = two.jobs()
+    with Store.open(two.database) as store:
+        other = halved(store, parent)
+        assert other is not None
+        store.set_status(parent.key, "failed", "out of memory")
+        engine = Scripted(store, lambda key, attempt: None)
+        summary = scheduler_of(store, [replace(child, parent=parent.key)], engine)[0].run()
+    assert f"run {other.key[:12]} of half its batch is another one" in summary.failed[0].error
+    assert not engine.attempts

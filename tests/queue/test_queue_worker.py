@@ -18,8 +18,11 @@ from mmad.base.clock import now
 from mmad.base.errors import MmadError, SpecError
 from mmad.base.paths import StorePaths
 from mmad.base.records import EpochRecord, RunRecord
-from mmad.queue.attempt import failure_line, one_line, run_spec, set_aside
+from mmad.queue import worker
+from mmad.queue.attempt import Result, failure_line, one_line, run_spec, set_aside
+from mmad.queue.lifeline import StopRequest
 from mmad.queue.orders import Order, Task, parse
+from mmad.queue.runlog import Channel
 from mmad.spec.protocol import TrainingProtocol
 from mmad.spec.runs import RECIPE, DataSource, RunSpec
 from mmad.spec.setup import ModelSetup
@@ -131,3 +134,24 @@ def test_checkpoints_of_epochs_the_database_lacks_are_set_aside(bench: Callable[
         run.checkpoint(9, "d" * 64).touch()
         again = set_aside(store, key)
         assert again not in (None, aside)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_that_was_stopped_by_hand_gets_no_other_attempt_when_it_fails(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    one = bench(runs=1)
+    (key,) = one.keys
+
+    def attempt(order: Order, record: RunRecord, store: Store, channel: Channel, stop: StopRequest) -> Result:
+        if asked:
+            store.stop([order.key])
+        return Result("failed", "the disk was away", "passing")
+
+    monkeypatch.setattr(worker, "attempt", attempt)
+    reading, writing = os.pipe()
+    ended = worker.work(Order(one.database, key), Channel(writing), StopRequest())
+    os.close(reading)
+    os.close(writing)
+    assert (ended.status, ended.cause) == ("failed", None if asked else "passing")
+    assert one.run(0).error == "the disk was away"
