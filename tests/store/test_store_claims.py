@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from claims_world import HERE, THERE, World
 from mmad.base.errors import StoreError
 from mmad.store.claims import LEASE, NotHeld
 from mmad.store.gateway import Store
+from mmad.store.memory_rows import write_memory
 from mmad.store.owner import Owner
 from mmad.store.standing import queue_standing
 
@@ -205,3 +207,14 @@ def test_a_status_by_hand_frees_what_is_not_held(store: Store, me: Owner, key: s
     assert store.owners() == {}
     with pytest.raises(StoreError, match="no run"):
         store.set_status("0" * 64, "queued")
+
+
+def test_two_commands_that_see_the_same_need_at_once_keep_the_most(postgresql: str) -> None:
+    with Store.open(postgresql) as first, Store.open(postgresql) as second:
+        with first._database.writing() as connection:
+            write_memory(connection, "need", "A100", 5)
+            other = threading.Thread(target=second.put_memory, args=("need", "A100", 7))
+            other.start()
+            other.join(0.3)
+        other.join(10)
+        assert second.memory() == {("need", "A100"): 7}
