@@ -55,6 +55,7 @@ def write_ablation(connection: Connection, ablation: Ablation) -> None:
 
 def write_stand_in(connection: Connection, key: str, run: RunSpec) -> None:
     """Has ``run`` trained in place of the run ``key``: its members point there, and say what differs."""
+    serialise(connection)
     _write_runs(connection, {run.key: run})
     connection.execute(update(runs).where(runs.c.key == key).values(stand_in=run.key))
     _point_members(connection, key)

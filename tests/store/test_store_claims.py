@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import store_samples as samples
 from claims_world import HERE, THERE, World
+from sqlalchemy import select
 
 from mmad.base.errors import StoreError
 from mmad.store.claims import LEASE, NotHeld
 from mmad.store.gateway import Store
 from mmad.store.memory_rows import write_memory
 from mmad.store.owner import Owner
+from mmad.store.queue_rows import write_ablation
+from mmad.store.schema import runs
 from mmad.store.standing import queue_standing
 
 
@@ -218,3 +222,20 @@ def test_two_commands_that_see_the_same_need_at_once_keep_the_most(postgresql: s
             other.join(0.3)
         other.join(10)
         assert second.memory() == {("need", "A100"): 7}
+
+
+def test_a_stand_in_and_another_command_s_runs_get_places_of_their_own(postgresql: str) -> None:
+    whole = samples.ablation()
+    run = whole.members[0].run
+    half = replace(run, setup=run.setup.model_copy(update={"batch_size": 1}))
+    with Store.open(postgresql) as first, Store.open(postgresql) as second:
+        first.add_ablation(whole)
+        with first._database.writing() as connection:
+            write_ablation(connection, samples.ablation("other", patiences=(77,)))
+            other = threading.Thread(target=second.stand_in, args=(run.key, half))
+            other.start()
+            other.join(0.3)
+        other.join(10)
+        with second._database.reading() as connection:
+            positions = list(connection.scalars(select(runs.c.position)))
+    assert sorted(positions) == list(range(5))
