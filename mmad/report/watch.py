@@ -14,6 +14,7 @@ from pathlib import Path
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
 from mmad.base.files import write_atomically
+from mmad.base.records import HELD
 from mmad.report.views import PAGE_MARK
 from mmad.store.gateway import Store
 from mmad.store.state_rows import StoreState
@@ -82,7 +83,7 @@ class _Queue:
             }  # fmt: skip
             statuses = {run.key: run.status for run in self._store.runs() if run.key in keys}
             self._queued = "queued" in statuses.values()
-            self._running = {key for key, status in statuses.items() if status == "running"}
+            self._running = {key for key, status in statuses.items() if status in HELD}
             self._state = state
         if self._queued or not self._running:
             return self._queued

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from mmad.base.errors import StoreError
 from mmad.base.paths import StorePaths
+from mmad.base.records import HELD
 from mmad.store import schema
 from mmad.store.copy_files import CopiedFiles, copy_files
 from mmad.store.gateway import Store
@@ -141,7 +142,7 @@ def _refuse_same(source: str | Path, target: str | Path) -> None:
 
 
 def _refuse_running(store: Store) -> None:
-    running = [run.key for run in store.runs() if run.status == "running"]
+    running = [run.key for run in store.runs() if run.status in HELD]
     if not running:
         return
     owners = store.owners()

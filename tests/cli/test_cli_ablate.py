@@ -208,8 +208,8 @@ def test_a_run_that_fails_gives_1_and_one_line(here: Path) -> None:
     assert command.returncode == 1, errors
     content = json.loads(out)
     assert [run["status"] for run in content["runs"]] == ["failed", "failed"]
-    assert "the loss became" in content["runs"][0]["error"]
-    assert sum(line.startswith("mmad: ") and "the loss became" in line for line in errors.splitlines()) == 4
+    assert "the training diverged: " in content["runs"][0]["error"]
+    assert sum(line.startswith("mmad: ") and "the training diverged: " in line for line in errors.splitlines()) == 4
     assert "Traceback" not in errors
 
 

@@ -43,6 +43,7 @@ def fill(address: str) -> tuple[str, str]:
         store.put_evaluations(good, [replace(samples.evaluation("final", 3), ap=math.nan, overlap="odd")])
         store.add_warning(bad, "zu groß für „9 GiB“ 🫁\n")
         store.put_analysis("estimate", {"run": good}, {"ap": 0.5})
+        store.put_memory("a" * 64, "A100", 2**33)
         store.put_log("mine", "log.md", "a" * 64, {"prose": ["ä"]}, [{"id": "e001"}, {"id": "e002"}])
         return good, bad
 
