@@ -239,3 +239,12 @@ def test_a_stand_in_and_another_command_s_runs_get_places_of_their_own(postgresq
         with second._database.reading() as connection:
             positions = list(connection.scalars(select(runs.c.position)))
     assert sorted(positions) == list(range(5))
+
+
+def test_priorities_count_among_named_runs_too(store: Store, me: Owner) -> None:
+    store.add_ablation(samples.ablation(seeds=range(3)))
+    keys = [run.key for run in store.runs()]
+    store.prioritise([keys[4]], 5)
+    store.prioritise([keys[0]], -1)
+    expected = [keys[i] for i in (4, 1, 2, 3, 5, 0)]
+    assert [run.key for run in iter(lambda: store.claim(keys, me), None)] == expected
