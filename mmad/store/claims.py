@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, select, update
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
@@ -79,6 +79,21 @@ def _held_by(key: str, owner: Owner) -> ColumnElement[bool]:
         runs.c.owner_started == owner.process_started,
         runs.c.owner_boot == owner.boot_id,
     )
+
+
+#: Whether a run is held by whom its parameters name; put together once, because every epoch asks.
+_HELD = (
+    select(runs.c.key)
+    .where(
+        runs.c.key == bindparam("of_run"),
+        runs.c.status.in_(HELD),
+        runs.c.owner_host == bindparam("of_host"),
+        runs.c.owner_pid == bindparam("of_pid"),
+        runs.c.owner_started == bindparam("of_start"),
+        runs.c.owner_boot == bindparam("of_boot"),
+    )
+    .with_for_update()
+)
 
 
 def claim_run(connection: Connection, keys: Iterable[str] | None, owner: Owner, device: str | None) -> str | None:
@@ -179,7 +194,14 @@ def answer(connection: Connection, key: str, owner: Owner) -> Answer:
 
 def require_held(connection: Connection, key: str, owner: Owner) -> None:
     """NotHeld when another process trains the run by now, or nobody does."""
-    if connection.scalar(select(runs.c.key).where(_held_by(key, owner)).with_for_update()) is None:
+    holder = {
+        "of_run": key,
+        "of_host": owner.host,
+        "of_pid": owner.pid,
+        "of_start": owner.process_started,
+        "of_boot": owner.boot_id,
+    }
+    if connection.scalar(_HELD, holder) is None:
         raise NotHeld(
             "another process has taken the run over, or it was requeued",
             where=f"run {key[:12]}",

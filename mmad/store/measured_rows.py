@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Double, Row, Select, Table, and_, delete, insert, select, type_coerce
+from sqlalchemy import Connection, Double, Row, Select, Table, and_, bindparam, delete, insert, select, type_coerce
 
 from mmad.base.clock import now
 from mmad.base.records import (
@@ -36,6 +36,31 @@ MANY_KEYS = 500
 _ROWS = 20_000
 
 
+#: What tells evaluations of one run apart.
+_IDENTITY = ("kind", "split", "overlap", "threshold", "max_detections", "proposals")
+# statements that every epoch needs: put together once
+_EPOCH_THERE = select(epochs.c.epoch).where(
+    and_(epochs.c.run_key == bindparam("of_run"), epochs.c.epoch == bindparam("of_epoch"))
+)
+_DROP_CHECKPOINT = delete(checkpoints).where(
+    and_(checkpoints.c.run_key == bindparam("of_run"), checkpoints.c.kind == bindparam("of_kind"))
+)
+_DROP_OTHERS = delete(evaluations).where(
+    and_(
+        evaluations.c.run_key == bindparam("of_run"),
+        evaluations.c.kind == bindparam("of_kind"),
+        evaluations.c.epoch != bindparam("of_epoch"),
+    )
+)
+_DROP_EQUAL = delete(evaluations).where(
+    and_(
+        evaluations.c.run_key == bindparam("of_run"),
+        *(evaluations.c[name] == bindparam(f"of_{name}") for name in _IDENTITY),
+    )
+)
+_INSERT_EVALUATIONS = insert(evaluations).returning(evaluations.c.id, sort_by_parameter_order=True)
+
+
 def _of_runs(statement: Select[Any], table: Table, keys: Collection[str]) -> Select[Any]:
     return statement if len(keys) > MANY_KEYS else statement.where(table.c.run_key.in_(keys))
 
@@ -45,10 +70,9 @@ def write_epoch(connection: Connection, key: str, record: EpochRecord) -> None:
 
     Seconds and memory are no results: an epoch that was trained again and differs in them alone keeps its row.
     """
-    earlier = read_epochs(connection, [key], record.epoch).get(key)
     replaced = 0
-    if earlier:
-        differing = _differing(earlier[0], record)
+    if connection.scalar(_EPOCH_THERE, {"of_run": key, "of_epoch": record.epoch}) is not None:
+        differing = _differing(read_epochs(connection, [key], record.epoch)[key][0], record)
         if not differing:
             return
         here = and_(epochs.c.run_key == key, epochs.c.epoch == record.epoch)
@@ -129,12 +153,12 @@ def read_epochs(
 
 def write_checkpoints(connection: Connection, key: str, records: Sequence[CheckpointRecord]) -> None:
     """One row per kind. Evaluations of the checkpoint that had the kind before go with it."""
-    for record in records:
-        connection.execute(
-            delete(checkpoints).where(and_(checkpoints.c.run_key == key, checkpoints.c.kind == record.kind))
-        )
-        _drop_evaluations(connection, key, record.kind, record.epoch)
-        row = {
+    if not records:
+        return
+    _drop_evaluations(connection, key, {(record.kind, record.epoch) for record in records})
+    connection.execute(_DROP_CHECKPOINT, [{"of_run": key, "of_kind": record.kind} for record in records])
+    rows = [
+        {
             "run_key": key,
             "kind": record.kind,
             "epoch": record.epoch,
@@ -143,7 +167,9 @@ def write_checkpoints(connection: Connection, key: str, records: Sequence[Checkp
             "size": record.size,
             "created": record.created,
         }
-        connection.execute(insert(checkpoints), row)
+        for record in records
+    ]
+    connection.execute(insert(checkpoints), rows)
 
 
 def read_checkpoints(connection: Connection, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
@@ -160,46 +186,31 @@ def read_checkpoints(connection: Connection, keys: Collection[str]) -> dict[str,
 
 def write_evaluations(connection: Connection, key: str, records: Sequence[EvaluationRecord]) -> None:
     """One row per kind, split and protocol. Those of an earlier checkpoint of the same kind go."""
-    for record in records:
-        _drop_evaluations(connection, key, record.kind, record.epoch)
-        c = evaluations.c
-        equal = and_(
-            c.run_key == key,
-            c.kind == record.kind,
-            c.split == record.split,
-            c.overlap == record.overlap,
-            c.threshold == record.threshold,
-            c.max_detections == record.max_detections,
-            c.proposals == record.proposals,
-        )
-        connection.execute(delete(evaluations).where(equal))
-        row = {
-            "run_key": key,
-            "kind": record.kind,
-            "epoch": record.epoch,
-            "split": record.split,
-            "overlap": record.overlap,
-            "threshold": record.threshold,
-            "max_detections": record.max_detections,
-            "proposals": record.proposals,
-            "ap": record.ap,
-            "ar": record.ar,
-            "detections": record.detections,
-        }
-        identity = connection.execute(insert(evaluations).values(**row)).inserted_primary_key
-        number = None if identity is None else identity[0]
-        classes = [
-            {"evaluation_id": number, "position": i, "label": label, "ap": _no_nan(ap), "ar": _no_nan(ar)}
-            for i, (label, ap, ar) in enumerate(record.per_class)
-        ]
-        if classes:
-            connection.execute(insert(evaluation_classes), classes)
+    latest = {tuple(getattr(record, name) for name in _IDENTITY): record for record in records}
+    if not latest:
+        return
+    _drop_evaluations(connection, key, {(record.kind, record.epoch) for record in latest.values()})
+    identities = [dict(zip(_IDENTITY, identity, strict=True)) for identity in latest]
+    connection.execute(
+        _DROP_EQUAL, [{"of_run": key} | {f"of_{name}": value for name, value in one.items()} for one in identities]
+    )
+    rows = [
+        one | {"run_key": key, "epoch": r.epoch, "ap": r.ap, "ar": r.ar, "detections": r.detections}
+        for one, r in zip(identities, latest.values(), strict=True)
+    ]
+    numbers = connection.scalars(_INSERT_EVALUATIONS, rows).all()
+    classes = [
+        {"evaluation_id": number, "position": i, "label": label, "ap": _no_nan(ap), "ar": _no_nan(ar)}
+        for number, record in zip(numbers, latest.values(), strict=True)
+        for i, (label, ap, ar) in enumerate(record.per_class)
+    ]
+    if classes:
+        connection.execute(insert(evaluation_classes), classes)
 
 
-def _drop_evaluations(connection: Connection, key: str, kind: str, epoch: int) -> None:
-    """Removes the evaluations of ``kind`` that belong to another epoch's checkpoint."""
-    c = evaluations.c
-    connection.execute(delete(evaluations).where(and_(c.run_key == key, c.kind == kind, c.epoch != epoch)))
+def _drop_evaluations(connection: Connection, key: str, kept: Collection[tuple[str, int]]) -> None:
+    """Removes the evaluations of each kind of ``kept`` that belong to another epoch's checkpoint than its."""
+    connection.execute(_DROP_OTHERS, [{"of_run": key, "of_kind": kind, "of_epoch": epoch} for kind, epoch in kept])
 
 
 def _no_nan(value: float | None) -> float | None:
