@@ -13,7 +13,7 @@ from mmad.evaluation.interval import LEVEL, RESAMPLES, Interval
 from mmad.evaluation.matching import Floats, Matched
 from mmad.evaluation.permutation import holm, permutation_p
 from mmad.evaluation.resampling import Weighted, patient_weights, weigh
-from mmad.evaluation.seeds import mean_interval, spread_of, t_test
+from mmad.evaluation.seeds import difference_interval, mean_interval, spread_of, t_test
 
 __all__ = [
     "LEVEL",
@@ -140,7 +140,7 @@ def compare(
         return _stacked(of[1], figure, k) - _stacked(of[0], figure, k)  # (S, B)
 
     def over(figure: str, k: int | None = None) -> Interval:
-        return mean_interval(less(once, figure, k)[:, 0], less(drawn, figure, k), level, (-1.0, 1.0))
+        return difference_interval(less(once, figure, k)[:, 0], less(drawn, figure, k), level, (-1.0, 1.0))
 
     each = less(once, "mean_ap")[:, 0]
     spread = spread_of(each, less(drawn, "mean_ap"))

@@ -91,6 +91,21 @@ def mean_interval(once: Floats, drawn: Floats, level: float, limits: tuple[float
     return Interval(value, max(limits[0], low), min(limits[1], high))
 
 
+def difference_interval(once: Floats, drawn: Floats, level: float, limits: tuple[float, float]) -> Interval:
+    """A mean difference over seeds with its interval over seeds and patients, which leaves out 0 where ``t_test`` does.
+
+    Several seeds: t with the spread's degrees of freedom, the same on both sides. One: the bootstrap's percentiles.
+    """
+    value = float(once.mean())
+    spread = spread_of(once, drawn)
+    if len(once) == 1 or math.isnan(spread.error):
+        return percentiles(value, drawn.mean(axis=0), level)
+    from scipy.special import stdtrit
+
+    reach = float(stdtrit(min(spread.freedom, 1e9), (1 + level) / 2)) * spread.error
+    return Interval(value, max(limits[0], value - reach), min(limits[1], value + reach))
+
+
 def t_test(value: float, spread: Spread, least: float) -> float:
     """Two-sided p of a mean over seeds being 0, never below ``least``; NaN where the spread is unknown."""
     from scipy.special import stdtr

@@ -14,7 +14,7 @@ from mmad.evaluation.intervals import Difference, compare, estimate
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.permutation import permutation_p
 from mmad.evaluation.resampling import weigh
-from mmad.evaluation.seeds import Spread, mean_interval, spread_of, t_test
+from mmad.evaluation.seeds import Spread, difference_interval, mean_interval, spread_of, t_test
 
 
 def runs(trial: int, seeds: int, spread: float, arm: int, **how: float) -> list[Matched]:
@@ -83,6 +83,18 @@ def test_the_t_test_by_hand() -> None:
     assert t_test(9.0, Spread(0.0, 2, 0.0, 0.0), 0.01) == 0.01
     assert t_test(0.0, Spread(0.0, 2, 0.0, 0.0), 0.01) == 1
     assert math.isnan(t_test(math.nan, Spread(1.0, 2, 1.0, 1.0), 0.01))
+
+
+@given(st.integers(2, 6), st.integers(0, 2**32 - 1), st.floats(-0.2, 0.2))
+def test_the_interval_of_a_difference_leaves_0_out_where_the_test_rejects(seeds: int, seed: int, shift: float) -> None:
+    random = np.random.default_rng(seed)
+    patients = random.normal(0, 0.05, 400)
+    once = shift + random.normal(0, 0.05, seeds)
+    drawn = once[:, None] + patients + random.normal(0, 0.02, (seeds, 400))
+    found = difference_interval(once, drawn, 0.95, (-1.0, 1.0))
+    p = t_test(float(once.mean()), spread_of(once, drawn), 1e-12)
+    assert found.low <= found.value <= found.high
+    assert (p < 0.05) == (not found.low <= 0 <= found.high)
 
 
 def test_an_interval_stays_within_what_is_possible() -> None:
