@@ -16,6 +16,8 @@ Across = Literal["epoch", "share", "rate"]
 _RATES = (0.125, 0.5, 2.0, 8.0)
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _MOST = 1e307
+#: The least span of an axis: below it steps can no longer be told apart.
+_LEAST = 1e-300
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def y_axis(panel: Panel, start: float, end: float) -> Axis:
         room = 0.05 * max(high - low, abs(low) * 1e-6)
         low, high = low - room, high + room
     else:
-        low, high = 0.0, min((max(values) if values else 1.0) or 1.0, _MOST) * 1.06
+        low, high = 0.0, max(min((max(values) if values else 1.0) or 1.0, _MOST) * 1.06, _LEAST)
     return Axis(low, high, start, end, ticks=linear_ticks(low, high, 6))
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from report_worlds import World
 
@@ -142,6 +142,7 @@ def test_lines_are_cut_only_where_values_leave_the_axes() -> None:
     st.lists(st.floats(-1e6, 1e6) | st.none() | st.just(math.nan), min_size=1, max_size=40),
     st.booleans(),
 )
+@example([2.2250738585072014e-308], False)
 @settings(deadline=None, max_examples=60)
 def test_a_page_reads_every_value_back_off_the_line(values: list[float | None], log: bool) -> None:
     epochs = tuple(range(1, len(values) + 1))

@@ -130,7 +130,7 @@ def difference(
     [
         (difference((0.1, 0.05, 0.15)), "better"),
         (difference((-0.1, -0.15, -0.05)), "worse"),
-        (difference((0.04, -0.01, 0.09)), "not settled: 6 more seeds would settle it at 80 %"),
+        (difference((0.04, -0.01, 0.09)), "not settled: 10 more seeds would settle it at 80 %"),
         (
             difference((0.04, -0.01, 0.09), 1, None, 0.03),
             "not settled: 342 more images would settle it at 80 % (one seed tells nothing about seeds)",
