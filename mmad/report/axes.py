@@ -107,7 +107,7 @@ def y_axis(panel: Panel, start: float, end: float) -> Axis:
         low, high = panel.y_range
     elif values and min(values) < 0:
         low, high = max(min(values), -_MOST), min(max(values), _MOST)
-        room = 0.05 * max(high - low, abs(low) * 1e-6)
+        room = max(0.05 * max(high - low, abs(low) * 1e-6), _LEAST)
         low, high = low - room, high + room
     else:
         low, high = 0.0, max(min((max(values) if values else 1.0) or 1.0, _MOST) * 1.06, _LEAST)

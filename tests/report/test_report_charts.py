@@ -143,6 +143,7 @@ def test_lines_are_cut_only_where_values_leave_the_axes() -> None:
     st.booleans(),
 )
 @example([2.2250738585072014e-308], False)
+@example([-1.5837336781419123e-302], False)
 @settings(deadline=None, max_examples=60)
 def test_a_page_reads_every_value_back_off_the_line(values: list[float | None], log: bool) -> None:
     epochs = tuple(range(1, len(values) + 1))
