@@ -135,25 +135,28 @@ def _member_row(ablation: str, member: Member, key: str, position: int) -> dict[
     }
 
 
+def member_record(row: Row[Any]) -> MemberRecord:
+    """The member in a row that has every column of ``members``."""
+    return MemberRecord(
+        ablation=row.ablation,
+        setting=row.setting,
+        arm=row.arm,
+        seed=row.seed,
+        replicate=row.replicate,
+        key=row.run_key,
+        position=row.position,
+        documented=row.documented,
+        evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
+        inferred=tuple(json.loads(row.inferred)),
+        overrides=tuple(json.loads(row.overrides)),
+    )
+
+
 def read_ablations(connection: Connection) -> list[AblationRecord]:
     """Every ablation by name, with its members in the file's order."""
     of: dict[str, list[MemberRecord]] = {}
     for row in connection.execute(select(members).order_by(members.c.ablation, members.c.position)):
-        of.setdefault(row.ablation, []).append(
-            MemberRecord(
-                ablation=row.ablation,
-                setting=row.setting,
-                arm=row.arm,
-                seed=row.seed,
-                replicate=row.replicate,
-                key=row.run_key,
-                position=row.position,
-                documented=row.documented,
-                evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
-                inferred=tuple(json.loads(row.inferred)),
-                overrides=tuple(json.loads(row.overrides)),
-            )
-        )
+        of.setdefault(row.ablation, []).append(member_record(row))
     return [
         AblationRecord(
             name=row.name,

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true, type_coerce
 
 from mmad.base.records import MemberRecord
-from mmad.spec.protocol import EvaluationProtocol
 from mmad.store.owner import Owner
+from mmad.store.queue_rows import member_record
 from mmad.store.schema import ablations, environments, epochs, evaluations, members, metrics, runs
 
 #: Statuses of runs that wait, and of runs that are over; all others are held by somebody.
@@ -275,21 +275,5 @@ def read_first_members(
         return found
     for row in connection.execute(chosen.order_by(members.c.ablation, members.c.position)):
         if row.run_key in wanted and row.run_key not in found:
-            found[row.run_key] = _member(row)
+            found[row.run_key] = member_record(row)
     return found
-
-
-def _member(row: Row[Any]) -> MemberRecord:
-    return MemberRecord(
-        ablation=row.ablation,
-        setting=row.setting,
-        arm=row.arm,
-        seed=row.seed,
-        replicate=row.replicate,
-        key=row.run_key,
-        position=row.position,
-        documented=row.documented,
-        evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
-        inferred=tuple(json.loads(row.inferred)),
-        overrides=tuple(json.loads(row.overrides)),
-    )
