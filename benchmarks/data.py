@@ -23,19 +23,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmad.data.cache import cores, decode, image_cache
-from mmad.data.cache_contents import clear_cache
+from mmad.config.setup import ModelSetup
 from mmad.data.clinical import ClinicalEncoder
-from mmad.data.dataset import DataSet, load_dataset
-from mmad.data.loading.batches import Batch, Studies, training_batches
-from mmad.data.phantom import make_phantom
+from mmad.data.dataset import DataSet
+from mmad.data.image_cache import clear_cache, cores, decode, image_cache
+from mmad.data.loader import Batch, Studies, training_batches
+from mmad.data.phantom.generate import make_phantom
+from mmad.data.reader import load_dataset
 from mmad.detector import RoiMode, build_detector
-from mmad.spec.setup import ModelSetup
-from mmad.training import passes
+from mmad.training import loop
+from mmad.training.device import Precision, peak_memory
+from mmad.training.loop import Stepper
 from mmad.training.losses import Weighing, total
-from mmad.training.memory import peak_memory
-from mmad.training.precision import Precision
-from mmad.training.stepper import Stepper
 
 WIDTH, HEIGHT = 2544, 3056  # px: a chest X-ray of a digital detector
 SIDE = 256
@@ -154,10 +153,10 @@ def _bare(setup: ModelSetup, dataset: DataSet, held: Iterable[Batch]) -> Callabl
 
 def _whole(setup: ModelSetup, dataset: DataSet, batches: Callable[[int], Any], detect: Any) -> Callable[[], object]:
     model, stepper = _model(setup, dataset)
-    how = {"weighing": Weighing.of(setup), "device": CPU, "judgement": passes.Judgement(), "epoch": 1}
+    how = {"weighing": Weighing.of(setup), "device": CPU, "judgement": loop.Judgement(), "epoch": 1}
     mode = RoiMode(add_ground_truth=True, detect=detect)
     rest = {"mode": mode, "report": lambda step, loss: None, "stop": lambda: False}
-    return lambda: passes.train_pass(model, batches(1), stepper, dataset, **how, **rest)
+    return lambda: loop.train_pass(model, batches(1), stepper, dataset, **how, **rest)
 
 
 def many(folder: Path) -> None:

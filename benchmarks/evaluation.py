@@ -17,12 +17,11 @@ import numpy as np
 import torch
 
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bands import froc_bands, operating_bands
+from mmad.evaluation.bootstrap import compare, weigh
 from mmad.evaluation.coco import evaluate
-from mmad.evaluation.intervals import compare
 from mmad.evaluation.matching import match
-from mmad.evaluation.resampling import weigh
-from mmad.training.memory import peak_memory
+from mmad.evaluation.operating_points import froc_intervals, operating_intervals
+from mmad.training.device import peak_memory
 
 
 def world(images: int, per_image: int, findings: int, seed: int) -> tuple[Detections, GroundTruth]:
@@ -58,7 +57,7 @@ def bootstrap() -> None:
 def bands() -> None:
     """Intervals of FROC and of three operating points, 1,000 resamples of 500 images: seconds, printed."""
     matched = match(*world(500, 10, 5, 1))
-    both = seconds(lambda: froc_bands(matched)), seconds(lambda: operating_bands(matched, (0.05, 0.1, 0.3)))
+    both = seconds(lambda: froc_intervals(matched)), seconds(lambda: operating_intervals(matched, (0.05, 0.1, 0.3)))
     print(f"1,000 resamples of 500 images: FROC {both[0]:.2f} s, three operating points {both[1]:.2f} s")
 
 

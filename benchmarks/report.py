@@ -17,11 +17,11 @@ import numpy as np
 from sqlalchemy import delete, update
 from support.report_store import make_store
 
-from mmad.data.phantom import make_phantom
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
 from mmad.store.schema import analyses, metrics
+from mmad.store.store import Store
 
-MMAD = (sys.executable, "-c", "import sys; from mmad.cli import main; sys.exit(main())")
+MMAD = (sys.executable, "-c", "import sys; from mmad.cli.app import main; sys.exit(main())")
 STUDIES, SIDE = 1000, 64
 
 

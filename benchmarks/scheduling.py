@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from mmad.base.records import CheckpointRecord, EpochRecord, EvaluationRecord, Metric
-from mmad.queue.jobs import Job
-from mmad.queue.scheduler import Options, work_off
-from mmad.queue.slots import Slots
-from mmad.queue.view import PlainView
-from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
-from mmad.spec.setup import ModelSetup
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.setup import ModelSetup
+from mmad.scheduler.devices import Slots
+from mmad.scheduler.jobs import Job
+from mmad.scheduler.progress import PlainView
+from mmad.scheduler.scheduler import Options, run_jobs
+from mmad.store.claims import Owner
+from mmad.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETENDING = ROOT / "tests/queue/programs/pretending_worker.py"
@@ -138,7 +138,7 @@ def bench_runs(folder: Path, count: int, places: int) -> None:
     view, used = Clocked(), time.process_time()
     with pretended(folder, {job.key: {"steps": 0} for job in jobs}) as options:
         begun = time.perf_counter()
-        work_off(str(folder / "runs.sqlite"), jobs, Slots(cores=places), view, options)
+        run_jobs(str(folder / "runs.sqlite"), jobs, Slots(cores=places), view, options)
         whole = time.perf_counter() - begun
     with Store.open(folder / "runs.sqlite", read_only=True) as store:
         assert {run.status for run in store.runs()} == {"finished"}
@@ -163,12 +163,12 @@ def bench_many(folder: Path, count: int) -> None:
     for name, values in (("whichever is next", took), ("by its key", keyed)):
         each = 1000 * statistics.median(values)
         print(f"  {name:27} {each:5.2f} ms, of which the disk has {wait:.2f} ms (target: 5)")
-    words = [sys.executable, "-c", "from mmad.cli import main; main()", "status", "--db", str(database)]
+    words = [sys.executable, "-c", "from mmad.cli.app import main; main()", "status", "--db", str(database)]
     seconds = [timed(lambda: subprocess.run(words, check=True, capture_output=True, cwd=folder)) for _ in range(3)]
     print(f"mmad status, start to end     {min(seconds):6.2f} s, best of 3 (target: 1)")
     stub = _NoEngine()
     view = Clocked()
-    from mmad.queue.scheduler import Scheduler
+    from mmad.scheduler.scheduler import Scheduler
 
     with Store.open(database, create=False) as store:
         used = time.process_time()
@@ -199,11 +199,10 @@ class _NoEngine:
 def bench_training(folder: Path, epochs: int, rounds: int) -> None:
     """The same training called from Python, and as a worker does it: claimed, recorded, with a heartbeat."""
     from mmad.base.paths import RunPaths
-    from mmad.data.phantom import make_phantom
-    from mmad.queue.lifeline import StopRequest
-    from mmad.queue.orders import Order
-    from mmad.queue.runlog import Channel
-    from mmad.queue.worker import carry_out
+    from mmad.data.phantom.generate import make_phantom
+    from mmad.scheduler.run_log import Channel
+    from mmad.scheduler.supervisor_link import StopRequest, TrainRequest
+    from mmad.scheduler.worker import carry_out
     from mmad.training.trainer import train
 
     dataset = make_phantom(folder / "phantom", studies=48, image_size=64)
@@ -215,7 +214,7 @@ def bench_training(folder: Path, epochs: int, rounds: int) -> None:
         spec = RunSpec(ModelSetup(**TRAINING), protocol, source)  # type: ignore[arg-type]
         database = folder / f"training-{number}.sqlite"
         queued(database, [Member("many", "s", "CXR", 0, spec, EvaluationProtocol())])
-        order = Order(str(database), spec.key)
+        order = TrainRequest(str(database), spec.key)
         run = RunPaths(folder / f"alone-{number}")
         ways: dict[str, Callable[[], Any]] = {
             "python": lambda: train(spec, dataset_path=dataset.root, run=run, recorder=_Silent()),  # noqa: B023

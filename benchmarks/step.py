@@ -20,9 +20,9 @@ from support.torchvision_twin import Twin, plain
 from torch import nn
 
 from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.config.setup import ModelSetup
 from mmad.detector import MultimodalRCNN, RoiMode, build_detector
-from mmad.spec.setup import ModelSetup
-from mmad.training.memory import peak_memory
+from mmad.training.device import peak_memory
 
 LARGE = {"image_size": 512, "backbone_out_channels": 64, "representation_size": 64, "clinical_input_channels": 64}
 #: The documented log's four main setups, and the images per batch that a CPU bears.

@@ -21,15 +21,14 @@ from sqlalchemy import insert, update
 
 from mmad.base.clock import now
 from mmad.base.records import EpochRecord, Metric
-from mmad.queue.frame import draw
-from mmad.queue.watching import Watch
-from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
-from mmad.spec.setup import ModelSetup
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.setup import ModelSetup
+from mmad.scheduler.dashboard import Dashboard, draw
+from mmad.store.claims import Owner
+from mmad.store.run_status import queue_standing, standing
 from mmad.store.schema import epochs, metrics, runs
-from mmad.store.standing import queue_standing, standing
+from mmad.store.store import Store
 
 
 def ablation(number: int, settings: int, seeds: int) -> Ablation:
@@ -110,7 +109,7 @@ def measured(work: Callable[[], Any], times: int) -> str:
     return f"{wall:6.1f} ms, CPU time {cpu:5.1f} ms"
 
 
-def _frame(watch: Watch) -> None:
+def _frame(watch: Dashboard) -> None:
     """What one refresh of `mmad watch` takes on a terminal of 140 × 40."""
     out = Console(file=io.StringIO(), width=140, height=40, force_terminal=True)
     out.print(draw(watch.look(), 140, 40))
@@ -130,7 +129,7 @@ def main() -> None:
                 print(f"{given.runs} runs, {title}")
                 print("  standing (mmad status)  ", measured(lambda: standing(store), given.times))
                 print("  a first look            ", measured(lambda: queue_standing(store), given.times))
-                print("  a frame of mmad watch   ", measured(partial(_frame, Watch(store)), given.times))
+                print("  a frame of mmad watch   ", measured(partial(_frame, Dashboard(store)), given.times))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def call_mmad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     """Run the console script's ``main`` in this process: the exit code and what it wrote."""
 
     def call(*words: str | Path) -> Called:
-        from mmad.cli import main
+        from mmad.cli.app import main
 
         monkeypatch.setattr(sys, "argv", ["mmad", *map(str, words)])
         capsys.readouterr()
@@ -92,7 +92,7 @@ def run_mmad(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*words: str | Path, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from mmad.cli import main; main()", *map(str, words)],
+            [sys.executable, "-c", "from mmad.cli.app import main; main()", *map(str, words)],
             cwd=cwd,
             env=os.environ | {"COLUMNS": "160"} | environment,
             capture_output=True,

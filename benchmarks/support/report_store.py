@@ -18,16 +18,16 @@ from mmad.base.records import (
     GroundTruth,
     ParameterCount,
 )
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
-from mmad.evaluation.detections import write_detections
+from mmad.evaluation.bootstrap import weigh
+from mmad.evaluation.detections_file import write_detections
 from mmad.evaluation.matching import match
-from mmad.evaluation.resampling import weigh
-from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
-from mmad.spec.setup import ModelSetup
-from mmad.store import measured_rows
-from mmad.store.gateway import Store
+from mmad.store import measurements
 from mmad.store.schema import epochs, metrics
+from mmad.store.store import Store
 
 ARMS = ("CXR", "CXR+Clinical")
 SETTINGS, SEEDS = 5, 2
@@ -118,10 +118,10 @@ def finish(store: Store, key: str, truths: dict[str, GroundTruth], level: float,
     with store._database.writing() as connection:
         connection.execute(insert(epochs), heads)
         connection.execute(insert(metrics), numbers)
-        measured_rows.write_checkpoints(connection, key, kept)
-        measured_rows.write_evaluations(connection, key, rows)
-        measured_rows.write_parameter_counts(connection, key, [ParameterCount(*one) for one in _MODULES.items()])
-        measured_rows.write_environment(connection, key, place)
+        measurements.write_checkpoints(connection, key, kept)
+        measurements.write_evaluations(connection, key, rows)
+        measurements.write_parameter_counts(connection, key, [ParameterCount(*one) for one in _MODULES.items()])
+        measurements.write_environment(connection, key, place)
     store.set_status(key, "finished")
 
 

@@ -12,23 +12,23 @@ class MmadError(Exception):
         mend: what to do about it (printed last).
     """
 
-    def __init__(self, what: str, *, where: object | None = None, mend: str | None = None) -> None:
+    def __init__(self, what: str, *, where: object | None = None, hint: str | None = None) -> None:
         self.what = what
         self.where = None if where is None else str(where)
-        self.mend = mend
+        self.hint = hint
         super().__init__(self._line())
 
     def _line(self) -> str:
         head = f"{self.where}: " if self.where else ""
-        tail = f"; {self.mend}" if self.mend else ""
+        tail = f"; {self.hint}" if self.hint else ""
         return f"{head}{self.what}{tail}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.what, self.where, self.mend))
+        return (_rebuild, (type(self), self.what, self.where, self.hint))
 
 
-def _rebuild(kind: type[MmadError], what: str, where: str | None, mend: str | None) -> MmadError:
-    return kind(what, where=where, mend=mend)
+def _rebuild(kind: type[MmadError], what: str, where: str | None, hint: str | None) -> MmadError:
+    return kind(what, where=where, hint=hint)
 
 
 class SpecError(MmadError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -123,3 +124,17 @@ def cache_folder() -> Path:
     """Where decoded images are kept: ``MMAD_CACHE`` or the user's cache folder."""
     override = os.environ.get("MMAD_CACHE")
     return Path(override) if override else user_cache_path("mmad")
+
+
+def file_stem(ablation: str, kind: str) -> str:
+    """``patience--pairs-1``: a file name that is the same in every export and safe for any name of an ablation.
+
+    A name of small letters, digits, ``_`` and single ``-`` stays as it is; of any other, what can be kept is
+    followed by eight digits of its SHA-256 (and so is a name that ends as if it were), so that no two names share
+    a file.
+    """
+    kept = re.sub(r"-{2,}", "-", re.sub(r"[^a-z0-9_]+", "-", ablation.lower()))[:60].strip("-")
+    if kept != ablation or not kept or re.search(r"-[0-9a-f]{8}$|^[0-9a-f]{8}$", kept):
+        digest = hashlib.sha256(ablation.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        kept = f"{kept}-{digest}" if kept else digest
+    return f"{kept}--{kind}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +14,92 @@ import typer
 
 from mmad.base.errors import ReportError
 from mmad.base.paths import DEFAULT_REPORT
-from mmad.cli.common import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
-from mmad.cli.judging import MovedDataOption, open_to_keep
-from mmad.cli.report_said import lines, plain
-from mmad.cli.report_wanted import Wanted
+from mmad.cli.analysis import MovedDataOption, open_to_keep
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
 
 if TYPE_CHECKING:
+    from mmad.base.errors import MmadError
+    from mmad.cli.options import Progress
     from mmad.report.build import Report
+    from mmad.store.store import Store
+
+
+# What ``mmad report`` says about what it wrote: lines for people, the documented JSON form for scripts.
+
+
+def lines(written: Report) -> list[str]:
+    """What was written, a line for every page and every folder of tables."""
+    said = []
+    if written.html is not None:
+        said.append(f"{written.html}: {summary(written)}{_beside(written)}")
+    if written.markdown is not None:
+        said.append(f"{written.markdown}: {summary(written)}")
+    tables = (("CSV", written.csv), ("LaTeX", written.latex))
+    return said + [f"{files[0].parent}: {len(files)} {form} files" for form, files in tables if files]
+
+
+def summary(written: Report) -> str:
+    """``2 ablations, 17 runs, 2 of them not finished``."""
+    from mmad.base.formatting import plural
+
+    words = [plural(written.ablations, "ablation"), plural(written.runs, "run")]
+    if written.unfinished:
+        words.append(f"{written.unfinished} of them not finished")
+    return ", ".join(words)
+
+
+def _beside(written: Report) -> str:
+    """``; 12 pages in index_pages/``, or nothing."""
+    from mmad.base.formatting import plural
+
+    if written.html is None or not written.pages:
+        return ""
+    return f"; {plural(written.pages, 'page')} in {written.html.stem}_pages/"
+
+
+def plain(written: Report) -> dict[str, str | int | list[str] | None]:
+    """The documented JSON form."""
+    return {
+        "html": written.html.as_posix() if written.html else None,
+        "md": written.markdown.as_posix() if written.markdown else None,
+        "csv": [path.as_posix() for path in written.csv],
+        "latex": [path.as_posix() for path in written.latex],
+        "ablations": written.ablations,
+        "runs": written.runs,
+        "unfinished": written.unfinished,
+        "pages": written.pages,
+    }
+
+
+# What a call of ``mmad report`` asks for.
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The forms, where they go, and what is in them; the fields are those of ``write_report``."""
+
+    html: Path | None
+    markdown: Path | None
+    pages: bool | None
+    csv: Path | None
+    latex: Path | None
+    ablations: tuple[str, ...]
+    data: Path | None
+    pictures: int | None
+    log: bool | None
+
+    def write(self, store: Store, progress: Progress | None = None, every: float | None = None) -> Report:
+        """Write the report of ``store``; with ``every`` the page shows itself anew after so many seconds."""
+        from mmad.report.build import write_report
+
+        def nothing(done: int, whole: int) -> None:
+            pass
+
+        heard = progress or nothing
+        return write_report(
+            store, **vars(self), database=store.where, every=every, progress=heard, looking=heard, picturing=heard
+        )
+
 
 HELP = """Write the report of everything recorded: one HTML file that needs no network.
 
@@ -98,7 +181,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     if paper and (watch or until_done):
-        raise ReportError("--paper is written once", where="--watch", mend="leave out one of the two")
+        raise ReportError("--paper is written once", where="--watch", hint="leave out one of the two")
     if paper:
         files = _write_paper(out, db)
         if not (html or md or csv or latex):
@@ -118,8 +201,6 @@ def report(
         log=log,
     )
     if watch or until_done:
-        from mmad.cli.report_watch import watch_report
-
         watch_report(db, wanted, every=every, until_done=until_done, as_json=as_json, shown=_open if show else None)
         return
     with open_to_keep(db) as store, progress_bar("drawing the report") as progress:
@@ -137,7 +218,7 @@ def report(
 
 def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     """The three files beside the report; intervals that are computed for them are kept in the database."""
-    from mmad.report.paper_forms import write_paper
+    from mmad.report.writers.paper import write_paper
 
     folder = out if out.is_dir() else out.parent
     with open_to_keep(db) as store:
@@ -171,6 +252,60 @@ def _open(written: Report) -> None:
         print(f"mmad: no browser to open {path} with", file=sys.stderr)
 
 
-def register(app: typer.Typer) -> None:
+def _register_report(app: typer.Typer) -> None:
     """Adds ``mmad report`` to ``app``."""
     app.command("report", help=HELP)(report)
+
+
+# ``mmad report --watch``: the report written again whenever something new is recorded.
+
+
+def watch_report(
+    database: str,
+    wanted: Wanted,
+    *,
+    every: float,
+    until_done: bool,
+    as_json: bool,
+    shown: Callable[[Report], None] | None,
+) -> None:
+    """Write the report until the queue is done or Ctrl-C; either leaves a page that is still.
+
+    Args:
+        shown: opens the first report.
+    """
+    from mmad.base.clock import now, seconds
+    from mmad.report.watch import settle, watch
+
+    reports: list[Report] = []
+
+    with open_to_keep(database) as store:
+
+        def build(more: bool) -> None:
+            begun = seconds()
+            written = wanted.write(store, every=every if more else None)
+            if as_json:
+                typer.echo(json.dumps(plain(written), ensure_ascii=False))
+            else:
+                took = seconds() - begun
+                typer.echo(f"{now().astimezone():%H:%M:%S} {'; '.join(lines(written))} ({took:.1f} s)")
+            sys.stdout.flush()
+            if shown is not None and not reports:
+                shown(written)
+            reports[:] = [written]
+
+        try:
+            watch(store, build, every=every, ablations=wanted.ablations, until_done=until_done, failed=_say)
+        finally:
+            if wanted.html is not None:
+                with contextlib.suppress(OSError):
+                    settle(wanted.html)
+
+
+def _say(error: MmadError) -> None:
+    print(f"mmad: {error}", file=sys.stderr, flush=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file to ``app``."""
+    _register_report(app)

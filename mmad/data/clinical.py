@@ -63,7 +63,7 @@ class ClinicalEncoder:
                 raise DataError(
                     f"column {name!r} has no value in the training split",
                     where=dataset.root / STUDIES,
-                    mend="leave it out of clinical_numeric",
+                    hint="leave it out of clinical_numeric",
                 )
             spread = float(known.std())
             usable = spread if spread > 1e-9 * max(1.0, abs(float(known.mean()))) else 1.0

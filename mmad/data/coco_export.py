@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
-from mmad.data.coco_form import written_form
-from mmad.data.csv_columns import number_text
+from mmad.data.column_types import number_text
 from mmad.data.dataset import DataSet, Study
+from mmad.data.importers.coco import written_form
 
 
 def export_coco(dataset: DataSet, out: Path) -> None:
@@ -22,11 +22,11 @@ def export_coco(dataset: DataSet, out: Path) -> None:
     text = json.dumps(coco_of(dataset), allow_nan=False)
     try:
         if out.is_symlink() or out.exists():
-            raise DataError("exists already", where=out, mend="name a new file or remove this one first")
+            raise DataError("exists already", where=out, hint="name a new file or remove this one first")
         write_atomically(out, text.encode())
     except OSError as error:
-        mend = "free some space or name another file"
-        raise DataError(f"cannot be written: {error.strerror or error}", where=out, mend=mend) from None
+        hint = "free some space or name another file"
+        raise DataError(f"cannot be written: {error.strerror or error}", where=out, hint=hint) from None
 
 
 def coco_of(dataset: DataSet) -> dict[str, object]:

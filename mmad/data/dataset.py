@@ -2,11 +2,17 @@
 
 The folder holds ``dataset.toml`` (name, labels, clinical columns, licence), ``studies.csv`` (one row per
 image), ``boxes.csv`` (one row per box) and the images. Everything but the images' pixels is checked here;
-those are checked when they are decoded (``mmad.data.cache``).
+those are checked when they are decoded (``mmad.data.image_cache``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,9 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmad.base.clock import now
 from mmad.base.errors import DataError
-from mmad.base.records import ClinicalColumns, GroundTruth, Split
-from mmad.data.names import no_such, one_of
+from mmad.base.files import write_atomically
+from mmad.base.paths import cache_folder
+from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
+from mmad.config.messages import no_such, one_of
 
 TOML = "dataset.toml"
 STUDIES = "studies.csv"
@@ -132,7 +141,7 @@ class DataSet:
             for name in given or ():
                 if name not in known:
                     raise DataError(
-                        no_such(f"{kind} clinical column", name, known), where=self.root / TOML, mend=one_of(known)
+                        no_such(f"{kind} clinical column", name, known), where=self.root / TOML, hint=one_of(known)
                     )
         return ClinicalColumns(
             numeric=tuple(numbers if numeric is None else numeric),
@@ -141,13 +150,196 @@ class DataSet:
 
     def fingerprint(self) -> str:
         """SHA-256 of the tables and of every image's bytes; remembered until a file changes."""
-        from mmad.data.fingerprint import digests
 
         return digests(self).content
 
 
-def load_dataset(path: Path | str) -> DataSet:
-    """Read and check the data set in the folder ``path``; raises DataError naming file, row, key and mend."""
-    from mmad.data.reading import read_folder
+# SHA-256 of a data set's content, remembered while no file changes.
 
-    return read_folder(Path(path))
+
+#: A file changed less than this long ago might change again without its time stamp moving.
+_SETTLED_SECONDS = 2.0
+_MEMORY = "fingerprints"
+
+
+@dataclass(frozen=True)
+class Digests:
+    """``content`` covers tables and images; ``images`` each image once, in the order of ``image_studies``."""
+
+    content: str
+    images: str
+
+
+def digests(dataset: DataSet) -> Digests:
+    """Both digests (64 hex digits each); neither depends on where the folder stands. Raises DataError."""
+    files = [TOML, STUDIES, BOXES, *sorted({study.image for study in dataset.studies})]
+    signature, newest = _signature(dataset.root, files)
+    place = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()
+    memory = cache_folder() / _MEMORY / f"{place}.json"
+    known = _remembered(memory, signature)
+    if known is not None:
+        return known
+    found = _compute(dataset, files)
+    if now().timestamp() - newest > _SETTLED_SECONDS:
+        text = json.dumps({"signature": signature, "content": found.content, "images": found.images})
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            write_atomically(memory, text.encode())
+    return found
+
+
+def _signature(root: Path, files: list[str]) -> tuple[str, float]:
+    digest, newest = hashlib.sha256(), 0.0
+    for name in files:
+        try:
+            status = (root / name).stat()
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", where=root / name, hint="put the file back") from None
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\n".encode())
+        newest = max(newest, status.st_mtime)
+    return digest.hexdigest(), newest
+
+
+def _remembered(memory: Path, signature: str) -> Digests | None:
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        if known["signature"] == signature:
+            return Digests(str(known["content"]), str(known["images"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _compute(dataset: DataSet, files: list[str]) -> Digests:
+    hashes = {name: _hash_file(dataset.root / name) for name in files}
+    content = hashlib.sha256("".join(f"{name}\0{hashes[name]}\n" for name in files).encode())
+    images = hashlib.sha256("".join(f"{hashes[dataset.studies[i].image]}\n" for i in dataset.image_studies).encode())
+    return Digests(content.hexdigest(), images.hexdigest())
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path, hint="put the file back") from None
+
+
+# What a sample is: an image with the boxes of all its readings, or one reading of it.
+
+
+UNIFIED = "unified"
+
+
+def samples(dataset: DataSet, mode: str) -> DataSet:
+    """The data set as ``dataset_mode`` asks for it.
+
+    Args:
+        dataset: as it was read.
+        mode: ``unified`` (one sample per image), ``normal`` or ``full`` (one per reading of it).
+
+    Raises:
+        DataError: ``unified`` of a data set whose studies are readings already.
+    """
+    if mode != UNIFIED:
+        return by_reading(dataset)
+    if dataset.mode in (None, UNIFIED):
+        return dataset
+    raise DataError(
+        f'mode = "{dataset.mode}": each study is one reading, which dataset_mode = "unified" cannot join again',
+        where=dataset.root / TOML,
+        hint=f'set dataset_mode = "{dataset.mode}", or use the data set with a study per image',
+    )
+
+
+def by_reading(dataset: DataSet) -> DataSet:
+    """One study per reading, with that reading's boxes; images, patients, splits and clinical values are shared.
+
+    A study of several readings ``r1``, ``r2`` becomes ``s#r1``, ``s#r2``, in the order of ``boxes.csv``; one of
+    a single reading, or without a box, stays what it is. A reading without boxes stands in no table and is no
+    sample. The view has the fingerprint and the decoded images of ``dataset``. Raises DataError where a name
+    made so is a study's already.
+    """
+    readings = _readings(dataset)
+    studies: list[Study] = []
+    place: dict[tuple[int, str], int] = {}
+    for position, study in enumerate(dataset.studies):
+        found = readings.get(position, [""])
+        for reading in found:
+            place[position, reading] = len(studies)
+            name = study.study if len(found) == 1 else f"{study.study}#{reading}"
+            studies.append(study if len(found) == 1 else dataclasses.replace(study, study=name))
+    _require_distinct(dataset, studies)
+    owners = [place[int(study), reading] for study, reading in zip(dataset.box_study, dataset.reading, strict=True)]
+    return dataclasses.replace(
+        dataset, studies=tuple(studies), box_study=np.array(owners, dtype=np.int64), mode="normal", _splits={}
+    )
+
+
+def _readings(dataset: DataSet) -> dict[int, list[str]]:
+    """Per study that has a box the readings, in the order they first appear."""
+    readings: dict[int, list[str]] = {}
+    for study, reading in zip(dataset.box_study.tolist(), dataset.reading, strict=True):
+        of_study = readings.setdefault(study, [])
+        if reading not in of_study:
+            of_study.append(reading)
+    return readings
+
+
+def _require_distinct(dataset: DataSet, studies: list[Study]) -> None:
+    seen: set[str] = set()
+    for study in studies:
+        if study.study in seen:
+            raise DataError(
+                f"study {study.study!r} is also the name of a reading",
+                where=dataset.root / STUDIES,
+                hint="rename the study, or take the # out of it",
+            )
+        seen.add(study.study)
+
+
+# Which split a study belongs to: read from a word, dealt out by whole patients, or by row as the log did.
+
+
+_WORDS = {"training": "train", "valid": "val", "validate": "val", "validation": "val", "dev": "val", "testing": "test"}
+
+
+def read_split(word: str, where: str) -> Split:
+    """``train``, ``val`` or ``test``, also spelled in full (``validation``) or in capitals. Raises DataError."""
+    plain = _WORDS.get(word.casefold(), word.casefold())
+    if plain not in SPLITS:
+        raise DataError(no_such("split", word, SPLITS), where=where, hint=one_of(SPLITS))
+    return SPLITS[SPLITS.index(plain)]
+
+
+def split_by_patient(patients: Sequence[str]) -> list[Split]:
+    """70/15/15 by image count, whole patients, in an order that only their ids decide.
+
+    ``patients`` holds one id per image; the answer is parallel to it.
+    """
+    count = Counter(patients)
+    order = sorted(count, key=lambda patient: hashlib.sha256(patient.encode()).hexdigest())
+    of: dict[str, Split] = {}
+    seen = 0
+    for patient in order:
+        share = (seen + count[patient] / 2) / len(patients)
+        of[patient] = "train" if share < 0.70 else "val" if share < 0.85 else "test"
+        seen += count[patient]
+    return [of[patient] for patient in patients]
+
+
+def split_by_row(rows: int, seed: int, held_out: float) -> list[Split]:
+    """Shuffle ``rows`` rows by ``seed`` and hold out the share ``held_out``, rounded up, for val and for test each.
+
+    Whose rows they are does not matter, as in the documented log: a patient may stand in all three splits. A share
+    of 0.1 makes its 472/59/59 of 590 images, 0.15 its 468/101/101 of 670 readings.
+    """
+    each = min(math.ceil(round(rows * held_out, 6)), max(0, (rows - 1) // 2))
+    splits: list[Split] = ["train"] * rows
+    for rank, row in enumerate(np.random.default_rng(seed).permutation(rows)):
+        splits[row] = "test" if rank < each else "val" if rank < 2 * each else "train"
+    return splits
+
+
+def policy_of(patients: Sequence[str], splits: Sequence[Split]) -> str:
+    """``patient`` if no patient stands in two splits, else ``image``; both hold one entry per image."""
+    return "patient" if len(set(zip(patients, splits, strict=True))) == len(set(patients)) else "image"

@@ -22,6 +22,7 @@ from mmad.base.errors import DataError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+
 ENDINGS = (".dcm", ".dicom")
 #: Years in the units of an age string (PS3.5, value representation AS).
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
@@ -92,7 +93,7 @@ def _refusing(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         what = f"DICOM file cannot be decoded ({type(error).__name__})"
-        raise DataError(what, where=where, mend="replace it or drop the row") from None
+        raise DataError(what, where=where, hint="replace it or drop the row") from None
 
 
 def _read(path: Path, where: str, *, pixels: bool) -> Dataset:
@@ -102,28 +103,28 @@ def _read(path: Path, where: str, *, pixels: bool) -> Dataset:
         from pydicom.filereader import read_file_meta_info
     except ImportError:
         what = "is a DICOM file, and pydicom is not installed"
-        raise DataError(what, where=where, mend="pip install 'mmad[dicom]'") from None
+        raise DataError(what, where=where, hint="pip install 'mmad[dicom]'") from None
     try:
         if str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == _DEFLATED:
-            raise DataError("DICOM file is deflated as a whole", where=where, mend="save it with explicit VR")
+            raise DataError("DICOM file is deflated as a whole", where=where, hint="save it with explicit VR")
         return dcmread(path, stop_before_pixels=not pixels)
     except InvalidDicomError:
-        raise DataError("is not a DICOM file", where=where, mend="replace it or drop the row") from None
+        raise DataError("is not a DICOM file", where=where, hint="replace it or drop the row") from None
 
 
 def _check(file: Dataset, width: int, height: int, where: str) -> None:
     kind, depth = str(file.get("PhotometricInterpretation", "")), int(file.get("BitsAllocated", 0))
     colour = kind == "RGB" or kind.startswith("YBR")
     if width < 1 or height < 1:
-        raise DataError("DICOM file holds no image", where=where, mend="drop the row")
+        raise DataError("DICOM file holds no image", where=where, hint="drop the row")
     if width * height > _MOST_PIXELS:
         what = f"DICOM image of {width} x {height} px is too large"
-        raise DataError(what, where=where, mend="replace it or drop the row")
+        raise DataError(what, where=where, hint="replace it or drop the row")
     if int(file.get("NumberOfFrames", 1) or 1) > 1:
-        raise DataError("DICOM file holds several frames", where=where, mend="save each as a file of its own")
+        raise DataError("DICOM file holds several frames", where=where, hint="save each as a file of its own")
     if not (kind.startswith("MONOCHROME") and depth in (8, 16)) and not (colour and depth == 8):
         what = f"DICOM image of kind {kind[:20]!r} with {depth} bits"
-        raise DataError(what, where=where, mend="save it as MONOCHROME2 of 8 or 16 bits")
+        raise DataError(what, where=where, hint="save it as MONOCHROME2 of 8 or 16 bits")
 
 
 def _pixels(file: Dataset, where: str) -> NDArray[Any]:
@@ -133,8 +134,8 @@ def _pixels(file: Dataset, where: str) -> NDArray[Any]:
     syntax = file.file_meta.TransferSyntaxUID
     if syntax.is_compressed and not get_decoder(syntax).is_available:
         what = f"DICOM file is compressed as {syntax.name}, for which no decoder is installed"
-        mend = "pip install 'pylibjpeg[all]', or save it uncompressed"
-        raise DataError(what, where=where, mend=mend)
+        hint = "pip install 'pylibjpeg[all]', or save it uncompressed"
+        raise DataError(what, where=where, hint=hint)
     return pixel_array(file)
 
 

@@ -3,7 +3,7 @@
 from mmad.detector.build import build_detector, idle_modules, parameter_counts
 from mmad.detector.model import DetectorOutput, MultimodalRCNN
 from mmad.detector.roi_heads import CLEAN, EVALUATION_MODES, SAMPLED, WITH_GROUND_TRUTH, RoiMode
-from mmad.detector.sharing import Shared, load_shared, load_weights
+from mmad.detector.weights import SharedWeights, load_shared, load_weights
 
 __all__ = [
     "CLEAN",
@@ -13,7 +13,7 @@ __all__ = [
     "DetectorOutput",
     "MultimodalRCNN",
     "RoiMode",
-    "Shared",
+    "SharedWeights",
     "build_detector",
     "idle_modules",
     "load_shared",

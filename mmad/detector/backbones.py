@@ -20,10 +20,10 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mmad.base.errors import SpecError
+from mmad.config.checks import PYRAMID_CHANNELS, PYRAMID_STRIDES, STRIDES, TIMM
+from mmad.config.setup import ModelSetup
 from mmad.detector.clinical import BatchNorm
 from mmad.detector.timm_body import TimmBody
-from mmad.spec.consistency import PYRAMID_CHANNELS, PYRAMID_STRIDES, STRIDES, TIMM
-from mmad.spec.setup import ModelSetup
 
 #: How many of ResNet18's four stages a cut keeps.
 RESNET18_STAGES = {"custom": 1, "custom1": 1, "custom2": 2, "custom3": 3, "resnet18": 4}
@@ -121,7 +121,7 @@ def _body(backbone: str) -> tuple[nn.Module, tuple[int, ...]]:
     if backbone in RESNET18_STAGES:
         stages = RESNET18_STAGES[backbone]
         return _resnet(models.resnet18, stages=stages), (32 * 2**stages,)
-    raise SpecError(f"backbone = {backbone!r} is not known", mend="choose another backbone")
+    raise SpecError(f"backbone = {backbone!r} is not known", hint="choose another backbone")
 
 
 def _resnet(build: Callable[..., nn.Module], stages: int) -> nn.Sequential:
@@ -162,7 +162,7 @@ def freeze(network: ImageNetwork, setup: ModelSetup, *, pretrained: bool) -> Non
         parameter.requires_grad_(name.split(".")[0] in trained)
 
 
-def tame(network: ImageNetwork) -> None:
+def rescale_residuals(network: ImageNetwork) -> None:
     """Scale the residual branches of a ResNet whose norms are fixed and whose weights are drawn anew.
 
     Without weights to be true to, fixed norms pass everything on and every block would double the variance;
@@ -189,7 +189,7 @@ def load_body(network: ImageNetwork, state: dict[str, Tensor], setup: ModelSetup
     if missing or unequal:
         raise SpecError(
             f"the weights do not fit backbone {setup.backbone}: missing {missing[:3]}, other shape {unequal[:3]}",
-            mend="use the file named by `mmad weights`",
+            hint="use the file named by `mmad weights`",
         )
     with torch.no_grad():
         for name, value in taken.items():

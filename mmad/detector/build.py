@@ -8,12 +8,12 @@ import torch
 
 from mmad.base.errors import WeightsError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS, ClinicalColumns, ParameterCount
-from mmad.detector.backbones import ImageNetwork, freeze, load_body, tame
-from mmad.detector.initial import initialise
+from mmad.config.setup import ModelSetup
+from mmad.config.weights import find_weights, weights_file
+from mmad.detector.backbones import ImageNetwork, freeze, load_body, rescale_residuals
 from mmad.detector.model import MultimodalRCNN
 from mmad.detector.timm_body import TimmBody
-from mmad.spec.setup import ModelSetup
-from mmad.spec.weights import find_weights, weights_file
+from mmad.detector.weights import initialise
 
 #: The modules the documented log prints, in its order.
 PRINTED_MODULES = (
@@ -61,7 +61,7 @@ def build_detector(
     for network in image_networks(model):
         freeze(network, built, pretrained=pretrained)
         if path is None:
-            tame(network)
+            rescale_residuals(network)
         elif isinstance(network.body, TimmBody):
             network.body.load(path)
         else:
@@ -89,7 +89,7 @@ def _weights_path(setup: ModelSetup, weights_dir: Path | None) -> Path:
     if path is None:
         raise WeightsError(
             f"the ImageNet weights {weights_file(setup.backbone)} of backbone {setup.backbone} are not here",
-            mend="fetch them with `mmad weights --fetch`, name their folder with --weights-dir, "
+            hint="fetch them with `mmad weights --fetch`, name their folder with --weights-dir, "
             "or train from scratch with --weights none",
         )
     return path
@@ -100,7 +100,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(
-            f"cannot be read as weights ({type(error).__name__})", where=path, mend="fetch the file again"
+            f"cannot be read as weights ({type(error).__name__})", where=path, hint="fetch the file again"
         ) from error
     return state
 

@@ -7,9 +7,9 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from mmad.config.checks import fuse_layers
+from mmad.config.setup import ModelSetup
 from mmad.detector.clinical import block
-from mmad.spec.consistency import fuse_layers
-from mmad.spec.setup import ModelSetup
 
 
 class Fusion(nn.Module):

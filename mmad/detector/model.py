@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from mmad.base.errors import SpecError
 from mmad.base.records import ClinicalColumns
+from mmad.config.checks import misfit, shrunken
+from mmad.config.setup import Era, ModelSetup
 from mmad.detector.backbones import build_image_network
 from mmad.detector.clinical import CLINICAL_IMAGE, ClinicalVector, Encoder, expansion
 from mmad.detector.fusion import build_fusion
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
 from mmad.detector.rpn import ProposalNetwork, Target
-from mmad.spec.consistency import misfit, shrunken
-from mmad.spec.setup import Era, ModelSetup
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)

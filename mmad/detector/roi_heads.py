@@ -7,19 +7,76 @@ heads run once per batch, and losses and detections take their rows from that pa
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import fastrcnn_loss
-from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image
+from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, roi_align
 
-from mmad.detector import masks
+from mmad.config.setup import ModelSetup
 from mmad.detector.boxes import BACKGROUND, Sampler, full, match, overlaps, pad, suppress
 from mmad.detector.rpn import Target
-from mmad.spec.setup import ModelSetup
+
+# The mask branch of the RoI heads: torchvision's layers, the loss, and masks where a data set has only boxes.
+#
+# Mask R-CNN: He et al., arXiv:1703.06870.
+
+
+MASK_POOL = 14  # cells per side of the features a mask is drawn from
+DEPTH = 4  # convolutions of the mask head
+
+
+def mask_head(channels: int, width: int) -> MaskRCNNHeads:
+    """Four 3×3 convolutions from ``channels`` to ``width``."""
+    return MaskRCNNHeads(channels, (width,) * DEPTH, 1)
+
+
+def mask_predictor(width: int, classes: int) -> MaskRCNNPredictor:
+    """A 2×2 transposed convolution and a 1×1 convolution to one 28×28 mask per class."""
+    return MaskRCNNPredictor(width, width, classes)
+
+
+def filled_boxes(boxes: Tensor, side: int) -> Tensor:
+    """Masks (n, side, side) of boxes (n, 4) in pixels: what stands in for an outline that nobody drew."""
+    centre = torch.arange(side, device=boxes.device, dtype=boxes.dtype) + 0.5
+    across = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])  # (n, side)
+    down = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
+    return down[:, :, None] & across[:, None, :]
+
+
+def true_masks(targets: Sequence[dict[str, Tensor]], side: int) -> Tensor:
+    """The masks of all targets' boxes one after the other, (sum n, side, side); the filled box where none is given."""
+    return torch.cat([t["masks"] if "masks" in t else filled_boxes(t["boxes"], side) for t in targets])
+
+
+def mask_loss(logits: Tensor, boxes: Tensor, labels: Tensor, masks: Tensor, rows: Tensor) -> Tensor:
+    """Mean cross-entropy of each RoI's mask of its own class against its true mask.
+
+    Args:
+        logits: (R, classes, m, m).
+        boxes: (R, 4) RoIs in pixels.
+        labels: (R,) class of each.
+        masks: (N, S, S) true masks.
+        rows: (R,) the true mask of each.
+    """
+    if not len(boxes):
+        return logits.sum() * 0
+    rois = torch.cat((rows[:, None].to(boxes.dtype), boxes), dim=1)
+    wanted = roi_align(masks[:, None].to(boxes.dtype), rois, logits.shape[-1], 1.0)[:, 0]
+    mine = logits[torch.arange(len(labels), device=labels.device), labels]
+    return F.binary_cross_entropy_with_logits(mine.to(wanted.dtype), wanted)
+
+
+def chosen_masks(logits: Tensor, labels: Tensor) -> Tensor:
+    """The probabilities (D, 1, m, m) of each detection's own class."""
+    return logits.sigmoid()[torch.arange(len(labels), device=labels.device), labels][:, None]
+
 
 Features = OrderedDict[str, Tensor]
 POOL = 7  # cells per side of a RoI's features
@@ -119,9 +176,9 @@ class DetectionHeads(nn.Module):
         self.box_roi_pool = MultiScaleRoIAlign(names, POOL, sampling_ratio=2)
         self.draws_masks = setup.use_mask
         if self.draws_masks:
-            self.mask_roi_pool = MultiScaleRoIAlign(names, masks.POOL, sampling_ratio=2)
-            self.mask_head = masks.mask_head(channels, setup.mask_hidden_layers)
-            self.mask_predictor = masks.mask_predictor(setup.mask_hidden_layers, classes)
+            self.mask_roi_pool = MultiScaleRoIAlign(names, MASK_POOL, sampling_ratio=2)
+            self.mask_head = mask_head(channels, setup.mask_hidden_layers)
+            self.mask_predictor = mask_predictor(setup.mask_hidden_layers, classes)
         self.box_head = BoxHead(channels, clinical, setup.representation_size, setup.box_head_dropout_rate)
         self.box_predictor = FastRCNNPredictor(setup.representation_size, classes)
         self.sampler = Sampler(setup.box_batch_size_per_image, setup.box_positive_fraction)
@@ -233,10 +290,8 @@ class DetectionHeads(nn.Module):
             found = (matches.labels > 0).nonzero().squeeze(1)
             positives = boxes.take(matches.rows[found])
             drawn = self._draw(side, features, positives)
-            truth = masks.true_masks(targets, side)
-            losses["loss_mask"] = masks.mask_loss(
-                drawn, positives.flat, matches.labels[found], truth, matches.truth[found]
-            )
+            truth = true_masks(targets, side)
+            losses["loss_mask"] = mask_loss(drawn, positives.flat, matches.labels[found], truth, matches.truth[found])
         return losses
 
     def _draw(self, side: int, features: Features, boxes: _Boxes) -> Tensor:
@@ -262,7 +317,7 @@ class DetectionHeads(nn.Module):
         found = {"boxes": moved[kept.rows], "labels": labels[kept.rows], "scores": scores[kept.rows]}
         if self.draws_masks:
             drawn = self._draw(side, features, _Boxes(found["boxes"], image[kept.rows], kept.counts))
-            found["masks"] = masks.chosen_masks(drawn, found["labels"])
+            found["masks"] = chosen_masks(drawn, found["labels"])
         parts = {name: values.split(kept.counts) for name, values in found.items()}
         return [{name: values[i] for name, values in parts.items()} for i in range(images)]
 

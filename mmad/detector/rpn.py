@@ -15,8 +15,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
 from torchvision.ops import clip_boxes_to_image
 
+from mmad.config.setup import ModelSetup
 from mmad.detector.boxes import Sampler, full, match, overlaps, pad, suppress
-from mmad.spec.setup import ModelSetup
 
 Target = dict[str, Tensor]
 SMALLEST = 1e-3  # pixels a proposal's sides must have

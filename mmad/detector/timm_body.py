@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmad.base.errors import SpecError, WeightsError
-from mmad.spec.consistency import PYRAMID_STRIDES
+from mmad.config.checks import PYRAMID_STRIDES
 
 #: Strides of the four maps a pyramid stands on; the fifth level is pooled.
 _MAP_STRIDES = PYRAMID_STRIDES[:4]
@@ -78,7 +78,7 @@ class TimmBody(nn.Module):
             raise WeightsError(
                 f"cannot be read as the weights of timm's {self.name} ({type(error).__name__})",
                 where=file,
-                mend="fetch the file again",
+                hint="fetch the file again",
             ) from error
         self.network.load_state_dict(filled.state_dict())
 
@@ -100,7 +100,7 @@ def _unused(name: str, side: int, chosen: tuple[int, ...]) -> frozenset[str]:
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise SpecError(
             f"backbone = 'timm:{name}' with image_size = {side}: it cannot read such images ({_first_line(error)})",
-            mend="choose another image_size or backbone",
+            hint="choose another image_size or backbone",
         ) from error
     return frozenset(key for key, parameter in network.named_parameters() if parameter.grad is None)
 
@@ -114,20 +114,20 @@ def _create(name: str, side: int, *, overlay: dict[str, Any] | None = None, **op
         import timm
     except ImportError:
         raise SpecError(
-            f"backbone = 'timm:{name}': timm is not installed", mend="install it with pip install 'mmad[timm]'"
+            f"backbone = 'timm:{name}': timm is not installed", hint="install it with pip install 'mmad[timm]'"
         ) from None
     if not timm.is_model(name):
-        from mmad.spec.nearest import did_you_mean
+        from mmad.config.messages import did_you_mean
 
         known = timm.list_models()
-        raise SpecError(f"backbone = 'timm:{name}': timm has no such network", mend=did_you_mean(name, known))
+        raise SpecError(f"backbone = 'timm:{name}': timm has no such network", hint=did_you_mean(name, known))
     try:
         config = timm.get_pretrained_cfg(name)
     except RuntimeError:
-        from mmad.spec.nearest import did_you_mean
+        from mmad.config.messages import did_you_mean
 
         known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-        raise SpecError(f"backbone = 'timm:{name}': timm has no such weights", mend=did_you_mean(name, known)) from None
+        raise SpecError(f"backbone = 'timm:{name}': timm has no such weights", hint=did_you_mean(name, known)) from None
     if config is not None and config.fixed_input_size:
         options["img_size"] = side
     try:
@@ -137,7 +137,7 @@ def _create(name: str, side: int, *, overlay: dict[str, Any] | None = None, **op
             raise
         raise SpecError(
             f"backbone = 'timm:{name}': timm cannot build it for its feature maps ({error})",
-            mend="choose another backbone",
+            hint="choose another backbone",
         ) from error
 
 
@@ -148,14 +148,14 @@ def _chosen(name: str, reductions: list[int], *, pyramid: bool) -> tuple[int, ..
         if last & (last - 1):
             raise SpecError(
                 f"backbone = 'timm:{name}': its last map has {last} pixels per cell, not a power of two",
-                mend="choose another backbone",
+                hint="choose another backbone",
             )
         return (len(reductions) - 1,)
     if any(reductions.count(stride) != 1 for stride in _MAP_STRIDES):
         raise SpecError(
             f"using_fpn = true with backbone = 'timm:{name}': its maps have strides {reductions}, but a pyramid "
             f"stands on {list(_MAP_STRIDES)}",
-            mend="set using_fpn = false, or choose another backbone",
+            hint="set using_fpn = false, or choose another backbone",
         )
     return tuple(reductions.index(stride) for stride in _MAP_STRIDES)
 

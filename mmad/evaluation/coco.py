@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.detections import check_detections
+from mmad.evaluation.detections_file import check_detections
 from mmad.evaluation.masks import Outline, masks_of, runs_of, true_runs
 
 Overlap = Literal["iou", "iobb"]
@@ -158,11 +158,11 @@ def _annotations(
 
 def check_protocol(overlap: str, threshold: float, max_detections: int) -> None:
     if overlap not in ("iou", "iobb"):
-        raise EvaluationError(f"overlap = {overlap!r}", mend='use "iou" or "iobb"')
+        raise EvaluationError(f"overlap = {overlap!r}", hint='use "iou" or "iobb"')
     if not 0 < threshold <= 1:
-        raise EvaluationError(f"threshold = {threshold}", mend="use a number above 0 and up to 1")
+        raise EvaluationError(f"threshold = {threshold}", hint="use a number above 0 and up to 1")
     if max_detections < 1:
-        raise EvaluationError(f"max_detections = {max_detections}", mend="use 1 or more")
+        raise EvaluationError(f"max_detections = {max_detections}", hint="use 1 or more")
 
 
 def positions_in(detections: Detections, truth: GroundTruth) -> NDArray[np.int64]:
@@ -179,13 +179,39 @@ def positions_in(detections: Detections, truth: GroundTruth) -> NDArray[np.int64
         raise EvaluationError(
             f"{len(unknown)} studies without ground truth, the first {unknown[0]!r}",
             where="evaluation",
-            mend="judge the detections against the split they were made on",
+            hint="judge the detections against the split they were made on",
         )
     missing = set(truth.studies) - set(detections.studies)
     if missing:
         raise EvaluationError(
             f"{len(missing)} studies were never looked at, the first {min(missing)!r}",
             where="evaluation",
-            mend="judge the detections against the split they were made on",
+            hint="judge the detections against the split they were made on",
         )
     return np.array([place[name] for name in detections.studies], dtype=np.int64)
+
+
+# AP and AR of boxes and, where there are any, of masks, by every overlap.
+
+
+OVERLAPS: tuple[Overlap, ...] = ("iou", "iobb")
+
+
+def judged(
+    detections: Detections, truth: GroundTruth, *, threshold: float = 0.5, max_detections: int = 10
+) -> dict[str, Scores]:
+    """Scores by ``iou`` and ``iobb``; of detections with masks also by ``mask_iou`` and ``mask_iobb``.
+
+    Raises:
+        EvaluationError: as ``mmad.evaluation.coco.evaluate``.
+    """
+    outlines: tuple[tuple[str, Outline], ...] = (("", "boxes"),)
+    if detections.masks is not None:
+        outlines += (("mask_", "masks"),)
+    return {
+        prefix + overlap: evaluate(
+            detections, truth, overlap=overlap, threshold=threshold, max_detections=max_detections, on=on
+        )
+        for prefix, on in outlines
+        for overlap in OVERLAPS
+    }

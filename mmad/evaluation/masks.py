@@ -49,7 +49,7 @@ def masks_of(detections: Detections) -> Masks:
         raise EvaluationError(
             "no masks are kept with the detections",
             where="evaluation",
-            mend="make them again with `mmad eval RUN --again`, of a run with a mask head",
+            hint="make them again with `mmad eval RUN --again`, of a run with a mask head",
         )
     return detections.masks
 

@@ -16,7 +16,7 @@ from pycocotools import mask
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap, check_protocol, positions_in
-from mmad.evaluation.detections import check_detections
+from mmad.evaluation.detections_file import check_detections
 from mmad.evaluation.masks import Outline, Run, areas, masks_of, runs_of, true_runs
 
 Flags = NDArray[np.bool_]

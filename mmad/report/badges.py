@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mmad.analysis.comparison import Conditions
+from mmad.analysis.frames import MemberFrame, RunFrame
 from mmad.base.records import CheckpointKind
-from mmad.report.frames import MemberFrame, RunFrame
-from mmad.report.pairs import Conditions
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from mmad.analysis.frames import ReportSource, load_frame
+from mmad.analysis.statistics import compute_statistics
+from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
-from mmad.report.certainty import look_into
-from mmad.report.frames import Source, load_frame
-from mmad.report.html import render_html, render_pages
-from mmad.report.judged import How
-from mmad.report.logbook import logbook_of
-from mmad.report.markdown import render_markdown
-from mmad.report.pictures import check_number
-from mmad.report.pictures_gather import pictures_of
-from mmad.report.story import Story, tell
-from mmad.report.tables_files import write_tables
-from mmad.report.views import PAGE_MARK
+from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
+from mmad.report.pictures import check_number, pictures_of
 from mmad.report.watch import live
-from mmad.store.gateway import Store
-from mmad.store.log_rows import LogRecord
+from mmad.report.writers.csv import write_tables
+from mmad.report.writers.html import render_html, render_pages
+from mmad.report.writers.markdown import render_markdown
+from mmad.store.measurements import LogRecord
+from mmad.store.store import Store
 
 #: Of more runs than this a report is written as linked pages, unless it is told otherwise.
 RUNS_IN_ONE_FILE = 300
@@ -48,7 +45,7 @@ class Report:
 
 
 def write_report(
-    source: Source,
+    source: ReportSource,
     *,
     html: Path | None = None,
     markdown: Path | None = None,
@@ -59,7 +56,7 @@ def write_report(
     database: str = "",
     created: datetime | None = None,
     data: Path | None = None,
-    how: How | None = None,
+    how: EvaluationOptions | None = None,
     pictures: int | None = None,
     log: bool | None = None,
     every: float | None = None,
@@ -98,11 +95,11 @@ def write_report(
     certainty, shown = None, None
     logs: Sequence[LogRecord] = ()
     if isinstance(source, Store):
-        certainty = look_into(frame, source, data=data, how=how, progress=looking)
+        certainty = compute_statistics(frame, source, data=data, how=how, progress=looking)
         logs = source.logs()
         if html is not None or markdown is not None:
             shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
-    story = tell(frame, created=created or now(), database=database, certainty=certainty, pictures=shown)
+    story = build_model(frame, created=created or now(), database=database, certainty=certainty, pictures=shown)
     written = 0
     if html is not None:
         story = replace(story, logbook=logbook_of(story, logs, log))
@@ -127,12 +124,12 @@ def _write(path: Path, content: bytes) -> None:
         raise ReportError(
             f"cannot be written ({error.strerror or error})",
             where=path,
-            mend="choose another place with --out, or make room there",
+            hint="choose another place with --out, or make room there",
         ) from error
 
 
 def _write_html(
-    story: Story, html: Path, apart: bool, progress: Callable[[int, int], None] | None, every: float | None
+    story: ReportModel, html: Path, apart: bool, progress: Callable[[int, int], None] | None, every: float | None
 ) -> int:
     """Writes one file, or pages and then the overview; pages of an earlier report that are not wanted go."""
     folder = html.parent / f"{html.stem}_pages"

@@ -15,9 +15,8 @@ from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
 from mmad.base.files import write_atomically
 from mmad.base.records import HELD
-from mmad.report.views import PAGE_MARK
-from mmad.store.gateway import Store
-from mmad.store.state_rows import StoreState
+from mmad.report.model import PAGE_MARK
+from mmad.store.store import Store, StoreState
 
 #: Seconds between two looks at the database.
 POLL = 1.0

@@ -9,18 +9,89 @@ known to be dead is free for whoever looks next.
 from __future__ import annotations
 
 import heapq
+import os
+import platform
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, select, update
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
 from mmad.base.records import HELD, Status
-from mmad.store.owner import Owner
-from mmad.store.queue_rows import full_key
+from mmad.store.run_rows import full_key
 from mmad.store.schema import runs
+
+# Who holds a running run: a process, told apart from a later one with the same number.
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process on a machine since its start.
+
+    ``process_started`` is in seconds on a clock that setting the time of day does not move (Linux: since
+    boot), so that ``pid`` reuse is seen. ``boot_id`` changes with every boot; empty where the system has none.
+    """
+
+    host: str
+    pid: int
+    process_started: float
+    boot_id: str
+
+    @classmethod
+    def current(cls) -> Owner:
+        """The calling process."""
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Owner:
+        """The process ``pid`` of this machine; raises ``psutil.NoSuchProcess`` when there is none."""
+        return cls(platform.node(), pid, _process_started(pid), _boot_id())
+
+    @property
+    def here(self) -> bool:
+        """Whether the process belongs to this machine, so that ``dead`` can tell."""
+        return self.host == platform.node()
+
+    @property
+    def dead(self) -> bool:
+        """Whether the process is known to be gone; False for another machine's, which cannot be asked."""
+        if not self.here:
+            return False
+        if self.boot_id != _boot_id():
+            return True
+        try:
+            if psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+            return _process_started(self.pid) != self.process_started
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.AccessDenied:
+            return False
+
+
+def _process_started(pid: int) -> float:
+    if sys.platform == "linux":
+        try:
+            # the command's name may hold spaces and brackets: fields are counted after its last bracket
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            raise psutil.NoSuchProcess(pid) from None
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return psutil.Process(pid).create_time()
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
 
 #: Seconds without a heartbeat after which a process that cannot be asked (another machine's) counts as dead.
 LEASE = 180.0
@@ -205,7 +276,7 @@ def require_held(connection: Connection, key: str, owner: Owner) -> None:
         raise NotHeld(
             "another process has taken the run over, or it was requeued",
             where=f"run {key[:12]}",
-            mend="look who trains it with mmad status",
+            hint="look who trains it with mmad status",
         )
 
 
@@ -244,7 +315,7 @@ def write_status(connection: Connection, key: str, status: Status, error: str | 
     values = values if status in HELD else _end(status, error)
     if connection.execute(update(runs).where(runs.c.key == key).values(**values)).rowcount == 0:
         full_key(connection, key)
-        raise StoreError(f"{key!r} is not a whole key", where="run", mend="give all 64 digits")
+        raise StoreError(f"{key!r} is not a whole key", where="run", hint="give all 64 digits")
 
 
 def _end(status: Status, error: str | None) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sqlite3
 import time
 import zlib
@@ -12,15 +14,213 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, ProgrammingError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, ProgrammingError
 
 from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
 from mmad.base.paths import StorePaths
-from mmad.store.failures import TransactionLost, is_away, is_refused, meaning, said
-from mmad.store.netfs import network_type, warn_once
-from mmad.store.server import server_engine, shown
+
+# What SQLite and PostgreSQL say when something fails, what it means, and the mend.
+
+
+class TransactionLost(StoreError):
+    """A transaction that was lost on the way, so that nothing of it counts; it can be repeated."""
+
+
+#: What is said, what it means, and the mend; the first that fits counts.
+MEANINGS: tuple[tuple[str, str, str], ...] = (
+    ("locked|lock timeout", "another program has kept the database locked", "close it or wait for it, then try again"),
+    ("disk is full|no space left", "no space is left on the disk", "free some space, then try again"),
+    ("disk i/o error", "the disk failed or is full", "check its space and health, then try again"),
+    ("not a database", "is not a database", "name another file with --db, or move this one away"),
+    ("malformed", "the database is damaged", "go back to a backup, or start a new one with --db"),
+    ("readonly|read-only", "cannot be written", "check its permissions, or name another file with --db"),
+    ("unable to open", "cannot be opened", "check the path and its permissions, or name another file with --db"),
+    ("foreign key", "names a run the database does not hold", "queue it first with mmad ablate"),
+    ("no such table", "lacks tables of mmad", "go back to a backup, or start a new one with --db"),
+    (
+        "password authentication failed|authentication failed",
+        "the server refuses the user or the password",
+        "check both in the URL given with --db, or in ~/.pgpass",
+    ),
+    (
+        "no password supplied",
+        "the server asks for a password",
+        "give it in the URL (user:password@host), as PGPASSWORD or in ~/.pgpass",
+    ),
+    ("pg_hba.conf", "the server lets no such user in from here", "ask who keeps it, or check the URL given with --db"),
+    ('database ".*" does not exist', "the server has no such database", "make it with createdb, or check the URL"),
+    ('role ".*" does not exist', "the server has no such user", "check the URL given with --db"),
+    ("invalid connection option|invalid uri", "is not the URL of a database", "check what stands behind the ? of it"),
+    (
+        "permission denied|no schema has been selected",
+        "the server's user may not do this",
+        "let it make tables (GRANT ALL ON SCHEMA public TO …), or name another database",
+    ),
+    ("too many clients|connection slots", "the server has no connection free", "close some, or raise max_connections"),
+    (
+        "resolve host|translate host|name or service not known|nodename nor servname|in name resolution",
+        "no such host is known",
+        "check the URL given with --db",
+    ),
+    (
+        "deadlock|duplicate key|could not serialize",
+        "another program wrote the same at the same time",
+        "try again",
+    ),
+    (
+        "starting up|shutting down|connection",
+        "the database server cannot be reached",
+        "check that it runs, and the URL given with --db",
+    ),
+)
+
+_AWAY = re.compile(
+    "connection refused|starting up|shutting down|recovery mode|closed the connection|terminating connection|"
+    "connection reset|timeout expired|timed out|no such file or directory|unreachable|no route to host"
+)
+_REFUSED = re.compile("permission denied|no schema has been selected")
+_REPEATED = re.compile("deadlock|duplicate key|could not serialize")
+
+
+def said(error: BaseException | None) -> str:
+    """What a database's error says, without white space around it."""
+    return str(error or "").strip()
+
+
+def is_away(text: str) -> bool:
+    """Whether a server that said ``text`` may be back in a moment, as when it is started anew."""
+    return _AWAY.search(text.lower()) is not None
+
+
+def is_refused(text: str) -> bool:
+    """Whether a server said that its user may not do something, which is no fault of the statement."""
+    return _REFUSED.search(text.lower()) is not None
+
+
+def meaning(text: str, where: str, *, lost: bool = False) -> StoreError:
+    """What the database's ``text`` means, as an error to raise; ``lost`` says that the connection went with it."""
+    repeated = _REPEATED.search(text.lower()) is not None
+    kind = TransactionLost if lost or repeated else StoreError
+    for pattern, what, hint in MEANINGS:
+        if re.search(pattern, text.lower()):
+            return kind(what, where=where, hint=hint)
+    line = " ".join(text.split("\n")[0].split()) or "unknown failure"
+    return kind(f"the database failed ({line})", where=where, hint="see its own log, then try again")
+
+
+# Connections to a PostgreSQL server.
+
+
+DRIVER = "postgresql+psycopg"
+#: Seconds after which a host that does not answer counts as unreachable.
+CONNECT_SECONDS = 10
+
+_FORM = "give a file, or a URL such as postgresql+psycopg://user@host/name"
+_ALIASES = {"postgresql": DRIVER, "postgres": DRIVER}
+
+
+def server_engine(address: str, lock_seconds: float) -> Engine:
+    """An engine for the PostgreSQL database at ``address``; nothing is connected yet.
+
+    Args:
+        address: an SQLAlchemy URL, or ``postgresql://…`` as other programs take it.
+        lock_seconds: how long a statement waits for what another transaction holds.
+
+    Raises:
+        StoreError: not such a URL, or the driver is not installed. The password is never told.
+    """
+    scheme = address.partition("://")[0]
+    try:
+        url = make_url(address)
+        url = url.set(drivername=_ALIASES.get(url.drivername, url.drivername))
+    except (ArgumentError, ValueError):
+        raise StoreError("is not the URL of a database", where=scheme, hint=_FORM) from None
+    if url.drivername != DRIVER:
+        raise StoreError("is not the URL of a database that mmad can use", where=scheme, hint=_FORM)
+    options: dict[str, Any] = {"fallback_application_name": "mmad"}
+    if "connect_timeout" not in url.query:
+        options["connect_timeout"] = CONNECT_SECONDS
+    try:
+        engine = create_engine(url, pool_pre_ping=True, connect_args=options)
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise StoreError("is not the URL of a database", where=scheme, hint=_FORM) from None
+    except ImportError:
+        hint = "install it into this environment (pip install 'mmad[postgres]'), or give a file"
+        raise StoreError("the driver psycopg is not installed", where=scheme, hint=hint) from None
+
+    def prepare(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {max(1, round(lock_seconds * 1000))}")
+        connection.commit()
+
+    event.listen(engine, "connect", prepare)
+    return engine
+
+
+def shown(url: URL) -> str:
+    """A URL without its password, wherever it stands."""
+    query = {name: "***" if "pass" in name else value for name, value in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+# Whether a file lies on a network file system, whose locks and shared memory SQLite cannot count on.
+
+
+#: Where Linux lists what is mounted where; absent elsewhere.
+MOUNTS = Path("/proc/self/mountinfo")
+
+#: Types of file systems that several machines share; with ``fuse.`` before it, any of these counts too.
+NETWORK_TYPE = re.compile(
+    "9p|afs|beegfs|ceph|cifs|fhgfs|gcsfuse|gfs2|glusterfs|gpfs|juicefs|lustre|ncpfs|nfs[0-9]*|ocfs2|orangefs|"
+    "panfs|pvfs2|quobyte|rclone|s3fs|smb[0-9]|smbfs|sshfs|virtiofs|wekafs"
+)
+
+_told: set[Path] = set()
+log = logging.getLogger(__name__)
+
+
+def network_type(path: Path) -> str | None:
+    """The type (such as ``nfs4``) of the network file system that ``path`` lies on, or None.
+
+    The path, or what is there of its folders, is followed through links. None where the system does not tell.
+    """
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    target = path.resolve()
+    best, kind = -1, ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:
+            continue
+        point = Path(_unescaped(fields[4]))
+        # a later line hides an earlier one of the same place
+        if len(point.parts) >= best and target.is_relative_to(point):
+            best, kind = len(point.parts), after.split(" ")[0]
+    return kind if NETWORK_TYPE.fullmatch(kind.removeprefix("fuse.")) else None
+
+
+def warn_once(file: Path, kind: str) -> None:
+    """Tells, once per process and file, that a database lies where it can be damaged or stay locked."""
+    if file in _told:
+        return
+    _told.add(file)
+    log.warning(
+        "%s: lies on a network file system (%s), where SQLite's locks may fail: one machine at a time, without its "
+        "write-ahead log; give a PostgreSQL server with --db, or a file on a local disk",
+        file.as_posix(),
+        kind,
+    )
+
+
+def _unescaped(text: str) -> str:
+    """A mount point as it is: mountinfo writes spaces, tabs, line ends and backslashes as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
 
 #: Seconds to wait for another process that writes, or for a server that went away.
 BUSY_SECONDS = 60.0
@@ -69,7 +269,7 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes: all of it counts, or nothing. StoreError when opened read-only."""
         if self.read_only:
-            raise StoreError("was opened for reading only", where=self.where, mend="open it without read_only")
+            raise StoreError("was opened for reading only", where=self.where, hint="open it without read_only")
         with self.explained(), self._connected() as connection:
             connection.execution_options(mmad_writes=True)
             with connection.begin():
@@ -104,7 +304,7 @@ class Database:
                     yield connection
                     if sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
                         raise StoreError(
-                            "holds rows that refer to nothing", where=self.where, mend="go back to a backup"
+                            "holds rows that refer to nothing", where=self.where, hint="go back to a backup"
                         )
             finally:
                 connection.invalidate()  # its settings were those of an upgrade
@@ -120,7 +320,7 @@ class Database:
                 raise meaning(text, self.where) from error
             if "does not exist" not in text:
                 raise
-            raise StoreError("lacks tables of mmad", where=self.where, mend="start a new one with --db") from error
+            raise StoreError("lacks tables of mmad", where=self.where, hint="start a new one with --db") from error
         except DatabaseError as error:
             raise meaning(said(error.orig), self.where, lost=error.connection_invalidated) from error
         except sqlite3.DatabaseError as error:

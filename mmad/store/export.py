@@ -3,18 +3,97 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, MetaData, RowMapping, Table, inspect
-from sqlalchemy.types import NullType
+import pyarrow
+import pyarrow.parquet
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    DateTime,
+    Float,
+    Integer,
+    MetaData,
+    Numeric,
+    RowMapping,
+    Table,
+    TypeDecorator,
+    func,
+    inspect,
+    select,
+)
+from sqlalchemy.types import NullType, TypeEngine
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
-from mmad.store.gateway import Store
-from mmad.store.rows import batches, plain
+from mmad.store.store import Store
+
+# Whole tables, row by row, whatever their columns: what copies and exports are made of.
+
+
+#: Rows that are held in memory at once.
+BATCH = 1000
+
+
+def batches(connection: Connection, table: Table, size: int = BATCH) -> Iterator[Sequence[RowMapping]]:
+    """The rows of ``table`` in the order of its primary key, ``size`` at a time; moments are in UTC."""
+    order = tuple(table.primary_key.columns) or tuple(table.c)  # a view has no key
+    statement = select(table).order_by(*order).execution_options(yield_per=size)
+    with connection.execute(statement) as rows:
+        yield from rows.mappings().partitions(size)
+
+
+def count(connection: Connection, table: Table) -> int:
+    """How many rows ``table`` has."""
+    return int(connection.scalar(select(func.count()).select_from(table)) or 0)
+
+
+class Checksum:
+    """A checksum of rows that their order does not change, so that databases which sort differently agree."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum = 0
+
+    def add(self, rows: Sequence[RowMapping]) -> None:
+        self.rows += len(rows)
+        for row in rows:
+            self._sum += int.from_bytes(hashlib.sha256(_line(row)).digest(), "big")
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits: the sum of the rows' SHA-256, modulo 2^256."""
+        return f"{self._sum % 2**256:064x}"
+
+
+def checksum(connection: Connection, table: Table) -> Checksum:
+    """The checksum of all rows of ``table``."""
+    found = Checksum()
+    for part in batches(connection, table):
+        found.add(part)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A value as text, number, truth or None: moments are ISO 8601 in UTC, what is not a number is None."""
+    if isinstance(value, datetime):
+        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return moment.isoformat()
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def _line(row: RowMapping) -> bytes:
+    return json.dumps({name: plain(value) for name, value in row.items()}, sort_keys=True).encode()
+
 
 Format = Literal["csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -53,8 +132,8 @@ def export_tables(
             try:
                 rows = _whole(file, table, batches(connection, table), write)
             except OSError as error:
-                mend = "free space or check permissions there, or name another folder"
-                raise StoreError(f"cannot be written ({error.strerror})", where=file, mend=mend) from error
+                hint = "free space or check permissions there, or name another folder"
+                raise StoreError(f"cannot be written ({error.strerror})", where=file, hint=hint) from error
             written.append(Exported(table.name, file, rows))
             if progress is not None:
                 progress(number, len(tables))
@@ -76,11 +155,11 @@ def _views(connection: Connection) -> list[Table]:
 def _refuse_written(folder: Path, files: Sequence[Path]) -> None:
     there = [file for file in files if file.exists()]
     if there:
-        raise StoreError("exists already", where=there[0], mend="name a new folder, or remove what is in this one")
+        raise StoreError("exists already", where=there[0], hint="name a new folder, or remove what is in this one")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot be made ({error.strerror})", where=folder, mend="name another folder") from error
+        raise StoreError(f"cannot be made ({error.strerror})", where=folder, hint="name another folder") from error
 
 
 def _whole(file: Path, table: Table, parts: Parts, write: Writer) -> int:
@@ -112,8 +191,45 @@ def _cell(value: Any) -> Any:
 
 def _parquet_writer() -> Writer:
     try:
-        from mmad.store.export_parquet import write_parquet
+        pass
     except ImportError:
-        mend = "install it (pip install 'mmad[parquet]'), or take --format csv"
-        raise StoreError("Parquet needs pyarrow, which is not installed", where="--format", mend=mend) from None
+        hint = "install it (pip install 'mmad[parquet]'), or take --format csv"
+        raise StoreError("Parquet needs pyarrow, which is not installed", where="--format", hint=hint) from None
     return write_parquet
+
+
+# A table as one Parquet file, with the types of its columns. Imports pyarrow.
+
+
+def write_parquet(file: Path, table: Table, parts: Iterator[Sequence[Any]]) -> int:
+    """Writes the rows of ``table`` part by part; returns how many. Moments are microseconds in UTC."""
+    form = pyarrow.schema([(column.name, _type(column.type)) for column in table.c])
+    rows = 0
+    with pyarrow.parquet.ParquetWriter(file, form) as writer:
+        for part in parts:
+            columns = {
+                field.name: pyarrow.array([_value(row[field.name]) for row in part], field.type) for field in form
+            }
+            writer.write_table(pyarrow.table(columns, schema=form))
+            rows += len(part)
+    return rows
+
+
+def _type(kind: TypeEngine[Any]) -> Any:
+    if isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    if isinstance(kind, Boolean):
+        return pyarrow.bool_()
+    if isinstance(kind, Integer):
+        return pyarrow.int64()
+    if isinstance(kind, Float | Numeric):
+        return pyarrow.float64()
+    if isinstance(kind, DateTime):
+        return pyarrow.timestamp("us", tz="UTC")
+    return pyarrow.string()
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return plain(value)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +15,41 @@ from sqlalchemy import Connection, inspect, text
 from mmad.base.errors import StoreError
 from mmad.base.paths import StorePaths
 from mmad.store import schema
-from mmad.store.backup_file import write_backup
-from mmad.store.engine import Database, serialise
+from mmad.store.engine import Database, meaning, open_sqlite, serialise
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+
+# Copies an SQLite file while others write to it.
+
+
+#: Pages that are copied between two looks at who else wants the file.
+_PAGES = 4096
+
+
+def write_backup(file: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Copies the SQLite database ``file`` to ``target`` as it is at one moment, whole or not at all.
+
+    ``progress`` is told how many pages of how many are copied. Raises OSError and sqlite3's own errors.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+
+    def step(status: int, remaining: int, total: int) -> None:
+        if progress is not None:
+            progress(total - remaining, total)
+
+    try:
+        with closing(open_sqlite(file, read_only=True)) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy, pages=-1 if progress is None else _PAGES, progress=step, sleep=0.01)
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.replace(target)
+    except BaseException:
+        if partial.is_file():
+            partial.unlink()
+        raise
 
 
 class OlderSchema(StoreError):
@@ -31,7 +65,7 @@ def revision(connection: Connection) -> str | None:
     if not tables:
         return None
     if "alembic_version" not in tables or (len(tables) > 1 and "runs" not in tables):
-        raise StoreError("is a database of something else", mend="name another one with --db")
+        raise StoreError("is a database of something else", hint="name another one with --db")
     row = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return None if row is None else str(row)
 
@@ -64,7 +98,7 @@ def prepare(database: Database, *, create: bool) -> Prepared:
         raise OlderSchema(
             f"has the older schema {found}, this mmad reads {schema.HEAD}",
             where=database.where,
-            mend="mmad db upgrade upgrades it and keeps a copy",
+            hint="mmad db upgrade upgrades it and keeps a copy",
         )
     with database.upgrading() as connection:
         serialise(connection)
@@ -86,7 +120,7 @@ def upgrade_database(address: str | Path) -> Prepared:
     """
     file = StorePaths(str(address)).file
     if file is not None and not file.exists():
-        raise StoreError("no such database", where=file, mend="name another with --db")
+        raise StoreError("no such database", where=file, hint="name another with --db")
     database = Database(address)
     try:
         return prepare(database, create=False)
@@ -107,9 +141,9 @@ def back_up(file: Path, found: str) -> Path:
     try:
         write_backup(file, backup)
     except OSError as error:
-        mend = "free space or check permissions there; the database is as it was"
+        hint = "free space or check permissions there; the database is as it was"
         raise StoreError(
-            f"no backup could be made before the upgrade ({error.strerror})", where=backup, mend=mend
+            f"no backup could be made before the upgrade ({error.strerror})", where=backup, hint=hint
         ) from error
     return backup
 
@@ -118,16 +152,16 @@ def _checked(database: Database, connection: Connection, create: bool) -> str | 
     try:
         found = revision(connection)
     except StoreError as error:
-        raise StoreError(error.what, where=database.where, mend=error.mend) from None
+        raise StoreError(error.what, where=database.where, hint=error.hint) from None
     if found is None and not create:
         raise StoreError(
-            "is empty: nothing was recorded in it", where=database.where, mend="run mmad ablate, or check --db"
+            "is empty: nothing was recorded in it", where=database.where, hint="run mmad ablate, or check --db"
         )
     if found is not None and found not in _known():
         raise StoreError(
             f"has the newer schema {found}, this mmad knows schemas up to {schema.HEAD}",
             where=database.where,
-            mend="upgrade mmad, or name another database with --db",
+            hint="upgrade mmad, or name another database with --db",
         )
     return found
 
@@ -145,3 +179,63 @@ def _config(connection: Connection) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
+
+
+# Backs up a database in a file: SQLite's own online copy, checked before it counts.
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup that was made: ``size`` in bytes, the rows of ``runs`` and ``epochs`` in it."""
+
+    database: str
+    file: Path
+    size: int
+    runs: int
+    epochs: int
+
+
+def back_up_database(database: str | Path, target: Path, progress: Callable[[int, int], None] | None = None) -> Backup:
+    """Copies the SQLite ``database`` to the new file ``target`` as it is at one moment; others may write meanwhile.
+
+    Raises:
+        StoreError: a server's database; no such file, or none of mmad's; a target that is there already or cannot
+            be written.
+    """
+    file = StorePaths(str(database)).file
+    if file is None:
+        raise StoreError(
+            "a server's database is backed up with its own pg_dump",
+            where="--db",
+            hint="or copied to a file: mmad db copy URL FILE",
+        )
+    if not file.exists():
+        raise StoreError("no such database", where=file, hint="name another with --db")
+    if target.exists():
+        raise StoreError("exists already", where=target, hint="name a new file, or remove this one first")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_backup(file, target, progress)
+    except sqlite3.Error as error:
+        raise meaning(str(error), file.as_posix()) from error
+    except OSError as error:
+        hint = "free space or check permissions there, or name another file"
+        raise StoreError(f"cannot be written ({error.strerror})", where=target, hint=hint) from error
+    return _backup_checked(file, target)
+
+
+def _backup_checked(file: Path, target: Path) -> Backup:
+    """What the backup holds. StoreError, and no backup, where it is not whole."""
+    try:
+        with closing(open_sqlite(target, read_only=True)) as copy:
+            (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise StoreError(f"is damaged ({verdict})", where=file, hint="see mmad db check")
+            runs, epochs = (copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("runs", "epochs"))
+    except sqlite3.Error as error:
+        target.unlink(missing_ok=True)
+        raise meaning(str(error), file.as_posix()) from error
+    except StoreError:
+        target.unlink(missing_ok=True)
+        raise
+    return Backup(file.as_posix(), target, target.stat().st_size, runs, epochs)

@@ -64,7 +64,7 @@ class Moment(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Measured(TypeDecorator[float]):
+class NanSafeFloat(TypeDecorator[float]):
     """A double that was measured: NaN is written as NULL and read back as NaN."""
 
     impl = Double()
@@ -162,8 +162,8 @@ epochs = Table(
     metadata,
     _run_key(),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
-    Column("lr", Measured),
-    Column("seconds", Measured),
+    Column("lr", NanSafeFloat),
+    Column("seconds", NanSafeFloat),
     Column("peak_memory", BigInteger, nullable=False),
     Column("committed", Moment, nullable=False),
     Column("replaced", Integer, nullable=False),  # how often other values were put in its place
@@ -176,7 +176,7 @@ metrics = Table(
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("split", String(16), primary_key=True),
     Column("name", String(64), primary_key=True),
-    Column("value", Measured),
+    Column("value", NanSafeFloat),
     Column("position", Integer, nullable=False),
     ForeignKeyConstraint(["run_key", "epoch"], ["epochs.run_key", "epochs.epoch"], ondelete="CASCADE"),
 )
@@ -214,8 +214,8 @@ evaluations = Table(
     Column("threshold", Double, nullable=False),
     Column("max_detections", Integer, nullable=False),
     Column("proposals", String(32), nullable=False),
-    Column("ap", Measured),
-    Column("ar", Measured),
+    Column("ap", NanSafeFloat),
+    Column("ar", NanSafeFloat),
     Column("detections", Text),
     UniqueConstraint(
         "run_key", "kind", "split", "overlap", "threshold", "max_detections", "proposals", name="uq_evaluations"

@@ -1,5 +1,5 @@
 """One run: losses, schedules, loop, checkpoints."""
 
-from mmad.training.trainer import Outcome, train
+from mmad.training.trainer import TrainingOutcome, train
 
-__all__ = ["Outcome", "train"]
+__all__ = ["TrainingOutcome", "train"]

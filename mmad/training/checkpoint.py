@@ -67,7 +67,7 @@ def save(paths: RunPaths, epoch: int, content: Content, step: int | None = None)
         raise CheckpointError(
             f"the checkpoint of epoch {epoch} cannot be written ({error.strerror or error})",
             where=path.parent,
-            mend="free some space or name another database folder with --db, then run the command again",
+            hint="free some space or name another database folder with --db, then run the command again",
         ) from error
     return CheckpointFile(path, epoch, digest, len(data), step)
 
@@ -80,16 +80,16 @@ def load(path: Path) -> tuple[CheckpointFile, Content]:
     """
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise CheckpointError("is not named like a checkpoint", where=path, mend="use a file of a run's checkpoints")
+        raise CheckpointError("is not named like a checkpoint", where=path, hint="use a file of a run's checkpoints")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(
-            f"cannot be read ({error.strerror})", where=path, mend="run the ablation again"
+            f"cannot be read ({error.strerror})", where=path, hint="run the ablation again"
         ) from error
     digest = hashlib.sha256(data).hexdigest()
     if not digest.startswith(match[3]):
-        raise CheckpointError("is damaged: its content does not match its name", where=path, mend="delete it")
+        raise CheckpointError("is damaged: its content does not match its name", where=path, hint="delete it")
     try:
         held: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         content = Content(held["tensors"], json.loads(held["facts"]))
@@ -97,7 +97,7 @@ def load(path: Path) -> tuple[CheckpointFile, Content]:
         raise
     except Exception as error:
         raise CheckpointError(
-            f"is not a checkpoint of this program ({type(error).__name__})", where=path, mend="delete it"
+            f"is not a checkpoint of this program ({type(error).__name__})", where=path, hint="delete it"
         ) from error
     step = None if match[2] is None else int(match[2])
     return CheckpointFile(path, int(match[1]), digest, len(data), step), content
@@ -167,5 +167,5 @@ def require_key(file: CheckpointFile, content: Content, key: str) -> None:
     held = str(content.facts.get("key"))
     if held != key:
         raise CheckpointError(
-            f"belongs to run {held[:12]}, not to {key[:12]}", where=file.path, mend="move it out of this run's folder"
+            f"belongs to run {held[:12]}, not to {key[:12]}", where=file.path, hint="move it out of this run's folder"
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmad.base.records import LOSS_COMPONENTS
-from mmad.spec.setup import LossWeight, ModelSetup
+from mmad.config.setup import LossWeight, ModelSetup
 
 
 def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, LossWeight]) -> dict[str, Tensor]:

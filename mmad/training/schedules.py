@@ -9,7 +9,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
-from mmad.spec.setup import ModelSetup
+from mmad.config.setup import ModelSetup
 
 #: The documented log's value of ``gt_in_train_till`` for a run of any length.
 ALWAYS = 999

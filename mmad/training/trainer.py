@@ -21,28 +21,33 @@ from mmad.base.errors import SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import ClinicalColumns, EpochRecord, Metric, Progress, Split
+from mmad.config.checks import require_fit
+from mmad.config.runs import RunSpec
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
-from mmad.data.loading.batches import Studies, evaluation_batches, training_batches
+from mmad.data.loader import Studies, evaluation_batches, training_batches
 from mmad.detector import EVALUATION_MODES, RoiMode, build_detector, parameter_counts
-from mmad.detector.initial import name_seed
-from mmad.spec.clinical import require_fit
-from mmad.spec.runs import RunSpec
-from mmad.training import checkpoint, passes
-from mmad.training.continuing import Beginning
-from mmad.training.environment import describe_environment
-from mmad.training.finite import Watch
-from mmad.training.ledger import Ledger
+from mmad.detector.weights import name_seed
+from mmad.training import checkpoint, loop
+from mmad.training.device import (
+    Precision,
+    describe_environment,
+    in_layout,
+    open_dataset,
+    open_device,
+    peak_memory,
+    prepare_process,
+    require_device,
+    reset_peak_memory,
+)
+from mmad.training.divergence import DivergenceMonitor
+from mmad.training.history import RunHistory
+from mmad.training.loop import PartialEpoch, Stepper
 from mmad.training.losses import Weighing
-from mmad.training.memory import peak_memory, reset_peak_memory
-from mmad.training.precision import Precision, require_device
-from mmad.training.preparation import in_layout, open_dataset, open_device, prepare_process
-from mmad.training.running import Running
+from mmad.training.resume import Beginning, Resumed, TrainingState
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
-from mmad.training.state import Resumed, State
-from mmad.training.stepper import Stepper
 
-Outcome = Literal["finished", "interrupted"]
+TrainingOutcome = Literal["finished", "interrupted"]
 
 
 def never() -> bool:
@@ -61,7 +66,7 @@ def train(
     weights_dir: Path | None = None,
     checkpoint_every: int | None = None,
     parent: RunPaths | None = None,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train ``spec``, or go on with it after its newest whole checkpoint in ``run``.
 
     On the CPU two runs of one specification are equal bit for bit, interrupted or not.
@@ -85,7 +90,7 @@ def train(
         MmadError: what else the user can mend (data, weights, disk).
     """
     if checkpoint_every is not None and checkpoint_every < 1:
-        raise SpecError(f"checkpoint_every = {checkpoint_every}", mend="name 1 or more steps, or none")
+        raise SpecError(f"checkpoint_every = {checkpoint_every}", hint="name 1 or more steps, or none")
     place = open_device(device)
     require_device(spec.setup.mixed_precision, place)
     prepare_process(spec.protocol.threads, spec.protocol.seed, place)
@@ -93,7 +98,7 @@ def train(
     training = _Training(spec, dataset, run, recorder, place, stop, weights_dir, checkpoint_every, parent)
     try:
         return training.work()
-    except passes.Interrupted:
+    except loop.Interrupted:
         return "interrupted"
 
 
@@ -148,7 +153,7 @@ class _Training:
         )
         torch.manual_seed(protocol.seed)
 
-    def _state(self) -> State:
+    def _state(self) -> TrainingState:
         setup, protocol = self.spec.setup, self.spec.protocol
         learned = None if self.weighing.learned is None else self.weighing.learned.to(self.device)
         parameters = chain(self.model.parameters(), () if learned is None else learned.parameters())
@@ -160,19 +165,19 @@ class _Training:
             accumulation=setup.gradient_accumulation,
             clip_norm=setup.gradient_clip_norm,
         )
-        ledger = Ledger(
+        ledger = RunHistory(
             self.run,
             protocol.selection_overlap,
             tuple(self.dataset.labels),
             protocol.selection_proposals,
             keep_best=setup.use_early_stop_model,
         )
-        return State(self.model, learned, stepper, Schedule(setup, optimiser), ledger, self.device)
+        return TrainingState(self.model, learned, stepper, Schedule(setup, optimiser), ledger, self.device)
 
     def _loading(self, done: int, images: int) -> None:
         self.recorder.progress(Progress(self.spec.key, 0, self.spec.protocol.epochs, "load", done, images))
 
-    def work(self) -> Outcome:
+    def work(self) -> TrainingOutcome:
         """Train from the first epoch that is not committed to the last."""
         warnings: list[str] = []
         resumed = self.state.resume(self.run, self.spec.key, warnings.append)
@@ -199,9 +204,9 @@ class _Training:
         epoch = done
         while epoch < self.spec.protocol.epochs and not over:
             if self.stop():
-                raise passes.Interrupted
+                raise loop.Interrupted
             epoch += 1
-            over = self._epoch(epoch, running or Running())
+            over = self._epoch(epoch, running or PartialEpoch())
             running = None
         return "finished"
 
@@ -213,7 +218,7 @@ class _Training:
         parent = self.parent or self.run.sibling(continues.key)
         return Beginning.of(self.spec, continues, self.state, self.run, parent, self.encoder.statistics())
 
-    def _epoch(self, epoch: int, running: Running) -> bool:
+    def _epoch(self, epoch: int, running: PartialEpoch) -> bool:
         """Train, judge and record one epoch, going on from ``running``; whether it is the last."""
         clocked = _Clocked(self.device, running)
         ledger, schedule = self.state.ledger, self.state.schedule
@@ -231,7 +236,7 @@ class _Training:
             kinds = ledger.becomes(metrics, final=over, compared=not stopped)
             if kinds or self.spec.setup.measure_test:
                 results += self._judged("test", epoch)
-        except passes.Interrupted:
+        except loop.Interrupted:
             ledger.selection = before
             watch.settle()
             self._keep(epoch, running, clocked)
@@ -247,7 +252,7 @@ class _Training:
         checkpoint.prune(self.run, ledger.files())
         return over
 
-    def _keep(self, epoch: int, running: Running, clocked: _Clocked) -> None:
+    def _keep(self, epoch: int, running: PartialEpoch, clocked: _Clocked) -> None:
         """Write a checkpoint inside ``epoch`` in place of its earlier one."""
         seconds, peak = clocked.whole()
         position = {"facts": running.facts(seconds=seconds, peak_memory=peak), "tensors": running.tensors()}
@@ -255,7 +260,7 @@ class _Training:
         file = checkpoint.save(self.run, epoch, content, running.step)
         checkpoint.prune(self.run, self.state.ledger.files() | {file.path})
 
-    def _judged(self, split: Split, epoch: int) -> list[passes.PassResult]:
+    def _judged(self, split: Split, epoch: int) -> list[loop.PassResult]:
         """The evaluation of ``split``; nothing for a data set without it."""
         return [self._evaluation_pass(split, epoch)] if self.dataset.split(split) else []
 
@@ -264,7 +269,9 @@ class _Training:
         overlap = self.spec.protocol.selection_overlap
         return values.get(("val", "loss"), float("nan")), values.get(("val", f"ap_{overlap}"), float("nan"))
 
-    def _train_pass(self, epoch: int, running: Running, clocked: _Clocked, watch: Watch) -> passes.PassResult:
+    def _train_pass(
+        self, epoch: int, running: PartialEpoch, clocked: _Clocked, watch: DivergenceMonitor
+    ) -> loop.PassResult:
         setup, limit, every = self.spec.setup, self.spec.protocol.steps_per_epoch, self.checkpoint_every
 
         def keep(step: int) -> None:
@@ -276,7 +283,7 @@ class _Training:
             add_ground_truth=joins_ground_truth(setup, epoch),
             detect="proposals" if setup.record_training_performance else "none",
         )
-        return passes.train_pass(
+        return loop.train_pass(
             self.model,
             islice(self.batches.epoch(epoch, running.step), None if limit is None else limit - running.step),
             self.state.stepper,
@@ -284,7 +291,7 @@ class _Training:
             weighing=self.weighing,
             mode=mode,
             device=self.device,
-            judgement=passes.Judgement(),
+            judgement=loop.Judgement(),
             epoch=epoch,
             report=self._reporter(epoch, "train", len(self.batches)),
             stop=self.stop,
@@ -293,7 +300,7 @@ class _Training:
             keep=keep,
         )
 
-    def _evaluation_pass(self, split: Split, epoch: int) -> passes.PassResult:
+    def _evaluation_pass(self, split: Split, epoch: int) -> loop.PassResult:
         setup = self.spec.setup
         batches = evaluation_batches(
             self.dataset,
@@ -303,7 +310,7 @@ class _Training:
             batch_size=setup.batch_size,
             studies=self.studies,
         )
-        return passes.evaluation_pass(
+        return loop.evaluation_pass(
             self.model,
             islice(batches, self.spec.protocol.steps_per_epoch),
             self.dataset,
@@ -313,18 +320,18 @@ class _Training:
             mode=EVALUATION_MODES[self.spec.protocol.selection_proposals],
             scales=self.scales,
             device=self.device,
-            judgement=passes.Judgement(),
+            judgement=loop.Judgement(),
             seed=name_seed(self.spec.protocol.seed, split),
             report=self._reporter(epoch, split, len(batches)),
             stop=self.stop,
             watch=self._watch(epoch),
         )
 
-    def _watch(self, epoch: int) -> Watch:
+    def _watch(self, epoch: int) -> DivergenceMonitor:
         kept = self.state.ledger.newest()
-        return Watch(self.dataset, epoch, "" if kept is None else str(kept), half=self.precision.half)
+        return DivergenceMonitor(self.dataset, epoch, "" if kept is None else str(kept), half=self.precision.half)
 
-    def _reporter(self, epoch: int, phase: Split, steps: int) -> passes.StepReport:
+    def _reporter(self, epoch: int, phase: Split, steps: int) -> loop.StepReport:
         key, epochs = self.spec.key, self.spec.protocol.epochs
         steps = min(steps, self.spec.protocol.steps_per_epoch or steps)
 
@@ -337,7 +344,7 @@ class _Training:
 class _Clocked:
     """Seconds and peak memory of an epoch, the stretches before an interruption included."""
 
-    def __init__(self, device: torch.device, running: Running) -> None:
+    def __init__(self, device: torch.device, running: PartialEpoch) -> None:
         self.device, self.seconds, self.peak_memory = device, running.seconds, running.peak_memory
         self.begun = clock.seconds()
         reset_peak_memory(device)
@@ -347,5 +354,5 @@ class _Clocked:
         return self.seconds + clock.seconds() - self.begun, max(self.peak_memory, peak_memory(self.device))
 
 
-def _metrics(results: Sequence[passes.PassResult]) -> tuple[Metric, ...]:
+def _metrics(results: Sequence[loop.PassResult]) -> tuple[Metric, ...]:
     return tuple(metric for result in results for metric in result.metrics())

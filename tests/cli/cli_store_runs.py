@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from mmad.cli import main
-from mmad.store.gateway import Store
+from mmad.cli.app import main
+from mmad.store.store import Store
 
 
 def _samples() -> ModuleType:

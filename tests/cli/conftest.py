@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cli_analysis_worlds import made
 
-from mmad.data.phantom import make_phantom
+from mmad.data.phantom.generate import make_phantom
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 
 from mmad.base.errors import StoreError
 from mmad.base.records import EpochRecord
-from mmad.cli import app
-from mmad.data.phantom import make_phantom
-from mmad.store.gateway import Store
+from mmad.cli.app import app
+from mmad.data.phantom.generate import make_phantom
+from mmad.store.store import Store
 
 TINY = """\
 title = "Tiny"
@@ -62,7 +62,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     program = [
         sys.executable,
         "-c",
-        "from mmad.cli import main; main()",
+        "from mmad.cli.app import main; main()",
         "ablate",
         "tiny.toml",
         "--device",
@@ -107,7 +107,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.toml").write_text(TINY)
     code = (
         "import sys\n"
-        "from mmad.cli import app\n"
+        "from mmad.cli.app import app\n"
         "try:\n"
         "    app(['ablate', 'tiny.toml', '--device', 'cpu'])\n"
         "except SystemExit as end:\n"
@@ -266,7 +266,7 @@ def test_two_files_of_one_name_are_refused(here: Path) -> None:
 
 def test_the_console_prints_one_line_and_2(here: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from mmad.cli import main; main()", "ablate", "none.toml"],
+        [sys.executable, "-c", "from mmad.cli.app import main; main()", "ablate", "none.toml"],
         capture_output=True,
         text=True,
         cwd=here,

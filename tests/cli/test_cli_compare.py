@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
 Call = Callable[..., Any]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cli_analysis_worlds import made
 
-from mmad.cli import judging
-from mmad.report.controls import Alteration
+from mmad.analysis.controls import Alteration
+from mmad.cli.app import analysis
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"
 Call = Callable[..., Any]
@@ -30,7 +30,7 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
             altered = change.columns or change.patients or change.blank
             return made.seen(truth, 0.2 if altered else 1.0, change.seed, false=0.0)
 
-    monkeypatch.setattr(judging, "_judge", lambda *_: Judge())
+    monkeypatch.setattr(analysis, "_judge", lambda *_: Judge())
     return asked
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mmad.data.audit.findings import MARK
-from mmad.data.phantom import make_phantom
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.store.store import Store
 
 Call = Callable[..., Any]
 FILE = """\

@@ -14,7 +14,7 @@ from cli_store_runs import samples
 from postgresql_server import Server
 
 from mmad.store import schema
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 Call = Callable[..., Any]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from mmad.evaluation import detections as files
-from mmad.evaluation.detections import read_detections, write_detections
-from mmad.store.gateway import Store
+from mmad.evaluation import detections_file as files
+from mmad.evaluation.detections_file import read_detections, write_detections
+from mmad.store.store import Store
 
 CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
 Call = Callable[..., Any]
@@ -149,7 +149,8 @@ def test_a_database_that_cannot_be_written_is_judged_and_left_alone(
 @pytest.mark.slow
 def test_judging_what_is_kept_imports_no_torch(judged_world: Any, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom mmad.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "import sys\nfrom mmad.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "assert 'torch' not in sys.modules"
     )
     database = str(judged_world.database)

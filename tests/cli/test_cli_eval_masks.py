@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from test_cli_eval_trained import FILE
 
-from mmad.data.phantom import make_phantom
-from mmad.evaluation.detections import read_detections, write_detections
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.detections_file import read_detections, write_detections
+from mmad.store.store import Store
 
 pytestmark = pytest.mark.slow
 Call = Callable[..., Any]

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mmad.data.phantom import make_phantom
-from mmad.evaluation.detections import read_detections
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.detections_file import read_detections
+from mmad.store.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -52,18 +52,18 @@ class Bench(NamedTuple):
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """The pair, trained in workers of its own."""
-    from mmad.cli.common import load_with_data
-    from mmad.queue.scheduler import work_off
-    from mmad.queue.slots import find_slots
-    from mmad.queue.submission import queue_up
-    from mmad.queue.view import choose_view
+    from mmad.cli.options import load_with_data
+    from mmad.scheduler.devices import find_slots
+    from mmad.scheduler.progress import choose_view
+    from mmad.scheduler.scheduler import run_jobs
+    from mmad.scheduler.submit import queue_up
 
     folder = tmp_path_factory.mktemp("pair")
     make_phantom(folder / "phantom-small", studies=40, image_size=64)
     (folder / "pair.toml").write_text(FILE)
     ablation, _ = load_with_data(folder / "pair.toml", data=None)
     database = str(folder / "db" / "mmad.sqlite")
-    summary = work_off(database, queue_up([ablation], database), find_slots("cpu"), choose_view())
+    summary = run_jobs(database, queue_up([ablation], database), find_slots("cpu"), choose_view())
     assert summary.exit_code == 0
     return Bench(Path(database), folder / "phantom-small")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cli_store_runs import filled
 
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 LOG = """# Mine
 

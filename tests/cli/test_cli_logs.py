@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad
 
-from mmad.cli import logs as room
-from mmad.store.gateway import Store
+from mmad.cli.app import queue as room
+from mmad.store.store import Store
 
 
 def logged(folder: Path) -> tuple[str, str, Path]:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from mmad.base.records import EpochRecord
-from mmad.cli.common import duration, load_with_data, resolve_data
+from mmad.cli.options import duration, load_with_data, resolve_data
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.data.phantom.generate import make_phantom
+from mmad.store.claims import Owner
+from mmad.store.store import Store
 
 Call = Callable[..., Any]
 ABLATIONS = Path(__file__).parents[2] / "ablations"

@@ -10,12 +10,11 @@ import pytest
 from cli_store_runs import filled, mmad, samples
 
 from mmad.base.errors import StoreError
-from mmad.cli.ablate import known_needs
-from mmad.cli.outcome import show_dry
-from mmad.queue.submission import Asked
-from mmad.spec.protocol import Continues
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.cli.ablate import known_needs, show_dry
+from mmad.config.protocol import Continues
+from mmad.scheduler.submit import Submission
+from mmad.store.claims import Owner
+from mmad.store.store import Store
 
 ME = Owner.current()
 
@@ -185,7 +184,7 @@ def test_an_empty_database_of_a_server_stays_empty_when_asked_for_what_it_rememb
 
 def test_a_dry_run_leaves_stopped_runs_alone(capsys: pytest.CaptureFixture[str]) -> None:
     members = [samples.member(seed=seed) for seed in (0, 1)]
-    asked = [Asked(m, m.run.key, status) for m, status in zip(members, ("stopped", "queued"), strict=True)]
+    asked = [Submission(m, m.run.key, status) for m, status in zip(members, ("stopped", "queued"), strict=True)]
     show_dry(asked, as_json=False)
     out = capsys.readouterr().out
     assert "would leave alone: patience" in out

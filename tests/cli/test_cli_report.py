@@ -23,16 +23,16 @@ epochs = 2
 
 
 def mmad(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from mmad.cli import main; sys.exit(main())"
+    code = "import sys; from mmad.cli.app import main; sys.exit(main())"
     return subprocess.run([sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a database that holds one queued run."""
-    from mmad.spec.load import load_ablation
-    from mmad.spec.runs import DataSource
-    from mmad.store.gateway import Store
+    from mmad.config.load import load_ablation
+    from mmad.config.runs import DataSource
+    from mmad.store.store import Store
 
     monkeypatch.delenv("MMAD_DB", raising=False)
     (tmp_path / "one.toml").write_text(FILE)

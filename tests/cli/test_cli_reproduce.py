@@ -117,7 +117,7 @@ def test_what_it_does_not_know_is_refused_before_anything_runs(clone: Path, word
 
 
 def test_make_names_every_chapter_in_the_log_s_order() -> None:
-    from mmad.spec.load import load_ablation
+    from mmad.config.load import load_ablation
 
     text = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ")
     chapters = re.findall(r"^ONLY \?= (.*)$", text, flags=re.MULTILINE)[0].split()

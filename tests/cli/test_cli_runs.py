@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 
 def test_json_lists_one_object_per_member(
@@ -63,7 +63,7 @@ def test_a_terminal_of_any_width_shows_whole_figures(
     from rich.console import Console
 
     database, _, _ = filled(tmp_path)
-    monkeypatch.setattr("mmad.cli.runs.console", lambda: Console(width=width, markup=False, highlight=False))
+    monkeypatch.setattr("mmad.cli.results.console", lambda: Console(width=width, markup=False, highlight=False))
     lines = mmad(capsys, monkeypatch, "runs", "--db", database).out.splitlines()
     table = [line for line in lines if not line.startswith("patience/")]
     assert max(map(len, table)) <= width

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mmad.spec.schema import ablation_schema
-from mmad.spec.weights import WEIGHTS_FILES, weights_file
+from mmad.config.schema import ablation_schema
+from mmad.config.weights import WEIGHTS_FILES, weights_file
 
 Call = Callable[..., Any]
 ABLATIONS = Path(__file__).parents[2] / "ablations"

@@ -16,7 +16,7 @@ import typer
 
 from mmad import __version__
 from mmad.base.errors import DataError
-from mmad.cli import COMMANDS, app
+from mmad.cli.app import COMMANDS, app
 
 Call = Callable[..., Any]
 
@@ -49,7 +49,7 @@ def test_an_unknown_command_meets_the_nearest(call_mmad: Call) -> None:
 
 
 def test_a_user_s_failure_is_one_line_and_an_interruption_130(call_mmad: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("mmad.cli.schema")
+    module = importlib.import_module("mmad.cli.plan")
 
     def failing(error: BaseException) -> Callable[[typer.Typer], None]:
         def register(part: typer.Typer) -> None:
@@ -60,7 +60,7 @@ def test_a_user_s_failure_is_one_line_and_an_interruption_130(call_mmad: Call, m
         return register
 
     for error, code, words in (
-        (DataError("is empty", where="boxes.csv:3", mend="add a box"), 2, "mmad: boxes.csv:3: is empty; add a box\n"),
+        (DataError("is empty", where="boxes.csv:3", hint="add a box"), 2, "mmad: boxes.csv:3: is empty; add a box\n"),
         (KeyboardInterrupt(), 130, ""),
     ):
         monkeypatch.setattr(module, "register", failing(error))
@@ -71,7 +71,7 @@ def test_a_user_s_failure_is_one_line_and_an_interruption_130(call_mmad: Call, m
 def _modules_after(*words: str) -> set[str]:
     """The top-level modules that are loaded once ``mmad`` has answered ``words``."""
     code = (
-        "import sys\nfrom mmad.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom mmad.cli.app import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
         "print('\\n' + '|'.join(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
@@ -94,7 +94,7 @@ def test_help_answers_within_three_tenths_of_a_second_of_cpu() -> None:
     def cpu() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
-            [sys.executable, "-c", "from mmad.cli import main; main()", "--help"], check=True, capture_output=True
+            [sys.executable, "-c", "from mmad.cli.app import main; main()", "--help"], check=True, capture_output=True
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -111,7 +111,7 @@ def test_a_warning_of_a_library_is_one_line_on_stderr(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"90 27 0:55 / {tmp_path} rw - nfs4 server:/export rw\n")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom mmad.store import netfs\nfrom mmad.cli import main\n"
+        "import sys\nfrom pathlib import Path\nfrom mmad.store import netfs\nfrom mmad.cli.app import main\n"
         "netfs.MOUNTS = Path(sys.argv.pop(1))\nmain()"
     )
     log = tmp_path / "log.md"

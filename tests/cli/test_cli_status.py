@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.store.claims import Owner
+from mmad.store.store import Store
 
 
 def busy(folder: Path) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.store.claims import Owner
+from mmad.store.store import Store
 
 
 def busy(folder: Path) -> str:
@@ -89,7 +89,7 @@ def test_a_database_is_only_read(
 
 
 #: The leader of a session makes the first terminal it opens its own.
-LEADING = "import os; os.close(os.open(os.ttyname(0), os.O_RDWR)); from mmad.cli import main; main()"
+LEADING = "import os; os.close(os.open(os.ttyname(0), os.O_RDWR)); from mmad.cli.app import main; main()"
 
 
 class Terminal:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
+from mmad.data.phantom.generate import make_phantom
 
 TOML = """\
 name = "tiny"

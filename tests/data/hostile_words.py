@@ -11,7 +11,8 @@ from coco_worlds import draw, write_csv
 from hypothesis import HealthCheck, settings
 
 from mmad.base.errors import DataError
-from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.dataset import DataSet
+from mmad.data.reader import load_dataset
 
 FEW = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 MANY = settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reflacx_trees import VITALS, Ellipse, Tree
 
-from mmad.data.reflacx.choices import Sources
+from mmad.data.importers.reflacx.build import Sources
 
 #: Of :func:`odd_tree`: how many readings go for each reason in the mode ``unified``.
 ODD_REASONS: Mapping[str, int] = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmad.data.reflacx.choices import Sources
+from mmad.data.importers.reflacx.build import Sources
 
 Cells = list[str]
 

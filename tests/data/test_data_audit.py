@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.data.audit.check import audit_folder, remembered_audit, require_sound
-from mmad.data.audit.findings import Audit, Finding, from_plain, plain
-from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.audit.findings import Audit, AuditIssue, from_plain, plain
+from mmad.data.audit.run import audit_folder, remembered_audit, require_sound
+from mmad.data.dataset import DataSet
+from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
 
@@ -23,7 +24,7 @@ def codes(audit: Audit, level: str = "error") -> set[str]:
     return {found.code for found in audit.findings if found.level == level}
 
 
-def one(audit: Audit, code: str) -> Finding:
+def one(audit: Audit, code: str) -> AuditIssue:
     (found,) = (found for found in audit.findings if found.code == code)
     return found
 
@@ -68,7 +69,7 @@ def test_each_error_is_found_with_its_rows(
     found = one(audit, code)
     assert (found.level, found.rows) == ("error", rows)
     assert words in found.what
-    assert found.mend
+    assert found.hint
     assert found.where
     assert not found.where.startswith("/")
 
@@ -113,7 +114,7 @@ def test_what_a_data_set_declares_is_a_warning(change: Change) -> None:
     root = change("studies.csv", "p3,val", "p1,val")
     audit = audit_folder(root)
     assert not audit.errors
-    assert "documented" in one(audit, "patient-across-splits").mend
+    assert "documented" in one(audit, "patient-across-splits").hint
     change("dataset.toml", 'split_policy = "documented"', 'split_policy = "image"')
     assert codes(audit_folder(root)) == {"patient-across-splits"}
 

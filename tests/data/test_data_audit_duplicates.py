@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmad.data.audit.duplicates import NEAR_BITS, connected, near_pairs
+from mmad.data.audit.images import NEAR_BITS, connected, near_pairs
 
 
 def all_pairs(hashes: np.ndarray) -> set[tuple[int, int]]:

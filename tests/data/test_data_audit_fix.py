@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.data.audit.check import audit_folder
 from mmad.data.audit.fix import fix_folder
-from mmad.data.dataset import load_dataset
+from mmad.data.audit.run import audit_folder
+from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mmad.data.audit.check import audit_folder
 from mmad.data.audit.findings import Audit
-from mmad.data.csv_import import import_csv
+from mmad.data.audit.run import audit_folder
+from mmad.data.importers.csv import import_csv
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 

@@ -13,11 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmad.data.audit.association import fisher, holm, phi, scaled
-from mmad.data.audit.clinical import clinical_findings
-from mmad.data.audit.findings import Finding
-from mmad.data.audit.leaks import leak_findings
-from mmad.data.audit.units import confusion
+from mmad.data.audit.checks import clinical_findings, confusion, fisher, holm, leak_findings, phi, scaled
+from mmad.data.audit.findings import AuditIssue
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
 
 count = st.integers(0, 40)
@@ -84,7 +81,7 @@ def world(
     )
 
 
-def told(dataset: DataSet) -> dict[str, Finding]:
+def told(dataset: DataSet) -> dict[str, AuditIssue]:
     return {found.code: found for found in leak_findings(dataset)}
 
 

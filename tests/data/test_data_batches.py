@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
 from mmad.data.clinical import ClinicalEncoder
-from mmad.data.dataset import DataSet, load_dataset
-from mmad.data.loading.batches import Batch, EpochBatches, evaluation_batches, training_batches
+from mmad.data.dataset import DataSet
+from mmad.data.loader import Batch, EpochBatches, evaluation_batches, training_batches
+from mmad.data.reader import load_dataset
 
 
 def _training(dataset: DataSet, *, seed: int = 0, flip: float = 0.5, batch_size: int = 4) -> EpochBatches:

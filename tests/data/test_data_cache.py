@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.data import cache as cache_module
-from mmad.data.cache import cores, image_cache
-from mmad.data.cache_contents import cache_contents, clear_cache
-from mmad.data.cache_lock import is_held, locked
-from mmad.data.dataset import DataSet, load_dataset
+from mmad.data import image_cache as cache_module
+from mmad.data.dataset import DataSet
+from mmad.data.image_cache import cache_contents, clear_cache, cores, image_cache, is_held, locked
+from mmad.data.reader import load_dataset
 
 
 def _bytes_of(root: str) -> bytes:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mmad.data.cache import image_cache
-from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.dataset import DataSet
+from mmad.data.image_cache import image_cache
+from mmad.data.reader import load_dataset
 
 
 def _mmad(*words: str) -> subprocess.CompletedProcess[str]:
-    code = "from mmad.cli import main; main()"
+    code = "from mmad.cli.app import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, "data", *words], capture_output=True, text=True, env=dict(os.environ), check=False
     )
@@ -86,7 +87,7 @@ def test_a_unit_without_a_column_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_data_command_imports_torch() -> None:
-    rooms = "mmad.cli.data, mmad.data.csv_import, mmad.data.coco_import, mmad.data.cache, mmad.data.summary"
+    rooms = "mmad.cli.data, mmad.data.importers.csv, mmad.data.importers.coco, mmad.data.image_cache, mmad.data.summary"
     code = f"import sys, {rooms}; print('torch' in sys.modules or 'pydicom' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mmad.base.errors import DataError
 from mmad.base.records import ClinicalColumns
 from mmad.data.clinical import ClinicalEncoder, Values
-from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study, load_dataset
+from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
+from mmad.data.reader import load_dataset
 
 
 def _dataset(train: list[float | None], other: list[float | None]) -> DataSet:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
 from mmad.data.coco_export import coco_of, export_coco
-from mmad.data.coco_import import import_coco
-from mmad.data.csv_import import import_csv
-from mmad.data.dataset import DataSet, load_dataset
+from mmad.data.dataset import DataSet
+from mmad.data.importers.coco import import_coco
+from mmad.data.importers.csv import import_csv
+from mmad.data.reader import load_dataset
 
 _words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
 _words = _words.map(str.strip).filter(bool)

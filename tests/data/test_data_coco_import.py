@@ -9,8 +9,8 @@ from coco_worlds import coco, write_csv, write_world
 
 from mmad.base.errors import DataError
 from mmad.data.coco_export import export_coco
-from mmad.data.coco_import import ClinicalTable, import_coco
-from mmad.data.dataset import load_dataset
+from mmad.data.importers.coco import ClinicalTable, import_coco
+from mmad.data.reader import load_dataset
 
 
 def test_a_foreign_file(tmp_path: Path) -> None:

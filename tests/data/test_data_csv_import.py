@@ -10,8 +10,8 @@ from PIL import Image
 
 from mmad.base.errors import DataError
 from mmad.data.clinical import ClinicalEncoder
-from mmad.data.csv_import import CsvLayout, import_csv
-from mmad.data.dataset import load_dataset
+from mmad.data.importers.csv import CsvLayout, import_csv
+from mmad.data.reader import load_dataset
 
 SUBJECTS = """\
 image,patient_id,age,temp_c,sex,ward,view,split

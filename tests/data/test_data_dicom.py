@@ -23,10 +23,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1
 
 from mmad.base.errors import DataError
-from mmad.data.cache import decode
-from mmad.data.coco_import import import_coco
-from mmad.data.csv_import import import_csv
 from mmad.data.dicom import decode_dicom, is_dicom, read_header
+from mmad.data.image_cache import decode
+from mmad.data.importers.coco import import_coco
+from mmad.data.importers.csv import import_csv
 
 _WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)

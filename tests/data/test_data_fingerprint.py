@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mmad.base.errors import DataError
-from mmad.data import fingerprint as module
-from mmad.data.dataset import load_dataset
+from mmad.data import dataset as module
+from mmad.data.reader import load_dataset
 
 
 def _settle(root: Path) -> None:

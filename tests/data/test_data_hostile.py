@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
-from mmad.data.csv_import import import_csv
-from mmad.data.dataset import load_dataset
+from mmad.data.importers.csv import import_csv
+from mmad.data.reader import load_dataset
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
 from mmad.data.coco_export import coco_of
-from mmad.data.coco_import import ClinicalTable, import_coco
-from mmad.data.csv_import import import_csv
 from mmad.data.dataset import DataSet
+from mmad.data.importers.coco import ClinicalTable, import_coco
+from mmad.data.importers.csv import import_csv
 
 hostile_cells = st.one_of(st.sampled_from(CELLS), st.text(max_size=8))
 

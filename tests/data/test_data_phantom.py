@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
-from mmad.data.cache import decode
+from mmad.config.ablation_file import PhantomTable
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import IMAGE_SIZE, draw_case, draw_film, make_phantom
-from mmad.data.phantom_cases import LOOKS, NUMERIC, Case, make_cases
-from mmad.spec.tables import PhantomTable
+from mmad.data.image_cache import decode
+from mmad.data.phantom.cases import LOOKS, NUMERIC, Case, make_cases
+from mmad.data.phantom.generate import IMAGE_SIZE, draw_case, draw_film, make_phantom
 
 HEART, ATELECTASIS, PLEURA, CONSOLIDATION, EDEMA = range(1, 6)
 _TEMPERATURE = [column.name for column in NUMERIC].index("temperature")

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from mmad.base.errors import DataError
-from mmad.data.cache import image_cache
-from mmad.data.dataset import load_dataset
-from mmad.data.readiness import prepare_images, require_trainable
+from mmad.data.image_cache import image_cache, prepare_images, require_trainable
+from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
 

@@ -11,7 +11,7 @@ import pytest
 
 from mmad.base.errors import DataError
 from mmad.base.records import ClinicalColumns
-from mmad.data.dataset import load_dataset
+from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
 
@@ -130,7 +130,7 @@ def test_each_mistake_is_one_line_with_place_and_mend(
         load_dataset(root)
     assert "\n" not in str(caught.value)
     assert file in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("cells", ["forty,98.6,F", "40,98.6,Q7", "40,1e999,F"])

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mmad.base.errors import DataError
-from mmad.data.cache import image_cache
-from mmad.data.dataset import DataSet, load_dataset
-from mmad.data.loading.batches import evaluation_batches, training_batches
-from mmad.data.readings import by_reading, samples
+from mmad.data.dataset import DataSet, by_reading, samples
+from mmad.data.image_cache import image_cache
+from mmad.data.loader import evaluation_batches, training_batches
+from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
 

@@ -13,8 +13,7 @@ from reflacx_trees import LABELS_2_3, Ellipse, Tree, plain_tree
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
 from mmad.data.dataset import DataSet
-from mmad.data.reflacx.build import Built, build_reflacx
-from mmad.data.reflacx.choices import Choices
+from mmad.data.importers.reflacx.build import Built, Choices, build_reflacx
 
 Build = Callable[..., Built]
 

@@ -15,10 +15,10 @@ import pytest
 from reflacx_odd_tree import ODD_REASONS, odd_tree, write_odd
 from reflacx_trees import SECRET, Ellipse, Tree, plain_tree
 
-from mmad.data.dataset import load_dataset
-from mmad.data.reflacx.build import build_reflacx
-from mmad.data.reflacx.counts import NOTES
-from mmad.data.reflacx.mimic import read_patients
+from mmad.data.importers.reflacx.boxes import NOTES
+from mmad.data.importers.reflacx.build import build_reflacx
+from mmad.data.importers.reflacx.mimic import read_patients
+from mmad.data.reader import load_dataset
 
 Call = Callable[..., Any]
 

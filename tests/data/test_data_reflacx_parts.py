@@ -12,12 +12,10 @@ from reflacx_trees import LABELS_1, LABELS_2_3
 
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_LABELS
-from mmad.data.reflacx.images import place
-from mmad.data.reflacx.labels import KNOWN, MERGED, NEVER_DRAWN, PHASE_1, PHASES_2_3, check_labels, columns_of
-from mmad.data.reflacx.mimic import CxrImage, Patient, study_day, study_time
-from mmad.data.reflacx.pain import pain_number
-from mmad.data.reflacx.stays import Stay, stays_at
-from mmad.data.reflacx.tables import flag, whole
+from mmad.data.importers.reflacx.boxes import KNOWN, MERGED, NEVER_DRAWN, PHASE_1, PHASES_2_3, check_labels, columns_of
+from mmad.data.importers.reflacx.build import place
+from mmad.data.importers.reflacx.mimic import CxrImage, Patient, Stay, pain_number, stays_at, study_day, study_time
+from mmad.data.importers.reflacx.records import flag, whole
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import pytest
 from reflacx_trees import CXR, EDSTAYS_2, FIRST, LABELS_2_3, PATIENTS, SECRET, TRIAGE, Ellipse, Tree, plain_tree
 
 from mmad.base.errors import DataError
-from mmad.data.reflacx.build import build_reflacx
-from mmad.data.reflacx.choices import Choices
+from mmad.data.importers.reflacx.build import Choices, build_reflacx
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def refusal(tree: Tree, **choices: object) -> str:
         build_reflacx(tree.sources, out, Choices(**choices))  # type: ignore[arg-type]
     assert [path.name for path in tree.root.parent.iterdir()] == ["in"]
     assert SECRET not in str(refused.value)
-    assert refused.value.mend
+    assert refused.value.hint
     return str(refused.value)
 
 

@@ -8,10 +8,8 @@ import pytest
 from reflacx_trees import Ellipse, Tree
 
 from mmad.base.errors import DataError
-from mmad.data.dataset import DataSet
-from mmad.data.reflacx.build import build_reflacx
-from mmad.data.reflacx.choices import Choices
-from mmad.data.splits import split_by_patient
+from mmad.data.dataset import DataSet, split_by_patient
+from mmad.data.importers.reflacx.build import Choices, build_reflacx
 
 
 def many(root: Path, splits: str = "train,train,validate,test") -> Tree:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.data.dataset import DataSet, load_dataset
-from mmad.data.sheet import COLOURS, SIDE, chosen, keys
-from mmad.data.sheet_files import write_sheet
+from mmad.data.contact_sheet import COLOURS, SIDE, chosen, keys, write_sheet
+from mmad.data.dataset import DataSet
+from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
-from mmad.data.splits import policy_of, read_split, split_by_patient, split_by_row
+from mmad.data.dataset import policy_of, read_split, split_by_patient, split_by_row
 
 
 @pytest.mark.parametrize(

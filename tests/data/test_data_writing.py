@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.data.dataset import CategoricalColumn, NumericColumn, load_dataset
+from mmad.data.dataset import CategoricalColumn, NumericColumn
+from mmad.data.reader import load_dataset
 from mmad.data.summary import summarise
-from mmad.data.writing import BoxRow, StudyRow, new_folder, write_tables
+from mmad.data.writer import BoxRow, StudyRow, new_folder, write_tables
 
 _words = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=12).map(str.strip)
 _names = st.lists(_words.filter(bool), min_size=1, max_size=4, unique=True)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
 from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.config.setup import ModelSetup
 from mmad.detector import MultimodalRCNN, build_detector
-from mmad.spec.setup import ModelSetup
 
 SIDE = 64
 CXR = {"backbone": "custom1", "image_size": SIDE, "pretrained": False, "box_score_thresh": 0.0}

@@ -2,8 +2,8 @@
 
 import pytest
 
+from mmad.config.setup import ModelSetup
 from mmad.detector import parameter_counts
-from mmad.spec.setup import ModelSetup
 
 SMALL = {"backbone_out_channels": 16, "representation_size": 32}
 PAPER = {

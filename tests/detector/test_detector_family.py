@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.config.checks import architecture
+from mmad.config.setup import ModelSetup
 from mmad.detector import WITH_GROUND_TRUTH, build_detector, idle_modules
-from mmad.documented.entries import entries
-from mmad.spec.architecture import architecture
-from mmad.spec.setup import ModelSetup
+from mmad.experiment_log.shipped import entries
 
 #: Without effect on what a detector computes at all, or on its memory alone.
 _UNREAD = {"fuse_conv_channels", "clinical_num_len", "trainable_layers", "frozen_norm"}

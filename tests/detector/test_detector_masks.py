@@ -3,7 +3,7 @@
 import torch
 from torchvision.models.detection.roi_heads import maskrcnn_loss
 
-from mmad.detector.masks import chosen_masks, filled_boxes, mask_loss, true_masks
+from mmad.detector.roi_heads import chosen_masks, filled_boxes, mask_loss, true_masks
 
 
 def test_a_filled_box_covers_the_pixels_whose_centre_it_holds() -> None:

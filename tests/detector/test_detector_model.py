@@ -4,9 +4,9 @@ import pytest
 import torch
 from detector_samples import ARMS, CLINICAL, CXR, ERA_A, ERA_C, FPN, batch, detector
 
+from mmad.config.setup import ModelSetup
 from mmad.detector import CLEAN, SAMPLED, WITH_GROUND_TRUTH, RoiMode, idle_modules
-from mmad.detector.initial import initialise
-from mmad.spec.setup import ModelSetup
+from mmad.detector.weights import initialise
 
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
 

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.config.setup import ModelSetup
 from mmad.detector import WITH_GROUND_TRUTH, build_detector, parameter_counts
 from mmad.detector.timm_body import TimmBody
-from mmad.spec.setup import ModelSetup
 
 timm = pytest.importorskip("timm")
 FIELDS = {"image_size": 64, "pretrained": False}

@@ -8,9 +8,9 @@ from torchvision import models
 
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.config.setup import ModelSetup
+from mmad.config.weights import weights_file
 from mmad.detector import build_detector
-from mmad.spec.setup import ModelSetup
-from mmad.spec.weights import weights_file
 
 
 @pytest.fixture

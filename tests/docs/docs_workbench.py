@@ -15,8 +15,8 @@ import numpy as np
 from docs_pages import ROOT, blocks
 from PIL import Image
 
-from mmad.cli import COMMANDS
-from mmad.data.phantom import make_phantom
+from mmad.cli.app import COMMANDS
+from mmad.data.phantom.generate import make_phantom
 
 #: What a clone holds that a documented command needs.
 CLONED = ("Makefile", "pyproject.toml", "requirements.lock", ".ci", "ablations")

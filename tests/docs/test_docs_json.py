@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from docs_pages import ROOT, Block, blocks, commands
 
-from mmad.cli import COMMANDS
-from mmad.queue.watching import Watch, plain_look
-from mmad.spec.load import load_ablation
-from mmad.spec.runs import DataSource
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
-from mmad.store.plain import plain_standing
-from mmad.store.standing import standing
+from mmad.cli.app import COMMANDS
+from mmad.config.load import load_ablation
+from mmad.config.runs import DataSource
+from mmad.scheduler.dashboard import Dashboard, plain_look
+from mmad.store.claims import Owner
+from mmad.store.json import plain_standing
+from mmad.store.run_status import standing
+from mmad.store.store import Store
 
 PAGE = ROOT / "docs" / "json.md"
 MORE = "…"
@@ -89,7 +89,7 @@ def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
                 store.set_status(run.key, "failed", error)
         for command, written in (
             ("mmad status --json", plain_standing(standing(store))),
-            ("mmad watch --json", plain_look(Watch(store).look())),
+            ("mmad watch --json", plain_look(Dashboard(store).look())),
         ):
             assert written["running"]
             assert written["failed"]

@@ -87,7 +87,7 @@ def test_what_leads_nowhere_and_pages_without_a_place_fail(tmp_path: Path) -> No
 def test_a_function_that_is_not_there_fails(tmp_path: Path) -> None:
     source = copied(tmp_path / "source")
     with (source / "docs" / "api.md").open("a", encoding="utf-8") as page:
-        page.write("\n::: mmad.spec.load.nothing\n")
+        page.write("\n::: mmad.config.load.nothing\n")
     done = build(source, tmp_path / "site")
     assert done.returncode != 0
-    assert "mmad.spec.load.nothing" in done.stdout + done.stderr
+    assert "mmad.config.load.nothing" in done.stdout + done.stderr

@@ -13,10 +13,10 @@ from docs_field_reference import PARTS, page_with_reference, reference
 from docs_pages import PAGES, README, ROOT, SHELLS, Block, anchors, blocks, commands, prose
 from docs_workbench import Workbench
 
-from mmad.data.reading import read_description
-from mmad.spec.load import load_ablation
-from mmad.spec.setup import ModelSetup
-from mmad.spec.tables import AblationTable
+from mmad.config.ablation_file import AblationTable
+from mmad.config.load import load_ablation
+from mmad.config.setup import ModelSetup
+from mmad.data.reader import read_description
 
 DOCS = ROOT / "docs"
 #: docs/store.md has a test of its own (tests/store/test_store_docs.py), the README too.

@@ -11,9 +11,9 @@ from docs_pages import README, SHELLS, blocks, commands
 from docs_workbench import UnknownCommandError, Workbench
 from torchvision.models import mobilenet_v3_small
 
-from mmad.spec.load import load_ablation
-from mmad.spec.setup import BACKBONES
-from mmad.spec.weights import weights_file
+from mmad.config.load import load_ablation
+from mmad.config.setup import BACKBONES
+from mmad.config.weights import weights_file
 
 COMMANDS = [command for block in blocks(README, *SHELLS) for command in commands(block)]
 

@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bands import froc_bands, operating_bands
+from mmad.evaluation.bootstrap import patient_weights
 from mmad.evaluation.matching import match
-from mmad.evaluation.resampling import patient_weights
-from mmad.evaluation.thresholds import FROC_RATES, froc, froc_curve, gaps, operating
+from mmad.evaluation.operating_points import (
+    FROC_RATES,
+    froc,
+    froc_curve,
+    froc_intervals,
+    gaps,
+    operating,
+    operating_intervals,
+)
 
 SCORES = (0.05, 0.3, 0.6)
 
@@ -24,13 +31,13 @@ SCORES = (0.05, 0.3, 0.6)
 @given(st.integers(0, 2**31))
 def test_the_figures_are_the_plain_ones_and_lie_in_order(seed: int) -> None:
     matched = match(*world(seed, images=10))
-    rows, bands = operating(matched, SCORES), operating_bands(matched, SCORES, resamples=20)
+    rows, bands = operating(matched, SCORES), operating_intervals(matched, SCORES, resamples=20)
     for row, gap, band in zip(rows, gaps(rows), bands, strict=True):
         found = (band.ap, band.ar, band.precision, band.recall, band.f1, band.gap)
         plain = (row.ap, row.ar, row.precision, row.recall, row.f1, gap)
         assert [f.value for f in found] == pytest.approx(plain, abs=1e-12, nan_ok=True)
         assert all(not f.low > f.high for f in found)
-    plain_froc, band = froc(matched), froc_bands(matched, resamples=20)
+    plain_froc, band = froc(matched), froc_intervals(matched, resamples=20)
     assert band.score.value == pytest.approx(plain_froc.score, nan_ok=True)
     assert [s.value for s in band.sensitivity] == pytest.approx(plain_froc.sensitivity, nan_ok=True)
     assert [(f.label, f.score.value) for f in band.per_class] == [
@@ -73,13 +80,13 @@ def test_a_weight_is_an_image_that_stands_there_as_often(seed: int) -> None:
 def test_what_cannot_be_measured_has_no_interval() -> None:
     found, truth = world(3, images=6)
     nothing = Detections(found.studies, *(getattr(found, n)[:0] for n in ("study", "boxes", "scores", "labels")))
-    band = operating_bands(match(nothing, truth), (0.5,), resamples=20)[0]
+    band = operating_intervals(match(nothing, truth), (0.5,), resamples=20)[0]
     assert math.isnan(band.precision.value)
     assert math.isnan(band.precision.low)
     assert (band.recall.value, band.recall.high) == (0, 0)
-    assert froc_bands(match(nothing, truth), resamples=20).score.high == 0
+    assert froc_intervals(match(nothing, truth), resamples=20).score.high == 0
     with pytest.raises(EvaluationError, match=r"0\.05,0\.1,0\.3"):
-        operating_bands(match(found, truth), (2.0,))
+        operating_intervals(match(found, truth), (2.0,))
 
 
 @pytest.mark.slow
@@ -92,8 +99,8 @@ def test_the_intervals_cover() -> None:
     for i in range(500):
         matched = match(*simulated(i, 150))
         (point,), band = (
-            operating_bands(matched, (0.4,), resamples=300, seed=i),
-            froc_bands(matched, resamples=300, seed=i),
+            operating_intervals(matched, (0.4,), resamples=300, seed=i),
+            froc_intervals(matched, resamples=300, seed=i),
         )
         for name in names:
             within = getattr(point, name)

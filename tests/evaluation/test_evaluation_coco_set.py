@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.coco_set import coco_set
+from mmad.evaluation.coco_summary import coco_set
 
 NAMES = "AP AP50 AP75 AP_small AP_medium AP_large AR@1 AR@10 AR@100 AR_small AR_medium AR_large".split()  # noqa: SIM905 - as COCO prints them
 

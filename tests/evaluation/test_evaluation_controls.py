@@ -9,10 +9,10 @@ import pytest
 from evaluation_worlds import world
 
 from mmad.base.errors import EvaluationError
-from mmad.evaluation.controls import drop
+from mmad.evaluation.agreement import drop
+from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.matching import match
-from mmad.evaluation.resampling import weigh
-from mmad.evaluation.thresholds import at_least
+from mmad.evaluation.operating_points import at_least
 
 
 def test_what_changes_nothing_costs_nothing() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections
-from mmad.evaluation.detections import read_detections, write_detections
+from mmad.evaluation.detections_file import read_detections, write_detections
 
 
 def some(count: int = 7, names: tuple[str, ...] = ("a", "größe/\x00", "")) -> Detections:

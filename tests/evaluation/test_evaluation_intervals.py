@@ -15,9 +15,8 @@ from scipy.stats import t as student
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import GroundTruth
-from mmad.evaluation.intervals import Difference, Interval, compare, estimate, holm, needed
+from mmad.evaluation.bootstrap import Difference, Interval, compare, estimate, holm, needed, weigh
 from mmad.evaluation.matching import Matched, match
-from mmad.evaluation.resampling import weigh
 
 
 def matched(seed: int, images: int, **how: float) -> Matched:

@@ -20,15 +20,14 @@ from pycocotools.cocoeval import COCOeval
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth, Masks
-from mmad.detector.masks import filled_boxes
-from mmad.evaluation.coco import evaluate
-from mmad.evaluation.coco_set import coco_set
-from mmad.evaluation.detections import read_detections, write_detections
+from mmad.detector.roi_heads import filled_boxes
+from mmad.evaluation.bootstrap import weigh
+from mmad.evaluation.coco import evaluate, judged
+from mmad.evaluation.coco_summary import coco_set
+from mmad.evaluation.detections_file import read_detections, write_detections
 from mmad.evaluation.masks import filled_box
 from mmad.evaluation.matching import match
-from mmad.evaluation.outlines import judged
-from mmad.evaluation.resampling import weigh
-from mmad.evaluation.thresholds import at_least
+from mmad.evaluation.operating_points import at_least
 
 # pycocotools' own decoding, which the program never asks for
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

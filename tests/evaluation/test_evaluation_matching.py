@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmad.base.errors import EvaluationError
+from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.coco import evaluate
 from mmad.evaluation.matching import match
-from mmad.evaluation.resampling import weigh
 
 
 @settings(max_examples=150, deadline=None)

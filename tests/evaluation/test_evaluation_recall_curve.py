@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmad.base.records import GroundTruth
+from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.matching import match
-from mmad.evaluation.recall_curve import RecallCurve, recall_curve
-from mmad.evaluation.resampling import weigh
+from mmad.evaluation.operating_points import RecallCurve, recall_curve
 
 
 @settings(max_examples=60, deadline=None)

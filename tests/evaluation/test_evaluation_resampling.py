@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmad.base.records import Detections, GroundTruth
+from mmad.evaluation.bootstrap import patient_weights, weigh
 from mmad.evaluation.coco import evaluate
 from mmad.evaluation.matching import match
-from mmad.evaluation.resampling import patient_weights, weigh
 
 
 def repeated(found: Detections, truth: GroundTruth, times: list[int]) -> tuple[Detections, GroundTruth]:

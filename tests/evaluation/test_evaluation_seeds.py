@@ -10,11 +10,19 @@ from evaluation_worlds import several
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmad.evaluation.intervals import Difference, compare, estimate
+from mmad.evaluation.bootstrap import (
+    Difference,
+    Spread,
+    compare,
+    difference_interval,
+    estimate,
+    mean_interval,
+    permutation_p,
+    spread_of,
+    t_test,
+    weigh,
+)
 from mmad.evaluation.matching import Matched, match
-from mmad.evaluation.permutation import permutation_p
-from mmad.evaluation.resampling import weigh
-from mmad.evaluation.seeds import Spread, difference_interval, mean_interval, spread_of, t_test
 
 
 def runs(trial: int, seeds: int, spread: float, arm: int, **how: float) -> list[Matched]:

@@ -14,9 +14,8 @@ from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.agreement import agreement, most_different
 from mmad.evaluation.coco import evaluate
-from mmad.evaluation.confusion import calibration, confusion
 from mmad.evaluation.matching import match
-from mmad.evaluation.thresholds import FROC_RATES, at_least, froc, gaps, operating
+from mmad.evaluation.operating_points import FROC_RATES, at_least, calibration, confusion, froc, gaps, operating
 
 STUDIES = ("s0", "s1", "s2", "s3")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from mmad.base.records import CheckpointKind, CheckpointRecord, Detections, EvaluationRecord, GroundTruth
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.evaluation.coco import evaluate
-from mmad.evaluation.detections import write_detections
-from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
-from mmad.spec.setup import ModelSetup
-from mmad.store.gateway import Store
+from mmad.evaluation.detections_file import write_detections
+from mmad.store.store import Store
 
 ARMS = ("CXR", "CXR+Clinical")
 SKILLS = {"CXR": 0.4, "CXR+Clinical": 0.95}

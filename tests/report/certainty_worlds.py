@@ -8,15 +8,15 @@ from pathlib import Path
 import analysis_worlds as made
 from report_worlds import WHEN
 
+from mmad.analysis.frames import ReportFrame, load_frame
+from mmad.analysis.statistics import PairStatistics, Statistics
+from mmad.analysis.targets import EvaluationOptions
 from mmad.data.dataset import DataSet
-from mmad.report.certainty import Certainty, SurePair
-from mmad.report.evidence import sure_rows
-from mmad.report.frames import ReportFrame, load_frame
-from mmad.report.judged import How
-from mmad.report.story import Story, tell
-from mmad.store.gateway import Store
+from mmad.report.model import ReportModel, build_model
+from mmad.report.tables import sure_rows
+from mmad.store.store import Store
 
-FEW = How(resamples=60)
+FEW = EvaluationOptions(resamples=60)
 
 
 def two_settings(folder: Path, dataset: DataSet) -> Path:
@@ -40,11 +40,11 @@ def two_settings(folder: Path, dataset: DataSet) -> Path:
     return database
 
 
-def told(store: Store, found: Certainty, frame: ReportFrame | None = None) -> Story:
-    return tell(frame or load_frame(store), created=WHEN, database="x", certainty=found)
+def told(store: Store, found: Statistics, frame: ReportFrame | None = None) -> ReportModel:
+    return build_model(frame or load_frame(store), created=WHEN, database="x", certainty=found)
 
 
-def pairs(story: Story) -> dict[str, SurePair]:
+def pairs(story: ReportModel) -> dict[str, PairStatistics]:
     (ablation,) = story.ablations
     (comparison,) = ablation.comparisons
     return {row.setting: sure for row, sure in sure_rows(story.certainty, ablation.frame, comparison)}

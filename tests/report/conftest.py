@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from report_worlds import WHEN, World, hostile_world, patience_world
 
-from mmad.report.frames import load_frame
-from mmad.report.html import render_html
-from mmad.report.story import Story, tell
+from mmad.analysis.frames import load_frame
+from mmad.report.model import ReportModel, build_model
+from mmad.report.writers.html import render_html
 
 
 @pytest.fixture(scope="session")
@@ -16,21 +16,23 @@ def world() -> World:
 
 
 @pytest.fixture(scope="session")
-def story(world: World) -> Story:
-    return tell(load_frame(world.source), created=WHEN, database="db/mmad.sqlite")
+def story(world: World) -> ReportModel:
+    return build_model(load_frame(world.source), created=WHEN, database="db/mmad.sqlite")
 
 
 @pytest.fixture(scope="session")
-def hostile_story() -> Story:
+def hostile_story() -> ReportModel:
     """A story in which every name is an attack."""
-    return tell(load_frame(hostile_world().source), created=WHEN, database='"><script>window.hacked = 4</script>')
+    return build_model(
+        load_frame(hostile_world().source), created=WHEN, database='"><script>window.hacked = 4</script>'
+    )
 
 
 @pytest.fixture(scope="module")
-def page(story: Story) -> str:
+def page(story: ReportModel) -> str:
     return render_html(story)
 
 
 @pytest.fixture(scope="module")
-def hostile_page(hostile_story: Story) -> str:
+def hostile_page(hostile_story: ReportModel) -> str:
     return render_html(hostile_story)

@@ -9,13 +9,13 @@ import analysis_worlds as made
 from certainty_worlds import FEW
 from report_worlds import WHEN
 
-from mmad.data.dataset import DataSet, load_dataset
-from mmad.report.certainty import Certainty
-from mmad.report.frames import load_frame
-from mmad.report.pictures import AblationPictures, Pictures
-from mmad.report.pictures_gather import pictures_of
-from mmad.report.story import Story, tell
-from mmad.store.gateway import Store
+from mmad.analysis.frames import load_frame
+from mmad.analysis.statistics import Statistics
+from mmad.data.dataset import DataSet
+from mmad.data.reader import load_dataset
+from mmad.report.model import ReportModel, build_model
+from mmad.report.pictures import AblationPictures, Pictures, pictures_of
+from mmad.store.store import Store
 
 __all__ = ["ATTACKS", "FEW", "alone", "attacked", "gathered", "licensed", "story_of", "two_arms"]
 
@@ -77,5 +77,5 @@ def alone(pictures: Pictures) -> AblationPictures:
     return found
 
 
-def story_of(store: Store, pictures: Pictures) -> Story:
-    return tell(load_frame(store), created=WHEN, database="x", certainty=Certainty(), pictures=pictures)
+def story_of(store: Store, pictures: Pictures) -> ReportModel:
+    return build_model(load_frame(store), created=WHEN, database="x", certainty=Statistics(), pictures=pictures)

@@ -25,9 +25,9 @@ from mmad.base.records import (
     ParameterCount,
     RunRecord,
 )
-from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.spec.runs import NAMING_FIELDS
-from mmad.spec.setup import ModelSetup
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import NAMING_FIELDS
+from mmad.config.setup import ModelSetup
 
 WHEN = datetime(2022, 5, 16, 2, 47, 55, tzinfo=UTC)
 CXR_COUNTS = {

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from certainty_worlds import FEW, two_settings
 
+from mmad.analysis import prefetch, statistics
+from mmad.analysis.frames import load_frame
+from mmad.analysis.prefetch import Work, _plain, prefetching, run_prefetch
+from mmad.analysis.statistics import _asked, _work, compute_statistics
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.report import ahead, certainty
-from mmad.report.ahead import Work, _plain, help_with, helping
-from mmad.report.certainty import _asked, _work, look_into
-from mmad.report.frames import load_frame
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,17 @@ def task_of(store: Store) -> dict[str, object]:
 
 
 def test_what_a_helper_kept_is_not_computed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    help_with(task_of(store), os.getppid())
+    run_prefetch(task_of(store), os.getppid())
     kept = len(store.analyses())
-    monkeypatch.setattr(certainty.Patient, "matched", lambda *_: pytest.fail("computed again"))
-    found = look_into(load_frame(store), store, how=FEW)
+    monkeypatch.setattr(statistics.FailureCachingStore, "matched", lambda *_: pytest.fail("computed again"))
+    found = compute_statistics(load_frame(store), store, how=FEW)
     assert not [sure.why for sure in (*found.runs.values(), *found.pairs.values()) if sure.why]
     assert all(sure.difference and sure.reference and sure.other for sure in found.pairs.values())
     assert len(store.analyses()) == kept == 8 * 3 + 2 * 3
 
 
 def test_a_helper_stops_when_nobody_waits_for_it(store: Store) -> None:
-    help_with(task_of(store), -1)
+    run_prefetch(task_of(store), -1)
     assert store.analyses() == []
 
 
@@ -58,37 +58,37 @@ def test_what_a_helper_cannot_tell_it_leaves(store: Store) -> None:
     for run in store.runs()[:3]:
         for file in (store.run_paths(run.key).folder / "detections").glob("*-test-*.npz"):
             file.unlink()
-    help_with(task, os.getppid())
+    run_prefetch(task, os.getppid())
     assert 0 < len(store.analyses()) < 30
 
 
 @pytest.mark.slow
 def test_with_helpers_a_report_knows_the_same(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
-    start = ahead._start
-    monkeypatch.setattr(ahead, "_start", lambda task: (begun.append(len(task["work"])), start(task))[1])
-    monkeypatch.setattr(ahead, "cores", lambda: 3)
-    monkeypatch.setattr(certainty, "LONG", 1)
-    monkeypatch.setattr(certainty, "FEW", 1)
-    helped = look_into(load_frame(store), store, how=FEW)
+    start = prefetch._start
+    monkeypatch.setattr(prefetch, "_start", lambda task: (begun.append(len(task["work"])), start(task))[1])
+    monkeypatch.setattr(prefetch, "cores", lambda: 3)
+    monkeypatch.setattr(statistics, "LONG", 1)
+    monkeypatch.setattr(statistics, "FEW", 1)
+    helped = compute_statistics(load_frame(store), store, how=FEW)
     assert len(begun) == 2
     with store._database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM analyses")
-    monkeypatch.setattr(ahead, "cores", lambda: 1)
-    alone = look_into(load_frame(store), store, how=FEW)
+    monkeypatch.setattr(prefetch, "cores", lambda: 1)
+    alone = compute_statistics(load_frame(store), store, how=FEW)
     assert len(begun) == 2
     assert repr(helped) == repr(alone)
 
 
 @pytest.mark.slow
 def test_a_helper_really_computes_and_ends_with_the_block(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "cores", lambda: 2)
+    monkeypatch.setattr(prefetch, "cores", lambda: 2)
     processes = []
-    start = ahead._start
-    monkeypatch.setattr(ahead, "_start", lambda task: (processes.append(start(task)), processes[-1])[1])
-    with helping(store, None, FEW, work_of(store)):
+    start = prefetch._start
+    monkeypatch.setattr(prefetch, "_start", lambda task: (processes.append(start(task)), processes[-1])[1])
+    with prefetching(store, None, FEW, work_of(store)):
         assert processes[0].wait(timeout=120) == 0
         assert len(store.analyses()) == 30
-    with helping(store, None, FEW, work_of(store)):
+    with prefetching(store, None, FEW, work_of(store)):
         pass
     assert processes[1].returncode is not None

@@ -11,19 +11,27 @@ import analysis_worlds as made
 import numpy as np
 import pytest
 
+from mmad.analysis.metrics import (
+    AgreementOptions,
+    agreement_of,
+    coco_of,
+    difference_of,
+    estimate_of,
+    keep_detections,
+    note_evaluation,
+    profile_of,
+)
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.errors import DataError, EvaluationError
+from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.evaluation import detections as files
-from mmad.evaluation.detections import read_detections, write_detections
-from mmad.report.analysis import Agreeing, alike_of, coco_of, difference_of, estimate_of, profile_of
-from mmad.report.judged import Archive, How, Judged, judge
-from mmad.report.recorded import keep_detections, note_evaluation
-from mmad.spec.protocol import EvaluationProtocol
-from mmad.store.find import find_run
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation import detections_file as files
+from mmad.evaluation.detections_file import read_detections, write_detections
+from mmad.store.lookup import find_run
+from mmad.store.store import Store
 
-FEW = How(resamples=50)
+FEW = EvaluationOptions(resamples=50)
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +53,19 @@ def store(template: made.World, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def one(store: Store) -> Callable[..., Judged]:
-    def judged(arm: str = "CXR", seed: int = 0, how: How = FEW) -> Judged:
-        return judge(store, find_run(store, f"made/default/{arm}/{seed}"), how)
+def one(store: Store) -> Callable[..., EvaluationTarget]:
+    def judged(arm: str = "CXR", seed: int = 0, how: EvaluationOptions = FEW) -> EvaluationTarget:
+        return evaluation_target(store, find_run(store, f"made/default/{arm}/{seed}"), how)
 
     return judged
 
 
-def test_the_value_is_the_recorded_one_and_lies_in_its_interval(store: Store, one: Callable[..., Judged]) -> None:
+def test_the_value_is_the_recorded_one_and_lies_in_its_interval(
+    store: Store, one: Callable[..., EvaluationTarget]
+) -> None:
     for how in (FEW, replace(FEW, overlap="iobb"), replace(FEW, split="val")):
         judged = one(how=how)
-        found = estimate_of(store, Archive(), [judged], FEW)
+        found = estimate_of(store, DetectionStore(), [judged], FEW)
         (row,) = (
             e
             for e in store.evaluations(judged.run.key)
@@ -68,20 +78,20 @@ def test_the_value_is_the_recorded_one_and_lies_in_its_interval(store: Store, on
 
 
 def test_it_is_computed_once_and_needs_no_data_set_afterwards(
-    store: Store, one: Callable[..., Judged], tmp_path: Path
+    store: Store, one: Callable[..., EvaluationTarget], tmp_path: Path
 ) -> None:
     pair = [(one("CXR"), one("CXR+Clinical"))]
     first = (
-        estimate_of(store, Archive(), [one()], FEW),
-        difference_of(store, Archive(), pair, FEW),
-        alike_of(store, Archive(), pair),
-        coco_of(store, Archive(), one()),
+        estimate_of(store, DetectionStore(), [one()], FEW),
+        difference_of(store, DetectionStore(), pair, FEW),
+        agreement_of(store, DetectionStore(), pair),
+        coco_of(store, DetectionStore(), one()),
     )
-    nowhere = Archive(tmp_path / "gone")
+    nowhere = DetectionStore(tmp_path / "gone")
     again = (
         estimate_of(store, nowhere, [one()], FEW),
         difference_of(store, nowhere, pair, FEW),
-        alike_of(store, nowhere, pair),
+        agreement_of(store, nowhere, pair),
         coco_of(store, nowhere, one()),
     )
     assert repr(again) == repr(first)
@@ -91,48 +101,50 @@ def test_it_is_computed_once_and_needs_no_data_set_afterwards(
     assert {"epochs", "checkpoint", "split", "overlap", "threshold", "max_detections", "proposals"} <= set(subject)
     assert {"resamples", "seed", "version"} <= set(subject)
     with pytest.raises(DataError):
-        estimate_of(store, nowhere, [one()], How(resamples=51))
+        estimate_of(store, nowhere, [one()], EvaluationOptions(resamples=51))
 
 
-def test_other_detections_are_judged_anew(store: Store, one: Callable[..., Judged], dataset: DataSet) -> None:
-    before = estimate_of(store, Archive(), [one()], FEW)
-    keep_detections(store, Archive(), one(), made.seen(dataset.ground_truth("test"), 1.0, 7, false=0.0))
-    after = estimate_of(store, Archive(), [one()], FEW)
+def test_other_detections_are_judged_anew(store: Store, one: Callable[..., EvaluationTarget], dataset: DataSet) -> None:
+    before = estimate_of(store, DetectionStore(), [one()], FEW)
+    keep_detections(store, DetectionStore(), one(), made.seen(dataset.ground_truth("test"), 1.0, 7, false=0.0))
+    after = estimate_of(store, DetectionStore(), [one()], FEW)
     assert after.estimate.ap.value > before.estimate.ap.value
     rows = {(e.kind, e.overlap): e.ap for e in store.evaluations(one().run.key) if e.split == "test"}
     assert rows["best_ap", "iou"] == rows["final", "iou"] == pytest.approx(after.estimate.ap.value)
 
 
-def test_seeds_are_joined_and_the_better_arm_is_ahead(store: Store, one: Callable[..., Judged]) -> None:
+def test_seeds_are_joined_and_the_better_arm_is_ahead(store: Store, one: Callable[..., EvaluationTarget]) -> None:
     pairs = [(one("CXR", seed), one("CXR+Clinical", seed)) for seed in (0, 1)]
-    both = estimate_of(store, Archive(), [a for a, _ in pairs], FEW)
-    alone = [estimate_of(store, Archive(), [a], FEW).estimate.ap.value for a, _ in pairs]
+    both = estimate_of(store, DetectionStore(), [a for a, _ in pairs], FEW)
+    alone = [estimate_of(store, DetectionStore(), [a], FEW).estimate.ap.value for a, _ in pairs]
     assert both.estimate.ap.value == pytest.approx(np.mean(alone))
     assert both.estimate.sd is not None
-    difference = difference_of(store, Archive(), pairs, FEW)
+    difference = difference_of(store, DetectionStore(), pairs, FEW)
     assert difference.seeds == 2
     assert difference.ap.value > 0.1
-    alike = alike_of(store, Archive(), pairs, Agreeing(0.1))
-    parts = [alike_of(store, Archive(), [pair], Agreeing(0.1)) for pair in pairs]
+    alike = agreement_of(store, DetectionStore(), pairs, AgreementOptions(0.1))
+    parts = [agreement_of(store, DetectionStore(), [pair], AgreementOptions(0.1)) for pair in pairs]
     assert [s.both for s in alike.shared] == [a.both + b.both for a, b in zip(*(p.shared for p in parts), strict=True)]
     assert alike.studies[0][1] == max(dict(alike.studies).values(), key=abs)
 
 
-def test_a_profile_has_a_row_per_score(store: Store, one: Callable[..., Judged]) -> None:
-    profile = profile_of(store, Archive(), one(), [0.05, 0.3, 0.9])
+def test_a_profile_has_a_row_per_score(store: Store, one: Callable[..., EvaluationTarget]) -> None:
+    profile = profile_of(store, DetectionStore(), one(), [0.05, 0.3, 0.9])
     assert [row.score for row in profile.rows] == [0.05, 0.3, 0.9]
     assert profile.rows[0].recall >= profile.rows[2].recall
-    assert profile.confusion.counts[:-1].sum() == len(Archive().truth(one()).labels)
-    assert repr(profile_of(store, Archive(), one(), [0.05, 0.3, 0.9])) == repr(profile)
+    assert profile.confusion.counts[:-1].sum() == len(DetectionStore().truth(one()).labels)
+    assert repr(profile_of(store, DetectionStore(), one(), [0.05, 0.3, 0.9])) == repr(profile)
     with pytest.raises(EvaluationError, match=r"score thresholds \[1.5\]; use numbers from 0 to 1"):
-        profile_of(store, Archive(), one(), [1.5])
+        profile_of(store, DetectionStore(), one(), [1.5])
 
 
-def test_detections_that_are_gone_name_the_command_that_makes_them(store: Store, one: Callable[..., Judged]) -> None:
+def test_detections_that_are_gone_name_the_command_that_makes_them(
+    store: Store, one: Callable[..., EvaluationTarget]
+) -> None:
     judged = one(how=replace(FEW, split="val", proposals="sampled"))
     key = judged.run.key[:12]
     with pytest.raises(EvaluationError) as caught:
-        estimate_of(store, Archive(), [judged], FEW)
+        estimate_of(store, DetectionStore(), [judged], FEW)
     assert str(caught.value) == (
         "run made/default/CXR/0: its detections (best_ap, val, sampled) are not kept; "
         f"make them with `mmad eval {key} --again --split val --protocol sampled`"
@@ -141,7 +153,7 @@ def test_detections_that_are_gone_name_the_command_that_makes_them(store: Store,
 
 @pytest.mark.parametrize("what", ["score", "box"])
 def test_numbers_that_are_not_finite_name_file_and_study(
-    store: Store, one: Callable[..., Judged], monkeypatch: pytest.MonkeyPatch, what: str
+    store: Store, one: Callable[..., EvaluationTarget], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     judged = one()
     found = read_detections(judged.file)
@@ -151,13 +163,13 @@ def test_numbers_that_are_not_finite_name_file_and_study(
         write_detections(judged.file, found)
     study = found.studies[found.study[3]]
     with pytest.raises(EvaluationError, match=f"{judged.file}: 1 detections with a {what} .* in study '{study}'"):
-        estimate_of(store, Archive(), [judged], FEW)
+        estimate_of(store, DetectionStore(), [judged], FEW)
 
 
-def test_a_changed_data_set_is_refused(store: Store, one: Callable[..., Judged], tmp_path: Path) -> None:
+def test_a_changed_data_set_is_refused(store: Store, one: Callable[..., EvaluationTarget], tmp_path: Path) -> None:
     other = make_phantom(tmp_path / "other", studies=12, image_size=64, seed=5)
     with pytest.raises(DataError, match=r"the data set changed: .* name the right one with --data"):
-        estimate_of(store, Archive(other.root), [one()], FEW)
+        estimate_of(store, DetectionStore(other.root), [one()], FEW)
 
 
 def test_an_absent_split_is_refused(store: Store, dataset: DataSet, tmp_path: Path) -> None:
@@ -165,15 +177,15 @@ def test_an_absent_split_is_refused(store: Store, dataset: DataSet, tmp_path: Pa
     shutil.copytree(dataset.root, folder)
     table = (folder / "studies.csv").read_text("utf-8")
     (folder / "studies.csv").write_text(table.replace(",test", ",train"), "utf-8")
-    from mmad.data.dataset import load_dataset
+    from mmad.data.reader import load_dataset
 
     moved = load_dataset(folder)
     given = made.member(moved, "CXR", 0, "short")
     made.record(store, [given])
     made.finish(store, given, moved, 0.5)
-    judged = judge(store, find_run(store, "made/short/CXR"), FEW)
+    judged = evaluation_target(store, find_run(store, "made/short/CXR"), FEW)
     with pytest.raises(EvaluationError, match="run made/short/CXR/0: the data set has no test split; use --split val"):
-        estimate_of(store, Archive(), [judged], FEW)
+        estimate_of(store, DetectionStore(), [judged], FEW)
 
 
 @pytest.mark.parametrize(
@@ -187,25 +199,25 @@ def test_an_absent_split_is_refused(store: Store, dataset: DataSet, tmp_path: Pa
     ids=str,
 )
 def test_unlike_runs_are_refused_with_the_difference(
-    store: Store, one: Callable[..., Judged], change: dict[str, str], words: str
+    store: Store, one: Callable[..., EvaluationTarget], change: dict[str, str], words: str
 ) -> None:
     pair = (one("CXR"), one("CXR+Clinical", how=replace(FEW, **change)))  # type: ignore[arg-type]
     with pytest.raises(
         EvaluationError, match=f"made/default/CXR/0 and made/default/CXR\\+Clinical/0 differ in {words}"
     ):
-        difference_of(store, Archive(), [pair], FEW)
+        difference_of(store, DetectionStore(), [pair], FEW)
 
 
-def test_runs_of_other_data_sets_are_refused(store: Store, one: Callable[..., Judged]) -> None:
+def test_runs_of_other_data_sets_are_refused(store: Store, one: Callable[..., EvaluationTarget]) -> None:
     first = one()
     moved = replace(first.run, dataset_fingerprint="e" * 64)
     with pytest.raises(EvaluationError, match=r"differ in data set: .* / .*\(eeeeeeeeeeee\)"):
-        estimate_of(store, Archive(), [first, replace(first, run=moved)], FEW)
+        estimate_of(store, DetectionStore(), [first, replace(first, run=moved)], FEW)
 
 
-def test_only_finished_runs_and_kept_checkpoints_are_judged(store: Store, one: Callable[..., Judged]) -> None:
+def test_only_finished_runs_and_kept_checkpoints_are_judged(store: Store, one: Callable[..., EvaluationTarget]) -> None:
     with pytest.raises(EvaluationError, match="kept no checkpoint best_ar; choose one of best_ap, final"):
-        one(how=How(checkpoint="best_ar"))
+        one(how=EvaluationOptions(checkpoint="best_ar"))
     store.set_status(one().run.key, "interrupted")
     with pytest.raises(EvaluationError, match="run made/default/CXR/0: is interrupted at epoch 0 of 3; judge it once"):
         one()
@@ -215,25 +227,25 @@ def test_runs_without_a_best_checkpoint_are_judged_by_their_final_one(store: Sto
     given = made.member(dataset, "CXR", 5, "final only", use_early_stop_model=False)
     made.record(store, [given])
     made.finish(store, given, dataset, 0.5, kinds=("final",))
-    assert judge(store, find_run(store, "made/final only/CXR"), FEW).checkpoint.kind == "final"
+    assert evaluation_target(store, find_run(store, "made/final only/CXR"), FEW).checkpoint.kind == "final"
 
 
 def test_a_protocol_of_its_own_is_recorded_when_judged(store: Store, dataset: DataSet) -> None:
     strict = EvaluationProtocol(threshold=0.75, max_detections=5)
     given = made.member(dataset, "CXR", 0, evaluation=strict)
     made.record(store, [given])
-    judged = judge(store, find_run(store, "made/default/CXR"), FEW)
+    judged = evaluation_target(store, find_run(store, "made/default/CXR"), FEW)
     for _ in range(2):
-        note_evaluation(store, Archive(), judged)
+        note_evaluation(store, DetectionStore(), judged)
     rows = [e for e in store.evaluations(judged.run.key) if e.threshold == 0.75]
     assert [(e.kind, e.overlap, e.max_detections) for e in rows] == [
         (kind, overlap, 5) for overlap in ("iou", "iobb") for kind in ("best_ap", "final")
     ]
-    found = estimate_of(store, Archive(), [judged], FEW)
+    found = estimate_of(store, DetectionStore(), [judged], FEW)
     assert found.estimate.ap.value == pytest.approx(rows[0].ap)
 
 
 @pytest.mark.parametrize("resamples", [1, 10**6])
 def test_too_few_or_too_many_resamples_are_refused(resamples: int) -> None:
     with pytest.raises(EvaluationError, match="use 10 to 100,000, such as 1000"):
-        How(resamples=resamples)
+        EvaluationOptions(resamples=resamples)

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 import pytest
 from report_worlds import World
 
+from mmad.analysis.frames import load_frame
 from mmad.data.audit.findings import MARK
-from mmad.report.frames import load_frame
-from mmad.report.html import render_html
-from mmad.report.markdown import render_markdown
-from mmad.report.story import Story, tell
+from mmad.report.model import ReportModel, build_model
+from mmad.report.writers.html import render_html
+from mmad.report.writers.markdown import render_markdown
 
 
 @pytest.fixture
-def story() -> Story:
+def story() -> ReportModel:
     world = World()
     world.ablation("one", "One", "")
     for arm in ("CXR", "CXR+Clinical"):
@@ -25,10 +25,10 @@ def story() -> Story:
             f"{MARK}patient-across-splits: 3 patients stand <b>in</b> more than one split",
             f"{MARK}value-missing: 'age' is missing",
         ]
-    return tell(load_frame(world.source), created=datetime(2026, 1, 1, tzinfo=UTC), database="db")
+    return build_model(load_frame(world.source), created=datetime(2026, 1, 1, tzinfo=UTC), database="db")
 
 
-def test_each_warning_once_and_a_mark_for_patients_in_several_splits(story: Story) -> None:
+def test_each_warning_once_and_a_mark_for_patients_in_several_splits(story: ReportModel) -> None:
     (ablation,) = story.ablations
     assert ablation.audit == (
         "patient-across-splits: 3 patients stand <b>in</b> more than one split",
@@ -39,7 +39,7 @@ def test_each_warning_once_and_a_mark_for_patients_in_several_splits(story: Stor
     assert [told.run.warnings for told in story.runs] == [("a training's own",)] * 2
 
 
-def test_both_forms_show_them(story: Story) -> None:
+def test_both_forms_show_them(story: ReportModel) -> None:
     page = render_html(story)
     assert "2 audit warnings on the data" in page
     assert "stand &lt;b&gt;in&lt;/b&gt; more" in page

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from page_browser import MARKS, Browser, open_browser
 
-from mmad.report.html import render_html
-from mmad.report.story import Story
+from mmad.report.model import ReportModel
+from mmad.report.writers.html import render_html
 
 pytestmark = MARKS
 
@@ -20,14 +20,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, story: ReportModel) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
     path.write_text(render_html(story), "utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, hostile_story: Story) -> Path:
+def hostile(tmp_path_factory: pytest.TempPathFactory, hostile_story: ReportModel) -> Path:
     path = tmp_path_factory.mktemp("hostile") / "index.html"
     path.write_text(render_html(hostile_story), "utf-8")
     return path
@@ -63,7 +63,9 @@ def test_the_policy_stops_a_script_that_got_in_all_the_same(browser: Browser, pl
     assert any("Content Security Policy" in entry["message"] for entry in browser.log("browser"))
 
 
-def test_contents_stand_open_beside_the_text_and_lead_into_it(browser: Browser, plain: Path, story: Story) -> None:
+def test_contents_stand_open_beside_the_text_and_lead_into_it(
+    browser: Browser, plain: Path, story: ReportModel
+) -> None:
     browser.show(plain)
     assert browser.run("return document.querySelector('.contents details').open")
     browser.run("document.documentElement.style.scrollBehavior = 'auto'")
@@ -73,7 +75,9 @@ def test_contents_stand_open_beside_the_text_and_lead_into_it(browser: Browser, 
         assert 0 <= top < 120
 
 
-def test_contents_fold_on_a_phone_and_fold_again_after_a_choice(browser: Browser, plain: Path, story: Story) -> None:
+def test_contents_fold_on_a_phone_and_fold_again_after_a_choice(
+    browser: Browser, plain: Path, story: ReportModel
+) -> None:
     browser.show(plain, width=390)
     assert not browser.run("return document.querySelector('.contents details').open")
     browser.run("document.querySelector('.contents summary').click()")

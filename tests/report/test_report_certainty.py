@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 from certainty_worlds import FEW, pairs, told, two_settings, words
 
+from mmad.analysis.cache import to_json_value
+from mmad.analysis.comparison import compare_ablation
+from mmad.analysis.controls import Alteration, _subject
+from mmad.analysis.frames import load_frame
+from mmad.analysis.statistics import compute_statistics
+from mmad.analysis.targets import DetectionStore, evaluation_target
+from mmad.analysis.wording import interval, verdict
+from mmad.base.formatting import decimal, signed
+from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.evaluation.controls import drop
-from mmad.report.certainty import look_into
-from mmad.report.contrasts import contrasts_of
-from mmad.report.controls import Alteration, _subject
-from mmad.report.evidence import bounds, by_finding_pair, gap_tables, settled, tone, verdict_words
-from mmad.report.frames import load_frame
-from mmad.report.html import render_html
-from mmad.report.judged import Archive, judge
-from mmad.report.keeping import to_plain
-from mmad.report.markdown import render_markdown
-from mmad.report.verdicts import interval, verdict
-from mmad.report.words import decimal, signed
-from mmad.spec.protocol import EvaluationProtocol
-from mmad.store.find import find_run
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.agreement import drop
+from mmad.report.tables import bounds, by_finding_pair, gap_tables, settled, tone, verdict_words
+from mmad.report.writers.html import render_html
+from mmad.report.writers.markdown import render_markdown
+from mmad.store.lookup import find_run
+from mmad.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
 
 
 def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None:
-    story = told(store, look_into(load_frame(store), store, how=FEW))
-    contrasts, refused = contrasts_of(store, Archive(), "made", FEW)
+    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
+    contrasts, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert refused == []
     page, markdown = words(render_html(story)), render_markdown(story, "charts").text.replace("\\", "")
     for contrast in contrasts:
@@ -70,7 +70,7 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
 
 
 def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
-    story = told(store, look_into(load_frame(store), store, how=FEW))
+    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
     (comparison,) = story.ablations[0].comparisons
     for row in comparison.rows:
         sure = pairs(story)[row.setting]
@@ -80,7 +80,7 @@ def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
 
 
 def test_the_words_of_the_verdicts(store: Store) -> None:
-    story = told(store, look_into(load_frame(store), store, how=FEW))
+    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
     found = pairs(story)
     assert verdict_words(found["clear"]) == "better"
     assert tone(found["clear"]) == "up"
@@ -93,7 +93,7 @@ def test_the_words_of_the_verdicts(store: Store) -> None:
 
 def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:
     frame = load_frame(store)
-    story = told(store, look_into(frame, store, how=FEW), frame)
+    story = told(store, compute_statistics(frame, store, how=FEW), frame)
     page, markdown = words(render_html(story)), render_markdown(story, "charts").text.replace("\\", "")
     ablation = story.ablations[0]
     (table,) = gap_tables(story.certainty, ablation.frame)
@@ -120,24 +120,24 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
 
 
 def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, dataset: DataSet) -> None:
-    first = look_into(load_frame(store), store, how=FEW)
+    first = compute_statistics(load_frame(store), store, how=FEW)
     count = len(store.analyses())
-    monkeypatch.setattr(Archive, "matched", lambda self, judged: pytest.fail("computed again"))
-    again = look_into(load_frame(store), store, how=FEW)
+    monkeypatch.setattr(DetectionStore, "matched", lambda self, judged: pytest.fail("computed again"))
+    again = compute_statistics(load_frame(store), store, how=FEW)
     assert again.pairs == first.pairs
     assert len(store.analyses()) == count
 
 
 def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: Store) -> None:
-    judged = judge(store, find_run(store, "made/clear/CXR+Clinical/0"), FEW)
-    archive = Archive()
+    judged = evaluation_target(store, find_run(store, "made/clear/CXR+Clinical/0"), FEW)
+    archive = DetectionStore()
     cost = drop(archive.matched(judged), [archive.matched(judged)], resamples=20)
     age, image = Alteration("column", "age"), Alteration("image")
     for alteration in (image, age):
-        store.put_analysis("control", _subject(judged, alteration, 5, FEW), to_plain(cost))
+        store.put_analysis("control", _subject(judged, alteration, 5, FEW), to_json_value(cost))
     stale = _subject(judged, Alteration("records"), 5, FEW) | {"weights": ["d" * 64]}
-    store.put_analysis("control", stale, to_plain(cost))
-    story = told(store, look_into(load_frame(store), store, how=FEW))
+    store.put_analysis("control", stale, to_json_value(cost))
+    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
     (member,) = [m for m in story.ablations[0].frame.of("clear", "CXR+Clinical") if m.record.seed == 0]
     sure = story.certainty.run(member)
     assert sure is not None
@@ -158,7 +158,7 @@ def test_a_threshold_that_training_did_not_judge_gets_its_figure_with_the_interv
         for one in members:
             made.finish(store, one, dataset, made.SKILLS[one.arm])
         frame = load_frame(store)
-        story = told(store, look_into(frame, store, how=FEW), frame)
+        story = told(store, compute_statistics(frame, store, how=FEW), frame)
     sure = pairs(story)["default"]
     (row,) = story.ablations[0].comparisons[0].rows
     assert row.test_ap.reference is None

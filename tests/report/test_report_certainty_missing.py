@@ -12,21 +12,21 @@ import pytest
 from certainty_worlds import FEW, pairs, told, two_settings, words
 from report_worlds import WHEN
 
+from mmad.analysis import metrics as module
+from mmad.analysis.frames import load_frame
+from mmad.analysis.statistics import FailureCachingStore, PairStatistics, Statistics, compute_statistics
+from mmad.analysis.targets import DetectionStore, evaluation_target
 from mmad.base.errors import DataError
+from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.report import asking as module
+from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_report
-from mmad.report.certainty import Certainty, Patient, SurePair, look_into
-from mmad.report.evidence import gap_tables, reasons
-from mmad.report.frames import load_frame
-from mmad.report.html import render_html
-from mmad.report.judged import Archive, judge
-from mmad.report.markdown import render_markdown
-from mmad.report.story import AblationStory, Story, tell
-from mmad.spec.protocol import EvaluationProtocol
-from mmad.store.find import find_run
-from mmad.store.gateway import Store
+from mmad.report.model import AblationSection, ReportModel, build_model
+from mmad.report.tables import gap_tables, reasons
+from mmad.report.writers.html import render_html
+from mmad.report.writers.markdown import render_markdown
+from mmad.store.lookup import find_run
+from mmad.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,14 @@ def test_without_the_data_set_what_was_kept_stays_and_the_rest_says_why(
     store: Store, dataset: DataSet, tmp_path: Path
 ) -> None:
     gone = tmp_path / "gone"
-    found = look_into(load_frame(store), store, data=gone, how=FEW)
+    found = compute_statistics(load_frame(store), store, data=gone, how=FEW)
     story = told(store, found)
     assert all(sure.difference is None and str(gone) in sure.why for sure in found.pairs.values())
     for text in (words(render_html(story)), render_markdown(story, "charts").text):
         assert text.count("No interval: ") == 1
         assert "Verdict" not in text
-    kept = look_into(load_frame(store), store, how=FEW)
-    assert look_into(load_frame(store), store, data=gone, how=FEW).pairs == kept.pairs
+    kept = compute_statistics(load_frame(store), store, how=FEW)
+    assert compute_statistics(load_frame(store), store, data=gone, how=FEW).pairs == kept.pairs
 
 
 def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -67,16 +67,16 @@ def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest
         looked.append(folder)
         raise DataError("not there", where=folder)
 
-    monkeypatch.setattr("mmad.report.judged.load_dataset", refuse)
-    found = look_into(load_frame(store), store, how=FEW)
+    monkeypatch.setattr("mmad.analysis.targets.load_dataset", refuse)
+    found = compute_statistics(load_frame(store), store, how=FEW)
     assert len(looked) == 1
     assert {sure.why for sure in found.runs.values()} == {f"{looked[0]}: not there"}
-    assert issubclass(Patient, Archive)
+    assert issubclass(FailureCachingStore, DetectionStore)
 
 
 def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store) -> None:
-    judge(store, find_run(store, "made/even/CXR/0"), FEW).file.unlink()
-    story = told(store, look_into(load_frame(store), store, how=FEW))
+    evaluation_target(store, find_run(store, "made/even/CXR/0"), FEW).file.unlink()
+    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
     assert "are not kept; make them with `mmad eval" in pairs(story)["even"].why
     assert pairs(story)["clear"].difference is not None
     assert pairs(story)["clear"].p_holm == pairs(story)["clear"].difference.p  # the only test that is left
@@ -86,11 +86,11 @@ def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store) -
 
 def test_a_store_for_reading_only_shows_what_was_kept_and_computes_nothing(store: Store, template: Path) -> None:
     with Store.open(template, read_only=True) as reading:
-        found = look_into(load_frame(reading), reading, how=FEW)
+        found = compute_statistics(load_frame(reading), reading, how=FEW)
         assert all("open for reading only" in sure.why for sure in (*found.pairs.values(), *found.runs.values()))
-    kept = look_into(load_frame(store), store, how=FEW)
+    kept = compute_statistics(load_frame(store), store, how=FEW)
     with Store.open(store.where, read_only=True) as reading:
-        assert look_into(load_frame(reading), reading, how=FEW).pairs == kept.pairs
+        assert compute_statistics(load_frame(reading), reading, how=FEW).pairs == kept.pairs
 
 
 def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
         for one in members:
             made.finish(store, one, dataset, 0.5)
         frame = load_frame(store)
-        found = look_into(frame, store, how=FEW)
+        found = compute_statistics(frame, store, how=FEW)
     assert found.pairs == {}
     assert {key[1].overlap for key in found.runs} == {"iou", "iobb"}
-    story = tell(frame, created=WHEN, database="x", certainty=found)
+    story = build_model(frame, created=WHEN, database="x", certainty=found)
     tables = gap_tables(found, frame.ablations[0])
     assert [len(table.columns) for table in tables] == [1, 1]
     text = words(render_html(story))
@@ -116,7 +116,7 @@ def test_one_run_that_answers_both_arms_is_not_compared_with_itself(store: Store
     frame = load_frame(store)
     (ablation,) = frame.ablations
     same = tuple(replace(m, run=ablation.of(m.record.setting, "CXR")[0].run) for m in ablation.members)
-    found = look_into(replace(frame, ablations=(replace(ablation, members=same),)), store, how=FEW)
+    found = compute_statistics(replace(frame, ablations=(replace(ablation, members=same),)), store, how=FEW)
     assert {sure.why for sure in found.pairs.values()} == {"both arms are answered by one run"}
 
 
@@ -137,15 +137,21 @@ def test_an_unfinished_run_and_a_store_that_fails_make_no_report_fail(
 
 
 def test_reasons_are_one_line() -> None:
-    assert reasons([SurePair(), SurePair(why="a"), SurePair(why="a"), SurePair(why="b"), SurePair(why="c")]) == (
-        "a (and 2 more reasons)"
-    )
-    assert reasons([SurePair()]) == ""
+    assert reasons(
+        [
+            PairStatistics(),
+            PairStatistics(why="a"),
+            PairStatistics(why="a"),
+            PairStatistics(why="b"),
+            PairStatistics(why="c"),
+        ]
+    ) == ("a (and 2 more reasons)")
+    assert reasons([PairStatistics()]) == ""
 
 
-def test_a_report_of_no_store_tells_no_intervals(page: str, story: Story) -> None:
+def test_a_report_of_no_store_tells_no_intervals(page: str, story: ReportModel) -> None:
     text = words(page)
     assert "Verdict" not in text
     assert "No interval" not in text
-    assert story.certainty == Certainty()
-    assert isinstance(story.ablations[0], AblationStory)
+    assert story.certainty == Statistics()
+    assert isinstance(story.ablations[0], AblationSection)

@@ -14,12 +14,24 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from report_worlds import World
 
+from mmad.analysis.frames import load_frame
 from mmad.base.records import Metric
-from mmad.report.axes import PALETTE, linear_ticks, x_axis, y_axis
-from mmad.report.charts import Chart, Panel, Series, inline_svg, standalone_svg
-from mmad.report.curves import describe, overlay_panels, run_chart, run_panels
-from mmad.report.frames import load_frame
-from mmad.report.html import run_keys
+from mmad.report.figures import (
+    PALETTE,
+    Chart,
+    Panel,
+    Series,
+    describe,
+    inline_svg,
+    linear_ticks,
+    overlay_panels,
+    run_chart,
+    run_panels,
+    standalone_svg,
+    x_axis,
+    y_axis,
+)
+from mmad.report.writers.html import run_keys
 
 PANEL = Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), marks=(2,))
 CUT = Panel("AP (IoU)", (Series("validation", (1, 2, 3), (0.1, 0.2, 0.15)),), y_range=(0, 0.18))
@@ -66,7 +78,7 @@ def test_any_description_stays_inside_its_attribute(label: str) -> None:
 
 
 def charts_safe(text: str) -> str:
-    from mmad.report.words import clean
+    from mmad.base.formatting import clean
 
     return clean(text)
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import analysis_worlds as made
 import pytest
 
+from mmad.analysis.comparison import compare_ablation, compare_arms
+from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.errors import EvaluationError, StoreError
+from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.report.contrasts import contrast, contrasts_of
-from mmad.report.judged import Archive, How
-from mmad.spec.protocol import EvaluationProtocol
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.store.store import Store
 
-FEW = How(resamples=50)
+FEW = EvaluationOptions(resamples=50)
 CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
 
 
@@ -39,37 +39,37 @@ def store(template: made.World, tmp_path: Path) -> Iterator[Store]:
 
 
 def test_arms_are_compared_over_all_their_seeds(store: Store) -> None:
-    found = contrast(store, Archive(), CXR, CLINICAL, FEW)
+    found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
     assert (found.difference.seeds, found.note) == (2, "")
     sides = found.reference.measured.estimate.ap.value, found.other.measured.estimate.ap.value
     assert found.difference.ap.value == pytest.approx(sides[1] - sides[0])
     assert found.p_holm == found.difference.p
-    back = contrast(store, Archive(), CLINICAL, CXR, FEW)
+    back = compare_arms(store, DetectionStore(), CLINICAL, CXR, FEW)
     assert back.difference.ap.value == pytest.approx(-found.difference.ap.value)
 
 
 def test_two_single_runs_are_a_pair_whatever_their_seeds(store: Store) -> None:
-    found = contrast(store, Archive(), f"{CXR}/0", f"{CXR}/1", FEW)
+    found = compare_arms(store, DetectionStore(), f"{CXR}/0", f"{CXR}/1", FEW)
     assert found.difference.seeds == 1
     assert found.difference.sd is None
 
 
 def test_a_seed_that_is_not_finished_in_both_is_left_out_with_a_word(store: Store, template: made.World) -> None:
     store.set_status(template.keys["CXR", 1], "failed", "no memory")
-    found = contrast(store, Archive(), CXR, CLINICAL, FEW)
+    found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
     assert (found.difference.seeds, found.note) == (1, "1 of 2 seeds: the others are not there in both arms")
     store.set_status(template.keys["CXR+Clinical", 0], "interrupted")
     with pytest.raises(EvaluationError, match="have no seed that both have finished"):
-        contrast(store, Archive(), CXR, CLINICAL, FEW)
+        compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
     with pytest.raises(EvaluationError, match=r"CXR\+Clinical/0: is interrupted"):
-        contrast(store, Archive(), f"{CXR}/0", f"{CLINICAL}/0", FEW)
+        compare_arms(store, DetectionStore(), f"{CXR}/0", f"{CLINICAL}/0", FEW)
 
 
 def test_one_run_twice_and_unknown_names_are_refused(store: Store) -> None:
     with pytest.raises(EvaluationError, match="are one run"):
-        contrast(store, Archive(), f"{CXR}/0", f"{CXR}/0", FEW)
+        compare_arms(store, DetectionStore(), f"{CXR}/0", f"{CXR}/0", FEW)
     with pytest.raises(StoreError, match="did you mean"):
-        contrast(store, Archive(), CXR, "made/default/CRX", FEW)
+        compare_arms(store, DetectionStore(), CXR, "made/default/CRX", FEW)
 
 
 def test_an_ablation_s_pairs_are_one_family_of_tests(store: Store, dataset: DataSet) -> None:
@@ -79,7 +79,9 @@ def test_an_ablation_s_pairs_are_one_family_of_tests(store: Store, dataset: Data
     for one in more:
         made.finish(store, one, dataset, 0.5)
     seen: list[tuple[int, int]] = []
-    found, refused = contrasts_of(store, Archive(), "made", FEW, lambda done, whole: seen.append((done, whole)))
+    found, refused = compare_ablation(
+        store, DetectionStore(), "made", FEW, lambda done, whole: seen.append((done, whole))
+    )
     assert [c.setting for c in found] == ["default", "lower lr"]
     assert refused == []
     low, high = sorted(c.difference.p for c in found)
@@ -94,11 +96,11 @@ def test_what_cannot_be_compared_stands_beside_the_rest(store: Store, dataset: D
     made.record(store, [*members, *unlike])
     for one in unlike:
         made.finish(store, one, dataset, 0.5)
-    found, refused = contrasts_of(store, Archive(), "made", FEW)
+    found, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert [c.setting for c in found] == ["default"]
     assert [(r.setting, r.reference, r.other) for r in refused] == [("unlike", "CXR", "CXR+Clinical")]
     assert "differ in overlap: iobb / iou" in refused[0].reason
-    both, none = contrasts_of(store, Archive(), "made", How(overlap="iou", resamples=50))
+    both, none = compare_ablation(store, DetectionStore(), "made", EvaluationOptions(overlap="iou", resamples=50))
     assert (len(both), none) == (2, [])
 
 
@@ -107,13 +109,13 @@ def test_pairs_without_best_checkpoints_are_compared_by_final_ones(store: Store,
     made.record(store, members)
     for one in members:
         made.finish(store, one, dataset, 0.5, kinds=("final",) if one.arm == "CXR" else ("best_ap", "final"))
-    found = contrast(store, Archive(), CXR, CLINICAL, FEW)
+    found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
     assert {one.checkpoint.kind for side in (found.reference, found.other) for one in side.runs} == {"final"}
 
 
 def test_nothing_to_compare_is_refused(store: Store, dataset: DataSet) -> None:
     with pytest.raises(StoreError, match="no ablation 'maed'"):
-        contrasts_of(store, Archive(), "maed", FEW)
+        compare_ablation(store, DetectionStore(), "maed", FEW)
     made.record(store, [made.member(dataset, arm, 9) for arm in made.ARMS])
     with pytest.raises(EvaluationError, match=r"ablation made: nothing can be compared: .* is queued at epoch 0 of 3"):
-        contrasts_of(store, Archive(), "made", FEW)
+        compare_ablation(store, DetectionStore(), "made", FEW)

@@ -10,19 +10,19 @@ from pathlib import Path
 import analysis_worlds as made
 import pytest
 
+from mmad.analysis.controls import Alteration, Control, alterations, controls_of, unclinical
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.analysis.wording import alteration_words, interval, meaning, p_value, verdict
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.evaluation.controls import Drop
-from mmad.evaluation.intervals import Difference, Interval
-from mmad.report.controls import Alteration, Control, alterations, controls_of, unclinical
-from mmad.report.judged import Archive, How, Judged, judge
-from mmad.report.verdicts import alteration_words, interval, meaning, p_value, verdict
-from mmad.store.find import find_run
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.agreement import Drop
+from mmad.evaluation.bootstrap import Difference, Interval
+from mmad.store.lookup import find_run
+from mmad.store.store import Store
 
-FEW = How(resamples=50)
+FEW = EvaluationOptions(resamples=50)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def store(template: made.World, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def judged_of(store: Store, arm: str) -> Judged:
-    return judge(store, find_run(store, f"made/default/{arm}"), FEW)
+def judged_of(store: Store, arm: str) -> EvaluationTarget:
+    return evaluation_target(store, find_run(store, f"made/default/{arm}"), FEW)
 
 
 class Network:
@@ -62,10 +62,10 @@ class Network:
 
 def test_every_column_the_records_and_the_image_are_altered(store: Store, dataset: DataSet) -> None:
     clinical, plain = judged_of(store, "CXR+Clinical"), judged_of(store, "CXR")
-    names = [a.name for a in alterations(Archive(), clinical) if a.kind == "column"]
+    names = [a.name for a in alterations(DetectionStore(), clinical) if a.kind == "column"]
     assert names == [c.name for c in dataset.numeric] + [c.name for c in dataset.categorical]
-    assert [a.kind for a in alterations(Archive(), clinical)][len(names) :] == ["records", "image"]
-    assert alterations(Archive(), plain) == [Alteration("image")]
+    assert [a.kind for a in alterations(DetectionStore(), clinical)][len(names) :] == ["records", "image"]
+    assert alterations(DetectionStore(), plain) == [Alteration("image")]
     assert unclinical([plain])
     assert not unclinical([plain, clinical])
 
@@ -73,7 +73,8 @@ def test_every_column_the_records_and_the_image_are_altered(store: Store, datase
 def test_what_is_relied_on_costs_and_the_rest_does_not(store: Store, dataset: DataSet) -> None:
     network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
     found = {
-        alteration_words(c.alteration): c for c in controls_of(store, Archive(), judged, network, repeats=3, how=FEW)
+        alteration_words(c.alteration): c
+        for c in controls_of(store, DetectionStore(), judged, network, repeats=3, how=FEW)
     }
     assert found["age shuffled"].drop.ap.low > 0
     assert found["age shuffled"].drop.repeats == 3
@@ -89,11 +90,11 @@ def test_what_is_relied_on_costs_and_the_rest_does_not(store: Store, dataset: Da
 
 def test_a_second_time_the_network_is_not_asked(store: Store, dataset: DataSet) -> None:
     network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
-    first = controls_of(store, Archive(), judged, network, repeats=2, how=FEW)
+    first = controls_of(store, DetectionStore(), judged, network, repeats=2, how=FEW)
     network.asked.clear()
     progress: list[int] = []
     again = controls_of(
-        store, Archive(), judged, network, repeats=2, how=FEW, progress=lambda done, whole: progress.append(done)
+        store, DetectionStore(), judged, network, repeats=2, how=FEW, progress=lambda done, whole: progress.append(done)
     )
     assert (again, network.asked, progress) == (first, [], [])
     assert {a.kind for a in store.analyses()} == {"control"}
@@ -102,7 +103,7 @@ def test_a_second_time_the_network_is_not_asked(store: Store, dataset: DataSet) 
 @pytest.mark.parametrize("repeats", [0, 1001])
 def test_a_number_of_repeats_that_is_none_is_refused(store: Store, dataset: DataSet, repeats: int) -> None:
     with pytest.raises(EvaluationError, match=f"repeats = {repeats}; use 1 to 1000"):
-        controls_of(store, Archive(), judged_of(store, "CXR"), Network(dataset), repeats=repeats)
+        controls_of(store, DetectionStore(), judged_of(store, "CXR"), Network(dataset), repeats=repeats)
 
 
 def control(kind: str, ap: tuple[float, float, float], before: float = 0.5, after: float = 0.25) -> Control:

@@ -11,31 +11,38 @@ import pytest
 from report_worlds import HOSTILE, WHEN, World, hostile_world, patience_world
 from test_report_html import Page
 
-from mmad.evaluation.bands import FindingFroc, FrocBand, OperatingBand
-from mmad.evaluation.confusion import Calibration, Confusion
-from mmad.evaluation.controls import Drop
-from mmad.evaluation.intervals import Difference, Estimate, Interval
-from mmad.evaluation.recall_curve import RecallCurve
-from mmad.evaluation.thresholds import FROC_RATES, Froc, Operating
-from mmad.report.analysis import Measured, Profile
-from mmad.report.certainty import Certainty, SurePair, SureRun, _rows
-from mmad.report.controls import Alteration, Control
-from mmad.report.curves import overlay_panels, overlay_tops
-from mmad.report.frames import load_frame
-from mmad.report.html import render_html
-from mmad.report.markdown import render_markdown
-from mmad.report.onset import onset_of, onset_words
-from mmad.report.story import Story, tell
+from mmad.analysis.controls import Alteration, Control
+from mmad.analysis.frames import load_frame
+from mmad.analysis.metrics import MeasuredRun, Profile
+from mmad.analysis.overfitting import onset_of, onset_words
+from mmad.analysis.statistics import PairStatistics, RunStatistics, Statistics, _rows
+from mmad.evaluation.agreement import Drop
+from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate
+from mmad.evaluation.operating_points import (
+    FROC_RATES,
+    Calibration,
+    Confusion,
+    FindingFroc,
+    Froc,
+    FrocBand,
+    Operating,
+    OperatingBand,
+    RecallCurve,
+)
+from mmad.report.figures import overlay_panels, overlay_tops
+from mmad.report.model import ReportModel, build_model
+from mmad.report.writers.html import render_html
+from mmad.report.writers.markdown import render_markdown
 
 HALF = Interval(0.5, 0.4, 0.6)
 NAN = float("nan")
 
 
-def told(world: World, labels: tuple[str, ...], why: str) -> Story:
+def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
     """Every pair and run of ``world`` with made-up certainty; every other pair lacks it for ``why``."""
     frame = load_frame(world.source)
-    estimate = Estimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
-    measured = Measured(estimate, 10, 9)
+    estimate = IntervalEstimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
+    measured = MeasuredRun(estimate, 10, 9)
     gain = Interval(0.1, 0.02, 0.2)
     difference = Difference(
         gain, gain, tuple((x, gain, gain) for x in labels), 0.0004, 0.0004, 1, 9, 10, None, None, 0.05, None
@@ -51,23 +58,23 @@ def told(world: World, labels: tuple[str, ...], why: str) -> Story:
         FrocBand(HALF, (HALF,) * len(FROC_RATES), tuple(FindingFroc(x, HALF, (HALF,) * 7) for x in labels)),
     )
     control = Control(Alteration("column", labels[0]), Drop(gain, gain, (), 0.5, 0.4, 5))
-    sure = SureRun("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)
+    sure = RunStatistics("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)
     keys = [key for ablation in frame.ablations for key, _ in _rows(ablation)]
     pairs = {
-        key: SurePair(measured, measured, difference, 0.0008) if n % 2 == 0 else SurePair(why=why)
+        key: PairStatistics(measured, measured, difference, 0.0008) if n % 2 == 0 else PairStatistics(why=why)
         for n, key in enumerate(keys)
     }
     runs = {(m.run.key, m.judged): sure for a in frame.ablations for m in a.members if m.run.finished}
-    return tell(frame, created=WHEN, database="x", certainty=Certainty(pairs, runs))
+    return build_model(frame, created=WHEN, database="x", certainty=Statistics(pairs, runs))
 
 
 @pytest.fixture(scope="module")
-def sure_story() -> Story:
+def sure_story() -> ReportModel:
     return told(patience_world(), ("Atelectasis", "Consolidation"), "data: not there")
 
 
 @pytest.fixture(scope="module")
-def sure_page(sure_story: Story) -> str:
+def sure_page(sure_story: ReportModel) -> str:
     return render_html(sure_story)
 
 
@@ -110,7 +117,7 @@ def _width(row: str) -> int:
     return sum(int(found[1]) if (found := re.search(r'colspan="(\d+)"', cell)) else 1 for cell in cells)
 
 
-def test_a_verdict_its_tests_and_the_missing_ones_are_told_once(sure_page: str, sure_story: Story) -> None:
+def test_a_verdict_its_tests_and_the_missing_ones_are_told_once(sure_page: str, sure_story: ReportModel) -> None:
     text = Page(sure_page).text
     assert "better p < 0.001, Holm < 0.001" in text
     assert "[+0.020, +0.200]" in text
@@ -126,7 +133,7 @@ def test_what_could_not_be_measured_is_a_dash_and_has_no_brackets(sure_page: str
     ] == []
 
 
-def test_markdown_has_a_chart_of_every_setting_that_has_curves(sure_story: Story) -> None:
+def test_markdown_has_a_chart_of_every_setting_that_has_curves(sure_story: ReportModel) -> None:
     markdown = render_markdown(sure_story, "charts")
     ablation = sure_story.ablations[0]
     names = [name for name, _ in markdown.charts if name.startswith(ablation.anchor)]
@@ -134,7 +141,7 @@ def test_markdown_has_a_chart_of_every_setting_that_has_curves(sure_story: Story
     assert all(f"(charts/{name})" in markdown.text for name in names)
 
 
-def test_an_onset_is_told_below_the_curves_of_its_run(sure_page: str, sure_story: Story) -> None:
+def test_an_onset_is_told_below_the_curves_of_its_run(sure_page: str, sure_story: ReportModel) -> None:
     found = [words for told in sure_story.runs if (words := onset_of(told.run)) is not None]
     assert found
     text, markdown = Page(sure_page).text, render_markdown(sure_story, "charts").text
@@ -156,5 +163,5 @@ def test_final_checkpoints_bear_no_interval_of_best_ones() -> None:
         world.member("s", arm, protocol={"epochs": 3}, setup={"use_early_stop_model": False})
     story = told(world, ("Atelectasis",), "")
     runs = {key: replace(sure, profile=None, controls=()) for key, sure in story.certainty.runs.items()}
-    story = replace(story, certainty=Certainty({}, runs))
+    story = replace(story, certainty=Statistics({}, runs))
     assert "[0.400, 0.600]" not in Page(render_html(story)).text

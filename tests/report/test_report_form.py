@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from page_browser import MARKS, Browser, open_browser
 
-from mmad.report.html import render_html
-from mmad.report.setup_toml import setup_toml
-from mmad.report.story import Story
-from mmad.spec.runs import NAMING_FIELDS
-from mmad.spec.setup import ModelSetup
+from mmad.config.runs import NAMING_FIELDS
+from mmad.config.setup import ModelSetup
+from mmad.report.model import ReportModel
+from mmad.report.text import setup_toml
+from mmad.report.writers.html import render_html
 
 pytestmark = MARKS
 COLUMN = (
@@ -28,7 +28,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, story: ReportModel) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
     path.write_text(render_html(story), "utf-8")
     return path
@@ -68,7 +68,9 @@ def test_a_table_is_copied_for_a_spreadsheet_and_for_a_paper(browser: Browser, p
     assert browser.run("return document.querySelector('.copy').textContent") == "Copied"
 
 
-def test_a_chart_tells_its_values_by_pointer_and_by_arrow_keys(browser: Browser, plain: Path, story: Story) -> None:
+def test_a_chart_tells_its_values_by_pointer_and_by_arrow_keys(
+    browser: Browser, plain: Path, story: ReportModel
+) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser.show(plain)
@@ -141,7 +143,7 @@ def test_on_paper_no_table_is_wider_than_the_sheet(browser: Browser, plain: Path
     assert cut == []
 
 
-def test_a_setup_reads_back_from_its_toml(story: Story) -> None:
+def test_a_setup_reads_back_from_its_toml(story: ReportModel) -> None:
     for told in story.runs:
         setup = ModelSetup(**tomllib.loads(setup_toml(told.run))["setup"])
         assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == told.run.record.setup

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from report_worlds import ListSource, World
 
+from mmad.analysis.frames import load_frame, split_policy
 from mmad.base.errors import ReportError
-from mmad.report.frames import load_frame, split_policy
-from mmad.spec.protocol import EvaluationProtocol
+from mmad.config.protocol import EvaluationProtocol
 
 
 def one_run(**member: object) -> World:

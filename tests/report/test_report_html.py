@@ -12,11 +12,11 @@ import pytest
 from page_parser import Page
 from report_worlds import WHEN, World
 
-from mmad.report.frames import load_frame
-from mmad.report.html import _environment, render_html, strips
-from mmad.report.markdown import render_markdown
-from mmad.report.story import Story, tell
-from mmad.spec.protocol import EvaluationProtocol
+from mmad.analysis.frames import load_frame
+from mmad.config.protocol import EvaluationProtocol
+from mmad.report.model import ReportModel, build_model
+from mmad.report.writers.html import _environment, render_html, strips
+from mmad.report.writers.markdown import render_markdown
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +104,13 @@ def test_the_page_has_a_language_a_way_past_the_contents_and_described_charts(pa
     assert all(a.get("aria-label") for a in charts)
 
 
-def test_contents_lead_to_every_run(parsed: Page, story: Story) -> None:
+def test_contents_lead_to_every_run(parsed: Page, story: ReportModel) -> None:
     linked = {a.get("href") for a in parsed.all("a")}
     assert {f"#{run.anchor}" for run in story.runs} <= linked
     assert len(story.runs) == 17
 
 
-def test_the_overview_gives_pairs_with_signed_differences(parsed: Page, story: Story) -> None:
+def test_the_overview_gives_pairs_with_signed_differences(parsed: Page, story: ReportModel) -> None:
     row = story.ablations[0].comparisons[0].rows[1]
     assert row.test_ap.difference is not None
     difference = row.test_ap.difference.mean
@@ -128,7 +128,7 @@ def test_unfinished_and_failed_runs_are_told_with_their_epochs_and_error(parsed:
     assert "17 of 50 epochs" in parsed.text
 
 
-def test_the_logs_block_stands_in_every_run(page: str, story: Story) -> None:
+def test_the_logs_block_stands_in_every_run(page: str, story: ReportModel) -> None:
     assert page.count("For Training [CXR") == 17
     assert "WithoutClincal_05-16-2022" in page
     assert "[model.backbone]: 1,009,968" in page
@@ -146,7 +146,7 @@ def test_protocol_badges_and_what_they_mean() -> None:
             setup={"use_clinical": arm != "CXR", "fuse_stride": 2, "clinical_values": "raw"},
             dataset_fingerprint="",
         )  # fmt: skip
-    text = Page(render_html(tell(load_frame(world.source), created=WHEN, database="x"))).text
+    text = Page(render_html(build_model(load_frame(world.source), created=WHEN, database="x"))).text
     for badge in (
         "IoBB ≥ 0.5", "ground truth among the proposals", "chosen by IoU, clean", "weights: none", "provisional",
         "fuse stride 2", "raw clinical values", "trial: steps 1",
@@ -160,11 +160,11 @@ def test_a_badge_that_does_not_occur_is_not_explained(parsed: Page) -> None:
     assert "provisional" not in parsed.text
 
 
-def test_equal_reports_are_equal_to_the_byte(page: str, story: Story) -> None:
+def test_equal_reports_are_equal_to_the_byte(page: str, story: ReportModel) -> None:
     assert render_html(story) == page
 
 
-def test_strips_place_every_mean_on_a_common_scale(story: Story) -> None:
+def test_strips_place_every_mean_on_a_common_scale(story: ReportModel) -> None:
     low, high, places = strips(story.ablations[0].comparisons[0])
     assert 0 <= low < high <= 1
     assert places[2].reference is None
@@ -179,7 +179,7 @@ def test_a_run_that_is_only_queued_makes_a_page() -> None:
     world = World()
     world.ablation("a", "", "")
     world.member("", "CXR", status="queued", done=0)
-    text = Page(render_html(tell(load_frame(world.source), created=WHEN, database="x"))).text
+    text = Page(render_html(build_model(load_frame(world.source), created=WHEN, database="x"))).text
     assert "1 run: 1 queued" in text
     assert "This ablation has one arm" in text
     assert "none yet" in text
@@ -198,7 +198,7 @@ def test_final_checkpoints_are_named_wherever_they_stand_in_for_best_ones(parsed
     for arm in ("CXR", "CXR+Clinical"):
         setup = {"use_early_stop_model": arm == "CXR", "use_clinical": arm != "CXR"}
         world.member("s", arm, protocol={"epochs": 3}, setup=setup)
-    told = tell(load_frame(world.source), created=WHEN, database="x")
+    told = build_model(load_frame(world.source), created=WHEN, database="x")
     text = Page(render_html(told)).text
     final = told.runs[1].member.final
     assert final is not None

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmad.evaluation.coco_set import CocoSet
-from mmad.evaluation.confusion import Confusion
-from mmad.evaluation.intervals import Difference, Estimate, Interval
-from mmad.report.keeping import from_plain, kept, kept_together, to_plain
-from mmad.store.gateway import Store
+from mmad.analysis.cache import cached, cached_together, from_plain, to_json_value
+from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate
+from mmad.evaluation.coco_summary import CocoSet
+from mmad.evaluation.operating_points import Confusion
+from mmad.store.store import Store
 
 NAN = float("nan")
 HALF = Interval(0.5, 0.25, 0.75)
@@ -35,8 +35,8 @@ class Odd:
 @pytest.mark.parametrize(
     "record",
     [
-        Estimate(HALF, HALF, (("A", HALF, HALF), ("B", HALF, HALF)), None),
-        Estimate(HALF, HALF, (), 0.125),
+        IntervalEstimate(HALF, HALF, (("A", HALF, HALF), ("B", HALF, HALF)), None),
+        IntervalEstimate(HALF, HALF, (), 0.125),
         Difference(HALF, HALF, (("A", HALF, HALF),), 0.01, 0.01, 2, 30, 40, 0.5, None, 0.25, None),
         CocoSet({"AP": 0.5, "AR@1": 0.25}, (("A", 0.5, 0.75),)),
         HALF,
@@ -44,12 +44,12 @@ class Odd:
     ids=lambda record: type(record).__name__,
 )
 def test_a_record_comes_back(record: object) -> None:
-    plain = json.loads(json.dumps(to_plain(record), allow_nan=False))
+    plain = json.loads(json.dumps(to_json_value(record), allow_nan=False))
     assert from_plain(type(record), plain) == record
 
 
 def test_what_is_not_a_number_comes_back_as_such() -> None:
-    found = from_plain(Estimate, to_plain(Estimate(Interval(NAN, NAN, math.inf), HALF, (), None)))
+    found = from_plain(IntervalEstimate, to_json_value(IntervalEstimate(Interval(NAN, NAN, math.inf), HALF, (), None)))
     assert math.isnan(found.ap.value)
     assert math.isnan(found.ap.high)
     assert found.sd is None
@@ -57,11 +57,11 @@ def test_what_is_not_a_number_comes_back_as_such() -> None:
 
 def test_arrays_and_optional_records_come_back() -> None:
     counts = np.array([[1, 2], [3, 4]], dtype=np.int64)
-    found = from_plain(Odd, to_plain(Odd(counts, (("a", 1.5), ("b", None)), None, ("x", 3))))
+    found = from_plain(Odd, to_json_value(Odd(counts, (("a", 1.5), ("b", None)), None, ("x", 3))))
     assert found.counts.dtype == np.int64
     assert found.counts.tolist() == counts.tolist()
     assert (found.pairs, found.inner, found.names) == ((("a", 1.5), ("b", None)), None, ("x", 3))
-    assert from_plain(Confusion, to_plain(Confusion(("A",), counts))).counts.tolist() == counts.tolist()
+    assert from_plain(Confusion, to_json_value(Confusion(("A",), counts))).counts.tolist() == counts.tolist()
 
 
 def test_it_is_computed_once_and_kept_where_that_can_be(tmp_path: Path) -> None:
@@ -73,15 +73,15 @@ def test_it_is_computed_once_and_kept_where_that_can_be(tmp_path: Path) -> None:
 
     database = tmp_path / "mmad.sqlite"
     with Store.open(database) as store:
-        assert kept(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
-        assert kept(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
+        assert cached(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
+        assert cached(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
         assert len(asked) == 1
-        kept(store, "estimate", {"runs": ["b"]}, Interval, compute)
+        cached(store, "estimate", {"runs": ["b"]}, Interval, compute)
         assert len(asked) == 2
     with Store.open(database, read_only=True) as store:
-        assert kept(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
-        kept(store, "estimate", {"runs": ["c"]}, Interval, compute)
-        kept(store, "estimate", {"runs": ["c"]}, Interval, compute)
+        assert cached(store, "estimate", {"runs": ["a"]}, Interval, compute) == HALF
+        cached(store, "estimate", {"runs": ["c"]}, Interval, compute)
+        cached(store, "estimate", {"runs": ["c"]}, Interval, compute)
         assert len(asked) == 4
         assert len(store.analyses()) == 2
 
@@ -94,19 +94,19 @@ def test_results_are_kept_several_at_once_and_are_at_hand_before(tmp_path: Path)
         return HALF
 
     with Store.open(tmp_path / "mmad.sqlite") as store:
-        with contextlib.suppress(KeyboardInterrupt), kept_together(store):
+        with contextlib.suppress(KeyboardInterrupt), cached_together(store):
             for n in range(13):
-                kept(store, "estimate", {"runs": [n]}, Interval, compute)
+                cached(store, "estimate", {"runs": [n]}, Interval, compute)
             assert len(store.analyses()) == 12
-            assert kept(store, "estimate", {"runs": [12]}, Interval, compute) == HALF
+            assert cached(store, "estimate", {"runs": [12]}, Interval, compute) == HALF
             raise KeyboardInterrupt
         assert len(asked) == len(store.analyses()) == 13
-        kept(store, "estimate", {"runs": ["later"]}, Interval, compute)
+        cached(store, "estimate", {"runs": ["later"]}, Interval, compute)
         assert len(store.analyses()) == 14
 
 
 def test_nothing_is_kept_together_where_nothing_can_be_kept(tmp_path: Path) -> None:
     Store.open(tmp_path / "mmad.sqlite").close()
-    with Store.open(tmp_path / "mmad.sqlite", read_only=True) as store, kept_together(store):
-        assert kept(store, "estimate", {}, Interval, lambda: HALF) == HALF
+    with Store.open(tmp_path / "mmad.sqlite", read_only=True) as store, cached_together(store):
+        assert cached(store, "estimate", {}, Interval, lambda: HALF) == HALF
         assert store.analyses() == []

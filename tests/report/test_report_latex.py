@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmad.report.latex_form import LONG, as_latex
-from mmad.report.latex_words import CHAR, latex
-from mmad.report.story import Story
-from mmad.report.tables import Column, Printed, Table
-from mmad.report.tables_files import all_tables, write_tables
+from mmad.report.model import ReportModel
+from mmad.report.tables import Column, PrintedTable, TableContent
+from mmad.report.writers.csv import all_tables, write_tables
+from mmad.report.writers.latex import CHAR, LONG, as_latex, latex
 
 ENGINES = [name for name in ("pdflatex", "xelatex", "lualatex", "tectonic") if shutil.which(name)]
 DOCUMENT = "\\documentclass{article}\n\\usepackage{booktabs,longtable,graphicx}\n\\begin{document}\n%s\\end{document}\n"
@@ -28,9 +27,9 @@ WORD = re.compile(
 )
 
 
-def table(*cells: str, rows: int = 1) -> Table:
-    printed = Printed(("Name", *(f"c{n}" for n in range(len(cells) - 1))), (cells,) * rows)
-    return Table("t", "Title", (Column("name", ""),), [], printed)
+def table(*cells: str, rows: int = 1) -> TableContent:
+    printed = PrintedTable(("Name", *(f"c{n}" for n in range(len(cells) - 1))), (cells,) * rows)
+    return TableContent("t", "Title", (Column("name", ""),), [], printed)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_only_tables_that_need_it_define_a_letter() -> None:
 
 def test_a_table_for_machines_alone_is_refused() -> None:
     with pytest.raises(ValueError, match="no form for a paper"):
-        as_latex(Table("epochs", "", (), []))
+        as_latex(TableContent("epochs", "", (), []))
 
 
 def balanced(source: str) -> bool:
@@ -94,7 +93,7 @@ def balanced(source: str) -> bool:
     return depth == 0
 
 
-def test_every_table_is_whole_by_rule(story: Story, hostile_story: Story) -> None:
+def test_every_table_is_whole_by_rule(story: ReportModel, hostile_story: ReportModel) -> None:
     """Braces and environments close, every row has as many cells as the table has columns, all of it is ASCII."""
     seen = 0
     for made in [*all_tables(story), *all_tables(hostile_story)]:
@@ -118,7 +117,7 @@ def test_every_table_is_whole_by_rule(story: Story, hostile_story: Story) -> Non
 @pytest.mark.slow
 @pytest.mark.skipif(not ENGINES, reason="needs a LaTeX engine on the PATH")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_tables_compile(engine: str, story: Story, hostile_story: Story, tmp_path: Path) -> None:
+def test_the_tables_compile(engine: str, story: ReportModel, hostile_story: ReportModel, tmp_path: Path) -> None:
     names = [path.name for told in (story, hostile_story) for path in write_tables(told, latex=tmp_path)[1]]
     odd = [table("[x]", "*", '"a" <b> |', "-- '' ``", "é ą א 🫁 \\ ^ ~ { } $ % # & _", rows=3)]
     (tmp_path / "odd.tex").write_text(as_latex(odd[0]), "ascii")

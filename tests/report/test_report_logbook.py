@@ -13,27 +13,25 @@ from page_browser import MARKS, Browser, open_browser
 from page_parser import Page
 from report_worlds import HOSTILE, WHEN, World
 
-from mmad.documented.entries import entries
-from mmad.documented.log import read_log_file
-from mmad.documented.log.collection import plain_log
+from mmad.analysis.frames import load_frame
+from mmad.experiment_log.parser import read_log_file
+from mmad.experiment_log.shipped import entries, plain_log
 from mmad.report.build import write_report
-from mmad.report.frames import load_frame
-from mmad.report.html import render_html, render_pages
-from mmad.report.logbook import Logbook, anchor_of, logbook_of
-from mmad.report.story import Story, tell
-from mmad.store.gateway import Store
-from mmad.store.log_rows import LogRecord
+from mmad.report.model import Logbook, ReportModel, anchor_of, build_model, logbook_of
+from mmad.report.writers.html import render_html, render_pages
+from mmad.store.measurements import LogRecord
+from mmad.store.store import Store
 
 
 @pytest.fixture(scope="module")
-def book(story: Story) -> Logbook:
+def book(story: ReportModel) -> Logbook:
     found = logbook_of(story, [])
     assert found is not None
     return found
 
 
 @pytest.fixture(scope="module")
-def page(story: Story, book: Logbook) -> str:
+def page(story: ReportModel, book: Logbook) -> str:
     return render_html(replace(story, logbook=book))
 
 
@@ -42,11 +40,11 @@ def imported(entry: dict[str, Any], name: str = "mine") -> LogRecord:
     return LogRecord(name, "mine.md", "0" * 64, {"sha256": "0" * 64, "lines": 2}, (plain,), WHEN)
 
 
-def bare(documented: str | None = None) -> Story:
+def bare(documented: str | None = None) -> ReportModel:
     world = World()
     world.ablation("a", "A", "")
     world.member("s", "CXR", protocol={"epochs": 2}, documented=documented)
-    return tell(load_frame(world.source), created=WHEN, database="x")
+    return build_model(load_frame(world.source), created=WHEN, database="x")
 
 
 def test_it_is_shown_where_it_belongs() -> None:
@@ -75,7 +73,7 @@ def test_every_entry_stands_there_with_what_it_prints(page: str, book: Logbook) 
     assert sum("log-e069" in (a.get("href") or "") for a in parsed.all("a")) == 1  # from documented beside measured
 
 
-def test_runs_stand_beside_the_entry_they_mirror(story: Story, book: Logbook) -> None:
+def test_runs_stand_beside_the_entry_they_mirror(story: ReportModel, book: Logbook) -> None:
     (chapter,) = book.chapters
     pages = {p.id: p for p in chapter.pages}
     patience = story.ablations[0]
@@ -104,7 +102,7 @@ def test_a_queued_run_is_named_without_figures() -> None:
     world = World()
     world.ablation("a", "A", "")
     world.member("s", "CXR", status="queued", done=0, documented="e069")
-    found = logbook_of(tell(load_frame(world.source), created=WHEN, database="x"), [])
+    found = logbook_of(build_model(load_frame(world.source), created=WHEN, database="x"), [])
     assert found is not None
     (page,) = [p for p in found.chapters[0].pages if p.runs]
     assert (page.id, [status for *_, status in page.others]) == ("e069", ["queued"])
@@ -159,12 +157,12 @@ def test_an_anchor_is_safe_and_its_own(log: str, id: str) -> None:
     assert anchor_of(log, id) != anchor_of("other", id)
 
 
-def test_it_is_light(story: Story, page: str) -> None:
+def test_it_is_light(story: ReportModel, page: str) -> None:
     assert len(page.encode()) - len(render_html(story).encode()) < 400_000
     assert "details.entry" not in render_html(story)  # neither its script nor its style
 
 
-def test_linked_pages_have_it_on_the_overview_alone(story: Story, book: Logbook) -> None:
+def test_linked_pages_have_it_on_the_overview_alone(story: ReportModel, book: Logbook) -> None:
     pages = dict(render_pages(replace(story, logbook=book), "index.html", "index_pages"))
     assert [name for name, text in pages.items() if 'id="log-e030"' in text] == ["index.html"]
     other = next(text for name, text in pages.items() if name != "index.html")
@@ -173,8 +171,8 @@ def test_linked_pages_have_it_on_the_overview_alone(story: Story, book: Logbook)
 
 
 def test_the_store_s_logs_are_read(tmp_path: Path) -> None:
-    from mmad.spec.load import load_ablation
-    from mmad.spec.runs import DataSource
+    from mmad.config.load import load_ablation
+    from mmad.config.runs import DataSource
 
     (tmp_path / "one.toml").write_text(
         'title = "One"\n[arms.CXR]\nuse_clinical = false\n[[settings]]\nname = "s"\n[protocol]\nepochs = 1\n'

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmad.report.markdown import MarkdownReport, escape, fenced, render_markdown, table
-from mmad.report.story import Story
+from mmad.report.model import ReportModel
+from mmad.report.writers.markdown import MarkdownReport, escape, fenced, render_markdown, table
 
 
 @pytest.fixture(scope="module")
-def markdown(story: Story) -> MarkdownReport:
+def markdown(story: ReportModel) -> MarkdownReport:
     return render_markdown(story, "index_charts")
 
 
 @pytest.fixture(scope="module")
-def hostile(hostile_story: Story) -> MarkdownReport:
+def hostile(hostile_story: ReportModel) -> MarkdownReport:
     return render_markdown(hostile_story, "index_charts")
 
 
@@ -53,7 +53,7 @@ def test_links_and_pictures_are_the_reports_own(hostile: MarkdownReport) -> None
     assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/run-[0-9a-f]{12}\.svg", t) for t in targets)
 
 
-def test_the_same_things_are_told(markdown: MarkdownReport, story: Story) -> None:
+def test_the_same_things_are_told(markdown: MarkdownReport, story: ReportModel) -> None:
     text = markdown.text
     assert text.startswith("# Ablation report\n\n2 ablations, 17 runs: 15 finished, 1 running, 1 failed.")
     assert "epoch 10, step 31: the loss is nan" in text
@@ -64,7 +64,7 @@ def test_the_same_things_are_told(markdown: MarkdownReport, story: Story) -> Non
     assert f"**+{difference.mean:.3f}**" in text
 
 
-def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, story: Story) -> None:
+def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, story: ReportModel) -> None:
     assert [name for name, _ in markdown.charts] == [f"{run.anchor}.svg" for run in story.runs]
     for _, svg in markdown.charts:
         ET.fromstring(svg)

@@ -6,13 +6,12 @@ import re
 
 from report_worlds import WHEN, World
 
-from mmad.documented.entries import entries, entry
-from mmad.report.frames import AblationFrame, load_frame
-from mmad.report.html import render_html
-from mmad.report.markdown import render_markdown
-from mmad.report.mirrored import mirrored
-from mmad.report.story import tell
-from mmad.report.words import decimal
+from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.base.formatting import decimal
+from mmad.experiment_log.shipped import entries, entry
+from mmad.report.model import build_model, mirrored
+from mmad.report.writers.html import render_html
+from mmad.report.writers.markdown import render_markdown
 
 
 def made(*documented: str | None, **setup: object) -> AblationFrame:
@@ -57,7 +56,7 @@ def test_nothing_is_shown_for_no_entry_an_unknown_one_or_one_without_results() -
 
 
 def test_both_forms_show_both_figures() -> None:
-    story = tell(load_frame(world("e069").source), created=WHEN, database="x")
+    story = build_model(load_frame(world("e069").source), created=WHEN, database="x")
     (row,) = mirrored(story.ablations[0].frame)
     both = [decimal(value) for pair in row.figures for value in pair]
     page = " ".join(re.sub(r"<[^>]+>", " ", render_html(story)).split())

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_worlds import World
 
-from mmad.report.frames import load_frame
-from mmad.report.onset import LEAST_AFTER, RISE, Onset, lowest_loss, onset, onset_of, onset_words
+from mmad.analysis.frames import load_frame
+from mmad.analysis.overfitting import LEAST_AFTER, RISE, Onset, lowest_loss, onset, onset_of, onset_words
 
 LOSSES = st.floats(0.01, 10, allow_nan=False)
 CURVES = st.lists(st.tuples(LOSSES, LOSSES), max_size=30)

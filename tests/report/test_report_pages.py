@@ -14,35 +14,34 @@ import pytest
 from page_parser import Page
 from report_worlds import WHEN, World
 
-from mmad.report import build, views
+from mmad.analysis.frames import load_frame
+from mmad.report import build, model
 from mmad.report.build import write_report
-from mmad.report.frames import load_frame
-from mmad.report.html import render_pages
-from mmad.report.story import Story, ablation_anchor, tell
-from mmad.report.views import linked
+from mmad.report.model import ReportModel, ablation_anchor, build_model, linked
+from mmad.report.writers.html import render_pages
 
 LATER = WHEN.replace(year=2023)
 
 
-def pages_of(story: Story) -> dict[str, Page]:
+def pages_of(story: ReportModel) -> dict[str, Page]:
     return {file: Page(text) for file, text in render_pages(story, "the report.html", "the report_pages")}
 
 
 @pytest.fixture(scope="module")
-def few(story: Story) -> dict[str, Page]:
+def few(story: ReportModel) -> dict[str, Page]:
     """The pages of a report whose ablations go on after three runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(views.linked, "__defaults__", (3,))
+        patch.setattr(model.linked, "__defaults__", (3,))
         return pages_of(story)
 
 
 @pytest.fixture(scope="module")
-def plain(story: Story) -> dict[str, Page]:
+def plain(story: ReportModel) -> dict[str, Page]:
     return pages_of(story)
 
 
 @pytest.fixture(scope="module")
-def hostile(hostile_story: Story) -> dict[str, Page]:
+def hostile(hostile_story: ReportModel) -> dict[str, Page]:
     return pages_of(hostile_story)
 
 
@@ -75,7 +74,7 @@ def _walk(parts: tuple[str, ...]) -> list[str]:
 
 
 def test_each_run_is_told_once_and_each_ablation_begins_on_a_page_of_its_name(
-    plain: dict[str, Page], few: dict[str, Page], story: Story
+    plain: dict[str, Page], few: dict[str, Page], story: ReportModel
 ) -> None:
     assert list(plain) == [
         "the report_pages/ablation-patience.html", "the report_pages/ablation-quickstart.html", "the report.html",
@@ -93,7 +92,7 @@ def test_each_run_is_told_once_and_each_ablation_begins_on_a_page_of_its_name(
     assert "Best epochs and overfitting" not in second
 
 
-def test_the_curves_of_a_setting_stand_with_its_first_run(story: Story) -> None:
+def test_the_curves_of_a_setting_stand_with_its_first_run(story: ReportModel) -> None:
     found = [(p.settings, len(p.runs)) for v in linked(story, "i.html", "p", 3)[0] for p in v.parts]
     assert found[:3] == [(("patience 5", "patience 10"), 3), (("patience 20",), 3), (("patience 30",), 2)]
     assert found[3:] == [(("from scratch",), 3), ((), 3), ((), 3)]
@@ -112,7 +111,7 @@ def test_headings_descend_on_every_page_and_nothing_is_fetched(which: str, reque
         assert not [a for _, a in page.tags if "src" in a]
 
 
-def test_the_overview_has_the_results_and_every_run_but_no_curve(plain: dict[str, Page], story: Story) -> None:
+def test_the_overview_has_the_results_and_every_run_but_no_curve(plain: dict[str, Page], story: ReportModel) -> None:
     overview = plain["the report.html"]
     for run in story.runs:
         assert run.title in overview.text
@@ -173,8 +172,8 @@ def test_many_runs_become_pages_by_themselves(tmp_path: Path, monkeypatch: pytes
     assert write_report(source, html=tmp_path / "r.html", ablations=["a0"], created=WHEN).pages == 0
 
 
-def test_a_page_of_an_ablation_bears_no_time(story: Story, world: World) -> None:
-    later = tell(load_frame(world.source), created=LATER, database=story.database)
+def test_a_page_of_an_ablation_bears_no_time(story: ReportModel, world: World) -> None:
+    later = build_model(load_frame(world.source), created=LATER, database=story.database)
     now, then = (list(render_pages(one, "i.html", "p")) for one in (story, later))
     assert now[:-1] == then[:-1]
     assert now[-1] != then[-1]
@@ -185,6 +184,6 @@ def test_an_ablation_that_is_answered_elsewhere_leads_there() -> None:
     first = world.source.ablation_list[0]
     again = tuple(replace(m, ablation="b") for m in first.members)
     world.source.ablation_list.append(replace(first, name="b", title="B", members=again))
-    pages = pages_of(tell(load_frame(world.source), created=WHEN, database="x"))
+    pages = pages_of(build_model(load_frame(world.source), created=WHEN, database="x"))
     hrefs = {a["href"] for a in pages["the report_pages/ablation-b.html"].all("a")}
     assert any(re.fullmatch(r"ablation-a0\.html#run-[0-9a-f]{12}", h or "") for h in hrefs)

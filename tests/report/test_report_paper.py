@@ -12,16 +12,17 @@ from pathlib import Path
 import analysis_worlds as made
 import pytest
 
+from mmad.analysis.metrics import estimate_of
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
 from mmad.base.errors import ReportError
+from mmad.config.runs import Member
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.report.analysis import estimate_of
-from mmad.report.judged import Archive, How, judge
-from mmad.report.paper import MEASURES, paper_table
-from mmad.report.paper_forms import as_csv, as_html, as_latex, latex, write_paper
-from mmad.spec.runs import Member
-from mmad.store.find import find_seeds
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.report.tables import MEASURES, paper_table
+from mmad.report.writers.latex import latex
+from mmad.report.writers.paper import as_csv, as_html, as_latex, write_paper
+from mmad.store.lookup import find_seeds
+from mmad.store.store import Store
 
 RESAMPLES = 50
 ENTRIES = {"CXR": "e098", "CXR+Clinical": "e099"}
@@ -57,9 +58,9 @@ def test_documented_figures_stand_beside_measured_ones_with_their_intervals(full
     assert (row.arm, row.documented, row.documented_parameters, row.seeds) == ("CXR+Clinical", "e099", 3_213_856, 2)
     assert [row.figures[name].documented for name in MEASURES] == [0.2239, 0.4854, 0.258, 0.5159]
     for split in ("val", "test"):
-        how = How(split=split, checkpoint="best_ap", resamples=RESAMPLES)  # type: ignore[arg-type]
-        seeds = [judge(full, one, how) for one in find_seeds(full, "made/default/CXR+Clinical")]
-        found = estimate_of(full, Archive(), seeds, how).estimate
+        how = EvaluationOptions(split=split, checkpoint="best_ap", resamples=RESAMPLES)  # type: ignore[arg-type]
+        seeds = [evaluation_target(full, one, how) for one in find_seeds(full, "made/default/CXR+Clinical")]
+        found = estimate_of(full, DetectionStore(), seeds, how).estimate
         assert row.figures[f"{split}_ap"].measured == found.ap
         assert row.figures[f"{split}_ar"].measured == found.ar
         assert found.ap.low < found.ap.value < found.ap.high
@@ -67,7 +68,7 @@ def test_documented_figures_stand_beside_measured_ones_with_their_intervals(full
 
 
 def test_the_mean_of_the_store_is_that_of_the_kept_detections(full: Store) -> None:
-    from mmad.report.frames import load_frame
+    from mmad.analysis.frames import load_frame
 
     frame = load_frame(full, ["made"]).ablations[0]
     for row in paper_table(full, ablation="made", resamples=RESAMPLES).rows:
@@ -121,7 +122,7 @@ def test_three_files_are_written_and_hold_the_same(full: Store, tmp_path: Path) 
 def test_an_ablation_that_was_never_started_names_the_command(store: Store) -> None:
     with pytest.raises(ReportError, match="no ablation 'paper'") as caught:
         paper_table(store)
-    assert caught.value.mend == "train it with `mmad ablate ablations/paper.toml`"
+    assert caught.value.hint == "train it with `mmad ablate ablations/paper.toml`"
 
 
 def test_two_protocols_never_stand_in_one_table(store: Store, dataset: DataSet) -> None:

@@ -16,20 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mmad.analysis.comparison import compare_ablation
+from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.analysis.targets import DetectionStore
 from mmad.base.errors import ReportError
 from mmad.base.records import Detections, GroundTruth
-from mmad.data.dataset import DataSet, load_dataset
-from mmad.data.phantom import make_phantom
+from mmad.data.dataset import DataSet
+from mmad.data.phantom.generate import make_phantom
+from mmad.data.reader import load_dataset
 from mmad.evaluation.coco import evaluate
-from mmad.report import pictures_gather
-from mmad.report.contrasts import contrasts_of
-from mmad.report.frames import AblationFrame, load_frame
-from mmad.report.judged import Archive
-from mmad.report.pictures import StudyPicture
-from mmad.report.pictures_boxes import telling
-from mmad.report.pictures_film import SIDE, film_of
-from mmad.report.pictures_gather import pictures_of
-from mmad.store.gateway import Store
+from mmad.report import pictures
+from mmad.report.pictures import SIDE, StudyPicture, film_of, pictures_of, telling
+from mmad.store.store import Store
 
 HARD = "PhysioNet Credentialed Health Data License 1.5.0"
 
@@ -58,7 +56,7 @@ def gain_of(picture: StudyPicture) -> int:
 
 
 def test_the_studies_are_those_that_mmad_compare_lists(store: Store) -> None:
-    (contrast,), _ = contrasts_of(store, Archive(), "made", made.FEW)
+    (contrast,), _ = compare_ablation(store, DetectionStore(), "made", made.FEW)
     (pair,) = made.alone(made.gathered(store)).pairs
     assert [(p.study, p.gain) for p in pair.studies] == list(contrast.alike.studies[:4])
     assert [gain_of(p) for p in pair.studies] == [p.gain for p in pair.studies]
@@ -70,7 +68,7 @@ def test_over_seeds_the_gain_is_the_sum_and_the_boxes_are_of_the_seed_that_shows
     dataset: DataSet, tmp_path: Path
 ) -> None:
     with Store.open(made.two_arms(tmp_path, dataset, seeds=3)) as store:
-        (contrast,), _ = contrasts_of(store, Archive(), "made", made.FEW)
+        (contrast,), _ = compare_ablation(store, DetectionStore(), "made", made.FEW)
         (pair,) = made.alone(made.gathered(store)).pairs
     assert [(p.study, p.gain) for p in pair.studies] == list(contrast.alike.studies[:4])
     for picture in pair.studies:
@@ -117,11 +115,11 @@ def _without(detections: Detections, truth: GroundTruth, study: str) -> float:
 
 
 def test_what_is_at_stake_is_the_ap_without_the_study(store: Store, dataset: DataSet) -> None:
-    (contrast,), _ = contrasts_of(store, Archive(), "made", made.FEW)
+    (contrast,), _ = compare_ablation(store, DetectionStore(), "made", made.FEW)
     (pair,) = made.alone(made.gathered(store)).pairs
     assert pair.stakes is not None
     assert pair.stakes.all_boxes == pytest.approx(contrast.difference.ap.value)
-    truth, archive = dataset.ground_truth("test"), Archive()
+    truth, archive = dataset.ground_truth("test"), DetectionStore()
     sides = [archive.detections(side.runs[0]) for side in (contrast.reference, contrast.other)]
     for picture in pair.studies:
         reference, other = (_without(side, truth, picture.study) for side in sides)
@@ -220,7 +218,7 @@ def renamed(ablation: AblationFrame, name: str) -> AblationFrame:
 def test_many_pairs_show_fewer_studies_unless_asked(
     dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures_gather, "MOST_IN_ALL", 6)
+    monkeypatch.setattr(pictures, "MOST_IN_ALL", 6)
     with Store.open(made.two_arms(tmp_path, dataset, settings=3)) as store:
         found = made.alone(made.gathered(store))
         assert [len(pair.studies) for pair in found.pairs] == [2, 2, 2]
@@ -231,7 +229,7 @@ def test_many_pairs_show_fewer_studies_unless_asked(
         for apart, each in ((False, 1), (True, 2)):
             several = pictures_of(twice, store, apart=apart).ablations
             assert [[len(pair.studies) for pair in a.pairs] for a in several.values()] == [[each] * 3] * 2
-        monkeypatch.setattr(pictures_gather, "MOST_IN_ALL", 2)
+        monkeypatch.setattr(pictures, "MOST_IN_ALL", 2)
         found = made.alone(made.gathered(store))
         assert [len(pair.studies) for pair in found.pairs] == [1, 1, 0]
         assert any("Further pairs are without pictures" in note.text for note in found.notes)

@@ -14,9 +14,9 @@ import pytest
 from page_browser import MARKS, Browser, open_browser
 from PIL import Image
 
-from mmad.data.phantom import make_phantom
-from mmad.report.html import render_html
-from mmad.store.gateway import Store
+from mmad.data.phantom.generate import make_phantom
+from mmad.report.writers.html import render_html
+from mmad.store.store import Store
 
 pytestmark = MARKS
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmad.data.reflacx.build import LICENCE as REFLACX
-from mmad.report.pictures_licence import allows_pictures
+from mmad.data.importers.reflacx.build import LICENCE as REFLACX
+from mmad.report.pictures import allows_pictures
 
 ALLOWING = (
     "CC0-1.0", "CC0", "cc0 1.0 universal", "Public Domain", "public domain mark 1.0", "phantom", "CC BY", "CC-BY-4.0",

@@ -10,16 +10,16 @@ import picture_worlds as made
 import pytest
 from test_report_html import Page
 
+from mmad.data.contact_sheet import COLOURS
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.data.sheet import COLOURS
+from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_report
-from mmad.report.html import _template, render_html
-from mmad.report.markdown import render_markdown
+from mmad.report.model import ReportModel
+from mmad.report.picture_drawing import differs, isolated, straight
 from mmad.report.pictures import AblationPictures
-from mmad.report.pictures_words import differs, isolated, straight
-from mmad.report.story import Story
-from mmad.store.gateway import Store
+from mmad.report.writers.html import _template, render_html
+from mmad.report.writers.markdown import render_markdown
+from mmad.store.store import Store
 
 HARD = "PhysioNet Credentialed Health Data License 1.5.0"
 
@@ -36,12 +36,12 @@ def store(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def story(store: Store) -> Story:
+def story(store: Store) -> ReportModel:
     return made.story_of(store, made.gathered(store))
 
 
 @pytest.fixture(scope="module")
-def text(story: Story) -> str:
+def text(story: ReportModel) -> str:
     return render_html(story)
 
 
@@ -55,7 +55,7 @@ def hostile(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> tuple
         return made.alone(story.pictures), render_html(story), render_markdown(story, "charts").text
 
 
-def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(text: str, story: Story) -> None:
+def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(text: str, story: ReportModel) -> None:
     found = made.alone(story.pictures)
     shown = [p.film for pair in found.pairs for p in pair.studies]
     assert len(shown) == 12
@@ -70,7 +70,7 @@ def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(te
     assert "img-src data:;" in text
 
 
-def test_boxes_are_told_apart_by_number_dashes_and_words(text: str, story: Story) -> None:
+def test_boxes_are_told_apart_by_number_dashes_and_words(text: str, story: ReportModel) -> None:
     drawn = [b for pair in made.alone(story.pictures).pairs for p in pair.studies
              for side in (p.panels.truth, p.panels.reference, p.panels.other) for b in side]  # fmt: skip
     for fate in ("false", "missed"):
@@ -96,7 +96,7 @@ def test_every_picture_has_a_title_and_a_description_in_words(text: str) -> None
     assert any(re.search(r"\d right, \d false alarms?, \d missed\. Right: ", words) for words in said)
 
 
-def test_the_caption_says_what_differs_and_what_is_at_stake(text: str, story: Story) -> None:
+def test_the_caption_says_what_differs_and_what_is_at_stake(text: str, story: ReportModel) -> None:
     words = Page(text).text
     for pair in made.alone(story.pictures).pairs:
         assert f"{pair.other} against {pair.reference} : {pair.setting}" in words

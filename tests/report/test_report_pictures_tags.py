@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmad.report.pictures_boxes import DrawnBox
-from mmad.report.pictures_tags import HEIGHT, Tag, _covered, place_tags, words_of
+from mmad.report.picture_drawing import HEIGHT, Tag, _covered, place_tags, words_of
+from mmad.report.pictures import DrawnBox
 
 WIDTH, TALL = 512.0, 420.0
 sides = st.tuples(st.floats(0, WIDTH - 1), st.floats(0, TALL - 1), st.floats(1, WIDTH), st.floats(1, TALL)).map(

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from report_worlds import WHEN, World
 
+from mmad.analysis.frames import load_frame
 from mmad.base.records import CheckpointRecord, EpochRecord, Metric
+from mmad.config.load import load_ablation
+from mmad.config.runs import DataSource
 from mmad.report.build import write_report
-from mmad.report.frames import load_frame
-from mmad.spec.load import load_ablation
-from mmad.spec.runs import DataSource
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 FILE = """
 title = "Patience"

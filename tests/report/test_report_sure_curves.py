@@ -10,23 +10,27 @@ import numpy as np
 import pytest
 from report_worlds import World
 
-from mmad.evaluation.bands import FrocBand, OperatingBand
-from mmad.evaluation.confusion import Calibration, Confusion
-from mmad.evaluation.interval import Interval
-from mmad.evaluation.recall_curve import RecallCurve
-from mmad.evaluation.thresholds import FROC_RATES, Froc, Operating
-from mmad.report.analysis import Profile
-from mmad.report.certainty import Certainty, RunKey, SureRun
-from mmad.report.charts import inline_svg
-from mmad.report.curves import describe, overlay_panels
-from mmad.report.frames import AblationFrame, load_frame
-from mmad.report.sure_curves import sure_panels
-from mmad.spec.protocol import EvaluationProtocol
+from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.analysis.metrics import Profile
+from mmad.analysis.statistics import RunKey, RunStatistics, Statistics
+from mmad.config.protocol import EvaluationProtocol
+from mmad.evaluation.bootstrap import Interval
+from mmad.evaluation.operating_points import (
+    FROC_RATES,
+    Calibration,
+    Confusion,
+    Froc,
+    FrocBand,
+    Operating,
+    OperatingBand,
+    RecallCurve,
+)
+from mmad.report.figures import describe, inline_svg, overlay_panels, sure_panels
 
 ROW = Operating(0.05, 0.5, 0.5, 0.5, 0.5, 0.5, 3.0)
 
 
-def sure(level: float) -> SureRun:
+def sure(level: float) -> RunStatistics:
     froc = Froc(FROC_RATES, tuple(level for _ in FROC_RATES), level, ())
     reliability = Calibration((0.0, 0.5, 1.0), (0.25, math.nan), (level, math.nan), (4, 0), 0.1)
     around = Interval(level, level - 0.05, level + 0.05)
@@ -34,7 +38,7 @@ def sure(level: float) -> SureRun:
     point = OperatingBand(0.05, *(Interval(0.5, 0.4, 0.6) for _ in range(5)), Interval(0, 0, 0))
     confused = Confusion(("a",), np.zeros((2, 2), dtype=np.int64))
     profile = Profile((ROW,), froc, confused, reliability, (point,), band)
-    return SureRun("best_ap", profile=profile, curve=RecallCurve((0.0, 0.5, 1.0), (1.0, level, 0.0)))
+    return RunStatistics("best_ap", profile=profile, curve=RecallCurve((0.0, 0.5, 1.0), (1.0, level, 0.0)))
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +52,12 @@ def ablation() -> AblationFrame:
     return load_frame(world.source).ablations[0]
 
 
-def known(ablation: AblationFrame) -> Mapping[RunKey, SureRun]:
+def known(ablation: AblationFrame) -> Mapping[RunKey, RunStatistics]:
     return {(m.run.key, m.judged): sure(0.1 * (n + 1)) for n, m in enumerate(ablation.members)}
 
 
 def test_the_panels_hold_the_stores_points_and_one_protocol(ablation: AblationFrame) -> None:
-    froc, precision, reliability = sure_panels(ablation, "s", Certainty(runs=known(ablation)))
+    froc, precision, reliability = sure_panels(ablation, "s", Statistics(runs=known(ablation)))
     assert [(s.name, s.faint) for s in froc.series] == [("CXR", False), ("CXR", True), ("CXR+Clinical", False)]
     assert [s.y[0] for s in froc.series] == pytest.approx([0.1, 0.2, 0.3])
     assert froc.series[0].x == FROC_RATES
@@ -68,17 +72,17 @@ def test_final_checkpoints_are_not_drawn_beside_best_ones(ablation: AblationFram
     runs = dict(known(ablation))
     last = ablation.members[1]
     runs[last.run.key, last.judged] = replace(runs[last.run.key, last.judged], kind="final")
-    froc, *_ = sure_panels(ablation, "s", Certainty(runs=runs))
+    froc, *_ = sure_panels(ablation, "s", Statistics(runs=runs))
     assert [s.name for s in froc.series] == ["CXR", "CXR+Clinical"]
 
 
 def test_without_certainty_there_is_no_panel(ablation: AblationFrame) -> None:
-    assert sure_panels(ablation, "s", Certainty()) == ()
-    assert sure_panels(ablation, "s", Certainty(runs={k: SureRun("best_ap") for k in known(ablation)})) == ()
+    assert sure_panels(ablation, "s", Statistics()) == ()
+    assert sure_panels(ablation, "s", Statistics(runs={k: RunStatistics("best_ap") for k in known(ablation)})) == ()
 
 
 def test_they_are_drawn_and_described_in_words(ablation: AblationFrame) -> None:
-    froc, precision, _ = sure_panels(ablation, "s", Certainty(runs=known(ablation)))
+    froc, precision, _ = sure_panels(ablation, "s", Statistics(runs=known(ablation)))
     svg = inline_svg(froc, "c1", "x")
     for tick in ("0.125", "0.5", "2", "8"):
         assert f">{tick}<" in svg

@@ -16,24 +16,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_worlds import HOSTILE, WHEN, World
 
+from mmad.analysis.frames import load_frame
+from mmad.analysis.statistics import compute_statistics
 from mmad.base.errors import ReportError
-from mmad.data.phantom import make_phantom
+from mmad.base.paths import file_stem
+from mmad.config.protocol import EvaluationProtocol
+from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_report
-from mmad.report.certainty import look_into
-from mmad.report.evidence import gap_tables
-from mmad.report.frames import load_frame
-from mmad.report.mirrored import mirrored
-from mmad.report.story import Story, tell
-from mmad.report.tables import file_stem
-from mmad.report.tables_files import all_tables, write_tables
-from mmad.spec.protocol import EvaluationProtocol
-from mmad.store.gateway import Store
+from mmad.report.model import ReportModel, build_model, mirrored
+from mmad.report.tables import gap_tables
+from mmad.report.writers.csv import all_tables, write_tables
+from mmad.store.store import Store
 
 SAFE = re.compile(r"[a-z0-9][a-z0-9_-]*--[a-z0-9-]+|_[a-z0-9_-]*--[a-z0-9-]+")
 
 
 @pytest.fixture(scope="module")
-def folder(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(story: ReportModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("tables")
     write_tables(story, csv=place)
     return place
@@ -52,7 +51,7 @@ def test_every_table_is_a_file_of_its_own(folder: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, story: Story) -> None:
+def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, story: ReportModel) -> None:
     for ablation in story.ablations:
         for n, comparison in enumerate(ablation.comparisons, start=1):
             table = read(folder, f"{ablation.frame.record.name}--pairs-{n}").set_index("setting")
@@ -71,7 +70,7 @@ def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, story: Story
                 assert (found["overlap"], found["proposals"], found["checkpoint"]) == ("iou", "clean", "best_ap")
 
 
-def test_runs_show_what_varies_and_epochs_lead_to_them(folder: Path, story: Story) -> None:
+def test_runs_show_what_varies_and_epochs_lead_to_them(folder: Path, story: ReportModel) -> None:
     runs, epochs = read(folder, "runs"), read(folder, "epochs")
     assert len(runs) == sum(len(a.frame.members) for a in story.ablations)
     varied = [c for c in runs.columns if c.startswith(("setup.", "protocol."))]
@@ -95,7 +94,7 @@ def test_runs_show_what_varies_and_epochs_lead_to_them(folder: Path, story: Stor
     assert len(epochs) == sum(3 + len(e.metrics) for told in story.runs for e in told.run.epochs)
 
 
-def test_parameters_and_documented_figures_are_those_of_the_report(folder: Path, story: Story) -> None:
+def test_parameters_and_documented_figures_are_those_of_the_report(folder: Path, story: ReportModel) -> None:
     patience = story.ablations[0]
     counts = read(folder, "patience--parameters").set_index(["setting", "arm", "module"])["parameters"]
     for member in patience.frame.members:
@@ -127,8 +126,8 @@ def test_every_column_is_explained_and_ends_with_its_unit(folder: Path) -> None:
 def test_intervals_verdicts_and_thresholds_are_those_of_the_store(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "phantom", studies=60, image_size=64)
     with Store.open(two_settings(tmp_path, dataset)) as store:
-        certainty = look_into(load_frame(store), store, how=FEW)
-        story = tell(load_frame(store), created=WHEN, database="x", certainty=certainty)
+        certainty = compute_statistics(load_frame(store), store, how=FEW)
+        story = build_model(load_frame(store), created=WHEN, database="x", certainty=certainty)
         written = write_report(store, csv=tmp_path / "out", latex=tmp_path / "out", how=FEW)
     assert (written.html, written.markdown) == (None, None)
     (ablation,) = story.ablations
@@ -170,12 +169,12 @@ def test_tables_of_different_protocols_are_different_files(tmp_path: Path) -> No
         for arm in ("CXR", "CXR+Clinical"):
             judged = EvaluationProtocol(overlap=overlap)  # type: ignore[arg-type]
             world.member(overlap, arm, judged=judged, protocol={"epochs": 3})
-    story = tell(load_frame(world.source), created=WHEN, database="x")
+    story = build_model(load_frame(world.source), created=WHEN, database="x")
     write_tables(story, csv=tmp_path)
     assert [set(read(tmp_path, f"a--pairs-{n}")["overlap"]) for n in (1, 2)] == [{"iou"}, {"iobb"}]
 
 
-def test_hostile_names_stay_in_the_folder_and_within_their_cells(hostile_story: Story, tmp_path: Path) -> None:
+def test_hostile_names_stay_in_the_folder_and_within_their_cells(hostile_story: ReportModel, tmp_path: Path) -> None:
     place = tmp_path / "deep" / "tables"
     files, sources = write_tables(hostile_story, csv=place, latex=place)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*files, *sources}
@@ -219,7 +218,7 @@ def test_a_cell_is_no_formula(tmp_path: Path) -> None:
     world = World()
     world.ablation("a", "A", "")
     world.member("=HYPERLINK(1)", "-x", protocol={"epochs": 2})
-    write_tables(tell(load_frame(world.source), created=WHEN, database="x"), csv=tmp_path)
+    write_tables(build_model(load_frame(world.source), created=WHEN, database="x"), csv=tmp_path)
     row = read(tmp_path, "a--runs").iloc[0]
     assert (row["setting"], row["arm"]) == ("'=HYPERLINK(1)", "'-x")
 
@@ -230,12 +229,14 @@ def test_what_was_measured_as_no_number_reads_back_as_such(tmp_path: Path) -> No
     key = world.member("s", "CXR", protocol={"epochs": 1})
     record = world.source.epochs[key][0]
     world.source.epochs[key] = [replace(record, seconds=math.nan)]
-    write_tables(tell(load_frame(world.source), created=WHEN, database="x"), csv=tmp_path)
+    write_tables(build_model(load_frame(world.source), created=WHEN, database="x"), csv=tmp_path)
     assert f"{key[:12]},1,,time_s,nan\n" in (tmp_path / "epochs.csv").read_text("utf-8")
-    assert not [t for t in all_tables(tell(load_frame(world.source), created=WHEN, database="x")) if not t.columns]
+    assert not [
+        t for t in all_tables(build_model(load_frame(world.source), created=WHEN, database="x")) if not t.columns
+    ]
 
 
-def test_a_folder_that_cannot_be_made_is_named(story: Story, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(story: ReportModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
         ReportError, match=r"file/patience--pairs-1\.csv: cannot be written .*choose another folder with --csv"

@@ -19,13 +19,13 @@ from page_parser import Page
 from report_worlds import _epoch
 
 from mmad.base.errors import ReportError
-from mmad.report.html import render_html, render_pages
-from mmad.report.story import Story
+from mmad.config.load import load_ablation
+from mmad.config.runs import DataSource
+from mmad.report.model import ReportModel
 from mmad.report.watch import live, settle, still, watch
-from mmad.spec.load import load_ablation
-from mmad.spec.runs import DataSource
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.report.writers.html import render_html, render_pages
+from mmad.store.claims import Owner
+from mmad.store.store import Store
 
 FILE = """
 title = "{title}"
@@ -45,8 +45,8 @@ import sys, time
 import numpy as np
 sys.path.insert(0, {tests!r})
 from report_worlds import _epoch
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.store.store import Store
+from mmad.store.claims import Owner
 rng = np.random.default_rng(0)
 with Store.open("db/mmad.sqlite") as store:
     while (run := store.claim(None, Owner.current())) is not None:
@@ -187,7 +187,7 @@ def test_hostile_words_cannot_pass_for_the_refresh(hostile_page: str) -> None:
     assert still(live(hostile_page, 5)) == hostile_page
 
 
-def test_linked_pages_are_stilled_with_the_overview_and_other_files_are_not(story: Story, tmp_path: Path) -> None:
+def test_linked_pages_are_stilled_with_the_overview_and_other_files_are_not(story: ReportModel, tmp_path: Path) -> None:
     plain = dict(render_pages(story, "index.html", "index_pages"))
     (tmp_path / "index_pages").mkdir()
     for name, text in plain.items():
@@ -201,7 +201,7 @@ def test_linked_pages_are_stilled_with_the_overview_and_other_files_are_not(stor
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    code = "import sys; from mmad.cli import main; sys.exit(main())"
+    code = "import sys; from mmad.cli.app import main; sys.exit(main())"
     environment = os.environ | {"MMAD_CACHE": str(folder / "cache")}
     environment.pop("MMAD_DB", None)
     return subprocess.Popen(
@@ -272,7 +272,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.mark.slow
 @MARKS[1]
 def test_an_open_page_shows_the_next_build_where_its_reader_left_it(
-    browser: Browser, story: Story, tmp_path: Path
+    browser: Browser, story: ReportModel, tmp_path: Path
 ) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -311,7 +311,7 @@ def test_an_open_page_shows_the_next_build_where_its_reader_left_it(
 
 @pytest.mark.slow
 @MARKS[1]
-def test_a_paused_page_stays(browser: Browser, story: Story, tmp_path: Path) -> None:
+def test_a_paused_page_stays(browser: Browser, story: ReportModel, tmp_path: Path) -> None:
     path, page = tmp_path / "index.html", render_html(story)
     path.write_text(live(page, 2), "utf-8")
     browser.show(path)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmad.report.words import clean, clip, decimal, direction, duration, moment, plural, signed, size, whole
+from mmad.base.formatting import clean, clip, decimal, direction, duration, moment, plural, signed, size, whole
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from mmad.store import claims
-from mmad.store import owner as owners
-from mmad.store.owner import Owner
+from mmad.store import claims as owners
+from mmad.store.claims import Owner
 
 HERE, THERE = "here", "there"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 
 @pytest.fixture

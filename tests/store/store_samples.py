@@ -17,10 +17,10 @@ from mmad.base.records import (
     Metric,
     ParameterCount,
 )
-from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.spec.runs import Ablation, DataSource, Member, RunSpec
-from mmad.spec.setup import ModelSetup
-from mmad.store.gateway import Store
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.setup import ModelSetup
+from mmad.store.store import Store
 
 ARMS = ("CXR", "CXR+Clinical")
 NOON = datetime(2022, 5, 16, 12, 0, tzinfo=UTC)

@@ -11,10 +11,10 @@ import store_samples as samples
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
-from mmad.store.analysis_rows import analysis_key
-from mmad.store.gateway import Store
+from mmad.store.lookup import member_summaries
+from mmad.store.measurements import analysis_key
 from mmad.store.migrate import OlderSchema
-from mmad.store.results import member_summaries
+from mmad.store.store import Store
 
 SUBJECT = {"runs": ["b" * 64, "a" * 64], "split": "test", "resamples": 1000, "threshold": 0.5}
 

@@ -10,9 +10,8 @@ import store_samples as samples
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
-from mmad.store.backup import back_up_database
-from mmad.store.gateway import Store
-from mmad.store.migrate import upgrade_database
+from mmad.store.migrate import back_up_database, upgrade_database
+from mmad.store.store import Store
 
 OLD = Path(__file__).parent / "mmad-0001.sql"
 

@@ -13,11 +13,10 @@ from sqlalchemy import delete
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
-from mmad.store.check import check_database
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
-from mmad.store.prune import delete as delete_surplus
-from mmad.store.prune import find_surplus
+from mmad.store.claims import Owner
+from mmad.store.maintenance import check_database, find_surplus
+from mmad.store.maintenance import delete as delete_surplus
+from mmad.store.store import Store
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_files_that_are_gone_or_cut_are_found(sound: tuple[str, Path]) -> None:
     assert "is not there (checkpoint best_a" in findings[0].what
     assert "has 3 bytes, its row says 21" in findings[1].what
     assert "is not there (detections of run" in findings[2].what
-    assert all("MMAD_RUNS" in finding.mend for finding in findings)
+    assert all("MMAD_RUNS" in finding.hint for finding in findings)
 
 
 def test_changed_content_is_found_when_it_is_read(sound: tuple[str, Path]) -> None:
@@ -144,7 +143,7 @@ def test_an_older_schema_is_a_finding_and_a_newer_one_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr(schema, "HEAD", "9999")
         (finding,) = check_database(database).findings
-        assert (finding.check, finding.mend) == ("schema", "run mmad db upgrade, which keeps a copy")
+        assert (finding.check, finding.hint) == ("schema", "run mmad db upgrade, which keeps a copy")
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '0999'")
     with pytest.raises(StoreError, match="newer schema 0999"):

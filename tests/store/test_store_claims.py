@@ -12,13 +12,12 @@ from claims_world import HERE, THERE, World
 from sqlalchemy import select
 
 from mmad.base.errors import StoreError
-from mmad.store.claims import LEASE, NotHeld
-from mmad.store.gateway import Store
-from mmad.store.memory_rows import write_memory
-from mmad.store.owner import Owner
-from mmad.store.queue_rows import write_ablation
+from mmad.store.claims import LEASE, NotHeld, Owner
+from mmad.store.measurements import write_memory
+from mmad.store.run_rows import write_ablation
+from mmad.store.run_status import queue_standing
 from mmad.store.schema import runs
-from mmad.store.standing import queue_standing
+from mmad.store.store import Store
 
 
 @pytest.fixture

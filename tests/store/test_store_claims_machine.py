@@ -15,9 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import delete, event
 
 from mmad.store import schema
-from mmad.store.claims import LEASE, NotHeld
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.store.claims import LEASE, NotHeld, Owner
+from mmad.store.store import Store
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, MetaData, String, Table, select
 
 from mmad.base.errors import StoreError
-from mmad.store import copy, rows, schema
-from mmad.store.copy import copy_database
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
-from mmad.store.plain import plain_detail
-from mmad.store.results import member_summaries
+from mmad.store import export, maintenance, schema
+from mmad.store.claims import Owner
+from mmad.store.json import plain_detail
+from mmad.store.lookup import member_summaries
+from mmad.store.maintenance import copy_database
+from mmad.store.store import Store
 
 
 @pytest.fixture(params=["sqlite to sqlite", "sqlite to postgresql", "postgresql to sqlite", "postgresql to postgresql"])
@@ -51,7 +51,7 @@ def fill(address: str) -> tuple[str, str]:
 def content(address: str) -> dict[str, tuple[int, str]]:
     """Rows and checksum of every table."""
     with Store.open(address, read_only=True) as store, store._database.reading() as connection:
-        found = {table.name: rows.checksum(connection, table) for table in schema.metadata.sorted_tables}
+        found = {table.name: export.checksum(connection, table) for table in schema.metadata.sorted_tables}
         return {name: (one.rows, one.digest) for name, one in found.items()}
 
 
@@ -129,14 +129,14 @@ def test_running_runs_are_refused(address: str, tmp_path: Path) -> None:
 def test_what_arrives_otherwise_is_not_kept(pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = pair
     fill(source)
-    honest = copy._insert
+    honest = maintenance._insert
 
     def losing(writing: object, table: Table, some: list[dict[str, object]], where: str) -> None:
         if table.name == "metrics":
             some[3]["value"] = 0.123
         honest(writing, table, some, where)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(copy, "_insert", losing)
+    monkeypatch.setattr(maintenance, "_insert", losing)
     with pytest.raises(StoreError, match=r"metrics: 40 rows arrived \(.*\), 40 were sent \(.*\); nothing was kept"):
         copy_database(source, target)
     assert {number for number, _ in content(target).values()} == {0}
@@ -169,20 +169,20 @@ def test_new_columns_come_along(database: Path, tmp_path: Path) -> None:
     with Store.open(database) as store, store._database.writing() as connection:
         table.create(connection)
         connection.execute(table.insert(), [{"id": f"{i:04d}", "text": "x" * i} for i in range(2500)])
-        parts = [list(part) for part in rows.batches(connection, table)]
+        parts = [list(part) for part in export.batches(connection, table)]
         assert [len(part) for part in parts] == [1000, 1000, 500]
         assert [row["text"] for part in parts for row in part] == ["x" * i for i in range(2500)]
-        assert rows.checksum(connection, table).rows == rows.count(connection, table) == 2500
+        assert export.checksum(connection, table).rows == export.count(connection, table) == 2500
         copied = Table("copied", MetaData(), Column("id", String, primary_key=True), Column("text", String))
         copied.create(connection)
-        copy._insert(connection, copied, [dict(row) for part in parts for row in part], "here")
+        maintenance._insert(connection, copied, [dict(row) for part in parts for row in part], "here")
         assert connection.execute(select(copied)).all() == connection.execute(select(table)).all()
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(), st.text(), st.floats())), max_size=6))
 def test_a_checksum_does_not_tell_the_order_and_tells_all_else(some: list[dict[str, object]]) -> None:
     def of(given_rows: list[dict[str, object]]) -> str:
-        found = rows.Checksum()
+        found = export.Checksum()
         for row in given_rows:
             found.add([row])  # type: ignore[list-item]
         return found.digest
@@ -194,7 +194,7 @@ def test_a_checksum_does_not_tell_the_order_and_tells_all_else(some: list[dict[s
 
 
 def test_details_are_equal_after_the_copy(pair: tuple[str, str]) -> None:
-    from mmad.store.detail import run_detail
+    from mmad.store.lookup import run_detail
 
     source, target = pair
     good, _ = fill(source)

@@ -15,7 +15,7 @@ import pytest
 import store_samples as samples
 
 from mmad.store import schema
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 PAGE = (Path(__file__).parents[2] / "docs" / "store.md").read_text("utf-8")
 

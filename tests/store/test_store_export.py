@@ -16,7 +16,7 @@ import store_samples as samples
 from mmad.base.errors import StoreError
 from mmad.store import schema
 from mmad.store.export import export_tables
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 VIEWS = {"run_results", "checkpoint_results"}
 
@@ -97,7 +97,7 @@ def test_nothing_is_written_over_and_what_is_wrong_is_told(
     with pytest.raises(StoreError, match="cannot be made"):
         export_tables(filled, tmp_path / "out" / "metrics.csv" / "in")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "mmad.store.export_parquet", raising=False)
+    monkeypatch.delitem(sys.modules, "mmad.store.export", raising=False)
     with pytest.raises(StoreError, match=r"needs pyarrow, which is not installed; install it \(pip install"):
         export_tables(filled, tmp_path / "parquet", "parquet")
     assert not (tmp_path / "parquet").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 ENTRIES = [{"id": "e002", "params": {"model": 5}}, {"id": "e001", "params": {}}]
 

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from mmad.base.errors import StoreError
 from mmad.base.records import SPLITS, EpochRecord, EvaluationRecord, Metric, ParameterCount
 from mmad.store import schema
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 floats = st.floats(allow_nan=True, allow_infinity=True)
 names = st.text(

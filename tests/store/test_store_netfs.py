@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import store_samples as samples
 
-from mmad.store import netfs
-from mmad.store.gateway import Store
+from mmad.store import engine
+from mmad.store.store import Store
 
 LOCAL = "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"
 
@@ -20,8 +20,8 @@ def mounted(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
     """Pretends that these are the mounts, beside a local disk at /."""
     file = folder / "mountinfo"
     file.write_text("\n".join((LOCAL, *lines)) + "\n")
-    monkeypatch.setattr(netfs, "MOUNTS", file)
-    monkeypatch.setattr(netfs, "_told", set())
+    monkeypatch.setattr(engine, "MOUNTS", file)
+    monkeypatch.setattr(engine, "_told", set())
 
 
 def mount(point: Path, kind: str) -> str:
@@ -34,29 +34,29 @@ def mount(point: Path, kind: str) -> str:
 )
 def test_network_file_systems_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     mounted(monkeypatch, tmp_path, mount(tmp_path / "lab", kind))
-    assert netfs.network_type(tmp_path / "lab" / "db" / "mmad.sqlite") == kind
-    assert netfs.network_type(tmp_path / "laboratory" / "mmad.sqlite") is None
+    assert engine.network_type(tmp_path / "lab" / "db" / "mmad.sqlite") == kind
+    assert engine.network_type(tmp_path / "laboratory" / "mmad.sqlite") is None
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs", "fuse.ntfs-3g", "fuseblk"])
 def test_local_file_systems_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     mounted(monkeypatch, tmp_path, mount(tmp_path, kind))
-    assert netfs.network_type(tmp_path / "mmad.sqlite") is None
+    assert engine.network_type(tmp_path / "mmad.sqlite") is None
 
 
 def test_the_innermost_and_latest_mount_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = tmp_path / "a b\\c"
     mounted(monkeypatch, tmp_path, mount(odd / "local", "ext4"), mount(odd, "ext4"), mount(odd, "nfs4"), "nonsense")
-    assert netfs.network_type(odd / "mmad.sqlite") == "nfs4"
-    assert netfs.network_type(odd / "local" / "mmad.sqlite") is None
+    assert engine.network_type(odd / "mmad.sqlite") == "nfs4"
+    assert engine.network_type(odd / "local" / "mmad.sqlite") is None
     odd.mkdir()
     (tmp_path / "link").symlink_to(odd)
-    assert netfs.network_type(tmp_path / "link" / "mmad.sqlite") == "nfs4"
+    assert engine.network_type(tmp_path / "link" / "mmad.sqlite") == "nfs4"
 
 
 def test_where_the_system_does_not_tell_nothing_is_assumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netfs, "MOUNTS", tmp_path / "nothing")
-    assert netfs.network_type(tmp_path / "mmad.sqlite") is None
+    monkeypatch.setattr(engine, "MOUNTS", tmp_path / "nothing")
+    assert engine.network_type(tmp_path / "mmad.sqlite") is None
 
 
 def journal(database: Path) -> str:

@@ -15,7 +15,7 @@ import store_samples as samples
 
 from mmad.base.errors import StoreError
 from mmad.store import migrate, schema
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 NEXT = f"{int(schema.HEAD) + 1:04d}"
 MORE = """
@@ -85,7 +85,7 @@ def test_connections_sync_fully_and_check_references(file_store: Store) -> None:
 @pytest.mark.slow
 def test_processes_that_start_at_once_make_one_database(tmp_path: Path) -> None:
     database = tmp_path / "db" / "mmad.sqlite"
-    program = "import sys; from mmad.store.gateway import Store; sys.stdin.read(); Store.open(sys.argv[1]).close()"
+    program = "import sys; from mmad.store.store import Store; sys.stdin.read(); Store.open(sys.argv[1]).close()"
     command = [sys.executable, "-c", program, str(database)]
     started = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     for process in started:
@@ -203,7 +203,7 @@ def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "db").write_text("")
     with pytest.raises(StoreError, match="cannot be reached") as caught:
         Store.open(tmp_path / "db" / "mmad.sqlite")
-    assert caught.value.mend is not None
+    assert caught.value.hint is not None
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from sqlalchemy import event
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
+from mmad.store.claims import Owner
 from mmad.store.engine import Database
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.store.store import Store
 
 
 def test_an_empty_schema_is_made_only_when_asked(postgresql: str) -> None:

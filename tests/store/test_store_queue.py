@@ -13,17 +13,17 @@ import pytest
 import store_samples as samples
 
 from mmad.base.errors import StoreError
-from mmad.spec.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.spec.runs import Member, RunSpec
-from mmad.spec.setup import ModelSetup
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import Member, RunSpec
+from mmad.config.setup import ModelSetup
+from mmad.store.claims import Owner
+from mmad.store.store import Store
 
 ME = Owner.current()
 CLAIM_ALL = """
 import sys
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.store.store import Store
+from mmad.store.claims import Owner
 with Store.open(sys.argv[1], create=False) as store:
     print("ready", flush=True)
     sys.stdin.readline()

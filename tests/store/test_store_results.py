@@ -10,14 +10,21 @@ import pytest
 import store_samples as samples
 
 from mmad.base.errors import StoreError
-from mmad.spec.protocol import EvaluationProtocol
-from mmad.store.detail import run_detail
-from mmad.store.find import find_run, find_seeds
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
-from mmad.store.plain import finite, plain_detail, plain_epoch, plain_standing, plain_summary
-from mmad.store.results import Result, check_ablation, member_path, member_results, member_summaries
-from mmad.store.standing import STATUSES, one_line, standing
+from mmad.config.protocol import EvaluationProtocol
+from mmad.store.claims import Owner
+from mmad.store.json import finite, plain_detail, plain_epoch, plain_standing, plain_summary
+from mmad.store.lookup import (
+    CheckpointFigures,
+    check_ablation,
+    find_run,
+    find_seeds,
+    member_path,
+    member_results,
+    member_summaries,
+    run_detail,
+)
+from mmad.store.run_status import STATUSES, one_line, standing
+from mmad.store.store import Store
 
 ME = Owner.current()
 
@@ -26,9 +33,9 @@ def test_results_are_those_of_the_kept_checkpoints(store: Store) -> None:
     samples.fill(store)
     good, bad = store.ablations()[0].members
     results = member_results(store, good)
-    assert results.best_ap == Result(2, 0.5, 0.75, 0.375, 0.625)
-    assert results.best_ar == Result(2, 0.5, 0.75, 0.375, 0.625)
-    assert results.final == Result(3, 0.375, 0.625, 0.25, 0.5)
+    assert results.best_ap == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
+    assert results.best_ar == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
+    assert results.final == CheckpointFigures(3, 0.375, 0.625, 0.25, 0.5)
     assert member_results(store, bad).best_ap is None
     assert [s.results for s in member_summaries(store)] == [results, member_results(store, bad)]
 
@@ -38,7 +45,7 @@ def test_figures_of_the_epoch_stand_in_where_the_protocol_is_theirs(store: Store
     store.add_ablation(given)
     key = given.members[0].run.key
     store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 1)])
-    assert member_summaries(store)[0].results.best_ap == Result(1, 0.75, 0.875, 0.625, 0.75)
+    assert member_summaries(store)[0].results.best_ap == CheckpointFigures(1, 0.75, 0.875, 0.625, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +57,10 @@ def test_figures_of_another_protocol_never_stand_in(store: Store, other: dict[st
     key = given.members[0].run.key
     store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 1)], [samples.evaluation()])
     member = store.ablations()[0].members[0]
-    assert member_results(store, member).best_ap == Result(1, None, None, None, None)
+    assert member_results(store, member).best_ap == CheckpointFigures(1, None, None, None, None)
     exact = replace(samples.evaluation(ap=0.125), **other)  # type: ignore[arg-type]
     store.put_evaluations(key, [exact])
-    assert member_results(store, member).best_ap == Result(1, 0.125, 0.375, None, None)
+    assert member_results(store, member).best_ap == CheckpointFigures(1, 0.125, 0.375, None, None)
 
 
 def test_the_views_agree_with_the_records(store: Store) -> None:
@@ -67,7 +74,7 @@ def test_the_views_agree_with_the_records(store: Store) -> None:
         assert (row["key"], row["status"], row["error"]) == (summary.run.key, summary.run.status, summary.run.error)
         assert (row["epoch"] or 0) == summary.run.epochs_done
         for kind in ("best_ap", "best_ar", "final"):
-            result: Result | None = getattr(summary.results, kind)
+            result: CheckpointFigures | None = getattr(summary.results, kind)
             columns = ("epoch", "val_ap", "val_ar", "test_ap", "test_ar")
             expected = [getattr(result, column) if result else None for column in columns]
             assert [row[f"{kind}_{column}"] for column in columns] == expected
@@ -133,7 +140,7 @@ def test_a_run_without_members_keeps_its_results(store: Store) -> None:
     store.add_ablation(samples.ablation(patiences=(99,)))
     detail = run_detail(store, good)
     assert detail.members == ()
-    assert detail.results.best_ap == Result(2, 0.5, 0.75, 0.375, 0.625)
+    assert detail.results.best_ap == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
     assert plain_detail(detail)["ablation"] is None
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from mmad.spec.protocol import EvaluationProtocol
+from mmad.config.protocol import EvaluationProtocol
 from mmad.store import schema
 from mmad.store.engine import Database
 from mmad.store.migrate import SCRIPTS, prepare

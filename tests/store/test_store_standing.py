@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import store_samples as samples
 
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
-from mmad.store.standing import queue_standing, run_name
+from mmad.store.claims import Owner
+from mmad.store.run_status import queue_standing, run_name
+from mmad.store.store import Store
 
 ME = Owner.current()
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import store_samples as samples
 
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.store.claims import Owner
+from mmad.store.store import Store
 
 WRITES: dict[str, Callable[[Store, str], object]] = {
     "an ablation": lambda s, k: s.add_ablation(samples.ablation("another", patiences=(30,))),

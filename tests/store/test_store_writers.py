@@ -13,15 +13,15 @@ from sqlalchemy import func, select
 
 from mmad.store import schema
 from mmad.store.engine import Database
-from mmad.store.gateway import Store
+from mmad.store.store import Store
 
 WRITERS, RUNS, EPOCHS = 8, 40, 5
 WRITE = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import store_samples as samples
-from mmad.store.gateway import Store
-from mmad.store.owner import Owner
+from mmad.store.store import Store
+from mmad.store.claims import Owner
 with Store.open(sys.argv[1], create=False) as store:
     print("ready", flush=True)
     sys.stdin.readline()

@@ -9,7 +9,7 @@ from training_runs import Notes, Start, specification
 
 from mmad.base.paths import RunPaths
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
+from mmad.data.phantom.generate import make_phantom
 from mmad.training import train
 
 

@@ -12,12 +12,12 @@ from test_training_run import Notes, specification
 from mmad.base.errors import CheckpointError, DataError, EvaluationError
 from mmad.base.paths import RunPaths
 from mmad.base.records import Detections
+from mmad.config.runs import RunSpec
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
-from mmad.evaluation.detections import read_detections
-from mmad.spec.runs import RunSpec
+from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.detections_file import read_detections
 from mmad.training import train
-from mmad.training.again import Change, Judge
+from mmad.training.inference import InferenceRunner, InputAlteration
 
 pytestmark = pytest.mark.slow
 
@@ -61,8 +61,8 @@ def plain(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Trained
     return trained(dataset, tmp_path_factory.mktemp("plain"), use_clinical=False, box_detections_per_img=100)
 
 
-def judge_of(run: Trained, dataset: DataSet) -> Judge:
-    return Judge(run.spec, dataset_path=dataset.root, run=run.paths)
+def judge_of(run: Trained, dataset: DataSet) -> InferenceRunner:
+    return InferenceRunner(run.spec, dataset_path=dataset.root, run=run.paths)
 
 
 def test_without_a_change_these_are_the_kept_detections(clinical: Trained, plain: Trained, dataset: DataSet) -> None:
@@ -96,22 +96,22 @@ def test_a_change_changes_what_a_clinical_run_finds_and_is_drawn_by_its_seed(
     judge, file = judge_of(clinical, dataset), clinical.checkpoint("final")
     as_it_is = judge.detections(file, "train")  # whose patients are men and women
     for change in (
-        Change(columns=("age",)),
-        Change(columns=("gender",), seed=1),
-        Change(patients=True),
-        Change(blank=True),
+        InputAlteration(columns=("age",)),
+        InputAlteration(columns=("gender",), seed=1),
+        InputAlteration(patients=True),
+        InputAlteration(blank=True),
     ):
         altered = judge.detections(file, "train", change=change)
         assert not equal(altered, as_it_is), change
         assert equal(judge.detections(file, "train", change=change), altered), change
-    first, second = (judge.detections(file, "train", change=Change(patients=True, seed=s)) for s in (0, 1))
+    first, second = (judge.detections(file, "train", change=InputAlteration(patients=True, seed=s)) for s in (0, 1))
     assert not equal(first, second)
     assert equal(judge.detections(file, "train"), as_it_is)  # nothing of a change stays
 
 
 def test_blank_images_change_what_an_image_only_run_finds(plain: Trained, dataset: DataSet) -> None:
     judge, file = judge_of(plain, dataset), plain.checkpoint("final")
-    blank = judge.detections(file, "test", change=Change(blank=True))
+    blank = judge.detections(file, "test", change=InputAlteration(blank=True))
     assert not equal(blank, judge.detections(file, "test"))
     per_study = [blank.scores[blank.study == i] for i in range(len(blank.studies))]
     assert all(np.array_equal(scores, per_study[0]) for scores in per_study)  # every image is the same grey
@@ -120,13 +120,16 @@ def test_blank_images_change_what_an_image_only_run_finds(plain: Trained, datase
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (Change(columns=("age",)), "the run does not read the clinical column 'age'; choose a run with use_clinical"),
-        (Change(patients=True), "the run reads no clinical data; choose a run with use_clinical"),
+        (
+            InputAlteration(columns=("age",)),
+            "the run does not read the clinical column 'age'; choose a run with use_clinical",
+        ),
+        (InputAlteration(patients=True), "the run reads no clinical data; choose a run with use_clinical"),
     ],
     ids=["column", "records"],
 )
 def test_a_change_of_what_a_run_does_not_read_is_refused(
-    plain: Trained, dataset: DataSet, change: Change, words: str
+    plain: Trained, dataset: DataSet, change: InputAlteration, words: str
 ) -> None:
     with pytest.raises(EvaluationError, match=words):
         judge_of(plain, dataset).detections(plain.checkpoint("final"), "test", change=change)
@@ -134,7 +137,9 @@ def test_a_change_of_what_a_run_does_not_read_is_refused(
 
 def test_an_unknown_column_of_a_clinical_run_is_refused(clinical: Trained, dataset: DataSet) -> None:
     with pytest.raises(EvaluationError, match="does not read the clinical column 'weight'"):
-        judge_of(clinical, dataset).detections(clinical.checkpoint("final"), "test", change=Change(columns=("weight",)))
+        judge_of(clinical, dataset).detections(
+            clinical.checkpoint("final"), "test", change=InputAlteration(columns=("weight",))
+        )
 
 
 def test_another_run_s_checkpoint_and_another_data_set_are_refused(
@@ -144,4 +149,4 @@ def test_another_run_s_checkpoint_and_another_data_set_are_refused(
         judge_of(plain, dataset).detections(clinical.checkpoint("final"), "test")
     other = make_phantom(tmp_path / "other", studies=12, image_size=64, seed=5)
     with pytest.raises(DataError, match="the data set changed"):
-        Judge(plain.spec, dataset_path=other.root, run=plain.paths)
+        InferenceRunner(plain.spec, dataset_path=other.root, run=plain.paths)

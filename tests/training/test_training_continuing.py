@@ -12,10 +12,10 @@ from training_runs import Notes, specification
 from mmad.base.errors import CheckpointError
 from mmad.base.paths import RunPaths
 from mmad.base.records import EpochRecord
+from mmad.config.protocol import Continues
+from mmad.config.runs import RunSpec
 from mmad.data.dataset import DataSet
-from mmad.evaluation.detections import read_detections
-from mmad.spec.protocol import Continues
-from mmad.spec.runs import RunSpec
+from mmad.evaluation.detections_file import read_detections
 from mmad.training import checkpoint, train
 
 pytestmark = pytest.mark.slow

@@ -12,11 +12,11 @@ from training_runs import Notes, specification
 
 from mmad.base.paths import RunPaths
 from mmad.base.records import CheckpointRecord, EpochRecord, EvaluationRecord
+from mmad.config.protocol import EvaluationProtocol
+from mmad.config.runs import Ablation, Member, RunSpec
 from mmad.data.dataset import DataSet
-from mmad.evaluation.detections import read_detections
-from mmad.spec.protocol import EvaluationProtocol
-from mmad.spec.runs import Ablation, Member, RunSpec
-from mmad.store.gateway import Store
+from mmad.evaluation.detections_file import read_detections
+from mmad.store.store import Store
 from mmad.training import train
 
 pytestmark = pytest.mark.slow

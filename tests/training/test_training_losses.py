@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.records import LOSS_COMPONENTS
-from mmad.spec.setup import ModelSetup
+from mmad.config.setup import ModelSetup
 from mmad.training.losses import LearnedWeights, Weighing, packed, total, weighted
 from mmad.training.schedules import build_optimiser
 

@@ -8,11 +8,11 @@ import pytest
 from test_training_run import Notes, specification
 
 from mmad.base.paths import RunPaths
-from mmad.data.phantom import make_phantom
-from mmad.evaluation.detections import read_detections
-from mmad.evaluation.outlines import judged
+from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.coco import judged
+from mmad.evaluation.detections_file import read_detections
 from mmad.training import train
-from mmad.training.again import Judge
+from mmad.training.inference import InferenceRunner
 
 pytestmark = pytest.mark.slow
 MASKS = {"ap_mask_iou", "ar_mask_iou", "ap_mask_iobb", "ar_mask_iobb"}
@@ -34,7 +34,7 @@ def test_masks_are_kept_judged_by_epoch_and_made_again(tmp_path: Path) -> None:
     rows = {e.overlap: e for e in notes.evaluations if (e.kind, e.epoch, e.split) == ("final", last.epoch, "test")}
     assert set(rows) == {"iou", "iobb", "mask_iou", "mask_iobb"}
     assert all((rows[name].ap, rows[name].ar) == (score.ap, score.ar) for name, score in scores.items())
-    again = Judge(spec, dataset_path=dataset.root, run=paths).detections(paths.folder / last.path, "test")
+    again = InferenceRunner(spec, dataset_path=dataset.root, run=paths).detections(paths.folder / last.path, "test")
     assert again.masks is not None
     assert again.masks.runs == kept.masks.runs
 

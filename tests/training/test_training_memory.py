@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from mmad.training.memory import peak_memory
+from mmad.training.device import peak_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands a parent's peak down")

@@ -11,11 +11,10 @@ import torch
 from mmad.base.errors import CheckpointError
 from mmad.base.paths import RunPaths
 from mmad.base.records import EpochRecord, Metric
-from mmad.spec.setup import ModelSetup
+from mmad.config.setup import ModelSetup
 from mmad.training import checkpoint
-from mmad.training.ledger import Ledger
+from mmad.training.history import RunHistory, Selection
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
-from mmad.training.selection import Selection
 
 
 def schedule(**fields: object) -> Schedule:
@@ -129,7 +128,7 @@ def test_best_epochs_must_strictly_exceed() -> None:
 
 
 def test_an_epoch_that_is_not_compared_becomes_final_alone(paths: RunPaths) -> None:
-    ledger = Ledger(paths, "iou", ("a",), "clean")
+    ledger = RunHistory(paths, "iou", ("a",), "clean")
     assert ledger.becomes(validation(0.1, 0.5), final=False) == ("best_ap", "best_ar")
     assert ledger.becomes(validation(0.1, 0.5), final=False) == ()
     assert ledger.becomes(validation(0.9, 0.9), final=True, compared=False) == ("final",)
@@ -137,7 +136,7 @@ def test_an_epoch_that_is_not_compared_becomes_final_alone(paths: RunPaths) -> N
 
 
 def test_without_early_stop_models_only_the_final_one_is_kept(paths: RunPaths) -> None:
-    ledger = Ledger(paths, "iou", ("a",), "clean", keep_best=False)
+    ledger = RunHistory(paths, "iou", ("a",), "clean", keep_best=False)
     for epoch, final in ((1, False), (2, True)):
         metrics = validation(epoch / 10, 0.5)
         kinds = ledger.becomes(metrics, final=final)

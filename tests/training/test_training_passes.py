@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from mmad.base.errors import DivergedError
-from mmad.data.loading.batches import Batch
+from mmad.config.setup import ModelSetup
+from mmad.data.loader import Batch
 from mmad.detector import DetectorOutput, RoiMode
-from mmad.spec.setup import ModelSetup
-from mmad.training.collector import Collector
-from mmad.training.finite import Watch
+from mmad.training.device import Precision
+from mmad.training.divergence import DivergenceMonitor
+from mmad.training.loop import Collector, Judgement, PassResult, Stepper, train_pass
 from mmad.training.losses import Weighing
-from mmad.training.passes import Judgement, PassResult, train_pass
-from mmad.training.precision import Precision
-from mmad.training.stepper import Stepper
 
 CPU = torch.device("cpu")
 STUDIES = SimpleNamespace(studies=[SimpleNamespace(study=f"s{n}", patient=f"p{n}") for n in range(10)], labels=("a",))
@@ -178,14 +176,14 @@ def test_a_step_left_out_in_half_precision_is_no_divergence_and_an_exhausted_sca
     at_the_gradient(toy, math.inf, 1)
     trained(toy, [batch(1.0)] * 3, half=True)
     assert math.isfinite(float(toy.weight.detach()))
-    watch = Watch(STUDIES, 4, "checkpoints/epoch-00003.pt", half=True)
+    watch = DivergenceMonitor(STUDIES, 4, "checkpoints/epoch-00003.pt", half=True)
     watch.scale(7, 1.0)
     with pytest.raises(DivergedError, match=r"scaled by 9e-13.*epoch 4, step 7; .* set mixed_precision = false"):
         watch.scale(7, 9e-13)
 
 
 def test_elsewhere_than_on_the_cpu_gradients_are_read_with_the_next_batch() -> None:
-    watch = Watch(STUDIES, 1)
+    watch = DivergenceMonitor(STUDIES, 1)
     watch.gradients(3, [1, 2], torch.full((), math.nan, device="meta"))  # reading it now would fail
     watch._norms = [(step, group, torch.tensor(math.nan)) for step, group, _ in watch._norms]
     with pytest.raises(DivergedError, match=r"step 3 \(studies s1, s2\)"), watch.explaining():

@@ -12,10 +12,11 @@ from training_runs import Notes, Start, specification
 
 from mmad.base.errors import DataError, SpecError
 from mmad.base.paths import RunPaths
-from mmad.data.dataset import DataSet, load_dataset
-from mmad.spec.setup import ModelSetup
-from mmad.training import passes, train
-from mmad.training.preparation import in_layout, open_device
+from mmad.config.setup import ModelSetup
+from mmad.data.dataset import DataSet
+from mmad.data.reader import load_dataset
+from mmad.training import loop, train
+from mmad.training.device import in_layout, open_device
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "mps", "meta", "", "cuda 1"])
@@ -48,9 +49,9 @@ def test_images_are_pinned_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> N
     pinned: list[Tensor] = []
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: (pinned.append(self), self)[1])
     images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
-    assert passes._pinned(images, torch.device("cpu")) is images
+    assert loop._pinned(images, torch.device("cpu")) is images
     assert pinned == []
-    assert passes._pinned(images, torch.device("cuda:1")) is images
+    assert loop._pinned(images, torch.device("cuda:1")) is images
     assert len(pinned) == 1
 
 

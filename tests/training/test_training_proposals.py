@@ -17,15 +17,15 @@ from mmad.base.records import (
     ParameterCount,
     Progress,
 )
+from mmad.config.protocol import Proposals, TrainingProtocol
+from mmad.config.runs import DataSource, RunSpec
+from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
-from mmad.data.phantom import make_phantom
+from mmad.data.phantom.generate import make_phantom
 from mmad.detector import build_detector
 from mmad.evaluation.coco import evaluate
-from mmad.spec.protocol import Proposals, TrainingProtocol
-from mmad.spec.runs import DataSource, RunSpec
-from mmad.spec.setup import ModelSetup
 from mmad.training import train
-from mmad.training.again import Change, Judge
+from mmad.training.inference import InferenceRunner, InputAlteration
 
 pytestmark = pytest.mark.slow
 
@@ -92,11 +92,11 @@ def found(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     spec = RunSpec(ModelSetup(**SINGLE_CELL), TrainingProtocol(epochs=6), source)
     assert train(spec, dataset_path=dataset.root, run=run, recorder=keeper) == "finished"
     assert any("shrinks to 1×1" in text for text in keeper.warnings)
-    judge = Judge(spec, dataset_path=dataset.root, run=run)
+    judge = InferenceRunner(spec, dataset_path=dataset.root, run=run)
     file = run.folder / keeper.checkpoints["final"].path
     kinds: tuple[Proposals, ...] = ("clean", "sampled", "with_ground_truth")
     looks = {proposals: judge.detections(file, "test", proposals=proposals) for proposals in kinds}
-    blank = judge.detections(file, "test", proposals="with_ground_truth", change=Change(blank=True))
+    blank = judge.detections(file, "test", proposals="with_ground_truth", change=InputAlteration(blank=True))
     return {**looks, "blank": blank}
 
 

@@ -15,8 +15,8 @@ from mmad.base.errors import CheckpointError, SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.records import Progress
 from mmad.data.dataset import DataSet
-from mmad.data.loading.batches import Studies
-from mmad.evaluation.detections import read_detections
+from mmad.data.loader import Studies
+from mmad.evaluation.detections_file import read_detections
 from mmad.training import checkpoint, train
 
 pytestmark = pytest.mark.slow

@@ -16,15 +16,14 @@ from training_runs import Notes, Start, specification
 
 from mmad.base.errors import CheckpointError, DataError, DivergedError, MmadError, SpecError
 from mmad.base.paths import RunPaths
-from mmad.base.records import (
-    LOSS_COMPONENTS,
-)
-from mmad.data.dataset import DataSet, load_dataset
-from mmad.data.phantom import make_phantom
+from mmad.base.records import LOSS_COMPONENTS
+from mmad.config.protocol import TrainingProtocol
+from mmad.data.dataset import DataSet
+from mmad.data.phantom.generate import make_phantom
+from mmad.data.reader import load_dataset
 from mmad.evaluation.coco import Scores, evaluate
-from mmad.evaluation.detections import read_detections
-from mmad.spec.protocol import TrainingProtocol
-from mmad.training import checkpoint, passes, train, trainer
+from mmad.evaluation.detections_file import read_detections
+from mmad.training import checkpoint, loop, train, trainer
 
 pytestmark = pytest.mark.slow
 
@@ -212,13 +211,13 @@ def test_checkpoints_and_detections_agree_with_the_record(start: Start, dataset:
 
 def test_arms_see_the_same_studies_in_the_same_order(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[int]] = []
-    original = passes._to
+    original = loop._to
 
     def spy(batch, device):
         seen.append(list(batch.positions))
         return original(batch, device)
 
-    monkeypatch.setattr(passes, "_to", spy)
+    monkeypatch.setattr(loop, "_to", spy)
     start(Notes(), "with", epochs=1)
     both, seen[:] = list(seen), []
     start(Notes(), "without", epochs=1, use_clinical=False)
@@ -253,7 +252,7 @@ def test_full_stop_ends_early_and_the_last_epoch_is_final_but_not_best(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rising = count()
-    monkeypatch.setattr(passes, "_judge", lambda *_: {"iou": Scores(ap=next(rising), ar=0.5, per_class=())})
+    monkeypatch.setattr(loop, "_judge", lambda *_: {"iou": Scores(ap=next(rising), ar=0.5, per_class=())})
     notes = Notes()
     start(
         notes,
@@ -291,13 +290,13 @@ def test_a_huge_rate_ends_a_run_at_its_last_good_epoch_and_records_no_other(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = Notes()
-    original, passed = passes._to, count(1)
+    original, passed = loop._to, count(1)
 
     def poisoned(batch, device):
         images, targets, numeric, categorical = original(batch, device)
         return images, targets, numeric * (math.nan if next(passed) > 6 else 1.0), categorical
 
-    monkeypatch.setattr(passes, "_to", poisoned)
+    monkeypatch.setattr(loop, "_to", poisoned)
     with pytest.raises(DivergedError) as told:
         start(notes)
     assert "\n" not in str(told.value)

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.optim import SGD
 
 from mmad.base.errors import SpecError
-from mmad.training.precision import Precision, require_device
-from mmad.training.stepper import Stepper
+from mmad.training.device import Precision, require_device
+from mmad.training.loop import Stepper
 
 CPU = torch.device("cpu")
 ROWS = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0], [-2.0, 1.0]])

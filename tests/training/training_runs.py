@@ -13,10 +13,10 @@ from mmad.base.records import (
     ParameterCount,
     Progress,
 )
+from mmad.config.protocol import TrainingProtocol
+from mmad.config.runs import DataSource, RunSpec
+from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
-from mmad.spec.protocol import TrainingProtocol
-from mmad.spec.runs import DataSource, RunSpec
-from mmad.spec.setup import ModelSetup
 
 Start = Callable[..., str]
 

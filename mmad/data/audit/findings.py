@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from mmad.data.problems import Problem
+from mmad.base.errors import DataError
+from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet
+from mmad.data.reader import Problem, assemble, check_files, check_images, read_boxes, read_description, read_studies
 
 Level = Literal["error", "warning"]
 
@@ -19,7 +22,7 @@ MARK = "data audit: "
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditIssue:
     """One thing to mend or to know.
 
     ``rows`` are ids of studies, at most ``MOST_ROWS`` of ``count``; no clinical value of a patient is in
@@ -30,7 +33,7 @@ class Finding:
     level: Level
     where: str
     what: str
-    mend: str
+    hint: str
     rows: tuple[str, ...] = ()
     count: int = 0
 
@@ -69,15 +72,15 @@ class SplitCount:
 class Audit:
     """All findings, errors first, and the counts of the splits."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditIssue, ...]
     splits: tuple[SplitCount, ...]
 
     @property
-    def errors(self) -> tuple[Finding, ...]:
+    def errors(self) -> tuple[AuditIssue, ...]:
         return tuple(finding for finding in self.findings if finding.level == "error")
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
+    def warnings(self) -> tuple[AuditIssue, ...]:
         return tuple(finding for finding in self.findings if finding.level == "warning")
 
 
@@ -87,13 +90,13 @@ def rows_of(studies: Iterable[str]) -> tuple[tuple[str, ...], int]:
     return each[:MOST_ROWS], len(each)
 
 
-def finding(code: str, level: Level, where: str, what: str, mend: str, studies: Iterable[str] = ()) -> Finding:
+def finding(code: str, level: Level, where: str, what: str, hint: str, studies: Iterable[str] = ()) -> AuditIssue:
     """A finding about ``studies``, of which the first are named."""
     rows, count = rows_of(studies)
-    return Finding(code, level, where, what, mend, rows, count)
+    return AuditIssue(code, level, where, what, hint, rows, count)
 
 
-def told_together(problems: Iterable[Problem], root: object) -> list[Finding]:
+def told_together(problems: Iterable[Problem], root: object) -> list[AuditIssue]:
     """What the reader refused, as errors: one for each code and column or label, worded like the first of it."""
     groups: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
@@ -104,7 +107,7 @@ def told_together(problems: Iterable[Problem], root: object) -> list[Finding]:
         where = (error.where or "").removeprefix(f"{root}").removeprefix("/")
         what = error.what + (f" (and {len(group) - 1} more)" if len(group) > 1 else "")
         rows, _ = rows_of(problem.row for problem in group if problem.row)
-        findings.append(Finding(code, "error", where, what, error.mend or "", rows, len(group)))
+        findings.append(AuditIssue(code, "error", where, what, error.hint or "", rows, len(group)))
     return findings
 
 
@@ -118,7 +121,7 @@ def plain(audit: Audit) -> dict[str, Any]:
     }
 
 
-def _plain_finding(found: Finding) -> dict[str, Any]:
+def _plain_finding(found: AuditIssue) -> dict[str, Any]:
     return {**asdict(found), "rows": list(found.rows)}
 
 
@@ -132,7 +135,7 @@ def _plain_split(split: SplitCount) -> dict[str, Any]:
 
 def from_plain(value: Mapping[str, Any]) -> Audit:
     """The audit that ``plain`` wrote. Raises KeyError, TypeError or ValueError for anything else."""
-    findings = tuple(Finding(**{**one, "rows": tuple(one["rows"])}) for one in value["findings"])
+    findings = tuple(AuditIssue(**{**one, "rows": tuple(one["rows"])}) for one in value["findings"])
     splits = tuple(
         SplitCount(
             split=name,
@@ -146,3 +149,52 @@ def from_plain(value: Mapping[str, Any]) -> Audit:
         for name, one in value["splits"].items()
     )
     return Audit(findings, splits)
+
+
+# Reads the tables of a data set to the end, whatever is wrong in them.
+
+
+#: Problems after which a row is left out; a box of such a study is no mistake of its own.
+_LEFT_OUT = frozenset({"cell-empty", "study-twice", "split-unknown", "row-width"})
+#: Problems of a study's image that leave nothing to decode.
+NO_IMAGE = frozenset({"image-missing", "image-outside"})
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What could be read, as a data set, and what was refused on the way.
+
+    Sides that cannot be read are 0, cells that cannot be read are missing, and boxes may be without area or
+    leave their image.
+    """
+
+    dataset: DataSet
+    problems: tuple[Problem, ...]
+
+    @property
+    def without_image(self) -> frozenset[str]:
+        """Studies whose image is not there, or not in the folder."""
+        return frozenset(problem.row for problem in self.problems if problem.code in NO_IMAGE)
+
+    def findings(self) -> list[AuditIssue]:
+        """The refusals, told together where they are of one kind."""
+        return told_together(self.problems, self.dataset.root)
+
+
+def read_tolerantly(root: Path) -> Tables:
+    """The tables in ``root``. Raises DataError for a folder, a description or a table that is none."""
+    problems: list[Problem] = []
+    check_files(root)
+    description = read_description(root / TOML)
+    studies = read_studies(root / STUDIES, description.numeric, description.categorical, problems.append)
+    check_images(root, studies, problems.append)
+    left_out = {problem.row for problem in problems if problem.code in _LEFT_OUT}
+    table = read_boxes(root / BOXES, studies, description.labels, problems.append)
+    told = [p for p in problems if not (p.code == "box-without-study" and p.row in left_out)]
+    return Tables(assemble(root, description, studies, table), tuple(told))
+
+
+def unreadable(root: Path, error: DataError) -> AuditIssue:
+    """The finding of a data set whose tables cannot be read at all."""
+    where = (error.where or "").removeprefix(f"{root}").removeprefix("/")
+    return finding("data-unreadable", "error", where or str(root), error.what, error.hint or "")

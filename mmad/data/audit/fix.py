@@ -12,16 +12,14 @@ import numpy as np
 
 from mmad.base.errors import DataError
 from mmad.base.records import SPLITS, Split
-from mmad.data.audit.check import audit_folder
-from mmad.data.audit.duplicates import connected, exact_groups
-from mmad.data.audit.findings import Audit, rows_of
-from mmad.data.audit.images import Looks, Progress, look_at_images
-from mmad.data.audit.splits import repeated
-from mmad.data.audit.tables import Tables, read_tolerantly
-from mmad.data.box_table import without_area
-from mmad.data.csv_columns import number_text
+from mmad.data.audit.checks import repeated
+from mmad.data.audit.findings import Audit, Tables, read_tolerantly, rows_of
+from mmad.data.audit.images import Looks, Progress, connected, exact_groups, look_at_images
+from mmad.data.audit.run import audit_folder
+from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
-from mmad.data.writing import BoxRow, StudyRow, new_folder, write_tables
+from mmad.data.reader import without_area
+from mmad.data.writer import BoxRow, StudyRow, new_folder, write_tables
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def fix_folder(root: Path | str, out: Path | str, progress: Progress | None = No
     studies = _with_sizes(tables.dataset, studies, looks, done)
     studies = _in_one_split(tables.dataset, studies, done)
     if not studies:
-        raise DataError("no study is left", where=root, mend="mend its images and tables by hand")
+        raise DataError("no study is left", where=root, hint="mend its images and tables by hand")
     with new_folder(out) as folder:
         _write(tables.dataset, studies, folder, done)
     return Fixed(out, tuple(done), audit_folder(out, progress))

@@ -1,0 +1,128 @@
+"""Keeping results: computed once, then read from the store; records as plain JSON and back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import types
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from mmad.store.measurements import analysis_key
+from mmad.store.store import Store
+
+T = TypeVar("T")
+#: Kind, subject and value of an analysis.
+CachedValue = tuple[str, Mapping[str, Any], Any]
+
+#: Results that are kept at once: each waiting for the disk takes longer than many of them.
+_TOGETHER = 12
+_waiting: weakref.WeakKeyDictionary[Store, dict[str, CachedValue]] = weakref.WeakKeyDictionary()
+
+
+def cached(store: Store, kind: str, subject: Mapping[str, Any], record: type[T], compute: Callable[[], T]) -> T:
+    """The result of an analysis: the one that was kept under ``subject``, else a new one, which is kept.
+
+    A store that is open for reading only keeps nothing.
+
+    Args:
+        kind: of the analysis, such as ``estimate``.
+        subject: plain JSON of all that decides the result.
+        record: the frozen dataclass that the result is.
+        compute: makes it.
+    """
+    key = analysis_key(kind, subject)
+    waiting = _waiting.get(store)
+    if waiting is not None and key in waiting:
+        return from_plain(record, waiting[key][2])
+    found = store.get_analysis(key)
+    if found is not None:
+        return from_plain(record, found.value)
+    plain = to_json_value(compute())
+    if waiting is not None:
+        waiting[key] = (kind, subject, plain)
+        if len(waiting) >= _TOGETHER:
+            _keep(store, waiting)
+    elif not store.read_only:
+        store.put_analysis(kind, subject, plain)
+    return from_plain(record, plain)
+
+
+@contextlib.contextmanager
+def cached_together(store: Store) -> Iterator[None]:
+    """Within the block, results are kept several at once; the last of them at its end, however it ends."""
+    if store.read_only or store in _waiting:
+        yield
+        return
+    waiting = _waiting.setdefault(store, {})
+    try:
+        yield
+    finally:
+        del _waiting[store]
+        _keep(store, waiting)
+
+
+def _keep(store: Store, waiting: dict[str, CachedValue]) -> None:
+    if waiting:
+        store.put_analyses(list(waiting.values()))
+        waiting.clear()
+
+
+def to_json_value(value: Any) -> Any:
+    """Records, tuples and arrays as plain JSON; what is not finite becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json_value(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        return to_json_value(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(name): to_json_value(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json_value(inner) for inner in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def from_plain(record: type[T], value: Any) -> T:
+    """The record that ``to_plain`` made plain; null in the place of a float is NaN."""
+    return cast(T, _reader(cast(Any, record))(value))
+
+
+@functools.cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What reads a plain value as a ``kind``, found once: looking types up takes longer than reading."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        parts = [(f.name, _reader(hints[f.name])) for f in dataclasses.fields(kind)]
+        make = cast(Callable[..., Any], kind)
+        return lambda value: make(**{name: read(value[name]) for name, read in parts})
+    if origin in (Union, types.UnionType):
+        (chosen,) = (part for part in inner if part is not types.NoneType)
+        some = _reader(chosen)
+        return lambda value: None if value is None else some(value)
+    if origin is tuple and inner[-1] is Ellipsis:
+        one = _reader(inner[0])
+        return lambda value: tuple(map(one, value))
+    if origin is tuple:
+        each = [_reader(part) for part in inner]
+        return lambda value: tuple(read(part) for read, part in zip(each, value, strict=True))
+    if origin is dict:
+        held = _reader(inner[1])
+        return lambda value: {name: held(part) for name, part in value.items()}
+    if origin is np.ndarray:
+        return lambda value: np.array(value, dtype=get_args(inner[1])[0])
+    return _number if kind is float else _same
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def _same(value: Any) -> Any:
+    return value

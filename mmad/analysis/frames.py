@@ -1,0 +1,254 @@
+"""What a report is made of: the store's records, joined once, with every figure under its member's protocol."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from mmad.base.errors import ReportError
+from mmad.base.records import (
+    AblationRecord,
+    CheckpointKind,
+    CheckpointRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    MemberRecord,
+    ParameterCount,
+    RunRecord,
+    Split,
+)
+from mmad.config.messages import did_you_mean
+from mmad.config.protocol import EvaluationProtocol
+from mmad.data.audit.findings import MARK
+from mmad.store.lookup import CheckpointFigures, epochs_asked, results_under
+
+ClassFigures = tuple[tuple[str, float | None, float | None], ...]
+
+
+class ReportSource(Protocol):
+    """The part of the store that a report reads."""
+
+    def ablations(self) -> Sequence[AblationRecord]: ...
+    def runs(self) -> Sequence[RunRecord]: ...
+    def all_epochs(self, keys: Sequence[str]) -> Mapping[str, Sequence[EpochRecord]]: ...
+    def all_evaluations(self, keys: Sequence[str]) -> Mapping[str, Sequence[EvaluationRecord]]: ...
+    def all_checkpoints(self, keys: Sequence[str]) -> Mapping[str, Sequence[CheckpointRecord]]: ...
+    def all_parameter_counts(self, keys: Sequence[str]) -> Mapping[str, Sequence[ParameterCount]]: ...
+    def environments(self, key: str) -> Sequence[EnvironmentRecord]: ...
+    def warnings(self, key: str) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class RunFrame:
+    """One run with everything recorded about it; ``split_policy`` is what its data set says today.
+
+    ``audit`` holds what the audit of its data set warned of, as ``code: words``.
+    """
+
+    record: RunRecord
+    epochs: tuple[EpochRecord, ...]
+    evaluations: tuple[EvaluationRecord, ...]
+    checkpoints: tuple[CheckpointRecord, ...]
+    counts: tuple[ParameterCount, ...]
+    environments: tuple[EnvironmentRecord, ...]
+    warnings: tuple[str, ...]
+    split_policy: str | None
+    audit: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+    @functools.cached_property
+    def curves(self) -> Mapping[tuple[Split, str], tuple[float | None, ...]]:
+        """Every metric by split and name, over ``epochs``; None where an epoch lacks it."""
+        found: dict[tuple[Split, str], list[float | None]] = {}
+        for place, epoch in enumerate(self.epochs):
+            for metric in epoch.metrics:
+                name = (metric.split, metric.name)
+                found.setdefault(name, [None] * len(self.epochs))[place] = metric.value
+        return {name: tuple(values) for name, values in found.items()}
+
+    @property
+    def epochs_asked(self) -> int:
+        return epochs_asked(self.record)
+
+    @property
+    def finished(self) -> bool:
+        return self.record.status == "finished"
+
+    def count(self, module: str) -> int | None:
+        """Parameters of ``module``, or None when it has none or they were not recorded."""
+        return next((c.count for c in self.counts if c.module == module), None)
+
+    def checkpoint(self, kind: CheckpointKind) -> CheckpointRecord | None:
+        return next((c for c in self.checkpoints if c.kind == kind), None)
+
+
+@dataclass(frozen=True)
+class CheckpointResult:
+    """AP and AR of one checkpoint under one evaluation protocol; a figure is None where it was not measured."""
+
+    kind: CheckpointKind
+    epoch: int
+    val_ap: float | None
+    val_ar: float | None
+    test_ap: float | None
+    test_ar: float | None
+    val_classes: ClassFigures
+    test_classes: ClassFigures
+
+
+@dataclass(frozen=True)
+class MemberFrame:
+    """What a user asked for, the run that answers it, and the answer under the protocol asked for."""
+
+    record: MemberRecord
+    run: RunFrame
+    judged: EvaluationProtocol
+    best_ap: CheckpointResult | None
+    best_ar: CheckpointResult | None
+    final: CheckpointResult | None
+
+    @property
+    def alone(self) -> CheckpointResult | None:
+        """What stands for the run where it is not compared: its best-AP checkpoint, or the final one without it."""
+        return self.best_ap or self.final
+
+    def outcome(self, kind: CheckpointKind) -> CheckpointResult | None:
+        """The kept checkpoint of ``kind``."""
+        return next((o for _, o in self.outcomes if o is not None and o.kind == kind), None)
+
+    @property
+    def outcomes(self) -> tuple[tuple[str, CheckpointResult | None], ...]:
+        return (("Best AP", self.best_ap), ("Best AR", self.best_ar), ("Final", self.final))
+
+
+@dataclass(frozen=True)
+class AblationFrame:
+    """A family of settings and its members, in the file's order."""
+
+    record: AblationRecord
+    members: tuple[MemberFrame, ...]
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(m.record.setting for m in self.members))
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(m.record.arm for m in self.members))
+
+    def of(self, setting: str, arm: str) -> tuple[MemberFrame, ...]:
+        return tuple(m for m in self.members if m.record.setting == setting and m.record.arm == arm)
+
+
+@dataclass(frozen=True)
+class ReportFrame:
+    """Everything one report shows; ``runs`` are those of its ablations, in the order they are met."""
+
+    ablations: tuple[AblationFrame, ...]
+    runs: tuple[RunFrame, ...]
+
+    def members_of(self, key: str) -> tuple[MemberFrame, ...]:
+        return tuple(m for a in self.ablations for m in a.members if m.run.key == key)
+
+
+def load_frame(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame:
+    """Read what a report needs: all ablations, or those named.
+
+    Raises ReportError for an unknown name (with the nearest) and for a store without any run.
+    """
+    ablations = _chosen(source.ablations(), names)
+    records = {run.key: run for run in source.runs()}
+    keys = list(dict.fromkeys(m.key for a in ablations for m in a.members if m.key in records))
+    if not keys:
+        raise ReportError("no run to report on", hint="start some with `mmad ablate FILE`")
+    epochs, evaluations = source.all_epochs(keys), source.all_evaluations(keys)
+    checkpoints, counts = source.all_checkpoints(keys), source.all_parameter_counts(keys)
+    policies = {path: split_policy(path) for path in {records[key].dataset_path for key in keys}}
+    warned = {key: source.warnings(key) for key in keys}
+    runs = {
+        key: RunFrame(
+            record=records[key],
+            epochs=tuple(sorted(epochs.get(key, ()), key=lambda e: e.epoch)),
+            evaluations=tuple(evaluations.get(key, ())),
+            checkpoints=tuple(checkpoints.get(key, ())),
+            counts=tuple(counts.get(key, ())),
+            environments=tuple(source.environments(key)),
+            warnings=tuple(w for w in warned[key] if not w.startswith(MARK)),
+            split_policy=policies[records[key].dataset_path],
+            audit=tuple(w.removeprefix(MARK) for w in warned[key] if w.startswith(MARK)),
+        )
+        for key in keys
+    }
+    frames = tuple(
+        AblationFrame(a, tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs)) for a in ablations
+    )
+    return ReportFrame(tuple(f for f in frames if f.members), tuple(runs.values()))
+
+
+def _ordered(ablation: AblationRecord) -> list[MemberRecord]:
+    return sorted(ablation.members, key=lambda m: m.position)
+
+
+def _chosen(ablations: Sequence[AblationRecord], names: Sequence[str]) -> list[AblationRecord]:
+    known = {a.name: a for a in ablations}
+    for name in names:
+        if name not in known:
+            raise ReportError(f"no ablation {name!r}", hint=did_you_mean(name, known))
+    return [known[name] for name in dict.fromkeys(names)] if names else list(ablations)
+
+
+def _member(record: MemberRecord, run: RunFrame) -> MemberFrame:
+    try:
+        judged = EvaluationProtocol.model_validate(dict(record.evaluation))
+    except ValidationError as error:
+        raise ReportError(
+            f"an evaluation protocol that this program does not know ({error.errors()[0]['msg']})",
+            where=f"{record.ablation}, {record.setting}, {record.arm}",
+            hint="use the program that recorded it",
+        ) from error
+    found = results_under(judged.model_dump(), run.record, run.checkpoints, run.evaluations, run.epochs)
+    return MemberFrame(
+        record,
+        run,
+        judged,
+        outcome(run, "best_ap", judged, found.best_ap),
+        outcome(run, "best_ar", judged, found.best_ar),
+        outcome(run, "final", judged, found.final),
+    )
+
+
+def outcome(
+    run: RunFrame, kind: CheckpointKind, judged: EvaluationProtocol, result: CheckpointFigures | None
+) -> CheckpointResult | None:
+    """A checkpoint's ``result`` with the figures of each finding, as far as they were kept."""
+    if result is None:
+        return None
+
+    def classes(split: Split) -> ClassFigures:
+        asked = (kind, result.epoch, split, judged.overlap, judged.threshold, judged.max_detections, judged.proposals)
+        for e in run.evaluations:
+            if (e.kind, e.epoch, e.split, e.overlap, e.threshold, e.max_detections, e.proposals) == asked:
+                return e.per_class
+        return ()
+
+    figures = (result.val_ap, result.val_ar, result.test_ap, result.test_ar)
+    return CheckpointResult(kind, result.epoch, *figures, classes("val"), classes("test"))
+
+
+def split_policy(dataset_path: str) -> str | None:
+    """What the data set's own file says about how it was split, if it is still there to be asked."""
+    try:
+        policy = tomllib.loads((Path(dataset_path) / "dataset.toml").read_text("utf-8")).get("split_policy")
+    except (OSError, ValueError):
+        return None
+    return policy if isinstance(policy, str) else None

@@ -1,0 +1,123 @@
+"""Processes that compute intervals ahead of the one that tells them: they begin at the far end and keep what they find.
+
+Nothing depends on them. What they have kept in the store is read there, what they have not is computed by whoever needs
+it; a helper that dies or never starts costs time alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmad.analysis.cache import cached_together
+from mmad.analysis.metrics import pair_statistics, run_statistics
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.base.errors import MmadError
+from mmad.base.records import CheckpointKind, MemberRecord
+from mmad.data.image_cache import cores
+from mmad.store.lookup import FoundRun
+from mmad.store.store import Store
+
+#: More helpers than this would wait for one another at the database.
+MOST = 7
+
+
+@dataclass(frozen=True)
+class PrefetchRequest:
+    """One run as a member asks for it."""
+
+    member: MemberRecord
+    checkpoint: CheckpointKind
+
+    @property
+    def name(self) -> list[Any]:
+        m = self.member
+        return [m.ablation, m.setting, m.arm, m.seed, m.replicate, self.checkpoint]
+
+
+#: A run alone, or the pairs of seeds of two arms, (reference, other) each.
+Work = PrefetchRequest | tuple[tuple[PrefetchRequest, PrefetchRequest], ...]
+
+
+@contextlib.contextmanager
+def prefetching(store: Store, data: Path | None, how: EvaluationOptions, work: Sequence[Work]) -> Iterator[None]:
+    """Lets the other cores begin with the end of ``work`` while the block goes on; ends them with it."""
+    helpers = min(cores() - 1, MOST, len(work) // 2)
+    started = []
+    try:
+        for n in range(helpers):
+            share = [_plain(one) for one in list(reversed(work))[n::helpers]]
+            task = {
+                "database": store.paths.database,
+                "data": None if data is None else str(data),
+                "how": [how.resamples, how.seed],
+                "work": share,
+            }
+            with contextlib.suppress(OSError):
+                started.append(_start(task))
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """A process of this module with ``task`` on its standard input; silent, for nobody waits for what it says."""
+    command = [sys.executable, "-P", "-m", "mmad.analysis.prefetch", str(os.getpid())]
+    silent = subprocess.DEVNULL
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # a core each
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=silent, stderr=silent, env=environment)
+    assert process.stdin is not None
+    with contextlib.suppress(OSError), process.stdin as pipe:
+        pipe.write(json.dumps(task).encode())
+    return process
+
+
+def _plain(work: Work) -> list[Any]:
+    return [work.name] if isinstance(work, PrefetchRequest) else [[a.name, b.name] for a, b in work]
+
+
+def run_prefetch(task: dict[str, Any], parent: int) -> None:
+    """Does the work of ``task`` for as long as ``parent`` lives; what cannot be told is left to it."""
+    data, (resamples, seed) = task["data"], task["how"]
+    how = EvaluationOptions(resamples=resamples, seed=seed)
+    with Store.open(task["database"], create=False) as store, cached_together(store):
+        finder = _Finder(store, how)
+        archive = DetectionStore(None if data is None else Path(data))
+        for one in task["work"]:
+            if os.getppid() != parent:
+                return
+            with contextlib.suppress(MmadError):
+                if isinstance(one[0][0], list):
+                    pairs = [(finder.judged(a), finder.judged(b)) for a, b in one]
+                    deque(pair_statistics(store, archive, pairs, how), maxlen=0)
+                else:
+                    deque(run_statistics(store, archive, finder.judged(one[0]), how), maxlen=0)
+
+
+class _Finder:
+    def __init__(self, store: Store, how: EvaluationOptions) -> None:
+        self._store, self._how = store, how
+        members = [m for a in store.ablations() for m in a.members]
+        self._members = {(m.ablation, m.setting, m.arm, m.seed, m.replicate): m for m in members}
+        self._runs = {run.key: run for run in store.runs()}
+
+    def judged(self, name: Sequence[Any]) -> EvaluationTarget:
+        *who, kind = name
+        member = self._members[tuple(who)]
+        return evaluation_target(
+            self._store, FoundRun(self._runs[member.key], (member,)), replace(self._how, checkpoint=kind)
+        )
+
+
+if __name__ == "__main__":
+    run_prefetch(json.load(sys.stdin), int(sys.argv[1]))

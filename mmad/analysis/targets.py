@@ -1,0 +1,254 @@
+"""A kept checkpoint, judged on a split under a protocol: its detections and its true boxes, without the network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmad.base.errors import DataError, EvaluationError
+from mmad.base.records import (
+    CheckpointKind,
+    CheckpointRecord,
+    Detections,
+    EvaluationRecord,
+    GroundTruth,
+    MemberRecord,
+    RunRecord,
+    Split,
+)
+from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
+from mmad.data.dataset import DataSet, samples
+from mmad.data.reader import load_dataset
+from mmad.evaluation.bootstrap import RESAMPLES
+from mmad.evaluation.detections_file import read_detections
+from mmad.evaluation.matching import Matched, match
+from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
+from mmad.store.store import Store
+
+LEAST_RESAMPLES, MOST_RESAMPLES = 10, 100_000
+#: Matches that an archive holds at once.
+_AT_HAND = 48
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What of a run is judged and how; None takes what the member asked for.
+
+    Args:
+        split: ``test`` or ``val``.
+        checkpoint: ``best_ap`` where None, or ``final`` for runs that kept no best one.
+        overlap: ``iou`` or ``iobb``.
+        proposals: ``clean``, ``sampled`` or ``with_ground_truth``.
+        resamples: of the patients, for intervals and tests.
+        seed: of the resamples.
+    """
+
+    split: Split = "test"
+    checkpoint: CheckpointKind | None = None
+    overlap: Overlap | None = None
+    proposals: Proposals | None = None
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not LEAST_RESAMPLES <= self.resamples <= MOST_RESAMPLES:
+            raise EvaluationError(
+                f"resamples = {self.resamples}", hint=f"use {LEAST_RESAMPLES} to {MOST_RESAMPLES:,}, such as 1000"
+            )
+
+
+@dataclass(frozen=True)
+class EvaluationTarget:
+    """One checkpoint of one run on one split under one protocol; ``file`` holds its detections."""
+
+    run: RunRecord
+    member: MemberRecord | None
+    checkpoint: CheckpointRecord
+    split: Split
+    protocol: EvaluationProtocol
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """``ablation/setting/arm/seed``, or the beginning of the run's key where it has no member."""
+        return self.run.key[:12] if self.member is None else member_path(self.member)
+
+    def digest(self) -> str:
+        """SHA-256 of the kept detections. EvaluationError when there are none, naming the command that makes them."""
+        try:
+            return hashlib.sha256(self.file.read_bytes()).hexdigest()
+        except FileNotFoundError as error:
+            raise EvaluationError(
+                f"its detections ({self.checkpoint.kind}, {self.split}, {self.protocol.proposals}) are not kept",
+                where=f"run {self.name}",
+                hint=f"make them with `{self.remake()}`",
+            ) from error
+        except OSError as error:
+            raise EvaluationError(f"cannot be read ({error.strerror or error})", where=self.file) from error
+
+    def remake(self) -> str:
+        """The command that makes the detections again."""
+        words = ["mmad", "eval", self.run.key[:12], "--again"]
+        words += ["--split", self.split] if self.split != "test" else []
+        words += ["--checkpoint", self.checkpoint.kind] if self.checkpoint.kind != "best_ap" else []
+        return " ".join([*words, "--protocol", self.protocol.proposals])
+
+
+def evaluation_target(
+    store: Store,
+    found: FoundRun,
+    how: EvaluationOptions,
+    *,
+    checkpoints: Sequence[CheckpointRecord] | None = None,
+    evaluations: Sequence[EvaluationRecord] | None = None,
+) -> EvaluationTarget:
+    """What ``how`` asks of a run.
+
+    Args:
+        checkpoints: those of the run, where they were read before; ``evaluations`` likewise.
+
+    Raises:
+        EvaluationError: the run is not finished, or kept no such checkpoint.
+    """
+    run, member = found.run, found.members[0] if found.members else None
+    if run.status != "finished":
+        raise EvaluationError(
+            f"is {run.status} at epoch {run.epochs_done} of {epochs_asked(run)}",
+            where=f"run {run.key[:12] if member is None else member_path(member)}",
+            hint="judge it once it is finished: mmad ablate goes on with it",
+        )
+    asked = EvaluationProtocol.model_validate(dict(member.evaluation if member else own_evaluation(run)))
+    changed = {"overlap": how.overlap, "proposals": how.proposals}
+    protocol = asked.model_copy(update={name: value for name, value in changed.items() if value is not None})
+    checkpoint = _checkpoint(store.checkpoints(run.key) if checkpoints is None else checkpoints, how.checkpoint, run)
+    paths = store.run_paths(run.key)
+    file = paths.detections(checkpoint.epoch, how.split, protocol.proposals)
+    for row in store.evaluations(run.key) if evaluations is None else evaluations:
+        here = (checkpoint.kind, checkpoint.epoch, how.split, protocol.proposals)
+        if row.detections is not None and (row.kind, row.epoch, row.split, row.proposals) == here:
+            file = paths.folder / row.detections
+    return EvaluationTarget(run, member, checkpoint, how.split, protocol, file)
+
+
+def _checkpoint(kept: Sequence[CheckpointRecord], kind: CheckpointKind | None, run: RunRecord) -> CheckpointRecord:
+    by_kind = {c.kind: c for c in kept if c.kind != "last"}
+    wanted = (kind,) if kind else ("best_ap", "final")
+    for name in wanted:
+        if name in by_kind:
+            return by_kind[name]
+    raise EvaluationError(
+        f"kept no checkpoint {' or '.join(wanted)}",
+        where=f"run {run.key[:12]}",
+        hint=f"choose one of {', '.join(sorted(by_kind))}" if by_kind else "train it anew",
+    )
+
+
+def differing(one: EvaluationTarget, other: EvaluationTarget) -> list[str]:
+    """What keeps two from being compared, in words; nothing when they can be."""
+
+    def of(judged: EvaluationTarget) -> dict[str, object]:
+        run, protocol = judged.run, judged.protocol
+        return {
+            "data set": f"{run.dataset_name} ({run.dataset_fingerprint[:12]})",
+            "dataset mode": run.setup.get("dataset_mode", "unified"),
+            "split": judged.split,
+            "checkpoint": judged.checkpoint.kind,
+            "overlap": protocol.overlap,
+            "threshold": protocol.threshold,
+            "max detections": protocol.max_detections,
+            "proposals": protocol.proposals,
+            "selection overlap": run.protocol.get("selection_overlap", "iou"),
+            "selection proposals": run.protocol.get("selection_proposals", "clean"),
+            "steps per epoch": run.protocol.get("steps_per_epoch", "all"),
+        }
+
+    first, second = of(one), of(other)
+    return [f"{name}: {first[name]} / {second[name]}" for name in first if first[name] != second[name]]
+
+
+def require_comparable(judged: Sequence[EvaluationTarget]) -> None:
+    """EvaluationError naming the difference unless all were judged on the same under the same."""
+    for other in judged[1:]:
+        if found := differing(judged[0], other):
+            raise EvaluationError(
+                f"{judged[0].name} and {other.name} differ in {'; '.join(found)}",
+                where="comparison",
+                hint="compare runs of one data set under one protocol (--overlap and --protocol choose it)",
+            )
+
+
+class DetectionStore:
+    """Kept detections and true boxes; each data set is read once.
+
+    Args:
+        data: where the data set lies now; None where the runs say.
+
+    ``computed`` counts the matches it had to find.
+    """
+
+    def __init__(self, data: Path | None = None) -> None:
+        self.data = data
+        self.computed = 0
+        self._sets: dict[tuple[str, str, str], DataSet] = {}
+        self._matched: dict[tuple[object, ...], Matched] = {}
+
+    def dataset(self, run: RunRecord) -> DataSet:
+        """The data set of ``run`` as its ``dataset_mode`` asks for it. DataError when it is gone or changed."""
+        folder = Path(run.dataset_path) if self.data is None else self.data
+        key = (str(folder), run.dataset_fingerprint, str(run.setup.get("dataset_mode", "unified")))
+        if key not in self._sets:
+            dataset = load_dataset(folder)
+            if (now := dataset.fingerprint()) != run.dataset_fingerprint:
+                raise DataError(
+                    f"the data set changed: run {run.key[:12]} saw {run.dataset_fingerprint[:12]}, the folder now "
+                    f"holds {now[:12]}",
+                    where=folder,
+                    hint="restore the folder, or name the right one with --data",
+                )
+            self._sets[key] = samples(dataset, key[2])
+        return self._sets[key]
+
+    def truth(self, judged: EvaluationTarget) -> GroundTruth:
+        """The true boxes of the split. EvaluationError when the split has no study."""
+        truth = self.dataset(judged.run).ground_truth(judged.split)
+        if not truth.studies:
+            raise EvaluationError(
+                f"the data set has no {judged.split} split",
+                where=f"run {judged.name}",
+                hint=f"use --split {'val' if judged.split == 'test' else 'test'}",
+            )
+        return truth
+
+    def detections(self, judged: EvaluationTarget) -> Detections:
+        """What was kept. EvaluationError when it is missing, damaged or not finite, naming the file."""
+        judged.digest()
+        try:
+            return read_detections(judged.file)
+        except EvaluationError as error:
+            raise EvaluationError(error.what, where=judged.file, hint=error.hint) from error
+
+    def matched(self, judged: EvaluationTarget) -> Matched:
+        """The kept detections matched with the true boxes under the protocol; the latest are still at hand."""
+        truth = self.truth(judged)
+        key = (judged.digest(), judged.run.dataset_fingerprint, judged.run.setup.get("dataset_mode"), judged.split)
+        found = self._matched.pop((*key, judged.protocol), None)
+        if found is None:
+            self.computed += 1
+            found = matched_under(judged.protocol, self.detections(judged), truth)
+        self._matched[*key, judged.protocol] = found
+        if len(self._matched) > _AT_HAND:
+            del self._matched[next(iter(self._matched))]
+        return found
+
+
+def matched_under(protocol: EvaluationProtocol, detections: Detections, truth: GroundTruth) -> Matched:
+    """``detections`` matched with ``truth`` under ``protocol``."""
+    return match(
+        detections,
+        truth,
+        overlap=protocol.overlap,
+        thresholds=(protocol.threshold,),
+        max_detections=protocol.max_detections,
+    )

@@ -1,0 +1,81 @@
+"""How numbers, times and foreign text are written in a report, whatever its form."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+MINUS = "−"
+DASH = "–"
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    """A figure with a real minus sign; a dash for what was not measured."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference, always with its sign; nothing that rounds to zero has one."""
+    text = decimal(value, digits)
+    if text == DASH or text.startswith(MINUS):
+        return text
+    return text if float(text) == 0 else f"+{text}"
+
+
+def direction(value: float | None, digits: int = 3) -> str:
+    """``up``, ``down`` or ``even``, after rounding to what is shown."""
+    first = signed(value, digits)[:1]
+    return {"+": "up", MINUS: "down"}.get(first, "even")
+
+
+def whole(value: int | None) -> str:
+    """1,040,729."""
+    return DASH if value is None else f"{value:,}"
+
+
+def moment(when: datetime | None) -> str:
+    """A time in UTC, to the minute."""
+    return DASH if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def duration(seconds: float) -> str:
+    """2 h 05 min, 3 min 20 s, 12 s."""
+    if not math.isfinite(seconds):
+        return DASH
+    total = round(seconds)
+    hours, minutes = total // 3600, total % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {total % 60:02d} s" if minutes else f"{total} s"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that keeps a digit before the point."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def clip(text: str, most: int = 120) -> str:
+    """The text on one line of at most ``most`` characters."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def clean(text: str) -> str:
+    """The text without control characters and lone surrogates, which no page may hold."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """``1 run``, ``3 runs``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,123 @@
+"""The command line: ``mmad COMMAND``. A command's module is imported when that command is called."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from mmad import __version__
+from mmad.base.errors import MmadError
+
+#: Command, its module and its line in ``mmad --help``, in the order a newcomer meets them.
+COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("ablate", "mmad.cli.ablate", "Train what an ablation file asks for and is not done yet."),
+    ("plan", "mmad.cli.plan", "Show what an ablation file expands to and what would run."),
+    ("status", "mmad.cli.queue", "Show how far the queued runs are."),
+    ("watch", "mmad.cli.queue", "Watch a queue at work: runs, time left, GPUs and CPUs."),
+    ("logs", "mmad.cli.queue", "Print or follow the log of one run."),
+    ("stop", "mmad.cli.queue", "Stop runs, whoever trains them."),
+    ("retry", "mmad.cli.queue", "Queue failed runs again."),
+    ("requeue", "mmad.cli.queue", "Queue stopped and interrupted runs again; change priorities."),
+    ("prune", "mmad.cli.queue", "Delete checkpoints that nothing needs any more."),
+    ("runs", "mmad.cli.results", "List the members of every ablation with their results."),
+    ("show", "mmad.cli.results", "Show one run: setup, protocol, parameters, every epoch."),
+    ("eval", "mmad.cli.analysis", "Judge kept checkpoints: intervals, thresholds, protocols."),
+    ("compare", "mmad.cli.analysis", "Compare two runs or an ablation's pairs: is one better?"),
+    ("controls", "mmad.cli.analysis", "Ask what a run relies on: columns, records, the image."),
+    ("report", "mmad.cli.report", "Write the report of everything recorded."),
+    ("data", "mmad.cli.data", "Make, import and check data sets."),
+    ("params", "mmad.cli.plan", "Count the parameters of a setup, module by module."),
+    ("log", "mmad.cli.log", "Read, show and check experiment logs."),
+    ("db", "mmad.cli.db", "Copy, check, back up, upgrade and export the database."),
+    ("weights", "mmad.cli.plan", "List or fetch the pretrained weights."),
+    ("schema", "mmad.cli.plan", "Print the JSON Schema of the ablation file."),
+)
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are known by name and imported one at a time."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name, module, _ in COMMANDS if importlib.util.find_spec(module) is not None]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command ``cmd_name``, its module imported; None when there is no such command."""
+        if cmd_name not in self.commands and cmd_name in self.list_commands(ctx):
+            module = next(module for name, module, _ in COMMANDS if name == cmd_name)
+            part = typer.Typer(rich_markup_mode=None)
+            importlib.import_module(module).register(part)
+            self.commands[cmd_name] = typer.main.get_group(part).commands[cmd_name]
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As in any group; a misspelled command meets the nearest one."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            from mmad.config.messages import did_you_mean
+
+            ctx.fail(f"no such command: {name}; {did_you_mean(name, self.list_commands(ctx))}")
+        _name_warnings()
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        present = self.list_commands(ctx)
+        rows = [(name, line) for name, _, line in COMMANDS if name in present]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _name_warnings() -> None:
+    """Warnings that a library logs are written like the commands' own."""
+    import logging
+
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("mmad: warning: %(message)s"))
+
+
+app = typer.Typer(
+    name="mmad",
+    cls=LazyGroup,
+    help="Ablations of multimodal abnormality detectors on chest X-rays: declare, queue, record, report.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    """Options that stand before the command."""
+
+
+def main() -> None:
+    """The console script: a user's failure is one line on stderr and exit code 2, an interruption 130."""
+    try:
+        app(prog_name="mmad")
+    except MmadError as error:
+        print(f"mmad: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,230 @@
+"""``mmad db``: copy, check, back up, upgrade and export the database. One file per command."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from mmad.store.maintenance import Checked, Copied
+
+
+# Numbers in words.
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+# ``mmad db check``: what is wrong in the database and beside it.
+
+
+#: How many findings with one mend are listed for people.
+_SHOWN = 12
+
+
+def _register_check(app: typer.Typer) -> None:
+    @app.command("check")
+    def check(
+        db: DatabaseOption = DEFAULT_DB,
+        deep: Annotated[
+            bool, typer.Option("--deep", help="Read every file: SHA-256 of checkpoints, check sums of detections.")
+        ] = False,
+        json: JsonOption = False,
+    ) -> None:
+        """Look for what is wrong in the database and beside it.
+
+        Damaged pages, rows that name a row which is not there, a schema that lacks something, runs that nobody trains
+        although they say so, missing epochs, and files that are named and not there. Nothing is changed. Exit code 1
+        when something was found.
+
+        --json prints {"database", "schema", "tables", "runs", "files", "read", "findings": [{check, where, what,
+        mend}]}; check is integrity, schema, references, runs, epochs or files.
+        """
+        from mmad.store.maintenance import check_database
+
+        with progress_bar("looking at the files" if deep else "") as progress:
+            checked = check_database(db, deep=deep, progress=progress)
+        if json:
+            print_json(asdict(checked))
+        else:
+            _write(checked)
+        if checked.findings:
+            raise typer.Exit(1)
+
+
+def _write(checked: Checked) -> None:
+    for hint in dict.fromkeys(finding.hint for finding in checked.findings):
+        alike = [finding for finding in checked.findings if finding.hint == hint]
+        for finding in alike[:_SHOWN]:
+            typer.echo(f"{finding.check}: {finding.where}: {finding.what}")
+        if len(alike) > _SHOWN:
+            typer.echo(f"  … and {len(alike) - _SHOWN} more, which --json lists")
+        typer.echo(f"  → {hint}")
+    read = f", {checked.read} of them read" if checked.read else ""
+    number = len(checked.findings)
+    typer.echo(
+        f"{checked.database}: schema {checked.schema}, {counted(checked.tables, 'table')}, "
+        f"{counted(checked.runs, 'run')}, {counted(checked.files, 'file')}{read}: "
+        f"{counted(number, 'finding') if number else 'all sound'}"
+    )
+
+
+# ``mmad db copy``: a database into another one, of either kind.
+
+
+def _register_copy(app: typer.Typer) -> None:
+    @app.command("copy")
+    def copy(
+        source: Annotated[str, typer.Argument(metavar="FROM", help="An SQLite file or a URL; only read.")],
+        target: Annotated[str, typer.Argument(metavar="TO", help="An SQLite file or a URL; empty, or not there yet.")],
+        files: Annotated[
+            bool, typer.Option("--files", help="Copy checkpoints, detections and logs of the runs too.")
+        ] = False,
+        json: JsonOption = False,
+    ) -> None:
+        """Copy every table of FROM into the empty TO.
+
+        A file to a PostgreSQL server, back, or between two of a kind. All rows arrive in one transaction, counted and
+        compared by check sums, or none does. Refused while runs are running. Checkpoints, detections and logs are
+        files beside the database: --files copies them too; without it the copy has every figure, but its runs cannot
+        be judged anew or gone on with.
+
+        --json prints {"source", "target", "tables": [{name, rows, checksum}], "source_files", "target_files",
+        "files": null or {copied, size (bytes), there}}.
+        """
+        from mmad.store.maintenance import copy_database
+
+        with progress_bar("copying the rows") as progress:
+            copied = copy_database(source, target, files=files, progress=progress)
+        if json:
+            places = {"source_files": copied.source_files.as_posix(), "target_files": copied.target_files.as_posix()}
+            print_json(asdict(copied) | places)
+        else:
+            _copy_write(copied)
+
+
+def _copy_write(copied: Copied) -> None:
+    for table in copied.tables:
+        if table.rows:
+            typer.echo(f"  {table.name}: {counted(table.rows, 'row')}, checksum {table.checksum[:12]}")
+    typer.echo(f"{copied.target}: {counted(copied.rows, 'row')} of {copied.source}, counts and check sums equal")
+    if copied.source_files.resolve() == copied.target_files.resolve():
+        typer.echo(f"both find the runs' files in {copied.source_files}")
+    elif copied.files is None:
+        typer.echo(
+            f"checkpoints, detections and logs stayed in {copied.source_files}: copy them with --files, or name that "
+            f"folder as MMAD_RUNS; the copy looks for them in {copied.target_files}"
+        )
+    else:
+        there = f", {copied.files.there} were there already" if copied.files.there else ""
+        size = f"{counted(copied.files.copied, 'file')}, {counted(copied.files.size, 'byte')}"
+        typer.echo(f"{copied.target_files}: {size}{there}")
+
+
+# ``mmad db export``: every table as a file for other programs.
+
+
+def _register_export(app: typer.Typer) -> None:
+    @app.command("export")
+    def export(
+        folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into; made where it is missing.")],
+        form: Annotated[str, typer.Option("--format", metavar="csv|parquet", help="Form of the files.")] = "csv",
+        db: DatabaseOption = DEFAULT_DB,
+        json: JsonOption = False,
+    ) -> None:
+        """Write every table to a CSV or Parquet file.
+
+        Tables and views, DIR/NAME.csv or .parquet, all as they are at one moment. In CSV an empty cell is NULL, a
+        moment is ISO 8601 in UTC and a truth true or false. Parquet has the columns' own types and needs pyarrow. A
+        file that is there already is never written over.
+
+        --json prints {"folder", "format", "tables": [{name, file, rows}]}.
+        """
+        from mmad.base.errors import StoreError
+        from mmad.cli.output import open_store
+        from mmad.config.messages import did_you_mean
+        from mmad.store.export import FORMATS, export_tables
+
+        chosen = next((known for known in FORMATS if known == form), None)
+        if chosen is None:
+            raise StoreError(f"unknown form {form!r}", where="--format", hint=did_you_mean(form, FORMATS))
+        with open_store(db) as store, progress_bar("writing the tables") as progress:
+            written = export_tables(store, folder, chosen, progress)
+        if json:
+            tables = [{"name": one.name, "file": one.file.as_posix(), "rows": one.rows} for one in written]
+            print_json({"folder": folder.as_posix(), "format": chosen, "tables": tables})
+            return
+        for one in written:
+            typer.echo(f"{one.file}: {counted(one.rows, 'row')}")
+
+
+# ``mmad db backup``: a copy of the database's file while runs are trained.
+
+
+def _register_backup(app: typer.Typer) -> None:
+    @app.command("backup")
+    def backup(
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; must not be there yet.")],
+        db: DatabaseOption = DEFAULT_DB,
+        json: JsonOption = False,
+    ) -> None:
+        """Copy the database to FILE while runs are trained.
+
+        SQLite's own online copy of one moment, checked before it counts. Checkpoints and detections are files beside
+        the database and are not in it. A server's database is backed up with pg_dump, or with mmad db copy URL FILE.
+
+        --json prints {"database", "file", "size" (bytes), "runs", "epochs"}.
+        """
+        from mmad.store.migrate import back_up_database
+
+        with progress_bar("") as progress:
+            made = back_up_database(db, file, progress)
+        if json:
+            print_json(asdict(made) | {"file": made.file.as_posix()})
+            return
+        held = f"{counted(made.runs, 'run')}, {counted(made.epochs, 'epoch')}"
+        typer.echo(f"{made.file}: {counted(made.size, 'byte')}, {held} of {made.database}")
+        typer.echo("checkpoints and detections are not in it: they stand as files in the runs' folder")
+
+
+# ``mmad db upgrade``: the database to the schema of this version.
+
+
+def _register_upgrade(app: typer.Typer) -> None:
+    @app.command("upgrade")
+    def upgrade(db: DatabaseOption = DEFAULT_DB, json: JsonOption = False) -> None:
+        """Bring the database to the schema of this version.
+
+        All of it, or nothing. An SQLite file is copied to FILE.REVISION.backup first. Commands that write do the same
+        by themselves when they meet an older database; this one does nothing else. Of a server's database, take a
+        pg_dump first.
+
+        --json prints {"database", "from", "to", "backup" (a file, or null)}.
+        """
+        from mmad.store.migrate import upgrade_database
+
+        done = upgrade_database(db)
+        if json:
+            backup = None if done.backup is None else done.backup.as_posix()
+            print_json({"database": done.where, "from": done.found, "to": done.now, "backup": backup})
+        elif done.found == done.now:
+            typer.echo(f"{done.where}: has schema {done.now}, the newest")
+        else:
+            kept = f"; as it was before: {done.backup}" if done.backup else ""
+            typer.echo(f"{done.where}: upgraded from schema {done.found} to {done.now}{kept}")
+
+
+def _register_db(app: typer.Typer) -> None:
+    db = typer.Typer(
+        help="Copy, check, back up, upgrade and export the database.", rich_markup_mode=None, no_args_is_help=True
+    )
+    for add in (_register_check, _register_backup, _register_copy, _register_export, _register_upgrade):
+        add(db)
+    app.add_typer(db, name="db")

@@ -1,0 +1,467 @@
+"""``mmad status``: how far the queued runs are."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmad.base.clock import seconds
+from mmad.base.errors import MmadError
+from mmad.cli.options import (
+    DEFAULT_DB,
+    HIGHEST,
+    LOWEST,
+    AblationOption,
+    AllOption,
+    DatabaseOption,
+    JsonOption,
+    RunsArgument,
+    choose,
+    labels,
+    print_json,
+)
+from mmad.cli.output import console, open_store, section
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mmad.scheduler.dashboard import Dashboard
+    from mmad.scheduler.run_log import Tail
+    from mmad.store.run_status import AblationStanding, RunningStanding, Standing
+    from mmad.store.store import Store
+
+
+STATUS_HELP = """Show how far the queued runs are: counts by status, what runs now, what failed.
+
+--json prints {"ablations": [{ablation, title, members, queued, claimed, running, finished, failed,
+interrupted, stopped}],
+"running": [{key, ablation, setting, arm, seed, replicate, documented, status, epoch, epochs,
+seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, alive}], "failed": [{key, ablation,
+setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed one,
+val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
+mmad ablate then goes on with the run.
+"""
+#: Columns of a terminal below which the counts are lines instead of a table.
+NARROW = 80
+#: Statuses that have a column only where a run is there, and how many failures people are shown.
+RARE = ("claimed", "stopped")
+SHOWN = 30
+
+
+def status(
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.store.json import plain_standing
+    from mmad.store.run_status import run_name, standing
+
+    with open_store(db) as store:
+        now = standing(store)
+    if as_json:
+        print_json(plain_standing(now))
+        return
+    out = console()
+    if not now.ablations:
+        out.print("no run yet: queue some with mmad ablate FILE")
+        return
+    if out.width < NARROW:
+        for ablation in now.ablations:
+            out.print(_counts_line(ablation))
+    else:
+        out.print(_table(now))
+    section(out, "Running", *[_running_line(run) for run in now.running])
+    failed = [f"{run_name(run)}: {run.cause}" for run in now.failed[:SHOWN]]
+    rest = len(now.failed) - len(failed)
+    section(out, "Failed", *failed, *([f"… and {rest:,} more: mmad runs lists them all"] if rest else []))
+
+
+def _table(now: Standing) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from mmad.store.run_status import STATUSES
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("ablation", overflow="fold")
+    met = [any(ablation.counts[i] for ablation in now.ablations) for i in range(len(STATUSES))]
+    shown = [i for i, name in enumerate(STATUSES) if met[i] or name not in RARE]
+    for name in (*(STATUSES[i] for i in shown), "members"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for ablation in now.ablations:
+        counts = (f"{ablation.counts[i]:,}" if ablation.counts[i] else "·" for i in shown)
+        table.add_row(ablation.ablation, *counts, f"{ablation.members:,}")
+    return table
+
+
+def _counts_line(ablation: AblationStanding) -> str:
+    from mmad.scheduler.progress import counted
+    from mmad.store.run_status import STATUSES
+
+    return f"{ablation.ablation}: {counted(dict(zip(STATUSES, ablation.counts, strict=True)))}"
+
+
+def _running_line(run: RunningStanding) -> str:
+    from mmad.scheduler.progress import duration
+    from mmad.store.run_status import run_name
+
+    words = [f"{run_name(run)}: epoch {run.epoch} of {run.epochs} done"]
+    if not run.alive:
+        return f"{words[0]}, but its process is gone: mmad ablate goes on with it"
+    if run.seconds_per_epoch is not None and run.seconds_left is not None:
+        words.append(f"{run.seconds_per_epoch:.1f} s per epoch, {duration(run.seconds_left)} left")
+    if run.owner is not None:
+        words.append(f"process {run.owner.pid} on {run.owner.host}")
+    return ", ".join(words)
+
+
+def _register_status(app: typer.Typer) -> None:
+    """Adds ``mmad status`` to ``app``."""
+    app.command("status", help=STATUS_HELP)(status)
+
+
+# ``mmad watch``: a queue at work, looked at from any process or machine that reads its database.
+
+
+HELP = """Watch a queue at work, whichever process or machine trains it: epochs, val AP, time left, GPUs and CPUs.
+
+The time left is that of the epochs measured, for as many runs at once as train now. CPU, RAM and GPUs are
+those of this machine. The database is only read. q or Ctrl-C ends the watching, and stops no run.
+
+--json prints {"moment", "ablation", "counts" (status: runs), "runs", "over", "places", "seconds_left",
+"running": as mmad status, with cpu (percent of a core), memory (bytes) and gpu (its index) of local workers,
+"failed" and "next": the first ones, "gpus": [{index, name, percent, used, total}]}.
+"""
+
+
+def watch(
+    db: DatabaseOption = DEFAULT_DB,
+    ablation: Annotated[
+        str | None, typer.Option("--ablation", metavar="NAME", help="Only the runs of this ablation.")
+    ] = None,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Seconds between two looks.")
+    ] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame as plain text, and end.")] = False,
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="End when no run is queued or trained any more.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.scheduler.dashboard import Dashboard, plain_look
+    from mmad.store.lookup import check_ablation
+
+    with open_store(db) as store:
+        if ablation is not None:
+            check_ablation(store, ablation)
+        watching = Dashboard(store, ablation)
+        if as_json:
+            print_json(plain_look(watching.look(settle=True), ablation))
+        elif once:
+            _print_once(watching)
+        else:
+            _show(watching, interval, until_done)
+
+
+def _print_once(watching: Dashboard) -> None:
+    from mmad.scheduler.dashboard import console, draw, knows_letters
+
+    out = console(sys.stdout)
+    out.print(draw(watching.look(settle=True), out.width, plain=not knows_letters(sys.stdout)))
+
+
+def _show(watching: Dashboard, interval: float, until_done: bool) -> None:
+    from mmad.scheduler.dashboard import show
+
+    show(watching, sys.stdout, interval, until_done=until_done)
+
+
+def _register_watch(app: typer.Typer) -> None:
+    """Adds ``mmad watch`` to ``app``."""
+    app.command("watch", help=HELP)(watch)
+
+
+# ``mmad logs``: what a run's worker printed, logged and warned.
+
+
+LOGS_HELP = """Print the log of one run: everything its worker printed, logged and warned, the traceback of a crash too.
+
+RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
+alone is more than one run. A long log is kept in several files, which are printed as one.
+
+With -f the log is followed until the run is over; Ctrl-C ends that too, and stops no run.
+"""
+#: Seconds between two looks at the log, and at whether its run is over.
+_LOOK, _ASK = 0.2, 1.0
+
+
+def logs(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
+    db: DatabaseOption = DEFAULT_DB,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on printing until the run is over.")] = False,
+    lines: Annotated[
+        int | None,
+        typer.Option("-n", "--lines", min=0, metavar="LINES", help="Only the last LINES lines.", show_default=False),
+    ] = None,
+) -> None:
+    from mmad.base.errors import MmadError
+    from mmad.scheduler.run_log import Tail
+    from mmad.store.lookup import find_run
+
+    with open_store(db) as store:
+        record = find_run(store, run).run
+        paths = store.run_paths(record.key)
+        if not paths.logs() and not (follow and _open(store, record.key)):
+            status = f"no log of this run is here (it is {record.status})"
+            hint = "it begins with the training: mmad logs -f waits for it" if _open(store, record.key) else None
+            raise MmadError(status, where=paths.log, hint=hint or "look on the machine that trained it")
+        with Tail(paths, lines) as tail, contextlib.suppress(KeyboardInterrupt):
+            _print(tail)
+            if follow:
+                _follow(tail, store, record.key)
+
+
+def _follow(tail: Tail, store: Store, key: str) -> None:
+    asked = seconds()
+    while True:
+        time.sleep(_LOOK)
+        _print(tail)
+        if seconds() - asked < _ASK:
+            continue
+        asked = seconds()
+        if not _open(store, key):
+            time.sleep(_LOOK)  # its worker's last words
+            _print(tail)
+            _print(tail)
+            return
+
+
+def _print(tail: Tail) -> None:
+    for piece in tail.read():
+        sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def _open(store: Store, key: str) -> bool:
+    """Whether the run waits or is trained, so that its log may grow."""
+    from mmad.store.run_status import OVER
+
+    return store.run(key).status not in OVER
+
+
+def _register_logs(app: typer.Typer) -> None:
+    """Adds ``mmad logs`` to ``app``."""
+    app.command("logs", help=LOGS_HELP)(logs)
+
+
+# ``mmad stop``: runs that are to train no further.
+
+
+STOP_HELP = """Stop runs, whoever trains them: those that wait at once, the others after their present step.
+
+RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it. A stopped run keeps its epochs
+and checkpoints; mmad ablate leaves it alone until mmad requeue takes it up again.
+
+--json prints {"stopped": [keys that waited], "asked": [keys that are being trained]}.
+"""
+
+
+def stop(
+    runs: RunsArgument = None,
+    ablation: AblationOption = None,
+    every: AllOption = False,
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.base.records import HELD
+    from mmad.store.store import Store
+
+    with Store.open(db, create=False) as store:
+        keys = choose(store, runs, ablation, every)
+        before = store.stop(keys)
+        after = {key: status for key, (status, _, _) in store.statuses(list(before)).items()}
+        names = labels(store, list(before))
+    asked = [key for key in before if after[key] in HELD]
+    stopped = [key for key in before if after[key] == "stopped"]
+    if as_json:
+        print_json({"stopped": stopped, "asked": asked})
+        return
+    for key in stopped:
+        typer.echo(f"{names[key]}: stopped")
+    for key in asked:
+        typer.echo(f"{names[key]}: asked to stop after its present step")
+    if not before:
+        typer.echo("nothing to stop: none of them waits or is trained")
+
+
+def _register_stop(app: typer.Typer) -> None:
+    """Adds ``mmad stop`` to ``app``."""
+    app.command("stop", help=STOP_HELP)(stop)
+
+
+# ``mmad retry``: failed runs into the queue again.
+
+
+RETRY_HELP = """Queue failed runs again: a mmad ablate that works on them, or the next one, goes on at their last epoch.
+
+RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it.
+
+--json prints {"queued": [keys]}.
+"""
+
+
+def retry(
+    runs: RunsArgument = None,
+    ablation: AblationOption = None,
+    every: AllOption = False,
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.store.store import Store
+
+    with Store.open(db, create=False) as store:
+        queued = store.requeue(choose(store, runs, ablation, every), ("failed",))
+        names = labels(store, queued)
+    if as_json:
+        print_json({"queued": list(queued)})
+        return
+    for key in queued:
+        typer.echo(f"{names[key]}: queued")
+    typer.echo("train them with mmad ablate FILE" if queued else "nothing to retry: none of them failed")
+
+
+def _register_retry(app: typer.Typer) -> None:
+    """Adds ``mmad retry`` to ``app``."""
+    app.command("retry", help=RETRY_HELP)(retry)
+
+
+# ``mmad requeue``: runs that were stopped, interrupted or left behind, into the queue again.
+
+
+REQUEUE_HELP = """Queue stopped and interrupted runs again, and those whose process is gone; change priorities.
+
+RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it. A run that a living process
+trains is left to it, unless --force takes it away: that process then leaves it at its next heartbeat, and what it
+would still record is refused.
+
+--json prints {"queued": [keys]}.
+"""
+
+
+def requeue(
+    runs: RunsArgument = None,
+    ablation: AblationOption = None,
+    every: AllOption = False,
+    priority: Annotated[
+        int | None,
+        typer.Option(
+            "--priority",
+            metavar="N",
+            min=LOWEST,
+            max=HIGHEST,
+            help="Have them trained before lower ones (0).",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Take runs away from living processes too.")] = False,
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.store.store import Store
+
+    with Store.open(db, create=False) as store:
+        keys = choose(store, runs, ablation, every)
+        queued = store.requeue(keys, ("stopped", "interrupted", "claimed", "running"))
+        if force:
+            queued += store.take_away(keys)
+        if priority is not None:
+            store.prioritise(keys, priority)
+        names = labels(store, queued)
+    if as_json:
+        print_json({"queued": list(queued)})
+        return
+    for key in queued:
+        typer.echo(f"{names[key]}: queued")
+    if priority is not None:
+        typer.echo(f"priority {priority} for {len(keys)} run{'s' * (len(keys) != 1)}")
+    if queued:
+        typer.echo("train them with mmad ablate FILE")
+    elif priority is None:
+        typer.echo("nothing to queue: none of them was stopped, interrupted or left behind")
+
+
+def _register_requeue(app: typer.Typer) -> None:
+    """Adds ``mmad requeue`` to ``app``."""
+    app.command("requeue", help=REQUEUE_HELP)(requeue)
+
+
+# ``mmad prune``: disk space back from checkpoints that nothing needs any more.
+
+
+PRUNE_HELP = """Delete checkpoints that nothing needs any more. Without --yes it only lists them.
+
+RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it; without any it is all runs.
+Finished runs keep the checkpoints of --keep; kept detections, from which every figure is computed, stay in any case.
+A run that is not finished keeps all that it goes on from. Checkpoints of epochs that the database does not hold
+(set aside when a run began anew) go; with --orphans also the folders of runs it does not hold.
+
+--json prints {"files": [{path, key, size, reason}], "size": bytes, "deleted": true or false}.
+"""
+
+
+def prune(
+    runs: RunsArgument = None,
+    ablation: AblationOption = None,
+    every: AllOption = False,
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="KINDS", help="Checkpoints that finished runs keep.")
+    ] = "best_ap,best_ar,final",
+    orphans: Annotated[bool, typer.Option("--orphans", help="Also runs that the database does not hold.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete what is listed.")] = False,
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.scheduler.progress import size as size_words
+    from mmad.store.maintenance import KEPT, delete, find_surplus
+    from mmad.store.store import Store
+
+    kinds = [word.strip() for word in keep.split(",") if word.strip()]
+    if unknown := [kind for kind in kinds if kind not in KEPT]:
+        raise MmadError(f"no kind of checkpoint {unknown[0]!r}", where="--keep", hint=f"give some of {', '.join(KEPT)}")
+    with Store.open(db, create=False) as store:
+        keys = choose(store, runs, ablation, every or not (runs or ablation))
+        found = find_surplus(store, set(keys), keep=[kind for kind in KEPT if kind in kinds], orphans=orphans)
+        names = labels(store, sorted({one.key for one in found}))
+    size = sum(one.size for one in found)
+    if yes:
+        delete(found)
+    if as_json:
+        files = [{"path": str(o.path), "key": o.key, "size": o.size, "reason": o.reason} for o in found]
+        print_json({"files": files, "size": size, "deleted": yes})
+        return
+    for one in found:
+        typer.echo(f"{names[one.key]}: {one.path.name}, {size_words(one.size)}, {one.reason}")
+    count = f"{len(found)} file{'s' * (len(found) != 1)} or folders, {size_words(size)}"
+    if not found:
+        typer.echo("nothing to delete")
+    else:
+        typer.echo(f"deleted {count}" if yes else f"{count}; nothing was deleted: --yes does")
+
+
+def _register_prune(app: typer.Typer) -> None:
+    """Adds ``mmad prune`` to ``app``."""
+    app.command("prune", help=PRUNE_HELP)(prune)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file to ``app``."""
+    _register_status(app)
+    _register_watch(app)
+    _register_logs(app)
+    _register_stop(app)
+    _register_retry(app)
+    _register_requeue(app)
+    _register_prune(app)

@@ -1,0 +1,241 @@
+"""``mmad runs``: the members of every ablation with their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json
+from mmad.cli.output import console, figure, file_line, open_store, result_line, section, status_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from mmad.base.records import EnvironmentRecord, EpochRecord
+    from mmad.store.lookup import MemberSummary, RunDetail
+
+
+RUNS_HELP = """List the members of every ablation with their results.
+
+A member is ablation x setting x arm x seed; members with equal content share one run. AP and AR are those
+of the best-AP checkpoint under the protocol the member asked for, or, where none was kept, of the final one,
+which a * marks.
+
+--json prints a list, one object per member: key, ablation, setting, arm, seed, replicate, documented (the
+log's entry it mirrors, or null), status (queued, running, finished, failed, interrupted), epoch (the last
+committed one), epochs (how many were asked for), error (or null), and best_ap, best_ar, final: each null
+or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured.
+"""
+#: The table's columns after setting and arm, and the least width of a terminal that shows them.
+COLUMNS = {
+    "seed": 70,
+    "status": 0,
+    "epoch": 60,
+    "best epoch": 120,
+    "val AP": 0,
+    "val AR": 120,
+    "test AP": 0,
+    "test AR": 120,
+    "run": 90,
+}
+
+
+def runs(
+    db: DatabaseOption = DEFAULT_DB,
+    ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.store.json import plain_summary
+    from mmad.store.lookup import check_ablation, member_summaries
+
+    with open_store(db) as store:
+        if ablation is not None:
+            check_ablation(store, ablation)
+        summaries = member_summaries(store, ablation)
+    if as_json:
+        print_json([plain_summary(summary) for summary in summaries])
+        return
+    out = console()
+    if not summaries:
+        out.print("no run yet: queue some with mmad ablate FILE")
+        return
+    for name in dict.fromkeys(summary.member.ablation for summary in summaries):
+        out.print(_table(name, [s for s in summaries if s.member.ablation == name], out.width))
+    if any(_starred(summary) for summary in summaries):
+        out.print("* final checkpoints: no best one was kept", soft_wrap=True)
+    for summary in summaries:
+        if summary.run.error:
+            out.print(f"{summary.path}: {summary.run.error}", style="red", soft_wrap=True)
+
+
+def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
+    """The members of one ablation; a narrow terminal gets the columns that matter most."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(ablation), title_justify="left", title_style="bold")
+    for name in ("setting", "arm"):
+        table.add_column(name, overflow="fold", min_width=8)
+    columns = [name for name, least in COLUMNS.items() if width >= least]
+    for name in columns:
+        table.add_column(name, no_wrap=True, justify="left" if name in ("status", "run") else "right")
+    for summary in summaries:
+        cells = _cells(summary)
+        table.add_row(summary.member.setting, summary.member.arm, *[cells[name] for name in columns])
+    return table
+
+
+def _cells(summary: MemberSummary) -> dict[str, str | Text]:
+    member, shown = summary.member, summary.results.best_ap or summary.results.final
+    star = "*" if _starred(summary) else ""
+    return {
+        "seed": str(member.seed) if member.replicate == 1 else f"{member.seed}/{member.replicate}",
+        "status": status_text(summary.run.status),
+        "epoch": f"{summary.run.epochs_done}/{summary.epochs}",
+        "best epoch": f"{shown.epoch}{star}" if shown else "–",
+        "val AP": figure(shown.val_ap if shown else None) + star,
+        "val AR": figure(shown.val_ar if shown else None) + star,
+        "test AP": figure(shown.test_ap if shown else None) + star,
+        "test AR": figure(shown.test_ar if shown else None) + star,
+        "run": summary.run.key[:12],
+    }
+
+
+def _starred(summary: MemberSummary) -> bool:
+    """Whether the figures are the final checkpoint's, for want of a best one."""
+    return summary.results.best_ap is None and summary.results.final is not None
+
+
+def _register_runs(app: typer.Typer) -> None:
+    """Adds ``mmad runs`` to ``app``."""
+    app.command("runs", help=RUNS_HELP)(runs)
+
+
+# ``mmad show``: everything recorded about one run.
+
+
+HELP = """Show one run: setup, protocol, parameters, results, epochs, environment, warnings, error.
+
+RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
+alone is more than one run.
+
+--json prints what mmad runs prints about the member, and: epochs_asked, members (every member the run
+answers), evaluation, setup, protocol, params ({"model": 1040729, ...}), epochs (a list, one object per
+committed epoch: epoch, lr, seconds, peak_memory in bytes, and every recorded metric flat as split_name, such
+as train_loss, train_loss_classifier, val_ap_iou, test_ar_iobb; val_ap, val_ar, test_ap, test_ar are those
+under the member's overlap), checkpoints, environments, warnings, dataset, recipe, created, started,
+finished, log. A number that is not finite is null.
+"""
+_LATEST = 5
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
+    db: DatabaseOption = DEFAULT_DB,
+    as_json: JsonOption = False,
+) -> None:
+    from mmad.store.json import plain_detail
+    from mmad.store.lookup import run_detail
+
+    with open_store(db) as store:
+        detail = run_detail(store, run)
+    if as_json:
+        print_json(plain_detail(detail))
+    else:
+        _print(detail)
+
+
+def _print(detail: RunDetail) -> None:
+    out, run = console(), detail.run
+    section(out, "Run", *_head(detail))
+    if run.error:
+        section(out, "Error", run.error, f"log: {file_line(detail.log)}")
+    section(out, "Setup", *_setup(detail))
+    section(out, "Protocol", _pairs(run.protocol), f"judged by: {_pairs(detail.evaluation)}")
+    section(out, "Parameters", *[f"[{count.module}]: {count.count:,}" for count in detail.counts])
+    results = detail.results
+    section(
+        out,
+        "Results",
+        result_line("best AP", results.best_ap),
+        result_line("best AR", results.best_ar),
+        result_line("final", results.final),
+    )
+    section(out, f"Epochs ({len(detail.epochs)} recorded, the latest here)", *_epochs(detail))
+    section(out, "Environment", *[line for record in detail.environments for line in _environment(record)])
+    section(out, "Warnings", *detail.warnings)
+
+
+def _head(detail: RunDetail) -> list[str | Text]:
+    from mmad.store.lookup import epochs_asked, member_path
+
+    run = detail.run
+    lines: list[str | Text] = [f"key: {run.key}"]
+    lines += [
+        f"answers: {member_path(m)}" + (f" (documented as {m.documented})" if m.documented else "")
+        for m in detail.members
+    ]
+    lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
+    moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))
+    lines += [f"{name}: {moment:%Y-%m-%d %H:%M:%S} UTC" for name, moment in moments if moment is not None]
+    lines.append(f"data: {run.dataset_name} in {run.dataset_path} ({run.dataset_fingerprint[:12]})")
+    return lines
+
+
+def _setup(detail: RunDetail) -> list[str]:
+    from mmad.report.text import setup_line
+
+    member = detail.members[0] if detail.members else None
+    lines = [setup_line(detail.run.setup, member.arm if member else "")]
+    if member and member.overrides:
+        lines.append(f"set on the command line: {', '.join(member.overrides)}")
+    if member and member.inferred:
+        lines.append(f"inferred, not printed by the log: {', '.join(member.inferred)}")
+    return lines
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value != "")
+
+
+def _epochs(detail: RunDetail) -> list[str]:
+    overlap = detail.evaluation["overlap"]
+    return [_epoch(record, overlap) for record in detail.epochs[-_LATEST:]]
+
+
+def _epoch(record: EpochRecord, overlap: str) -> str:
+    measured = (
+        ("train loss", record.value("train", "loss")),
+        ("val loss", record.value("val", "loss")),
+        ("val AP", record.value("val", f"ap_{overlap}")),
+        ("test AP", record.value("test", f"ap_{overlap}")),
+    )
+    words = [f"{name} {figure(value)}" for name, value in measured]
+    return ", ".join([f"{record.epoch}: lr {record.lr:g}", *words, f"{record.seconds:.1f} s"])
+
+
+def _environment(record: EnvironmentRecord) -> list[str]:
+    commit = record.git_commit[:12] if record.git_commit else "no commit"
+    dirty = " with changes" if record.git_dirty else ""
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    return [
+        f"{record.started:%Y-%m-%d %H:%M:%S} UTC, after epoch {record.from_epoch}: {record.host}, {record.device}, "
+        f"{record.threads} thread{'s' * (record.threads != 1)}, {commit}{dirty}",
+        f"{record.platform}, Python {record.python}, {versions}",
+        f"$ {record.command}",
+    ]
+
+
+def _register_show(app: typer.Typer) -> None:
+    """Adds ``mmad show`` to ``app``."""
+    app.command("show", help=HELP)(show)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file to ``app``."""
+    _register_runs(app)
+    _register_show(app)

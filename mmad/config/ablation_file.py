@@ -1,0 +1,567 @@
+"""From the text of an ablation file to its parts, every value checked by itself."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from types import GenericAlias, NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from mmad.base.errors import SpecError
+from mmad.config.messages import KeyPath, SourceFile, did_you_mean, line_of, nearest, read_source
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import NAMING_FIELDS
+from mmad.config.setup import ModelSetup, unit
+
+# The tables of an ablation file as pydantic models, made from the fields of setup and protocols.
+#
+# Every table may leave every field out. Values are checked strictly: no text for a number, no ``true`` for 1.
+
+
+SETUP_FIELDS: dict[str, FieldInfo] = dict(ModelSetup.model_fields)
+#: ``weights_hash`` follows from the backbone, ``continues`` from ``continue_from``: no user's words.
+TRAINING_FIELDS: dict[str, FieldInfo] = {
+    k: v for k, v in TrainingProtocol.model_fields.items() if k not in ("weights_hash", "continues")
+}
+EVALUATION_FIELDS: dict[str, FieldInfo] = dict(EvaluationProtocol.model_fields)
+PROTOCOL_FIELDS: dict[str, FieldInfo] = TRAINING_FIELDS | EVALUATION_FIELDS
+#: Spellings read beside a field's own name.
+ALIASES = {"fusion_residual": "fusion_residule"}
+
+Name = Annotated[str, StringConstraints(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)]
+
+_STRICT = ConfigDict(extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False)
+
+
+def takes_none(field: FieldInfo) -> bool:
+    """Whether the word ``none`` stands for an absent value of ``field``."""
+    return NoneType in get_args(field.annotation)
+
+
+def _no_bool(value: object) -> object:
+    """Python takes ``True`` for 1, so a choice of whole numbers has to refuse it by hand."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "Input should be a whole number")
+    return value
+
+
+def _annotation(field: FieldInfo) -> Any:
+    choices = get_args(field.annotation)
+    if get_origin(field.annotation) is Literal and all(type(choice) is int for choice in choices):
+        return Annotated[field.annotation, BeforeValidator(_no_bool)]
+    return field.annotation
+
+
+def _optional(fields: dict[str, FieldInfo]) -> dict[str, Any]:
+    """Definitions for ``create_model``: the same fields, none of them required."""
+    return {name: (_annotation(field), copy(field)) for name, field in fields.items()}
+
+
+def _lists(fields: dict[str, FieldInfo]) -> dict[str, Any]:
+    """Definitions for ``create_model``: per field a list of at least one of its values."""
+    definitions: dict[str, Any] = {}
+    for name, field in fields.items():
+        value = Annotated[(_annotation(field), *field.metadata)] if field.metadata else _annotation(field)
+        definitions[name] = (
+            GenericAlias(list, (value,)),
+            Field(
+                None,
+                min_length=1,
+                description=field.description,
+                validation_alias=field.validation_alias,
+                json_schema_extra=field.json_schema_extra,
+            ),
+        )
+    return definitions
+
+
+class _Seeded(BaseModel):
+    model_config = _STRICT
+
+    seeds: Seeds = Field((0,), description="One member per seed; both arms of a pair share it.")
+    inferred: tuple[str, ...] = Field(
+        (), description="Fields whose values the log does not print; they follow from its results or its code."
+    )
+
+
+class ContinueTable(BaseModel):
+    """The run that a setting's runs go on from; each continues that of its own seed."""
+
+    model_config = _STRICT
+
+    setting: Name = Field(description="A setting of this file.")
+    arm: Name = Field("", description="Its arm; left out: the arm that continues.")
+    checkpoint: Literal["final", "best_ap", "best_ar"] = Field("final", description="Which of its checkpoints.")
+
+
+class _Setting(_Seeded):
+    name: Name = Field(description="Name of this point of the ablation, as tables and charts print it.")
+    documented: dict[str, Annotated[str, StringConstraints(pattern=r"^e\d{3}$")]] = Field(
+        default_factory=dict, description="Arm → the entry of the documented log that it mirrors."
+    )
+    continue_from: ContinueTable | Annotated[str, StringConstraints(pattern=r"^(e\d{3}|[0-9a-f]{64})$")] = Field(
+        "",
+        description="Go on from another run: a setting, an entry of the log that this file mirrors, or a run's key. "
+        "epochs counts those of both.",
+    )
+
+
+class PhantomTable(BaseModel):
+    """How the embedded data set is drawn; what is left out takes the generator's default."""
+
+    model_config = _STRICT
+
+    studies: int = Field(480, ge=10, le=1_000_000, description="How many studies.", json_schema_extra=unit("studies"))
+    image_size: int = Field(256, ge=64, le=4096, description="Side of the images.", json_schema_extra=unit("px"))
+    seed: int = Field(0, ge=0, lt=2**31, description="Same seed, same bytes.")
+    clinical_effect: float = Field(
+        1.0, ge=0, le=1, description="Share of the studies whose clinical values tell about their finding; 0 is none."
+    )
+    missing: float = Field(0.05, ge=0, le=0.9, description="Share of the clinical values that are missing.")
+    artefacts: bool = Field(
+        False, description="Side markers, tubes, lines, devices and uneven exposure; boxes and labels stay."
+    )
+    format: Literal["png", "jpeg"] = Field("png", description="Of the image files.")
+    width: int = Field(
+        256,
+        ge=64,
+        le=4096,
+        description="Width of the images where they are not square; left out, image_size.",
+        json_schema_extra=unit("px"),
+    )
+    height: int = Field(
+        256,
+        ge=64,
+        le=4096,
+        description="Height of the images where they are not square; left out, image_size.",
+        json_schema_extra=unit("px"),
+    )
+
+
+_WITHOUT_NAME = {name: field for name, field in SETUP_FIELDS.items() if name != "name"}
+_DECIDING = {name: field for name, field in SETUP_FIELDS.items() if name not in NAMING_FIELDS}
+
+SetupTable = create_model("SetupTable", __config__=_STRICT, **_optional(SETUP_FIELDS))
+ProtocolTable = create_model("ProtocolTable", __base__=_Seeded, **_optional(PROTOCOL_FIELDS))
+SettingTable = create_model("SettingTable", __base__=_Setting, **_optional(_WITHOUT_NAME | PROTOCOL_FIELDS))
+GridTable = create_model("GridTable", __config__=_STRICT, **_lists(_DECIDING | PROTOCOL_FIELDS))
+OverrideTable = create_model(
+    "OverrideTable",
+    __config__=_STRICT,
+    seeds=(Seeds, Field((0,))),
+    **_optional(SETUP_FIELDS | PROTOCOL_FIELDS),
+)
+
+OutOfMemory = Literal["fail", "accumulate"]
+Pair = Annotated[tuple[Name, ...], Field(min_length=2, max_length=2)]
+
+AblationTable = create_model(
+    "AblationTable",
+    __config__=_STRICT,
+    title=(str, Field("", description="Heading in the report; empty takes the file's name.")),
+    description=(str, Field("", description="What is asked, in a sentence or two.")),
+    on_out_of_memory=(
+        OutOfMemory,
+        Field(
+            "fail",
+            description="What becomes of a run whose batch does not fit into its device's memory even alone: it fails, "
+            "or is trained at half the batch with twice the accumulated steps, under a key of its own.",
+        ),
+    ),
+    data=(Name, Field("phantom", description='The data set: a folder relative to this file, or "phantom".')),
+    phantom=(PhantomTable, Field(default_factory=PhantomTable, description="How the embedded data set is drawn.")),
+    setup=(SetupTable, Field(default_factory=SetupTable, description="Fields of ModelSetup that all runs share.")),
+    arms=(
+        Annotated[dict[Name, SetupTable], Field(min_length=1)],
+        Field(None, description="The sides of a comparison; left out: CXR and CXR+Clinical."),
+    ),
+    settings=(
+        Annotated[list[SettingTable], Field(min_length=1)],
+        Field(None, description="The points of the ablation, one table each."),
+    ),
+    grid=(GridTable, Field(None, description="Lists of values: every combination becomes a setting.")),
+    protocol=(
+        ProtocolTable,
+        Field(default_factory=ProtocolTable, description="How runs are trained and judged, and with which seeds."),
+    ),
+    compare=(
+        tuple[Pair, ...],
+        Field((), description="Pairs (reference arm, other arm); left out: the first arm with each other."),
+    ),
+)
+
+
+# From what pydantic finds wrong to one line that names file, line, key, what was expected and the mend.
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text in quotes",
+    "finite_number": "a finite number",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "string_too_short": "a text that is not empty",
+    "string_pattern_mismatch": "an entry of the log such as e069",
+    "too_long": "at most {max_length} values",
+}
+
+
+def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
+    """The problem that stands first in the file, in words."""
+    groups: dict[KeyPath, list[Any]] = {}
+    for problem in error.errors(include_url=False):
+        groups.setdefault(_key_in(source.document, problem), []).append(problem)
+    # what holds a wrong value may be reported for it once more (a list that is too short without it)
+    inner = [path for path in groups if not any(other[: len(path)] == path for other in groups if other != path)]
+    key = min(inner, key=lambda path: (line_of(source.lines, path) or 0, len(path)))
+    what, hint = explain(key, groups[key])
+    return source.error(key, what, hint)
+
+
+def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:
+    """What is wrong with ``key`` and the mend; ``problems`` are pydantic's about it."""
+    found = list(problems)
+    kind, value = found[0]["type"], found[0]["input"]
+    if kind == "extra_forbidden":
+        return "unknown key", _mend_unknown(key)
+    if kind == "missing":
+        return f"{found[0]['loc'][-1]} is missing", f'add the line {found[0]["loc"][-1]} = "…"'
+    if kind == "too_short" and not value:
+        return _empty(key)
+    expected = [word for problem in found for word in _expectation(problem)]
+    if isinstance(key[-1], str) and (field := (SETUP_FIELDS | PROTOCOL_FIELDS).get(key[-1])) and takes_none(field):
+        expected.append('"none"')
+    words = " or ".join(dict.fromkeys(expected))
+    choices = re.findall(r'"([^"]+)"', words)
+    best = nearest(value, choices) if isinstance(value, str) else None
+    return f"expected {words}, got {shown(value)}", f'did you mean "{best}"?' if best else None
+
+
+def shown(value: object) -> str:
+    """``value`` about as TOML writes it, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _expectation(problem: Mapping[str, Any]) -> list[str]:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "literal_error":
+        return re.split(r", | or ", str(context["expected"]).replace("'", '"'))
+    if kind in ("too_short", "too_long") and context.get("min_length", context.get("max_length")) == 2:
+        return ["two arms"]
+    if kind in _EXPECTED:
+        limits = {name: f"{value:g}" for name, value in context.items() if isinstance(value, int | float)}
+        words = _EXPECTED[kind].format(**limits)
+        in_list = any(str(part).startswith("tuple[") for part in problem["loc"][:-1])
+        return [f"a list of such: {words}" if in_list else words]
+    return [str(problem["msg"]).removeprefix("Input should be ")]
+
+
+def _key_in(document: Mapping[str, Any], problem: Mapping[str, Any]) -> KeyPath:
+    """Pydantic's location as far as the document has it: what follows names branches of a union."""
+    key: list[str | int] = []
+    node: Any = document
+    for part in problem["loc"]:
+        inside = (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        )
+        if not inside:
+            break
+        key.append(part)
+        node = node[part]
+    return tuple(key)
+
+
+def _empty(key: KeyPath) -> tuple[str, str]:
+    if key[:1] == ("grid",):
+        return "an empty grid", "give at least one value or leave the line out"
+    if key == ("settings",):
+        return "there are no settings", "add a [[settings]] table or leave the line out"
+    if key == ("arms",):
+        return "there are no arms", "add an [arms.NAME] table or leave the line out"
+    return "expected at least one value, got none", "give a value or leave the line out"
+
+
+def _table_words(key: KeyPath) -> list[str]:
+    """The keys that are valid where ``key`` stands."""
+    tables: dict[str, type[BaseModel]] = {
+        "setup": SetupTable,
+        "arms": SetupTable,
+        "settings": SettingTable,
+        "grid": GridTable,
+        "protocol": ProtocolTable,
+        "phantom": PhantomTable,
+    }
+    if len(key) == 1:
+        return list(AblationTable.model_fields)
+    return [*tables[str(key[0])].model_fields, *(() if key[0] == "phantom" else ALIASES)]
+
+
+def _mend_unknown(key: KeyPath) -> str:
+    word, valid = str(key[-1]), _table_words(key)
+    if ALIASES.get(word) in valid:
+        return f"{ALIASES[word]} is given too; leave one of them out"
+    place = {"name": "[setup]"} | dict.fromkeys(PROTOCOL_FIELDS, "[protocol]") | dict.fromkeys(SETUP_FIELDS, "[setup]")
+    if word in place and word not in valid:
+        return f"it belongs in {place[word]} or in a [[settings]] table"
+    if word in ("seeds", "inferred") and word not in valid:
+        return "it belongs in [protocol]"
+    best = nearest(word, valid)
+    if best is None and (elsewhere := nearest(word, place)) is not None:
+        return f"did you mean {elsewhere}? (it belongs in {place[elsewhere]})"
+    return f"did you mean {best}?" if best else did_you_mean(word, valid)
+
+
+DEFAULT_ARMS: Mapping[str, Mapping[str, Any]] = {
+    "CXR": {"use_clinical": False},
+    "CXR+Clinical": {"use_clinical": True},
+}
+_FIELDS = SETUP_FIELDS | PROTOCOL_FIELDS
+_SEEDS = ("seed", "seeds")
+
+
+@dataclass(frozen=True)
+class ContinueFrom:
+    """What a setting's ``continue_from`` says, and where it says so.
+
+    ``said`` is a setting with an arm (None: the same arm), an entry of the documented log, or a run's key.
+    """
+
+    said: str | Mapping[str, Any]
+    place: KeyPath
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values that one place gives to fields, and that place."""
+
+    values: Mapping[str, Any]
+    place: KeyPath
+    word: str | None = None  # the --set word, when it is no place of the file
+
+    def key(self, field: str) -> KeyPath:
+        return (*self.place, field)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One ``[[settings]]`` table: a point of the ablation."""
+
+    name: str
+    layer: Layer
+    documented: Mapping[str, str]
+    inferred: tuple[str, ...]
+    place: KeyPath
+    continues: ContinueFrom | None = None
+
+
+@dataclass(frozen=True)
+class ParsedFile:
+    """An ablation file, its values checked one by one but not yet put together."""
+
+    source: SourceFile
+    title: str
+    description: str
+    on_out_of_memory: str
+    data: str
+    phantom: Mapping[str, Any]
+    setup: Layer
+    protocol: Layer
+    inferred: tuple[str, ...]
+    arms: Mapping[str, Layer]
+    settings: tuple[Setting, ...]
+    grid: Mapping[str, tuple[Any, ...]]
+    compare: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        """The ablation's name: the file's, without its ending."""
+        return Path(self.source.path).stem
+
+
+def parse_file(path: Path) -> ParsedFile:
+    """Read and check the ablation file ``path``.
+
+    Raises:
+        SpecError: whatever is wrong first, with file, line, key and mend.
+    """
+    source = read_source(path)
+    document = _prepared(source, source.document, ())
+    try:
+        table = AblationTable.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        raise first_problem(error, source) from None
+    given = table.model_dump(exclude_unset=True)
+    protocol = dict(given.get("protocol", {}))
+    inferred = _inferred(protocol, source, ("protocol", "inferred"))
+    parsed = ParsedFile(
+        source=source,
+        title=given.get("title") or Path(source.path).stem,
+        description=given.get("description", ""),
+        on_out_of_memory=given.get("on_out_of_memory", "fail"),
+        data=given.get("data", "phantom"),
+        phantom=given.get("phantom", {}),
+        setup=Layer(given.get("setup", {}), ("setup",)),
+        protocol=Layer(_seeded(protocol, source, ("protocol",)), ("protocol",)),
+        inferred=inferred,
+        arms={name: Layer(values, ("arms", name)) for name, values in given.get("arms", DEFAULT_ARMS).items()},
+        settings=tuple(_setting(source, i, values) for i, values in enumerate(given.get("settings", ()))),
+        grid=_grid(source, given.get("grid")),
+        compare=tuple((pair[0], pair[1]) for pair in given.get("compare", ())),
+    )
+    _check_arms(parsed)
+    return parsed
+
+
+def parse_override(word: str) -> Layer:
+    """One ``--set field=value``: the value as TOML reads it, else as plain text.
+
+    Raises:
+        SpecError: no ``=``, an unknown field (with the nearest), a value of the wrong type or range.
+    """
+    field, equals, text = word.partition("=")
+    field, text = field.strip(), text.strip()
+    where = said(word)
+    if not equals or not field:
+        raise SpecError("expected field=value", where=where, hint="write it as --set epochs=1")
+    if any("\ud800" <= letter <= "\udfff" for letter in word):  # bytes of the command line that are no text
+        raise SpecError("is not UTF-8 text", where=where, hint="write it in UTF-8")
+    field = ALIASES.get(field, field)
+    if field not in _FIELDS and field != "seeds":
+        raise SpecError(f"{field}: unknown field", where=where, hint=did_you_mean(field, [*_FIELDS, *ALIASES, "seeds"]))
+    candidates: list[Any] = [text]
+    try:
+        document = tomllib.loads(f"value = {text}")
+        if list(document) == ["value"] and document["value"] != text:
+            candidates.insert(0, document["value"])
+    except tomllib.TOMLDecodeError:
+        pass
+    problem: ValidationError | None = None
+    for value in candidates:
+        try:
+            table = OverrideTable.model_validate_json(json.dumps({field: _none_or(field, value)}, default=str))
+        except ValidationError as error:
+            problem = problem or error
+            continue
+        values = table.model_dump(exclude_unset=True)
+        return Layer({"seeds": (values["seed"],)} if field == "seed" else values, (), word)
+    assert problem is not None
+    what, hint = explain((field,), problem.errors(include_url=False))
+    raise SpecError(f"{field}: {what}", where=where, hint=hint)
+
+
+def said(word: str) -> str:
+    """How a message names the ``--set`` word, on one line whatever is in it."""
+    return f"--set {word if word.isprintable() else repr(word)}"
+
+
+def _none_or(field: str, value: Any) -> Any:
+    """TOML has no null: the word ``none`` stands for it where a field may be absent."""
+    absent = isinstance(value, str) and value.lower() == "none" and field in _FIELDS and takes_none(_FIELDS[field])
+    return None if absent else value
+
+
+def _prepared(source: SourceFile, node: Any, key: KeyPath) -> Any:
+    """The document with ``"none"`` as null; dates, which no field takes, are refused."""
+    if isinstance(node, datetime.date | datetime.time):
+        raise source.error(key, f"expected no date or time, got {node}", "put it in quotes if it is a text")
+    if isinstance(node, dict):
+        return {name: _prepared(source, value, (*key, name)) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_prepared(source, value, (*key, position)) for position, value in enumerate(node)]
+    named = next((str(part) for part in reversed(key) if isinstance(part, str)), "")
+    return _none_or(ALIASES.get(named, named), node)
+
+
+def _setting(source: SourceFile, position: int, given: Mapping[str, Any]) -> Setting:
+    place: KeyPath = ("settings", position)
+    values = dict(given)
+    name, documented = values.pop("name"), values.pop("documented", {})
+    said = values.pop("continue_from", None)
+    continues = None if said is None else ContinueFrom(said, (*place, "continue_from"))
+    inferred = _inferred(values, source, (*place, "inferred"))
+    return Setting(name, Layer(_seeded(values, source, place), place), documented, inferred, place, continues)
+
+
+def _inferred(values: dict[str, Any], source: SourceFile, key: KeyPath) -> tuple[str, ...]:
+    """The names under ``inferred``, taken out of ``values``."""
+    names = values.pop("inferred", ())
+    for position, name in enumerate(names):
+        if ALIASES.get(name, name) not in _FIELDS:
+            raise source.error(key, f"{name!r} is no field", did_you_mean(name, _FIELDS))
+        if name in names[:position]:
+            raise source.error(key, f"{name!r} is listed twice", "leave one of them out")
+    return tuple(ALIASES.get(name, name) for name in names)
+
+
+def _seeded(values: Mapping[str, Any], source: SourceFile, place: KeyPath) -> dict[str, Any]:
+    """``seed = 3`` written as ``seeds = [3]``; both at once, or a seed twice, are refused."""
+    result = dict(values)
+    if all(name in values for name in _SEEDS):
+        raise source.error((*place, "seed"), "seeds is given too", "leave one of them out")
+    if "seed" in result:
+        result["seeds"] = (result.pop("seed"),)
+    if len(set(result.get("seeds", ()))) != len(result.get("seeds", ())):
+        raise source.error((*place, "seeds"), "a seed is listed twice", "leave one out, or set replicate = 2")
+    return result
+
+
+def _grid(source: SourceFile, given: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:
+    if given is None:
+        return {}
+    if not given:
+        raise source.error(("grid",), "an empty grid", "give a field a list of values, or leave [grid] out")
+    grid: dict[str, tuple[Any, ...]] = {}
+    for field, values in given.items():
+        if any(value in values[:position] for position, value in enumerate(values)):
+            raise source.error(("grid", field), "a value is listed twice", "leave one of them out")
+        grid[field] = tuple(values)
+    return grid
+
+
+def _check_arms(parsed: ParsedFile) -> None:
+    """Every arm that ``compare`` and ``documented`` name has to exist."""
+    source = parsed.source
+    if parsed.compare and len(parsed.arms) == 1:
+        raise source.error(("compare",), "there is only one arm", "add an arm or leave compare out")
+    for position, pair in enumerate(parsed.compare):
+        for arm in pair:
+            if arm not in parsed.arms:
+                raise source.error(("compare", position), f"no arm is named {arm!r}", did_you_mean(arm, parsed.arms))
+        if pair[0] == pair[1]:
+            raise source.error(("compare", position), f"{pair[0]!r} with itself", "name two arms")
+    for setting in parsed.settings:
+        for arm in setting.documented:
+            if arm not in parsed.arms:
+                key = (*setting.place, "documented", arm)
+                raise source.error(key, f"no arm is named {arm!r}", did_you_mean(arm, parsed.arms))
+
+
+def split_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """``values`` sorted into setup, training protocol and evaluation protocol."""
+    return (
+        {name: value for name, value in values.items() if name in SETUP_FIELDS},
+        {name: value for name, value in values.items() if name in TRAINING_FIELDS},
+        {name: value for name, value in values.items() if name in EVALUATION_FIELDS},
+    )

@@ -1,0 +1,309 @@
+"""Which fields of a setup go together, and how large its maps are; torch is never imported."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from mmad.base.errors import SpecError
+from mmad.base.records import ClinicalColumns
+
+if TYPE_CHECKING:
+    from mmad.config.setup import ModelSetup
+
+
+#: Backbone → pixels of the image per cell of its last map.
+STRIDES: dict[str, int] = {
+    "mobilenet_v3": 32,
+    "mobilenet_v2": 32,
+    "resnet18": 32,
+    "resnet50": 32,
+    "swin_t": 32,
+    "custom": 4,
+    "custom1": 4,
+    "custom2": 8,
+    "custom3": 16,
+}
+TIMM = "timm:"
+#: Backbones a feature pyramid can stand on; of timm's any with maps at strides 4, 8, 16 and 32.
+PYRAMID_BACKBONES = ("resnet18", "resnet50", "swin_t")
+PYRAMID_CHANNELS = 256
+LARGEST_ANCHOR = 16_384  # px: four times the largest image
+#: Pixels per cell of a pyramid's levels, the last one pooled from the one before.
+PYRAMID_STRIDES = (4, 8, 16, 32, 64)
+
+
+def complaints(setup: ModelSetup) -> Iterator[str]:
+    """What does not go together in ``setup``: each names its fields and what would do."""
+    yield from _values(setup)
+    yield from _image_branch(setup)
+    yield from _losses(setup)
+    if setup.use_clinical:
+        yield from _clinical_branch(setup)
+
+
+def _values(setup: ModelSetup) -> Iterator[str]:
+    if setup.image_size & (setup.image_size - 1):
+        below = 1 << (setup.image_size.bit_length() - 1)
+        yield f"image_size = {setup.image_size}: must be a power of two, such as {below} or {below * 2}"
+    for name in ("anchor_sizes", "anchor_ratios"):
+        values = getattr(setup, name)
+        if not values or min(values) <= 0:
+            yield f"{name} = {list(values)}: expected at least one number, each greater than 0"
+        elif max(values) > LARGEST_ANCHOR:
+            yield f"{name} = {list(values)}: expected numbers up to {LARGEST_ANCHOR}"
+    for name in ("clinical_numeric", "clinical_categorical"):
+        columns = getattr(setup, name) or ()
+        if len(set(columns)) < len(columns):
+            yield f"{name} = {list(columns)}: names a column twice; keep one of them"
+    if any(epoch < 1 for epoch in setup.milestones):
+        yield f"multiStepLR_milestones = {list(setup.milestones)}: expected epochs, counted from 1"
+    if setup.dataset_mode == "full" and setup.use_clinical:
+        yield (
+            'dataset_mode = "full" with use_clinical = true: full is every reading without clinical data; '
+            'set dataset_mode = "normal", or use_clinical = false'
+        )
+    for part in ("rpn", "box"):
+        below_, above = getattr(setup, f"{part}_bg_iou_thresh"), getattr(setup, f"{part}_fg_iou_thresh")
+        if below_ > above:
+            yield (
+                f"{part}_bg_iou_thresh = {below_} is above {part}_fg_iou_thresh = {above}: "
+                f"set {part}_bg_iou_thresh to {above} or less"
+            )
+        size, share = getattr(setup, f"{part}_batch_size_per_image"), getattr(setup, f"{part}_positive_fraction")
+        if int(size * share) < 1:
+            yield (
+                f"{part}_batch_size_per_image = {size} with {part}_positive_fraction = {share}: no finding would ever "
+                f"be sampled; set {part}_batch_size_per_image to {math.ceil(1 / share)} or more"
+            )
+
+
+def _image_branch(setup: ModelSetup) -> Iterator[str]:
+    known = setup.backbone in STRIDES
+    timm = re.fullmatch(rf"{TIMM}[\w.-]+", setup.backbone)
+    if not known and not timm:
+        yield f"backbone = {setup.backbone!r}: expected one of {', '.join(STRIDES)}, or timm:NAME"
+    if not setup.use_custom_model:
+        if setup.use_clinical:
+            yield (
+                "use_custom_model = false with use_clinical = true: torchvision's own Mask R-CNN reads no clinical "
+                "data; set use_custom_model = true"
+            )
+        return
+    if setup.using_fpn and setup.trainable_layers is not None and not setup.backbone.startswith("resnet"):
+        yield f"trainable_layers with backbone = {setup.backbone!r}: only a ResNet's parts are counted; drop it"
+    if setup.using_fpn and setup.trainable_layers not in (None, 5) and not setup.pretrained:
+        yield (
+            f"trainable_layers = {setup.trainable_layers} with pretrained = false: parts drawn at random would stay "
+            "so; drop it, or set pretrained = true"
+        )
+    if setup.using_fpn:
+        if known and setup.backbone not in PYRAMID_BACKBONES:
+            yield (
+                f"using_fpn = true with backbone = {setup.backbone!r}: it has no feature pyramid; "
+                f"use one of {', '.join(PYRAMID_BACKBONES)}, or timm:NAME"
+            )
+        if len(setup.anchor_sizes) != len(PYRAMID_STRIDES):
+            yield (
+                f"anchor_sizes = {list(setup.anchor_sizes)} with using_fpn = true: expected "
+                f"{len(PYRAMID_STRIDES)} sizes, one per level"
+            )
+
+
+def _losses(setup: ModelSetup) -> Iterator[str]:
+    from mmad.config.setup import LOSS_NAMES
+
+    for name in setup.loss_weights:
+        if name not in LOSS_NAMES:
+            yield f"loss_weights.{name}: expected one of {', '.join(LOSS_NAMES)}"
+    present = [name for name in LOSS_NAMES if name != "loss_mask" or setup.has_masks]
+    if all(setup.loss_weights.get(name) in ("detach", 0) for name in present):
+        yield "loss_weights: every component is detached or 0, so nothing would be trained; leave one its weight"
+
+
+def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
+    era = setup.resolved_era
+    if era == "C" and not (setup.spatialise_clinical or setup.add_clinical_to_roi_heads):
+        yield (
+            "use_clinical = true with spatialise_clinical = false and add_clinical_to_roi_heads = false: "
+            "nothing would read the clinical data; set one of them true"
+        )
+    if era != "C" and (setup.spatialise_method == "repeat" or setup.pre_spatialised_layer):
+        field = "spatialise_method" if setup.spatialise_method == "repeat" else "pre_spatialised_layer"
+        yield f'{field} belongs to era C and this setup is of era {era}: drop it, or set era = "C"'
+    if setup.clinical_numeric == () and setup.clinical_categorical == ():
+        yield (
+            "use_clinical = true with clinical_numeric = [] and clinical_categorical = []: no clinical column is "
+            "left; name one, or set use_clinical = false"
+        )
+    fuses = era == "A" or (era == "C" and setup.spatialise_clinical)
+    if fuses and setup.fusion_strategy == "concat" and fuse_layers(setup) == 0:
+        yield (
+            'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; '
+            'use "add", or fuse_depth >= 1'
+        )
+    if (said := misfit(setup, map_sides(setup))) is not None:
+        yield said
+    if fuses and setup.spatialise_method == "repeat" and not setup.pre_spatialised_layer:
+        width = PYRAMID_CHANNELS if setup.using_fpn else setup.backbone_out_channels
+        if setup.fusion_strategy == "add" and setup.clinical_input_channels != width:
+            yield (
+                f'spatialise_method = "repeat" with fusion_strategy = "add": the vector has '
+                f"{setup.clinical_input_channels} values (clinical_input_channels) and the map {width} channels; "
+                "set pre_spatialised_layer = true"
+            )
+
+
+def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
+    """Why the image's maps of ``sides`` cells cannot be added to the fused ones (``fusion_residule``); else None."""
+    for side in sides or ():
+        fused = fused_side(setup, side)
+        if setup.fusion_residule and fused not in (1, side):
+            return (
+                f"fusion_residule = true with fuse_stride = {setup.fuse_stride}: the fused map has {fused} cells a "
+                f"side and the image's {side}, which cannot be added; set fuse_stride = 1"
+            )
+    return None
+
+
+def map_sides(setup: ModelSetup) -> tuple[int, ...] | None:
+    """Cells per side of the image's maps, level by level; None where only the network itself can tell."""
+    if setup.using_fpn or not setup.use_custom_model:
+        return tuple(-(-setup.image_size // stride) for stride in PYRAMID_STRIDES)
+    stride = STRIDES.get(setup.backbone)
+    return None if stride is None else (-(-setup.image_size // stride),)
+
+
+def fuse_layers(setup: ModelSetup) -> int:
+    """How many fuse convolutions stand on each map: ``fuse_depth``, but one per level in era A with FPN."""
+    if not setup.use_clinical or setup.resolved_era == "B":
+        return 0
+    if setup.resolved_era == "A" and setup.using_fpn:
+        return 1
+    return setup.fuse_depth if setup.resolved_era == "A" or setup.spatialise_clinical else 0
+
+
+def fused_side(setup: ModelSetup, side: int) -> int:
+    """Cells per side that a map of ``side`` cells has after the fuse convolutions."""
+    for _ in range(fuse_layers(setup)):
+        side = -(-side // setup.fuse_stride)
+    return side
+
+
+def shrunken(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
+    """A warning when a fused map shrinks to 1×1, where the heads cannot see what lies in a box; else None."""
+    shrunk = [side for side in sides or () if side > 1 and fused_side(setup, side) == 1]
+    if not shrunk:
+        return None
+    hint = "set fuse_stride = 1, unless the documented network is meant"
+    if len(shrunk) < len(sides or ()):
+        return f"the fused maps of {shrunk[0]} and fewer cells a side shrink to 1×1 and tell no places apart: {hint}"
+    return f"the fused map shrinks to 1×1, so the heads cannot see what lies in a box, only where its corner is: {hint}"
+
+
+# Whether a setup's clinical branch fits the columns of a data set.
+
+
+def require_fit(setup: ModelSetup, columns: ClinicalColumns) -> None:
+    """Refuse clinical columns that ``setup`` cannot read; columns without ``use_clinical`` are idle.
+
+    Args:
+        setup: the hyper-parameters.
+        columns: those that ``clinical_numeric`` and ``clinical_categorical`` leave of the data set's.
+
+    Raises:
+        SpecError: no column is left, their number is not the one given, or the vector has no room for them.
+    """
+    if not setup.use_clinical:
+        return
+    numbers = len(columns.numeric)
+    if not numbers and not columns.categorical:
+        raise SpecError(
+            "use_clinical = true, but no clinical column is left",
+            hint="name some in clinical_numeric or clinical_categorical, or set use_clinical = false",
+        )
+    if setup.clinical_num_len not in (None, numbers):
+        raise SpecError(
+            f"clinical_num_len = {setup.clinical_num_len}, but there are {numbers} numeric columns",
+            hint="drop clinical_num_len, or choose columns with clinical_numeric",
+        )
+    require_room(columns, setup.clinical_input_channels, indicators=setup.clinical_missing_indicators)
+
+
+def number_count(columns: ClinicalColumns, *, indicators: bool) -> int:
+    """How many numbers a detector reads: one per numeric column, with missing-value indicators two."""
+    return len(columns.numeric) * (2 if indicators else 1)
+
+
+def require_room(columns: ClinicalColumns, length: int, *, indicators: bool = False) -> None:
+    """Refuse a vector of ``length`` values that is too short: one per number, at least one per category.
+
+    Raises:
+        SpecError: with the least length.
+    """
+    needed = number_count(columns, indicators=indicators) + len(columns.categorical)
+    if length < needed:
+        beside = f" and their {len(columns.numeric)} missing-value indicators" if indicators else ""
+        raise SpecError(
+            f"clinical_input_channels = {length} is too small for {len(columns.numeric)} numbers{beside} "
+            f"and {len(columns.categorical)} categorical columns",
+            hint=f"use at least {needed}",
+        )
+
+
+# What this version can build and train: the one place to shorten as it grows.
+
+
+def unsupported(setup: ModelSetup) -> tuple[str, str, str] | None:
+    """The first field of ``setup`` that cannot be trained yet: (field, what, mend); None when all can."""
+    if setup.image_backbone.startswith(TIMM) and find_spec("timm") is None:
+        return "backbone", "timm is not installed", "install it with pip install 'mmad[timm]'"
+    return None
+
+
+# Which setups ask for detectors of equal modules.
+
+
+#: Fields of a setup that change no module's size: setups that differ in these alone have equal detectors.
+WITHOUT_EFFECT = frozenset(
+    {
+        "name",
+        "best_ar_val_model_path",
+        "best_ap_val_model_path",
+        "final_model_path",
+        "use_early_stop_model",
+        "record_training_performance",
+        "measure_test",
+        "dataset_mode",
+        "clinical_values",
+        "gt_in_train_till",
+        "optimiser",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "batch_size",
+        "gradient_accumulation",
+        "gradient_clip_norm",
+        "mixed_precision",
+        "channels_last",
+        "warmup_epochs",
+        "lr_scheduler",
+        "plateau_metric",
+        "reduceLROnPlateau_factor",
+        "reduceLROnPlateau_patience",
+        "reduceLROnPlateau_full_stop",
+        "multiStepLR_milestones",
+        "multiStepLR_gamma",
+        "loss_weights",
+        "learned_loss_weights",
+        "horizontal_flip",
+    }
+)
+
+
+def architecture(setup: ModelSetup) -> str:
+    """A text that is equal for setups whose detectors have equal modules."""
+    return setup.model_dump_json(exclude=set(WITHOUT_EFFECT))

@@ -1,0 +1,425 @@
+"""``ModelSetup``: every hyper-parameter of one run, under the names the documented log prints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from mmad.base.records import LOSS_COMPONENTS
+from mmad.config.checks import STRIDES, complaints
+
+Era = Literal["A", "B", "C"]
+LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
+
+BACKBONES = tuple(STRIDES)
+#: Losses that can be weighted: those of every detector, and the mask head's.
+LOSS_NAMES = (*LOSS_COMPONENTS, "loss_mask")
+
+
+def _none_word(value: object) -> object:
+    """TOML has no null: the word ``none`` stands for it."""
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+def unit(name: str) -> dict[str, Any]:
+    """The unit of a field, carried into the JSON Schema."""
+    return {"unit": name}
+
+
+class ModelSetup(BaseModel):
+    """Every hyper-parameter of one run. Names follow the documented log; ``fusion_residual`` is read too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=False)
+
+    # identity and paths: printed by the log, no part of a run's content
+    name: str = Field("", description="Name printed in headings and checkpoint names; empty takes the arm's name.")
+    best_ar_val_model_path: str | None = Field(
+        None, description="Checkpoint with the best validation AR, filled after a run."
+    )
+    best_ap_val_model_path: str | None = Field(
+        None, description="Checkpoint with the best validation AP, filled after a run."
+    )
+    final_model_path: str | None = Field(None, description="Checkpoint of the last epoch, filled after a run.")
+
+    # what is trained
+    use_clinical: bool = Field(False, description="Read the clinical columns beside the image.")
+    use_custom_model: bool = Field(
+        True, description="The multimodal detector; false builds torchvision's own Mask R-CNN."
+    )
+    use_early_stop_model: bool = Field(
+        True, description="Keep the best-AP and best-AR checkpoints beside the final one."
+    )
+    record_training_performance: bool = Field(True, description="Measure AP and AR on the training batches too.")
+    measure_test: bool = Field(
+        True,
+        description="Measure the test split every epoch; false measures it only where an epoch becomes best or last.",
+    )
+    dataset_mode: Literal["normal", "unified", "full"] = Field(
+        "unified",
+        description="One sample per reading (normal), per image (unified), or every reading without clinical data (full).",
+    )
+    era: Annotated[Era | None, BeforeValidator(_none_word)] = Field(
+        None,
+        description="Form of the clinical branch; none derives it: clinical_expand_conv_channels given is C, FPN with fuse_depth 0 is B, else A.",
+    )
+
+    # image branch
+    backbone: str = Field("mobilenet_v3", description="Image network: " + ", ".join(BACKBONES) + ", or timm:NAME.")
+    pretrained: bool = Field(True, description="Start the backbone from ImageNet weights.")
+    image_size: int = Field(
+        256,
+        ge=32,
+        le=4096,
+        description="Side of the square the image is resized to; a power of two.",
+        json_schema_extra=unit("px"),
+    )
+    backbone_out_channels: int = Field(
+        16,
+        ge=1,
+        le=4096,
+        description="Width of the image map handed to the heads (no effect with FPN).",
+        json_schema_extra=unit("channels"),
+    )
+    using_fpn: bool = Field(False, description="Feature pyramid network on the backbone.")
+    trainable_layers: int | None = Field(
+        None,
+        ge=0,
+        le=5,
+        description="With FPN: how many of the ResNet's five parts train, counted from the last; none trains 3, or all 5 from scratch.",
+        json_schema_extra=unit("layers"),
+    )
+    frozen_norm: bool = Field(
+        True,
+        description="With FPN: the ResNet's BatchNorm is fixed, as in the log; false trains it.",
+    )
+    norm_momentum: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Momentum of the backbone's BatchNorm running statistics; none keeps the backbone's own (0.01 for mobilenet_v3, else 0.1).",
+    )
+
+    # clinical branch
+    clinical_input_channels: int = Field(
+        32,
+        ge=1,
+        le=8192,
+        description="Length of the clinical vector after the categories' embedding.",
+        json_schema_extra=unit("channels"),
+    )
+    clinical_num_len: int | None = Field(
+        None,
+        ge=0,
+        description="How many numeric clinical columns; none takes the data set's.",
+        json_schema_extra=unit("columns"),
+    )
+    clinical_numeric: tuple[str, ...] | None = Field(
+        None, description="Numeric clinical columns by name; none takes all of the data set."
+    )
+    clinical_categorical: tuple[str, ...] | None = Field(
+        None, description="Categorical clinical columns by name; none takes all of the data set."
+    )
+    clinical_values: Literal["standardised", "raw"] = Field(
+        "standardised",
+        description="Numbers standardised with the training split's mean and deviation, or raw as the log did; missing values take the training mean.",
+    )
+    clinical_missing_indicators: bool = Field(
+        False,
+        description="One more number per numeric column: 1 where the value is missing, 0 where it is there.",
+    )
+    clinical_unknown_slot: bool = Field(
+        False, description="A learned embedding for a category that is missing, in place of zeros."
+    )
+    clinical_expand_conv_channels: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Width of era C's expansion; giving it selects era C.",
+        json_schema_extra=unit("channels"),
+    )
+    clinical_conv_channels: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="Width of era A's expansion, encoder and fuse convolutions, and of era B's expansion.",
+        json_schema_extra=unit("channels"),
+    )
+    clinical_expand_dropout_rate: float = Field(
+        0, ge=0, lt=1, description="Dropout after each ReLU of era A's expansion."
+    )
+    clinical_conv_dropout_rate: float = Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's encoder.")
+    fuse_conv_channels: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="Width between era C's fuse convolutions; without effect in era A and in every logged run.",
+        json_schema_extra=unit("channels"),
+    )
+    fuse_dropout_rate: float = Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's fuse convolutions.")
+    fuse_depth: int = Field(
+        4,
+        ge=0,
+        le=64,
+        description="Number of 3x3 fuse convolutions after the fusion (era A with FPN has one per level).",
+        json_schema_extra=unit("layers"),
+    )
+    fuse_stride: Literal[1, 2] = Field(
+        1,
+        description="Stride of the fuse convolutions; the log's was 2, which shrinks the fused map to 1x1 without FPN.",
+    )
+    fusion_strategy: Literal["concat", "add"] = Field(
+        "concat", description="How eras A and C join the image map and the clinical map (era B adds)."
+    )
+    fusion_residule: bool = Field(
+        False,
+        validation_alias=AliasChoices("fusion_residule", "fusion_residual"),
+        description="Add the image map back to the fused map (also read as fusion_residual).",
+    )
+    spatialise_clinical: bool = Field(
+        True, description="Era C: turn the vector into a clinical image and add its map to the image map."
+    )
+    spatialise_method: Literal["convs", "repeat"] = Field(
+        "convs",
+        description="Era C: expand the vector to a clinical image that a second network reads (convs), or repeat it at every cell of the image's maps.",
+    )
+    pre_spatialised_layer: bool = Field(
+        False,
+        description="Era C: a learned linear layer with ReLU on the vector before it is spread out; with repeat it gives the maps' width.",
+    )
+    add_clinical_to_roi_heads: bool = Field(
+        True, description="Era C: append the clinical vector to every RoI's features before fc6."
+    )
+
+    # heads
+    anchor_sizes: tuple[int, ...] = Field(
+        (32, 64, 128, 256, 512),
+        description="Sides of the RPN's anchors; with FPN one per level.",
+        json_schema_extra=unit("px"),
+    )
+    anchor_ratios: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="Height to width of the RPN's anchors.")
+    representation_size: int = Field(
+        32, ge=1, le=8192, description="Width of the box head's two linear layers.", json_schema_extra=unit("features")
+    )
+    box_head_dropout_rate: float = Field(
+        0, ge=0, lt=1, description="Dropout between each linear layer of the box head and its ReLU."
+    )
+    use_mask: bool = Field(False, description="Mask head beside the box head.")
+    mask_hidden_layers: int = Field(
+        256,
+        ge=1,
+        le=4096,
+        description="Width of the mask head (no effect without use_mask).",
+        json_schema_extra=unit("channels"),
+    )
+    rpn_pre_nms_top_n_train: int = Field(
+        2000,
+        ge=1,
+        le=100_000,
+        description="Best anchors per level that the RPN keeps before suppression, in training.",
+        json_schema_extra=unit("proposals"),
+    )
+    rpn_pre_nms_top_n_test: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Best anchors per level that the RPN keeps before suppression, in evaluation.",
+        json_schema_extra=unit("proposals"),
+    )
+    rpn_post_nms_top_n_train: int = Field(
+        2000,
+        ge=1,
+        le=100_000,
+        description="Most proposals per image after suppression, in training.",
+        json_schema_extra=unit("proposals"),
+    )
+    rpn_post_nms_top_n_test: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Most proposals per image after suppression, in evaluation.",
+        json_schema_extra=unit("proposals"),
+    )
+    rpn_nms_thresh: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="Overlap above which the RPN drops the weaker proposal.",
+        json_schema_extra=unit("IoU"),
+    )
+    rpn_score_thresh: float = Field(0.0, ge=0, lt=1, description="Objectness below which the RPN drops a proposal.")
+    box_nms_thresh: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Overlap above which the weaker detection of a class is dropped.",
+        json_schema_extra=unit("IoU"),
+    )
+    box_score_thresh: float = Field(0.05, ge=0, lt=1, description="Score below which a detection is dropped.")
+    box_detections_per_img: int = Field(10, ge=1, le=1000, description="Most detections kept per image.")
+    rpn_fg_iou_thresh: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="Overlap from which an anchor counts as a finding for the RPN's losses.",
+        json_schema_extra=unit("IoU"),
+    )
+    rpn_bg_iou_thresh: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="Overlap below which an anchor counts as background for the RPN's losses.",
+        json_schema_extra=unit("IoU"),
+    )
+    box_fg_iou_thresh: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Overlap from which a proposal counts as a finding for the box head's losses.",
+        json_schema_extra=unit("IoU"),
+    )
+    box_bg_iou_thresh: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Overlap below which a proposal counts as background for the box head's losses.",
+        json_schema_extra=unit("IoU"),
+    )
+    rpn_positive_fraction: float = Field(
+        0.5, gt=0, le=1, description="Largest share of findings among the anchors of the RPN's losses."
+    )
+    box_positive_fraction: float = Field(
+        0.25, gt=0, le=1, description="Largest share of findings among the proposals of the box head's losses."
+    )
+    rpn_batch_size_per_image: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="Anchors per image that the RPN's losses are taken of.",
+        json_schema_extra=unit("anchors"),
+    )
+    box_batch_size_per_image: int = Field(
+        512,
+        ge=1,
+        le=100_000,
+        description="Proposals per image that the box head's losses are taken of.",
+        json_schema_extra=unit("proposals"),
+    )
+    gt_in_train_till: int = Field(
+        999,
+        ge=0,
+        description="Ground-truth boxes join the training proposals up to this epoch (999 always, 0 never).",
+        json_schema_extra=unit("epochs"),
+    )
+
+    # optimisation
+    optimiser: Literal["sgd", "adamw"] = Field("sgd", description="Optimiser; SGD runs with momentum.")
+    lr: float = Field(1e-3, gt=0, le=10, description="Learning rate at the start.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    weight_decay: float = Field(0, ge=0, le=1, description="Weight decay (L2).")
+    batch_size: int = Field(4, ge=1, le=4096, description="Images per batch.", json_schema_extra=unit("images"))
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        description="Batches whose gradients are averaged into one optimiser step.",
+        json_schema_extra=unit("batches"),
+    )
+    gradient_clip_norm: float | None = Field(
+        None, gt=0, description="Largest norm of all gradients together before a step; none clips nothing."
+    )
+    mixed_precision: bool = Field(
+        False, description="Train and evaluate in half precision where it is safe; needs a CUDA device."
+    )
+    channels_last: bool = Field(
+        False,
+        description="Keep the channels of a cell side by side in memory: faster on some GPUs, most in half precision; "
+        "rounds otherwise.",
+    )
+    warmup_epochs: int = Field(
+        0,
+        ge=0,
+        description="The scheduler is not stepped before this epoch (no ramp, as in the log).",
+        json_schema_extra=unit("epochs"),
+    )
+    lr_scheduler: Annotated[Literal["ReduceLROnPlateau", "MultiStepLR"] | None, BeforeValidator(_none_word)] = Field(
+        None, description="Learning-rate schedule; none keeps the rate."
+    )
+    plateau_metric: Literal["val_loss", "val_ap", "previous_val_ap"] = Field(
+        "val_loss",
+        description="What ReduceLROnPlateau watches: the validation loss (min), AP (max), or the AP of the epoch before (max; the log until May 2022).",
+    )
+    reduceLROnPlateau_factor: float = Field(0.1, gt=0, lt=1, description="Factor of ReduceLROnPlateau.")
+    reduceLROnPlateau_patience: int = Field(
+        10, ge=0, description="Bad epochs ReduceLROnPlateau waits for.", json_schema_extra=unit("epochs")
+    )
+    reduceLROnPlateau_full_stop: bool = Field(
+        False, description="Stop the run when the patience is used up (the rate is then never lowered)."
+    )
+    multiStepLR_milestones: int | tuple[int, ...] = Field(
+        (30, 50, 70, 90),
+        description="Epochs at which MultiStepLR lowers the rate; one number is read too.",
+        json_schema_extra=unit("epochs"),
+    )
+    multiStepLR_gamma: float = Field(0.1, gt=0, lt=1, description="Factor of MultiStepLR.")
+    loss_weights: dict[str, LossWeight] = Field(
+        default_factory=dict, description='Factor per loss component, or "detach"; components not named count once.'
+    )
+    learned_loss_weights: bool = Field(
+        False,
+        description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²), in training only (Kendall et al., arXiv:1705.07115).",
+    )
+    horizontal_flip: float = Field(0.5, ge=0, le=1, description="Chance of flipping a training image left to right.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelSetup:
+        complaint = next(complaints(self), None)
+        if complaint is not None:
+            raise ValueError(complaint)
+        return self
+
+    @property
+    def resolved_era(self) -> Era:
+        """The clinical branch's form: ``era`` if given, else by the documented rule."""
+        if self.era is not None:
+            return self.era
+        if self.clinical_expand_conv_channels is not None:
+            return "C"
+        return "B" if self.using_fpn and self.fuse_depth == 0 else "A"
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """``multiStepLR_milestones`` as a tuple, however it was written."""
+        value = self.multiStepLR_milestones
+        return (value,) if isinstance(value, int) else value
+
+    @property
+    def image_backbone(self) -> str:
+        """The backbone that is built: torchvision's own Mask R-CNN has a ResNet50."""
+        return self.backbone if self.use_custom_model else "resnet50"
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is a mask head: asked for, or part of torchvision's own Mask R-CNN."""
+        return self.use_mask or not self.use_custom_model
+
+    def stock(self) -> ModelSetup:
+        """This setup, or with ``use_custom_model = false`` the one that torchvision's Mask R-CNN amounts to.
+
+        Source: ``torchvision.models.detection.maskrcnn_resnet50_fpn`` (He et al., arXiv:1703.06870).
+        """
+        if self.use_custom_model:
+            return self
+        return self.model_copy(
+            update={
+                "use_custom_model": True,
+                "backbone": self.image_backbone,
+                "using_fpn": True,
+                "use_mask": True,
+                "mask_hidden_layers": 256,
+                "representation_size": 1024,
+                "box_head_dropout_rate": 0.0,
+                "anchor_sizes": (32, 64, 128, 256, 512),
+                "anchor_ratios": (0.5, 1.0, 2.0),
+            }
+        )

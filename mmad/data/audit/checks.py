@@ -1,0 +1,508 @@
+"""The splits: what each holds, who stands in two of them, and which labels one of them lacks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmad.base.records import SPLITS
+from mmad.data.audit.findings import AuditIssue, LabelCount, Level, SplitCount, finding
+from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet, NumericColumn
+
+# Whether two yes-or-no questions go together: Fisher's exact test, its effect size, and Holm's correction.
+
+
+ContingencyTable = tuple[int, int, int, int]  # (a, b, c, d): yes-yes, yes-no, no-yes, no-no
+
+
+def fisher(table: ContingencyTable) -> float:
+    """The two-sided p-value: the chance of a table of these margins that is at most as likely as this one.
+
+    R. A. Fisher, "Statistical Methods for Research Workers", 1934. It is exact for any counts, small or large.
+    """
+    a, b, c, d = table
+    whole = a + b + c + d
+    if 0 in (a + b, c + d, a + c, b + d):
+        return 1.0
+    cells = np.arange(max(0, a + c - c - d), min(a + b, a + c) + 1)
+    f = _log_factorials(1 << whole.bit_length())
+    log_p = -(f[cells] + f[a + b - cells] + f[a + c - cells] + f[c + d - (a + c) + cells])
+    log_p -= log_p.max()
+    chances = np.exp(log_p)
+    here = chances[a - cells[0]]
+    return float(min(1.0, chances[chances <= here * (1 + 1e-7)].sum() / chances.sum()))
+
+
+@lru_cache(maxsize=4)
+def _log_factorials(size: int) -> NDArray[np.float64]:
+    """log 0! to log (size - 1)!."""
+    logs = np.zeros(size)
+    logs[1:] = np.log(np.arange(1, size))
+    return np.asarray(np.cumsum(logs), dtype=np.float64)
+
+
+def phi(table: ContingencyTable) -> float:
+    """The correlation of the two questions, -1 to 1; 0 where one of them has a single answer."""
+    a, b, c, d = (float(n) for n in table)
+    margins = (a + b) * (c + d) * (a + c) * (b + d)
+    return 0.0 if margins == 0 else (a * d - b * c) / margins**0.5
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values as they are after so many tests: the chance of even one false alarm among all.
+
+    S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def scaled(table: ContingencyTable, factor: float) -> ContingencyTable:
+    """The table as if of fewer independent cases; ``factor`` lies in (0, 1]."""
+    a, b, c, d = (round(n * factor) for n in table)
+    return a, b, c, d
+
+
+# Clinical values that are missing where a label or a source says so, and labels that follow a source.
+#
+# A detector that reads clinical values also reads that one is missing. Where missingness follows the finding, or
+# the hospital whose patients have that finding, it learns the form and not the patient.
+#
+# Each column is tested against each label and each source, each label against each source: 2 × 2 tables of studies,
+# Fisher's exact test, Holm's correction over all of them. Studies of one patient are no independent cases, so counts
+# are scaled to the number of patients before they are tested. Told is what has a corrected p of at most
+# ``ALPHA`` and a correlation of at least ``LEAST_PHI``.
+
+
+ALPHA = 0.01
+LEAST_PHI = 0.2
+#: A source with fewer studies is not tested, nor is one beyond the most frequent.
+LEAST_STUDIES = 5
+MOST_SOURCES = 50
+
+Mask = NDArray[np.bool_]  # (N,), one per study
+
+
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """One table: does ``effect`` go with ``cause``?"""
+
+    code: str
+    effect: str
+    cause: str
+    table: ContingencyTable
+    effects: Mask
+    causes: Mask
+
+
+def leak_findings(dataset: DataSet) -> list[AuditIssue]:
+    """What follows what, the strongest first, as warnings: of each column and label what it follows most."""
+    tests = _tests(dataset)
+    patients = len({study.patient for study in dataset.studies})
+    factor = patients / len(dataset.studies)
+    corrected = holm([fisher(scaled(test.table, factor)) for test in tests])
+    strong = [
+        (abs(phi(test.table)), test)
+        for test, p in zip(tests, corrected, strict=True)
+        if p <= ALPHA and abs(phi(test.table)) >= LEAST_PHI
+    ]
+    strong.sort(key=lambda one: (-round(one[0], 6), phi(one[1].table) < 0))
+    groups: dict[tuple[str, str], list[tuple[float, _Test]]] = {}
+    for size, test in strong:
+        groups.setdefault((test.code, test.effect), []).append((size, test))
+    return [_told(dataset, group[0][1], group[0][0], len(group) - 1) for group in groups.values()]
+
+
+def _tests(dataset: DataSet) -> list[_Test]:
+    missing, labels, sources = missing_of(dataset), _labels_by_study(dataset), _sources(dataset)
+    tests = []
+    for column, mask in missing.items():
+        for label, has in labels.items():
+            tests.append(_test("missingness-follows-label", column, label, mask, has))
+        for source, of in sources.items():
+            tests.append(_test("missingness-follows-source", column, source, mask, of))
+    for label, has in labels.items():
+        for source, of in sources.items():
+            tests.append(_test("label-follows-source", label, source, has, of))
+    return [test for test in tests if phi(test.table) != 0]
+
+
+def missing_of(dataset: DataSet) -> dict[str, Mask]:
+    """Clinical column → the studies without a value."""
+    masks: dict[str, Mask] = {}
+    for i, number in enumerate(dataset.numeric):
+        masks[number.name] = np.array([study.numeric[i] is None for study in dataset.studies], dtype=np.bool_)
+    for i, category in enumerate(dataset.categorical):
+        masks[category.name] = np.array([study.categorical[i] is None for study in dataset.studies], dtype=np.bool_)
+    return masks
+
+
+def _labels_by_study(dataset: DataSet) -> dict[str, Mask]:
+    masks = {}
+    for number, label in enumerate(dataset.labels, 1):
+        mask = np.zeros(len(dataset.studies), dtype=np.bool_)
+        mask[dataset.box_study[dataset.labels_of == number]] = True
+        masks[label] = mask
+    return masks
+
+
+def _sources(dataset: DataSet) -> dict[str, Mask]:
+    named = np.array([study.source or "" for study in dataset.studies], dtype=np.str_)
+    counted = Counter(study.source for study in dataset.studies if study.source)
+    often = [source for source, count in counted.most_common(MOST_SOURCES) if count >= LEAST_STUDIES]
+    return {source: named == source for source in often}
+
+
+def _test(code: str, effect: str, cause: str, first: Mask, second: Mask) -> _Test:
+    a, b, c = int((first & second).sum()), int((first & ~second).sum()), int((~first & second).sum())
+    return _Test(code, effect, cause, (a, b, c, len(first) - a - b - c), first, second)
+
+
+def _told(dataset: DataSet, test: _Test, size: float, more: int) -> AuditIssue:
+    a, b, c, d = test.table
+    side = test.causes if a * (b + d) >= b * (a + c) else ~test.causes  # where the effect is more frequent
+    inside, beside = _share(a, a + c), _share(b, b + d)
+    if test.code == "label-follows-source":
+        where = BOXES
+        what = f"{inside} of the studies from source {test.cause!r} have {test.effect!r}, {beside} of the others"
+        hint = "balance the sources, or report results source by source"
+    else:
+        kind = "with label" if test.code.endswith("label") else "from source"
+        where = f"{STUDIES}, column {test.effect}"
+        what = f"{test.effect!r} is missing in {inside} of the studies {kind} {test.cause!r}, in {beside} of the others"
+        hint = "leave the column out (clinical_numeric, clinical_categorical), or fill it alike everywhere"
+    what += f" (correlation {size:.2f}{f'; it follows {more} more' if more else ''})"
+    ids = [dataset.studies[i].study for i in np.flatnonzero(test.effects & side)]
+    return finding(test.code, "warning", where, what, hint, ids)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "none"
+
+
+#: A split with fewer boxes of a label says little about it.
+FEWEST_BOXES = 5
+#: Boxes below the first share of the image's area are small, from the second on large.
+SMALL, LARGE = 0.01, 0.10
+#: What nothing can be trained without, and what for.
+_NEEDED = {"train": "learn from", "val": "choose the best checkpoints by"}
+
+
+def split_counts(dataset: DataSet) -> tuple[SplitCount, ...]:
+    """What each split holds, in the order train, val, test."""
+    missing = missing_of(dataset)
+    shares = _area_shares(dataset)
+    return tuple(_count(dataset, split, shares, missing) for split in SPLITS)
+
+
+def _count(
+    dataset: DataSet, split: str, shares: NDArray[np.float64], missing: Mapping[str, NDArray[np.bool_]]
+) -> SplitCount:
+    positions = list(dataset.split(split))
+    inside = np.zeros(len(dataset.studies), dtype=np.bool_)
+    inside[positions] = True
+    here = inside[dataset.box_study]
+    labels = []
+    for number, label in enumerate(dataset.labels, 1):
+        chosen = here & (dataset.labels_of == number)
+        of = shares[chosen]
+        small, large = int((of < SMALL).sum()), int((of >= LARGE).sum())
+        studies = int(np.unique(dataset.box_study[chosen]).size)
+        labels.append(LabelCount(label, len(of), studies, small, len(of) - small - large, large))
+    return SplitCount(
+        split=split,
+        studies=len(positions),
+        patients=len({dataset.studies[i].patient for i in positions}),
+        images=len({dataset.studies[i].image for i in positions}),
+        boxes=int(here.sum()),
+        labels=tuple(labels),
+        present=tuple((column, int((~mask[positions]).sum())) for column, mask in missing.items()),
+    )
+
+
+def _area_shares(dataset: DataSet) -> NDArray[np.float64]:
+    """Per box the share of its image's area, NaN where the image's size is not known."""
+    areas = np.array([s.width * s.height or np.nan for s in dataset.studies], dtype=np.float64)[dataset.box_study]
+    sides = dataset.boxes[:, 2:] - dataset.boxes[:, :2]
+    return np.asarray(np.clip(sides, 0, None).prod(axis=1) / areas, dtype=np.float64)
+
+
+def split_findings(dataset: DataSet, counts: tuple[SplitCount, ...]) -> list[AuditIssue]:
+    """Patients and images in several splits, splits without studies or boxes, labels that a split lacks."""
+    return [*_across(dataset), *_empty(counts), *_labels(dataset, counts), *_twice(dataset)]
+
+
+def _across(dataset: DataSet) -> list[AuditIssue]:
+    """A data set whose split is documented as such is warned of, any other refused."""
+    findings = []
+    level: Level = "warning" if dataset.split_policy == "documented" else "error"
+    told = 'it says so (split_policy = "documented"); read its test figures as too high'
+    hint = 'keep each in one split (`mmad data check DIR --fix --out NEW`), or say split_policy = "documented"'
+    for kind in ("patient", "image"):
+        splits: dict[str, set[str]] = {}
+        for study in dataset.studies:
+            splits.setdefault(getattr(study, kind), set()).add(study.split)
+        several = {name for name, found in splits.items() if len(found) > 1}
+        if not several:
+            continue
+        pairs = Counter(pair for name in several for pair in _pairs(splits[name]))
+        shown = ", ".join(f"{pair} {count}" for pair, count in sorted(pairs.items()))
+        ids = [study.study for study in dataset.studies if getattr(study, kind) in several]
+        many = f"{kind}s stand" if len(several) > 1 else f"{kind} stands"
+        what = f"{len(several)} {many} in more than one split ({shown})"
+        findings.append(
+            finding(f"{kind}-across-splits", level, STUDIES, what, told if level == "warning" else hint, ids)
+        )
+    return findings
+
+
+def _pairs(splits: set[str]) -> list[str]:
+    found = [split for split in SPLITS if split in splits]
+    return [f"{a}-{b}" for i, a in enumerate(found) for b in found[i + 1 :]]
+
+
+def _empty(counts: tuple[SplitCount, ...]) -> list[AuditIssue]:
+    findings = []
+    for count in counts:
+        level: Level = "error" if count.split in _NEEDED else "warning"
+        use = _NEEDED.get(count.split, "judge the chosen checkpoints by")
+        if not count.studies:
+            what, hint = f"no study is in the split {count.split!r}: nothing to {use}", "put some patients there"
+            findings.append(finding("split-empty", level, STUDIES, what, hint))
+        elif not count.boxes:
+            what = f"no study of the split {count.split!r} has a box: nothing to {use}"
+            findings.append(
+                finding("split-without-boxes", level, BOXES, what, "add its boxes, or divide the studies otherwise")
+            )
+    return findings
+
+
+def _labels(dataset: DataSet, counts: tuple[SplitCount, ...]) -> list[AuditIssue]:
+    findings = []
+    full = [count for count in counts if count.boxes]
+    for i, label in enumerate(dataset.labels):
+        boxes = {count.split: count.labels[i].boxes for count in full}
+        absent = [split for split, number in boxes.items() if not number]
+        scarce = [f"{number} in {split}" for split, number in boxes.items() if 0 < number < FEWEST_BOXES]
+        if absent:
+            what, hint = (
+                f"label {label!r} has no box in {', '.join(absent)}",
+                "leave the label out, or divide otherwise",
+            )
+            findings.append(finding("label-absent", "warning", BOXES, what, hint))
+        if scarce:
+            what, hint = f"label {label!r} has few boxes: {', '.join(scarce)}", "read its figures with care"
+            findings.append(finding("label-scarce", "warning", BOXES, what, hint))
+    return findings
+
+
+def repeated(dataset: DataSet) -> NDArray[np.bool_]:
+    """Which boxes (M,) repeat an earlier one: study, reading, label and sides alike."""
+    readings = {name: i for i, name in enumerate(dict.fromkeys(dataset.reading))}
+    reading = np.array([readings[name] for name in dataset.reading], dtype=np.float64)
+    table = np.column_stack([dataset.box_study, reading, dataset.labels_of, dataset.boxes])
+    again = np.ones(len(table), dtype=np.bool_)
+    again[np.unique(table, axis=0, return_index=True)[1]] = False
+    return again
+
+
+def _twice(dataset: DataSet) -> list[AuditIssue]:
+    again = np.flatnonzero(repeated(dataset))
+    if not len(again):
+        return []
+    ids = [dataset.studies[int(dataset.box_study[i])].study for i in again]
+    many = "boxes repeat" if len(again) > 1 else "box repeats"
+    what, hint = f"{len(again)} {many} another of the same reading and label", "drop what is there twice"
+    return [finding("box-twice", "warning", BOXES, what, hint, ids)]
+
+
+# Which unit a clinical column is in, as far as its name, its declared unit and its values tell.
+#
+# The intervals are what a living patient in a hospital can show, wide on purpose: they tell units apart, not the ill
+# from the well. Where two units overlap (a weight of 90 is possible in kg and lb) the column's median decides.
+
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something measured in several units. ``names`` begin or stand in a column's name."""
+
+    names: tuple[str, ...]
+    units: dict[str, Interval]
+    by_median: bool = False  # the intervals overlap and hold the median of a column of adults
+
+
+QUANTITIES = (
+    Quantity(("temp", "temperature"), {"°C": (25, 45), "°F": (77, 113)}),
+    Quantity(
+        ("o2sat", "spo2", "sao2", "sat", "saturation"),
+        {"%": (30, 100), "fraction of 1": (0.3, 1), "mmHg": (100.5, 700)},
+    ),
+    Quantity(("pao2", "po2", "paco2", "pco2"), {"mmHg": (20, 700), "kPa": (1.5, 19.9)}),
+    Quantity(("sbp", "dbp", "map", "bp", "systolic", "diastolic", "pressure"), {"mmHg": (26, 320), "kPa": (2.5, 25)}),
+    Quantity(("weight", "wt"), {"kg": (35, 110), "lb": (110, 300)}, by_median=True),
+    Quantity(("height", "ht", "length"), {"cm": (110, 250), "m": (0.4, 2.4), "in": (25, 100)}),
+    Quantity(("age",), {"years": (0, 125), "months or days": (125.5, 50_000)}),
+)
+_SPELLINGS = {
+    "c": "°C", "degc": "°C", "celsius": "°C", "°c": "°C", "f": "°F", "degf": "°F", "fahrenheit": "°F", "°f": "°F",
+    "pct": "%", "percent": "%", "%": "%", "mmhg": "mmHg", "torr": "mmHg", "kpa": "kPa", "kg": "kg", "lb": "lb",
+    "lbs": "lb", "pounds": "lb", "cm": "cm", "m": "m", "in": "in", "inch": "in", "inches": "in", "years": "years",
+    "year": "years", "y": "years", "1": "fraction of 1", "fraction": "fraction of 1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class UnitConfusion:
+    """Values that another unit explains. ``declared`` is empty where the column says no unit."""
+
+    declared: str
+    other: str
+    interval: Interval
+    values: NDArray[np.bool_]  # (N,), parallel to the values looked at
+    whole: bool  # of the whole column, not of single values
+
+
+def quantity_of(column: NumericColumn) -> Quantity | None:
+    """What the column's name says it measures."""
+    words = [word for word in re.split(r"[^a-z0-9]+", column.name.casefold()) if word]
+    return next((q for q in QUANTITIES if any(word in q.names for word in words)), None)
+
+
+def unit_of(column: NumericColumn, quantity: Quantity) -> str:
+    """The unit that ``column`` declares, or its name ends with; empty where it says none that is known."""
+    ending = re.split(r"[^a-z0-9]+", column.name.casefold())[-1]
+    for spelling in (re.sub(r"[\s.]|deg(rees?)?\s+", "", column.unit.casefold()), ending):
+        unit = _SPELLINGS.get(spelling, "")
+        if unit in quantity.units:
+            return unit
+    return ""
+
+
+def confusion(column: NumericColumn, values: NDArray[np.float64]) -> UnitConfusion | None:
+    """What of ``values`` (N,), NaN where missing, is in another unit than the column's; None where nothing is."""
+    quantity = quantity_of(column)
+    if quantity is None or not np.isfinite(values).any():
+        return None
+    unit = unit_of(column, quantity)
+    if quantity.by_median:
+        return _by_median(quantity, unit, values)
+    own = unit or _most_frequent(quantity, values)
+    strange = np.isfinite(values) & ~_within(values, quantity.units[own])
+    found = {other: strange & _within(values, interval) for other, interval in quantity.units.items() if other != own}
+    other = max(found, key=lambda name: int(found[name].sum()))
+    if not found[other].any():
+        return None
+    whole = bool(found[other].sum() > np.isfinite(values).sum() / 2)
+    return UnitConfusion(unit, other, quantity.units[other], found[other], whole)
+
+
+def _by_median(quantity: Quantity, unit: str, values: NDArray[np.float64]) -> UnitConfusion | None:
+    """The whole column is in another unit if that is where its median lies."""
+    if not unit:
+        return None
+    median = float(np.nanmedian(values))
+    for other, (low, high) in quantity.units.items():
+        own = quantity.units[unit]
+        if other != unit and low < median <= high and not own[0] <= median <= own[1]:
+            return UnitConfusion(unit, other, (low, high), np.isfinite(values), True)
+    return None
+
+
+def _most_frequent(quantity: Quantity, values: NDArray[np.float64]) -> str:
+    return max(quantity.units, key=lambda unit: int(_within(values, quantity.units[unit]).sum()))
+
+
+def _within(values: NDArray[np.float64], interval: Interval) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = (values >= interval[0]) & (values <= interval[1])
+    return inside
+
+
+# Clinical columns: missing values, values out of the expected range, other units, columns that tell nothing.
+
+
+#: A column is told to be missing from this share of a split's studies on.
+MOST_MISSING = 0.2
+#: In a split with fewer studies a share says nothing.
+FEWEST_STUDIES = 10
+
+
+def clinical_findings(dataset: DataSet) -> list[AuditIssue]:
+    """What is to be known of the clinical columns, as warnings."""
+    findings = [found for column, mask in missing_of(dataset).items() for found in _missing(dataset, column, mask)]
+    for i, column in enumerate(dataset.numeric):
+        cells = [np.nan if (value := study.numeric[i]) is None else value for study in dataset.studies]
+        findings += _numbers(dataset, column, np.array(cells, dtype=np.float64))
+    for i, category in enumerate(dataset.categorical):
+        if len({study.categorical[i] for study in dataset.studies} - {None}) == 1:
+            findings.append(_constant(category.name))
+    return findings
+
+
+def _missing(dataset: DataSet, column: str, mask: Mask) -> list[AuditIssue]:
+    shares = {}
+    for split in SPLITS:
+        positions = list(dataset.split(split))
+        if positions:
+            shares[split] = float(mask[positions].mean())
+    studies = [dataset.studies[i].study for i in np.flatnonzero(mask)]
+    where = f"{STUDIES}, column {column}"
+    if shares.get("train") == 1.0:
+        what = f"{column!r} has no value in the training split"
+        return [finding("column-empty", "warning", where, what, "leave the column out", studies)]
+    if all(share < MOST_MISSING or len(dataset.split(split)) < FEWEST_STUDIES for split, share in shares.items()):
+        return []
+    told = ", ".join(f"{100 * share:.0f} % of {split}" for split, share in shares.items())
+    what = f"{column!r} is missing in {told}"
+    hint = "fill the cells or leave the column out: a missing value is read as the training mean, or as zeros"
+    return [finding("value-missing", "warning", where, what, hint, studies)]
+
+
+def _numbers(dataset: DataSet, column: NumericColumn, values: NDArray[np.float64]) -> list[AuditIssue]:
+    findings = []
+    where = f"{STUDIES}, column {column.name}"
+    other = confusion(column, values)
+    beyond = (values < column.low) | (values > column.high)
+    if other is not None:
+        findings.append(_other_unit(dataset, column, other))
+        beyond &= ~other.values
+    if beyond.any():
+        ids = [dataset.studies[i].study for i in np.flatnonzero(beyond)]
+        what = f"{column.name!r} is outside {column.low:g} to {column.high:g}{_unit(column.unit)} in {len(ids)} studies"
+        hint = f"correct the values, or low and high in {TOML}"
+        findings.append(finding("value-out-of-range", "warning", where, what, hint, ids))
+    known = values[np.isfinite(values)]
+    if len(known) > 1 and np.ptp(known) == 0:
+        findings.append(_constant(column.name))
+    return findings
+
+
+def _other_unit(dataset: DataSet, column: NumericColumn, other: UnitConfusion) -> AuditIssue:
+    ids = [dataset.studies[i].study for i in np.flatnonzero(other.values)]
+    declared = f"declared in {other.declared}" if other.declared else "without a unit"
+    low, high = other.interval
+    many = "most of its values" if other.whole else f"{len(ids)} of its values"
+    what = f"{column.name!r} is {declared}, and {many} lie where {other.other} would ({low:g} to {high:g})"
+    hint = f"correct the unit in {TOML}" if other.whole else "convert these values to the column's unit"
+    return finding("unit-confusion", "warning", f"{STUDIES}, column {column.name}", what, hint, ids)
+
+
+def _constant(column: str) -> AuditIssue:
+    what, hint = f"{column!r} has one value wherever it has any", "leave the column out: it tells nothing"
+    return finding("column-constant", "warning", f"{STUDIES}, column {column}", what, hint)
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""

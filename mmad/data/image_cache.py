@@ -1,0 +1,346 @@
+"""Every image of a data set decoded once, grey and square, in one memory-mapped file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mmad.base.errors import DataError
+from mmad.base.paths import cache_folder
+from mmad.base.records import Split
+from mmad.data.dataset import BOXES, STUDIES, DataSet, digests
+
+# A lock between processes that ends with the process that holds it, however it ends.
+
+
+try:
+    import fcntl
+except ImportError:  # Windows: nobody waits there; both build, and the last rename wins
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path``; waits while another process does. It is removed in the end.
+
+    Gives whether nobody else can be inside: where the file system knows no locks nobody waits. A killed holder
+    leaves the file, not the lock. Raises OSError when the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, alone = _hold(path)
+    try:
+        yield alone
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file ``path`` now."""
+    if fcntl is None:
+        return False
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
+def _hold(path: Path) -> tuple[int, bool]:
+    """An open handle, and whether it holds the lock; taken again where the file was removed in between."""
+    while True:
+        handle, alone = os.open(path, os.O_RDWR | os.O_CREAT, 0o666), False
+        if fcntl is None:
+            return handle, alone
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                alone = True
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle, alone
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+#: Raised whenever decoding or resizing gives other bytes.
+_VERSION = 1
+#: Squares that wait to be written, per thread that decodes.
+_AHEAD = 4
+SUFFIX, PART, LOCK = ".u8", ".part", ".lock"
+
+Progress = Callable[[int, int], None]
+Images = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
+
+
+def images_folder() -> Path:
+    """Where decoded images are kept, of all data sets and sizes."""
+    return cache_folder() / "images"
+
+
+def image_cache(
+    dataset: DataSet, image_size: int, progress: Progress | None = None, *, workers: int | None = None
+) -> Images:
+    """The images of a data set as uint8 (M, S, S), read-only; study ``i`` has row ``dataset.image_rows[i]``.
+
+    Resizing is bilinear (with antialiasing) to the square, whatever the aspect. The file is named after the
+    images' content and the sizes their rows say, so data sets that differ only in boxes and clinical values
+    share it. Of two processes that want one file the second waits for the first; what is built is whole or
+    not there, and does not depend on ``workers``.
+
+    Args:
+        dataset: whose images.
+        image_size: S, in pixels.
+        progress: hears (done, all) where something has to be decoded.
+        workers: threads that decode (Pillow holds no lock while it does); None takes the cores there are.
+
+    Raises:
+        DataError: an image that cannot be decoded or has another size than its row says, the first one.
+    """
+    firsts = dataset.image_studies
+    shape = (len(firsts), image_size, image_size)
+    sizes = " ".join(f"{dataset.studies[i].width}x{dataset.studies[i].height}" for i in firsts)
+    key = hashlib.sha256(f"{_VERSION} {image_size} {digests(dataset).images} {sizes}".encode()).hexdigest()
+    path = images_folder() / f"{len(firsts)}x{image_size}px-{key}{SUFFIX}"
+    if not _whole(path, shape):
+        try:
+            with locked(path.with_suffix(LOCK)) as alone:
+                if not _whole(path, shape):
+                    for left in path.parent.glob(f".{path.stem}.*{PART}") if alone else ():
+                        left.unlink()  # of a process that was killed
+                    _build(dataset, image_size, path, progress, workers or cores())
+        except OSError as error:
+            raise DataError(
+                f"decoded images cannot be written: {error.strerror or error}",
+                where=path.parent,
+                hint="free some space or point MMAD_CACHE at another folder",
+            ) from None
+    return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _whole(path: Path, shape: tuple[int, int, int]) -> bool:
+    return path.is_file() and path.stat().st_size == shape[0] * shape[1] * shape[2]
+
+
+def decode(dataset: DataSet, position: int) -> Image.Image:
+    """The stored image of one study as 8-bit grey, in its own size. Raises DataError.
+
+    JPEG is decoded whole. Pillow's draft mode takes two thirds of the time, but moves grey levels of the resized
+    image: by up to 2 where four pixels a side are decoded for one, by up to 8 (at odd sizes 26) where two are.
+    """
+    study = dataset.studies[position]
+    path = dataset.image_path(position)
+    at = f"{path}: study {study.study!r}"
+    try:
+        with Image.open(path) as image:
+            image.load()
+            grey = as_grey(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"image cannot be decoded ({reason(error)})", where=at, hint="replace the file or take the study out"
+        ) from None
+    if grey.size != (study.width, study.height):
+        raise DataError(
+            f"image is {grey.width} x {grey.height} px where studies.csv says {study.width} x {study.height}",
+            where=at,
+            hint="correct width and height, and check the boxes",
+        )
+    return grey
+
+
+def reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return "not an image" if "cannot identify" in text else text.splitlines()[0][:120]
+
+
+def as_grey(image: Image.Image) -> Image.Image:
+    """8-bit grey of any mode; 16-bit images keep their upper byte."""
+    if image.mode.startswith("I"):
+        wide: NDArray[np.int64] = np.asarray(image).astype(np.int64)
+        return Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
+    return image if image.mode == "L" else image.convert("L")
+
+
+def _build(dataset: DataSet, image_size: int, path: Path, progress: Progress | None, workers: int) -> None:
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=PART)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for done, square in enumerate(_squares(dataset, image_size, workers), 1):
+                file.write(square)
+                if progress is not None:
+                    progress(done, len(dataset.image_studies))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)  # noqa: PTH105 - the name of the call that is atomic
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(part).unlink()
+        raise
+
+
+def _squares(dataset: DataSet, image_size: int, workers: int) -> Iterator[bytes]:
+    """The bytes of every image in order, decoded by ``workers`` threads a few images ahead."""
+
+    def square(position: int) -> bytes:
+        return decode(dataset, position).resize((image_size, image_size), Image.Resampling.BILINEAR).tobytes()
+
+    waiting: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
+        try:
+            for position in dataset.image_studies:
+                waiting.append(threads.submit(square, position))
+                if len(waiting) >= _AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+# What decoded images are kept, and how to be rid of them.
+
+
+_NAME = re.compile(rf"(\d+)x(\d+)px-[0-9a-f]+{re.escape(SUFFIX)}")
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """The decoded images of one data set in one size.
+
+    ``images`` and ``image_size`` (px) are None for a file of an older version or one that is being built or was
+    left behind; ``size`` is in bytes; ``built`` is UTC.
+    """
+
+    file: str
+    images: int | None
+    image_size: int | None
+    size: int
+    built: datetime
+
+
+@dataclass(frozen=True)
+class CacheContents:
+    """The folder of decoded images, and what is in it, the newest first; ``size`` is in bytes."""
+
+    path: str
+    size: int
+    entries: tuple[CacheEntry, ...]
+
+
+def cache_contents() -> CacheContents:
+    """What the cache of decoded images holds now. A folder that is not there holds nothing."""
+    found = sorted((_entry(path) for path in _files()), key=lambda entry: (entry.built, entry.file), reverse=True)
+    return CacheContents(str(images_folder()), sum(entry.size for entry in found), tuple(found))
+
+
+def clear_cache() -> CacheContents:
+    """Remove every file of decoded images but those being built now; says what was removed.
+
+    A run that reads one of them goes on: its pages stay until it ends. Raises DataError for a file that
+    cannot be removed.
+    """
+    removed = []
+    for path in _files():
+        if path.name.endswith(PART) and is_held(_lock_of(path)):
+            continue
+        entry = _entry(path)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"cannot be removed: {error.strerror or error}", where=path, hint="stop what uses it, or remove it"
+            ) from None
+        removed.append(entry)
+    for lock in images_folder().glob(f"*{LOCK}"):
+        if not is_held(lock):
+            with contextlib.suppress(OSError):
+                lock.unlink()
+    return CacheContents(str(images_folder()), sum(entry.size for entry in removed), tuple(removed))
+
+
+def _files() -> Iterator[Path]:
+    folder = images_folder()
+    if folder.is_dir():
+        yield from (path for path in sorted(folder.iterdir()) if path.suffix in (SUFFIX, PART))
+
+
+def _lock_of(part: Path) -> Path:
+    """The lock under which the file ``.STEM.RANDOM.part`` is built."""
+    return part.with_name(part.name.removeprefix(".").split(".", 1)[0] + LOCK)
+
+
+def _entry(path: Path) -> CacheEntry:
+    named = _NAME.fullmatch(path.name)
+    status = path.stat()
+    return CacheEntry(
+        file=path.name,
+        images=int(named[1]) if named else None,
+        image_size=int(named[2]) if named else None,
+        size=status.st_size,
+        built=datetime.fromtimestamp(status.st_mtime, UTC),
+    )
+
+
+# Whether a data set can be trained on, found out before the first run instead of in each.
+
+
+#: The splits a training cannot do without, and what for.
+_NEEDED: tuple[tuple[Split, str], ...] = (("train", "learn from"), ("val", "choose the best checkpoints by"))
+
+
+def require_trainable(dataset: DataSet) -> None:
+    """Refuses a data set without studies or boxes to learn from, or to choose checkpoints by. Raises DataError."""
+    for split, purpose in _NEEDED:
+        if not dataset.split(split):
+            raise DataError(
+                f"no study is in the split {split!r}: nothing to {purpose}",
+                where=dataset.root / STUDIES,
+                hint=f"put some patients into {split}",
+            )
+        if not len(dataset.ground_truth(split).labels):
+            raise DataError(
+                f"no study of the split {split!r} has a box: nothing to {purpose}",
+                where=dataset.root / BOXES,
+                hint="add its boxes, or divide the studies otherwise",
+            )
+
+
+def prepare_images(
+    dataset: DataSet, image_sizes: Iterable[int], progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Decodes every image for each size once, for all runs to come; ``progress`` hears (done, all) of a size.
+
+    Raises DataError naming the image that cannot be decoded or has another size than its row says.
+    """
+    for size in sorted(set(image_sizes)):
+        image_cache(dataset, size, progress)

@@ -1,0 +1,198 @@
+"""Batches for training and evaluation, straight from the memory-mapped images.
+
+What an epoch shows is a function of (seed, epoch, study): two arms, two processes and a resumed run
+see the same batches, whatever else drew random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mmad.base.errors import DataError
+from mmad.data.clinical import ClinicalEncoder
+from mmad.data.dataset import STUDIES, DataSet
+from mmad.data.image_cache import Progress, image_cache
+
+_ORDER, _FLIP = 0, 1  # streams of random numbers within one (seed, epoch)
+
+
+class Target(TypedDict):
+    """The boxes of one image, in the form torchvision's detectors take."""
+
+    boxes: Tensor  # float32 (n, 4), pixels of the S x S image
+    labels: Tensor  # int64 (n,), from 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B studies. ``categorical`` is -1 where a value is missing; ``positions`` index ``dataset.studies``."""
+
+    images: Tensor  # uint8 (B, 1, S, S)
+    targets: list[Target]
+    numeric: Tensor  # float32 (B, n)
+    categorical: Tensor  # int64 (B, k)
+    positions: list[int]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One study as it is to be shown."""
+
+    position: int
+    flip: bool
+
+
+class Studies(Dataset[Batch]):
+    """The decoded studies of a data set. It is asked for whole batches: see ``__getitems__``.
+
+    Made once and shared by training and evaluations: making it looks at every file of the data set.
+    """
+
+    def __init__(
+        self, dataset: DataSet, image_size: int, encoder: ClinicalEncoder | None, progress: Progress | None = None
+    ) -> None:
+        self._images: NDArray[np.uint8] = np.asarray(image_cache(dataset, image_size, progress))  # (M, S, S)
+        self._rows: list[int] = dataset.image_rows.tolist()
+        self._size = image_size
+        everyone = range(len(dataset.studies))
+        if encoder is None:
+            self._numeric = np.zeros((len(everyone), 0), dtype=np.float32)
+            self._categorical = np.zeros((len(everyone), 0), dtype=np.int64)
+        else:
+            self._numeric, self._categorical = encoder.encode(dataset, everyone)
+        sides = np.array([(s.width, s.height, s.width, s.height) for s in dataset.studies], dtype=np.float64)
+        order = np.argsort(dataset.box_study, kind="stable")
+        owner = dataset.box_study[order]
+        self._boxes: NDArray[np.float32] = (dataset.boxes[order] * (image_size / sides[owner])).astype(np.float32)
+        self._labels: NDArray[np.int64] = dataset.labels_of[order]
+        #: Study ``i`` has the boxes from ``_begin[i]`` up to ``_begin[i + 1]``.
+        self._begin: list[int] = np.searchsorted(owner, np.arange(len(everyone) + 1)).tolist()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, item: Item) -> Batch:
+        return self.__getitems__([item])
+
+    def __getitems__(self, items: Sequence[Item]) -> Batch:
+        """The studies asked for, as one batch."""
+        positions = [item.position for item in items]
+        images = np.empty((len(items), 1, self._size, self._size), dtype=np.uint8)
+        for row, item in enumerate(items):
+            image = self._images[self._rows[item.position]]
+            images[row, 0] = image[:, ::-1] if item.flip else image
+        return Batch(
+            images=torch.from_numpy(images),
+            targets=[self._target(item) for item in items],
+            numeric=torch.from_numpy(self._numeric[positions]),
+            categorical=torch.from_numpy(self._categorical[positions]),
+            positions=positions,
+        )
+
+    def _target(self, item: Item) -> Target:
+        mine = slice(self._begin[item.position], self._begin[item.position + 1])
+        boxes = self._boxes[mine].copy()  # (n, 4)
+        if item.flip:
+            boxes[:, [0, 2]] = self._size - boxes[:, [2, 0]]
+        return {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(self._labels[mine].copy())}
+
+
+class _Listed(Sampler[list[Item]]):
+    """Batches in a fixed list."""
+
+    def __init__(self, items: Sequence[Item], batch_size: int, start_step: int = 0) -> None:
+        self._batches = [list(items[i : i + batch_size]) for i in range(0, len(items), batch_size)][start_step:]
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+def _loader(studies: Studies, sampler: _Listed) -> DataLoader[Batch]:
+    # A generator of its own: a loader without one draws from the global state that dropout depends on.
+    return DataLoader(
+        studies, batch_sampler=sampler, num_workers=0, collate_fn=_as_is, generator=torch.Generator().manual_seed(0)
+    )
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+class EpochBatches:
+    """The training split, shuffled anew each epoch; ``len()`` is the number of batches of an epoch."""
+
+    def __init__(self, studies: Studies, positions: Sequence[int], batch_size: int, seed: int, flip: float) -> None:
+        self._studies = studies
+        self._positions = np.array(positions, dtype=np.int64)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._flip = flip
+
+    def __len__(self) -> int:
+        return -(-len(self._positions) // self._batch_size)
+
+    def items(self, epoch: int) -> list[Item]:
+        """The order and the flips of ``epoch``: a function of seed, epoch and study position."""
+        order = np.random.default_rng([self._seed, epoch, _ORDER]).permutation(self._positions)
+        flips = np.random.default_rng([self._seed, epoch, _FLIP]).random(len(self._studies)) < self._flip
+        return [Item(int(position), bool(flips[position])) for position in order]
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of ``epoch`` (from 1), beginning with number ``start_step`` (from 0)."""
+        return iter(_loader(self._studies, _Listed(self.items(epoch), self._batch_size, start_step)))
+
+
+def training_batches(
+    dataset: DataSet,
+    image_size: int,
+    encoder: ClinicalEncoder | None,
+    *,
+    batch_size: int,
+    seed: int,
+    flip: float = 0.5,
+    progress: Progress | None = None,
+    studies: Studies | None = None,
+) -> EpochBatches:
+    """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
+
+    Without an ``encoder`` the clinical tensors have no columns. ``studies`` are those of the other arguments,
+    if they are made already. Raises DataError for an empty training split and for an image that cannot be
+    decoded.
+    """
+    positions = _positions(dataset, "train")
+    shown = studies or Studies(dataset, image_size, encoder, progress)
+    return EpochBatches(shown, positions, batch_size, seed, flip)
+
+
+def evaluation_batches(
+    dataset: DataSet,
+    split: str,
+    image_size: int,
+    encoder: ClinicalEncoder | None,
+    *,
+    batch_size: int,
+    studies: Studies | None = None,
+) -> DataLoader[Batch]:
+    """The studies of ``split`` in the order of the file, unflipped; sized. Arguments and errors as for training."""
+    items = [Item(position, False) for position in _positions(dataset, split)]
+    return _loader(studies or Studies(dataset, image_size, encoder), _Listed(items, batch_size))
+
+
+def _positions(dataset: DataSet, split: str) -> tuple[int, ...]:
+    positions = dataset.split(split)
+    if not positions:
+        raise DataError(
+            f"no study is in the split {split!r}", where=dataset.root / STUDIES, hint="give some studies this split"
+        )
+    return positions

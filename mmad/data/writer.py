@@ -1,0 +1,142 @@
+"""Writes the folder of a data set: complete under its own name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmad.base.errors import DataError
+from mmad.base.files import write_atomically
+from mmad.data.column_types import number_text
+from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, NumericColumn
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """A row of ``studies.csv``; ``cells`` are the clinical cells as text, numbers first, empty if missing."""
+
+    study: str
+    image: str
+    width: int
+    height: int
+    patient: str
+    split: str
+    cells: tuple[str, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class BoxRow:
+    """A row of ``boxes.csv``; the box is in pixels of the stored image."""
+
+    study: str
+    reading: str
+    box: tuple[float, float, float, float]
+    label: str
+    certainty: str = ""
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside ``out`` with ``images/`` in it, renamed to ``out`` when the block succeeds.
+
+    Raises DataError when ``out`` holds something already or cannot be written; a failure leaves nothing.
+    """
+    part: Path | None = None
+    try:
+        if out.is_symlink() or (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir())):
+            raise DataError("exists already", where=out, hint="name a new folder or remove this one first")
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.absolute().name}.", suffix=".part"))
+        mask = os.umask(0)
+        os.umask(mask)
+        part.chmod(0o777 & ~mask)
+        (part / IMAGES).mkdir()
+        yield part
+        os.replace(part, out)  # noqa: PTH105 - the name of the call that is atomic
+        part = None
+    except OSError as error:
+        raise DataError(
+            f"cannot be written: {error.strerror or error}", where=out, hint="free some space or name another folder"
+        ) from None
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def write_tables(
+    folder: Path,
+    *,
+    name: str,
+    labels: Sequence[str],
+    numeric: Sequence[NumericColumn],
+    categorical: Sequence[CategoricalColumn],
+    licence: str,
+    split_policy: str | None,
+    studies: Sequence[StudyRow],
+    boxes: Iterable[BoxRow],
+    mode: str | None = None,
+) -> None:
+    """``dataset.toml``, ``studies.csv`` and ``boxes.csv``; a ``source`` column only if a study names one."""
+    columns = [column.name for column in numeric] + [column.name for column in categorical]
+    sources = any(row.source for row in studies)
+    header = ["study", "image", "width", "height", "patient", "split", *columns, *(["source"] if sources else [])]
+    study_rows = (
+        [r.study, r.image, r.width, r.height, r.patient, r.split, *r.cells, *([r.source] if sources else [])]
+        for r in studies
+    )
+    box_rows = ([b.study, b.reading, *(number_text(side) for side in b.box), b.label, b.certainty] for b in boxes)
+    box_header = ["study", "reading", "xmin", "ymin", "xmax", "ymax", "label", "certainty"]
+    text = _toml(name, labels, numeric, categorical, licence, split_policy, mode)
+    write_atomically(folder / TOML, text.encode())
+    write_atomically(folder / STUDIES, _csv(header, study_rows))
+    write_atomically(folder / BOXES, _csv(box_header, box_rows))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    quoting = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in (
+        header,
+        *rows,
+    ):
+        (quoting if any("\r" in str(cell) for cell in row) else writer).writerow(row)
+    return buffer.getvalue().encode()
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: JSON's escapes are TOML's."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml(
+    name: str,
+    labels: Sequence[str],
+    numeric: Sequence[NumericColumn],
+    categorical: Sequence[CategoricalColumn],
+    licence: str,
+    split_policy: str | None,
+    mode: str | None,
+) -> str:
+    lines = [f"name = {_quoted(name)}", "labels = ["]
+    lines += [f"    {_quoted(label)}," for label in labels] + ["]", f"licence = {_quoted(licence)}"]
+    if split_policy is not None:
+        lines.append(f"split_policy = {_quoted(split_policy)}")
+    if mode is not None:
+        lines.append(f"mode = {_quoted(mode)}")
+    for number in numeric:
+        lines += ["", "[[numeric]]", f"name = {_quoted(number.name)}", f"unit = {_quoted(number.unit)}"]
+        lines += [f"low = {float(number.low)!r}", f"high = {float(number.high)!r}"]
+    for category in categorical:
+        lines += ["", "[[categorical]]", f"name = {_quoted(category.name)}"]
+        lines.append(f"values = [{', '.join(_quoted(value) for value in category.values)}]")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,66 @@
+"""The figures COCO reports of a detector: AP over overlaps 0.50 to 0.95, by size, and AR by detections per image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmad.base.records import Detections, GroundTruth
+from mmad.evaluation.bootstrap import weigh
+from mmad.evaluation.coco import Overlap
+from mmad.evaluation.masks import Outline
+from mmad.evaluation.matching import Floats, match
+
+THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
+SMALL, MEDIUM = 32.0**2, 96.0**2  # px², where COCO's sizes meet
+AREAS: dict[str, tuple[float, float]] = {"small": (0, SMALL), "medium": (SMALL, MEDIUM), "large": (MEDIUM, 1e10)}
+MOST = (1, 10, 100)
+
+
+@dataclass(frozen=True)
+class CocoSet:
+    """COCO's twelve figures under their usual names, and AP and AP50 of each finding; NaN where nothing counts."""
+
+    figures: dict[str, float]
+    per_class: tuple[tuple[str, float, float], ...]
+
+
+def coco_set(detections: Detections, truth: GroundTruth, *, overlap: Overlap = "iou", on: Outline = "boxes") -> CocoSet:
+    """COCO's summary of boxes or masks, or with ``iobb`` the same over the overlap of the documented log.
+
+    Raises:
+        EvaluationError: as ``mmad.evaluation.matching.match``.
+    """
+    ap, ar = _over(detections, truth, overlap, on, MOST[-1], None)
+    figures = {"AP": _mean(ap), "AP50": _mean(ap[:1]), "AP75": _mean(ap[5:6])}
+    recalls = {}
+    for size, area in AREAS.items():
+        by_size = _over(detections, truth, overlap, on, MOST[-1], area)
+        figures[f"AP {size}"], recalls[f"AR {size}"] = _mean(by_size[0]), _mean(by_size[1])
+    for most in MOST:
+        recall = ar if most == MOST[-1] else _over(detections, truth, overlap, on, most, None)[1]
+        figures[f"AR@{most}"] = _mean(recall)
+    per_class = tuple((label, _mean(ap[:, k]), _mean(ap[:1, k])) for k, label in enumerate(truth.categories))
+    return CocoSet(figures | recalls, per_class)
+
+
+def _over(
+    detections: Detections,
+    truth: GroundTruth,
+    overlap: Overlap,
+    on: Outline,
+    most: int,
+    area: tuple[float, float] | None,
+) -> tuple[Floats, Floats]:
+    """AP and AR (T, K) at all thresholds."""
+    matched = match(
+        detections, truth, overlap=overlap, thresholds=THRESHOLDS, max_detections=most, area=area or (0.0, 1e10), on=on
+    )
+    found = [weigh(matched, threshold=t) for t in range(len(THRESHOLDS))]
+    return np.concatenate([w.ap for w in found]), np.concatenate([w.ar for w in found])
+
+
+def _mean(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

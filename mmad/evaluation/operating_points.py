@@ -1,0 +1,364 @@
+"""What a score threshold does: AP, AR, precision, recall and F1, the documented log's gap table, FROC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmad.base.errors import EvaluationError
+from mmad.base.records import Detections, GroundTruth
+from mmad.evaluation.bootstrap import LEVEL, RECALLS, RESAMPLES, Interval, patient_weights, percentiles, weigh
+from mmad.evaluation.coco import Overlap
+from mmad.evaluation.matching import Floats, Matched, match
+
+#: False positives per image at which FROC's score is taken (Setio et al., LUNA16, 2017).
+FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Figures of the detections with at least a score: precision, recall and F1 over all findings together."""
+
+    score: float
+    ap: float
+    ar: float
+    precision: float
+    recall: float
+    f1: float
+    per_image: float  # detections per image
+
+
+@dataclass(frozen=True)
+class Froc:
+    """Sensitivity against false positives per image: over all findings together, and of each."""
+
+    rates: tuple[float, ...]
+    sensitivity: tuple[float, ...]
+    score: float  # mean of the sensitivities
+    per_class: tuple[tuple[str, float], ...]
+
+
+def at_least(detections: Detections, score: float) -> Detections:
+    """The detections with at least ``score``; the studies stay."""
+    keep = detections.scores >= score
+    return Detections(
+        detections.studies,
+        detections.study[keep],
+        detections.boxes[keep],
+        detections.scores[keep],
+        detections.labels[keep],
+        None if detections.masks is None else detections.masks.take(keep),
+    )
+
+
+def check_scores(scores: Sequence[float]) -> None:
+    """Refuse score thresholds that are none. Raises EvaluationError."""
+    if not scores or any(not 0 <= score <= 1 for score in scores):
+        raise EvaluationError(f"score thresholds {list(scores)}", hint="use numbers from 0 to 1, such as 0.05,0.1,0.3")
+
+
+def operating(matched: Matched, scores: Sequence[float], *, threshold: int = 0) -> tuple[Operating, ...]:
+    """The figures at each of ``scores``.
+
+    Dropping the weaker detections of an image changes no match of the stronger ones, so one matching serves all.
+    """
+    check_scores(scores)
+    found = []
+    for score in scores:
+        kept = above(matched, score)
+        weighted = weigh(kept, threshold=threshold)
+        hits, counted = int(kept.hit[threshold].sum()), int(kept.counted[threshold].sum())
+        boxes = int(matched.boxes.sum())
+        precision = hits / counted if counted else float("nan")
+        recall = hits / boxes if boxes else float("nan")
+        both = precision + recall
+        f1 = 2 * precision * recall / both if both > 0 else (0.0 if counted and boxes else float("nan"))
+        found.append(
+            Operating(
+                score,
+                float(weighted.mean_ap[0]),
+                float(weighted.mean_ar[0]),
+                precision,
+                recall,
+                f1,
+                len(kept.row) / max(1, len(matched.patients)),
+            )
+        )
+    return tuple(found)
+
+
+def above(matched: Matched, score: float) -> Matched:
+    """The matches of the detections with at least ``score``."""
+    keep = matched.score >= score
+    return Matched(
+        matched.thresholds,
+        matched.row[keep],
+        matched.image[keep],
+        matched.finding[keep],
+        matched.score[keep],
+        matched.true[:, keep],
+        matched.ignored[:, keep],
+        matched.boxes,
+        matched.patients,
+        matched.categories,
+    )
+
+
+def gaps(rows: Sequence[Operating]) -> tuple[float, ...]:
+    """The log's threshold gap: AP at each score less that at the first."""
+    return tuple(row.ap - rows[0].ap for row in rows)
+
+
+def froc(matched: Matched, weights: NDArray[np.floating] | None = None, *, threshold: int = 0) -> Froc:
+    """Sensitivity at ``FROC_RATES``, every image counted once (or its first row of ``weights`` times)."""
+    weight = np.ones(len(matched.patients)) if weights is None else np.asarray(weights[0], dtype=np.float64)
+    everything = froc_curve(matched, weight[None], None, threshold=threshold)[0]
+    per_class = tuple(
+        (label, float(froc_curve(matched, weight[None], k, threshold=threshold)[0].mean()))
+        for k, label in enumerate(matched.categories)
+    )
+    return Froc(FROC_RATES, tuple(map(float, everything)), float(everything.mean()), per_class)
+
+
+def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, threshold: int = 0) -> Floats:
+    """(B, rates) highest sensitivity with at most so many false positives per image, for B weightings.
+
+    ``finding`` takes one alone, None all together. NaN where a weighting leaves no true box.
+    """
+    part = slice(None) if finding is None else matched.of(finding)
+    order = np.argsort(-matched.score[part], kind="stable")
+    image = matched.image[part][order]
+    hit = matched.hit[threshold, part][order]
+    false = matched.counted[threshold, part][order] & ~hit
+    boxes = weights @ (matched.boxes.sum(axis=1) if finding is None else matched.boxes[:, finding])
+    images = weights.sum(axis=1)
+    hits, alarms = np.flatnonzero(hit), np.flatnonzero(false)
+    # how many hits stand before each false alarm, and before the end
+    before = np.r_[np.searchsorted(hits, alarms), len(hits)]
+    by_image = np.ascontiguousarray(weights.T)  # (I, B): sums over detections are sums of whole rows
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wrong = np.cumsum(by_image[image[alarms]], axis=0) / images  # (alarms, B)
+        right = np.cumsum(by_image[image[hits]], axis=0) / boxes  # (hits, B)
+    right = np.concatenate([np.zeros((1, len(weights))), right])
+    result = np.full((len(weights), len(FROC_RATES)), np.nan)
+    known = np.flatnonzero(boxes > 0)
+    for n, rate in enumerate(FROC_RATES):
+        allowed = (wrong <= rate).sum(axis=0)  # alarms before the rate is passed
+        result[known, n] = right[before[allowed], np.arange(len(weights))][known]
+    return result
+
+
+# How sure operating points and FROC are: bootstrap percentile intervals over whole patients.
+
+
+@dataclass(frozen=True)
+class OperatingBand:
+    """The figures of one operating point with their intervals; ``gap`` is the AP less that at the first score."""
+
+    score: float
+    ap: Interval
+    ar: Interval
+    precision: Interval
+    recall: Interval
+    f1: Interval
+    gap: Interval
+
+
+@dataclass(frozen=True)
+class FindingFroc:
+    """One finding's FROC score and its sensitivity at each rate."""
+
+    label: str
+    score: Interval
+    sensitivity: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class FrocBand:
+    """FROC's score and sensitivity at each of its rates, over all findings together and of each."""
+
+    score: Interval
+    sensitivity: tuple[Interval, ...]
+    per_class: tuple[FindingFroc, ...]
+
+
+def operating_intervals(
+    matched: Matched,
+    scores: Sequence[float],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+    threshold: int = 0,
+) -> tuple[OperatingBand, ...]:
+    """The figures of ``mmad.evaluation.operating_points.operating`` with intervals, all on the same resamples.
+
+    Args:
+        matched: the matches of one run.
+        scores: least scores of the operating points.
+        resamples: of the patients.
+        seed: of the random numbers.
+        level: of the intervals.
+        threshold: which of the matches' overlap thresholds, by position.
+
+    Raises:
+        EvaluationError: score thresholds that are none.
+    """
+    check_scores(scores)
+    weights = _weights(matched, resamples, seed)
+    found = []
+    first: Floats | None = None
+    for score in scores:
+        kept = above(matched, score)
+        weighted = weigh(kept, weights, threshold=threshold)
+        rates = _rates(kept, weights, threshold)
+        first = weighted.mean_ap if first is None else first
+        drawn = (weighted.mean_ap, weighted.mean_ar, *rates, weighted.mean_ap - first)
+        found.append(OperatingBand(score, *(_within(figure, level) for figure in drawn)))
+    return tuple(found)
+
+
+def _rates(kept: Matched, weights: Floats, threshold: int) -> tuple[Floats, Floats, Floats]:
+    """Precision, recall and F1 over all findings together, (B,) each; NaN where one has no meaning."""
+    images = len(kept.patients)
+    hits = weights @ np.bincount(kept.image[kept.hit[threshold]], minlength=images)
+    counted = weights @ np.bincount(kept.image[kept.counted[threshold]], minlength=images)
+    boxes = weights @ kept.boxes.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f1 = np.where((counted > 0) & (boxes > 0), 2 * hits / (counted + boxes), np.nan)
+        return hits / counted, hits / boxes, f1
+
+
+def froc_intervals(
+    matched: Matched, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL, threshold: int = 0
+) -> FrocBand:
+    """The figures of ``froc`` with intervals; arguments as for the operating points."""
+    weights = _weights(matched, resamples, seed)
+
+    def of(finding: int | None) -> tuple[Interval, tuple[Interval, ...]]:
+        drawn = froc_curve(matched, weights, finding, threshold=threshold)  # (1 + B, rates)
+        return _within(drawn.mean(axis=1), level), tuple(_within(rate, level) for rate in drawn.T)
+
+    return FrocBand(*of(None), tuple(FindingFroc(label, *of(k)) for k, label in enumerate(matched.categories)))
+
+
+def _weights(matched: Matched, resamples: int, seed: int) -> Floats:
+    """Every image once, then the resamples, (1 + B, I)."""
+    return np.concatenate([np.ones((1, len(matched.patients))), patient_weights(matched.patients, resamples, seed)])
+
+
+def _within(figure: Floats, level: float) -> Interval:
+    """The first is the figure itself, the others what resamples gave."""
+    return percentiles(float(figure[0]), figure[1:], level)
+
+
+# Precision by recall as COCO draws it, so that the mean of the curve is the AP.
+
+
+@dataclass(frozen=True)
+class RecallCurve:
+    """Highest precision at each recall or beyond it, at COCO's 101 recalls, mean over the findings with true boxes.
+
+    Empty where no finding has one. The mean of ``precision`` is the AP.
+    """
+
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
+
+
+def recall_curve(matched: Matched, *, threshold: int = 0) -> RecallCurve:
+    """The curve of a matching at one of its overlap thresholds, by position."""
+    curves = [
+        _of_finding(matched, k, threshold) for k in range(len(matched.categories)) if matched.boxes[:, k].sum() > 0
+    ]
+    if not curves:
+        return RecallCurve((), ())
+    return RecallCurve(tuple(map(float, RECALLS)), tuple(map(float, np.mean(curves, axis=0))))
+
+
+def _of_finding(matched: Matched, finding: int, threshold: int) -> Floats:
+    """(101,) precision of one finding; 0 beyond the highest recall."""
+    part = matched.of(finding)
+    hit, counted = matched.hit[threshold, part], matched.counted[threshold, part]
+    hits = np.cumsum(hit)[hit]
+    precision = hits / np.cumsum(counted)[hit]
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    place = np.searchsorted(hits / matched.boxes[:, finding].sum(), RECALLS, side="left")
+    drawn = np.zeros(len(RECALLS))
+    reached = place < len(hits)
+    drawn[reached] = envelope[place[reached]]
+    return drawn
+
+
+# What is taken for what, and whether the scores mean what they say.
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Counts (K + 1, K + 1): rows are true findings and last the background, columns detected and last missed.
+
+    A true box is matched with the best-scored detection of ANY finding that overlaps it enough, so that a wrong
+    name is told from a wrong place.
+    """
+
+    labels: tuple[str, ...]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Reliability of the scores: per bin its mean score, share of hits and number; and the expected error."""
+
+    edges: tuple[float, ...]
+    score: tuple[float, ...]
+    hits: tuple[float, ...]
+    count: tuple[int, ...]
+    error: float  # expected calibration error (Naeini et al., 2015)
+
+
+def confusion(
+    detections: Detections,
+    truth: GroundTruth,
+    *,
+    score: float = 0.3,
+    overlap: Overlap = "iou",
+    threshold: float = 0.5,
+    max_detections: int = 10,
+) -> Confusion:
+    """The confusion matrix of the detections with at least ``score``."""
+
+    kept = at_least(detections, score)
+    one = np.ones_like
+    nameless = Detections(kept.studies, kept.study, kept.boxes, kept.scores, one(kept.labels))
+    blind = GroundTruth(
+        truth.studies, truth.patients, ("any",), truth.study, truth.boxes, one(truth.labels), truth.ignore
+    )
+    matched = match(nameless, blind, overlap=overlap, thresholds=(threshold,), max_detections=max_detections)
+    findings = len(truth.categories)
+    counts = np.zeros((findings + 1, findings + 1), dtype=np.int64)
+    named = kept.labels[matched.row] - 1
+    hit, counted, true = matched.hit[0], matched.counted[0], matched.true[0]
+    np.add.at(counts, (truth.labels[true[hit]] - 1, named[hit]), 1)
+    counts[findings, :findings] = np.bincount(named[counted & ~hit], minlength=findings)
+    ignored = np.zeros(len(truth.labels), dtype=bool) if truth.ignore is None else truth.ignore
+    missed = ~ignored
+    missed[true[hit]] = False
+    counts[:findings, findings] = np.bincount(truth.labels[missed] - 1, minlength=findings)
+    return Confusion(truth.categories, counts)
+
+
+def calibration(scores: NDArray[np.float64], hits: NDArray[np.bool_], *, bins: int = 10) -> Calibration:
+    """How often detections of a score are hits, in ``bins`` of equal width."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    place = np.clip(np.digitize(scores, edges[1:-1]), 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(place, weights=scores, minlength=bins) / count
+        share = np.bincount(place, weights=hits.astype(np.float64), minlength=bins) / count
+    filled = count > 0
+    total = max(1, len(scores))
+    error = float((np.abs(mean - share)[filled] * count[filled]).sum() / total) if len(scores) else float("nan")
+    return Calibration(tuple(edges), tuple(mean), tuple(share), tuple(int(n) for n in count), error)

@@ -1,0 +1,614 @@
+"""The frames put in the order in which a report tells them, for every form of report alike."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from mmad.analysis.comparison import ArmsNotComparable, ComparisonTable, compared_kind, comparison_tables, conditions
+from mmad.analysis.frames import AblationFrame, CheckpointResult, MemberFrame, ReportFrame, RunFrame
+from mmad.analysis.statistics import Statistics
+from mmad.base.errors import SpecError
+from mmad.base.formatting import clip, direction, moment, plural, signed
+from mmad.base.paths import file_stem
+from mmad.base.records import Status
+from mmad.experiment_log.model import RESULTS, Checkpoint, LogEntry
+from mmad.experiment_log.parser import named
+from mmad.experiment_log.shipped import NAME, DocumentedResult, Library, entry, log_of
+from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
+from mmad.report.pictures import Pictures
+from mmad.store.measurements import LogRecord
+
+#: What becomes of a run, in the order a summary counts it.
+STATUSES: tuple[Status, ...] = (
+    "finished",
+    "running",
+    "claimed",
+    "queued",
+    "interrupted",
+    "stopped",
+    "failed",
+)
+
+
+@dataclass(frozen=True)
+class RunStory:
+    """One run where the report shows it: under the first member that asked for it."""
+
+    anchor: str
+    title: str
+    members: tuple[MemberFrame, ...]
+    blocks: tuple[MemberFrame, ...]
+    badges: tuple[Badge, ...]
+
+    @property
+    def member(self) -> MemberFrame:
+        return self.members[0]
+
+    @property
+    def run(self) -> RunFrame:
+        return self.member.run
+
+    @property
+    def by_final(self) -> bool:
+        """Whether the run is shown by its final checkpoint, for want of a best one."""
+        return self.member.best_ap is None and self.member.final is not None
+
+    @property
+    def seconds(self) -> float:
+        return sum(e.seconds for e in self.run.epochs if e.seconds == e.seconds)
+
+
+@dataclass(frozen=True)
+class CountRow:
+    """Parameter counts that the settings of an arm share."""
+
+    arm: str
+    settings: tuple[str, ...]
+    counts: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class AblationSection:
+    """One ablation: what was asked, how the arms compare, what its data's audit warned of, and the runs told here."""
+
+    anchor: str
+    frame: AblationFrame
+    comparisons: tuple[ComparisonTable, ...]
+    refusals: tuple[ArmsNotComparable, ...]
+    badges: tuple[tuple[Badge, ...], ...]
+    modules: tuple[str, ...]
+    count_rows: tuple[CountRow, ...]
+    runs: tuple[RunStory, ...]
+    told_elsewhere: tuple[tuple[MemberFrame, str], ...]
+    headlines: tuple[str, ...]
+    audit: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return self.frame.record.title or self.frame.record.name
+
+
+@dataclass(frozen=True)
+class ReportModel:
+    """A whole report. ``anchors`` leads from a run's key to its section."""
+
+    created: datetime
+    database: str
+    ablations: tuple[AblationSection, ...]
+    statuses: tuple[tuple[str, int], ...]
+    attention: tuple[RunStory, ...]
+    legend: tuple[Badge, ...]
+    anchors: dict[str, str]
+    certainty: Statistics = field(default_factory=Statistics)
+    pictures: Pictures = field(default_factory=Pictures)
+    logbook: Logbook | None = None
+
+    @property
+    def runs(self) -> tuple[RunStory, ...]:
+        return tuple(r for a in self.ablations for r in a.runs)
+
+    @property
+    def lead(self) -> str:
+        """By which checkpoints the arms are compared."""
+        finals = any(c.kind == "final" for a in self.ablations for c in a.comparisons)
+        hint = " Where a run kept none, both arms are compared by their final checkpoints, and the table says so."
+        return "Figures are those of the checkpoint with the best validation AP." + (hint if finals else "")
+
+
+def build_model(
+    frame: ReportFrame,
+    *,
+    created: datetime,
+    database: str,
+    certainty: Statistics | None = None,
+    pictures: Pictures | None = None,
+) -> ReportModel:
+    """Order a report's material; every run is told once, under the first ablation that asks for it."""
+    anchors: dict[str, str] = {}
+    ablations = []
+    for ablation in frame.ablations:
+        runs, elsewhere = [], []
+        for member in ablation.members:
+            if member.run.key in anchors:
+                elsewhere.append((member, anchors[member.run.key]))
+                continue
+            anchors[member.run.key] = _anchor(member.run.key)
+            runs.append(_run_story(member, ablation, frame))
+        told_here = {r.run.key for r in runs}
+        ablations.append(_ablation_story(ablation, runs, [(m, a) for m, a in elsewhere if m.run.key not in told_here]))
+    stories = [r for a in ablations for r in a.runs]
+    counted = Counter(r.run.record.status for r in stories)
+    used = [b for a in ablations for group in a.badges for b in group] + [b for r in stories for b in r.badges]
+    return ReportModel(
+        created=created,
+        database=database,
+        ablations=tuple(ablations),
+        statuses=tuple((s, counted[s]) for s in STATUSES if counted[s]),
+        attention=tuple(r for r in stories if not r.run.finished),
+        legend=tuple(legend(used)),
+        anchors=anchors,
+        certainty=certainty or Statistics(),
+        pictures=pictures or Pictures(),
+    )
+
+
+def _anchor(key: str) -> str:
+    known = re.fullmatch(r"[0-9a-f]{64}", key)
+    return f"run-{key[:12] if known else hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+
+def ablation_anchor(name: str) -> str:
+    """``ablation-NAME`` in letters that an address and a file may hold; its own for every name."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60]
+    if slug and slug == name:
+        return f"ablation-{slug}"
+    return f"ablation-{slug[:40]}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def _run_story(member: MemberFrame, ablation: AblationFrame, frame: ReportFrame) -> RunStory:
+    everyone = frame.members_of(member.run.key)
+    blocks: dict[object, MemberFrame] = {}
+    for m in everyone:
+        blocks.setdefault((m.record.arm, m.judged), m)
+    badges = [b for m in everyone for b in member_badges(m)]
+    judged = judged_badges(conditions(member), compared_kind([member]))
+    return RunStory(
+        anchor=_anchor(member.run.key),
+        title=member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1),
+        members=(member, *(m for m in everyone if m is not member)),
+        blocks=tuple(blocks.values()),
+        badges=tuple(legend([*judged, *setup_badges(member.run), *audit_badges(member.run), *badges])),
+    )
+
+
+def member_title(member: MemberFrame, *, seeds: bool) -> str:
+    """``patience 10 · CXR``, with the seed where an ablation has several."""
+    record = member.record
+    parts = [clip(record.setting, 80), clip(record.arm, 60)]
+    if seeds:
+        parts.append(f"seed {record.seed}")
+    if record.replicate > 1:
+        parts.append(f"replicate {record.replicate}")
+    return " · ".join(p for p in parts if p)
+
+
+def _ablation_story(
+    ablation: AblationFrame, runs: Iterable[RunStory], elsewhere: Iterable[tuple[MemberFrame, str]]
+) -> AblationSection:
+    comparisons, refusals = comparison_tables(ablation)
+    modules = tuple(dict.fromkeys(c.module for m in ablation.members for c in m.run.counts))
+    return AblationSection(
+        anchor=ablation_anchor(ablation.record.name),
+        frame=ablation,
+        comparisons=comparisons,
+        refusals=refusals,
+        badges=tuple(tuple(legend([*judged_badges(c.conditions, c.kind), *_setup_marks(c)])) for c in comparisons),
+        modules=modules,
+        count_rows=_count_rows(ablation, modules),
+        runs=tuple(runs),
+        told_elsewhere=tuple(elsewhere),
+        headlines=tuple(headline(c) for c in comparisons),
+        audit=tuple(dict.fromkeys(line for m in ablation.members for line in m.run.audit)),
+    )
+
+
+def _setup_marks(comparison: ComparisonTable) -> list[Badge]:
+    runs = [m.run for row in comparison.rows for m in (*row.reference, *row.other)]
+    return [b for run in runs for b in (*setup_badges(run), *audit_badges(run))]
+
+
+def _count_rows(ablation: AblationFrame, modules: tuple[str, ...]) -> tuple[CountRow, ...]:
+    groups: dict[tuple[str, tuple[int | None, ...]], list[str]] = {}
+    for arm in ablation.arms:
+        for setting in ablation.settings:
+            counted = next((m.run for m in ablation.of(setting, arm) if m.run.counts), None)
+            if counted is not None:
+                groups.setdefault((arm, tuple(counted.count(m) for m in modules)), []).append(setting)
+    return tuple(CountRow(arm, tuple(settings), counts) for (arm, counts), settings in groups.items())
+
+
+def headline(comparison: ComparisonTable) -> str:
+    """One sentence on the test AP of a pair of arms: a count and a mean, no more than was measured."""
+    differences = comparison.differences
+    reference, other = clip(comparison.reference, 60), clip(comparison.other, 60)
+    if not differences:
+        return f"{other} against {reference}: no setting has finished in both arms."
+    mean = statistics.fmean(differences)
+    measure = "test AP of the final checkpoints" if comparison.kind == "final" else "test AP"
+    if len(differences) == 1:
+        word = {"up": "higher than", "down": "lower than", "even": "equal to"}[direction(mean)]
+        by = "" if word == "equal to" else f", by {abs(mean):.3f}"
+        return f"{other} is {word} {reference} on {measure}{by}."
+    better = sum(direction(d) == "up" for d in differences)
+    open_ends = len(comparison.rows) - len(differences)
+    rest = f" {plural(open_ends, 'setting is', 'settings are')} not finished." if open_ends else ""
+    return (
+        f"{other} is higher than {reference} on {measure} in {better} of {plural(len(differences), 'setting')}; "
+        f"the mean difference is {signed(mean)}.{rest}"
+    )
+
+
+# The entries of experiment logs as a section of the report: what each prints, and what was measured beside it.
+
+
+_KINDS = {"best_ap": "Best AP", "best_ar": "Best AR", "final": "Final", "unlabelled": "Unlabelled"}
+_FIGURES = ("val_ap", "val_ar", "test_ap", "test_ar")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One checkpoint of a run beside the one that an entry prints; (measured, measured less documented) figures."""
+
+    anchor: str
+    title: str
+    epoch: int
+    figures: tuple[tuple[float | None, float | None], ...]
+    badges: tuple[Badge, ...]
+
+
+@dataclass(frozen=True)
+class PrintedEntry:
+    """One checkpoint as an entry prints it, and what was measured of its kind."""
+
+    kind: str
+    epoch: int
+    figures: tuple[float, ...]
+    measured: tuple[Beside, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One entry. ``runs`` counts the report's runs that mirror it, ``others`` names those without such a checkpoint."""
+
+    anchor: str
+    id: str
+    heading: str
+    below: str
+    figures: str
+    setup: str
+    inferred: str
+    losses: str
+    params: tuple[tuple[str, int], ...]
+    results: tuple[PrintedEntry, ...]
+    notes: tuple[str, ...]
+    runs: int
+    others: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One log with its entries, in the order of print."""
+
+    name: str
+    pages: tuple[Page, ...]
+
+
+@dataclass(frozen=True)
+class Logbook:
+    """Every log; ``anchors`` leads from the name by which members mirror an entry to where it stands."""
+
+    chapters: tuple[Chapter, ...]
+    anchors: dict[str, str]
+
+    @property
+    def entries(self) -> int:
+        return sum(len(chapter.pages) for chapter in self.chapters)
+
+
+Mirror = tuple[MemberFrame, AblationSection]
+
+
+def logbook_of(story: ReportModel, records: Sequence[LogRecord], wanted: bool | None = None) -> Logbook | None:
+    """The entries of the shipped log and of the imported ``records``, with the runs of ``story`` beside them.
+
+    Args:
+        wanted: whether to show them; None where a member mirrors an entry or a log was imported.
+    """
+    if wanted is False:
+        return None
+    documented = {m.record.documented for a in story.ablations for m in a.frame.members if m.record.documented}
+    if not (wanted or documented or records):
+        return None
+    library = Library.of(log_of(record.name, record.content, record.entries) for record in records)
+    names = {name: at for name in sorted(documented) if (at := _find(library, name)) is not None}
+    if not (wanted or names or records):
+        return None
+    mirrors: dict[tuple[str, str], list[Mirror]] = {}
+    for ablation in story.ablations:
+        for member in ablation.frame.members:
+            if (at := names.get(member.record.documented or "")) is not None:
+                mirrors.setdefault(at, []).append((member, ablation))
+    chapters = tuple(
+        Chapter(log, tuple(_page(log, entry, mirrors.get((log, entry.id), ()), story.anchors) for entry in entries))
+        for log, entries in library.logs.items()
+    )
+    return Logbook(chapters, {name: anchor_of(*at) for name, at in names.items()})
+
+
+def _find(library: Library, name: str) -> tuple[str, str] | None:
+    try:
+        found = library.find(name)
+    except SpecError:
+        return None  # an entry that this program does not know
+    return found.log, found.entry.id
+
+
+def anchor_of(log: str, id: str) -> str:
+    """``log-e030`` of the shipped log, ``log-NAME--e030`` of another; its own for every entry."""
+    stem = file_stem(id, "").removesuffix("--")
+    return f"log-{stem}" if log == NAME else f"log-{file_stem(log, stem)}"
+
+
+def _page(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: dict[str, str]) -> Page:
+    heading, below = _headings(entry)
+    kinds = [*(k for k in RESULTS if k in entry.results), *(k for k in entry.results if k not in RESULTS)]
+    results = tuple(_printed(kind, entry.results[kind], mirrors, anchors) for kind in kinds)
+    shown = {b.anchor for printed in results for b in printed.measured}
+    runs = {m.run.key: (m, a) for m, a in mirrors}
+    return Page(
+        anchor=anchor_of(log, entry.id),
+        id=entry.id,
+        heading=heading,
+        below=below,
+        figures=" ".join(group.raw for group in entry.figures),
+        setup=f"ModelSetup({_fields(entry.fields)})" if entry.setup else "",
+        inferred=_fields(entry.inferred),
+        losses=", ".join(f"{name} {factor}" for name, factor in entry.losses.weights.items()) if entry.losses else "",
+        params=tuple(entry.params.items()),
+        results=results,
+        notes=tuple(note.text for note in entry.notes),
+        runs=len(runs),
+        others=tuple(
+            (anchors[key], _title(m, a), m.run.record.status)
+            for key, (m, a) in runs.items()
+            if anchors[key] not in shown
+        ),
+    )
+
+
+def _headings(entry: LogEntry) -> tuple[str, str]:
+    """The entry's heading without figures, or that above it in brackets; and the headings it stands below."""
+    above = [named(text) for text in entry.sections]
+    if entry.heading:
+        return named(entry.heading), " › ".join(above[:-1])
+    return (f"({above[-1]})" if above else ""), " › ".join(above[:-1])
+
+
+def _fields(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in fields.items())
+
+
+def _title(member: MemberFrame, ablation: AblationSection) -> str:
+    seeds = len({m.record.seed for m in ablation.frame.members}) > 1
+    return f"{clip(member.record.ablation, 40)}: {member_title(member, seeds=seeds)}"
+
+
+def _printed(kind: str, result: Checkpoint, mirrors: Iterable[Mirror], anchors: dict[str, str]) -> PrintedEntry:
+    documented = tuple(getattr(result, name) for name in _FIGURES)
+    measured = []
+    for member, ablation in mirrors:
+        outcome = _outcome(member, kind)
+        if outcome is not None:
+            values = [getattr(outcome, name) for name in _FIGURES]
+            less = [None if v is None else v - d for v, d in zip(values, documented, strict=True)]
+            measured.append(
+                Beside(
+                    anchors[member.run.key],
+                    _title(member, ablation),
+                    outcome.epoch,
+                    tuple(zip(values, less, strict=True)),
+                    _badges(member, outcome),
+                )
+            )
+    return PrintedEntry(_KINDS.get(kind, clip(kind, 40)), result.epoch, documented, tuple(measured))
+
+
+def _outcome(member: MemberFrame, kind: str) -> CheckpointResult | None:
+    """The run's checkpoint of the entry's kind; beside one without a label the one that stands for the run."""
+    if kind == "unlabelled":
+        return member.alone
+    return next((o for _, o in member.outcomes if o is not None and o.kind == kind), None)
+
+
+def _badges(member: MemberFrame, outcome: CheckpointResult) -> tuple[Badge, ...]:
+    """Overlap, proposals and whatever lifts or weakens the figures."""
+    found = judged_badges(conditions(member), outcome.kind)
+    return tuple(b for n, b in enumerate(found) if n in (0, 2) or b.tone == "caution")
+
+
+# What the documented log printed for a run, beside what was measured here.
+
+
+_MIRRORED_KINDS = {"best_ap": "best AP", "best_ar": "best AR", "final": "final", "unlabelled": "unlabelled"}
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """A member, the entry it mirrors, and one checkpoint of both; ``checkpoint`` is the log's word for it."""
+
+    member: MemberFrame
+    entry: str
+    checkpoint: str
+    documented: DocumentedResult
+    measured: CheckpointResult | None
+
+    @property
+    def figures(self) -> tuple[tuple[float, float | None], ...]:
+        """(documented, measured) test AP, validation AP, test AR, validation AR."""
+        names = ("test_ap", "val_ap", "test_ar", "val_ar")
+        return tuple((getattr(self.documented, n), getattr(self.measured, n, None)) for n in names)
+
+
+def mirrored(ablation: AblationFrame) -> tuple[Mirrored, ...]:
+    """Every member that mirrors an entry with printed results, in the file's order.
+
+    The checkpoint is the best-AP one where the entry prints it and the run kept it, else the final one, else
+    the one that the entry leaves unlabelled beside the one that stands for the run.
+    """
+    return tuple(found for member in ablation.members if (found := _mirrored(member)) is not None)
+
+
+def _mirrored(member: MemberFrame) -> Mirrored | None:
+    if not member.record.documented:
+        return None
+    try:
+        results = entry(member.record.documented).results
+    except SpecError:
+        return None  # an entry that this program does not know
+    kept = {kind: outcome for kind in ("best_ap", "final") if (outcome := member.outcome(kind)) is not None}
+    kinds = [kind for kind in ("best_ap", "final") if kind in results]
+    kind = next((k for k in kinds if k in kept), kinds[0] if kinds else next(iter(results), None))
+    if kind is None:
+        return None
+    measured = member.alone if kind == "unlabelled" else kept.get(kind)
+    return Mirrored(member, member.record.documented, _MIRRORED_KINDS.get(kind, kind), results[kind], measured)
+
+
+# What stands on which page: a whole report on one, or an overview with pages of ablations beside it.
+
+
+#: An ablation of more runs goes on over several pages.
+RUNS_PER_PAGE = 24
+#: Stands in the head of every page beside the overview, and nowhere else.
+PAGE_MARK = b'<meta name="mmad:page" '
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a page tells of an ablation: the first part its tables, each part the curves of some settings and runs."""
+
+    ablation: AblationSection
+    number: int
+    of: int
+    settings: tuple[str, ...]
+    runs: tuple[RunStory, ...]
+    first_run: int
+
+    @property
+    def anchor(self) -> str:
+        return self.ablation.anchor if self.number == 1 else f"{self.ablation.anchor}.{self.number}"
+
+    @property
+    def span(self) -> str:
+        """``Runs 25 to 48``."""
+        last = self.first_run + len(self.runs) - 1
+        return f"Runs {self.first_run} to {last}" if last > self.first_run else f"Run {self.first_run}"
+
+
+@dataclass(frozen=True, eq=False)
+class PageView:
+    """One page: ``file`` is relative to the overview's folder, ``siblings`` the parts of every ablation in order."""
+
+    file: str
+    title: str
+    overview: bool
+    parts: tuple[Part, ...]
+    siblings: tuple[tuple[Part, ...], ...]
+    before: Part | None = None
+    after: Part | None = None
+
+    def shows(self, part: Part) -> bool:
+        return part in self.parts
+
+    def near(self, parts: Sequence[Part]) -> bool:
+        """Whether the page is of these parts' ablation."""
+        return any(self.shows(part) for part in parts)
+
+    def siblings_of(self, part: Part) -> tuple[Part, ...]:
+        """All parts of the part's ablation."""
+        return next(parts for parts in self.siblings if part in parts)
+
+
+class Links:
+    """Leads from one page to an anchor, wherever it stands; relative, so that the folder may be moved."""
+
+    def __init__(self, here: str, overview: str, files: Mapping[str, str]) -> None:
+        self._here, self._overview, self._files = here, overview, files
+
+    def __call__(self, anchor: str) -> str:
+        file = self._files.get(anchor, self._overview)
+        if file == self._here:
+            return f"#{anchor}"
+        return f"{quote(posixpath.relpath(file, posixpath.dirname(self._here) or '.'))}#{anchor}"
+
+    def of(self, here: str) -> Links:
+        """The same, seen from the page ``here``."""
+        return Links(here, self._overview, self._files)
+
+
+def whole(story: ReportModel) -> PageView:
+    """Everything on one page."""
+    siblings = tuple((_part(a, 1, 1, a.frame.settings, a.runs, 1),) for a in story.ablations)
+    parts = tuple(part for (part,) in siblings)
+    return PageView("", f"Ablation report · {moment(story.created)}", True, parts, siblings)
+
+
+def linked(
+    story: ReportModel, overview: str, folder: str, most: int = RUNS_PER_PAGE
+) -> tuple[tuple[PageView, ...], Links]:
+    """The pages of ablations in ``folder`` and, last, the overview; and its links."""
+    siblings = tuple(_parts(a, most) for a in story.ablations)
+    flat = [part for parts in siblings for part in parts]
+    views = []
+    for n, part in enumerate(flat):
+        title = clip(part.ablation.title, 120) + (f", {part.span}" if part.of > 1 else "")
+        before, after = flat[n - 1] if n else None, flat[n + 1] if n + 1 < len(flat) else None
+        file = f"{folder}/{part.anchor}.html"
+        views.append(PageView(file, f"{title} · Ablation report", False, (part,), siblings, before, after))
+    head = PageView(overview, f"Ablation report · {moment(story.created)}", True, (), siblings)
+    files = {a: v.file for v in views for p in v.parts for a in (p.anchor, *(r.anchor for r in p.runs))}
+    return (*views, head), Links(overview, overview, files)
+
+
+def _part(
+    ablation: AblationSection, number: int, of: int, settings: Sequence[str], runs: Sequence[RunStory], first: int
+) -> Part:
+    return Part(ablation, number, of, tuple(settings), tuple(runs), first)
+
+
+def _parts(ablation: AblationSection, most: int) -> tuple[Part, ...]:
+    """Slices of at most ``most`` runs; a setting's curves stand where its first run does, or in the first slice."""
+    slices = [ablation.runs[n : n + most] for n in range(0, len(ablation.runs), most)] or [()]
+    home = dict.fromkeys(ablation.frame.settings, 0)
+    for n in reversed(range(len(slices))):
+        home |= {run.member.record.setting: n for run in slices[n]}
+    return tuple(
+        _part(
+            ablation,
+            n + 1,
+            len(slices),
+            [setting for setting, place in home.items() if place == n],
+            runs,
+            n * most + 1,
+        )
+        for n, runs in enumerate(slices)
+    )

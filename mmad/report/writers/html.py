@@ -1,0 +1,232 @@
+"""The report as one HTML file: no network, everything escaped, charts inline."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from mmad.analysis.comparison import ComparisonTable, PairRow
+from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
+from mmad.analysis.overfitting import onset_of, onset_words
+from mmad.analysis.wording import alteration_words, meaning
+from mmad.base import formatting
+from mmad.report import picture_drawing, tables
+from mmad.report.figures import PALETTE, SPLIT_LINES, Drawing, weight_lines
+from mmad.report.model import Links, PageView, ReportModel, linked, member_title, mirrored, whole
+from mmad.report.picture_drawing import PanelView, Tag, place_tags
+from mmad.report.pictures import DrawnBox, Film, Pictures
+from mmad.report.text import heading_figures, log_block, setup_toml
+
+# What the page's template asks about pictures, and the rules that let a reader hide a finding without a script.
+
+
+def tags(view: PanelView, film: Film) -> list[tuple[Tag, DrawnBox]]:
+    """The words of a panel's boxes and where they stand."""
+    return list(zip(place_tags(view.boxes, film.width, film.height), view.boxes, strict=True))
+
+
+def toggles(pictures: Pictures) -> str:
+    """One CSS rule for each finding of the longest legend: its box, unticked, hides what is drawn of it."""
+    return "".join(
+        f".findings:has(.tick-{n}:not(:checked)) ~ .pair .box-{n} {{ display: none; }}\n"
+        for n in range(1, pictures.most_labels + 1)
+    )
+
+
+ASKED: dict[str, Callable[..., object]] = {
+    "at_stake": picture_drawing.at_stake,
+    "differs": picture_drawing.differs,
+    "drawn_and_counted": picture_drawing.drawn_and_counted,
+    "gained": picture_drawing.gained,
+    "has_more_settings": picture_drawing.has_more_settings,
+    "picture_labelled": picture_drawing.labelled,
+    "picture_panels": picture_drawing.panels_of,
+    "picture_tags": tags,
+    "picture_told": picture_drawing.told,
+}
+
+_STYLES = ("style.css", "content.css", "form.css", "pictures.css")
+_SCRIPTS = ("script.js", "tables.js", "hover.js")
+_DASH_ARRAYS = {"solid": "none", "dashed": "6 2.2", "dotted": "1.6 2"}
+
+
+@dataclass(frozen=True)
+class LegendKey:
+    """One line of a legend: its name, colour and dashes."""
+
+    name: str
+    colour: int
+    dashes: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Where the arms' test AP stand on a line from 0 to 100 (seeds small, means large)."""
+
+    reference: float | None
+    other: float | None
+    reference_seeds: tuple[float, ...]
+    other_seeds: tuple[float, ...]
+
+
+def render_html(story: ReportModel, progress: Callable[[int, int], None] | None = None) -> str:
+    """The whole report as one page. ``progress`` hears how many of how many run sections' charts are drawn."""
+    view = whole(story)
+    return _render(story, view, Links(view.file, view.file, {}), Drawing(len(story.runs), progress))
+
+
+def render_pages(
+    story: ReportModel, overview: str, folder: str, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[str, str]]:
+    """The report as linked pages: those of the ablations in ``folder``, last the overview; (file, page) of each.
+
+    A page of an ablation bears no time: it changes only where what it tells does.
+
+    Args:
+        overview: the overview's file name; ``folder`` stands beside it.
+    """
+    views, links = linked(story, overview, folder)
+    drawing = Drawing(len(story.runs), progress)
+    for view in views:
+        yield view.file, _render(story, view, links.of(view.file), drawing)
+
+
+def _render(story: ReportModel, view: PageView, link: Links, drawing: Drawing) -> str:
+    log = ("log.css", "log.js") if story.logbook is not None and view.overview else ()
+    style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            story=story,
+            view=view,
+            link=link,
+            drawing=drawing,
+            style=Markup(style + toggles(story.pictures)),
+            script=Markup(script),
+            script_hash=digest,
+            palette=PALETTE,
+            run_keys=run_keys,
+            arm_keys=arm_keys,
+            strips=strips,
+            heading_figures=heading_figures,
+            log_block=log_block,
+            version=version("mmad"),
+            zip=zip,
+        )
+    )
+
+
+def named(member: MemberFrame, ablation: AblationFrame) -> str:
+    """A member's title as the ablation's runs bear it."""
+    return member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1)
+
+
+#: What the templates ask beside the story.
+_EVIDENCE: dict[str, Callable[..., object]] = {
+    function.__name__: function
+    for function in (
+        tables.by_finding,
+        tables.by_finding_pair,
+        tables.filled_bins,
+        tables.froc_rows,
+        tables.gap_tables,
+        tables.reasons,
+        tables.settled,
+        tables.sure_rows,
+        tables.tests,
+        tables.tone,
+        tables.turns,
+        tables.verdict_words,
+        alteration_words,
+        meaning,
+        mirrored,
+        named,
+        setup_toml,
+        onset_of,
+        onset_words,
+    )
+}
+
+
+def run_keys(run: RunFrame) -> list[LegendKey]:
+    """The legend of a run's curves: the splits, and what of its own a panel draws."""
+    lines = [*SPLIT_LINES.values(), *((s.name, s.colour, s.style) for s in weight_lines(run))]
+    return [LegendKey(name, colour, _DASH_ARRAYS[style]) for name, colour, style in lines]
+
+
+def arm_keys(arms: tuple[str, ...]) -> list[LegendKey]:
+    """The legend of the overlaid curves."""
+    return [LegendKey(arm, n % len(PALETTE), list(_DASH_ARRAYS.values())[n % 3]) for n, arm in enumerate(arms)]
+
+
+def strips(comparison: ComparisonTable) -> tuple[float, float, list[Strip]]:
+    """The common scale (low, high) of a comparison's test AP, and every row's place on it."""
+    means = [f.mean for row in comparison.rows for f in (row.test_ap.reference, row.test_ap.other) if f]
+    single = [v for row in comparison.rows for side in _seeds(row) for v in side]
+    if not means:
+        return 0.0, 1.0, [Strip(None, None, (), ()) for _ in comparison.rows]
+    low, high = min(means + single), max(means + single)
+    low, high = max(0.0, int(low * 20) / 20), min(1.0, (int(high * 20) + 1) / 20)
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
+
+    rows = []
+    for row in comparison.rows:
+        left, right = _seeds(row)
+        a, b = row.test_ap.reference, row.test_ap.other
+        rows.append(
+            Strip(
+                place(a.mean) if a else None,
+                place(b.mean) if b else None,
+                tuple(map(place, left)),
+                tuple(map(place, right)),
+            )
+        )
+    return low, high, rows
+
+
+def _seeds(row: PairRow) -> tuple[list[float], list[float]]:
+    if len(row.seeds) < 2:
+        return [], []
+    left, right = (
+        [
+            outcome.test_ap
+            for m in arm
+            if m.record.seed in row.seeds and (outcome := m.outcome(row.kind)) and outcome.test_ap is not None
+        ]
+        for arm in (row.reference, row.other)
+    )
+    return left, right
+
+
+@cache
+def _template(name: str) -> str:
+    return (files("mmad.report") / "templates" / name).read_text("utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: formatting.clean(value) if type(value) is str else value,
+    )
+    for name in ("decimal", "signed", "direction", "spread", "whole", "moment", "duration", "size", "clip", "plural"):
+        environment.filters[name] = getattr(formatting, name)
+    environment.filters["bounds"] = tables.bounds
+    environment.globals.update(_EVIDENCE | ASKED)
+    return environment

@@ -1,0 +1,515 @@
+"""The report as Markdown with its charts as SVG files beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from mmad.analysis.comparison import ComparisonTable, SeedContrast, SeedMean, spread
+from mmad.analysis.frames import AblationFrame, MemberFrame
+from mmad.analysis.metrics import MeasuredRun
+from mmad.analysis.overfitting import onset_of, onset_words
+from mmad.analysis.statistics import RunStatistics, Statistics
+from mmad.analysis.wording import alteration_words, interval, meaning, p_value
+from mmad.base.formatting import DASH, clean, clip, decimal, duration, moment, plural, signed, whole
+from mmad.evaluation.bootstrap import Interval
+from mmad.report.figures import (
+    OVERLAP_NAMES,
+    Chart,
+    overlay_panels,
+    overlay_tops,
+    run_chart,
+    standalone_svg,
+    sure_panels,
+)
+from mmad.report.model import AblationSection, ReportModel, RunStory, member_title, mirrored
+from mmad.report.picture_drawing import (
+    at_stake,
+    differs,
+    drawn_and_counted,
+    gained,
+    has_more_settings,
+    panels_of,
+    raster,
+)
+from mmad.report.pictures import AblationPictures, PairPictures, Pictures, StudyPicture
+from mmad.report.tables import (
+    GapColumn,
+    bounds,
+    by_finding,
+    by_finding_pair,
+    filled_bins,
+    froc_rows,
+    gap_tables,
+    reasons,
+    settled,
+    sure_rows,
+    turns,
+    verdict_words,
+)
+from mmad.report.text import heading_figures, log_block
+
+# Foreign text and tables in Markdown.
+
+
+def escape(text: str) -> str:
+    """Foreign text as plain words on one line: no markup, no HTML, no cell border."""
+    line = " ".join(clean(text).split())
+    return re.sub(
+        r"([\\`*_{}\[\]()#+|~$!-])", r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> list[str]:
+    """A table whose columns from ``numbers_from`` on are set to the right. Cells are escaped already."""
+    rule = ["---" if n < numbers_from else "---:" for n in range(len(head))]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+# How sure the figures are, as Markdown: the same tables as in the page.
+
+
+_MOST_ROWS = 200
+
+
+def _named(member: MemberFrame, ablation: AblationFrame) -> str:
+    return escape(member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1))
+
+
+def verdict_lines(ablation: AblationSection, comparison: ComparisonTable, certainty: Statistics) -> list[str]:
+    """Intervals, verdict and tests of a comparison, and one line on what is missing."""
+    known = sure_rows(certainty, ablation.frame, comparison)
+    a, b = escape(clip(comparison.reference, 40)), escape(clip(comparison.other, 40))
+    head = ["Setting", f"Test AP {a}", f"Test AP {b}", "difference", f"Test AR {a}", f"Test AR {b}", "difference"]
+    rows = []
+    for row, sure in known:
+        if sure.difference is None:
+            continue
+        cells = [escape(clip(row.setting, 80))]
+        for measure in ("ap", "ar"):
+            cells += [_side(side, measure) for side in (sure.reference, sure.other)]
+            cells.append(escape(interval(getattr(sure.difference, measure), sign=True)))
+        tests = [p_value(sure.difference.p), p_value(sure.p_holm)]
+        rows.append([*cells, escape(verdict_words(sure)), *map(escape, tests)])
+    lines = []
+    if rows:
+        seeds = any(sure.difference is not None and sure.difference.seeds > 1 for _, sure in known)
+        test = "a test over patients and seeds" if seeds else "permutation test over patients"
+        said = f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation."
+        lines += [said, "", *table([*head, "Verdict", "p", "Holm"], rows), ""]
+    why = reasons(sure for _, sure in known)
+    return [*lines, f"No interval{' for some rows' if rows else ''}: {escape(why)}", ""] if why else lines
+
+
+def _side(side: MeasuredRun | None, measure: str) -> str:
+    return DASH if side is None else escape(interval(getattr(side.estimate, measure)))
+
+
+def mirrored_lines(ablation: AblationSection) -> list[str]:
+    """Documented figures beside the measured ones."""
+    found = mirrored(ablation.frame)
+    if not found:
+        return []
+    head = ["Run", "Entry", "Checkpoint"]
+    for name in ("Test AP", "Val AP", "Test AR", "Val AR"):
+        head += [f"{name} documented", "measured"]
+    rows = [
+        [
+            _named(row.member, ablation.frame), escape(clip(row.entry, 20)), row.checkpoint,
+            *(decimal(value) for both in row.figures for value in both),
+        ]
+        for row in found[:_MOST_ROWS]
+    ]  # fmt: skip
+    said = "Documented beside measured. The log's figures were won on its own data and under its protocol of the time."
+    return [said, "", *table(head, rows, numbers_from=3), ""]
+
+
+def evidence_lines(ablation: AblationSection, certainty: Statistics) -> list[str]:
+    """Best epochs and overfitting, the threshold gap, and AP by finding."""
+    frame = ablation.frame
+    lines = []
+    if found := turns(frame):
+        head = ["Run", "Best AP at", "Best AR at", "Lowest validation loss at", "Overfitting"]
+        lines += table(
+            head,
+            (
+                [
+                    _named(row.member, frame),
+                    *(DASH if n is None else str(n) for n in (row.best_ap, row.best_ar, row.lowest_loss)),
+                    onset_words(row.onset),
+                ]
+                for row in found
+            ),
+        )
+        lines.append("")
+    for gap in gap_tables(certainty, frame):
+        head = ["Test AP, score", *(_named(column.member, frame) for column in gap.columns)]
+        rows = []
+        for n, score in enumerate(gap.scores):
+            rows.append([f"≥ {score:g}", *(_gap(column, n) for column in gap.columns)])
+        lines += [*table(head, rows), ""]
+    for comparison in ablation.comparisons:
+        lines += _findings(ablation, comparison, certainty)
+    return lines
+
+
+def _gap(column: GapColumn, place: int) -> str:
+    ap, within = decimal(column.rows[place].ap), escape(column.bounds(place))
+    return f"{ap} ({signed(column.gaps[place])} {within}".rstrip() + ")" if place else f"{ap} {within}".rstrip()
+
+
+def _findings(ablation: AblationSection, comparison: ComparisonTable, certainty: Statistics) -> list[str]:
+    head = ["Setting", "Finding", *(f"Test AP {escape(clip(x, 40))}" for x in (comparison.reference, comparison.other))]
+    rows = []
+    for row, sure in sure_rows(certainty, ablation.frame, comparison):
+        for finding in by_finding_pair(sure):
+            both = (interval(finding.reference), interval(finding.other), interval(finding.difference, sign=True))
+            rows.append([escape(clip(row.setting, 80)), escape(clip(finding.label, 60)), *map(escape, both)])
+    return [*table([*head, "difference"], rows, numbers_from=2), ""] if rows else []
+
+
+def measured_lines(member: MemberFrame, certainty: Statistics) -> list[str]:
+    """AP and AR of each finding, operating points, confusion, reliability and controls of one run."""
+    sure, lines = certainty.run(member), []
+    if member.alone is not None and (found := by_finding(member.alone, sure)):
+        head = ["Finding", "Val AP", "Val AR", "Test AP", "Test AR"]
+        rows = [
+            [escape(clip(label, 60)), decimal(val_ap), decimal(val_ar),
+             _bounded(test_ap, ap), _bounded(test_ar, ar)]
+            for label, val_ap, val_ar, test_ap, test_ar, ap, ar in found
+        ]  # fmt: skip
+        lines += [*table(head, rows), ""]
+    if sure is None:
+        return lines
+    lines += _profile(sure) + _masks(sure) + _controls(sure)
+    return [*lines, f"Not all could be told: {escape(clip(sure.why, 300))}", ""] if sure.why else lines
+
+
+def _bounded(value: float | None, within: str) -> str:
+    return f"{decimal(value)} {escape(within)}".rstrip()
+
+
+def _profile(sure: RunStatistics) -> list[str]:
+    if sure.profile is None:
+        return []
+    head = ["Score", "AP", "AR", "Precision", "Recall", "F1", "Detections per image"]
+    rows = []
+    for r, band in zip(sure.profile.rows, sure.profile.bands, strict=True):
+        figures = (band.ap, band.ar, band.precision, band.recall, band.f1)
+        rows.append([f"≥ {r.score:g}", *(escape(interval(v)) for v in figures), decimal(r.per_image, 2)])
+    lines = [*table(head, rows), "", *_froc(sure, sure.profile.froc.rates)]
+    confusion = sure.profile.confusion
+    labels = [escape(clip(label, 40)) for label in confusion.labels]
+    head = [f"True (score ≥ {sure.profile.rows[-1].score:g})", *labels, "missed"]
+    counts = [[str(n) for n in row] for row in confusion.counts.tolist()]
+    counts[-1][-1] = DASH
+    named = zip([*labels, "nothing there"], counts, strict=True)
+    lines += [*table(head, ([label, *row] for label, row in named)), ""]
+    bins = [[score, decimal(mean), decimal(hits), str(n)] for score, mean, hits, n in filled_bins(sure)]
+    error = decimal(sure.profile.calibration.error)
+    head = [f"Reliability (expected error {error})", "Mean score", "Share right", "Detections"]
+    return [*lines, *table(head, bins), ""] if bins else lines
+
+
+def _froc(sure: RunStatistics, rates: Sequence[float]) -> list[str]:
+    head = ["Sensitivity by false positives per image", *(f"{rate:g}" for rate in rates), "Mean"]
+    rows = [
+        [escape(clip(label, 60)), *(escape(interval(value)) for value in (*sensitivity, score))]
+        for label, score, sensitivity in froc_rows(sure)
+    ]
+    return [*table(head, rows), ""]
+
+
+def _masks(sure: RunStatistics) -> list[str]:
+    if sure.masks is None:
+        return []
+    found = sure.masks.estimate
+    rows = [
+        [escape(clip(label, 60)), escape(interval(ap)), escape(interval(ar))]
+        for label, ap, ar in (("all findings", found.ap, found.ar), *found.per_class)
+    ]
+    coco = [[escape(name), decimal(value)] for name, value in sure.masks.coco.figures.items()]
+    return [*table(["Masks", "Test AP", "Test AR"], rows), "", *table(["Masks, COCO", "Test"], coco), ""]
+
+
+def _controls(sure: RunStatistics) -> list[str]:
+    if not sure.controls:
+        return []
+    rows = [
+        [escape(clip(alteration_words(c.alteration), 80)), decimal(c.drop.after), _lost(c.drop.ap), escape(meaning(c))]
+        for c in sure.controls
+    ]
+    return [*table(["Altered", "AP left", "AP lost", "It says"], rows), ""]
+
+
+def _lost(value: Interval) -> str:
+    return f"{signed(value.value)} {escape(bounds(value, sign=True))}".rstrip()
+
+
+# Pictures in Markdown: each study as one file beside the charts, its words in the text.
+
+
+def picture_lines(
+    ablation: AblationSection, pictures: Pictures, folder: str, files: list[tuple[str, bytes]]
+) -> list[str]:
+    """The pictures of an ablation; what they refer to in ``folder`` is added to ``files`` as (name, JPEG)."""
+    found, lines = pictures.of(ablation.frame), []
+    if found.told:
+        lines += ["### Pictures: where the arms differ most", ""]
+    if found.labels:
+        legend = ", ".join(f"{n} {escape(clip(label, 60))}" for n, label in enumerate(found.labels, 1))
+        lines += [
+            "The studies on which the arms' hits less false alarms differ most: \\+2 is two more for the second arm. "
+            f"Solid: true, or rightly found; dashed: false alarm; dotted: missed. {legend}.",
+            "",
+        ]
+    for number, pair in enumerate(found.told, 1):
+        lines += _pair(pair, found, f"{ablation.anchor}-pair-{number}", folder, files)
+    for note in found.notes:
+        lines += [escape(note.text) + (f" `{note.command}`" if note.command else ""), ""]
+    return lines
+
+
+def _pair(
+    pair: PairPictures, found: AblationPictures, name: str, folder: str, files: list[tuple[str, bytes]]
+) -> list[str]:
+    setting = f": {escape(clip(pair.setting, 120))}" if has_more_settings(found) else ""
+    lines = [f"**{escape(clip(pair.other, 60))} against {escape(clip(pair.reference, 60))}{setting}**", ""]
+    if pair.why:
+        lines += [f"No pictures: {escape(clip(pair.why, 400))}.", ""]
+    if pair.studies:
+        lines += [escape(drawn_and_counted(pair)), ""]
+    for number, picture in enumerate(pair.studies, 1):
+        lines += _study(picture, pair, found, f"{name}-{number}.jpg", folder, files)
+    return lines
+
+
+def _study(
+    picture: StudyPicture,
+    pair: PairPictures,
+    found: AblationPictures,
+    name: str,
+    folder: str,
+    files: list[tuple[str, bytes]],
+) -> list[str]:
+    source = f" Source: {escape(clip(picture.source, 160))}." if picture.source else ""
+    study = escape(clip(picture.study, 120))
+    said = f"{escape(differs(picture, pair))} {escape(at_stake(picture, pair))}{source}"
+    lines = [f"Study **{study}**, {escape(gained(picture, pair))}. {said}", ""]
+    if not picture.film:
+        return [*lines, f"No picture: {escape(clip(picture.note, 300))}.", ""]
+    views = panels_of(picture, pair)
+    files.append((name, raster(found.films[picture.film], views)))
+    words = "; ".join(f"{view.title}: {view.summary}" for view in views)
+    return [*lines, f"![Study {study}. {escape(words)}]({quote(folder)}/{quote(name)})", ""]
+
+
+@dataclass(frozen=True)
+class MarkdownReport:
+    """The text, and what it shows: charts as (file name, SVG), pictures as (file name, JPEG)."""
+
+    text: str
+    charts: tuple[tuple[str, str], ...]
+    pictures: tuple[tuple[str, bytes], ...] = ()
+
+
+def render_markdown(story: ReportModel, charts_folder: str) -> MarkdownReport:
+    """The same report in Markdown; charts are referred to in ``charts_folder`` beside it."""
+    charts: list[tuple[str, str]] = []
+    pictures: list[tuple[str, bytes]] = []
+    lines = ["# Ablation report", "", _summary(story), ""]
+    if story.attention:
+        lines += ["## Not finished", "", *_attention(story), ""]
+    lines += [
+        "## Results",
+        "",
+        f"{story.lead} A difference is the second arm less the "
+        "first, seed by seed; of several seeds the mean ± the sample standard deviation is given.",
+        "",
+    ]
+    for ablation in story.ablations:
+        lines += _results(ablation, story.certainty)
+    lines += ["## What the marks mean", "", *(f"- **{escape(b.text)}**: {escape(b.meaning)}" for b in story.legend), ""]
+    for ablation in story.ablations:
+        lines += [f"## {escape(clip(ablation.title, 200))}", ""]
+        if ablation.count_rows:
+            lines += [*_counts(ablation), ""]
+        lines += _arms(ablation, charts_folder, charts, story.certainty)
+        lines += evidence_lines(ablation, story.certainty)
+        lines += picture_lines(ablation, story.pictures, charts_folder, pictures)
+        for told in ablation.runs:
+            lines += _run(told, charts_folder, charts, story.certainty)
+    return MarkdownReport(clean("\n".join(lines).rstrip() + "\n"), tuple(charts), tuple(pictures))
+
+
+def fenced(text: str) -> list[str]:
+    """Text as it stands, in a fence longer than any within it."""
+    longest = max((len(m) for m in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", *text.splitlines(), fence]
+
+
+def _summary(story: ReportModel) -> str:
+    counted = ", ".join(f"{count} {status}" for status, count in story.statuses)
+    return (
+        f"{plural(len(story.ablations), 'ablation')}, {plural(len(story.runs), 'run')}: {counted}. "
+        f"{moment(story.created)}, from {escape(clip(story.database, 200))}."
+    )
+
+
+def _attention(story: ReportModel) -> list[str]:
+    lines = []
+    for told in story.attention:
+        run = told.run
+        line = (
+            f"- **{run.record.status}**: [{escape(told.title)}](#{told.anchor}), "
+            f"{run.record.epochs_done} of {plural(run.epochs_asked, 'epoch')}"
+        )
+        lines.append(line + (f": {escape(clip(run.record.error, 300))}" if run.record.error else ""))
+    return lines
+
+
+def _results(ablation: AblationSection, certainty: Statistics) -> list[str]:
+    lines = [f"### {escape(clip(ablation.title, 160))}", ""]
+    if ablation.frame.record.description:
+        lines += [escape(clip(ablation.frame.record.description, 1200)), ""]
+    for comparison, headline, badges in zip(ablation.comparisons, ablation.headlines, ablation.badges, strict=True):
+        marks = " · ".join(escape(b.text) for b in badges)
+        said = settled(certainty, ablation.frame, comparison)
+        lines += [f"**{escape(headline)}** {escape(said)}".rstrip(), "", marks, "", *_pairs(comparison), ""]
+        lines += verdict_lines(ablation, comparison, certainty)
+    lines += mirrored_lines(ablation)
+    if ablation.audit:
+        lines += [f"{plural(len(ablation.audit), 'audit warning')} on the data:", ""]
+        lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
+    for refusal in ablation.refusals:
+        lines += [
+            f"Not compared: {escape(clip(refusal.setting, 80))}, {escape(clip(refusal.other, 60))} against "
+            f"{escape(clip(refusal.reference, 60))}: not won under equal conditions "
+            f"({escape(clip(refusal.reason, 300))}).",
+            "",
+        ]
+    return lines
+
+
+def _pairs(comparison: ComparisonTable) -> list[str]:
+    a, b = escape(clip(comparison.reference, 40)), escape(clip(comparison.other, 40))
+    head = ["Setting"]
+    for measure in ("Test AP", "Val AP", "Test AR", "Val AR"):
+        head += [f"{measure} {a}", f"{measure} {b}", "difference"]
+    head += [f"Parameters {a}", f"Parameters {b}"]
+    rows = []
+    for row in comparison.rows:
+        name = escape(clip(row.setting, 80))
+        if len(row.seeds) > 1:
+            name += f" ({len(row.seeds)} seeds)"
+        if row.note:
+            name += f" ({escape(clip(row.note, 160))})"
+        cells = [name]
+        for contrast in (row.test_ap, row.val_ap, row.test_ar, row.val_ar):
+            cells += _contrast(contrast)
+        rows.append([*cells, whole(row.reference_count), whole(row.other_count)])
+    return table(head, rows)
+
+
+def _contrast(contrast: SeedContrast) -> list[str]:
+    difference = contrast.difference
+    shown = f"**{signed(difference.mean if difference else None)}** {spread(difference)}".strip()
+    return [_mean(contrast.reference), _mean(contrast.other), shown]
+
+
+def _mean(figure: SeedMean | None) -> str:
+    return f"{decimal(figure.mean if figure else None)} {spread(figure)}".strip()
+
+
+def _counts(ablation: AblationSection) -> list[str]:
+    head = ["Arm", "Settings", *(escape(m.rsplit(".", 1)[-1]) for m in ablation.modules)]
+    rows = [
+        [escape(clip(row.arm, 60)), escape(clip(", ".join(row.settings), 160)), *map(whole, row.counts)]
+        for row in ablation.count_rows
+    ]
+    return table(head, rows, numbers_from=2)
+
+
+def _arms(ablation: AblationSection, folder: str, charts: list[tuple[str, str]], certainty: Statistics) -> list[str]:
+    """The arms of every setting over one another, where there is more to draw than the runs' own curves."""
+    lines = []
+    tops = overlay_tops(ablation.frame)
+    for n, setting in enumerate(ablation.frame.settings, start=1):
+        if sure := sure_panels(ablation.frame, setting, certainty):
+            panels = (*overlay_panels(ablation.frame, setting, tops), *sure)
+            name = f"{ablation.anchor}-{n}.svg"
+            charts.append((name, standalone_svg(Chart(panels, columns=3, legend=True))))
+            said = f"The arms of {escape(clip(setting, 80))} over one another"
+            lines += [f"![{said}]({quote(folder)}/{quote(name)})", ""]
+    return lines
+
+
+def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: Statistics) -> list[str]:
+    run, record, member = told.run, told.run.record, told.member
+    lines = [
+        f'<a id="{told.anchor}"></a>',
+        "",
+        f"### {escape(told.title)} {escape(heading_figures(member))}",
+        "",
+        f"{record.status}, {record.epochs_done} of {plural(run.epochs_asked, 'epoch')}, {duration(told.seconds)}, "
+        f"data {escape(clip(record.dataset_name, 80))}, key {escape(record.key[:12])}. "
+        + " · ".join(escape(b.text) for b in told.badges),
+        "",
+    ]
+    if record.error:
+        lines += [*fenced(clean(record.error[:4000])), ""]
+    lines += [f"- {escape(clip(warning, 400))}" for warning in run.warnings[:20]]
+    lines += [""] if run.warnings else []
+    for shown in told.blocks:
+        lines += [*_outcomes(shown), "", *measured_lines(shown, certainty)]
+    if run.epochs:
+        chart = run_chart(run, member.judged.overlap, member.best_ap.epoch if member.best_ap else None)
+        name = f"{told.anchor}.svg"
+        charts.append((name, standalone_svg(chart)))
+        lines += [f"![Curves of this run by epoch]({quote(folder)}/{quote(name)})", ""]
+    if (turned := onset_of(run)) is not None:
+        lines += [f"Overfitting {onset_words(turned)}.", ""]
+    for shown in told.blocks:
+        lines += [*fenced(clean(log_block(shown))), ""]
+    return [*lines, *_facts(told), ""]
+
+
+def _outcomes(member: MemberFrame) -> list[str]:
+    judged = member.judged
+    overlap = OVERLAP_NAMES.get(judged.overlap, judged.overlap)
+    head = [
+        f"{overlap} ≥ {judged.threshold:g}, {judged.proposals.replace('_', ' ')} proposals",
+        "Epoch", "Val AP", "Val AR", "Test AP", "Test AR",
+    ]  # fmt: skip
+    rows = []
+    for name, outcome in member.outcomes:
+        if outcome is not None:
+            figures = (outcome.val_ap, outcome.val_ar, outcome.test_ap, outcome.test_ar)
+            rows.append([name, str(outcome.epoch), *(decimal(v, 4) for v in figures)])
+    return table(head, rows)
+
+
+def _facts(told: RunStory) -> list[str]:
+    record, member = told.run.record, told.member.record
+    facts = [
+        f"- Data set: {escape(clip(record.dataset_name, 120))}, "
+        f"fingerprint {escape(record.dataset_fingerprint) or 'none: provisional'}",
+        f"- Key: {escape(record.key)}",
+    ]
+    if member.overrides:
+        facts.append(f"- Changed by hand: {escape(clip(', '.join(member.overrides), 600))}")
+    if member.inferred:
+        facts.append(f"- Inferred fields: {escape(clip(', '.join(member.inferred), 600))}")
+    for place in told.run.environments:
+        versions = ", ".join(f"{name} {number}" for name, number in place.versions.items())
+        state = "" if place.git_dirty is None else " with uncommitted changes" if place.git_dirty else ", clean"
+        facts.append(
+            f"- After epoch {place.from_epoch}, {moment(place.started)}: {escape(clip(place.host, 80))}, "
+            f"{escape(clip(place.device, 80))}, {plural(place.threads, 'thread')}, "
+            f"Python {escape(clip(place.python, 40))}, {escape(clip(versions, 300))}, "
+            f"commit {escape(clip(place.git_commit or 'none', 12))}{state}, command {escape(clip(place.command, 600))}"
+        )
+    return facts

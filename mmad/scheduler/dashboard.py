@@ -1,0 +1,345 @@
+"""Watches a queue through its database: look after look, drawn on a terminal until a key, Ctrl-C or the end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import signal
+import sys
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
+from typing import IO, Any, Literal, TextIO
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mmad.base.clock import now, seconds
+from mmad.scheduler.devices import GpuUse, Machine, MachineUse
+from mmad.scheduler.progress import RANK, bar, counted, duration, number, size
+from mmad.store.json import plain_failed, plain_running, plain_waiting
+from mmad.store.run_status import WAITING, Cost, Queue, RunningStanding, queue_standing, run_name
+from mmad.store.store import Store
+
+# One frame of ``mmad watch``: what runs, what failed, what comes next, and what the machine has to do.
+
+
+#: The table's columns after the run, in their order; and the order in which they take the room there is.
+COLUMNS = ("status", "epoch", "", "val AP", "best", "ETA", "owner", "device", "CPU", "RAM", "GPU")
+FIRST = ("status", "epoch", "ETA", "val AP", "", "device", "best", "GPU", "owner", "CPU", "RAM")
+#: Columns of a run's name below which other columns make way.
+_NAME = 24
+#: Lines of a terminal below which there is no room for what failed and what comes next.
+_LOW = 12
+_WORDS = ("status", "", "owner", "device")
+_BAR = 10
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """All that a frame shows: the queue and this machine at one ``moment``."""
+
+    queue: Queue
+    machine: MachineUse
+    moment: datetime
+
+
+def draw(look: FrameLayout, width: int, height: int | None = None, *, plain: bool = False) -> RenderableType:
+    """The frame for a terminal of ``width`` columns and ``height`` lines (None: as long as it is).
+
+    Args:
+        plain: ASCII alone.
+    """
+    queue = look.queue
+    parts: list[RenderableType] = [_line(_headline(look, width, plain), "bold")]
+    foot = [_line(_gpu_line(gpu)) for gpu in look.machine.gpus]
+    room = 10_000 if height is None else max(3, height - len(foot) - 1)
+    alarming = min(len(queue.failed), 5, room // 4) if room >= _LOW else 0
+    coming = min(len(queue.waiting), 3) if room >= _LOW else 0
+    space = room - 1 - (alarming and alarming + 2) - (coming and coming + 2)
+    training = queue.running if len(queue.running) <= space else queue.running[: max(1, space - 1)]
+    if training:
+        parts.append(_table(look, training, width, plain))
+        if len(queue.running) > len(training):
+            parts.append(_line(f"… and {len(queue.running) - len(training):,} more that run", "dim"))
+    lost = [f"{run_name(run)}: {run.cause}" for run in queue.failed[:alarming]]
+    following = [run_name(run) for run in queue.waiting[:coming]]
+    parts += _section("failed", queue.counts.get("failed", 0), lost, "red")
+    parts += _section("next", sum(queue.counts.get(status, 0) for status in WAITING), following, "dim")
+    return Group(*parts, *foot)
+
+
+def _headline(look: FrameLayout, width: int, plain: bool) -> str:
+    queue = look.queue
+    if not queue.runs:
+        return "no run yet: queue some with mmad ablate FILE"
+    words = [f"{queue.over:,} of {queue.runs:,} run{'s' * (queue.runs != 1)} over"]
+    left = queue.seconds_left(look.moment)
+    if left:
+        words.append(f"about {duration(left)} to go")
+    elif queue.over < queue.runs and not queue.places:
+        words.append("no process trains")
+    if rest := counted({status: count for status, count in queue.counts.items() if status != "finished"}):
+        words.append(rest)
+    part = (queue.over + sum(_part(run) for run in queue.running)) / queue.runs
+    drawn = f"{bar(part, 24, plain=plain)} " if width >= 100 else ""
+    return drawn + ", ".join(words)
+
+
+def _part(run: RunningStanding) -> float:
+    """The part of its epochs that a run has committed, 0 to 1."""
+    return min(1.0, run.epoch / run.epochs) if run.epochs else 0.0
+
+
+def _table(look: FrameLayout, shown: tuple[RunningStanding, ...], width: int, plain: bool) -> Table:
+    rows = [_cells(run, look, plain) for run in shown]
+    names = [run_name(run) for run in shown]
+    longest = max(map(cell_len, ["run", *names]))
+    widths: dict[str, int] = {}
+    room = width - 1 - min(longest, _NAME)
+    for name in FIRST:
+        needed = max(cell_len(row[name].plain) for row in rows)
+        needed = needed and 1 + max(needed, cell_len(name))
+        if needed and needed <= room:
+            widths[name] = needed - 1
+            room -= needed
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    own = min(longest, max(1, width - 1 - sum(widths.values()) - len(widths)))
+    table.add_column("run", no_wrap=True, overflow="ellipsis", width=own)
+    chosen = [name for name in COLUMNS if name in widths]
+    for name in chosen:
+        justify: Literal["left", "right"] = "left" if name in _WORDS else "right"
+        table.add_column(name, justify=justify, no_wrap=True, width=widths[name])
+    for name, row in zip(names, rows, strict=True):
+        table.add_row(Text(_shortened(name, own)), *[row[column] for column in chosen])
+    return table
+
+
+def _shortened(name: str, width: int) -> str:
+    """``name`` in ``width`` columns: its beginning and its end, where arm and seed stand."""
+    if cell_len(name) <= width or width < 5:
+        return name
+    head = (width - 1) // 2
+    return f"{name[:head]}…{name[-(width - 1 - head) :]}"
+
+
+def _cells(run: RunningStanding, look: FrameLayout, plain: bool) -> dict[str, Text]:
+    left = run.left_at(look.moment)
+    use = look.machine.of(run.key)
+    status = (run.status, RANK.get(run.status, "")) if run.alive else ("gone", "yellow")
+    gpu = None if use is None else use.gpu
+    return {
+        "status": Text(*status),
+        "epoch": Text(f"{run.epoch}/{run.epochs}"),
+        "": Text(bar(_part(run), _BAR, plain=plain)),
+        "val AP": Text(number(run.val_ap)),
+        "best": Text(number(run.best_val_ap)),
+        "ETA": Text(duration(left) if left is not None and run.alive else ""),
+        "owner": Text("" if run.owner is None else f"{run.owner.host} {run.owner.pid}"),
+        "device": Text(run.device or ""),
+        "CPU": Text("" if use is None or use.cpu is None else f"{use.cpu:.0f} %"),
+        "RAM": Text("" if use is None else size(use.memory)),
+        "GPU": Text("" if gpu is None else _gpu_use(gpu)),
+    }
+
+
+def _section(title: str, total: int, lines: list[str], style: str) -> list[RenderableType]:
+    """Some lines under a title that counts them all."""
+    if not lines:
+        return []
+    rest = total - len(lines)
+    parts: list[RenderableType] = [_line(f"{title} ({total:,})", "bold")]
+    parts += [_line(f"  {line}", style) for line in lines]
+    return [*parts, _line(f"  … and {rest:,} more", "dim")] if rest else parts
+
+
+def _gpu_line(gpu: GpuUse) -> str:
+    return f"GPU {gpu.index} {gpu.name}: {_gpu_use(gpu)} of {size(gpu.total)}"
+
+
+def _gpu_use(gpu: GpuUse) -> str:
+    return (f"{gpu.percent:.0f} %, " if gpu.percent is not None else "") + size(gpu.used)
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+#: How many failed and waiting runs a frame may want; the rest are counted.
+SHOWN = 20
+#: Columns of a frame where no terminal sets them.
+WIDE = 160
+#: Seconds between two looks at the keyboard and at the terminal's size.
+_TICK = 0.1
+#: Seconds for which it holds what all waiting runs take.
+_COSTS = 10.0
+
+
+class Dashboard:
+    """Takes looks at the queue of ``store``, or at that of one ablation, and at this machine."""
+
+    def __init__(self, store: Store, ablation: str | None = None, machine: Machine | None = None) -> None:
+        self._store = store
+        self._ablation = ablation
+        self._machine = machine or Machine()
+        self._costs: tuple[Cost, ...] | None = None
+        self._added = 0.0
+
+    def look(self, *, settle: bool = False) -> FrameLayout:
+        """The queue now; ``settle`` takes a moment to measure the CPU at the first look."""
+        fresh = self._costs is not None and seconds() - self._added < _COSTS
+        queue = queue_standing(self._store, self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
+        if not fresh:
+            self._costs, self._added = queue.costs, seconds()
+        return FrameLayout(queue, self._machine.look(queue.running, settle=settle), now())
+
+
+def plain_look(look: FrameLayout, ablation: str | None = None) -> dict[str, Any]:
+    """A look as plain JSON."""
+    queue = look.queue
+    running = []
+    for run in queue.running:
+        use = look.machine.of(run.key)
+        gpu = None if use is None or use.gpu is None else use.gpu.index
+        left = {"seconds_left": run.left_at(look.moment)}
+        own = {"cpu": None if use is None else use.cpu, "memory": None if use is None else use.memory, "gpu": gpu}
+        running.append({**plain_running(run), **left, **own})
+    gpus = [{name: value for name, value in asdict(gpu).items() if name != "uuid"} for gpu in look.machine.gpus]
+    return {
+        "moment": look.moment.isoformat(),
+        "ablation": ablation,
+        "counts": dict(queue.counts),
+        "runs": queue.runs,
+        "over": queue.over,
+        "places": queue.places,
+        "seconds_left": queue.seconds_left(look.moment),
+        "running": running,
+        "failed": [plain_failed(run) for run in queue.failed],
+        "next": [plain_waiting(run) for run in queue.waiting],
+        "gpus": gpus,
+    }
+
+
+def show(watch: Dashboard, stream: TextIO, interval: float, *, until_done: bool = False) -> None:
+    """Draws frames on ``stream`` every ``interval`` seconds until q, Ctrl-C or, if asked, the end of the queue.
+
+    A terminal is redrawn in place, also at once when its size changes, and keeps the last frame; elsewhere, and
+    on a terminal that cannot move its cursor, one frame follows the other.
+    """
+    out = console(stream)
+    moving = out.is_terminal and not out.is_dumb_terminal
+    with contextlib.suppress(KeyboardInterrupt), _keys() as pressed:
+        (_redraw if moving else _repeat)(watch, out, interval, until_done, pressed)
+
+
+def console(stream: TextIO) -> Console:
+    """A console as wide as the terminal, else of ``WIDE`` columns; letters it cannot show are replaced."""
+    if isinstance(stream, io.TextIOWrapper) and not knows_letters(stream):
+        stream.reconfigure(errors="replace")
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDE
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+
+
+def knows_letters(stream: IO[str]) -> bool:
+    """Whether ``stream`` takes more than ASCII and Latin-1."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+
+
+def _redraw(watch: Dashboard, out: Console, interval: float, until_done: bool, pressed: _Pressed) -> None:
+    plain = not knows_letters(out.file)
+    look = watch.look()
+
+    def frame(height: int | None) -> Any:
+        return draw(look, out.width, height, plain=plain)
+
+    live = Live(console=out, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    with live, contextlib.suppress(KeyboardInterrupt):
+        while True:
+            seen = out.size
+            live.update(frame(out.height), refresh=True)
+            if (until_done and _done(look)) or pressed(interval, partial(_resized, out, seen)):
+                break
+            look = watch.look()
+    out.print(frame(None))
+
+
+def _repeat(watch: Dashboard, out: Console, interval: float, until_done: bool, pressed: _Pressed) -> None:
+    while True:
+        look = watch.look()
+        out.print(f"{look.moment:%Y-%m-%d %H:%M:%S} UTC")
+        out.print(draw(look, out.width, plain=not knows_letters(out.file)))
+        out.print()
+        out.file.flush()
+        if (until_done and _done(look)) or pressed(interval, lambda: False):
+            return
+
+
+def _resized(out: Console, seen: ConsoleDimensions) -> bool:
+    return out.size != seen
+
+
+def _done(look: FrameLayout) -> bool:
+    return look.queue.over == look.queue.runs
+
+
+class _Pressed:
+    """Waits for q; without a keyboard it only waits."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self, interval: float, changed: Callable[[], bool]) -> bool:
+        """Whether q was pressed within ``interval`` seconds, or earlier False when something ``changed``."""
+        end = seconds() + interval
+        while (left := end - seconds()) > 0 and not changed():
+            if self._descriptor is None:
+                time.sleep(min(left, _TICK))
+            elif select.select([self._descriptor], [], [], min(left, _TICK))[0]:
+                typed = os.read(self._descriptor, 64)
+                if not typed:  # the terminal is gone
+                    self._descriptor = None
+                elif b"q" in typed.lower():
+                    return True
+        return False
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[_Pressed]:
+    """Takes single keys from standard input where that is a terminal of ours; SIGTERM ends as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if _main_thread() else None
+    try:
+        if not _own_terminal():
+            yield _Pressed(None)
+            return
+        descriptor = sys.stdin.fileno()
+        settings = termios.tcgetattr(descriptor)
+        try:
+            tty.setcbreak(descriptor)
+            yield _Pressed(descriptor)
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _own_terminal() -> bool:
+    """Whether standard input is a terminal in whose foreground this process stands."""
+    try:
+        return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,129 @@
+"""What trains the runs that a scheduler hands out: processes of this machine, or a cluster's."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from mmad.base.errors import MmadError
+from mmad.base.paths import StorePaths
+from mmad.scheduler.devices import Slot, Slots
+from mmad.scheduler.jobs import JobState
+from mmad.scheduler.process import Exited, environment
+from mmad.scheduler.supervisor_link import Message, TrainRequest
+
+#: A run's key, and what was heard of its attempt. The last of an attempt is ``Ended`` or ``Exited``.
+Event = tuple[str, Message | Exited]
+
+
+class Executor(Protocol):
+    """Takes runs (as a command line that names a key, never an object of ours) and tells what becomes of them."""
+
+    slots: Slots
+
+    def submit(self, state: JobState) -> bool:
+        """Begins an attempt at the run of ``state`` and notes its device there; False while there is no room.
+
+        Raises:
+            MmadError: the attempt cannot be begun at all.
+        """
+
+    def poll(self, seconds: float) -> Iterable[Event]:
+        """What was heard since the last call, waiting at most ``seconds`` for the first word."""
+
+    def cancel(self, key: str, *, now: bool) -> None:
+        """Ends the attempt at ``key`` at its next safe point, or now. It ends like any other, in ``poll``."""
+
+    def close(self) -> None:
+        """Ends whatever still runs, and leaves nobody behind."""
+
+
+# What engines of clusters share: their places, and what a run's command line has to say on another machine.
+
+
+#: The worker as a node's Python runs it.
+WORKER = ("-P", "-m", "mmad.scheduler.worker")
+#: Seconds that a node gives a worker for its present step and the checkpoint after it.
+GRACE = 60.0
+
+
+class ClusterSlots(Slots):
+    """Places of a cluster: GPUs that ``per_gpu`` runs share, or CPU cores, or a number of jobs.
+
+    Args:
+        name: what the places are called in words.
+        gpus: GPUs of the whole cluster; 0 for the CPU.
+        cores: CPU cores of the whole cluster.
+        jobs: how many runs at once, whatever they take; None for as many as fit.
+    """
+
+    def __init__(self, name: str, *, gpus: int = 0, cores: int = 1, per_gpu: int = 1, jobs: int | None = None) -> None:
+        super().__init__((), cores, per_gpu=per_gpu)
+        self.name, self.gpus, self.jobs = name, gpus, jobs
+        self._held = 0
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.gpus > 0
+
+    @property
+    def picky(self) -> bool:
+        return False
+
+    def places(self, threads: int) -> int:
+        if self.jobs is not None:
+            return self.jobs
+        return self.gpus * (self.per_gpu or 1) if self.on_gpu else super().places(threads)
+
+    def take(self, threads: int, need: str = "", *, alone: bool = False) -> Slot | None:
+        if self.jobs is None and not self.on_gpu:
+            return super().take(threads)
+        if self._held >= self.places(threads):
+            return None
+        self._held += 1
+        return Slot("cuda:0" if self.on_gpu else "cpu", 0)
+
+    def give_back(self, slot: Slot) -> None:
+        if self.jobs is None and not self.on_gpu:
+            super().give_back(slot)
+        else:
+            self._held -= 1
+
+    def shared(self, device: str) -> bool:
+        return self.on_gpu and self.per_gpu != 1
+
+    def describe(self, threads: int) -> str:
+        places = self.places(threads)
+        return f"{self.name}, {places} run{'s' * (places > 1)} at once"
+
+
+def words(order: TrainRequest, state: JobState, slot: Slot) -> list[str]:
+    """The worker's options for the run of ``state``, with paths that hold wherever it starts."""
+    file = StorePaths(order.database).file
+    told = replace(
+        order,
+        database=order.database if file is None else str(file.absolute()),
+        key=state.job.key,
+        device=slot.device,
+        data=None if state.job.data is None else Path(state.job.data).absolute(),
+        weights_dir=None if order.weights_dir is None else order.weights_dir.absolute(),
+    )
+    return told.words()
+
+
+def surroundings(database: str, threads: int) -> dict[str, str]:
+    """What the worker's environment has to say: its threads, and the one folder where runs keep their files."""
+    return {**environment(threads), "MMAD_RUNS": str(StorePaths(database).runs.absolute())}
+
+
+def require(package: str, engine: str) -> None:
+    """Refuses an engine whose package is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise MmadError(
+            f"the package {package} is not installed",
+            where=f"--engine {engine}",
+            hint=f"install it into this environment (pip install 'mmad[{engine}]'), or leave out --engine",
+        )

@@ -1,0 +1,151 @@
+"""The engine of this machine: a worker process on each slot, kept for the next run of its kind."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mmad.base.paths import StorePaths
+from mmad.scheduler.devices import Slot, Slots
+from mmad.scheduler.executors.base import Event
+from mmad.scheduler.jobs import JobState
+from mmad.scheduler.process import SERVE, Exited, Worker
+from mmad.scheduler.supervisor_link import Ended, Memory, Message, TrainRequest
+
+#: Idle workers that are kept for a run of their kind; more are let go.
+_IDLE = 8
+
+
+@dataclass
+class _Attempt:
+    """What a worker is at; ``ended`` once it has said how it ended."""
+
+    key: str
+    need: str
+    slot: Slot
+    log: Path
+    ended: bool = False
+
+
+@dataclass
+class LocalEngine:
+    """Implements ``mmad.scheduler.executors.base.Executor`` with processes.
+
+    Args:
+        database: where the runs stand.
+        slots: the places.
+        order: what a run's order has beside its key, device and data.
+        isolate: a process of its own for every run.
+        command: the command line of a worker that waits for orders.
+        remember: hears what a run was seen to need of its device: its need, the slot and the bytes.
+    """
+
+    database: str
+    slots: Slots
+    order: TrainRequest
+    isolate: bool = False
+    command: Sequence[str] = SERVE
+    remember: Callable[[str, Slot, int], None] = lambda need, slot, size: None
+    _events: queue.SimpleQueue[tuple[Worker, Message | Exited]] = field(default_factory=queue.SimpleQueue)
+    _attempts: dict[Worker, _Attempt] = field(default_factory=dict)
+    _idle: dict[tuple[str, int], list[Worker]] = field(default_factory=dict)
+    _all: set[Worker] = field(default_factory=set)
+
+    def submit(self, state: JobState) -> bool:
+        """Gives the run to an idle worker of its kind, or to a new one; False while no slot is free."""
+        job = state.job
+        slot = self.slots.take(job.threads, job.need, alone=state.alone)
+        if slot is None:
+            return False
+        log = StorePaths(self.database).run(job.key).log
+        try:
+            worker = self._worker(slot, job.threads, log)
+        except BaseException:
+            self.slots.give_back(slot)
+            raise
+        self._attempts[worker] = _Attempt(job.key, job.need, slot, log)
+        data = None if job.data is None else Path(job.data)
+        worker.order(replace(self.order, key=job.key, device=slot.device, data=data))
+        state.device = slot.device
+        return True
+
+    def poll(self, seconds: float) -> Iterator[Event]:
+        """The workers' words in their order."""
+        try:
+            worker, event = self._events.get(timeout=seconds)
+            while True:
+                yield from self._heard(worker, event)
+                worker, event = self._events.get_nowait()
+        except queue.Empty:
+            return
+
+    def cancel(self, key: str, *, now: bool) -> None:
+        """Asks the run's worker to stop, or kills it."""
+        for worker in [w for w, attempt in self._attempts.items() if attempt.key == key and not attempt.ended]:
+            if now:
+                worker.kill()
+            else:
+                worker.stop()
+
+    def close(self) -> None:
+        """Lets idle workers go and kills the others."""
+        for worker in self._all:
+            if worker in self._attempts:
+                worker.kill()
+            else:
+                worker.quit()
+        for worker in self._all:
+            worker.wait(5.0)
+            worker.kill()
+
+    def _worker(self, slot: Slot, threads: int, log: Path) -> Worker:
+        idle = self._idle.get((slot.device, threads))
+        if idle:
+            return idle.pop()
+        for others in self._idle.values():  # of a kind that nobody waits for at present
+            while len(others) and sum(map(len, self._idle.values())) >= _IDLE:
+                others.pop().quit()
+        worker = Worker(list(self.command), threads, log, self._events)
+        self._all.add(worker)
+        return worker
+
+    def _heard(self, worker: Worker, event: Message | Exited) -> Iterator[Event]:
+        if isinstance(event, Exited):
+            yield from self._gone(worker, event)
+            return
+        attempt = self._attempts.get(worker)
+        if attempt is None or attempt.key != event.key:
+            return
+        if isinstance(event, Memory):
+            self.slots.measured(attempt.slot, event.size)
+            self.remember(attempt.need, attempt.slot, event.size)
+        if isinstance(event, Ended):
+            attempt.ended = True
+            if event.stays:
+                self._stays(worker, attempt)
+        yield event.key, event
+
+    def _stays(self, worker: Worker, attempt: _Attempt) -> None:
+        """The slot of a worker that waits for another order is free; that of another is once it is gone."""
+        self._free(worker)
+        if self.isolate:
+            worker.quit()
+        else:
+            self._idle.setdefault((attempt.slot.device, worker.threads), []).append(worker)
+
+    def _gone(self, worker: Worker, exited: Exited) -> Iterator[Event]:
+        self._all.discard(worker)
+        for idle in self._idle.values():
+            if worker in idle:
+                idle.remove(worker)
+        if worker in self._attempts:
+            attempt = self._free(worker)
+            if not attempt.ended:
+                yield attempt.key, replace(exited, log=attempt.log)
+
+    def _free(self, worker: Worker) -> _Attempt:
+        attempt = self._attempts.pop(worker)
+        self.slots.give_back(attempt.slot)
+        return attempt

@@ -1,0 +1,118 @@
+"""Whether a node of a cluster could train runs: what is asked of it, and its answer.
+
+    python -m mmad.scheduler.executors.node_check '{"version": …}'
+
+prints ``{"missing": …}`` as its last line: what the node lacks in a few words, or null.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import mmad
+from mmad.base.errors import MmadError
+from mmad.base.paths import StorePaths
+from mmad.config.runs import RECIPE
+from mmad.store.store import Store
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a node must have.
+
+    Args:
+        database: file or URL.
+        mark: a file beside the runs, and ``word`` what stands in it: shared storage is shared.
+        data: folders of data sets, each with its fingerprint.
+        weights_dir: a folder of pretrained weights, or None.
+    """
+
+    database: str
+    mark: str
+    word: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    weights_dir: str | None = None
+    version: str = mmad.__version__
+    recipe: int = RECIPE
+
+    def line(self) -> str:
+        """As one line of JSON."""
+        return json.dumps(asdict(self))
+
+
+def missing(needs: Needs) -> str | None:
+    """What this machine lacks, in one line with its mend; None when nothing."""
+    if (mmad.__version__, RECIPE) != (needs.version, needs.recipe):
+        ours = f"has mmad {mmad.__version__} (recipe {RECIPE})"
+        return f"{ours}, here is {needs.version} (recipe {needs.recipe}); install the same version there"
+    return _storage(needs) or _database(needs.database) or _weights(needs) or _data(needs.data)
+
+
+def _storage(needs: Needs) -> str | None:
+    mark = Path(needs.mark)
+    try:
+        same = mark.read_text(encoding="utf-8") == needs.word
+    except OSError:
+        same = False
+    if same:
+        return None
+    return f"{mark.parent} is not the folder of this machine; name one on shared storage as MMAD_RUNS"
+
+
+def _database(database: str) -> str | None:
+    file = StorePaths(database).file
+    if file is not None and not file.exists():
+        return f"{file} is not there; put the database on shared storage, or give the URL of a PostgreSQL server"
+    try:
+        with Store.open(database, create=False, read_only=True) as store:
+            store.statuses([])
+    except MmadError as error:
+        return f"the database cannot be used there: {error}"
+    return None
+
+
+def _weights(needs: Needs) -> str | None:
+    if needs.weights_dir is None or Path(needs.weights_dir).is_dir():
+        return None
+    return f"the folder of weights {needs.weights_dir} is not there; put it on shared storage"
+
+
+def _data(folders: Mapping[str, str]) -> str | None:
+    from mmad.data.reader import load_dataset
+
+    for folder, fingerprint in folders.items():
+        if not Path(folder).is_dir():
+            return f"the data set {folder} is not there; put it on shared storage, or copy it to the same path"
+        try:
+            found = load_dataset(folder).fingerprint()
+        except MmadError as error:
+            return f"the data set cannot be read there: {error}"
+        if found != fingerprint:
+            return (
+                f"the data set {folder} has other content there ({found[:12]}, here {fingerprint[:12]}); copy it anew"
+            )
+    return None
+
+
+def main(arguments: list[str]) -> int:
+    """Answers the question on the command line."""
+    if len(arguments) != 1:
+        print("usage: python -m mmad.scheduler.executors.node_check '{\"version\": …}'", file=sys.stderr)
+        return 2
+    asked = json.loads(arguments[0])
+    try:
+        needs = Needs(**asked)
+    except TypeError:  # asked by another version
+        answer: str | None = f"has mmad {mmad.__version__}, here is {asked.get('version')}; install the same version"
+    else:
+        answer = missing(needs)
+    print(json.dumps({"missing": answer}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,377 @@
+"""Runs as jobs of a Slurm cluster, one each, through submitit: stopped in time, queued again, gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmad.base.clock import seconds as clock
+from mmad.base.errors import MmadError
+from mmad.base.paths import StorePaths
+from mmad.scheduler.devices import Slot, Slots
+from mmad.scheduler.executors.base import WORKER, ClusterSlots, Event, require, surroundings, words
+from mmad.scheduler.executors.node_process import NodeProcess
+from mmad.scheduler.executors.polling import StorePoller, why
+from mmad.scheduler.jobs import JobState
+from mmad.scheduler.process import Exited
+from mmad.scheduler.supervisor_link import TrainRequest
+from mmad.store.store import Store
+
+# What a Slurm job does: one command line, stopped and queued again when its time or its node is taken away.
+
+
+#: The option that lets a worker go on with the run it was interrupted in.
+AGAIN = "--again"
+
+
+class Command:
+    """A callable for submitit, of words and numbers alone.
+
+    Args:
+        words: the command line behind the node's Python.
+        environment: what is set beside the job's own variables.
+        grace: seconds that a worker has for its present step.
+    """
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], grace: float) -> None:
+        self.words, self.environment, self.grace = list(words), dict(environment), grace
+        self._process: NodeProcess | None = None
+
+    def __call__(self) -> int:
+        """Runs it to its end; its exit code. Its last lines go to the job's output."""
+        self._process = process = NodeProcess(self.words, self.environment)
+        try:
+            process.wait()
+        finally:
+            process.kill()
+        process.wait(self.grace)
+        for line in process.left["lines"]:
+            print(line)
+        return process.left["code"]
+
+    def checkpoint(self) -> Any:
+        """The job's time is up, or its node is wanted: stops at a safe point; what to queue again."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None and not self._process.over:
+            self._process.stop()
+            if not self._process.wait(self.grace):
+                self._process.kill()
+                self._process.wait(self.grace)
+        words = self.words if AGAIN in self.words else [*self.words, AGAIN]
+        return DelayedSubmission(Command(words, self.environment, self.grace))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_process": None}
+
+
+#: Jobs that stand in Slurm's queue at once, and minutes that each may take, unless ``--slurm`` says otherwise.
+_JOBS, _MINUTES = 32, 24 * 60
+#: Seconds before the end of a job's time, or of its node, at which its worker is asked to stop; what it has of them.
+_NOTICE = 120
+#: How often a run may use up its job's time.
+_REQUEUED = 1000
+#: Seconds between two questions for states, and of them what a result that is on its way may take.
+_LOOK, _LATE = 5.0, 15.0
+_SIGKILL = -9
+#: What mmad itself decides about a job.
+_OURS = frozenset(
+    [
+        "additional_parameters",
+        "array",
+        "array_parallelism",
+        "error",
+        "job_name",
+        "nodes",
+        "ntasks",
+        "ntasks_per_node",
+        "num_gpus",
+        "open_mode",
+        "output",
+        "requeue",
+        "signal",
+        "signal_delay_s",
+        "stderr_to_stdout",
+        "use_srun",
+    ]
+)
+#: Options that submitit takes as lists, each of one shell command or word here.
+_LISTS = ("setup", "teardown", "srun_args")
+_GPUS = ("gpus", "gres", "gpus_per_node", "gpus_per_task")
+
+log = logging.getLogger(__name__)
+
+
+def require_slurm() -> None:
+    """Refuses a machine that cannot hand jobs to Slurm."""
+    require("submitit", "slurm")
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        hint = "run this on a login node of the cluster"
+        raise MmadError("there is no sbatch here", where="--engine slurm", hint=hint)
+
+
+def parse_slurm(given: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` words, each of one option or of several with commas between them, as options of sbatch.
+
+    Raises:
+        MmadError: a word of another form, twice the same key, or one that mmad decides itself.
+    """
+    found: dict[str, str] = {}
+    for word in given:
+        for part in re.split(r",(?=[\w-]+=)", word):
+            key, equals, value = part.strip().partition("=")
+            key = key.strip().lstrip("-").replace("-", "_")
+            if not equals or not key or not value.strip():
+                raise MmadError(
+                    f"{part!r} is not KEY=VALUE", where="--slurm", hint="as in --slurm partition=gpu,time=240"
+                )
+            if key in _OURS:
+                raise MmadError(f"{key} is set by mmad", where="--slurm", hint="leave it out")
+            if key in found:
+                raise MmadError(f"{key} is there twice", where="--slurm", hint="leave one out")
+            found[key] = value.strip()
+    return found
+
+
+def minutes(text: str) -> int:
+    """A time limit in Slurm's forms (``MIN``, ``MIN:SEC``, ``H:MIN:SEC``, ``D-H``, ``D-H:MIN``, ``D-H:MIN:SEC``)."""
+    days, dash, rest = text.rpartition("-")
+    parts = rest.split(":")
+    if not all(part.isdecimal() for part in parts) or (dash and not days.isdecimal()) or len(parts) > 3:
+        raise MmadError(
+            f"time={text} is no time limit", where="--slurm", hint="as in time=240, time=4:00:00 or time=2-0"
+        )
+    numbers = [int(part) for part in parts]
+    if dash:
+        hour, minute, second = [*numbers, 0, 0][:3]
+    elif len(numbers) == 3:
+        hour, minute, second = numbers
+    else:
+        hour, (minute, second) = 0, [*numbers, 0][:2]
+    return max(1, int(days or 0) * 1440 + hour * 60 + minute + (second > 0))
+
+
+def slurm_slots(given: Sequence[str], device: str = "auto") -> ClusterSlots:
+    """The places of a Slurm cluster: as many jobs as ``jobs=N`` says; on GPUs where an option asks for them.
+
+    Raises:
+        MmadError: options that are none, or another device than auto, cpu, cuda.
+    """
+    options = parse_slurm(given)
+    word = device.strip().lower()
+    if word not in ("auto", "cpu", "cuda"):
+        raise MmadError(f"{device}: a cluster places runs by itself", where="--device", hint="use auto, cpu or cuda")
+    text = options.get("jobs", str(_JOBS))
+    if not text.isdecimal() or int(text) < 1:
+        raise MmadError(f"jobs={text} is no number of jobs", where="--slurm", hint="as in jobs=16")
+    gpus = word == "cuda" or (word == "auto" and any(name in options for name in _GPUS))
+    where = f"partition {options['partition']}" if "partition" in options else "its default partition"
+    return ClusterSlots(f"Slurm, {where}{', a GPU each' if gpus else ''}", gpus=int(gpus), jobs=int(text))
+
+
+@dataclass
+class _Attempt:
+    """A job, its place, whether it was cancelled, and since when it looks as if it were over."""
+
+    job: Any
+    slot: Slot
+    asked: bool = False
+    over: float | None = None
+
+
+@dataclass
+class SlurmEngine:
+    """Implements ``mmad.scheduler.executors.base.Executor`` with jobs of a Slurm cluster.
+
+    Args:
+        database: where the runs stand; every node reaches it under this name.
+        slots: of ``slurm_slots``.
+        order: what a run's order has beside its key, device and data.
+        given: the words of ``--slurm``.
+        cluster: submitit's word for where jobs run: ``slurm``, or ``local`` for processes of this machine.
+        program: the worker, as a node's Python takes it.
+    """
+
+    database: str
+    slots: Slots
+    order: TrainRequest
+    given: Sequence[str] = ()
+    cluster: str = "slurm"
+    program: Sequence[str] = WORKER
+    _attempts: dict[str, _Attempt] = field(default_factory=dict)
+    _store: Store | None = None
+    _following: StorePoller | None = None
+    _looked: float = 0.0
+
+    def __post_init__(self) -> None:
+        import submitit
+
+        self._options = parse_slurm(self.given)
+        self._minutes = minutes(self._options.get("time", str(_MINUTES)))
+        self.folder = StorePaths(self.database).runs.absolute() / "slurm"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._executor = submitit.AutoExecutor(self.folder, cluster=self.cluster, **self._limits())
+            self._executor.update_parameters(**self._common())
+        except OSError as error:
+            hint = "name another as MMAD_RUNS"
+            raise MmadError(f"cannot be written ({error.strerror})", where=self.folder, hint=hint) from None
+        except (RuntimeError, ValueError, TypeError, NameError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise MmadError(line, where="--slurm", hint="give options that sbatch knows") from None
+
+    def submit(self, state: JobState) -> bool:
+        """Hands the run to Slurm as a job of its own."""
+        slot = self.slots.take(state.job.threads, state.job.need)
+        if slot is None:
+            return False
+        self._watched().follow(state)
+        line = [*self.program, *words(self.order, state, slot)]
+        task = Command(line, surroundings(self.database, state.job.threads), _NOTICE / 2)
+        try:
+            if self.cluster == "slurm" and "cpus_per_task" not in self._options:
+                self._executor.update_parameters(cpus_per_task=max(1, state.job.threads))
+            job = self._executor.submit(task)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            self.slots.give_back(slot)
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
+            last = next((line for line in said if "error" in line), said[-1] if said else type(error).__name__)
+            raise MmadError(
+                f"Slurm did not take the job ({last[:200]})", hint="look at the options of --slurm"
+            ) from None
+        self._attempts[state.job.key] = _Attempt(job, slot)
+        state.device = f"Slurm, job {job.job_id}"
+        return True
+
+    def poll(self, seconds: float) -> Iterator[Event]:
+        """What the store tells of the runs, and which jobs are over."""
+        time.sleep(seconds)
+        if not self._attempts:
+            return
+        yield from self._watched().news()
+        if clock() - self._looked < (_LOOK if self.cluster == "slurm" else 0.5):
+            return
+        self._looked = clock()
+        for key, attempt in list(self._attempts.items()):
+            if self._over(key, attempt):
+                del self._attempts[key]
+                self.slots.give_back(attempt.slot)
+                lines = _lines(attempt.job)
+                yield from self._watched().ended(key, lines, _exited(attempt.job, lines), asked=attempt.asked)
+                self._tidy(attempt.job)
+
+    def cancel(self, key: str, *, now: bool) -> None:
+        """Cancels the run's job: Slurm has its worker stop at its next safe point, and kills it some time later."""
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            return
+        attempt.asked = True
+        if self.cluster != "slurm":
+            self._stop_here(attempt.job, now=now)
+            return
+        if now:
+            _scancel("--signal=KILL", "--full", attempt.job.job_id)
+        _scancel(attempt.job.job_id)
+
+    def close(self) -> None:
+        """Cancels what still stands in Slurm's queue."""
+        for key in list(self._attempts):
+            self.cancel(key, now=True)
+        if self._store is not None:
+            self._store.close()
+
+    def _limits(self) -> dict[str, Any]:
+        return {f"{self.cluster}_max_num_timeout": _REQUEUED}
+
+    def _common(self) -> Mapping[str, Any]:
+        """The parameters of every job, as submitit names them; those it does not know go to sbatch as they are."""
+        if self.cluster != "slurm":
+            return {"timeout_min": self._minutes}
+        from submitit.slurm.slurm import SlurmExecutor
+
+        known = SlurmExecutor._valid_parameters()
+        named = {k: v for k, v in self._options.items() if k not in ("jobs", "time")}
+        told: dict[str, Any] = {f"slurm_{key}": _typed(key, value) for key, value in named.items() if key in known}
+        other = {k.replace("_", "-"): _typed(k, value) for k, value in named.items() if k not in known}
+        if self.slots.on_gpu and not any(name in named for name in _GPUS):
+            told["slurm_gpus_per_node"] = 1
+        return {
+            "timeout_min": self._minutes,
+            "name": "mmad",
+            "slurm_signal_delay_s": _NOTICE,
+            "slurm_additional_parameters": {"requeue": True, **other},
+            **told,
+        }
+
+    def _watched(self) -> StorePoller:
+        if self._following is None:
+            self._store = Store.open(self.database, create=False)
+            self._following = StorePoller(self._store)
+        return self._following
+
+    def _over(self, key: str, attempt: _Attempt) -> bool:
+        """Whether the job will not run again: it left its result, or Slurm counts it as ended for a while."""
+        if attempt.job.paths.result_pickle.exists():
+            return True
+        if not attempt.job.done(force_check=self._silent(key)):
+            attempt.over = None
+            return False
+        attempt.over = attempt.over or clock()
+        return self.cluster != "slurm" or clock() - attempt.over >= _LATE  # a job on its way back into the queue
+
+    def _silent(self, key: str) -> bool:
+        """Whether the store says that nobody holds the run, so that Slurm is asked at once."""
+        assert self._store is not None
+        return self._store.run(key).status not in ("claimed", "running", "queued")
+
+    def _stop_here(self, job: Any, *, now: bool) -> None:
+        """Ends a job of submitit's local executor, which has no scancel."""
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            below = psutil.Process(int(job.job_id)).children(recursive=True)
+            for process in reversed(below):
+                with contextlib.suppress(psutil.Error):
+                    process.kill() if now else process.terminate()
+
+    def _tidy(self, job: Any) -> None:
+        """Removes what submitit wrote for a job, but for the output of one that failed to begin."""
+        for file in (job.paths.submitted_pickle, job.paths.result_pickle, job.paths.submission_file):
+            with contextlib.suppress(OSError):
+                Path(file).unlink(missing_ok=True)
+
+
+def _typed(key: str, value: str) -> Any:
+    """An option's value as submitit takes it; ``true`` stands for an option without a value."""
+    if key in _LISTS:
+        return [value]
+    return True if value == "true" else value
+
+
+def _scancel(*arguments: str) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(["scancel", *arguments], capture_output=True, timeout=60, check=False)
+
+
+def _lines(job: Any) -> Sequence[str]:
+    """The last lines of the job's output."""
+    try:
+        return Path(job.paths.stdout).read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
+    except OSError:
+        return ()
+
+
+def _exited(job: Any, lines: Sequence[str]) -> Exited:
+    """How a job went whose worker did not say."""
+    state = str(job.state).upper()
+    if job.paths.result_pickle.exists():
+        return why(Exited(1), [line for line in lines if not line.startswith("submitit ")])
+    return Exited(_SIGKILL, why=f"its job {job.job_id} was lost ({state.lower()})")

@@ -1,0 +1,152 @@
+"""The runs of one command, and where each of them stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mmad.base.clock import seconds
+from mmad.base.records import Progress
+
+#: ``elsewhere`` is a run that a process of another command trains.
+Phase = Literal["queued", "running", "elsewhere", "finished", "failed", "interrupted", "stopped"]
+OPEN: frozenset[Phase] = frozenset({"queued", "running", "elsewhere"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to train, named by the first member that asks for it.
+
+    ``threads`` are the CPU threads it keeps busy, ``data`` the folder its data set lies in now (None: where
+    the store says). ``need`` names what decides the memory it takes, ``accumulates`` says that it may be trained
+    at half the batch where its memory does not do. ``parent`` is the run it goes on from.
+    """
+
+    key: str
+    ablation: str
+    setting: str
+    arm: str
+    seed: int
+    epochs: int
+    threads: int = 1
+    data: str | None = None
+    need: str = ""
+    accumulates: bool = False
+    parent: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The run in a few words, for one line of output."""
+        return f"{self.setting} · {self.arm} · seed {self.seed}"
+
+
+@dataclass
+class JobState:
+    """Where a job stands: written by the scheduler alone, read by the views.
+
+    ``alone`` has it get a device of its own, ``replaced`` says that another run is trained in its place.
+    """
+
+    job: Job
+    phase: Phase = "queued"
+    device: str = ""
+    attempts: int = 0
+    alone: bool = False
+    replaced: bool = False
+    not_before: float = 0.0
+    priority: int = 0
+    epochs_done: int = 0
+    progress: Progress | None = None
+    loss: float | None = None
+    val_ap: float | None = None
+    best_val_ap: float | None = None
+    error: str | None = None
+    epoch_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def open(self) -> bool:
+        """Whether the run still has to come to an end."""
+        return self.phase in OPEN
+
+    @property
+    def within(self) -> float:
+        """The part of the present epoch's training steps that is done, 0 to 1."""
+        now = self.progress
+        if self.phase != "running" or now is None or now.epoch <= self.epochs_done or now.steps <= 0:
+            return 0.0
+        if now.phase == "load":
+            return 0.0
+        return 1.0 if now.phase != "train" else min(1.0, now.step / now.steps)
+
+    @property
+    def epochs_over(self) -> float:
+        """Epochs that are done or no longer to come, with the part of the present one."""
+        if self.phase in ("finished", "failed", "stopped"):
+            return float(self.job.epochs)
+        return min(float(self.job.epochs), self.epochs_done + self.within)
+
+    @property
+    def mean_epoch(self) -> float | None:
+        """Mean seconds of the epochs seen by this command, or None before the first."""
+        return sum(self.epoch_seconds) / len(self.epoch_seconds) if self.epoch_seconds else None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed, and why in one line."""
+
+    job: Job
+    error: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a command's runs ended; ``stopped`` says that the user asked to stop, ``halted`` names runs that
+    were stopped one by one."""
+
+    finished: tuple[Job, ...]
+    failed: tuple[Failure, ...]
+    interrupted: tuple[Job, ...]
+    stopped: bool = False
+    halted: tuple[Job, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """130 when interrupted, 1 when a run failed, else 0."""
+        if self.stopped or self.interrupted:
+            return 130
+        return 1 if self.failed else 0
+
+
+def seconds_left(states: list[JobState], places: int) -> float | None:
+    """Rough seconds until all runs are done on ``places`` places, or None before the first epoch is over."""
+    count = sum(len(state.epoch_seconds) for state in states)
+    if not count:
+        return None
+    mean = sum(sum(state.epoch_seconds) for state in states) / count
+    still = [left for state in states if state.open and (left := remaining(state, mean)) is not None]
+    return max(sum(still) / max(1, min(places, len(still))), max(still)) if still else 0.0
+
+
+class TimeEstimate:
+    """``seconds_left``, asked for as often as one likes: where it takes long, it is held for fifty times as long."""
+
+    def __init__(self) -> None:
+        self._value: float | None = None
+        self._due = 0.0
+
+    def __call__(self, states: list[JobState], places: int) -> float | None:
+        """As ``seconds_left``."""
+        if (began := seconds()) >= self._due:
+            self._value = seconds_left(states, places)
+            took = seconds() - began
+            self._due = began + 50 * took if took > 1e-3 else began
+        return self._value
+
+
+def remaining(state: JobState, mean: float | None = None) -> float | None:
+    """Rough seconds one open run still needs: its own epochs' mean, else ``mean``; None when neither is known."""
+    each = state.mean_epoch or mean
+    if each is None:
+        return None
+    return each * max(0.0, state.job.epochs - state.epochs_done - state.within)

@@ -1,0 +1,157 @@
+"""The one place that spawns worker processes and talks to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from mmad.base.errors import MmadError
+from mmad.scheduler.supervisor_link import QUIT, STOP, Message, TrainRequest, decode
+
+#: The command line of a worker that waits for orders.
+SERVE = (sys.executable, "-P", "-m", "mmad.scheduler.worker", "--serve")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Exited:
+    """A worker is gone; a negative ``code`` is the signal that killed it.
+
+    ``why`` says more than the code where that is known, such as that its node is gone.
+    """
+
+    code: int
+    log: Path | None = None
+    why: str = ""
+
+    @property
+    def signal_name(self) -> str | None:
+        """The name of the signal that killed the worker, or None when it exited by itself."""
+        if self.code >= 0:
+            return None
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-self.code).name
+        return f"signal {-self.code}"
+
+    @property
+    def how(self) -> str:
+        """What became of the worker, in words."""
+        if self.why:
+            return self.why
+        name = self.signal_name
+        return f"its process ended with exit code {self.code}" if name is None else f"its process was killed by {name}"
+
+
+class Worker:
+    """One worker process; everything it says arrives in ``events`` as (worker, message or Exited).
+
+    Args:
+        command: its command line.
+        threads: CPU threads its libraries see.
+        log: where its standard error goes until its first order.
+
+    Raises:
+        MmadError: the log cannot be written, or the system starts no process.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        threads: int,
+        log: Path,
+        events: queue.SimpleQueue[tuple[Worker, Message | Exited]],
+    ) -> None:
+        self.threads = threads
+        with _opened(log) as errors:
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env={**os.environ, **environment(threads)},
+                    start_new_session=True,  # the terminal's Ctrl-C reaches the scheduler alone
+                )
+            except OSError as error:
+                raise MmadError(
+                    f"no worker process can be started ({error.strerror})",
+                    where=command[0],
+                    hint="free some memory or processes (ulimit -u, ulimit -n), then run the command again",
+                ) from error
+        threading.Thread(target=self._listen, args=(events,), name=f"worker-{self.pid}", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def order(self, order: TrainRequest) -> None:
+        """Has the worker train a run; one that is gone says so by its ``Exited``."""
+        self._say(order.line())
+
+    def stop(self) -> None:
+        """Asks the worker to stop at its next safe point."""
+        self._say(STOP)
+
+    def quit(self) -> None:
+        """Lets the worker go once it is idle."""
+        self._say(QUIT)
+
+    def kill(self) -> None:
+        """Ends the worker, and what it started, now."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self, seconds: float) -> None:
+        """Waits until the process is gone, at most ``seconds``."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
+    def _say(self, line: str) -> None:
+        pipe = self._process.stdin
+        with contextlib.suppress(OSError, ValueError):
+            if pipe is not None:
+                pipe.write(f"{line}\n".encode())
+                pipe.flush()
+
+    def _listen(self, events: queue.SimpleQueue[tuple[Worker, Message | Exited]]) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                message = decode(line.decode("utf-8", "replace"))
+                if message is not None:
+                    events.put((self, message))
+        code = self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        events.put((self, Exited(code)))
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What a worker's environment has to say: its threads are known before any library that counts cores is loaded."""
+    words = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    for name, word in (
+        ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),  # as nvidia-smi counts
+        ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),  # cuBLAS repeats its sums only with this
+    ):
+        words[name] = os.environ.get(name, word)
+    return words
+
+
+def _opened(log: Path) -> IO[bytes]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except OSError as error:
+        raise MmadError(
+            f"the run's log cannot be written ({error.strerror})", where=log, hint="make the folder writable"
+        ) from error

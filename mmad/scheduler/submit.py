@@ -1,0 +1,345 @@
+"""From expanded ablations to the jobs of a command: what is done, what is missing, what goes into the queue."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+from mmad.base.errors import SpecError, StoreError, WeightsError
+from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.records import RunRecord, Status
+from mmad.config.messages import did_you_mean
+from mmad.config.runs import NAMING_FIELDS, Ablation, Member
+from mmad.config.setup import ModelSetup
+from mmad.config.weights import find_weights, weights_file
+from mmad.scheduler.jobs import Job, Summary
+from mmad.scheduler.worker import run_spec
+from mmad.store.store import Store
+
+#: Fields of a setup that change no shape and keep no state.
+_WEIGHTLESS = frozenset(
+    {
+        "lr",
+        "weight_decay",
+        "warmup_epochs",
+        "lr_scheduler",
+        "plateau_metric",
+        "reduceLROnPlateau_factor",
+        "reduceLROnPlateau_patience",
+        "reduceLROnPlateau_full_stop",
+        "multiStepLR_milestones",
+        "multiStepLR_gamma",
+        "loss_weights",
+        "gt_in_train_till",
+        "horizontal_flip",
+        "pretrained",
+        "gradient_accumulation",
+        "gradient_clip_norm",
+        "measure_test",
+        "use_early_stop_model",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One member that a user asked for, the key of the run that answers it, and how that stands."""
+
+    member: Member
+    key: str
+    status: Status
+
+    @property
+    def waits(self) -> bool:
+        """Whether the run still has to be trained, or trained on."""
+        return self.status != "finished"
+
+
+def asked_for(ablations: Sequence[Ablation], database: str) -> list[Submission]:
+    """Every member of ``ablations`` with the status of its run; writes nothing, makes no database.
+
+    Raises:
+        SpecError: two files of one name.
+        StoreError: a database that cannot be read.
+    """
+    _distinct(ablations)
+    known = _known(database)
+    members = [member for ablation in ablations for member in ablation.members]
+    return [_asked(member, known) for member in members]
+
+
+def _asked(member: Member, known: Mapping[str, RunRecord]) -> Submission:
+    if member.run.key not in known:
+        return Submission(member, member.run.key, "queued")
+    trained = _trained(known, member.run.key)
+    return Submission(member, trained.key, trained.status)
+
+
+def check_weights(members: Iterable[Member], weights_dir: Path | None = None) -> None:
+    """Refuses members whose pretrained weights are not here.
+
+    Raises:
+        WeightsError: names the missing files and the three ways out.
+    """
+    missing: dict[str, str] = {}
+    for member in members:
+        setup, protocol = member.run.setup, member.run.protocol
+        if setup.pretrained and protocol.weights != "none" and find_weights(setup.image_backbone, weights_dir) is None:
+            missing.setdefault(setup.image_backbone, weights_file(setup.image_backbone))
+    if missing:
+        names = ", ".join(f"{backbone} ({file})" for backbone, file in missing.items())
+        raise WeightsError(
+            f"pretrained weights are missing for {names}",
+            hint="fetch them with mmad weights --fetch, name their folder with --weights-dir, "
+            "or train from scratch with --weights none",
+        )
+
+
+def narrowed(ablation: Ablation, only: Sequence[str]) -> Ablation:
+    """``ablation`` with the members that one of ``only`` names: a setting, an arm, ``seed=N``, or a path of them.
+
+    ``*`` and ``?`` stand for anything, as in file names. No words leave all members.
+    """
+    if not only:
+        return ablation
+    return replace(ablation, members=tuple(m for m in ablation.members if any(_named(m, word) for word in only)))
+
+
+def require_named(ablations: Sequence[Ablation], only: Sequence[str]) -> None:
+    """Refuses a word of ``--only`` that names no member.
+
+    Raises:
+        SpecError: with the nearest name.
+    """
+    members = [member for ablation in ablations for member in ablation.members]
+    for word in only:
+        if not any(_named(member, word) for member in members):
+            names = list(dict.fromkeys(name for member in members for name in _names(member)[:3]))
+            raise SpecError(f"no setting, arm or seed {word!r}", where="--only", hint=did_you_mean(word, names))
+
+
+def _named(member: Member, word: str) -> bool:
+    return any(word == name or fnmatchcase(name, word) for name in _names(member))
+
+
+def _names(member: Member) -> tuple[str, ...]:
+    path = f"{member.ablation}/{member.setting}/{member.arm}"
+    return (member.setting, member.arm, f"seed={member.seed}", path, f"{path}/{member.seed}")
+
+
+def queue_up(
+    ablations: Sequence[Ablation],
+    database: str,
+    *,
+    only: Sequence[str] = (),
+    priority: int | None = None,
+) -> list[Job]:
+    """Records ``ablations`` in ``database`` (made if need be); the jobs of their runs that are not finished.
+
+    Args:
+        only: words that narrow the jobs, as for ``narrowed``; all members are recorded.
+        priority: of the jobs' runs; None leaves what they have.
+
+    Raises:
+        StoreError: a database that cannot be written.
+    """
+    with Store.open(database) as store:
+        for ablation in ablations:
+            store.add_ablation(ablation)
+        records = {run.key: run for run in store.runs()}
+        jobs: dict[str, Job] = {}
+        for ablation in ablations:
+            for member in narrowed(ablation, only).members:
+                trained = _trained(records, member.run.key)
+                if trained.status != "finished":
+                    jobs.setdefault(trained.key, _job_of_run(job_of(member, ablation), trained))
+        if priority is not None:
+            store.prioritise(list(jobs), priority)
+    return list(jobs.values())
+
+
+def _trained(records: Mapping[str, RunRecord], key: str) -> RunRecord:
+    """The run ``key``, or the one that is trained in its place."""
+    record = records[key]
+    while record.stand_in is not None:
+        record = records[record.stand_in]
+    return record
+
+
+def job_of(member: Member, ablation: Ablation | None = None) -> Job:
+    """The job of a member's run."""
+    run = member.run
+    return Job(
+        key=run.key,
+        ablation=member.ablation,
+        setting=member.setting,
+        arm=member.arm,
+        seed=member.seed,
+        epochs=run.protocol.epochs,
+        threads=run.protocol.threads,
+        data=str(Path(run.data.path).absolute()),
+        need=memory_key(run.setup),
+        accumulates=ablation is not None and ablation.on_out_of_memory == "accumulate",
+        parent=run.continues,
+    )
+
+
+def _job_of_run(job: Job, trained: RunRecord) -> Job:
+    """``job`` for the run that is trained in its run's place, if another is."""
+    if trained.key == job.key:
+        return job
+    return replace(job, key=trained.key, need=memory_key(run_spec(trained).setup))
+
+
+def memory_key(setup: ModelSetup) -> str:
+    """A hash of all of a setup that decides how much memory its training takes."""
+    content = setup.model_dump(mode="json", exclude=set(NAMING_FIELDS | _WEIGHTLESS))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def halved(store: Store, job: Job) -> Job | None:
+    """Records the run of half the batch and twice the accumulated steps in place of ``job``'s; None at an odd batch.
+
+    Its key is another, because BatchNorm sees other batches; a warning of the new run says so.
+    """
+    run = run_spec(store.run(job.key))
+    batch, steps = run.setup.batch_size, run.setup.gradient_accumulation
+    if batch % 2:
+        return None
+    setup = run.setup.model_copy(update={"batch_size": batch // 2, "gradient_accumulation": steps * 2})
+    smaller = replace(run, setup=setup)
+    store.stand_in(job.key, smaller)
+    store.add_warning(
+        smaller.key,
+        f"trained with batch_size {batch // 2} and gradient_accumulation {steps * 2}, because batch_size {batch} was "
+        "out of memory: BatchNorm sees other batches, so it is not quite the run that was asked for",
+    )
+    return replace(job, key=smaller.key, need=memory_key(setup))
+
+
+def _known(database: str) -> Mapping[str, RunRecord]:
+    file = StorePaths(database).file
+    if file is not None and not file.exists():
+        return {}
+    try:
+        with Store.open(database, create=False) as store:
+            return {run.key: run for run in store.runs()}
+    except StoreError as error:
+        if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it
+            return {}
+        raise
+
+
+def _distinct(ablations: Sequence[Ablation]) -> None:
+    paths: dict[str, str] = {}
+    for ablation in ablations:
+        other = paths.setdefault(ablation.name, ablation.path)
+        if Path(other).absolute() != Path(ablation.path).absolute():
+            raise SpecError(
+                f"has the same name as {other}, and a name is one ablation in the database",
+                where=ablation.path,
+                hint="rename one of the files",
+            )
+
+
+# What a user wants done when a queue has come to its end: a mail, a message, the report.
+
+
+#: Seconds the command may take before it is ended.
+HOOK_SECONDS = 600.0
+
+
+def run_hook(
+    command: str,
+    summary: Summary,
+    *,
+    database: str = str(DEFAULT_DATABASE),
+    ablations: Sequence[str] | None = None,
+    timeout: float = HOOK_SECONDS,
+) -> str | None:
+    """Runs ``command`` through the shell and waits for it; what it prints goes to standard error.
+
+    It finds ``MMAD_FINISHED``, ``MMAD_FAILED``, ``MMAD_INTERRUPTED`` (numbers of runs), ``MMAD_EXIT_CODE``,
+    ``MMAD_DB`` (so that ``mmad report`` reads the same database) and ``MMAD_ABLATIONS`` (names, a space between)
+    in its environment, and ``hook_summary`` as one line of JSON on its standard input.
+
+    Args:
+        ablations: names of the ablations asked for; by default those that the runs of ``summary`` belong to.
+        timeout: seconds after which the command, and what it started, is killed.
+
+    Returns:
+        One line of warning when the command could not be started, failed or took too long, else None.
+    """
+    summed = hook_summary(summary, database=database, ablations=ablations)
+    environment = os.environ | {
+        "MMAD_FINISHED": str(len(summary.finished)),
+        "MMAD_FAILED": str(len(summary.failed)),
+        "MMAD_INTERRUPTED": str(len(summary.interrupted)),
+        "MMAD_EXIT_CODE": str(summary.exit_code),
+        "MMAD_DB": _absolute(database),
+        "MMAD_ABLATIONS": " ".join(summed["ablations"]),
+    }
+    name = f"--on-finish {command!r}"
+    try:
+        process = subprocess.Popen(
+            command, shell=True, stdin=subprocess.PIPE, stdout=2, env=environment, text=True, start_new_session=True
+        )
+    except (OSError, ValueError) as error:
+        return f"{name} could not be started: {error}"
+    try:
+        process.communicate(json.dumps(summed, ensure_ascii=True) + "\n", timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return f"{name} was ended after {timeout:g} s"
+    except BaseException:  # Ctrl-C while it works
+        _kill(process)
+        raise
+    if process.returncode < 0:
+        return f"{name} was killed by signal {-process.returncode}"
+    return f"{name} failed with exit code {process.returncode}" if process.returncode else None
+
+
+def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | None = None) -> dict[str, Any]:
+    """How a queue ended, as plain JSON; a password in the database's URL is left out."""
+    jobs = [*summary.finished, *(failure.job for failure in summary.failed), *summary.interrupted]
+    names = ablations if ablations is not None else dict.fromkeys(job.ablation for job in jobs)
+    return {
+        "database": _without_password(_absolute(database)),
+        "ablations": list(names),
+        "exit_code": summary.exit_code,
+        "stopped": summary.stopped,
+        "finished": [_plain(job) for job in summary.finished],
+        "failed": [{**_plain(failure.job), "error": failure.error} for failure in summary.failed],
+        "interrupted": [_plain(job) for job in summary.interrupted],
+    }
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    whole = asdict(job)
+    return {name: whole[name] for name in ("key", "ablation", "setting", "arm", "seed")}
+
+
+def _absolute(database: str) -> str:
+    file = StorePaths(database).file
+    return database if file is None or "://" in database else str(file.absolute())
+
+
+def _without_password(database: str) -> str:
+    return make_url(database).render_as_string(hide_password=True) if "://" in database else database
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

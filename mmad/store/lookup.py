@@ -1,0 +1,295 @@
+"""What a member's run came to: the figures of its kept checkpoints under the protocol the member asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmad.base.errors import StoreError
+from mmad.base.records import (
+    CheckpointKind,
+    CheckpointRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    MemberRecord,
+    ParameterCount,
+    RunRecord,
+    Split,
+)
+from mmad.config.messages import did_you_mean, nearest
+from mmad.config.protocol import EvaluationProtocol
+
+if TYPE_CHECKING:
+    from mmad.store.store import Store
+
+#: The threshold and the number of detections under which the figures of every epoch are recorded.
+EPOCH_THRESHOLD, EPOCH_DETECTIONS = 0.5, 10
+
+
+@dataclass(frozen=True)
+class CheckpointFigures:
+    """AP and AR of one checkpoint, in [0, 1]; None where they were not measured, or there was nothing to find."""
+
+    epoch: int
+    val_ap: float | None
+    val_ar: float | None
+    test_ap: float | None
+    test_ar: float | None
+
+
+@dataclass(frozen=True)
+class MemberResults:
+    """The checkpoints a run keeps, as far as it has them."""
+
+    best_ap: CheckpointFigures | None
+    best_ar: CheckpointFigures | None
+    final: CheckpointFigures | None
+
+
+@dataclass(frozen=True)
+class MemberSummary:
+    """A member, the run that answers it and what that came to."""
+
+    member: MemberRecord
+    run: RunRecord
+    results: MemberResults
+
+    @property
+    def path(self) -> str:
+        """``ablation/setting/arm/seed``, with the replicate's number from the second on."""
+        return member_path(self.member)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the run was asked for."""
+        return epochs_asked(self.run)
+
+
+def member_path(member: MemberRecord) -> str:
+    """``ablation/setting/arm/seed``, with the replicate's number from the second on."""
+    path = f"{member.ablation}/{member.setting}/{member.arm}/{member.seed}"
+    return path if member.replicate == 1 else f"{path}/{member.replicate}"
+
+
+def epochs_asked(run: RunRecord) -> int:
+    """How many epochs the run was asked for."""
+    return int(run.protocol.get("epochs", 0))
+
+
+def member_results(store: Store, member: MemberRecord) -> MemberResults:
+    """The results of ``member`` so far. StoreError when the store does not hold its run."""
+    run = store.run(member.key)
+    checkpoints, evaluations = store.checkpoints(run.key), store.evaluations(run.key)
+    return results_under(member.evaluation, run, checkpoints, evaluations, store.epochs(run.key))
+
+
+def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSummary]:
+    """Every member (of ``ablation``) with its run and results, ablations by name and members in their order."""
+    members = [m for a in store.ablations() if ablation in (None, a.name) for m in a.members]
+    runs = {run.key: run for run in store.runs()}
+    members = [member for member in members if member.key in runs]
+    keys = list(dict.fromkeys(member.key for member in members if runs[member.key].epochs_done))
+    checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
+    bare = [key for key in keys if checkpoints[key] and not evaluations[key]]
+    epochs = store.all_epochs(bare)
+    return [
+        MemberSummary(
+            member,
+            runs[member.key],
+            results_under(
+                member.evaluation,
+                runs[member.key],
+                checkpoints.get(member.key, ()),
+                evaluations.get(member.key, ()),
+                epochs.get(member.key, ()),
+            ),
+        )
+        for member in members
+    ]
+
+
+def check_ablation(store: Store, name: str) -> None:
+    """StoreError naming the nearest when there is no ablation ``name``."""
+    names = [ablation.name for ablation in store.ablations()]
+    if name not in names:
+        raise StoreError(f"no ablation {name!r}", where=store.where, hint=did_you_mean(name, names))
+
+
+def results_under(
+    evaluation: Mapping[str, Any],
+    run: RunRecord,
+    checkpoints: Sequence[CheckpointRecord],
+    evaluations: Sequence[EvaluationRecord],
+    epochs: Sequence[EpochRecord],
+) -> MemberResults:
+    """The results of ``run`` under the evaluation protocol ``evaluation``.
+
+    A figure is that of the checkpoint's evaluation under exactly this protocol; the figures of the
+    checkpoint's epoch stand in only where they were measured under it too.
+    """
+
+    def result(kind: CheckpointKind) -> CheckpointFigures | None:
+        checkpoint = next((c for c in checkpoints if c.kind == kind), None)
+        if checkpoint is None:
+            return None
+        val = _figures(evaluation, run, checkpoint, evaluations, epochs, "val")
+        test = _figures(evaluation, run, checkpoint, evaluations, epochs, "test")
+        return CheckpointFigures(checkpoint.epoch, *val, *test)
+
+    return MemberResults(result("best_ap"), result("best_ar"), result("final"))
+
+
+def _figures(
+    wanted: Mapping[str, Any],
+    run: RunRecord,
+    checkpoint: CheckpointRecord,
+    evaluations: Sequence[EvaluationRecord],
+    epochs: Sequence[EpochRecord],
+    split: Split,
+) -> tuple[float | None, float | None]:
+    for e in evaluations:
+        if (e.kind, e.epoch, e.split) == (checkpoint.kind, checkpoint.epoch, split) and wanted == {
+            "overlap": e.overlap,
+            "threshold": e.threshold,
+            "max_detections": e.max_detections,
+            "proposals": e.proposals,
+        }:
+            return _known(e.ap), _known(e.ar)
+    overlap = wanted["overlap"]
+    of_epochs = {
+        "overlap": overlap,
+        "threshold": EPOCH_THRESHOLD,
+        "max_detections": EPOCH_DETECTIONS,
+        "proposals": run.protocol.get("selection_proposals", "clean"),
+    }
+    record = next((e for e in epochs if e.epoch == checkpoint.epoch), None)
+    if record is None or of_epochs != wanted:
+        return None, None
+    return _known(record.value(split, f"ap_{overlap}")), _known(record.value(split, f"ar_{overlap}"))
+
+
+def _known(value: float | None) -> float | None:
+    """None for NaN, which AP is where there is nothing to find."""
+    return None if value is None or value != value else value
+
+
+# Finds the run a person means: by the beginning of its key, or by what it answers.
+
+
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run, and the members it answers; the one a person named stands first."""
+
+    run: RunRecord
+    members: tuple[MemberRecord, ...]
+
+
+def find_run(store: Store, name: str) -> FoundRun:
+    """The run ``name`` means: ``ablation/setting/arm`` (``/seed``, ``/replicate`` if need be) or a key's beginning.
+
+    Raises:
+        StoreError: nothing or more than one run is meant; names the candidates or the nearest.
+    """
+    members = [member for ablation in store.ablations() for member in ablation.members]
+    named = [member for member in members if name in _names(member)]
+    keys = list(dict.fromkeys(member.key for member in named))
+    if len(keys) > 1:
+        paths = [member_path(member) for member in named]
+        raise StoreError(f"{name!r} is more than one run: {_some(paths)}", where="run", hint="add the seed")
+    if keys:
+        run = store.run(keys[0])
+    else:
+        _refuse_unknown_path(name, members)
+        run = store.run(name.lower())
+    others = [member for member in members if member.key == run.key and member not in named]
+    return FoundRun(run, (*named, *others))
+
+
+def find_seeds(store: Store, name: str) -> list[FoundRun]:
+    """The runs ``name`` means: every seed of ``ablation/setting/arm``, else the one run of ``find_run``.
+
+    Raises:
+        StoreError: as ``find_run``.
+    """
+    members = [member for ablation in store.ablations() for member in ablation.members]
+    seeds = [member for member in members if name == _names(member)[0]]
+    return [FoundRun(store.run(member.key), (member,)) for member in seeds] or [find_run(store, name)]
+
+
+def _names(member: MemberRecord) -> tuple[str, ...]:
+    short = f"{member.ablation}/{member.setting}/{member.arm}"
+    seeded = f"{short}/{member.seed}"
+    return (short, seeded, f"{seeded}/{member.replicate}")
+
+
+def _refuse_unknown_path(name: str, members: list[MemberRecord]) -> None:
+    """StoreError for a ``name`` that is no member's and cannot be a key."""
+    if "/" not in name and all(digit in "0123456789abcdef" for digit in name.lower()):
+        return
+    paths = [member_path(member) for member in members]
+    begun = [path for path in paths if path.lower().startswith(name.lower())]
+    if begun:
+        raise StoreError(f"{name!r} is not one run: {_some(begun)}", where="run", hint="name one of them in full")
+    near = nearest(name, {spelling for member in members for spelling in _names(member)})
+    hint = f"did you mean {near!r}?" if near else "mmad runs lists them all"
+    raise StoreError(f"no run {name!r}", where="run", hint=hint)
+
+
+def _some(paths: list[str]) -> str:
+    rest = len(paths) - _SHOWN
+    return ", ".join(paths[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+# Everything the store holds about one run.
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """One run. ``results`` are under ``evaluation``, the protocol of the first of ``members`` (or, where no
+    member points to the run any more, the one its epochs were measured under)."""
+
+    run: RunRecord
+    members: tuple[MemberRecord, ...]
+    evaluation: Mapping[str, Any]
+    results: MemberResults
+    epochs: tuple[EpochRecord, ...]
+    checkpoints: tuple[CheckpointRecord, ...]
+    counts: tuple[ParameterCount, ...]
+    environments: tuple[EnvironmentRecord, ...]
+    warnings: tuple[str, ...]
+    log: Path
+
+
+def run_detail(store: Store, name: str) -> RunDetail:
+    """Everything about the run ``name`` means (see ``find_run``). StoreError when it means none or several."""
+    found = find_run(store, name)
+    run, key = found.run, found.run.key
+    evaluation = found.members[0].evaluation if found.members else own_evaluation(run)
+    epochs, checkpoints = store.epochs(key), store.checkpoints(key)
+    return RunDetail(
+        run=run,
+        members=found.members,
+        evaluation=evaluation,
+        results=results_under(evaluation, run, checkpoints, store.evaluations(key), epochs),
+        epochs=tuple(epochs),
+        checkpoints=tuple(checkpoints),
+        counts=tuple(store.parameter_counts(key)),
+        environments=tuple(store.environments(key)),
+        warnings=tuple(store.warnings(key)),
+        log=store.run_paths(key).log,
+    )
+
+
+def own_evaluation(run: RunRecord) -> dict[str, Any]:
+    """The protocol under which the epochs of a run without a member were measured."""
+    own = EvaluationProtocol(
+        overlap=run.protocol.get("selection_overlap", "iou"),
+        proposals=run.protocol.get("selection_proposals", "clean"),
+    )
+    return own.model_dump(mode="json")

@@ -1,0 +1,556 @@
+"""Looks for what is wrong in a database and beside it: pages, references, schema, runs, files."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, ForeignKeyConstraint, Integer, Table, and_, func, insert, inspect, select, text
+from sqlalchemy.exc import DataError, IntegrityError
+
+from mmad.base.errors import StoreError
+from mmad.base.paths import RunPaths, StorePaths
+from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, RunRecord
+from mmad.store import schema
+from mmad.store.export import Checksum, batches, checksum, count
+from mmad.store.lookup import epochs_asked
+from mmad.store.migrate import OlderSchema
+from mmad.store.store import Store
+
+# One thing that is wrong with a database.
+
+
+@dataclass(frozen=True)
+class DatabaseProblem:
+    """What is wrong, where, and what to do about it.
+
+    ``check`` is ``integrity``, ``schema``, ``references``, ``runs``, ``epochs`` or ``files``; ``where`` a run's
+    key, a file or the database.
+    """
+
+    check: str
+    where: str
+    what: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.hint}"
+
+
+# Looks whether the files that rows name are there, and hold what they held.
+
+
+_MEND = "name the folder of the runs as MMAD_RUNS, restore it from a backup, or train the run anew in another database"
+_BLOCK = 2**20
+#: In a run's folder: the names of checkpoints that a person had deleted, one a line.
+_PRUNED = "pruned"
+
+
+@dataclass(frozen=True)
+class CheckedFiles:
+    """How many files were looked for and how many read to their end, and what is wrong with them."""
+
+    looked_for: int
+    read: int
+    findings: tuple[DatabaseProblem, ...]
+
+
+def check_files(store: Store, *, deep: bool, progress: Callable[[int, int], None] | None = None) -> CheckedFiles:
+    """Looks for every checkpoint and file of detections that a row names.
+
+    ``deep`` compares each checkpoint's SHA-256 with its row's, and the check sums within each file of
+    detections; else a checkpoint's size is compared.
+    """
+    looks = list(_looks(store))
+    findings: list[DatabaseProblem] = []
+    read = 0
+    for number, (key, file, record) in enumerate(looks, start=1):
+        what, whole = _wrong(file, record, deep)
+        read += whole
+        if what is not None:
+            named = "detections" if record is None else f"checkpoint {record.kind}"
+            findings.append(DatabaseProblem("files", file.as_posix(), f"{what} ({named} of run {key[:12]})", _MEND))
+        if progress is not None:
+            progress(number, len(looks))
+    return CheckedFiles(len(looks), read, tuple(findings))
+
+
+def note_pruned(run: RunPaths, checkpoint: Path) -> None:
+    """Remembers that ``checkpoint`` is about to be deleted on purpose."""
+    with (run.folder / _PRUNED).open("a", encoding="utf-8") as names:
+        names.write(f"{run.relative(checkpoint)}\n")
+
+
+def read_pruned(run: RunPaths) -> frozenset[str]:
+    """The checkpoints of ``run`` that were deleted on purpose and are not there again, as the store names them."""
+    file = run.folder / _PRUNED
+    names = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
+    return frozenset(name for name in names if not (run.folder / name).exists())
+
+
+def _looks(store: Store) -> Iterator[tuple[str, Path, CheckpointRecord | None]]:
+    """Each file once, with its run and, of a checkpoint, the row that names it."""
+    keys = [run.key for run in store.runs()]
+    checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
+    for key in keys:
+        folder = store.run_paths(key).folder
+        gone = read_pruned(store.run_paths(key))
+        kept = {(record.path, record.sha256): record for record in checkpoints[key] if record.path not in gone}
+        for record in kept.values():
+            yield key, folder / record.path, record
+        for name in dict.fromkeys(record.detections for record in evaluations[key]):
+            if name is not None:
+                yield key, folder / name, None
+
+
+def _wrong(file: Path, record: CheckpointRecord | None, deep: bool) -> tuple[str | None, bool]:
+    """What is wrong with ``file``, or None; and whether it was read to its end."""
+    try:
+        size = file.stat().st_size
+        if record is not None and size != record.size:
+            return f"has {size} bytes, its row says {record.size}", False
+        if not deep:
+            return None, False
+        if record is not None:
+            digest = _sha256(file)
+            return (None if digest == record.sha256 else f"is another file: its SHA-256 begins {digest[:12]}"), True
+        with zipfile.ZipFile(file) as packed:
+            broken = packed.testzip()
+        return (None if broken is None else f"is damaged at {broken}"), True
+    except FileNotFoundError:
+        return "is not there", False
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})", False
+    except zipfile.BadZipFile as error:
+        return f"is damaged ({error})", True
+
+
+def _sha256(file: Path) -> str:
+    found = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+Progress = Callable[[int, int], None]
+_MOST = 20
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was looked at and what was found. ``files`` were looked for, ``read`` of them to their end."""
+
+    database: str
+    schema: str
+    tables: int
+    runs: int
+    files: int
+    read: int
+    findings: tuple[DatabaseProblem, ...]
+
+
+def check_database(database: str | Path, *, deep: bool = False, progress: Progress | None = None) -> Checked:
+    """Looks at every table, reference, run and file; changes nothing.
+
+    Where pages of an SQLite file are damaged or tables are missing, nothing else is looked at.
+
+    Args:
+        deep: read every checkpoint and every file of detections, instead of looking whether it is there.
+        progress: told how many files of how many were looked at.
+
+    Raises:
+        StoreError: there is no such database, or none that this version can read.
+    """
+    try:
+        store = Store.open(database, create=False, read_only=True)
+    except OlderSchema as error:
+        found = DatabaseProblem("schema", str(database), error.what, "run mmad db upgrade, which keeps a copy")
+        return Checked(error.where or str(database), error.what, 0, 0, 0, 0, (found,))
+    with store:
+        damage = tuple(_damage(store))
+        if damage:
+            return Checked(store.where, schema.HEAD, 0, 0, 0, 0, damage)
+        with store._database.reading() as connection:
+            missing = tuple(_missing_parts(store.where, connection))
+            if missing:
+                return Checked(store.where, schema.HEAD, 0, 0, 0, 0, missing)
+            within = list(_broken_references(store.where, connection))
+        within += _runs(store)
+        files = check_files(store, deep=deep, progress=progress)
+        tables, runs = len(schema.metadata.tables), len(store.runs())
+        findings = (*within, *files.findings)
+        return Checked(store.where, schema.HEAD, tables, runs, files.looked_for, files.read, findings)
+
+
+def _damage(store: Store) -> Iterator[DatabaseProblem]:
+    """What SQLite's own check of the file says; a server checks its pages itself."""
+    if store._database.file is None:
+        return
+    hint = "go back to a backup, or save what can be read with the sqlite3 shell's .recover"
+    try:
+        with store._database.reading() as connection:
+            lines = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST})").scalars().all()
+    except StoreError as error:
+        lines = [error.what]
+    for line in lines:
+        if line != "ok":
+            yield DatabaseProblem("integrity", store.where, " ".join(str(line).split()), hint)
+
+
+def _missing_parts(where: str, connection: Connection) -> Iterator[DatabaseProblem]:
+    """Tables and columns that this version writes and the database lacks."""
+    found = inspect(connection)
+    there = set(found.get_table_names())
+    hint = "go back to a backup, or copy what is there into a new one with mmad db copy"
+    for table in schema.metadata.sorted_tables:
+        if table.name not in there:
+            yield DatabaseProblem("schema", where, f"lacks the table {table.name}", hint)
+            continue
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        for own in table.c:
+            if own.name not in columns:
+                yield DatabaseProblem("schema", where, f"{table.name} lacks the column {own.name}", hint)
+
+
+def _broken_references(where: str, connection: Connection) -> Iterator[DatabaseProblem]:
+    """Rows that name a row of another table which is not there."""
+    for table in schema.metadata.sorted_tables:
+        for constraint in table.constraints:
+            if isinstance(constraint, ForeignKeyConstraint):
+                number = connection.scalar(_orphans(constraint)) or 0
+                if number:
+                    other = constraint.referred_table.name
+                    what = f"{number} rows of {table.name} name a row of {other} that is not there"
+                    yield DatabaseProblem("references", where, what, "go back to a backup, or remove them by hand")
+
+
+def _orphans(constraint: ForeignKeyConstraint) -> Any:
+    table = constraint.parent
+    other = constraint.referred_table.alias()
+    pairs = [(element.parent, other.c[element.column.name]) for element in constraint.elements]
+    joined = table.outerjoin(other, and_(*(own == named for own, named in pairs)))
+    given = [own.is_not(None) for own, _ in pairs]
+    return select(func.count()).select_from(joined).where(and_(*given, pairs[0][1].is_(None)))
+
+
+def _runs(store: Store) -> Iterator[DatabaseProblem]:
+    """Runs that nobody trains although they say so, and epochs that are missing between others."""
+    owners, runs = store.owners(), store.runs()
+    epochs = store.all_epochs([run.key for run in runs])
+    for run in runs:
+        if run.status in HELD:
+            owner = owners.get(run.key)
+            if owner is None or owner.dead:
+                who = "nobody" if owner is None else f"process {owner.pid} of {owner.host}, which is gone"
+                yield DatabaseProblem(
+                    "runs", run.key[:12], f"is {run.status} under {who}", "mmad ablate goes on with it"
+                )
+        numbers = [record.epoch for record in epochs[run.key]]
+        missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+        if missing:
+            words = ", ".join(str(number) for number in missing[:5])
+            yield DatabaseProblem("epochs", run.key[:12], f"lacks its epoch {words}", "go back to a backup")
+        if run.status == "finished" and not numbers and epochs_asked(run) > 0:
+            yield DatabaseProblem("epochs", run.key[:12], "is finished without an epoch", "go back to a backup")
+
+
+# Which files below a database's runs nothing needs any more, and their end.
+
+
+#: What a finished run keeps unless said otherwise.
+KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """A file or folder that may go: of which run (a name of a folder where no run is known), its bytes and why.
+
+    ``kind`` is that of a checkpoint which the database holds.
+    """
+
+    path: Path
+    key: str
+    size: int
+    reason: str
+    kind: CheckpointKind | None = None
+
+
+def find_surplus(
+    store: Store, keys: Collection[str], *, keep: Sequence[CheckpointKind] = KEPT, orphans: bool = False
+) -> list[Surplus]:
+    """What nothing needs of the runs ``keys``: finished runs' checkpoints beside those of ``keep``, checkpoints that
+    were set aside, and what interrupted writes left of finished runs. Runs that may go on lose nothing they need, nor
+    do those that an unfinished one goes on from.
+
+    Args:
+        orphans: also whole folders of runs that the database does not hold.
+    """
+    records = {run.key: run for run in store.runs()}
+    held = store.all_checkpoints(list(records))
+    parents = {run.protocol["continues"]["key"] for run in records.values() if _goes_on(run)}
+    found: list[Surplus] = []
+    for key in records:
+        if key in keys:
+            found += _of_run(store, records[key], held[key], keep, whole=key in parents)
+    return found + (list(_orphaned_runs(store)) if orphans else [])
+
+
+def _goes_on(run: RunRecord) -> bool:
+    """Whether the run still has to take over what another one left."""
+    return run.status != "finished" and run.protocol.get("continues") is not None
+
+
+def _of_run(
+    store: Store, run: RunRecord, rows: Sequence[CheckpointRecord], keep: Sequence[CheckpointKind], *, whole: bool
+) -> Iterator[Surplus]:
+    paths = store.run_paths(run.key)
+    for aside in sorted(paths.folder.glob(f"{paths.checkpoints.name}.*")):
+        yield Surplus(aside, run.key, _size(aside), "set aside: of epochs that this database does not hold")
+    if run.status != "finished":
+        return
+    needed = {paths.folder / row.path: row.kind for row in rows if whole or row.kind in keep}
+    names = {paths.folder / row.path: row.kind for row in rows}
+    for file in sorted(paths.checkpoints.glob("*")) if paths.checkpoints.is_dir() else ():
+        if file not in needed:
+            kind = names.get(file)
+            yield Surplus(file, run.key, _size(file), f"checkpoint {kind}" if kind else "of no kept checkpoint", kind)
+
+
+def _orphaned_runs(store: Store) -> Iterator[Surplus]:
+    folders = sorted(store.paths.runs.glob("??/*"))
+    records = {run.key for run in store.runs()}  # read last: a run is queued before it has a folder
+    for folder in folders:
+        if folder.is_dir() and folder.name not in records and folder.name[:2] == folder.parent.name:
+            yield Surplus(folder, folder.name, _size(folder), "of a run that this database does not hold")
+
+
+def delete(surplus: Sequence[Surplus]) -> int:
+    """Deletes what was found; the bytes that became free. The names of checkpoints stay in the run's ``pruned``.
+
+    Raises:
+        StoreError: something cannot be deleted; what came before it is gone.
+    """
+    freed = 0
+    for one in surplus:
+        try:
+            if one.path.is_dir():
+                shutil.rmtree(one.path)
+            else:
+                if one.kind is not None:
+                    note_pruned(RunPaths(one.path.parent.parent), one.path)
+                one.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot be deleted ({error.strerror})", where=one.path, hint="check its permissions, then go on"
+            ) from error
+        freed += one.size
+    return freed
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+# Copies the files that runs have beside their database: checkpoints, detections, logs.
+
+
+@dataclass(frozen=True)
+class CopiedFiles:
+    """How many files and bytes were copied, and how many were there already."""
+
+    copied: int
+    size: int
+    there: int
+
+
+def copy_files(sender: Store, target: StorePaths) -> CopiedFiles:
+    """Copies the folders of the sender's runs to where ``target`` looks for them, each file whole or not at all.
+
+    A file that is there with equal size and time is left alone. StoreError where one cannot be read or written.
+    """
+    copied = size = there = 0
+    for run in sender.runs():
+        source, folder = sender.run_paths(run.key).folder, target.run(run.key).folder
+        if source.resolve() == folder.resolve():
+            there += sum(path.is_file() for path in source.rglob("*"))
+            continue
+        for path in sorted(source.rglob("*")):
+            if path.is_symlink() or not path.is_file() or path.name.startswith("."):
+                continue
+            if _copy(path, folder / path.relative_to(source)):
+                copied, size = copied + 1, size + path.stat().st_size
+            else:
+                there += 1
+    return CopiedFiles(copied, size, there)
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """Whether ``source`` had to be copied to ``target``."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        own = source.stat()
+        if target.is_file() and (target.stat().st_size, target.stat().st_mtime_ns) == (own.st_size, own.st_mtime_ns):
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(
+            f"cannot be copied to {target.parent} ({error.strerror}); no row was copied",
+            where=source,
+            hint="free space or check permissions there, then copy again: what is there already is kept",
+        ) from error
+    return True
+
+
+# Copies a database into another one, of either kind, and compares what arrived.
+
+
+@dataclass(frozen=True)
+class CopiedTable:
+    """A table that arrived: ``checksum`` is that of its rows in both databases."""
+
+    name: str
+    rows: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A copy that is whole. ``files`` is None where only the database was copied."""
+
+    source: str
+    target: str
+    tables: tuple[CopiedTable, ...]
+    source_files: Path
+    target_files: Path
+    files: CopiedFiles | None
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables)
+
+
+def copy_database(
+    source: str | Path, target: str | Path, *, files: bool = False, progress: Progress | None = None
+) -> Copied:
+    """Copies every row of ``source`` into the empty ``target``; all of them arrive, or none.
+
+    Args:
+        source: an SQLite file or a URL; only read.
+        target: an SQLite file or a URL, which is made where it is missing.
+        files: copy the runs' files (checkpoints, detections, logs) too, before the rows that name them.
+        progress: told how many rows of how many were written.
+
+    Raises:
+        StoreError: the source is missing, older, or has running runs; the target is the source or holds
+            something; a value does not fit there; what arrived is not what was sent.
+    """
+    _refuse_same(source, target)
+    with Store.open(source, create=False, read_only=True) as sender:
+        _refuse_running(sender)
+        with Store.open(target) as receiver:
+            refuse_filled(receiver)
+            copied = copy_files(sender, receiver.paths) if files else None
+            with sender._database.reading() as reading, receiver._database.writing() as writing:
+                refuse_rows(receiver.where, writing)
+                tables = _copy_tables(reading, writing, receiver.where, progress or (lambda done, whole: None))
+            return Copied(sender.where, receiver.where, tables, sender.paths.runs, receiver.paths.runs, copied)
+
+
+def refuse_filled(store: Store) -> None:
+    """StoreError where ``store`` holds any row."""
+    with store._database.reading() as connection:
+        refuse_rows(store.where, connection)
+
+
+def refuse_rows(where: str, connection: Connection) -> None:
+    """StoreError where any table has a row."""
+    held = [(table.name, rows) for table in schema.metadata.sorted_tables if (rows := count(connection, table))]
+    if held:
+        words = ", ".join(f"{rows} {name}" for name, rows in held[:3])
+        raise StoreError(f"is not empty ({words})", where=where, hint="name another target, which need not be there")
+
+
+def _copy_tables(reading: Connection, writing: Connection, where: str, progress: Progress) -> tuple[CopiedTable, ...]:
+    tables = schema.metadata.sorted_tables
+    whole, done = sum(count(reading, table) for table in tables), 0
+    copied = []
+    for table in tables:
+        sent = Checksum()
+        for part in batches(reading, table):
+            _insert(writing, table, [dict(row) for row in part], where)
+            sent.add(part)
+            done += len(part)
+            progress(done, whole)
+        _continue_numbers(writing, table)
+        arrived = checksum(writing, table)
+        if (arrived.rows, arrived.digest) != (sent.rows, sent.digest):
+            raise StoreError(
+                f"{table.name}: {arrived.rows} rows arrived ({arrived.digest[:12]}), "
+                f"{sent.rows} were sent ({sent.digest[:12]}); nothing was kept",
+                where=where,
+                hint="check the source with mmad db check, then copy again",
+            )
+        copied.append(CopiedTable(table.name, sent.rows, sent.digest))
+    return tuple(copied)
+
+
+def _insert(writing: Connection, table: Table, rows: list[dict[str, object]], where: str) -> None:
+    try:
+        writing.execute(insert(table), rows)
+    except (DataError, IntegrityError, ValueError) as error:
+        said = " ".join(str(getattr(error, "orig", error)).split("\n")[0].split())
+        hint = "find the row with mmad db check, or mend it in the source; nothing was kept"
+        raise StoreError(f"a row of {table.name} cannot be kept there ({said})", where=where, hint=hint) from error
+
+
+def _continue_numbers(writing: Connection, table: Table) -> None:
+    """Lets a server's counter go on behind the numbers that were copied (SQLite does so by itself)."""
+    column = table.autoincrement_column
+    if writing.dialect.name != "postgresql" or column is None or not isinstance(column.type, Integer):
+        return
+    last = writing.scalar(select(func.max(column)))
+    if last is not None:
+        sequence = "pg_get_serial_sequence(:table, :column)"
+        given = {"table": table.name, "column": column.name, "last": last}
+        writing.execute(text(f"SELECT setval({sequence}, :last)"), given)
+
+
+def _refuse_same(source: str | Path, target: str | Path) -> None:
+    one, other = StorePaths(str(source)), StorePaths(str(target))
+    if one.file is not None and other.file is not None:
+        same = one.file.resolve() == other.file.resolve()
+    else:
+        same = one.url == other.url
+    if same:
+        raise StoreError("is both source and target", where=one.file or "the URL", hint="name another target")
+
+
+def _refuse_running(store: Store) -> None:
+    running = [run.key for run in store.runs() if run.status in HELD]
+    if not running:
+        return
+    owners = store.owners()
+    dead = all(key not in owners or owners[key].dead for key in running)
+    runs = f"{len(running)} run{'s are' if len(running) > 1 else ' is'} running"
+    if dead:
+        raise StoreError(
+            f"{runs}, by processes that are gone",
+            where=store.where,
+            hint="let mmad ablate go on with it, or start and stop it once (Ctrl-C), which frees what nobody trains",
+        )
+    raise StoreError(
+        f"{runs} and would go on in the source alone",
+        where=store.where,
+        hint="wait for the end, or stop mmad ablate with Ctrl-C first",
+    )

@@ -1,0 +1,482 @@
+"""Epochs, evaluations, checkpoints and what surrounded them, as rows. ``None`` for keys means every run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+from sqlalchemy import Connection, Double, Row, Select, Table, and_, bindparam, delete, insert, select, type_coerce
+
+from mmad.base.clock import now
+from mmad.base.records import (
+    AnalysisRecord,
+    CheckpointRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    Metric,
+    ParameterCount,
+)
+from mmad.store.engine import serialise
+from mmad.store.schema import (
+    analyses,
+    checkpoints,
+    device_memory,
+    documented_entries,
+    documented_logs,
+    environments,
+    epochs,
+    evaluation_classes,
+    evaluations,
+    metrics,
+    parameter_counts,
+    warnings,
+)
+
+#: More keys than this are chosen here instead of by the database, which limits a statement's length.
+MANY_KEYS = 500
+#: Rows that are fetched at once: one by one takes twice as long.
+_ROWS = 20_000
+
+
+#: What tells evaluations of one run apart.
+_IDENTITY = ("kind", "split", "overlap", "threshold", "max_detections", "proposals")
+# statements that every epoch needs: put together once
+_EPOCH_THERE = select(epochs.c.epoch).where(
+    and_(epochs.c.run_key == bindparam("of_run"), epochs.c.epoch == bindparam("of_epoch"))
+)
+_DROP_CHECKPOINT = delete(checkpoints).where(
+    and_(checkpoints.c.run_key == bindparam("of_run"), checkpoints.c.kind == bindparam("of_kind"))
+)
+_DROP_OTHERS = delete(evaluations).where(
+    and_(
+        evaluations.c.run_key == bindparam("of_run"),
+        evaluations.c.kind == bindparam("of_kind"),
+        evaluations.c.epoch != bindparam("of_epoch"),
+    )
+)
+_DROP_EQUAL = delete(evaluations).where(
+    and_(
+        evaluations.c.run_key == bindparam("of_run"),
+        *(evaluations.c[name] == bindparam(f"of_{name}") for name in _IDENTITY),
+    )
+)
+_INSERT_EVALUATIONS = insert(evaluations).returning(evaluations.c.id, sort_by_parameter_order=True)
+
+
+def _of_runs(statement: Select[Any], table: Table, keys: Collection[str]) -> Select[Any]:
+    return statement if len(keys) > MANY_KEYS else statement.where(table.c.run_key.in_(keys))
+
+
+def write_epoch(connection: Connection, key: str, record: EpochRecord) -> None:
+    """Exactly one row per run and epoch: equal values change nothing, others take its place and are marked.
+
+    Seconds and memory are no results: an epoch that was trained again and differs in them alone keeps its row.
+    """
+    replaced = 0
+    if connection.scalar(_EPOCH_THERE, {"of_run": key, "of_epoch": record.epoch}) is not None:
+        differing = _differing(read_epochs(connection, [key], record.epoch)[key][0], record)
+        if not differing:
+            return
+        here = and_(epochs.c.run_key == key, epochs.c.epoch == record.epoch)
+        replaced = 1 + (connection.scalar(select(epochs.c.replaced).where(here)) or 0)
+        connection.execute(
+            delete(metrics).where(and_(metrics.c.run_key == key, metrics.c.epoch == record.epoch)),
+        )
+        connection.execute(delete(epochs).where(here))
+        text = f"epoch {record.epoch} was recorded again with other values: {', '.join(differing)}"
+        write_warning(connection, key, text)
+    row = {
+        "run_key": key,
+        "epoch": record.epoch,
+        "lr": record.lr,
+        "seconds": record.seconds,
+        "peak_memory": int(record.peak_memory),
+        "committed": now(),
+        "replaced": replaced,
+    }
+    connection.execute(insert(epochs), row)
+    if record.metrics:
+        connection.execute(
+            insert(metrics), [_metric_row(key, record.epoch, i, m) for i, m in enumerate(record.metrics)]
+        )
+
+
+def _metric_row(key: str, epoch: int, position: int, metric: Metric) -> dict[str, object]:
+    return {
+        "run_key": key,
+        "epoch": epoch,
+        "split": metric.split,
+        "name": metric.name,
+        "value": metric.value,
+        "position": position,
+    }
+
+
+def _differing(old: EpochRecord, new: EpochRecord) -> list[str]:
+    """Names of what differs between two records of one epoch; NaN equals NaN."""
+    before, after = _values(old), _values(new)
+    names = [*before, *(name for name in after if name not in before)]
+    return [name for name in names if not _same(before.get(name), after.get(name))]
+
+
+def _values(record: EpochRecord) -> dict[str, float]:
+    return {"lr": record.lr} | {f"{metric.split}_{metric.name}": metric.value for metric in record.metrics}
+
+
+def _same(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def read_epochs(
+    connection: Connection, keys: Collection[str], epoch: int | None = None
+) -> dict[str, list[EpochRecord]]:
+    """The committed epochs of ``keys`` in order; runs without one are left out."""
+    wanted = set(keys)
+    c = metrics.c
+    chosen = _of_runs(select(c.run_key, c.epoch, c.split, c.name, type_coerce(c.value, Double)), metrics, wanted)
+    heads = _of_runs(select(epochs), epochs, wanted)
+    if epoch is not None:
+        chosen, heads = chosen.where(metrics.c.epoch == epoch), heads.where(epochs.c.epoch == epoch)
+    measured: dict[tuple[str, int], list[Metric]] = {}
+    for part in connection.execute(chosen.order_by(c.run_key, c.epoch, c.position)).partitions(_ROWS):
+        for key, number, split, name, value in part:
+            own = measured.setdefault((key, number), [])
+            own.append(Metric(sys.intern(split), sys.intern(name), math.nan if value is None else value))  # type: ignore[arg-type]
+    found: dict[str, list[EpochRecord]] = {}
+    for row in connection.execute(heads.order_by(epochs.c.run_key, epochs.c.epoch)):
+        if row.run_key in wanted:
+            values = tuple(measured.pop((row.run_key, row.epoch), ()))
+            record = EpochRecord(row.epoch, row.lr, row.seconds, row.peak_memory, values)
+            found.setdefault(row.run_key, []).append(record)
+    return found
+
+
+def write_checkpoints(connection: Connection, key: str, records: Sequence[CheckpointRecord]) -> None:
+    """One row per kind. Evaluations of the checkpoint that had the kind before go with it."""
+    if not records:
+        return
+    _drop_evaluations(connection, key, {(record.kind, record.epoch) for record in records})
+    connection.execute(_DROP_CHECKPOINT, [{"of_run": key, "of_kind": record.kind} for record in records])
+    rows = [
+        {
+            "run_key": key,
+            "kind": record.kind,
+            "epoch": record.epoch,
+            "path": record.path,
+            "sha256": record.sha256,
+            "size": record.size,
+            "created": record.created,
+        }
+        for record in records
+    ]
+    connection.execute(insert(checkpoints), rows)
+
+
+def read_checkpoints(connection: Connection, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
+    """The checkpoints of ``keys`` by kind; runs without one are left out."""
+    wanted = set(keys)
+    found: dict[str, list[CheckpointRecord]] = {}
+    statement = _of_runs(select(checkpoints), checkpoints, wanted)
+    for row in connection.execute(statement.order_by(checkpoints.c.run_key, checkpoints.c.kind)):
+        if row.run_key in wanted:
+            record = CheckpointRecord(row.kind, row.epoch, row.path, row.sha256, row.size, row.created)
+            found.setdefault(row.run_key, []).append(record)
+    return found
+
+
+def write_evaluations(connection: Connection, key: str, records: Sequence[EvaluationRecord]) -> None:
+    """One row per kind, split and protocol. Those of an earlier checkpoint of the same kind go."""
+    latest = {tuple(getattr(record, name) for name in _IDENTITY): record for record in records}
+    if not latest:
+        return
+    _drop_evaluations(connection, key, {(record.kind, record.epoch) for record in latest.values()})
+    identities = [dict(zip(_IDENTITY, identity, strict=True)) for identity in latest]
+    connection.execute(
+        _DROP_EQUAL, [{"of_run": key} | {f"of_{name}": value for name, value in one.items()} for one in identities]
+    )
+    rows = [
+        one | {"run_key": key, "epoch": r.epoch, "ap": r.ap, "ar": r.ar, "detections": r.detections}
+        for one, r in zip(identities, latest.values(), strict=True)
+    ]
+    numbers = connection.scalars(_INSERT_EVALUATIONS, rows).all()
+    classes = [
+        {"evaluation_id": number, "position": i, "label": label, "ap": _no_nan(ap), "ar": _no_nan(ar)}
+        for number, record in zip(numbers, latest.values(), strict=True)
+        for i, (label, ap, ar) in enumerate(record.per_class)
+    ]
+    if classes:
+        connection.execute(insert(evaluation_classes), classes)
+
+
+def _drop_evaluations(connection: Connection, key: str, kept: Collection[tuple[str, int]]) -> None:
+    """Removes the evaluations of each kind of ``kept`` that belong to another epoch's checkpoint than its."""
+    connection.execute(_DROP_OTHERS, [{"of_run": key, "of_kind": kind, "of_epoch": epoch} for kind, epoch in kept])
+
+
+def _no_nan(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def read_evaluations(connection: Connection, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:
+    """The evaluations of ``keys`` in the order they were written; runs without one are left out."""
+    wanted = set(keys)
+    classes: dict[int, list[tuple[str, float | None, float | None]]] = {}
+    joined = select(evaluation_classes).join(evaluations)
+    order = (evaluation_classes.c.evaluation_id, evaluation_classes.c.position)
+    for row in connection.execute(_of_runs(joined, evaluations, wanted).order_by(*order)):
+        classes.setdefault(row.evaluation_id, []).append((row.label, row.ap, row.ar))
+    found: dict[str, list[EvaluationRecord]] = {}
+    for row in connection.execute(_of_runs(select(evaluations), evaluations, wanted).order_by(evaluations.c.id)):
+        if row.run_key in wanted:
+            found.setdefault(row.run_key, []).append(_evaluation(row, tuple(classes.get(row.id, ()))))
+    return found
+
+
+def _evaluation(row: Row[Any], per_class: tuple[tuple[str, float | None, float | None], ...]) -> EvaluationRecord:
+    return EvaluationRecord(
+        kind=row.kind,
+        epoch=row.epoch,
+        split=row.split,
+        overlap=row.overlap,
+        threshold=row.threshold,
+        max_detections=row.max_detections,
+        proposals=row.proposals,
+        ap=row.ap,
+        ar=row.ar,
+        per_class=per_class,
+        detections=row.detections,
+    )
+
+
+def write_parameter_counts(connection: Connection, key: str, counts: Sequence[ParameterCount]) -> None:
+    """The counts of a run, as a whole."""
+    connection.execute(delete(parameter_counts).where(parameter_counts.c.run_key == key))
+    rows = [{"run_key": key, "module": c.module, "count": c.count, "position": i} for i, c in enumerate(counts)]
+    if rows:
+        connection.execute(insert(parameter_counts), rows)
+
+
+def read_parameter_counts(connection: Connection, keys: Collection[str]) -> dict[str, list[ParameterCount]]:
+    """The counts of ``keys`` in the order they were written; runs without one are left out."""
+    wanted = set(keys)
+    found: dict[str, list[ParameterCount]] = {}
+    statement = _of_runs(select(parameter_counts), parameter_counts, wanted)
+    for row in connection.execute(statement.order_by(parameter_counts.c.run_key, parameter_counts.c.position)):
+        if row.run_key in wanted:
+            # not row.count: a row is a tuple, which has a method of that name
+            found.setdefault(row.run_key, []).append(ParameterCount(row.module, row._mapping["count"]))
+    return found
+
+
+def write_environment(connection: Connection, key: str, record: EnvironmentRecord) -> None:
+    """One more stretch of the run, with where and with what it is trained."""
+    row: Mapping[str, object] = {
+        "run_key": key,
+        "started": record.started,
+        "host": record.host,
+        "platform": record.platform,
+        "python": record.python,
+        "versions": json.dumps(dict(record.versions), ensure_ascii=False),
+        "device": record.device,
+        "threads": record.threads,
+        "git_commit": record.git_commit,
+        "git_dirty": record.git_dirty,
+        "command": record.command,
+        "from_epoch": record.from_epoch,
+    }
+    connection.execute(insert(environments), row)
+
+
+def read_environments(connection: Connection, key: str) -> list[EnvironmentRecord]:
+    """The stretches of a run, oldest first."""
+    statement = select(environments).where(environments.c.run_key == key).order_by(environments.c.id)
+    return [
+        EnvironmentRecord(
+            started=row.started,
+            host=row.host,
+            platform=row.platform,
+            python=row.python,
+            versions=json.loads(row.versions),
+            device=row.device,
+            threads=row.threads,
+            git_commit=row.git_commit,
+            git_dirty=row.git_dirty,
+            command=row.command,
+            from_epoch=row.from_epoch,
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+def write_warning(connection: Connection, key: str, text: str) -> None:
+    """One more thing the reader of the results should know."""
+    connection.execute(insert(warnings), {"run_key": key, "text": text, "created": now()})
+
+
+def read_warnings(connection: Connection, keys: Collection[str]) -> dict[str, list[str]]:
+    """The warnings of ``keys``, oldest first; runs without one are left out."""
+    wanted = set(keys)
+    found: dict[str, list[str]] = {}
+    for row in connection.execute(_of_runs(select(warnings), warnings, wanted).order_by(warnings.c.id)):
+        if row.run_key in wanted:
+            found.setdefault(row.run_key, []).append(row.text)
+    return found
+
+
+# Analyses as rows: each is computed once and found again by the hash of all that decides it.
+
+
+def analysis_key(kind: str, subject: Mapping[str, Any]) -> str:
+    """SHA-256 (64 hex digits) of the canonical JSON of ``kind`` and ``subject``. ValueError for NaN."""
+    return hashlib.sha256(_json({"kind": kind, "subject": subject}).encode()).hexdigest()
+
+
+def write_analysis(connection: Connection, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
+    """One row per key, the later in the earlier's place; returns the key."""
+    serialise(connection)
+    key = analysis_key(kind, subject)
+    connection.execute(delete(analyses).where(analyses.c.key == key))
+    row = {
+        "kind": kind,
+        "key": key,
+        "subject": _json(subject),
+        "value": json.dumps(value, ensure_ascii=False, allow_nan=False),
+    }
+    connection.execute(insert(analyses), row | {"created": now()})
+    return key
+
+
+def read_analysis(connection: Connection, key: str) -> AnalysisRecord | None:
+    """The analysis of ``key``, or None."""
+    row = connection.execute(select(analyses).where(analyses.c.key == key)).first()
+    return None if row is None else _record(row)
+
+
+def read_analyses(connection: Connection, kind: str | None) -> list[AnalysisRecord]:
+    """The analyses of ``kind`` (None: of every kind), oldest first."""
+    statement = select(analyses).order_by(analyses.c.id)
+    if kind is not None:
+        statement = statement.where(analyses.c.kind == kind)
+    return [_record(row) for row in connection.execute(statement)]
+
+
+def _record(row: Row[Any]) -> AnalysisRecord:
+    return AnalysisRecord(row.kind, row.key, json.loads(row.subject), json.loads(row.value), row.created)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+# What setups were seen to need of a device's memory, in bytes.
+
+
+def write_memory(connection: Connection, need: str, device: str, size: int) -> None:
+    """Keeps the most that was seen; ``device`` is a model's name, such as ``NVIDIA A100``."""
+    serialise(connection, f"{need} {device}")  # several commands may see the same for the first time
+    here = (device_memory.c.need == need) & (device_memory.c.device == device)
+    before = connection.scalar(select(device_memory.c.bytes).where(here))
+    if before is not None and before >= size:
+        return
+    connection.execute(delete(device_memory).where(here))
+    row = {"need": need, "device": device, "bytes": int(size), "measured": now()}
+    connection.execute(insert(device_memory), row)
+
+
+def read_memory(connection: Connection) -> dict[tuple[str, str], int]:
+    """The bytes by (need, device)."""
+    return {(row.need, row.device): int(row.bytes) for row in connection.execute(select(device_memory))}
+
+
+# Experiment logs as rows: one per log, one per entry.
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """An imported log; ``content`` and ``entries`` are plain JSON."""
+
+    name: str
+    path: str
+    sha256: str
+    content: Mapping[str, Any]
+    entries: tuple[Mapping[str, Any], ...]
+    imported: datetime
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The name a log got, and whether it is ``new``, ``changed`` or ``same``."""
+
+    name: str
+    state: str
+
+
+def write_log(
+    connection: Connection,
+    name: str,
+    path: str,
+    sha256: str,
+    content: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+) -> Imported:
+    """Keeps a log in place of its earlier form: that of equal text, else that of the same file and name.
+
+    Another file whose name is taken gets a number behind it.
+    """
+    serialise(connection)
+    known = {record.name: record for record in read_logs(connection)}
+    chosen = _name(known, name, path, sha256)
+    earlier = known.get(chosen)
+    state = "new" if earlier is None else "changed"
+    if earlier is not None:
+        if (earlier.sha256, earlier.content, list(earlier.entries)) == (sha256, content, list(entries)):
+            return Imported(chosen, "same")
+        connection.execute(delete(documented_entries).where(documented_entries.c.log == chosen))
+        connection.execute(delete(documented_logs).where(documented_logs.c.name == chosen))
+    row = {"name": chosen, "path": path, "sha256": sha256, "content": _log_rows_json(content), "imported": now()}
+    connection.execute(insert(documented_logs), row)
+    rows = [
+        {"log": chosen, "id": entry["id"], "position": position, "content": _log_rows_json(entry)}
+        for position, entry in enumerate(entries)
+    ]
+    if rows:
+        connection.execute(insert(documented_entries), rows)
+    return Imported(chosen, state)
+
+
+def read_logs(connection: Connection) -> list[LogRecord]:
+    """The logs that were imported, by name."""
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    order = select(documented_entries).order_by(documented_entries.c.log, documented_entries.c.position)
+    for row in connection.execute(order):
+        entries.setdefault(row.log, []).append(json.loads(row.content))
+    rows = connection.execute(select(documented_logs).order_by(documented_logs.c.name))
+    return [
+        LogRecord(r.name, r.path, r.sha256, json.loads(r.content), tuple(entries.get(r.name, ())), r.imported)
+        for r in rows
+    ]
+
+
+def _name(known: Mapping[str, LogRecord], name: str, path: str, sha256: str) -> str:
+    equal = [record.name for record in known.values() if record.sha256 == sha256]
+    if equal:
+        return equal[0]
+    for number in count(1):
+        candidate = name if number == 1 else f"{name}-{number}"
+        if candidate not in known or known[candidate].path == path:
+            return candidate
+    raise AssertionError("numbers never end")
+
+
+def _log_rows_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,241 @@
+"""Ablations, members and runs as rows: what was asked for, and how far it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
+
+from mmad.base.clock import now
+from mmad.base.errors import StoreError
+from mmad.base.records import AblationRecord, MemberRecord, RunRecord
+from mmad.config.messages import nearest
+from mmad.config.protocol import EvaluationProtocol
+from mmad.config.runs import Ablation, Member, RunSpec
+from mmad.store.engine import serialise
+from mmad.store.schema import ablations, epochs, members, runs
+
+#: More keys than this are chosen here instead of by the database, which limits a statement's length.
+MANY_KEYS = 500
+
+
+def write_ablation(connection: Connection, ablation: Ablation) -> None:
+    """One row per ablation, member and run key; runs that are there keep all but the data set's path."""
+    serialise(connection)
+    for member in ablation.members:
+        if member.run.provisional:
+            raise StoreError(
+                f"{member.setting} / {member.arm}: the data set {member.run.data.path} was not looked at, so the run "
+                "has no final key",
+                where=ablation.name,
+                hint="name its folder with --data",
+            )
+    keys = [member.run.key for member in ablation.members]
+    _write_runs(connection, dict(zip(keys, (member.run for member in ablation.members), strict=True)))
+    connection.execute(delete(members).where(members.c.ablation == ablation.name))
+    connection.execute(delete(ablations).where(ablations.c.name == ablation.name))
+    row = {
+        "name": ablation.name,
+        "title": ablation.title,
+        "description": ablation.description,
+        "path": ablation.path,
+        "source": ablation.source,
+        "compare": to_json([list(pair) for pair in ablation.compare]),
+        "added": now(),
+    }
+    connection.execute(insert(ablations), row)
+    if ablation.members:
+        rows = [_member_row(ablation.name, m, keys[i], i) for i, m in enumerate(ablation.members)]
+        connection.execute(insert(members), rows)
+        for key in _stood_in(connection, keys):
+            _point_members(connection, key)
+
+
+def write_stand_in(connection: Connection, key: str, run: RunSpec) -> None:
+    """Has ``run`` trained in place of the run ``key``: its members point there, and say what differs."""
+    serialise(connection)
+    _write_runs(connection, {run.key: run})
+    connection.execute(update(runs).where(runs.c.key == key).values(stand_in=run.key))
+    _point_members(connection, key)
+
+
+def _stood_in(connection: Connection, keys: list[str]) -> list[str]:
+    """Those of ``keys`` that another run stands in for, then those of these, and so on."""
+    stand_ins = {
+        row.key: row.stand_in
+        for row in connection.execute(select(runs.c.key, runs.c.stand_in).where(runs.c.stand_in.is_not(None)))
+    }
+    found = sorted(set(stand_ins) & set(keys))
+    for key in found:  # which grows meanwhile
+        if (after := stand_ins[key]) in stand_ins and after not in found:
+            found.append(after)
+    return found
+
+
+def _point_members(connection: Connection, key: str) -> None:
+    (stand_in, setup) = connection.execute(select(runs.c.stand_in, runs.c.setup).where(runs.c.key == key)).one()
+    other = json.loads(connection.execute(select(runs.c.setup).where(runs.c.key == stand_in)).scalar_one())
+    differing = [f"{name}={value}" for name, value in other.items() if value != json.loads(setup).get(name)]
+    for row in connection.execute(select(members).where(members.c.run_key == key)).all():
+        here = and_(*(column == row._mapping[column.name] for column in members.primary_key.columns))
+        words = to_json([*json.loads(row.overrides), *differing])
+        connection.execute(update(members).where(here).values(run_key=stand_in, overrides=words))
+
+
+def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
+    lies = {
+        row.key: (row.dataset_path, row.dataset_name)
+        for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name))
+    }
+    last = connection.scalar(select(func.max(runs.c.position)))
+    position = 0 if last is None else last + 1
+    fresh: list[dict[str, object]] = []
+    for key, run in wanted.items():
+        if key in lies:
+            if lies[key] != (run.data.path, run.data.name):
+                moved = {"dataset_path": run.data.path, "dataset_name": run.data.name}
+                connection.execute(update(runs).where(runs.c.key == key).values(**moved))
+        else:
+            fresh.append(_run_row(key, run, position + len(fresh)))
+    if fresh:
+        connection.execute(insert(runs), fresh)
+
+
+def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
+    content = run.content()
+    return {
+        "key": key,
+        "position": position,
+        "status": "queued",
+        "setup": to_json(content["setup"]),
+        "protocol": to_json(content["protocol"]),
+        "dataset_name": run.data.name,
+        "dataset_path": run.data.path,
+        "dataset_fingerprint": run.data.fingerprint,
+        "recipe": run.recipe,
+        "created": now(),
+    }
+
+
+def _member_row(ablation: str, member: Member, key: str, position: int) -> dict[str, object]:
+    return {
+        "ablation": ablation,
+        "setting": member.setting,
+        "arm": member.arm,
+        "seed": member.seed,
+        "replicate": member.replicate,
+        "run_key": key,
+        "position": position,
+        "documented": member.documented,
+        **member.evaluation.model_dump(mode="json"),
+        "inferred": to_json(list(member.inferred)),
+        "overrides": to_json(list(member.overrides)),
+    }
+
+
+def member_record(row: Row[Any]) -> MemberRecord:
+    """The member in a row that has every column of ``members``."""
+    return MemberRecord(
+        ablation=row.ablation,
+        setting=row.setting,
+        arm=row.arm,
+        seed=row.seed,
+        replicate=row.replicate,
+        key=row.run_key,
+        position=row.position,
+        documented=row.documented,
+        evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
+        inferred=tuple(json.loads(row.inferred)),
+        overrides=tuple(json.loads(row.overrides)),
+    )
+
+
+def read_ablations(connection: Connection) -> list[AblationRecord]:
+    """Every ablation by name, with its members in the file's order."""
+    of: dict[str, list[MemberRecord]] = {}
+    for row in connection.execute(select(members).order_by(members.c.ablation, members.c.position)):
+        of.setdefault(row.ablation, []).append(member_record(row))
+    return [
+        AblationRecord(
+            name=row.name,
+            title=row.title,
+            description=row.description,
+            path=row.path,
+            source=row.source,
+            compare=tuple((a, b) for a, b in json.loads(row.compare)),
+            members=tuple(of.get(row.name, ())),
+        )
+        for row in connection.execute(select(ablations).order_by(ablations.c.name))
+    ]
+
+
+def _select_runs() -> Select[Any]:
+    done = select(func.max(epochs.c.epoch)).where(epochs.c.run_key == runs.c.key).scalar_subquery()
+    return select(runs, func.coalesce(done, 0).label("epochs_done")).order_by(runs.c.priority.desc(), runs.c.position)
+
+
+def _run_record(row: Row[Any]) -> RunRecord:
+    return RunRecord(
+        key=row.key,
+        status=row.status,
+        setup=json.loads(row.setup),
+        protocol=json.loads(row.protocol),
+        dataset_name=row.dataset_name,
+        dataset_path=row.dataset_path,
+        dataset_fingerprint=row.dataset_fingerprint,
+        recipe=row.recipe,
+        created=row.created,
+        started=row.started,
+        finished=row.finished,
+        error=row.error,
+        epochs_done=row.epochs_done,
+        priority=row.priority,
+        attempts=row.attempts,
+        device=row.device,
+        stop_asked=bool(row.stop_asked),
+        stand_in=row.stand_in,
+    )
+
+
+def read_runs(connection: Connection) -> list[RunRecord]:
+    """Every run in the order of the queue."""
+    return [_run_record(row) for row in connection.execute(_select_runs())]
+
+
+def read_some_runs(connection: Connection, keys: Collection[str]) -> list[RunRecord]:
+    """The runs of ``keys`` that are there, in the order of the queue."""
+    if len(keys) > MANY_KEYS:
+        return [run for run in read_runs(connection) if run.key in keys]
+    return [_run_record(row) for row in connection.execute(_select_runs().where(runs.c.key.in_(keys)))]
+
+
+def read_run(connection: Connection, key: str) -> RunRecord:
+    """The run whose key begins with ``key``. StoreError when there is none or more than one."""
+    return _run_record(connection.execute(_select_runs().where(runs.c.key == full_key(connection, key))).one())
+
+
+def full_key(connection: Connection, key: str) -> str:
+    """The one key that begins with ``key``. StoreError naming the candidates, or the nearest."""
+    if connection.scalar(select(runs.c.key).where(runs.c.key == key)) is not None:
+        return key
+    keys = list(connection.scalars(select(runs.c.key).order_by(runs.c.position)))
+    matches = [candidate for candidate in keys if key and candidate.startswith(key)]
+    if len(matches) == 1:
+        return str(matches[0])
+    if matches:
+        shown = ", ".join(short(match) for match in matches[:5]) + (", …" if len(matches) > 5 else "")
+        raise StoreError(f"{len(matches)} runs begin with {key}: {shown}", where="run", hint="give more of the key")
+    near = nearest(key, [candidate[: max(len(key), 8)] for candidate in keys])
+    hint = f"did you mean {near}?" if near else "mmad runs lists them all"
+    raise StoreError(f"no run {key!r}", where="run", hint=hint)
+
+
+def short(key: str) -> str:
+    """The first 12 digits of a key, as people read it."""
+    return key[:12]
+
+
+def to_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,519 @@
+"""``Store``: everything the other rooms may ask of the database, in records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection, func, select
+
+from mmad.base.errors import StoreError
+from mmad.base.paths import RunPaths, StorePaths
+from mmad.base.records import (
+    AblationRecord,
+    AnalysisRecord,
+    CheckpointRecord,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    ParameterCount,
+    RunRecord,
+    Status,
+)
+from mmad.config.runs import Ablation, RunSpec
+from mmad.store import claims, measurements, run_status
+from mmad.store import measurements as measured
+from mmad.store import run_rows as queue
+from mmad.store.claims import Owner
+from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
+from mmad.store.migrate import prepare
+from mmad.store.schema import (
+    ablations,
+    analyses,
+    checkpoints,
+    documented_logs,
+    environments,
+    epochs,
+    evaluations,
+    members,
+    runs,
+    warnings,
+)
+
+# What tells that a database has changed: counts and moments of its rows, on any server alike.
+
+
+@dataclass(frozen=True)
+class StoreState:
+    """Two states are equal while nothing was recorded between them that a report would show.
+
+    Intervals and the like, which a report itself computes and keeps, do not count. ``statuses`` holds (status, runs).
+    """
+
+    statuses: tuple[tuple[str, int], ...]
+    marks: tuple[object, ...]
+
+
+def read_state(connection: Connection) -> StoreState:
+    """A few aggregates: some milliseconds on a hundred thousand epochs."""
+    statuses = connection.execute(select(runs.c.status, func.count()).group_by(runs.c.status).order_by(runs.c.status))
+    found = tuple((str(status), int(count)) for status, count in statuses)
+    asked = (
+        select(func.max(runs.c.created), func.max(runs.c.started), func.max(runs.c.finished)),
+        select(func.count(), func.max(epochs.c.committed), func.sum(epochs.c.replaced)).select_from(epochs),
+        select(func.count(), func.max(evaluations.c.id)).select_from(evaluations),
+        select(func.count(), func.max(checkpoints.c.created)).select_from(checkpoints),
+        select(func.count(), func.max(warnings.c.id)).select_from(warnings),
+        select(func.max(environments.c.id)),
+        select(func.count(), func.max(ablations.c.added)).select_from(ablations),
+        select(func.count()).select_from(members),
+        select(func.count(), func.max(documented_logs.c.imported)).select_from(documented_logs),
+        select(func.count(), func.max(analyses.c.created)).where(analyses.c.kind == "control"),
+    )
+    marks = tuple(value for query in asked for value in connection.execute(query).one())
+    return StoreState(found, marks)
+
+
+T = TypeVar("T")
+
+
+class Store:
+    """The database of runs. Every method is one transaction; every failure of the database a StoreError.
+
+    ``key`` is a run's whole key except where a prefix is said to do. What is written about a run that the
+    store does not hold is refused. What may be done twice without harm is done again where a server was
+    lost on the way.
+    """
+
+    def __init__(self, database: Database, paths: StorePaths) -> None:
+        self._database = database
+        self.paths = paths
+
+    @classmethod
+    def open(
+        cls, database: str | Path, *, create: bool = True, read_only: bool = False, timeout: float = BUSY_SECONDS
+    ) -> Store:
+        """Opens ``database``, an SQLite file or an SQLAlchemy URL; creates or upgrades it if need be.
+
+        Args:
+            create: make a missing database (and its folder); else it is refused.
+            read_only: never write; a missing, empty or older database is refused.
+            timeout: seconds to wait for another process that writes.
+
+        Raises:
+            StoreError: missing, not writable, locked for longer than ``timeout``, not a database of mmad,
+                or of a newer schema.
+        """
+        paths = StorePaths(str(database))
+        create = create and not read_only
+        if paths.file is not None:
+            _check_file(paths.file, create)
+        opened = Database(database, read_only=read_only, timeout=timeout)
+        try:
+            prepare(opened, create=create)
+        except BaseException:
+            opened.close()
+            raise
+        return cls(opened, paths)
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def where(self) -> str:
+        """The database's file, or its URL without the password."""
+        return self._database.where
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened for reading alone, so that nothing can be kept."""
+        return self._database.read_only
+
+    def run_paths(self, key: str) -> RunPaths:
+        """Where the files of the run ``key`` stand."""
+        return self.paths.run(key)
+
+    # the queue
+
+    @repeatable
+    def add_ablation(self, ablation: Ablation) -> None:
+        """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
+
+        Runs that are there stay as they are, also those no member points to any more; only where their data
+        set lies is noted anew. StoreError for a run whose data set was not looked at.
+        """
+        with self._database.writing() as connection:
+            queue.write_ablation(connection, ablation)
+
+    @repeatable
+    def ablations(self) -> list[AblationRecord]:
+        """Every ablation with its members, by name."""
+        with self._database.reading() as connection:
+            return queue.read_ablations(connection)
+
+    @repeatable
+    def runs(self) -> list[RunRecord]:
+        """Every run in the order of the queue."""
+        with self._database.reading() as connection:
+            return queue.read_runs(connection)
+
+    @repeatable
+    def some_runs(self, keys: Collection[str]) -> list[RunRecord]:
+        """The runs of ``keys`` (whole ones) that are there, in the order of the queue."""
+        with self._database.reading() as connection:
+            return queue.read_some_runs(connection, frozenset(keys))
+
+    @repeatable
+    def run(self, key: str) -> RunRecord:
+        """The run whose key is, or alone begins with, ``key``. StoreError naming candidates or the nearest."""
+        with self._database.reading() as connection:
+            return queue.read_run(connection, key)
+
+    def claim(self, keys: Sequence[str] | None, owner: Owner, device: str | None = None) -> RunRecord | None:
+        """Hands the first free run (of ``keys``, or of all) to ``owner``, as claimed; None when there is none.
+
+        Free are queued runs, and held ones whose owner is gone: a dead process of this machine, or one of another
+        machine without a heartbeat for ``claims.LEASE`` seconds. No run is ever handed to two living owners.
+        """
+        with self._database.writing() as connection:
+            key = claims.claim_run(connection, keys, owner, device)
+            return None if key is None else queue.read_run(connection, key)
+
+    def begin(
+        self,
+        key: str,
+        owner: Owner,
+        environment: EnvironmentRecord | None = None,
+        counts: Sequence[ParameterCount] | None = None,
+    ) -> bool:
+        """Notes that ``owner`` trains the run it claimed, where, and what; False when it does not hold it."""
+        with self._database.writing() as connection:
+            serialise(connection, key)
+            if not claims.begin_run(connection, key, owner):
+                return False
+            if counts is not None:
+                measured.write_parameter_counts(connection, key, counts)
+            if environment is not None:
+                measured.write_environment(connection, key, environment)
+            return True
+
+    def beat(self, key: str, owner: Owner, *, renew: bool = True) -> claims.Answer:
+        """The heartbeat of ``owner``; whether it goes on, is asked to stop, or has lost the run.
+
+        Without ``renew`` nothing is written: it only asks.
+        """
+        if renew:
+            with self._database.writing() as connection:
+                claims.renew(connection, key, owner)
+        with self._database.reading() as connection:
+            return claims.answer(connection, key, owner)
+
+    def end(self, key: str, owner: Owner, status: Status, error: str | None = None) -> Status | None:
+        """Notes how the run of ``owner`` ended, and frees it; its status, None when ``owner`` does not hold it.
+
+        A run that was asked to stop and is interrupted is stopped for good.
+        """
+        with self._database.writing() as connection:
+            return claims.end_run(connection, key, owner, status, error)
+
+    def end_free(self, key: str, status: Status, error: str | None = None) -> bool:
+        """Notes the end of a queued run, or of one whose owner is gone; False where one that lives holds it."""
+        with self._database.writing() as connection:
+            return claims.end_free(connection, key, status, error)
+
+    @repeatable
+    def owners(self) -> dict[str, Owner]:
+        """Who holds each claimed or running run, by key."""
+        with self._database.reading() as connection:
+            return claims.read_owners(connection)
+
+    @repeatable
+    def free(self, keys: Sequence[str]) -> frozenset[str]:
+        """Which of ``keys`` could be claimed now."""
+        with self._database.reading() as connection:
+            return claims.read_free(connection, keys)
+
+    @repeatable
+    def statuses(self, keys: Sequence[str]) -> Mapping[str, tuple[Status, str | None, int]]:
+        """Status, error and priority of each run of ``keys`` that is there."""
+        with self._database.reading() as connection:
+            return claims.read_statuses(connection, keys)
+
+    @repeatable
+    def priorities(self) -> dict[str, int]:
+        """The priority of every queued run that has one other than 0."""
+        with self._database.reading() as connection:
+            return claims.read_priorities(connection)
+
+    @repeatable
+    def member_counts(self) -> dict[str, dict[str, int]]:
+        """Ablation → status → how many of its members stand there."""
+        with self._database.reading() as connection:
+            return run_status.read_member_counts(connection)
+
+    @repeatable
+    def queue_state(
+        self, ablation: str | None = None, *, failed: int | None = None, waiting: int = 0, costs: bool = False
+    ) -> run_status.QueueRows:
+        """How far the queue (of ``ablation``) is; see ``standing_rows.read_queue``."""
+        with self._database.reading() as connection:
+            return run_status.read_queue(connection, ablation, failed=failed, waiting=waiting, costs=costs)
+
+    @repeatable
+    def titles(self) -> dict[str, str]:
+        """The title of every ablation, by name."""
+        with self._database.reading() as connection:
+            return run_status.read_titles(connection)
+
+    @repeatable
+    def set_status(self, key: str, status: Status, error: str | None = None) -> None:
+        """Notes how the run stands, whoever holds it; one that is not held is free of its owner."""
+        with self._database.writing() as connection:
+            claims.write_status(connection, key, status, error)
+
+    def requeue(self, keys: Sequence[str], statuses: Sequence[Status] = ("failed", "interrupted")) -> tuple[str, ...]:
+        """Queues the runs of ``keys`` in one of ``statuses`` again; the keys of those it did.
+
+        Claimed and running ones are queued only when nobody alive holds them.
+        """
+        with self._database.writing() as connection:
+            return claims.write_requeued(connection, keys, statuses)
+
+    def take_away(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """Queues held runs of ``keys`` though their owner may live; what that one writes later is refused."""
+        with self._database.writing() as connection:
+            return claims.force_requeued(connection, keys)
+
+    def stop(self, keys: Sequence[str]) -> dict[str, Status]:
+        """Stops runs: waiting ones at once, held ones at their next safe point. Their statuses before, by key."""
+        with self._database.writing() as connection:
+            return claims.ask_stop(connection, keys)
+
+    def prioritise(self, keys: Sequence[str], priority: int) -> None:
+        """Has the runs of ``keys`` claimed before those of lower priority (0 unless said)."""
+        with self._database.writing() as connection:
+            claims.write_priority(connection, keys, priority)
+
+    def stand_in(self, key: str, run: RunSpec) -> None:
+        """Has ``run`` trained in place of the run ``key``: members point to it, their overrides say how it differs."""
+        with self._database.writing() as connection:
+            queue.write_stand_in(connection, key, run)
+
+    def put_memory(self, need: str, device: str, size: int) -> None:
+        """Remembers that what ``need`` names took ``size`` bytes on a GPU of the model ``device``; the most counts."""
+        with self._database.writing() as connection:
+            measurements.write_memory(connection, need, device, size)
+
+    @repeatable
+    def memory(self) -> dict[tuple[str, str], int]:
+        """The bytes that were seen, by (need, device)."""
+        with self._database.reading() as connection:
+            return measurements.read_memory(connection)
+
+    # what was measured
+
+    @repeatable
+    def commit_epoch(
+        self,
+        key: str,
+        record: EpochRecord,
+        checkpoints: Sequence[CheckpointRecord] = (),
+        evaluations: Sequence[EvaluationRecord] = (),
+        owner: Owner | None = None,
+    ) -> None:
+        """Records an epoch together with the checkpoints and evaluations that belong to it.
+
+        The same epoch again with an equal rate and equal metrics (NaN equals NaN) changes nothing, whatever time it
+        took; with others it takes the earlier one's place, which the row's ``replaced`` counts and a warning of the
+        run says.
+        An ``owner`` that does not hold the run any more is refused with ``claims.NotHeld``.
+        """
+        with self._database.writing() as connection:
+            serialise(connection, key)
+            if owner is not None:
+                claims.require_held(connection, key, owner)
+            measured.write_epoch(connection, key, record)
+            measured.write_checkpoints(connection, key, checkpoints)
+            measured.write_evaluations(connection, key, evaluations)
+
+    def epochs(self, key: str) -> list[EpochRecord]:
+        """The committed epochs of the run, in order."""
+        return self.all_epochs([key])[key]
+
+    @repeatable
+    def put_checkpoints(self, key: str, records: Sequence[CheckpointRecord]) -> None:
+        """Records checkpoints, one per kind; evaluations of the kind's earlier checkpoint go."""
+        with self._database.writing() as connection:
+            serialise(connection, key)
+            measured.write_checkpoints(connection, key, records)
+
+    def checkpoints(self, key: str) -> list[CheckpointRecord]:
+        """The checkpoints of the run, by kind."""
+        return self.all_checkpoints([key])[key]
+
+    @repeatable
+    def put_evaluations(self, key: str, records: Sequence[EvaluationRecord]) -> None:
+        """Records evaluations, one per kind, split and protocol; those of the kind's earlier checkpoint go."""
+        with self._database.writing() as connection:
+            serialise(connection, key)
+            measured.write_evaluations(connection, key, records)
+
+    def evaluations(self, key: str) -> list[EvaluationRecord]:
+        """The evaluations of the run's checkpoints."""
+        return self.all_evaluations([key])[key]
+
+    @repeatable
+    def put_parameter_counts(self, key: str, counts: Sequence[ParameterCount]) -> None:
+        """Records the parameter counts of the run's detector, in place of earlier ones."""
+        with self._database.writing() as connection:
+            serialise(connection, key)
+            measured.write_parameter_counts(connection, key, counts)
+
+    def parameter_counts(self, key: str) -> list[ParameterCount]:
+        """The parameter counts of the run's detector, in the order they were given."""
+        return self.all_parameter_counts([key])[key]
+
+    def add_environment(self, key: str, record: EnvironmentRecord) -> None:
+        """Records where and with what the run goes on."""
+        with self._database.writing() as connection:
+            measured.write_environment(connection, key, record)
+
+    @repeatable
+    def environments(self, key: str) -> list[EnvironmentRecord]:
+        """Where and with what the run was trained: one per stretch between interruptions."""
+        with self._database.reading() as connection:
+            return measured.read_environments(connection, key)
+
+    def add_warning(self, key: str, text: str) -> None:
+        """Records something the reader of the run's results should know."""
+        with self._database.writing() as connection:
+            measured.write_warning(connection, key, text)
+
+    def warnings(self, key: str) -> list[str]:
+        """The warnings of the run, oldest first."""
+        return self.all_warnings([key])[key]
+
+    # what was computed from kept detections
+
+    @repeatable
+    def put_analysis(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
+        """Keeps the result of an analysis under all that decides it, in place of an earlier one; its key.
+
+        Args:
+            kind: such as ``estimate`` or ``difference``, of at most 32 characters.
+            subject: plain JSON of what decides the value.
+            value: plain JSON, without NaN.
+        """
+        with self._database.writing() as connection:
+            return measurements.write_analysis(connection, kind, subject, value)
+
+    @repeatable
+    def put_analyses(self, analyses: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        """Keeps several, each as (kind, subject, value), in one transaction: a disk is waited for once."""
+        with self._database.writing() as connection:
+            for kind, subject, value in analyses:
+                measurements.write_analysis(connection, kind, subject, value)
+
+    def get_analysis(self, key: str) -> AnalysisRecord | None:
+        """The analysis that was kept under ``key`` (see ``analysis_key``), or None."""
+        with self._database.reading() as connection:
+            return measurements.read_analysis(connection, key)
+
+    @repeatable
+    def analyses(self, kind: str | None = None) -> list[AnalysisRecord]:
+        """The analyses of ``kind``, or all of them, oldest first."""
+        with self._database.reading() as connection:
+            return measurements.read_analyses(connection, kind)
+
+    # what tells that something was recorded
+
+    def state(self) -> StoreState:
+        """Equal to an earlier one while nothing new was recorded that a report would show."""
+        with self._database.reading() as connection:
+            return read_state(connection)
+
+    # documented logs
+
+    @repeatable
+    def put_log(
+        self, name: str, path: str, sha256: str, content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
+    ) -> measurements.Imported:
+        """Keeps an experiment log; see ``log_rows.write_log`` for the name it gets.
+
+        Args:
+            name: the name wished for; one that a log of another file has gets a number behind it.
+            path: the file it was read from.
+            sha256: of its text; equal text is the same log, whatever file it stands in.
+            content: plain JSON of all but the entries.
+            entries: plain JSON of each entry, with its ``id``, in their order.
+        """
+        with self._database.writing() as connection:
+            return measurements.write_log(connection, name, path, sha256, content, entries)
+
+    @repeatable
+    def logs(self) -> list[measurements.LogRecord]:
+        """The logs that were imported, by name."""
+        with self._database.reading() as connection:
+            return measurements.read_logs(connection)
+
+    # many runs at once; every one of ``keys`` is in the answer
+
+    @repeatable
+    def all_epochs(self, keys: Collection[str]) -> dict[str, list[EpochRecord]]:
+        """The epochs of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_epochs(connection, keys))
+
+    @repeatable
+    def all_checkpoints(self, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
+        """The checkpoints of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_checkpoints(connection, keys))
+
+    @repeatable
+    def all_evaluations(self, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:
+        """The evaluations of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_evaluations(connection, keys))
+
+    @repeatable
+    def all_parameter_counts(self, keys: Collection[str]) -> dict[str, list[ParameterCount]]:
+        """The parameter counts of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_parameter_counts(connection, keys))
+
+    @repeatable
+    def all_warnings(self, keys: Collection[str]) -> dict[str, list[str]]:
+        """The warnings of many runs, by key."""
+        with self._database.reading() as connection:
+            return _complete(keys, measured.read_warnings(connection, keys))
+
+
+def _complete(keys: Collection[str], found: dict[str, list[T]]) -> dict[str, list[T]]:
+    return {key: found.get(key, []) for key in keys}
+
+
+def _check_file(file: Path, create: bool) -> None:
+    """Refuses what is no file; makes the folder of a new database."""
+    try:
+        if file.is_dir():
+            raise StoreError("is a folder", where=file, hint="name a file in it, such as --db db/mmad.sqlite")
+        if create:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        elif not file.exists():
+            raise StoreError("no such database", where=file, hint="run mmad ablate first, or name another with --db")
+    except OSError as error:
+        hint = "check its path and permissions, or name another file with --db"
+        raise StoreError(f"cannot be reached ({error.strerror})", where=file, hint=hint) from None

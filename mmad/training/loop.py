@@ -1,0 +1,454 @@
+"""One pass over a split: a training epoch or an evaluation, with losses, detections and AP/AR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pycocotools import mask
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from mmad.base.records import Detections, GroundTruth, Masks, Metric, Split
+from mmad.data.dataset import DataSet
+from mmad.data.loader import Batch
+from mmad.detector import MultimodalRCNN, RoiMode
+from mmad.evaluation.coco import Scores, judged
+from mmad.training.device import Precision
+from mmad.training.divergence import DivergenceMonitor
+from mmad.training.losses import Weighing, packed
+
+# From the losses of batches to optimiser steps: gradients averaged over batches, and clipped.
+
+
+class Stepper:
+    """Takes one loss per batch and steps once per ``accumulation`` of them.
+
+    Args:
+        optimiser: holds every parameter that is trained.
+        precision: of the gradients.
+        accumulation: batches whose gradients are averaged into one step.
+        clip_norm: largest norm of all gradients together, after averaging; None clips nothing.
+    """
+
+    def __init__(
+        self, optimiser: Optimizer, precision: Precision, *, accumulation: int = 1, clip_norm: float | None = None
+    ) -> None:
+        self.optimiser, self.precision = optimiser, precision
+        self.accumulation, self.clip_norm = accumulation, clip_norm
+        self._waiting = 0
+
+    def add(self, loss: Tensor) -> Tensor | None:
+        """Take in the loss of one batch, and step when its group is full; what ``finish`` gives then."""
+        if self._waiting == 0:
+            self.optimiser.zero_grad(set_to_none=True)
+        self.precision.backward(loss)
+        self._waiting += 1
+        if self._waiting == self.accumulation:
+            return self.finish()
+        return None
+
+    def finish(self) -> Tensor | None:
+        """Step with a group that is not full, as the last one of an epoch; nothing when no batch waits.
+
+        Returns:
+            The norm of all gradients () before clipping, on their device. None where there was no step, and in half
+            precision, which leaves out by itself what is not finite.
+        """
+        if self._waiting == 0:
+            return None
+        self.precision.unscale(self.optimiser)
+        if self._waiting > 1:
+            for parameter in self._parameters():
+                if parameter.grad is not None:
+                    parameter.grad.div_(self._waiting)
+        norm = self._clip() if self.clip_norm is not None or not self.precision.half else None
+        self.precision.step(self.optimiser)
+        self._waiting = 0
+        return None if self.precision.half else norm
+
+    def waiting(self) -> list[Tensor | None]:
+        """The gradients of a group that is not full, in the order of the parameters, on the CPU; empty without one."""
+        gradients = [parameter.grad for parameter in self._parameters()] if self._waiting else []
+        return [None if gradient is None else gradient.detach().cpu() for gradient in gradients]
+
+    @property
+    def batches_waiting(self) -> int:
+        """Batches whose gradients wait for the rest of their group."""
+        return self._waiting
+
+    def wait(self, batches: int, gradients: Sequence[Tensor | None]) -> None:
+        """Go on with the group that ``waiting`` told of."""
+        self._waiting = batches
+        if batches:
+            for parameter, gradient in zip(self._parameters(), gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter.device)
+
+    def _clip(self) -> Tensor:
+        parameters = self._parameters()
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.clip_norm is not None:
+            clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        return norm
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+
+# Gathers what a pass detected, batch by batch, and puts it into the records that are judged.
+
+
+#: What is judged of a detection; masks only where there is a mask head.
+_KEPT = ("boxes", "scores", "labels", "masks")
+#: Least probability of a cell that belongs to a mask.
+_INSIDE = 0.5
+
+
+class Collector:
+    """Gathers detections, and for training the boxes as augmented.
+
+    Detections stay on their device until the pass is over: one transfer then, none per batch.
+    """
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+        self.found: list[dict[str, Tensor]] = []
+        self.given: list[dict[str, Tensor]] = []
+        self.side = 0  # pixels of the square that the network sees
+
+    def add(self, batch: Batch, detections: Sequence[dict[str, Tensor]]) -> None:
+        """Take in a batch and, per image, its ``boxes`` (d, 4), ``scores`` (d,) and ``labels`` (d,).
+
+        With a mask head also ``masks`` (d, 1, m, m): probabilities within each box.
+        """
+        self.side = batch.images.shape[-1]
+        self.positions += batch.positions
+        self.found += [{key: found[key].detach() for key in _KEPT if key in found} for found in detections]
+        self.given += [{"boxes": t["boxes"], "labels": t["labels"]} for t in batch.targets]
+
+    def unseen(self, positions: Sequence[int]) -> None:
+        """Those of ``positions`` that no batch held count as looked at in vain."""
+        self.positions += sorted(set(positions) - set(self.positions))
+
+    def detections(self, dataset: DataSet, scales: Tensor | None) -> Detections:
+        """All detections; ``scales`` (studies, 4) turns boxes of the S×S image into pixels of the original."""
+        boxes = _stack(self.found, "boxes", 4)
+        owners = _owners(self.found)
+        if scales is not None:
+            boxes = boxes * scales.numpy()[np.asarray(self.positions, dtype=np.int64)[owners]]
+        return Detections(
+            studies=tuple(dataset.studies[p].study for p in self.positions),
+            study=owners,
+            boxes=boxes,
+            scores=_stack(self.found, "scores"),
+            labels=_stack(self.found, "labels").astype(np.int64),
+            masks=self._masks(scales) if any("masks" in row for row in self.found) else None,
+        )
+
+    def _masks(self, scales: Tensor | None) -> Masks:
+        """What is inside a mask, on the square that the network sees; its images have their original extent."""
+        side = self.side
+        extent = np.full((len(self.positions), 2), float(side))
+        if scales is not None:
+            extent = np.round(scales.numpy()[self.positions, :2] * side)
+        runs: list[bytes] = []
+        for row in self.found:
+            drawn = paste_masks_in_image(row["masks"].float().cpu(), row["boxes"].float().cpu(), (side, side))
+            inside = (drawn[:, 0] >= _INSIDE).numpy()  # (d, S, S)
+            cells = np.asfortranarray(inside.transpose(1, 2, 0), dtype=np.uint8)
+            runs += [bytes(run["counts"]) for run in mask.encode(cells)]  # type: ignore[no-untyped-call]
+        return Masks(side, extent, tuple(runs))
+
+    def augmented_truth(self, dataset: DataSet) -> GroundTruth:
+        """The true boxes as they were shown, in pixels of the S×S image."""
+        return GroundTruth(
+            studies=tuple(dataset.studies[p].study for p in self.positions),
+            patients=tuple(dataset.studies[p].patient for p in self.positions),
+            categories=tuple(dataset.labels),
+            study=_owners(self.given),
+            boxes=_stack(self.given, "boxes", 4),
+            labels=_stack(self.given, "labels").astype(np.int64),
+        )
+
+
+def _stack(rows: list[dict[str, Tensor]], key: str, width: int | None = None) -> NDArray[np.float64]:
+    if not rows:
+        return np.zeros((0,) if width is None else (0, width))
+    stacked: NDArray[np.float64] = torch.cat([row[key] for row in rows]).double().cpu().numpy()
+    return stacked
+
+
+def _owners(rows: list[dict[str, Tensor]]) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(rows)), [len(row["boxes"]) for row in rows]).astype(np.int64)
+
+
+# How far an epoch's training has come, so that it can go on from the middle.
+
+
+class Mean:
+    """Means over images of the loss components and of their sums."""
+
+    def __init__(self, sums: Mapping[str, float] | None = None, images: int = 0) -> None:
+        self.sums: dict[str, float] = dict(sums or {})
+        self.images = images
+
+    def add(self, losses: Mapping[str, float], images: int) -> None:
+        self.images += images
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * images
+
+    def result(self) -> dict[str, float]:
+        return {name: value / max(self.images, 1) for name, value in self.sums.items()}
+
+
+@dataclass
+class PartialEpoch:
+    """What the training pass of an epoch has gathered after ``step`` batches.
+
+    ``seconds`` and ``peak_memory`` are those of the stretches of the epoch before this one.
+    """
+
+    step: int = 0
+    mean: Mean = field(default_factory=Mean)
+    collector: Collector = field(default_factory=Collector)
+    seconds: float = 0.0
+    peak_memory: int = 0
+
+    def facts(self, *, seconds: float, peak_memory: int) -> dict[str, Any]:
+        """Plain JSON to go on from; ``seconds`` and ``peak_memory`` are the whole epoch's up to now."""
+        return {
+            "step": self.step,
+            "sums": self.mean.sums,
+            "images": self.mean.images,
+            "seconds": seconds,
+            "peak_memory": peak_memory,
+            "positions": self.collector.positions,
+            "side": self.collector.side,
+        }
+
+    def tensors(self) -> dict[str, Any]:
+        """The detections and boxes gathered so far, on the CPU."""
+        return {"found": _stacked(self.collector.found), "given": _stacked(self.collector.given)}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], tensors: Mapping[str, Any], device: torch.device) -> PartialEpoch:
+        """Go on from what ``facts`` and ``tensors`` gave; detections go to ``device``."""
+        collector = Collector()
+        collector.positions, collector.side = list(facts["positions"]), facts["side"]
+        collector.found = _parted(tensors["found"], device)
+        collector.given = _parted(tensors["given"], torch.device("cpu"))
+        return cls(
+            facts["step"], Mean(facts["sums"], facts["images"]), collector, facts["seconds"], facts["peak_memory"]
+        )
+
+
+def _stacked(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Rows of tensors, one per image, as one tensor per name; ``counts`` says how many belong to each image."""
+    if not rows:
+        return {}
+    joined = {name: torch.cat([row[name] for row in rows]).cpu() for name in rows[0]}
+    return joined | {"counts": torch.tensor([len(row["boxes"]) for row in rows])}
+
+
+def _parted(joined: Mapping[str, Tensor], device: torch.device) -> list[dict[str, Tensor]]:
+    if not joined:
+        return []
+    counts = joined["counts"].tolist()
+    parts = {name: torch.split(value.to(device), counts) for name, value in joined.items() if name != "counts"}
+    return [{name: part[i] for name, part in parts.items()} for i in range(len(counts))]
+
+
+StepReport = Callable[[int, float | None], None]
+
+
+class Interrupted(Exception):
+    """The pass was asked to stop between two steps."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How detections are judged: threshold and detections per image; both overlaps are always measured."""
+
+    threshold: float = 0.5
+    max_detections: int = 10
+
+
+@dataclass(frozen=True, eq=False)
+class PassResult:
+    """What one pass measured; ``detections`` in pixels of the original images (training: of the S×S image).
+
+    ``losses`` are means over images; ``weights`` are the learned weights after a training pass, by metric name.
+    """
+
+    split: Split
+    losses: dict[str, float]
+    detections: Detections | None
+    scores: dict[str, Scores]
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Losses, learned weights and, per overlap, AP and AR."""
+        found = [Metric(self.split, name, value) for name, value in (self.losses | self.weights).items()]
+        for overlap, score in self.scores.items():
+            found += [Metric(self.split, f"ap_{overlap}", score.ap), Metric(self.split, f"ar_{overlap}", score.ar)]
+        return tuple(found)
+
+
+def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tensor]], Tensor, Tensor]:
+    targets = [
+        {"boxes": t["boxes"].to(device, non_blocking=True), "labels": t["labels"].to(device, non_blocking=True)}
+        for t in batch.targets
+    ]
+    return (
+        _pinned(batch.images, device).to(device, non_blocking=True),
+        targets,
+        batch.numeric.to(device, non_blocking=True),
+        batch.categorical.to(device, non_blocking=True),
+    )
+
+
+def _pinned(images: Tensor, device: torch.device) -> Tensor:
+    """Images in page-locked memory, from where a CUDA device fetches them by itself while the process goes on."""
+    return images.pin_memory() if device.type == "cuda" else images
+
+
+def _judge(detections: Detections, truth: GroundTruth, how: Judgement) -> dict[str, Scores]:
+    return judged(detections, truth, threshold=how.threshold, max_detections=how.max_detections)
+
+
+def train_pass(
+    model: MultimodalRCNN,
+    batches: Iterable[Batch],
+    stepper: Stepper,
+    dataset: DataSet,
+    *,
+    weighing: Weighing,
+    mode: RoiMode,
+    device: torch.device,
+    judgement: Judgement,
+    epoch: int,
+    report: StepReport,
+    stop: Callable[[], bool],
+    watch: DivergenceMonitor | None = None,
+    running: PartialEpoch | None = None,
+    keep: Callable[[int], None] = lambda step: None,
+) -> PassResult:
+    """Train one epoch. AP and AR are taken against the boxes as augmented, from the weights of each step.
+
+    ``loss`` is the fixed-weighted sum, comparable with validation; with learned weights ``objective`` is what
+    was minimised.
+
+    Args:
+        batches: those that are left of the epoch after ``running.step`` of them.
+        running: what the epoch has gathered so far; always that of the state of model and optimiser after a batch.
+        keep: called after every batch that is not the one to stop at, with how many are done.
+
+    Raises:
+        Interrupted: when ``stop`` says so after a batch.
+        DivergedError: at a loss, gradients or weights that are not finite, as ``watch`` words it.
+    """
+    model.train()
+    watch = watch or DivergenceMonitor(dataset, epoch, half=stepper.precision.half)
+    running = PartialEpoch() if running is None else running
+    mean, collector = running.mean, running.collector
+    for batch in batches:
+        images, targets, numeric, categorical = _to(batch, device)
+        with watch.explaining(), stepper.precision.autocast():
+            output = model(images, targets, numeric, categorical, mode)
+        losses = stepper.precision.full(output.losses)
+        plain, objective = weighing.both(losses)
+        # Read before the backward pass: the device has little left to do now and need not wait then.
+        measured = _measured(losses, plain, None if weighing.learned is None else objective)
+        watch.settle()
+        step = running.step + 1
+        watch.losses("train", step, batch.positions, measured)
+        watch.gradients(step, batch.positions, stepper.add(objective))
+        mean.add(measured, len(batch.positions))
+        if output.detections:
+            collector.add(batch, output.detections)
+        running.step = step
+        report(step, measured["loss"])
+        if stop():
+            raise Interrupted
+        keep(step)
+    steps = running.step
+    watch.gradients(steps, (), stepper.finish())
+    watch.settle()
+    watch.weights(steps, [model] if weighing.learned is None else [model, weighing.learned])
+    watch.scale(steps, stepper.precision.scale)
+    weights = weighing.metrics()
+    if not collector.positions:
+        return PassResult("train", mean.result(), None, {}, weights)
+    found = collector.detections(dataset, None)
+    scores = _judge(found, collector.augmented_truth(dataset), judgement)
+    return PassResult("train", mean.result(), found, scores, weights)
+
+
+def _measured(losses: Mapping[str, Tensor], plain: Tensor, objective: Tensor | None) -> dict[str, float]:
+    """``loss``, the components and, where it is another number, ``objective``: one transfer for all."""
+    named = {"loss": plain, **losses} | ({} if objective is None else {"objective": objective})
+    return dict(zip(named, packed(named.values()).tolist(), strict=True))
+
+
+@torch.no_grad()
+def evaluation_pass(
+    model: MultimodalRCNN,
+    batches: Iterable[Batch],
+    dataset: DataSet,
+    split: Split,
+    *,
+    weighing: Weighing,
+    precision: Precision,
+    mode: RoiMode,
+    scales: Tensor,
+    device: torch.device,
+    judgement: Judgement,
+    seed: int,
+    report: StepReport,
+    stop: Callable[[], bool],
+    watch: DivergenceMonitor | None = None,
+) -> PassResult:
+    """Measure losses, detections, AP and AR of a split; the training's random state is left alone.
+
+    Learned weights have no part in it: ``loss`` is the fixed-weighted sum. ``scales`` (studies, 4) turns boxes
+    of the S×S image into pixels of the original one.
+
+    Raises:
+        Interrupted: when ``stop`` says so after a batch.
+        DivergedError: where there is a ``watch``, at a loss that is not finite.
+    """
+    model.eval()
+    collector = Collector()
+    names: tuple[str, ...] = ()
+    rows: list[Tensor] = []  # per batch its losses, left on the device until the end
+    shown: list[list[int]] = []
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for step, batch in enumerate(batches):
+            images, targets, numeric, categorical = _to(batch, device)
+            with precision.autocast():
+                output = model(images, targets, numeric, categorical, mode)
+            losses = precision.full(output.losses)
+            names = ("loss", *losses)
+            rows.append(packed([weighing.plain(losses), *losses.values()]))
+            shown.append(batch.positions)
+            collector.add(batch, output.detections)
+            report(step + 1, None)
+            if stop():
+                raise Interrupted
+    losses_read = [dict(zip(names, row, strict=True)) for row in (torch.stack(rows).tolist() if rows else [])]
+    mean = Mean()
+    for step, (measured, positions) in enumerate(zip(losses_read, shown, strict=True)):
+        if watch is not None:
+            watch.losses(split, step + 1, positions, measured)
+        mean.add(measured, len(positions))
+    collector.unseen(dataset.split(split))
+    found = collector.detections(dataset, scales)
+    scores = _judge(found, dataset.ground_truth(split), judgement)
+    return PassResult(split, mean.result(), found, scores)

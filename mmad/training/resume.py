@@ -1,0 +1,262 @@
+"""Everything that a run's next step depends on: written into each checkpoint, taken back from the newest one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmad.base.errors import CheckpointError
+from mmad.base.files import write_atomically
+from mmad.base.paths import RunPaths
+from mmad.base.recorder import Recorder
+from mmad.base.records import CheckpointRecord
+from mmad.config.protocol import Continues
+from mmad.config.runs import RunSpec
+from mmad.training import checkpoint
+from mmad.training.history import RunHistory
+from mmad.training.loop import PartialEpoch, Stepper
+from mmad.training.losses import LearnedWeights
+from mmad.training.schedules import Schedule
+
+
+def _fits(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
+    """Whether two optimisers hold as many parameters."""
+    sizes = [[len(group["params"]) for group in state["param_groups"]] for state in (theirs, mine)]
+    return sizes[0] == sizes[1]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on: after ``epoch`` (0: from the start), in the middle of the next one where ``running``.
+
+    ``over`` says that no epoch follows.
+    """
+
+    epoch: int = 0
+    over: bool = False
+    running: PartialEpoch | None = None
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The parts of one run that change while it trains, and ``device``, whose random numbers it draws."""
+
+    model: nn.Module
+    learned: LearnedWeights | None
+    stepper: Stepper
+    schedule: Schedule
+    ledger: RunHistory
+    device: torch.device
+
+    def content(
+        self, key: str, *, over: bool, clinical: dict[str, Any], running: dict[str, Any] | None = None
+    ) -> checkpoint.Content:
+        """What a checkpoint of the run ``key`` holds.
+
+        Args:
+            over: whether no epoch follows.
+            clinical: the statistics that clinical values are read with.
+            running: inside an epoch, ``facts`` and ``tensors`` of how far it is.
+        """
+        tensors: dict[str, Any] = {
+            "model": checkpoint.module_tensors(self.model),
+            "optimiser": self.stepper.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        if self.learned is not None:
+            tensors["learned_loss_weights"] = checkpoint.module_tensors(self.learned)
+        if self.device.type == "cuda":
+            tensors["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        facts = {
+            "key": key,
+            "over": over,
+            "schedule": self.schedule.state(),
+            "clinical": clinical,
+            "ledger": self.ledger.state(),
+            "plan": self.schedule.plan(),
+        }
+        if scaler := self.stepper.precision.state():
+            facts["scaler"] = scaler
+        if running is not None:
+            tensors["running"] = running["tensors"] | {"gradients": self.stepper.waiting()}
+            facts["running"] = running["facts"] | {"waiting": self.stepper.batches_waiting}
+        elif self.ledger.detections:
+            tensors["detections"] = {
+                path: torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                for path, data in self.ledger.detections.items()
+            }
+        return checkpoint.Content(tensors, facts)
+
+    def resume(self, run: RunPaths, key: str, warn: Callable[[str], None] = lambda text: None) -> Resumed:
+        """Take the newest whole checkpoint in; ``warn`` hears of damaged ones.
+
+        Raises:
+            CheckpointError: when it belongs to another run.
+        """
+        found = checkpoint.latest(run, warn)
+        if found is None:
+            return Resumed()
+        file, content = found
+        checkpoint.require_key(file, content, key)
+        self.take(content)
+        if file.step is None:
+            self.ledger.written(file)
+            return Resumed(file.epoch, bool(content.facts["over"]))
+        facts, tensors = content.facts["running"], content.tensors["running"]
+        self.stepper.wait(facts["waiting"], tensors["gradients"])
+        return Resumed(file.epoch - 1, False, PartialEpoch.of(facts, tensors, self.device))
+
+    def go_on_from(self, content: checkpoint.Content, *, over: bool) -> None:
+        """Begin where another run's ``content`` stands.
+
+        Weights, random numbers, epochs and best checkpoints are taken over. So are the optimiser's memory where both
+        have the same kind, and the schedule where both have the same; else they begin anew. Its final epoch is
+        final here only where nothing follows (``over``).
+        """
+        optimiser, facts = self.stepper.optimiser, content.facts
+        theirs, mine = facts.get("plan", {}), self.schedule.plan()
+        begun, scheduled = optimiser.state_dict(), self.schedule.state()
+        if self.learned is not None and "learned_loss_weights" not in content.tensors:
+            weights = checkpoint.module_tensors(self.learned)
+            content = replace(content, tensors={**content.tensors, "learned_loss_weights": weights})
+        same = theirs == mine
+        if theirs.get("optimiser") != mine["optimiser"] or not _fits(content.tensors["optimiser"], begun):
+            content = replace(content, tensors={**content.tensors, "optimiser": begun})
+        if not same:
+            content = replace(content, facts={**facts, "schedule": scheduled})
+        self.take(content)
+        for group, own in zip(optimiser.param_groups, begun["param_groups"], strict=True):
+            kept = {"lr": group["lr"]} if same else {}
+            group.update({name: value for name, value in own.items() if name != "params"} | kept)
+        self.schedule.be_patient_again()
+        self.ledger.adopt(over=over)
+
+    def take(self, content: checkpoint.Content) -> None:
+        """Go on from ``content``, as far as every checkpoint holds it."""
+        tensors, facts = content.tensors, content.facts
+        self.model.load_state_dict(tensors["model"])
+        if self.learned is not None:
+            self.learned.load_state_dict(tensors["learned_loss_weights"])
+        self.stepper.optimiser.load_state_dict(tensors["optimiser"])
+        self.stepper.precision.load_state(facts.get("scaler", {}))
+        self.schedule.load_state(facts["schedule"])
+        self.ledger.load_state(facts["ledger"])
+        torch.set_rng_state(tensors["random"])
+        if self.device.type == "cuda" and "random_cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
+
+
+# The beginning of a run that goes on from another: that one's epochs, best checkpoints and state become its own.
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a continued run begins, before anything of it is on the disk."""
+
+    spec: RunSpec
+    state: TrainingState
+    run: RunPaths
+    parent: RunPaths
+    resumed: Resumed
+    clinical: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        spec: RunSpec,
+        continues: Continues,
+        state: TrainingState,
+        run: RunPaths,
+        parent: RunPaths,
+        clinical: dict[str, Any],
+    ) -> Beginning:
+        """Take the checkpoint that ``continues`` names into ``state``.
+
+        Raises:
+            CheckpointError: the parent is not finished here, its checkpoint is damaged or does not fit.
+        """
+        content = _content(continues, parent)
+        history = content.facts["ledger"].get("history", ())
+        epoch = int(content.facts["ledger"]["record"]["epoch"])
+        if [record["epoch"] for record in history] != list(range(1, epoch + 1)):
+            raise CheckpointError(
+                "was written by an earlier version, which kept no history of its epochs",
+                where=f"run {continues.key[:12]}",
+                hint="train that run anew in another database, or leave continue_from out",
+            )
+        try:
+            state.go_on_from(content, over=epoch >= spec.protocol.epochs)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"its checkpoint does not fit this detector ({' '.join(str(error).split())[:120]})",
+                where=f"run {continues.key[:12]}",
+                hint="give both runs the same network",
+            ) from error
+        return cls(spec, state, run, parent, Resumed(epoch, epoch >= spec.protocol.epochs), clinical)
+
+    def write(self, recorder: Recorder) -> None:
+        """Record the parent's epochs as this run's own, then write its first checkpoint.
+
+        Cut off anywhere, the next start does it again: copies are told apart from the run's own checkpoints.
+        """
+        ledger, epoch = self.state.ledger, self.resumed.epoch
+        for record in ledger.history[:-1]:
+            recorder.epoch(record, (), ())
+        for name in {row.detections for row in ledger.standing if row.detections is not None}:
+            self._copy_detections(name)
+        files: dict[str, CheckpointRecord] = {}
+        for kind, row in ledger.checkpoints.items():
+            if row.path:
+                files[row.path] = files.get(row.path) or self._copied(row)
+                ledger.checkpoints[kind] = replace(files[row.path], kind=kind)
+        content = self.state.content(self.spec.key, over=self.resumed.over, clinical=dict(self.clinical))
+        ledger.written(checkpoint.save(self.run, epoch, content))
+
+    def _copied(self, row: CheckpointRecord) -> CheckpointRecord:
+        _, content = checkpoint.load(self.parent.folder / row.path)
+        mine = checkpoint.Content(content.tensors, {**content.facts, "key": self.spec.key, "copy": True})
+        file = checkpoint.save(self.run, row.epoch, mine)
+        return replace(row, path=self.run.relative(file.path), sha256=file.sha256, size=file.size)
+
+    def _copy_detections(self, name: str) -> None:
+        try:
+            write_atomically(self.run.folder / name, (self.parent.folder / name).read_bytes())
+        except OSError as error:
+            raise CheckpointError(
+                f"detections of the run that this one continues cannot be copied ({error.strerror or error})",
+                where=self.parent.folder / name,
+                hint="free some space, or train that run again",
+            ) from error
+
+
+def _content(continues: Continues, parent: RunPaths) -> checkpoint.Content:
+    """The checkpoint of the finished run that is gone on from."""
+    newest = checkpoint.newest_whole(parent)
+    short = f"run {continues.key[:12]}"
+    if newest is None:
+        raise CheckpointError(
+            "this run continues it, but it has no checkpoint here",
+            where=f"{short} ({parent.checkpoints})",
+            hint="train that run first with mmad ablate, in the same database",
+        )
+    file, content = newest
+    checkpoint.require_key(file, content, continues.key)
+    if not content.facts["over"]:
+        raise CheckpointError(
+            f"this run continues it, but it is not trained to its end (epoch {file.epoch} is the newest)",
+            where=short,
+            hint="let mmad ablate finish that run first",
+        )
+    rows = {row["kind"]: row for row in content.facts["ledger"]["checkpoints"]}
+    if continues.checkpoint not in rows:
+        raise CheckpointError(
+            f"kept no {continues.checkpoint} checkpoint (use_early_stop_model = false)",
+            where=short,
+            hint='continue from its checkpoint = "final"',
+        )
+    path = rows[continues.checkpoint]["path"]
+    return content if not path else checkpoint.load(parent.folder / path)[1]

@@ -1,0 +1,120 @@
+"""Keys: what decides a run is in them, what only names it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmad.config.protocol import TrainingProtocol
+from mmad.config.runs import NAMING_FIELDS, DataSource, RunSpec
+from mmad.config.setup import ModelSetup
+
+DATA = DataSource(path="/data", name="made up", fingerprint="f" * 64)
+
+#: For every deciding field another valid value than the default.
+OTHER_SETUP: dict[str, Any] = {
+    "use_clinical": True, "use_custom_model": False, "use_early_stop_model": False,
+    "record_training_performance": False, "dataset_mode": "normal", "era": "C", "backbone": "custom2",
+    "pretrained": False, "image_size": 512, "backbone_out_channels": 17,
+    "trainable_layers": 2, "frozen_norm": False, "norm_momentum": 0.5,
+    "clinical_input_channels": 33, "clinical_num_len": 9, "clinical_numeric": ["age"], "clinical_categorical": [],
+    "clinical_missing_indicators": True, "clinical_unknown_slot": True,
+    "clinical_values": "raw", "clinical_expand_conv_channels": 8, "clinical_conv_channels": 33,
+    "clinical_expand_dropout_rate": 0.1, "clinical_conv_dropout_rate": 0.1, "fuse_conv_channels": 33,
+    "fuse_dropout_rate": 0.1, "fuse_depth": 5, "fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True,
+    "spatialise_clinical": False, "spatialise_method": "repeat", "pre_spatialised_layer": True,
+    "add_clinical_to_roi_heads": False, "anchor_sizes": [16], "anchor_ratios": [1.0],
+    "representation_size": 33, "box_head_dropout_rate": 0.1, "use_mask": True, "mask_hidden_layers": 257,
+    "rpn_pre_nms_top_n_train": 9, "rpn_pre_nms_top_n_test": 9, "rpn_post_nms_top_n_train": 9,
+    "rpn_post_nms_top_n_test": 9, "rpn_fg_iou_thresh": 0.6, "rpn_bg_iou_thresh": 0.2, "box_fg_iou_thresh": 0.6,
+    "box_bg_iou_thresh": 0.4, "rpn_positive_fraction": 0.4, "box_positive_fraction": 0.4,
+    "rpn_batch_size_per_image": 64, "box_batch_size_per_image": 64,
+    "rpn_nms_thresh": 0.7, "rpn_score_thresh": 0.1, "box_nms_thresh": 0.5, "box_score_thresh": 0.1,
+    "box_detections_per_img": 11, "gt_in_train_till": 0, "optimiser": "adamw", "lr": 0.5, "momentum": 0.5,
+    "weight_decay": 0.5, "batch_size": 5,
+    "gradient_accumulation": 2, "gradient_clip_norm": 1.0, "mixed_precision": True, "channels_last": True,
+    "warmup_epochs": 1, "lr_scheduler": "MultiStepLR",
+    "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
+    "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
+    "loss_weights": {"loss_classifier": 2}, "learned_loss_weights": True, "measure_test": False,
+    "horizontal_flip": 0.25,
+}  # fmt: skip
+OTHER_PROTOCOL: dict[str, Any] = {
+    "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
+    "selection_proposals": "sampled", "replicate": 2, "steps_per_epoch": 1,
+    "continues": {"key": "a" * 64, "checkpoint": "final"},
+}  # fmt: skip
+
+
+def _key(setup: dict[str, Any] | None = None, protocol: dict[str, Any] | None = None) -> str:
+    return RunSpec(ModelSetup(**(setup or {})), TrainingProtocol(**(protocol or {})), DATA).key
+
+
+def test_every_field_is_covered_here() -> None:
+    assert set(OTHER_SETUP) | NAMING_FIELDS | {"using_fpn"} == set(ModelSetup.model_fields)
+    assert set(OTHER_PROTOCOL) == set(TrainingProtocol.model_fields)
+
+
+def test_a_feature_pyramid_changes_the_key() -> None:  # the default backbone has none
+    resnet = {"backbone": "resnet18"}
+    assert _key(resnet | {"using_fpn": True}) != _key(resnet)
+
+
+@pytest.mark.parametrize("field", OTHER_SETUP)
+def test_a_deciding_field_of_the_setup_changes_the_key(field: str) -> None:
+    assert _key({field: OTHER_SETUP[field]}) != _key()
+
+
+@pytest.mark.parametrize("field", OTHER_PROTOCOL)
+def test_a_field_of_the_training_protocol_changes_the_key(field: str) -> None:
+    assert _key(protocol={field: OTHER_PROTOCOL[field]}) != _key()
+
+
+@pytest.mark.parametrize("field", sorted(NAMING_FIELDS))
+def test_a_name_or_path_does_not(field: str) -> None:
+    assert _key({field: "another"}) == _key()
+
+
+def test_data_and_recipe_change_the_key_and_the_folder_does_not() -> None:
+    run = RunSpec(ModelSetup(), TrainingProtocol(), DATA)
+    assert RunSpec(run.setup, run.protocol, DataSource("/elsewhere", "renamed", "f" * 64)).key == run.key
+    assert RunSpec(run.setup, run.protocol, DataSource("/data", "made up", "0" * 64)).key != run.key
+    assert RunSpec(run.setup, run.protocol, DATA, recipe=run.recipe + 1).key != run.key
+
+
+def test_spellings_of_one_content_have_one_key() -> None:
+    assert _key({"multiStepLR_milestones": 100}) == _key({"multiStepLR_milestones": [100]})
+    assert _key({"backbone": "custom"}) == _key({"backbone": "custom1"})
+    assert _key({"fusion_residual": True}) == _key({"fusion_residule": True})
+    assert _key({"lr": 1}) == _key({"lr": 1.0})
+    assert _key({"loss_weights": {"loss_classifier": 10}}) == _key({"loss_weights": {"loss_classifier": 10.0}})
+
+
+def test_the_usual_layout_has_the_keys_from_before_there_was_another() -> None:
+    assert "channels_last" not in RunSpec(ModelSetup(), TrainingProtocol(), DATA).content()["setup"]
+    assert RunSpec(ModelSetup(channels_last=True), TrainingProtocol(), DATA).content()["setup"]["channels_last"] is True
+
+
+def test_all_steps_have_the_keys_from_before_there_was_a_limit() -> None:
+    assert "steps_per_epoch" not in RunSpec(ModelSetup(), TrainingProtocol(), DATA).content()["protocol"]
+    limited = RunSpec(ModelSetup(), TrainingProtocol(steps_per_epoch=3), DATA)
+    assert limited.content()["protocol"]["steps_per_epoch"] == 3
+
+
+_SUBSETS = st.sets(st.sampled_from(sorted(OTHER_SETUP.keys() - {"fuse_depth", "fusion_strategy"})), max_size=6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(_SUBSETS, _SUBSETS, st.text(max_size=5))
+def test_keys_are_equal_exactly_when_contents_are(first: set[str], second: set[str], name: str) -> None:
+    one = {field: OTHER_SETUP[field] for field in sorted(first)}
+    two = {field: OTHER_SETUP[field] for field in sorted(second, reverse=True)} | {"name": name}
+    try:
+        keys = _key(one), _key(two)
+    except ValueError:
+        return  # fields that do not go together have no key
+    assert (keys[0] == keys[1]) == (first == second)
+    assert all(len(key) == 64 and set(key) <= set("0123456789abcdef") for key in keys)

@@ -1,0 +1,79 @@
+"""The comparison of counts with the documented log's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from mmad.base.errors import SpecError
+from mmad.config.checks import WITHOUT_EFFECT, architecture
+from mmad.config.setup import ModelSetup
+from mmad.experiment_log import compare_counts, entries, entry
+
+PRINTED = 748
+
+
+class Printed:
+    """A count that answers what the log prints for the architecture asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.known: dict[str, dict[str, int]] = {}
+        for e in entries():
+            if e.params:
+                self.known.setdefault(architecture(e.setup()), {}).update(e.params)
+
+    def __call__(self, setup: ModelSetup) -> Mapping[str, int]:
+        self.asked.append(architecture(setup))
+        return self.known[architecture(setup)]
+
+
+def test_equal_architectures_are_counted_once() -> None:
+    count = Printed()
+    found = compare_counts(count)
+    assert (found.equal, found.printed, found.differences) == (PRINTED, PRINTED, ())
+    assert len(count.asked) == len(set(count.asked)) == len(count.known) < len(found.counted) == 82
+    assert {id: dict(counted) for id, counted in found.counted.items()} == {
+        e.id: dict(e.params) for e in entries() if e.params
+    }
+
+
+def test_what_differs_is_named() -> None:
+    count = Printed()
+
+    def other(setup: ModelSetup) -> Mapping[str, int]:
+        if setup.backbone == "custom2":
+            raise SpecError("custom2 is broken", hint="mend it")
+        found = dict(count(setup))
+        if setup.backbone == "custom":
+            found["model"] += 1
+            del found["model.rpn"]
+        return found
+
+    found = compare_counts(other)
+    lines = [str(difference) for difference in found.differences]
+    assert lines[:2] == [
+        "e009 [model]: printed 197,497, counted 197,498",
+        "e009 [model.rpn]: printed 3,595, counted nothing",
+    ]
+    assert lines[2] == "e010 [model]: printed 732,281, counted nothing (custom2 is broken; mend it)"
+    assert "model.rpn" not in found.counted["e009"]
+    assert "e010" not in found.counted
+    assert found.equal == PRINTED - 2 - len(entry("e010").params)
+
+
+def test_what_has_no_effect_is_a_field() -> None:
+    assert set(ModelSetup.model_fields) >= WITHOUT_EFFECT
+    base = entry("e030").setup()
+    assert architecture(entry("e030").setup({"lr": 0.5, "name": "x"})) == architecture(base)
+    assert architecture(entry("e030").setup({"fuse_depth": 1})) != architecture(base)
+
+
+@pytest.mark.slow
+def test_every_printed_number_is_met() -> None:
+    from mmad.detector import parameter_counts
+
+    found = compare_counts(lambda setup: {c.module: c.count for c in parameter_counts(setup)})
+    assert [str(difference) for difference in found.differences] == []
+    assert found.equal == PRINTED

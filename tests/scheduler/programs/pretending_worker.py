@@ -1,0 +1,117 @@
+"""A worker whose training is pretended: everything else is the real one.
+
+``PRETEND`` names a JSON file: key → {"pause": seconds per step, "steps": per epoch, "do": [[epoch, deed], …]}.
+A deed happens once, at the beginning of its epoch; with a trailing "!" every time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mmad.base.clock import now
+from mmad.base.errors import MmadError
+from mmad.base.records import EnvironmentRecord, EpochRecord, Metric, ParameterCount, Progress, RunRecord
+from mmad.scheduler import worker
+from mmad.scheduler import worker as attempt
+from mmad.scheduler.run_log import Channel
+from mmad.scheduler.supervisor_link import AttemptOutcome, StopRequest, TrainRequest
+from mmad.scheduler.worker import StoreRecorder
+from mmad.store.claims import Owner
+from mmad.store.store import Store
+
+FOLDER = Path(os.environ["PRETEND"])
+
+
+def fail() -> None:
+    raise MmadError("the image cannot be decoded", where="images/7.png", hint="replace it")
+
+
+def crash() -> None:
+    raise ZeroDivisionError("division by\nzero")
+
+
+def out_of_memory() -> None:
+    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def leave() -> None:
+    os._exit(3)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang() -> None:
+    time.sleep(60)
+
+
+def chatter() -> None:
+    print("a library talks\nto standard output")
+    os.write(1, b"and so does C\n")
+
+
+DEEDS: dict[str, Callable[[], None]] = {
+    "fail": fail,
+    "crash": crash,
+    "memory": out_of_memory,
+    "leave": leave,
+    "die": die,
+    "hang": hang,
+    "chatter": chatter,
+}
+
+
+def first_time(key: str, epoch: int) -> bool:
+    mark = FOLDER / f"{key}-{epoch}.done"
+    if mark.exists():
+        return False
+    mark.touch()
+    return True
+
+
+def train(order: TrainRequest, record: RunRecord, store: Store, channel: Channel, stop: StopRequest) -> AttemptOutcome:
+    plan = json.loads((FOLDER / "plan.json").read_text()).get(order.key, {})
+    epochs = int(record.protocol["epochs"])
+    me = Owner.current()
+    recorder = StoreRecorder(store, channel, key=order.key, epochs=epochs, said=order.said, owner=me)
+    done = record.epochs_done
+    recorder.started(
+        EnvironmentRecord(now(), "here", "linux", "3", {}, order.device, 1, None, None, "worker", done),
+        [ParameterCount("model", 7)],
+    )
+    deeds = dict(plan.get("do", []))
+    steps = plan.get("steps", 2)
+    for epoch in range(done + 1, epochs + 1):
+        deed = deeds.get(epoch, "")
+        if deed and (deed.endswith("!") or first_time(order.key, epoch)):
+            if deed == "warn":
+                recorder.warning("a loss\nis odd")
+            else:
+                DEEDS[deed.removesuffix("!")]()
+        for step in range(steps):
+            recorder.progress(Progress(order.key, epoch, epochs, "train", step, steps, 1.0 / epoch))
+            time.sleep(plan.get("pause", 0.01))
+            if stop():
+                return "interrupted"
+        with (FOLDER / "trace").open("a") as trace:
+            trace.write(f"{order.key} {epoch} {os.getpid()}\n")
+        metrics = (
+            Metric("train", "loss", 1.0 / epoch),
+            Metric("val", "loss", 2.0 / epoch),
+            Metric("val", "ap_iou", 0.1),
+        )
+        recorder.epoch(EpochRecord(epoch, 0.01, 0.05, 1000, metrics), [], [])
+    return "finished"
+
+
+attempt.train_run = train
+
+if __name__ == "__main__":
+    worker._leave(worker.main(sys.argv[1:]))

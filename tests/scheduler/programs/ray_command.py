@@ -1,0 +1,30 @@
+"""Works off keys with pretending workers on a Ray cluster: ``ray_command.py DATABASE ADDRESS KEY…``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from mmad.scheduler.executors.ray import RayEngine, ray_slots
+from mmad.scheduler.jobs import Job
+from mmad.scheduler.progress import choose_view
+from mmad.scheduler.scheduler import run_jobs
+from mmad.scheduler.supervisor_link import TrainRequest
+from mmad.store.store import Store
+
+
+def main() -> int:
+    database, address, *keys = sys.argv[1:]
+    with Store.open(database, create=False) as store:
+        records = [store.run(key) for key in keys]
+    jobs = [Job(run.key, "a", f"s{run.protocol['seed']}", "CXR", 0, int(run.protocol["epochs"])) for run in records]
+    slots = ray_slots(address, "cpu")
+    folder, program = os.environ["PRETEND"], str(Path(__file__).with_name("pretending_worker.py"))
+    text = f"import os, runpy; os.environ['PRETEND'] = {folder!r}; runpy.run_path({program!r}, run_name='__main__')"
+    engine = RayEngine(database, slots, TrainRequest(database, "", said="the words"), address, ("-c", text))
+    return run_jobs(database, jobs, slots, choose_view(), engine=engine).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Works off keys with pretending workers as jobs: ``slurm_command.py DATABASE local|slurm OPTIONS KEY…``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from mmad.scheduler.executors.slurm import SlurmEngine, slurm_slots
+from mmad.scheduler.jobs import Job
+from mmad.scheduler.progress import choose_view
+from mmad.scheduler.scheduler import run_jobs
+from mmad.scheduler.supervisor_link import TrainRequest
+from mmad.store.store import Store
+
+
+def main() -> int:
+    database, cluster, options, *keys = sys.argv[1:]
+    with Store.open(database, create=False) as store:
+        records = [store.run(key) for key in keys]
+    jobs = [Job(run.key, "a", f"s{run.protocol['seed']}", "CXR", 0, int(run.protocol["epochs"])) for run in records]
+    given = [options] if options else []
+    folder, program = os.environ["PRETEND"], str(Path(__file__).with_name("pretending_worker.py"))
+    text = f"import os, runpy; os.environ['PRETEND'] = {folder!r}; runpy.run_path({program!r}, run_name='__main__')"
+    engine = SlurmEngine(database, slurm_slots(given), TrainRequest(database, ""), given, cluster, ("-c", text))
+    return run_jobs(database, jobs, engine.slots, choose_view(), engine=engine).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""A database with queued runs, and workers that pretend to train them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mmad.base.records import RunRecord
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.setup import ModelSetup
+from mmad.scheduler.jobs import Job
+from mmad.scheduler.scheduler import Options
+from mmad.store.store import Store
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+def wait_for(truth: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Waits until ``truth`` holds; fails the test after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@dataclass
+class Bench:
+    """A database of pretended runs; ``plan`` says what happens in which epoch."""
+
+    folder: Path
+    keys: list[str]
+    epochs: int
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def database(self) -> str:
+        return str(self.folder / "mmad.sqlite")
+
+    def jobs(self) -> list[Job]:
+        return [Job(key, "a", f"s{i}", "CXR", 0, self.epochs) for i, key in enumerate(self.keys)]
+
+    def plan(self, **plans: dict[str, object]) -> None:
+        """``plan(s0={"do": [[2, "fail"]]})``: the first run fails in its second epoch."""
+        content = {self.keys[int(name[1:])]: plan for name, plan in plans.items()}
+        (self.folder / "plan.json").write_text(json.dumps(content))
+
+    def run(self, number: int) -> RunRecord:
+        with Store.open(self.database, read_only=True) as store:
+            return store.run(self.keys[number])
+
+    def statuses(self) -> list[str]:
+        with Store.open(self.database, read_only=True) as store:
+            return [store.run(key).status for key in self.keys]
+
+    def log(self, number: int) -> str:
+        from mmad.base.paths import StorePaths
+
+        return StorePaths(self.database).run(self.keys[number]).log.read_text()
+
+    def trained(self) -> Counter[tuple[str, int]]:
+        """How often each epoch of each run was trained to its end."""
+        trace = self.folder / "trace"
+        lines = trace.read_text().splitlines() if trace.exists() else []
+        return Counter((line.split()[0], int(line.split()[1])) for line in lines)
+
+    def options(self) -> Options:
+        """Workers that pretend."""
+        return Options(command=(sys.executable, str(PROGRAMS / "pretending_worker.py"), "--serve"))
+
+    def command(self, cores: int = 2) -> subprocess.Popen[str]:
+        """A scheduler in its own process, like a command that a user started."""
+        program = [sys.executable, str(PROGRAMS / "pretending_command.py"), self.database, str(cores), *self.keys]
+        process = subprocess.Popen(
+            program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ), cwd=self.folder
+        )
+        self.started.append(process)
+        return process
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The living children of ``process``."""
+    try:
+        return [child for child in psutil.Process(process.pid).children() if child.is_running()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(runs: int = 2, epochs: int = 3) -> Bench:
+        monkeypatch.setenv("PRETEND", str(tmp_path))
+        source = DataSource("/nowhere", "phantom", "f" * 64)
+        members = []
+        for number in range(runs):
+            protocol = TrainingProtocol(epochs=epochs, seed=number, weights="none")
+            run = RunSpec(ModelSetup(backbone="custom1"), protocol, source)
+            members.append(Member("a", f"s{number}", "CXR", 0, run, EvaluationProtocol()))
+        one = Bench(tmp_path, [member.run.key for member in members], epochs)
+        one.plan()
+        with Store.open(one.database) as store:
+            store.add_ablation(Ablation("a", "a.toml", "A", "", "", ("CXR",), (), tuple(members)))
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        for process in one.started:
+            for child in workers_of(process):
+                child.send_signal(signal.SIGKILL)
+            process.kill()
+            process.communicate()

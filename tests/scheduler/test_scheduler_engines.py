@@ -1,0 +1,73 @@
+"""Which engine a command gets: names, options of other engines, packages that are missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from mmad.base.errors import MmadError
+from mmad.scheduler.devices import Slots
+from mmad.scheduler.executors.factory import engine_slots, make_engine
+from mmad.scheduler.scheduler import Options
+
+
+def test_this_machine_is_the_default() -> None:
+    assert not engine_slots("local", "cpu").on_gpu
+    assert make_engine("local", "db.sqlite", Slots(), Options()) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"name": "rey"}, "--engine: no such engine 'rey'; did you mean ray?"),
+        ({"name": "zzz"}, "--engine: no such engine 'zzz'; use local, ray, slurm"),
+        ({"name": "local", "address": "here:1"}, "--address: is for a Ray cluster; add --engine ray, or leave it out"),
+        ({"name": "ray", "slurm": ("a=b",)}, "--slurm: is for a Slurm cluster; add --engine slurm, or leave it out"),
+        (
+            {"name": "ray", "per_gpu": None},
+            "--per-gpu: auto: a cluster's memory is not measured; give a number of runs",
+        ),
+        (
+            {"name": "slurm", "per_gpu": 2},
+            "--per-gpu: a job has its GPU to itself; leave it out, or ask Slurm for a share",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_one_line(words: dict[str, Any], line: str) -> None:
+    with pytest.raises(MmadError) as refused:
+        engine_slots(**words)
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, name: str, package: str) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda word, *rest: None if word == package else found(word, *rest)
+    )
+    with pytest.raises(MmadError) as refused:
+        engine_slots(name)
+    assert str(refused.value) == (
+        f"--engine {name}: the package {package} is not installed; install it into this environment "
+        f"(pip install 'mmad[{name}]'), or leave out --engine"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "part"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:1: Connection refused"),
+        ("nonsense", "nonsense is not HOST:PORT"),
+        ("ray://head:10001", "ray://head:10001 is not HOST:PORT"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_at_once(address: str, part: str) -> None:
+    pytest.importorskip("ray", reason="the package ray is not installed")
+    with pytest.raises(MmadError) as refused:
+        engine_slots("ray", address=address)
+    assert str(refused.value) == (
+        f"--address {address}: no connection to a Ray cluster ({part}); run this on a node of it "
+        "(ray start --address=HEAD:6379), or name its head as HOST:PORT"
+    )

@@ -1,0 +1,200 @@
+"""Runs on a real Ray cluster of two nodes: their ends, Ctrl-C, what nodes lack, and a node killed in mid-run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from queue_bench import PROGRAMS, Bench, wait_for
+
+from mmad.store.store import Store
+
+pytest.importorskip("ray", reason="the package ray is not installed (pip install 'mmad[ray]')")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+MakeBench = Callable[..., Bench]
+
+TINY = """\
+title = "Tiny"
+[phantom]
+studies = 16
+image_size = 64
+[setup]
+backbone = "custom1"
+pretrained = false
+image_size = 64
+[arms.CXR]
+use_clinical = false
+[arms."CXR+Clinical"]
+use_clinical = true
+[protocol]
+epochs = 2
+"""
+CHECK = """
+import sys
+from mmad.base.errors import MmadError
+from mmad.scheduler.supervisor_link import Order
+from mmad.scheduler.executors.ray import RayEngine, ray_slots
+database, address = sys.argv[1:]
+engine = RayEngine(database, ray_slots(address, "cpu"), Order(database, ""), address)
+try:
+    engine.check({"/nowhere": "f" * 64})
+except MmadError as error:
+    print(error)
+engine.check({})
+print("fine")
+engine.close()
+"""
+
+
+class Cluster:
+    """A process that is the cluster."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(PROGRAMS / "ray_cluster.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = self._heard("address ").split()[1]
+
+    def kill_node_of(self, pid: int) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"kill {pid}\n")
+        self._process.stdin.flush()
+        self._heard("killed")
+
+    def close(self) -> None:
+        try:
+            self._process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+    def _heard(self, beginning: str) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(beginning):
+                return line
+        raise AssertionError("the cluster did not start")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    one = Cluster()
+    yield one
+    one.close()
+
+
+def command(bench: Bench, cluster: Cluster) -> subprocess.Popen[str]:
+    program = [sys.executable, str(PROGRAMS / "ray_command.py"), bench.database, cluster.address, *bench.keys]
+    process = subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ), cwd=bench.folder
+    )
+    bench.started.append(process)
+    return process
+
+
+def rows(bench: Bench) -> list[list[int]]:
+    with Store.open(bench.database, read_only=True) as store:
+        return [[record.epoch for record in store.epochs(key)] for key in bench.keys]
+
+
+def mmad(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from mmad.cli.app import main; main()", *words],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_every_run_is_trained_on_the_cluster_without_noise(bench: MakeBench, cluster: Cluster) -> None:
+    three = bench(runs=3)
+    three.plan(s0={"pause": 0.3}, s2={"do": [[2, "fail"]]})
+    out, errors = command(three, cluster).communicate(timeout=120)
+    assert three.statuses() == ["finished", "finished", "failed"]
+    assert rows(three) == [[1, 2, 3], [1, 2, 3], [1]]
+    assert "images/7.png: the image cannot be decoded" in errors
+    lines = out.splitlines()
+    assert lines[0] == "3 runs to train on a Ray cluster of 2 nodes, 2 cores, 2 runs at once"
+    assert sum(line.startswith("s0 · CXR · seed 0: epoch ") for line in lines) == 3
+    assert all(line.startswith(("3 runs", "s")) for line in lines)
+    assert len(errors.splitlines()) == 1
+
+
+def test_the_first_ctrl_c_stops_at_a_safe_point(bench: MakeBench, cluster: Cluster) -> None:
+    two = bench(runs=2, epochs=50)
+    two.plan(s0={"pause": 0.1}, s1={"pause": 0.1})
+    process = command(two, cluster)
+    wait_for(lambda: len(rows(two)[0]) >= 2, 100)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (130, "")
+    assert two.statuses() == ["interrupted", "interrupted"]
+    assert "stopping" in out
+    with Store.open(two.database, read_only=True) as store:
+        assert store.owners() == {}
+
+
+def test_the_second_ctrl_c_kills_the_workers(bench: MakeBench, cluster: Cluster) -> None:
+    one = bench(runs=1)
+    one.plan(s0={"do": [[2, "hang"]]})
+    process = command(one, cluster)
+    wait_for(lambda: len(rows(one)[0]) == 1, 100)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert any(line.startswith("stopping") for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (130, "")
+    assert one.statuses() == ["interrupted"]
+
+
+def test_a_pair_is_trained_from_the_command_line(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    words = ("ablate", "tiny.toml", "--engine", "ray", "--address", cluster.address, "--set", "steps_per_epoch=2")
+    done = mmad(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs to train on a Ray cluster of 2 nodes, 2 cores, 2 runs at once" in done.stdout
+    assert "2 of 2 runs finished" in done.stdout
+    assert "raylet" not in done.stdout + done.stderr
+    with Store.open(tmp_path / "db/mmad.sqlite", read_only=True) as store:
+        assert [[one.epoch for one in store.epochs(run.key)] for run in store.runs()] == [[1, 2], [1, 2]]
+    assert not list((tmp_path / "db/runs/mmad.sqlite").glob(".shared-*"))
+
+
+def test_nodes_that_lack_something_are_named_before_anything_is_queued(bench: MakeBench, cluster: Cluster) -> None:
+    one = bench(runs=1)
+    said = subprocess.run(
+        [sys.executable, "-c", CHECK, one.database, cluster.address], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert said[0].startswith("node ")
+    assert said[0].endswith(
+        ": the data set /nowhere is not there; put it on shared storage, or copy it to the same path"
+    )
+    assert said[1:] == ["fine"]
+
+
+def test_a_node_killed_in_mid_run_costs_no_epoch(bench: MakeBench, cluster: Cluster) -> None:
+    two = bench(runs=2, epochs=6)
+    two.plan(s0={"pause": 0.3}, s1={"pause": 0.3})
+    process = command(two, cluster)
+    wait_for(lambda: all(len(epochs) >= 2 for epochs in rows(two)), 100)
+    with Store.open(two.database, read_only=True) as store:
+        cluster.kill_node_of(store.owners()[two.keys[0]].pid)
+    out, errors = process.communicate(timeout=150)
+    assert process.returncode == 0, (out, errors)
+    assert two.statuses() == ["finished", "finished"]
+    assert rows(two) == [[1, 2, 3, 4, 5, 6]] * 2
+    assert "its node was lost, starting it again (1 of 2)" in out
+    assert errors == ""

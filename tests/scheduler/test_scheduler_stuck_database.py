@@ -1,0 +1,117 @@
+"""A worker whose database stays locked, or has no room left: the same command goes on, to equal numbers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmad.base.records import EpochRecord
+from mmad.cli.options import load_with_data
+from mmad.scheduler.submit import queue_up
+from mmad.store.store import Store
+
+pytestmark = pytest.mark.slow
+
+TINY = """\
+title = "Tiny"
+[phantom]
+studies = 16
+image_size = 64
+[setup]
+backbone = "custom1"
+pretrained = false
+image_size = 64
+lr = 0.01
+[arms.CXR]
+use_clinical = false
+[protocol]
+epochs = 4
+"""
+#: A real worker that waits half a second in place of a minute, and meets trouble when it commits its third epoch.
+WORKER = """
+import sqlite3, sys
+from mmad.store.store import Store
+Store.open.__func__.__kwdefaults__["timeout"] = 0.5
+trouble, honest, held = sys.argv[1], Store.commit_epoch, []
+
+def lock(store):
+    other = sqlite3.connect(sys.argv[3], isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    held.append(other)  # until the worker is gone
+
+def fill(store):
+    with store._database.engine.connect() as connection:  # the pool hands this connection out again
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    for text in ("x" * 1000, "x"):  # and what is free within the pages
+        try:
+            while True:
+                store.add_warning(sys.argv[5], text)
+        except Exception:
+            pass
+
+def commit(store, key, record, *rest):
+    if record.epoch == 3:
+        {"locked": lock, "full": fill}[trouble](store)
+    return honest(store, key, record, *rest)
+
+Store.commit_epoch = commit
+from mmad.scheduler.worker import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def epochs(database: Path) -> list[EpochRecord]:
+    with Store.open(database, read_only=True) as store:
+        (run,) = store.runs()
+        assert run.status == "finished"
+        return store.epochs(run.key)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the file and the data set."""
+    folder = tmp_path_factory.mktemp("stuck")
+    (folder / "tiny.toml").write_text(TINY)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("trouble", "line"),
+    [
+        ("locked", "another program has kept the database locked; close it or wait"),
+        ("full", "no space is left on the disk; free some space"),
+    ],
+)
+def test_the_same_command_goes_on(
+    world: Path, run_mmad: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, trouble: str, line: str
+) -> None:
+    monkeypatch.chdir(world)
+    ablation, _ = load_with_data(Path("tiny.toml"), data=None, create=True)
+    database = world / f"{trouble}.sqlite"
+    (job,) = queue_up([ablation], str(database))
+    words = ["--db", str(database), "--key", job.key]
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, trouble, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        said = worker.stdout.read()  # while its standard input stays open: its end would stop the training
+        assert worker.wait() == 1
+    assert line in said
+    with Store.open(database, read_only=True) as store:
+        run = store.run(job.key)
+        # where not even the status could be written, the run is held by a process that is gone
+        assert run.status == "running" or (run.status, line in (run.error or "")) == ("failed", True)
+        assert run.epochs_done in (2, 3)  # where the third still fitted, the fourth did not
+
+    again = run_mmad("ablate", "tiny.toml", "--db", database, cwd=world)
+    assert again.returncode == 0, again.stderr
+    run_mmad("ablate", "tiny.toml", "--db", "undisturbed.sqlite", cwd=world)
+    numbers = [[(e.epoch, e.lr, e.metrics) for e in epochs(file)] for file in (database, world / "undisturbed.sqlite")]
+    assert numbers[0] == numbers[1]
+    assert [number for number, _, _ in numbers[0]] == [1, 2, 3, 4]

@@ -1,0 +1,158 @@
+"""The worker's parts: the row it reads, the lines it makes of failures, the streams it diverts."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from queue_bench import Bench
+
+from mmad.base.clock import now
+from mmad.base.errors import MmadError, SpecError
+from mmad.base.paths import StorePaths
+from mmad.base.records import EpochRecord, RunRecord
+from mmad.config.protocol import TrainingProtocol
+from mmad.config.runs import RECIPE, DataSource, RunSpec
+from mmad.config.setup import ModelSetup
+from mmad.scheduler import worker
+from mmad.scheduler.run_log import Channel
+from mmad.scheduler.supervisor_link import StopRequest, Task, TrainRequest, parse
+from mmad.scheduler.worker import AttemptResult, failure_line, one_line, run_spec, set_aside
+from mmad.store.store import Store
+
+SPEC = RunSpec(
+    ModelSetup(backbone="custom", lr=1, name="CXR"),
+    TrainingProtocol(epochs=4),
+    DataSource("there", "phantom", "f" * 64),
+)
+
+
+def record(spec: RunSpec = SPEC) -> RunRecord:
+    content = spec.content()
+    return RunRecord(
+        spec.key, "running", content["setup"], content["protocol"], "phantom", "there", "f" * 64, spec.recipe, now()
+    )
+
+
+def test_a_row_gives_back_its_specification() -> None:
+    spec = run_spec(record(), Path("moved"))
+    assert spec.key == SPEC.key
+    assert spec.data.path == "moved"
+    assert run_spec(record()).data.path == "there"
+    assert spec.protocol.epochs == 4
+
+
+def test_a_row_of_another_recipe_is_not_trained() -> None:
+    with pytest.raises(SpecError, match=f"queued under recipe {RECIPE + 1}, this version trains recipe {RECIPE}"):
+        run_spec(replace(record(), recipe=RECIPE + 1))
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.5}, {"lr": -1}, {"shade": 3}])
+def test_an_edited_row_is_not_trained(change: dict[str, object]) -> None:
+    with pytest.raises(SpecError, match=f"run {SPEC.key[:12]}: "):
+        run_spec(replace(record(), setup={**record().setup, **change}))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("two\nlines"), "ValueError: two lines (log: run.log)"),
+        (KeyError(), "KeyError: KeyError (log: run.log)"),
+        (
+            MemoryError(),
+            "out of memory on cuda:0 (MemoryError); lower batch_size or image_size, or free memory (log: run.log)",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB. And so on"),
+            "out of memory on cuda:0 (CUDA out of memory); "
+            "lower batch_size or image_size, or free memory (log: run.log)",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "[Errno 28] No space left on device; free space on that disk and run the command again (log: run.log)",
+        ),
+    ],
+)
+def test_every_failure_becomes_one_line(error: Exception, line: str) -> None:
+    assert failure_line(error, "cuda:0", Path("run.log")) == line
+
+
+def test_a_failure_s_message_is_one_line() -> None:
+    assert one_line(MmadError("a\nb", where="x")) == "x: a b"
+
+
+def test_the_command_line_is_read_whole() -> None:
+    words = ["--db", "a.sqlite", "--key", "k", "--device", "cuda:1", "--data", "d", "--weights-dir", "w", "--said"]
+    order = TrainRequest("a.sqlite", "k", "cuda:1", Path("d"), Path("w"), "mmad ablate x")
+    assert parse([*words, "mmad ablate x"]) == Task(order)
+    assert parse(order.words()) == Task(order)
+    assert TrainRequest.of_line(order.line()) == order
+    assert TrainRequest.of_line("stop") is None
+    assert TrainRequest.of_line('{"key": 3}') is None
+    assert parse(["--serve"]) == Task(None)
+
+
+@pytest.mark.slow
+def test_a_worker_without_its_database_ends_with_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mmad.scheduler.worker", "--db", str(tmp_path / "no.sqlite"), "--key", "ab" * 32]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=dict(os.environ))
+    assert done.returncode == 1
+    end = json.loads(done.stdout)
+    assert (end["type"], end["status"]) == ("end", "failed")
+    assert "no such database" in end["error"]
+    assert not (tmp_path / "no.sqlite").exists()
+    assert "no such database" in StorePaths(str(tmp_path / "no.sqlite")).run("ab" * 32).log.read_text()
+
+
+def test_checkpoints_of_epochs_the_database_lacks_are_set_aside(bench: Callable[..., Bench]) -> None:
+    made = bench(runs=1)
+    key = made.keys[0]
+    with Store.open(made.database) as store:
+        run = store.run_paths(key)
+        assert set_aside(store, key) is None
+        for epoch in (1, 2):
+            store.commit_epoch(key, EpochRecord(epoch, 1e-3, 1.0, 0, ()))
+        run.checkpoints.mkdir(parents=True)
+        run.checkpoint(2, "a" * 64).touch()
+        run.checkpoint(3, "b" * 64).touch()  # what a kill kept from the database
+        assert set_aside(store, key) is None
+        run.checkpoint(4, "c" * 64).touch()
+        aside = set_aside(store, key)
+        assert aside is not None
+        assert [file.name[:11] for file in sorted(aside.iterdir())] == ["epoch-00002", "epoch-00003", "epoch-00004"]
+        assert not run.checkpoints.exists()
+        store.commit_epoch(key, EpochRecord(9, 1e-3, 1.0, 0, ()))  # not the next one: the gap counts
+        run.checkpoints.mkdir()
+        run.checkpoint(9, "d" * 64).touch()
+        again = set_aside(store, key)
+        assert again not in (None, aside)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_that_was_stopped_by_hand_gets_no_other_attempt_when_it_fails(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    one = bench(runs=1)
+    (key,) = one.keys
+
+    def attempt(
+        order: TrainRequest, record: RunRecord, store: Store, channel: Channel, stop: StopRequest
+    ) -> AttemptResult:
+        if asked:
+            store.stop([order.key])
+        return AttemptResult("failed", "the disk was away", "passing")
+
+    monkeypatch.setattr(worker, "attempt", attempt)
+    reading, writing = os.pipe()
+    ended = worker.work(TrainRequest(one.database, key), Channel(writing), StopRequest())
+    os.close(reading)
+    os.close(writing)
+    assert (ended.status, ended.cause) == ("failed", None if asked else "passing")
+    assert one.run(0).error == "the disk was away"
