@@ -1,15 +1,15 @@
-"""Failures a user can cause: one line that names the place, what is wrong, and the mend."""
+"""Failures a user can cause: one line that names the place, what is wrong, and the hint."""
 
 from __future__ import annotations
 
 
 class MmadError(Exception):
-    """A failure the user can mend; the CLI prints it without a traceback and exits with 2.
+    """A failure the user can fix; the CLI prints it without a traceback and exits with 2.
 
     Args:
         what: what is wrong, in a few words, with the offending value.
         where: the file, key or row it is about (printed first).
-        mend: what to do about it (printed last).
+        hint: what to do about it (printed last).
     """
 
     def __init__(self, what: str, *, where: object | None = None, hint: str | None = None) -> None:

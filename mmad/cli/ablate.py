@@ -261,7 +261,7 @@ def _register_ablate(app: typer.Typer) -> None:
         them after their present step; the same command goes on from there. A run that fails stops no other.
         With --engine ray or slurm they train on a cluster.
 
-        Exit code: 0 all finished, 1 a run failed, 2 something to mend before anything runs, 130 interrupted.
+        Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
         """
         from mmad.scheduler.executors.factory import engine_slots, make_engine
         from mmad.scheduler.scheduler import Options

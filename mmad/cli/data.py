@@ -404,7 +404,7 @@ def _register_check(data: typer.Typer) -> None:
     def check(
         folder: FolderArgument, fix: FixOption = False, out: NewOption = None, as_json: JsonOption = False
     ) -> None:
-        """List everything that is wrong or suspicious in a data set, by rows and with its mend.
+        """List everything that is wrong or suspicious in a data set, by rows and with its hint.
 
         Errors make training impossible or its figures untrue: `mmad ablate` refuses them. Warnings are to be known.
 
@@ -469,7 +469,7 @@ def _rows(found: AuditIssue) -> str:
 
 
 def _show_fixed(fixed: Fixed) -> None:
-    for line in fixed.done or ("nothing was wrong that can be mended",):
+    for line in fixed.done or ("nothing was wrong that can be fixed",):
         typer.echo(line)
     audit = fixed.audit
     typer.echo(f"{fixed.out}: {_count(len(audit.errors), 'error')}, {_count(len(audit.warnings), 'warning')}")
@@ -674,7 +674,7 @@ def _register_export_coco(exporting: typer.Typer) -> None:
         typer.echo(f"{out}: {len(dataset.studies)} images, {len(dataset.boxes)} annotations; images in {folder}")
 
 
-def _register_data(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     data = typer.Typer(help="Make, import and check data sets.", rich_markup_mode=None, no_args_is_help=True)
     importing = typer.Typer(
         help="Turn a folder of another form into a data set.", rich_markup_mode=None, no_args_is_help=True

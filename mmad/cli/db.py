@@ -25,7 +25,7 @@ def counted(number: int, noun: str) -> str:
 # ``mmad db check``: what is wrong in the database and beside it.
 
 
-#: How many findings with one mend are listed for people.
+#: How many findings with one hint are listed for people.
 _SHOWN = 12
 
 
@@ -45,7 +45,7 @@ def _register_check(app: typer.Typer) -> None:
         when something was found.
 
         --json prints {"database", "schema", "tables", "runs", "files", "read", "findings": [{check, where, what,
-        mend}]}; check is integrity, schema, references, runs, epochs or files.
+        hint}]}; check is integrity, schema, references, runs, epochs or files.
         """
         from mmad.store.maintenance import check_database
 
@@ -221,7 +221,7 @@ def _register_upgrade(app: typer.Typer) -> None:
             typer.echo(f"{done.where}: upgraded from schema {done.found} to {done.now}{kept}")
 
 
-def _register_db(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     db = typer.Typer(
         help="Copy, check, back up, upgrade and export the database.", rich_markup_mode=None, no_args_is_help=True
     )

@@ -394,7 +394,7 @@ def _logs(file: Path | None, database: str) -> dict[str, tuple[LogEntry, ...]]:
     return {log.name: log.entries for log in imported_logs(database)} or {NAME: shipped_entries()}
 
 
-def _register_log(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     log = typer.Typer(help="Read, show and check experiment logs.", rich_markup_mode=None, no_args_is_help=True)
     for add in (_register_import, _register_list, _register_show, _register_diff, _register_check):
         add(log)

@@ -202,7 +202,7 @@ AblationTable = create_model(
 )
 
 
-# From what pydantic finds wrong to one line that names file, line, key, what was expected and the mend.
+# From what pydantic finds wrong to one line that names file, line, key, what was expected and the hint.
 
 
 _EXPECTED = {
@@ -240,7 +240,7 @@ def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
 
 
 def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:
-    """What is wrong with ``key`` and the mend; ``problems`` are pydantic's about it."""
+    """What is wrong with ``key`` and the hint; ``problems`` are pydantic's about it."""
     found = list(problems)
     kind, value = found[0]["type"], found[0]["input"]
     if kind == "extra_forbidden":
@@ -404,7 +404,7 @@ def parse_file(path: Path) -> ParsedFile:
     """Read and check the ablation file ``path``.
 
     Raises:
-        SpecError: whatever is wrong first, with file, line, key and mend.
+        SpecError: whatever is wrong first, with file, line, key and hint.
     """
     source = read_source(path)
     document = _prepared(source, source.document, ())

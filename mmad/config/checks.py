@@ -258,7 +258,7 @@ def require_room(columns: ClinicalColumns, length: int, *, indicators: bool = Fa
 
 
 def unsupported(setup: ModelSetup) -> tuple[str, str, str] | None:
-    """The first field of ``setup`` that cannot be trained yet: (field, what, mend); None when all can."""
+    """The first field of ``setup`` that cannot be trained yet: (field, what, hint); None when all can."""
     if setup.image_backbone.startswith(TIMM) and find_spec("timm") is None:
         return "backbone", "timm is not installed", "install it with pip install 'mmad[timm]'"
     return None

@@ -94,7 +94,7 @@ def _found(members: Sequence[Member], child: Member, wish: ContinueFrom, source:
 
 
 def _unfit(child: Member, parent: Member) -> tuple[str, str] | None:
-    """What is wrong and its mend, where ``child`` cannot go on from ``parent``."""
+    """What is wrong and its hint, where ``child`` cannot go on from ``parent``."""
     ours, theirs = child.run, parent.run
     if architecture(ours.setup) != architecture(theirs.setup):
         fields = _differing(ours.setup, theirs.setup, type(ours.setup).model_fields)

@@ -30,7 +30,7 @@ def load_ablation(
         weights: ``imagenet`` or ``none``: short for the override ``weights=…``.
 
     Raises:
-        SpecError: one line with file, line, key, what is wrong and the mend.
+        SpecError: one line with file, line, key, what is wrong and the hint.
     """
     words = [*overrides] if weights is None else [*overrides, f"weights={weights}"]
     layers = [parse_override(word) for word in words]

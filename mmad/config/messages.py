@@ -135,7 +135,7 @@ def _initials(word: str) -> str:
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
-    """The mend for an unknown ``word``: the nearest valid one, or what is valid when none is near."""
+    """The hint for an unknown ``word``: the nearest valid one, or what is valid when none is near."""
     words = list(valid)
     best = nearest(word, words)
     if best is not None:
@@ -216,7 +216,7 @@ def _read_text(path: Path) -> str:
 
 
 def _similar_file(path: Path) -> str:
-    """The mend for a missing file: a file of like name beside it or among the shipped ones."""
+    """The hint for a missing file: a file of like name beside it or among the shipped ones."""
     shipped = Path("ablations")
     folders = [path.parent] if path.parent == shipped else [path.parent, shipped]
     present = {file.name: file for folder in reversed(folders) if folder.is_dir() for file in folder.glob("*.toml")}
@@ -233,7 +233,7 @@ def _syntax_error(path: Path, text: str, message: str) -> SpecError:
     match = _LINE_IN_MESSAGE.search(message)
     line = int(match.group(1)) if match and match.group(1) else text.rstrip("\n").count("\n") + 1
     what = _LINE_IN_MESSAGE.sub("", message)
-    return SpecError(f"not valid TOML: {what}", where=f"{path}:{line}", hint="mend the syntax of this line")
+    return SpecError(f"not valid TOML: {what}", where=f"{path}:{line}", hint="fix the syntax of this line")
 
 
 # Words of a refusal: the name that is not there, the nearest that is, and all that are.

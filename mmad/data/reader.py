@@ -1,4 +1,4 @@
-"""Reads the folder of a data set; every problem is a DataError that names file, row, key and mend.
+"""Reads the folder of a data set; every problem is a DataError that names file, row, key and hint.
 
 A message names rows and studies, never a clinical value: those belong to patients.
 """
@@ -473,7 +473,7 @@ class _Folders:
         self._listed: dict[str, dict[str, bool] | None] = {}
 
     def wrong(self, image: str) -> tuple[str, str, str] | None:
-        """(code, what is wrong, mend) of the path ``image``, or None."""
+        """(code, what is wrong, hint) of the path ``image``, or None."""
         if not is_inside(image):
             return "image-outside", "path leaves the data set's folder", "write it relative to that folder"
         folder, _, name = image.rpartition("/")
@@ -528,7 +528,7 @@ class Description:
 
 
 def load_dataset(path: Path | str) -> DataSet:
-    """Read and check the data set in the folder ``path``; raises DataError naming file, row, key and mend."""
+    """Read and check the data set in the folder ``path``; raises DataError naming file, row, key and hint."""
     return read_folder(Path(path))
 
 

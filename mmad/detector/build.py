@@ -50,7 +50,7 @@ def build_detector(
         weights_dir: a folder with torchvision's weights files, before the usual places.
 
     Raises:
-        WeightsError: when the weights' file is missing or damaged, with the mend.
+        WeightsError: when the weights' file is missing or damaged, with the hint.
     """
     pretrained = setup.pretrained and weights != "none"
     built = setup.stock()

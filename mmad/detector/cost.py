@@ -82,7 +82,7 @@ def detector_cost(
             evaluation hands on.
 
     Raises:
-        SpecError: a setup that cannot be built, with the mend.
+        SpecError: a setup that cannot be built, with the hint.
     """
     built = setup.stock()
     boxes = built.rpn_post_nms_top_n_test if proposals is None else proposals

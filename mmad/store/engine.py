@@ -21,14 +21,14 @@ from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
 from mmad.base.paths import StorePaths
 
-# What SQLite and PostgreSQL say when something fails, what it means, and the mend.
+# What SQLite and PostgreSQL say when something fails, what it means, and the hint.
 
 
 class TransactionLost(StoreError):
     """A transaction that was lost on the way, so that nothing of it counts; it can be repeated."""
 
 
-#: What is said, what it means, and the mend; the first that fits counts.
+#: What is said, what it means, and the hint; the first that fits counts.
 MEANINGS: tuple[tuple[str, str, str], ...] = (
     ("locked|lock timeout", "another program has kept the database locked", "close it or wait for it, then try again"),
     ("disk is full|no space left", "no space is left on the disk", "free some space, then try again"),
@@ -240,7 +240,7 @@ class Database:
 
     A reading sees one state from its beginning to its end. A writing holds SQLite's write lock from its
     beginning, so that what it reads is still true when it writes; on a server ``serialise`` sees to that.
-    Failures of the database leave either as a StoreError that names the place and the mend (TransactionLost
+    Failures of the database leave either as a StoreError that names the place and the hint (TransactionLost
     where it can be repeated); faults of our own statements do not.
     """
 

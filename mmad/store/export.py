@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import pyarrow
-import pyarrow.parquet
 from sqlalchemy import (
     Boolean,
     Connection,
@@ -191,7 +189,7 @@ def _cell(value: Any) -> Any:
 
 def _parquet_writer() -> Writer:
     try:
-        pass
+        import pyarrow  # noqa: F401
     except ImportError:
         hint = "install it (pip install 'mmad[parquet]'), or take --format csv"
         raise StoreError("Parquet needs pyarrow, which is not installed", where="--format", hint=hint) from None
@@ -203,6 +201,9 @@ def _parquet_writer() -> Writer:
 
 def write_parquet(file: Path, table: Table, parts: Iterator[Sequence[Any]]) -> int:
     """Writes the rows of ``table`` part by part; returns how many. Moments are microseconds in UTC."""
+    import pyarrow
+    import pyarrow.parquet
+
     form = pyarrow.schema([(column.name, _type(column.type)) for column in table.c])
     rows = 0
     with pyarrow.parquet.ParquetWriter(file, form) as writer:
@@ -216,6 +217,8 @@ def write_parquet(file: Path, table: Table, parts: Iterator[Sequence[Any]]) -> i
 
 
 def _type(kind: TypeEngine[Any]) -> Any:
+    import pyarrow
+
     if isinstance(kind, TypeDecorator):
         kind = kind.impl_instance
     if isinstance(kind, Boolean):

@@ -510,7 +510,7 @@ def _insert(writing: Connection, table: Table, rows: list[dict[str, object]], wh
         writing.execute(insert(table), rows)
     except (DataError, IntegrityError, ValueError) as error:
         said = " ".join(str(getattr(error, "orig", error)).split("\n")[0].split())
-        hint = "find the row with mmad db check, or mend it in the source; nothing was kept"
+        hint = "find the row with mmad db check, or fix it in the source; nothing was kept"
         raise StoreError(f"a row of {table.name} cannot be kept there ({said})", where=where, hint=hint) from error
 
 

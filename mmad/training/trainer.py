@@ -87,7 +87,7 @@ def train(
         SpecError: a device that is not there, half precision on one that is not CUDA, ``checkpoint_every`` below 1.
         CheckpointError: a checkpoint of another run; the run that ``spec`` continues is not finished here.
         DivergedError: losses, gradients or weights that are not finite.
-        MmadError: what else the user can mend (data, weights, disk).
+        MmadError: what else the user can fix (data, weights, disk).
     """
     if checkpoint_every is not None and checkpoint_every < 1:
         raise SpecError(f"checkpoint_every = {checkpoint_every}", hint="name 1 or more steps, or none")

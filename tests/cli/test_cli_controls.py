@@ -10,7 +10,7 @@ import pytest
 from cli_analysis_worlds import made
 
 from mmad.analysis.controls import Alteration
-from mmad.cli.app import analysis
+from mmad.cli import analysis
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"
 Call = Callable[..., Any]

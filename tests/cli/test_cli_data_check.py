@@ -78,7 +78,7 @@ def test_errors_are_listed_with_code_rows_and_mend(root: Path, call_mmad: Call) 
     as_json = call_mmad("data", "check", "set", "--json")
     assert as_json.code == 2
     (found,) = (f for f in json.loads(as_json.out)["findings"] if f["level"] == "error")
-    assert set(found) == {"code", "level", "where", "what", "mend", "rows", "count"}
+    assert set(found) == {"code", "level", "where", "what", "hint", "rows", "count"}
 
 
 def test_a_repaired_copy(root: Path, call_mmad: Call) -> None:

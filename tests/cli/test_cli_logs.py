@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad
 
-from mmad.cli.app import queue as room
+from mmad.cli import queue as room
 from mmad.store.store import Store
 
 

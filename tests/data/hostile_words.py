@@ -118,5 +118,5 @@ def survives(run: Callable[[Path], object], out: Path, seconds: float = 5.0) -> 
     assert SECRET not in message
     assert len(message) < 2000
     assert ": " in message, "no place"
-    assert "; " in message, "no mend"
+    assert "; " in message, "no hint"
     return message

@@ -1,4 +1,4 @@
-"""The audit: it goes on where the loader stops, names rows and mends, and never a clinical value."""
+"""The audit: it goes on where the loader stops, names rows and fixes, and never a clinical value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be built from is one line with file, column and mend, and never shows a patient's value."""
+"""What cannot be built from is one line with file, column and hint, and never shows a patient's value."""
 
 from __future__ import annotations
 

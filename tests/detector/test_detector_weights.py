@@ -1,4 +1,4 @@
-"""Loading ImageNet weights: from a file made here, or refused with the mend."""
+"""Loading ImageNet weights: from a file made here, or refused with the hint."""
 
 from pathlib import Path
 

@@ -44,7 +44,7 @@ def test_what_differs_is_named() -> None:
 
     def other(setup: ModelSetup) -> Mapping[str, int]:
         if setup.backbone == "custom2":
-            raise SpecError("custom2 is broken", hint="mend it")
+            raise SpecError("custom2 is broken", hint="fix it")
         found = dict(count(setup))
         if setup.backbone == "custom":
             found["model"] += 1
@@ -57,7 +57,7 @@ def test_what_differs_is_named() -> None:
         "e009 [model]: printed 197,497, counted 197,498",
         "e009 [model.rpn]: printed 3,595, counted nothing",
     ]
-    assert lines[2] == "e010 [model]: printed 732,281, counted nothing (custom2 is broken; mend it)"
+    assert lines[2] == "e010 [model]: printed 732,281, counted nothing (custom2 is broken; fix it)"
     assert "model.rpn" not in found.counted["e009"]
     assert "e010" not in found.counted
     assert found.equal == PRINTED - 2 - len(entry("e010").params)

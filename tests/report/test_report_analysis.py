@@ -1,4 +1,4 @@
-"""Analyses of kept detections: the figures of the store, kept once, refused with the mend."""
+"""Analyses of kept detections: the figures of the store, kept once, refused with the hint."""
 
 from __future__ import annotations
 

@@ -97,7 +97,6 @@ def test_nothing_is_written_over_and_what_is_wrong_is_told(
     with pytest.raises(StoreError, match="cannot be made"):
         export_tables(filled, tmp_path / "out" / "metrics.csv" / "in")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "mmad.store.export", raising=False)
     with pytest.raises(StoreError, match=r"needs pyarrow, which is not installed; install it \(pip install"):
         export_tables(filled, tmp_path / "parquet", "parquet")
     assert not (tmp_path / "parquet").exists()

@@ -1,4 +1,4 @@
-"""Opening: created whole, upgraded after a backup, refused with the mend."""
+"""Opening: created whole, upgraded after a backup, refused with the hint."""
 
 from __future__ import annotations
 

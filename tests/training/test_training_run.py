@@ -306,7 +306,7 @@ def test_a_huge_rate_ends_a_run_at_its_last_good_epoch_and_records_no_other(
     assert "epoch-00001-" in str(told.value)
     assert list(notes.epochs) == [1]
     monkeypatch.undo()
-    assert start(notes) == "finished"  # the last good checkpoint is whole: mended, the run goes on
+    assert start(notes) == "finished"  # the last good checkpoint is whole: fixed, the run goes on
     assert all(math.isfinite(v) for (_, _, name), v in notes.numbers().items() if name.startswith("loss"))
 
 

@@ -23,7 +23,7 @@ MARK = "data audit: "
 
 @dataclass(frozen=True)
 class AuditIssue:
-    """One thing to mend or to know.
+    """One thing to fix or to know.
 
     ``rows`` are ids of studies, at most ``MOST_ROWS`` of ``count``; no clinical value of a patient is in
     any text. ``where`` is relative to the data set's folder.

@@ -32,7 +32,7 @@ class Fixed:
 
 
 def fix_folder(root: Path | str, out: Path | str, progress: Progress | None = None) -> Fixed:
-    """A copy of ``root`` in the new folder ``out``, without what an audit calls an error where that can be mended.
+    """A copy of ``root`` in the new folder ``out``, without what an audit calls an error where that can be fixed.
 
     Studies without a readable image, and all but one of equal files, are dropped; sizes are taken from the
     images, boxes clipped to them, and dropped where nothing is left or they repeat another; patients that stand
@@ -49,7 +49,7 @@ def fix_folder(root: Path | str, out: Path | str, progress: Progress | None = No
     studies = _with_sizes(tables.dataset, studies, looks, done)
     studies = _in_one_split(tables.dataset, studies, done)
     if not studies:
-        raise DataError("no study is left", where=root, hint="mend its images and tables by hand")
+        raise DataError("no study is left", where=root, hint="fix its images and tables by hand")
     with new_folder(out) as folder:
         _write(tables.dataset, studies, folder, done)
     return Fixed(out, tuple(done), audit_folder(out, progress))

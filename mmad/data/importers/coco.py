@@ -306,7 +306,7 @@ class CocoFile:
 
 
 def read_coco(path: Path) -> CocoFile:
-    """The COCO file at ``path``. Raises DataError naming the entry, its key and the mend."""
+    """The COCO file at ``path``. Raises DataError naming the entry, its key and the hint."""
     root = read_json(path)
     form = read_form(root)
     nodes = root.nodes("images")
@@ -571,7 +571,7 @@ def import_coco(
 
     DICOM images are stored as 8-bit PNG. ``labels`` keeps only these categories, in this order; ``dicom_header``
     adds age and sex from DICOM headers where no table has them. A file that ``mmad data export coco`` wrote
-    becomes the data set that it was. ``progress`` hears (done, all). Raises DataError naming entry, key and mend.
+    becomes the data set that it was. ``progress`` hears (done, all). Raises DataError naming entry, key and hint.
     """
     coco = read_coco(annotations)
     if not images.is_dir():

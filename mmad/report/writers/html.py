@@ -13,7 +13,7 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmad.analysis.comparison import ComparisonTable, PairRow
+from mmad.analysis.comparison import ComparisonTable, PairRow, spread
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.wording import alteration_words, meaning
@@ -225,8 +225,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: formatting.clean(value) if type(value) is str else value,
     )
-    for name in ("decimal", "signed", "direction", "spread", "whole", "moment", "duration", "size", "clip", "plural"):
+    for name in ("decimal", "signed", "direction", "whole", "moment", "duration", "size", "clip", "plural"):
         environment.filters[name] = getattr(formatting, name)
+    environment.filters["spread"] = spread
     environment.filters["bounds"] = tables.bounds
     environment.globals.update(_EVIDENCE | ASKED)
     return environment

@@ -45,7 +45,7 @@ class Needs:
 
 
 def missing(needs: Needs) -> str | None:
-    """What this machine lacks, in one line with its mend; None when nothing."""
+    """What this machine lacks, in one line with its hint; None when nothing."""
     if (mmad.__version__, RECIPE) != (needs.version, needs.recipe):
         ours = f"has mmad {mmad.__version__} (recipe {RECIPE})"
         return f"{ours}, here is {needs.version} (recipe {needs.recipe}); install the same version there"
