@@ -69,7 +69,7 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
     if as_json:
         runs = [{**_row(one), "error": errors.get(one.key)} for one in asked]
         every = [asdict(pair) for group in compared.values() for pair in group]
-        print_json({"runs": runs, "pairs": every, "stopped": summary.stopped, "exit_code": summary.exit_code})
+        print_json({"runs": runs, "pairs": every, "stopped": summary.cancelled, "exit_code": summary.exit_code})
     else:
         _tell(summary, asked, compared, db)
     for failure in summary.failed:
@@ -91,8 +91,8 @@ def _tell(summary: Summary, asked: Sequence[Submission], compared: dict[str, lis
     total = len({one.key for one in asked})
     done = len({one.key for one in asked if not one.waits})
     stopped = summary.exit_code == 130
-    trained = sum(map(len, (summary.finished, summary.failed, summary.interrupted, summary.halted)))
-    if not trained and not summary.stopped:
+    trained = sum(map(len, (summary.finished, summary.failed, summary.interrupted, summary.stopped)))
+    if not trained and not summary.cancelled:
         typer.echo(f"nothing to do: {_runs(total)} finished already")
     else:
         failed = f", {len(summary.failed)} failed" if summary.failed else ""
@@ -100,8 +100,8 @@ def _tell(summary: Summary, asked: Sequence[Submission], compared: dict[str, lis
     for name, group in compared.items():
         for line in verdict_lines(group, whole=not stopped):
             typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
-    if summary.halted:
-        typer.echo(f"{_runs(len(summary.halted))} stopped by hand: mmad requeue takes them up again")
+    if summary.stopped:
+        typer.echo(f"{_runs(len(summary.stopped))} stopped by hand: mmad requeue takes them up again")
     if stopped:
         typer.echo(f"interrupted; go on where it stopped with: {said()}")
     elif done:
@@ -263,13 +263,13 @@ def _register_ablate(app: typer.Typer) -> None:
 
         Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
         """
-        from mmad.scheduler.executors.factory import engine_slots, make_engine
+        from mmad.scheduler.executors.factory import executor_slots, make_executor
         from mmad.scheduler.scheduler import Options
         from mmad.scheduler.submit import asked_for, check_weights, halved, narrowed, require_named
         from mmad.scheduler.tensorboard import require_tensorboard
 
         cluster = (address, tuple(slurm or ()))
-        slots = engine_slots(engine, device, runs_per_gpu(per_gpu), *cluster, needs=lambda: known_needs(db))
+        slots = executor_slots(engine, device, runs_per_gpu(per_gpu), *cluster, memory=lambda: known_memory(db))
         if tensorboard:
             require_tensorboard()
 
@@ -300,7 +300,7 @@ def _register_ablate(app: typer.Typer) -> None:
         _prepare_data(loaded, waiting)
         options = Options(
             weights_dir=weights_dir,
-            said=said(),
+            command_line=said(),
             isolate=isolate,
             max_hours=max_hours,
             checkpoint_every=checkpoint_every,
@@ -309,16 +309,16 @@ def _register_ablate(app: typer.Typer) -> None:
         )
         everything = [ablation for ablation, _ in whole]
         runs = [m.run for ablation, _ in loaded for m in ablation.members if m.run.key in waiting]
-        trains = make_engine(engine, db, slots, options, *cluster, runs=runs)
-        summary = _train(everything, db, slots, options, known, as_json, tuple(only or ()), priority, trains)
+        executor = make_executor(engine, db, slots, options, *cluster, runs=runs)
+        summary = _train(everything, db, slots, options, known, as_json, tuple(only or ()), priority, executor)
         code = conclude([ablation for ablation, _ in loaded], db, summary, as_json)
         if on_finish is not None:
             finish(on_finish, summary, db, everything)
         raise typer.Exit(code)
 
 
-def known_needs(db: str) -> dict[tuple[str, str], int]:
-    """What the database remembers of the memory that runs need; nothing where there is none yet."""
+def known_memory(db: str) -> dict[tuple[str, str], int]:
+    """What the database remembers of the memory that runs take; nothing where there is none yet."""
     from mmad.base.errors import StoreError
     from mmad.base.paths import StorePaths
     from mmad.store.store import Store
@@ -387,7 +387,7 @@ def _train(
     as_json: bool,
     only: Sequence[str],
     priority: int | None,
-    engine: Executor | None,
+    executor: Executor | None,
 ) -> Summary:
     from mmad.scheduler.jobs import Summary
     from mmad.scheduler.progress import choose_view
@@ -399,7 +399,7 @@ def _train(
         return Summary((), (), ())
     keep_warnings(db, ablations, known)
     view = choose_view(sys.stderr if as_json else sys.stdout)
-    return run_jobs(db, jobs, slots, view, options, engine=engine)
+    return run_jobs(db, jobs, slots, view, options, executor=executor)
 
 
 def register(app: typer.Typer) -> None:
