@@ -1,4 +1,4 @@
-"""The one place of the scheduler that spawns worker processes and talks to them."""
+"""The one place of the scheduler that spawns processes: workers, which it talks to, and a user's command."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mmad.base.errors import MmadError
 from mmad.scheduler.supervisor_link import Message, Request, TrainRequest, decode_message, encode
@@ -109,8 +110,7 @@ class Worker:
     def kill(self) -> None:
         """Ends the worker, and what it started, now."""
         if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            _kill_group(self._process)
 
     def wait(self, seconds: float) -> None:
         """Waits until the process is gone, at most ``seconds``."""
@@ -147,6 +147,37 @@ def environment(threads: int) -> dict[str, str]:
     ):
         words[name] = os.environ.get(name, word)
     return words
+
+
+def run_shell(command: str, text: str, environment: Mapping[str, str], timeout: float) -> int | None:
+    """Runs a user's ``command`` with ``text`` on its standard input; what it prints goes to standard error.
+
+    Returns:
+        Its exit code, or None when it took longer than ``timeout`` seconds and was killed with what it had started.
+    """
+    process = subprocess.Popen(
+        command,
+        shell=True,
+        stdin=subprocess.PIPE,
+        stdout=2,
+        env={**os.environ, **environment},
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        process.communicate(text, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.returncode is None:  # it takes too long, or Ctrl-C came while it works
+            _kill_group(process)
+            process.wait()
+    return process.returncode
+
+
+def _kill_group(process: subprocess.Popen[Any]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _opened(log: Path) -> IO[bytes]:

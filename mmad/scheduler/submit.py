@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -24,6 +20,7 @@ from mmad.config.runs import NAMING_FIELDS, Ablation, Member
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
+from mmad.scheduler.process import run_shell
 from mmad.scheduler.worker import run_spec
 from mmad.store.store import Store
 
@@ -277,7 +274,7 @@ def run_hook(
         One line of warning when the command could not be started, failed or took too long, else None.
     """
     content = hook_summary(summary, database=database, ablations=ablations)
-    environment = os.environ | {
+    environment = {
         "MMAD_FINISHED": str(len(summary.finished)),
         "MMAD_FAILED": str(len(summary.failed)),
         "MMAD_INTERRUPTED": str(len(summary.interrupted)),
@@ -287,22 +284,14 @@ def run_hook(
     }
     name = f"--on-finish {command!r}"
     try:
-        process = subprocess.Popen(
-            command, shell=True, stdin=subprocess.PIPE, stdout=2, env=environment, text=True, start_new_session=True
-        )
+        code = run_shell(command, json.dumps(content, ensure_ascii=True) + "\n", environment, timeout)
     except (OSError, ValueError) as error:
         return f"{name} could not be started: {error}"
-    try:
-        process.communicate(json.dumps(content, ensure_ascii=True) + "\n", timeout=timeout)
-    except subprocess.TimeoutExpired:
-        _kill(process)
+    if code is None:
         return f"{name} was ended after {timeout:g} s"
-    except BaseException:  # Ctrl-C while it works
-        _kill(process)
-        raise
-    if process.returncode < 0:
-        return f"{name} was killed by signal {-process.returncode}"
-    return f"{name} failed with exit code {process.returncode}" if process.returncode else None
+    if code < 0:
+        return f"{name} was killed by signal {-code}"
+    return f"{name} failed with exit code {code}" if code else None
 
 
 def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | None = None) -> dict[str, Any]:
@@ -332,9 +321,3 @@ def _absolute(database: str) -> str:
 
 def _without_password(database: str) -> str:
     return make_url(database).render_as_string(hide_password=True) if "://" in database else database
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mmad.base.clock import seconds
 from mmad.base.paths import StorePaths
-from mmad.base.records import RunRecord
+from mmad.base.records import HELD, RunRecord
 from mmad.scheduler.executors.base import Event
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import Exited
@@ -43,6 +43,14 @@ class StorePoller:
         """Reports of the attempt at the run of ``state`` from now on."""
         record = self._store.run(state.job.key)
         self._attempts[record.key] = _Attempt(state, record.attempts, record.epochs_done)
+
+    def close(self) -> None:
+        """Closes the store."""
+        self._store.close()
+
+    def is_open(self, key: str) -> bool:
+        """Whether the store has the run waiting or held."""
+        return self._store.run(key).status in ("queued", *HELD)
 
     def poll(self) -> Iterator[Event]:
         """What happened since the last look; nothing when that was a moment ago."""

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,6 @@ class RayExecutor:
     address: str = "auto"
     program: Sequence[str] = WORKER
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
-    _store: Store | None = None
-    _poller: StorePoller | None = None
 
     def __post_init__(self) -> None:
         self._ray = connect(self.address)
@@ -170,7 +169,7 @@ class RayExecutor:
             return False
         share = 1.0 if state.alone or not self.slots.on_gpu else 1 / (self.slots.per_gpu or 1)
         takes = {"num_cpus": 0, "num_gpus": share} if self.slots.on_gpu else {"num_cpus": slot.cores}
-        self._polled().follow(state)
+        self._poller.follow(state)
         line = [*self.program, *worker_arguments(self.template, state, slot)]
         task = self._task.options(name=f"mmad {state.job.key[:12]}", **takes)
         found = task.remote(line, worker_environment(self.template.database, state.job.threads), GRACE)
@@ -184,12 +183,12 @@ class RayExecutor:
             time.sleep(seconds)
             return
         over, _ = self._ray.wait([attempt.task for attempt in self._attempts.values()], timeout=seconds)
-        yield from self._polled().poll()
+        yield from self._poller.poll()
         for key in [key for key, attempt in self._attempts.items() if attempt.task in over]:
             attempt = self._attempts.pop(key)
             self.slots.give_back(attempt.slot)
             exited, lines = self._outcome(attempt.task)
-            yield from self._polled().ended(key, lines, explained(exited, lines), cancelled=attempt.cancelled)
+            yield from self._poller.ended(key, lines, explained(exited, lines), cancelled=attempt.cancelled)
 
     def cancel(self, key: str, *, now: bool) -> None:
         """Interrupts the run's task, which has its worker stop after its present step; or kills it."""
@@ -204,14 +203,13 @@ class RayExecutor:
             for attempt in self._attempts.values():
                 self._ray.cancel(attempt.task, force=True)
         self._ray.shutdown()
-        if self._store is not None:
-            self._store.close()
+        if "_poller" in vars(self):
+            self._poller.close()
 
-    def _polled(self) -> StorePoller:
-        if self._poller is None:
-            self._store = Store.open(self.template.database, create=False)
-            self._poller = StorePoller(self._store)
-        return self._poller
+    @cached_property
+    def _poller(self) -> StorePoller:
+        """Opened with the first run: an executor may be made before its database."""
+        return StorePoller(Store.open(self.template.database, create=False))
 
     def _outcome(self, task: Any) -> tuple[Exited, Sequence[str]]:
         """How a task that is over went, and the last lines of its worker."""

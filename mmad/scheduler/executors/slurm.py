@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +204,6 @@ class SlurmExecutor:
     cluster: str = "slurm"
     program: Sequence[str] = WORKER
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
-    _store: Store | None = None
-    _poller: StorePoller | None = None
     _looked: float = 0.0
 
     def __post_init__(self) -> None:
@@ -229,7 +228,7 @@ class SlurmExecutor:
         slot = self.slots.take(state.job.threads, state.job.memory_key)
         if slot is None:
             return False
-        self._polled().follow(state)
+        self._poller.follow(state)
         line = [*self.program, *worker_arguments(self.template, state, slot)]
         command = Command(line, worker_environment(self.template.database, state.job.threads), _NOTICE / 2)
         try:
@@ -252,7 +251,7 @@ class SlurmExecutor:
         time.sleep(seconds)
         if not self._attempts:
             return
-        yield from self._polled().poll()
+        yield from self._poller.poll()
         if clock() - self._looked < (_LOOK if self.cluster == "slurm" else 0.5):
             return
         self._looked = clock()
@@ -262,7 +261,7 @@ class SlurmExecutor:
                 self.slots.give_back(attempt.slot)
                 lines = _lines(attempt.job)
                 exited = _exited(attempt.job, lines)
-                yield from self._polled().ended(key, lines, exited, cancelled=attempt.cancelled)
+                yield from self._poller.ended(key, lines, exited, cancelled=attempt.cancelled)
                 self._tidy(attempt.job)
 
     def cancel(self, key: str, *, now: bool) -> None:
@@ -282,8 +281,8 @@ class SlurmExecutor:
         """Cancels what is still in Slurm's queue."""
         for key in list(self._attempts):
             self.cancel(key, now=True)
-        if self._store is not None:
-            self._store.close()
+        if "_poller" in vars(self):
+            self._poller.close()
 
     def _limits(self) -> dict[str, Any]:
         return {f"{self.cluster}_max_num_timeout": _MAX_REQUEUES}
@@ -308,26 +307,20 @@ class SlurmExecutor:
             **given,
         }
 
-    def _polled(self) -> StorePoller:
-        if self._poller is None:
-            self._store = Store.open(self.template.database, create=False)
-            self._poller = StorePoller(self._store)
-        return self._poller
+    @cached_property
+    def _poller(self) -> StorePoller:
+        """Opened with the first run: an executor may be made before its database."""
+        return StorePoller(Store.open(self.template.database, create=False))
 
     def _over(self, key: str, attempt: _Attempt) -> bool:
         """Whether the job will not run again: it left its result, or Slurm counts it as ended for a while."""
         if attempt.job.paths.result_pickle.exists():
             return True
-        if not attempt.job.done(force_check=self._unheld(key)):
+        if not attempt.job.done(force_check=not self._poller.is_open(key)):
             attempt.over = None
             return False
         attempt.over = attempt.over or clock()
         return self.cluster != "slurm" or clock() - attempt.over >= _LATE  # a job on its way back into the queue
-
-    def _unheld(self, key: str) -> bool:
-        """Whether the store says that nobody holds the run, so that Slurm is asked at once."""
-        assert self._store is not None
-        return self._store.run(key).status not in ("claimed", "running", "queued")
 
     def _stop_here(self, job: Any, *, now: bool) -> None:
         """Ends a job of submitit's local executor, which has no scancel."""
