@@ -192,7 +192,7 @@ def validation_ap(record: EpochRecord, overlap: str) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
-class StopRequest(threading.Event):
+class StopFlag(threading.Event):
     """Whether the training should stop at its next safe point; calling it gives the answer.
 
     ``set`` asks for the stop; it is safe from any thread and from a signal handler.
@@ -214,7 +214,7 @@ class SupervisorLink:
     """
 
     def __init__(self, descriptor: int, *, patience: float = _PATIENCE) -> None:
-        self.stop = StopRequest()
+        self.stop = StopFlag()
         self._descriptor = descriptor
         self._patience = patience
         self._lock = threading.Lock()

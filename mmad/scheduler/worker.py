@@ -50,7 +50,7 @@ from mmad.scheduler.supervisor_link import (
     Memory,
     Retry,
     Started,
-    StopRequest,
+    StopFlag,
     SupervisorLink,
     TrainRequest,
     Warned,
@@ -206,7 +206,7 @@ class Heartbeat:
     ``stop``.
     """
 
-    def __init__(self, store: Store, key: str, owner: Owner, stop: StopRequest) -> None:
+    def __init__(self, store: Store, key: str, owner: Owner, stop: StopFlag) -> None:
         self._store, self._key, self._owner, self._stop = store, key, owner, stop
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
