@@ -458,7 +458,7 @@ def train(
             executor=executor,
             address=address,
             slurm=cluster[1],
-            warn=lambda line: warnings.warn(line, stacklevel=4),
+            warn=lambda line: warnings.warn(line, stacklevel=5),
         )
     if summary.stopped and (max_hours is None or seconds() - began < max_hours * 3600):
         raise KeyboardInterrupt
