@@ -80,4 +80,4 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and no other
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted([*__all__, "__version__"])

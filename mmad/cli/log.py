@@ -10,11 +10,11 @@ import typer
 
 from mmad.api import open_store
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
-from mmad.cli.output import console, print_json, section
+from mmad.cli.output import console, print_json, result_line, section
 
 if TYPE_CHECKING:
     from mmad.experiment_log.checks import EntryDifference
-    from mmad.experiment_log.model import Checkpoint, Log, LogEntry, LogNote
+    from mmad.experiment_log.model import Log, LogEntry, LogNote
     from mmad.experiment_log.shipped import Library, NamedEntry
     from mmad.store.lookup import RunDetail
     from mmad.store.measurements import Imported
@@ -62,18 +62,10 @@ def setup_text(fields: Mapping[str, Any]) -> str:
     return f"ModelSetup({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
-def result_text(kind: str, result: Checkpoint) -> str:
-    """One checkpoint in one line."""
-    name = {"best_ap": "best AP", "best_ar": "best AR"}.get(kind, kind)
-    return (
-        f"{name}: epoch {result.epoch}, val AP {result.val_ap:.4f} AR {result.val_ar:.4f}, "
-        f"test AP {result.test_ap:.4f} AR {result.test_ar:.4f}"
-    )
-
-
 # ``mmad log diff``: an entry against a run.
 
 
+_KINDS = {"best_ap": "best AP", "best_ar": "best AR"}
 _NAMES = {"val_ap": "val AP", "val_ar": "val AR", "test_ap": "test AP", "test_ar": "test AR"}
 
 
@@ -83,7 +75,7 @@ def diff(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Compare an entry with a run, field by field: setup, figures of the kept checkpoints, parameter counts.
+    """Compare an entry with a run, field by field: setup, figures of the stored checkpoints, parameter counts.
 
     Only what the entry prints is compared. Measured figures are under the protocol the run's member asked for.
 
@@ -146,8 +138,7 @@ def _setup_differences(compared: EntryDifference) -> list[str]:
 def _result_differences(compared: EntryDifference) -> list[str]:
     lines = []
     for figure in compared.results:
-        kind = figure.result.replace("_ap", " AP").replace("_ar", " AR")
-        name = f"{kind}, {_NAMES.get(figure.figure, figure.figure)}"
+        name = f"{_KINDS.get(figure.result, figure.result)}, {_NAMES.get(figure.figure, figure.figure)}"
         digits = "" if figure.figure == "epoch" else ".4f"
         documented = f"{name}: documented {figure.documented:{digits}}"
         if figure.difference is None:
@@ -183,7 +174,7 @@ def import_(
     db: DatabaseOption = DEFAULT_DB,
     json: JsonOption = False,
 ) -> None:
-    """Read an experiment log in the documented log's form and keep its entries in the database.
+    """Read an experiment log in the documented log's form and store its entries in the database.
 
     Setups (constructor, commented-out, repr), parameter counts, checkpoints, headings with figures, loss weights,
     tables and remarks are read in any order; lines that are not understood are listed with their numbers.
@@ -254,7 +245,7 @@ def _print_entry(found: NamedEntry) -> None:
     section(out, "Setup", *_setup_lines(entry))
     section(out, "Loss weights", *_loss_lines(entry))
     section(out, "Parameters", *[f"[{module}]: {count:,}" for module, count in entry.params.items()])
-    section(out, "Results", *[result_text(kind, result) for kind, result in entry.results.items()])
+    section(out, "Results", *[result_line(_KINDS.get(kind, kind), result) for kind, result in entry.results.items()])
     section(out, "Heading figures", *_figure_lines(entry))
     section(out, "Notes", *_note_lines(entry.notes))
     section(out, "Not understood", *_note_lines(entry.unread))

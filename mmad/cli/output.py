@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from mmad.api import Progress
+    from mmad.experiment_log.model import Checkpoint
     from mmad.store.lookup import CheckpointFigures
 
 #: Width where no terminal sets one: nothing is cut off.
@@ -121,8 +122,8 @@ def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def result_line(name: str, result: CheckpointFigures | None) -> str:
-    """One kept checkpoint in one line."""
+def result_line(name: str, result: CheckpointFigures | Checkpoint | None) -> str:
+    """One checkpoint, of a run or of a documented entry, in one line."""
     if result is None:
         return f"{name}: –"
     return (
