@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from mmad.api import load_with_data
 from mmad.base.records import EpochRecord
-from mmad.cli.options import load_with_data
 from mmad.scheduler.submit import queue_up
 from mmad.store.store import Store
 
