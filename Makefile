@@ -58,7 +58,7 @@ test-long: $(READY) ## Search with random examples: others each time, and ten ti
 
 stress: $(READY) ## Kill workers and schedulers of a real queue: STRESS_RUNS=24 STRESS_SECONDS=240 STRESS_SEED=0
 	@MMAD_STRESS_RUNS=$(STRESS_RUNS) MMAD_STRESS_SECONDS=$(STRESS_SECONDS) MMAD_STRESS_SEED=$(STRESS_SEED) \
-	  $(BIN)/python -m pytest -s -p no:xdist tests/queue/test_queue_stress.py
+	  $(BIN)/python -m pytest -s -p no:xdist tests/scheduler/test_scheduler_stress.py
 
 check: $(READY) ## Lint, format, types, borders between the rooms, the manual
 	@echo "== ruff check";  $(BIN)/ruff check .
