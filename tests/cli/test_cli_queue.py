@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
+from mmad.api import known_memory
 from mmad.base.errors import StoreError
-from mmad.cli.ablate import known_memory, show_dry
+from mmad.cli.ablate import show_dry
 from mmad.config.protocol import Continues
 from mmad.scheduler.submit import Submission
 from mmad.store.claims import Owner

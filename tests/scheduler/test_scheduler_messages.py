@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.records import Progress
@@ -37,7 +37,6 @@ messages = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(messages)
 def test_a_message_survives_its_line(message: Message) -> None:
     line = encode(message)
@@ -57,7 +56,6 @@ requests = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(requests)
 def test_a_request_survives_its_line(request: Request) -> None:
     line = encode(request)

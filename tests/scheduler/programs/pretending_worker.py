@@ -47,7 +47,7 @@ def die() -> None:
 
 
 def hang() -> None:
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def chatter() -> None:
@@ -88,7 +88,9 @@ def train(request: TrainRequest, record: RunRecord, store: Store, link: Supervis
     for epoch in range(done + 1, epochs + 1):
         deed = deeds.get(epoch, "")
         if deed and (deed.endswith("!") or first_time(request.key, epoch)):
-            if deed == "warn":
+            if deed == "wait":
+                steps = sys.maxsize
+            elif deed == "warn":
                 recorder.warning("a loss\nis odd")
             else:
                 DEEDS[deed.removesuffix("!")]()
