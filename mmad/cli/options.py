@@ -169,19 +169,16 @@ def load_with_data(
         SpecError: whatever is wrong in the file or the overrides.
         DataError: whatever is wrong with the data set, or a clinical column that it has not.
     """
-    from mmad.config.ablation_file import parse_file
     from mmad.config.load import load_ablation
 
-    parsed = parse_file(file)
-    load_ablation(file, overrides=overrides, weights=weights)  # refuses before any data is drawn
-    chosen = resolve_data(data, parsed.data, beside=file.parent, phantom=parsed.phantom, create=create)
-    ablation = load_ablation(file, data=chosen.source, overrides=overrides, weights=weights)
+    ablation = load_ablation(file, overrides=overrides, weights=weights)  # refuses before any data is drawn
+    chosen = resolve_data(data, ablation.data, beside=file.parent, phantom=ablation.phantom, create=create)
     if chosen.dataset is not None:
         setups = {member.run.key: member.run.setup for member in ablation.members}
         _require_samples({setup.dataset_mode for setup in setups.values()}, chosen.dataset)
         for setup in setups.values():
             _require_fit(setup, chosen.dataset, file)
-    return ablation, chosen
+    return ablation.on(chosen.source), chosen
 
 
 def _require_samples(modes: set[str], dataset: DataSet) -> None:

@@ -244,7 +244,7 @@ def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:
     found = list(problems)
     kind, value = found[0]["type"], found[0]["input"]
     if kind == "extra_forbidden":
-        return "unknown key", _mend_unknown(key)
+        return "unknown key", _unknown_hint(key)
     if kind == "missing":
         return f"{found[0]['loc'][-1]} is missing", f'add the line {found[0]["loc"][-1]} = "…"'
     if kind == "too_short" and not value:
@@ -318,7 +318,7 @@ def _table_words(key: KeyPath) -> list[str]:
     return [*tables[str(key[0])].model_fields, *(() if key[0] == "phantom" else ALIASES)]
 
 
-def _mend_unknown(key: KeyPath) -> str:
+def _unknown_hint(key: KeyPath) -> str:
     word, valid = str(key[-1]), _table_words(key)
     if ALIASES.get(word) in valid:
         return f"{ALIASES[word]} is given too; leave one of them out"
@@ -345,10 +345,10 @@ _SEEDS = ("seed", "seeds")
 class ContinueFrom:
     """What a setting's ``continue_from`` says, and where it says so.
 
-    ``said`` is a setting with an arm (None: the same arm), an entry of the documented log, or a run's key.
+    ``run`` is a setting with an arm (None: the same arm), an entry of the documented log, or a run's key.
     """
 
-    said: str | Mapping[str, Any]
+    run: str | Mapping[str, Any]
     place: KeyPath
 
 
@@ -442,7 +442,7 @@ def parse_override(word: str) -> Layer:
     """
     field, equals, text = word.partition("=")
     field, text = field.strip(), text.strip()
-    where = said(word)
+    where = override_place(word)
     if not equals or not field:
         raise SpecError("expected field=value", where=where, hint="write it as --set epochs=1")
     if any("\ud800" <= letter <= "\udfff" for letter in word):  # bytes of the command line that are no text
@@ -471,7 +471,7 @@ def parse_override(word: str) -> Layer:
     raise SpecError(f"{field}: {what}", where=where, hint=hint)
 
 
-def said(word: str) -> str:
+def override_place(word: str) -> str:
     """How a message names the ``--set`` word, on one line whatever is in it."""
     return f"--set {word if word.isprintable() else repr(word)}"
 
@@ -498,8 +498,8 @@ def _setting(source: SourceFile, position: int, given: Mapping[str, Any]) -> Set
     place: KeyPath = ("settings", position)
     values = dict(given)
     name, documented = values.pop("name"), values.pop("documented", {})
-    said = values.pop("continue_from", None)
-    continues = None if said is None else ContinueFrom(said, (*place, "continue_from"))
+    run = values.pop("continue_from", None)
+    continues = None if run is None else ContinueFrom(run, (*place, "continue_from"))
     inferred = _inferred(values, source, (*place, "inferred"))
     return Setting(name, Layer(_seeded(values, source, place), place), documented, inferred, place, continues)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -10,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmad.base.records import EpochRecord, RunRecord
-from mmad.config.checks import architecture
+from mmad.config.fields import affecting
+from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
 
@@ -71,17 +73,13 @@ class Trials:
 def _run_kind(setup: ModelSetup) -> str:
     """The architecture; recorded runs have the one name of a backbone that has two."""
     named = {"backbone": "custom1"} if setup.backbone == "custom" else {}
-    return architecture(setup.model_copy(update=named))
+    return setup.model_copy(update=named).part("architecture")
 
 
-#: Fields of the setup that decide most of an epoch's time.
-_TELLING = ("backbone", "image_size", "batch_size", "use_clinical", "using_fpn", "record_training_performance")
-#: And those of the training protocol; a trial of a few steps says nothing of a whole epoch.
-_ALSO_TELLING = ("threads", "steps_per_epoch")
-
-
-def _kind(setup: Mapping[str, Any], fingerprint: str | None, protocol: Mapping[str, Any]) -> tuple[object, ...]:
-    return (*map(setup.get, _TELLING), fingerprint, *map(protocol.get, _ALSO_TELLING))
+def _kind(setup: Mapping[str, Any], fingerprint: str | None, protocol: Mapping[str, Any]) -> str:
+    """What decides an epoch's time; a trial of a few steps says nothing of a whole epoch."""
+    fields = [setup.get(name) for name in affecting(ModelSetup, "speed")]
+    return json.dumps([fields, fingerprint, [protocol.get(name) for name in affecting(TrainingProtocol, "speed")]])
 
 
 class Estimator:
@@ -100,7 +98,7 @@ class Estimator:
         trials: Trials | None = None,
     ) -> None:
         self._trials = trials
-        times: dict[tuple[object, ...], list[float]] = {}
+        times: dict[str, list[float]] = {}
         for run in runs:
             kind = _kind(run.setup, run.dataset_fingerprint, run.protocol)
             times.setdefault(kind, []).extend(epoch.seconds for epoch in epochs.get(run.key, ()))

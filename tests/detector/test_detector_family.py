@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mmad.base.records import DOCUMENTED_COLUMNS
-from mmad.config.checks import architecture
 from mmad.config.setup import ModelSetup
 from mmad.detector import WITH_GROUND_TRUTH, build_detector, idle_modules
 from mmad.experiment_log.shipped import entries
@@ -29,7 +28,7 @@ def _distinct() -> dict[str, ModelSetup]:
             reads = reads.model_copy(update={"mask_hidden_layers": 256})
         if reads.resolved_era == "C":
             reads = reads.model_copy(update={"clinical_conv_channels": 32})
-        found.setdefault(architecture(reads.model_copy(update=dict.fromkeys(_UNREAD))), (entry.id, setup))
+        found.setdefault(reads.model_copy(update=dict.fromkeys(_UNREAD)).part("architecture"), (entry.id, setup))
     return dict(found.values())
 
 

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from mmad.config.ablation_file import EVALUATION_FIELDS, SETUP_FIELDS, TRAINING_FIELDS, PhantomTable
-from mmad.config.setup import LOSS_NAMES
+from mmad.config.checks import LOSS_NAMES
 
 PAGE = Path(__file__).parents[2] / "docs" / "ablation-file.md"
 BEGIN, END = "<!-- fields: begin (generated, see tests/docs/docs_field_reference.py) -->", "<!-- fields: end -->"
