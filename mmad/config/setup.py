@@ -218,7 +218,7 @@ class ModelSetup(BaseModel):
     )
     fuse_dropout_rate: Annotated[
         float, affects("architecture", "training", idle=(NOT_FUSED, when(resolved_era="A", using_fpn=True)))
-    ] = Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's fuse convolutions.")
+    ] = Field(0, ge=0, lt=1, description="Dropout after each ReLU of the fuse convolutions.")
     fuse_depth: Annotated[
         int,
         affects(
