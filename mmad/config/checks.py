@@ -1,4 +1,4 @@
-"""Which fields of a setup go together, and how large its maps are; torch is never imported."""
+"""Which fields of a setup go together, how large its maps are, and whether it fits a data set and this version."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
             'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; '
             'use "add", or fuse_depth >= 1'
         )
-    if (said := misfit(setup, map_sides(setup))) is not None:
-        yield said
+    if (problem := misfit(setup, map_sides(setup))) is not None:
+        yield problem
     if fuses and setup.spatialise_method == "repeat" and not setup.pre_spatialised_layer:
         width = PYRAMID_CHANNELS if setup.using_fpn else setup.backbone_out_channels
         if setup.fusion_strategy == "add" and setup.clinical_input_channels != width:
@@ -169,7 +169,7 @@ def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
 
 
 def map_sides(setup: ModelSetup) -> tuple[int, ...] | None:
-    """Cells per side of the image's maps, level by level; None where only the network itself can tell."""
+    """Cells per side of the image's maps, level by level; None for timm's networks, which have to be built to know."""
     if setup.using_fpn or not setup.use_custom_model:
         return tuple(-(-setup.image_size // stride) for stride in PYRAMID_STRIDES)
     stride = STRIDES.get(setup.backbone)
@@ -190,11 +190,11 @@ def shrunken(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
         return None
     hint = "set fuse_stride = 1, unless the documented network is meant"
     if len(shrunk) < len(sides or ()):
-        return f"the fused maps of {shrunk[0]} and fewer cells a side shrink to 1×1 and tell no places apart: {hint}"
+        return f"the fused maps of {shrunk[0]} and fewer cells a side shrink to 1×1 and no longer say where: {hint}"
     return f"the fused map shrinks to 1×1, so the heads cannot see what lies in a box, only where its corner is: {hint}"
 
 
-# Whether a setup's clinical branch fits the columns of a data set.
+# Whether its clinical branch fits the columns of a data set.
 
 
 def require_fit(setup: ModelSetup, columns: ClinicalColumns) -> None:
@@ -244,11 +244,11 @@ def require_room(columns: ClinicalColumns, length: int, *, indicators: bool = Fa
         )
 
 
-# What this version can build and train: the one place to shorten as it grows.
+# What this installation can build.
 
 
 def unsupported(setup: ModelSetup) -> tuple[str, str, str] | None:
-    """The first field of ``setup`` that cannot be trained yet: (field, what, hint); None when all can."""
+    """The first field of ``setup`` that cannot be built here: (field, what, hint); None when all can."""
     if setup.image_backbone.startswith(TIMM) and find_spec("timm") is None:
         return "backbone", "timm is not installed", "install it with pip install 'mmad[timm]'"
     return None

@@ -1,4 +1,4 @@
-"""How long a run will take, from how long runs like it took per epoch."""
+"""How long a run will take: from runs like it, or from trials of a few steps (``steps_per_epoch``)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from mmad.config.fields import affecting
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
-
-# How long a whole epoch may take, from runs that were tried with a few steps (``steps_per_epoch``).
-
 
 #: How many evaluated images one trained image costs: forward, and twice that backward.
 TRAINED = 3
@@ -42,7 +39,7 @@ class Trials:
 
     The rule: an epoch of ``steps_per_epoch`` batches looked at so many images of each split; a trained image counts
     as three evaluated ones; a whole epoch costs its images at that price. What a step costs beside its images is
-    in the price, so that small trials tell too much rather than too little.
+    in the price, so that small trials give too much rather than too little.
 
     Args:
         runs: recorded runs; those without ``steps_per_epoch`` are passed over.
@@ -88,7 +85,7 @@ class Estimator:
     Args:
         runs: the recorded runs.
         epochs: the epochs of each, by key.
-        trials: what tells where no run like it was recorded.
+        trials: asked where no run like it was recorded.
     """
 
     def __init__(
@@ -107,7 +104,7 @@ class Estimator:
     def seconds(self, run: RunSpec, epochs_done: int = 0, sizes: Sizes | None = None) -> float | None:
         """Seconds until ``run`` is done, or None when no run like it was recorded (early stops not foreseen).
 
-        With the ``sizes`` of its data set a trial of its architecture tells too.
+        With the ``sizes`` of its data set a trial of its architecture will do.
         """
         content = run.content()
         per_epoch = self._seconds.get(_kind(content["setup"], run.data.fingerprint, content["protocol"]))

@@ -9,16 +9,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmad.base.errors import SpecError, WeightsError
-from mmad.config.ablation_file import ContinueFrom, Layer, ParsedFile, Setting, override_place, shown, split_fields
+from mmad.config.ablation_file import (
+    ContinueFrom,
+    Layer,
+    ParsedFile,
+    Setting,
+    SourceFile,
+    override_place,
+    split_fields,
+    toml_value,
+)
 from mmad.config.checks import problems, unsupported
 from mmad.config.fields import Effect
-from mmad.config.messages import SourceFile, did_you_mean
+from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NO_DATA, Ablation, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import weights_hash
 
-# Runs that go on where another ended: which run that is, and whether the one can go on from the other.
+# Runs that continue another: which one that is, and whether it can be continued.
 
 
 #: Digits of a run's whole key.
@@ -185,7 +194,7 @@ def _points(parsed: ParsedFile) -> Iterator[_Point]:
 def _word(value: object) -> str:
     if isinstance(value, str):
         return value
-    return "none" if value is None else shown(value)
+    return "none" if value is None else toml_value(value)
 
 
 def one_setup(overrides: Sequence[Layer]) -> ModelSetup:

@@ -1,7 +1,7 @@
 """What a field of a run affects, and when it is idle: stated beside the field, in its annotation.
 
 Which fields belong to the architecture, to the time an epoch takes, to what an evaluation measures, and which only name
-something, is read off the fields with ``affecting``; no list of them is kept anywhere.
+something, is read off the fields with ``affecting``; no list of them stands elsewhere.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def affecting(model: type[BaseModel], *effects: Effect, run: tuple[BaseModel, ..
 
     Args:
         model: the class of a setup or a training protocol.
-        effects: what is asked about.
+        effects: one of these is enough.
         run: setup and training protocol of a run in which the field must not be idle; left out, some run is enough.
     """
     return tuple(

@@ -1,4 +1,4 @@
-"""Protocols: what else decides a training, and how a checkpoint is judged."""
+"""Protocols: what else decides a training, and how a checkpoint is evaluated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Proposals = Literal["clean", "sampled", "with_ground_truth"]
 
 
 class Continues(BaseModel):
-    """The run that another goes on from, and from which of its checkpoints."""
+    """The run that another continues, and from which of its checkpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class TrainingProtocol(BaseModel):
         "iou", description="Overlap of the validation AP and AR that choose the best checkpoints."
     )
     selection_proposals: Annotated[Proposals, affects("evaluation")] = Field(
-        "clean", description="Whose proposals the evaluations during training use."
+        "clean", description="Which proposals the evaluations during training use."
     )
     steps_per_epoch: Annotated[int | None, affects("training", "evaluation", "speed")] = Field(
         None,
@@ -56,12 +56,12 @@ class TrainingProtocol(BaseModel):
         1, ge=1, description="Number of a true repeat of an equal run."
     )
     continues: Annotated[Continues | None, affects("training")] = Field(
-        None, description="The run this one goes on from; filled from a setting's continue_from."
+        None, description="The run that this one continues; filled from a setting's continue_from."
     )
 
 
 class EvaluationProtocol(BaseModel):
-    """How a member's checkpoints are judged: belongs to an evaluation, never to a run's key."""
+    """How a member's checkpoints are evaluated: belongs to an evaluation, never to a run's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,5 +70,5 @@ class EvaluationProtocol(BaseModel):
     max_detections: int = Field(10, ge=1, le=1000, description="Most detections of an image that count.")
     proposals: Proposals = Field(
         "clean",
-        description="Whose proposals: clean never sees the targets; with_ground_truth as the log until 16 May 2022.",
+        description="Which proposals: clean never sees the targets; with_ground_truth as the log until 16 May 2022.",
     )

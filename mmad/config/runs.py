@@ -54,7 +54,7 @@ class RunSpec:
 
     @property
     def continues(self) -> str | None:
-        """The key of the run that this one goes on from, which has to be finished first; None without one."""
+        """The key of the run that this one continues, which has to be finished first; None without one."""
         return None if self.protocol.continues is None else self.protocol.continues.key
 
     def affecting(self, *effects: Effect) -> dict[str, Any]:

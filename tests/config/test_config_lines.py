@@ -9,7 +9,7 @@ import tomllib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmad.config.messages import key_lines, line_of
+from mmad.config.ablation_file import key_lines, line_of
 
 AWKWARD = '''# a comment with [brackets] and "quotes
 title = "a # b"  # another
