@@ -123,16 +123,21 @@ def load_with_data(
     progress_bar: ProgressBar = silent,
 ) -> Loaded:
     """As ``load_ablation``, with the data set; ``progress_bar`` shows how a phantom is drawn."""
-    from mmad.config.ablation_file import parse_file
     from mmad.config.load import load_ablation
 
-    words = _listed(overrides)
-    parsed = parse_file(file)
-    load_ablation(file, overrides=words, weights=weights)  # refuses before any data is drawn
+    ablation = load_ablation(file, overrides=_listed(overrides), weights=weights)  # refuses before any data is drawn
+    return on_data(ablation, data, create=create, progress_bar=progress_bar)
+
+
+def on_data(
+    ablation: Ablation, data: str | Path | None, *, create: bool = False, progress_bar: ProgressBar = silent
+) -> Loaded:
+    """``ablation`` on the data set that ``data`` or its file names, arguments as for ``load_with_data``."""
+    file = Path(ablation.path)
     chosen = resolve_data(
-        data, parsed.data, beside=file.parent, phantom=parsed.phantom, create=create, progress_bar=progress_bar
+        data, ablation.data, beside=file.parent, phantom=ablation.phantom, create=create, progress_bar=progress_bar
     )
-    ablation = load_ablation(file, data=chosen.source, overrides=words, weights=weights)
+    ablation = ablation.on(chosen.source)
     if chosen.dataset is not None:
         setups = {member.run.key: member.run.setup for member in ablation.members}
         _require_samples({setup.dataset_mode for setup in setups.values()}, chosen.dataset)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api import Loaded, check_ablations, known_memory, load_with_data, run_ablations
+from mmad.api import check_ablations, known_memory, load_with_data, on_data, run_ablations
 from mmad.base.paths import StorePaths
 from mmad.cli.options import (
     DEFAULT_DB,
@@ -213,30 +213,17 @@ def _register_ablate(app: typer.Typer) -> None:
         if tensorboard:
             require_tensorboard()
 
-        def load(create: bool) -> list[Loaded]:
-            return [
-                load_with_data(
-                    file,
-                    data=data,
-                    overrides=overrides or (),
-                    weights=weights,
-                    create=create,
-                    progress_bar=progress_bar,
-                )
-                for file in files
-            ]
-
         def check() -> list[Submission]:
             return check_ablations(loaded, db, only=words, weights_dir=weights_dir, on_gpu=slots.on_gpu)
 
         words = tuple(only or ())
-        loaded = load(create=False)
+        loaded = [load_with_data(file, data=data, overrides=overrides or (), weights=weights) for file in files]
         asked = check()
         if dry_run:
             show_dry(asked, as_json)
             return
         if any(one.member.run.provisional for one in asked):
-            loaded = load(create=True)
+            loaded = [on_data(one, data, create=True, progress_bar=progress_bar) for one, _ in loaded]
             check()
         options = Options(
             weights_dir=weights_dir,
