@@ -1,4 +1,4 @@
-"""What eval, compare and controls share: their options, and asking the network where that cannot be avoided."""
+"""``mmad eval``, ``compare`` and ``controls``: their options, and inference where that cannot be avoided."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -20,15 +20,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mmad.analysis.comparison import ArmComparison, NotComparable
-    from mmad.analysis.controls import Alteration, Look
+    from mmad.analysis.comparison import Comparison, NotComparable
+    from mmad.analysis.controls import Alteration, Inference
     from mmad.analysis.targets import DetectionStore, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, Split
     from mmad.store.store import Store
     from mmad.training.inference import InferenceRunner
 
-
-T = TypeVar("T")
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
 CheckpointOption = Annotated[
@@ -42,7 +40,7 @@ CheckpointOption = Annotated[
 ]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where the network looks again.")
+    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
 ]
 #: Not the variable MMAD_DATA: the runs know their data set.
 MovedDataOption = Annotated[
@@ -100,8 +98,8 @@ def _one_of(option: str, word: str, known: Sequence[str]) -> str:
     return word
 
 
-def open_to_keep(database: str) -> Store:
-    """The store, to keep what is computed; for reading only where it cannot be written."""
+def open_to_cache(database: str) -> Store:
+    """The store, to cache what is computed; for reading only where it cannot be written."""
     from mmad.base.paths import StorePaths
     from mmad.store.store import Store
 
@@ -111,61 +109,65 @@ def open_to_keep(database: str) -> Store:
     return Store.open(database, create=False)
 
 
-def look_again(store: Store, archive: DetectionStore, judged: EvaluationTarget, device: str) -> None:
+def rerun_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> None:
     """Make the detections again and keep them with their AP and AR."""
     from mmad.analysis.metrics import keep_detections
 
-    archive.truth(judged)  # refuses before the network is built
-    judge = _judge(store, archive, judged, device)
-    file = judge.run.folder / judged.checkpoint.path
-    with progress_bar(f"{judged.name}: looking at {judged.split}, {judged.protocol.proposals} proposals") as progress:
-        found = judge.detections(file, judged.split, proposals=judged.protocol.proposals, report=progress)
-    keep_detections(store, archive, judged, found)
+    detections.truth(target)  # refuses before the network is built
+    runner = _runner(store, detections, target, device)
+    file = runner.run.folder / target.checkpoint.path
+    proposals = target.protocol.proposals
+    with progress_bar(f"{target.name}: inference on {target.split}, {proposals} proposals") as progress:
+        found = runner.detections(file, target.split, proposals=proposals, report=progress)
+    keep_detections(store, detections, target, found)
 
 
-def altered_looks(store: Store, archive: DetectionStore, judged: EvaluationTarget, device: str) -> Look:
-    """The network of ``judged``, built when it is first asked to look."""
-    judges: list[InferenceRunner] = []
+def altered_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> Inference:
+    """The network of ``target``, built when it is first run."""
+    runners: list[InferenceRunner] = []
 
-    def look(alteration: Alteration | None, seed: int) -> Detections:
+    def infer(alteration: Alteration | None, seed: int) -> Detections:
         from mmad.training.inference import AS_IT_IS, InputAlteration
 
-        if not judges:
-            judges.append(_judge(store, archive, judged, device))
+        if not runners:
+            runners.append(_runner(store, detections, target, device))
         change = AS_IT_IS
         if alteration is not None:
             columns = (alteration.name,) if alteration.kind == "column" else ()
             change = InputAlteration(columns, alteration.kind == "records", alteration.kind == "image", seed)
-        file = judges[0].run.folder / judged.checkpoint.path
-        return judges[0].detections(file, judged.split, proposals=judged.protocol.proposals, change=change)
+        file = runners[0].run.folder / target.checkpoint.path
+        return runners[0].detections(file, target.split, proposals=target.protocol.proposals, change=change)
 
-    return look
+    return infer
 
 
-def _judge(store: Store, archive: DetectionStore, judged: EvaluationTarget, device: str) -> InferenceRunner:
+def _runner(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> InferenceRunner:
     from mmad.scheduler.devices import find_slots
     from mmad.scheduler.worker import run_spec
 
     place = next(iter(find_slots(device).devices), "cpu")
-    spec = run_spec(judged.run, archive.data)
+    spec = run_spec(target.run, detections.data)
     from mmad.training.inference import InferenceRunner
 
-    return InferenceRunner(spec, dataset_path=Path(spec.data.path), run=store.run_paths(judged.run.key), device=place)
+    return InferenceRunner(spec, dataset_path=Path(spec.data.path), run=store.run_paths(target.run.key), device=place)
 
 
 # ``mmad compare``: two arms, or every pair of an ablation: difference, interval, test, verdict.
 
 
-COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other less the reference.
+COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other minus the reference.
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
 over the seeds that both have finished. Intervals are 95 % bootstrap percentiles over whole patients, with several
 seeds widened by their spread. p covers seeds and patients, with one seed patients alone (a permutation test); for
 an ablation it is adjusted over its pairs by Holm's method.
 
+Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
+one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
+
 --json prints {"resamples", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap, threshold,
-max_detections, proposals, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share, sd, verdict,
-words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
+max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share,
+sd, verdict, words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -192,7 +194,8 @@ def compare(
         ),
     ] = None,
     agreement_score: Annotated[
-        float, typer.Option("--agreement-score", metavar="S", help="Least score of detections held against each other.")
+        float,
+        typer.Option("--agreement-score", metavar="S", help="Least score of detections compared with each other."),
     ] = 0.3,
     agreement_overlap: Annotated[
         str, typer.Option("--agreement-overlap", metavar="iou|iobb", help="By which overlap two detections are one.")
@@ -211,89 +214,100 @@ def compare(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.comparison import compare_ablation, compare_arms
-    from mmad.analysis.json import plain_contrasts
+    from mmad.analysis.json import plain_comparisons
     from mmad.analysis.metrics import AgreementOptions
+    from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore, EvaluationOptions
 
     named = runs or []
     if len(named) != (2 if ablation is None else 0):
         hint = "name two (mmad compare RUN_A RUN_B), or an ablation (mmad compare --ablation NAME)"
         raise EvaluationError(f"{len(named)} runs to compare", where="compare", hint=hint)
-    how = EvaluationOptions(
+    options = EvaluationOptions(
         split_of(split), checkpoint_of(checkpoint), overlap_of(overlap), proposals_of(protocol), resamples
     )
     same = AgreementOptions(
         agreement_score, overlap_of(agreement_overlap, "--agreement-overlap") or "iou", agreement_threshold
     )
-    archive = DetectionStore(data)
+    detections = DetectionStore(data)
     refused: list[NotComparable] = []
-    with open_to_keep(db) as store:
+    with open_to_cache(db) as store:
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
-                found, refused = compare_ablation(store, archive, ablation, how, progress, same)
+                found, refused = compare_ablation(store, detections, ablation, options, progress, same)
         else:
-            found = [compare_arms(store, archive, named[0], named[1], how, same)]
+            found = [compare_arms(store, detections, named[0], named[1], options, same)]
     if as_json:
-        print_json(plain_contrasts(found, refused, how))
+        print_json(plain_comparisons(found, refused, options))
         return
     _print(found, refused, detailed=ablation is None)
 
 
-def _print(found: Sequence[ArmComparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
-    from mmad.cli.output import console, protocol_line
+def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
+    from mmad.cli.output import conditions_line, console
 
     out = console()
-    for title in dict.fromkeys(protocol_line(c.reference.runs[0]) for c in found):
-        _print_group(out, title, [c for c in found if protocol_line(c.reference.runs[0]) == title])
+    groups: dict[str, list[Comparison]] = {}
+    for one in found:
+        groups.setdefault(conditions_line(one.conditions[0]), []).append(one)
+    for title, group in groups.items():
+        _print_group(out, title, group)
     if detailed:
-        for contrast in found:
-            _print_details(out, contrast)
-    for contrast in found:
-        if contrast.note:
-            print(f"{contrast.reference.name}: {contrast.note}", file=sys.stderr)
+        for one in found:
+            _print_details(out, one)
+    for one in found:
+        if one.note:
+            print(f"{one.names[0]}: {one.note}", file=sys.stderr)
     for pair in refused:
-        print(f"{pair.setting}, {pair.reference} against {pair.other}: {pair.reason}", file=sys.stderr)
+        print(f"{pair.setting}, {pair.other} and {pair.reference} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
-def _print_group(out: Console, title: str, group: Sequence[ArmComparison]) -> None:
-    from mmad.analysis.wording import interval, p_value, spread_words, verdict
+def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
+    from mmad.analysis.comparison import PairStatistics, spread_words, verdict
+    from mmad.base.formatting import DASH, interval, p_value
     from mmad.cli.output import add_row, new_table, show
 
     heads = ("seeds", "reference AP", "other AP", "AP difference [95 %]", "AR difference [95 %]", "p", "p (Holm)")
     table = new_table("reference", "other", *heads, left=2)
-    for c in group:
-        sides = [interval(side.measured.estimate.ap) for side in (c.reference, c.other)]
-        differences = [interval(value, sign=True) for value in (c.difference.ap, c.difference.ar)]
-        tests = [p_value(c.difference.p), p_value(c.p_holm)]
-        add_row(table, c.reference.name, c.other.name, str(c.difference.seeds), *sides, *differences, *tests)
+    lines = []
+    for one in group:
+        known = one.statistics or PairStatistics()
+        sides = [interval(side.estimate.ap) if side else DASH for side in (known.reference, known.other)]
+        tests, words = [DASH] * 4, f"no interval: {known.why}"
+        if (difference := known.difference) is not None:
+            tests = [*(interval(value, sign=True) for value in (difference.ap, difference.ar))]
+            tests += [p_value(difference.p), p_value(known.p_holm)]
+            words = verdict(difference)
+        add_row(table, *one.names, str(len(one.pairs)), *sides, *tests)
+        reference, other = one.names
+        lines.append(f"{other} against {reference}: {words}{f'; {one.design}' if one.design else ''}")
+        lines.append(spread_words(difference) if difference else "")
     show(out, title, table)
-    for c in group:
-        out.print(f"{c.other.name} against {c.reference.name}: {verdict(c.difference)}", soft_wrap=True)
-        if words := spread_words(c.difference):
-            out.print(words, soft_wrap=True)
+    for line in filter(None, lines):
+        out.print(line, soft_wrap=True)
     out.print()
 
 
-def _print_details(out: Console, contrast: ArmComparison) -> None:
-    from mmad.analysis.wording import interval
-    from mmad.base.formatting import decimal
+def _print_details(out: Console, comparison: Comparison) -> None:
+    from mmad.base.formatting import decimal, interval
     from mmad.cli.output import add_row, new_table, show
 
+    known = comparison.statistics
+    if known is None or known.difference is None or (same := known.agreement) is None:
+        return
     table = new_table("finding", "AP difference [95 %]", "AR difference [95 %]")
-    for label, ap, ar in contrast.difference.per_class:
+    for label, ap, ar in known.difference.per_class:
         add_row(table, label, interval(ap, sign=True), interval(ar, sign=True))
     show(out, "Findings", table)
     table = new_table("finding", "both", "reference alone", "other alone", "agreement")
-    for s in contrast.alike.shared:
+    for s in same.shared:
         add_row(table, s.label, str(s.both), str(s.first), str(s.second), decimal(s.agreement))
-    alike = contrast.alike
-    show(out, f"Detections with score ≥ {alike.score:g}, the same from {alike.overlap} ≥ {alike.threshold:g} on", table)
-    if contrast.alike.studies:
+    show(out, f"Detections with score ≥ {same.score:g}, the same from {same.overlap} ≥ {same.threshold:g} on", table)
+    if same.studies:
         table = new_table("study", "gain")
-        for study, gain in contrast.alike.studies:
+        for study, gain in same.studies:
             add_row(table, study, f"{gain:+d}")
-        show(out, "Studies that differ most (hits less false alarms, other less reference)", table)
+        show(out, "Studies that differ most (hits minus false alarms, other minus reference)", table)
 
 
 def _register_compare(app: typer.Typer) -> None:
@@ -304,12 +318,12 @@ def _register_compare(app: typer.Typer) -> None:
 # ``mmad eval``: kept checkpoints with intervals, at score thresholds, under any protocol.
 
 
-HELP = """Judge kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
+HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
-bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and kept in
+bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and cached in
 the database; runs with a mask head have AP and AR of their masks, too. --protocol with one that was not kept,
-and --again, ask the network to look again.
+and --again, re-run inference.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, images, patients, resamples, ap, ar, per_class, thresholds, froc, confusion,
@@ -333,11 +347,11 @@ def evaluate(
         typer.Option(
             "--protocol",
             metavar="clean,sampled,with_ground_truth",
-            help="Whose proposals; left out: what the member asked for. Looks again at what was not kept.",
+            help="Whose proposals; left out: what the member asked for. Re-runs inference for what was not kept.",
             show_default=False,
         ),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Look again even at what was kept.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
     resamples: ResamplesOption = 1000,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
@@ -355,32 +369,33 @@ def evaluate(
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
-    hows = [
+    options = [
         EvaluationOptions(split_of(split), checkpoint_of(checkpoint), overlap_of(o), proposals_of(p), resamples)
         for p in listed(protocol)
         for o in listed(overlap)
     ]
-    archive = DetectionStore(data)
-    with open_to_keep(db) as store:
+    detections = DetectionStore(data)
+    with open_to_cache(db) as store:
         found = {one.run.key: one for name in runs for one in find_seeds(store, name)}
-        asked = [evaluation_target(store, one, how) for how in hows for one in found.values()]
+        targets = [evaluation_target(store, one, asked) for asked in options for one in found.values()]
         seen = set()
-        for one in asked:
+        for one in targets:
             if one.file not in seen and (again or (protocol is not None and not one.file.exists())):
-                look_again(store, archive, one, device)
+                rerun_inference(store, detections, one, device)
             seen.add(one.file)
         done = []
-        for one in asked:
-            measured = estimate_of(store, archive, [one], hows[0])
-            figures = coco_of(store, archive, one) if coco else None
-            profile, masks = profile_of(store, archive, one, scores, hows[0]), masks_of(store, archive, one, hows[0])
+        for one in targets:
+            measured = estimate_of(store, detections, [one], options[0])
+            figures = coco_of(store, detections, one) if coco else None
+            profile = profile_of(store, detections, one, scores, options[0])
+            masks = masks_of(store, detections, one, options[0])
             done.append(Evaluated(one, measured, profile, figures, masks))
             if masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
-            note_evaluation(store, archive, one)
+            note_evaluation(store, detections, one)
     if as_json:
         print_json(
-            {"runs": [plain_evaluation(e.judged, e.measured, e.profile, e.coco, e.masks, hows[0]) for e in done]}
+            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, options[0]) for e in done]}
         )
     else:
         print_evaluated(done, per_class=per_class)
@@ -394,10 +409,10 @@ def _register_eval(app: typer.Typer) -> None:
 # ``mmad controls``: what a run's AP loses without a clinical column, the right record, the image.
 
 
-CONTROLS_HELP = """Ask what a run relies on: its kept checkpoint looks at the split with something altered.
+CONTROLS_HELP = """Ask what a run relies on: inference of its kept checkpoint with something in the split altered.
 
-Each clinical column is dealt out anew among the studies, then whole clinical records are, then every image is
-blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Kept
+Each clinical column is permuted among the studies, then whole clinical records are, then every image is
+blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Cached
 in the database: a second call computes nothing.
 
 --json prints what mmad eval prints about the run (key ... proposals), resamples, and controls: [{kind (column,
@@ -417,29 +432,28 @@ def controls(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.controls import controls_of, unclinical
+    from mmad.analysis.controls import alteration_words, controls_of, meaning, unclinical
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
-    from mmad.analysis.wording import alteration_words, interval, meaning
-    from mmad.base.formatting import decimal
+    from mmad.base.formatting import decimal, interval
     from mmad.cli.output import add_row, console, new_table, protocol_line, show
     from mmad.store.lookup import find_run
 
-    how = EvaluationOptions(split_of(split), checkpoint_of(checkpoint), resamples=resamples)
-    archive = DetectionStore(data)
-    with open_to_keep(db) as store:
-        judged = evaluation_target(store, find_run(store, run), how)
-        if unclinical([judged]):
+    options = EvaluationOptions(split_of(split), checkpoint_of(checkpoint), resamples=resamples)
+    detections = DetectionStore(data)
+    with open_to_cache(db) as store:
+        target = evaluation_target(store, find_run(store, run), options)
+        if unclinical([target]):
             print(
-                f"{judged.name} reads no clinical data: only its image can be altered; "
+                f"{target.name} reads no clinical data: only its image can be altered; "
                 "for the other controls name a run with use_clinical = true",
                 file=sys.stderr,
             )
-        look = altered_looks(store, archive, judged, device)
-        with progress_bar(f"{judged.name}: looking at altered data") as progress:
-            found = controls_of(store, archive, judged, look, repeats=repeats, how=how, progress=progress)
+        infer = altered_inference(store, detections, target, device)
+        with progress_bar(f"{target.name}: inference on altered data") as progress:
+            found = controls_of(store, detections, target, infer, repeats=repeats, options=options, progress=progress)
     if as_json:
-        print_json(plain_controls(judged, found, how))
+        print_json(plain_controls(target, found, options))
         return
     out = console()
     table = new_table("altered", "repeats", "AP as it is", "AP altered", "drop in AP [95 %]")
@@ -447,7 +461,7 @@ def controls(
         cost = control.drop
         figures = (decimal(cost.before), decimal(cost.after), interval(cost.ap, sign=True))
         add_row(table, alteration_words(control.alteration), str(cost.repeats), *figures)
-    show(out, f"{judged.name}: {protocol_line(judged)}", table)
+    show(out, f"{target.name}: {protocol_line(target)}", table)
     for control in found:
         out.print(f"{alteration_words(control.alteration)}: {meaning(control)}", soft_wrap=True)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mmad.analysis.metrics import MaskFigures, MeasuredRun, Profile
+from mmad.analysis.comparison import Conditions, MeasuredRun
+from mmad.analysis.metrics import MaskFigures, Profile
 from mmad.analysis.targets import EvaluationTarget
-from mmad.analysis.wording import interval
-from mmad.base.formatting import decimal, plural, signed
+from mmad.base.formatting import decimal, interval, plural, signed
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.operating_points import gaps
 from mmad.report.tables import bounds
@@ -108,7 +108,7 @@ def file_line(path: Path) -> str:
 class Evaluated:
     """One run under one protocol, with all that was asked about it."""
 
-    judged: EvaluationTarget
+    target: EvaluationTarget
     measured: MeasuredRun
     profile: Profile
     coco: CocoSet | None
@@ -116,19 +116,23 @@ class Evaluated:
 
 
 def print_evaluated(done: Sequence[Evaluated], *, per_class: bool) -> None:
-    """Tables of what was judged alike; never two protocols in one."""
+    """Tables of what was evaluated alike; never two protocols in one."""
     out = console()
-    for title in dict.fromkeys(protocol_line(e.judged) for e in done):
-        group = [e for e in done if protocol_line(e.judged) == title]
+    for title in dict.fromkeys(protocol_line(e.target) for e in done):
+        group = [e for e in done if protocol_line(e.target) == title]
         _print_group(out, title, group, per_class)
 
 
-def protocol_line(judged: EvaluationTarget) -> str:
+def protocol_line(target: EvaluationTarget) -> str:
     """Split, checkpoint and protocol in words."""
-    how = judged.protocol
+    return conditions_line(Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split))
+
+
+def conditions_line(found: Conditions) -> str:
+    """The same of a comparison."""
     return (
-        f"{judged.split}, {judged.checkpoint.kind}, {how.overlap} ≥ {how.threshold:g}, "
-        f"{how.max_detections} detections per image, {how.proposals} proposals"
+        f"{found.split}, {found.checkpoint}, {found.overlap} ≥ {found.threshold:g}, "
+        f"{found.max_detections} detections per image, {found.proposals} proposals"
     )
 
 
@@ -159,17 +163,17 @@ def show(out: Console, title: str, table: Table) -> None:
     out.print(table)
 
 
-def heads_of(judged: Sequence[EvaluationTarget]) -> list[str]:
+def heads_of(target: Sequence[EvaluationTarget]) -> list[str]:
     """Short names that still tell the runs apart: the arm, else arm and seed, else the whole path."""
     for parts in (slice(2, 3), slice(2, None), slice(1, 3), slice(1, None)):
-        names = ["/".join(one.name.split("/")[parts]) or one.name for one in judged]
+        names = ["/".join(one.name.split("/")[parts]) or one.name for one in target]
         if len(set(names)) == len(names):
             return names
-    return [one.name for one in judged]
+    return [one.name for one in target]
 
 
 def _print_group(out: Console, title: str, group: Sequence[Evaluated], per_class: bool) -> None:
-    names = heads_of([e.judged for e in group])
+    names = heads_of([e.target for e in group])
     size = group[0].measured
     words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
     show(out, f"{title} ({words})", _head_table(group))
@@ -196,7 +200,7 @@ def _head_table(group: Sequence[Evaluated]) -> Table:
         found, profile = e.measured.estimate, e.profile
         figures = (interval(found.ap), interval(found.ar), interval(profile.froc_band.score))
         error = decimal(profile.calibration.error)
-        add_row(table, e.judged.name, str(e.judged.checkpoint.epoch), *figures, error)
+        add_row(table, e.target.name, str(e.target.checkpoint.epoch), *figures, error)
     return table
 
 

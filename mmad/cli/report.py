@@ -14,7 +14,7 @@ import typer
 
 from mmad.base.errors import ReportError
 from mmad.base.paths import DEFAULT_REPORT
-from mmad.cli.analysis import MovedDataOption, open_to_keep
+from mmad.cli.analysis import MovedDataOption, open_to_cache
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Wanted:
 
         heard = progress or nothing
         return write_report(
-            store, **vars(self), database=store.where, every=every, progress=heard, looking=heard, picturing=heard
+            store, **vars(self), database=store.where, every=every, progress=heard, computing=heard, picturing=heard
         )
 
 
@@ -203,7 +203,7 @@ def report(
     if watch or until_done:
         watch_report(db, wanted, every=every, until_done=until_done, as_json=as_json, shown=_open if show else None)
         return
-    with open_to_keep(db) as store, progress_bar("drawing the report") as progress:
+    with open_to_cache(db) as store, progress_bar("drawing the report") as progress:
         written = wanted.write(store, progress)
     if as_json:
         print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
@@ -221,7 +221,7 @@ def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     from mmad.report.writers.paper import write_paper
 
     folder = out if out.is_dir() else out.parent
-    with open_to_keep(db) as store:
+    with open_to_cache(db) as store:
         table, files = write_paper(store, folder / "paper")
     for note in table.notes:
         print(f"mmad: {note}", file=sys.stderr)
@@ -279,7 +279,7 @@ def watch_report(
 
     reports: list[Report] = []
 
-    with open_to_keep(database) as store:
+    with open_to_cache(database) as store:
 
         def build(more: bool) -> None:
             begun = seconds()
