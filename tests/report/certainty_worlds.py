@@ -47,7 +47,7 @@ def told(store: Store, found: Statistics, frame: ReportFrame | None = None) -> R
 def pairs(story: ReportModel) -> dict[str, PairStatistics]:
     (ablation,) = story.ablations
     (comparison,) = ablation.comparisons
-    return {row.setting: sure for row, sure in sure_rows(story.certainty, ablation.frame, comparison)}
+    return {row.setting: sure for row, sure in sure_rows(story.certainty, comparison)}
 
 
 def words(page: str) -> str:

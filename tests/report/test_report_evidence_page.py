@@ -64,7 +64,7 @@ def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
         key: PairStatistics(measured, measured, difference, 0.0008) if n % 2 == 0 else PairStatistics(why=why)
         for n, key in enumerate(keys)
     }
-    runs = {(m.run.key, m.judged): sure for a in frame.ablations for m in a.members if m.run.finished}
+    runs = {(m.run.key, m.protocol): sure for a in frame.ablations for m in a.members if m.run.finished}
     return build_model(frame, created=WHEN, database="x", certainty=Statistics(pairs, runs))
 
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmad.analysis.comparison import compare_ablation
 from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.analysis.statistics import compare_ablation
 from mmad.analysis.targets import DetectionStore
 from mmad.base.errors import ReportError
 from mmad.base.records import Detections, GroundTruth
@@ -120,7 +120,7 @@ def test_what_is_at_stake_is_the_ap_without_the_study(store: Store, dataset: Dat
     assert pair.stakes is not None
     assert pair.stakes.all_boxes == pytest.approx(contrast.difference.ap.value)
     truth, archive = dataset.ground_truth("test"), DetectionStore()
-    sides = [archive.detections(side.runs[0]) for side in (contrast.reference, contrast.other)]
+    sides = [archive.read(side.runs[0]) for side in (contrast.reference, contrast.other)]
     for picture in pair.studies:
         reference, other = (_without(side, truth, picture.study) for side in sides)
         assert picture.without == pytest.approx(other - reference)

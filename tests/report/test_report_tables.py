@@ -126,9 +126,9 @@ def test_every_column_is_explained_and_ends_with_its_unit(folder: Path) -> None:
 def test_intervals_verdicts_and_thresholds_are_those_of_the_store(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "phantom", studies=60, image_size=64)
     with Store.open(two_settings(tmp_path, dataset)) as store:
-        certainty = compute_statistics(load_frame(store), store, how=FEW)
+        certainty = compute_statistics(load_frame(store), store, options=FEW)
         story = build_model(load_frame(store), created=WHEN, database="x", certainty=certainty)
-        written = write_report(store, csv=tmp_path / "out", latex=tmp_path / "out", how=FEW)
+        written = write_report(store, csv=tmp_path / "out", latex=tmp_path / "out", options=FEW)
     assert (written.html, written.markdown) == (None, None)
     (ablation,) = story.ablations
     pairs = read(tmp_path / "out", "made--pairs-1").set_index("setting")
