@@ -330,6 +330,13 @@ class Comparison:
         """``differs by design: epochs 1 / 5``, or nothing."""
         return f"differs by design: {'; '.join(self.by_design.values())}" if self.by_design else ""
 
+    def unfinished(self) -> NotComparable:
+        """The refusal where no seed is finished in both arms."""
+        states = self.note.partition(": ")[2]
+        reason = f"no seed that both have finished{f' ({states})' if states else ''}"
+        hint = "finish the runs with mmad ablate, or name one finished run of each"
+        return NotComparable(self.ablation, self.setting, self.reference, self.other, reason, hint)
+
 
 @dataclass(frozen=True)
 class NotComparable:
@@ -623,7 +630,7 @@ def line_of(found: Comparison | NotComparable) -> str:
         arms = zip((found.reference, found.other), zip(*asked[:1], strict=True), strict=False)
         missing = [arm for arm, (one, *_) in arms if one.figures(found.kind) is None]
         words = " and ".join(missing or [found.reference, found.other])
-        return f"{found.setting}: no comparison, nothing measured for {words}"
+        return _with_design(f"{found.setting}: no comparison, nothing measured for {words}", found)
     head = f"{found.setting}, final checkpoints" if found.kind == "final" else found.setting
     if len(asked) > 1:
         head += f", mean of {'' if len(measured) == len(asked) else f'{len(measured)} of '}{len(asked)} repeats"
@@ -631,6 +638,10 @@ def line_of(found: Comparison | NotComparable) -> str:
     if split == "test" and all(_ap(found, one, "val") is not None for pair in measured for one in pair):
         val = [_mean(found, [pair[side] for pair in measured], "val") for side in (0, 1)]
         line += f"; val AP {val[1]:.3f} for {found.other}, {val[0]:.3f} for {found.reference}"
+    return _with_design(line, found)
+
+
+def _with_design(line: str, found: Comparison) -> str:
     return f"{line}; {found.design}" if found.by_design else line
 
 

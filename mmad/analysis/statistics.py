@@ -79,11 +79,7 @@ def compare_arms(
     if isinstance(found, NotComparable):
         raise found.error()
     if not found.pairs:
-        raise EvaluationError(
-            f"{reference} and {other} have no seed that both have finished ({found.note})",
-            where="comparison",
-            hint="finish the runs with mmad ablate, or name one finished run of each",
-        )
+        raise found.unfinished().error()
     member = sides[0][0].member
     (measured,) = _with_holm([_measured(store, detections, found, options, same)])
     return replace(found, setting=member.setting if member else "", statistics=measured)
@@ -113,18 +109,17 @@ def compare_ablation(
         if isinstance(found, NotComparable):
             refused.append(found)
             continue
-        who = (found.ablation, found.setting, found.reference, found.other)
         if not found.pairs:
-            refused.append(NotComparable(*who, found.note, "finish the runs with mmad ablate"))
+            refused.append(found.unfinished())
             continue
         try:
             done.append((found, _measured(store, detections, found, options, same)))
         except EvaluationError as error:
-            refused.append(NotComparable(*who, str(error)))
+            who = (found.ablation, found.setting, found.reference, found.other)
+            refused.append(NotComparable(*who, str(error), ""))
     progress(len(pairs), len(pairs))
     if not done:
-        reason = f"{refused[0].other} and {refused[0].reference}: {refused[0].reason}" if refused else "it has one arm"
-        hint = refused[0].hint if refused else None
+        reason, hint = (refused[0].error().what, refused[0].hint) if refused else ("it has no pair of arms", None)
         raise EvaluationError(f"nothing can be compared: {reason}", where=f"ablation {ablation}", hint=hint)
     adjusted = _with_holm([measured for _, measured in done])
     return [replace(one, statistics=found) for (one, _), found in zip(done, adjusted, strict=True)], refused

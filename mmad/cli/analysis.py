@@ -259,7 +259,7 @@ def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, det
         if one.note:
             print(f"{one.names[0]}: {one.note}", file=sys.stderr)
     for pair in refused:
-        print(f"{pair.setting}, {pair.other} and {pair.reference} cannot be compared: {pair.reason}", file=sys.stderr)
+        print(f"{pair.setting}: {pair.other} and {pair.reference} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
 def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:

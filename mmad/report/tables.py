@@ -1104,8 +1104,8 @@ def _conditions(frame: AblationFrame) -> tuple[Conditions, tuple[str, ...]]:
             names=(first, arm), file=frame.record, kind="best_ap",
         )  # fmt: skip
         if isinstance(found, NotComparable):
-            error = found.error()
-            raise ReportError(error.what, where=f"ablation {frame.record.name}", hint=error.hint)
+            where, hint = f"ablation {frame.record.name}", "run the whole file under one protocol"
+            raise ReportError(found.error().what, where=where, hint=hint)
         if found.by_design:
             design.append(f"{arm} {found.design}")
     return frame.members[0].compared.conditions("best_ap"), tuple(design)
