@@ -330,6 +330,18 @@ class Comparison:
         """``differs by design: epochs 1 / 5``, or nothing."""
         return f"differs by design: {'; '.join(self.by_design.values())}" if self.by_design else ""
 
+    @property
+    def difference(self) -> Difference | None:
+        """The other arm minus the reference, with interval and p; None where there is none."""
+        return None if self.statistics is None else self.statistics.difference
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words, or why there is no interval; nothing where nothing was asked of the detections."""
+        if self.difference is not None:
+            return verdict(self.difference)
+        return "" if self.statistics is None else f"no interval: {self.statistics.why}"
+
     def unfinished(self) -> NotComparable:
         """The refusal where no seed is finished in both arms."""
         states = self.note.partition(": ")[2]

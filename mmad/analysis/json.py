@@ -13,7 +13,6 @@ from mmad.analysis.comparison import (
     NotComparable,
     PairAgreement,
     PairStatistics,
-    verdict,
 )
 from mmad.analysis.controls import Control, meaning
 from mmad.analysis.metrics import MaskFigures, Profile
@@ -133,7 +132,7 @@ def _comparison(comparison: Comparison, found: PairStatistics) -> JsonValue:
         "seed_share": difference and to_json_value(difference.seed_share),
         "sd": difference and to_json_value(difference.sd),
         "verdict": difference and difference.verdict,
-        "words": verdict(difference) if difference else f"no interval: {found.why}",
+        "words": comparison.verdict,
         "needed": difference and to_json_value(needed(difference)),
         "agreement": found.agreement and _agreement(found.agreement),
         "studies": [

@@ -210,7 +210,8 @@ PairKey = tuple[str, str, str, str]
 RunKey = tuple[str, EvaluationProtocol]
 
 
-def _pair_key(one: Comparison) -> PairKey:
+def pair_key(one: Comparison) -> PairKey:
+    """By what ``Statistics`` knows a comparison."""
     return one.ablation, one.setting, one.reference, one.other
 
 
@@ -223,7 +224,7 @@ class Statistics:
 
     def pair(self, comparison: Comparison) -> PairStatistics:
         """Of a comparison; an empty one where nothing was asked."""
-        return self.pairs.get(_pair_key(comparison), PairStatistics())
+        return self.pairs.get(pair_key(comparison), PairStatistics())
 
     def run(self, member: MemberFrame) -> RunStatistics | None:
         """Of the run of ``member`` under the member's protocol."""
@@ -257,7 +258,7 @@ def compute_statistics(
             if isinstance(one, MemberFrame):
                 runs[one.run.key, one.protocol] = builder.run(one)
             else:
-                pairs[_pair_key(one)] = builder.pair(one)
+                pairs[pair_key(one)] = builder.pair(one)
             if builder.begins_to_compute and len(work) - done > LONG:
                 requests = [asked for one in work[done:] if (asked := _request(one)) is not None]
                 stack.enter_context(prefetching(store, data, options, requests))

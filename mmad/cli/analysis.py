@@ -263,7 +263,7 @@ def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, det
 
 
 def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
-    from mmad.analysis.comparison import PairStatistics, spread_words, verdict
+    from mmad.analysis.comparison import PairStatistics, spread_words
     from mmad.base.formatting import DASH, interval, p_value
     from mmad.cli.output import add_row, new_table, show
 
@@ -273,14 +273,13 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
     for one in group:
         known = one.statistics or PairStatistics()
         sides = [interval(side.estimate.ap) if side else DASH for side in (known.reference, known.other)]
-        tests, words = [DASH] * 4, f"no interval: {known.why}"
-        if (difference := known.difference) is not None:
+        tests = [DASH] * 4
+        if (difference := one.difference) is not None:
             tests = [*(interval(value, sign=True) for value in (difference.ap, difference.ar))]
             tests += [p_value(difference.p), p_value(known.p_holm)]
-            words = verdict(difference)
         add_row(table, *one.names, str(len(one.pairs)), *sides, *tests)
         reference, other = one.names
-        lines.append(f"{other} against {reference}: {words}{f'; {one.design}' if one.design else ''}")
+        lines.append(f"{other} against {reference}: {one.verdict}{f'; {one.design}' if one.design else ''}")
         lines.append(spread_words(difference) if difference else "")
     show(out, title, table)
     for line in filter(None, lines):

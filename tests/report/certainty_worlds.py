@@ -8,8 +8,9 @@ from pathlib import Path
 import analysis_worlds as made
 from report_worlds import WHEN
 
+from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import ReportFrame, load_frame
-from mmad.analysis.statistics import PairStatistics, Statistics
+from mmad.analysis.statistics import Statistics
 from mmad.analysis.targets import EvaluationOptions
 from mmad.data.dataset import DataSet
 from mmad.report.model import ReportModel, build_model

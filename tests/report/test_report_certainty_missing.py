@@ -13,9 +13,9 @@ from certainty_worlds import FEW, pairs, told, two_settings, words
 from report_worlds import WHEN
 
 from mmad.analysis import metrics as module
-from mmad.analysis.comparison import NotComparable
+from mmad.analysis.comparison import NotComparable, PairStatistics
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import FailureCachingStore, PairStatistics, Statistics, compute_statistics
+from mmad.analysis.statistics import FailureCachingStore, Statistics, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
 from mmad.base.errors import DataError
 from mmad.config.protocol import EvaluationProtocol

@@ -11,11 +11,12 @@ import pytest
 from report_worlds import HOSTILE, WHEN, World, hostile_world, patience_world
 from test_report_html import Page
 
+from mmad.analysis.comparison import MeasuredRun, PairStatistics
 from mmad.analysis.controls import Alteration, Control
 from mmad.analysis.frames import load_frame
-from mmad.analysis.metrics import MeasuredRun, Profile
+from mmad.analysis.metrics import Profile
 from mmad.analysis.overfitting import onset_of, onset_words
-from mmad.analysis.statistics import PairStatistics, RunStatistics, Statistics, _rows
+from mmad.analysis.statistics import RunStatistics, Statistics, finished_comparisons, pair_key
 from mmad.evaluation.agreement import Drop
 from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate
 from mmad.evaluation.operating_points import (
@@ -59,7 +60,7 @@ def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
     )
     control = Control(Alteration("column", labels[0]), Drop(gain, gain, (), 0.5, 0.4, 5))
     sure = RunStatistics("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)
-    keys = [key for ablation in frame.ablations for key, _ in _rows(ablation)]
+    keys = [pair_key(one) for ablation in frame.ablations for one in finished_comparisons(ablation)]
     pairs = {
         key: PairStatistics(measured, measured, difference, 0.0008) if n % 2 == 0 else PairStatistics(why=why)
         for n, key in enumerate(keys)
