@@ -92,14 +92,14 @@ def write_report(
     check_number(pictures)
     frame = load_frame(source, ablations)
     apart = len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
-    certainty, shown = None, None
+    statistics, shown = None, None
     logs: Sequence[LogRecord] = ()
     if isinstance(source, Store):
-        certainty = compute_statistics(frame, source, data=data, options=options, progress=computing)
+        statistics = compute_statistics(frame, source, data=data, options=options, progress=computing)
         logs = source.logs()
         if html is not None or markdown is not None:
             shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
-    story = build_model(frame, created=created or now(), database=database, certainty=certainty, pictures=shown)
+    story = build_model(frame, created=created or now(), database=database, statistics=statistics, pictures=shown)
     written = 0
     if html is not None:
         story = replace(story, logbook=logbook_of(story, logs, log))

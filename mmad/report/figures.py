@@ -553,7 +553,7 @@ class _Points(NamedTuple):
 Line = Callable[[RunStatistics], _Points]
 
 
-def sure_panels(ablation: AblationFrame, setting: str, certainty: Statistics) -> tuple[Panel, ...]:
+def sure_panels(ablation: AblationFrame, setting: str, statistics: Statistics) -> tuple[Panel, ...]:
     """Three panels on the test split; arms in the colours of the other curves, further seeds fainter.
 
     FROC of an arm's first seed is shaded from end to end of its 95 % intervals.
@@ -568,19 +568,19 @@ def sure_panels(ablation: AblationFrame, setting: str, certainty: Statistics) ->
     )
     panels = []
     for title, line, across in lines:
-        series = _series(ablation, setting, certainty, line)
+        series = _series(ablation, setting, statistics, line)
         if series:
             panels.append(Panel(title, series, y_range=(0, 1), across="rate" if across == "rate" else "share"))
     return tuple(panels)
 
 
-def _series(ablation: AblationFrame, setting: str, certainty: Statistics, line: Line) -> tuple[Series, ...]:
+def _series(ablation: AblationFrame, setting: str, statistics: Statistics, line: Line) -> tuple[Series, ...]:
     found: list[Series] = []
     first = None
     for n, arm in enumerate(ablation.arms):
         drawn = 0
         for member in ablation.of(setting, arm):
-            sure = certainty.run(member)
+            sure = statistics.run(member)
             if sure is None:
                 continue
             first = first or (member.protocol, sure.kind)
@@ -633,12 +633,12 @@ class Drawing:
             self._progress(self._runs, self._of)
         return drawn
 
-    def overlay(self, ablation: AblationFrame, setting: str, certainty: Statistics) -> list[Markup]:
+    def overlay(self, ablation: AblationFrame, setting: str, statistics: Statistics) -> list[Markup]:
         """The arms of one setting over one another."""
         name = ablation.record.name
         if name not in self._tops:
             self._tops[name] = overlay_tops(ablation)
-        panels = (*overlay_panels(ablation, setting, self._tops[name]), *sure_panels(ablation, setting, certainty))
+        panels = (*overlay_panels(ablation, setting, self._tops[name]), *sure_panels(ablation, setting, statistics))
         return _drawn(panels, f"{ablation_anchor(name)}-{ablation.settings.index(setting)}")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
@@ -108,7 +108,7 @@ class ReportModel:
     attention: tuple[RunStory, ...]
     legend: tuple[Badge, ...]
     anchors: dict[str, str]
-    certainty: Statistics = field(default_factory=Statistics)
+    statistics: Statistics = field(default_factory=Statistics)
     pictures: Pictures = field(default_factory=Pictures)
     logbook: Logbook | None = None
 
@@ -129,7 +129,7 @@ def build_model(
     *,
     created: datetime,
     database: str,
-    certainty: Statistics | None = None,
+    statistics: Statistics | None = None,
     pictures: Pictures | None = None,
 ) -> ReportModel:
     """Order a report's material; every run is told once, under the first ablation that asks for it."""
@@ -156,7 +156,7 @@ def build_model(
         attention=tuple(r for r in stories if not r.run.finished),
         legend=tuple(legend(used)),
         anchors=anchors,
-        certainty=certainty or Statistics(),
+        statistics=statistics or Statistics(),
         pictures=pictures or Pictures(),
     )
 
@@ -247,7 +247,7 @@ def headline(comparison: ComparisonTable) -> str:
     reference, other = clip(comparison.reference, 60), clip(comparison.other, 60)
     if not differences:
         return f"{other} against {reference}: no setting has finished in both arms."
-    mean = statistics.fmean(differences)
+    mean = fmean(differences)
     measure = "test AP of the final checkpoints" if comparison.kind == "final" else "test AP"
     if len(differences) == 1:
         word = {"up": "higher than", "down": "lower than", "even": "equal to"}[direction(mean)]

@@ -197,9 +197,9 @@ def tests(sure: PairStatistics) -> str:
     return f"p {p_value(sure.difference.p)}, Holm {p_value(sure.p_holm)}"
 
 
-def settled(certainty: Statistics, comparison: ComparisonTable) -> str:
+def settled(statistics: Statistics, comparison: ComparisonTable) -> str:
     """One sentence on the verdicts of a comparison; nothing without any."""
-    told = [s.difference for _, s in sure_rows(certainty, comparison) if s.difference is not None]
+    told = [s.difference for _, s in sure_rows(statistics, comparison) if s.difference is not None]
     if not told:
         return ""
     if len(told) == 1:
@@ -212,9 +212,9 @@ def settled(certainty: Statistics, comparison: ComparisonTable) -> str:
     return f"By their 95 % intervals, of {plural(len(told), 'setting')} {' and '.join(parts)}."
 
 
-def sure_rows(certainty: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
+def sure_rows(statistics: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
     """Every row of a table with what is known of it."""
-    return [(row, certainty.pair(row)) for row in comparison.rows]
+    return [(row, statistics.pair(row)) for row in comparison.rows]
 
 
 def parameters(ablation: AblationFrame, row: Comparison) -> tuple[int | None, int | None]:
@@ -237,17 +237,17 @@ def reasons(found: Iterable[PairStatistics | RunStatistics]) -> str:
     return f"{clip(whys[0], 300)}{more}" if whys else ""
 
 
-def run_reasons(certainty: Statistics, ablation: AblationFrame) -> str:
+def run_reasons(statistics: Statistics, ablation: AblationFrame) -> str:
     """The same of an ablation's runs."""
-    return reasons(sure for m in ablation.members if (sure := certainty.run(m)) is not None)
+    return reasons(sure for m in ablation.members if (sure := statistics.run(m)) is not None)
 
 
-def gap_tables(certainty: Statistics, ablation: AblationFrame) -> tuple[GapTable, ...]:
+def gap_tables(statistics: Statistics, ablation: AblationFrame) -> tuple[GapTable, ...]:
     """AP by score threshold of every run, one table per protocol and kind of checkpoint; each run once."""
     groups: dict[object, list[tuple[GapColumn, RunStatistics]]] = {}
     seen = set()
     for member in ablation.members:
-        sure = certainty.run(member)
+        sure = statistics.run(member)
         if sure is None or sure.profile is None or (member.run.key, member.protocol) in seen:
             continue
         seen.add((member.run.key, member.protocol))
@@ -361,11 +361,11 @@ def bounded_columns(name: str, meaning: str) -> tuple[Column, ...]:
     )
 
 
-def pair_tables(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def pair_tables(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """One table for every pair of arms and protocol, and the findings below it."""
     frame = story.frame
     for n, comparison in enumerate(story.comparisons, start=1):
-        known = sure_rows(certainty, comparison)
+        known = sure_rows(statistics, comparison)
         marks = "; ".join(badge.text for badge in story.badges[n - 1])
         ends = f"{clip(comparison.other, 60)} against {clip(comparison.reference, 60)}"
         head = f"{clip(story.title, 120)}: {ends}"
@@ -804,7 +804,7 @@ _CHECKPOINT = Column("checkpoint", "which checkpoint was judged")
 _SCORE = Column("score", "least score of the detections that count", FRACTION)
 
 
-def threshold_tables(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def threshold_tables(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """Test AP by score threshold, one table per protocol and kind of checkpoint."""
     frame = story.frame
     names = ("ap", "ar", "precision", "recall", "f1")
@@ -815,7 +815,7 @@ def threshold_tables(story: AblationSection, certainty: Statistics) -> Iterable[
         *(column for name in names for column in bounded_columns(f"test_{name}", f"test {words.get(name, name)}")),
         Column("detections_per_image", "detections of an image on average", "detections"),
     )  # fmt: skip
-    for n, gap in enumerate(gap_tables(certainty, frame), start=1):
+    for n, gap in enumerate(gap_tables(statistics, frame), start=1):
         rows: list[Row] = [
             (*of_member(c.member), gap.kind, *of_judged(c.member), r.score, c.gaps[i],
              *bounded(b.gap)[1:], *(x for name in names for x in (getattr(r, name), *bounded(getattr(b, name))[1:])),
@@ -847,14 +847,14 @@ def threshold_tables(story: AblationSection, certainty: Statistics) -> Iterable[
         )
 
 
-def findings_table(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def findings_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """AP and AR of each finding, of every kept checkpoint on validation and test."""
     frame = story.frame
 
     def cells(member: MemberFrame) -> Iterable[Row]:
         for _, outcome in member.outcomes:
             if outcome is not None:
-                yield from _by_split(outcome, certainty.run(member), of_judged(member))
+                yield from _by_split(outcome, statistics.run(member), of_judged(member))
 
     rows = each(frame.members, cells)
     if not rows:
@@ -869,7 +869,7 @@ def findings_table(story: AblationSection, certainty: Statistics) -> Iterable[Ta
         (titled(m, frame), clip(label, 60), *figures)
         for m in frame.members
         if m.alone is not None
-        for label, *figures in _tables_measured_printed_findings(m.alone, certainty.run(m))
+        for label, *figures in _tables_measured_printed_findings(m.alone, statistics.run(m))
     )
     title = f"{clip(story.title, 120)}: by finding"
     note = "Best-AP checkpoints, or final ones without them; in brackets 95 % intervals."
@@ -908,17 +908,17 @@ def _tables_measured_printed_findings(
         yield (label, *map(decimal, val.get(label, (None, None))), *shown)
 
 
-def _profiles(story: AblationSection, certainty: Statistics) -> Iterable[tuple[MemberFrame, RunStatistics]]:
+def _profiles(story: AblationSection, statistics: Statistics) -> Iterable[tuple[MemberFrame, RunStatistics]]:
     for member in story.frame.members:
-        sure = certainty.run(member)
+        sure = statistics.run(member)
         if sure is not None:
             yield member, sure
 
 
-def confusion_table(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def confusion_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """Confusion and reliability of every run's scores in long form, and what its controls lose."""
     name, title = story.frame.record.name, clip(story.title, 120)
-    told = list(_profiles(story, certainty))
+    told = list(_profiles(story, statistics))
     profiled = [(m, s, s.profile) for m, s in told if s.profile is not None]
     counts: list[Row] = [
         (*of_member(m), s.kind, *of_judged(m), p.rows[-1].score, true, called, int(p.confusion.counts[i, j]))
@@ -952,10 +952,10 @@ def confusion_table(story: AblationSection, certainty: Statistics) -> Iterable[T
         yield TableContent(file_stem(name, "reliability"), f"{title}: reliability of the scores", edges, bins)
 
 
-def froc_table(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def froc_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """Sensitivity by false positives per image, over all findings together and of each."""
     frame = story.frame
-    told = [(m, s, froc_rows(s)) for m, s in _profiles(story, certainty) if s.profile is not None]
+    told = [(m, s, froc_rows(s)) for m, s in _profiles(story, statistics) if s.profile is not None]
     if not told:
         return
     columns = (
@@ -982,9 +982,9 @@ def froc_table(story: AblationSection, certainty: Statistics) -> Iterable[TableC
     )
 
 
-def controls_table(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def controls_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """What the test AP loses when an input is made useless."""
-    found = [(m, s, c) for m, s in _profiles(story, certainty) for c in s.controls]
+    found = [(m, s, c) for m, s in _profiles(story, statistics) for c in s.controls]
     if not found:
         return
     columns = (

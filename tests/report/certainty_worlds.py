@@ -42,13 +42,13 @@ def two_settings(folder: Path, dataset: DataSet) -> Path:
 
 
 def told(store: Store, found: Statistics, frame: ReportFrame | None = None) -> ReportModel:
-    return build_model(frame or load_frame(store), created=WHEN, database="x", certainty=found)
+    return build_model(frame or load_frame(store), created=WHEN, database="x", statistics=found)
 
 
 def pairs(story: ReportModel) -> dict[str, PairStatistics]:
     (ablation,) = story.ablations
     (comparison,) = ablation.comparisons
-    return {row.setting: sure for row, sure in sure_rows(story.certainty, comparison)}
+    return {row.setting: sure for row, sure in sure_rows(story.statistics, comparison)}
 
 
 def words(page: str) -> str:

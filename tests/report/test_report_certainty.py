@@ -86,7 +86,7 @@ def test_the_words_of_the_verdicts(store: Store) -> None:
     assert verdict_words(found["even"]).startswith("not settled: ")
     assert tone(found["even"]) == "even"
     ablation = story.ablations[0]
-    said = settled(story.certainty, ablation.comparisons[0])
+    said = settled(story.statistics, ablation.comparisons[0])
     assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
 
 
@@ -95,7 +95,7 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
     story = told(store, compute_statistics(frame, store, options=FEW), frame)
     page, markdown = words(render_html(story)), render_markdown(story, "charts").text.replace("\\", "")
     ablation = story.ablations[0]
-    (table,) = gap_tables(story.certainty, ablation.frame)
+    (table,) = gap_tables(story.statistics, ablation.frame)
     assert len(table.columns) == 8
     assert table.scores == (0.05, 0.1, 0.3)
     for column in table.columns:
@@ -104,7 +104,7 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
         shown = f"{decimal(column.rows[2].ap)} ({signed(column.gaps[2])} {column.bounds(2)})"
         assert shown in markdown
         assert f"{decimal(column.rows[2].ap)} {signed(column.gaps[2])}" in page
-    sure = story.certainty.run(ablation.frame.members[0])
+    sure = story.statistics.run(ablation.frame.members[0])
     assert sure is not None
     assert sure.profile is not None
     assert sure.curve is not None
@@ -138,7 +138,7 @@ def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: S
     store.put_analysis("control", stale, to_json_value(cost))
     story = told(store, compute_statistics(load_frame(store), store, options=FEW))
     (member,) = [m for m in story.ablations[0].frame.of("clear", "CXR+Clinical") if m.record.seed == 0]
-    sure = story.certainty.run(member)
+    sure = story.statistics.run(member)
     assert sure is not None
     assert [c.alteration for c in sure.controls] == [age, image]
     for text in (words(render_html(story)), render_markdown(story, "charts").text):

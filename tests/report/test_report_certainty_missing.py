@@ -105,7 +105,7 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
         found = compute_statistics(frame, store, options=FEW)
     assert found.pairs == {}
     assert {key[1].overlap for key in found.runs} == {"iou", "iobb"}
-    story = build_model(frame, created=WHEN, database="x", certainty=found)
+    story = build_model(frame, created=WHEN, database="x", statistics=found)
     tables = gap_tables(found, frame.ablations[0])
     assert [len(table.columns) for table in tables] == [1, 1]
     text = words(render_html(story))
@@ -158,5 +158,5 @@ def test_a_report_of_no_store_tells_no_intervals(page: str, story: ReportModel) 
     text = words(page)
     assert "Verdict" not in text
     assert "No interval" not in text
-    assert story.certainty == Statistics()
+    assert story.statistics == Statistics()
     assert isinstance(story.ablations[0], AblationSection)

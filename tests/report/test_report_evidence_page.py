@@ -40,7 +40,7 @@ NAN = float("nan")
 
 
 def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
-    """Every pair and run of ``world`` with made-up certainty; every other pair lacks it for ``why``."""
+    """Every pair and run of ``world`` with made-up statistics; every other pair lacks it for ``why``."""
     frame = load_frame(world.source)
     estimate = IntervalEstimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
     measured = MeasuredRun(estimate, 10, 9)
@@ -66,7 +66,7 @@ def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
         for n, key in enumerate(keys)
     }
     runs = {(m.run.key, m.protocol): sure for a in frame.ablations for m in a.members if m.run.finished}
-    return build_model(frame, created=WHEN, database="x", certainty=Statistics(pairs, runs))
+    return build_model(frame, created=WHEN, database="x", statistics=Statistics(pairs, runs))
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,6 @@ def test_final_checkpoints_bear_no_interval_of_best_ones() -> None:
     for arm in ("CXR", "CXR+Clinical"):
         world.member("s", arm, protocol={"epochs": 3}, setup={"use_early_stop_model": False})
     story = told(world, ("Atelectasis",), "")
-    runs = {key: replace(sure, profile=None, controls=()) for key, sure in story.certainty.runs.items()}
-    story = replace(story, certainty=Statistics({}, runs))
+    runs = {key: replace(sure, profile=None, controls=()) for key, sure in story.statistics.runs.items()}
+    story = replace(story, statistics=Statistics({}, runs))
     assert "[0.400, 0.600]" not in Page(render_html(story)).text
