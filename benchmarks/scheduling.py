@@ -34,7 +34,7 @@ from mmad.store.claims import Owner
 from mmad.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
-PRETENDING = ROOT / "tests/queue/programs/pretending_worker.py"
+PRETENDING = ROOT / "tests/scheduler/programs/pretending_worker.py"
 TRAINING = {
     "backbone": "custom1",
     "image_size": 64,

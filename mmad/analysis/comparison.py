@@ -13,18 +13,21 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, protocol_of
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import decimal, p_value, plural
+from mmad.base.formatting import DASH, decimal, interval, p_value, plural
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.bootstrap import Difference, IntervalEstimate, needed
+from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate, needed
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POWER = "80 %"
 _HINT = "compare runs of one data set under one protocol (--overlap and --protocol choose it)"
@@ -85,6 +88,14 @@ class Conditions:
             split=split,
             checkpoint=checkpoint,
         )
+
+    def words(self, other: Conditions | None = None) -> dict[str, str]:
+        """Each condition by its name in words; what ``other`` does not share as ``1 / 5``."""
+        found = {}
+        for name in (f.name for f in fields(self)):
+            ours, theirs = (_value(name, getattr(one, name)) for one in (self, other or self))
+            found[_WORDS.get(name) or name.replace("_", " ")] = ours if ours == theirs else f"{ours} / {theirs}"
+        return found
 
     def differing(self, other: Conditions) -> dict[str, str]:
         """What the two do not share, by its name: ``{"epochs": "epochs 1 / 5"}``."""
@@ -268,7 +279,7 @@ class Comparison:
 
     Args:
         ablation: its name; empty where two runs were named, and ``reference`` and ``other`` are those names.
-        conditions: of the reference and of the other arm.
+        sides: the conditions of the reference and of the other arm.
         by_design: what differs between them because the file says so: ``{"epochs": "epochs 1 / 5"}``.
         runs: both runs of every seed and replicate; None where an arm has none.
         note: why fewer seeds count than were asked for, or nothing.
@@ -280,7 +291,7 @@ class Comparison:
     reference: str
     other: str
     kind: CheckpointKind
-    conditions: tuple[Conditions, Conditions]
+    sides: tuple[Conditions, Conditions]
     by_design: Mapping[str, str]
     runs: tuple[tuple[ComparedRun | None, ComparedRun | None], ...]
     note: str
@@ -331,16 +342,48 @@ class Comparison:
         return f"differs by design: {'; '.join(self.by_design.values())}" if self.by_design else ""
 
     @property
-    def difference(self) -> Difference | None:
-        """The other arm minus the reference, with interval and p; None where there is none."""
-        return None if self.statistics is None else self.statistics.difference
+    def difference(self) -> Interval | None:
+        """In AP, other minus reference: ``value``, and its 95 % interval from ``low`` to ``high``; None without any."""
+        found = None if self.statistics is None else self.statistics.difference
+        return None if found is None else found.ap
+
+    @property
+    def p(self) -> float:
+        """Two-sided; over seeds and patients, with one seed over patients alone; NaN where there is no interval."""
+        found = None if self.statistics is None else self.statistics.difference
+        return math.nan if found is None else found.p
 
     @property
     def verdict(self) -> str:
-        """The verdict in words, or why there is no interval; nothing where nothing was asked of the detections."""
-        if self.difference is not None:
-            return verdict(self.difference)
-        return "" if self.statistics is None else f"no interval: {self.statistics.why}"
+        """``better``, ``worse``, or ``not settled`` with what would settle it; or why there is no interval."""
+        if self.statistics is None:
+            return ""
+        found = self.statistics.difference
+        return f"no interval: {self.statistics.why}" if found is None else verdict(found)
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """Under what both sides are compared, in words; what differs by design as ``1 / 5``."""
+        return self.sides[0].words(self.sides[1])
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """One row a finding: ``finding``, and the differences in AP and AR with the bounds of their intervals."""
+        found = None if self.statistics is None else self.statistics.difference
+        return findings_frame(() if found is None else found.per_class)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html_rows(
+            {
+                "comparison": f"{self.names[1]} against {self.names[0]}",
+                "verdict": self.verdict,
+                "difference in AP [95 %]": DASH if self.difference is None else interval(self.difference, sign=True),
+                "p": p_value(self.p),
+                "seeds": len(self.pairs),
+                **self.conditions,
+            }
+        )
 
     def unfinished(self) -> NotComparable:
         """The refusal where no seed is finished in both arms."""
@@ -516,9 +559,9 @@ class ComparisonTable:
         return self.rows[0].kind
 
     @property
-    def conditions(self) -> tuple[Conditions, Conditions]:
-        """Of the first row: of the reference and of the other arm."""
-        return self.rows[0].conditions
+    def sides(self) -> tuple[Conditions, Conditions]:
+        """The conditions of the first row: of the reference and of the other arm."""
+        return self.rows[0].sides
 
     @property
     def design(self) -> str:
@@ -541,7 +584,7 @@ def comparison_tables(
     groups: dict[tuple[object, ...], list[Comparison]] = {}
     for one in found:
         if isinstance(one, Comparison):
-            groups.setdefault((one.reference, one.other, *map(_table_key, one.conditions)), []).append(one)
+            groups.setdefault((one.reference, one.other, *map(_table_key, one.sides)), []).append(one)
     order = list(dict.fromkeys((rows[0].reference, rows[0].other) for rows in groups.values()))
     tables = (ComparisonTable(tuple(rows)) for rows in groups.values())
     return tuple(sorted(tables, key=lambda table: order.index((table.reference, table.other))))
@@ -558,12 +601,13 @@ def require_comparable(targets: Sequence[EvaluationTarget], by_design: Iterable[
     """EvaluationError naming the difference unless all are evaluated alike, but for conditions named ``by_design``."""
     first = targets[0]
     for other in targets[1:]:
-        found = _conditions(first).differing(_conditions(other))
+        found = conditions_of(first).differing(conditions_of(other))
         if unequal := {name: words for name, words in found.items() if name not in by_design}:
             raise NotComparable("", "", first.name, other.name, "; ".join(unequal.values()), _hint_of(unequal)).error()
 
 
-def _conditions(target: EvaluationTarget) -> Conditions:
+def conditions_of(target: EvaluationTarget) -> Conditions:
+    """The conditions of a target."""
     return Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split)
 
 
@@ -680,3 +724,26 @@ def _ap(found: Comparison, one: ComparedRun, split: Split) -> float | None:
 def _mean(found: Comparison, runs: Sequence[ComparedRun], split: Split) -> float:
     known = [value for one in runs if (value := _ap(found, one, split)) is not None]
     return sum(known) / len(known)
+
+
+# Comparisons and evaluations as a program sees them.
+
+
+def findings_frame(rows: Iterable[tuple[str, Interval, Interval]]) -> pd.DataFrame:
+    """One row a finding: ``finding``, and AP and AR with the bounds of their intervals."""
+    import pandas as pd
+
+    ends = (("", "value"), ("_low", "low"), ("_high", "high"))
+    named = [
+        {"finding": label}
+        | {f"{name}{end}": getattr(value, part) for name, value in (("ap", ap), ("ar", ar)) for end, part in ends}
+        for label, ap, ar in rows
+    ]
+    return pd.DataFrame(named, columns=["finding", *(f"{name}{end}" for name in ("ap", "ar") for end, _ in ends)])
+
+
+def html_rows(rows: Mapping[str, object]) -> str:
+    """Names and values as a table of HTML."""
+    import pandas as pd
+
+    return pd.Series(rows, dtype=object).to_frame().to_html(header=False)

@@ -108,7 +108,7 @@ def plain_refusal(refused: NotComparable) -> JsonValue:
 
 
 def _comparison(comparison: Comparison, found: PairStatistics) -> JsonValue:
-    conditions, difference = comparison.conditions[0], found.difference
+    conditions, difference = comparison.sides[0], found.difference
     protocol = ("split", "overlap", "threshold", "max_detections", "proposals")
     return {
         "setting": comparison.setting,

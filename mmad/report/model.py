@@ -227,7 +227,7 @@ def _table_badges(ablation: AblationFrame, table: ComparisonTable) -> tuple[Badg
     """The marks of both arms: of the evaluation, of the setups and of the audit."""
     arms = (table.reference, table.other)
     runs = [m.run for row in table.rows for arm in arms for m in ablation.of(row.setting, arm)]
-    marks = [badge for conditions in table.conditions for badge in judged_badges(conditions)]
+    marks = [badge for conditions in table.sides for badge in judged_badges(conditions)]
     return tuple(legend([*marks, *(b for run in runs for b in (*setup_badges(run), *audit_badges(run)))]))
 
 

@@ -370,7 +370,7 @@ def pair_tables(story: AblationSection, statistics: Statistics) -> Iterable[Tabl
         ends = f"{clip(comparison.other, 60)} against {clip(comparison.reference, 60)}"
         head = f"{clip(story.title, 120)}: {ends}"
         design = f" {comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
-        under = f"On {clip(comparison.conditions[0].data, 80)}: {marks}.{design}"
+        under = f"On {clip(comparison.sides[0].data, 80)}: {marks}.{design}"
         yield TableContent(
             file_stem(frame.record.name, f"pairs-{n}"),
             head,
@@ -457,7 +457,7 @@ def _pair_cells(frame: AblationFrame, row: Comparison, sure: PairStatistics) -> 
         _known(told.seed_share if told else None),
         *parameters(frame, row),
         row.kind,
-        *(getattr(row.conditions[0], name) for name in _CONDITIONS),
+        *(getattr(row.sides[0], name) for name in _CONDITIONS),
         "; ".join(row.by_design.values()) or None,
         row.note or None,
         sure.why or None,

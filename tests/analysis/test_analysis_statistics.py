@@ -130,7 +130,7 @@ def test_pairs_without_best_checkpoints_are_compared_by_final_ones(store: Store,
     for one in members:
         made.finish(store, one, dataset, 0.5, kinds=("final",) if one.arm == "CXR" else ("best_ap", "final"))
     found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
-    assert (found.kind, [c.checkpoint for c in found.conditions]) == ("final", ["final", "final"])
+    assert (found.kind, [c.checkpoint for c in found.sides]) == ("final", ["final", "final"])
 
 
 def test_nothing_to_compare_is_refused(store: Store, dataset: DataSet) -> None:

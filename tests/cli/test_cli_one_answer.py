@@ -15,9 +15,8 @@ from typing import Any
 import analysis_worlds as made
 import pytest
 
-from mmad.analysis.statistics import compare_ablation, compare_arms
-from mmad.analysis.targets import DetectionStore, EvaluationOptions
-from mmad.base.errors import EvaluationError, ReportError
+import mmad
+from mmad.base.errors import ReportError
 from mmad.cli.ablate import conclude
 from mmad.config.load import load_ablation
 from mmad.config.protocol import EvaluationProtocol
@@ -31,7 +30,6 @@ from mmad.scheduler.jobs import Summary
 from mmad.store.store import Store
 
 Call = Callable[..., Any]
-FEW = EvaluationOptions(resamples=20)
 ARMS = """
 [setup]
 pretrained = false
@@ -132,9 +130,8 @@ def answers(ask: Call, folder: Path, name: str, out: Path, capsys: pytest.Captur
         except ReportError as error:
             found["paper"] = str(error)
         try:
-            ((one,), _) = compare_ablation(store, DetectionStore(), name, FEW)
-            found["python"] = one.design
-        except EvaluationError as error:
+            found["python"] = mmad.compare(store, f"{name}/default/CXR", f"{name}/default/Other", resamples=20).design
+        except mmad.MmadError as error:
             found["python"] = str(error)
     return found
 
@@ -189,9 +186,9 @@ def test_runs_of_two_files_that_differ_in_epochs_are_refused(ask: Call, folder: 
     )
     with (
         Store.open(folder / "mmad.sqlite") as store,
-        pytest.raises(EvaluationError, match="cannot be compared: epochs 1 / 5"),
+        pytest.raises(mmad.MmadError, match="cannot be compared: epochs 1 / 5"),
     ):
-        compare_arms(store, DetectionStore(), "one/default/CXR", "five/default/CXR", FEW)
+        mmad.compare(store, "one/default/CXR", "five/default/CXR", resamples=20)
 
 
 def test_arms_on_other_true_boxes_have_figures_and_no_interval(ask: Call) -> None:

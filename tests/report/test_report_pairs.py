@@ -132,7 +132,7 @@ def test_settings_under_different_protocols_get_tables_of_their_own() -> None:
     comparisons, refusals = tables_of(frame_of(world))
     assert refusals == ()
     assert [[row.setting for row in c.rows] for c in comparisons] == [["one", "three"], ["two"]]
-    assert [c.conditions[0].overlap for c in comparisons] == ["iou", "iobb"]
+    assert [c.sides[0].overlap for c in comparisons] == ["iou", "iobb"]
 
 
 def test_without_a_word_every_arm_is_compared_with_the_first(world: World) -> None:
