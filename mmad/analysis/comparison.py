@@ -11,7 +11,7 @@ from mmad.analysis.frames import AblationFrame, MemberFrame
 from mmad.analysis.metrics import AgreementOptions, MeasuredRun, PairAgreement, agreement_of, difference_of, estimate_of
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import decimal
+from mmad.base.formatting import decimal, short_key
 from mmad.base.records import AblationRecord, CheckpointKind, RunRecord
 from mmad.evaluation.bootstrap import Difference, holm
 from mmad.store.lookup import CheckpointFigures, FoundRun, MemberSummary, check_ablation, find_seeds, member_summaries
@@ -380,7 +380,7 @@ def _compared(
     for a, b in pairs:
         if a.run.key == b.run.key:
             raise EvaluationError(
-                f"{names[0]} and {names[1]} are one run ({a.run.key[:12]})",
+                f"{names[0]} and {names[1]} are one run ({short_key(a.run.key)})",
                 where="comparison",
                 hint="name two runs of different content",
             )

@@ -65,6 +65,11 @@ def size(count: int) -> str:
     raise AssertionError("unreachable")
 
 
+def short_key(key: str) -> str:
+    """The first 12 digits of a run's key or another hash, as people read it."""
+    return key[:12]
+
+
 def clip(text: str, most: int = 120) -> str:
     """The text on one line of at most ``most`` characters."""
     line = " ".join(clean(text).split())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths
 from mmad.cli.options import (
     DEFAULT_DB,
@@ -122,7 +123,7 @@ def show_dry(asked: Sequence[Submission], as_json: bool) -> None:
         action = "would train" if _would_run(one) else "would leave alone" if one.waits else "done already"
         epochs = f"{member.run.protocol.epochs} epoch{'s' * (member.run.protocol.epochs > 1)}"
         standing = f" ({one.status})" if one.status not in ("queued", "finished") else ""
-        key = one.key[:12] + ("*" if member.run.provisional else "")
+        key = short_key(one.key) + ("*" if member.run.provisional else "")
         typer.echo(
             f"{key}  {action}: {member.ablation} · {member.setting} · {member.arm} · seed {member.seed}, "
             f"{epochs}{standing}{again}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmad.base.formatting import short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _register_copy(app: typer.Typer) -> None:
 def _copy_write(copied: Copied) -> None:
     for table in copied.tables:
         if table.rows:
-            typer.echo(f"  {table.name}: {counted(table.rows, 'row')}, checksum {table.checksum[:12]}")
+            typer.echo(f"  {table.name}: {counted(table.rows, 'row')}, checksum {short_key(table.checksum)}")
     typer.echo(f"{copied.target}: {counted(copied.rows, 'row')} of {copied.source}, counts and check sums equal")
     if copied.source_files.resolve() == copied.target_files.resolve():
         typer.echo(f"both find the runs' files in {copied.source_files}")

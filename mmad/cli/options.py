@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.paths import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
@@ -402,4 +403,4 @@ def labels(store: Store, keys: Sequence[str]) -> dict[str, str]:
     for ablation in store.ablations():
         for member in ablation.members:
             paths.setdefault(member.key, member_path(member))
-    return {key: f"{key[:12]} {paths[key]}" if key in paths else key[:12] for key in keys}
+    return {key: f"{short_key(key)} {paths[key]}" if key in paths else short_key(key) for key in keys}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmad.base.formatting import short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json
 from mmad.cli.output import console, figure, file_line, open_store, result_line, section, status_text
 
@@ -101,7 +102,7 @@ def _cells(summary: MemberSummary) -> dict[str, str | Text]:
         "val AR": figure(shown.val_ar if shown else None) + star,
         "test AP": figure(shown.test_ap if shown else None) + star,
         "test AR": figure(shown.test_ar if shown else None) + star,
-        "run": summary.run.key[:12],
+        "run": short_key(summary.run.key),
     }
 
 
@@ -182,7 +183,7 @@ def _head(detail: RunDetail) -> list[str | Text]:
     lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
     moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))
     lines += [f"{name}: {moment:%Y-%m-%d %H:%M:%S} UTC" for name, moment in moments if moment is not None]
-    lines.append(f"data: {run.dataset_name} in {run.dataset_path} ({run.dataset_fingerprint[:12]})")
+    lines.append(f"data: {run.dataset_name} in {run.dataset_path} ({short_key(run.dataset_fingerprint)})")
     return lines
 
 
@@ -219,7 +220,7 @@ def _epoch(record: EpochRecord, overlap: str) -> str:
 
 
 def _environment(record: EnvironmentRecord) -> list[str]:
-    commit = record.git_commit[:12] if record.git_commit else "no commit"
+    commit = short_key(record.git_commit) if record.git_commit else "no commit"
     dirty = " with changes" if record.git_dirty else ""
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return [

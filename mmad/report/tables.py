@@ -22,7 +22,7 @@ from mmad.analysis.statistics import PairStatistics, RunStatistics, Statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
 from mmad.analysis.wording import alteration_words, interval, meaning, p_value, verdict
 from mmad.base.errors import DataError, EvaluationError, ReportError
-from mmad.base.formatting import DASH, clip, decimal, duration, plural, signed, whole
+from mmad.base.formatting import DASH, clip, decimal, duration, plural, short_key, signed, whole
 from mmad.base.paths import file_stem
 from mmad.base.records import MemberRecord, RunRecord, Split
 from mmad.evaluation.bootstrap import RESAMPLES, Interval
@@ -95,7 +95,7 @@ JUDGED = (
 def of_member(member: MemberFrame) -> Row:
     """The cells of ``MEMBER``."""
     record: MemberRecord = member.record
-    return (record.ablation, record.setting, record.arm, record.seed, record.replicate, member.run.key[:12])
+    return (record.ablation, record.setting, record.arm, record.seed, record.replicate, short_key(member.run.key))
 
 
 def of_judged(member: MemberFrame) -> Row:
@@ -760,7 +760,7 @@ def epochs_table(story: ReportModel) -> TableContent:
     )
     rows: list[Row] = []
     for told in story.runs:
-        key = told.run.key[:12]
+        key = short_key(told.run.key)
         for e in told.run.epochs:
             rows += [
                 (key, e.epoch, None, "lr", e.lr),

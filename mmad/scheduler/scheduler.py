@@ -12,6 +12,7 @@ from types import FrameType
 
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Progress
 from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.executors.base import Executor
@@ -255,11 +256,11 @@ class Scheduler:
         return False
 
     def _no_parent(self, parent: str, status: str) -> str:
-        line = f"the run it goes on from ({parent[:12]}) is {status}"
+        line = f"the run it goes on from ({short_key(parent)}) is {status}"
         other = None if status != "failed" else self._store.run(parent).stand_in
         if other is not None:
             hint = "write that batch_size and gradient_accumulation into the setting to go on from it"
-            return f"{line}, and run {other[:12]} of half its batch is another one; {hint}"
+            return f"{line}, and run {short_key(other)} of half its batch is another one; {hint}"
         return f"{line}; train that one first, then run the command again"
 
     def _begin(self, state: JobState) -> bool:
@@ -403,7 +404,9 @@ class Scheduler:
     def _replace(self, state: JobState, job: Job, error: str | None, *, written: bool) -> None:
         state.replaced = True
         self._end(state, "failed", error, written=written)
-        self._view.note(f"{state.job.label}: out of memory alone; trained at half the batch as run {job.key[:12]}")
+        self._view.note(
+            f"{state.job.label}: out of memory alone; trained at half the batch as run {short_key(job.key)}"
+        )
         if job.key not in self._by_key:
             fresh = JobState(job)
             self._states.append(fresh)

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from mmad.base.clock import seconds
 from mmad.base.errors import CheckpointError, MmadError, SpecError, StoreError
+from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import (
@@ -119,7 +120,7 @@ class StoreRecorder:
             self._store.put_parameter_counts(self._key, counts)
             self._store.add_environment(self._key, environment)
         elif not self._store.begin(self._key, self._owner, environment, counts):
-            raise NotHeld("another process has taken the run over", where=f"run {self._key[:12]}")
+            raise NotHeld("another process has taken the run over", where=f"run {short_key(self._key)}")
         recorder_log.info(
             "training on %s from epoch %d of %d", environment.device, environment.from_epoch, self._epochs
         )
@@ -264,7 +265,7 @@ def run_spec(record: RunRecord, data: Path | None = None) -> RunSpec:
     if record.recipe != RECIPE:
         raise SpecError(
             f"queued under recipe {record.recipe}, this version trains recipe {RECIPE}",
-            where=f"run {record.key[:12]}",
+            where=f"run {short_key(record.key)}",
             hint="give the ablation file to mmad ablate again, which queues it anew",
         )
     source = DataSource(str(data or record.dataset_path), record.dataset_name, record.dataset_fingerprint)
@@ -274,12 +275,12 @@ def run_spec(record: RunRecord, data: Path | None = None) -> RunSpec:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise SpecError(f"{place}: {first['msg']}", where=f"run {record.key[:12]}") from error
+        raise SpecError(f"{place}: {first['msg']}", where=f"run {short_key(record.key)}") from error
     spec = RunSpec(setup, protocol, source, record.recipe)
     if spec.key != record.key:
         raise SpecError(
             "its stored setup and protocol do not give its key",
-            where=f"run {record.key[:12]}",
+            where=f"run {short_key(record.key)}",
             hint="the row was edited, or written by another version; queue the ablation file again",
         )
     return spec

@@ -23,6 +23,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
+from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Status
 from mmad.store.run_rows import full_key
 from mmad.store.schema import runs
@@ -275,7 +276,7 @@ def require_held(connection: Connection, key: str, owner: Owner) -> None:
     if connection.scalar(_HELD, holder) is None:
         raise NotHeld(
             "another process has taken the run over, or it was requeued",
-            where=f"run {key[:12]}",
+            where=f"run {short_key(key)}",
             hint="look who trains it with mmad status",
         )
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, ForeignKeyConstraint, Integer, Table, and_, f
 from sqlalchemy.exc import DataError, IntegrityError
 
 from mmad.base.errors import StoreError
+from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, StorePaths
 from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, RunRecord
 from mmad.store import schema
@@ -74,7 +75,9 @@ def check_files(store: Store, *, deep: bool, progress: Callable[[int, int], None
         read += whole
         if what is not None:
             named = "detections" if record is None else f"checkpoint {record.kind}"
-            findings.append(DatabaseProblem("files", file.as_posix(), f"{what} ({named} of run {key[:12]})", _MEND))
+            findings.append(
+                DatabaseProblem("files", file.as_posix(), f"{what} ({named} of run {short_key(key)})", _MEND)
+            )
         if progress is not None:
             progress(number, len(looks))
     return CheckedFiles(len(looks), read, tuple(findings))
@@ -118,7 +121,9 @@ def _wrong(file: Path, record: CheckpointRecord | None, deep: bool) -> tuple[str
             return None, False
         if record is not None:
             digest = _sha256(file)
-            return (None if digest == record.sha256 else f"is another file: its SHA-256 begins {digest[:12]}"), True
+            return (
+                None if digest == record.sha256 else f"is another file: its SHA-256 begins {short_key(digest)}"
+            ), True
         with zipfile.ZipFile(file) as packed:
             broken = packed.testzip()
         return (None if broken is None else f"is damaged at {broken}"), True
@@ -249,15 +254,15 @@ def _runs(store: Store) -> Iterator[DatabaseProblem]:
             if owner is None or owner.dead:
                 who = "nobody" if owner is None else f"process {owner.pid} of {owner.host}, which is gone"
                 yield DatabaseProblem(
-                    "runs", run.key[:12], f"is {run.status} under {who}", "mmad ablate goes on with it"
+                    "runs", short_key(run.key), f"is {run.status} under {who}", "mmad ablate goes on with it"
                 )
         numbers = [record.epoch for record in epochs[run.key]]
         missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
         if missing:
             words = ", ".join(str(number) for number in missing[:5])
-            yield DatabaseProblem("epochs", run.key[:12], f"lacks its epoch {words}", "go back to a backup")
+            yield DatabaseProblem("epochs", short_key(run.key), f"lacks its epoch {words}", "go back to a backup")
         if run.status == "finished" and not numbers and epochs_asked(run) > 0:
-            yield DatabaseProblem("epochs", run.key[:12], "is finished without an epoch", "go back to a backup")
+            yield DatabaseProblem("epochs", short_key(run.key), "is finished without an epoch", "go back to a backup")
 
 
 # Which files below a database's runs nothing needs any more, and their end.
@@ -496,8 +501,8 @@ def _copy_tables(reading: Connection, writing: Connection, where: str, progress:
         arrived = checksum(writing, table)
         if (arrived.rows, arrived.digest) != (sent.rows, sent.digest):
             raise StoreError(
-                f"{table.name}: {arrived.rows} rows arrived ({arrived.digest[:12]}), "
-                f"{sent.rows} were sent ({sent.digest[:12]}); nothing was kept",
+                f"{table.name}: {arrived.rows} rows arrived ({short_key(arrived.digest)}), "
+                f"{sent.rows} were sent ({short_key(sent.digest)}); nothing was kept",
                 where=where,
                 hint="check the source with mmad db check, then copy again",
             )

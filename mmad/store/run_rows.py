@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, sele
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
+from mmad.base.formatting import short_key
 from mmad.base.records import AblationRecord, MemberRecord, RunRecord
 from mmad.config.messages import nearest
 from mmad.config.protocol import EvaluationProtocol
@@ -225,16 +226,11 @@ def full_key(connection: Connection, key: str) -> str:
     if len(matches) == 1:
         return str(matches[0])
     if matches:
-        shown = ", ".join(short(match) for match in matches[:5]) + (", …" if len(matches) > 5 else "")
+        shown = ", ".join(short_key(match) for match in matches[:5]) + (", …" if len(matches) > 5 else "")
         raise StoreError(f"{len(matches)} runs begin with {key}: {shown}", where="run", hint="give more of the key")
     near = nearest(key, [candidate[: max(len(key), 8)] for candidate in keys])
     hint = f"did you mean {near}?" if near else "mmad runs lists them all"
     raise StoreError(f"no run {key!r}", where="run", hint=hint)
-
-
-def short(key: str) -> str:
-    """The first 12 digits of a key, as people read it."""
-    return key[:12]
 
 
 def to_json(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true, type_coerce
 
+from mmad.base.formatting import short_key
 from mmad.base.records import MemberRecord, Status
 from mmad.store.claims import Owner, lives
 from mmad.store.lookup import member_path
@@ -483,7 +484,7 @@ def _waiting(row: WaitingRow, rows: QueueRows) -> WaitingStanding:
 
 def run_name(run: RunningStanding | FailedStanding | WaitingStanding) -> str:
     """What a person calls the run: the member it answers, or the beginning of its key."""
-    return run.key[:12] if run.member is None else member_path(run.member)
+    return short_key(run.key) if run.member is None else member_path(run.member)
 
 
 def one_line(error: str | None) -> str:

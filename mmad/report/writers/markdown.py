@@ -13,7 +13,7 @@ from mmad.analysis.metrics import MeasuredRun
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.analysis.wording import alteration_words, interval, meaning, p_value
-from mmad.base.formatting import DASH, clean, clip, decimal, duration, moment, plural, signed, whole
+from mmad.base.formatting import DASH, clean, clip, decimal, duration, moment, plural, short_key, signed, whole
 from mmad.evaluation.bootstrap import Interval
 from mmad.report.figures import (
     OVERLAP_NAMES,
@@ -455,7 +455,7 @@ def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: 
         f"### {escape(told.title)} {escape(heading_figures(member))}",
         "",
         f"{record.status}, {record.epochs_done} of {plural(run.epochs_asked, 'epoch')}, {duration(told.seconds)}, "
-        f"data {escape(clip(record.dataset_name, 80))}, key {escape(record.key[:12])}. "
+        f"data {escape(clip(record.dataset_name, 80))}, key {escape(short_key(record.key))}. "
         + " · ".join(escape(b.text) for b in told.badges),
         "",
     ]
