@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmad.analysis.cache import to_json_value
 from mmad.analysis.comparison import ArmComparison, ComparedArm, NotComparable
 from mmad.analysis.controls import Control
 from mmad.analysis.metrics import MaskFigures, MeasuredRun, PairAgreement, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.analysis.wording import meaning, verdict
+from mmad.base.json import to_json_value
 from mmad.evaluation.bootstrap import Interval, IntervalEstimate, needed
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.operating_points import Calibration, OperatingBand, gaps

@@ -120,6 +120,12 @@ class StorePaths:
         return RunPaths(self.runs / key[:2] / key)
 
 
+def without_password(text: str) -> str:
+    """``text`` without the password of a URL in it, before its host or among its options: it is shown and recorded."""
+    hidden = re.sub(r"(\w://[^:/@]*):[^@]*@", r"\1:***@", text)
+    return re.sub(r"([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", hidden) if "://" in text else hidden
+
+
 def cache_folder() -> Path:
     """Where decoded images are kept: ``MMAD_CACHE`` or the user's cache folder."""
     override = os.environ.get("MMAD_CACHE")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.base.formatting import short_key
-from mmad.base.paths import StorePaths
+from mmad.base.paths import StorePaths, without_password
 from mmad.cli.options import (
     DEFAULT_DB,
     AddressOption,
@@ -106,7 +105,7 @@ def _tell(summary: Summary, asked: Sequence[Submission], compared: dict[str, lis
     if stopped:
         typer.echo(f"interrupted; go on where it stopped with: {said()}")
     elif done:
-        option = f" --db {shlex.quote(_without_password(db))}" if db != DEFAULT_DB else ""
+        option = f" --db {shlex.quote(without_password(db))}" if db != DEFAULT_DB else ""
         typer.echo(f"write the report with: mmad report --html{option}")
 
 
@@ -157,12 +156,7 @@ def _runs(count: int) -> str:
 
 def said() -> str:
     """What the user typed, without the password of a database's URL: it is shown, and kept with each run."""
-    return shlex.join(["mmad", *(_without_password(word) for word in sys.argv[1:])])
-
-
-def _without_password(word: str) -> str:
-    """A word without the password of a URL in it."""
-    return re.sub(r"(\w://[^:/@]*):[^@]*@", r"\1:***@", word)
+    return shlex.join(["mmad", *(without_password(word) for word in sys.argv[1:])])
 
 
 def finish(command: str, summary: Summary, db: str, ablations: Sequence[Ablation]) -> None:

@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmad.base.formatting import short_key
+from mmad.base.formatting import plural, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
 
 if TYPE_CHECKING:
     from mmad.store.maintenance import Checked, Copied
-
-
-# Numbers in words.
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 # ``mmad db check``: what is wrong in the database and beside it.
@@ -71,9 +63,9 @@ def _write(checked: Checked) -> None:
     read = f", {checked.read} of them read" if checked.read else ""
     number = len(checked.findings)
     typer.echo(
-        f"{checked.database}: schema {checked.schema}, {counted(checked.tables, 'table')}, "
-        f"{counted(checked.runs, 'run')}, {counted(checked.files, 'file')}{read}: "
-        f"{counted(number, 'finding') if number else 'all sound'}"
+        f"{checked.database}: schema {checked.schema}, {plural(checked.tables, 'table')}, "
+        f"{plural(checked.runs, 'run')}, {plural(checked.files, 'file')}{read}: "
+        f"{plural(number, 'finding') if number else 'all sound'}"
     )
 
 
@@ -114,8 +106,8 @@ def _register_copy(app: typer.Typer) -> None:
 def _copy_write(copied: Copied) -> None:
     for table in copied.tables:
         if table.rows:
-            typer.echo(f"  {table.name}: {counted(table.rows, 'row')}, checksum {short_key(table.checksum)}")
-    typer.echo(f"{copied.target}: {counted(copied.rows, 'row')} of {copied.source}, counts and check sums equal")
+            typer.echo(f"  {table.name}: {plural(table.rows, 'row')}, checksum {short_key(table.checksum)}")
+    typer.echo(f"{copied.target}: {plural(copied.rows, 'row')} of {copied.source}, counts and check sums equal")
     if copied.source_files.resolve() == copied.target_files.resolve():
         typer.echo(f"both find the runs' files in {copied.source_files}")
     elif copied.files is None:
@@ -125,7 +117,7 @@ def _copy_write(copied: Copied) -> None:
         )
     else:
         there = f", {copied.files.there} were there already" if copied.files.there else ""
-        size = f"{counted(copied.files.copied, 'file')}, {counted(copied.files.size, 'byte')}"
+        size = f"{plural(copied.files.copied, 'file')}, {plural(copied.files.size, 'byte')}"
         typer.echo(f"{copied.target_files}: {size}{there}")
 
 
@@ -163,7 +155,7 @@ def _register_export(app: typer.Typer) -> None:
             print_json({"folder": folder.as_posix(), "format": chosen, "tables": tables})
             return
         for one in written:
-            typer.echo(f"{one.file}: {counted(one.rows, 'row')}")
+            typer.echo(f"{one.file}: {plural(one.rows, 'row')}")
 
 
 # ``mmad db backup``: a copy of the database's file while runs are trained.
@@ -190,8 +182,8 @@ def _register_backup(app: typer.Typer) -> None:
         if json:
             print_json(asdict(made) | {"file": made.file.as_posix()})
             return
-        held = f"{counted(made.runs, 'run')}, {counted(made.epochs, 'epoch')}"
-        typer.echo(f"{made.file}: {counted(made.size, 'byte')}, {held} of {made.database}")
+        held = f"{plural(made.runs, 'run')}, {plural(made.epochs, 'epoch')}"
+        typer.echo(f"{made.file}: {plural(made.size, 'byte')}, {held} of {made.database}")
         typer.echo("checkpoints and detections are not in it: they stand as files in the runs' folder")
 
 

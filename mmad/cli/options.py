@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import typer
 
 from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
+from mmad.base.json import to_json_value
 from mmad.base.paths import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
@@ -207,17 +207,7 @@ def _require_fit(setup: ModelSetup, dataset: DataSet, file: Path) -> None:
 
 def print_json(value: Any) -> None:
     """``value`` as JSON on stdout, numbers that are not finite as null."""
-    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
+    typer.echo(json.dumps(to_json_value(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -252,19 +242,6 @@ class _Announcement:
         if self._label:
             print(f"{self._label} …", file=sys.stderr, flush=True)
             self._label = ""
-
-
-def duration(seconds: float | None) -> str:
-    """``seconds`` in words of one or two units; "unknown" for None."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 # The options that tell a queue how to work.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.base.errors import SpecError, WeightsError
+from mmad.base.formatting import duration
 from mmad.base.paths import StorePaths
 from mmad.base.records import SPLITS
 from mmad.cli.options import (
@@ -21,7 +22,6 @@ from mmad.cli.options import (
     SetOption,
     WeightsDirOption,
     WeightsOption,
-    duration,
     load_with_data,
     make_console,
     print_json,
@@ -249,12 +249,18 @@ def _print_table(plan: Plan, params: bool) -> None:
             row.key[:_SHORT_KEY] + ("?" if member.run.provisional else ""),
             *([f"{row.counts[0].count:,}"] if params else []),
             status,
-            duration(row.seconds) if row.open else "–",
+            _time(row),
         ]
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
     for note in _notes(plan):
         print(note, file=sys.stderr)
+
+
+def _time(row: Row) -> str:
+    if not row.open:
+        return "–"
+    return "unknown" if row.seconds is None else duration(row.seconds)
 
 
 def _notes(plan: Plan) -> list[str]:

@@ -11,6 +11,7 @@ import typer
 
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
+from mmad.base.formatting import duration, size
 from mmad.cli.options import (
     DEFAULT_DB,
     HIGHEST,
@@ -105,7 +106,6 @@ def _counts_line(ablation: AblationStanding) -> str:
 
 
 def _running_line(run: RunningStanding) -> str:
-    from mmad.scheduler.progress import duration
     from mmad.store.run_status import run_name
 
     words = [f"{run_name(run)}: epoch {run.epoch} of {run.epochs} done"]
@@ -424,7 +424,6 @@ def prune(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.scheduler.progress import size as size_words
     from mmad.store.maintenance import KEPT, delete, find_surplus
     from mmad.store.store import Store
 
@@ -435,16 +434,16 @@ def prune(
         keys = choose(store, runs, ablation, every or not (runs or ablation))
         found = find_surplus(store, set(keys), keep=[kind for kind in KEPT if kind in kinds], orphans=orphans)
         names = labels(store, sorted({one.key for one in found}))
-    size = sum(one.size for one in found)
+    whole = sum(one.size for one in found)
     if yes:
         delete(found)
     if as_json:
         files = [{"path": str(o.path), "key": o.key, "size": o.size, "reason": o.reason} for o in found]
-        print_json({"files": files, "size": size, "deleted": yes})
+        print_json({"files": files, "size": whole, "deleted": yes})
         return
     for one in found:
-        typer.echo(f"{names[one.key]}: {one.path.name}, {size_words(one.size)}, {one.reason}")
-    count = f"{len(found)} file{'s' * (len(found) != 1)} or folders, {size_words(size)}"
+        typer.echo(f"{names[one.key]}: {one.path.name}, {size(one.size)}, {one.reason}")
+    count = f"{len(found)} file{'s' * (len(found) != 1)} or folders, {size(whole)}"
     if not found:
         typer.echo("nothing to delete")
     else:

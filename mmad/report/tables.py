@@ -23,6 +23,7 @@ from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_
 from mmad.analysis.wording import alteration_words, interval, meaning, p_value, verdict
 from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.formatting import DASH, clip, decimal, duration, plural, short_key, signed, whole
+from mmad.base.json import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import MemberRecord, RunRecord, Split
 from mmad.evaluation.bootstrap import RESAMPLES, Interval
@@ -425,10 +426,10 @@ def _pair_cells(frame: AblationFrame, comparison: ComparisonTable, row: PairRow,
         *cells,
         told.verdict if told else None,
         verdict_words(sure) or None,
-        _known(told.p if told else None),
-        _known(told.p_patients if told else None),
-        _known(sure.p_holm),
-        _known(told.seed_share if told else None),
+        finite(told.p if told else None),
+        finite(told.p_patients if told else None),
+        finite(sure.p_holm),
+        finite(told.seed_share if told else None),
         row.reference_count,
         row.other_count,
         row.kind,
@@ -436,10 +437,6 @@ def _pair_cells(frame: AblationFrame, comparison: ComparisonTable, row: PairRow,
         row.note or None,
         sure.why or None,
     )
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
 
 
 def _intervals(sure: PairStatistics, name: str) -> dict[str, Interval | None]:

@@ -25,8 +25,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mmad.base.clock import now, seconds
+from mmad.base.formatting import duration, size
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse
-from mmad.scheduler.progress import RANK, bar, counted, duration, number, size
+from mmad.scheduler.progress import RANK, bar, counted, number
 from mmad.store.json import plain_failed, plain_running, plain_waiting
 from mmad.store.run_status import WAITING, Cost, Queue, RunningStanding, queue_standing, run_name
 from mmad.store.store import Store

@@ -14,10 +14,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
-
 from mmad.base.errors import SpecError, StoreError, WeightsError
-from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_password
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
 from mmad.config.runs import NAMING_FIELDS, Ablation, Member
@@ -315,7 +313,7 @@ def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | 
     jobs = [*summary.finished, *(failure.job for failure in summary.failed), *summary.interrupted]
     names = ablations if ablations is not None else dict.fromkeys(job.ablation for job in jobs)
     return {
-        "database": _without_password(_absolute(database)),
+        "database": without_password(_absolute(database)),
         "ablations": list(names),
         "exit_code": summary.exit_code,
         "stopped": summary.stopped,
@@ -333,10 +331,6 @@ def _plain(job: Job) -> dict[str, Any]:
 def _absolute(database: str) -> str:
     file = StorePaths(database).file
     return database if file is None or "://" in database else str(file.absolute())
-
-
-def _without_password(database: str) -> str:
-    return make_url(database).render_as_string(hide_password=True) if "://" in database else database
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

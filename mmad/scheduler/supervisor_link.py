@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+from mmad.base.json import to_json_value
 from mmad.base.records import EpochRecord, Progress
 
 # What a worker says to its scheduler: one JSON object per line on its standard output.
@@ -133,8 +134,7 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 def encode(message: Message) -> str:
     """``message`` as one line of JSON, without the line's end; a number that is not finite becomes null."""
-    content = {name: _finite(value) for name, value in asdict(message).items()}
-    return json.dumps({"type": _NAMES[type(message)], **content}, ensure_ascii=True, allow_nan=False)
+    return json.dumps({"type": _NAMES[type(message)], **to_json_value(message)}, ensure_ascii=True, allow_nan=False)
 
 
 def decode(line: str) -> Message | None:
@@ -151,10 +151,6 @@ def decode(line: str) -> Message | None:
         return kind(**{name: value for name, value in content.items() if name in known})
     except TypeError:
         return None
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # What a worker is told to train: on its command line, or as a line of JSON on its standard input.

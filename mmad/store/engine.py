@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, Prog
 
 from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
-from mmad.base.paths import StorePaths
+from mmad.base.paths import StorePaths, without_password
 
 # What SQLite and PostgreSQL say when something fails, what it means, and the hint.
 
@@ -159,12 +159,6 @@ def server_engine(address: str, lock_seconds: float) -> Engine:
     return engine
 
 
-def shown(url: URL) -> str:
-    """A URL without its password, wherever it stands."""
-    query = {name: "***" if "pass" in name else value for name, value in url.query.items()}
-    return url.set(query=query).render_as_string(hide_password=True)
-
-
 # Whether a file lies on a network file system, whose locks and shared memory SQLite cannot count on.
 
 
@@ -250,7 +244,11 @@ class Database:
         self.read_only = read_only
         self.timeout = timeout
         self.engine = server_engine(paths.url, timeout) if self.file is None else self._sqlite(self.file)
-        self.where = shown(self.engine.url) if self.file is None else self.file.as_posix()
+        self.where = (
+            without_password(self.engine.url.render_as_string(hide_password=False))
+            if self.file is None
+            else self.file.as_posix()
+        )
         self._reached = False
 
     def close(self) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
+from mmad.base.json import to_json_value
 from mmad.base.records import EpochRecord, MemberRecord
 from mmad.store.lookup import CheckpointFigures, MemberResults, MemberSummary, RunDetail, epochs_asked, member_path
 from mmad.store.run_status import STATUSES, FailedStanding, RunningStanding, Standing, WaitingStanding
@@ -43,7 +42,7 @@ def plain_results(results: MemberResults) -> JsonValue:
 
 
 def _plain_result(result: CheckpointFigures | None) -> JsonValue | None:
-    return None if result is None else finite(asdict(result))
+    return None if result is None else to_json_value(asdict(result))
 
 
 def plain_detail(detail: RunDetail) -> JsonValue:
@@ -63,14 +62,14 @@ def plain_detail(detail: RunDetail) -> JsonValue:
         "protocol": dict(run.protocol),
         "params": {count.module: count.count for count in detail.counts},
         "epochs": [plain_epoch(record, detail.evaluation["overlap"]) for record in detail.epochs],
-        "checkpoints": finite([asdict(record) for record in detail.checkpoints]),
-        "environments": finite([asdict(record) for record in detail.environments]),
+        "checkpoints": to_json_value([asdict(record) for record in detail.checkpoints]),
+        "environments": to_json_value([asdict(record) for record in detail.environments]),
         "warnings": list(detail.warnings),
         "dataset": {"name": run.dataset_name, "path": run.dataset_path, "fingerprint": run.dataset_fingerprint},
         "recipe": run.recipe,
-        "created": finite(run.created),
-        "started": finite(run.started),
-        "finished": finite(run.finished),
+        "created": to_json_value(run.created),
+        "started": to_json_value(run.started),
+        "finished": to_json_value(run.finished),
         "log": detail.log.as_posix(),
     }
 
@@ -88,7 +87,7 @@ def plain_epoch(record: EpochRecord, overlap: str) -> JsonValue:
         row[f"{metric.split}_{metric.name}"] = metric.value
         if metric.name in (f"ap_{overlap}", f"ar_{overlap}"):
             row[f"{metric.split}_{metric.name.removesuffix(f'_{overlap}')}"] = metric.value
-    plain: JsonValue = finite(row)
+    plain: JsonValue = to_json_value(row)
     return plain
 
 
@@ -117,10 +116,10 @@ def plain_running(run: RunningStanding) -> JsonValue:
         "status": run.status,
         "epoch": run.epoch,
         "epochs": run.epochs,
-        "seconds_per_epoch": finite(run.seconds_per_epoch),
-        "seconds_left": finite(run.seconds_left),
-        "val_ap": finite(run.val_ap),
-        "best_val_ap": finite(run.best_val_ap),
+        "seconds_per_epoch": to_json_value(run.seconds_per_epoch),
+        "seconds_left": to_json_value(run.seconds_left),
+        "val_ap": to_json_value(run.val_ap),
+        "best_val_ap": to_json_value(run.best_val_ap),
         "host": None if run.owner is None else run.owner.host,
         "pid": None if run.owner is None else run.owner.pid,
         "device": run.device,
@@ -136,16 +135,3 @@ def plain_failed(run: FailedStanding) -> JsonValue:
 def plain_waiting(run: WaitingStanding) -> JsonValue:
     """A run that waits for its turn."""
     return {"key": run.key, **_plain_member(run.member), "epoch": run.epoch, "epochs": run.epochs}
-
-
-def finite(value: Any) -> Any:
-    """``value`` as JSON can say it: no NaN, no infinity, moments as ISO 8601 in UTC."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {str(key): finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return value

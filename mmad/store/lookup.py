@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmad.base.errors import StoreError
+from mmad.base.json import finite
 from mmad.base.records import (
     CheckpointKind,
     CheckpointRecord,
@@ -157,7 +158,7 @@ def _figures(
             "max_detections": e.max_detections,
             "proposals": e.proposals,
         }:
-            return _known(e.ap), _known(e.ar)
+            return finite(e.ap), finite(e.ar)
     overlap = wanted["overlap"]
     of_epochs = {
         "overlap": overlap,
@@ -168,12 +169,7 @@ def _figures(
     record = next((e for e in epochs if e.epoch == checkpoint.epoch), None)
     if record is None or of_epochs != wanted:
         return None, None
-    return _known(record.value(split, f"ap_{overlap}")), _known(record.value(split, f"ar_{overlap}"))
-
-
-def _known(value: float | None) -> float | None:
-    """None for NaN, which AP is where there is nothing to find."""
-    return None if value is None or value != value else value
+    return finite(record.value(split, f"ap_{overlap}")), finite(record.value(split, f"ar_{overlap}"))
 
 
 # Finds the run a person means: by the beginning of its key, or by what it answers.

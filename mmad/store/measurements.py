@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Double, Row, Select, Table, and_, bindparam, delete, insert, select, type_coerce
 
 from mmad.base.clock import now
+from mmad.base.json import finite
 from mmad.base.records import (
     AnalysisRecord,
     CheckpointRecord,
@@ -210,7 +211,7 @@ def write_evaluations(connection: Connection, key: str, records: Sequence[Evalua
     ]
     numbers = connection.scalars(_INSERT_EVALUATIONS, rows).all()
     classes = [
-        {"evaluation_id": number, "position": i, "label": label, "ap": _no_nan(ap), "ar": _no_nan(ar)}
+        {"evaluation_id": number, "position": i, "label": label, "ap": finite(ap), "ar": finite(ar)}
         for number, record in zip(numbers, latest.values(), strict=True)
         for i, (label, ap, ar) in enumerate(record.per_class)
     ]
@@ -221,10 +222,6 @@ def write_evaluations(connection: Connection, key: str, records: Sequence[Evalua
 def _drop_evaluations(connection: Connection, key: str, kept: Collection[tuple[str, int]]) -> None:
     """Removes the evaluations of each kind of ``kept`` that belong to another epoch's checkpoint than its."""
     connection.execute(_DROP_OTHERS, [{"of_run": key, "of_kind": kind, "of_epoch": epoch} for kind, epoch in kept])
-
-
-def _no_nan(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
 
 
 def read_evaluations(connection: Connection, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:

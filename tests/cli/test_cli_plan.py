@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mmad.base.records import EpochRecord
-from mmad.cli.options import duration, load_with_data, resolve_data
+from mmad.cli.options import load_with_data, resolve_data
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.store.claims import Owner
@@ -239,14 +239,3 @@ def test_a_relative_data_folder_starts_from_the_file(phantom: DataSet, tmp_path:
     ablation, chosen = load_with_data(file, data=None)
     assert chosen.path == phantom.root
     assert ablation.members[0].run.data.fingerprint == phantom.fingerprint()
-
-
-def test_durations_in_words() -> None:
-    assert [duration(value) for value in (None, 3.4, 90, 3600, 5400, 200_000)] == [
-        "unknown",
-        "3 s",
-        "2 min",
-        "1 h 0 min",
-        "1 h 30 min",
-        "2 d 7 h",
-    ]

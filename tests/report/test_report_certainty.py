@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from certainty_worlds import FEW, pairs, told, two_settings, words
 
-from mmad.analysis.cache import to_json_value
 from mmad.analysis.comparison import compare_ablation
 from mmad.analysis.controls import Alteration, _subject
 from mmad.analysis.frames import load_frame
@@ -19,6 +18,7 @@ from mmad.analysis.statistics import compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
 from mmad.analysis.wording import interval, verdict
 from mmad.base.formatting import decimal, signed
+from mmad.base.json import to_json_value
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom

@@ -16,7 +16,7 @@ from rich.console import Console
 from mmad.base.records import MemberRecord
 from mmad.scheduler.dashboard import FrameLayout, draw, plain_look
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse, WorkerUse
-from mmad.scheduler.progress import bar, counted, duration, size
+from mmad.scheduler.progress import bar, counted
 from mmad.store.claims import Owner
 from mmad.store.run_status import Cost, FailedStanding, Queue, RunningStanding, WaitingStanding
 
@@ -175,6 +175,4 @@ def test_json_tells_what_the_frame_tells() -> None:
 
 def test_words() -> None:
     assert counted({"queued": 1200, "running": 2, "odd": 1, "failed": 0}) == "2 running, 1,200 queued, 1 odd"
-    assert (duration(47 * 3600), duration(50 * 3600)) == ("47 h 00 min", "2 d 02 h")
-    assert (size(2**20), size(3 * 2**29)) == ("1 MiB", "1.5 GiB")
     assert bar(0.5, 4, plain=True) == "##--"

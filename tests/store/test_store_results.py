@@ -12,7 +12,7 @@ import store_samples as samples
 from mmad.base.errors import StoreError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.store.claims import Owner
-from mmad.store.json import finite, plain_detail, plain_epoch, plain_standing, plain_summary
+from mmad.store.json import plain_detail, plain_epoch, plain_standing, plain_summary
 from mmad.store.lookup import (
     CheckpointFigures,
     check_ablation,
@@ -208,10 +208,6 @@ def test_the_overlap_of_the_member_names_the_plain_ap() -> None:
     assert plain_epoch(samples.epoch(1), "iobb")["val_ap"] == 0.75
     assert plain_epoch(samples.epoch(1), "iou")["test_ar"] == 0.625
     assert plain_epoch(replace(samples.epoch(1), metrics=()), "iou")["val_ap"] is None
-
-
-def test_only_finite_numbers_are_left() -> None:
-    assert finite({"a": (1.0, -math.inf), "b": [math.nan]}) == {"a": [1.0, None], "b": [None]}
 
 
 def test_an_arm_means_all_its_seeds(store: Store) -> None:
