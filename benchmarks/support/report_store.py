@@ -115,7 +115,7 @@ def finish(store: Store, key: str, truths: dict[str, GroundTruth], level: float,
         for n in range(epochs_each)
         for i, ((split, name), values) in enumerate(curves.items())
     ]
-    with store._database.writing() as connection:
+    with store.database.writing() as connection:
         connection.execute(insert(epochs), heads)
         connection.execute(insert(metrics), numbers)
         measurements.write_checkpoints(connection, key, kept)

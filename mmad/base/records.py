@@ -203,7 +203,7 @@ class ParameterCount:
 class RunRecord:
     """One row of the store's runs. ``setup`` and ``protocol`` are the plain JSON that the key was made of.
 
-    ``attempts`` counts how often it was claimed; ``device`` is where it was trained last; ``stand_in`` is the key
+    ``attempts`` counts how often it was claimed; ``device`` is where it was trained last; ``replacement`` is the key
     of the run that is trained in its place, whose batches fit into the memory.
     """
 
@@ -224,7 +224,7 @@ class RunRecord:
     attempts: int = 0
     device: str | None = None
     stop_asked: bool = False
-    stand_in: str | None = None
+    replacement: str | None = None
 
 
 @dataclass(frozen=True)

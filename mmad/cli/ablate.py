@@ -64,7 +64,7 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
     with Store.open(db, create=False) as store:
         records = {record.name: record for record in store.ablations()}
         compared = {a.name: _of_settings(checkpoint_pairs(store, records[a.name]), a) for a in ablations}
-        errors = {run.key: run.error for run in store.runs()}
+        errors = {run.key: run.error for run in store.run_records()}
     asked = asked_for(ablations, db)
     if as_json:
         runs = [{**_row(one), "error": errors.get(one.key)} for one in asked]
@@ -213,7 +213,7 @@ def keep_warnings(db: str, ablations: Iterable[Ablation], warnings: Warnings) ->
 
     wanted = {member.run.key for ablation in ablations for member in ablation.members}
     with Store.open(db) as store:
-        runs = {run.key: run.dataset_fingerprint for run in store.runs() if run.key in wanted}
+        runs = {run.key: run.dataset_fingerprint for run in store.run_records() if run.key in wanted}
         lines = {key: [found.line for found in warnings.get(print_, ())] for key, print_ in runs.items()}
         known = store.all_warnings([key for key in runs if lines[key]])
         for key, kept in known.items():

@@ -96,13 +96,13 @@ def _register_diff(app: typer.Typer) -> None:
         where the run has no such thing.
         """
         from mmad.experiment_log.checks import compare_entry
-        from mmad.store.json import plain_results
+        from mmad.store.json import results_json
         from mmad.store.lookup import run_detail
 
         found = library(db).find(entry)
         with open_store(db) as store:
             detail = run_detail(store, run)
-        measured = {kind: result or {} for kind, result in plain_results(detail.results).items()}
+        measured = {kind: result or {} for kind, result in results_json(detail.results).items()}
         counts = {count.module: count.count for count in detail.counts}
         compared = compare_entry(found.entry, detail.run.setup, measured, counts)
         if json:

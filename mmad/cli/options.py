@@ -369,7 +369,7 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
         if name not in there:
             raise MmadError(f"no ablation {name!r}", where="--ablation", hint=did_you_mean(name, list(there)))
         chosen |= {member.key for member in there[name].members}
-    return [run.key for run in store.runs() if every or run.key in chosen]
+    return [run.key for run in store.run_records() if every or run.key in chosen]
 
 
 def labels(store: Store, keys: Sequence[str]) -> dict[str, str]:

@@ -126,7 +126,7 @@ def _epochs(db: str) -> tuple[Sequence[RunRecord], Mapping[str, Sequence[EpochRe
     from mmad.store.store import Store
 
     with Store.open(db, read_only=True) as store:
-        runs = store.runs()
+        runs = store.run_records()
         return runs, store.all_epochs([run.key for run in runs])
 
 

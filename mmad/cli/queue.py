@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mmad.scheduler.dashboard import Dashboard
     from mmad.scheduler.run_log import Tail
-    from mmad.store.run_status import AblationStanding, RunningStanding, Standing
+    from mmad.store.run_status import AblationStatus, RunningRun, StoreStatus
     from mmad.store.store import Store
 
 
@@ -57,13 +57,13 @@ def status(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import plain_standing
-    from mmad.store.run_status import run_name, standing
+    from mmad.store.json import status_json
+    from mmad.store.run_status import run_name
 
     with open_store(db) as store:
-        now = standing(store)
+        now = store.status()
     if as_json:
-        print_json(plain_standing(now))
+        print_json(status_json(now))
         return
     out = console()
     if not now.ablations:
@@ -80,7 +80,7 @@ def status(
     section(out, "Failed", *failed, *([f"… and {rest:,} more: mmad runs lists them all"] if rest else []))
 
 
-def _table(now: Standing) -> Table:
+def _table(now: StoreStatus) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -98,14 +98,14 @@ def _table(now: Standing) -> Table:
     return table
 
 
-def _counts_line(ablation: AblationStanding) -> str:
+def _counts_line(ablation: AblationStatus) -> str:
     from mmad.scheduler.progress import counted
     from mmad.store.run_status import STATUSES
 
     return f"{ablation.ablation}: {counted(dict(zip(STATUSES, ablation.counts, strict=True)))}"
 
 
-def _running_line(run: RunningStanding) -> str:
+def _running_line(run: RunningRun) -> str:
     from mmad.store.run_status import run_name
 
     words = [f"{run_name(run)}: epoch {run.epoch} of {run.epochs} done"]

@@ -49,7 +49,7 @@ def runs(
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import plain_summary
+    from mmad.store.json import summary_json
     from mmad.store.lookup import check_ablation, member_summaries
 
     with open_store(db) as store:
@@ -57,7 +57,7 @@ def runs(
             check_ablation(store, ablation)
         summaries = member_summaries(store, ablation)
     if as_json:
-        print_json([plain_summary(summary) for summary in summaries])
+        print_json([summary_json(summary) for summary in summaries])
         return
     out = console()
     if not summaries:
@@ -139,13 +139,13 @@ def show(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import plain_detail
+    from mmad.store.json import detail_json
     from mmad.store.lookup import run_detail
 
     with open_store(db) as store:
         detail = run_detail(store, run)
     if as_json:
-        print_json(plain_detail(detail))
+        print_json(detail_json(detail))
     else:
         _print(detail)
 

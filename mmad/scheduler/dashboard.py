@@ -28,8 +28,8 @@ from mmad.base.clock import now, seconds
 from mmad.base.formatting import duration, size
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse
 from mmad.scheduler.progress import RANK, bar, counted, number
-from mmad.store.json import plain_failed, plain_running, plain_waiting
-from mmad.store.run_status import WAITING, Cost, Queue, RunningStanding, queue_standing, run_name
+from mmad.store.json import failed_json, running_json, waiting_json
+from mmad.store.run_status import WAITING, Cost, QueueStatus, RunningRun, run_name
 from mmad.store.store import Store
 
 # One frame of ``mmad watch``: what runs, what failed, what comes next, and what the machine has to do.
@@ -50,7 +50,7 @@ _BAR = 10
 class FrameLayout:
     """All that a frame shows: the queue and this machine at one ``moment``."""
 
-    queue: Queue
+    queue: QueueStatus
     machine: MachineUse
     moment: datetime
 
@@ -97,12 +97,12 @@ def _headline(look: FrameLayout, width: int, plain: bool) -> str:
     return drawn + ", ".join(words)
 
 
-def _part(run: RunningStanding) -> float:
+def _part(run: RunningRun) -> float:
     """The part of its epochs that a run has committed, 0 to 1."""
     return min(1.0, run.epoch / run.epochs) if run.epochs else 0.0
 
 
-def _table(look: FrameLayout, shown: tuple[RunningStanding, ...], width: int, plain: bool) -> Table:
+def _table(look: FrameLayout, shown: tuple[RunningRun, ...], width: int, plain: bool) -> Table:
     rows = [_cells(run, look, plain) for run in shown]
     names = [run_name(run) for run in shown]
     longest = max(map(cell_len, ["run", *names]))
@@ -134,7 +134,7 @@ def _shortened(name: str, width: int) -> str:
     return f"{name[:head]}…{name[-(width - 1 - head) :]}"
 
 
-def _cells(run: RunningStanding, look: FrameLayout, plain: bool) -> dict[str, Text]:
+def _cells(run: RunningRun, look: FrameLayout, plain: bool) -> dict[str, Text]:
     left = run.left_at(look.moment)
     use = look.machine.of(run.key)
     status = (run.status, RANK.get(run.status, "")) if run.alive else ("gone", "yellow")
@@ -199,7 +199,7 @@ class Dashboard:
     def look(self, *, settle: bool = False) -> FrameLayout:
         """The queue now; ``settle`` takes a moment to measure the CPU at the first look."""
         fresh = self._costs is not None and seconds() - self._added < _COSTS
-        queue = queue_standing(self._store, self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
+        queue = self._store.queue_status(self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
         if not fresh:
             self._costs, self._added = queue.costs, seconds()
         return FrameLayout(queue, self._machine.look(queue.running, settle=settle), now())
@@ -214,7 +214,7 @@ def plain_look(look: FrameLayout, ablation: str | None = None) -> dict[str, Any]
         gpu = None if use is None or use.gpu is None else use.gpu.index
         left = {"seconds_left": run.left_at(look.moment)}
         own = {"cpu": None if use is None else use.cpu, "memory": None if use is None else use.memory, "gpu": gpu}
-        running.append({**plain_running(run), **left, **own})
+        running.append({**running_json(run), **left, **own})
     gpus = [{name: value for name, value in asdict(gpu).items() if name != "uuid"} for gpu in look.machine.gpus]
     return {
         "moment": look.moment.isoformat(),
@@ -225,8 +225,8 @@ def plain_look(look: FrameLayout, ablation: str | None = None) -> dict[str, Any]
         "places": queue.places,
         "seconds_left": queue.seconds_left(look.moment),
         "running": running,
-        "failed": [plain_failed(run) for run in queue.failed],
-        "next": [plain_waiting(run) for run in queue.waiting],
+        "failed": [failed_json(run) for run in queue.failed],
+        "next": [waiting_json(run) for run in queue.waiting],
         "gpus": gpus,
     }
 

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from mmad.base.errors import MmadError
-from mmad.store.run_status import RunningStanding
+from mmad.store.run_status import RunningRun
 
 # Several runs on one GPU: who fits beside whom, by the memory that was seen of runs of their kind.
 
@@ -480,7 +480,7 @@ class Machine:
         self._gpus = gpus or Gpus()
         self._seen: dict[tuple[int, float], psutil.Process] = {}
 
-    def look(self, running: Sequence[RunningStanding], *, settle: bool = False) -> MachineUse:
+    def look(self, running: Sequence[RunningRun], *, settle: bool = False) -> MachineUse:
         """What the workers of ``running`` use; ``settle`` takes a moment so that CPU is measured at the first look."""
         here = {run.key: run for run in running if run.alive and run.owner is not None and run.owner.here}
         if settle and here:
@@ -491,7 +491,7 @@ class Machine:
         found = {key: use for key, run in here.items() if (use := self._worker(run, gpus)) is not None}
         return MachineUse(gpus, found)
 
-    def _worker(self, run: RunningStanding, gpus: Sequence[GpuUse]) -> WorkerUse | None:
+    def _worker(self, run: RunningRun, gpus: Sequence[GpuUse]) -> WorkerUse | None:
         assert run.owner is not None
         try:
             main = psutil.Process(run.owner.pid)

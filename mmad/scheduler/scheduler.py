@@ -176,7 +176,7 @@ class Scheduler:
 
     def run(self) -> Summary:
         """Until every job has come to an end, or the user stopped them."""
-        done = {record.key: record.epochs_done for record in self._store.runs()}
+        done = {record.key: record.epochs_done for record in self._store.run_records()}
         for state in self._states:
             state.epochs_done = done.get(state.job.key, 0)
         self._prioritise()
@@ -257,7 +257,7 @@ class Scheduler:
 
     def _no_parent(self, parent: str, status: str) -> str:
         line = f"the run it goes on from ({short_key(parent)}) is {status}"
-        other = None if status != "failed" else self._store.run(parent).stand_in
+        other = None if status != "failed" else self._store.run(parent).replacement
         if other is not None:
             hint = "write that batch_size and gradient_accumulation into the setting to go on from it"
             return f"{line}, and run {short_key(other)} of half its batch is another one; {hint}"
@@ -311,8 +311,8 @@ class Scheduler:
         for state in waiting:
             record = self._store.run(state.job.key)
             state.epochs_done = record.epochs_done
-            if record.status == "failed" and record.stand_in is not None:
-                self._replace(state, replace(state.job, key=record.stand_in, need=""), record.error, written=True)
+            if record.status == "failed" and record.replacement is not None:
+                self._replace(state, replace(state.job, key=record.replacement, need=""), record.error, written=True)
             elif record.status == "failed" and record.key not in self._doubtful:
                 self._doubtful.add(record.key)  # its command may try it again: looked at once more
                 continue

@@ -155,7 +155,7 @@ def queue_up(
     with Store.open(database) as store:
         for ablation in ablations:
             store.add_ablation(ablation)
-        records = {run.key: run for run in store.runs()}
+        records = {run.key: run for run in store.run_records()}
         jobs: dict[str, Job] = {}
         for ablation in ablations:
             for member in narrowed(ablation, only).members:
@@ -170,8 +170,8 @@ def queue_up(
 def _trained(records: Mapping[str, RunRecord], key: str) -> RunRecord:
     """The run ``key``, or the one that is trained in its place."""
     record = records[key]
-    while record.stand_in is not None:
-        record = records[record.stand_in]
+    while record.replacement is not None:
+        record = records[record.replacement]
     return record
 
 
@@ -217,7 +217,7 @@ def halved(store: Store, job: Job) -> Job | None:
         return None
     setup = run.setup.model_copy(update={"batch_size": batch // 2, "gradient_accumulation": steps * 2})
     smaller = replace(run, setup=setup)
-    store.stand_in(job.key, smaller)
+    store.replace_run(job.key, smaller)
     store.add_warning(
         smaller.key,
         f"trained with batch_size {batch // 2} and gradient_accumulation {steps * 2}, because batch_size {batch} was "
@@ -232,7 +232,7 @@ def _known(database: str) -> Mapping[str, RunRecord]:
         return {}
     try:
         with Store.open(database, create=False) as store:
-            return {run.key: run for run in store.runs()}
+            return {run.key: run for run in store.run_records()}
     except StoreError as error:
         if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it
             return {}

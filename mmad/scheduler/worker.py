@@ -107,7 +107,7 @@ class StoreRecorder:
         self._device = device
         self._seen = 0
         self._last: tuple[int, str, float] = (0, "", 0.0)
-        earlier = store.epochs(key)
+        earlier = store.epoch_records(key)
         self._done = max((record.epoch for record in earlier), default=0)
         kept = {checkpoint.epoch for checkpoint in store.checkpoints(key) if checkpoint.kind == "best_ap"}
         self._best = next((validation_ap(record, self._overlap) for record in earlier if record.epoch in kept), None)
@@ -243,7 +243,7 @@ def train_run(
         recorder.warning(f"checkpoints of epochs this database does not hold were moved to {aside}; trained anew")
     told: Recorder = recorder
     if order.tensorboard:
-        told = TensorBoardRecorder(recorder, run.tensorboard, store.epochs(order.key))
+        told = TensorBoardRecorder(recorder, run.tensorboard, store.epoch_records(order.key))
     return train(
         spec,
         dataset_path=Path(spec.data.path),
@@ -294,7 +294,7 @@ def set_aside(store: Store, key: str) -> Path | None:
     never be recorded here.
     """
     run = store.run_paths(key)
-    recorded = {record.epoch for record in store.epochs(key)}
+    recorded = {record.epoch for record in store.epoch_records(key)}
     whole = next(epoch for epoch in range(len(recorded) + 1) if epoch + 1 not in recorded)
     if not run.checkpoints_after(whole + 1):
         return None

@@ -25,7 +25,7 @@ from mmad.base.clock import now
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Status
-from mmad.store.run_rows import full_key
+from mmad.store.run_rows import MANY_KEYS, full_key
 from mmad.store.schema import runs
 
 # Who holds a running run: a process, told apart from a later one with the same number.
@@ -102,8 +102,6 @@ Answer = Literal["held", "stop", "lost"]
 STOPPED = "stopped by hand"
 #: Queued runs that are read at once while one is looked for.
 _PART = 100
-#: More keys than this are chosen here instead of by the database, which limits a statement's length.
-_MANY_KEYS = 500
 
 OWNER = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
 _CLAIM = (runs.c.key, runs.c.status, runs.c.started, runs.c.attempts, runs.c.priority, runs.c.position)
@@ -188,7 +186,7 @@ def claim_run(connection: Connection, keys: Iterable[str] | None, owner: Owner, 
 def _candidates(connection: Connection, wanted: frozenset[str] | None) -> Iterator[Row[Any]]:
     """Held and queued runs (of ``wanted``) in the order of the queue, read no further than they are asked for."""
     columns: Select[Any] = select(*_CLAIM, *_STANDING)
-    if wanted is not None and len(wanted) <= _MANY_KEYS:
+    if wanted is not None and len(wanted) <= MANY_KEYS:
         found = connection.execute(columns.where(runs.c.key.in_(wanted), runs.c.status.in_(("queued", *HELD))))
         yield from sorted(found, key=_turn)
         return
@@ -404,4 +402,4 @@ def _rows(
 
 
 def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (keys[at : at + _MANY_KEYS] for at in range(0, len(keys), _MANY_KEYS))
+    return (keys[at : at + MANY_KEYS] for at in range(0, len(keys), MANY_KEYS))

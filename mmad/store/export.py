@@ -120,7 +120,7 @@ def export_tables(
         StoreError: a file that is there already or cannot be written; pyarrow is missing for Parquet.
     """
     write = _write_csv if form == "csv" else _parquet_writer()
-    with store._database.reading() as connection:
+    with store.database.reading() as connection:
         tables = [*schema.metadata.sorted_tables, *_views(connection)]
         files = {table.name: folder / f"{table.name}.{form}" for table in tables}
         _refuse_written(folder, list(files.values()))

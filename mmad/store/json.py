@@ -8,12 +8,12 @@ from typing import Any
 from mmad.base.json import to_json_value
 from mmad.base.records import EpochRecord, MemberRecord
 from mmad.store.lookup import CheckpointFigures, MemberResults, MemberSummary, RunDetail, epochs_asked, member_path
-from mmad.store.run_status import STATUSES, FailedStanding, RunningStanding, Standing, WaitingStanding
+from mmad.store.run_status import STATUSES, FailedRun, RunningRun, StoreStatus, WaitingRun
 
 JsonValue = dict[str, Any]
 
 
-def plain_summary(summary: MemberSummary) -> JsonValue:
+def summary_json(summary: MemberSummary) -> JsonValue:
     """One member of ``mmad runs``."""
     run = summary.run
     return {
@@ -23,7 +23,7 @@ def plain_summary(summary: MemberSummary) -> JsonValue:
         "epoch": run.epochs_done,
         "epochs": summary.epochs,
         "error": run.error,
-        **plain_results(summary.results),
+        **results_json(summary.results),
     }
 
 
@@ -32,7 +32,7 @@ def _plain_member(member: MemberRecord | None) -> JsonValue:
     return {name: None if member is None else getattr(member, name) for name in names}
 
 
-def plain_results(results: MemberResults) -> JsonValue:
+def results_json(results: MemberResults) -> JsonValue:
     """``best_ap``, ``best_ar`` and ``final``, each ``{epoch, val_ap, val_ar, test_ap, test_ar}`` or null."""
     return {
         "best_ap": _plain_result(results.best_ap),
@@ -45,7 +45,7 @@ def _plain_result(result: CheckpointFigures | None) -> JsonValue | None:
     return None if result is None else to_json_value(asdict(result))
 
 
-def plain_detail(detail: RunDetail) -> JsonValue:
+def detail_json(detail: RunDetail) -> JsonValue:
     """The run of ``mmad show``: its member of ``mmad runs``, and everything recorded about it."""
     run = detail.run
     return {
@@ -55,13 +55,13 @@ def plain_detail(detail: RunDetail) -> JsonValue:
         "epoch": run.epochs_done,
         "epochs_asked": epochs_asked(run),
         "error": run.error,
-        **plain_results(detail.results),
+        **results_json(detail.results),
         "members": [member_path(member) for member in detail.members],
         "evaluation": dict(detail.evaluation),
         "setup": dict(run.setup),
         "protocol": dict(run.protocol),
         "params": {count.module: count.count for count in detail.counts},
-        "epochs": [plain_epoch(record, detail.evaluation["overlap"]) for record in detail.epochs],
+        "epochs": [epoch_json(record, detail.evaluation["overlap"]) for record in detail.epochs],
         "checkpoints": to_json_value([asdict(record) for record in detail.checkpoints]),
         "environments": to_json_value([asdict(record) for record in detail.environments]),
         "warnings": list(detail.warnings),
@@ -74,7 +74,7 @@ def plain_detail(detail: RunDetail) -> JsonValue:
     }
 
 
-def plain_epoch(record: EpochRecord, overlap: str) -> JsonValue:
+def epoch_json(record: EpochRecord, overlap: str) -> JsonValue:
     """One epoch, flat: ``val_loss``, ``test_ap_iou`` …; ``val_ap`` and ``val_ar`` are those under ``overlap``."""
     row: JsonValue = {
         "epoch": record.epoch,
@@ -91,7 +91,7 @@ def plain_epoch(record: EpochRecord, overlap: str) -> JsonValue:
     return plain
 
 
-def plain_standing(standing: Standing) -> JsonValue:
+def status_json(status: StoreStatus) -> JsonValue:
     """``mmad status``: ``ablations``, ``running`` and ``failed``, each a list."""
     return {
         "ablations": [
@@ -101,14 +101,14 @@ def plain_standing(standing: Standing) -> JsonValue:
                 "members": a.members,
                 **dict(zip(STATUSES, a.counts, strict=True)),
             }
-            for a in standing.ablations
+            for a in status.ablations
         ],
-        "running": [plain_running(run) for run in standing.running],
-        "failed": [plain_failed(run) for run in standing.failed],
+        "running": [running_json(run) for run in status.running],
+        "failed": [failed_json(run) for run in status.failed],
     }
 
 
-def plain_running(run: RunningStanding) -> JsonValue:
+def running_json(run: RunningRun) -> JsonValue:
     """A run that somebody trains."""
     return {
         "key": run.key,
@@ -127,11 +127,11 @@ def plain_running(run: RunningStanding) -> JsonValue:
     }
 
 
-def plain_failed(run: FailedStanding) -> JsonValue:
+def failed_json(run: FailedRun) -> JsonValue:
     """A run that failed, and why."""
     return {"key": run.key, **_plain_member(run.member), "error": run.cause}
 
 
-def plain_waiting(run: WaitingStanding) -> JsonValue:
+def waiting_json(run: WaitingRun) -> JsonValue:
     """A run that waits for its turn."""
     return {"key": run.key, **_plain_member(run.member), "epoch": run.epoch, "epochs": run.epochs}

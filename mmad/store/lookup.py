@@ -84,13 +84,13 @@ def member_results(store: Store, member: MemberRecord) -> MemberResults:
     """The results of ``member`` so far. StoreError when the store does not hold its run."""
     run = store.run(member.key)
     checkpoints, evaluations = store.checkpoints(run.key), store.evaluations(run.key)
-    return results_under(member.evaluation, run, checkpoints, evaluations, store.epochs(run.key))
+    return results_under(member.evaluation, run, checkpoints, evaluations, store.epoch_records(run.key))
 
 
 def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSummary]:
     """Every member (of ``ablation``) with its run and results, ablations by name and members in their order."""
     members = [m for a in store.ablations() if ablation in (None, a.name) for m in a.members]
-    runs = {run.key: run for run in store.runs()}
+    runs = {run.key: run for run in store.run_records()}
     members = [member for member in members if member.key in runs]
     keys = list(dict.fromkeys(member.key for member in members if runs[member.key].epochs_done))
     checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
@@ -267,7 +267,7 @@ def run_detail(store: Store, name: str) -> RunDetail:
     found = find_run(store, name)
     run, key = found.run, found.run.key
     evaluation = found.members[0].evaluation if found.members else own_evaluation(run)
-    epochs, checkpoints = store.epochs(key), store.checkpoints(key)
+    epochs, checkpoints = store.epoch_records(key), store.checkpoints(key)
     return RunDetail(
         run=run,
         members=found.members,

@@ -98,7 +98,7 @@ def read_pruned(run: RunPaths) -> frozenset[str]:
 
 def _looks(store: Store) -> Iterator[tuple[str, Path, CheckpointRecord | None]]:
     """Each file once, with its run and, of a checkpoint, the row that names it."""
-    keys = [run.key for run in store.runs()]
+    keys = [run.key for run in store.run_records()]
     checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
     for key in keys:
         folder = store.run_paths(key).folder
@@ -181,25 +181,25 @@ def check_database(database: str | Path, *, deep: bool = False, progress: Progre
         damage = tuple(_damage(store))
         if damage:
             return Checked(store.where, schema.HEAD, 0, 0, 0, 0, damage)
-        with store._database.reading() as connection:
+        with store.database.reading() as connection:
             missing = tuple(_missing_parts(store.where, connection))
             if missing:
                 return Checked(store.where, schema.HEAD, 0, 0, 0, 0, missing)
             within = list(_broken_references(store.where, connection))
         within += _runs(store)
         files = check_files(store, deep=deep, progress=progress)
-        tables, runs = len(schema.metadata.tables), len(store.runs())
+        tables, runs = len(schema.metadata.tables), len(store.run_records())
         findings = (*within, *files.findings)
         return Checked(store.where, schema.HEAD, tables, runs, files.looked_for, files.read, findings)
 
 
 def _damage(store: Store) -> Iterator[DatabaseProblem]:
     """What SQLite's own check of the file says; a server checks its pages itself."""
-    if store._database.file is None:
+    if store.database.file is None:
         return
     hint = "go back to a backup, or save what can be read with the sqlite3 shell's .recover"
     try:
-        with store._database.reading() as connection:
+        with store.database.reading() as connection:
             lines = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST})").scalars().all()
     except StoreError as error:
         lines = [error.what]
@@ -246,7 +246,7 @@ def _orphans(constraint: ForeignKeyConstraint) -> Any:
 
 def _runs(store: Store) -> Iterator[DatabaseProblem]:
     """Runs that nobody trains although they say so, and epochs that are missing between others."""
-    owners, runs = store.owners(), store.runs()
+    owners, runs = store.owners(), store.run_records()
     epochs = store.all_epochs([run.key for run in runs])
     for run in runs:
         if run.status in HELD:
@@ -296,7 +296,7 @@ def find_surplus(
     Args:
         orphans: also whole folders of runs that the database does not hold.
     """
-    records = {run.key: run for run in store.runs()}
+    records = {run.key: run for run in store.run_records()}
     held = store.all_checkpoints(list(records))
     parents = {run.protocol["continues"]["key"] for run in records.values() if _goes_on(run)}
     found: list[Surplus] = []
@@ -329,7 +329,7 @@ def _of_run(
 
 def _orphaned_runs(store: Store) -> Iterator[Surplus]:
     folders = sorted(store.paths.runs.glob("??/*"))
-    records = {run.key for run in store.runs()}  # read last: a run is queued before it has a folder
+    records = {run.key for run in store.run_records()}  # read last: a run is queued before it has a folder
     for folder in folders:
         if folder.is_dir() and folder.name not in records and folder.name[:2] == folder.parent.name:
             yield Surplus(folder, folder.name, _size(folder), "of a run that this database does not hold")
@@ -382,7 +382,7 @@ def copy_files(sender: Store, target: StorePaths) -> CopiedFiles:
     A file that is there with equal size and time is left alone. StoreError where one cannot be read or written.
     """
     copied = size = there = 0
-    for run in sender.runs():
+    for run in sender.run_records():
         source, folder = sender.run_paths(run.key).folder, target.run(run.key).folder
         if source.resolve() == folder.resolve():
             there += sum(path.is_file() for path in source.rglob("*"))
@@ -466,7 +466,7 @@ def copy_database(
         with Store.open(target) as receiver:
             refuse_filled(receiver)
             copied = copy_files(sender, receiver.paths) if files else None
-            with sender._database.reading() as reading, receiver._database.writing() as writing:
+            with sender.database.reading() as reading, receiver.database.writing() as writing:
                 refuse_rows(receiver.where, writing)
                 tables = _copy_tables(reading, writing, receiver.where, progress or (lambda done, whole: None))
             return Copied(sender.where, receiver.where, tables, sender.paths.runs, receiver.paths.runs, copied)
@@ -474,7 +474,7 @@ def copy_database(
 
 def refuse_filled(store: Store) -> None:
     """StoreError where ``store`` holds any row."""
-    with store._database.reading() as connection:
+    with store.database.reading() as connection:
         refuse_rows(store.where, connection)
 
 
@@ -542,7 +542,7 @@ def _refuse_same(source: str | Path, target: str | Path) -> None:
 
 
 def _refuse_running(store: Store) -> None:
-    running = [run.key for run in store.runs() if run.status in HELD]
+    running = [run.key for run in store.run_records() if run.status in HELD]
     if not running:
         return
     owners = store.owners()

@@ -26,6 +26,7 @@ from mmad.base.records import (
     ParameterCount,
 )
 from mmad.store.engine import serialise
+from mmad.store.run_rows import MANY_KEYS
 from mmad.store.schema import (
     analyses,
     checkpoints,
@@ -41,8 +42,6 @@ from mmad.store.schema import (
     warnings,
 )
 
-#: More keys than this are chosen here instead of by the database, which limits a statement's length.
-MANY_KEYS = 500
 #: Rows that are fetched at once: one by one takes twice as long.
 _ROWS = 20_000
 
@@ -378,20 +377,20 @@ def _json(value: Mapping[str, Any]) -> str:
 # What setups were seen to need of a device's memory, in bytes.
 
 
-def write_memory(connection: Connection, need: str, device: str, size: int) -> None:
+def write_memory(connection: Connection, memory_key: str, device: str, size: int) -> None:
     """Keeps the most that was seen; ``device`` is a model's name, such as ``NVIDIA A100``."""
-    serialise(connection, f"{need} {device}")  # several commands may see the same for the first time
-    here = (device_memory.c.need == need) & (device_memory.c.device == device)
+    serialise(connection, f"{memory_key} {device}")  # several commands may see the same for the first time
+    here = (device_memory.c.need == memory_key) & (device_memory.c.device == device)
     before = connection.scalar(select(device_memory.c.bytes).where(here))
     if before is not None and before >= size:
         return
     connection.execute(delete(device_memory).where(here))
-    row = {"need": need, "device": device, "bytes": int(size), "measured": now()}
+    row = {"need": memory_key, "device": device, "bytes": int(size), "measured": now()}
     connection.execute(insert(device_memory), row)
 
 
 def read_memory(connection: Connection) -> dict[tuple[str, str], int]:
-    """The bytes by (need, device)."""
+    """The bytes by (memory key, device)."""
     return {(row.need, row.device): int(row.bytes) for row in connection.execute(select(device_memory))}
 
 

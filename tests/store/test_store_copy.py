@@ -15,7 +15,7 @@ from sqlalchemy import Column, MetaData, String, Table, select
 from mmad.base.errors import StoreError
 from mmad.store import export, maintenance, schema
 from mmad.store.claims import Owner
-from mmad.store.json import plain_detail
+from mmad.store.json import detail_json
 from mmad.store.lookup import member_summaries
 from mmad.store.maintenance import copy_database
 from mmad.store.store import Store
@@ -50,7 +50,7 @@ def fill(address: str) -> tuple[str, str]:
 
 def content(address: str) -> dict[str, tuple[int, str]]:
     """Rows and checksum of every table."""
-    with Store.open(address, read_only=True) as store, store._database.reading() as connection:
+    with Store.open(address, read_only=True) as store, store.database.reading() as connection:
         found = {table.name: export.checksum(connection, table) for table in schema.metadata.sorted_tables}
         return {name: (one.rows, one.digest) for name, one in found.items()}
 
@@ -166,7 +166,7 @@ def test_the_same_place_and_a_missing_source_are_refused(database: Path, tmp_pat
 def test_new_columns_come_along(database: Path, tmp_path: Path) -> None:
     """Copies go by the tables' own columns, not by a list."""
     table = Table("notes", MetaData(), Column("id", String, primary_key=True), Column("text", String))
-    with Store.open(database) as store, store._database.writing() as connection:
+    with Store.open(database) as store, store.database.writing() as connection:
         table.create(connection)
         connection.execute(table.insert(), [{"id": f"{i:04d}", "text": "x" * i} for i in range(2500)])
         parts = [list(part) for part in export.batches(connection, table)]
@@ -200,5 +200,5 @@ def test_details_are_equal_after_the_copy(pair: tuple[str, str]) -> None:
     good, _ = fill(source)
     copy_database(source, target)
     with Store.open(source) as one, Store.open(target) as other:
-        details = [plain_detail(run_detail(store, good)) for store in (one, other)]
+        details = [detail_json(run_detail(store, good)) for store in (one, other)]
     assert {k: v for k, v in details[0].items() if k != "log"} == {k: v for k, v in details[1].items() if k != "log"}

@@ -109,7 +109,7 @@ class StorePoller:
     def _epochs(self, record: RunRecord, epochs: int, after: int) -> Iterator[EpochDone]:
         overlap = str(record.protocol.get("selection_overlap", "iou"))
         best = self._best(record)
-        for epoch in self._store.epochs(record.key):
+        for epoch in self._store.epoch_records(record.key):
             if epoch.epoch > after:
                 yield epoch_done(record.key, epoch, epochs, overlap, best)
 
@@ -117,7 +117,7 @@ class StorePoller:
         """The validation AP of the epoch that is kept as best, if it is none after ``last``."""
         overlap = str(record.protocol.get("selection_overlap", "iou"))
         kept = {one.epoch for one in self._store.checkpoints(record.key) if one.kind == "best_ap"}
-        found = [one for one in self._store.epochs(record.key) if one.epoch in kept]
+        found = [one for one in self._store.epoch_records(record.key) if one.epoch in kept]
         return next((validation_ap(one, overlap) for one in found if last is None or one.epoch <= last), None)
 
 
