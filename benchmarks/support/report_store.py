@@ -122,7 +122,7 @@ def finish(store: Store, key: str, truths: dict[str, GroundTruth], level: float,
         measurements.write_evaluations(connection, key, rows)
         measurements.write_parameter_counts(connection, key, [ParameterCount(*one) for one in _MODULES.items()])
         measurements.write_environment(connection, key, place)
-    store.set_status(key, "finished")
+    store.end_free(key, "finished")
 
 
 def _curves(rng: np.random.Generator, level: float, count: int) -> dict[tuple[str, str], np.ndarray]:

@@ -25,7 +25,7 @@ from mmad.base.clock import now
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Status
-from mmad.store.run_rows import MANY_KEYS, full_key
+from mmad.store.run_rows import MANY_KEYS
 from mmad.store.schema import runs
 
 # Who holds a running run: a process, told apart from a later one with the same number.
@@ -306,15 +306,6 @@ def end_free(connection: Connection, key: str, status: Status, error: str | None
         connection.execute(update(runs).where(runs.c.key == key).values(**_end(status, error)))
         return True
     return False
-
-
-def write_status(connection: Connection, key: str, status: Status, error: str | None) -> None:
-    """Notes how a run stands, whoever holds it."""
-    values: dict[str, object] = {"status": status, "error": error, "finished": None}
-    values = values if status in HELD else _end(status, error)
-    if connection.execute(update(runs).where(runs.c.key == key).values(**values)).rowcount == 0:
-        full_key(connection, key)
-        raise StoreError(f"{key!r} is not a whole key", where="run", hint="give all 64 digits")
 
 
 def _end(status: Status, error: str | None) -> dict[str, object]:

@@ -80,13 +80,6 @@ def epochs_asked(run: RunRecord) -> int:
     return int(run.protocol.get("epochs", 0))
 
 
-def member_results(store: Store, member: MemberRecord) -> MemberResults:
-    """The results of ``member`` so far. StoreError when the store does not hold its run."""
-    run = store.run(member.key)
-    checkpoints, evaluations = store.checkpoints(run.key), store.evaluations(run.key)
-    return results_under(member.evaluation, run, checkpoints, evaluations, store.epoch_records(run.key))
-
-
 def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSummary]:
     """Every member (of ``ablation``) with its run and results, ablations by name and members in their order."""
     members = [m for a in store.ablations() if ablation in (None, a.name) for m in a.members]

@@ -276,12 +276,6 @@ class Store:
         with self.database.reading() as connection:
             return run_status.read_queue_status(connection, ablation, failed=shown, waiting=shown, costs=costs)
 
-    @repeatable
-    def set_status(self, key: str, status: Status, error: str | None = None) -> None:
-        """Notes how the run stands, whoever holds it; one that is not held is free of its owner."""
-        with self.database.writing() as connection:
-            claims.write_status(connection, key, status, error)
-
     def requeue(self, keys: Sequence[str], statuses: Sequence[Status] = ("failed", "interrupted")) -> tuple[str, ...]:
         """Queues the runs of ``keys`` in one of ``statuses`` again; the keys of those it did.
 
@@ -350,13 +344,6 @@ class Store:
     def epoch_records(self, key: str) -> list[EpochRecord]:
         """The committed epochs of the run, in order."""
         return self.all_epochs([key])[key]
-
-    @repeatable
-    def put_checkpoints(self, key: str, records: Sequence[CheckpointRecord]) -> None:
-        """Records checkpoints, one per kind; evaluations of the kind's earlier checkpoint go."""
-        with self.database.writing() as connection:
-            serialise(connection, key)
-            measurements.write_checkpoints(connection, key, records)
 
     def checkpoints(self, key: str) -> list[CheckpointRecord]:
         """The checkpoints of the run, by kind."""

@@ -153,7 +153,7 @@ def test_prune_keeps_what_an_unfinished_run_goes_on_from(
     mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--yes")
     assert all(file.exists() for file in kept)
     with Store.open(database) as store:
-        store.set_status(child.run.key, "finished")
+        store.end_free(child.run.key, "finished")
     mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--yes")
     assert [file.exists() for file in kept].count(True) == 1
 

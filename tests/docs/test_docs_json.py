@@ -85,7 +85,7 @@ def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
             run = store.claim(None, Owner.current())
             assert run is not None
             if error:
-                store.set_status(run.key, "failed", error)
+                store.end(run.key, Owner.current(), "failed", error)
         for command, written in (
             ("mmad status --json", status_json(store.status())),
             ("mmad watch --json", plain_look(Dashboard(store).look())),

@@ -53,7 +53,7 @@ with Store.open("db/mmad.sqlite") as store:
         for n in (1, 2):
             time.sleep(float(sys.argv[1]))
             store.commit_epoch(run.key, _epoch(n, rng, 0.5, 1e-3))
-        store.set_status(run.key, "finished")
+        store.end(run.key, Owner.current(), "finished")
 """
 
 
@@ -101,7 +101,7 @@ def watched(store: Store, happens: dict[int, Callable[[], object]], **words: obj
 
 def finish(store: Store) -> None:
     for run in store.run_records():
-        store.set_status(run.key, "finished")
+        store.end_free(run.key, "finished")
 
 
 def test_it_is_built_again_only_after_a_change_and_not_too_often(store: Store) -> None:
@@ -123,7 +123,7 @@ def test_a_run_whose_process_is_gone_is_not_waited_for(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     owner = Owner.of(child.pid)
     first, second = (run.key for run in store.run_records())
-    store.set_status(second, "finished")
+    store.end_free(second, "finished")
     assert store.claim([first], owner) is not None
 
     def kill() -> None:
@@ -138,7 +138,7 @@ def test_a_run_whose_process_is_gone_is_not_waited_for(store: Store) -> None:
 def test_only_the_ablations_asked_for_are_waited_for(store: Store, tmp_path: Path) -> None:
     queue(tmp_path, "two", lr=1e-2)
     for member in next(a for a in store.ablations() if a.name == "one").members:
-        store.set_status(member.key, "finished")
+        store.end_free(member.key, "finished")
     assert watched(store, {}, ablations=["one"]) == [(0.0, False)]
     with pytest.raises(KeyboardInterrupt):
         watched(store, {}, ablations=["two"])

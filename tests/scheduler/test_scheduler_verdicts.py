@@ -109,7 +109,7 @@ def measured(
                     [CheckpointRecord(kind, epoch, f"{epoch}.pt", "c" * 64, 1, now()) for kind in kinds],
                 )
             if (member.arm, member.seed) not in unfinished:
-                store.set_status(member.run.key, "finished")
+                store.end_free(member.run.key, "finished")
         return checkpoint_pairs(store, store.ablations()[0])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import store_samples as samples
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
@@ -80,7 +80,8 @@ def test_runs_that_nobody_trains_are_found(sound: tuple[str, Path]) -> None:
         for owner in (me, replace(me, host="elsewhere"), replace(me, boot_id="before")):  # the last would be taken over
             assert store.claim(None, owner) is not None
         free = store.run_records()[-1].key
-        store.set_status(free, "running")
+        with store.database.writing() as connection:
+            connection.execute(update(schema.runs).where(schema.runs.c.key == free).values(status="running"))
     gone, nobody = found(address)
     assert gone == ("runs", f"is claimed under process {Owner.current().pid} of {Owner.current().host}, which is gone")
     assert nobody == ("runs", "is running under nobody")

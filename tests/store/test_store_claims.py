@@ -11,7 +11,6 @@ import store_samples as samples
 from claims_world import HERE, THERE, World
 from sqlalchemy import select
 
-from mmad.base.errors import StoreError
 from mmad.store.claims import LEASE, NotHeld, Owner
 from mmad.store.measurements import write_memory
 from mmad.store.run_rows import write_ablation
@@ -201,14 +200,6 @@ def test_a_held_run_whose_owner_died_keeps_its_turn(store: Store, world: World, 
     store.claim([keys[4]], dying)
     world.kill(dying)
     assert [run.key for run in iter(lambda: store.claim(None, me), None)] == keys
-
-
-def test_a_status_by_hand_frees_what_is_not_held(store: Store, me: Owner, key: str) -> None:
-    store.claim([key], me)
-    store.set_status(key, "queued")
-    assert store.owners() == {}
-    with pytest.raises(StoreError, match="no run"):
-        store.set_status("0" * 64, "queued")
 
 
 def test_two_commands_that_see_the_same_need_at_once_keep_the_most(postgresql: str) -> None:

@@ -119,7 +119,7 @@ def test_running_runs_are_refused(address: str, tmp_path: Path) -> None:
         assert run is not None
         with pytest.raises(StoreError, match="1 run is running and would go on in the source alone; wait for the end"):
             copy_database(address, tmp_path / "copy.sqlite")
-        store.set_status(run.key, "queued")
+        assert store.take_away([run.key]) == (run.key,)
         store.claim(None, replace(Owner.current(), boot_id="before"))
         with pytest.raises(StoreError, match="by processes that are gone; let mmad ablate go on"):
             copy_database(address, tmp_path / "copy.sqlite")

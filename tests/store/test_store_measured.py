@@ -123,11 +123,11 @@ def test_an_epoch_and_what_belongs_to_it_are_written_together_or_not_at_all(stor
 
 
 def test_a_kind_has_one_checkpoint_and_its_evaluations_only(store: Store, key: str) -> None:
-    store.put_checkpoints(key, [samples.checkpoint("best_ap", 1), samples.checkpoint("last", 1)])
+    store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 1), samples.checkpoint("last", 1)])
     store.put_evaluations(key, [samples.evaluation("best_ap", 1, split) for split in ("val", "test")])
     store.put_evaluations(key, [samples.evaluation("best_ap", 1, ap=0.625)])
     assert [(e.split, e.ap) for e in store.evaluations(key)] == [("test", 0.5), ("val", 0.625)]
-    store.put_checkpoints(key, [samples.checkpoint("best_ap", 4)])
+    store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 4)])
     assert store.evaluations(key) == []
     assert store.checkpoints(key) == [samples.checkpoint("best_ap", 4), samples.checkpoint("last", 1)]
     store.put_evaluations(key, [samples.evaluation("best_ap", 4), samples.evaluation("best_ap", 4, overlap="iobb")])
@@ -162,8 +162,7 @@ def test_counts_environments_and_warnings_come_back(store: Store, key: str) -> N
 def test_what_is_written_about_an_unknown_run_is_refused(store: Store) -> None:
     nobody = "0" * 64
     for write in (
-        lambda: store.commit_epoch(nobody, samples.epoch(1)),
-        lambda: store.put_checkpoints(nobody, [samples.checkpoint()]),
+        lambda: store.commit_epoch(nobody, samples.epoch(1), [samples.checkpoint()]),
         lambda: store.put_evaluations(nobody, [samples.evaluation()]),
         lambda: store.put_parameter_counts(nobody, samples.COUNTS),
         lambda: store.add_environment(nobody, samples.environment()),

@@ -105,8 +105,8 @@ def test_what_another_transaction_holds_is_waited_for_so_long(postgresql: str) -
         with store.database.writing() as connection:
             connection.execute(schema.runs.select().where(schema.runs.c.key == good).with_for_update())
             with pytest.raises(StoreError, match="kept the database locked; close it or wait"):
-                hasty.set_status(good, "finished")
-        hasty.set_status(good, "finished")
+                hasty.requeue([good], ["finished"])
+        assert hasty.requeue([good], ["finished"]) == (good,)
 
 
 @pytest.mark.parametrize(

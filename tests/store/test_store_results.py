@@ -19,7 +19,6 @@ from mmad.store.lookup import (
     find_run,
     find_seeds,
     member_path,
-    member_results,
     member_summaries,
     run_detail,
 )
@@ -31,13 +30,11 @@ ME = Owner.current()
 
 def test_results_are_those_of_the_kept_checkpoints(store: Store) -> None:
     samples.fill(store)
-    good, bad = store.ablations()[0].members
-    results = member_results(store, good)
+    results, failed = (summary.results for summary in member_summaries(store))
     assert results.best_ap == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
     assert results.best_ar == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
     assert results.final == CheckpointFigures(3, 0.375, 0.625, 0.25, 0.5)
-    assert member_results(store, bad).best_ap is None
-    assert [s.results for s in member_summaries(store)] == [results, member_results(store, bad)]
+    assert failed.best_ap is None
 
 
 def test_figures_of_the_epoch_stand_in_where_the_protocol_is_theirs(store: Store) -> None:
@@ -56,11 +53,10 @@ def test_figures_of_another_protocol_never_stand_in(store: Store, other: dict[st
     store.add_ablation(given)
     key = given.members[0].run.key
     store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 1)], [samples.evaluation()])
-    member = store.ablations()[0].members[0]
-    assert member_results(store, member).best_ap == CheckpointFigures(1, None, None, None, None)
+    assert member_summaries(store)[0].results.best_ap == CheckpointFigures(1, None, None, None, None)
     exact = replace(samples.evaluation(ap=0.125), **other)  # type: ignore[arg-type]
     store.put_evaluations(key, [exact])
-    assert member_results(store, member).best_ap == CheckpointFigures(1, 0.125, 0.375, None, None)
+    assert member_summaries(store)[0].results.best_ap == CheckpointFigures(1, 0.125, 0.375, None, None)
 
 
 def test_the_views_agree_with_the_records(store: Store) -> None:

@@ -65,11 +65,11 @@ def test_the_latest_failures_come_first_and_a_run_that_goes_on_costs_less(store:
     store.add_ablation(samples.ablation(seeds=(0, 1, 2)))
     keys = [run.key for run in store.run_records()]
     for key in (keys[2], keys[0], keys[1]):
-        store.set_status(key, "failed", f"of {keys.index(key)}")
+        store.end_free(key, "failed", f"of {keys.index(key)}")
     run = store.claim(None, ME)
     assert run is not None
     store.commit_epoch(run.key, samples.epoch(1, seconds=8.0))
-    store.set_status(run.key, "interrupted")
+    store.end(run.key, ME, "interrupted")
     assert store.requeue([run.key]) == (run.key,)
     queue = store.queue_status(shown=2)
     assert [failed.cause for failed in queue.failed] == ["of 1", "of 0"]
@@ -92,7 +92,7 @@ def test_costs_of_an_earlier_look_are_held(store: Store) -> None:
 def test_more_failures_than_a_statement_may_name(store: Store, count: int) -> None:
     store.add_ablation(samples.ablation(seeds=range(count // 2)))
     for run in store.run_records()[:501]:
-        store.set_status(run.key, "failed", "x")
+        store.end_free(run.key, "failed", "x")
     failed = store.status().failed
     assert len(failed) == 501
     assert all(run.member is not None and run.member.key == run.key for run in failed)

@@ -15,7 +15,7 @@ WRITES: dict[str, Callable[[Store, str], object]] = {
     "an ablation": lambda s, k: s.add_ablation(samples.ablation("another", patiences=(30,))),
     "an ablation's new form": lambda s, k: s.add_ablation(samples.ablation(seeds=(0, 1))),
     "a claim": lambda s, k: s.claim(None, Owner.current()),
-    "a status": lambda s, k: s.set_status(k, "failed", "the loss is nan"),
+    "a status": lambda s, k: s.end_free(k, "failed", "the loss is nan"),
     "an epoch": lambda s, k: s.commit_epoch(k, samples.epoch(1)),
     "a warning": lambda s, k: s.add_warning(k, "no box"),
     "a control": lambda s, k: s.put_analysis("control", {"a": 1}, {"b": 1}),
@@ -47,7 +47,7 @@ def test_another_value_of_an_epoch_changes_it_and_the_same_one_does_not(store: S
 def test_a_requeued_run_changes_it(store: Store) -> None:
     store.add_ablation(samples.ablation())
     key = store.run_records()[0].key
-    store.set_status(key, "failed", "x")
+    store.end_free(key, "failed", "x")
     before = store.state()
     store.requeue([key])
     assert store.state() != before

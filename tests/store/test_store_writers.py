@@ -34,7 +34,7 @@ with Store.open(sys.argv[1], create=False) as store:
             judged = [samples.evaluation(kind.kind, number, split) for kind in kept for split in ("val", "test")]
             store.commit_epoch(run.key, samples.epoch(number), kept, judged)
         store.add_warning(run.key, "one")
-        store.set_status(run.key, "finished")
+        store.end(run.key, Owner.current(), "finished")
         print(run.key, flush=True)
 """
 
@@ -103,9 +103,9 @@ def test_a_commit_waits_for_another_program_that_holds_the_lock(address: str) ->
         holder = threading.Thread(target=hold)
         holder.start()
         assert held.wait(30)
-        store.set_status(good, "running")
+        store.requeue([good], ["finished"])
         order.append("written")
         holder.join()
         assert order == ["let go", "written"]
         assert store.run(good).recipe == 7
-        assert store.run(good).status == "running"
+        assert store.run(good).status == "queued"
