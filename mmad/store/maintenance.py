@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, ForeignKeyConstraint, Integer, Table, and_, func, insert, inspect, select, text
+from sqlalchemy import (
+    Connection,
+    ForeignKeyConstraint,
+    Integer,
+    RowMapping,
+    Table,
+    and_,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import DataError, IntegrityError
 
 from mmad.base.errors import StoreError
@@ -18,7 +33,7 @@ from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, StorePaths
 from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, RunRecord
 from mmad.store import schema
-from mmad.store.export import Checksum, batches, checksum, count
+from mmad.store.export import batches
 from mmad.store.lookup import epochs_asked
 from mmad.store.migrate import OlderSchema
 from mmad.store.store import Store
@@ -418,6 +433,48 @@ def _copy(source: Path, target: Path) -> bool:
 
 
 # Copies a database into another one, of either kind, and compares what arrived.
+
+
+def count(connection: Connection, table: Table) -> int:
+    """How many rows ``table`` has."""
+    return int(connection.scalar(select(func.count()).select_from(table)) or 0)
+
+
+class Checksum:
+    """A checksum of rows that their order does not change, so that databases which sort differently agree."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum = 0
+
+    def add(self, rows: Sequence[RowMapping]) -> None:
+        self.rows += len(rows)
+        for row in rows:
+            self._sum += int.from_bytes(hashlib.sha256(_line(row)).digest(), "big")
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits: the sum of the rows' SHA-256, modulo 2^256."""
+        return f"{self._sum % 2**256:064x}"
+
+
+def checksum(connection: Connection, table: Table) -> Checksum:
+    """The checksum of all rows of ``table``."""
+    found = Checksum()
+    for part in batches(connection, table):
+        found.add(part)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A value of a row as JSON has it: what is not a number is null."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _line(row: RowMapping) -> bytes:
+    return json.dumps({name: _plain(value) for name, value in row.items()}, sort_keys=True).encode()
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, MetaData, String, Table, select
 
 from mmad.base.errors import StoreError
-from mmad.store import export, maintenance, schema
+from mmad.store import maintenance, schema
 from mmad.store.claims import Owner
+from mmad.store.export import batches
 from mmad.store.json import detail_json
 from mmad.store.lookup import member_summaries
 from mmad.store.maintenance import copy_database
@@ -51,7 +52,7 @@ def fill(address: str) -> tuple[str, str]:
 def content(address: str) -> dict[str, tuple[int, str]]:
     """Rows and checksum of every table."""
     with Store.open(address, read_only=True) as store, store.database.reading() as connection:
-        found = {table.name: export.checksum(connection, table) for table in schema.metadata.sorted_tables}
+        found = {table.name: maintenance.checksum(connection, table) for table in schema.metadata.sorted_tables}
         return {name: (one.rows, one.digest) for name, one in found.items()}
 
 
@@ -169,10 +170,10 @@ def test_new_columns_come_along(database: Path, tmp_path: Path) -> None:
     with Store.open(database) as store, store.database.writing() as connection:
         table.create(connection)
         connection.execute(table.insert(), [{"id": f"{i:04d}", "text": "x" * i} for i in range(2500)])
-        parts = [list(part) for part in export.batches(connection, table)]
+        parts = [list(part) for part in batches(connection, table)]
         assert [len(part) for part in parts] == [1000, 1000, 500]
         assert [row["text"] for part in parts for row in part] == ["x" * i for i in range(2500)]
-        assert export.checksum(connection, table).rows == export.count(connection, table) == 2500
+        assert maintenance.checksum(connection, table).rows == maintenance.count(connection, table) == 2500
         copied = Table("copied", MetaData(), Column("id", String, primary_key=True), Column("text", String))
         copied.create(connection)
         maintenance._insert(connection, copied, [dict(row) for part in parts for row in part], "here")
@@ -182,7 +183,7 @@ def test_new_columns_come_along(database: Path, tmp_path: Path) -> None:
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(), st.text(), st.floats())), max_size=6))
 def test_a_checksum_does_not_tell_the_order_and_tells_all_else(some: list[dict[str, object]]) -> None:
     def of(given_rows: list[dict[str, object]]) -> str:
-        found = export.Checksum()
+        found = maintenance.Checksum()
         for row in given_rows:
             found.add([row])  # type: ignore[list-item]
         return found.digest
