@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 
 def finite(value: float | None) -> float | None:
     """``value``, or None where it is NaN or infinite."""
@@ -20,8 +18,6 @@ def to_json_value(value: Any) -> Any:
     """Records, mappings, tuples and arrays as plain JSON; moments as ISO 8601, what is not finite as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json_value(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, np.ndarray):
-        return to_json_value(value.tolist())
     if isinstance(value, Mapping):
         return {str(name): to_json_value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -30,4 +26,6 @@ def to_json_value(value: Any) -> Any:
         return finite(value)
     if isinstance(value, datetime):
         return value.isoformat()
+    if hasattr(value, "tolist"):  # of numpy, which no command need import for this
+        return to_json_value(value.tolist())
     return value

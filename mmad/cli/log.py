@@ -95,14 +95,14 @@ def _register_diff(app: typer.Typer) -> None:
         "params": [{"module": …, "documented": …, "counted": …, "equal": true}]}; measured and counted are null
         where the run has no such thing.
         """
+        from mmad.base.json import to_json_value
         from mmad.experiment_log.checks import compare_entry
-        from mmad.store.json import results_json
         from mmad.store.lookup import run_detail
 
         found = library(db).find(entry)
         with open_store(db) as store:
             detail = run_detail(store, run)
-        measured = {kind: result or {} for kind, result in results_json(detail.results).items()}
+        measured = {kind: result or {} for kind, result in to_json_value(detail.results).items()}
         counts = {count.module: count.count for count in detail.counts}
         compared = compare_entry(found.entry, detail.run.setup, measured, counts)
         if json:

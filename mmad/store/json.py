@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from mmad.base.json import to_json_value
-from mmad.base.records import EpochRecord, MemberRecord
-from mmad.store.lookup import CheckpointFigures, MemberResults, MemberSummary, RunDetail, epochs_asked, member_path
+from mmad.base.records import MemberRecord
+from mmad.store.lookup import MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
 from mmad.store.run_status import STATUSES, FailedRun, RunningRun, StoreStatus, WaitingRun
 
 JsonValue = dict[str, Any]
@@ -18,31 +17,18 @@ def summary_json(summary: MemberSummary) -> JsonValue:
     run = summary.run
     return {
         "key": run.key,
-        **_plain_member(summary.member),
+        **_member(summary.member),
         "status": run.status,
         "epoch": run.epochs_done,
         "epochs": summary.epochs,
         "error": run.error,
-        **results_json(summary.results),
+        **to_json_value(summary.results),
     }
 
 
-def _plain_member(member: MemberRecord | None) -> JsonValue:
+def _member(member: MemberRecord | None) -> JsonValue:
     names = ("ablation", "setting", "arm", "seed", "replicate", "documented")
     return {name: None if member is None else getattr(member, name) for name in names}
-
-
-def results_json(results: MemberResults) -> JsonValue:
-    """``best_ap``, ``best_ar`` and ``final``, each ``{epoch, val_ap, val_ar, test_ap, test_ar}`` or null."""
-    return {
-        "best_ap": _plain_result(results.best_ap),
-        "best_ar": _plain_result(results.best_ar),
-        "final": _plain_result(results.final),
-    }
-
-
-def _plain_result(result: CheckpointFigures | None) -> JsonValue | None:
-    return None if result is None else to_json_value(asdict(result))
 
 
 def detail_json(detail: RunDetail) -> JsonValue:
@@ -50,20 +36,20 @@ def detail_json(detail: RunDetail) -> JsonValue:
     run = detail.run
     return {
         "key": run.key,
-        **_plain_member(detail.members[0] if detail.members else None),
+        **_member(detail.members[0] if detail.members else None),
         "status": run.status,
         "epoch": run.epochs_done,
         "epochs_asked": epochs_asked(run),
         "error": run.error,
-        **results_json(detail.results),
+        **to_json_value(detail.results),
         "members": [member_path(member) for member in detail.members],
         "evaluation": dict(detail.evaluation),
         "setup": dict(run.setup),
         "protocol": dict(run.protocol),
         "params": {count.module: count.count for count in detail.counts},
-        "epochs": [epoch_json(record, detail.evaluation["overlap"]) for record in detail.epochs],
-        "checkpoints": to_json_value([asdict(record) for record in detail.checkpoints]),
-        "environments": to_json_value([asdict(record) for record in detail.environments]),
+        "epochs": [to_json_value(epoch_row(record, detail.evaluation["overlap"])) for record in detail.epochs],
+        "checkpoints": to_json_value(detail.checkpoints),
+        "environments": to_json_value(detail.environments),
         "warnings": list(detail.warnings),
         "dataset": {"name": run.dataset_name, "path": run.dataset_path, "fingerprint": run.dataset_fingerprint},
         "recipe": run.recipe,
@@ -72,23 +58,6 @@ def detail_json(detail: RunDetail) -> JsonValue:
         "finished": to_json_value(run.finished),
         "log": detail.log.as_posix(),
     }
-
-
-def epoch_json(record: EpochRecord, overlap: str) -> JsonValue:
-    """One epoch, flat: ``val_loss``, ``test_ap_iou`` …; ``val_ap`` and ``val_ar`` are those under ``overlap``."""
-    row: JsonValue = {
-        "epoch": record.epoch,
-        "lr": record.lr,
-        "seconds": record.seconds,
-        "peak_memory": record.peak_memory,
-    }
-    row |= dict.fromkeys(("val_ap", "val_ar", "test_ap", "test_ar"))
-    for metric in record.metrics:
-        row[f"{metric.split}_{metric.name}"] = metric.value
-        if metric.name in (f"ap_{overlap}", f"ar_{overlap}"):
-            row[f"{metric.split}_{metric.name.removesuffix(f'_{overlap}')}"] = metric.value
-    plain: JsonValue = to_json_value(row)
-    return plain
 
 
 def status_json(status: StoreStatus) -> JsonValue:
@@ -112,7 +81,7 @@ def running_json(run: RunningRun) -> JsonValue:
     """A run that somebody trains."""
     return {
         "key": run.key,
-        **_plain_member(run.member),
+        **_member(run.member),
         "status": run.status,
         "epoch": run.epoch,
         "epochs": run.epochs,
@@ -129,9 +98,9 @@ def running_json(run: RunningRun) -> JsonValue:
 
 def failed_json(run: FailedRun) -> JsonValue:
     """A run that failed, and why."""
-    return {"key": run.key, **_plain_member(run.member), "error": run.cause}
+    return {"key": run.key, **_member(run.member), "error": run.cause}
 
 
 def waiting_json(run: WaitingRun) -> JsonValue:
     """A run that waits for its turn."""
-    return {"key": run.key, **_plain_member(run.member), "epoch": run.epoch, "epochs": run.epochs}
+    return {"key": run.key, **_member(run.member), "epoch": run.epoch, "epochs": run.epochs}

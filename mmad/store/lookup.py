@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,14 @@ from mmad.config.messages import did_you_mean, nearest
 from mmad.config.protocol import EvaluationProtocol
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from mmad.store.store import Store
 
 #: The threshold and the number of detections under which the figures of every epoch are recorded.
 EPOCH_THRESHOLD, EPOCH_DETECTIONS = 0.5, 10
+#: What every row of epochs has beside the metrics.
+EPOCH_COLUMNS = ("epoch", "lr", "seconds", "peak_memory", "val_ap", "val_ar", "test_ap", "test_ar")
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,32 @@ def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSu
     ]
 
 
+#: The columns of ``Store.runs`` before the figures of the checkpoints, and the types of those that are numbers.
+_MEMBER_COLUMNS = ("ablation", "setting", "arm", "seed", "replicate", "documented", "key", "status", "epoch", "epochs")
+_NUMBERS = {"seed": "int64", "replicate": "int64", "epoch": "int64", "epochs": "int64"}
+
+
+def results_frame(summaries: Sequence[MemberSummary]) -> DataFrame:
+    """One row a summary, with the columns of ``Store.runs``."""
+    import pandas
+
+    figures = {
+        f"{kind.name}_{figure.name}": (kind.name, figure.name)
+        for kind in fields(MemberResults)
+        for figure in fields(CheckpointFigures)
+    }
+    names = [*_MEMBER_COLUMNS, "overlap", *figures, "error"]
+    rows = []
+    for summary in summaries:
+        row = asdict(summary.member) | dict(summary.member.evaluation) | {"status": summary.run.status}
+        row |= {"epoch": summary.run.epochs_done, "epochs": summary.epochs, "error": summary.run.error}
+        for name, (kind, figure) in figures.items():
+            row[name] = getattr(getattr(summary.results, kind), figure, None)
+        rows.append([row[name] for name in names])
+    types = _NUMBERS | {name: "Int64" if figure == "epoch" else "float64" for name, (_, figure) in figures.items()}
+    return pandas.DataFrame(rows, columns=names, dtype=object).astype(types).infer_objects()
+
+
 def check_ablation(store: Store, name: str) -> None:
     """StoreError naming the nearest when there is no ablation ``name``."""
     names = [ablation.name for ablation in store.ablations()]
@@ -165,6 +196,27 @@ def _figures(
     return finite(record.value(split, f"ap_{overlap}")), finite(record.value(split, f"ar_{overlap}"))
 
 
+def epoch_row(record: EpochRecord, overlap: str) -> dict[str, float | None]:
+    """One epoch, flat: ``val_loss``, ``test_ap_iou`` …; ``val_ap`` and ``val_ar`` are those under ``overlap``."""
+    row: dict[str, float | None] = dict.fromkeys(EPOCH_COLUMNS)
+    row |= {"epoch": record.epoch, "lr": record.lr, "seconds": record.seconds, "peak_memory": record.peak_memory}
+    for metric in record.metrics:
+        row[f"{metric.split}_{metric.name}"] = metric.value
+        if metric.name in (f"ap_{overlap}", f"ar_{overlap}"):
+            row[f"{metric.split}_{metric.name.removesuffix(f'_{overlap}')}"] = metric.value
+    return row
+
+
+def epochs_frame(records: Sequence[EpochRecord], overlap: str) -> DataFrame:
+    """One row an epoch, with the columns of ``Store.epochs``."""
+    import pandas
+
+    rows = [epoch_row(record, overlap) for record in records]
+    names = list(dict.fromkeys(chain(EPOCH_COLUMNS, *rows)))
+    frame = pandas.DataFrame([[row.get(name) for name in names] for row in rows], columns=names, dtype=object)
+    return frame.astype({name: "int64" if name in ("epoch", "peak_memory") else "float64" for name in names})
+
+
 # Finds the run a person means: by the beginning of its key, or by what it answers.
 
 
@@ -177,6 +229,11 @@ class FoundRun:
 
     run: RunRecord
     members: tuple[MemberRecord, ...]
+
+    @property
+    def evaluation(self) -> Mapping[str, Any]:
+        """The evaluation protocol of the first member, or that of the run's epochs where no member points to it."""
+        return self.members[0].evaluation if self.members else own_evaluation(self.run)
 
 
 def find_run(store: Store, name: str) -> FoundRun:
@@ -259,13 +316,12 @@ def run_detail(store: Store, name: str) -> RunDetail:
     """Everything about the run ``name`` means (see ``find_run``). StoreError when it means none or several."""
     found = find_run(store, name)
     run, key = found.run, found.run.key
-    evaluation = found.members[0].evaluation if found.members else own_evaluation(run)
     epochs, checkpoints = store.epoch_records(key), store.checkpoints(key)
     return RunDetail(
         run=run,
         members=found.members,
-        evaluation=evaluation,
-        results=results_under(evaluation, run, checkpoints, store.evaluations(key), epochs),
+        evaluation=found.evaluation,
+        results=results_under(found.evaluation, run, checkpoints, store.evaluations(key), epochs),
         epochs=tuple(epochs),
         checkpoints=tuple(checkpoints),
         counts=tuple(store.parameter_counts(key)),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy import Connection, func, select
 
@@ -27,6 +27,7 @@ from mmad.config.runs import Ablation, RunSpec
 from mmad.store import claims, measurements, run_rows, run_status
 from mmad.store.claims import Owner
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
+from mmad.store.lookup import check_ablation, epochs_frame, find_run, member_summaries, results_frame
 from mmad.store.migrate import prepare
 from mmad.store.schema import (
     ablations,
@@ -40,6 +41,9 @@ from mmad.store.schema import (
     runs,
     warnings,
 )
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 # What tells that a database has changed: counts and moments of its rows, on any server alike.
 
@@ -340,6 +344,45 @@ class Store:
             measurements.write_epoch(connection, key, record)
             measurements.write_checkpoints(connection, key, checkpoints)
             measurements.write_evaluations(connection, key, evaluations)
+
+    def runs(self, ablation: str | None = None) -> DataFrame:
+        """The members of every ablation (or of one) with their results, one row a member, as ``mmad runs`` lists them.
+
+        Columns, as in the view ``run_results``:
+
+        * ``ablation``, ``setting``, ``arm``, ``seed``, ``replicate``: the member; ``documented``: the entry of the log
+          that it mirrors, or missing
+        * ``key``: of the run that answers it; ``status``, ``error``: of that run
+        * ``epoch``: the last committed one, ``epochs``: how many were asked for
+        * ``overlap``: under which its AP and AR are, with the rest of the evaluation protocol it asked for
+        * ``best_ap_epoch``, ``best_ap_val_ap``, ``best_ap_val_ar``, ``best_ap_test_ap``, ``best_ap_test_ar``: of the
+          checkpoint with the best validation AP; ``best_ar_…`` and ``final_…``: of the other two. Missing where there
+          is no such checkpoint, or it was not measured under that protocol.
+
+        Raises:
+            StoreError: there is no such ablation.
+        """
+        if ablation is not None:
+            check_ablation(self, ablation)
+        return results_frame(member_summaries(self, ablation))
+
+    def epochs(self, name: str) -> DataFrame:
+        """The committed epochs of one run, one row an epoch, in order.
+
+        Columns: ``epoch``, ``lr``, ``seconds``, ``peak_memory`` (bytes), then every metric as ``split_name``:
+        ``train_loss``, ``train_loss_classifier``, …, ``val_ap_iou``, ``test_ar_iobb``; ``val_ap``, ``val_ar``,
+        ``test_ap`` and ``test_ar`` are those under the overlap of the member that is meant. What was not measured, or
+        is not a number, is missing.
+
+        Args:
+            name: a run as the commands take it: ``ablation/setting/arm`` (``/seed``, ``/replicate`` if need be), a key,
+                or its beginning.
+
+        Raises:
+            StoreError: nothing or more than one run is meant; names the candidates or the nearest.
+        """
+        found = find_run(self, name)
+        return epochs_frame(self.epoch_records(found.run.key), found.evaluation["overlap"])
 
     def epoch_records(self, key: str) -> list[EpochRecord]:
         """The committed epochs of the run, in order."""

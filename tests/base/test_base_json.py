@@ -26,11 +26,11 @@ def test_values_of_every_kind_become_plain_json() -> None:
     value = {
         "record": Pair(math.nan, (1, "ü", None, True)),
         "array": np.array([[0.5, math.inf]]),
-        3: {"moment": datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "number": np.float64(0.25)},
+        3: {"moment": datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "numbers": [np.float64(0.25), np.int64(4)]},
     }
     expected = {
         "record": {"first": None, "second": [1, "ü", None, True]},
         "array": [[0.5, None]],
-        "3": {"moment": "2026-01-02T03:04:00+00:00", "number": 0.25},
+        "3": {"moment": "2026-01-02T03:04:00+00:00", "numbers": [0.25, 4]},
     }
     assert json.loads(json.dumps(to_json_value(value), allow_nan=False)) == expected

@@ -12,10 +12,11 @@ import store_samples as samples
 from mmad.base.errors import StoreError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.store.claims import Owner
-from mmad.store.json import detail_json, epoch_json, status_json, summary_json
+from mmad.store.json import detail_json, status_json, summary_json
 from mmad.store.lookup import (
     CheckpointFigures,
     check_ablation,
+    epoch_row,
     find_run,
     find_seeds,
     member_path,
@@ -201,9 +202,9 @@ def test_plain_forms_are_json(store: Store) -> None:
 
 
 def test_the_overlap_of_the_member_names_the_plain_ap() -> None:
-    assert epoch_json(samples.epoch(1), "iobb")["val_ap"] == 0.75
-    assert epoch_json(samples.epoch(1), "iou")["test_ar"] == 0.625
-    assert epoch_json(replace(samples.epoch(1), metrics=()), "iou")["val_ap"] is None
+    assert epoch_row(samples.epoch(1), "iobb")["val_ap"] == 0.75
+    assert epoch_row(samples.epoch(1), "iou")["test_ar"] == 0.625
+    assert epoch_row(replace(samples.epoch(1), metrics=()), "iou")["val_ap"] is None
 
 
 def test_an_arm_means_all_its_seeds(store: Store) -> None:
