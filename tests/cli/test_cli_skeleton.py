@@ -113,8 +113,8 @@ def test_a_warning_of_a_library_is_one_line_on_stderr(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"90 27 0:55 / {tmp_path} rw - nfs4 server:/export rw\n")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom mmad.store import netfs\nfrom mmad.cli.app import main\n"
-        "netfs.MOUNTS = Path(sys.argv.pop(1))\nmain()"
+        "import sys\nfrom pathlib import Path\nfrom mmad.store import engine\nfrom mmad.cli.app import main\n"
+        "engine.MOUNTS = Path(sys.argv.pop(1))\nmain()"
     )
     log = tmp_path / "log.md"
     log.write_text("# A log\n")
