@@ -1,4 +1,4 @@
-"""``mmad db``: copy, check, back up, upgrade and export the database. One file per command."""
+"""``mmad db``: copy, check, back up, upgrade and export the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmad.store.maintenance import Checked, Copied
 
 
-# ``mmad db check``: what is wrong in the database and beside it.
+# mmad db check
 
 
 #: How many findings with one hint are listed for people.
@@ -47,12 +47,12 @@ def _register_check(app: typer.Typer) -> None:
         if json:
             print_json(asdict(checked))
         else:
-            _write(checked)
+            _print_checked(checked)
         if checked.findings:
             raise typer.Exit(1)
 
 
-def _write(checked: Checked) -> None:
+def _print_checked(checked: Checked) -> None:
     for hint in dict.fromkeys(finding.hint for finding in checked.findings):
         alike = [finding for finding in checked.findings if finding.hint == hint]
         for finding in alike[:_SHOWN]:
@@ -69,7 +69,7 @@ def _write(checked: Checked) -> None:
     )
 
 
-# ``mmad db copy``: a database into another one, of either kind.
+# mmad db copy
 
 
 def _register_copy(app: typer.Typer) -> None:
@@ -86,8 +86,8 @@ def _register_copy(app: typer.Typer) -> None:
 
         A file to a PostgreSQL server, back, or between two of a kind. All rows arrive in one transaction, counted and
         compared by check sums, or none does. Refused while runs are running. Checkpoints, detections and logs are
-        files beside the database: --files copies them too; without it the copy has every figure, but its runs cannot
-        be judged anew or gone on with.
+        files beside the database: --files copies them too; without it the copy has every figure, but its runs can
+        neither be evaluated again nor resumed.
 
         --json prints {"source", "target", "tables": [{name, rows, checksum}], "source_files", "target_files",
         "files": null or {copied, size (bytes), there}}.
@@ -100,10 +100,10 @@ def _register_copy(app: typer.Typer) -> None:
             places = {"source_files": copied.source_files.as_posix(), "target_files": copied.target_files.as_posix()}
             print_json(asdict(copied) | places)
         else:
-            _copy_write(copied)
+            _print_copied(copied)
 
 
-def _copy_write(copied: Copied) -> None:
+def _print_copied(copied: Copied) -> None:
     for table in copied.tables:
         if table.rows:
             typer.echo(f"  {table.name}: {plural(table.rows, 'row')}, checksum {short_key(table.checksum)}")
@@ -121,7 +121,7 @@ def _copy_write(copied: Copied) -> None:
         typer.echo(f"{copied.target_files}: {size}{there}")
 
 
-# ``mmad db export``: every table as a file for other programs.
+# mmad db export
 
 
 def _register_export(app: typer.Typer) -> None:
@@ -158,7 +158,7 @@ def _register_export(app: typer.Typer) -> None:
             typer.echo(f"{one.file}: {plural(one.rows, 'row')}")
 
 
-# ``mmad db backup``: a copy of the database's file while runs are trained.
+# mmad db backup
 
 
 def _register_backup(app: typer.Typer) -> None:
@@ -184,10 +184,10 @@ def _register_backup(app: typer.Typer) -> None:
             return
         held = f"{plural(made.runs, 'run')}, {plural(made.epochs, 'epoch')}"
         typer.echo(f"{made.file}: {plural(made.size, 'byte')}, {held} of {made.database}")
-        typer.echo("checkpoints and detections are not in it: they stand as files in the runs' folder")
+        typer.echo("checkpoints and detections are not in it: they are files in the runs' folder")
 
 
-# ``mmad db upgrade``: the database to the schema of this version.
+# mmad db upgrade
 
 
 def _register_upgrade(app: typer.Typer) -> None:

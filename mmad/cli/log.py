@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmad.experiment_log.model import Checkpoint, Log, LogEntry, LogNote
     from mmad.experiment_log.shipped import Library, NamedEntry
     from mmad.store.lookup import RunDetail
-    from mmad.store.measurements import Imported
+    from mmad.store.measurements import ImportedLog
 
 
 # What the commands about logs share: the logs of the database, and how an entry is named and shown.
@@ -217,7 +217,7 @@ def _register_import(app: typer.Typer) -> None:
             _write(log, done, where)
 
 
-def _write(log: Log, done: Imported, where: str) -> None:
+def _write(log: Log, done: ImportedLog, where: str) -> None:
     states = {"new": "imported", "changed": "imported anew", "same": "already there, unchanged"}
     typer.echo(f"{done.name}: {len(log.entries)} entries {states[done.state]} ({where})")
     counted = (

@@ -1,4 +1,4 @@
-"""``mmad runs``: the members of every ablation with their results."""
+"""``mmad runs`` and ``mmad show``: the members of every ablation with their results, and one run in full."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ def _register_runs(app: typer.Typer) -> None:
     app.command("runs", help=RUNS_HELP)(runs)
 
 
-# ``mmad show``: everything recorded about one run.
+# mmad show
 
 
-HELP = """Show one run: setup, protocol, parameters, results, epochs, environment, warnings, error.
+SHOW_HELP = """Show one run: setup, protocol, parameters, results, epochs, environment, warnings, error.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
 alone is more than one run.
@@ -131,7 +131,7 @@ as train_loss, train_loss_classifier, val_ap_iou, test_ar_iobb; val_ap, val_ar, 
 under the member's overlap), checkpoints, environments, warnings, dataset, recipe, created, started,
 finished, log. A number that is not finite is null.
 """
-_LATEST = 5
+_LATEST_EPOCHS = 5
 
 
 def show(
@@ -156,7 +156,7 @@ def _print(detail: RunDetail) -> None:
     if run.error:
         section(out, "Error", run.error, f"log: {file_line(detail.log)}")
     section(out, "Setup", *_setup(detail))
-    section(out, "Protocol", _pairs(run.protocol), f"judged by: {_pairs(detail.evaluation)}")
+    section(out, "Protocol", _pairs(run.protocol), f"evaluated by: {_pairs(detail.evaluation)}")
     section(out, "Parameters", *[f"[{count.module}]: {count.count:,}" for count in detail.counts])
     results = detail.results
     section(
@@ -205,7 +205,7 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 def _epochs(detail: RunDetail) -> list[str]:
     overlap = detail.evaluation["overlap"]
-    return [_epoch(record, overlap) for record in detail.epochs[-_LATEST:]]
+    return [_epoch(record, overlap) for record in detail.epochs[-_LATEST_EPOCHS:]]
 
 
 def _epoch(record: EpochRecord, overlap: str) -> str:
@@ -233,7 +233,7 @@ def _environment(record: EnvironmentRecord) -> list[str]:
 
 def _register_show(app: typer.Typer) -> None:
     """Adds ``mmad show`` to ``app``."""
-    app.command("show", help=HELP)(show)
+    app.command("show", help=SHOW_HELP)(show)
 
 
 def register(app: typer.Typer) -> None:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType, TypeEngine
 
 from mmad.base.errors import StoreError
+from mmad.base.records import OnProgress
 from mmad.store import schema
 from mmad.store.store import Store
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-Progress = Callable[[int, int], None]
 Parts = Iterator[Sequence[RowMapping]]
 Writer = Callable[[Path, Table, Parts], int]
 #: Rows that are held in memory at once.
@@ -59,7 +59,7 @@ class Exported:
 
 
 def export_tables(
-    store: Store, folder: Path, form: Format = "csv", progress: Progress | None = None
+    store: Store, folder: Path, form: Format = "csv", progress: OnProgress | None = None
 ) -> tuple[Exported, ...]:
     """Writes each table, and each view, to ``folder``/NAME.csv or .parquet, all as they are at one moment.
 

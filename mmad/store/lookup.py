@@ -1,4 +1,4 @@
-"""What a member's run came to: the figures of its kept checkpoints under the protocol the member asked for."""
+"""Finds runs by name, and reads what a member's run came to under the evaluation protocol the member asked for."""
 
 from __future__ import annotations
 
@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 
     from mmad.store.store import Store
 
+#: How many candidates an error names.
+_SHOWN = 6
 #: The threshold and the number of detections under which the figures of every epoch are recorded.
 EPOCH_THRESHOLD, EPOCH_DETECTIONS = 0.5, 10
 #: What every row of epochs has beside the metrics.
 EPOCH_COLUMNS = ("epoch", "lr", "seconds", "peak_memory", "val_ap", "val_ar", "test_ap", "test_ar")
+#: The columns of ``Store.runs`` before the figures of the checkpoints, and the types of those that are numbers.
+_MEMBER_COLUMNS = ("ablation", "setting", "arm", "seed", "replicate", "documented", "key", "status", "epoch", "epochs")
+_NUMBERS = {"seed": "int64", "replicate": "int64", "epoch": "int64", "epochs": "int64"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class CheckpointFigures:
 
 @dataclass(frozen=True)
 class MemberResults:
-    """The checkpoints a run keeps, as far as it has them."""
+    """The figures of the checkpoints of a run, as far as it has them."""
 
     best_ap: CheckpointFigures | None
     best_ar: CheckpointFigures | None
@@ -110,11 +115,6 @@ def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSu
     ]
 
 
-#: The columns of ``Store.runs`` before the figures of the checkpoints, and the types of those that are numbers.
-_MEMBER_COLUMNS = ("ablation", "setting", "arm", "seed", "replicate", "documented", "key", "status", "epoch", "epochs")
-_NUMBERS = {"seed": "int64", "replicate": "int64", "epoch": "int64", "epochs": "int64"}
-
-
 def results_frame(summaries: Sequence[MemberSummary]) -> DataFrame:
     """One row a summary, with the columns of ``Store.runs``."""
     import pandas
@@ -153,7 +153,7 @@ def results_under(
     """The results of ``run`` under the evaluation protocol ``evaluation``.
 
     A figure is that of the checkpoint's evaluation under exactly this protocol; the figures of the
-    checkpoint's epoch stand in only where they were measured under it too.
+    checkpoint's epoch replace them only where they were measured under it too.
     """
 
     def result(kind: CheckpointKind) -> CheckpointFigures | None:
@@ -217,15 +217,12 @@ def epochs_frame(records: Sequence[EpochRecord], overlap: str) -> DataFrame:
     return frame.astype({name: "int64" if name in ("epoch", "peak_memory") else "float64" for name in names})
 
 
-# Finds the run a person means: by the beginning of its key, or by what it answers.
-
-
-_SHOWN = 6
+# The run a person means: by the beginning of its key, or by what it answers.
 
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run, and the members it answers; the one a person named stands first."""
+    """A run, and the members it answers; the one a person named comes first."""
 
     run: RunRecord
     members: tuple[MemberRecord, ...]
@@ -292,7 +289,7 @@ def _some(paths: list[str]) -> str:
     return ", ".join(paths[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-# Everything the store holds about one run.
+# Everything about one run.
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Looks for what is wrong in a database and beside it: pages, references, schema, runs, files."""
+"""Checks a database and the files beside it, prunes those files, and copies both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,14 +31,24 @@ from sqlalchemy.exc import DataError, IntegrityError
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, StorePaths
-from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, RunRecord
+from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, OnProgress, RunRecord
 from mmad.store import schema
 from mmad.store.export import batches
 from mmad.store.lookup import epochs_asked
 from mmad.store.migrate import OlderSchema
 from mmad.store.store import Store
 
-# One thing that is wrong with a database.
+#: What a finished run keeps when it is pruned, unless other kinds are named.
+KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+#: In a run's folder: the names of checkpoints that a person had deleted, one a line.
+_PRUNED = "pruned"
+_BLOCK = 2**20
+#: How many lines of SQLite's own check are read.
+_MOST_DAMAGE = 20
+_RESTORE = "name the folder of the runs as MMAD_RUNS, restore it from a backup, or train it again in another database"
+
+
+# Check: pages, schema, references, runs.
 
 
 @dataclass(frozen=True)
@@ -58,13 +68,125 @@ class DatabaseProblem:
         return f"{self.where}: {self.what}; {self.hint}"
 
 
-# Looks whether the files that rows name are there, and hold what they held.
+@dataclass(frozen=True)
+class Checked:
+    """What was looked at and what was found. ``files`` were looked for, ``read`` of them to their end."""
+
+    database: str
+    schema: str
+    tables: int
+    runs: int
+    files: int
+    read: int
+    findings: tuple[DatabaseProblem, ...]
 
 
-_MEND = "name the folder of the runs as MMAD_RUNS, restore it from a backup, or train the run anew in another database"
-_BLOCK = 2**20
-#: In a run's folder: the names of checkpoints that a person had deleted, one a line.
-_PRUNED = "pruned"
+def check_database(database: str | Path, *, deep: bool = False, progress: OnProgress | None = None) -> Checked:
+    """Looks at every table, reference, run and file; changes nothing.
+
+    Where pages of an SQLite file are damaged or tables are missing, nothing else is looked at.
+
+    Args:
+        deep: read every checkpoint and every file of detections, instead of looking whether it is there.
+        progress: hears how many files of how many were looked at.
+
+    Raises:
+        StoreError: there is no such database, or none that this version can read.
+    """
+    try:
+        store = Store.open(database, create=False, read_only=True)
+    except OlderSchema as error:
+        found = DatabaseProblem("schema", str(database), error.what, "run mmad db upgrade, which keeps a copy")
+        return Checked(error.where or str(database), error.what, 0, 0, 0, 0, (found,))
+    with store:
+        damage = tuple(_damage(store))
+        if damage:
+            return Checked(store.where, schema.HEAD, 0, 0, 0, 0, damage)
+        with store.database.reading() as connection:
+            missing = tuple(_missing_parts(store.where, connection))
+            if missing:
+                return Checked(store.where, schema.HEAD, 0, 0, 0, 0, missing)
+            within = list(_broken_references(store.where, connection))
+        within += _runs(store)
+        files = check_files(store, deep=deep, progress=progress)
+        tables, runs = len(schema.metadata.tables), len(store.run_records())
+        findings = (*within, *files.findings)
+        return Checked(store.where, schema.HEAD, tables, runs, files.looked_for, files.read, findings)
+
+
+def _damage(store: Store) -> Iterator[DatabaseProblem]:
+    """What SQLite's own check of the file says; a server checks its pages itself."""
+    if store.database.file is None:
+        return
+    hint = "go back to a backup, or save what can be read with the sqlite3 shell's .recover"
+    try:
+        with store.database.reading() as connection:
+            lines = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST_DAMAGE})").scalars().all()
+    except StoreError as error:
+        lines = [error.what]
+    for line in lines:
+        if line != "ok":
+            yield DatabaseProblem("integrity", store.where, " ".join(str(line).split()), hint)
+
+
+def _missing_parts(where: str, connection: Connection) -> Iterator[DatabaseProblem]:
+    """Tables and columns that this version writes and the database lacks."""
+    found = inspect(connection)
+    there = set(found.get_table_names())
+    hint = "go back to a backup, or copy what is there into a new one with mmad db copy"
+    for table in schema.metadata.sorted_tables:
+        if table.name not in there:
+            yield DatabaseProblem("schema", where, f"lacks the table {table.name}", hint)
+            continue
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        for own in table.c:
+            if own.name not in columns:
+                yield DatabaseProblem("schema", where, f"{table.name} lacks the column {own.name}", hint)
+
+
+def _broken_references(where: str, connection: Connection) -> Iterator[DatabaseProblem]:
+    """Rows that name a row of another table which is not there."""
+    for table in schema.metadata.sorted_tables:
+        for constraint in table.constraints:
+            if isinstance(constraint, ForeignKeyConstraint):
+                number = connection.scalar(_orphans(constraint)) or 0
+                if number:
+                    other = constraint.referred_table.name
+                    what = f"{number} rows of {table.name} name a row of {other} that is not there"
+                    yield DatabaseProblem("references", where, what, "go back to a backup, or remove them by hand")
+
+
+def _orphans(constraint: ForeignKeyConstraint) -> Any:
+    table = constraint.parent
+    other = constraint.referred_table.alias()
+    pairs = [(element.parent, other.c[element.column.name]) for element in constraint.elements]
+    joined = table.outerjoin(other, and_(*(own == named for own, named in pairs)))
+    given = [own.is_not(None) for own, _ in pairs]
+    return select(func.count()).select_from(joined).where(and_(*given, pairs[0][1].is_(None)))
+
+
+def _runs(store: Store) -> Iterator[DatabaseProblem]:
+    """Runs that nobody trains although they say so, and epochs that are missing between others."""
+    owners, runs = store.owners(), store.run_records()
+    epochs = store.all_epochs([run.key for run in runs])
+    for run in runs:
+        if run.status in HELD:
+            owner = owners.get(run.key)
+            if owner is None or owner.dead:
+                who = "nobody" if owner is None else f"process {owner.pid} of {owner.host}, which is gone"
+                yield DatabaseProblem(
+                    "runs", short_key(run.key), f"is {run.status} under {who}", "mmad ablate resumes it"
+                )
+        numbers = [record.epoch for record in epochs[run.key]]
+        missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+        if missing:
+            words = ", ".join(str(number) for number in missing[:5])
+            yield DatabaseProblem("epochs", short_key(run.key), f"lacks its epoch {words}", "go back to a backup")
+        if run.status == "finished" and not numbers and epochs_asked(run) > 0:
+            yield DatabaseProblem("epochs", short_key(run.key), "is finished without an epoch", "go back to a backup")
+
+
+# Check: the files that rows name.
 
 
 @dataclass(frozen=True)
@@ -76,7 +198,7 @@ class CheckedFiles:
     findings: tuple[DatabaseProblem, ...]
 
 
-def check_files(store: Store, *, deep: bool, progress: Callable[[int, int], None] | None = None) -> CheckedFiles:
+def check_files(store: Store, *, deep: bool, progress: OnProgress | None = None) -> CheckedFiles:
     """Looks for every checkpoint and file of detections that a row names.
 
     ``deep`` compares each checkpoint's SHA-256 with its row's, and the check sums within each file of
@@ -91,7 +213,7 @@ def check_files(store: Store, *, deep: bool, progress: Callable[[int, int], None
         if what is not None:
             named = "detections" if record is None else f"checkpoint {record.kind}"
             findings.append(
-                DatabaseProblem("files", file.as_posix(), f"{what} ({named} of run {short_key(key)})", _MEND)
+                DatabaseProblem("files", file.as_posix(), f"{what} ({named} of run {short_key(key)})", _RESTORE)
             )
         if progress is not None:
             progress(number, len(looks))
@@ -158,133 +280,7 @@ def _sha256(file: Path) -> str:
     return found.hexdigest()
 
 
-Progress = Callable[[int, int], None]
-_MOST = 20
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What was looked at and what was found. ``files`` were looked for, ``read`` of them to their end."""
-
-    database: str
-    schema: str
-    tables: int
-    runs: int
-    files: int
-    read: int
-    findings: tuple[DatabaseProblem, ...]
-
-
-def check_database(database: str | Path, *, deep: bool = False, progress: Progress | None = None) -> Checked:
-    """Looks at every table, reference, run and file; changes nothing.
-
-    Where pages of an SQLite file are damaged or tables are missing, nothing else is looked at.
-
-    Args:
-        deep: read every checkpoint and every file of detections, instead of looking whether it is there.
-        progress: told how many files of how many were looked at.
-
-    Raises:
-        StoreError: there is no such database, or none that this version can read.
-    """
-    try:
-        store = Store.open(database, create=False, read_only=True)
-    except OlderSchema as error:
-        found = DatabaseProblem("schema", str(database), error.what, "run mmad db upgrade, which keeps a copy")
-        return Checked(error.where or str(database), error.what, 0, 0, 0, 0, (found,))
-    with store:
-        damage = tuple(_damage(store))
-        if damage:
-            return Checked(store.where, schema.HEAD, 0, 0, 0, 0, damage)
-        with store.database.reading() as connection:
-            missing = tuple(_missing_parts(store.where, connection))
-            if missing:
-                return Checked(store.where, schema.HEAD, 0, 0, 0, 0, missing)
-            within = list(_broken_references(store.where, connection))
-        within += _runs(store)
-        files = check_files(store, deep=deep, progress=progress)
-        tables, runs = len(schema.metadata.tables), len(store.run_records())
-        findings = (*within, *files.findings)
-        return Checked(store.where, schema.HEAD, tables, runs, files.looked_for, files.read, findings)
-
-
-def _damage(store: Store) -> Iterator[DatabaseProblem]:
-    """What SQLite's own check of the file says; a server checks its pages itself."""
-    if store.database.file is None:
-        return
-    hint = "go back to a backup, or save what can be read with the sqlite3 shell's .recover"
-    try:
-        with store.database.reading() as connection:
-            lines = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST})").scalars().all()
-    except StoreError as error:
-        lines = [error.what]
-    for line in lines:
-        if line != "ok":
-            yield DatabaseProblem("integrity", store.where, " ".join(str(line).split()), hint)
-
-
-def _missing_parts(where: str, connection: Connection) -> Iterator[DatabaseProblem]:
-    """Tables and columns that this version writes and the database lacks."""
-    found = inspect(connection)
-    there = set(found.get_table_names())
-    hint = "go back to a backup, or copy what is there into a new one with mmad db copy"
-    for table in schema.metadata.sorted_tables:
-        if table.name not in there:
-            yield DatabaseProblem("schema", where, f"lacks the table {table.name}", hint)
-            continue
-        columns = {column["name"] for column in found.get_columns(table.name)}
-        for own in table.c:
-            if own.name not in columns:
-                yield DatabaseProblem("schema", where, f"{table.name} lacks the column {own.name}", hint)
-
-
-def _broken_references(where: str, connection: Connection) -> Iterator[DatabaseProblem]:
-    """Rows that name a row of another table which is not there."""
-    for table in schema.metadata.sorted_tables:
-        for constraint in table.constraints:
-            if isinstance(constraint, ForeignKeyConstraint):
-                number = connection.scalar(_orphans(constraint)) or 0
-                if number:
-                    other = constraint.referred_table.name
-                    what = f"{number} rows of {table.name} name a row of {other} that is not there"
-                    yield DatabaseProblem("references", where, what, "go back to a backup, or remove them by hand")
-
-
-def _orphans(constraint: ForeignKeyConstraint) -> Any:
-    table = constraint.parent
-    other = constraint.referred_table.alias()
-    pairs = [(element.parent, other.c[element.column.name]) for element in constraint.elements]
-    joined = table.outerjoin(other, and_(*(own == named for own, named in pairs)))
-    given = [own.is_not(None) for own, _ in pairs]
-    return select(func.count()).select_from(joined).where(and_(*given, pairs[0][1].is_(None)))
-
-
-def _runs(store: Store) -> Iterator[DatabaseProblem]:
-    """Runs that nobody trains although they say so, and epochs that are missing between others."""
-    owners, runs = store.owners(), store.run_records()
-    epochs = store.all_epochs([run.key for run in runs])
-    for run in runs:
-        if run.status in HELD:
-            owner = owners.get(run.key)
-            if owner is None or owner.dead:
-                who = "nobody" if owner is None else f"process {owner.pid} of {owner.host}, which is gone"
-                yield DatabaseProblem(
-                    "runs", short_key(run.key), f"is {run.status} under {who}", "mmad ablate goes on with it"
-                )
-        numbers = [record.epoch for record in epochs[run.key]]
-        missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
-        if missing:
-            words = ", ".join(str(number) for number in missing[:5])
-            yield DatabaseProblem("epochs", short_key(run.key), f"lacks its epoch {words}", "go back to a backup")
-        if run.status == "finished" and not numbers and epochs_asked(run) > 0:
-            yield DatabaseProblem("epochs", short_key(run.key), "is finished without an epoch", "go back to a backup")
-
-
-# Which files below a database's runs nothing needs any more, and their end.
-
-
-#: What a finished run keeps unless said otherwise.
-KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+# Prune: the files that nothing needs any more.
 
 
 @dataclass(frozen=True)
@@ -305,15 +301,15 @@ def find_surplus(
     store: Store, keys: Collection[str], *, keep: Sequence[CheckpointKind] = KEPT, orphans: bool = False
 ) -> list[Surplus]:
     """What nothing needs of the runs ``keys``: finished runs' checkpoints beside those of ``keep``, checkpoints that
-    were set aside, and what interrupted writes left of finished runs. Runs that may go on lose nothing they need, nor
-    do those that an unfinished one goes on from.
+    were set aside, and what interrupted writes left of finished runs. Runs that may be resumed, and those that an
+    unfinished one continues, lose nothing they need.
 
     Args:
         orphans: also whole folders of runs that the database does not hold.
     """
     records = {run.key: run for run in store.run_records()}
     held = store.all_checkpoints(list(records))
-    parents = {run.protocol["continues"]["key"] for run in records.values() if _goes_on(run)}
+    parents = {run.protocol["continues"]["key"] for run in records.values() if _waits_for_parent(run)}
     found: list[Surplus] = []
     for key in records:
         if key in keys:
@@ -321,7 +317,7 @@ def find_surplus(
     return found + (list(_orphaned_runs(store)) if orphans else [])
 
 
-def _goes_on(run: RunRecord) -> bool:
+def _waits_for_parent(run: RunRecord) -> bool:
     """Whether the run still has to take over what another one left."""
     return run.status != "finished" and run.protocol.get("continues") is not None
 
@@ -367,7 +363,7 @@ def delete(surplus: Sequence[Surplus]) -> int:
                 one.path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
-                f"cannot be deleted ({error.strerror})", where=one.path, hint="check its permissions, then go on"
+                f"cannot be deleted ({error.strerror})", where=one.path, hint="check its permissions, then try again"
             ) from error
         freed += one.size
     return freed
@@ -379,7 +375,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-# Copies the files that runs have beside their database: checkpoints, detections, logs.
+# Copy: the files of the runs.
 
 
 @dataclass(frozen=True)
@@ -432,7 +428,7 @@ def _copy(source: Path, target: Path) -> bool:
     return True
 
 
-# Copies a database into another one, of either kind, and compares what arrived.
+# Copy: the rows, compared when they arrived.
 
 
 def count(connection: Connection, table: Table) -> int:
@@ -503,7 +499,7 @@ class Copied:
 
 
 def copy_database(
-    source: str | Path, target: str | Path, *, files: bool = False, progress: Progress | None = None
+    source: str | Path, target: str | Path, *, files: bool = False, progress: OnProgress | None = None
 ) -> Copied:
     """Copies every row of ``source`` into the empty ``target``; all of them arrive, or none.
 
@@ -511,7 +507,7 @@ def copy_database(
         source: an SQLite file or a URL; only read.
         target: an SQLite file or a URL, which is made where it is missing.
         files: copy the runs' files (checkpoints, detections, logs) too, before the rows that name them.
-        progress: told how many rows of how many were written.
+        progress: hears how many rows of how many were written.
 
     Raises:
         StoreError: the source is missing, older, or has running runs; the target is the source or holds
@@ -543,7 +539,7 @@ def refuse_rows(where: str, connection: Connection) -> None:
         raise StoreError(f"is not empty ({words})", where=where, hint="name another target, which need not be there")
 
 
-def _copy_tables(reading: Connection, writing: Connection, where: str, progress: Progress) -> tuple[CopiedTable, ...]:
+def _copy_tables(reading: Connection, writing: Connection, where: str, progress: OnProgress) -> tuple[CopiedTable, ...]:
     tables = schema.metadata.sorted_tables
     whole, done = sum(count(reading, table) for table in tables), 0
     copied = []
@@ -571,13 +567,13 @@ def _insert(writing: Connection, table: Table, rows: list[dict[str, object]], wh
     try:
         writing.execute(insert(table), rows)
     except (DataError, IntegrityError, ValueError) as error:
-        said = " ".join(str(getattr(error, "orig", error)).split("\n")[0].split())
+        reason = " ".join(str(getattr(error, "orig", error)).split("\n")[0].split())
         hint = "find the row with mmad db check, or fix it in the source; nothing was kept"
-        raise StoreError(f"a row of {table.name} cannot be kept there ({said})", where=where, hint=hint) from error
+        raise StoreError(f"a row of {table.name} does not fit there ({reason})", where=where, hint=hint) from error
 
 
 def _continue_numbers(writing: Connection, table: Table) -> None:
-    """Lets a server's counter go on behind the numbers that were copied (SQLite does so by itself)."""
+    """Has a server count on from the numbers that were copied (SQLite does so by itself)."""
     column = table.autoincrement_column
     if writing.dialect.name != "postgresql" or column is None or not isinstance(column.type, Integer):
         return
@@ -609,10 +605,10 @@ def _refuse_running(store: Store) -> None:
         raise StoreError(
             f"{runs}, by processes that are gone",
             where=store.where,
-            hint="let mmad ablate go on with it, or start and stop it once (Ctrl-C), which frees what nobody trains",
+            hint="let mmad ablate resume it, or start and stop it once (Ctrl-C), which frees what nobody trains",
         )
     raise StoreError(
-        f"{runs} and would go on in the source alone",
+        f"{runs} and would be resumed in the source alone",
         where=store.where,
         hint="wait for the end, or stop mmad ablate with Ctrl-C first",
     )

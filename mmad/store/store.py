@@ -45,14 +45,12 @@ from mmad.store.schema import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# What tells that a database has changed: counts and moments of its rows, on any server alike.
-
 
 @dataclass(frozen=True)
 class StoreState:
     """Two states are equal while nothing was recorded between them that a report would show.
 
-    Intervals and the like, which a report itself computes and keeps, do not count. ``statuses`` holds (status, runs).
+    Intervals and the like, which a report itself computes and caches, do not count. ``statuses`` holds (status, runs).
     """
 
     statuses: tuple[tuple[str, int], ...]
@@ -142,11 +140,11 @@ class Store:
 
     @property
     def read_only(self) -> bool:
-        """Whether it was opened for reading alone, so that nothing can be kept."""
+        """Whether it was opened for reading alone, so that nothing can be cached."""
         return self.database.read_only
 
     def run_paths(self, key: str) -> RunPaths:
-        """Where the files of the run ``key`` stand."""
+        """Where the files of the run ``key`` are."""
         return self.paths.run(key)
 
     # the queue
@@ -156,7 +154,7 @@ class Store:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
         Runs that are there stay as they are, also those no member points to any more; only where their data
-        set lies is noted anew. StoreError for a run whose data set was not looked at.
+        set lies is recorded again. StoreError for a run whose data set was not looked at.
         """
         with self.database.writing() as connection:
             run_rows.write_ablation(connection, ablation)
@@ -214,7 +212,7 @@ class Store:
             return True
 
     def beat(self, key: str, owner: Owner, *, renew: bool = True) -> claims.Answer:
-        """The heartbeat of ``owner``; whether it goes on, is asked to stop, or has lost the run.
+        """The heartbeat of ``owner``; whether it still holds the run, is asked to stop, or has lost it.
 
         Without ``renew`` nothing is written: it only asks.
         """
@@ -299,7 +297,7 @@ class Store:
             return claims.ask_stop(connection, keys)
 
     def prioritise(self, keys: Sequence[str], priority: int) -> None:
-        """Has the runs of ``keys`` claimed before those of lower priority (0 unless said)."""
+        """Has the runs of ``keys`` claimed before those of lower priority (0 by default)."""
         with self.database.writing() as connection:
             claims.write_priority(connection, keys, priority)
 
@@ -415,7 +413,7 @@ class Store:
         return self.all_parameter_counts([key])[key]
 
     def add_environment(self, key: str, record: EnvironmentRecord) -> None:
-        """Records where and with what the run goes on."""
+        """Records where and with what the run is resumed."""
         with self.database.writing() as connection:
             measurements.write_environment(connection, key, record)
 
@@ -434,11 +432,11 @@ class Store:
         """The warnings of the run, oldest first."""
         return self.all_warnings([key])[key]
 
-    # what was computed from kept detections
+    # what was computed from stored detections
 
     @repeatable
     def put_analysis(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
-        """Keeps the result of an analysis under all that decides it, in place of an earlier one; its key.
+        """Caches the result of an analysis under all that decides it, in place of an earlier one; its key.
 
         Args:
             kind: such as ``estimate`` or ``difference``, of at most 32 characters.
@@ -450,13 +448,13 @@ class Store:
 
     @repeatable
     def put_analyses(self, analyses: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
-        """Keeps several, each as (kind, subject, value), in one transaction: a disk is waited for once."""
+        """Caches several, each as (kind, subject, value), in one transaction: a disk is waited for once."""
         with self.database.writing() as connection:
             for kind, subject, value in analyses:
                 measurements.write_analysis(connection, kind, subject, value)
 
     def get_analysis(self, key: str) -> AnalysisRecord | None:
-        """The analysis that was kept under ``key`` (see ``analysis_key``), or None."""
+        """The analysis that is cached under ``key`` (see ``analysis_key``), or None."""
         with self.database.reading() as connection:
             return measurements.read_analysis(connection, key)
 
@@ -465,8 +463,6 @@ class Store:
         """The analyses of ``kind``, or all of them, oldest first."""
         with self.database.reading() as connection:
             return measurements.read_analyses(connection, kind)
-
-    # what tells that something was recorded
 
     def state(self) -> StoreState:
         """Equal to an earlier one while nothing new was recorded that a report would show."""
@@ -478,13 +474,13 @@ class Store:
     @repeatable
     def put_log(
         self, name: str, path: str, sha256: str, content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
-    ) -> measurements.Imported:
-        """Keeps an experiment log; see ``log_rows.write_log`` for the name it gets.
+    ) -> measurements.ImportedLog:
+        """Stores an experiment log; see ``measurements.write_log`` for the name it gets.
 
         Args:
-            name: the name wished for; one that a log of another file has gets a number behind it.
+            name: its name; one that a log of another file has gets a number behind it.
             path: the file it was read from.
-            sha256: of its text; equal text is the same log, whatever file it stands in.
+            sha256: of its text; equal text is the same log, whatever its file.
             content: plain JSON of all but the entries.
             entries: plain JSON of each entry, with its ``id``, in their order.
         """
