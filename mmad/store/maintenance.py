@@ -605,10 +605,10 @@ def _refuse_running(store: Store) -> None:
         raise StoreError(
             f"{runs}, by processes that are gone",
             where=store.where,
-            hint="let mmad ablate resume it, or start and stop it once (Ctrl-C), which frees what nobody trains",
+            hint="let mmad ablate resume them, or start and stop it once (Ctrl-C), which frees what nobody trains",
         )
     raise StoreError(
-        f"{runs} and would be resumed in the source alone",
+        f"{runs} and would continue in the source alone",
         where=store.where,
         hint="wait for the end, or stop mmad ablate with Ctrl-C first",
     )

@@ -118,11 +118,11 @@ def test_running_runs_are_refused(address: str, tmp_path: Path) -> None:
         store.add_ablation(samples.ablation())
         run = store.claim(None, Owner.current())
         assert run is not None
-        with pytest.raises(StoreError, match="1 run is running and would go on in the source alone; wait for the end"):
+        with pytest.raises(StoreError, match="1 run is running and would continue in the source alone; wait"):
             copy_database(address, tmp_path / "copy.sqlite")
         assert store.take_away([run.key]) == (run.key,)
         store.claim(None, replace(Owner.current(), boot_id="before"))
-        with pytest.raises(StoreError, match="by processes that are gone; let mmad ablate go on"):
+        with pytest.raises(StoreError, match="by processes that are gone; let mmad ablate resume them"):
             copy_database(address, tmp_path / "copy.sqlite")
     assert not (tmp_path / "copy.sqlite").exists()
 
@@ -147,7 +147,7 @@ def test_a_value_that_a_server_refuses_is_told_with_its_table(database: Path, po
     good, _ = fill(str(database))
     with Store.open(database) as store:
         store.add_warning(good, "a\0b")
-    with pytest.raises(StoreError, match="a row of warnings cannot be kept there") as caught:
+    with pytest.raises(StoreError, match="a row of warnings does not fit there") as caught:
         copy_database(database, postgresql)
     assert "\n" not in str(caught.value)
     assert {number for number, _ in content(postgresql).values()} == {0}

@@ -21,7 +21,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
     file = folder / "mountinfo"
     file.write_text("\n".join((LOCAL, *lines)) + "\n")
     monkeypatch.setattr(engine, "MOUNTS", file)
-    monkeypatch.setattr(engine, "_told", set())
+    monkeypatch.setattr(engine, "_warned", set())
 
 
 def mount(point: Path, kind: str) -> str:
