@@ -118,7 +118,8 @@ def test_running_runs_are_refused(address: str, tmp_path: Path) -> None:
         store.add_ablation(samples.ablation())
         run = store.claim(None, Owner.current())
         assert run is not None
-        with pytest.raises(StoreError, match="1 run is running and would continue in the source alone; wait"):
+        refused = "1 run is running and would continue in the source alone; wait for the end"
+        with pytest.raises(StoreError, match=refused):
             copy_database(address, tmp_path / "copy.sqlite")
         assert store.take_away([run.key]) == (run.key,)
         store.claim(None, replace(Owner.current(), boot_id="before"))
