@@ -17,6 +17,7 @@ import typer
 from mmad import __version__
 from mmad.base.errors import DataError
 from mmad.cli.app import COMMANDS, app
+from mmad.store.store import Store
 
 Call = Callable[..., Any]
 
@@ -89,6 +90,16 @@ def test_help_and_planning_import_nothing_heavy(tmp_path: Path) -> None:
     for command in ("status", "runs", "watch"):
         assert not _modules_after(command, "--db", str(tmp_path / "no.sqlite")) & (heavy - {"pycocotools"})
     assert not _modules_after("weights") & heavy
+
+
+@pytest.mark.slow
+def test_what_asks_the_database_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    database = str(tmp_path / "mmad.sqlite")
+    Store.open(database).close()
+    for words in (("status",), ("watch", "--once"), ("runs",)):
+        loaded = _modules_after(*words, "--db", database)
+        assert "sqlalchemy" in loaded
+        assert not loaded & {"torch", "torchvision", "pandas", "matplotlib", "pycocotools"}, words
 
 
 @pytest.mark.slow

@@ -533,7 +533,7 @@ class ClinicalTable:
     ``numeric`` and ``categorical`` name the clinical columns; None guesses them (see ``mmad.data.column_types``).
     """
 
-    path: Path
+    path: str | Path
     on: str | None
     patient: str | None = None
     split: str | None = None
@@ -556,9 +556,9 @@ class CocoImport:
 
 
 def import_coco(
-    annotations: Path,
-    images: Path,
-    out: Path,
+    annotations: str | Path,
+    images: str | Path,
+    out: str | Path,
     *,
     clinical: ClinicalTable | None = None,
     labels: Sequence[str] | None = None,
@@ -573,12 +573,13 @@ def import_coco(
     adds age and sex from DICOM headers where no table has them. A file that ``mmad data export coco`` wrote
     becomes the data set that it was. ``progress`` hears (done, all). Raises DataError naming entry, key and hint.
     """
+    annotations, images = Path(annotations), Path(images)
     coco = read_coco(annotations)
     if not images.is_dir():
         raise DataError("no such folder", where=images, hint="name the folder of the images with --images")
     studies = _given(coco.images, [image.study for image in coco.images], "study")
     found = _found(coco, images, shared=studies is not None)
-    joined = join_table(clinical.path, clinical.on, coco.images) if clinical is not None else None
+    joined = join_table(Path(clinical.path), clinical.on, coco.images) if clinical is not None else None
     cells = _cells(coco, clinical, joined)
     if dicom_header:
         cells = cells.beside(header_cells(found, cells.cells), str(annotations))
@@ -586,7 +587,7 @@ def import_coco(
     patients = _patients(coco, clinical, joined, ids)
     splits = _splits(coco, clinical, joined, patients)
     chosen = choose_labels(coco.labels, labels, str(annotations))
-    with importing(out) as folder:
+    with importing(Path(out)) as folder:
         copy_images(found, folder, progress)
         write_tables(
             folder,

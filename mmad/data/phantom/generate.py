@@ -40,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 
 def make_phantom(
-    out: Path,
+    out: str | Path,
     *,
     studies: int = STUDIES,
     image_size: int = IMAGE_SIZE,
@@ -87,7 +87,7 @@ def make_phantom(
     cases = make_cases(studies, seed, clinical_effect, missing)
     rows: list[StudyRow] = []
     boxes: list[BoxRow] = []
-    with new_folder(out) as folder:
+    with new_folder(Path(out)) as folder:
         for done, case in enumerate(cases, 1):
             film, marks = draw_film(case, size, seed, artefacts=artefacts)
             image = f"{IMAGES}/{case.study}{FORMATS[format]}"
