@@ -141,7 +141,7 @@ def bench_runs(folder: Path, count: int, places: int) -> None:
         run_jobs(str(folder / "runs.sqlite"), jobs, Slots(cores=places), view, options)
         whole = time.perf_counter() - begun
     with Store.open(folder / "runs.sqlite", read_only=True) as store:
-        assert {run.status for run in store.runs()} == {"finished"}
+        assert {run.status for run in store.run_records()} == {"finished"}
     started = len({line.split()[2] for line in (folder / "trace").read_text().splitlines()})
     steady = (count - places) / (view.moments[-1] - view.moments[places - 1])
     print(f"runs that do nothing          {steady:6.1f} per second on {places} places (target: 20)")

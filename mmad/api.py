@@ -325,7 +325,7 @@ def _recorded(db: str) -> tuple[Sequence[RunRecord], Mapping[str, Sequence[Epoch
     from mmad.store.store import Store
 
     with Store.open(db, read_only=True) as store:
-        runs = store.runs()
+        runs = store.run_records()
         return runs, store.all_epochs([run.key for run in runs])
 
 
@@ -629,7 +629,7 @@ def _record_warnings(db: str, ablations: Iterable[Ablation], issues: _Issues) ->
 
     wanted = {member.run.key for ablation in ablations for member in ablation.members}
     with Store.open(db) as store:
-        runs = {run.key: run.dataset_fingerprint for run in store.runs() if run.key in wanted}
+        runs = {run.key: run.dataset_fingerprint for run in store.run_records() if run.key in wanted}
         lines = {key: [issue.line for issue in issues.get(fingerprint, ())] for key, fingerprint in runs.items()}
         known = store.all_warnings([key for key in runs if lines[key]])
         for key, recorded in known.items():

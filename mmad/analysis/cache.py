@@ -13,6 +13,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 import numpy as np
 
+from mmad.base.json import to_json_value
 from mmad.store.measurements import analysis_key
 from mmad.store.store import Store
 
@@ -71,21 +72,6 @@ def _write(store: Store, waiting: dict[str, CachedValue]) -> None:
     if waiting:
         store.put_analyses(list(waiting.values()))
         waiting.clear()
-
-
-def to_json_value(value: Any) -> Any:
-    """Records, tuples and arrays as plain JSON; what is not finite becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json_value(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, np.ndarray):
-        return to_json_value(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(name): to_json_value(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json_value(inner) for inner in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
 
 
 def from_json_value(record: type[T], value: Any) -> T:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, protocol_of
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import DASH, decimal, interval, p_value, plural
+from mmad.base.formatting import DASH, decimal, interval, p_value, plural, short_key
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
@@ -447,7 +447,7 @@ def compare(
         return NotComparable(*who, "; ".join(unequal.values()), _hint_of(unequal))
     runs = _by_seed(reference, other) if by_seed else ((reference[0], other[0]),)
     if same := next((a.run.key for a, b in runs if a is not None and b is not None and a.run.key == b.run.key), None):
-        return NotComparable(*who, f"both are one run ({same[:12]})", "name two runs of different content")
+        return NotComparable(*who, f"both are one run ({short_key(same)})", "name two runs of different content")
     sides = reference[0].conditions(kind, split), other[0].conditions(kind, split)
     return Comparison(*who, kind, sides, by_design, runs, _note(runs))
 
@@ -491,7 +491,7 @@ def _note(runs: Sequence[tuple[ComparedRun | None, ComparedRun | None]]) -> str:
 
 
 def _arm(one: ComparedRun) -> str:
-    return one.run.key[:12] if one.member is None else one.member.arm
+    return short_key(one.run.key) if one.member is None else one.member.arm
 
 
 def _state(run: RunRecord) -> str:

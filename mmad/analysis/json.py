@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmad.analysis.cache import to_json_value
 from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
@@ -17,6 +16,7 @@ from mmad.analysis.comparison import (
 from mmad.analysis.controls import Control, meaning
 from mmad.analysis.metrics import MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
+from mmad.base.json import to_json_value
 from mmad.evaluation.bootstrap import Interval, IntervalEstimate, needed
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.operating_points import Calibration, OperatingBand, gaps

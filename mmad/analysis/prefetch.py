@@ -118,7 +118,7 @@ class _Finder:
         self._store, self._options = store, options
         members = [m for a in store.ablations() for m in a.members]
         self._members = {(m.ablation, m.setting, m.arm, m.seed, m.replicate): m for m in members}
-        self._runs = {run.key: run for run in store.runs()}
+        self._runs = {run.key: run for run in store.run_records()}
 
     def target(self, name: Sequence[Any]) -> EvaluationTarget:
         *who, kind = name

@@ -128,7 +128,7 @@ def compare_ablation(
 def _compared(store: Store, found: FoundRun, options: EvaluationOptions) -> ComparedRun:
     run, member = found.run, found.members[0] if found.members else None
     protocol = protocol_of(run, member, options)
-    rows = store.checkpoints(run.key), store.evaluations(run.key), store.epochs(run.key)
+    rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path))
 

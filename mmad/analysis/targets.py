@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmad.base.errors import DataError, EvaluationError
+from mmad.base.formatting import short_key
 from mmad.base.records import (
     CheckpointKind,
     CheckpointRecord,
@@ -73,7 +74,7 @@ class EvaluationTarget:
     @property
     def name(self) -> str:
         """``ablation/setting/arm/seed``, or the beginning of the run's key where it has no member."""
-        return self.run.key[:12] if self.member is None else member_path(self.member)
+        return short_key(self.run.key) if self.member is None else member_path(self.member)
 
     def digest(self) -> str:
         """SHA-256 of the kept detections. EvaluationError when there are none, naming the command that makes them."""
@@ -90,7 +91,7 @@ class EvaluationTarget:
 
     def remake(self) -> str:
         """The command that makes the detections again."""
-        words = ["mmad", "eval", self.run.key[:12], "--again"]
+        words = ["mmad", "eval", short_key(self.run.key), "--again"]
         words += ["--split", self.split] if self.split != "test" else []
         words += ["--checkpoint", self.checkpoint.kind] if self.checkpoint.kind != "best_ap" else []
         return " ".join([*words, "--protocol", self.protocol.proposals])
@@ -116,7 +117,7 @@ def evaluation_target(
     if run.status != "finished":
         raise EvaluationError(
             f"is {run.status} at epoch {run.epochs_done} of {epochs_asked(run)}",
-            where=f"run {run.key[:12] if member is None else member_path(member)}",
+            where=f"run {short_key(run.key) if member is None else member_path(member)}",
             hint="evaluate it once it is finished: mmad ablate resumes it",
         )
     protocol = protocol_of(run, member, options)
@@ -147,7 +148,7 @@ def _checkpoint(found: Sequence[CheckpointRecord], kind: CheckpointKind | None, 
             return by_kind[name]
     raise EvaluationError(
         f"kept no checkpoint {' or '.join(wanted)}",
-        where=f"run {run.key[:12]}",
+        where=f"run {short_key(run.key)}",
         hint=f"choose one of {', '.join(sorted(by_kind))}" if by_kind else "train it again",
     )
 
@@ -175,8 +176,8 @@ class DetectionStore:
             dataset = load_dataset(folder)
             if (now := dataset.fingerprint()) != run.dataset_fingerprint:
                 raise DataError(
-                    f"the data set changed: run {run.key[:12]} saw {run.dataset_fingerprint[:12]}, the folder now "
-                    f"holds {now[:12]}",
+                    f"the data set changed: run {short_key(run.key)} saw {short_key(run.dataset_fingerprint)}, "
+                    f"the folder now holds {short_key(now)}",
                     where=folder,
                     hint="restore the folder, or name the right one with --data",
                 )

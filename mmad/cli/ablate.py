@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.api import check_ablations, known_memory, load_with_data, on_data, run_ablations
-from mmad.base.paths import StorePaths
+from mmad.base.formatting import short_key
+from mmad.base.paths import StorePaths, without_password
 from mmad.cli.options import (
     DEFAULT_DB,
     AddressOption,
@@ -55,7 +55,7 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
 
     with Store.open(db, create=False) as store:
         compared = {a.name: _of_settings(compare_stored(store, a.name), a) for a in ablations}
-        errors = {run.key: run.error for run in store.runs()}
+        errors = {run.key: run.error for run in store.run_records()}
     asked = asked_for(ablations, db)
     if as_json:
         runs = [{**_row(one), "error": errors.get(one.key)} for one in asked]
@@ -112,7 +112,7 @@ def _print_end(
     if stopped:
         typer.echo(f"interrupted; resume it with: {command_line()}")
     elif done:
-        option = f" --db {shlex.quote(_without_password(db))}" if db != DEFAULT_DB else ""
+        option = f" --db {shlex.quote(without_password(db))}" if db != DEFAULT_DB else ""
         typer.echo(f"write the report with: mmad report --html{option}")
 
 
@@ -129,7 +129,7 @@ def show_dry(asked: Sequence[Submission], as_json: bool) -> None:
         action = "would train" if _would_run(one) else "would leave alone" if one.waits else "done already"
         epochs = f"{member.run.protocol.epochs} epoch{'s' * (member.run.protocol.epochs > 1)}"
         status = f" ({one.status})" if one.status not in ("queued", "finished") else ""
-        key = one.key[:12] + ("*" if member.run.provisional else "")
+        key = short_key(one.key) + ("*" if member.run.provisional else "")
         typer.echo(
             f"{key}  {action}: {member.ablation} · {member.setting} · {member.arm} · seed {member.seed}, "
             f"{epochs}{status}{again}"
@@ -163,12 +163,7 @@ def _runs(count: int) -> str:
 
 def command_line() -> str:
     """What the user typed, without the password of a database's URL: it is shown, and kept with each run."""
-    return shlex.join(["mmad", *(_without_password(word) for word in sys.argv[1:])])
-
-
-def _without_password(word: str) -> str:
-    """A word without the password of a URL in it."""
-    return re.sub(r"(\w://[^:/@]*):[^@]*@", r"\1:***@", word)
+    return shlex.join(["mmad", *(without_password(word) for word in sys.argv[1:])])
 
 
 def finish(command: str, summary: Summary, db: str, ablations: Sequence[Ablation]) -> None:

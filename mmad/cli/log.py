@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmad.experiment_log.model import Log, LogEntry, LogNote
     from mmad.experiment_log.shipped import Library, NamedEntry
     from mmad.store.lookup import RunDetail
-    from mmad.store.measurements import Imported
+    from mmad.store.measurements import ImportedLog
 
 
 # What the commands about logs share: the logs of the database, and how an entry is named and shown.
@@ -85,14 +85,14 @@ def diff(
     "params": [{"module": …, "documented": …, "counted": …, "equal": true}]}; measured and counted are null
     where the run has no such thing.
     """
+    from mmad.base.json import to_json_value
     from mmad.experiment_log.checks import compare_entry
-    from mmad.store.json import plain_results
     from mmad.store.lookup import run_detail
 
     found = library(db).find(entry)
     with open_store(db, read_only=True) as store:
         detail = run_detail(store, run)
-    measured = {kind: result or {} for kind, result in plain_results(detail.results).items()}
+    measured = {kind: result or {} for kind, result in to_json_value(detail.results).items()}
     counts = {count.module: count.count for count in detail.counts}
     compared = compare_entry(found.entry, detail.run.setup, measured, counts)
     if json:
@@ -204,7 +204,7 @@ def import_(
         _print_imported(log, done, where)
 
 
-def _print_imported(log: Log, done: Imported, where: str) -> None:
+def _print_imported(log: Log, done: ImportedLog, where: str) -> None:
     states = {"new": "imported", "changed": "imported anew", "same": "already there, unchanged"}
     typer.echo(f"{done.name}: {len(log.entries)} entries {states[done.state]} ({where})")
     counted = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.paths import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
         if name not in there:
             raise MmadError(f"no ablation {name!r}", where="--ablation", hint=did_you_mean(name, list(there)))
         chosen |= {member.key for member in there[name].members}
-    return [run.key for run in store.runs() if every or run.key in chosen]
+    return [run.key for run in store.run_records() if every or run.key in chosen]
 
 
 def labels(store: Store, keys: Sequence[str]) -> dict[str, str]:
@@ -206,4 +207,4 @@ def labels(store: Store, keys: Sequence[str]) -> dict[str, str]:
     for ablation in store.ablations():
         for member in ablation.members:
             paths.setdefault(member.key, member_path(member))
-    return {key: f"{key[:12]} {paths[key]}" if key in paths else key[:12] for key in keys}
+    return {key: f"{short_key(key)} {paths[key]}" if key in paths else short_key(key) for key in keys}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from mmad.base.json import to_json_value
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,17 +28,7 @@ WIDE = 10_000
 
 def print_json(value: Any) -> None:
     """``value`` as JSON on stdout, numbers that are not finite as null."""
-    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
+    typer.echo(json.dumps(to_json_value(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def console(*, stderr: bool = False, width: int = WIDE) -> Console:
@@ -72,19 +63,6 @@ class _Announcement:
         if self._label:
             print(f"{self._label} …", file=sys.stderr, flush=True)
             self._label = ""
-
-
-def duration(seconds: float | None) -> str:
-    """``seconds`` in words of one or two units; "unknown" for None."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def section(out: Console, title: str, *lines: str | Text) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from mmad.api import known_runs, load_with_data, planned, resolve_data
 from mmad.base.errors import SpecError, WeightsError
-from mmad.base.formatting import plural
+from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
     DEFAULT_DB,
     DatabaseOption,
@@ -23,7 +23,7 @@ from mmad.cli.options import (
     WeightsDirOption,
     WeightsOption,
 )
-from mmad.cli.output import console, duration, print_json
+from mmad.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -171,12 +171,18 @@ def _print_plan(plan: Plan) -> None:
             row.key[:_SHORT_KEY] + ("?" if member.run.provisional else ""),
             *([f"{plan.counts[row.key][0].count:,}"] if plan.counts else []),
             status,
-            duration(row.seconds) if row.open else "–",
+            _time(row),
         ]
         table.add_row(*(Text(cell) for cell in cells))
     console().print(table)
     for note in _notes(plan):
         print(note, file=sys.stderr)
+
+
+def _time(row: PlannedMember) -> str:
+    if not row.open:
+        return "–"
+    return "unknown" if row.seconds is None else duration(row.seconds)
 
 
 def _notes(plan: Plan) -> list[str]:

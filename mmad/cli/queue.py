@@ -12,6 +12,7 @@ import typer
 from mmad.api import open_store
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
+from mmad.base.formatting import duration, size
 from mmad.cli.options import (
     DEFAULT_DB,
     HIGHEST,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mmad.scheduler.run_log import Tail
-    from mmad.store.run_status import AblationStanding, RunningStanding, Standing
+    from mmad.store.run_status import AblationStatus, RunningRun, StoreStatus
     from mmad.store.store import Store
 
 #: Columns of a terminal below which the counts are lines instead of a table.
@@ -58,13 +59,13 @@ def status(
     val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
     mmad ablate then resumes the run.
     """
-    from mmad.store.json import plain_standing
-    from mmad.store.run_status import run_name, standing
+    from mmad.store.json import status_json
+    from mmad.store.run_status import run_name
 
     with open_store(db, read_only=True) as store:
-        now = standing(store)
+        now = store.status()
     if as_json:
-        print_json(plain_standing(now))
+        print_json(status_json(now))
         return
     out = console()
     if not now.ablations:
@@ -81,7 +82,7 @@ def status(
     section(out, "Failed", *failed, *([f"… and {rest:,} more: mmad runs lists them all"] if rest else []))
 
 
-def _table(now: Standing) -> Table:
+def _table(now: StoreStatus) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -99,15 +100,14 @@ def _table(now: Standing) -> Table:
     return table
 
 
-def _counts_line(ablation: AblationStanding) -> str:
+def _counts_line(ablation: AblationStatus) -> str:
     from mmad.scheduler.progress import counted
     from mmad.store.run_status import STATUSES
 
     return f"{ablation.ablation}: {counted(dict(zip(STATUSES, ablation.counts, strict=True)))}"
 
 
-def _running_line(run: RunningStanding) -> str:
-    from mmad.scheduler.progress import duration
+def _running_line(run: RunningRun) -> str:
     from mmad.store.run_status import run_name
 
     words = [f"{run_name(run)}: epoch {run.epoch} of {run.epochs} done"]
@@ -348,7 +348,6 @@ def prune(
 
     --json prints {"files": [{path, key, size, reason}], "size": bytes, "deleted": true or false}.
     """
-    from mmad.scheduler.progress import size as size_words
     from mmad.store.maintenance import KEPT, delete, find_surplus
     from mmad.store.store import Store
 
@@ -359,16 +358,16 @@ def prune(
         keys = choose(store, runs, ablation, every or not (runs or ablation))
         found = find_surplus(store, set(keys), keep=[kind for kind in KEPT if kind in kinds], orphans=orphans)
         names = labels(store, sorted({one.key for one in found}))
-    size = sum(one.size for one in found)
+    whole = sum(one.size for one in found)
     if yes:
         delete(found)
     if as_json:
         files = [{"path": str(o.path), "key": o.key, "size": o.size, "reason": o.reason} for o in found]
-        print_json({"files": files, "size": size, "deleted": yes})
+        print_json({"files": files, "size": whole, "deleted": yes})
         return
     for one in found:
-        typer.echo(f"{names[one.key]}: {one.path.name}, {size_words(one.size)}, {one.reason}")
-    count = f"{len(found)} file{'s' * (len(found) != 1)} or folders, {size_words(size)}"
+        typer.echo(f"{names[one.key]}: {one.path.name}, {size(one.size)}, {one.reason}")
+    count = f"{len(found)} file{'s' * (len(found) != 1)} or folders, {size(whole)}"
     if not found:
         typer.echo("nothing to delete")
     else:

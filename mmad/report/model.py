@@ -17,7 +17,7 @@ from mmad.analysis.comparison import ComparisonTable, NotComparable, compared_ki
 from mmad.analysis.frames import AblationFrame, CheckpointResult, MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.statistics import Statistics
 from mmad.base.errors import SpecError
-from mmad.base.formatting import clip, direction, moment, plural, signed
+from mmad.base.formatting import clip, direction, moment, plural, short_key, signed
 from mmad.base.paths import file_stem
 from mmad.base.records import Status
 from mmad.experiment_log.model import RESULTS, Checkpoint, LogEntry
@@ -163,7 +163,7 @@ def build_model(
 
 def _anchor(key: str) -> str:
     known = re.fullmatch(r"[0-9a-f]{64}", key)
-    return f"run-{key[:12] if known else hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}"
+    return f"run-{short_key(key) if known else short_key(hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest())}"
 
 
 def ablation_anchor(name: str) -> str:

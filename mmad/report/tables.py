@@ -33,7 +33,8 @@ from mmad.analysis.overfitting import Onset, lowest_loss, onset_of
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
 from mmad.base.errors import DataError, EvaluationError, ReportError
-from mmad.base.formatting import DASH, clip, decimal, duration, interval, p_value, plural, signed, whole
+from mmad.base.formatting import DASH, clip, decimal, duration, interval, p_value, plural, short_key, signed, whole
+from mmad.base.json import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import MemberRecord, RunRecord, Split
 from mmad.evaluation.bootstrap import RESAMPLES, Interval
@@ -106,7 +107,7 @@ JUDGED = (
 def of_member(member: MemberFrame) -> Row:
     """The cells of ``MEMBER``."""
     record: MemberRecord = member.record
-    return (record.ablation, record.setting, record.arm, record.seed, record.replicate, member.run.key[:12])
+    return (record.ablation, record.setting, record.arm, record.seed, record.replicate, short_key(member.run.key))
 
 
 def of_judged(member: MemberFrame) -> Row:
@@ -451,10 +452,10 @@ def _pair_cells(frame: AblationFrame, row: Comparison, sure: PairStatistics) -> 
         *cells,
         told.verdict if told else None,
         verdict_words(sure) or None,
-        _known(told.p if told else None),
-        _known(told.p_patients if told else None),
-        _known(sure.p_holm),
-        _known(told.seed_share if told else None),
+        finite(told.p if told else None),
+        finite(told.p_patients if told else None),
+        finite(sure.p_holm),
+        finite(told.seed_share if told else None),
         *parameters(frame, row),
         row.kind,
         *(getattr(row.sides[0], name) for name in _CONDITIONS),
@@ -462,10 +463,6 @@ def _pair_cells(frame: AblationFrame, row: Comparison, sure: PairStatistics) -> 
         row.note or None,
         sure.why or None,
     )
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
 
 
 def _intervals(sure: PairStatistics, name: str) -> dict[str, Interval | None]:
@@ -786,7 +783,7 @@ def epochs_table(story: ReportModel) -> TableContent:
     )
     rows: list[Row] = []
     for told in story.runs:
-        key = told.run.key[:12]
+        key = short_key(told.run.key)
         for e in told.run.epochs:
             rows += [
                 (key, e.epoch, None, "lr", e.lr),

@@ -25,10 +25,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mmad.base.clock import now, seconds
+from mmad.base.formatting import duration, size
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse
-from mmad.scheduler.progress import RANK, bar, counted, duration, number, size
-from mmad.store.json import plain_failed, plain_running, plain_waiting
-from mmad.store.run_status import WAITING, Cost, Queue, RunningStanding, queue_standing, run_name
+from mmad.scheduler.progress import RANK, bar, counted, number
+from mmad.store.json import failed_json, running_json, waiting_json
+from mmad.store.run_status import WAITING, Cost, QueueStatus, RunningRun, run_name
 from mmad.store.store import Store
 
 #: The table's columns after the run, in their order; and the order in which they take the room there is.
@@ -54,7 +55,7 @@ _COSTS = 10.0
 class Snapshot:
     """All that a frame shows: what runs, what failed, what comes next, and this machine, at one ``moment``."""
 
-    queue: Queue
+    queue: QueueStatus
     machine: MachineUse
     moment: datetime
 
@@ -101,12 +102,12 @@ def _headline(snapshot: Snapshot, width: int, plain: bool) -> str:
     return drawn + ", ".join(words)
 
 
-def _part(run: RunningStanding) -> float:
+def _part(run: RunningRun) -> float:
     """The part of its epochs that a run has committed, 0 to 1."""
     return min(1.0, run.epoch / run.epochs) if run.epochs else 0.0
 
 
-def _table(snapshot: Snapshot, shown: tuple[RunningStanding, ...], width: int, plain: bool) -> Table:
+def _table(snapshot: Snapshot, shown: tuple[RunningRun, ...], width: int, plain: bool) -> Table:
     rows = [_cells(run, snapshot, plain) for run in shown]
     names = [run_name(run) for run in shown]
     longest = max(map(cell_len, ["run", *names]))
@@ -138,7 +139,7 @@ def _shortened(name: str, width: int) -> str:
     return f"{name[:head]}…{name[-(width - 1 - head) :]}"
 
 
-def _cells(run: RunningStanding, snapshot: Snapshot, plain: bool) -> dict[str, Text]:
+def _cells(run: RunningRun, snapshot: Snapshot, plain: bool) -> dict[str, Text]:
     left = run.left_at(snapshot.moment)
     use = snapshot.machine.workers.get(run.key)
     status = (run.status, RANK.get(run.status, "")) if run.alive else ("gone", "yellow")
@@ -193,7 +194,7 @@ class Dashboard:
     def snapshot(self, *, settle: bool = False) -> Snapshot:
         """The queue now; ``settle`` takes a moment to measure the CPU for the first snapshot."""
         fresh = self._costs is not None and seconds() - self._added < _COSTS
-        queue = queue_standing(self._store, self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
+        queue = self._store.queue_status(self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
         if not fresh:
             self._costs, self._added = queue.costs, seconds()
         return Snapshot(queue, self._machine.look(queue.running, settle=settle), now())
@@ -208,7 +209,7 @@ def snapshot_json(snapshot: Snapshot, ablation: str | None = None) -> dict[str, 
         gpu = None if use is None or use.gpu is None else use.gpu.index
         left = {"seconds_left": run.left_at(snapshot.moment)}
         own = {"cpu": None if use is None else use.cpu, "memory": None if use is None else use.memory, "gpu": gpu}
-        running.append({**plain_running(run), **left, **own})
+        running.append({**running_json(run), **left, **own})
     gpus = [{name: value for name, value in asdict(gpu).items() if name != "uuid"} for gpu in snapshot.machine.gpus]
     return {
         "moment": snapshot.moment.isoformat(),
@@ -219,8 +220,8 @@ def snapshot_json(snapshot: Snapshot, ablation: str | None = None) -> dict[str, 
         "places": queue.places,
         "seconds_left": queue.seconds_left(snapshot.moment),
         "running": running,
-        "failed": [plain_failed(run) for run in queue.failed],
-        "next": [plain_waiting(run) for run in queue.waiting],
+        "failed": [failed_json(run) for run in queue.failed],
+        "next": [waiting_json(run) for run in queue.waiting],
         "gpus": gpus,
     }
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from mmad.base.errors import MmadError
-from mmad.store.run_status import RunningStanding
+from mmad.store.run_status import RunningRun
 
 #: Part of a GPU's memory that may be given out, and what a run may grow beyond what was seen of its kind.
 FILL, GROWTH = 0.95, 1.1
@@ -431,7 +431,7 @@ class Machine:
     def __init__(self) -> None:
         self._seen: dict[tuple[int, float], psutil.Process] = {}
 
-    def look(self, running: Sequence[RunningStanding], *, settle: bool = False) -> MachineUse:
+    def look(self, running: Sequence[RunningRun], *, settle: bool = False) -> MachineUse:
         """What the workers of ``running`` use; ``settle`` takes a moment so that CPU is measured at the first look."""
         here = {run.key: run for run in running if run.alive and run.owner is not None and run.owner.here}
         if settle and here:
@@ -442,7 +442,7 @@ class Machine:
         found = {key: use for key, run in here.items() if (use := self._worker(run, gpus)) is not None}
         return MachineUse(gpus, found)
 
-    def _worker(self, run: RunningStanding, gpus: Sequence[GpuUse]) -> WorkerUse | None:
+    def _worker(self, run: RunningRun, gpus: Sequence[GpuUse]) -> WorkerUse | None:
         assert run.owner is not None
         try:
             main = psutil.Process(run.owner.pid)

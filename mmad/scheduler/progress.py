@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmad.base.clock import seconds
+from mmad.base.formatting import duration
 from mmad.scheduler.devices import Slots
 from mmad.scheduler.jobs import JobState, TimeEstimate, remaining
 from mmad.scheduler.supervisor_link import EpochDone
@@ -84,23 +85,6 @@ def bar(part: float, width: int, *, plain: bool = False) -> str:
     """A bar of ``width`` characters filled to ``part`` (0 to 1); ``plain`` for terminals that know ASCII alone."""
     full = round(max(0.0, min(1.0, part)) * width)
     return ("#" if plain else "█") * full + ("-" if plain else "░") * (width - full)
-
-
-def duration(total: float) -> str:
-    """Seconds as ``42 s``, ``3 min 05 s``, ``2 h 07 min`` or ``3 d 04 h``."""
-    whole = round(total)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
-
-
-def size(amount: float) -> str:
-    """Bytes as ``312 MiB`` or ``1.5 GiB``."""
-    return f"{amount / 2**20:.0f} MiB" if amount < 2**30 else f"{amount / 2**30:.1f} GiB"
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ from types import FrameType
 
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Progress
 from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.executors.base import Executor
@@ -175,7 +176,7 @@ class Scheduler:
 
     def run(self) -> Summary:
         """Until every job has come to an end, or the user interrupted them."""
-        done = {record.key: record.epochs_done for record in self._store.runs()}
+        done = {record.key: record.epochs_done for record in self._store.run_records()}
         for state in self._states:
             state.epochs_done = done.get(state.job.key, 0)
         self._prioritise()
@@ -257,11 +258,11 @@ class Scheduler:
         return False
 
     def _no_parent(self, parent: str, status: str) -> str:
-        line = f"the run it continues ({parent[:12]}) is {status}"
-        other = None if status != "failed" else self._store.run(parent).stand_in
+        line = f"the run it continues ({short_key(parent)}) is {status}"
+        other = None if status != "failed" else self._store.run(parent).replacement
         if other is not None:
             hint = "write that batch_size and gradient_accumulation into the setting to continue it"
-            return f"{line}, and run {other[:12]} of half its batch is another one; {hint}"
+            return f"{line}, and run {short_key(other)} of half its batch is another one; {hint}"
         return f"{line}; train that one first, then run the command again"
 
     def _begin(self, state: JobState) -> bool:
@@ -312,8 +313,10 @@ class Scheduler:
         for state in waiting:
             record = self._store.run(state.job.key)
             state.epochs_done = record.epochs_done
-            if record.status == "failed" and record.stand_in is not None:
-                self._replace(state, replace(state.job, key=record.stand_in, memory_key=""), record.error, written=True)
+            if record.status == "failed" and record.replacement is not None:
+                self._replace(
+                    state, replace(state.job, key=record.replacement, memory_key=""), record.error, written=True
+                )
             elif record.status == "failed" and record.key not in self._failed_elsewhere:
                 self._failed_elsewhere.add(record.key)  # its command may retry it: looked at once more
                 continue
@@ -405,7 +408,9 @@ class Scheduler:
     def _replace(self, state: JobState, job: Job, error: str | None, *, written: bool) -> None:
         state.replaced = True
         self._end(state, "failed", error, written=written)
-        self._view.note(f"{state.job.label}: out of memory alone; trained at half the batch as run {job.key[:12]}")
+        self._view.note(
+            f"{state.job.label}: out of memory alone; trained at half the batch as run {short_key(job.key)}"
+        )
         if job.key not in self._by_key:
             fresh = JobState(job)
             self._states.append(fresh)

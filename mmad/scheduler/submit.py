@@ -10,10 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
-
 from mmad.base.errors import SpecError, StoreError, WeightsError
-from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_password
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
 from mmad.config.runs import Ablation, Member
@@ -133,7 +131,7 @@ def queue_up(
     with Store.open(database) as store:
         for ablation in ablations:
             store.add_ablation(ablation)
-        records = {run.key: run for run in store.runs()}
+        records = {run.key: run for run in store.run_records()}
         jobs: dict[str, Job] = {}
         for ablation in ablations:
             for member in narrowed(ablation, only).members:
@@ -148,8 +146,8 @@ def queue_up(
 def _trained(records: Mapping[str, RunRecord], key: str) -> RunRecord:
     """The run ``key``, or the one that is trained in its place."""
     record = records[key]
-    while record.stand_in is not None:
-        record = records[record.stand_in]
+    while record.replacement is not None:
+        record = records[record.replacement]
     return record
 
 
@@ -194,7 +192,7 @@ def halved(store: Store, job: Job) -> Job | None:
         return None
     setup = run.setup.model_copy(update={"batch_size": batch // 2, "gradient_accumulation": steps * 2})
     smaller = replace(run, setup=setup)
-    store.stand_in(job.key, smaller)
+    store.replace_run(job.key, smaller)
     store.add_warning(
         smaller.key,
         f"trained with batch_size {batch // 2} and gradient_accumulation {steps * 2}, because batch_size {batch} was "
@@ -209,7 +207,7 @@ def _known(database: str) -> Mapping[str, RunRecord]:
         return {}
     try:
         with Store.open(database, create=False) as store:
-            return {run.key: run for run in store.runs()}
+            return {run.key: run for run in store.run_records()}
     except StoreError as error:
         if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it
             return {}
@@ -275,7 +273,7 @@ def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | 
     jobs = [*summary.finished, *(failure.job for failure in summary.failed), *summary.interrupted]
     names = ablations if ablations is not None else dict.fromkeys(job.ablation for job in jobs)
     return {
-        "database": _without_password(_absolute(database)),
+        "database": without_password(_absolute(database)),
         "ablations": list(names),
         "exit_code": summary.exit_code,
         "stopped": summary.cancelled,
@@ -293,7 +291,3 @@ def _job_json(job: Job) -> dict[str, Any]:
 def _absolute(database: str) -> str:
     file = StorePaths(database).file
     return database if file is None or "://" in database else str(file.absolute())
-
-
-def _without_password(database: str) -> str:
-    return make_url(database).render_as_string(hide_password=True) if "://" in database else database

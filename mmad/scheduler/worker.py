@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from mmad.base.clock import seconds
 from mmad.base.errors import CheckpointError, MmadError, SpecError, StoreError
+from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import (
@@ -134,7 +135,7 @@ class StoreRecorder:
         self._owner = owner
         self._memory = 0
         self._last: tuple[int, str, float] = (0, "", 0.0)
-        earlier = store.epochs(self._key)
+        earlier = store.epoch_records(self._key)
         self._done = max((record.epoch for record in earlier), default=0)
         best = {checkpoint.epoch for checkpoint in store.checkpoints(self._key) if checkpoint.kind == "best_ap"}
         self._best = next((validation_ap(record, overlap) for record in earlier if record.epoch in best), None)
@@ -144,7 +145,7 @@ class StoreRecorder:
         if self._request.command_line:  # in place of the worker's own
             environment = replace(environment, command=self._request.command_line)
         if not self._store.begin(self._key, self._owner, environment, counts):
-            raise NotHeld("another process has taken the run over", where=f"run {self._key[:12]}")
+            raise NotHeld("another process has taken the run over", where=f"run {short_key(self._key)}")
         log.info("training on %s from epoch %d of %d", environment.device, environment.from_epoch, self._epochs)
         self._link.send(Started(self._key, self._done, self._epochs, self._best))
 
@@ -346,7 +347,7 @@ def train_run(request: TrainRequest, record: RunRecord, store: Store, link: Supe
     if (aside := set_aside(store, request.key)) is not None:
         recorder.warning(f"checkpoints of epochs this database does not hold were moved to {aside}; trained anew")
     if request.tensorboard:
-        recorder = TensorBoardRecorder(recorder, run.tensorboard, store.epochs(request.key))
+        recorder = TensorBoardRecorder(recorder, run.tensorboard, store.epoch_records(request.key))
     return train(
         spec,
         dataset_path=Path(spec.data.path),
@@ -368,7 +369,7 @@ def run_spec(record: RunRecord, data: Path | None = None) -> RunSpec:
     if record.recipe != RECIPE:
         raise SpecError(
             f"queued under recipe {record.recipe}, this version trains recipe {RECIPE}",
-            where=f"run {record.key[:12]}",
+            where=f"run {short_key(record.key)}",
             hint="give the ablation file to mmad ablate again, which queues it anew",
         )
     source = DataSource(str(data or record.dataset_path), record.dataset_name, record.dataset_fingerprint)
@@ -378,12 +379,12 @@ def run_spec(record: RunRecord, data: Path | None = None) -> RunSpec:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise SpecError(f"{place}: {first['msg']}", where=f"run {record.key[:12]}") from error
+        raise SpecError(f"{place}: {first['msg']}", where=f"run {short_key(record.key)}") from error
     spec = RunSpec(setup, protocol, source, record.recipe)
     if spec.key != record.key:
         raise SpecError(
             "its stored setup and protocol do not give its key",
-            where=f"run {record.key[:12]}",
+            where=f"run {short_key(record.key)}",
             hint="the row was edited, or written by another version; queue the ablation file again",
         )
     return spec
@@ -397,7 +398,7 @@ def set_aside(store: Store, key: str) -> Path | None:
     never be recorded here.
     """
     run = store.run_paths(key)
-    recorded = {record.epoch for record in store.epochs(key)}
+    recorded = {record.epoch for record in store.epoch_records(key)}
     whole = next(epoch for epoch in range(len(recorded) + 1) if epoch + 1 not in recorded)
     if not run.checkpoints_after(whole + 1):
         return None

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmad.analysis.cache import cached, cached_together, from_json_value, to_json_value
+from mmad.analysis.cache import cached, cached_together, from_json_value
+from mmad.base.json import to_json_value
 from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.operating_points import Confusion

@@ -197,7 +197,7 @@ def measured(folder: Path, *kept: tuple[str, int, bool], unfinished: tuple[tuple
                     [CheckpointRecord(kind, epoch, f"{epoch}.pt", "c" * 64, 1, now()) for kind in kinds],
                 )
             if (member.arm, member.seed) not in unfinished:
-                store.set_status(member.run.key, "finished")
+                store.end_free(member.run.key, "finished")
         (found,) = compare_stored(store, "a")
         assert isinstance(found, Comparison)
         return found

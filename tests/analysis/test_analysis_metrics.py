@@ -219,7 +219,9 @@ def test_runs_of_other_data_sets_are_refused(store: Store, one: Callable[..., Ev
 def test_only_finished_runs_and_kept_checkpoints_are_judged(store: Store, one: Callable[..., EvaluationTarget]) -> None:
     with pytest.raises(EvaluationError, match="kept no checkpoint best_ar; choose one of best_ap, final"):
         one(options=EvaluationOptions(checkpoint="best_ar"))
-    store.set_status(one().run.key, "interrupted")
+    key = one().run.key
+    assert store.requeue([key], ["finished"])
+    assert store.end_free(key, "interrupted")
     with pytest.raises(EvaluationError, match="run made/default/CXR/0: is interrupted at epoch 0 of 3; evaluate it"):
         one()
 

@@ -58,7 +58,7 @@ def test_a_helper_stops_when_nobody_waits_for_it(store: Store) -> None:
 @pytest.mark.slow
 def test_what_a_helper_cannot_tell_it_leaves(store: Store) -> None:
     task = task_of(store)
-    for run in store.runs()[:3]:
+    for run in store.run_records()[:3]:
         for file in (store.run_paths(run.key).folder / "detections").glob("*-test-*.npz"):
             file.unlink()
     run_prefetch(task, os.getppid())
@@ -75,7 +75,7 @@ def test_with_helpers_a_report_knows_the_same(store: Store, tmp_path: Path, monk
     monkeypatch.setattr(statistics, "FEW", 1)
     helped = compute_statistics(load_frame(store), store, options=FEW)
     assert len(begun) == 2
-    with store._database.writing() as connection:
+    with store.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM analyses")
     monkeypatch.setattr(prefetch, "cores", lambda: 1)
     alone = compute_statistics(load_frame(store), store, options=FEW)

@@ -71,10 +71,12 @@ def test_two_single_runs_are_a_pair_whatever_their_seeds(store: Store) -> None:
 
 
 def test_a_seed_that_is_not_finished_in_both_is_left_out_with_a_word(store: Store, template: made.World) -> None:
-    store.set_status(template.keys["CXR", 1], "failed", "no memory")
+    assert store.requeue([template.keys["CXR", 1]], ["finished"])
+    assert store.end_free(template.keys["CXR", 1], "failed", "no memory")
     found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
     assert (difference_of(found).seeds, found.note) == (1, "1 of 2 seeds: CXR seed 1 failed at epoch 0 of 3")
-    store.set_status(template.keys["CXR+Clinical", 0], "interrupted")
+    assert store.requeue([template.keys["CXR+Clinical", 0]], ["finished"])
+    assert store.end_free(template.keys["CXR+Clinical", 0], "interrupted")
     with pytest.raises(EvaluationError, match="no seed that both have finished"):
         compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
     with pytest.raises(

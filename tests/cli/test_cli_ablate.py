@@ -71,7 +71,7 @@ def environment() -> dict[str, str]:
 def epochs_of(folder: Path) -> dict[str, list[EpochRecord]]:
     """The epochs of every run, without what time and memory they took."""
     with Store.open(folder / "db/mmad.sqlite", read_only=True) as store:
-        found = store.all_epochs([run.key for run in store.runs()])
+        found = store.all_epochs([run.key for run in store.run_records()])
     return {key: [replace(epoch, seconds=0.0, peak_memory=0) for epoch in epochs] for key, epochs in found.items()}
 
 

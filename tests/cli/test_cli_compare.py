@@ -75,7 +75,8 @@ def test_an_ablation_is_one_family(call_judged: Call, judged_world: Any) -> None
     (pair,) = json.loads(called.out)["pairs"]
     assert (pair["reference"]["name"], pair["other"]["name"]) == (CXR, CLINICAL)
     with Store.open(judged_world.database) as store:
-        store.set_status(judged_world.keys["CXR", 1], "failed", "no memory")
+        assert store.requeue([judged_world.keys["CXR", 1]], ["finished"])
+        assert store.end_free(judged_world.keys["CXR", 1], "failed", "no memory")
     words = call_judged("compare", "--ablation", "made")
     assert f"{CXR}: 1 of 2 seeds: CXR seed 1 failed at epoch 0 of 3" in words.err
 

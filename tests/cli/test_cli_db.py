@@ -176,7 +176,7 @@ def test_a_pair_is_trained_and_reported_on_a_server(
     assert "s3cret" not in done.stdout + done.stderr
     assert len(list((tmp_path / "db" / "runs" / "mmad.postgresql").rglob("*.pt"))) >= 2
     with Store.open(postgresql, read_only=True) as store:
-        for run in store.runs():
+        for run in store.run_records():
             assert (run.status, run.epochs_done) == ("finished", 2)
             (environment,) = store.environments(run.key)
             assert "mmad:***@127.0.0.1" in environment.command

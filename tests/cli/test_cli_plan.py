@@ -105,8 +105,8 @@ def _record(ablation_file: Path, data: Path, database: Path) -> list[str]:
         assert store.claim([keys[0]], Owner.current()) is not None
         for epoch in (1, 2):
             store.commit_epoch(keys[0], EpochRecord(epoch, 0.01, 3.0, 0, ()))
-        store.set_status(keys[0], "finished")
-        store.set_status(keys[1], "failed", "loss is not finite")
+        assert store.end(keys[0], Owner.current(), "finished")
+        assert store.end_free(keys[1], "failed", "loss is not finite")
     return keys
 
 

@@ -25,12 +25,12 @@ def queued(folder: Path) -> tuple[str, list[str]]:
     database = str(folder / "mmad.sqlite")
     with Store.open(database) as store:
         store.add_ablation(samples.ablation(patiences=(5, 10)))
-        return database, [run.key for run in store.runs()]
+        return database, [run.key for run in store.run_records()]
 
 
 def statuses(database: str) -> list[str]:
     with Store.open(database, read_only=True) as store:
-        return [run.status for run in store.runs()]
+        return [run.status for run in store.run_records()]
 
 
 def test_waiting_runs_stop_at_once_and_others_when_they_can(
@@ -154,7 +154,7 @@ def test_prune_keeps_what_an_unfinished_run_goes_on_from(
     mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--yes")
     assert all(file.exists() for file in kept)
     with Store.open(database) as store:
-        store.set_status(child.run.key, "finished")
+        store.end_free(child.run.key, "finished")
     mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--yes")
     assert [file.exists() for file in kept].count(True) == 1
 

@@ -87,6 +87,8 @@ def test_help_and_planning_import_nothing_heavy(tmp_path: Path) -> None:
     assert not _modules_after("--help") & (heavy | {"numpy", "pydantic", "sqlalchemy", "rich"})
     assert not _modules_after("plan", str(file), "--db", str(tmp_path / "no.sqlite")) & heavy
     assert not _modules_after("schema") & heavy
+    for command in ("status", "runs", "watch"):
+        assert not _modules_after(command, "--db", str(tmp_path / "no.sqlite")) & (heavy - {"pycocotools"})
     assert not _modules_after("weights") & heavy
 
 

@@ -155,8 +155,10 @@ def test_it_ends_with_the_queue_and_a_dumb_terminal_gets_lines(tmp_path: Path) -
     with terminal(database, "--interval", "0.2", "--until-done", term="dumb") as shown:
         shown.until("2 of 6 runs over")
         with Store.open(database) as store:
-            for run in store.runs():
-                store.set_status(run.key, "finished")
+            keys = [run.key for run in store.run_records()]
+            store.take_away(keys)
+            for key in keys:
+                store.end_free(key, "finished")
         assert shown.end() == 0
     assert "6 of 6 runs over" in shown.text
     assert "\x1b[" not in shown.text

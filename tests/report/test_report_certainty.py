@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from certainty_worlds import FEW, pairs, told, two_settings, words
 
-from mmad.analysis.cache import to_json_value
 from mmad.analysis.comparison import verdict
 from mmad.analysis.controls import Alteration, _subject
 from mmad.analysis.frames import load_frame
 from mmad.analysis.statistics import compare_ablation, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
 from mmad.base.formatting import decimal, interval, signed
+from mmad.base.json import to_json_value
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom

@@ -53,7 +53,7 @@ with Store.open("db/mmad.sqlite") as store:
         for n in (1, 2):
             time.sleep(float(sys.argv[1]))
             store.commit_epoch(run.key, _epoch(n, rng, 0.5, 1e-3))
-        store.set_status(run.key, "finished")
+        store.end(run.key, Owner.current(), "finished")
 """
 
 
@@ -100,15 +100,15 @@ def watched(store: Store, happens: dict[int, Callable[[], object]], **words: obj
 
 
 def finish(store: Store) -> None:
-    for run in store.runs():
-        store.set_status(run.key, "finished")
+    for run in store.run_records():
+        store.end_free(run.key, "finished")
 
 
 def test_it_is_built_again_only_after_a_change_and_not_too_often(store: Store) -> None:
     import numpy as np
 
     def epoch(n: int) -> Callable[[], object]:
-        return lambda: store.commit_epoch(store.runs()[0].key, _epoch(n, np.random.default_rng(0), 0.5, 1e-3))
+        return lambda: store.commit_epoch(store.run_records()[0].key, _epoch(n, np.random.default_rng(0), 0.5, 1e-3))
 
     built = watched(store, {2: epoch(1), 3: epoch(2), 12: epoch(3), 30: lambda: finish(store)})
     assert built == [(0.0, True), (5.0, True), (12.0, True), (30.0, False)]
@@ -122,8 +122,8 @@ def test_the_end_of_the_queue_is_not_waited_for_and_ends_it(store: Store) -> Non
 def test_a_run_whose_process_is_gone_is_not_waited_for(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     owner = Owner.of(child.pid)
-    first, second = (run.key for run in store.runs())
-    store.set_status(second, "finished")
+    first, second = (run.key for run in store.run_records())
+    store.end_free(second, "finished")
     assert store.claim([first], owner) is not None
 
     def kill() -> None:
@@ -138,7 +138,7 @@ def test_a_run_whose_process_is_gone_is_not_waited_for(store: Store) -> None:
 def test_only_the_ablations_asked_for_are_waited_for(store: Store, tmp_path: Path) -> None:
     queue(tmp_path, "two", lr=1e-2)
     for member in next(a for a in store.ablations() if a.name == "one").members:
-        store.set_status(member.key, "finished")
+        store.end_free(member.key, "finished")
     assert watched(store, {}, ablations=["one"]) == [(0.0, False)]
     with pytest.raises(KeyboardInterrupt):
         watched(store, {}, ablations=["two"])
@@ -152,7 +152,7 @@ def test_without_until_done_it_stays(store: Store) -> None:
 
 def test_a_build_that_fails_is_tried_again_and_the_first_one_s_failure_is_raised(store: Store) -> None:
     times, calls, heard = Time(), [], []
-    times.happens = {2: lambda: store.add_warning(store.runs()[0].key, "x"), 20: lambda: finish(store)}
+    times.happens = {2: lambda: store.add_warning(store.run_records()[0].key, "x"), 20: lambda: finish(store)}
 
     def build(more: bool) -> None:
         calls.append(times.now)

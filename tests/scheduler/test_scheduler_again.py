@@ -70,9 +70,9 @@ def test_a_file_may_allow_half_the_batch_under_a_key_of_its_own(bench: MakeBench
     assert summary.exit_code == 0, out
     assert "out of memory alone; trained at half the batch as run" in out
     with Store.open(one.database, read_only=True) as store:
-        asked, smaller = store.runs()
+        asked, smaller = store.run_records()
         (member,) = store.ablations()[0].members
-        assert (asked.status, asked.stand_in, smaller.status) == ("failed", smaller.key, "finished")
+        assert (asked.status, asked.replacement, smaller.status) == ("failed", smaller.key, "finished")
         assert (smaller.setup["batch_size"], smaller.setup["gradient_accumulation"]) == (
             asked.setup["batch_size"] // 2,
             2,
@@ -89,7 +89,7 @@ def test_an_odd_batch_is_not_halved(bench: MakeBench) -> None:
     with Store.open(one.database) as store:
         run = run_spec(store.run(one.keys[0]))
         odd = replace(run, setup=ModelSetup(backbone="custom1", batch_size=3))
-        store.stand_in(one.keys[0], odd)
+        store.replace_run(one.keys[0], odd)
         assert halved(store, replace(one.jobs()[0], key=odd.key)) is None
 
 
@@ -167,7 +167,7 @@ def test_what_a_worker_writes_after_its_run_was_taken_away_is_refused(bench: Mak
     assert command.returncode == 0, errors
     counts = one.trained()
     with Store.open(one.database, read_only=True) as store:
-        assert [record.epoch for record in store.epochs(one.keys[0])] == [1, 2, 3, 4]
+        assert [record.epoch for record in store.epoch_records(one.keys[0])] == [1, 2, 3, 4]
     assert set(counts) == {(one.keys[0], epoch) for epoch in range(1, 5)}
 
 
@@ -215,7 +215,7 @@ def test_only_narrows_to_settings_arms_and_seeds(tmp_path: Path) -> None:
     assert len(queue_up([ablation], database, only=("seed=1",), priority=4)) == 4
     with Store.open(database, read_only=True) as store:
         assert len(store.ablations()[0].members) == 8
-        assert sorted(run.priority for run in store.runs()) == [0] * 4 + [4] * 4
+        assert sorted(run.priority for run in store.run_records()) == [0] * 4 + [4] * 4
 
 
 def test_rates_do_not_decide_what_memory_a_run_needs() -> None:

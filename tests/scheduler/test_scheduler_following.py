@@ -69,7 +69,7 @@ def test_a_lost_run_of_another_machine_is_taken_away_and_its_owner_writes_no_mor
         assert store.run(key).status == "queued"
         with pytest.raises(NotHeld):
             store.commit_epoch(key, epoch(1), [], [], FAR)
-        assert store.epochs(key) == []
+        assert store.epoch_records(key) == []
 
 
 def test_a_run_that_was_to_stop_stays_stopped_when_its_machine_is_lost(bench: MakeBench) -> None:

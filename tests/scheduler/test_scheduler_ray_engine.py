@@ -88,7 +88,7 @@ def command(bench: Bench, cluster: Cluster) -> subprocess.Popen[str]:
 
 def rows(bench: Bench) -> list[list[int]]:
     with Store.open(bench.database, read_only=True) as store:
-        return [[record.epoch for record in store.epochs(key)] for key in bench.keys]
+        return [[record.epoch for record in store.epoch_records(key)] for key in bench.keys]
 
 
 def mmad(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -156,7 +156,7 @@ def test_a_pair_is_trained_from_the_command_line(
     assert "2 of 2 runs finished" in done.stdout
     assert "raylet" not in done.stdout + done.stderr
     with Store.open(tmp_path / "db/mmad.sqlite", read_only=True) as store:
-        assert [[one.epoch for one in store.epochs(run.key)] for run in store.runs()] == [[1, 2], [1, 2]]
+        assert [[one.epoch for one in store.epoch_records(run.key)] for run in store.run_records()] == [[1, 2], [1, 2]]
     assert not list((tmp_path / "db/runs/mmad.sqlite").glob(".shared-*"))
 
 

@@ -251,7 +251,7 @@ def test_a_run_does_not_continue_a_replacement_and_says_so(bench: MakeBench) -> 
     with Store.open(two.database) as store:
         other = halved(store, parent)
         assert other is not None
-        store.set_status(parent.key, "failed", "out of memory")
+        store.end_free(parent.key, "failed", "out of memory")
         executor = Scripted(store, lambda key, attempt: None)
         summary = scheduler_of(store, [replace(child, parent=parent.key)], executor)[0].run()
     assert f"run {other.key[:12]} of half its batch is another one" in summary.failed[0].error

@@ -38,7 +38,7 @@ def command(bench: Bench, cluster: str = "local", options: str = "", **environme
 
 def rows(bench: Bench) -> list[list[int]]:
     with Store.open(bench.database, read_only=True) as store:
-        return [[record.epoch for record in store.epochs(key)] for key in bench.keys]
+        return [[record.epoch for record in store.epoch_records(key)] for key in bench.keys]
 
 
 def owner(bench: Bench, number: int) -> int:

@@ -88,12 +88,12 @@ class Commands:
 
 def statuses(database: Path) -> Counter[str]:
     with Store.open(database, read_only=True) as store:
-        return Counter(run.status for run in store.runs())
+        return Counter(run.status for run in store.run_records())
 
 
 def committed(database: Path) -> int:
     with Store.open(database, read_only=True) as store:
-        return sum(map(len, store.all_epochs([run.key for run in store.runs()]).values()))
+        return sum(map(len, store.all_epochs([run.key for run in store.run_records()]).values()))
 
 
 def torment(commands: Commands, database: Path, chance: random.Random) -> Counter[str]:
@@ -170,7 +170,7 @@ def test_whatever_is_killed_every_number_is_that_of_an_undisturbed_queue(tmp_pat
     assert killed.total() >= min(KILLS, 1)
 
     with Store.open(database, read_only=True) as store:
-        runs = store.runs()
+        runs = store.run_records()
         owners, held = store.owners(), [run.key for run in runs if run.stop_asked]
     keys = [run.key for run in runs]
     assert {run.status for run in runs} == {"finished"}

@@ -30,7 +30,7 @@ def lock(store):
     held.append(other)  # until the worker is gone
 
 def fill(store):
-    with store._database.engine.connect() as connection:  # the pool hands this connection out again
+    with store.database.engine.connect() as connection:  # the pool hands this connection out again
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     for text in ("x" * 1000, "x"):  # and what is free within the pages
@@ -53,9 +53,9 @@ sys.exit(main(sys.argv[2:]))
 
 def epochs(database: Path) -> list[EpochRecord]:
     with Store.open(database, read_only=True) as store:
-        (run,) = store.runs()
+        (run,) = store.run_records()
         assert run.status == "finished"
-        return store.epochs(run.key)
+        return store.epoch_records(run.key)
 
 
 @pytest.fixture(scope="module")

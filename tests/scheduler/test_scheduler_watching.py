@@ -16,9 +16,9 @@ from rich.console import Console
 from mmad.base.records import MemberRecord
 from mmad.scheduler.dashboard import Snapshot, draw, snapshot_json
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse, WorkerUse
-from mmad.scheduler.progress import bar, counted, duration, size
+from mmad.scheduler.progress import bar, counted
 from mmad.store.claims import Owner
-from mmad.store.run_status import Cost, FailedStanding, Queue, RunningStanding, WaitingStanding
+from mmad.store.run_status import Cost, FailedRun, QueueStatus, RunningRun, WaitingRun
 
 NOON = datetime(2022, 5, 16, 12, 0, tzinfo=UTC)
 GPU = GpuUse(0, "NVIDIA T4", "GPU-0abc", 87.0, 2**30, 16 * 2**30)
@@ -28,8 +28,8 @@ def member(setting: str, seed: int = 0) -> MemberRecord:
     return MemberRecord("patience", setting, "CXR", seed, 1, "k", 0, None, {})
 
 
-def running(setting: str = "patience 10", **other: object) -> RunningStanding:
-    plain = RunningStanding(
+def running(setting: str = "patience 10", **other: object) -> RunningRun:
+    plain = RunningRun(
         key=f"key {setting}",
         member=member(setting),
         status="running",
@@ -47,14 +47,14 @@ def running(setting: str = "patience 10", **other: object) -> RunningStanding:
     return replace(plain, **other)  # type: ignore[arg-type]
 
 
-def queue(*active: RunningStanding, queued: int = 0, failed: int = 0, finished: int = 0, **other: object) -> Queue:
+def queue(*active: RunningRun, queued: int = 0, failed: int = 0, finished: int = 0, **other: object) -> QueueStatus:
     counts = Counter({"queued": queued, "failed": failed, "finished": finished})
     counts.update(run.status for run in active)
-    plain = Queue(
+    plain = QueueStatus(
         counts={status: n for status, n in counts.items() if n},
         running=active,
-        failed=tuple(FailedStanding("f", member("lost", i), f"cause {i}") for i in range(min(failed, 20))),
-        waiting=tuple(WaitingStanding("w", member("later", i), 0, 10) for i in range(min(queued, 20))),
+        failed=tuple(FailedRun("f", member("lost", i), f"cause {i}") for i in range(min(failed, 20))),
+        waiting=tuple(WaitingRun("w", member("later", i), 0, 10) for i in range(min(queued, 20))),
         costs=(Cost("patience", 10 * queued, 60.0),) if queued else (),
     )
     return replace(plain, **other)  # type: ignore[arg-type]
@@ -175,6 +175,4 @@ def test_json_tells_what_the_frame_tells() -> None:
 
 def test_words() -> None:
     assert counted({"queued": 1200, "running": 2, "odd": 1, "failed": 0}) == "2 running, 1,200 queued, 1 odd"
-    assert (duration(47 * 3600), duration(50 * 3600)) == ("47 h 00 min", "2 d 02 h")
-    assert (size(2**20), size(3 * 2**29)) == ("1 MiB", "1.5 GiB")
     assert bar(0.5, 4, plain=True) == "##--"

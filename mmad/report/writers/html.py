@@ -223,7 +223,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: formatting.clean(value) if type(value) is str else value,
     )
-    for name in ("decimal", "signed", "direction", "whole", "moment", "duration", "size", "clip", "plural"):
+    for name in (
+        "decimal",
+        "signed",
+        "direction",
+        "whole",
+        "moment",
+        "duration",
+        "size",
+        "clip",
+        "plural",
+        "short_key",
+    ):
         environment.filters[name] = getattr(formatting, name)
     environment.filters["spread"] = spread
     environment.filters["bounds"] = tables.bounds

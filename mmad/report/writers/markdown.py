@@ -22,6 +22,7 @@ from mmad.base.formatting import (
     moment,
     p_value,
     plural,
+    short_key,
     signed,
     whole,
 )
@@ -467,7 +468,7 @@ def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], statistics:
         f"### {escape(told.title)} {escape(heading_figures(member))}",
         "",
         f"{record.status}, {record.epochs_done} of {plural(run.epochs_asked, 'epoch')}, {duration(told.seconds)}, "
-        f"data {escape(clip(record.dataset_name, 80))}, key {escape(record.key[:12])}. "
+        f"data {escape(clip(record.dataset_name, 80))}, key {escape(short_key(record.key))}. "
         + " · ".join(escape(b.text) for b in told.badges),
         "",
     ]

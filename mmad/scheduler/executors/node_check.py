@@ -15,6 +15,7 @@ from pathlib import Path
 
 import mmad
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths
 from mmad.config.runs import RECIPE
 from mmad.store.store import Store
@@ -92,9 +93,8 @@ def _data(folders: Mapping[str, str]) -> str | None:
         except MmadError as error:
             return f"the data set cannot be read there: {error}"
         if found != fingerprint:
-            return (
-                f"the data set {folder} has other content there ({found[:12]}, here {fingerprint[:12]}); copy it anew"
-            )
+            digests = f"{short_key(found)}, here {short_key(fingerprint)}"
+            return f"the data set {folder} has other content there ({digests}); copy it anew"
     return None
 
 

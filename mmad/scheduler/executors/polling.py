@@ -112,7 +112,7 @@ class StorePoller:
         if record.epochs_done <= attempt.epochs_done:
             return
         overlap, best = _overlap(record), self._best(record)
-        for epoch in self._store.epochs(key):
+        for epoch in self._store.epoch_records(key):
             if epoch.epoch > attempt.epochs_done:
                 attempt.epochs_done = epoch.epoch
                 yield key, EpochDone.of(key, epoch, epochs, overlap, best)
@@ -120,7 +120,7 @@ class StorePoller:
     def _best(self, record: RunRecord, last: int | None = None) -> float | None:
         """The validation AP of the best checkpoint, unless that is of an epoch after ``last``."""
         best = {one.epoch for one in self._store.checkpoints(record.key) if one.kind == "best_ap"}
-        found = [one for one in self._store.epochs(record.key) if one.epoch in best]
+        found = [one for one in self._store.epoch_records(record.key) if one.epoch in best]
         aps = (validation_ap(one, _overlap(record)) for one in found if last is None or one.epoch <= last)
         return next(aps, None)
 

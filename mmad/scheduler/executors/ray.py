@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths
 from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.executors import node_process
@@ -171,7 +172,7 @@ class RayExecutor:
         takes = {"num_cpus": 0, "num_gpus": share} if self.slots.on_gpu else {"num_cpus": slot.cores}
         self._poller.follow(state)
         line = [*self.program, *worker_arguments(self.template, state, slot)]
-        task = self._task.options(name=f"mmad {state.job.key[:12]}", **takes)
+        task = self._task.options(name=f"mmad {short_key(state.job.key)}", **takes)
         found = task.remote(line, worker_environment(self.template.database, state.job.threads), GRACE)
         self._attempts[state.job.key] = _Attempt(found, slot)
         state.device = "the cluster"
