@@ -12,8 +12,9 @@ from mmad.analysis.metrics import AgreementOptions, MeasuredRun, PairAgreement, 
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import decimal
+from mmad.base.multiple_testing import holm
 from mmad.base.records import AblationRecord, CheckpointKind, RunRecord
-from mmad.evaluation.bootstrap import Difference, holm
+from mmad.evaluation.bootstrap import Difference
 from mmad.store.lookup import CheckpointFigures, FoundRun, MemberSummary, check_ablation, find_seeds, member_summaries
 from mmad.store.store import Store
 

@@ -19,10 +19,11 @@ from mmad.analysis.metrics import MaskFigures, MeasuredRun, Profile, pair_statis
 from mmad.analysis.prefetch import PrefetchRequest, Work, prefetching
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.errors import EvaluationError, MmadError
+from mmad.base.multiple_testing import holm
 from mmad.base.records import CheckpointKind, GroundTruth, RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.evaluation.bootstrap import Difference, holm
+from mmad.evaluation.bootstrap import Difference
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun
 from mmad.store.store import Store

@@ -4,47 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmad.base.multiple_testing import holm
 from mmad.base.records import SPLITS
 from mmad.data.audit.findings import AuditIssue, LabelCount, Level, SplitCount, finding
 from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet, NumericColumn
 
-# Whether two yes-or-no questions go together: Fisher's exact test, its effect size, and Holm's correction.
+# Whether two yes-or-no questions go together: Fisher's exact test, and its effect size.
 
 
 ContingencyTable = tuple[int, int, int, int]  # (a, b, c, d): yes-yes, yes-no, no-yes, no-no
 
 
 def fisher(table: ContingencyTable) -> float:
-    """The two-sided p-value: the chance of a table of these margins that is at most as likely as this one.
+    """Fisher's exact test: the chance of a table of these margins that is at most as likely as this one."""
+    from scipy.stats import fisher_exact
 
-    R. A. Fisher, "Statistical Methods for Research Workers", 1934. It is exact for any counts, small or large.
-    """
-    a, b, c, d = table
-    whole = a + b + c + d
-    if 0 in (a + b, c + d, a + c, b + d):
-        return 1.0
-    cells = np.arange(max(0, a + c - c - d), min(a + b, a + c) + 1)
-    f = _log_factorials(1 << whole.bit_length())
-    log_p = -(f[cells] + f[a + b - cells] + f[a + c - cells] + f[c + d - (a + c) + cells])
-    log_p -= log_p.max()
-    chances = np.exp(log_p)
-    here = chances[a - cells[0]]
-    return float(min(1.0, chances[chances <= here * (1 + 1e-7)].sum() / chances.sum()))
-
-
-@lru_cache(maxsize=4)
-def _log_factorials(size: int) -> NDArray[np.float64]:
-    """log 0! to log (size - 1)!."""
-    logs = np.zeros(size)
-    logs[1:] = np.log(np.arange(1, size))
-    return np.asarray(np.cumsum(logs), dtype=np.float64)
+    return float(fisher_exact([table[:2], table[2:]]).pvalue)
 
 
 def phi(table: ContingencyTable) -> float:
@@ -52,19 +33,6 @@ def phi(table: ContingencyTable) -> float:
     a, b, c, d = (float(n) for n in table)
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     return 0.0 if margins == 0 else (a * d - b * c) / margins**0.5
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values as they are after so many tests: the chance of even one false alarm among all.
-
-    S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        adjusted[i] = highest
-    return adjusted
 
 
 def scaled(table: ContingencyTable, factor: float) -> ContingencyTable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmad.base.cores import usable_cores
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import SPLITS
 from mmad.data.audit.findings import AuditIssue, Level, finding
 from mmad.data.dataset import STUDIES, DataSet
-from mmad.data.image_cache import as_grey, cores, reason
+from mmad.data.image_cache import as_grey, reason
 from mmad.data.reader import UNKNOWN_SIDE
 
-Progress = Callable[[int, int], None]
 #: The picture in small whose neighbouring pixels are compared: so many rows, and one column more.
 SIDE = 16
 #: An image whose grey levels differ by less than this over the picture in small shows nothing.
@@ -53,7 +54,9 @@ class _Look:
     why: str = ""
 
 
-def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progress: Progress | None = None) -> Looks:
+def look_at_images(
+    dataset: DataSet, skip: frozenset[str] = frozenset(), progress: ProgressCallback | None = None
+) -> Looks:
     """Decode every image file once, on all cores; ``skip`` names studies whose file is not there.
 
     ``progress`` hears (done, all). Pixels are not kept: memory does not grow with the images' size.
@@ -79,7 +82,7 @@ def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progres
 
 def _looks(dataset: DataSet, positions: Sequence[int]) -> Iterator[_Look]:
     """What is seen of each image in order, a few decoded ahead."""
-    workers = cores()
+    workers = usable_cores()
     waiting: deque[Future[_Look]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="look") as threads:
         for position in positions:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import number_text
@@ -18,7 +19,6 @@ from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, policy_
 from mmad.data.importers.common import (
     Box,
     ClinicalCells,
-    Progress,
     SourceImage,
     choose_cells,
     choose_labels,
@@ -565,7 +565,7 @@ def import_coco(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> CocoImport:
     """Copy the images of the COCO file ``annotations``, found below ``images``, into the new folder ``out``.
 

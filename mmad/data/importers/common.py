@@ -11,14 +11,13 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import Columns, choose_categorical, choose_numeric, number_text
 from mmad.data.dataset import IMAGES, CategoricalColumn, NumericColumn
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
 from mmad.data.reader import is_inside, leads_out, load_dataset
 from mmad.data.writer import new_folder
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _stored(image: str) -> str:
     return str(path if path.parts[:1] == (IMAGES,) else PurePosixPath(IMAGES) / path)
 
 
-def copy_images(found: Mapping[str, SourceImage], folder: Path, progress: Progress | None = None) -> None:
+def copy_images(found: Mapping[str, SourceImage], folder: Path, progress: ProgressCallback | None = None) -> None:
     """Every image in its place in ``folder``, DICOM as 8-bit PNG; ``progress`` hears (done, all).
 
     Raises DataError for a DICOM file that cannot be decoded, OSError for what cannot be written.

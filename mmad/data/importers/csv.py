@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import Split
 from mmad.config.messages import no_such, shown
 from mmad.data.column_types import parse
 from mmad.data.dataset import DataSet, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
     Box,
-    Progress,
     SourceImage,
     choose_cells,
     choose_labels,
@@ -65,7 +65,7 @@ def import_csv(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> DataSet:
     """Copy the images below ``src`` with their tables into the new folder ``out``, and load it.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import DOCUMENTED_LABELS
 from mmad.config.messages import one_of
 from mmad.data.dataset import IMAGES, DataSet
@@ -36,8 +36,6 @@ FORMATS = {"png": ".png", "jpeg": ".jpg"}
 #: Largest side that is drawn as it is for a film of other sides; what is larger is drawn so and enlarged.
 _DRAWN = 640
 
-Progress = Callable[[int, int], None]
-
 
 def make_phantom(
     out: Path,
@@ -51,7 +49,7 @@ def make_phantom(
     format: str = "png",
     width: int | None = None,
     height: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> DataSet:
     """Draw a data set of ``studies`` films into the new folder ``out``, and load it.
 
