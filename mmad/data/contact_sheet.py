@@ -30,7 +30,7 @@ from mmad.data.image_cache import decode
 
 #: So many studies are shown where no number is asked for.
 LIMIT = 24
-#: After Okabe and Ito ("Color Universal Design", 2008): the colour-blind tell them apart; light enough for a film.
+#: After Okabe and Ito ("Color Universal Design", 2008): the colour-blind tell them apart; light enough for an X-ray.
 COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#00b383", "#e8590c", "#e48fc0", "#ffffff", "#5c7cfa")
 #: The longer side of a picture in a sheet, in pixels.
 SIDE = 480
@@ -158,13 +158,13 @@ def _scaled(box: Sequence[float], scale: float) -> Box:
 def _values(dataset: DataSet, position: int) -> tuple[tuple[str, str], ...]:
     """(column, value with its unit), a dash where it is missing."""
     study = dataset.studies[position]
-    told = []
+    values = []
     for column, value in zip(dataset.numeric, study.numeric, strict=True):
         unit = "" if re.fullmatch(r"[\d.]+\s*[-–]\s*[\d.]+", column.unit) else column.unit  # a scale, as in 0-10
-        told.append((column.name, "–" if value is None else f"{value:g} {unit}".strip()))
+        values.append((column.name, "–" if value is None else f"{value:g} {unit}".strip()))
     for category, word in zip(dataset.categorical, study.categorical, strict=True):
-        told.append((category.name, word or "–"))
-    return tuple(told)
+        values.append((category.name, word or "–"))
+    return tuple(values)
 
 
 # A contact sheet as one PNG, drawn by Pillow.

@@ -84,7 +84,7 @@ def decode_dicom(path: Path, where: str) -> Image.Image:
 
 @contextmanager
 def _refusing(where: str) -> Iterator[None]:
-    """A damaged file makes pydicom fail in ways that no list of exceptions holds; its warnings are not ours to tell."""
+    """A damaged file makes pydicom fail in ways that no list of exceptions holds; its warnings are no news."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -36,7 +36,7 @@ Images = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 
 
 def images_folder() -> Path:
-    """Where decoded images are kept, of all data sets and sizes."""
+    """Where decoded images are cached, of all data sets and sizes."""
     return cache_folder() / "images"
 
 
@@ -179,7 +179,7 @@ def _squares(dataset: DataSet, image_size: int, workers: int) -> Iterator[bytes]
             threads.shutdown(wait=True, cancel_futures=True)
 
 
-# What decoded images are kept, and how to be rid of them.
+# Which decoded images are cached, and how to clear them.
 
 
 _NAME = re.compile(rf"(\d+)x(\d+)px-[0-9a-f]+{re.escape(SUFFIX)}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coco_worlds import draw, write_csv
+from coco_fixtures import draw, write_csv
 from hypothesis import HealthCheck, settings
 
 from mmad.base.errors import DataError

@@ -59,7 +59,7 @@ def look_at_images(
 ) -> Looks:
     """Decode every image file once, on all cores; ``skip`` names studies whose file is not there.
 
-    ``progress`` hears (done, all). Pixels are not kept: memory does not grow with the images' size.
+    ``progress`` hears (done, all). Pixels are dropped again: memory does not grow with the images' size.
     """
     firsts: dict[str, int] = {}
     for position, study in enumerate(dataset.studies):
@@ -267,16 +267,16 @@ def duplicate_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
     look = "look at them with `mmad data show`, and take out what is a copy"
     exact, near = exact_groups(dataset, looks), near_groups(looks)
     same, alike = "the same bytes", "nearly the same picture"
-    told = [
-        _told(dataset, looks, exact, True, "duplicate-across-splits", across, same, drop),
-        _told(dataset, looks, exact, False, "duplicate", "warning", same, drop),
-        _told(dataset, looks, near, True, "near-duplicate-across-splits", "warning", alike, look),
-        _told(dataset, looks, near, False, "near-duplicate", "warning", alike, look),
+    findings = [
+        _group_finding(dataset, looks, exact, True, "duplicate-across-splits", across, same, drop),
+        _group_finding(dataset, looks, exact, False, "duplicate", "warning", same, drop),
+        _group_finding(dataset, looks, near, True, "near-duplicate-across-splits", "warning", alike, look),
+        _group_finding(dataset, looks, near, False, "near-duplicate", "warning", alike, look),
     ]
-    return [one for one in told if one is not None]
+    return [one for one in findings if one is not None]
 
 
-def _told(
+def _group_finding(
     dataset: DataSet, looks: Looks, groups: Groups, across: bool, code: str, level: Level, what: str, hint: str
 ) -> AuditIssue | None:
     studies = dataset.studies

@@ -11,7 +11,7 @@ from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.progress import ProgressCallback
 from mmad.data.audit.checks import clinical_findings, leak_findings, split_counts, split_findings
-from mmad.data.audit.findings import VERSION, Audit, Tables, from_plain, plain, read_tolerantly, unreadable
+from mmad.data.audit.findings import VERSION, Audit, Tables, audit_from_json, audit_json, read_tolerantly, unreadable
 from mmad.data.audit.images import Looks, duplicate_findings, image_findings, look_at_images
 from mmad.data.dataset import DataSet
 
@@ -27,14 +27,14 @@ def audit_folder(root: Path | str, progress: ProgressCallback | None = None) -> 
     except DataError as error:
         return Audit((unreadable(root, error),), ())
     looks = look_at_images(tables.dataset, tables.without_image, progress)
-    audit = judge(tables, looks)
+    audit = audit_of(tables, looks)
     if not tables.problems:
         with contextlib.suppress(DataError):
             _remember(tables.dataset, audit)
     return audit
 
 
-def judge(tables: Tables, looks: Looks) -> Audit:
+def audit_of(tables: Tables, looks: Looks) -> Audit:
     """The audit of what was read and seen."""
     dataset = tables.dataset
     counts = split_counts(dataset)
@@ -53,7 +53,7 @@ def judge(tables: Tables, looks: Looks) -> Audit:
 def remembered_audit(dataset: DataSet, progress: ProgressCallback | None = None) -> Audit:
     """The audit of a data set that was loaded; made only once for its content. Raises DataError for unread files."""
     try:
-        return from_plain(json.loads(_memory(dataset).read_text("utf-8")))
+        return audit_from_json(json.loads(_memory(dataset).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return audit_folder(dataset.root, progress)
 
@@ -73,4 +73,4 @@ def _memory(dataset: DataSet) -> Path:
 
 def _remember(dataset: DataSet, audit: Audit) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        write_atomically(_memory(dataset), json.dumps(plain(audit)).encode())
+        write_atomically(_memory(dataset), json.dumps(audit_json(audit)).encode())
