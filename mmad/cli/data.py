@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.cli.options import JsonOption, make_console, print_json, progress_bar
+from mmad.cli.options import JsonOption
+from mmad.cli.output import console, print_json, progress_bar
 from mmad.data.phantom.generate import IMAGE_SIZE, STUDIES, make_phantom
 
 if TYPE_CHECKING:
@@ -442,13 +443,12 @@ def _check_json(folder: Path, audit: Audit, fixed: Fixed | None) -> dict[str, An
 def _show(folder: Path, audit: Audit) -> None:
     from rich.table import Table
 
-    console = make_console()
     if audit.findings:
         table = Table("", "code", "what, and what to do about it", "studies", title=None, show_lines=True)
         for found in audit.findings:
             text = f"{found.where}: {found.what}\n→ {found.hint}"
             table.add_row(found.level, found.code, text, _rows(found))
-        console.print(table)
+        console(width=160).print(table)
     if audit.splits:
         counts = Table("split", "studies", "patients", "boxes", "label", "boxes", "studies", "small", "medium", "large")
         for split in audit.splits:
@@ -458,7 +458,7 @@ def _show(folder: Path, audit: Audit) -> None:
                 counts.add_row(*head, label.label, *map(str, sizes))
                 head = [""] * 4
             counts.add_section()
-        console.print(counts)
+        console(width=160).print(counts)
         typer.echo("boxes are small below 1 % of the image's area, large from 10 % on")
     typer.echo(f"{folder}: {_count(len(audit.errors), 'error')}, {_count(len(audit.warnings), 'warning')}")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
+from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from mmad.store.maintenance import Checked, Copied
@@ -147,15 +148,15 @@ def _register_export(app: typer.Typer) -> None:
 
         --json prints {"folder", "format", "tables": [{name, file, rows}]}.
         """
+        from mmad.api import open_store
         from mmad.base.errors import StoreError
-        from mmad.cli.output import open_store
         from mmad.config.messages import did_you_mean
         from mmad.store.export import FORMATS, export_tables
 
         chosen = next((known for known in FORMATS if known == form), None)
         if chosen is None:
             raise StoreError(f"unknown form {form!r}", where="--format", hint=did_you_mean(form, FORMATS))
-        with open_store(db) as store, progress_bar("writing the tables") as progress:
+        with open_store(db, read_only=True) as store, progress_bar("writing the tables") as progress:
             written = export_tables(store, folder, chosen, progress)
         if json:
             tables = [{"name": one.name, "file": one.file.as_posix(), "rows": one.rows} for one in written]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmad.api import open_store
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
 from mmad.cli.options import (
@@ -22,9 +23,8 @@ from mmad.cli.options import (
     RunsArgument,
     choose,
     labels,
-    print_json,
 )
-from mmad.cli.output import console, open_store, section
+from mmad.cli.output import console, print_json, section
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,7 @@ def status(
     from mmad.store.json import plain_standing
     from mmad.store.run_status import run_name, standing
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         now = standing(store)
     if as_json:
         print_json(plain_standing(now))
@@ -154,7 +154,7 @@ def watch(
     from mmad.scheduler.dashboard import Dashboard, plain_look
     from mmad.store.lookup import check_ablation
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         if ablation is not None:
             check_ablation(store, ablation)
         watching = Dashboard(store, ablation)
@@ -211,7 +211,7 @@ def logs(
     from mmad.scheduler.run_log import Tail
     from mmad.store.lookup import find_run
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         record = find_run(store, run).run
         paths = store.run_paths(record.key)
         if not paths.logs() and not (follow and _open(store, record.key)):

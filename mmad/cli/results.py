@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json
-from mmad.cli.output import console, figure, file_line, open_store, result_line, section, status_text
+from mmad.api import open_store
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
+from mmad.cli.output import console, figure, file_line, print_json, result_line, section, status_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,7 +52,7 @@ def runs(
     from mmad.store.json import plain_summary
     from mmad.store.lookup import check_ablation, member_summaries
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         if ablation is not None:
             check_ablation(store, ablation)
         summaries = member_summaries(store, ablation)
@@ -141,7 +142,7 @@ def show(
     from mmad.store.json import plain_detail
     from mmad.store.lookup import run_detail
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         detail = run_detail(store, run)
     if as_json:
         print_json(plain_detail(detail))

@@ -115,7 +115,7 @@ def y_axis(panel: Panel, start: float, end: float) -> Axis:
     if panel.log and values and min(values) > 0:
         low, high = min(values), max(values)
         room = 3.0 if high < 10 * low else (high / low if high / low < _MOST else _MOST) ** 0.05
-        low, high = max(low / room, 1e-307), min(high * room, _MOST)
+        low, high = max(low / room, math.ulp(0.0)), min(high * room, _MOST)
         return Axis(low, high, start, end, True, decades(low, high))
     if panel.y_range is not None:
         low, high = panel.y_range

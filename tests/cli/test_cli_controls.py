@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cli_analysis_worlds import made
 
+from mmad import api
 from mmad.analysis.controls import Alteration
-from mmad.cli import analysis
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"
 Call = Callable[..., Any]
@@ -22,7 +22,7 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
     asked: list[Alteration | None] = []
     truth = judged_world.dataset.ground_truth("test")
 
-    class Judge:
+    class Network:
         run = type("Run", (), {"folder": judged_world.database.parent})
 
         def detections(self, file: Any, split: str, *, proposals: str, change: Any) -> Any:
@@ -30,7 +30,7 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
             altered = change.columns or change.patients or change.blank
             return made.seen(truth, 0.2 if altered else 1.0, change.seed, false=0.0)
 
-    monkeypatch.setattr(analysis, "_judge", lambda *_: Judge())
+    monkeypatch.setattr(api, "inference_runner", lambda *_: Network())
     return asked
 
 

@@ -20,6 +20,7 @@ CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
 Call = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_json_has_an_entry_per_run_overlap_and_protocol(call_judged: Call, judged_world: Any) -> None:
     called = call_judged("eval", CXR, f"{CLINICAL}/0", "--overlap", "iou,iobb", "--coco", "--json")
     assert (called.code, called.err) == (0, "")

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from mmad.api import load_with_data, resolve_data
 from mmad.base.records import EpochRecord
-from mmad.cli.options import duration, load_with_data, resolve_data
+from mmad.cli.output import duration
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.store.claims import Owner
@@ -220,12 +221,12 @@ def test_the_phantom_of_other_parameters_has_another_folder(tmp_path: Path) -> N
     plain, same, other = (
         resolve_data(None, phantom=parameters) for parameters in ({}, {}, {"studies": 12, "image_size": 64})
     )
-    assert plain.path == same.path == tmp_path / "data" / "phantom"
-    assert other.path != plain.path
+    assert plain.source.path == same.source.path == str(tmp_path / "data" / "phantom")
+    assert other.source.path != plain.source.path
     assert plain.dataset is None
     assert plain.note is not None
     drawn = resolve_data(None, phantom={"studies": 12, "image_size": 64}, create=True)
-    assert drawn.path == other.path
+    assert drawn.source.path == other.source.path
     assert drawn.dataset is not None
     assert len(drawn.dataset.studies) == 12
     assert drawn.source.fingerprint == resolve_data(None, phantom={"studies": 12, "image_size": 64}).source.fingerprint
@@ -237,7 +238,7 @@ def test_a_relative_data_folder_starts_from_the_file(phantom: DataSet, tmp_path:
     file = tmp_path / "inner" / "a.toml"
     file.write_text('data = "../set"\n')
     ablation, chosen = load_with_data(file, data=None)
-    assert chosen.path == phantom.root
+    assert chosen.source.path == str(phantom.root)
     assert ablation.members[0].run.data.fingerprint == phantom.fingerprint()
 
 

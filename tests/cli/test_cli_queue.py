@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
+from mmad.api import known_memory
 from mmad.base.errors import StoreError
-from mmad.cli.ablate import known_needs, show_dry
+from mmad.cli.ablate import show_dry
 from mmad.config.protocol import Continues
 from mmad.scheduler.submit import Submission
 from mmad.store.claims import Owner
@@ -177,7 +178,7 @@ def test_a_priority_that_no_database_keeps_is_refused(
 
 
 def test_an_empty_database_of_a_server_stays_empty_when_asked_for_what_it_remembers(postgresql: str) -> None:
-    assert known_needs(postgresql) == {}
+    assert known_memory(postgresql) == {}
     with pytest.raises(StoreError, match="is empty"):
         Store.open(postgresql, create=False)
 

@@ -106,7 +106,7 @@ class Terminal:
         os.close(theirs)
 
     def until(self, word: str) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while word not in self.text:
             assert time.monotonic() < end, self.text
             if select.select([self.keyboard], [], [], 0.1)[0]:
@@ -114,7 +114,7 @@ class Terminal:
                     self.text += os.read(self.keyboard, 4096).decode()
 
     def end(self) -> int:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while self.process.poll() is None:
             assert time.monotonic() < end
             if select.select([self.keyboard], [], [], 0.1)[0]:

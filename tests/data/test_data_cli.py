@@ -61,6 +61,7 @@ def test_info_in_words(phantom: DataSet) -> None:
     assert "column temperature [°F]" in shown.stdout
 
 
+@pytest.mark.slow
 def test_the_cache_is_listed_and_cleared(phantom: DataSet, cache: Path) -> None:
     image_cache(phantom, 32)
     told = json.loads(_mmad("cache", "--json").stdout)

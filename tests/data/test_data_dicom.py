@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from coco_fixtures import write_csv
 from dicom_fixtures import dicom, lookup, save
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,6 +21,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1
+from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.data.dicom import decode_dicom, is_dicom, read_header
@@ -228,7 +229,7 @@ def bytes_of_one(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return save(tmp_path_factory.mktemp("one") / "x.dcm", dicom(small, bits=12, **keys)).read_bytes()
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(data=st.data())
 def test_any_damage_ends_in_an_image_or_in_one_line(
     data: st.DataObject, bytes_of_one: bytes, tmp_path_factory: pytest.TempPathFactory

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
@@ -121,7 +122,7 @@ def test_a_picture_does_not_depend_on_its_label() -> None:
         assert [mark.box for mark in marks] == [mark.box for mark in renamed]
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.integers(10, 400), st.integers(0, 2**31 - 1))
 def test_patients_never_cross_splits_and_every_split_has_studies(studies: int, seed: int) -> None:
     cases = make_cases(studies, seed, 1.0, 0.05)
@@ -146,6 +147,7 @@ def test_frequencies_hold_in_every_split() -> None:
         assert sum(bool(case.pleura) for case in members) / len(members) > 0.25
 
 
+@pytest.mark.slow
 def test_artefacts_change_the_pictures_and_nothing_else(phantom: DataSet, tmp_path: Path) -> None:
     with_them = make_phantom(tmp_path / "with", studies=40, image_size=64, seed=3, artefacts=True)
     one, two = _files(phantom.root), _files(with_them.root)

@@ -1,9 +1,10 @@
-"""Every documented architecture trains a step and is evaluated at its own image size."""
+"""Every documented architecture trains a step and is evaluated, on images of 128 px."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from detector_samples import FEW_BOXES
 
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.checks import architecture
@@ -49,8 +50,18 @@ def test_the_entries_make_about_thirty_architectures() -> None:
 @pytest.mark.parametrize("entry", DISTINCT)
 def test_an_entrys_detector_trains_and_is_evaluated(entry: str) -> None:
     setup = DISTINCT[entry]
+    check_a_step(setup.model_copy(update={"image_size": 128}), images=1 if setup.using_fpn else setup.batch_size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ["e030", "e099"])
+def test_so_it_does_on_images_of_its_own_side(entry: str) -> None:
+    check_a_step(DISTINCT[entry], images=1)
+
+
+def check_a_step(setup: ModelSetup, images: int) -> None:
+    setup = setup.model_copy(update=FEW_BOXES)
     size = setup.image_size
-    images = 1 if setup.image_size > 256 or setup.backbone == "resnet50" else setup.batch_size
     torch.use_deterministic_algorithms(True)
     try:
         model = build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights="none").train()

@@ -38,6 +38,7 @@ def task_of(store: Store) -> dict[str, object]:
     return {"database": store.paths.database, "data": None, "how": how, "work": list(map(_plain, work_of(store)))}
 
 
+@pytest.mark.slow
 def test_what_a_helper_kept_is_not_computed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_prefetch(task_of(store), os.getppid())
     kept = len(store.analyses())
@@ -53,6 +54,7 @@ def test_a_helper_stops_when_nobody_waits_for_it(store: Store) -> None:
     assert store.analyses() == []
 
 
+@pytest.mark.slow
 def test_what_a_helper_cannot_tell_it_leaves(store: Store) -> None:
     task = task_of(store)
     for run in store.runs()[:3]:
@@ -87,7 +89,7 @@ def test_a_helper_really_computes_and_ends_with_the_block(store: Store, monkeypa
     start = prefetch._start
     monkeypatch.setattr(prefetch, "_start", lambda task: (processes.append(start(task)), processes[-1])[1])
     with prefetching(store, None, FEW, work_of(store)):
-        assert processes[0].wait(timeout=120) == 0
+        assert processes[0].wait(timeout=600) == 0
         assert len(store.analyses()) == 30
     with prefetching(store, None, FEW, work_of(store)):
         pass

@@ -60,6 +60,7 @@ def one(store: Store) -> Callable[..., EvaluationTarget]:
     return judged
 
 
+@pytest.mark.slow
 def test_the_value_is_the_recorded_one_and_lies_in_its_interval(
     store: Store, one: Callable[..., EvaluationTarget]
 ) -> None:

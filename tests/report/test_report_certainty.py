@@ -47,6 +47,7 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None:
     story = told(store, compute_statistics(load_frame(store), store, how=FEW))
     contrasts, refused = compare_ablation(store, DetectionStore(), "made", FEW)

@@ -46,6 +46,7 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+@pytest.mark.slow
 def test_without_the_data_set_what_was_kept_stays_and_the_rest_says_why(
     store: Store, dataset: DataSet, tmp_path: Path
 ) -> None:

@@ -215,6 +215,7 @@ def renamed(ablation: AblationFrame, name: str) -> AblationFrame:
     return replace(ablation, record=replace(ablation.record, name=name))
 
 
+@pytest.mark.slow
 def test_many_pairs_show_fewer_studies_unless_asked(
     dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +243,7 @@ def test_a_store_open_for_reading_shows_pictures_and_keeps_nothing(template: Pat
         assert len(store.analyses()) == before
 
 
+@pytest.mark.slow
 def test_films_are_small_and_of_the_image_s_shape(tmp_path: Path) -> None:
     wide = make_phantom(tmp_path / "wide", studies=10, width=1200, height=900)
     film = film_of(wide, 0)

@@ -55,6 +55,7 @@ def hostile(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> tuple
         return made.alone(story.pictures), render_html(story), render_markdown(story, "charts").text
 
 
+@pytest.mark.slow
 def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(text: str, story: ReportModel) -> None:
     found = made.alone(story.pictures)
     shown = [p.film for pair in found.pairs for p in pair.studies]
@@ -170,6 +171,7 @@ def test_nothing_is_said_where_no_picture_was_asked_for(store: Store, text: str)
     assert "#ablation-made-pictures" not in none
 
 
+@pytest.mark.slow
 def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "r.md"
     write_report(store, markdown=out, how=made.FEW, pictures=2)

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from queue_bench import Bench, wait_for
+from processes import wait_for
+from queue_bench import Bench
 
 from mmad.config.load import load_ablation
 from mmad.config.runs import DataSource
 from mmad.config.setup import ModelSetup
+from mmad.scheduler import scheduler
 from mmad.scheduler.devices import Slots
 from mmad.scheduler.jobs import Job, Summary
 from mmad.scheduler.progress import PlainView
@@ -124,10 +126,12 @@ def test_a_run_whose_parent_fails_fails_with_its_name(bench: MakeBench) -> None:
 
 
 @pytest.mark.slow
-def test_after_its_hours_a_command_stops_as_by_ctrl_c(bench: MakeBench) -> None:
-    two = bench(runs=2, epochs=1000)
-    two.plan(s0={"pause": 0.05}, s1={"pause": 0.05})
-    summary, out = run_off(two, options=Options(max_hours=3 / 3600))
+def test_after_its_hours_a_command_stops_as_by_ctrl_c(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = bench(runs=2)
+    two.plan(s0={"do": [[2, "wait"]]})
+    real = scheduler.seconds
+    monkeypatch.setattr(scheduler, "seconds", lambda: real() + 3600 * bool(two.trained()))
+    summary, out = run_off(two, options=Options(max_hours=1))
     assert summary.exit_code == 130
     assert "hours are over: stopping 1 run after the present step" in out
     assert two.statuses() == ["interrupted", "queued"]
@@ -136,30 +140,30 @@ def test_after_its_hours_a_command_stops_as_by_ctrl_c(bench: MakeBench) -> None:
 @pytest.mark.slow
 def test_a_run_is_stopped_by_hand_while_it_is_trained(bench: MakeBench) -> None:
     two = bench(runs=2)
-    two.plan(s0={"pause": 0.3})
+    two.plan(s0={"do": [[2, "wait"]]})
     command = two.command(cores=1)
     wait_for(lambda: len(two.trained()) >= 1)
     with Store.open(two.database) as store:
         store.stop([two.keys[0]])
-    out, errors = command.communicate(timeout=30)
+    out, errors = command.communicate(timeout=600)
     assert command.returncode == 0, errors
     assert two.statuses() == ["stopped", "finished"]
     assert two.run(0).error == "stopped by hand"
     assert "s0 · CXR · seed 0: stopped by hand after epoch" in out
     again = two.command(cores=1)  # which leaves it alone
-    again.communicate(timeout=30)
+    again.communicate(timeout=600)
     assert two.statuses() == ["stopped", "finished"]
 
 
 @pytest.mark.slow
 def test_what_a_worker_writes_after_its_run_was_taken_away_is_refused(bench: MakeBench) -> None:
     one = bench(runs=1, epochs=4)
-    one.plan(s0={"pause": 0.3})
+    one.plan(s0={"pause": 0.5})
     command = one.command()
     wait_for(lambda: len(one.trained()) >= 1)
     with Store.open(one.database) as store:
         assert store.take_away(one.keys) == tuple(one.keys)
-    _, errors = command.communicate(timeout=60)
+    _, errors = command.communicate(timeout=600)
     assert command.returncode == 0, errors
     counts = one.trained()
     with Store.open(one.database, read_only=True) as store:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from queue_bench import Bench, wait_for, workers_of
+from processes import wait_for
+from queue_bench import Bench, workers_of
 from queue_training import member, phantom, queue_small, results, weights
 
 from mmad.base.paths import StorePaths
@@ -106,12 +107,12 @@ def test_no_run_follows_one_that_did_not_finish(bench: MakeBench, deed: str) -> 
 
 def test_no_run_follows_one_that_was_stopped_by_hand(bench: MakeBench) -> None:
     two = bench(runs=2)
-    two.plan(s0={"pause": 0.5})
+    two.plan(s0={"do": [[2, "wait"]]})
     command = two.command(cores=1)
     wait_for(lambda: two.trained().total() >= 1)
     with Store.open(two.database) as store:
         store.stop(two.keys[:1])
-    out, errors = command.communicate(timeout=60)
+    out, errors = command.communicate(timeout=600)
     assert two.statuses() == ["stopped", "finished"], (out, errors)
     (first,), (second,) = pids(two)
     assert first != second
@@ -125,7 +126,7 @@ def test_idle_workers_vanish_with_their_killed_scheduler(bench: MakeBench) -> No
     workers = workers_of(command)
     assert len(workers) == 3  # one of them idle
     command.kill()
-    wait_for(lambda: not any(_alive(worker) for worker in workers), seconds=5.0)
+    wait_for(lambda: not any(_alive(worker) for worker in workers))
 
 
 def test_an_idle_worker_that_was_killed_costs_its_next_run_one_attempt(bench: MakeBench) -> None:

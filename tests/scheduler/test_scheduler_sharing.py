@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.scheduler.devices import FILL, GpuMemory, Slot, Slots, gpu_memory
@@ -75,7 +75,6 @@ def test_where_nothing_is_known_of_a_gpu_one_run_has_it() -> None:
     assert slots.take(1, "a") is None
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     deeds=st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=40),

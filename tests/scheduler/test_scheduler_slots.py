@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.errors import MmadError
@@ -58,7 +58,6 @@ def test_one_run_per_gpu_and_the_first_free_one_again() -> None:
     assert again.device == first.device
 
 
-@settings(deadline=None)
 @given(cores=st.integers(1, 16), wishes=st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=40))
 def test_never_more_cores_than_there_are_and_never_stuck(cores: int, wishes: list[tuple[int, bool]]) -> None:
     slots = Slots(cores=cores)

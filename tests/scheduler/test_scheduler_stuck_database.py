@@ -10,28 +10,13 @@ from typing import Any
 
 import pytest
 
+from mmad.api import load_with_data
 from mmad.base.records import EpochRecord
-from mmad.cli.options import load_with_data
 from mmad.scheduler.submit import queue_up
 from mmad.store.store import Store
 
 pytestmark = pytest.mark.slow
 
-TINY = """\
-title = "Tiny"
-[phantom]
-studies = 16
-image_size = 64
-[setup]
-backbone = "custom1"
-pretrained = false
-image_size = 64
-lr = 0.01
-[arms.CXR]
-use_clinical = false
-[protocol]
-epochs = 4
-"""
 #: A real worker that waits half a second in place of a minute, and meets trouble when it commits its third epoch.
 WORKER = """
 import sqlite3, sys
@@ -74,11 +59,27 @@ def epochs(database: Path) -> list[EpochRecord]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the file and the data set."""
+def world(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., None]) -> Path:
+    """A folder with the file."""
     folder = tmp_path_factory.mktemp("stuck")
-    (folder / "tiny.toml").write_text(TINY)
+    write_tiny(folder, epochs=4, pair=False)
     return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: Path) -> Path:
+    """The database of the same run without trouble."""
+    program = [
+        sys.executable,
+        "-c",
+        "from mmad.cli.app import main; main()",
+        "ablate",
+        "tiny.toml",
+        "--db",
+        "calm.sqlite",
+    ]
+    subprocess.run(program, cwd=world, check=True, capture_output=True)
+    return world / "calm.sqlite"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_the_same_command_goes_on(
-    world: Path, run_mmad: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, trouble: str, line: str
+    world: Path,
+    undisturbed: Path,
+    run_mmad: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+    line: str,
 ) -> None:
     monkeypatch.chdir(world)
     ablation, _ = load_with_data(Path("tiny.toml"), data=None, create=True)
@@ -111,7 +117,6 @@ def test_the_same_command_goes_on(
 
     again = run_mmad("ablate", "tiny.toml", "--db", database, cwd=world)
     assert again.returncode == 0, again.stderr
-    run_mmad("ablate", "tiny.toml", "--db", "undisturbed.sqlite", cwd=world)
-    numbers = [[(e.epoch, e.lr, e.metrics) for e in epochs(file)] for file in (database, world / "undisturbed.sqlite")]
+    numbers = [[(e.epoch, e.lr, e.metrics) for e in epochs(file)] for file in (database, undisturbed)]
     assert numbers[0] == numbers[1]
     assert [number for number, _, _ in numbers[0]] == [1, 2, 3, 4]

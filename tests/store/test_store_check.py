@@ -57,6 +57,7 @@ def test_files_that_are_gone_or_cut_are_found(sound: tuple[str, Path]) -> None:
     assert all("MMAD_RUNS" in finding.hint for finding in findings)
 
 
+@pytest.mark.slow
 def test_changed_content_is_found_when_it_is_read(sound: tuple[str, Path]) -> None:
     address, folder = sound
     checkpoint, detections = folder / "checkpoints" / "epoch-00002.pt", folder / "detections" / "x.npz"

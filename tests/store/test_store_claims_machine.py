@@ -12,6 +12,7 @@ from claims_world import HERE, THERE, World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from random_search import examples
 from sqlalchemy import delete, event
 
 from mmad.store import schema
@@ -267,12 +268,12 @@ class Claims(RuleBasedStateMachine):
 
 
 def test_claims_keep_their_promises(store: Store) -> None:
-    examples = 15
+    count = 15
     if store.paths.file is not None:  # hundreds of transactions: nothing here needs to outlast a power cut
         store._database.engine.dispose()
-        examples = 60
+        count = 60
         event.listen(store._database.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous = OFF"))
     machine = type("ClaimsHere", (Claims,), {"store": store})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    options = settings(max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=checks)
+    options = settings(examples(count), stateful_step_count=30, suppress_health_check=checks)
     run_state_machine_as_test(machine, settings=options)

@@ -55,6 +55,7 @@ def content(address: str) -> dict[str, tuple[int, str]]:
         return {name: (one.rows, one.digest) for name, one in found.items()}
 
 
+@pytest.mark.slow
 def test_everything_arrives_and_can_be_written_on(pair: tuple[str, str]) -> None:
     source, target = pair
     good, bad = fill(source)
@@ -78,6 +79,7 @@ def test_everything_arrives_and_can_be_written_on(pair: tuple[str, str]) -> None
         assert other.requeue([bad]) == (bad,)
 
 
+@pytest.mark.slow
 def test_files_come_along_when_asked(pair: tuple[str, str]) -> None:
     source, target = pair
     good, _ = fill(source)
@@ -104,6 +106,7 @@ def test_a_target_that_holds_something_is_refused(pair: tuple[str, str]) -> None
     assert content(target) == before
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_copy_is_the_first(pair: tuple[str, str], tmp_path: Path) -> None:
     source, target = pair
     fill(source)
@@ -126,6 +129,7 @@ def test_running_runs_are_refused(address: str, tmp_path: Path) -> None:
     assert not (tmp_path / "copy.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_what_arrives_otherwise_is_not_kept(pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = pair
     fill(source)
@@ -193,6 +197,7 @@ def test_a_checksum_does_not_tell_the_order_and_tells_all_else(some: list[dict[s
         assert of(some) != of([{**some[0], "a": "another"}, *some[1:]])
 
 
+@pytest.mark.slow
 def test_details_are_equal_after_the_copy(pair: tuple[str, str]) -> None:
     from mmad.store.lookup import run_detail
 

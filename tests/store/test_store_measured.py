@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import store_samples as samples
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 from sqlalchemy import select
 
 from mmad.base.errors import StoreError
@@ -54,7 +55,8 @@ def shared_store() -> Iterator[Store]:
         yield store
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+@examples(60)
 @given(first=records, second=records)
 def test_an_epoch_comes_back_exactly(shared_store: Store, first: EpochRecord, second: EpochRecord) -> None:
     key = shared_store.runs()[0].key

@@ -39,6 +39,7 @@ def test_a_url_as_other_programs_take_it_is_good_too(postgresql: str) -> None:
         assert store.runs() == []
 
 
+@pytest.mark.slow
 def test_claims_and_ablations_of_many_at_once(postgresql: str) -> None:
     given = samples.ablation(seeds=range(15))
     claimed: list[str] = []

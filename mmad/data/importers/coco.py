@@ -449,7 +449,7 @@ class ClinicalTable:
     ``numeric`` and ``categorical`` name the clinical columns; None guesses them (see ``mmad.data.column_types``).
     """
 
-    path: Path
+    path: str | Path
     on: str | None
     patient: str | None = None
     split: str | None = None
@@ -472,9 +472,9 @@ class CocoImport:
 
 
 def import_coco(
-    annotations: Path,
-    images: Path,
-    out: Path,
+    annotations: str | Path,
+    images: str | Path,
+    out: str | Path,
     *,
     clinical: ClinicalTable | None = None,
     labels: Sequence[str] | None = None,
@@ -489,6 +489,7 @@ def import_coco(
     adds age and sex from DICOM headers where no table has them. A file that ``mmad data export coco`` wrote
     becomes the data set that it was. ``progress`` hears (done, all). Raises DataError naming entry, key and hint.
     """
+    annotations, images = Path(annotations), Path(images)
     coco = read_coco(annotations)
     places = [f"{annotations}: images[{i}]" for i in range(len(coco.images))]
     own = _own_cells(coco, places)
@@ -496,26 +497,26 @@ def import_coco(
         raise DataError("no such folder", where=images, hint="name the folder of the images with --images")
     studies = _given(coco, places, [image.study for image in coco.images], "study")
     found = _found(coco, places, images, shared=studies is not None)
-    joined = join_table(clinical.path, clinical.on, coco.images) if clinical is not None else None
-    cells = (
-        own if clinical is None or joined is None else own.beside(_table_cells(clinical, joined), str(clinical.path))
-    )
+    joined = join_table(Path(clinical.path), clinical.on, coco.images) if clinical is not None else None
+    cells = own
+    if clinical is not None and joined is not None:
+        cells = own.beside(_table_cells(clinical, joined), str(joined.path))
     if dicom_header:
         cells = cells.beside(header_cells(found, cells.frame.columns.tolist()), str(annotations))
     ids = studies or list(study_ids([image.file_name for image in coco.images]).values())
-    named = _column(joined, clinical.patient if clinical else None)
+    own_patients = [image.patient or image.patient_id for image in coco.images]
     patients = (
-        _given(coco, places, named or [image.patient or image.patient_id for image in coco.images], "patient") or ids
+        _given(coco, places, _column(joined, clinical.patient if clinical else None, own_patients), "patient") or ids
     )
-    named = _column(joined, clinical.split if clinical else None)
-    words = _given(coco, places, named or [image.split for image in coco.images], "split")
+    own_splits = [image.split for image in coco.images]
+    words = _given(coco, places, _column(joined, clinical.split if clinical else None, own_splits), "split")
     splits = split_by_patient(patients) if words is None else list(map(read_split, words, places))
     chosen = choose_labels([category.name for category in coco.categories], labels, str(annotations))
     boxes = _box_rows(coco, annotations, found, ids, chosen)
     rows = _study_rows(coco, places, found, ids, patients, splits, cells)
     form = coco.form
     divided = clinical is not None and (clinical.patient is not None or clinical.split is not None)
-    with importing(out) as folder:
+    with importing(Path(out)) as folder:
         copy_images(found, folder, progress)
         write_tables(
             folder,
@@ -584,7 +585,7 @@ def _own_cell(value: object, where: str, name: str, known: Sequence[str] | None)
 def _table_cells(clinical: ClinicalTable, joined: Joined) -> ClinicalCells:
     reserved = {clinical.on or "", clinical.patient or "", clinical.split or ""}
     reserved |= {"study", "image", "width", "height", "patient", "split"}
-    where = str(clinical.path)
+    where = str(joined.path)
     return choose_cells(joined.frame, clinical.numeric, clinical.categorical, reserved, where, clinical.units)
 
 
@@ -600,10 +601,10 @@ def _given(coco: CocoFile, places: Sequence[str], values: Sequence[str | None], 
     return known
 
 
-def _column(joined: Joined | None, name: str | None) -> list[str] | None:
-    """The cells of a column of the table, None where none is named. Raises DataError for one that is empty."""
+def _column(joined: Joined | None, name: str | None, otherwise: Sequence[str | None]) -> Sequence[str | None]:
+    """The cells of a column of the table, ``otherwise`` where none is named. Raises DataError for one that is empty."""
     if joined is None or name is None:
-        return None
+        return otherwise
     cells = joined.column(name)
     if not any(cells):
         raise DataError(f"column {shown(name)} is empty", where=joined.path, hint="name another column, or none")

@@ -57,8 +57,8 @@ class CsvLayout:
 
 
 def import_csv(
-    src: Path,
-    out: Path,
+    src: str | Path,
+    out: str | Path,
     *,
     layout: CsvLayout | None = None,
     numeric: Sequence[str] | None = None,
@@ -77,7 +77,7 @@ def import_csv(
     order; ``dicom_header`` adds age and sex from the headers of DICOM images where the table lacks them.
     ``progress`` hears (done, all). Raises DataError for anything missing, unknown or impossible, naming file and row.
     """
-    layout = layout or CsvLayout()
+    src, layout = Path(src), layout or CsvLayout()
     if not src.is_dir():
         raise DataError("no such folder", where=src, hint="name the folder that holds the CSV files")
     subjects = read_table(src / layout.subjects)
@@ -107,7 +107,7 @@ def import_csv(
         )
         for image, patient, split, row in zip(images, patients, splits, cells.rows(), strict=True)
     ]
-    with importing(out) as folder:
+    with importing(Path(out)) as folder:
         copy_images(found, folder, progress)
         write_tables(
             folder,

@@ -38,7 +38,7 @@ _DRAWN = 640
 
 
 def make_phantom(
-    out: Path,
+    out: str | Path,
     *,
     studies: int = STUDIES,
     image_size: int = IMAGE_SIZE,
@@ -85,7 +85,7 @@ def make_phantom(
     cases = make_cases(studies, seed, clinical_effect, missing)
     rows: list[StudyRow] = []
     boxes: list[BoxRow] = []
-    with new_folder(out) as folder:
+    with new_folder(Path(out)) as folder:
         for done, case in enumerate(cases, 1):
             image, marks = draw_image(case, size, seed, artefacts=artefacts)
             file = f"{IMAGES}/{case.study}{FORMATS[format]}"

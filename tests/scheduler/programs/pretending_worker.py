@@ -49,7 +49,7 @@ def die() -> None:
 
 
 def hang() -> None:
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def chatter() -> None:
@@ -91,7 +91,9 @@ def train(order: TrainRequest, record: RunRecord, store: Store, channel: Channel
     for epoch in range(done + 1, epochs + 1):
         deed = deeds.get(epoch, "")
         if deed and (deed.endswith("!") or first_time(order.key, epoch)):
-            if deed == "warn":
+            if deed == "wait":
+                steps = sys.maxsize
+            elif deed == "warn":
                 recorder.warning("a loss\nis odd")
             else:
                 DEEDS[deed.removesuffix("!")]()
