@@ -569,8 +569,8 @@ def _register_info(data: typer.Typer) -> None:
         typer.echo(f"fingerprint {summary.fingerprint[:16]}, split by {summary.split_policy or 'unknown'}")
         for split in summary.splits:
             typer.echo(f"{split.split:5}  {split.studies} studies of {split.patients} patients, {split.boxes} boxes")
-            for label, count, studies in split.labels:
-                typer.echo(f"       {label}: {count} boxes in {studies} studies")
+            for label in split.labels:
+                typer.echo(f"       {label.label}: {label.boxes} boxes in {label.studies} studies")
         whole = sum(split.studies for split in summary.splits)
         for column in summary.columns:
             kind = f"[{column.unit}]" if column.low is not None else "/".join(column.values)
@@ -582,7 +582,7 @@ def _info_json(summary: dict[str, Any]) -> dict[str, Any]:
     """The stable form: splits by name, and in each the labels by name."""
     splits = {}
     for split in summary["splits"]:
-        labels = {label: {"boxes": boxes, "studies": studies} for label, boxes, studies in split["labels"]}
+        labels = {label["label"]: {"boxes": label["boxes"], "studies": label["studies"]} for label in split["labels"]}
         counts = {key: split[key] for key in ("studies", "patients", "boxes")}
         splits[split["split"]] = {**counts, "labels": labels}
     return {**summary, "splits": splits}

@@ -25,7 +25,7 @@ from mmad.base.files import write_atomically
 from mmad.base.progress import ProgressCallback
 from mmad.base.records import SPLITS
 from mmad.config.messages import no_such, one_of
-from mmad.data.dataset import STUDIES, DataSet
+from mmad.data.dataset import STUDIES, Box, DataSet
 from mmad.data.image_cache import decode
 
 #: So many studies are shown where no number is asked for.
@@ -34,8 +34,6 @@ LIMIT = 24
 COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#00b383", "#e8590c", "#e48fc0", "#ffffff", "#5c7cfa")
 #: The longer side of a picture in a sheet, in pixels.
 SIDE = 480
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

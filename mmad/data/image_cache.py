@@ -8,11 +8,12 @@ import os
 import re
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -28,10 +29,11 @@ from mmad.data.dataset import BOXES, STUDIES, DataSet, digests
 
 #: Raised whenever decoding or resizing gives other bytes.
 _VERSION = 1
-#: Squares that wait to be written, per thread that decodes.
+#: Results that wait to be taken, per thread that decodes.
 _AHEAD = 4
 SUFFIX, PART, LOCK = ".u8", ".part", ".lock"
 
+Result = TypeVar("Result")
 Images = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 
 
@@ -161,16 +163,21 @@ def _build(dataset: DataSet, image_size: int, path: Path, progress: ProgressCall
 
 
 def _squares(dataset: DataSet, image_size: int, workers: int) -> Iterator[bytes]:
-    """The bytes of every image in order, decoded by ``workers`` threads a few images ahead."""
+    """The bytes of every image in order."""
 
     def square(position: int) -> bytes:
         return decode(dataset, position).resize((image_size, image_size), Image.Resampling.BILINEAR).tobytes()
 
-    waiting: deque[Future[bytes]] = deque()
+    return in_order(square, dataset.image_studies, workers)
+
+
+def in_order(work: Callable[[int], Result], positions: Iterable[int], workers: int) -> Iterator[Result]:
+    """What ``work`` makes of each position in order, by ``workers`` threads a few positions ahead."""
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
         try:
-            for position in dataset.image_studies:
-                waiting.append(threads.submit(square, position))
+            for position in positions:
+                waiting.append(threads.submit(work, position))
                 if len(waiting) >= _AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:

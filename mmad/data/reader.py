@@ -375,11 +375,7 @@ class Description:
 
 def load_dataset(path: Path | str) -> DataSet:
     """Read and check the data set in the folder ``path``; raises DataError naming file, row, key and hint."""
-    return read_folder(Path(path))
-
-
-def read_folder(root: Path) -> DataSet:
-    """The data set in ``root``, checked. Raises DataError."""
+    root = Path(path)
     check_files(root)
     description = read_description(root / TOML)
     studies = read_studies(root / STUDIES, description.numeric, description.categorical)

@@ -162,7 +162,7 @@ NO_IMAGE = frozenset({"image-missing", "image-outside"})
 
 
 @dataclass(frozen=True, eq=False)
-class Tables:
+class ReadTables:
     """What could be read, as a data set, and what was refused on the way.
 
     Sides that cannot be read are 0, cells that cannot be read are missing, and boxes may be without area or
@@ -182,7 +182,7 @@ class Tables:
         return merged(self.problems, self.dataset.root)
 
 
-def read_tolerantly(root: Path) -> Tables:
+def read_tolerantly(root: Path) -> ReadTables:
     """The tables in ``root``. Raises DataError for a folder, a description or a table that is none."""
     problems: list[Problem] = []
     check_files(root)
@@ -192,7 +192,7 @@ def read_tolerantly(root: Path) -> Tables:
     left_out = {problem.row for problem in problems if problem.code in _LEFT_OUT}
     table = read_boxes(root / BOXES, studies, description.labels, problems.append)
     apart = [p for p in problems if not (p.code == "box-without-study" and p.row in left_out)]
-    return Tables(assemble(root, description, studies, table), tuple(apart))
+    return ReadTables(assemble(root, description, studies, table), tuple(apart))
 
 
 def unreadable(root: Path, error: DataError) -> AuditIssue:

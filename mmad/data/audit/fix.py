@@ -14,7 +14,7 @@ from mmad.base.errors import DataError
 from mmad.base.progress import ProgressCallback
 from mmad.base.records import SPLITS, Split
 from mmad.data.audit.checks import repeated
-from mmad.data.audit.findings import Audit, Tables, read_tolerantly, rows_of
+from mmad.data.audit.findings import Audit, ReadTables, read_tolerantly, rows_of
 from mmad.data.audit.images import Looks, connected, exact_groups, look_at_images
 from mmad.data.audit.run import audit_folder
 from mmad.data.column_types import number_text
@@ -72,7 +72,7 @@ _ROWS = frozenset(
 )
 
 
-def _kept(tables: Tables, looks: Looks, done: list[str]) -> dict[int, Study]:
+def _kept(tables: ReadTables, looks: Looks, done: list[str]) -> dict[int, Study]:
     """Position → study, of those whose image can be used and is not there already."""
     studies = tables.dataset.studies
     unreadable = {studies[looks.studies[i]].image for i in looks.unreadable}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -19,14 +18,13 @@ from mmad.base.progress import ProgressCallback
 from mmad.base.records import SPLITS
 from mmad.data.audit.findings import AuditIssue, Level, finding
 from mmad.data.dataset import STUDIES, DataSet
-from mmad.data.image_cache import as_grey, reason
+from mmad.data.image_cache import as_grey, in_order, reason
 from mmad.data.reader import UNKNOWN_SIDE
 
 #: The picture in small whose neighbouring pixels are compared: so many rows, and one column more.
 SIDE = 16
 #: An image whose grey levels differ by less than this over the picture in small shows nothing.
 LEAST_CONTRAST = 3
-_AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +67,7 @@ def look_at_images(
     sizes, exact = np.zeros((len(places), 2), dtype=np.int64), []
     small = np.zeros((len(places), SIDE * SIDE // 8), dtype=np.uint8)
     blank, unreadable = np.zeros(len(places), dtype=np.bool_), {}
-    for i, look in enumerate(_looks(dataset, places)):
+    for i, look in enumerate(in_order(partial(_look, dataset), places, usable_cores())):
         sizes[i], blank[i] = look.size, look.blank
         small[i] = np.frombuffer(look.small, dtype=np.uint8)
         exact.append(look.exact)
@@ -78,19 +76,6 @@ def look_at_images(
         if progress is not None:
             progress(i + 1, len(places))
     return Looks(places, sizes, tuple(exact), small, blank, unreadable)
-
-
-def _looks(dataset: DataSet, positions: Sequence[int]) -> Iterator[_Look]:
-    """What is seen of each image in order, a few decoded ahead."""
-    workers = usable_cores()
-    waiting: deque[Future[_Look]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="look") as threads:
-        for position in positions:
-            waiting.append(threads.submit(_look, dataset, position))
-            if len(waiting) >= _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _look(dataset: DataSet, position: int) -> _Look:

@@ -11,7 +11,15 @@ from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.progress import ProgressCallback
 from mmad.data.audit.checks import clinical_findings, leak_findings, split_counts, split_findings
-from mmad.data.audit.findings import VERSION, Audit, Tables, audit_from_json, audit_json, read_tolerantly, unreadable
+from mmad.data.audit.findings import (
+    VERSION,
+    Audit,
+    ReadTables,
+    audit_from_json,
+    audit_json,
+    read_tolerantly,
+    unreadable,
+)
 from mmad.data.audit.images import Looks, duplicate_findings, image_findings, look_at_images
 from mmad.data.dataset import DataSet
 
@@ -34,7 +42,7 @@ def audit_folder(root: Path | str, progress: ProgressCallback | None = None) -> 
     return audit
 
 
-def audit_of(tables: Tables, looks: Looks) -> Audit:
+def audit_of(tables: ReadTables, looks: Looks) -> Audit:
     """The audit of what was read and seen."""
     dataset = tables.dataset
     counts = split_counts(dataset)

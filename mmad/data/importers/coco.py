@@ -33,9 +33,8 @@ from mmad.base.progress import ProgressCallback
 from mmad.base.records import Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import number_text
-from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
+from mmad.data.dataset import Box, CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
-    Box,
     ClinicalCells,
     SourceImage,
     choose_cells,

@@ -16,7 +16,7 @@ from mmad.base.errors import DataError
 from mmad.base.progress import ProgressCallback
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import choose_categorical, choose_numeric, number_text
-from mmad.data.dataset import IMAGES, CategoricalColumn, NumericColumn
+from mmad.data.dataset import IMAGES, Box, CategoricalColumn, NumericColumn
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
 from mmad.data.reader import is_inside, leads_out, load_dataset
 from mmad.data.writer import new_folder
@@ -147,7 +147,6 @@ def folder_name(path: Path) -> str:
 # Clips the boxes of an importer to their image.
 
 
-Box = tuple[float, float, float, float]
 #: A box may overshoot its image by this much (rounding after a resize) and is clipped.
 SLACK_PX = 1.0
 

@@ -16,9 +16,8 @@ from mmad.base.progress import ProgressCallback
 from mmad.base.records import Split
 from mmad.config.messages import no_such, shown
 from mmad.data.column_types import parse
-from mmad.data.dataset import DataSet, policy_of, read_split, split_by_patient
+from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
-    Box,
     SourceImage,
     choose_cells,
     choose_labels,

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmad.base.errors import DataError
 from mmad.config.messages import no_such, one_of
 from mmad.data.column_types import parse
+from mmad.data.dataset import Box
 from mmad.data.importers.reflacx.records import (
     ENDINGS,
     add_once,
@@ -288,7 +289,6 @@ class Sieve:
 # Ellipses of one reading as boxes: the extremes of an ellipse are the sides of its box.
 
 
-Box = tuple[float, float, float, float]
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
