@@ -13,9 +13,7 @@ import pandas
 from pydantic import (
     AfterValidator,
     AllowInfNan,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     FailFast,
     Field,
@@ -26,6 +24,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.dataclasses import dataclass as model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mmad.base.errors import DataError
@@ -119,11 +118,8 @@ Id = Annotated[Identity, PlainValidator(_identity)]
 Name = Annotated[str, PlainValidator(lambda value: str(_identity(value)))]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class CocoImage(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class CocoImage:
     """One entry of ``images``. ``source`` and ``clinical`` are checked where ``info.mmad`` says what they are."""
 
     id: Id
@@ -145,15 +141,18 @@ class CocoImage(_Entry):
         return self
 
 
-class _Mark(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class _Mark:
     id: Id | None = None
     iscrowd: Annotated[bool, BeforeValidator(_flag)] = False
 
 
+@model(frozen=True, slots=True, kw_only=True)
 class Crowd(_Mark):
     """A region of many findings, which is left out whatever else it says."""
 
 
+@model(frozen=True, slots=True, kw_only=True)
 class Annotation(_Mark):
     """A box, or polygons to draw one around."""
 
@@ -172,30 +171,35 @@ class Annotation(_Mark):
         return {**value, "bbox": None} if isinstance(value, dict) and value.get("bbox") == [] else value
 
 
-class Category(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class Category:
     """One entry of ``categories``."""
 
     id: Id
     name: Text
 
 
-class _Licence(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class _Licence:
     name: Text | None = None
 
 
-class _Numeric(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class _Numeric:
     name: Text
     unit: Annotated[Text | None, BeforeValidator(lambda value: value or None)] = None
     low: Number
     high: Number
 
 
-class _Categorical(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class _Categorical:
     name: Text
     values: list[Text]
 
 
-class CocoForm(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class CocoForm:
     """``info.mmad``: what ``dataset.toml`` says, so that an export loses nothing."""
 
     numeric: list[_Numeric]
@@ -223,7 +227,8 @@ def written_form(dataset: DataSet) -> dict[str, object]:
     }
 
 
-class _Info(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class _Info:
     mmad: CocoForm | None = None
 
 
@@ -234,7 +239,8 @@ def _kind_of_mark(value: Any) -> str:
 Mark = Annotated[Annotated[Crowd, Tag("crowd")] | Annotated[Annotation, Tag("box")], Discriminator(_kind_of_mark)]
 
 
-class CocoFile(_Entry):
+@model(frozen=True, slots=True, kw_only=True)
+class CocoFile:
     """The whole file; ``info`` is that of ``mmad data export coco``, None where another tool wrote it."""
 
     info: Annotated[_Info | None, BeforeValidator(lambda info: info if isinstance(info, dict) else None)] = None
@@ -255,7 +261,7 @@ _WORDS = {
     "float_type": ("is not a finite number", "correct or remove it"),
     "finite_number": ("is not a finite number", "correct or remove it"),
     "list_type": ("is not a list", 'write "{key}": [{{…}}]'),
-    "model_type": ("is not an object", 'write "{key}": {{…}}'),
+    "dataclass_type": ("is not an object", 'write "{key}": {{…}}'),
     "dict_type": ("is not an object", 'write "{key}": {{…}}'),
 }
 #: Lists that hold no objects.
@@ -287,7 +293,7 @@ def _refusal(error: ErrorDetails, where: str, above: tuple[str, ...]) -> DataErr
         what, hint = _WORDS[error["type"]]
     if error["input"] is None:
         what = "is missing"
-    if entry is not None and error["type"] == "model_type":
+    if entry is not None and error["type"] == "dataclass_type":
         subject = f"{key}[{entry}]"
     else:
         subject = f"key {key!r}" if entry is None else f"key {key!r}, entry {entry + 1}"
