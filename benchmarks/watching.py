@@ -112,7 +112,7 @@ def measured(work: Callable[[], Any], times: int) -> str:
 def _frame(watch: Dashboard) -> None:
     """What one refresh of `mmad watch` takes on a terminal of 140 × 40."""
     out = Console(file=io.StringIO(), width=140, height=40, force_terminal=True)
-    out.print(draw(watch.look(), 140, 40))
+    out.print(draw(watch.snapshot(), 140, 40))
 
 
 def main() -> None:

@@ -402,8 +402,8 @@ def train(
         show: show progress on standard output: a live table on a terminal, else a line per event.
 
     Returns:
-        ``finished``, ``failed`` (with the error), ``interrupted`` and ``halted`` runs, and whether ``max_hours``
-        ``stopped`` it; all empty where everything was finished already.
+        ``finished``, ``failed`` (with the error), ``interrupted`` and ``stopped`` runs, and whether ``max_hours``
+        ``cancelled`` it; all empty where everything was finished already.
 
     Raises:
         MmadError: whatever has to be fixed before anything runs: weights that are missing, a data set that nothing can
@@ -417,7 +417,7 @@ def train(
     import warnings
 
     from mmad.base.clock import seconds
-    from mmad.scheduler.executors.factory import engine_slots
+    from mmad.scheduler.executors.factory import executor_slots
     from mmad.scheduler.progress import PlainView, choose_view
     from mmad.scheduler.scheduler import Options
     from mmad.scheduler.submit import halved
@@ -431,14 +431,14 @@ def train(
                 "was loaded without its data set", where=one.path, hint="load it with create=True, or name its folder"
             )
     cluster = (address, _listed(slurm))
-    slots = engine_slots(executor, device, per_gpu, *cluster, needs=lambda: known_memory(database))
+    slots = executor_slots(executor, device, per_gpu, *cluster, memory=lambda: known_memory(database))
     if tensorboard:
         require_tensorboard()
     words, folder = _listed(only), None if weights_dir is None else Path(weights_dir)
     check_ablations(loaded, database, only=words, weights_dir=folder, on_gpu=slots.on_gpu)
     options = Options(
         weights_dir=folder,
-        said=f"mmad.train({', '.join(repr(one.path) for one, _ in loaded)})",
+        command_line=f"mmad.train({', '.join(repr(one.path) for one, _ in loaded)})",
         isolate=isolate,
         max_hours=max_hours,
         checkpoint_every=checkpoint_every,
@@ -460,7 +460,7 @@ def train(
             slurm=cluster[1],
             warn=lambda line: warnings.warn(line, stacklevel=5),
         )
-    if summary.stopped and (max_hours is None or seconds() - began < max_hours * 3600):
+    if summary.cancelled and (max_hours is None or seconds() - began < max_hours * 3600):
         raise KeyboardInterrupt
     return summary
 
@@ -509,7 +509,7 @@ def run_ablations(
 
     Args:
         loaded: ablations that ``check_ablations`` let pass; all their members are recorded.
-        slots: of ``engine_slots`` for this ``executor``.
+        slots: of ``executor_slots`` for this ``executor``.
         warn: hears each kind of warning of an audit once.
 
     Raises:
@@ -518,7 +518,7 @@ def run_ablations(
         MmadError: a cluster's node that lacks something.
     """
     from mmad.data.image_cache import prepare_images
-    from mmad.scheduler.executors.factory import make_engine
+    from mmad.scheduler.executors.factory import make_executor
     from mmad.scheduler.jobs import Summary
     from mmad.scheduler.scheduler import run_jobs
     from mmad.scheduler.submit import asked_for, queue_up
@@ -530,12 +530,12 @@ def run_ablations(
         with progress_bar(f"reading {len(dataset.studies)} images of {dataset.root}") as progress:
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
-    engine = make_engine(executor, db, slots, options, address, slurm, runs=runs)
+    trains = make_executor(executor, db, slots, options, address, slurm, runs=runs)
     jobs = queue_up(everything, db, only=only, priority=priority)
     if not jobs:
         return Summary((), (), ())
     _record_warnings(db, everything, issues)
-    return run_jobs(db, jobs, slots, view, options, engine=engine)
+    return run_jobs(db, jobs, slots, view, options, executor=trains)
 
 
 def known_memory(db: str) -> dict[tuple[str, str], int]:

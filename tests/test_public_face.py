@@ -156,7 +156,7 @@ def test_a_plan_and_a_training(trained: Trained, capsys: pytest.CaptureFixture[s
     assert before["seconds"].isna().all()
     summary = trained.summary
     assert [job.arm for job in summary.finished] == ["CXR", "CXR+Clinical"]
-    assert (summary.failed, summary.interrupted, summary.stopped) == ((), (), False)
+    assert (summary.failed, summary.interrupted, summary.cancelled) == ((), (), False)
     ablation = mmad.load_ablation(trained.file, overrides=["epochs=1"])
     after = mmad.plan(ablation, trained.database)
     assert list(after["status"]) == ["finished", "finished"]
@@ -199,7 +199,7 @@ def test_ctrl_c_stops_after_the_present_step_and_the_same_call_resumes(trained: 
     summary = mmad.train(
         mmad.load_ablation(trained.file, overrides="epochs=300"), database, device="cpu", only="CXR", max_hours=4 / 3600
     )
-    assert summary.stopped  # by the clock, which is no interruption
+    assert summary.cancelled  # by the clock, which is no interruption
     assert time.monotonic() - begun > 4
 
 

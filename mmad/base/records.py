@@ -284,3 +284,4 @@ class Progress:
     step: int
     steps: int
     loss: float | None = None
+    type: Literal["progress"] = field(default="progress", kw_only=True)  # among a worker's messages

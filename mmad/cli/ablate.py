@@ -62,7 +62,7 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
     if as_json:
         runs = [{**_row(one), "error": errors.get(one.key)} for one in asked]
         every = [asdict(pair) for group in compared.values() for pair in group]
-        print_json({"runs": runs, "pairs": every, "stopped": summary.stopped, "exit_code": summary.exit_code})
+        print_json({"runs": runs, "pairs": every, "stopped": summary.cancelled, "exit_code": summary.exit_code})
     else:
         _tell(summary, asked, compared, db)
     for failure in summary.failed:
@@ -84,8 +84,8 @@ def _tell(summary: Summary, asked: Sequence[Submission], compared: dict[str, lis
     total = len({one.key for one in asked})
     done = len({one.key for one in asked if not one.waits})
     stopped = summary.exit_code == 130
-    trained = sum(map(len, (summary.finished, summary.failed, summary.interrupted, summary.halted)))
-    if not trained and not summary.stopped:
+    trained = sum(map(len, (summary.finished, summary.failed, summary.interrupted, summary.stopped)))
+    if not trained and not summary.cancelled:
         typer.echo(f"nothing to do: {_runs(total)} finished already")
     else:
         failed = f", {len(summary.failed)} failed" if summary.failed else ""
@@ -93,8 +93,8 @@ def _tell(summary: Summary, asked: Sequence[Submission], compared: dict[str, lis
     for name, group in compared.items():
         for line in verdict_lines(group, whole=not stopped):
             typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
-    if summary.halted:
-        typer.echo(f"{_runs(len(summary.halted))} stopped by hand: mmad requeue takes them up again")
+    if summary.stopped:
+        typer.echo(f"{_runs(len(summary.stopped))} stopped by hand: mmad requeue takes them up again")
     if stopped:
         typer.echo(f"interrupted; go on where it stopped with: {said()}")
     elif done:
@@ -202,14 +202,14 @@ def _register_ablate(app: typer.Typer) -> None:
 
         Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
         """
-        from mmad.scheduler.executors.factory import engine_slots
+        from mmad.scheduler.executors.factory import executor_slots
         from mmad.scheduler.progress import choose_view
         from mmad.scheduler.scheduler import Options
         from mmad.scheduler.submit import halved, narrowed
         from mmad.scheduler.tensorboard import require_tensorboard
 
         cluster = (address, tuple(slurm or ()))
-        slots = engine_slots(engine, device, runs_per_gpu(per_gpu), *cluster, needs=lambda: known_memory(db))
+        slots = executor_slots(engine, device, runs_per_gpu(per_gpu), *cluster, memory=lambda: known_memory(db))
         if tensorboard:
             require_tensorboard()
 
@@ -240,7 +240,7 @@ def _register_ablate(app: typer.Typer) -> None:
             check()
         options = Options(
             weights_dir=weights_dir,
-            said=said(),
+            command_line=said(),
             isolate=isolate,
             max_hours=max_hours,
             checkpoint_every=checkpoint_every,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -24,9 +20,12 @@ from mmad.config.runs import NAMING_FIELDS, Ablation, Member
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
+from mmad.scheduler.process import run_shell
 from mmad.scheduler.worker import run_spec
 from mmad.store.store import Store
 
+#: Seconds that the command at a queue's end (a mail, the report) may take.
+HOOK_SECONDS = 600.0
 #: Fields of a setup that change no shape and keep no state.
 _WEIGHTLESS = frozenset(
     {
@@ -54,7 +53,7 @@ _WEIGHTLESS = frozenset(
 
 @dataclass(frozen=True)
 class Submission:
-    """One member that a user asked for, the key of the run that answers it, and how that stands."""
+    """One member that a user asked for, the key of the run that is trained for it, and that run's status."""
 
     member: Member
     key: str
@@ -76,10 +75,10 @@ def asked_for(ablations: Sequence[Ablation], database: str) -> list[Submission]:
     _distinct(ablations)
     known = _known(database)
     members = [member for ablation in ablations for member in ablation.members]
-    return [_asked(member, known) for member in members]
+    return [_submission(member, known) for member in members]
 
 
-def _asked(member: Member, known: Mapping[str, RunRecord]) -> Submission:
+def _submission(member: Member, known: Mapping[str, RunRecord]) -> Submission:
     if member.run.key not in known:
         return Submission(member, member.run.key, "queued")
     trained = _trained(known, member.run.key)
@@ -163,7 +162,7 @@ def queue_up(
             for member in narrowed(ablation, only).members:
                 trained = _trained(records, member.run.key)
                 if trained.status != "finished":
-                    jobs.setdefault(trained.key, _job_of_run(job_of(member, ablation), trained))
+                    jobs.setdefault(trained.key, _job_for(job_of(member, ablation), trained))
         if priority is not None:
             store.prioritise(list(jobs), priority)
     return list(jobs.values())
@@ -189,17 +188,17 @@ def job_of(member: Member, ablation: Ablation | None = None) -> Job:
         epochs=run.protocol.epochs,
         threads=run.protocol.threads,
         data=str(Path(run.data.path).absolute()),
-        need=memory_key(run.setup),
+        memory_key=memory_key(run.setup),
         accumulates=ablation is not None and ablation.on_out_of_memory == "accumulate",
         parent=run.continues,
     )
 
 
-def _job_of_run(job: Job, trained: RunRecord) -> Job:
-    """``job`` for the run that is trained in its run's place, if another is."""
+def _job_for(job: Job, trained: RunRecord) -> Job:
+    """``job`` for the run that is trained in place of its own, if another is."""
     if trained.key == job.key:
         return job
-    return replace(job, key=trained.key, need=memory_key(run_spec(trained).setup))
+    return replace(job, key=trained.key, memory_key=memory_key(run_spec(trained).setup))
 
 
 def memory_key(setup: ModelSetup) -> str:
@@ -225,7 +224,7 @@ def halved(store: Store, job: Job) -> Job | None:
         f"trained with batch_size {batch // 2} and gradient_accumulation {steps * 2}, because batch_size {batch} was "
         "out of memory: BatchNorm sees other batches, so it is not quite the run that was asked for",
     )
-    return replace(job, key=smaller.key, need=memory_key(setup))
+    return replace(job, key=smaller.key, memory_key=memory_key(setup))
 
 
 def _known(database: str) -> Mapping[str, RunRecord]:
@@ -253,13 +252,6 @@ def _distinct(ablations: Sequence[Ablation]) -> None:
             )
 
 
-# What a user wants done when a queue has come to its end: a mail, a message, the report.
-
-
-#: Seconds the command may take before it is ended.
-HOOK_SECONDS = 600.0
-
-
 def run_hook(
     command: str,
     summary: Summary,
@@ -281,33 +273,25 @@ def run_hook(
     Returns:
         One line of warning when the command could not be started, failed or took too long, else None.
     """
-    summed = hook_summary(summary, database=database, ablations=ablations)
-    environment = os.environ | {
+    content = hook_summary(summary, database=database, ablations=ablations)
+    environment = {
         "MMAD_FINISHED": str(len(summary.finished)),
         "MMAD_FAILED": str(len(summary.failed)),
         "MMAD_INTERRUPTED": str(len(summary.interrupted)),
         "MMAD_EXIT_CODE": str(summary.exit_code),
         "MMAD_DB": _absolute(database),
-        "MMAD_ABLATIONS": " ".join(summed["ablations"]),
+        "MMAD_ABLATIONS": " ".join(content["ablations"]),
     }
     name = f"--on-finish {command!r}"
     try:
-        process = subprocess.Popen(
-            command, shell=True, stdin=subprocess.PIPE, stdout=2, env=environment, text=True, start_new_session=True
-        )
+        code = run_shell(command, json.dumps(content, ensure_ascii=True) + "\n", environment, timeout)
     except (OSError, ValueError) as error:
         return f"{name} could not be started: {error}"
-    try:
-        process.communicate(json.dumps(summed, ensure_ascii=True) + "\n", timeout=timeout)
-    except subprocess.TimeoutExpired:
-        _kill(process)
+    if code is None:
         return f"{name} was ended after {timeout:g} s"
-    except BaseException:  # Ctrl-C while it works
-        _kill(process)
-        raise
-    if process.returncode < 0:
-        return f"{name} was killed by signal {-process.returncode}"
-    return f"{name} failed with exit code {process.returncode}" if process.returncode else None
+    if code < 0:
+        return f"{name} was killed by signal {-code}"
+    return f"{name} failed with exit code {code}" if code else None
 
 
 def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | None = None) -> dict[str, Any]:
@@ -318,14 +302,14 @@ def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | 
         "database": _without_password(_absolute(database)),
         "ablations": list(names),
         "exit_code": summary.exit_code,
-        "stopped": summary.stopped,
-        "finished": [_plain(job) for job in summary.finished],
-        "failed": [{**_plain(failure.job), "error": failure.error} for failure in summary.failed],
-        "interrupted": [_plain(job) for job in summary.interrupted],
+        "stopped": summary.cancelled,
+        "finished": [_job_json(job) for job in summary.finished],
+        "failed": [{**_job_json(failure.job), "error": failure.error} for failure in summary.failed],
+        "interrupted": [_job_json(job) for job in summary.interrupted],
     }
 
 
-def _plain(job: Job) -> dict[str, Any]:
+def _job_json(job: Job) -> dict[str, Any]:
     whole = asdict(job)
     return {name: whole[name] for name in ("key", "ablation", "setting", "arm", "seed")}
 
@@ -337,9 +321,3 @@ def _absolute(database: str) -> str:
 
 def _without_password(database: str) -> str:
     return make_url(database).render_as_string(hide_password=True) if "://" in database else database
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -150,7 +150,7 @@ def test_a_killed_worker_ends_with_the_numbers_of_an_undisturbed_run(undisturbed
     finally:
         command.kill()
     assert command.returncode == 0, errors
-    assert "killed by SIGKILL, starting it again (1 of 2)" in out
+    assert "killed by SIGKILL, retrying it (1 of 2)" in out
     assert epochs_of(here) == epochs_of(undisturbed)
 
 
@@ -170,7 +170,7 @@ def test_a_killed_command_goes_on_and_ends_with_equal_numbers(undisturbed: Path,
     again = start(here)
     out, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
-    assert "goes on after epoch" in out
+    assert "resumes after epoch" in out
     assert epochs_of(here) == epochs_of(undisturbed)
 
 

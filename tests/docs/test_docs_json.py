@@ -14,7 +14,7 @@ from docs_pages import ROOT, Block, blocks, commands
 from mmad.cli.app import COMMANDS
 from mmad.config.load import load_ablation
 from mmad.config.runs import DataSource
-from mmad.scheduler.dashboard import Dashboard, plain_look
+from mmad.scheduler.dashboard import Dashboard, snapshot_json
 from mmad.store.claims import Owner
 from mmad.store.json import plain_standing
 from mmad.store.run_status import standing
@@ -89,7 +89,7 @@ def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
                 store.set_status(run.key, "failed", error)
         for command, written in (
             ("mmad status --json", plain_standing(standing(store))),
-            ("mmad watch --json", plain_look(Dashboard(store).look())),
+            ("mmad watch --json", snapshot_json(Dashboard(store).snapshot())),
         ):
             assert written["running"]
             assert written["failed"]

@@ -48,7 +48,7 @@ def test_out_of_memory_beside_others_is_tried_again_alone(bench: MakeBench) -> N
     two.plan(s0={"do": [[2, "memory"]]}, s1={"pause": 0.05})
     summary, out = run_off(two, slots=Slots(("cuda:0",), cores=4, per_gpu=2))
     assert summary.exit_code == 0, out
-    assert "s0 · CXR · seed 0: out of memory beside other runs, trying it again alone on a device" in out
+    assert "s0 · CXR · seed 0: out of memory beside other runs, retrying it alone on a device" in out
     assert two.statuses() == ["finished"] * 2
 
 
@@ -121,7 +121,7 @@ def test_a_run_whose_parent_fails_fails_with_its_name(bench: MakeBench) -> None:
     jobs = two.jobs()
     summary, _ = run_off(two, [replace(jobs[0], parent=jobs[1].key), jobs[1]])
     errors = {failure.job.setting: failure.error for failure in summary.failed}
-    assert errors["s0"].startswith(f"the run it goes on from ({two.keys[1][:12]}) is failed; train that one first")
+    assert errors["s0"].startswith(f"the run it continues ({two.keys[1][:12]}) is failed; train that one first")
     assert two.statuses() == ["failed", "failed"]
 
 

@@ -22,17 +22,17 @@ MakeBench = Callable[..., Bench]
 CHECK = """
 import sys
 from mmad.base.errors import MmadError
-from mmad.scheduler.supervisor_link import Order
-from mmad.scheduler.executors.ray import RayEngine, ray_slots
+from mmad.scheduler.supervisor_link import TrainRequest
+from mmad.scheduler.executors.ray import RayExecutor, ray_slots
 database, address = sys.argv[1:]
-engine = RayEngine(database, ray_slots(address, "cpu"), Order(database, ""), address)
+executor = RayExecutor(ray_slots(address, "cpu"), TrainRequest(database, ""), address)
 try:
-    engine.check({"/nowhere": "f" * 64})
+    executor.check({"/nowhere": "f" * 64})
 except MmadError as error:
     print(error)
-engine.check({})
+executor.check({})
 print("fine")
-engine.close()
+executor.close()
 """
 
 
@@ -183,5 +183,5 @@ def test_a_node_killed_in_mid_run_costs_no_epoch(bench: MakeBench, cluster: Clus
     assert process.returncode == 0, (out, errors)
     assert two.statuses() == ["finished", "finished"]
     assert rows(two) == [[1, 2, 3, 4, 5, 6]] * 2
-    assert "its node was lost, starting it again (1 of 2)" in out
+    assert "its node was lost, retrying it (1 of 2)" in out
     assert errors == ""

@@ -18,7 +18,7 @@ from queue_training import member, phantom, queue_small, results, weights
 
 from mmad.base.paths import StorePaths
 from mmad.scheduler.devices import Slots
-from mmad.scheduler.executors.local import LocalEngine
+from mmad.scheduler.executors.local import LocalExecutor
 from mmad.scheduler.jobs import Job, JobState
 from mmad.scheduler.process import Exited
 from mmad.scheduler.progress import PlainView
@@ -132,28 +132,28 @@ def test_idle_workers_vanish_with_their_killed_scheduler(bench: MakeBench) -> No
 def test_an_idle_worker_that_was_killed_costs_its_next_run_one_attempt(bench: MakeBench) -> None:
     two = bench(runs=2, epochs=1)
     command = two.options().command
-    engine = LocalEngine(two.database, Slots(cores=1), TrainRequest(two.database, ""), command=tuple(command))
+    executor = LocalExecutor(Slots(cores=1), TrainRequest(two.database, ""), command=tuple(command))
     try:
         first, second = (JobState(job) for job in two.jobs())
-        assert engine.submit(first)
-        assert _last(engine).status == "finished"  # type: ignore[union-attr]
-        (worker,) = engine._all
+        assert executor.submit(first)
+        assert _last(executor).status == "finished"  # type: ignore[union-attr]
+        (worker,) = executor._all
         os.kill(worker.pid, signal.SIGKILL)
-        assert engine.submit(second)
-        gone = _last(engine)
+        assert executor.submit(second)
+        gone = _last(executor)
         assert isinstance(gone, Exited)
         assert gone.signal_name == "SIGKILL"
-        assert engine.submit(second)
-        assert _last(engine).status == "finished"  # type: ignore[union-attr]
+        assert executor.submit(second)
+        assert _last(executor).status == "finished"  # type: ignore[union-attr]
     finally:
-        engine.close()
+        executor.close()
     assert two.statuses() == ["finished"] * 2
 
 
-def _last(engine: LocalEngine) -> Ended | Exited:
+def _last(executor: LocalExecutor) -> Ended | Exited:
     """What an attempt ends with."""
     heard: list[Ended | Exited] = []
-    wait_for(lambda: heard.extend(e for _, e in engine.poll(0.1) if isinstance(e, Ended | Exited)) or bool(heard))
+    wait_for(lambda: heard.extend(e for _, e in executor.poll(0.1) if isinstance(e, Ended | Exited)) or bool(heard))
     return heard[-1]
 
 

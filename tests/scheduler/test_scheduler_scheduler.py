@@ -77,7 +77,7 @@ def test_a_failed_run_is_tried_again_by_the_next_command(bench: MakeBench) -> No
     assert run_off(one)[0].exit_code == 1
     summary, out, _ = run_off(one)
     assert summary.exit_code == 0
-    assert "goes on after epoch 1 of 3" in out
+    assert "resumes after epoch 1 of 3" in out
     assert each_once(one)
     assert one.run(0).error is None
 
@@ -88,7 +88,7 @@ def test_a_killed_worker_is_started_again(bench: MakeBench) -> None:
     summary, out, _ = run_off(two)
     assert summary.exit_code == 0
     assert each_once(two)
-    assert "s0 · CXR · seed 0: its process was killed by SIGKILL, starting it again (1 of 2)" in out.splitlines()
+    assert "s0 · CXR · seed 0: its process was killed by SIGKILL, retrying it (1 of 2)" in out.splitlines()
 
 
 def test_a_worker_that_is_killed_every_time_fails(bench: MakeBench) -> None:
@@ -159,7 +159,7 @@ def test_ctrl_c_stops_after_the_step_and_the_next_command_goes_on(bench: MakeBen
     again = two.command()
     out, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
-    assert "goes on after epoch" in out
+    assert "resumes after epoch" in out
     assert each_once(two)
 
 
@@ -236,7 +236,7 @@ def test_a_command_waits_for_the_other_s_run_and_takes_it_over_when_that_dies(be
     first.kill()
     out, errors = second.communicate(timeout=600)
     assert second.returncode == 0, errors
-    assert "let go by its process, taken over" in out
+    assert "released by its process, taken over" in out
     assert each_once(one)
 
 

@@ -87,7 +87,7 @@ def test_a_time_that_is_none_is_refused() -> None:
 def test_gpus_are_taken_where_an_option_or_the_device_says_so() -> None:
     assert not slurm_slots(["partition=cpu"]).on_gpu
     assert slurm_slots(["gres=gpu:1"]).on_gpu
-    assert slurm_slots(["jobs=4"], "cuda").places(1) == 4
+    assert slurm_slots(["jobs=4"], "cuda").capacity(1) == 4
     assert slurm_slots(["partition=p,jobs=4"], "cuda").describe(1) == "Slurm, partition p, a GPU each, 4 runs at once"
     with pytest.raises(MmadError, match="jobs=none is no number of jobs"):
         slurm_slots(["jobs=none"])
@@ -126,7 +126,7 @@ def test_a_preempted_job_stops_at_a_safe_point_and_goes_on(bench: MakeBench) -> 
         *[False] * 2,
     ]
     assert "interrupted" in one.log(0)
-    assert "starting it again" not in out
+    assert "retrying it" not in out
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_a_lost_job_is_handed_out_again(bench: MakeBench) -> None:
     out, errors = process.communicate(timeout=600)
     assert (process.returncode, errors) == (0, "")
     assert rows(one) == [[1, 2, 3, 4]]
-    assert "was lost (interrupted), starting it again (1 of 2)" in out
+    assert "was lost (interrupted), retrying it (1 of 2)" in out
 
 
 @pytest.mark.slow

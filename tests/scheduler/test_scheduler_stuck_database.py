@@ -101,7 +101,7 @@ def test_the_same_command_goes_on(
     ablation, _ = load_with_data(Path("tiny.toml"), data=None, create=True)
     database = world / f"{trouble}.sqlite"
     (job,) = queue_up([ablation], str(database))
-    words = ["--db", str(database), "--key", job.key]
+    words = ["--database", str(database), "--key", job.key]
     with subprocess.Popen(
         [sys.executable, "-c", WORKER, trouble, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as worker:

@@ -62,7 +62,7 @@ def test_what_is_trained_in_place_of_a_run_answers_for_it_when_the_file_comes_ag
         for run, error in ((job, "out of memory"), (half, "out of memory")):
             store.set_status(run.key, "failed", error)
     (again,) = queue_up([one], database)
-    assert (again.key, again.need) == (quarter.key, quarter.need)
+    assert (again.key, again.memory_key) == (quarter.key, quarter.memory_key)
     with Store.open(database) as store:
         assert [m.key for m in store.ablations()[0].members] == [quarter.key]
         assert store.requeue([job.key, half.key]) == ()  # nobody would train them

@@ -44,7 +44,7 @@ def test_plain_lines_tell_start_epoch_and_end() -> None:
         view.ended(one)
     assert out.getvalue().splitlines() == [
         "2 runs to train on CPU, 2 cores, 2 runs at once",
-        "default · CXR · seed 0: starting on cpu, goes on after epoch 1 of 4",
+        "default · CXR · seed 0: starting on cpu, resumes after epoch 1 of 4",
         "default · CXR · seed 0: epoch 2/4, loss 1.500, val loss 1.250, val AP 0.100, best 0.200, 2.0 s, "
         "all done in 8 s",
         "default · CXR · seed 0: finished, best val AP 0.250 (1 of 2 over)",
