@@ -70,7 +70,7 @@ def test_with_helpers_a_report_knows_the_same(store: Store, tmp_path: Path, monk
     begun: list[int] = []
     start = prefetch._start
     monkeypatch.setattr(prefetch, "_start", lambda task: (begun.append(len(task["work"])), start(task))[1])
-    monkeypatch.setattr(prefetch, "cores", lambda: 3)
+    monkeypatch.setattr(prefetch, "usable_cores", lambda: 3)
     monkeypatch.setattr(statistics, "LONG", 1)
     monkeypatch.setattr(statistics, "FEW", 1)
     helped = compute_statistics(load_frame(store), store, options=FEW)
@@ -85,7 +85,7 @@ def test_with_helpers_a_report_knows_the_same(store: Store, tmp_path: Path, monk
 
 @pytest.mark.slow
 def test_a_helper_really_computes_and_ends_with_the_block(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "cores", lambda: 2)
+    monkeypatch.setattr(prefetch, "usable_cores", lambda: 2)
     processes = []
     start = prefetch._start
     monkeypatch.setattr(prefetch, "_start", lambda task: (processes.append(start(task)), processes[-1])[1])
