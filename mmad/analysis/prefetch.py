@@ -20,7 +20,6 @@ from typing import Any
 from mmad.analysis.cache import cached_together
 from mmad.analysis.metrics import pair_statistics, run_statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
-from mmad.base.cores import usable_cores
 from mmad.base.errors import MmadError
 from mmad.base.records import CheckpointKind, MemberRecord
 from mmad.store.lookup import FoundRun
@@ -57,7 +56,7 @@ Request = PrefetchRequest | PairRequest
 @contextlib.contextmanager
 def prefetching(store: Store, data: Path | None, options: EvaluationOptions, work: Sequence[Request]) -> Iterator[None]:
     """Lets the other cores begin with the end of ``work`` while the block runs; ends them with it."""
-    helpers = min(cores() - 1, MOST, len(work) // 2)
+    helpers = min(usable_cores() - 1, MOST, len(work) // 2)
     started = []
     try:
         for n in range(helpers):

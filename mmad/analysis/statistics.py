@@ -35,10 +35,10 @@ from mmad.analysis.metrics import (
 from mmad.analysis.prefetch import PairRequest, PrefetchRequest, Request, prefetching
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
+from mmad.base.multiple_testing import holm
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.evaluation.bootstrap import holm
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, check_ablation, find_seeds, results_under
 from mmad.store.store import Store
