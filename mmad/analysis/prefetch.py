@@ -20,6 +20,7 @@ from typing import Any
 from mmad.analysis.cache import cached_together
 from mmad.analysis.metrics import pair_statistics, run_statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.base.cores import usable_cores
 from mmad.base.errors import MmadError
 from mmad.base.records import CheckpointKind, MemberRecord
 from mmad.store.lookup import FoundRun
