@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mmad.api import load_with_data, on_data, resolve_data
+from mmad.base.formatting import duration
 from mmad.base.records import EpochRecord
-from mmad.cli.output import duration
 from mmad.config import ablation_file
 from mmad.config.ablation_file import read_source
 from mmad.data.dataset import DataSet
