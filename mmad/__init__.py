@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmad.api import Comparison as Comparison
+    from mmad.analysis.comparison import Comparison as Comparison
     from mmad.api import Evaluation as Evaluation
     from mmad.api import compare as compare
     from mmad.api import evaluate as evaluate
@@ -57,7 +57,7 @@ _HOMES = {
     "build_detector": "mmad.detector.build",
     "Ablation": "mmad.config.runs",
     "ClinicalTable": "mmad.data.importers.coco",
-    "Comparison": "mmad.api",
+    "Comparison": "mmad.analysis.comparison",
     "CsvLayout": "mmad.data.importers.csv",
     "DataSet": "mmad.data.dataset",
     "Evaluation": "mmad.api",

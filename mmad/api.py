@@ -24,9 +24,9 @@ from mmad.base.records import SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mmad.analysis.comparison import ArmComparison
-    from mmad.analysis.controls import Alteration, Look
-    from mmad.analysis.metrics import MaskFigures, MeasuredRun, Profile
+    from mmad.analysis.comparison import Comparison, MeasuredRun
+    from mmad.analysis.controls import Alteration, Inference
+    from mmad.analysis.metrics import MaskFigures, Profile
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, EpochRecord, RunRecord, Split
     from mmad.config.estimate import Estimator, Sizes
@@ -123,16 +123,21 @@ def load_with_data(
     progress_bar: ProgressBar = silent,
 ) -> Loaded:
     """As ``load_ablation``, with the data set; ``progress_bar`` shows how a phantom is drawn."""
-    from mmad.config.ablation_file import parse_file
     from mmad.config.load import load_ablation
 
-    words = _listed(overrides)
-    parsed = parse_file(file)
-    load_ablation(file, overrides=words, weights=weights)  # refuses before any data is drawn
+    ablation = load_ablation(file, overrides=_listed(overrides), weights=weights)  # refuses before any data is drawn
+    return on_data(ablation, data, create=create, progress_bar=progress_bar)
+
+
+def on_data(
+    ablation: Ablation, data: str | Path | None, *, create: bool = False, progress_bar: ProgressBar = silent
+) -> Loaded:
+    """``ablation`` on the data set that ``data`` or its file names, arguments as for ``load_with_data``."""
+    file = Path(ablation.path)
     chosen = resolve_data(
-        data, parsed.data, beside=file.parent, phantom=parsed.phantom, create=create, progress_bar=progress_bar
+        data, ablation.data, beside=file.parent, phantom=ablation.phantom, create=create, progress_bar=progress_bar
     )
-    ablation = load_ablation(file, data=chosen.source, overrides=words, weights=weights)
+    ablation = ablation.on(chosen.source)
     if chosen.dataset is not None:
         setups = {member.run.key: member.run.setup for member in ablation.members}
         _require_samples({setup.dataset_mode for setup in setups.values()}, chosen.dataset)
@@ -702,7 +707,9 @@ class Evaluation:
     @property
     def findings(self) -> pd.DataFrame:
         """One row a finding: ``finding``, and AP and AR with the bounds of their intervals."""
-        return _findings(self.measured.estimate.per_class)
+        from mmad.analysis.comparison import findings_frame
+
+        return findings_frame(self.measured.estimate.per_class)
 
     @property
     def thresholds(self) -> pd.DataFrame:
@@ -713,11 +720,12 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from mmad.analysis.wording import interval
+        from mmad.analysis.comparison import conditions_of, html_rows
+        from mmad.base.formatting import interval
 
         rows = {"AP [95 %]": interval(self.ap), "AR [95 %]": interval(self.ar)}
         size = {"images": self.measured.images, "patients": self.measured.patients}
-        return _html_rows({"run": self.name, **rows, **size, **_conditions(self.target)})
+        return html_rows({"run": self.name, **rows, **size, **conditions_of(self.target).words()})
 
 
 def evaluate(
@@ -810,16 +818,16 @@ def rerun_inference(
     detections.truth(target)  # refuses before the network is built
     runner = inference_runner(store, detections, target, device)
     file = runner.run.folder / target.checkpoint.path
-    with progress_bar(f"{target.name}: looking at {target.split}, {target.protocol.proposals} proposals") as progress:
+    with progress_bar(f"{target.name}: inference on {target.split}, {target.protocol.proposals} proposals") as progress:
         found = runner.detections(file, target.split, proposals=target.protocol.proposals, report=progress)
     keep_detections(store, detections, target, found)
 
 
-def altered_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> Look:
+def altered_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> Inference:
     """Runs the network of ``target``, built on the first call, on altered inputs."""
     runners: list[InferenceRunner] = []
 
-    def look(alteration: Alteration | None, seed: int) -> Detections:
+    def infer(alteration: Alteration | None, seed: int) -> Detections:
         from mmad.training.inference import AS_IT_IS, InputAlteration
 
         if not runners:
@@ -831,7 +839,7 @@ def altered_inference(store: Store, detections: DetectionStore, target: Evaluati
         file = runners[0].run.folder / target.checkpoint.path
         return runners[0].detections(file, target.split, proposals=target.protocol.proposals, change=change)
 
-    return look
+    return infer
 
 
 def inference_runner(
@@ -881,49 +889,6 @@ def known_word(where: str, word: str | None, known: Sequence[str]) -> str | None
     return word
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two arms compared on the same images, over the seeds that both have finished.
-
-    Args:
-        reference: the name of the reference.
-        other: the name of the other arm.
-        verdict: ``better``, ``worse``, or ``not settled`` with what would settle it.
-        difference: in AP, other minus reference: ``value``, and its 95 % interval from ``low`` to ``high``.
-        p: two-sided; over seeds and patients, with one seed over patients alone.
-        conditions: what both sides share: split, checkpoint, protocol, data set.
-        details: sides, AR and each finding.
-    """
-
-    reference: str
-    other: str
-    verdict: str
-    difference: Interval
-    p: float
-    conditions: Mapping[str, str]
-    details: ArmComparison
-
-    @property
-    def findings(self) -> pd.DataFrame:
-        """One row a finding: ``finding``, and the differences in AP and AR with the bounds of their intervals."""
-        return _findings(self.details.difference.per_class)
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from mmad.analysis.wording import interval, p_value
-
-        return _html_rows(
-            {
-                "comparison": f"{self.other} against {self.reference}",
-                "verdict": self.verdict,
-                "difference in AP [95 %]": interval(self.difference, sign=True),
-                "p": p_value(self.p),
-                "seeds": self.details.difference.seeds,
-                **self.conditions,
-            }
-        )
-
-
 def compare(
     store: Store,
     reference: str,
@@ -939,6 +904,8 @@ def compare(
 ) -> Comparison:
     """Compare two arms on the same images: is ``other`` better than ``reference``?
 
+    Conditions that one ablation file varies between them (such as ``epochs``) differ by design: ``by_design``.
+
     Args:
         store: of ``open_store``.
         reference: ``ablation/setting/arm``, which means all its seeds, or one run (``/seed``, or the beginning of a
@@ -949,52 +916,14 @@ def compare(
 
     Raises:
         StoreError: no such run.
-        EvaluationError: runs that are not finished, share no seed, or differ in their conditions, naming which.
+        EvaluationError: runs that are not finished, share no seed, or cannot be compared, naming what differs.
         DataError: a data set that is gone or changed.
     """
-    from mmad.analysis.comparison import compare_arms
+    from mmad.analysis.statistics import compare_arms
     from mmad.analysis.targets import DetectionStore
-    from mmad.analysis.wording import verdict
 
     options = evaluation_options(split, checkpoint, overlap, proposals, resamples, seed)
-    detections = DetectionStore(None if data is None else Path(data))
-    found = compare_arms(store, detections, reference, other, options)
-    shared = _conditions(found.reference.runs[0])
-    return Comparison(
-        found.reference.name,
-        found.other.name,
-        verdict(found.difference),
-        found.difference.ap,
-        found.difference.p,
-        shared,
-        found,
-    )
-
-
-def _conditions(target: EvaluationTarget) -> dict[str, str]:
-    """Under what ``target`` is evaluated, in words."""
-    words = {"split": target.split, "checkpoint": target.checkpoint.kind, "data set": target.run.dataset_name}
-    return words | {name.replace("_", " "): str(value) for name, value in target.protocol.model_dump().items()}
-
-
-def _findings(rows: Sequence[tuple[str, Interval, Interval]]) -> pd.DataFrame:
-    import pandas as pd
-
-    named = [
-        {"finding": label}
-        | {f"{name}{end}": getattr(value, field) for name, value in (("ap", ap), ("ar", ar)) for end, field in _ENDS}
-        for label, ap, ar in rows
-    ]
-    return pd.DataFrame(named, columns=["finding", *(f"{name}{end}" for name in ("ap", "ar") for end, _ in _ENDS)])
-
-
-_ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
-
-
-def _html_rows(rows: Mapping[str, object]) -> str:
-    import pandas as pd
-
-    return pd.Series(rows, dtype=object).to_frame().to_html(header=False)
+    return compare_arms(store, DetectionStore(None if data is None else Path(data)), reference, other, options)
 
 
 # The report.
@@ -1064,6 +993,6 @@ def write_report(
         log=log,
         every=every,
         progress=progress,
-        looking=progress,
+        computing=progress,
         picturing=progress,
     )

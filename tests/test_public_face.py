@@ -244,7 +244,7 @@ def test_a_comparison_has_a_verdict_and_shows_itself(trained: Trained) -> None:
         html = found._repr_html_()
         assert "<table" in html
         assert found.verdict.split(":")[0] in html
-        with pytest.raises(mmad.MmadError, match="are one run"):
+        with pytest.raises(mmad.MmadError, match="both are one run"):
             mmad.compare(store, CXR, CXR)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from typing import Protocol
 
 MINUS = "−"
 DASH = "–"
@@ -26,6 +27,32 @@ def signed(value: float | None, digits: int = 3) -> str:
     if text == DASH or text.startswith(MINUS):
         return text
     return text if float(text) == 0 else f"+{text}"
+
+
+class Bounded(Protocol):
+    """A figure with the ends of its interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def interval(figure: Bounded, *, sign: bool = False) -> str:
+    """``0.614 [0.512, 0.701]``; a difference with its sign."""
+    form = signed if sign else decimal
+    if math.isnan(figure.value):
+        return DASH
+    return f"{form(figure.value)} [{form(figure.low)}, {form(figure.high)}]"
+
+
+def p_value(p: float) -> str:
+    """Three decimals, and ``< 0.001`` below them."""
+    if math.isnan(p):
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def direction(value: float | None, digits: int = 3) -> str:

@@ -1,17 +1,16 @@
-"""``mmad ablate``: train what ablation files ask for, then say who won."""
+"""``mmad ablate``: train what ablation files ask for, then say who is ahead."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api import Loaded, check_ablations, known_memory, load_with_data, run_ablations
+from mmad.api import check_ablations, known_memory, load_with_data, on_data, run_ablations
 from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths, without_password
 from mmad.cli.options import (
@@ -39,7 +38,7 @@ from mmad.cli.options import (
 from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
-    from mmad.analysis.comparison import CheckpointPair
+    from mmad.analysis.comparison import Comparison, NotComparable
     from mmad.config.runs import Ablation
     from mmad.scheduler.jobs import Summary
     from mmad.scheduler.submit import Submission
@@ -49,22 +48,20 @@ if TYPE_CHECKING:
 
 
 def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool) -> int:
-    """Prints how it ended and who won; the exit code."""
-    from mmad.analysis.comparison import checkpoint_pairs
+    """Prints how it ended and who is ahead; the exit code."""
+    from mmad.analysis.comparison import compare_stored
     from mmad.scheduler.submit import asked_for
     from mmad.store.store import Store
 
     with Store.open(db, create=False) as store:
-        records = {record.name: record for record in store.ablations()}
-        compared = {a.name: _of_settings(checkpoint_pairs(store, records[a.name]), a) for a in ablations}
+        compared = {a.name: _of_settings(compare_stored(store, a.name), a) for a in ablations}
         errors = {run.key: run.error for run in store.run_records()}
     asked = asked_for(ablations, db)
     if as_json:
         runs = [{**_row(one), "error": errors.get(one.key)} for one in asked]
-        every = [asdict(pair) for group in compared.values() for pair in group]
-        print_json({"runs": runs, "pairs": every, "stopped": summary.cancelled, "exit_code": summary.exit_code})
+        print_json({"runs": runs, **_pairs(compared), "stopped": summary.cancelled, "exit_code": summary.exit_code})
     else:
-        _tell(summary, asked, compared, db)
+        _print_end(summary, asked, compared, db)
     for failure in summary.failed:
         log = StorePaths(db).run(failure.job.key).log
         where = "" if "(log: " in failure.error or not log.exists() else f" (log: {log})"
@@ -72,14 +69,31 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
     return summary.exit_code
 
 
-def _of_settings(every: Sequence[CheckpointPair], ablation: Ablation) -> list[CheckpointPair]:
+def _of_settings(every: Sequence[Comparison | NotComparable], ablation: Ablation) -> list[Comparison | NotComparable]:
     """The pairs of the settings that were asked for."""
     settings = {member.setting for member in ablation.members}
-    return [pair for pair in every if pair.setting in settings]
+    return [one for one in every if one.setting in settings]
 
 
-def _tell(summary: Summary, asked: Sequence[Submission], compared: dict[str, list[CheckpointPair]], db: str) -> None:
-    from mmad.analysis.comparison import verdict_lines
+def _pairs(compared: Mapping[str, Sequence[Comparison | NotComparable]]) -> dict[str, Any]:
+    from mmad.analysis.comparison import NotComparable
+    from mmad.analysis.json import plain_ablation_pairs, plain_refusal
+
+    found = [one for group in compared.values() for one in group]
+    refused = [one for one in found if isinstance(one, NotComparable)]
+    return {
+        "pairs": plain_ablation_pairs([one for one in found if not isinstance(one, NotComparable)]),
+        "refused": [{"ablation": one.ablation, **plain_refusal(one)} for one in refused],
+    }
+
+
+def _print_end(
+    summary: Summary,
+    asked: Sequence[Submission],
+    compared: Mapping[str, Sequence[Comparison | NotComparable]],
+    db: str,
+) -> None:
+    from mmad.analysis.comparison import has_figures, line_of
 
     total = len({one.key for one in asked})
     done = len({one.key for one in asked if not one.waits})
@@ -91,12 +105,12 @@ def _tell(summary: Summary, asked: Sequence[Submission], compared: dict[str, lis
         failed = f", {len(summary.failed)} failed" if summary.failed else ""
         typer.echo(f"{done} of {_runs(total)} finished{failed}")
     for name, group in compared.items():
-        for line in verdict_lines(group, whole=not stopped):
+        for line in (line_of(one) for one in group if has_figures(one) or not stopped):
             typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
     if summary.stopped:
         typer.echo(f"{_runs(len(summary.stopped))} stopped by hand: mmad requeue takes them up again")
     if stopped:
-        typer.echo(f"interrupted; go on where it stopped with: {said()}")
+        typer.echo(f"interrupted; resume it with: {command_line()}")
     elif done:
         option = f" --db {shlex.quote(without_password(db))}" if db != DEFAULT_DB else ""
         typer.echo(f"write the report with: mmad report --html{option}")
@@ -114,11 +128,11 @@ def show_dry(asked: Sequence[Submission], as_json: bool) -> None:
         seen.add(one.key)
         action = "would train" if _would_run(one) else "would leave alone" if one.waits else "done already"
         epochs = f"{member.run.protocol.epochs} epoch{'s' * (member.run.protocol.epochs > 1)}"
-        standing = f" ({one.status})" if one.status not in ("queued", "finished") else ""
+        status = f" ({one.status})" if one.status not in ("queued", "finished") else ""
         key = short_key(one.key) + ("*" if member.run.provisional else "")
         typer.echo(
             f"{key}  {action}: {member.ablation} · {member.setting} · {member.arm} · seed {member.seed}, "
-            f"{epochs}{standing}{again}"
+            f"{epochs}{status}{again}"
         )
     if any(one.member.run.provisional for one in asked):
         typer.echo("* the data set is not there yet: the key will change once it is")
@@ -147,7 +161,7 @@ def _runs(count: int) -> str:
     return f"{count} run{'s' * (count != 1)}"
 
 
-def said() -> str:
+def command_line() -> str:
     """What the user typed, without the password of a database's URL: it is shown, and kept with each run."""
     return shlex.join(["mmad", *(without_password(word) for word in sys.argv[1:])])
 
@@ -189,7 +203,7 @@ def _register_ablate(app: typer.Typer) -> None:
         dry_run: DryRunOption = False,
         as_json: JsonOption = False,
     ) -> None:
-        """Train every run of FILE... that is not finished, and say which arm won.
+        """Train every run of FILE... that is not finished, and say which arm is ahead.
 
         Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
         them after their present step; the same command goes on from there. A run that fails stops no other.
@@ -208,34 +222,21 @@ def _register_ablate(app: typer.Typer) -> None:
         if tensorboard:
             require_tensorboard()
 
-        def load(create: bool) -> list[Loaded]:
-            return [
-                load_with_data(
-                    file,
-                    data=data,
-                    overrides=overrides or (),
-                    weights=weights,
-                    create=create,
-                    progress_bar=progress_bar,
-                )
-                for file in files
-            ]
-
         def check() -> list[Submission]:
             return check_ablations(loaded, db, only=words, weights_dir=weights_dir, on_gpu=slots.on_gpu)
 
         words = tuple(only or ())
-        loaded = load(create=False)
+        loaded = [load_with_data(file, data=data, overrides=overrides or (), weights=weights) for file in files]
         asked = check()
         if dry_run:
             show_dry(asked, as_json)
             return
         if any(one.member.run.provisional for one in asked):
-            loaded = load(create=True)
+            loaded = [on_data(one, data, create=True, progress_bar=progress_bar) for one, _ in loaded]
             check()
         options = Options(
             weights_dir=weights_dir,
-            command_line=said(),
+            command_line=command_line(),
             isolate=isolate,
             max_hours=max_hours,
             checkpoint_every=checkpoint_every,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from mmad.analysis.wording import interval
 from mmad.api import (
     Evaluation,
     altered_inference,
@@ -19,7 +18,7 @@ from mmad.api import (
     rerun_inference,
 )
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import decimal, plural, signed
+from mmad.base.formatting import DASH, decimal, interval, p_value, plural, signed
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
 from mmad.cli.output import add_row, console, new_table, print_json, progress_bar, show
 from mmad.config.protocol import Overlap
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mmad.analysis.comparison import ArmComparison, NotComparable
+    from mmad.analysis.comparison import Comparison, Conditions, NotComparable
     from mmad.analysis.metrics import MaskFigures, Profile
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
     from mmad.evaluation.coco_summary import CocoSet
@@ -47,7 +46,7 @@ CheckpointOption = Annotated[
 ]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where the network looks again.")
+    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
 ]
 
 
@@ -85,26 +84,35 @@ def numbers(option: str, words: str) -> list[float]:
 
 def protocol_line(target: EvaluationTarget) -> str:
     """Split, checkpoint and protocol in words."""
-    protocol = target.protocol
+    from mmad.analysis.comparison import conditions_of
+
+    return conditions_line(conditions_of(target))
+
+
+def conditions_line(found: Conditions) -> str:
+    """The same of a comparison."""
     return (
-        f"{target.split}, {target.checkpoint.kind}, {protocol.overlap} ≥ {protocol.threshold:g}, "
-        f"{protocol.max_detections} detections per image, {protocol.proposals} proposals"
+        f"{found.split}, {found.checkpoint}, {found.overlap} ≥ {found.threshold:g}, "
+        f"{found.max_detections} detections per image, {found.proposals} proposals"
     )
 
 
 # ``mmad compare``: two arms, or every pair of an ablation: difference, interval, test, verdict.
 
 
-COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other less the reference.
+COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other minus the reference.
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
 over the seeds that both have finished. Intervals are 95 % bootstrap percentiles over whole patients, with several
 seeds widened by their spread. p covers seeds and patients, with one seed patients alone (a permutation test); for
 an ablation it is adjusted over its pairs by Holm's method.
 
+Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
+one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
+
 --json prints {"resamples", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap, threshold,
-max_detections, proposals, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share, sd, verdict,
-words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
+max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share,
+sd, verdict, words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -131,7 +139,8 @@ def compare(
         ),
     ] = None,
     agreement_score: Annotated[
-        float, typer.Option("--agreement-score", metavar="S", help="Least score of detections held against each other.")
+        float,
+        typer.Option("--agreement-score", metavar="S", help="Least score of detections compared with each other."),
     ] = 0.3,
     agreement_overlap: Annotated[
         str, typer.Option("--agreement-overlap", metavar="iou|iobb", help="By which overlap two detections are one.")
@@ -150,80 +159,91 @@ def compare(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.comparison import compare_ablation, compare_arms
-    from mmad.analysis.json import plain_contrasts
+    from mmad.analysis.json import plain_comparisons
     from mmad.analysis.metrics import AgreementOptions
+    from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
 
     named = runs or []
     if len(named) != (2 if ablation is None else 0):
         hint = "name two (mmad compare RUN_A RUN_B), or an ablation (mmad compare --ablation NAME)"
         raise EvaluationError(f"{len(named)} runs to compare", where="compare", hint=hint)
-    how = _options(split, checkpoint, overlap, protocol, resamples=resamples)
+    options = _options(split, checkpoint, overlap, protocol, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
     same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
-    archive = DetectionStore(data)
+    detections = DetectionStore(data)
     refused: list[NotComparable] = []
     with open_store(db) as store:
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
-                found, refused = compare_ablation(store, archive, ablation, how, progress, same)
+                found, refused = compare_ablation(store, detections, ablation, options, progress, same)
         else:
-            found = [compare_arms(store, archive, named[0], named[1], how, same)]
+            found = [compare_arms(store, detections, named[0], named[1], options, same)]
     if as_json:
-        print_json(plain_contrasts(found, refused, how))
+        print_json(plain_comparisons(found, refused, options))
         return
     _print(found, refused, detailed=ablation is None)
 
 
-def _print(found: Sequence[ArmComparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
+def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
+
     out = console()
-    for title in dict.fromkeys(protocol_line(c.reference.runs[0]) for c in found):
-        _print_group(out, title, [c for c in found if protocol_line(c.reference.runs[0]) == title])
+    groups: dict[str, list[Comparison]] = {}
+    for one in found:
+        groups.setdefault(conditions_line(one.sides[0]), []).append(one)
+    for title, group in groups.items():
+        _print_group(out, title, group)
     if detailed:
-        for contrast in found:
-            _print_details(out, contrast)
-    for contrast in found:
-        if contrast.note:
-            print(f"{contrast.reference.name}: {contrast.note}", file=sys.stderr)
+        for one in found:
+            _print_details(out, one)
+    for one in found:
+        if one.note:
+            print(f"{one.names[0]}: {one.note}", file=sys.stderr)
     for pair in refused:
-        print(f"{pair.setting}, {pair.reference} against {pair.other}: {pair.reason}", file=sys.stderr)
+        print(f"{pair.setting}: {pair.other} and {pair.reference} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
-def _print_group(out: Console, title: str, group: Sequence[ArmComparison]) -> None:
-    from mmad.analysis.wording import p_value, spread_words, verdict
+def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
+    from mmad.analysis.comparison import PairStatistics, spread_words
 
     heads = ("seeds", "reference AP", "other AP", "AP difference [95 %]", "AR difference [95 %]", "p", "p (Holm)")
     table = new_table("reference", "other", *heads, left=2)
-    for c in group:
-        sides = [interval(side.measured.estimate.ap) for side in (c.reference, c.other)]
-        differences = [interval(value, sign=True) for value in (c.difference.ap, c.difference.ar)]
-        tests = [p_value(c.difference.p), p_value(c.p_holm)]
-        add_row(table, c.reference.name, c.other.name, str(c.difference.seeds), *sides, *differences, *tests)
+    lines = []
+    for one in group:
+        known = one.statistics or PairStatistics()
+        sides = [interval(side.estimate.ap) if side else DASH for side in (known.reference, known.other)]
+        tests = [DASH] * 4
+        if (difference := known.difference) is not None:
+            tests = [*(interval(value, sign=True) for value in (difference.ap, difference.ar))]
+            tests += [p_value(difference.p), p_value(known.p_holm)]
+        add_row(table, *one.names, str(len(one.pairs)), *sides, *tests)
+        reference, other = one.names
+        lines.append(f"{other} against {reference}: {one.verdict}{f'; {one.design}' if one.design else ''}")
+        lines.append(spread_words(difference) if difference else "")
     show(out, title, table)
-    for c in group:
-        out.print(f"{c.other.name} against {c.reference.name}: {verdict(c.difference)}", soft_wrap=True)
-        if words := spread_words(c.difference):
-            out.print(words, soft_wrap=True)
+    for line in filter(None, lines):
+        out.print(line, soft_wrap=True)
     out.print()
 
 
-def _print_details(out: Console, contrast: ArmComparison) -> None:
+def _print_details(out: Console, comparison: Comparison) -> None:
 
+    known = comparison.statistics
+    if known is None or known.difference is None or (same := known.agreement) is None:
+        return
     table = new_table("finding", "AP difference [95 %]", "AR difference [95 %]")
-    for label, ap, ar in contrast.difference.per_class:
+    for label, ap, ar in known.difference.per_class:
         add_row(table, label, interval(ap, sign=True), interval(ar, sign=True))
     show(out, "Findings", table)
     table = new_table("finding", "both", "reference alone", "other alone", "agreement")
-    for s in contrast.alike.shared:
+    for s in same.shared:
         add_row(table, s.label, str(s.both), str(s.first), str(s.second), decimal(s.agreement))
-    alike = contrast.alike
-    show(out, f"Detections with score ≥ {alike.score:g}, the same from {alike.overlap} ≥ {alike.threshold:g} on", table)
-    if contrast.alike.studies:
+    show(out, f"Detections with score ≥ {same.score:g}, the same from {same.overlap} ≥ {same.threshold:g} on", table)
+    if same.studies:
         table = new_table("study", "gain")
-        for study, gain in contrast.alike.studies:
+        for study, gain in same.studies:
             add_row(table, study, f"{gain:+d}")
-        show(out, "Studies that differ most (hits less false alarms, other less reference)", table)
+        show(out, "Studies that differ most (hits minus false alarms, other minus reference)", table)
 
 
 def _register_compare(app: typer.Typer) -> None:
@@ -234,12 +254,12 @@ def _register_compare(app: typer.Typer) -> None:
 # ``mmad eval``: kept checkpoints with intervals, at score thresholds, under any protocol.
 
 
-HELP = """Judge kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
+HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
-bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and kept in
+bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and cached in
 the database; runs with a mask head have AP and AR of their masks, too. --protocol with one that was not kept,
-and --again, ask the network to look again.
+and --again, re-run inference.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, images, patients, resamples, ap, ar, per_class, thresholds, froc, confusion,
@@ -263,11 +283,11 @@ def evaluate(
         typer.Option(
             "--protocol",
             metavar="clean,sampled,with_ground_truth",
-            help="Whose proposals; left out: what the member asked for. Looks again at what was not kept.",
+            help="Whose proposals; left out: what the member asked for. Re-runs inference for what was not kept.",
             show_default=False,
         ),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Look again even at what was kept.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
     resamples: ResamplesOption = 1000,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
@@ -284,24 +304,26 @@ def evaluate(
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
-    hows = [_options(split, checkpoint, o, p, resamples=resamples) for p in listed(protocol) for o in listed(overlap)]
-    archive = DetectionStore(data)
+    options = [
+        _options(split, checkpoint, o, p, resamples=resamples) for p in listed(protocol) for o in listed(overlap)
+    ]
+    detections = DetectionStore(data)
     with open_store(db) as store:
         found = {one.run.key: one for name in runs for one in find_seeds(store, name)}
-        asked = [evaluation_target(store, one, how) for how in hows for one in found.values()]
+        targets = [evaluation_target(store, one, asked) for asked in options for one in found.values()]
         seen = set()
-        for one in asked:
+        for one in targets:
             if one.file not in seen and (again or (protocol is not None and not one.file.exists())):
-                rerun_inference(store, archive, one, device, progress_bar)
+                rerun_inference(store, detections, one, device, progress_bar)
             seen.add(one.file)
         done = []
-        for one in asked:
-            done.append(evaluation_of(store, archive, one, hows[0], scores, coco=coco))
+        for one in targets:
+            done.append(evaluation_of(store, detections, one, options[0], scores, coco=coco))
             if done[-1].masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(
-            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, hows[0]) for e in done]}
+            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, options[0]) for e in done]}
         )
     else:
         _print_evaluations(done, per_class=per_class)
@@ -438,10 +460,10 @@ def _register_eval(app: typer.Typer) -> None:
 # ``mmad controls``: what a run's AP loses without a clinical column, the right record, the image.
 
 
-CONTROLS_HELP = """Ask what a run relies on: its kept checkpoint looks at the split with something altered.
+CONTROLS_HELP = """Ask what a run relies on: inference of its kept checkpoint with something in the split altered.
 
-Each clinical column is dealt out anew among the studies, then whole clinical records are, then every image is
-blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Kept
+Each clinical column is permuted among the studies, then whole clinical records are, then every image is
+blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Cached
 in the database: a second call computes nothing.
 
 --json prints what mmad eval prints about the run (key ... proposals), resamples, and controls: [{kind (column,
@@ -461,27 +483,26 @@ def controls(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.controls import controls_of, unclinical
+    from mmad.analysis.controls import alteration_words, controls_of, meaning, unclinical
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
-    from mmad.analysis.wording import alteration_words, meaning
     from mmad.store.lookup import find_run
 
-    how = _options(split, checkpoint, resamples=resamples)
-    archive = DetectionStore(data)
+    options = _options(split, checkpoint, resamples=resamples)
+    detections = DetectionStore(data)
     with open_store(db) as store:
-        judged = evaluation_target(store, find_run(store, run), how)
-        if unclinical([judged]):
+        target = evaluation_target(store, find_run(store, run), options)
+        if unclinical([target]):
             print(
-                f"{judged.name} reads no clinical data: only its image can be altered; "
+                f"{target.name} reads no clinical data: only its image can be altered; "
                 "for the other controls name a run with use_clinical = true",
                 file=sys.stderr,
             )
-        look = altered_inference(store, archive, judged, device)
-        with progress_bar(f"{judged.name}: looking at altered data") as progress:
-            found = controls_of(store, archive, judged, look, repeats=repeats, how=how, progress=progress)
+        infer = altered_inference(store, detections, target, device)
+        with progress_bar(f"{target.name}: inference on altered data") as progress:
+            found = controls_of(store, detections, target, infer, repeats=repeats, options=options, progress=progress)
     if as_json:
-        print_json(plain_controls(judged, found, how))
+        print_json(plain_controls(target, found, options))
         return
     out = console()
     table = new_table("altered", "repeats", "AP as it is", "AP altered", "drop in AP [95 %]")
@@ -489,7 +510,7 @@ def controls(
         cost = control.drop
         figures = (decimal(cost.before), decimal(cost.after), interval(cost.ap, sign=True))
         add_row(table, alteration_words(control.alteration), str(cost.repeats), *figures)
-    show(out, f"{judged.name}: {protocol_line(judged)}", table)
+    show(out, f"{target.name}: {protocol_line(target)}", table)
     for control in found:
         out.print(f"{alteration_words(control.alteration)}: {meaning(control)}", soft_wrap=True)
 

@@ -345,12 +345,10 @@ def _cost_of(setup: ModelSetup, dataset: DataSet | None, proposals: int | None) 
 def _blocks(
     named: Mapping[str, ModelSetup], dataset: DataSet | None, proposals: int | None, costs: bool
 ) -> Iterator[CountedSetup]:
-    """A block per setup; equal architectures are counted once."""
-    from mmad.config.checks import architecture
-
+    """A block per setup; equal detectors are counted once."""
     known: dict[str, CountedSetup] = {}
     for name, setup in named.items():
-        same = architecture(setup)
+        same = setup.part("architecture", "evaluation")
         if same not in known:
             cost = _cost_of(setup, dataset, proposals) if costs else None
             known[same] = CountedSetup(name, counts_of(setup, dataset), cost)

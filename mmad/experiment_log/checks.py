@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup
 from mmad.experiment_log.model import FIGURES, Checkpoint, FigureGroup, LogEntry, LogFigure
 from mmad.experiment_log.parser import SAME, UnreadableError, read_value
@@ -184,9 +185,6 @@ assert set(_ALIASES.values()) <= set(ModelSetup.model_fields)
 # Rules about setups: printed twice, of odd types, equal with other results.
 
 
-_IDLE = ("name", "best_ar_val_model_path", "best_ap_val_model_path", "final_model_path")
-
-
 def setup_slips(entries: Sequence[LogEntry]) -> Iterator[Slip]:
     """Setups printed twice with other values, fields of a type they have nowhere else, true repeats."""
     for entry in entries:
@@ -234,7 +232,7 @@ def _kind(value: Any) -> str:
 
 def same_setup_key(entry: LogEntry) -> str:
     """What two entries have in common that print the same training: all fields but name and paths, and the losses."""
-    fields = {n: _plain(v) for n, v in entry.fields.items() if n not in _IDLE}
+    fields = {n: _plain(v) for n, v in entry.fields.items() if n not in NAMING_FIELDS}
     return json.dumps([fields, _plain(dict(entry.losses.weights)) if entry.losses else None], sort_keys=True)
 
 
@@ -518,10 +516,6 @@ __all__ = ["Slip", "check_entries"]
 # An entry against a run, field by field: what was printed, and what was done and measured.
 
 
-#: Names and paths decide nothing.
-_NOT_COMPARED = frozenset({"name", "best_ar_val_model_path", "best_ap_val_model_path", "final_model_path"})
-
-
 @dataclass(frozen=True)
 class FieldDifference:
     """A field of the setup: what the entry prints and what the run has; ``known`` is False where the run has none."""
@@ -592,7 +586,7 @@ def _fields(entry: LogEntry, setup: Mapping[str, Any]) -> Iterator[FieldDifferen
     if entry.losses is not None:
         printed["loss_weights"] = entry.losses.weights
     for name, value in printed.items():
-        if name not in _NOT_COMPARED:
+        if name not in NAMING_FIELDS:
             found = setup.get(name)
             equal = found == value and isinstance(found, bool) == isinstance(value, bool)
             yield FieldDifference(name, value, found, name in setup, equal)

@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmad.base.errors import MmadError, SpecError
-from mmad.config.checks import architecture
 from mmad.config.messages import nearest
 from mmad.config.setup import ModelSetup
 from mmad.experiment_log.model import Checkpoint, FigureGroup, Log, LogEntry, LogFigure, Losses, SetupPrint
@@ -220,7 +219,7 @@ def compare_counts(count: Count) -> CountComparison:
     for entry in printing:
         try:
             setup = entry.setup()
-            same = architecture(setup)
+            same = setup.part("architecture")
             found = known[same] = known.get(same) or count(setup)
         except MmadError as error:
             differences += [CountDifference(entry.id, m, n, None, str(error)) for m, n in entry.params.items()]

@@ -14,7 +14,7 @@ from mmad.base.errors import SpecError, StoreError, WeightsError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_password
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
-from mmad.config.runs import NAMING_FIELDS, Ablation, Member
+from mmad.config.runs import Ablation, Member
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
@@ -24,29 +24,6 @@ from mmad.store.store import Store
 
 #: Seconds that the command at a queue's end (a mail, the report) may take.
 HOOK_SECONDS = 600.0
-#: Fields of a setup that change no shape and keep no state.
-_WEIGHTLESS = frozenset(
-    {
-        "lr",
-        "weight_decay",
-        "warmup_epochs",
-        "lr_scheduler",
-        "plateau_metric",
-        "reduceLROnPlateau_factor",
-        "reduceLROnPlateau_patience",
-        "reduceLROnPlateau_full_stop",
-        "multiStepLR_milestones",
-        "multiStepLR_gamma",
-        "loss_weights",
-        "gt_in_train_till",
-        "horizontal_flip",
-        "pretrained",
-        "gradient_accumulation",
-        "gradient_clip_norm",
-        "measure_test",
-        "use_early_stop_model",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -201,8 +178,7 @@ def _job_for(job: Job, trained: RunRecord) -> Job:
 
 def memory_key(setup: ModelSetup) -> str:
     """A hash of all of a setup that decides how much memory its training takes."""
-    content = setup.model_dump(mode="json", exclude=set(NAMING_FIELDS | _WEIGHTLESS))
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(setup.part("architecture", "speed").encode()).hexdigest()
 
 
 def halved(store: Store, job: Job) -> Job | None:

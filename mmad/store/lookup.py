@@ -95,7 +95,8 @@ def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSu
     members = [m for a in store.ablations() if ablation in (None, a.name) for m in a.members]
     runs = {run.key: run for run in store.run_records()}
     members = [member for member in members if member.key in runs]
-    keys = list(dict.fromkeys(member.key for member in members if runs[member.key].epochs_done))
+    begun = {key for key, run in runs.items() if run.epochs_done or run.status == "finished"}
+    keys = list(dict.fromkeys(member.key for member in members if member.key in begun))
     checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
     bare = [key for key in keys if checkpoints[key] and not evaluations[key]]
     epochs = store.all_epochs(bare)

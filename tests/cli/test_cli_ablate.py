@@ -185,7 +185,7 @@ def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
         command.kill()
     assert command.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "interrupted; go on where it stopped with: mmad " in out
+    assert "interrupted; resume it with: mmad " in out
 
 
 @pytest.mark.slow

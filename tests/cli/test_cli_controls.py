@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import analysis_worlds as made
 import pytest
-from cli_analysis_worlds import made
 
 from mmad import api
 from mmad.analysis.controls import Alteration
@@ -64,7 +64,7 @@ def test_people_read_a_line_per_control(call_judged: Call, looks: list[Any]) -> 
     assert "age shuffled: the run relies on age" in lines
     assert "clinical records shuffled: the run relies on the patient's own record" in lines
     assert any(line.startswith("images blanked: the run relies on the image; without it") for line in lines)
-    assert called.err == f"{CLINICAL}: looking at altered data …\n"
+    assert called.err == f"{CLINICAL}: inference on altered data …\n"
 
 
 def test_of_an_image_only_run_the_image_alone_is_altered_and_that_is_said(call_judged: Call, looks: list[Any]) -> None:

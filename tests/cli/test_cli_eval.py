@@ -111,7 +111,7 @@ def test_a_run_that_is_not_finished_is_refused(call_judged: Call, judged_world: 
         assert store.end_free(judged_world.keys["CXR", 0], "interrupted")
     called = call_judged("eval", f"{CXR}/0")
     assert called.code == 2
-    assert "run made/default/CXR/0: is interrupted at epoch 0 of 3; judge it once it is finished" in called.err
+    assert "run made/default/CXR/0: is interrupted at epoch 0 of 3; evaluate it once it is finished" in called.err
 
 
 def test_missing_detections_name_the_command(call_judged: Call, judged_world: Any) -> None:

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from mmad.api import load_with_data, resolve_data
+from mmad.api import load_with_data, on_data, resolve_data
 from mmad.base.records import EpochRecord
+from mmad.cli.output import duration
+from mmad.config import ablation_file
+from mmad.config.ablation_file import read_source
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.store.claims import Owner
@@ -239,3 +242,27 @@ def test_a_relative_data_folder_starts_from_the_file(phantom: DataSet, tmp_path:
     ablation, chosen = load_with_data(file, data=None)
     assert chosen.source.path == str(phantom.root)
     assert ablation.members[0].run.data.fingerprint == phantom.fingerprint()
+
+
+def test_a_file_is_read_once_and_its_values_are_checked_there(
+    phantom: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("[setup]\npretrained = false\n")
+    read: list[Path] = []
+    monkeypatch.setattr(ablation_file, "read_source", lambda path: read.append(path) or read_source(path))
+    monkeypatch.setattr("mmad.config.setup.problems", lambda setup: iter(["checked by the model again"]))
+    ablation, _ = load_with_data(file, data=str(phantom.root))
+    assert on_data(ablation, str(phantom.root), create=True)[0] == ablation
+    assert read == [file]
+
+
+def test_durations_in_words() -> None:
+    assert [duration(value) for value in (None, 3.4, 90, 3600, 5400, 200_000)] == [
+        "unknown",
+        "3 s",
+        "2 min",
+        "1 h 0 min",
+        "1 h 30 min",
+        "2 d 7 h",
+    ]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
-from mmad.config.messages import key_lines, line_of
+from mmad.config.ablation_file import key_lines, line_of
 
 AWKWARD = '''# a comment with [brackets] and "quotes
 title = "a # b"  # another

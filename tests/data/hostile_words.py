@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coco_worlds import draw, write_csv
+from coco_fixtures import draw, write_csv
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_worlds import HEIGHT, WIDTH, check_equal, draw, write_csv, write_world
+from coco_fixtures import HEIGHT, WIDTH, check_equal, draw, write_csv, write_world
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_worlds import write_csv
-from dicom_worlds import dicom, lookup, save
+from coco_fixtures import write_csv
+from dicom_fixtures import dicom, lookup, save
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -165,7 +165,7 @@ def test_import_coco_takes_them_too(tmp_path: Path) -> None:
     assert [study.numeric for study in dataset.studies] == [(45,), (70,)]
 
 
-def test_without_pydicom_the_mend_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pydicom_the_hint_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def refuse(name: str, *rest: Any) -> Any:

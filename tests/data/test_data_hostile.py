@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from coco_worlds import write_csv
+from coco_fixtures import write_csv
 from hostile_words import BOXES, CELLS, SUBJECTS, make_source, survives
 from hypothesis import given
 from hypothesis import strategies as st

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_worlds import coco, draw, write_csv, write_world
+from coco_fixtures import coco, draw, write_csv, write_world
 from hostile_words import CELLS, SECRET, VALUES, make_source, survives
 from hypothesis import given
 from hypothesis import strategies as st

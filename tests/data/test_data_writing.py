@@ -91,7 +91,10 @@ def test_a_summary_counts_boxes_studies_patients_and_strays(tiny: Path) -> None:
     summary = summarise(load_dataset(tiny))
     train = summary.splits[0]
     assert (train.studies, train.patients, train.boxes) == (2, 2, 2)
-    assert train.labels == (("Atelectasis", 1, 1), ("Consolidation", 1, 1))
+    assert [(label.label, label.boxes, label.studies) for label in train.labels] == [
+        ("Atelectasis", 1, 1),
+        ("Consolidation", 1, 1),
+    ]
     assert [(c.name, c.present, c.outside) for c in summary.columns] == [
         ("age", 3, 0),
         ("temperature", 3, 1),

@@ -222,3 +222,5 @@ def test_rates_do_not_decide_what_memory_a_run_needs() -> None:
     setup = ModelSetup(backbone="resnet18")
     assert memory_key(setup) == memory_key(setup.model_copy(update={"lr": 0.5, "reduceLROnPlateau_patience": 3}))
     assert memory_key(setup) != memory_key(setup.model_copy(update={"batch_size": 8}))
+    assert memory_key(setup) == memory_key(setup.model_copy(update={"momentum": 0.5, "rpn_fg_iou_thresh": 0.6}))
+    assert memory_key(setup) != memory_key(setup.model_copy(update={"optimiser": "adamw"}))
