@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from mmad.api import (
+from mmad.api.results import (
     Evaluation,
     altered_inference,
     evaluation_of,

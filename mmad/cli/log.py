@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api import open_store
+from mmad.api.results import open_store
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
 from mmad.cli.output import console, print_json, result_line, section
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from mmad.api import Progress
+    from mmad.api.loading import Progress
     from mmad.experiment_log.model import Checkpoint
     from mmad.store.lookup import CheckpointFigures
 

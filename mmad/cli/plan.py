@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api import known_runs, load_with_data, planned, resolve_data
+from mmad.api.loading import load_with_data, resolve_data
+from mmad.api.planning import known_runs, planned
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
@@ -28,7 +29,8 @@ from mmad.cli.output import console, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmad.api import ChosenData, PlannedMember
+    from mmad.api.loading import ChosenData
+    from mmad.api.planning import PlannedMember
     from mmad.base.records import ClinicalColumns, ParameterCount
     from mmad.config.runs import Ablation
     from mmad.config.setup import ModelSetup
