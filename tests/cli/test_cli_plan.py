@@ -12,7 +12,6 @@ import pytest
 
 from mmad.api import load_with_data, on_data, resolve_data
 from mmad.base.records import EpochRecord
-from mmad.cli.output import duration
 from mmad.config import ablation_file
 from mmad.config.ablation_file import read_source
 from mmad.data.dataset import DataSet
@@ -255,14 +254,3 @@ def test_a_file_is_read_once_and_its_values_are_checked_there(
     ablation, _ = load_with_data(file, data=str(phantom.root))
     assert on_data(ablation, str(phantom.root), create=True)[0] == ablation
     assert read == [file]
-
-
-def test_durations_in_words() -> None:
-    assert [duration(value) for value in (None, 3.4, 90, 3600, 5400, 200_000)] == [
-        "unknown",
-        "3 s",
-        "2 min",
-        "1 h 0 min",
-        "1 h 30 min",
-        "2 d 7 h",
-    ]
