@@ -28,8 +28,7 @@ from pydantic.dataclasses import dataclass as model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mmad.base.errors import DataError
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import Split
+from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import number_text
 from mmad.data.dataset import Box, CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
@@ -486,7 +485,7 @@ def import_coco(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
-    progress: ProgressCallback | None = None,
+    progress: OnProgress | None = None,
 ) -> CocoImport:
     """Copy the images of the COCO file ``annotations``, found below ``images``, into the new folder ``out``.
 
