@@ -7,7 +7,7 @@ with one line why; a report never fails for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from mmad.analysis.prefetch import PairRequest, PrefetchRequest, Request, prefet
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.multiple_testing import holm
-from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, RunRecord
+from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.evaluation.operating_points import RecallCurve
@@ -48,8 +48,6 @@ LONG = 12
 #: So much computed at first says that not all was cached.
 FEW = 4
 _NOT_CACHED = "not computed yet, and the database is open for reading only"
-
-Progress = Callable[[int, int], None]
 
 
 def compare_arms(
@@ -90,7 +88,7 @@ def compare_ablation(
     detections: DetectionStore,
     ablation: str,
     options: EvaluationOptions | None = None,
-    progress: Progress = lambda done, whole: None,
+    progress: OnProgress = lambda done, whole: None,
     same: AgreementOptions | None = None,
 ) -> tuple[list[Comparison], list[NotComparable]]:
     """Every pair of arms that the ablation compares, setting by setting, with Holm's p over all of them.
@@ -237,7 +235,7 @@ def compute_statistics(
     *,
     data: Path | None = None,
     options: EvaluationOptions | None = None,
-    progress: Progress = lambda done, whole: None,
+    progress: OnProgress = lambda done, whole: None,
 ) -> Statistics:
     """Everything that can be computed of ``frame``; what is cached is read, the rest computed and cached.
 

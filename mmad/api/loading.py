@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from mmad.data.dataset import DataSet
 
 
-#: Hears how many of how many steps are done.
-Progress = Callable[[int, int], None]
 #: From a label to what shows the progress of a long task while it is entered.
-ProgressBar = Callable[[str], AbstractContextManager[Progress]]
+ProgressBar = Callable[[str], AbstractContextManager[OnProgress]]
 
 
 @contextlib.contextmanager
-def silent(label: str) -> Iterator[Progress]:
+def silent(label: str) -> Iterator[OnProgress]:
     """A ``ProgressBar`` that shows nothing."""
     yield lambda done, whole: None
 

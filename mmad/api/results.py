@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
-from mmad.api.loading import Progress, ProgressBar, _listed, silent
+from mmad.api.loading import ProgressBar, _listed, silent
 from mmad.base.errors import EvaluationError, ReportError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
 
@@ -326,7 +326,7 @@ def write_report(
     pictures: int | None = None,
     log: bool | None = None,
     every: float | None = None,
-    progress: Progress = lambda done, whole: None,
+    progress: OnProgress = lambda done, whole: None,
 ) -> Report:
     """Write the report of everything recorded, in one or several forms.
 

@@ -2,7 +2,7 @@
 
 ``open_table`` checks a file row by row and knows on which line each row ends; ``read_table`` holds the rows as a pandas
 frame of text. ``pandas.read_csv`` takes no part: it fills a short row without a word, joins what follows a closing
-quote, and forgets on which line of the file a row stands, which every message here names. It takes as long.
+quote, and forgets on which line of the file a row stands, which every message here names.
 """
 
 from __future__ import annotations

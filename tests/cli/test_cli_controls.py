@@ -9,8 +9,8 @@ from typing import Any
 import analysis_worlds as made
 import pytest
 
-from mmad.api import results
 from mmad.analysis.controls import Alteration
+from mmad.api import results
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"
 Call = Callable[..., Any]
