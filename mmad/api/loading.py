@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmad.base.errors import DataError, SpecError
+from mmad.base.records import OnProgress
 
 if TYPE_CHECKING:
     from mmad.config.runs import Ablation, DataSource

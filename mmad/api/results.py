@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from mmad.api.loading import ProgressBar, _listed, silent
 from mmad.base.errors import EvaluationError, ReportError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.records import OnProgress
 
 if TYPE_CHECKING:
     import pandas as pd
