@@ -9,7 +9,7 @@ from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.checks import architecture
 from mmad.config.setup import ModelSetup
 from mmad.detector import WITH_GROUND_TRUTH, build_detector, idle_modules
-from mmad.experiment_log.shipped import entries
+from mmad.experiment_log.shipped import entries, setup_of
 
 #: Without effect on what a detector computes at all, or on its memory alone.
 _UNREAD = {"fuse_conv_channels", "clinical_num_len", "trainable_layers", "frozen_norm"}
@@ -19,9 +19,9 @@ def _distinct() -> dict[str, ModelSetup]:
     """One entry per architecture: what idle fields of image-only entries say makes none of its own."""
     found: dict[str, tuple[str, ModelSetup]] = {}
     for entry in entries():
-        if not (entry.printed or entry.inferred):
+        if not entry.has_setup:
             continue
-        setup = entry.setup()
+        setup = setup_of(entry)
         reads = setup if setup.use_clinical else _image_only(setup)
         if reads.using_fpn:
             reads = reads.model_copy(update={"backbone_out_channels": 16})

@@ -9,7 +9,7 @@ import pytest
 from mmad.base.errors import SpecError
 from mmad.config.checks import WITHOUT_EFFECT, architecture
 from mmad.config.setup import ModelSetup
-from mmad.experiment_log import compare_counts, entries, entry
+from mmad.experiment_log import compare_counts, entries, entry, setup_of
 
 PRINTED = 748
 
@@ -22,7 +22,7 @@ class Printed:
         self.known: dict[str, dict[str, int]] = {}
         for e in entries():
             if e.params:
-                self.known.setdefault(architecture(e.setup()), {}).update(e.params)
+                self.known.setdefault(architecture(setup_of(e)), {}).update(e.params)
 
     def __call__(self, setup: ModelSetup) -> Mapping[str, int]:
         self.asked.append(architecture(setup))
@@ -65,9 +65,9 @@ def test_what_differs_is_named() -> None:
 
 def test_what_has_no_effect_is_a_field() -> None:
     assert set(ModelSetup.model_fields) >= WITHOUT_EFFECT
-    base = entry("e030").setup()
-    assert architecture(entry("e030").setup({"lr": 0.5, "name": "x"})) == architecture(base)
-    assert architecture(entry("e030").setup({"fuse_depth": 1})) != architecture(base)
+    base = setup_of(entry("e030"))
+    assert architecture(setup_of(entry("e030"), {"lr": 0.5, "name": "x"})) == architecture(base)
+    assert architecture(setup_of(entry("e030"), {"fuse_depth": 1})) != architecture(base)
 
 
 @pytest.mark.slow
