@@ -26,7 +26,7 @@ from mmad.base.formatting import DASH, clip, decimal, duration, plural, signed, 
 from mmad.base.paths import file_stem
 from mmad.base.records import MemberRecord, RunRecord, Split
 from mmad.evaluation.bootstrap import RESAMPLES, Interval
-from mmad.evaluation.operating_points import FROC_RATES, Operating, OperatingBand, gaps
+from mmad.evaluation.operating_points import FROC_RATES, OperatingInterval, OperatingPoint, gaps
 from mmad.experiment_log import LogEntry, entry
 from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
 from mmad.report.model import AblationSection, ReportModel, member_title, mirrored
@@ -117,8 +117,8 @@ class GapColumn:
     """One run of a gap table: its operating points and their gap to the first, with their intervals."""
 
     member: MemberFrame
-    rows: tuple[Operating, ...]
-    bands: tuple[OperatingBand, ...]
+    rows: tuple[OperatingPoint, ...]
+    bands: tuple[OperatingInterval, ...]
 
     @property
     def gaps(self) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from mmad.base.records import Detections, GroundTruth, Masks, Metric, Split
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Batch
 from mmad.detector import MultimodalRCNN, RoiMode
-from mmad.evaluation.coco import Scores, judged
+from mmad.evaluation.coco import Scores, scores_by_overlap
 from mmad.training.device import Precision
 from mmad.training.divergence import DivergenceMonitor
 from mmad.training.losses import Weighing, packed
@@ -319,7 +319,7 @@ def _pinned(images: Tensor, device: torch.device) -> Tensor:
 
 
 def _judge(detections: Detections, truth: GroundTruth, how: Judgement) -> dict[str, Scores]:
-    return judged(detections, truth, threshold=how.threshold, max_detections=how.max_detections)
+    return scores_by_overlap(detections, truth, threshold=how.threshold, max_detections=how.max_detections)
 
 
 def train_pass(

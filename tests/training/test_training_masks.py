@@ -9,7 +9,7 @@ from test_training_run import Notes, specification
 
 from mmad.base.paths import RunPaths
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.coco import judged
+from mmad.evaluation.coco import scores_by_overlap
 from mmad.evaluation.detections_file import read_detections
 from mmad.training import train
 from mmad.training.inference import InferenceRunner
@@ -30,7 +30,7 @@ def test_masks_are_kept_judged_by_epoch_and_made_again(tmp_path: Path) -> None:
     kept = read_detections(paths.detections(last.epoch, "test", "clean"))
     assert kept.masks is not None
     assert len(kept.masks.runs) == len(kept.scores) > 0
-    scores = judged(kept, dataset.ground_truth("test"))
+    scores = scores_by_overlap(kept, dataset.ground_truth("test"))
     rows = {e.overlap: e for e in notes.evaluations if (e.kind, e.epoch, e.split) == ("final", last.epoch, "test")}
     assert set(rows) == {"iou", "iobb", "mask_iou", "mask_iobb"}
     assert all((rows[name].ap, rows[name].ar) == (score.ap, score.ar) for name, score in scores.items())
