@@ -128,16 +128,16 @@ def altered_looks(store: Store, archive: DetectionStore, judged: EvaluationTarge
     judges: list[InferenceRunner] = []
 
     def look(alteration: Alteration | None, seed: int) -> Detections:
-        from mmad.training.inference import AS_IT_IS, InputAlteration
+        from mmad.training.inference import UNALTERED, InputAlteration
 
         if not judges:
             judges.append(_judge(store, archive, judged, device))
-        change = AS_IT_IS
+        change = UNALTERED
         if alteration is not None:
             columns = (alteration.name,) if alteration.kind == "column" else ()
             change = InputAlteration(columns, alteration.kind == "records", alteration.kind == "image", seed)
         file = judges[0].run.folder / judged.checkpoint.path
-        return judges[0].detections(file, judged.split, proposals=judged.protocol.proposals, change=change)
+        return judges[0].detections(file, judged.split, proposals=judged.protocol.proposals, alteration=change)
 
     return look
 

@@ -1,4 +1,4 @@
-"""Training with a mask head: masks are kept and judged; without one nothing is said of them."""
+"""Training with a mask head: masks are kept and evaluated; without one nothing is said of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 MASKS = {"ap_mask_iou", "ar_mask_iou", "ap_mask_iobb", "ar_mask_iobb"}
 
 
-def test_masks_are_kept_judged_by_epoch_and_made_again(tmp_path: Path) -> None:
+def test_masks_are_kept_evaluated_by_epoch_and_made_again(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "phantom", studies=24, image_size=64)
     spec = specification(dataset, 2, use_clinical=False, use_mask=True, mask_hidden_layers=8)
     notes, paths = Notes(), RunPaths(tmp_path / "run")
