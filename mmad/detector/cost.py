@@ -114,9 +114,9 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.seen: set[str] = set()
         self.part = ""
         self._inside: list[str] = []
-        self._hooks = [hook for name, module in model.named_modules() for hook in self._watch(name, module)]
+        self._hooks = [hook for name, module in model.named_modules() for hook in self._hooks_of(name, module)]
 
-    def _watch(self, name: str, module: nn.Module) -> Iterator[Any]:
+    def _hooks_of(self, name: str, module: nn.Module) -> Iterator[Any]:
         yield module.register_forward_pre_hook(lambda *_: self._enter(name))
         yield module.register_forward_hook(lambda *_: self._leave(), always_call=True)
 
