@@ -122,8 +122,8 @@ def test_losses_of_nothing_are_zero(fields: dict, mode: RoiMode, training: bool)
     images, targets, numeric, categorical = batch(2)
     model = detector(fields).train(training)
     if fields is CXR:
-        model.rpn.sampler.size = model.rpn.sampler.positives = 0
-        model.roi_heads.sampler.size = model.roi_heads.sampler.positives = 0
+        model.rpn.sampler.batch_size_per_image = model.rpn.sampler.max_positives = 0
+        model.roi_heads.sampler.batch_size_per_image = model.roi_heads.sampler.max_positives = 0
     losses = model(images, targets, numeric, categorical, mode).losses
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert 0 in [loss.item() for loss in losses.values()]
