@@ -17,6 +17,8 @@ BUILD_MANUAL := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # How many test processes run at once.
 JOBS ?= 2
+# A file's tests share what was made for them, and files begin in the order that tests/conftest.py gives them.
+SPREAD = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # What `make stress` trains, for how many seconds it kills, and the seed of who is killed when.
 STRESS_RUNS ?= 24
 STRESS_SECONDS ?= 240
@@ -27,7 +29,7 @@ PROFILE ?= full
 ONLY ?= overfitting schedulers with_clinical learning_rate fusion determined depth loss_weights patience correct \
   resnet50 clinical_placement larger newer small large paper
 
-.PHONY: help setup demo test test-fast check docs bench reproduce report clean
+.PHONY: help setup demo test test-fast test-long stress check docs bench reproduce report clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,14 +48,17 @@ demo: $(READY) ## Train a pair on the embedded data set and write reports/index.
 	@$(BIN)/mmad report --html
 
 test: $(READY) ## Run every test (JOBS=2 processes)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest $(SPREAD)
 
 test-fast: $(READY) ## Run the tests that take less than a second each
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest $(SPREAD) -m "not slow"
+
+test-long: $(READY) ## Search with random examples: others each time, and ten times as many
+	@$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=long --timeout=1800
 
 stress: $(READY) ## Kill workers and schedulers of a real queue: STRESS_RUNS=24 STRESS_SECONDS=240 STRESS_SEED=0
 	@MMAD_STRESS_RUNS=$(STRESS_RUNS) MMAD_STRESS_SECONDS=$(STRESS_SECONDS) MMAD_STRESS_SEED=$(STRESS_SEED) \
-	  $(BIN)/python -m pytest -s -p no:xdist tests/queue/test_queue_stress.py
+	  $(BIN)/python -m pytest -s -p no:xdist tests/scheduler/test_scheduler_stress.py
 
 check: $(READY) ## Lint, format, types, borders between the rooms, the manual
 	@echo "== ruff check";  $(BIN)/ruff check .

@@ -23,10 +23,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmad.base.cores import usable_cores
 from mmad.config.setup import ModelSetup
+from mmad.data.audit.images import near_pairs
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
-from mmad.data.image_cache import clear_cache, cores, decode, image_cache
+from mmad.data.image_cache import clear_cache, decode, image_cache
 from mmad.data.loader import Batch, Studies, training_batches
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
@@ -68,13 +70,13 @@ def cache(folder: Path, films: int, rounds: int) -> None:
         clear_cache()
         return measure(lambda: image_cache(dataset, SIDE, workers=workers))
 
-    print(f"cache: JPEG of {WIDTH} x {HEIGHT} px to {SIDE} px, {films} films, {cores()} cores")
-    for workers in dict.fromkeys((1, cores())):
+    print(f"cache: JPEG of {WIDTH} x {HEIGHT} px to {SIDE} px, {films} films, {usable_cores()} cores")
+    for workers in dict.fromkeys((1, usable_cores())):
         print(f"  {workers} thread(s) {films / median(rounds, partial(build, timed, workers)):8.1f} images/s")
     print(f"  CPU time {median(rounds, partial(build, busy, 1)) / films * 1000:.1f} ms per image")
     whole = [np.asarray(_square(decode(dataset, i)), dtype=int) for i in range(films)]
     for factor in (2, 4):
-        with ThreadPoolExecutor(cores()) as threads:
+        with ThreadPoolExecutor(usable_cores()) as threads:
             work = partial(lambda f: list(threads.map(partial(_drafted, dataset, f), range(films))), factor)
             rate = films / median(rounds, lambda work=work: timed(work))
             off = [np.abs(found - plain) for found, plain in zip(work(), whole, strict=True)]
@@ -189,11 +191,17 @@ def load(root: Path) -> None:
     )
 
 
+def pairs(rounds: int) -> None:
+    """Seconds of looking for near pairs among the hashes of 100,000 images."""
+    hashes = np.random.default_rng(0).integers(0, 256, (MANY, 32), dtype=np.uint8)
+    print(f"near pairs of {MANY:,} images: {median(rounds, lambda: timed(lambda: near_pairs(hashes))):.1f} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="repetitions, of which the median counts")
     parser.add_argument("--films", type=int, default=24, help="films of full size")
-    parser.add_argument("--only", choices=("cache", "loader", "epoch", "many"))
+    parser.add_argument("--only", choices=("cache", "loader", "epoch", "many", "pairs"))
     parser.add_argument("--load", type=Path, metavar="DIR", help="read this data set and print what it took")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -213,6 +221,8 @@ def main() -> None:
                 epoch(dataset, options.rounds)
         if options.only in (None, "many"):
             many(folder)
+        if options.only in (None, "pairs"):
+            pairs(options.rounds)
 
 
 if __name__ == "__main__":

@@ -60,13 +60,13 @@ def size(path: Path) -> float:
 
 def cold(database: Path) -> None:
     """Forgets every interval."""
-    with Store.open(database) as store, store._database.writing() as connection:
+    with Store.open(database) as store, store.database.writing() as connection:
         connection.execute(delete(analyses))
 
 
 def change(database: Path, key: str) -> None:
     """Gives one run another course of its validation loss."""
-    with Store.open(database) as store, store._database.writing() as connection:
+    with Store.open(database) as store, store.database.writing() as connection:
         c = metrics.c
         here = (c.run_key == key, c.split == "val", c.name == "loss")
         connection.execute(update(metrics).where(*here).values(value=c.value + 0.01 * np.random.default_rng().random()))

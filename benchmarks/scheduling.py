@@ -34,7 +34,7 @@ from mmad.store.claims import Owner
 from mmad.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
-PRETENDING = ROOT / "tests/queue/programs/pretending_worker.py"
+PRETENDING = ROOT / "tests/scheduler/programs/pretending_worker.py"
 TRAINING = {
     "backbone": "custom1",
     "image_size": 64,
@@ -141,7 +141,7 @@ def bench_runs(folder: Path, count: int, places: int) -> None:
         run_jobs(str(folder / "runs.sqlite"), jobs, Slots(cores=places), view, options)
         whole = time.perf_counter() - begun
     with Store.open(folder / "runs.sqlite", read_only=True) as store:
-        assert {run.status for run in store.runs()} == {"finished"}
+        assert {run.status for run in store.run_records()} == {"finished"}
     started = len({line.split()[2] for line in (folder / "trace").read_text().splitlines()})
     steady = (count - places) / (view.moments[-1] - view.moments[places - 1])
     print(f"runs that do nothing          {steady:6.1f} per second on {places} places (target: 20)")
@@ -166,26 +166,26 @@ def bench_many(folder: Path, count: int) -> None:
     words = [sys.executable, "-c", "from mmad.cli.app import main; main()", "status", "--db", str(database)]
     seconds = [timed(lambda: subprocess.run(words, check=True, capture_output=True, cwd=folder)) for _ in range(3)]
     print(f"mmad status, start to end     {min(seconds):6.2f} s, best of 3 (target: 1)")
-    stub = _NoEngine()
+    stub = _NoRoom()
     view = Clocked()
     from mmad.scheduler.scheduler import Scheduler
 
     with Store.open(database, create=False) as store:
         used = time.process_time()
-        scheduler = Scheduler(store, jobs, stub, view, stub.asked, Options())  # type: ignore[arg-type]
+        scheduler = Scheduler(store, jobs, stub, view, stub.interrupts, Options())  # type: ignore[arg-type]
         scheduler.run()
         busy = (time.process_time() - used) / stub.seconds
     print(f"a scheduler of {count:,} runs that waits takes {100 * busy:.1f} % of a core")
 
 
-class _NoEngine:
-    """An engine that never has room; after some seconds the user presses Ctrl-C."""
+class _NoRoom:
+    """An executor that never has room; after some seconds the user presses Ctrl-C."""
 
     def __init__(self) -> None:
         self.slots = Slots(cores=1)
         self.seconds, self._begun = 10.0, time.perf_counter()
 
-    def asked(self) -> int:
+    def interrupts(self) -> int:
         return int(time.perf_counter() - self._begun > self.seconds)
 
     def submit(self, state: Any) -> bool:
@@ -200,25 +200,24 @@ def bench_training(folder: Path, epochs: int, rounds: int) -> None:
     """The same training called from Python, and as a worker does it: claimed, recorded, with a heartbeat."""
     from mmad.base.paths import RunPaths
     from mmad.data.phantom.generate import make_phantom
-    from mmad.scheduler.run_log import Channel
-    from mmad.scheduler.supervisor_link import StopRequest, TrainRequest
+    from mmad.scheduler.supervisor_link import SupervisorLink, TrainRequest
     from mmad.scheduler.worker import carry_out
     from mmad.training.trainer import train
 
     dataset = make_phantom(folder / "phantom", studies=48, image_size=64)
     source = DataSource(str(dataset.root), dataset.name, dataset.fingerprint())
-    silence = Channel(os.open(os.devnull, os.O_WRONLY))
+    silence = SupervisorLink(os.open(os.devnull, os.O_WRONLY))
     figures: dict[str, list[tuple[float, float]]] = {"python": [], "queue": []}
     for number in range(rounds + 1):
         protocol = TrainingProtocol(epochs=epochs if number else 1, seed=number, weights="none")
         spec = RunSpec(ModelSetup(**TRAINING), protocol, source)  # type: ignore[arg-type]
         database = folder / f"training-{number}.sqlite"
         queued(database, [Member("many", "s", "CXR", 0, spec, EvaluationProtocol())])
-        order = TrainRequest(str(database), spec.key)
+        request = TrainRequest(str(database), spec.key)
         run = RunPaths(folder / f"alone-{number}")
         ways: dict[str, Callable[[], Any]] = {
             "python": lambda: train(spec, dataset_path=dataset.root, run=run, recorder=_Silent()),  # noqa: B023
-            "queue": lambda: carry_out(order, silence, StopRequest()),  # noqa: B023
+            "queue": lambda: carry_out(request, silence),  # noqa: B023
         }
         for name in sorted(ways, reverse=number % 2 == 0):
             used, begun = time.process_time(), time.perf_counter()

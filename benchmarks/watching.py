@@ -26,7 +26,6 @@ from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.scheduler.dashboard import Dashboard, draw
 from mmad.store.claims import Owner
-from mmad.store.run_status import queue_standing, standing
 from mmad.store.schema import epochs, metrics, runs
 from mmad.store.store import Store
 
@@ -57,8 +56,8 @@ def fill(store: Store, count: int, finished: int, failed: int, running: int) -> 
     """``count`` runs in ten ablations; the finished ones have all their epochs."""
     for number in range(10):
         store.add_ablation(ablation(number, count // 200, 10))
-    keys = [run.key for run in store.runs()]
-    with store._database.writing() as connection:
+    keys = [run.key for run in store.run_records()]
+    with store.database.writing() as connection:
         ended = [(key, "finished", None) for key in keys[:finished]]
         ended += [(key, "failed", "the loss became nan") for key in keys[finished : finished + failed]]
         for key, status, error in ended:
@@ -112,7 +111,7 @@ def measured(work: Callable[[], Any], times: int) -> str:
 def _frame(watch: Dashboard) -> None:
     """What one refresh of `mmad watch` takes on a terminal of 140 × 40."""
     out = Console(file=io.StringIO(), width=140, height=40, force_terminal=True)
-    out.print(draw(watch.look(), 140, 40))
+    out.print(draw(watch.snapshot(), 140, 40))
 
 
 def main() -> None:
@@ -127,8 +126,8 @@ def main() -> None:
                 fill(store, given.runs, *ended)
             with Store.open(database, read_only=True) as store:
                 print(f"{given.runs} runs, {title}")
-                print("  standing (mmad status)  ", measured(lambda: standing(store), given.times))
-                print("  a first look            ", measured(lambda: queue_standing(store), given.times))
+                print("  mmad status             ", measured(store.status, given.times))
+                print("  a first look            ", measured(store.queue_status, given.times))
                 print("  a frame of mmad watch   ", measured(partial(_frame, Dashboard(store)), given.times))
 
 

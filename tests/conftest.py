@@ -1,9 +1,14 @@
-"""What every test starts from: one thread, a cache of its own, no settings of whoever runs it."""
+"""What every test starts from: one thread, a cache of its own, no settings of whoever runs it.
+
+Random searches (Hypothesis) look at the same examples every time; ``--hypothesis-profile=long`` looks at others, and at
+ten times as many.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,17 +18,48 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 from postgresql_server import Server, started
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before torch or numpy is imported: other numbers of threads give other bits
 for _name in ("MMAD_DB", "MMAD_DATA", "MMAD_RUNS", "MMAD_WEIGHTS", "MMAD_SET"):
     os.environ.pop(_name, None)
+# Without byte code every process would compile torch anew, for some ten seconds each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# A shell's background job is started with Ctrl-C ignored, and so would be the commands whose Ctrl-C is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is.
+_steady = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", _steady, derandomize=True, database=None)
+settings.register_profile("long", _steady, max_examples=10 * _steady.max_examples, print_blob=True)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).parents[1]
 _schemas = count(1)
 _cache = tempfile.mkdtemp(prefix="mmad-tests-")
 os.environ["MMAD_CACHE"] = _cache
+
+
+#: A file of runs that take seconds.
+_TINY = """\
+title = "Tiny"
+[phantom]
+studies = 16
+image_size = 64
+[setup]
+backbone = "custom1"
+pretrained = false
+image_size = 64
+lr = 0.01
+[arms.CXR]
+use_clinical = false
+{pair}
+[protocol]
+epochs = {epochs}
+"""
 
 
 class Called(NamedTuple):
@@ -36,6 +72,12 @@ class Called(NamedTuple):
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_cache, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that at the end no process is left alone with one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +111,17 @@ def second_postgresql(server: Server) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def write_tiny() -> Callable[..., None]:
+    """Write ``tiny.toml``, a pair (or its first arm) that is trained in seconds, into a folder."""
+
+    def write(folder: Path, epochs: int = 2, pair: bool = True) -> None:
+        other = '[arms."CXR+Clinical"]\nuse_clinical = true' if pair else ""
+        (folder / "tiny.toml").write_text(_TINY.format(epochs=epochs, pair=other))
+
+    return write
+
+
 @pytest.fixture
 def call_mmad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     """Run the console script's ``main`` in this process: the exit code and what it wrote."""
@@ -97,7 +150,7 @@ def run_mmad(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             env=os.environ | {"COLUMNS": "160"} | environment,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=600,
             check=False,
         )
 

@@ -115,14 +115,14 @@ def finish(store: Store, key: str, truths: dict[str, GroundTruth], level: float,
         for n in range(epochs_each)
         for i, ((split, name), values) in enumerate(curves.items())
     ]
-    with store._database.writing() as connection:
+    with store.database.writing() as connection:
         connection.execute(insert(epochs), heads)
         connection.execute(insert(metrics), numbers)
         measurements.write_checkpoints(connection, key, kept)
         measurements.write_evaluations(connection, key, rows)
         measurements.write_parameter_counts(connection, key, [ParameterCount(*one) for one in _MODULES.items()])
         measurements.write_environment(connection, key, place)
-    store.set_status(key, "finished")
+    store.end_free(key, "finished")
 
 
 def _curves(rng: np.random.Generator, level: float, count: int) -> dict[tuple[str, str], np.ndarray]:

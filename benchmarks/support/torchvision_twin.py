@@ -82,6 +82,8 @@ class Twin(nn.Module):
             image_mean=list(IMAGENET_MEAN),
             image_std=list(IMAGENET_DEVIATION),
             rpn_anchor_generator=AnchorGenerator(sizes, (setup.anchor_ratios,) * len(sizes)),
+            rpn_post_nms_top_n_train=setup.rpn_post_nms_top_n_train,
+            rpn_post_nms_top_n_test=setup.rpn_post_nms_top_n_test,
             rpn_nms_thresh=setup.rpn_nms_thresh,
             box_roi_pool=pool,
             box_head=_Head(model, pool),
@@ -89,6 +91,7 @@ class Twin(nn.Module):
             box_score_thresh=setup.box_score_thresh,
             box_nms_thresh=setup.box_nms_thresh,
             box_detections_per_img=setup.box_detections_per_img,
+            box_batch_size_per_image=setup.box_batch_size_per_image,
             **masks,
         )
         self.detector.rpn.head = model.rpn.head

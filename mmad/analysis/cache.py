@@ -1,4 +1,4 @@
-"""Keeping results: computed once, then read from the store; records as plain JSON and back."""
+"""The cache of results: computed once, then read from the store; records as plain JSON and back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 import numpy as np
 
+from mmad.base.json import to_json_value
 from mmad.store.measurements import analysis_key
 from mmad.store.store import Store
 
@@ -20,15 +21,15 @@ T = TypeVar("T")
 #: Kind, subject and value of an analysis.
 CachedValue = tuple[str, Mapping[str, Any], Any]
 
-#: Results that are kept at once: each waiting for the disk takes longer than many of them.
+#: Results that are written at once: each waiting for the disk takes longer than many of them.
 _TOGETHER = 12
 _waiting: weakref.WeakKeyDictionary[Store, dict[str, CachedValue]] = weakref.WeakKeyDictionary()
 
 
 def cached(store: Store, kind: str, subject: Mapping[str, Any], record: type[T], compute: Callable[[], T]) -> T:
-    """The result of an analysis: the one that was kept under ``subject``, else a new one, which is kept.
+    """The result of an analysis: the one cached under ``subject``, else a new one, which is cached.
 
-    A store that is open for reading only keeps nothing.
+    A store that is open for reading only caches nothing.
 
     Args:
         kind: of the analysis, such as ``estimate``.
@@ -39,23 +40,23 @@ def cached(store: Store, kind: str, subject: Mapping[str, Any], record: type[T],
     key = analysis_key(kind, subject)
     waiting = _waiting.get(store)
     if waiting is not None and key in waiting:
-        return from_plain(record, waiting[key][2])
+        return from_json_value(record, waiting[key][2])
     found = store.get_analysis(key)
     if found is not None:
-        return from_plain(record, found.value)
+        return from_json_value(record, found.value)
     plain = to_json_value(compute())
     if waiting is not None:
         waiting[key] = (kind, subject, plain)
         if len(waiting) >= _TOGETHER:
-            _keep(store, waiting)
+            _write(store, waiting)
     elif not store.read_only:
         store.put_analysis(kind, subject, plain)
-    return from_plain(record, plain)
+    return from_json_value(record, plain)
 
 
 @contextlib.contextmanager
 def cached_together(store: Store) -> Iterator[None]:
-    """Within the block, results are kept several at once; the last of them at its end, however it ends."""
+    """Within the block, results are written several at once; the last of them at its end, however it ends."""
     if store.read_only or store in _waiting:
         yield
         return
@@ -64,32 +65,17 @@ def cached_together(store: Store) -> Iterator[None]:
         yield
     finally:
         del _waiting[store]
-        _keep(store, waiting)
+        _write(store, waiting)
 
 
-def _keep(store: Store, waiting: dict[str, CachedValue]) -> None:
+def _write(store: Store, waiting: dict[str, CachedValue]) -> None:
     if waiting:
         store.put_analyses(list(waiting.values()))
         waiting.clear()
 
 
-def to_json_value(value: Any) -> Any:
-    """Records, tuples and arrays as plain JSON; what is not finite becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json_value(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, np.ndarray):
-        return to_json_value(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(name): to_json_value(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json_value(inner) for inner in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
-
-
-def from_plain(record: type[T], value: Any) -> T:
-    """The record that ``to_plain`` made plain; null in the place of a float is NaN."""
+def from_json_value(record: type[T], value: Any) -> T:
+    """The record that ``to_json_value`` made plain; null in the place of a float is NaN."""
     return cast(T, _reader(cast(Any, record))(value))
 
 

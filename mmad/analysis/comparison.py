@@ -1,26 +1,44 @@
-"""Comparing the arms of an ablation: equal protocols only, seed by seed."""
+"""May these two be compared, and what came out: one list of conditions, one comparison, one refusal for every output.
+
+The end of ``mmad ablate``, ``mmad compare``, every form of the report and the paper's table ask ``compare``. It reads
+no detections; ``mmad.analysis.statistics`` adds intervals and tests.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mmad.analysis.frames import AblationFrame, MemberFrame
-from mmad.analysis.metrics import AgreementOptions, MeasuredRun, PairAgreement, agreement_of, difference_of, estimate_of
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, protocol_of
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import decimal
-from mmad.base.records import AblationRecord, CheckpointKind, RunRecord
-from mmad.evaluation.bootstrap import Difference, holm
-from mmad.store.lookup import CheckpointFigures, FoundRun, MemberSummary, check_ablation, find_seeds, member_summaries
+from mmad.base.formatting import DASH, decimal, interval, p_value, plural, short_key
+from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split
+from mmad.config.ablation_file import ALIASES
+from mmad.config.protocol import EvaluationProtocol
+from mmad.evaluation.agreement import SharedBoxes
+from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate, needed
+from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POWER = "80 %"
+_HINT = "compare runs of one data set under one protocol (--overlap and --protocol choose it)"
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under what a figure was won. Two figures are compared only if all of this is equal."""
+    """Under what a figure was obtained. Two are compared only if all of it is equal, or differs by design (VARIED_BY).
+
+    ``split_policy`` is None where the data set cannot say it any more: unknown differs from nothing.
+    """
 
     overlap: str
     threshold: float
@@ -35,33 +53,206 @@ class Conditions:
     recipe: int
     epochs: int
     steps_per_epoch: int | None
+    dataset_mode: str
+    schedule: str
+    split: Split
+    checkpoint: CheckpointKind
 
-    def differing(self, other: Conditions) -> list[str]:
-        """What the two do not share, in words."""
-        return [
-            f"{f.name.replace('_', ' ')}: {getattr(self, f.name)} / {getattr(other, f.name)}"
-            for f in fields(self)
-            if getattr(self, f.name) != getattr(other, f.name)
-        ]
+    @classmethod
+    def of(
+        cls,
+        run: RunRecord,
+        protocol: EvaluationProtocol,
+        checkpoint: CheckpointKind,
+        *,
+        split: Split = "test",
+        split_policy: str | None = None,
+    ) -> Conditions:
+        """The conditions of a run's kept ``checkpoint`` on ``split`` under an evaluation protocol."""
+        return cls(
+            overlap=protocol.overlap,
+            threshold=protocol.threshold,
+            max_detections=protocol.max_detections,
+            proposals=protocol.proposals,
+            selection_overlap=str(run.protocol.get("selection_overlap", "iou")),
+            selection_proposals=str(run.protocol.get("selection_proposals", "clean")),
+            weights=_weights(run),
+            data=run.dataset_name,
+            fingerprint=run.dataset_fingerprint or "",
+            split_policy=split_policy,
+            recipe=run.recipe,
+            epochs=epochs_asked(run),
+            steps_per_epoch=run.protocol.get("steps_per_epoch"),
+            dataset_mode=str(run.setup.get("dataset_mode", "unified")),
+            schedule=_schedule(run.setup),
+            split=split,
+            checkpoint=checkpoint,
+        )
+
+    def words(self, other: Conditions | None = None) -> dict[str, str]:
+        """Each condition by its name in words; what ``other`` does not share as ``1 / 5``."""
+        found = {}
+        for name in (f.name for f in fields(self)):
+            ours, theirs = (_value(name, getattr(one, name)) for one in (self, other or self))
+            found[_WORDS.get(name) or name.replace("_", " ")] = ours if ours == theirs else f"{ours} / {theirs}"
+        return found
+
+    def differing(self, other: Conditions) -> dict[str, str]:
+        """What the two do not share, by its name: ``{"epochs": "epochs 1 / 5"}``."""
+        found = {}
+        for name in (f.name for f in fields(self)):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours == theirs or (name == "split_policy" and None in (ours, theirs)):
+                continue
+            found[name] = f"{_WORDS.get(name) or name.replace('_', ' ')} {_value(name, ours)} / {_value(name, theirs)}"
+        return found
 
 
-def conditions(member: MemberFrame) -> Conditions:
-    run, judged = member.run.record, member.judged
-    return Conditions(
-        overlap=judged.overlap,
-        threshold=judged.threshold,
-        max_detections=judged.max_detections,
-        proposals=judged.proposals,
-        selection_overlap=str(run.protocol.get("selection_overlap", "iou")),
-        selection_proposals=str(run.protocol.get("selection_proposals", "clean")),
-        weights=_weights(run),
-        data=run.dataset_name,
-        fingerprint=run.dataset_fingerprint or "",
-        split_policy=member.run.split_policy,
-        recipe=run.recipe,
-        epochs=int(run.protocol.get("epochs", 0)),
-        steps_per_epoch=run.protocol.get("steps_per_epoch"),
-    )
+_WORDS = {"data": "data set", "fingerprint": "data set's fingerprint"}
+#: Conditions that may differ by design → the fields by which an ablation file says so, for an arm or a setting.
+VARIED_BY: Mapping[str, tuple[str, ...]] = {
+    "selection_overlap": ("selection_overlap",),
+    "selection_proposals": ("selection_proposals",),
+    "weights": ("weights", "pretrained"),
+    "epochs": ("epochs",),
+    "steps_per_epoch": ("steps_per_epoch",),
+    "dataset_mode": ("dataset_mode",),
+    "schedule": ("lr_scheduler", "reduceLROnPlateau_full_stop", "reduceLROnPlateau_patience"),
+}
+
+
+def _value(name: str, value: object) -> str:
+    if name == "fingerprint":
+        return str(value)[:12] or "none"
+    return "all" if value is None else str(value)
+
+
+def _weights(run: RunRecord) -> str:
+    """``scratch`` where the setup asks for no pretrained weights, ``none`` where it asks and went without."""
+    if not run.setup.get("pretrained", True):
+        return "scratch"
+    return str(run.protocol.get("weights", "imagenet"))
+
+
+def _schedule(setup: Mapping[str, Any]) -> str:
+    """The schedule of the learning rate, and after how many bad epochs it ends the run."""
+    name = setup.get("lr_scheduler")
+    if name == "ReduceLROnPlateau" and setup.get("reduceLROnPlateau_full_stop"):
+        return f"{name}, full stop after {setup.get('reduceLROnPlateau_patience', 10)}"
+    return str(name or "none")
+
+
+def split_policy(dataset_path: str) -> str | None:
+    """What the data set's own file says about how it was split, if it is still there to be asked."""
+    try:
+        policy = tomllib.loads((Path(dataset_path) / "dataset.toml").read_text("utf-8")).get("split_policy")
+    except (OSError, ValueError):
+        return None
+    return policy if isinstance(policy, str) else None
+
+
+def named_fields(ablation: AblationRecord, first: MemberRecord, other: MemberRecord) -> frozenset[str]:
+    """Fields in which two members of one file may differ by design.
+
+    Those that the file names for their arms, if these are two, and for their settings (or in the grid), if these are
+    two. What was changed on the command line for either is no design of the file's.
+    """
+    try:
+        document = _document(ablation.source)
+    except ValueError:
+        return frozenset()
+    tables: list[Mapping[str, Any]] = []
+    if first.arm != other.arm:
+        arms = document.get("arms", {})
+        tables += [arms.get(member.arm, {}) for member in (first, other)]
+    if first.setting != other.setting:
+        tables.append(document.get("grid", {}))
+        for table in document.get("settings", ()):
+            name = table.get("name", "")
+            tables += [table for m in (first, other) if m.setting == name or m.setting.startswith(f"{name}, ")]
+    changed = {word.partition("=")[0].strip() for member in (first, other) for word in member.overrides}
+    return frozenset(ALIASES.get(name, name) for table in tables for name in table) - changed
+
+
+@functools.lru_cache(maxsize=8)
+def _document(source: str) -> dict[str, Any]:
+    return tomllib.loads(source)
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One run on a side of a comparison: who asked for it, how it is evaluated and what its checkpoints came to."""
+
+    run: RunRecord
+    member: MemberRecord | None
+    protocol: EvaluationProtocol
+    results: MemberResults
+    split_policy: str | None = None
+
+    @property
+    def seed(self) -> tuple[int, int]:
+        """Seed and replicate."""
+        if self.member is None:
+            return int(self.run.protocol.get("seed", 0)), int(self.run.protocol.get("replicate", 1))
+        return self.member.seed, self.member.replicate
+
+    @property
+    def finished(self) -> bool:
+        return self.run.status == "finished"
+
+    @property
+    def without_best(self) -> bool:
+        """Whether the run has, or will have, no best-AP checkpoint."""
+        if self.finished:
+            return self.results.best_ap is None
+        return self.run.setup.get("use_early_stop_model") is False
+
+    def conditions(self, checkpoint: CheckpointKind, split: Split = "test") -> Conditions:
+        return Conditions.of(self.run, self.protocol, checkpoint, split=split, split_policy=self.split_policy)
+
+    def figures(self, checkpoint: CheckpointKind) -> CheckpointFigures | None:
+        """The figures of a kept checkpoint; None while the run is not finished."""
+        found: dict[str, CheckpointFigures | None] = {
+            "best_ap": self.results.best_ap,
+            "best_ar": self.results.best_ar,
+            "final": self.results.final,
+        }
+        return found.get(checkpoint) if self.finished else None
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """AP and AR with intervals, and what they were measured on."""
+
+    estimate: IntervalEstimate
+    images: int
+    patients: int
+
+
+@dataclass(frozen=True)
+class PairAgreement:
+    """Detections of at least ``score`` that two arms share, and the studies on which they differ most."""
+
+    score: float
+    overlap: str
+    threshold: float
+    shared: tuple[SharedBoxes, ...]  # counts summed over the seeds
+    studies: tuple[tuple[str, int], ...]  # hits minus false alarms, other minus reference, largest first
+
+
+@dataclass(frozen=True)
+class PairStatistics:
+    """Intervals and tests of a comparison. ``p_holm`` is adjusted over all pairs asked for together.
+
+    ``why`` says why something is missing.
+    """
+
+    reference: MeasuredRun | None = None
+    other: MeasuredRun | None = None
+    difference: Difference | None = None
+    p_holm: float = float("nan")
+    agreement: PairAgreement | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +265,7 @@ class SeedMean:
 
 
 @dataclass(frozen=True)
-class SeedContrast:
+class PairedMeans:
     """One measure of both arms over the seeds that both have finished, and the mean paired difference."""
 
     reference: SeedMean | None
@@ -83,52 +274,302 @@ class SeedContrast:
 
 
 @dataclass(frozen=True)
-class PairRow:
-    """One setting: the members of both arms and what they measured with their checkpoints of ``kind``."""
+class Comparison:
+    """Two arms of one setting, seed by seed, by their checkpoints of one kind.
 
+    Args:
+        ablation: its name; empty where two runs were named, and ``reference`` and ``other`` are those names.
+        sides: the conditions of the reference and of the other arm.
+        by_design: what differs between them because the file says so: ``{"epochs": "epochs 1 / 5"}``.
+        runs: both runs of every seed and replicate; None where an arm has none.
+        note: why fewer seeds count than were asked for, or nothing.
+        statistics: None where nothing was asked of the detections.
+    """
+
+    ablation: str
     setting: str
-    reference: tuple[MemberFrame, ...]
-    other: tuple[MemberFrame, ...]
-    seeds: tuple[int, ...]
-    val_ap: SeedContrast
-    test_ap: SeedContrast
-    val_ar: SeedContrast
-    test_ar: SeedContrast
-    note: str
+    reference: str
+    other: str
     kind: CheckpointKind
+    sides: tuple[Conditions, Conditions]
+    by_design: Mapping[str, str]
+    runs: tuple[tuple[ComparedRun | None, ComparedRun | None], ...]
+    note: str
+    statistics: PairStatistics | None = None
 
     @property
-    def pairs(self) -> tuple[tuple[MemberFrame, MemberFrame], ...]:
+    def names(self) -> tuple[str, str]:
+        """Both arms with ablation and setting, as ``mmad compare`` takes them."""
+        if not self.ablation:
+            return self.reference, self.other
+        head = f"{self.ablation}/{self.setting}"
+        return f"{head}/{self.reference}", f"{head}/{self.other}"
+
+    @functools.cached_property
+    def pairs(self) -> tuple[tuple[ComparedRun, ComparedRun], ...]:
         """(reference, other) of every seed and replicate that both arms have finished."""
-        right = {(m.record.seed, m.record.replicate): m for m in self.other}
-        both = ((m, right.get((m.record.seed, m.record.replicate))) for m in self.reference)
-        return tuple((a, b) for a, b in both if b is not None and a.run.finished and b.run.finished)
+        return tuple((a, b) for a, b in self.runs if a is not None and b is not None and a.finished and b.finished)
 
     @property
-    def reference_count(self) -> int | None:
-        return next((m.run.count("model") for m in self.reference), None)
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(a.seed[0] for a, _ in self.pairs)
+
+    @functools.cached_property
+    def val_ap(self) -> PairedMeans:
+        return self._over("val_ap")
+
+    @functools.cached_property
+    def val_ar(self) -> PairedMeans:
+        return self._over("val_ar")
+
+    @functools.cached_property
+    def test_ap(self) -> PairedMeans:
+        return self._over("test_ap")
+
+    @functools.cached_property
+    def test_ar(self) -> PairedMeans:
+        return self._over("test_ar")
+
+    def _over(self, measure: str) -> PairedMeans:
+        def of(one: ComparedRun) -> float | None:
+            return getattr(one.figures(self.kind), measure, None)
+
+        return paired_means([of(a) for a, _ in self.pairs], [of(b) for _, b in self.pairs])
 
     @property
-    def other_count(self) -> int | None:
-        return next((m.run.count("model") for m in self.other), None)
+    def design(self) -> str:
+        """``differs by design: epochs 1 / 5``, or nothing."""
+        return f"differs by design: {'; '.join(self.by_design.values())}" if self.by_design else ""
+
+    @property
+    def difference(self) -> Interval | None:
+        """In AP, other minus reference: ``value``, and its 95 % interval from ``low`` to ``high``; None without any."""
+        found = None if self.statistics is None else self.statistics.difference
+        return None if found is None else found.ap
+
+    @property
+    def p(self) -> float:
+        """Two-sided; over seeds and patients, with one seed over patients alone; NaN where there is no interval."""
+        found = None if self.statistics is None else self.statistics.difference
+        return math.nan if found is None else found.p
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, or ``not settled`` with what would settle it; or why there is no interval."""
+        if self.statistics is None:
+            return ""
+        found = self.statistics.difference
+        return f"no interval: {self.statistics.why}" if found is None else verdict(found)
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """Under what both sides are compared, in words; what differs by design as ``1 / 5``."""
+        return self.sides[0].words(self.sides[1])
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """One row a finding: ``finding``, and the differences in AP and AR with the bounds of their intervals."""
+        found = None if self.statistics is None else self.statistics.difference
+        return findings_frame(() if found is None else found.per_class)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html_rows(
+            {
+                "comparison": f"{self.names[1]} against {self.names[0]}",
+                "verdict": self.verdict,
+                "difference in AP [95 %]": DASH if self.difference is None else interval(self.difference, sign=True),
+                "p": p_value(self.p),
+                "seeds": len(self.pairs),
+                **self.conditions,
+            }
+        )
+
+    def unfinished(self) -> NotComparable:
+        """The refusal where no seed is finished in both arms."""
+        states = self.note.partition(": ")[2]
+        reason = f"no seed that both have finished{f' ({states})' if states else ''}"
+        hint = "finish the runs with mmad ablate, or name one finished run of each"
+        return NotComparable(self.ablation, self.setting, self.reference, self.other, reason, hint)
+
+
+@dataclass(frozen=True)
+class NotComparable:
+    """A pair that cannot be compared, and why."""
+
+    ablation: str
+    setting: str
+    reference: str
+    other: str
+    reason: str
+    hint: str = _HINT
+
+    def error(self) -> EvaluationError:
+        """The refusal, to be raised where nothing else was asked for."""
+        what = f"{self.reference} and {self.other} cannot be compared: {self.reason}"
+        return EvaluationError(what, where="comparison", hint=self.hint)
+
+
+def compare(
+    reference: Sequence[ComparedRun],
+    other: Sequence[ComparedRun],
+    *,
+    names: tuple[str, str],
+    file: AblationRecord | None = None,
+    setting: str = "",
+    kind: CheckpointKind | None = None,
+    split: Split = "test",
+    by_seed: bool = True,
+) -> Comparison | NotComparable:
+    """Whether two arms may be compared, and if so seed by seed.
+
+    Args:
+        reference: the runs of one arm, of every seed; ``other`` likewise.
+        names: what the arms are called.
+        file: the ablation that both are of, which may vary conditions by design; None where they have none in common.
+        setting: that both are of, where it is one.
+        kind: of the checkpoints; left out: best-AP ones where every run keeps one, else final ones for all of them.
+        split: on which they are compared.
+        by_seed: pair runs of equal seed and replicate; else the first of each, whatever their seeds.
+    """
+    kind = kind or compared_kind((*reference, *other))
+    ablation = "" if file is None or not setting else file.name
+    who = (ablation, setting, *names)
+    between = [(reference[0], other[0]), *((side[0], one) for side in (reference, other) for one in side[1:])]
+    by_design: dict[str, str] = {}
+    unequal: dict[str, str] = {}
+    for first, second in between:
+        named = _named(file, first, second)
+        for name, words in first.conditions(kind, split).differing(second.conditions(kind, split)).items():
+            designed = not named.isdisjoint(VARIED_BY.get(name, ()))
+            (by_design if designed else unequal).setdefault(name, words)
+    if unequal:
+        return NotComparable(*who, "; ".join(unequal.values()), _hint_of(unequal))
+    runs = _by_seed(reference, other) if by_seed else ((reference[0], other[0]),)
+    if same := next((a.run.key for a, b in runs if a is not None and b is not None and a.run.key == b.run.key), None):
+        return NotComparable(*who, f"both are one run ({short_key(same)})", "name two runs of different content")
+    sides = reference[0].conditions(kind, split), other[0].conditions(kind, split)
+    return Comparison(*who, kind, sides, by_design, runs, _note(runs))
+
+
+def _named(file: AblationRecord | None, first: ComparedRun, second: ComparedRun) -> frozenset[str]:
+    members = first.member, second.member
+    if file is None or members[0] is None or members[1] is None:
+        return frozenset()
+    return named_fields(file, members[0], members[1])
+
+
+def _hint_of(unequal: Mapping[str, str]) -> str:
+    if not unequal.keys() <= VARIED_BY.keys():
+        return _HINT
+    named = " and ".join(VARIED_BY[name][0] for name in unequal)
+    return f"compare arms or settings of one ablation file that name {named}, or train both alike"
+
+
+def _by_seed(
+    reference: Sequence[ComparedRun], other: Sequence[ComparedRun]
+) -> tuple[tuple[ComparedRun | None, ComparedRun | None], ...]:
+    left, right = ({one.seed: one for one in side} for side in (reference, other))
+    return tuple((left.get(seed), right.get(seed)) for seed in dict.fromkeys([*left, *right]))
+
+
+def compared_kind(runs: Iterable[ComparedRun]) -> CheckpointKind:
+    """Best-AP checkpoints if every run has (or will have) one, else final ones for all of them."""
+    return "final" if any(one.without_best for one in runs) else "best_ap"
+
+
+def _note(runs: Sequence[tuple[ComparedRun | None, ComparedRun | None]]) -> str:
+    """Why fewer seeds count than were asked for, or nothing."""
+    both = sum(a is not None and b is not None and a.finished and b.finished for a, b in runs)
+    if both == len(runs):
+        return ""
+    several = len(runs) > 1
+    waiting = [one for pair in zip(*runs, strict=True) for one in pair if one is not None and not one.finished]
+    states = [f"{_arm(one)}{f' seed {one.seed[0]}' if several else ''} {_state(one.run)}" for one in waiting]
+    head = f"{both} of {len(runs)} seeds" if several else "not compared yet"
+    return f"{head}: {'; '.join(states)}" if states else head
+
+
+def _arm(one: ComparedRun) -> str:
+    return short_key(one.run.key) if one.member is None else one.member.arm
+
+
+def _state(run: RunRecord) -> str:
+    return run.status + (f" at epoch {run.epochs_done} of {epochs_asked(run)}" if run.status != "queued" else "")
+
+
+def compare_pairs(
+    file: AblationRecord, runs: Sequence[ComparedRun], *, kind: CheckpointKind | None = None, split: Split = "test"
+) -> tuple[Comparison | NotComparable, ...]:
+    """Every pair of arms that an ablation compares, setting by setting, as far as ``runs`` has both.
+
+    Args:
+        runs: of the ablation's members, in their order.
+    """
+    sides: dict[tuple[str, str], list[ComparedRun]] = {}
+    for one in runs:
+        if one.member is not None:
+            sides.setdefault((one.member.setting, one.member.arm), []).append(one)
+    arms = list(dict.fromkeys(arm for _, arm in sides))
+    pairs = file.compare or tuple((arms[0], arm) for arm in arms[1:])
+    return tuple(
+        compare(left, right, names=pair, file=file, setting=setting, kind=kind, split=split)
+        for setting in dict.fromkeys(setting for setting, _ in sides)
+        for pair in pairs
+        if (left := sides.get((setting, pair[0]))) and (right := sides.get((setting, pair[1])))
+    )
+
+
+def compare_stored(
+    store: Store, ablation: str, options: EvaluationOptions | None = None
+) -> tuple[Comparison | NotComparable, ...]:
+    """Every pair of an ablation by what the store holds of its runs; no detections are read."""
+    options = options or EvaluationOptions()
+    (file,) = (a for a in store.ablations() if a.name == ablation)
+    found = member_summaries(store, ablation)
+    policies = {path: split_policy(path) for path in {one.run.dataset_path for one in found}}
+    runs = [
+        ComparedRun(
+            one.run, one.member, protocol_of(one.run, one.member, options), one.results, policies[one.run.dataset_path]
+        )
+        for one in found
+    ]
+    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split)
 
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Rows of one pair of arms, all won under the same conditions (``epochs`` aside) with checkpoints of one kind."""
+    """Comparisons of one pair of arms under the same evaluation, with checkpoints of one kind.
 
-    reference: str
-    other: str
-    conditions: Conditions
-    rows: tuple[PairRow, ...]
-    kind: CheckpointKind
+    Conditions of the training that settings may vary (epochs, schedule, data set mode) may differ from row to row.
+    """
+
+    rows: tuple[Comparison, ...]
 
     @property
-    def counts(self) -> tuple[int, int] | None:
-        """Parameters of reference and other arm, if all settings have the same."""
-        found = {(row.reference_count, row.other_count) for row in self.rows}
-        both = found.pop() if len(found) == 1 else (None, None)
-        return None if both[0] is None or both[1] is None else (both[0], both[1])
+    def reference(self) -> str:
+        return self.rows[0].reference
+
+    @property
+    def other(self) -> str:
+        return self.rows[0].other
+
+    @property
+    def kind(self) -> CheckpointKind:
+        return self.rows[0].kind
+
+    @property
+    def sides(self) -> tuple[Conditions, Conditions]:
+        """The conditions of the first row: of the reference and of the other arm."""
+        return self.rows[0].sides
+
+    @property
+    def design(self) -> str:
+        """``differs by design: epochs 1 / 5``, with the settings where not all differ alike; or nothing."""
+        words = {row.setting: "; ".join(row.by_design.values()) for row in self.rows}
+        if len(set(words.values())) == 1:
+            return self.rows[0].design
+        return f"differs by design: {'; '.join(f'{name}: {text}' for name, text in words.items() if text)}"
 
     @property
     def differences(self) -> list[float]:
@@ -136,120 +577,51 @@ class ComparisonTable:
         return [row.test_ap.difference.mean for row in self.rows if row.test_ap.difference is not None]
 
 
-@dataclass(frozen=True)
-class ArmsNotComparable:
-    """A setting whose arms cannot be compared, and why."""
-
-    setting: str
-    reference: str
-    other: str
-    reason: str
-
-
-def comparison_tables(ablation: AblationFrame) -> tuple[tuple[ComparisonTable, ...], tuple[ArmsNotComparable, ...]]:
-    """Every pair of arms the ablation asks for, grouped so that no table mixes two protocols, or best with final."""
-    groups: dict[tuple[str, str, tuple[object, ...]], list[tuple[Conditions, PairRow]]] = {}
-    refusals = []
-    arms = ablation.arms
-    pairs = ablation.record.compare or tuple((arms[0], arm) for arm in arms[1:])
-    for reference, other in pairs:
-        for setting in ablation.settings:
-            left, right = ablation.of(setting, reference), ablation.of(setting, other)
-            if not left or not right:
-                continue
-            found = [conditions(m) for m in (*left, *right)]
-            if differing := next((d for c in found if (d := found[0].differing(c))), None):
-                refusals.append(ArmsNotComparable(setting, reference, other, "; ".join(differing)))
-                continue
-            row = pair_row(setting, left, right)
-            table = (row.kind, *(getattr(found[0], f.name) for f in fields(Conditions) if f.name != "epochs"))
-            groups.setdefault((reference, other, table), []).append((found[0], row))
-    comparisons = tuple(
-        ComparisonTable(reference, other, rows[0][0], tuple(row for _, row in rows), rows[0][1].kind)
-        for (reference, other, _), rows in groups.items()
-    )
-    return comparisons, tuple(refusals)
+def comparison_tables(
+    ablation: AblationRecord, found: Iterable[Comparison | NotComparable]
+) -> tuple[ComparisonTable, ...]:
+    """The comparisons of an ablation by pair of arms, so that no table mixes two protocols, or best with final."""
+    groups: dict[tuple[object, ...], list[Comparison]] = {}
+    for one in found:
+        if isinstance(one, Comparison):
+            groups.setdefault((one.reference, one.other, *map(_table_key, one.sides)), []).append(one)
+    order = list(dict.fromkeys((rows[0].reference, rows[0].other) for rows in groups.values()))
+    tables = (ComparisonTable(tuple(rows)) for rows in groups.values())
+    return tuple(sorted(tables, key=lambda table: order.index((table.reference, table.other))))
 
 
-def _weights(run: RunRecord) -> str:
-    """``none`` where a setup that asks for pretrained weights went without; a setup may also ask for none."""
-    asked = bool(run.setup.get("pretrained", True))
-    return str(run.protocol.get("weights", "imagenet")) if asked else "imagenet"
+def _table_key(conditions: Conditions) -> tuple[object, ...]:
+    """What all rows of a table share; whether weights were missing is one of its marks."""
+    of_rows = ("epochs", "schedule", "dataset_mode", "weights")
+    same = (getattr(conditions, f.name) for f in fields(conditions) if f.name not in of_rows)
+    return (conditions.weights == "none", *same)
 
 
-def pair_row(setting: str, reference: Sequence[MemberFrame], other: Sequence[MemberFrame]) -> PairRow:
-    """One setting's comparison over the seeds (and replicates) that both arms have finished."""
-    left = {(m.record.seed, m.record.replicate): m for m in reference}
-    right = {(m.record.seed, m.record.replicate): m for m in other}
-    both = [s for s in left if s in right and left[s].run.finished and right[s].run.finished]
-    kind = compared_kind((*reference, *other))
-
-    def over(name: str) -> SeedContrast:
-        return seed_contrast([_value(left[s], kind, name) for s in both], [_value(right[s], kind, name) for s in both])
-
-    return PairRow(
-        setting,
-        tuple(reference),
-        tuple(other),
-        tuple(seed for seed, _ in both),
-        over("val_ap"),
-        over("test_ap"),
-        over("val_ar"),
-        over("test_ar"),
-        _note(len(both), len(set(left) | set(right)), (*reference, *other)),
-        kind,
-    )
+def require_comparable(targets: Sequence[EvaluationTarget], by_design: Iterable[str] = ()) -> None:
+    """EvaluationError naming the difference unless all are evaluated alike, but for conditions named ``by_design``."""
+    first = targets[0]
+    for other in targets[1:]:
+        found = conditions_of(first).differing(conditions_of(other))
+        if unequal := {name: words for name, words in found.items() if name not in by_design}:
+            raise NotComparable("", "", first.name, other.name, "; ".join(unequal.values()), _hint_of(unequal)).error()
 
 
-def compared_kind(members: Sequence[MemberFrame]) -> CheckpointKind:
-    """Best-AP checkpoints if every member has (or will have) one, else final ones for all of them."""
-    return "final" if any(_without_best(m) for m in members) else "best_ap"
+def conditions_of(target: EvaluationTarget) -> Conditions:
+    """The conditions of a target."""
+    return Conditions.of(target.run, target.protocol, target.checkpoint.kind, split=target.split)
 
 
-def _without_best(member: MemberFrame) -> bool:
-    if member.run.finished:
-        return member.best_ap is None
-    return member.run.record.setup.get("use_early_stop_model") is False
+# Means over seeds.
 
 
-def _value(member: MemberFrame, kind: CheckpointKind, name: str) -> float | None:
-    outcome = member.outcome(kind)
-    return None if outcome is None else getattr(outcome, name)
-
-
-def _note(both: int, asked: int, members: Sequence[MemberFrame]) -> str:
-    """Why fewer seeds count than were asked for, or nothing."""
-    if both == asked:
-        return ""
-    several = asked > 1
-    states = [
-        f"{m.record.arm}{f' seed {m.record.seed}' if several else ''} {_state(m)}"
-        for m in members
-        if not m.run.finished
-    ]
-    head = f"{both} of {asked} seeds" if several else "not compared yet"
-    return f"{head}: {'; '.join(states)}" if states else head
-
-
-def _state(member: MemberFrame) -> str:
-    run = member.run
-    done = f" at epoch {run.record.epochs_done} of {run.epochs_asked}"
-    return run.record.status + (done if run.record.status != "queued" else "")
-
-
-def seed_contrast(reference: Sequence[float | None], other: Sequence[float | None]) -> SeedContrast:
+def paired_means(reference: Sequence[float | None], other: Sequence[float | None]) -> PairedMeans:
     """Means of two paired samples and of their differences; pairs with a missing figure are left out."""
     pairs = [(a, b) for a, b in zip(reference, other, strict=True) if a is not None and b is not None]
-    return SeedContrast(
+    return PairedMeans(
         seed_mean([a for a, _ in pairs]),
         seed_mean([b for _, b in pairs]),
         seed_mean([b - a for a, b in pairs]),
     )
-
-
-def spread(figure: SeedMean | None) -> str:
-    """``± 0.012`` of several seeds, else nothing."""
-    return "" if figure is None or figure.sd is None else f"± {decimal(figure.sd)}"
 
 
 def seed_mean(values: Sequence[float]) -> SeedMean | None:
@@ -260,291 +632,118 @@ def seed_mean(values: Sequence[float]) -> SeedMean | None:
     return SeedMean(statistics.fmean(values), sd, len(values))
 
 
-# Comparisons that people ask for: two arms by name, or every pair of an ablation, with the tests adjusted together.
+def spread(figure: SeedMean | None) -> str:
+    """``± 0.012`` of several seeds, else nothing."""
+    return "" if figure is None or figure.sd is None else f"± {decimal(figure.sd)}"
 
 
-@dataclass(frozen=True)
-class ComparedArm:
-    """One arm of a comparison: its runs by seed, and what they came to."""
-
-    name: str
-    runs: tuple[EvaluationTarget, ...]
-    measured: MeasuredRun
+# A comparison in words: by its interval, and at the end of ``mmad ablate`` by its figures alone.
 
 
-@dataclass(frozen=True)
-class ArmComparison:
-    """Two arms compared. ``p_holm`` is adjusted over all contrasts that were asked for together."""
-
-    setting: str
-    reference: ComparedArm
-    other: ComparedArm
-    difference: Difference
-    p_holm: float
-    alike: PairAgreement
-    note: str
-
-
-@dataclass(frozen=True)
-class NotComparable:
-    """A pair of an ablation that cannot be compared, and why."""
-
-    setting: str
-    reference: str
-    other: str
-    reason: str
+def verdict(difference: Difference) -> str:
+    """``better``, ``worse``, or ``not settled`` with what would settle the difference that was seen."""
+    if math.isnan(difference.ap.value):
+        return "cannot be told: there is nothing to find"
+    if difference.verdict != "not settled":
+        return difference.verdict
+    if difference.ap.value == 0:
+        return "not settled: no difference was seen"
+    wanted = needed(difference)
+    ways = []
+    if wanted.seeds is not None:
+        ways.append(plural(max(1, wanted.seeds - difference.seeds), "more seed"))
+    if wanted.images is not None:
+        ways.append(plural(max(1, wanted.images - difference.images), "more image"))
+    if not ways:
+        return "not settled: neither more seeds nor more images alone would settle it"
+    unknown = " (one seed tells nothing about seeds)" if difference.seeds == 1 else ""
+    return f"not settled: {' or '.join(ways)} would settle it at {POWER}{unknown}"
 
 
-Progress = Callable[[int, int], None]
+def spread_words(difference: Difference) -> str:
+    """What part of the spread lies between seeds, and p for these very networks; nothing for one seed."""
+    if difference.seed_share is None or math.isnan(difference.seed_share):
+        return ""
+    return (
+        f"{difference.seed_share:.0%} of the spread lies between the {plural(difference.seeds, 'seed')}; "
+        f"of these very networks, over patients alone, p is {p_value(difference.p_patients)}"
+    ).replace("%", " %", 1)
 
 
-def compare_arms(
-    store: Store,
-    archive: DetectionStore,
-    reference: str,
-    other: str,
-    how: EvaluationOptions | None = None,
-    agreeing: AgreementOptions | None = None,
-) -> ArmComparison:
-    """Compare what two names mean (see ``find_seeds``), over the seeds that both have finished.
-
-    Raises:
-        StoreError: a name that means no run.
-        EvaluationError: runs that are not finished, share no seed, are one run, or differ in data or protocol.
-    """
-    sides = find_seeds(store, reference), find_seeds(store, other)
-    found = _compared(store, archive, "", (reference, other), sides, how or EvaluationOptions(), agreeing)
-    return replace(found, p_holm=found.difference.p)
+def has_figures(found: Comparison | NotComparable) -> bool:
+    """Whether there is something to say: figures of both arms, or that they cannot be compared."""
+    return isinstance(found, NotComparable) or any(_both(found, split) for split in ("test", "val"))
 
 
-def compare_ablation(
-    store: Store,
-    archive: DetectionStore,
-    ablation: str,
-    how: EvaluationOptions | None = None,
-    progress: Progress = lambda done, whole: None,
-    agreeing: AgreementOptions | None = None,
-) -> tuple[list[ArmComparison], list[NotComparable]]:
-    """Every pair of arms that the ablation compares, setting by setting, with Holm's p over all of them.
-
-    Raises:
-        StoreError: no such ablation.
-        EvaluationError: no pair can be compared.
-    """
-    check_ablation(store, ablation)
-    (record,) = (a for a in store.ablations() if a.name == ablation)
-    pairs = [(s, pair) for s in dict.fromkeys(m.setting for m in record.members) for pair in _pairs(record)]
-    done: list[ArmComparison] = []
-    refused: list[NotComparable] = []
-    for number, (setting, (reference, other)) in enumerate(pairs):
-        progress(number, len(pairs))
-        sides = _seeds(store, record, setting, reference), _seeds(store, record, setting, other)
-        if not sides[0] or not sides[1]:
-            continue
-        names = (f"{ablation}/{setting}/{reference}", f"{ablation}/{setting}/{other}")
-        try:
-            done.append(_compared(store, archive, setting, names, sides, how or EvaluationOptions(), agreeing))
-        except EvaluationError as error:
-            refused.append(NotComparable(setting, reference, other, str(error)))
-    progress(len(pairs), len(pairs))
-    if not done:
-        reason = refused[0].reason if refused else "it has no pair of arms"
-        raise EvaluationError(f"nothing can be compared: {reason}", where=f"ablation {ablation}")
-    adjusted = holm([c.difference.p for c in done])
-    return [replace(c, p_holm=p) for c, p in zip(done, adjusted, strict=True)], refused
+def line_of(found: Comparison | NotComparable) -> str:
+    """Who is ahead in one line, several seeds by their mean; or that the two cannot be compared, and why."""
+    if isinstance(found, NotComparable):
+        return f"{found.setting}: {found.other} and {found.reference} cannot be compared: {found.reason}"
+    split: Split = "test" if _both(found, "test") else "val"
+    measured = _both(found, split)
+    asked = [(a, b) for a, b in found.runs if a is not None and b is not None]
+    if not measured:
+        arms = zip((found.reference, found.other), zip(*asked[:1], strict=True), strict=False)
+        missing = [arm for arm, (one, *_) in arms if one.figures(found.kind) is None]
+        words = " and ".join(missing or [found.reference, found.other])
+        return _with_design(f"{found.setting}: no comparison, nothing measured for {words}", found)
+    head = f"{found.setting}, final checkpoints" if found.kind == "final" else found.setting
+    if len(asked) > 1:
+        head += f", mean of {'' if len(measured) == len(asked) else f'{len(measured)} of '}{len(asked)} repeats"
+    line = f"{head}: {_ahead(found, measured, split)}"
+    if split == "test" and all(_ap(found, one, "val") is not None for pair in measured for one in pair):
+        val = [_mean(found, [pair[side] for pair in measured], "val") for side in (0, 1)]
+        line += f"; val AP {val[1]:.3f} for {found.other}, {val[0]:.3f} for {found.reference}"
+    return _with_design(line, found)
 
 
-def _pairs(record: AblationRecord) -> Sequence[tuple[str, str]]:
-    arms = list(dict.fromkeys(member.arm for member in record.members))
-    return record.compare or [(arms[0], arm) for arm in arms[1:]]
+def _with_design(line: str, found: Comparison) -> str:
+    return f"{line}; {found.design}" if found.by_design else line
 
 
-def _seeds(store: Store, record: AblationRecord, setting: str, arm: str) -> list[FoundRun]:
-    members = [m for m in record.members if (m.setting, m.arm) == (setting, arm)]
-    return [FoundRun(store.run(m.key), (m,)) for m in members]
+def _both(found: Comparison, split: Split) -> list[tuple[ComparedRun, ComparedRun]]:
+    """The pairs of which both have an AP on ``split``."""
+    return [pair for pair in found.pairs if all(_ap(found, one, split) is not None for one in pair)]
 
 
-def _compared(
-    store: Store,
-    archive: DetectionStore,
-    setting: str,
-    names: tuple[str, str],
-    sides: tuple[list[FoundRun], list[FoundRun]],
-    how: EvaluationOptions,
-    agreeing: AgreementOptions | None,
-) -> ArmComparison:
-    """The contrast, its p not yet adjusted."""
-    paired, note = _paired(names, *sides)
-    how = replace(how, checkpoint=how.checkpoint or _kind(store, paired))
-    pairs = [(evaluation_target(store, a, how), evaluation_target(store, b, how)) for a, b in paired]
-    for a, b in pairs:
-        if a.run.key == b.run.key:
-            raise EvaluationError(
-                f"{names[0]} and {names[1]} are one run ({a.run.key[:12]})",
-                where="comparison",
-                hint="name two runs of different content",
-            )
-    difference = difference_of(store, archive, pairs, how)
-    reference, other = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
-    return ArmComparison(
-        setting or _setting(reference[0]),
-        ComparedArm(names[0], reference, estimate_of(store, archive, reference, how)),
-        ComparedArm(names[1], other, estimate_of(store, archive, other, how)),
-        difference,
-        float("nan"),
-        agreement_of(store, archive, pairs, agreeing),
-        note,
-    )
-
-
-def _setting(judged: EvaluationTarget) -> str:
-    return judged.member.setting if judged.member else ""
-
-
-def _paired(
-    names: tuple[str, str], reference: list[FoundRun], other: list[FoundRun]
-) -> tuple[list[tuple[FoundRun, FoundRun]], str]:
-    """The runs of both sides by seed and replicate, finished ones alone, and a word on those left out."""
-    if len(reference) == len(other) == 1:
-        return [(reference[0], other[0])], ""
-    left, right = ({_seed(found): found for found in side} for side in (reference, other))
-    both = [seed for seed in left if seed in right]
-    ready = [s for s in both if left[s].run.status == right[s].run.status == "finished"]
-    every = len(left.keys() | right.keys())
-    if not ready:
-        what = "have no seed in common" if not both else "have no seed that both have finished"
-        raise EvaluationError(
-            f"{names[0]} and {names[1]} {what}", where="comparison", hint="finish the runs, or name one of each"
-        )
-    note = "" if len(ready) == every else f"{len(ready)} of {every} seeds: the others are not there in both arms"
-    return [(left[s], right[s]) for s in ready], note
-
-
-def _seed(found: FoundRun) -> tuple[int, int]:
-    if not found.members:
-        return int(found.run.protocol.get("seed", 0)), int(found.run.protocol.get("replicate", 1))
-    return found.members[0].seed, found.members[0].replicate
-
-
-def _kind(store: Store, pairs: Sequence[tuple[FoundRun, FoundRun]]) -> CheckpointKind:
-    """Best-AP checkpoints where every run kept one, else final ones for all."""
-    runs = [found.run.key for pair in pairs for found in pair]
-    kept = store.all_checkpoints(runs)
-    return "best_ap" if all(any(c.kind == "best_ap" for c in kept[key]) for key in runs) else "final"
-
-
-# Who won: the arms of each pair of an ablation, compared by their best-AP checkpoints.
-#
-# Where a run kept no best checkpoint both arms are compared by their final ones: a best is never set against a final.
-
-
-@dataclass(frozen=True)
-class CheckpointPair:
-    """Two arms of one setting and seed, and their best-AP checkpoints (None: not finished)."""
-
-    ablation: str
-    setting: str
-    seed: int
-    replicate: int
-    reference: str
-    other: str
-    reference_result: CheckpointFigures | None
-    other_result: CheckpointFigures | None
-
-    def difference(self, split: str) -> float | None:
-        """AP of the other arm less that of the reference on ``val`` or ``test``; None when one is missing."""
-        first, second = ap_of(self.reference_result, split), ap_of(self.other_result, split)
-        return None if first is None or second is None else second - first
-
-
-@dataclass(frozen=True)
-class FinalCheckpointPair(CheckpointPair):
-    """Two arms with their final checkpoints, because a run of either, of whatever seed, kept no best one."""
-
-    checkpoint: str = "final"
-
-
-def checkpoint_pairs(store: Store, ablation: AblationRecord) -> list[CheckpointPair]:
-    """Every pair that ``ablation`` compares, in the order of its members."""
-    found: dict[tuple[str, int, int], dict[str, MemberSummary]] = {}
-    bestless: set[tuple[str, str]] = set()
-    for summary in member_summaries(store, ablation.name):
-        member = summary.member
-        found.setdefault((member.setting, member.seed, member.replicate), {})[member.arm] = summary
-        if summary.run.status == "finished" and summary.results.best_ap is None:
-            bestless.add((member.setting, member.arm))
-
-    def pair(point: tuple[str, int, int], reference: MemberSummary, other: MemberSummary) -> CheckpointPair:
-        arms = reference.member.arm, other.member.arm
-        final = any((point[0], arm) in bestless for arm in arms)
-        results = [_result(summary, final=final) for summary in (reference, other)]
-        return (FinalCheckpointPair if final else CheckpointPair)(ablation.name, *point, *arms, *results)
-
-    return [
-        pair(point, arms[reference], arms[other])
-        for point, arms in found.items()
-        for reference, other in ablation.compare
-        if reference in arms and other in arms
-    ]
-
-
-def _result(summary: MemberSummary, *, final: bool) -> CheckpointFigures | None:
-    if summary.run.status != "finished":
-        return None
-    return summary.results.final if final else summary.results.best_ap
-
-
-def verdict_lines(compared: Sequence[CheckpointPair], *, whole: bool = True) -> list[str]:
-    """One line per setting and pair of arms, several seeds by their mean; only those measured unless ``whole``."""
-    groups: dict[tuple[str, str, str], list[CheckpointPair]] = {}
-    for pair in compared:
-        groups.setdefault((pair.setting, pair.reference, pair.other), []).append(pair)
-    return [
-        _line(setting, group)
-        for (setting, _, _), group in groups.items()
-        if whole or any(pair.difference(split) is not None for pair in group for split in ("test", "val"))
-    ]
-
-
-def _line(setting: str, group: list[CheckpointPair]) -> str:
-    reference, other = group[0].reference, group[0].other
-    split = "test" if any(pair.difference("test") is not None for pair in group) else "val"
-    whole = [pair for pair in group if pair.difference(split) is not None]
-    if not whole:
-        missing = [arm for arm, result in _arms(group[0]) if result is None] or [reference, other]
-        return f"{setting}: no comparison, nothing measured for {' and '.join(missing)}"
-    head = f"{setting}, final checkpoints" if isinstance(group[0], FinalCheckpointPair) else setting
-    if len(group) > 1:
-        head += f", mean of {'' if len(whole) == len(group) else f'{len(whole)} of '}{len(group)} repeats"
-    first = _mean([ap_of(pair.reference_result, split) for pair in whole])
-    second = _mean([ap_of(pair.other_result, split) for pair in whole])
-    line = f"{head}: {_ahead(reference, other, first, second, split)}"
-    if split == "test" and all(pair.difference("val") is not None for pair in whole):
-        val_first = _mean([ap_of(pair.reference_result, "val") for pair in whole])
-        val_second = _mean([ap_of(pair.other_result, "val") for pair in whole])
-        line += f"; val AP {val_second:.3f} for {other}, {val_first:.3f} for {reference}"
-    return line
-
-
-def _ahead(reference: str, other: str, first: float, second: float, split: str) -> str:
+def _ahead(found: Comparison, measured: Sequence[tuple[ComparedRun, ComparedRun]], split: Split) -> str:
+    first, second = (_mean(found, [pair[side] for pair in measured], split) for side in (0, 1))
     if f"{first:.3f}" == f"{second:.3f}":
-        return f"{other} and {reference} are level at {first:.3f} {split} AP"
-    winner, loser, high, low = (
-        (other, reference, second, first) if second > first else (reference, other, first, second)
-    )
-    return f"{winner} is ahead of {loser} by {high - low:.3f} {split} AP ({high:.3f} against {low:.3f})"
+        return f"{found.other} and {found.reference} are level at {first:.3f} {split} AP"
+    ends = [(first, found.reference), (second, found.other)]
+    (low, behind), (high, ahead) = ends if second > first else reversed(ends)
+    return f"{ahead} is ahead of {behind} by {high - low:.3f} {split} AP ({high:.3f} against {low:.3f})"
 
 
-def _arms(pair: CheckpointPair) -> tuple[tuple[str, CheckpointFigures | None], ...]:
-    return (pair.reference, pair.reference_result), (pair.other, pair.other_result)
-
-
-def ap_of(result: CheckpointFigures | None, split: str) -> float | None:
-    """A result's AP on ``val`` or ``test``, or None when it was not measured."""
-    value = None if result is None else (result.test_ap if split == "test" else result.val_ap)
+def _ap(found: Comparison, one: ComparedRun, split: Split) -> float | None:
+    figures = one.figures(found.kind)
+    value = None if figures is None else (figures.test_ap if split == "test" else figures.val_ap)
     return None if value is None or math.isnan(value) else value
 
 
-def _mean(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None]
+def _mean(found: Comparison, runs: Sequence[ComparedRun], split: Split) -> float:
+    known = [value for one in runs if (value := _ap(found, one, split)) is not None]
     return sum(known) / len(known)
+
+
+# Comparisons and evaluations as a program sees them.
+
+
+def findings_frame(rows: Iterable[tuple[str, Interval, Interval]]) -> pd.DataFrame:
+    """One row a finding: ``finding``, and AP and AR with the bounds of their intervals."""
+    import pandas as pd
+
+    ends = (("", "value"), ("_low", "low"), ("_high", "high"))
+    named = [
+        {"finding": label}
+        | {f"{name}{end}": getattr(value, part) for name, value in (("ap", ap), ("ar", ar)) for end, part in ends}
+        for label, ap, ar in rows
+    ]
+    return pd.DataFrame(named, columns=["finding", *(f"{name}{end}" for name in ("ap", "ar") for end, _ in ends)])
+
+
+def html_rows(rows: Mapping[str, object]) -> str:
+    """Names and values as a table of HTML."""
+    import pandas as pd
+
+    return pd.Series(rows, dtype=object).to_frame().to_html(header=False)

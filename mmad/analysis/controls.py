@@ -1,17 +1,19 @@
 """Controls of one run: what its AP loses without a clinical column, without the right record, without the image.
 
-The network is somebody else's: ``Look`` is handed in and asked only for what was not kept.
+The network is passed in as ``Inference`` and run only for what is not cached.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmad.analysis.cache import cached, from_plain
+from mmad.analysis.cache import cached, from_json_value
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
 from mmad.base.errors import EvaluationError
+from mmad.base.formatting import decimal
 from mmad.base.records import AnalysisRecord, Detections
 from mmad.evaluation.agreement import Drop, drop
 from mmad.evaluation.detections_file import version_of
@@ -23,9 +25,9 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Alteration:
-    """What is altered before the network looks.
+    """What is altered before the network runs.
 
-    ``column``: the values of the clinical column ``name`` are dealt out among the studies of the split;
+    ``column``: the values of the clinical column ``name`` are permuted among the studies of the split;
     ``records``: whole clinical records are; ``image``: every image is one grey.
     """
 
@@ -42,61 +44,61 @@ class Control:
 
 
 #: Detections after an alteration (None: as it is) drawn with a seed.
-Look = Callable[[Alteration | None, int], Detections]
+Inference = Callable[[Alteration | None, int], Detections]
 
 
-def alterations(archive: DetectionStore, judged: EvaluationTarget) -> list[Alteration]:
+def alterations(detections: DetectionStore, target: EvaluationTarget) -> list[Alteration]:
     """Every alteration that makes sense for the run; of one without clinical data only the blank image."""
-    setup = judged.run.setup
+    setup = target.run.setup
     image = Alteration("image")
     if not setup.get("use_clinical"):
         return [image]
-    columns = archive.dataset(judged.run).columns(setup.get("clinical_numeric"), setup.get("clinical_categorical"))
+    columns = detections.dataset(target.run).columns(setup.get("clinical_numeric"), setup.get("clinical_categorical"))
     names = [*columns.numeric, *(name for name, _ in columns.categorical)]
     return [*(Alteration("column", name) for name in names), Alteration("records"), image]
 
 
 def controls_of(
     store: Store,
-    archive: DetectionStore,
-    judged: EvaluationTarget,
-    look: Look,
+    detections: DetectionStore,
+    target: EvaluationTarget,
+    infer: Inference,
     *,
     repeats: int = REPEATS,
-    how: EvaluationOptions | None = None,
+    options: EvaluationOptions | None = None,
     progress: Callable[[int, int], None] = lambda done, whole: None,
 ) -> list[Control]:
-    """The cost of every alteration of ``judged``, each computed once and kept.
+    """The cost of every alteration of ``target``, each computed once and cached.
 
     Args:
-        look: the network; asked for what it sees as it is, and for every repeat of what was not kept.
+        infer: the network; run on the data as they are, and for every repeat that is not cached.
         repeats: of each draw, with seeds from 0; a blank image needs one.
-        how: of it resamples and seed.
-        progress: hears (alterations done, in all) before each that was not kept.
+        options: of these resamples and seed.
+        progress: hears (alterations done, in all) before each that is not cached.
 
     Raises:
-        EvaluationError: no repeat, or detections that cannot be judged.
+        EvaluationError: no repeat, or detections that cannot be evaluated.
     """
     if not 1 <= repeats <= 1000:
         raise EvaluationError(f"repeats = {repeats}", hint="use 1 to 1000, such as 5")
-    how = how or EvaluationOptions()
-    asked = alterations(archive, judged)
-    truth = archive.truth(judged)
+    options = options or EvaluationOptions()
+    asked = alterations(detections, target)
+    truth = detections.truth(target)
     original: list[Matched] = []
 
     def matched(alteration: Alteration | None, seed: int) -> Matched:
-        return matched_under(judged.protocol, look(alteration, seed), truth)
+        return matched_under(target.protocol, infer(alteration, seed), truth)
 
     def compute(alteration: Alteration, draws: int) -> Drop:
         if not original:
             original.append(matched(None, 0))
         altered = [matched(alteration, seed) for seed in range(draws)]
-        return drop(original[0], altered, resamples=how.resamples, seed=how.seed)
+        return drop(original[0], altered, resamples=options.resamples, seed=options.seed)
 
     found = []
     for number, alteration in enumerate(asked):
         draws = 1 if alteration.kind == "image" else repeats
-        subject = _subject(judged, alteration, draws, how)
+        subject = _subject(target, alteration, draws, options)
 
         def once(number: int = number, alteration: Alteration = alteration, draws: int = draws) -> Drop:
             progress(number, len(asked))
@@ -107,37 +109,37 @@ def controls_of(
 
 
 def _subject(
-    judged: EvaluationTarget, alteration: Alteration, repeats: int, how: EvaluationOptions
+    target: EvaluationTarget, alteration: Alteration, repeats: int, options: EvaluationOptions
 ) -> dict[str, object]:
-    """Plain JSON of what decides a control: the checkpoint itself, for its detections are made anew."""
+    """Plain JSON of what decides a control: the checkpoint itself, for its detections are made again."""
     return {
-        "runs": [judged.run.key],
-        "epochs": [judged.checkpoint.epoch],
-        "weights": [judged.checkpoint.sha256],
-        "checkpoint": judged.checkpoint.kind,
-        "split": judged.split,
-        **judged.protocol.model_dump(mode="json"),
+        "runs": [target.run.key],
+        "epochs": [target.checkpoint.epoch],
+        "weights": [target.checkpoint.sha256],
+        "checkpoint": target.checkpoint.kind,
+        "split": target.split,
+        **target.protocol.model_dump(mode="json"),
         "alteration": [alteration.kind, alteration.name],
         "repeats": repeats,
-        "resamples": how.resamples,
-        "seed": how.seed,
+        "resamples": options.resamples,
+        "seed": options.seed,
         "version": version_of("control"),
     }
 
 
-def unclinical(judged: Sequence[EvaluationTarget]) -> bool:
+def unclinical(targets: Sequence[EvaluationTarget]) -> bool:
     """Whether none of the runs reads clinical data."""
-    return not any(one.run.setup.get("use_clinical") for one in judged)
+    return not any(one.run.setup.get("use_clinical") for one in targets)
 
 
-# Controls that ``mmad controls`` has kept, found again without the network and the data set.
+# Cached controls, read without the network and the data set.
 
 
 _ORDER = ("column", "records", "image")
 
 
 def controls_by_run(store: Store) -> dict[str, list[AnalysisRecord]]:
-    """The kept controls of every run, oldest first."""
+    """The cached controls of every run, oldest first."""
     found: dict[str, list[AnalysisRecord]] = {}
     for record in store.analyses("control"):
         for key in record.subject.get("runs", ()):
@@ -145,20 +147,59 @@ def controls_by_run(store: Store) -> dict[str, list[AnalysisRecord]]:
     return found
 
 
-def controls_of_judged(kept: Mapping[str, Sequence[AnalysisRecord]], judged: EvaluationTarget) -> tuple[Control, ...]:
+def cached_controls(known: Mapping[str, Sequence[AnalysisRecord]], target: EvaluationTarget) -> tuple[Control, ...]:
     """Those of exactly this checkpoint, split and protocol; of several of one alteration the latest."""
     wanted = {
-        "epochs": [judged.checkpoint.epoch],
-        "weights": [judged.checkpoint.sha256],
-        "checkpoint": judged.checkpoint.kind,
-        "split": judged.split,
-        **judged.protocol.model_dump(mode="json"),
+        "epochs": [target.checkpoint.epoch],
+        "weights": [target.checkpoint.sha256],
+        "checkpoint": target.checkpoint.kind,
+        "split": target.split,
+        **target.protocol.model_dump(mode="json"),
         "version": version_of("control"),
     }
     latest: dict[Alteration, Control] = {}
-    for record in kept.get(judged.run.key, ()):
+    for record in known.get(target.run.key, ()):
         if all(record.subject.get(name) == value for name, value in wanted.items()):
             kind, name = record.subject["alteration"]
             alteration = Alteration(kind, name)
-            latest[alteration] = Control(alteration, from_plain(Drop, record.value))
+            latest[alteration] = Control(alteration, from_json_value(Drop, record.value))
     return tuple(sorted(latest.values(), key=lambda c: _ORDER.index(c.alteration.kind)))
+
+
+# What a control says, in words.
+
+
+def alteration_words(alteration: Alteration) -> str:
+    """What was altered, in two words or three."""
+    words = {"records": "clinical records shuffled", "image": "images blanked"}
+    return words.get(alteration.kind) or f"{alteration.name} shuffled"
+
+
+def meaning(control: Control) -> str:
+    """One line on what a control says of the run."""
+    kind, ap = control.alteration.kind, control.drop.ap
+    if math.isnan(ap.value):
+        return "cannot be told: there is nothing to find"
+    if control.drop.before == control.drop.after == 0:
+        return "cannot be told: the run finds nothing as it is"
+    effect = "loses" if ap.low > 0 else "gains" if ap.high < 0 else "even"
+    return _MEANINGS[kind][effect].format(name=control.alteration.name, after=decimal(control.drop.after))
+
+
+_MEANINGS = {
+    "column": {
+        "loses": "the run relies on {name}",
+        "even": "no reliance on {name} is seen",
+        "gains": "{name} misleads the run: without its values it finds more",
+    },
+    "records": {
+        "loses": "the run relies on the patient's own record",
+        "even": "another patient's record serves as well: no use of the clinical data is seen",
+        "gains": "the clinical data mislead the run: another patient's record serves better",
+    },
+    "image": {
+        "loses": "the run relies on the image; without it an AP of {after} is left",
+        "even": "no reliance on the image is seen: its AP comes from elsewhere",
+        "gains": "the image misleads the run: without it the AP is {after}",
+    },
+}

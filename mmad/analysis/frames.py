@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from pydantic import ValidationError
 
+from mmad.analysis.comparison import ComparedRun, Comparison, NotComparable, compare_pairs, split_policy
 from mmad.base.errors import ReportError
 from mmad.base.records import (
     AblationRecord,
@@ -27,7 +26,7 @@ from mmad.base.records import (
 from mmad.config.messages import did_you_mean
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.audit.findings import MARK
-from mmad.store.lookup import CheckpointFigures, epochs_asked, results_under
+from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, results_under
 
 ClassFigures = tuple[tuple[str, float | None, float | None], ...]
 
@@ -36,7 +35,7 @@ class ReportSource(Protocol):
     """The part of the store that a report reads."""
 
     def ablations(self) -> Sequence[AblationRecord]: ...
-    def runs(self) -> Sequence[RunRecord]: ...
+    def run_records(self) -> Sequence[RunRecord]: ...
     def all_epochs(self, keys: Sequence[str]) -> Mapping[str, Sequence[EpochRecord]]: ...
     def all_evaluations(self, keys: Sequence[str]) -> Mapping[str, Sequence[EvaluationRecord]]: ...
     def all_checkpoints(self, keys: Sequence[str]) -> Mapping[str, Sequence[CheckpointRecord]]: ...
@@ -93,15 +92,10 @@ class RunFrame:
 
 
 @dataclass(frozen=True)
-class CheckpointResult:
-    """AP and AR of one checkpoint under one evaluation protocol; a figure is None where it was not measured."""
+class CheckpointResult(CheckpointFigures):
+    """AP and AR of one checkpoint under one evaluation protocol, and of each finding; None where not measured."""
 
     kind: CheckpointKind
-    epoch: int
-    val_ap: float | None
-    val_ar: float | None
-    test_ap: float | None
-    test_ar: float | None
     val_classes: ClassFigures
     test_classes: ClassFigures
 
@@ -112,7 +106,7 @@ class MemberFrame:
 
     record: MemberRecord
     run: RunFrame
-    judged: EvaluationProtocol
+    protocol: EvaluationProtocol
     best_ap: CheckpointResult | None
     best_ar: CheckpointResult | None
     final: CheckpointResult | None
@@ -125,6 +119,12 @@ class MemberFrame:
     def outcome(self, kind: CheckpointKind) -> CheckpointResult | None:
         """The kept checkpoint of ``kind``."""
         return next((o for _, o in self.outcomes if o is not None and o.kind == kind), None)
+
+    @property
+    def compared(self) -> ComparedRun:
+        """The run as it is compared with others."""
+        results = MemberResults(self.best_ap, self.best_ar, self.final)
+        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.split_policy)
 
     @property
     def outcomes(self) -> tuple[tuple[str, CheckpointResult | None], ...]:
@@ -145,6 +145,11 @@ class AblationFrame:
     @property
     def arms(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(m.record.arm for m in self.members))
+
+    @functools.cached_property
+    def comparisons(self) -> tuple[Comparison | NotComparable, ...]:
+        """Every pair of arms that the ablation compares, setting by setting."""
+        return compare_pairs(self.record, [member.compared for member in self.members])
 
     def of(self, setting: str, arm: str) -> tuple[MemberFrame, ...]:
         return tuple(m for m in self.members if m.record.setting == setting and m.record.arm == arm)
@@ -167,7 +172,7 @@ def load_frame(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame:
     Raises ReportError for an unknown name (with the nearest) and for a store without any run.
     """
     ablations = _chosen(source.ablations(), names)
-    records = {run.key: run for run in source.runs()}
+    records = {run.key: run for run in source.run_records()}
     keys = list(dict.fromkeys(m.key for a in ablations for m in a.members if m.key in records))
     if not keys:
         raise ReportError("no run to report on", hint="start some with `mmad ablate FILE`")
@@ -209,46 +214,45 @@ def _chosen(ablations: Sequence[AblationRecord], names: Sequence[str]) -> list[A
 
 def _member(record: MemberRecord, run: RunFrame) -> MemberFrame:
     try:
-        judged = EvaluationProtocol.model_validate(dict(record.evaluation))
+        protocol = EvaluationProtocol.model_validate(dict(record.evaluation))
     except ValidationError as error:
         raise ReportError(
             f"an evaluation protocol that this program does not know ({error.errors()[0]['msg']})",
             where=f"{record.ablation}, {record.setting}, {record.arm}",
             hint="use the program that recorded it",
         ) from error
-    found = results_under(judged.model_dump(), run.record, run.checkpoints, run.evaluations, run.epochs)
+    found = results_under(protocol.model_dump(), run.record, run.checkpoints, run.evaluations, run.epochs)
     return MemberFrame(
         record,
         run,
-        judged,
-        outcome(run, "best_ap", judged, found.best_ap),
-        outcome(run, "best_ar", judged, found.best_ar),
-        outcome(run, "final", judged, found.final),
+        protocol,
+        outcome(run, "best_ap", protocol, found.best_ap),
+        outcome(run, "best_ar", protocol, found.best_ar),
+        outcome(run, "final", protocol, found.final),
     )
 
 
 def outcome(
-    run: RunFrame, kind: CheckpointKind, judged: EvaluationProtocol, result: CheckpointFigures | None
+    run: RunFrame, kind: CheckpointKind, protocol: EvaluationProtocol, result: CheckpointFigures | None
 ) -> CheckpointResult | None:
     """A checkpoint's ``result`` with the figures of each finding, as far as they were kept."""
     if result is None:
         return None
 
     def classes(split: Split) -> ClassFigures:
-        asked = (kind, result.epoch, split, judged.overlap, judged.threshold, judged.max_detections, judged.proposals)
+        asked = (
+            kind,
+            result.epoch,
+            split,
+            protocol.overlap,
+            protocol.threshold,
+            protocol.max_detections,
+            protocol.proposals,
+        )
         for e in run.evaluations:
             if (e.kind, e.epoch, e.split, e.overlap, e.threshold, e.max_detections, e.proposals) == asked:
                 return e.per_class
         return ()
 
     figures = (result.val_ap, result.val_ar, result.test_ap, result.test_ar)
-    return CheckpointResult(kind, result.epoch, *figures, classes("val"), classes("test"))
-
-
-def split_policy(dataset_path: str) -> str | None:
-    """What the data set's own file says about how it was split, if it is still there to be asked."""
-    try:
-        policy = tomllib.loads((Path(dataset_path) / "dataset.toml").read_text("utf-8")).get("split_policy")
-    except (OSError, ValueError):
-        return None
-    return policy if isinstance(policy, str) else None
+    return CheckpointResult(result.epoch, *figures, kind, classes("val"), classes("test"))

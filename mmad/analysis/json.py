@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmad.analysis.cache import to_json_value
-from mmad.analysis.comparison import ArmComparison, ComparedArm, NotComparable
-from mmad.analysis.controls import Control
-from mmad.analysis.metrics import MaskFigures, MeasuredRun, PairAgreement, Profile
+from mmad.analysis.comparison import (
+    ComparedRun,
+    Comparison,
+    MeasuredRun,
+    NotComparable,
+    PairAgreement,
+    PairStatistics,
+)
+from mmad.analysis.controls import Control, meaning
+from mmad.analysis.metrics import MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
-from mmad.analysis.wording import meaning, verdict
+from mmad.base.json import to_json_value
 from mmad.evaluation.bootstrap import Interval, IntervalEstimate, needed
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
@@ -18,33 +24,33 @@ from mmad.evaluation.operating_points import Calibration, OperatingInterval, gap
 JsonValue = dict[str, Any]
 
 
-def plain_judged(judged: EvaluationTarget) -> JsonValue:
-    """Which checkpoint of which run was judged, on what and how."""
+def plain_target(target: EvaluationTarget) -> JsonValue:
+    """Which checkpoint of which run was evaluated, on what and how."""
     names = ("ablation", "setting", "arm", "seed", "replicate", "documented")
     return {
-        "key": judged.run.key,
-        **{name: None if judged.member is None else getattr(judged.member, name) for name in names},
-        "checkpoint": judged.checkpoint.kind,
-        "epoch": judged.checkpoint.epoch,
-        "split": judged.split,
-        **judged.protocol.model_dump(mode="json"),
+        "key": target.run.key,
+        **{name: None if target.member is None else getattr(target.member, name) for name in names},
+        "checkpoint": target.checkpoint.kind,
+        "epoch": target.checkpoint.epoch,
+        "split": target.split,
+        **target.protocol.model_dump(mode="json"),
     }
 
 
 def plain_evaluation(
-    judged: EvaluationTarget,
+    target: EvaluationTarget,
     measured: MeasuredRun,
     profile: Profile,
     coco: CocoSet | None,
     masks: MaskFigures | None,
-    how: EvaluationOptions,
+    options: EvaluationOptions,
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
-    return plain_judged(judged) | {
+    return plain_target(target) | {
         "images": measured.images,
         "patients": measured.patients,
-        "resamples": how.resamples,
+        "resamples": options.resamples,
         **_estimate(found),
         "thresholds": [
             to_json_value(row) | {"gap": to_json_value(gap), "intervals": _band(band)}
@@ -85,73 +91,108 @@ def _coco(coco: CocoSet) -> JsonValue:
     return {"figures": to_json_value(coco.figures), "per_class": per_class}
 
 
-def plain_contrasts(
-    contrasts: Sequence[ArmComparison], refused: Sequence[NotComparable], how: EvaluationOptions
+def plain_comparisons(
+    comparisons: Sequence[Comparison], refused: Sequence[NotComparable], options: EvaluationOptions
 ) -> JsonValue:
     """``mmad compare``."""
     return {
-        "resamples": how.resamples,
-        "pairs": [_contrast(contrast) for contrast in contrasts],
-        "refused": [to_json_value(pair) for pair in refused],
+        "resamples": options.resamples,
+        "pairs": [_comparison(one, one.statistics or PairStatistics()) for one in comparisons],
+        "refused": [plain_refusal(one) for one in refused],
     }
 
 
-def _contrast(contrast: ArmComparison) -> JsonValue:
-    first, difference = contrast.reference.runs[0], contrast.difference
+def plain_refusal(refused: NotComparable) -> JsonValue:
+    """A pair that cannot be compared."""
+    return {name: getattr(refused, name) for name in ("setting", "reference", "other", "reason")}
+
+
+def _comparison(comparison: Comparison, found: PairStatistics) -> JsonValue:
+    conditions, difference = comparison.sides[0], found.difference
+    protocol = ("split", "overlap", "threshold", "max_detections", "proposals")
     return {
-        "setting": contrast.setting,
-        "reference": _side(contrast.reference),
-        "other": _side(contrast.other),
-        "seeds": [int(one.run.protocol.get("seed", 0)) for one in contrast.reference.runs],
-        "checkpoint": first.checkpoint.kind,
-        "split": first.split,
-        **first.protocol.model_dump(mode="json"),
-        "images": difference.images,
-        "patients": difference.patients,
-        "ap": _interval(difference.ap),
-        "ar": _interval(difference.ar),
+        "setting": comparison.setting,
+        "reference": _side(comparison, 0, found.reference),
+        "other": _side(comparison, 1, found.other),
+        "seeds": [int(a.run.protocol.get("seed", 0)) for a, _ in comparison.pairs],
+        "checkpoint": comparison.kind,
+        **{name: getattr(conditions, name) for name in protocol},
+        "differs_by_design": list(comparison.by_design.values()),
+        "images": difference and difference.images,
+        "patients": difference and difference.patients,
+        "ap": difference and _interval(difference.ap),
+        "ar": difference and _interval(difference.ar),
         "per_class": [
-            {"label": label, "ap": _interval(ap), "ar": _interval(ar)} for label, ap, ar in difference.per_class
+            {"label": label, "ap": _interval(ap), "ar": _interval(ar)}
+            for label, ap, ar in (difference.per_class if difference else ())
         ],
-        "p": to_json_value(difference.p),
-        "p_holm": to_json_value(contrast.p_holm),
-        "p_patients": to_json_value(difference.p_patients),
-        "seed_share": to_json_value(difference.seed_share),
-        "sd": to_json_value(difference.sd),
-        "verdict": difference.verdict,
-        "words": verdict(difference),
-        "needed": to_json_value(needed(difference)),
-        "agreement": _alike(contrast.alike),
-        "studies": [{"study": study, "gain": gain} for study, gain in contrast.alike.studies],
-        "note": contrast.note or None,
+        "p": difference and to_json_value(difference.p),
+        "p_holm": to_json_value(found.p_holm),
+        "p_patients": difference and to_json_value(difference.p_patients),
+        "seed_share": difference and to_json_value(difference.seed_share),
+        "sd": difference and to_json_value(difference.sd),
+        "verdict": difference and difference.verdict,
+        "words": comparison.verdict,
+        "needed": difference and to_json_value(needed(difference)),
+        "agreement": found.agreement and _agreement(found.agreement),
+        "studies": [
+            {"study": study, "gain": gain} for study, gain in (found.agreement.studies if found.agreement else ())
+        ],
+        "note": comparison.note or None,
     }
 
 
-def _side(side: ComparedArm) -> JsonValue:
-    found = side.measured.estimate
+def _side(comparison: Comparison, place: int, measured: MeasuredRun | None) -> JsonValue:
+    runs: list[ComparedRun] = [pair[place] for pair in comparison.pairs]
+    epochs = [figures.epoch for one in runs if (figures := one.figures(comparison.kind)) is not None]
+    found = None if measured is None else measured.estimate
     return {
-        "name": side.name,
-        "runs": [one.run.key for one in side.runs],
-        "epochs": [one.checkpoint.epoch for one in side.runs],
-        "ap": _interval(found.ap),
-        "ar": _interval(found.ar),
+        "name": comparison.names[place],
+        "runs": [one.run.key for one in runs],
+        "epochs": epochs,
+        "ap": found and _interval(found.ap),
+        "ar": found and _interval(found.ar),
     }
 
 
-def _alike(alike: PairAgreement) -> JsonValue:
-    per_class = [to_json_value(shared) | {"agreement": to_json_value(shared.agreement)} for shared in alike.shared]
+def _agreement(agreement: PairAgreement) -> JsonValue:
+    per_class = [to_json_value(shared) | {"agreement": to_json_value(shared.agreement)} for shared in agreement.shared]
     return {
-        "score": alike.score,
-        "overlap": alike.overlap,
-        "threshold": alike.threshold,
+        "score": agreement.score,
+        "overlap": agreement.overlap,
+        "threshold": agreement.threshold,
         "per_class": per_class,
     }
 
 
-def plain_controls(judged: EvaluationTarget, controls: Sequence[Control], how: EvaluationOptions) -> JsonValue:
+def plain_ablation_pairs(comparisons: Sequence[Comparison]) -> list[JsonValue]:
+    """The end of ``mmad ablate``: one object per setting, seed and pair of arms that has both."""
+    rows = [
+        {
+            "ablation": one.ablation,
+            "setting": one.setting,
+            **dict(zip(("seed", "replicate"), reference.seed, strict=True)),
+            "reference": one.reference,
+            "other": one.other,
+            "reference_result": to_json_value(reference.figures(one.kind)),
+            "other_result": to_json_value(other.figures(one.kind)),
+            "differs_by_design": list(one.by_design.values()),
+            **({"checkpoint": "final"} if one.kind == "final" else {}),
+        }
+        for one in comparisons
+        for reference, other in one.runs
+        if reference is not None and other is not None
+    ]
+    places: dict[tuple[object, ...], int] = {}
+    for row in rows:
+        places.setdefault((row["ablation"], row["setting"], row["seed"], row["replicate"]), len(places))
+    return sorted(rows, key=lambda row: places[row["ablation"], row["setting"], row["seed"], row["replicate"]])
+
+
+def plain_controls(target: EvaluationTarget, controls: Sequence[Control], options: EvaluationOptions) -> JsonValue:
     """``mmad controls``."""
-    return plain_judged(judged) | {
-        "resamples": how.resamples,
+    return plain_target(target) | {
+        "resamples": options.resamples,
         "controls": [
             {
                 "kind": control.alteration.kind,

@@ -1,23 +1,24 @@
-"""Intervals, thresholds and comparisons of kept checkpoints, each computed once and kept in the store.
+"""Intervals, thresholds and differences of kept checkpoints, each computed once and cached in the store.
 
 Example:
 
     with Store.open("db/mmad.sqlite") as store:
-        one = judge(store, find_run(store, "quickstart/default/CXR"), How())
-        print(estimate_of(store, Archive(), [one]).estimate.ap)
+        target = evaluation_target(store, find_run(store, "quickstart/default/CXR"), EvaluationOptions())
+        print(estimate_of(store, DetectionStore(), [target]).estimate.ap)
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mmad.analysis.cache import cached
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, require_comparable
+from mmad.analysis.comparison import MeasuredRun, PairAgreement, require_comparable
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
 from mmad.base.errors import EvaluationError
 from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
 from mmad.evaluation import coco
@@ -46,19 +47,10 @@ from mmad.evaluation.operating_points import (
 )
 from mmad.store.store import Store
 
-#: The score from which two runs' detections are held against each other.
+#: The score from which two runs' detections are compared with each other.
 AGREEMENT_SCORE = 0.3
 #: As many studies are named on which two runs differ most.
 MOST_STUDIES = 12
-
-
-@dataclass(frozen=True)
-class MeasuredRun:
-    """AP and AR with intervals, and what they were measured on."""
-
-    estimate: IntervalEstimate
-    images: int
-    patients: int
 
 
 @dataclass(frozen=True)
@@ -95,24 +87,13 @@ class AgreementOptions:
             )
 
 
-@dataclass(frozen=True)
-class PairAgreement:
-    """Detections of at least ``score`` that two arms share, and the studies on which they differ most."""
-
-    score: float
-    overlap: str
-    threshold: float
-    shared: tuple[SharedBoxes, ...]  # counts summed over the seeds
-    studies: tuple[tuple[str, int], ...]  # hits less false alarms of the other less the reference's, largest first
-
-
-def subject_of(kind: str, judged: Sequence[EvaluationTarget]) -> dict[str, Any]:
-    """Plain JSON of what an analysis of ``kind`` judges: all under the first one's protocol, split and checkpoint."""
-    first = judged[0]
+def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]:
+    """Plain JSON of what an analysis of ``kind`` is of: all under the first one's protocol, split and checkpoint."""
+    first = targets[0]
     return {
-        "runs": [one.run.key for one in judged],
-        "epochs": [one.checkpoint.epoch for one in judged],
-        "detections": [one.digest() for one in judged],
+        "runs": [one.run.key for one in targets],
+        "epochs": [one.checkpoint.epoch for one in targets],
+        "detections": [one.digest() for one in targets],
         "checkpoint": first.checkpoint.kind,
         "split": first.split,
         **first.protocol.model_dump(mode="json"),
@@ -121,21 +102,24 @@ def subject_of(kind: str, judged: Sequence[EvaluationTarget]) -> dict[str, Any]:
 
 
 def estimate_of(
-    store: Store, archive: DetectionStore, seeds: Sequence[EvaluationTarget], how: EvaluationOptions | None = None
+    store: Store,
+    detections: DetectionStore,
+    seeds: Sequence[EvaluationTarget],
+    options: EvaluationOptions | None = None,
 ) -> MeasuredRun:
     """AP and AR with 95 % intervals over the patients; several runs are seeds of one setting.
 
     Raises:
-        EvaluationError: detections that are missing or cannot be judged, or runs that differ in more than the seed.
+        EvaluationError: detections that are missing or cannot be evaluated, or runs that differ in more than the seed.
         DataError: a data set that is gone or changed.
     """
-    how = how or EvaluationOptions()
+    options = options or EvaluationOptions()
     require_comparable(seeds)
-    subject = subject_of("estimate", seeds) | {"resamples": how.resamples, "seed": how.seed}
+    subject = subject_of("estimate", seeds) | {"resamples": options.resamples, "seed": options.seed}
 
     def compute() -> MeasuredRun:
-        runs = [archive.matched(one) for one in seeds]
-        found = estimate(runs, resamples=how.resamples, seed=how.seed)
+        runs = [detections.matched(one) for one in seeds]
+        found = estimate(runs, resamples=options.resamples, seed=options.seed)
         return MeasuredRun(found, len(runs[0].patients), len(set(runs[0].patients)))
 
     return cached(store, "estimate", subject, MeasuredRun, compute)
@@ -143,26 +127,28 @@ def estimate_of(
 
 def difference_of(
     store: Store,
-    archive: DetectionStore,
+    detections: DetectionStore,
     pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    how: EvaluationOptions | None = None,
+    options: EvaluationOptions | None = None,
+    by_design: Iterable[str] = (),
 ) -> Difference:
-    """The other arm less the reference, paired by seed on the same resamples of the patients.
+    """The other arm minus the reference, paired by seed on the same resamples of the patients.
 
     Args:
         pairs: (reference, other) of each seed.
+        by_design: conditions in which the two may differ (``Comparison.by_design``).
 
     Raises:
         EvaluationError: as ``estimate_of``, naming what differs.
     """
-    how = how or EvaluationOptions()
+    options = options or EvaluationOptions()
     reference, other = [a for a, _ in pairs], [b for _, b in pairs]
-    require_comparable([*reference, *other])
-    subject = _pair_subject("difference", pairs) | {"resamples": how.resamples, "seed": how.seed}
+    require_comparable([*reference, *other], by_design)
+    subject = _pair_subject("difference", pairs) | {"resamples": options.resamples, "seed": options.seed}
 
     def compute() -> Difference:
-        sides = [[archive.matched(one) for one in side] for side in (reference, other)]
-        return compare(sides[0], sides[1], resamples=how.resamples, seed=how.seed)
+        sides = [[detections.matched(one) for one in side] for side in (reference, other)]
+        return compare(sides[0], sides[1], resamples=options.resamples, seed=options.seed)
 
     return cached(store, "difference", subject, Difference, compute)
 
@@ -174,31 +160,31 @@ def _pair_subject(kind: str, pairs: Sequence[tuple[EvaluationTarget, EvaluationT
 
 def agreement_of(
     store: Store,
-    archive: DetectionStore,
+    detections: DetectionStore,
     pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    agreeing: AgreementOptions | None = None,
+    same: AgreementOptions | None = None,
+    by_design: Iterable[str] = (),
 ) -> PairAgreement:
     """How far two arms detect the same, and where not, summed over the seeds. Raises as ``difference_of``."""
-    agreeing = agreeing or AgreementOptions()
-    require_comparable([one for pair in pairs for one in pair])
-    threshold = agreeing.threshold or pairs[0][0].protocol.threshold
-    between = {"score": agreeing.score, "between": [agreeing.overlap, threshold]}
-    subject = _pair_subject("agreement", pairs) | between
-    return cached(store, "agreement", subject, PairAgreement, lambda: _alike(archive, pairs, agreeing, threshold))
+    same = same or AgreementOptions()
+    require_comparable([one for pair in pairs for one in pair], by_design)
+    threshold = same.threshold or pairs[0][0].protocol.threshold
+    subject = _pair_subject("agreement", pairs) | {"score": same.score, "between": [same.overlap, threshold]}
+    return cached(store, "agreement", subject, PairAgreement, lambda: _agreement(detections, pairs, same, threshold))
 
 
-def _alike(
-    archive: DetectionStore,
+def _agreement(
+    detections: DetectionStore,
     pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    agreeing: AgreementOptions,
+    same: AgreementOptions,
     threshold: float,
 ) -> PairAgreement:
-    truth, protocol, score = archive.truth(pairs[0][0]), pairs[0][0].protocol, agreeing.score
+    truth, protocol, score = detections.truth(pairs[0][0]), pairs[0][0].protocol, same.score
     counts = np.zeros((len(truth.categories), 3), dtype=np.int64)
     gains: Counter[str] = Counter()
     for a, b in pairs:
-        first, second = archive.detections(a), archive.detections(b)
-        shared = agreement(first, second, truth.categories, score=score, overlap=agreeing.overlap, threshold=threshold)
+        first, second = detections.read(a), detections.read(b)
+        shared = agreement(first, second, truth.categories, score=score, overlap=same.overlap, threshold=threshold)
         counts += np.array([[s.both, s.first, s.second] for s in shared], dtype=np.int64).reshape(counts.shape)
         gains.update(
             dict(
@@ -217,7 +203,7 @@ def _alike(
     named = zip(truth.categories, counts.tolist(), strict=True)
     return PairAgreement(
         score,
-        agreeing.overlap,
+        same.overlap,
         threshold,
         tuple(SharedBoxes(label, *row) for label, row in named),
         tuple((study, gains[study]) for study in order[:MOST_STUDIES]),
@@ -226,10 +212,10 @@ def _alike(
 
 def profile_of(
     store: Store,
-    archive: DetectionStore,
-    judged: EvaluationTarget,
+    detections: DetectionStore,
+    target: EvaluationTarget,
     scores: Sequence[float],
-    how: EvaluationOptions | None = None,
+    options: EvaluationOptions | None = None,
 ) -> Profile:
     """Operating points at ``scores`` and FROC, both with intervals; the confusion at the last score; calibration.
 
@@ -237,44 +223,44 @@ def profile_of(
         EvaluationError: no score in [0, 1], or as ``estimate_of``.
     """
     check_scores(scores)
-    how = how or EvaluationOptions()
-    draws = {"resamples": how.resamples, "seed": how.seed}
-    subject = subject_of("thresholds", [judged]) | {"scores": list(scores)} | draws
+    options = options or EvaluationOptions()
+    draws = {"resamples": options.resamples, "seed": options.seed}
+    subject = subject_of("thresholds", [target]) | {"scores": list(scores)} | draws
 
     def compute() -> Profile:
-        matched, protocol = archive.matched(judged), judged.protocol
+        matched, protocol = detections.matched(target), target.protocol
         counted = matched.counted[0]
         return Profile(
             operating_points(matched, scores),
             froc(matched),
             confusion(
-                archive.detections(judged),
-                archive.truth(judged),
+                detections.read(target),
+                detections.truth(target),
                 score=scores[-1],
                 overlap=protocol.overlap,
                 threshold=protocol.threshold,
                 max_detections=protocol.max_detections,
             ),
             calibration(matched.score[counted], matched.hit[0][counted]),
-            operating_intervals(matched, scores, resamples=how.resamples, seed=how.seed),
-            froc_intervals(matched, resamples=how.resamples, seed=how.seed),
+            operating_intervals(matched, scores, resamples=options.resamples, seed=options.seed),
+            froc_intervals(matched, resamples=options.resamples, seed=options.seed),
         )
 
     return cached(store, "thresholds", subject, Profile, compute)
 
 
-def coco_of(store: Store, archive: DetectionStore, judged: EvaluationTarget) -> CocoSet:
+def coco_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> CocoSet:
     """COCO's twelve figures under the protocol's overlap (its threshold and number play no part)."""
-    subject = subject_of("coco", [judged])
+    subject = subject_of("coco", [target])
     del subject["threshold"], subject["max_detections"]
 
     def compute() -> CocoSet:
-        return coco_set(archive.detections(judged), archive.truth(judged), overlap=judged.protocol.overlap)
+        return coco_set(detections.read(target), detections.truth(target), overlap=target.protocol.overlap)
 
     return cached(store, "coco", subject, CocoSet, compute)
 
 
-# AP and AR of the masks of a kept checkpoint, computed once and kept in the store.
+# AP and AR of the masks of a kept checkpoint.
 
 
 @dataclass(frozen=True)
@@ -286,91 +272,92 @@ class MaskFigures:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _MaskResult:
     """Nothing where the detections were kept without masks."""
 
     figures: MaskFigures | None
 
 
-def has_masks(judged: EvaluationTarget) -> bool:
+def has_masks(target: EvaluationTarget) -> bool:
     """Whether the run's detector has a mask head."""
-    setup = judged.run.setup
+    setup = target.run.setup
     return bool(setup.get("use_mask")) or not setup.get("use_custom_model", True)
 
 
 def masks_of(
-    store: Store, archive: DetectionStore, judged: EvaluationTarget, how: EvaluationOptions | None = None
+    store: Store, detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions | None = None
 ) -> MaskFigures | None:
     """The figures of the masks; None for a run without a mask head, or whose masks were not kept.
 
     Raises:
-        EvaluationError: as ``analysis.estimate_of``.
+        EvaluationError: as ``estimate_of``.
     """
-    if not has_masks(judged):
+    if not has_masks(target):
         return None
-    how = how or EvaluationOptions()
-    subject = subject_of("masks", [judged]) | {"resamples": how.resamples, "seed": how.seed}
-    return cached(store, "masks", subject, _Kept, lambda: _Kept(_figures(archive, judged, how))).figures
+    options = options or EvaluationOptions()
+    subject = subject_of("masks", [target]) | {"resamples": options.resamples, "seed": options.seed}
+    found = cached(store, "masks", subject, _MaskResult, lambda: _MaskResult(_figures(detections, target, options)))
+    return found.figures
 
 
-def _figures(archive: DetectionStore, judged: EvaluationTarget, how: EvaluationOptions) -> MaskFigures | None:
-    truth, detections, protocol = archive.truth(judged), archive.detections(judged), judged.protocol
-    if detections.masks is None:
+def _figures(detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions) -> MaskFigures | None:
+    truth, found, protocol = detections.truth(target), detections.read(target), target.protocol
+    if found.masks is None:
         return None
     matched = match(
-        detections,
+        found,
         truth,
         overlap=protocol.overlap,
         thresholds=(protocol.threshold,),
         max_detections=protocol.max_detections,
         on="masks",
     )
-    sure = estimate([matched], resamples=how.resamples, seed=how.seed)
-    return MaskFigures(sure, coco_set(detections, truth, overlap=protocol.overlap, on="masks"))
+    interval = estimate([matched], resamples=options.resamples, seed=options.seed)
+    return MaskFigures(interval, coco_set(found, truth, overlap=protocol.overlap, on="masks"))
 
 
 # AP and AR of kept checkpoints under protocols that the training did not measure, as rows of the store.
 
 
-def keep_detections(store: Store, archive: DetectionStore, judged: EvaluationTarget, detections: Detections) -> None:
-    """Keep detections that were made again, and the AP and AR of them under both overlaps.
+def keep_detections(store: Store, detections: DetectionStore, target: EvaluationTarget, found: Detections) -> None:
+    """Keep detections that inference was re-run for, and their AP and AR under both overlaps.
 
     Raises:
         EvaluationError: they are not finite (naming the study), or the disk refuses.
     """
-    write_detections(judged.file, detections)
-    store.put_evaluations(judged.run.key, _evaluations(store, archive, judged, detections))
+    write_detections(target.file, found)
+    store.put_evaluations(target.run.key, _evaluations(store, detections, target, found))
 
 
-def note_evaluation(store: Store, archive: DetectionStore, judged: EvaluationTarget) -> None:
-    """Record AP and AR under the protocol where they are not: the training judges at 0.5 and 10 detections alone."""
-    asked = judged.protocol.model_dump(mode="json")
-    place = (judged.checkpoint.kind, judged.checkpoint.epoch, judged.split)
-    for row in store.evaluations(judged.run.key):
+def note_evaluation(store: Store, detections: DetectionStore, target: EvaluationTarget) -> None:
+    """Record AP and AR under the protocol where they are not: the training measures at 0.5 and 10 detections alone."""
+    asked = target.protocol.model_dump(mode="json")
+    place = (target.checkpoint.kind, target.checkpoint.epoch, target.split)
+    for row in store.evaluations(target.run.key):
         if (row.kind, row.epoch, row.split) == place and all(getattr(row, n) == v for n, v in asked.items()):
             return
     if not store.read_only:
-        found = _evaluations(store, archive, judged, archive.detections(judged))
-        store.put_evaluations(judged.run.key, found)
+        found = detections.read(target)
+        store.put_evaluations(target.run.key, _evaluations(store, detections, target, found))
 
 
 def _evaluations(
-    store: Store, archive: DetectionStore, judged: EvaluationTarget, detections: Detections
+    store: Store, detections: DetectionStore, target: EvaluationTarget, found: Detections
 ) -> list[EvaluationRecord]:
     """One record per overlap and kind of checkpoint that the epoch is."""
-    truth, protocol = archive.truth(judged), judged.protocol
-    epoch = judged.checkpoint.epoch
+    truth, protocol = detections.truth(target), target.protocol
+    epoch = target.checkpoint.epoch
     kinds: list[CheckpointKind] = [
-        c.kind for c in store.checkpoints(judged.run.key) if c.epoch == epoch and c.kind != "last"
+        c.kind for c in store.checkpoints(target.run.key) if c.epoch == epoch and c.kind != "last"
     ]
     records = []
     threshold, most = protocol.threshold, protocol.max_detections
-    for overlap, scores in coco.scores_by_overlap(detections, truth, threshold=threshold, max_detections=most).items():
+    for overlap, scores in coco.scores_by_overlap(found, truth, threshold=threshold, max_detections=most).items():
         records += [
             EvaluationRecord(
                 kind=kind,
                 epoch=epoch,
-                split=judged.split,
+                split=target.split,
                 overlap=overlap,
                 threshold=protocol.threshold,
                 max_detections=protocol.max_detections,
@@ -378,14 +365,14 @@ def _evaluations(
                 ap=scores.ap,
                 ar=scores.ar,
                 per_class=tuple((c.label, c.ap, c.ar) for c in scores.per_class),
-                detections=store.run_paths(judged.run.key).relative(judged.file),
+                detections=store.run_paths(target.run.key).relative(target.file),
             )
             for kind in kinds
         ]
     return records
 
 
-# What a report asks of every run and of every pair of arms; computed where it was not kept.
+# The statistics of every run and of every pair of arms in a report; computed where they are not cached.
 
 
 #: Score thresholds of the documented log's gap table.
@@ -393,34 +380,35 @@ SCORES = (0.05, 0.1, 0.3)
 
 
 def run_statistics(
-    store: Store, archive: DetectionStore, judged: EvaluationTarget, how: EvaluationOptions
+    store: Store, detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions
 ) -> Iterator[dict[str, Any]]:
-    """The figures of one run, one after another, under the names that ``SureRun`` has for them.
+    """The figures of one run, one after another, under their names in ``RunStatistics``.
 
     Raises:
-        EvaluationError: detections that are missing or cannot be judged.
+        EvaluationError: detections that are missing or cannot be evaluated.
         DataError: a data set that is gone or changed.
     """
-    yield {"measured": estimate_of(store, archive, [judged], how)}
-    yield {"profile": profile_of(store, archive, judged, SCORES, how)}
-    yield {"curve": curve_of(store, archive, judged)}
-    if has_masks(judged):
-        yield {"masks": masks_of(store, archive, judged, how)}
+    yield {"measured": estimate_of(store, detections, [target], options)}
+    yield {"profile": profile_of(store, detections, target, SCORES, options)}
+    yield {"curve": curve_of(store, detections, target)}
+    if has_masks(target):
+        yield {"masks": masks_of(store, detections, target, options)}
 
 
 def pair_statistics(
     store: Store,
-    archive: DetectionStore,
+    detections: DetectionStore,
     pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
-    how: EvaluationOptions,
+    options: EvaluationOptions,
+    by_design: Iterable[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Likewise those of two arms, (reference, other) of each seed, under the names of ``SurePair``."""
-    yield {"difference": difference_of(store, archive, pairs, how)}
-    yield {"reference": estimate_of(store, archive, [a for a, _ in pairs], how)}
-    yield {"other": estimate_of(store, archive, [b for _, b in pairs], how)}
+    """Likewise of two arms, (reference, other) of each seed, under their names in ``PairStatistics``."""
+    yield {"reference": estimate_of(store, detections, [a for a, _ in pairs], options)}
+    yield {"other": estimate_of(store, detections, [b for _, b in pairs], options)}
+    yield {"difference": difference_of(store, detections, pairs, options, by_design)}
 
 
-def curve_of(store: Store, archive: DetectionStore, judged: EvaluationTarget) -> RecallCurve:
-    """Precision by recall, kept like every analysis. Raises as ``analysis.estimate_of``."""
-    subject = subject_of("precision", [judged])
-    return cached(store, "precision", subject, RecallCurve, lambda: recall_curve(archive.matched(judged)))
+def curve_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> RecallCurve:
+    """Precision by recall. Raises as ``estimate_of``."""
+    subject = subject_of("precision", [target])
+    return cached(store, "precision", subject, RecallCurve, lambda: recall_curve(detections.matched(target)))

@@ -1,7 +1,7 @@
-"""Processes that compute intervals ahead of the one that tells them: they begin at the far end and keep what they find.
+"""Processes that compute statistics ahead of a report: they begin at the far end and cache the results.
 
-Nothing depends on them. What they have kept in the store is read there, what they have not is computed by whoever needs
-it; a helper that dies or never starts costs time alone.
+Nothing depends on them. What they cached in the store is read there, the rest is computed by the report itself; a
+helper that dies or never starts costs time alone.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 from mmad.analysis.cache import cached_together
 from mmad.analysis.metrics import pair_statistics, run_statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.base.cores import usable_cores
 from mmad.base.errors import MmadError
 from mmad.base.records import CheckpointKind, MemberRecord
-from mmad.data.image_cache import cores
 from mmad.store.lookup import FoundRun
 from mmad.store.store import Store
 
@@ -43,22 +43,29 @@ class PrefetchRequest:
         return [m.ablation, m.setting, m.arm, m.seed, m.replicate, self.checkpoint]
 
 
-#: A run alone, or the pairs of seeds of two arms, (reference, other) each.
-Work = PrefetchRequest | tuple[tuple[PrefetchRequest, PrefetchRequest], ...]
+@dataclass(frozen=True)
+class PairRequest:
+    """Two arms: (reference, other) of each seed, and the conditions that differ between them by design."""
+
+    pairs: tuple[tuple[PrefetchRequest, PrefetchRequest], ...]
+    by_design: tuple[str, ...]
+
+
+Request = PrefetchRequest | PairRequest
 
 
 @contextlib.contextmanager
-def prefetching(store: Store, data: Path | None, how: EvaluationOptions, work: Sequence[Work]) -> Iterator[None]:
-    """Lets the other cores begin with the end of ``work`` while the block goes on; ends them with it."""
-    helpers = min(cores() - 1, MOST, len(work) // 2)
+def prefetching(store: Store, data: Path | None, options: EvaluationOptions, work: Sequence[Request]) -> Iterator[None]:
+    """Lets the other cores begin with the end of ``work`` while the block runs; ends them with it."""
+    helpers = min(usable_cores() - 1, MOST, len(work) // 2)
     started = []
     try:
         for n in range(helpers):
-            share = [_plain(one) for one in list(reversed(work))[n::helpers]]
+            share = [_to_json(one) for one in list(reversed(work))[n::helpers]]
             task = {
                 "database": store.paths.database,
                 "data": None if data is None else str(data),
-                "how": [how.resamples, how.seed],
+                "options": [options.resamples, options.seed],
                 "work": share,
             }
             with contextlib.suppress(OSError):
@@ -82,40 +89,42 @@ def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
     return process
 
 
-def _plain(work: Work) -> list[Any]:
-    return [work.name] if isinstance(work, PrefetchRequest) else [[a.name, b.name] for a, b in work]
+def _to_json(work: Request) -> dict[str, Any]:
+    if isinstance(work, PrefetchRequest):
+        return {"run": work.name}
+    return {"pairs": [[a.name, b.name] for a, b in work.pairs], "by_design": work.by_design}
 
 
 def run_prefetch(task: dict[str, Any], parent: int) -> None:
-    """Does the work of ``task`` for as long as ``parent`` lives; what cannot be told is left to it."""
-    data, (resamples, seed) = task["data"], task["how"]
-    how = EvaluationOptions(resamples=resamples, seed=seed)
+    """Does the work of ``task`` for as long as ``parent`` lives; what fails is left to it."""
+    data, (resamples, seed) = task["data"], task["options"]
+    options = EvaluationOptions(resamples=resamples, seed=seed)
     with Store.open(task["database"], create=False) as store, cached_together(store):
-        finder = _Finder(store, how)
-        archive = DetectionStore(None if data is None else Path(data))
+        finder = _Finder(store, options)
+        detections = DetectionStore(None if data is None else Path(data))
         for one in task["work"]:
             if os.getppid() != parent:
                 return
             with contextlib.suppress(MmadError):
-                if isinstance(one[0][0], list):
-                    pairs = [(finder.judged(a), finder.judged(b)) for a, b in one]
-                    deque(pair_statistics(store, archive, pairs, how), maxlen=0)
+                if "pairs" in one:
+                    pairs = [(finder.target(a), finder.target(b)) for a, b in one["pairs"]]
+                    deque(pair_statistics(store, detections, pairs, options, one["by_design"]), maxlen=0)
                 else:
-                    deque(run_statistics(store, archive, finder.judged(one[0]), how), maxlen=0)
+                    deque(run_statistics(store, detections, finder.target(one["run"]), options), maxlen=0)
 
 
 class _Finder:
-    def __init__(self, store: Store, how: EvaluationOptions) -> None:
-        self._store, self._how = store, how
+    def __init__(self, store: Store, options: EvaluationOptions) -> None:
+        self._store, self._options = store, options
         members = [m for a in store.ablations() for m in a.members]
         self._members = {(m.ablation, m.setting, m.arm, m.seed, m.replicate): m for m in members}
-        self._runs = {run.key: run for run in store.runs()}
+        self._runs = {run.key: run for run in store.run_records()}
 
-    def judged(self, name: Sequence[Any]) -> EvaluationTarget:
+    def target(self, name: Sequence[Any]) -> EvaluationTarget:
         *who, kind = name
         member = self._members[tuple(who)]
         return evaluation_target(
-            self._store, FoundRun(self._runs[member.key], (member,)), replace(self._how, checkpoint=kind)
+            self._store, FoundRun(self._runs[member.key], (member,)), replace(self._options, checkpoint=kind)
         )
 
 

@@ -1,53 +1,201 @@
-"""How sure a report's figures are: intervals, verdicts, thresholds and controls, from what the store keeps.
+"""Intervals, tests and verdicts: of the pairs that ``mmad compare`` asks for, and of a whole report.
 
-Whatever cannot be told (no data set, no detections, a store that is open for reading only) is left out with one
-line why; a report never fails for it.
+What cannot be computed for a report (no data set, no detections, a store that is open for reading only) is left out
+with one line why; a report never fails for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmad.analysis.cache import cached_together
-from mmad.analysis.comparison import PairRow, comparison_tables
-from mmad.analysis.controls import Control, controls_by_run, controls_of_judged
-from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame
-from mmad.analysis.metrics import MaskFigures, MeasuredRun, Profile, pair_statistics, run_statistics
-from mmad.analysis.prefetch import PrefetchRequest, Work, prefetching
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
+from mmad.analysis.comparison import (
+    ComparedRun,
+    Comparison,
+    MeasuredRun,
+    NotComparable,
+    PairStatistics,
+    compare,
+    compare_stored,
+    split_policy,
+)
+from mmad.analysis.controls import Control, cached_controls, controls_by_run
+from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
+from mmad.analysis.metrics import (
+    AgreementOptions,
+    MaskFigures,
+    Profile,
+    agreement_of,
+    pair_statistics,
+    run_statistics,
+)
+from mmad.analysis.prefetch import PairRequest, PrefetchRequest, Request, prefetching
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
-from mmad.base.records import CheckpointKind, GroundTruth, RunRecord
+from mmad.base.multiple_testing import holm
+from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.evaluation.bootstrap import Difference, holm
 from mmad.evaluation.operating_points import RecallCurve
-from mmad.store.lookup import FoundRun
+from mmad.store.lookup import FoundRun, check_ablation, find_seeds, results_under
 from mmad.store.store import Store
 
-#: Runs and pairs still to be looked into that are worth another process.
+#: Runs and pairs left to compute that are worth another process.
 LONG = 12
-#: So much computed at first says that not all was kept.
+#: So much computed at first says that not all was cached.
 FEW = 4
-_NOT_KEPT = "not computed yet, and the database is open for reading only"
+_NOT_CACHED = "not computed yet, and the database is open for reading only"
+
+Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class PairStatistics:
-    """One row of a comparison; ``p_holm`` is adjusted over the ablation's pairs. ``why``: nothing could be told."""
+def compare_arms(
+    store: Store,
+    detections: DetectionStore,
+    reference: str,
+    other: str,
+    options: EvaluationOptions | None = None,
+    same: AgreementOptions | None = None,
+) -> Comparison:
+    """Compare what two names mean (see ``find_seeds``), over the seeds that both have finished.
 
-    reference: MeasuredRun | None = None
-    other: MeasuredRun | None = None
-    difference: Difference | None = None
-    p_holm: float = float("nan")
-    why: str = ""
+    Raises:
+        StoreError: a name that means no run.
+        EvaluationError: runs that are not finished, share no seed, or cannot be compared.
+    """
+    options = options or EvaluationOptions()
+    sides = [[_compared(store, run, options) for run in find_seeds(store, name)] for name in (reference, other)]
+    found = compare(
+        *sides,
+        names=(reference, other),
+        file=_file_of(store, [one for side in sides for one in side]),
+        kind=options.checkpoint,
+        split=options.split,
+        by_seed=len(sides[0]) > 1 or len(sides[1]) > 1,
+    )
+    if isinstance(found, NotComparable):
+        raise found.error()
+    if not found.pairs:
+        raise found.unfinished().error()
+    member = sides[0][0].member
+    (measured,) = _with_holm([_measured(store, detections, found, options, same)])
+    return replace(found, setting=member.setting if member else "", statistics=measured)
+
+
+def compare_ablation(
+    store: Store,
+    detections: DetectionStore,
+    ablation: str,
+    options: EvaluationOptions | None = None,
+    progress: Progress = lambda done, whole: None,
+    same: AgreementOptions | None = None,
+) -> tuple[list[Comparison], list[NotComparable]]:
+    """Every pair of arms that the ablation compares, setting by setting, with Holm's p over all of them.
+
+    Raises:
+        StoreError: no such ablation.
+        EvaluationError: no pair can be compared.
+    """
+    options = options or EvaluationOptions()
+    check_ablation(store, ablation)
+    pairs = compare_stored(store, ablation, options)
+    done: list[tuple[Comparison, PairStatistics]] = []
+    refused: list[NotComparable] = []
+    for number, found in enumerate(pairs):
+        progress(number, len(pairs))
+        if isinstance(found, NotComparable):
+            refused.append(found)
+            continue
+        if not found.pairs:
+            refused.append(found.unfinished())
+            continue
+        try:
+            done.append((found, _measured(store, detections, found, options, same)))
+        except EvaluationError as error:
+            who = (found.ablation, found.setting, found.reference, found.other)
+            refused.append(NotComparable(*who, str(error), ""))
+    progress(len(pairs), len(pairs))
+    if not done:
+        reason, hint = (refused[0].error().what, refused[0].hint) if refused else ("it has no pair of arms", None)
+        raise EvaluationError(f"nothing can be compared: {reason}", where=f"ablation {ablation}", hint=hint)
+    adjusted = _with_holm([measured for _, measured in done])
+    return [replace(one, statistics=found) for (one, _), found in zip(done, adjusted, strict=True)], refused
+
+
+def _compared(store: Store, found: FoundRun, options: EvaluationOptions) -> ComparedRun:
+    run, member = found.run, found.members[0] if found.members else None
+    protocol = protocol_of(run, member, options)
+    rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
+    results = results_under(protocol.model_dump(mode="json"), run, *rows)
+    return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path))
+
+
+def _file_of(store: Store, runs: Sequence[ComparedRun]) -> AblationRecord | None:
+    """The ablation that all runs are of; None where they have none in common."""
+    names = {None if one.member is None else one.member.ablation for one in runs}
+    return next((a for a in store.ablations() if names == {a.name}), None)
+
+
+def _measured(
+    store: Store,
+    detections: DetectionStore,
+    comparison: Comparison,
+    options: EvaluationOptions,
+    same: AgreementOptions | None,
+) -> PairStatistics:
+    """The statistics of a comparison, p not yet adjusted.
+
+    Where arms differ by design their images or true boxes may be others, too: then there is no interval, and why.
+    """
+    pairs = comparison_targets(store, comparison, options)
+    found, design = PairStatistics(), comparison.by_design
+    try:
+        for part in pair_statistics(store, detections, pairs, options, design):
+            found = replace(found, **part)
+        found = replace(found, agreement=agreement_of(store, detections, pairs, same, design))
+    except EvaluationError as error:
+        if not design or found.other is None:
+            raise
+        found = replace(found, why=str(error))
+    return found
+
+
+def comparison_targets(
+    store: Store, comparison: Comparison, options: EvaluationOptions, known: Mapping[str, RunFrame] | None = None
+) -> list[tuple[EvaluationTarget, EvaluationTarget]]:
+    """The checkpoints that are compared, (reference, other) of each seed.
+
+    Args:
+        known: runs by key whose rows were read before.
+    """
+    options, known = replace(options, checkpoint=comparison.kind), known or {}
+
+    def target(one: ComparedRun) -> EvaluationTarget:
+        run = FoundRun(one.run, () if one.member is None else (one.member,))
+        read = known.get(one.run.key)
+        if read is None:
+            return evaluation_target(store, run, options)
+        return evaluation_target(store, run, options, checkpoints=read.checkpoints, evaluations=read.evaluations)
+
+    return [(target(a), target(b)) for a, b in comparison.pairs]
+
+
+def _with_holm(found: Sequence[PairStatistics]) -> list[PairStatistics]:
+    """Holm's p over all pairs that have a p."""
+    tested = {n: one.difference.p for n, one in enumerate(found) if one.difference is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [replace(one, p_holm=adjusted.get(n, one.p_holm)) for n, one in enumerate(found)]
+
+
+# The statistics of a report: of every run, and of every pair of arms.
 
 
 @dataclass(frozen=True)
 class RunStatistics:
-    """One run as a member asked for it, on the test split. ``why``: what keeps some of it from being told."""
+    """One run as a member asked for it, on the test split. ``why``: what keeps some of it from being computed."""
 
     kind: CheckpointKind
     measured: MeasuredRun | None = None
@@ -58,8 +206,13 @@ class RunStatistics:
     masks: MaskFigures | None = None
 
 
-PairKey = tuple[str, str, str, str, CheckpointKind]
+PairKey = tuple[str, str, str, str]
 RunKey = tuple[str, EvaluationProtocol]
+
+
+def pair_key(one: Comparison) -> PairKey:
+    """By what ``Statistics`` knows a comparison."""
+    return one.ablation, one.setting, one.reference, one.other
 
 
 @dataclass(frozen=True)
@@ -69,13 +222,13 @@ class Statistics:
     pairs: Mapping[PairKey, PairStatistics] = field(default_factory=dict)
     runs: Mapping[RunKey, RunStatistics] = field(default_factory=dict)
 
-    def pair(self, ablation: AblationFrame, reference: str, other: str, row: PairRow) -> PairStatistics:
-        """Of one row of a comparison; an empty one where nothing was asked."""
-        return self.pairs.get((ablation.record.name, row.setting, reference, other, row.kind), PairStatistics())
+    def pair(self, comparison: Comparison) -> PairStatistics:
+        """Of a comparison; an empty one where nothing was asked."""
+        return self.pairs.get(pair_key(comparison), PairStatistics())
 
     def run(self, member: MemberFrame) -> RunStatistics | None:
         """Of the run of ``member`` under the member's protocol."""
-        return self.runs.get((member.run.key, member.judged))
+        return self.runs.get((member.run.key, member.protocol))
 
 
 def compute_statistics(
@@ -83,18 +236,18 @@ def compute_statistics(
     store: Store,
     *,
     data: Path | None = None,
-    how: EvaluationOptions | None = None,
-    progress: Callable[[int, int], None] = lambda done, whole: None,
+    options: EvaluationOptions | None = None,
+    progress: Progress = lambda done, whole: None,
 ) -> Statistics:
-    """Everything that can be told of ``frame``; what was computed before is read, the rest computed and kept.
+    """Everything that can be computed of ``frame``; what is cached is read, the rest computed and cached.
 
     Args:
         data: where the data set lies now; None where the runs say.
-        how: of it resamples and seed.
-        progress: hears how many of how many runs and pairs are looked into.
+        options: of these resamples and seed.
+        progress: hears how many of how many runs and pairs are done.
     """
-    how = how or EvaluationOptions()
-    looking = _StatisticsBuilder(store, data, how)
+    options = options or EvaluationOptions()
+    builder = _StatisticsBuilder(frame, store, data, options)
     work = list(_work(frame))
     runs: dict[RunKey, RunStatistics] = {}
     pairs: dict[PairKey, PairStatistics] = {}
@@ -103,110 +256,99 @@ def compute_statistics(
         for done, one in enumerate(work):
             progress(done, len(work))
             if isinstance(one, MemberFrame):
-                runs[one.run.key, one.judged] = looking.run(one)
+                runs[one.run.key, one.protocol] = builder.run(one)
             else:
-                pairs[one[0]] = looking.pair(one[1])
-            if looking.begins_to_compute and len(work) - done > LONG:
-                stack.enter_context(prefetching(store, data, how, [w for one in work[done:] if (w := _asked(one))]))
+                pairs[pair_key(one)] = builder.pair(one)
+            if builder.begins_to_compute and len(work) - done > LONG:
+                requests = [asked for one in work[done:] if (asked := _request(one)) is not None]
+                stack.enter_context(prefetching(store, data, options, requests))
     if work:
         progress(len(work), len(work))
-    told = {a.record.name: {k: s for k, s in pairs.items() if k[0] == a.record.name} for a in frame.ablations}
-    return Statistics({key: sure for found in told.values() for key, sure in _adjusted(found).items()}, runs)
+    for name in dict.fromkeys(key[0] for key in pairs):
+        keys = [key for key in pairs if key[0] == name]
+        pairs |= zip(keys, _with_holm([pairs[key] for key in keys]), strict=True)
+    return Statistics(pairs, runs)
 
 
-def _work(frame: ReportFrame) -> Iterator[MemberFrame | tuple[PairKey, PairRow]]:
-    """Every finished run once, then the pairs of its ablation, so that what they share is still at hand."""
+def _work(frame: ReportFrame) -> Iterator[MemberFrame | Comparison]:
+    """Every finished run once, then the pairs of its ablation, so that the matches they share are still in memory."""
     seen = set()
     for ablation in frame.ablations:
         for member in ablation.members:
-            if member.run.finished and (member.run.key, member.judged) not in seen:
-                seen.add((member.run.key, member.judged))
+            if member.run.finished and (member.run.key, member.protocol) not in seen:
+                seen.add((member.run.key, member.protocol))
                 yield member
-        yield from _rows(ablation)
+        yield from finished_comparisons(ablation)
 
 
-def _asked(one: MemberFrame | tuple[PairKey, PairRow]) -> Work | None:
-    """What is asked, as a helper understands it; None where nothing can be told."""
+def finished_comparisons(ablation: AblationFrame) -> list[Comparison]:
+    """The comparisons of an ablation that have a finished pair."""
+    return [one for one in ablation.comparisons if isinstance(one, Comparison) and one.pairs]
+
+
+def _request(one: MemberFrame | Comparison) -> Request | None:
+    """The work as a helper process takes it; None where nothing can be computed."""
     if isinstance(one, MemberFrame):
         return None if one.alone is None else PrefetchRequest(one.record, one.alone.kind)
-    row = one[1]
-    if any(a.run.key == b.run.key for a, b in row.pairs):
-        return None
-    return tuple((PrefetchRequest(a.record, row.kind), PrefetchRequest(b.record, row.kind)) for a, b in row.pairs)
-
-
-def _rows(ablation: AblationFrame) -> Iterable[tuple[PairKey, PairRow]]:
-    for comparison in comparison_tables(ablation)[0]:
-        for row in comparison.rows:
-            if row.seeds:
-                yield (ablation.record.name, row.setting, comparison.reference, comparison.other, row.kind), row
-
-
-def _adjusted(told: Mapping[PairKey, PairStatistics]) -> dict[PairKey, PairStatistics]:
-    tested = {key: sure.difference.p for key, sure in told.items() if sure.difference is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return {key: replace(sure, p_holm=adjusted.get(key, sure.p_holm)) for key, sure in told.items()}
+    requests = [
+        (PrefetchRequest(a.member, one.kind), PrefetchRequest(b.member, one.kind))
+        for a, b in one.pairs
+        if a.member is not None and b.member is not None
+    ]
+    return PairRequest(tuple(requests), tuple(one.by_design))
 
 
 class _StatisticsBuilder:
     """Asks the store for one run or pair after another."""
 
-    def __init__(self, store: Store, data: Path | None, how: EvaluationOptions) -> None:
-        self._store, self._how = store, how
-        self._archive = CacheOnlyStore(data) if store.read_only else FailureCachingStore(data)
+    def __init__(self, frame: ReportFrame, store: Store, data: Path | None, options: EvaluationOptions) -> None:
+        self._store, self._options = store, options
+        self._detections = CacheOnlyStore(data) if store.read_only else FailureCachingStore(data)
         self._controls = controls_by_run(store)
-        self._judged: dict[tuple[RunKey, CheckpointKind], EvaluationTarget] = {}
+        self._known = {run.key: run for run in frame.runs}
         self._helped = False
 
-    def _judge(self, member: MemberFrame, kind: CheckpointKind) -> EvaluationTarget:
-        key = ((member.run.key, member.judged), kind)
-        if key not in self._judged:
-            found = FoundRun(member.run.record, (member.record,))
-            how, known = replace(self._how, checkpoint=kind), member.run
-            self._judged[key] = evaluation_target(
-                self._store, found, how, checkpoints=known.checkpoints, evaluations=known.evaluations
-            )
-        return self._judged[key]
-
     def run(self, member: MemberFrame) -> RunStatistics:
-        alone = member.alone
-        if alone is None:
+        if member.alone is None:
             return RunStatistics("best_ap", why="it kept no checkpoint")
+        kind, known = member.alone.kind, member.run
+        found = RunStatistics(kind)
         try:
-            judged = self._judge(member, alone.kind)
+            target = evaluation_target(
+                self._store,
+                FoundRun(known.record, (member.record,)),
+                replace(self._options, checkpoint=kind),
+                checkpoints=known.checkpoints,
+                evaluations=known.evaluations,
+            )
+            found = replace(found, controls=cached_controls(self._controls, target))
+            for part in run_statistics(self._store, self._detections, target, self._options):
+                found = replace(found, **part)
         except MmadError as error:
-            return RunStatistics(alone.kind, why=str(error))
-        sure = RunStatistics(alone.kind, controls=controls_of_judged(self._controls, judged))
-        try:
-            for figure in run_statistics(self._store, self._archive, judged, self._how):
-                sure = replace(sure, **figure)
-        except MmadError as error:
-            sure = replace(sure, why=str(error))
-        return sure
+            found = replace(found, why=str(error))
+        return found
 
-    def pair(self, row: PairRow) -> PairStatistics:
-        if any(a.run.key == b.run.key for a, b in row.pairs):
-            return PairStatistics(why="both arms are answered by one run")
-        sure = PairStatistics()
+    def pair(self, comparison: Comparison) -> PairStatistics:
+        found = PairStatistics()
         try:
-            pairs = [(self._judge(a, row.kind), self._judge(b, row.kind)) for a, b in row.pairs]
-            for figure in pair_statistics(self._store, self._archive, pairs, self._how):
-                sure = replace(sure, **figure)
+            pairs = comparison_targets(self._store, comparison, self._options, self._known)
+            for part in pair_statistics(self._store, self._detections, pairs, self._options, comparison.by_design):
+                found = replace(found, **part)
         except MmadError as error:
-            sure = replace(sure, why=str(error))
-        return sure
+            found = replace(found, why=str(error))
+        return found
 
     @property
     def begins_to_compute(self) -> bool:
-        """Once: whether so much was not kept that it shows."""
-        if self._helped or self._store.read_only or self._archive.computed < FEW:
+        """Once: whether so much was not cached that it shows."""
+        if self._helped or self._store.read_only or self._detections.computed < FEW:
             return False
         self._helped = True
         return True
 
 
 class FailureCachingStore(DetectionStore):
-    """An archive that looks for a missing or changed data set once, and remembers in what words it failed."""
+    """Looks for a missing or changed data set once, and remembers how it failed."""
 
     def __init__(self, data: Path | None = None) -> None:
         super().__init__(data)
@@ -224,7 +366,7 @@ class FailureCachingStore(DetectionStore):
 
 
 class CacheOnlyStore(DetectionStore):
-    """An archive that refuses: what was not kept is not computed."""
+    """Refuses: what is not cached is not computed."""
 
-    def truth(self, judged: EvaluationTarget) -> GroundTruth:
-        raise EvaluationError(_NOT_KEPT, hint="make the report where it can be written")
+    def truth(self, target: EvaluationTarget) -> GroundTruth:
+        raise EvaluationError(_NOT_CACHED, hint="make the report where it can be written")

@@ -1,4 +1,4 @@
-"""A kept checkpoint, judged on a split under a protocol: its detections and its true boxes, without the network."""
+"""A kept checkpoint as it is evaluated on a split under a protocol: its detections and true boxes, no network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmad.base.errors import DataError, EvaluationError
+from mmad.base.formatting import short_key
 from mmad.base.records import (
     CheckpointKind,
     CheckpointRecord,
@@ -28,13 +29,13 @@ from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluatio
 from mmad.store.store import Store
 
 LEAST_RESAMPLES, MOST_RESAMPLES = 10, 100_000
-#: Matches that an archive holds at once.
-_AT_HAND = 48
+#: Matches that are held at once.
+_HELD = 48
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What of a run is judged and how; None takes what the member asked for.
+    """What of a run is evaluated and how; None takes what the member asked for.
 
     Args:
         split: ``test`` or ``val``.
@@ -73,7 +74,7 @@ class EvaluationTarget:
     @property
     def name(self) -> str:
         """``ablation/setting/arm/seed``, or the beginning of the run's key where it has no member."""
-        return self.run.key[:12] if self.member is None else member_path(self.member)
+        return short_key(self.run.key) if self.member is None else member_path(self.member)
 
     def digest(self) -> str:
         """SHA-256 of the kept detections. EvaluationError when there are none, naming the command that makes them."""
@@ -90,7 +91,7 @@ class EvaluationTarget:
 
     def remake(self) -> str:
         """The command that makes the detections again."""
-        words = ["mmad", "eval", self.run.key[:12], "--again"]
+        words = ["mmad", "eval", short_key(self.run.key), "--again"]
         words += ["--split", self.split] if self.split != "test" else []
         words += ["--checkpoint", self.checkpoint.kind] if self.checkpoint.kind != "best_ap" else []
         return " ".join([*words, "--protocol", self.protocol.proposals])
@@ -99,15 +100,15 @@ class EvaluationTarget:
 def evaluation_target(
     store: Store,
     found: FoundRun,
-    how: EvaluationOptions,
+    options: EvaluationOptions,
     *,
     checkpoints: Sequence[CheckpointRecord] | None = None,
     evaluations: Sequence[EvaluationRecord] | None = None,
 ) -> EvaluationTarget:
-    """What ``how`` asks of a run.
+    """What ``options`` ask of a run.
 
     Args:
-        checkpoints: those of the run, where they were read before; ``evaluations`` likewise.
+        checkpoints: of the run, where they were read before; ``evaluations`` likewise.
 
     Raises:
         EvaluationError: the run is not finished, or kept no such checkpoint.
@@ -116,71 +117,44 @@ def evaluation_target(
     if run.status != "finished":
         raise EvaluationError(
             f"is {run.status} at epoch {run.epochs_done} of {epochs_asked(run)}",
-            where=f"run {run.key[:12] if member is None else member_path(member)}",
-            hint="judge it once it is finished: mmad ablate goes on with it",
+            where=f"run {short_key(run.key) if member is None else member_path(member)}",
+            hint="evaluate it once it is finished: mmad ablate resumes it",
         )
-    asked = EvaluationProtocol.model_validate(dict(member.evaluation if member else own_evaluation(run)))
-    changed = {"overlap": how.overlap, "proposals": how.proposals}
-    protocol = asked.model_copy(update={name: value for name, value in changed.items() if value is not None})
-    checkpoint = _checkpoint(store.checkpoints(run.key) if checkpoints is None else checkpoints, how.checkpoint, run)
+    protocol = protocol_of(run, member, options)
+    checkpoint = _checkpoint(
+        store.checkpoints(run.key) if checkpoints is None else checkpoints, options.checkpoint, run
+    )
     paths = store.run_paths(run.key)
-    file = paths.detections(checkpoint.epoch, how.split, protocol.proposals)
+    file = paths.detections(checkpoint.epoch, options.split, protocol.proposals)
     for row in store.evaluations(run.key) if evaluations is None else evaluations:
-        here = (checkpoint.kind, checkpoint.epoch, how.split, protocol.proposals)
+        here = (checkpoint.kind, checkpoint.epoch, options.split, protocol.proposals)
         if row.detections is not None and (row.kind, row.epoch, row.split, row.proposals) == here:
             file = paths.folder / row.detections
-    return EvaluationTarget(run, member, checkpoint, how.split, protocol, file)
+    return EvaluationTarget(run, member, checkpoint, options.split, protocol, file)
 
 
-def _checkpoint(kept: Sequence[CheckpointRecord], kind: CheckpointKind | None, run: RunRecord) -> CheckpointRecord:
-    by_kind = {c.kind: c for c in kept if c.kind != "last"}
+def protocol_of(run: RunRecord, member: MemberRecord | None, options: EvaluationOptions) -> EvaluationProtocol:
+    """The protocol that the member asked for, but for what ``options`` say."""
+    asked = EvaluationProtocol.model_validate(dict(member.evaluation if member else own_evaluation(run)))
+    changed = {"overlap": options.overlap, "proposals": options.proposals}
+    return asked.model_copy(update={name: value for name, value in changed.items() if value is not None})
+
+
+def _checkpoint(found: Sequence[CheckpointRecord], kind: CheckpointKind | None, run: RunRecord) -> CheckpointRecord:
+    by_kind = {c.kind: c for c in found if c.kind != "last"}
     wanted = (kind,) if kind else ("best_ap", "final")
     for name in wanted:
         if name in by_kind:
             return by_kind[name]
     raise EvaluationError(
         f"kept no checkpoint {' or '.join(wanted)}",
-        where=f"run {run.key[:12]}",
-        hint=f"choose one of {', '.join(sorted(by_kind))}" if by_kind else "train it anew",
+        where=f"run {short_key(run.key)}",
+        hint=f"choose one of {', '.join(sorted(by_kind))}" if by_kind else "train it again",
     )
 
 
-def differing(one: EvaluationTarget, other: EvaluationTarget) -> list[str]:
-    """What keeps two from being compared, in words; nothing when they can be."""
-
-    def of(judged: EvaluationTarget) -> dict[str, object]:
-        run, protocol = judged.run, judged.protocol
-        return {
-            "data set": f"{run.dataset_name} ({run.dataset_fingerprint[:12]})",
-            "dataset mode": run.setup.get("dataset_mode", "unified"),
-            "split": judged.split,
-            "checkpoint": judged.checkpoint.kind,
-            "overlap": protocol.overlap,
-            "threshold": protocol.threshold,
-            "max detections": protocol.max_detections,
-            "proposals": protocol.proposals,
-            "selection overlap": run.protocol.get("selection_overlap", "iou"),
-            "selection proposals": run.protocol.get("selection_proposals", "clean"),
-            "steps per epoch": run.protocol.get("steps_per_epoch", "all"),
-        }
-
-    first, second = of(one), of(other)
-    return [f"{name}: {first[name]} / {second[name]}" for name in first if first[name] != second[name]]
-
-
-def require_comparable(judged: Sequence[EvaluationTarget]) -> None:
-    """EvaluationError naming the difference unless all were judged on the same under the same."""
-    for other in judged[1:]:
-        if found := differing(judged[0], other):
-            raise EvaluationError(
-                f"{judged[0].name} and {other.name} differ in {'; '.join(found)}",
-                where="comparison",
-                hint="compare runs of one data set under one protocol (--overlap and --protocol choose it)",
-            )
-
-
 class DetectionStore:
-    """Kept detections and true boxes; each data set is read once.
+    """Detections and true boxes; each data set is read once.
 
     Args:
         data: where the data set lies now; None where the runs say.
@@ -202,43 +176,43 @@ class DetectionStore:
             dataset = load_dataset(folder)
             if (now := dataset.fingerprint()) != run.dataset_fingerprint:
                 raise DataError(
-                    f"the data set changed: run {run.key[:12]} saw {run.dataset_fingerprint[:12]}, the folder now "
-                    f"holds {now[:12]}",
+                    f"the data set changed: run {short_key(run.key)} saw {short_key(run.dataset_fingerprint)}, "
+                    f"the folder now holds {short_key(now)}",
                     where=folder,
                     hint="restore the folder, or name the right one with --data",
                 )
             self._sets[key] = samples(dataset, key[2])
         return self._sets[key]
 
-    def truth(self, judged: EvaluationTarget) -> GroundTruth:
+    def truth(self, target: EvaluationTarget) -> GroundTruth:
         """The true boxes of the split. EvaluationError when the split has no study."""
-        truth = self.dataset(judged.run).ground_truth(judged.split)
+        truth = self.dataset(target.run).ground_truth(target.split)
         if not truth.studies:
             raise EvaluationError(
-                f"the data set has no {judged.split} split",
-                where=f"run {judged.name}",
-                hint=f"use --split {'val' if judged.split == 'test' else 'test'}",
+                f"the data set has no {target.split} split",
+                where=f"run {target.name}",
+                hint=f"use --split {'val' if target.split == 'test' else 'test'}",
             )
         return truth
 
-    def detections(self, judged: EvaluationTarget) -> Detections:
-        """What was kept. EvaluationError when it is missing, damaged or not finite, naming the file."""
-        judged.digest()
+    def read(self, target: EvaluationTarget) -> Detections:
+        """The kept detections. EvaluationError when they are missing, damaged or not finite, naming the file."""
+        target.digest()
         try:
-            return read_detections(judged.file)
+            return read_detections(target.file)
         except EvaluationError as error:
-            raise EvaluationError(error.what, where=judged.file, hint=error.hint) from error
+            raise EvaluationError(error.what, where=target.file, hint=error.hint) from error
 
-    def matched(self, judged: EvaluationTarget) -> Matched:
-        """The kept detections matched with the true boxes under the protocol; the latest are still at hand."""
-        truth = self.truth(judged)
-        key = (judged.digest(), judged.run.dataset_fingerprint, judged.run.setup.get("dataset_mode"), judged.split)
-        found = self._matched.pop((*key, judged.protocol), None)
+    def matched(self, target: EvaluationTarget) -> Matched:
+        """The detections matched with the true boxes under the protocol; the latest matches are held in memory."""
+        truth = self.truth(target)
+        key = (target.digest(), target.run.dataset_fingerprint, target.run.setup.get("dataset_mode"), target.split)
+        found = self._matched.pop((*key, target.protocol), None)
         if found is None:
             self.computed += 1
-            found = matched_under(judged.protocol, self.detections(judged), truth)
-        self._matched[*key, judged.protocol] = found
-        if len(self._matched) > _AT_HAND:
+            found = matched_under(target.protocol, self.read(target), truth)
+        self._matched[*key, target.protocol] = found
+        if len(self._matched) > _HELD:
             del self._matched[next(iter(self._matched))]
         return found
 

@@ -52,7 +52,7 @@ class StoreError(MmadError):
 
 
 class EvaluationError(MmadError):
-    """Detections that cannot be judged, kept or read back."""
+    """Detections that cannot be evaluated, stored or read back."""
 
 
 class ReportError(MmadError):

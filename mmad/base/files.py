@@ -36,7 +36,7 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def make_durable(paths: Iterable[Path]) -> None:
-    """Flush files that are in place, and once each folder they stand in. Raises OSError, also for a missing one."""
+    """Flush files that are in place, and once each of their folders. Raises OSError, also for a missing one."""
     files = sorted(set(paths))
     for path in files:
         with path.open("rb") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from typing import Protocol
 
 MINUS = "−"
 DASH = "–"
@@ -28,6 +29,32 @@ def signed(value: float | None, digits: int = 3) -> str:
     return text if float(text) == 0 else f"+{text}"
 
 
+class Bounded(Protocol):
+    """A figure with the ends of its interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def interval(figure: Bounded, *, sign: bool = False) -> str:
+    """``0.614 [0.512, 0.701]``; a difference with its sign."""
+    form = signed if sign else decimal
+    if math.isnan(figure.value):
+        return DASH
+    return f"{form(figure.value)} [{form(figure.low)}, {form(figure.high)}]"
+
+
+def p_value(p: float) -> str:
+    """Three decimals, and ``< 0.001`` below them."""
+    if math.isnan(p):
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def direction(value: float | None, digits: int = 3) -> str:
     """``up``, ``down`` or ``even``, after rounding to what is shown."""
     first = signed(value, digits)[:1]
@@ -45,24 +72,31 @@ def moment(when: datetime | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """2 h 05 min, 3 min 20 s, 12 s."""
+    """12 s, 3 min 20 s, 2 h 05 min, 3 d 04 h."""
     if not math.isfinite(seconds):
         return DASH
     total = round(seconds)
     hours, minutes = total // 3600, total % 3600 // 60
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24:02d} h"
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {total % 60:02d} s" if minutes else f"{total} s"
 
 
-def size(count: int) -> str:
-    """Bytes in the largest unit that keeps a digit before the point."""
+def size(count: float) -> str:
+    """12 B, 4.1 MiB, 312 MiB, 1.5 GiB."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+            break
         value /= 1024
-    raise AssertionError("unreachable")
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def short_key(key: str) -> str:
+    """The first 12 digits of a run's key or another hash, as people read it."""
+    return key[:12]
 
 
 def clip(text: str, most: int = 120) -> str:

@@ -41,11 +41,11 @@ class RunPaths:
         return RunPaths(self.folder.parent.parent / key[:2] / key)
 
     def detections(self, epoch: int, split: str, proposals: str) -> Path:
-        """The kept detections of the checkpoint of ``epoch`` on ``split``."""
+        """The stored detections of the checkpoint of ``epoch`` on ``split``."""
         return self.folder / "detections" / f"epoch-{epoch:05d}-{split}-{proposals}.npz"
 
     def checkpoints_after(self, epoch: int) -> list[Path]:
-        """The checkpoints of epochs later than ``epoch`` that stand there, by their names alone."""
+        """The checkpoints of epochs later than ``epoch`` that are there, by their names alone."""
         found = self.checkpoints.glob("epoch-*-*.pt")
         return sorted(path for path in found if _epoch_of(path) > epoch)
 
@@ -65,7 +65,7 @@ class RunPaths:
         return self.folder / "tensorboard"
 
     def relative(self, path: Path) -> str:
-        """``path`` as the store keeps it: relative to the run's folder, with forward slashes."""
+        """``path`` as the store has it: relative to the run's folder, with forward slashes."""
         return path.relative_to(self.folder).as_posix()
 
 
@@ -76,9 +76,9 @@ def _epoch_of(checkpoint: Path) -> int:
 
 @dataclass(frozen=True)
 class StorePaths:
-    """Where one database lives and what stands beside it.
+    """Where one database lives and what is beside it.
 
-    ``database`` is a file path or an SQLAlchemy URL. Runs stand in ``runs/NAME/`` beside the SQLite file
+    ``database`` is a file path or an SQLAlchemy URL. Runs are in ``runs/NAME/`` beside the SQLite file
     NAME, so that two databases of one folder share none, or in ``db/runs/NAME.postgresql/`` for the database
     NAME of a server; ``MMAD_RUNS`` takes the place of either.
     """
@@ -120,8 +120,14 @@ class StorePaths:
         return RunPaths(self.runs / key[:2] / key)
 
 
+def without_password(text: str) -> str:
+    """``text`` without the password of a URL in it, before its host or among its options: it is shown and recorded."""
+    hidden = re.sub(r"(\w://[^:/@]*):[^@]*@", r"\1:***@", text)
+    return re.sub(r"([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", hidden) if "://" in text else hidden
+
+
 def cache_folder() -> Path:
-    """Where decoded images are kept: ``MMAD_CACHE`` or the user's cache folder."""
+    """Where decoded images are cached: ``MMAD_CACHE`` or the user's cache folder."""
     override = os.environ.get("MMAD_CACHE")
     return Path(override) if override else user_cache_path("mmad")
 

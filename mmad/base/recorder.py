@@ -1,4 +1,4 @@
-"""What a training tells the world: implemented over the store by a worker, over a list by a test."""
+"""What a training reports: implemented over the store by a worker, over a list by a test."""
 
 from __future__ import annotations
 

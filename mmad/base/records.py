@@ -6,7 +6,7 @@ integers from 1 (0 is the background), in the order of the data set's ``labels``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -28,6 +28,10 @@ LOSS_COMPONENTS: tuple[str, ...] = (
     "loss_objectness",
     "loss_rpn_box_reg",
 )
+
+
+#: Hears how far something long is: how much of how much is done.
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class CheckpointRecord:
 class EvaluationRecord:
     """AP/AR of one checkpoint on one split under one evaluation protocol.
 
-    ``per_class`` holds (label name, AP, AR). ``detections`` is the path of the kept detections, relative
+    ``per_class`` holds (label name, AP, AR). ``detections`` is the path of the stored detections, relative
     to the run's folder.
     """
 
@@ -203,7 +207,7 @@ class ParameterCount:
 class RunRecord:
     """One row of the store's runs. ``setup`` and ``protocol`` are the plain JSON that the key was made of.
 
-    ``attempts`` counts how often it was claimed; ``device`` is where it was trained last; ``stand_in`` is the key
+    ``attempts`` counts how often it was claimed; ``device`` is where it was trained last; ``replacement`` is the key
     of the run that is trained in its place, whose batches fit into the memory.
     """
 
@@ -224,7 +228,7 @@ class RunRecord:
     attempts: int = 0
     device: str | None = None
     stop_asked: bool = False
-    stand_in: str | None = None
+    replacement: str | None = None
 
 
 @dataclass(frozen=True)
@@ -259,7 +263,7 @@ class AblationRecord:
 
 @dataclass(frozen=True)
 class AnalysisRecord:
-    """One row of the store's analyses: a result computed from kept detections, and all that decides it.
+    """One row of the store's analyses: a result computed from stored detections, and all that decides it.
 
     ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement`` or
     ``control``; ``key`` the SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain
@@ -275,7 +279,7 @@ class AnalysisRecord:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running training stands inside its epoch, for live views only (never stored)."""
+    """How far a running training is inside its epoch, for live views only (never stored)."""
 
     key: str
     epoch: int
@@ -284,3 +288,4 @@ class Progress:
     step: int
     steps: int
     loss: float | None = None
+    type: Literal["progress"] = field(default="progress", kw_only=True)  # among a worker's messages

@@ -1,34 +1,38 @@
-"""What eval, compare and controls share: their options, and asking the network where that cannot be avoided."""
+"""``mmad eval``, ``mmad compare`` and ``mmad controls``: what the stored checkpoints are worth."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from mmad.api import (
+    Evaluation,
+    altered_inference,
+    evaluation_of,
+    evaluation_options,
+    known_word,
+    open_store,
+    rerun_inference,
+)
 from mmad.base.errors import EvaluationError
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
-from mmad.cli.output import open_store
-from mmad.config.protocol import Overlap, Proposals
+from mmad.base.formatting import DASH, decimal, interval, p_value, plural, signed
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
+from mmad.cli.output import add_row, console, new_table, print_json, progress_bar, show
+from mmad.config.protocol import Overlap
+from mmad.evaluation.operating_points import gaps
+from mmad.report.tables import bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
+    from rich.table import Table
 
-    from mmad.analysis.comparison import ArmComparison, NotComparable
-    from mmad.analysis.controls import Alteration, Look
-    from mmad.analysis.targets import DetectionStore, EvaluationTarget
-    from mmad.base.records import CheckpointKind, Detections, Split
-    from mmad.store.store import Store
-    from mmad.training.inference import InferenceRunner
-
-
-T = TypeVar("T")
+    from mmad.analysis.comparison import Comparison, Conditions, NotComparable
+    from mmad.analysis.metrics import MaskFigures, Profile
+    from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
+    from mmad.evaluation.coco_summary import CocoSet
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
 CheckpointOption = Annotated[
@@ -42,37 +46,23 @@ CheckpointOption = Annotated[
 ]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where the network looks again.")
+    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
 ]
-#: Not the variable MMAD_DATA: the runs know their data set.
-MovedDataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", metavar="DIR", help="Where the runs' data set lies now, if it was moved.", show_default=False
-    ),
-]
-_OVERLAPS, _PROPOSALS = get_args(Overlap), get_args(Proposals)
 
 
-def split_of(word: str) -> Split:
-    """``val`` or ``test``. EvaluationError for another word."""
-    return cast("Split", _one_of("--split", word, ("val", "test")))
-
-
-def checkpoint_of(word: str | None) -> CheckpointKind | None:
-    """The kind of checkpoint, or None. EvaluationError for another word."""
-    kinds = ("best_ap", "best_ar", "final")
-    return None if word is None else cast("CheckpointKind", _one_of("--checkpoint", word, kinds))
-
-
-def overlap_of(word: str | None, option: str = "--overlap") -> Overlap | None:
-    """One overlap, or None. EvaluationError for another word."""
-    return None if word is None else cast(Overlap, _one_of(option, word, _OVERLAPS))
-
-
-def proposals_of(word: str | None) -> Proposals | None:
-    """One protocol of proposals, or None. EvaluationError for another word."""
-    return None if word is None else cast(Proposals, _one_of("--protocol", word, _PROPOSALS))
+def _options(
+    split: str,
+    checkpoint: str | None,
+    overlap: str | None = None,
+    proposals: str | None = None,
+    *,
+    resamples: int,
+) -> EvaluationOptions:
+    """The words of the options; EvaluationError for an unknown one."""
+    options = {"proposals": "--protocol"}
+    return evaluation_options(
+        split, checkpoint, overlap, proposals, resamples, named=lambda name: options.get(name, f"--{name}")
+    )
 
 
 def listed(words: str | None) -> list[str | None]:
@@ -92,80 +82,37 @@ def numbers(option: str, words: str) -> list[float]:
     return found
 
 
-def _one_of(option: str, word: str, known: Sequence[str]) -> str:
-    from mmad.config.messages import did_you_mean
+def protocol_line(target: EvaluationTarget) -> str:
+    """Split, checkpoint and protocol in words."""
+    from mmad.analysis.comparison import conditions_of
 
-    if word not in known:
-        raise EvaluationError(f"unknown word {word!r}", where=option, hint=did_you_mean(word, known))
-    return word
-
-
-def open_to_keep(database: str) -> Store:
-    """The store, to keep what is computed; for reading only where it cannot be written."""
-    from mmad.base.paths import StorePaths
-    from mmad.store.store import Store
-
-    file = StorePaths(database).file
-    if file is not None and file.exists() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
-        return open_store(database)
-    return Store.open(database, create=False)
+    return conditions_line(conditions_of(target))
 
 
-def look_again(store: Store, archive: DetectionStore, judged: EvaluationTarget, device: str) -> None:
-    """Make the detections again and keep them with their AP and AR."""
-    from mmad.analysis.metrics import keep_detections
-
-    archive.truth(judged)  # refuses before the network is built
-    judge = _judge(store, archive, judged, device)
-    file = judge.run.folder / judged.checkpoint.path
-    with progress_bar(f"{judged.name}: looking at {judged.split}, {judged.protocol.proposals} proposals") as progress:
-        found = judge.detections(file, judged.split, proposals=judged.protocol.proposals, report=progress)
-    keep_detections(store, archive, judged, found)
-
-
-def altered_looks(store: Store, archive: DetectionStore, judged: EvaluationTarget, device: str) -> Look:
-    """The network of ``judged``, built when it is first asked to look."""
-    judges: list[InferenceRunner] = []
-
-    def look(alteration: Alteration | None, seed: int) -> Detections:
-        from mmad.training.inference import UNALTERED, InputAlteration
-
-        if not judges:
-            judges.append(_judge(store, archive, judged, device))
-        change = UNALTERED
-        if alteration is not None:
-            columns = (alteration.name,) if alteration.kind == "column" else ()
-            change = InputAlteration(columns, alteration.kind == "records", alteration.kind == "image", seed)
-        file = judges[0].run.folder / judged.checkpoint.path
-        return judges[0].detections(file, judged.split, proposals=judged.protocol.proposals, alteration=change)
-
-    return look
-
-
-def _judge(store: Store, archive: DetectionStore, judged: EvaluationTarget, device: str) -> InferenceRunner:
-    from mmad.scheduler.devices import find_slots
-    from mmad.scheduler.worker import run_spec
-
-    place = next(iter(find_slots(device).devices), "cpu")
-    spec = run_spec(judged.run, archive.data)
-    from mmad.training.inference import InferenceRunner
-
-    return InferenceRunner(spec, dataset_path=Path(spec.data.path), run=store.run_paths(judged.run.key), device=place)
+def conditions_line(found: Conditions) -> str:
+    """The same of a comparison."""
+    return (
+        f"{found.split}, {found.checkpoint}, {found.overlap} ≥ {found.threshold:g}, "
+        f"{found.max_detections} detections per image, {found.proposals} proposals"
+    )
 
 
 # ``mmad compare``: two arms, or every pair of an ablation: difference, interval, test, verdict.
 
 
-COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other less the reference.
+COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other minus the reference.
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
 over the seeds that both have finished. Intervals are 95 % bootstrap percentiles over whole patients, with several
 seeds widened by their spread. p covers seeds and patients, with one seed patients alone (a permutation test); for
 an ablation it is adjusted over its pairs by Holm's method.
 
+Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
+one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
+
 --json prints {"resamples", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap, threshold,
-max_detections, proposals, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share, sd, verdict,
-words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
+max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share,
+sd, verdict, words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -192,7 +139,8 @@ def compare(
         ),
     ] = None,
     agreement_score: Annotated[
-        float, typer.Option("--agreement-score", metavar="S", help="Least score of detections held against each other.")
+        float,
+        typer.Option("--agreement-score", metavar="S", help="Least score of detections compared with each other."),
     ] = 0.3,
     agreement_overlap: Annotated[
         str, typer.Option("--agreement-overlap", metavar="iou|iobb", help="By which overlap two detections are one.")
@@ -211,89 +159,91 @@ def compare(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.comparison import compare_ablation, compare_arms
-    from mmad.analysis.json import plain_contrasts
+    from mmad.analysis.json import plain_comparisons
     from mmad.analysis.metrics import AgreementOptions
-    from mmad.analysis.targets import DetectionStore, EvaluationOptions
+    from mmad.analysis.statistics import compare_ablation, compare_arms
+    from mmad.analysis.targets import DetectionStore
 
     named = runs or []
     if len(named) != (2 if ablation is None else 0):
         hint = "name two (mmad compare RUN_A RUN_B), or an ablation (mmad compare --ablation NAME)"
         raise EvaluationError(f"{len(named)} runs to compare", where="compare", hint=hint)
-    how = EvaluationOptions(
-        split_of(split), checkpoint_of(checkpoint), overlap_of(overlap), proposals_of(protocol), resamples
-    )
-    same = AgreementOptions(
-        agreement_score, overlap_of(agreement_overlap, "--agreement-overlap") or "iou", agreement_threshold
-    )
-    archive = DetectionStore(data)
+    options = _options(split, checkpoint, overlap, protocol, resamples=resamples)
+    known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
+    same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
+    detections = DetectionStore(data)
     refused: list[NotComparable] = []
-    with open_to_keep(db) as store:
+    with open_store(db) as store:
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
-                found, refused = compare_ablation(store, archive, ablation, how, progress, same)
+                found, refused = compare_ablation(store, detections, ablation, options, progress, same)
         else:
-            found = [compare_arms(store, archive, named[0], named[1], how, same)]
+            found = [compare_arms(store, detections, named[0], named[1], options, same)]
     if as_json:
-        print_json(plain_contrasts(found, refused, how))
+        print_json(plain_comparisons(found, refused, options))
         return
     _print(found, refused, detailed=ablation is None)
 
 
-def _print(found: Sequence[ArmComparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
-    from mmad.cli.output import console, protocol_line
+def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
 
     out = console()
-    for title in dict.fromkeys(protocol_line(c.reference.runs[0]) for c in found):
-        _print_group(out, title, [c for c in found if protocol_line(c.reference.runs[0]) == title])
+    groups: dict[str, list[Comparison]] = {}
+    for one in found:
+        groups.setdefault(conditions_line(one.sides[0]), []).append(one)
+    for title, group in groups.items():
+        _print_group(out, title, group)
     if detailed:
-        for contrast in found:
-            _print_details(out, contrast)
-    for contrast in found:
-        if contrast.note:
-            print(f"{contrast.reference.name}: {contrast.note}", file=sys.stderr)
+        for one in found:
+            _print_details(out, one)
+    for one in found:
+        if one.note:
+            print(f"{one.names[0]}: {one.note}", file=sys.stderr)
     for pair in refused:
-        print(f"{pair.setting}, {pair.reference} against {pair.other}: {pair.reason}", file=sys.stderr)
+        print(f"{pair.setting}: {pair.other} and {pair.reference} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
-def _print_group(out: Console, title: str, group: Sequence[ArmComparison]) -> None:
-    from mmad.analysis.wording import interval, p_value, spread_words, verdict
-    from mmad.cli.output import add_row, new_table, show
+def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
+    from mmad.analysis.comparison import PairStatistics, spread_words
 
     heads = ("seeds", "reference AP", "other AP", "AP difference [95 %]", "AR difference [95 %]", "p", "p (Holm)")
     table = new_table("reference", "other", *heads, left=2)
-    for c in group:
-        sides = [interval(side.measured.estimate.ap) for side in (c.reference, c.other)]
-        differences = [interval(value, sign=True) for value in (c.difference.ap, c.difference.ar)]
-        tests = [p_value(c.difference.p), p_value(c.p_holm)]
-        add_row(table, c.reference.name, c.other.name, str(c.difference.seeds), *sides, *differences, *tests)
+    lines = []
+    for one in group:
+        known = one.statistics or PairStatistics()
+        sides = [interval(side.estimate.ap) if side else DASH for side in (known.reference, known.other)]
+        tests = [DASH] * 4
+        if (difference := known.difference) is not None:
+            tests = [*(interval(value, sign=True) for value in (difference.ap, difference.ar))]
+            tests += [p_value(difference.p), p_value(known.p_holm)]
+        add_row(table, *one.names, str(len(one.pairs)), *sides, *tests)
+        reference, other = one.names
+        lines.append(f"{other} against {reference}: {one.verdict}{f'; {one.design}' if one.design else ''}")
+        lines.append(spread_words(difference) if difference else "")
     show(out, title, table)
-    for c in group:
-        out.print(f"{c.other.name} against {c.reference.name}: {verdict(c.difference)}", soft_wrap=True)
-        if words := spread_words(c.difference):
-            out.print(words, soft_wrap=True)
+    for line in filter(None, lines):
+        out.print(line, soft_wrap=True)
     out.print()
 
 
-def _print_details(out: Console, contrast: ArmComparison) -> None:
-    from mmad.analysis.wording import interval
-    from mmad.base.formatting import decimal
-    from mmad.cli.output import add_row, new_table, show
+def _print_details(out: Console, comparison: Comparison) -> None:
 
+    known = comparison.statistics
+    if known is None or known.difference is None or (same := known.agreement) is None:
+        return
     table = new_table("finding", "AP difference [95 %]", "AR difference [95 %]")
-    for label, ap, ar in contrast.difference.per_class:
+    for label, ap, ar in known.difference.per_class:
         add_row(table, label, interval(ap, sign=True), interval(ar, sign=True))
     show(out, "Findings", table)
     table = new_table("finding", "both", "reference alone", "other alone", "agreement")
-    for s in contrast.alike.shared:
+    for s in same.shared:
         add_row(table, s.label, str(s.both), str(s.first), str(s.second), decimal(s.agreement))
-    alike = contrast.alike
-    show(out, f"Detections with score ≥ {alike.score:g}, the same from {alike.overlap} ≥ {alike.threshold:g} on", table)
-    if contrast.alike.studies:
+    show(out, f"Detections with score ≥ {same.score:g}, the same from {same.overlap} ≥ {same.threshold:g} on", table)
+    if same.studies:
         table = new_table("study", "gain")
-        for study, gain in contrast.alike.studies:
+        for study, gain in same.studies:
             add_row(table, study, f"{gain:+d}")
-        show(out, "Studies that differ most (hits less false alarms, other less reference)", table)
+        show(out, "Studies that differ most (hits minus false alarms, other minus reference)", table)
 
 
 def _register_compare(app: typer.Typer) -> None:
@@ -304,12 +254,12 @@ def _register_compare(app: typer.Typer) -> None:
 # ``mmad eval``: kept checkpoints with intervals, at score thresholds, under any protocol.
 
 
-HELP = """Judge kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
+HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
-bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and kept in
+bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and cached in
 the database; runs with a mask head have AP and AR of their masks, too. --protocol with one that was not kept,
-and --again, ask the network to look again.
+and --again, re-run inference.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, images, patients, resamples, ap, ar, per_class, thresholds, froc, confusion,
@@ -333,11 +283,11 @@ def evaluate(
         typer.Option(
             "--protocol",
             metavar="clean,sampled,with_ground_truth",
-            help="Whose proposals; left out: what the member asked for. Looks again at what was not kept.",
+            help="Whose proposals; left out: what the member asked for. Re-runs inference for what was not kept.",
             show_default=False,
         ),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Look again even at what was kept.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
     resamples: ResamplesOption = 1000,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
@@ -347,43 +297,159 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     from mmad.analysis.json import plain_evaluation
-    from mmad.analysis.metrics import coco_of, estimate_of, has_masks, masks_of, note_evaluation, profile_of
-    from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
-    from mmad.cli.output import Evaluated, print_evaluated
+    from mmad.analysis.metrics import has_masks
+    from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.evaluation.operating_points import check_scores
     from mmad.store.lookup import find_seeds
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
-    hows = [
-        EvaluationOptions(split_of(split), checkpoint_of(checkpoint), overlap_of(o), proposals_of(p), resamples)
-        for p in listed(protocol)
-        for o in listed(overlap)
+    options = [
+        _options(split, checkpoint, o, p, resamples=resamples) for p in listed(protocol) for o in listed(overlap)
     ]
-    archive = DetectionStore(data)
-    with open_to_keep(db) as store:
+    detections = DetectionStore(data)
+    with open_store(db) as store:
         found = {one.run.key: one for name in runs for one in find_seeds(store, name)}
-        asked = [evaluation_target(store, one, how) for how in hows for one in found.values()]
+        targets = [evaluation_target(store, one, asked) for asked in options for one in found.values()]
         seen = set()
-        for one in asked:
+        for one in targets:
             if one.file not in seen and (again or (protocol is not None and not one.file.exists())):
-                look_again(store, archive, one, device)
+                rerun_inference(store, detections, one, device, progress_bar)
             seen.add(one.file)
         done = []
-        for one in asked:
-            measured = estimate_of(store, archive, [one], hows[0])
-            figures = coco_of(store, archive, one) if coco else None
-            profile, masks = profile_of(store, archive, one, scores, hows[0]), masks_of(store, archive, one, hows[0])
-            done.append(Evaluated(one, measured, profile, figures, masks))
-            if masks is None and has_masks(one):
+        for one in targets:
+            done.append(evaluation_of(store, detections, one, options[0], scores, coco=coco))
+            if done[-1].masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
-            note_evaluation(store, archive, one)
     if as_json:
         print_json(
-            {"runs": [plain_evaluation(e.judged, e.measured, e.profile, e.coco, e.masks, hows[0]) for e in done]}
+            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, options[0]) for e in done]}
         )
     else:
-        print_evaluated(done, per_class=per_class)
+        _print_evaluations(done, per_class=per_class)
+
+
+def _print_evaluations(done: Sequence[Evaluation], *, per_class: bool) -> None:
+    """Tables of what was evaluated under one protocol; never two protocols in one."""
+    out = console()
+    for title in dict.fromkeys(protocol_line(e.target) for e in done):
+        group = [e for e in done if protocol_line(e.target) == title]
+        _print_evaluation_group(out, title, group, per_class)
+
+
+def _heads_of(targets: Sequence[EvaluationTarget]) -> list[str]:
+    """Short names that are still distinct: the arm, else arm and seed, else the whole path."""
+    for parts in (slice(2, 3), slice(2, None), slice(1, 3), slice(1, None)):
+        names = ["/".join(one.name.split("/")[parts]) or one.name for one in targets]
+        if len(set(names)) == len(names):
+            return names
+    return [one.name for one in targets]
+
+
+def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation], per_class: bool) -> None:
+    names = _heads_of([e.target for e in group])
+    size = group[0].measured
+    words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
+    show(out, f"{title} ({words})", _head_table(group))
+    show(out, "AP by score threshold (gap to the first) [95 %]", _gap_table(names, group))
+    show(out, "Operating points", _operating_table(names, group))
+    show(out, "FROC: sensitivity by false positives per image [95 %]", _froc_table(names, group, per_class))
+    for name, e in zip(names, group, strict=True):
+        score = e.profile.rows[-1].score
+        show(out, f"{name}: true (rows) against detected, score ≥ {score:g}", _confusion_table(e.profile))
+    if per_class:
+        show(out, "Findings", _class_table(names, group))
+    if group[0].coco is not None:
+        show(out, "COCO", _coco_table(names, [e.coco for e in group if e.coco is not None]))
+    drawn = [(name, e.masks) for name, e in zip(names, group, strict=True) if e.masks is not None]
+    if drawn:
+        show(out, "Masks", _mask_table(drawn, per_class))
+        if group[0].coco is not None:
+            show(out, "COCO, masks", _coco_table([name for name, _ in drawn], [m.coco for _, m in drawn]))
+
+
+def _head_table(group: Sequence[Evaluation]) -> Table:
+    table = new_table("run", "epoch", "AP [95 %]", "AR [95 %]", "FROC [95 %]", "ECE")
+    for e in group:
+        found, profile = e.measured.estimate, e.profile
+        figures = (interval(found.ap), interval(found.ar), interval(profile.froc_band.score))
+        error = decimal(profile.calibration.error)
+        add_row(table, e.target.name, str(e.target.checkpoint.epoch), *figures, error)
+    return table
+
+
+def _gap_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
+    """The documented log's threshold gap: AP by score threshold, and its gap to the first row."""
+    table = new_table("score ≥", *names)
+    for place, point in enumerate(group[0].profile.rows):
+        add_row(table, f"{point.score:g}", *(_gap_cell(e.profile, place) for e in group))
+    return table
+
+
+def _gap_cell(profile: Profile, place: int) -> str:
+    """The AP and its interval; from the second row on the AP and its gap, with the gap's interval."""
+    rows, band = profile.rows, profile.bands[place]
+    ap = decimal(rows[place].ap, 4)
+    if not place:
+        return f"{ap} {bounds(band.ap)}".rstrip()
+    return f"{ap} ({signed(gaps(rows)[place], 4)} {bounds(band.gap, sign=True)}".rstrip() + ")"
+
+
+def _operating_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
+    heads = ("AR", "precision [95 %]", "recall [95 %]", "F1 [95 %]", "detections per image")
+    table = new_table("run", "score ≥", *heads)
+    for name, e in zip(names, group, strict=True):
+        for p, band in zip(e.profile.rows, e.profile.bands, strict=True):
+            figures = map(interval, (band.precision, band.recall, band.f1))
+            add_row(table, name, f"{p.score:g}", decimal(p.ar), *figures, decimal(p.per_image, 2))
+    return table
+
+
+def _froc_table(names: Sequence[str], group: Sequence[Evaluation], per_class: bool) -> Table:
+    """One row per rate; with ``per_class`` then one per finding, its mean over the rates."""
+    table = new_table("false positives per image", *names)
+    bands = [e.profile.froc_band for e in group]
+    for place, rate in enumerate(group[0].profile.froc.rates):
+        add_row(table, f"{rate:g}", *(interval(band.sensitivity[place]) for band in bands))
+    if per_class:
+        for k, finding in enumerate(bands[0].per_class):
+            add_row(table, f"mean, {finding.label}", *(interval(band.per_class[k].score) for band in bands))
+    return table
+
+
+def _confusion_table(profile: Profile) -> Table:
+    labels = profile.confusion.labels
+    table = new_table("", *labels, "missed")
+    for label, row in zip((*labels, "nothing there"), profile.confusion.counts.tolist(), strict=True):
+        add_row(table, label, *map(str, row))
+    return table
+
+
+def _class_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
+    heads = [f"{name}: {figure}" for name in names for figure in ("AP [95 %]", "AR [95 %]")]
+    table = new_table("finding", *heads)
+    for k, (label, _, _) in enumerate(group[0].measured.estimate.per_class):
+        found = [e.measured.estimate.per_class[k] for e in group]
+        add_row(table, label, *(interval(value) for _, ap, ar in found for value in (ap, ar)))
+    return table
+
+
+def _mask_table(drawn: Sequence[tuple[str, MaskFigures]], per_class: bool) -> Table:
+    """AP and AR of masks; with ``per_class`` of each finding, too."""
+    table = new_table("run", "finding", "AP [95 %]", "AR [95 %]", left=2)
+    for name, masks in drawn:
+        found = masks.estimate
+        add_row(table, name, "all", interval(found.ap), interval(found.ar))
+        for label, ap, ar in found.per_class if per_class else ():
+            add_row(table, name, label, interval(ap), interval(ar))
+    return table
+
+
+def _coco_table(names: Sequence[str], found: Sequence[CocoSet]) -> Table:
+    table = new_table("figure", *names)
+    for figure in found[0].figures:
+        add_row(table, figure, *(decimal(coco.figures[figure]) for coco in found))
+    return table
 
 
 def _register_eval(app: typer.Typer) -> None:
@@ -394,10 +460,10 @@ def _register_eval(app: typer.Typer) -> None:
 # ``mmad controls``: what a run's AP loses without a clinical column, the right record, the image.
 
 
-CONTROLS_HELP = """Ask what a run relies on: its kept checkpoint looks at the split with something altered.
+CONTROLS_HELP = """Ask what a run relies on: inference of its kept checkpoint with something in the split altered.
 
-Each clinical column is dealt out anew among the studies, then whole clinical records are, then every image is
-blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Kept
+Each clinical column is permuted among the studies, then whole clinical records are, then every image is
+blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Cached
 in the database: a second call computes nothing.
 
 --json prints what mmad eval prints about the run (key ... proposals), resamples, and controls: [{kind (column,
@@ -417,29 +483,26 @@ def controls(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.controls import controls_of, unclinical
+    from mmad.analysis.controls import alteration_words, controls_of, meaning, unclinical
     from mmad.analysis.json import plain_controls
-    from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
-    from mmad.analysis.wording import alteration_words, interval, meaning
-    from mmad.base.formatting import decimal
-    from mmad.cli.output import add_row, console, new_table, protocol_line, show
+    from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.store.lookup import find_run
 
-    how = EvaluationOptions(split_of(split), checkpoint_of(checkpoint), resamples=resamples)
-    archive = DetectionStore(data)
-    with open_to_keep(db) as store:
-        judged = evaluation_target(store, find_run(store, run), how)
-        if unclinical([judged]):
+    options = _options(split, checkpoint, resamples=resamples)
+    detections = DetectionStore(data)
+    with open_store(db) as store:
+        target = evaluation_target(store, find_run(store, run), options)
+        if unclinical([target]):
             print(
-                f"{judged.name} reads no clinical data: only its image can be altered; "
+                f"{target.name} reads no clinical data: only its image can be altered; "
                 "for the other controls name a run with use_clinical = true",
                 file=sys.stderr,
             )
-        look = altered_looks(store, archive, judged, device)
-        with progress_bar(f"{judged.name}: looking at altered data") as progress:
-            found = controls_of(store, archive, judged, look, repeats=repeats, how=how, progress=progress)
+        infer = altered_inference(store, detections, target, device)
+        with progress_bar(f"{target.name}: inference on altered data") as progress:
+            found = controls_of(store, detections, target, infer, repeats=repeats, options=options, progress=progress)
     if as_json:
-        print_json(plain_controls(judged, found, how))
+        print_json(plain_controls(target, found, options))
         return
     out = console()
     table = new_table("altered", "repeats", "AP as it is", "AP altered", "drop in AP [95 %]")
@@ -447,7 +510,7 @@ def controls(
         cost = control.drop
         figures = (decimal(cost.before), decimal(cost.after), interval(cost.ap, sign=True))
         add_row(table, alteration_words(control.alteration), str(cost.repeats), *figures)
-    show(out, f"{judged.name}: {protocol_line(judged)}", table)
+    show(out, f"{target.name}: {protocol_line(target)}", table)
     for control in found:
         out.print(f"{alteration_words(control.alteration)}: {meaning(control)}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""``mmad data``: make, import, check and look at data sets. One file per command."""
+"""``mmad data``: make, import, check and look at data sets. One function per command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.cli.options import JsonOption, make_console, print_json, progress_bar
+from mmad.cli.options import JsonOption
+from mmad.cli.output import console, print_json, progress_bar
 from mmad.data.phantom.generate import IMAGE_SIZE, STUDIES, make_phantom
 
 if TYPE_CHECKING:
@@ -363,7 +364,7 @@ def _register_import_coco(importing: typer.Typer) -> None:
                 dicom_header=dicom_header,
                 progress=report,
             )
-        for line in told(made):
+        for line in _import_lines(made):
             typer.echo(line)
 
 
@@ -373,7 +374,7 @@ def _refuse_without_table(options: Mapping[str, object]) -> None:
             raise typer.BadParameter("goes with --clinical CSV", param_hint=option)
 
 
-def told(made: CocoImport) -> list[str]:
+def _import_lines(made: CocoImport) -> list[str]:
     """What was made, what was left out, and how the table was joined."""
     lines = [made_line(made.dataset)]
     if made.crowds:
@@ -383,7 +384,7 @@ def told(made: CocoImport) -> list[str]:
     if made.joined is not None:
         joined = made.joined
         lines.append(
-            f"{joined.table.path}: joined on {joined.kind}, {joined.matched} of {len(joined.rows)} images have a row, "
+            f"{joined.path}: joined on {joined.kind}, {joined.matched} of {len(joined.frame)} images have a row, "
             f"{joined.unmatched} rows name no image"
         )
     return lines
@@ -431,24 +432,23 @@ def _register_check(data: typer.Typer) -> None:
 
 
 def _check_json(folder: Path, audit: Audit, fixed: Fixed | None) -> dict[str, Any]:
-    from mmad.data.audit.findings import plain
+    from mmad.data.audit.findings import audit_json
 
     copy = None
     if fixed is not None:
-        copy = {"out": str(fixed.out), "done": list(fixed.done), **plain(fixed.audit)}
-    return {"path": str(folder), **plain(audit), "fixed": copy}
+        copy = {"out": str(fixed.out), "done": list(fixed.done), **audit_json(fixed.audit)}
+    return {"path": str(folder), **audit_json(audit), "fixed": copy}
 
 
 def _show(folder: Path, audit: Audit) -> None:
     from rich.table import Table
 
-    console = make_console()
     if audit.findings:
         table = Table("", "code", "what, and what to do about it", "studies", title=None, show_lines=True)
         for found in audit.findings:
-            told = f"{found.where}: {found.what}\n→ {found.hint}"
-            table.add_row(found.level, found.code, told, _rows(found))
-        console.print(table)
+            text = f"{found.where}: {found.what}\n→ {found.hint}"
+            table.add_row(found.level, found.code, text, _rows(found))
+        console(width=160).print(table)
     if audit.splits:
         counts = Table("split", "studies", "patients", "boxes", "label", "boxes", "studies", "small", "medium", "large")
         for split in audit.splits:
@@ -458,7 +458,7 @@ def _show(folder: Path, audit: Audit) -> None:
                 counts.add_row(*head, label.label, *map(str, sizes))
                 head = [""] * 4
             counts.add_section()
-        console.print(counts)
+        console(width=160).print(counts)
         typer.echo("boxes are small below 1 % of the image's area, large from 10 % on")
     typer.echo(f"{folder}: {_count(len(audit.errors), 'error')}, {_count(len(audit.warnings), 'warning')}")
 
@@ -496,7 +496,7 @@ def _register_phantom(data: typer.Typer) -> None:
             typer.Option(
                 "--clinical-effect",
                 metavar="E",
-                help="How much the clinical values tell of findings the image leaves ambiguous: 1 all, 0 nothing.",
+                help="How much the clinical values say of findings the image leaves ambiguous: 1 all, 0 nothing.",
             ),
         ] = 1.0,
         missing: Annotated[
@@ -504,7 +504,7 @@ def _register_phantom(data: typer.Typer) -> None:
         ] = 0.05,
         artefacts: Annotated[
             bool,
-            typer.Option("--artefacts", help="Side markers, tubes, lines, devices and uneven exposure over the films."),
+            typer.Option("--artefacts", help="Side markers, tubes, lines, devices and uneven exposure over the image."),
         ] = False,
         image_format: Annotated[str, typer.Option("--format", metavar="png|jpeg", help="Of the image files.")] = "png",
         size: Annotated[
@@ -569,8 +569,8 @@ def _register_info(data: typer.Typer) -> None:
         typer.echo(f"fingerprint {summary.fingerprint[:16]}, split by {summary.split_policy or 'unknown'}")
         for split in summary.splits:
             typer.echo(f"{split.split:5}  {split.studies} studies of {split.patients} patients, {split.boxes} boxes")
-            for label, count, studies in split.labels:
-                typer.echo(f"       {label}: {count} boxes in {studies} studies")
+            for label in split.labels:
+                typer.echo(f"       {label.label}: {label.boxes} boxes in {label.studies} studies")
         whole = sum(split.studies for split in summary.splits)
         for column in summary.columns:
             kind = f"[{column.unit}]" if column.low is not None else "/".join(column.values)
@@ -582,7 +582,7 @@ def _info_json(summary: dict[str, Any]) -> dict[str, Any]:
     """The stable form: splits by name, and in each the labels by name."""
     splits = {}
     for split in summary["splits"]:
-        labels = {label: {"boxes": boxes, "studies": studies} for label, boxes, studies in split["labels"]}
+        labels = {label["label"]: {"boxes": label["boxes"], "studies": label["studies"]} for label in split["labels"]}
         counts = {key: split[key] for key in ("studies", "patients", "boxes")}
         splits[split["split"]] = {**counts, "labels": labels}
     return {**summary, "splits": splits}
@@ -620,7 +620,7 @@ def _register_show(data: typer.Typer) -> None:
         typer.echo(f"{out}: {len(sheet.positions)} of {len(dataset.studies)} studies")
 
 
-# ``mmad data cache``: what decoded images are kept, and clearing them.
+# ``mmad data cache``: which decoded images are cached, and clearing them.
 
 
 def _register_cache(data: typer.Typer) -> None:
@@ -631,7 +631,7 @@ def _register_cache(data: typer.Typer) -> None:
         ] = False,
         as_json: JsonOption = False,
     ) -> None:
-        """List the decoded images that are kept between runs, or remove them."""
+        """List the decoded images that are cached between runs, or remove them."""
         from dataclasses import asdict
 
         from mmad.data.image_cache import cache_contents, clear_cache

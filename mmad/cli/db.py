@@ -1,4 +1,4 @@
-"""``mmad db``: copy, check, back up, upgrade and export the database. One file per command."""
+"""``mmad db``: copy, check, back up, upgrade and export the database."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
+from mmad.base.formatting import plural, short_key
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
+from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from mmad.store.maintenance import Checked, Copied
 
 
-# Numbers in words.
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-# ``mmad db check``: what is wrong in the database and beside it.
+# mmad db check
 
 
 #: How many findings with one hint are listed for people.
@@ -54,12 +48,12 @@ def _register_check(app: typer.Typer) -> None:
         if json:
             print_json(asdict(checked))
         else:
-            _write(checked)
+            _print_checked(checked)
         if checked.findings:
             raise typer.Exit(1)
 
 
-def _write(checked: Checked) -> None:
+def _print_checked(checked: Checked) -> None:
     for hint in dict.fromkeys(finding.hint for finding in checked.findings):
         alike = [finding for finding in checked.findings if finding.hint == hint]
         for finding in alike[:_SHOWN]:
@@ -70,13 +64,13 @@ def _write(checked: Checked) -> None:
     read = f", {checked.read} of them read" if checked.read else ""
     number = len(checked.findings)
     typer.echo(
-        f"{checked.database}: schema {checked.schema}, {counted(checked.tables, 'table')}, "
-        f"{counted(checked.runs, 'run')}, {counted(checked.files, 'file')}{read}: "
-        f"{counted(number, 'finding') if number else 'all sound'}"
+        f"{checked.database}: schema {checked.schema}, {plural(checked.tables, 'table')}, "
+        f"{plural(checked.runs, 'run')}, {plural(checked.files, 'file')}{read}: "
+        f"{plural(number, 'finding') if number else 'all sound'}"
     )
 
 
-# ``mmad db copy``: a database into another one, of either kind.
+# mmad db copy
 
 
 def _register_copy(app: typer.Typer) -> None:
@@ -93,8 +87,8 @@ def _register_copy(app: typer.Typer) -> None:
 
         A file to a PostgreSQL server, back, or between two of a kind. All rows arrive in one transaction, counted and
         compared by check sums, or none does. Refused while runs are running. Checkpoints, detections and logs are
-        files beside the database: --files copies them too; without it the copy has every figure, but its runs cannot
-        be judged anew or gone on with.
+        files beside the database: --files copies them too; without it the copy has every figure, but its runs can
+        neither be evaluated again nor resumed.
 
         --json prints {"source", "target", "tables": [{name, rows, checksum}], "source_files", "target_files",
         "files": null or {copied, size (bytes), there}}.
@@ -107,14 +101,14 @@ def _register_copy(app: typer.Typer) -> None:
             places = {"source_files": copied.source_files.as_posix(), "target_files": copied.target_files.as_posix()}
             print_json(asdict(copied) | places)
         else:
-            _copy_write(copied)
+            _print_copied(copied)
 
 
-def _copy_write(copied: Copied) -> None:
+def _print_copied(copied: Copied) -> None:
     for table in copied.tables:
         if table.rows:
-            typer.echo(f"  {table.name}: {counted(table.rows, 'row')}, checksum {table.checksum[:12]}")
-    typer.echo(f"{copied.target}: {counted(copied.rows, 'row')} of {copied.source}, counts and check sums equal")
+            typer.echo(f"  {table.name}: {plural(table.rows, 'row')}, checksum {short_key(table.checksum)}")
+    typer.echo(f"{copied.target}: {plural(copied.rows, 'row')} of {copied.source}, counts and check sums equal")
     if copied.source_files.resolve() == copied.target_files.resolve():
         typer.echo(f"both find the runs' files in {copied.source_files}")
     elif copied.files is None:
@@ -124,11 +118,11 @@ def _copy_write(copied: Copied) -> None:
         )
     else:
         there = f", {copied.files.there} were there already" if copied.files.there else ""
-        size = f"{counted(copied.files.copied, 'file')}, {counted(copied.files.size, 'byte')}"
+        size = f"{plural(copied.files.copied, 'file')}, {plural(copied.files.size, 'byte')}"
         typer.echo(f"{copied.target_files}: {size}{there}")
 
 
-# ``mmad db export``: every table as a file for other programs.
+# mmad db export
 
 
 def _register_export(app: typer.Typer) -> None:
@@ -147,25 +141,25 @@ def _register_export(app: typer.Typer) -> None:
 
         --json prints {"folder", "format", "tables": [{name, file, rows}]}.
         """
+        from mmad.api import open_store
         from mmad.base.errors import StoreError
-        from mmad.cli.output import open_store
         from mmad.config.messages import did_you_mean
         from mmad.store.export import FORMATS, export_tables
 
         chosen = next((known for known in FORMATS if known == form), None)
         if chosen is None:
             raise StoreError(f"unknown form {form!r}", where="--format", hint=did_you_mean(form, FORMATS))
-        with open_store(db) as store, progress_bar("writing the tables") as progress:
+        with open_store(db, read_only=True) as store, progress_bar("writing the tables") as progress:
             written = export_tables(store, folder, chosen, progress)
         if json:
             tables = [{"name": one.name, "file": one.file.as_posix(), "rows": one.rows} for one in written]
             print_json({"folder": folder.as_posix(), "format": chosen, "tables": tables})
             return
         for one in written:
-            typer.echo(f"{one.file}: {counted(one.rows, 'row')}")
+            typer.echo(f"{one.file}: {plural(one.rows, 'row')}")
 
 
-# ``mmad db backup``: a copy of the database's file while runs are trained.
+# mmad db backup
 
 
 def _register_backup(app: typer.Typer) -> None:
@@ -189,12 +183,12 @@ def _register_backup(app: typer.Typer) -> None:
         if json:
             print_json(asdict(made) | {"file": made.file.as_posix()})
             return
-        held = f"{counted(made.runs, 'run')}, {counted(made.epochs, 'epoch')}"
-        typer.echo(f"{made.file}: {counted(made.size, 'byte')}, {held} of {made.database}")
-        typer.echo("checkpoints and detections are not in it: they stand as files in the runs' folder")
+        held = f"{plural(made.runs, 'run')}, {plural(made.epochs, 'epoch')}"
+        typer.echo(f"{made.file}: {plural(made.size, 'byte')}, {held} of {made.database}")
+        typer.echo("checkpoints and detections are not in it: they are files in the runs' folder")
 
 
-# ``mmad db upgrade``: the database to the schema of this version.
+# mmad db upgrade
 
 
 def _register_upgrade(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""``mmad log``: read, list, show, compare and check documented experiment logs. One file per command."""
+"""``mmad log``: read, list, show, compare and check documented experiment logs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json
-from mmad.cli.output import console, open_store, section
+from mmad.api import open_store
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
+from mmad.cli.output import console, print_json, result_line, section
 
 if TYPE_CHECKING:
     from mmad.experiment_log.checks import EntryComparison
-    from mmad.experiment_log.model import Checkpoint, Log, LogEntry, LogNote
+    from mmad.experiment_log.model import Log, LogEntry, LogNote
     from mmad.experiment_log.shipped import Library, NamedEntry
     from mmad.store.lookup import RunDetail
-    from mmad.store.measurements import Imported
+    from mmad.store.measurements import ImportedLog
 
 
-# What the commands about logs share: the logs of the database, and how an entry is heading_name and shown.
+# What the commands about logs share: the logs of the database, and how an entry is named and shown.
 
 
 EntryArgument = Annotated[
@@ -30,13 +31,12 @@ EntryArgument = Annotated[
 def imported_logs(database: str) -> list[Log]:
     """The logs that were imported into ``database``; none where there is no such file."""
     from mmad.base.paths import StorePaths
-    from mmad.cli.output import open_store
     from mmad.experiment_log.model import Log
 
     file = StorePaths(database).file
     if file is not None and not file.exists():
         return []
-    with open_store(database) as store:
+    with open_store(database, read_only=True) as store:
         records = store.logs()
     return [Log.from_json(record.name, record.content, record.entries) for record in records]
 
@@ -62,56 +62,46 @@ def setup_text(fields: Mapping[str, Any]) -> str:
     return f"ModelSetup({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
-def result_text(kind: str, result: Checkpoint) -> str:
-    """One checkpoint in one line."""
-    name = {"best_ap": "best AP", "best_ar": "best AR"}.get(kind, kind)
-    return (
-        f"{name}: epoch {result.epoch}, val AP {result.val_ap:.4f} AR {result.val_ar:.4f}, "
-        f"test AP {result.test_ap:.4f} AR {result.test_ar:.4f}"
-    )
-
-
 # ``mmad log diff``: an entry against a run.
 
 
+_KINDS = {"best_ap": "best AP", "best_ar": "best AR"}
 _NAMES = {"val_ap": "val AP", "val_ar": "val AR", "test_ap": "test AP", "test_ar": "test AR"}
 
 
-def _register_diff(app: typer.Typer) -> None:
-    @app.command("diff")
-    def diff(
-        entry: EntryArgument,
-        run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
-        db: DatabaseOption = DEFAULT_DB,
-        json: JsonOption = False,
-    ) -> None:
-        """Compare an entry with a run, field by field: setup, figures of the kept checkpoints, parameter counts.
+def diff(
+    entry: EntryArgument,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
+    db: DatabaseOption = DEFAULT_DB,
+    json: JsonOption = False,
+) -> None:
+    """Compare an entry with a run, field by field: setup, figures of the stored checkpoints, parameter counts.
 
-        Only what the entry prints is compared. Measured figures are under the protocol the run's member asked for.
+    Only what the entry prints is compared. Measured figures are under the protocol the run's member asked for.
 
-        --json prints {"log": …, "entry": "e069", "run": KEY, "evaluation": {…},
-        "setup": [{"field": …, "documented": …, "run": …, "known": true, "equal": true}],
-        "results": [{"result": "best_ap", "figure": "val_ap", "documented": …, "measured": …, "difference": …}],
-        "params": [{"module": …, "documented": …, "counted": …, "equal": true}]}; measured and counted are null
-        where the run has no such thing.
-        """
-        from mmad.experiment_log.checks import compare_entry
-        from mmad.store.json import plain_results
-        from mmad.store.lookup import run_detail
+    --json prints {"log": …, "entry": "e069", "run": KEY, "evaluation": {…},
+    "setup": [{"field": …, "documented": …, "run": …, "known": true, "equal": true}],
+    "results": [{"result": "best_ap", "figure": "val_ap", "documented": …, "measured": …, "difference": …}],
+    "params": [{"module": …, "documented": …, "counted": …, "equal": true}]}; measured and counted are null
+    where the run has no such thing.
+    """
+    from mmad.base.json import to_json_value
+    from mmad.experiment_log.checks import compare_entry
+    from mmad.store.lookup import run_detail
 
-        found = library(db).find(entry)
-        with open_store(db) as store:
-            detail = run_detail(store, run)
-        measured = {kind: result or {} for kind, result in plain_results(detail.results).items()}
-        counts = {count.module: count.count for count in detail.counts}
-        compared = compare_entry(found.entry, detail.run.setup, measured, counts)
-        if json:
-            print_json(_plain(found, detail, compared))
-        else:
-            _print(found, detail, compared)
+    found = library(db).find(entry)
+    with open_store(db, read_only=True) as store:
+        detail = run_detail(store, run)
+    measured = {kind: result or {} for kind, result in to_json_value(detail.results).items()}
+    counts = {count.module: count.count for count in detail.counts}
+    compared = compare_entry(found.entry, detail.run.setup, measured, counts)
+    if json:
+        print_json(_diff_json(found, detail, compared))
+    else:
+        _print_diff(found, detail, compared)
 
 
-def _plain(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> dict[str, Any]:
+def _diff_json(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> dict[str, Any]:
     return {
         "log": found.log,
         "entry": found.entry.id,
@@ -123,19 +113,19 @@ def _plain(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> d
     }
 
 
-def _print(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> None:
+def _print_diff(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> None:
     from mmad.store.lookup import member_path
 
     out = console()
     names = [member_path(member) for member in detail.members] or [detail.run.key]
     section(out, f"{found.entry.id} of {found.log} against {names[0]}", f"key: {detail.run.key}")
-    section(out, "Setup", *_setup(compared))
-    judged = ", ".join(f"{name} {value}" for name, value in detail.evaluation.items())
-    section(out, f"Results (measured under {judged})", *_results(compared))
-    section(out, "Parameters", *_params(compared))
+    section(out, "Setup", *_setup_differences(compared))
+    protocol = ", ".join(f"{name} {value}" for name, value in detail.evaluation.items())
+    section(out, f"Results (measured under {protocol})", *_result_differences(compared))
+    section(out, "Parameters", *_count_differences(compared))
 
 
-def _setup(compared: EntryComparison) -> list[str]:
+def _setup_differences(compared: EntryComparison) -> list[str]:
     differing = [field for field in compared.setup if not field.equal]
     equal = len(compared.setup) - len(differing)
     lines = [
@@ -145,21 +135,20 @@ def _setup(compared: EntryComparison) -> list[str]:
     return [f"{equal} of {len(compared.setup)} printed fields are equal", *lines]
 
 
-def _results(compared: EntryComparison) -> list[str]:
+def _result_differences(compared: EntryComparison) -> list[str]:
     lines = []
     for figure in compared.results:
-        kind = figure.result.replace("_ap", " AP").replace("_ar", " AR")
-        name = f"{kind}, {_NAMES.get(figure.figure, figure.figure)}"
+        name = f"{_KINDS.get(figure.result, figure.result)}, {_NAMES.get(figure.figure, figure.figure)}"
         digits = "" if figure.figure == "epoch" else ".4f"
-        told = f"{name}: documented {figure.documented:{digits}}"
+        documented = f"{name}: documented {figure.documented:{digits}}"
         if figure.difference is None:
-            lines.append(f"{told}, not measured")
+            lines.append(f"{documented}, not measured")
         else:
-            lines.append(f"{told}, measured {figure.measured:{digits}} ({figure.difference:+{digits}})")
+            lines.append(f"{documented}, measured {figure.measured:{digits}} ({figure.difference:+{digits}})")
     return lines or ["the entry prints no results"]
 
 
-def _params(compared: EntryComparison) -> list[str]:
+def _count_differences(compared: EntryComparison) -> list[str]:
     differing = [count for count in compared.params if not count.equal]
     if not compared.params:
         return ["the entry prints no counts"]
@@ -176,48 +165,46 @@ def _params(compared: EntryComparison) -> list[str]:
 _LONGEST = 100
 
 
-def _register_import(app: typer.Typer) -> None:
-    @app.command("import")
-    def import_(
-        file: Annotated[Path, typer.Argument(metavar="FILE", help="A log: Markdown, such as a README.md.")],
-        name: Annotated[
-            str | None,
-            typer.Option("--name", metavar="NAME", help="The log's name; left out: the file's.", show_default=False),
-        ] = None,
-        db: DatabaseOption = DEFAULT_DB,
-        json: JsonOption = False,
-    ) -> None:
-        """Read an experiment log in the documented log's form and keep its entries in the database.
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log: Markdown, such as a README.md.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="The log's name; left out: the file's.", show_default=False),
+    ] = None,
+    db: DatabaseOption = DEFAULT_DB,
+    json: JsonOption = False,
+) -> None:
+    """Read an experiment log in the documented log's form and store its entries in the database.
 
-        Setups (constructor, commented-out, repr), parameter counts, checkpoints, headings with figures, loss weights,
-        tables and remarks are read in any order; lines that are not understood are listed with their numbers.
-        The same file again takes its own place.
+    Setups (constructor, commented-out, repr), parameter counts, checkpoints, headings with figures, loss weights,
+    tables and remarks are read in any order; lines that are not understood are listed with their numbers.
+    The same file again takes its own place.
 
-        --json prints {"log": NAME, "state": "new", "path": …, "sha256": …, "lines": …, "entries": […], "unread": […],
-        …}: every entry as it was read.
-        """
-        from mmad.base.errors import SpecError
-        from mmad.experiment_log.parser import read_log_file
-        from mmad.experiment_log.shipped import SHIPPED
-        from mmad.store.store import Store
+    --json prints {"log": NAME, "state": "new", "path": …, "sha256": …, "lines": …, "entries": […], "unread": […],
+    …}: every entry as it was read.
+    """
+    from mmad.base.errors import SpecError
+    from mmad.experiment_log.parser import read_log_file
+    from mmad.experiment_log.shipped import SHIPPED
+    from mmad.store.store import Store
 
-        log = read_log_file(file, name)
-        if not log.name.strip() or "/" in log.name or len(log.name) > _LONGEST or not log.name.isprintable():
-            raise SpecError(f"a log cannot be called {log.name!r}", where=file, hint="give another with --name")
-        if log.name == SHIPPED:
-            raise SpecError(f"{SHIPPED} is the log that mmad ships", where=file, hint="give another name with --name")
-        content, entries = log.to_json()
-        with Store.open(db) as store:
-            done = store.put_log(log.name, str(file.resolve()), log.sha256, content, entries)
-            where = store.where
-        if json:
-            first = {"log": done.name, "state": done.state, "path": str(file)}
-            print_json({**first, **{n: v for n, v in content.items() if n != "name"}, "entries": entries})
-        else:
-            _write(log, done, where)
+    log = read_log_file(file, name)
+    if not log.name.strip() or "/" in log.name or len(log.name) > _LONGEST or not log.name.isprintable():
+        raise SpecError(f"a log cannot be called {log.name!r}", where=file, hint="give another with --name")
+    if log.name == SHIPPED:
+        raise SpecError(f"{SHIPPED} is the log that mmad ships", where=file, hint="give another name with --name")
+    content, entries = log.to_json()
+    with Store.open(db) as store:
+        done = store.put_log(log.name, str(file.resolve()), log.sha256, content, entries)
+        where = store.where
+    if json:
+        first = {"log": done.name, "state": done.state, "path": str(file)}
+        print_json({**first, **{n: v for n, v in content.items() if n != "name"}, "entries": entries})
+    else:
+        _print_imported(log, done, where)
 
 
-def _write(log: Log, done: Imported, where: str) -> None:
+def _print_imported(log: Log, done: ImportedLog, where: str) -> None:
     states = {"new": "imported", "changed": "imported anew", "same": "already there, unchanged"}
     typer.echo(f"{done.name}: {len(log.entries)} entries {states[done.state]} ({where})")
     counted = (
@@ -238,35 +225,33 @@ def _write(log: Log, done: Imported, where: str) -> None:
 # ``mmad log show``: everything an entry prints.
 
 
-def _register_show(app: typer.Typer) -> None:
-    @app.command("show")
-    def show(entry: EntryArgument, db: DatabaseOption = DEFAULT_DB, json: JsonOption = False) -> None:
-        """Show what an entry prints: setup, parameter counts, results, heading figures, loss weights, remarks.
+def show(entry: EntryArgument, db: DatabaseOption = DEFAULT_DB, json: JsonOption = False) -> None:
+    """Show what an entry prints: setup, parameter counts, results, heading figures, loss weights, remarks.
 
-        --json prints the entry as mmad log import --json does, and the name of its log. Of the log that mmad ships
-        the facts are known, not its words: notes, images and lines of the program are empty, line numbers are 0.
-        """
-        found = library(db).find(entry)
-        if json:
-            print_json({"log": found.log, **found.entry.model_dump(mode="json")})
-        else:
-            _show_print(found)
+    --json prints the entry as mmad log import --json does, and the name of its log. Of the log that mmad ships
+    the facts are known, not its words: notes, images and lines of the program are empty, line numbers are 0.
+    """
+    found = library(db).find(entry)
+    if json:
+        print_json({"log": found.log, **found.entry.model_dump(mode="json")})
+    else:
+        _print_entry(found)
 
 
-def _show_print(found: NamedEntry) -> None:
+def _print_entry(found: NamedEntry) -> None:
     out, entry = console(), found.entry
     lines = f", lines {entry.line} to {entry.line_end}" if entry.line else ""
     section(out, f"{entry.id} of {found.log}{lines}", *[text.lstrip("# ") for text in entry.sections])
-    section(out, "Setup", *_show_setup(entry))
-    section(out, "Loss weights", *_losses(entry))
+    section(out, "Setup", *_setup_lines(entry))
+    section(out, "Loss weights", *_loss_lines(entry))
     section(out, "Parameters", *[f"[{module}]: {count:,}" for module, count in entry.params.items()])
-    section(out, "Results", *[result_text(kind, result) for kind, result in entry.results.items()])
-    section(out, "Heading figures", *_figures(entry))
-    section(out, "Notes", *_notes(entry.notes))
-    section(out, "Not understood", *_notes(entry.unread))
+    section(out, "Results", *[result_line(_KINDS.get(kind, kind), result) for kind, result in entry.results.items()])
+    section(out, "Heading figures", *_figure_lines(entry))
+    section(out, "Notes", *_note_lines(entry.notes))
+    section(out, "Not understood", *_note_lines(entry.unread))
 
 
-def _show_setup(entry: LogEntry) -> list[str]:
+def _setup_lines(entry: LogEntry) -> list[str]:
     if entry.setup is None and not entry.inferred:
         return ["none is printed"]
     lines = [setup_text(entry.fields)] if entry.setup else []
@@ -278,14 +263,14 @@ def _show_setup(entry: LogEntry) -> list[str]:
     return lines + [f"printed too ({other.form}): {setup_text(other.fields)}" for other in entry.other_setups]
 
 
-def _losses(entry: LogEntry) -> list[str]:
+def _loss_lines(entry: LogEntry) -> list[str]:
     if entry.losses is None:
         return []
     where = " (for its whole section)" if entry.losses.scope == "section" else ""
     return [", ".join(f"{name} {factor}" for name, factor in entry.losses.weights.items()) + where]
 
 
-def _figures(entry: LogEntry) -> list[str]:
+def _figure_lines(entry: LogEntry) -> list[str]:
     return [
         f"{figure.key + '=' if figure.key else ''}{figure.printed}: {', '.join(figure.equals) or 'no result equals it'}"
         for group in entry.figures
@@ -293,42 +278,38 @@ def _figures(entry: LogEntry) -> list[str]:
     ]
 
 
-def _notes(notes: Sequence[LogNote]) -> list[str]:
+def _note_lines(notes: Sequence[LogNote]) -> list[str]:
     return [f"{note.line}: {note.text}" for note in notes]
 
 
 # ``mmad log list``: the entries of every log.
 
 
-def _register_list(app: typer.Typer) -> None:
-    @app.command("list")
-    def list_(
-        log: Annotated[
-            str | None, typer.Option("--log", metavar="LOG", help="Only this log.", show_default=False)
-        ] = None,
-        db: DatabaseOption = DEFAULT_DB,
-        json: JsonOption = False,
-    ) -> None:
-        """List the entries of the log that mmad ships, called "documented", and of every imported one.
+def list_(
+    log: Annotated[str | None, typer.Option("--log", metavar="LOG", help="Only this log.", show_default=False)] = None,
+    db: DatabaseOption = DEFAULT_DB,
+    json: JsonOption = False,
+) -> None:
+    """List the entries of the log that mmad ships, called "documented", and of every imported one.
 
-        --json prints one object per entry: log, id, heading, sections, fields and params (how many are printed) and
-        best_ap ({epoch, val_ap, val_ar, test_ap, test_ar}, or null).
-        """
-        from mmad.base.errors import SpecError
-        from mmad.config.messages import did_you_mean
+    --json prints one object per entry: log, id, heading, sections, fields and params (how many are printed) and
+    best_ap ({epoch, val_ap, val_ar, test_ap, test_ar}, or null).
+    """
+    from mmad.base.errors import SpecError
+    from mmad.config.messages import did_you_mean
 
-        logs = library(db).logs
-        if log is not None and log not in logs:
-            raise SpecError(f"there is no log {log!r}", where="--log", hint=did_you_mean(log, list(logs)))
-        chosen = [(name, entry) for name, entries in logs.items() if log in (None, name) for entry in entries]
-        if json:
-            print_json([_list_plain(name, entry) for name, entry in chosen])
-            return
-        for name, entry in chosen:
-            typer.echo(_line(name if len(logs) > 1 else "", entry))
+    logs = library(db).logs
+    if log is not None and log not in logs:
+        raise SpecError(f"there is no log {log!r}", where="--log", hint=did_you_mean(log, list(logs)))
+    chosen = [(name, entry) for name, entries in logs.items() if log in (None, name) for entry in entries]
+    if json:
+        print_json([_entry_json(name, entry) for name, entry in chosen])
+        return
+    for name, entry in chosen:
+        typer.echo(_entry_line(name if len(logs) > 1 else "", entry))
 
 
-def _list_plain(log: str, entry: LogEntry) -> dict[str, Any]:
+def _entry_json(log: str, entry: LogEntry) -> dict[str, Any]:
     best = entry.results.get("best_ap")
     names = ("epoch", "val_ap", "val_ar", "test_ap", "test_ar")
     return {
@@ -342,7 +323,7 @@ def _list_plain(log: str, entry: LogEntry) -> dict[str, Any]:
     }
 
 
-def _line(log: str, entry: LogEntry) -> str:
+def _entry_line(log: str, entry: LogEntry) -> str:
     best = entry.results.get("best_ap")
     figures = f"val {best.val_ap:.4f} test {best.test_ap:.4f}" if best else "–"
     count = f"{entry.params['model']:,}" if "model" in entry.params else "–"
@@ -353,38 +334,36 @@ def _line(log: str, entry: LogEntry) -> str:
 # ``mmad log check``: the slips of a log.
 
 
-def _register_check(app: typer.Typer) -> None:
-    @app.command("check")
-    def check(
-        file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A log that need not be imported.")] = None,
-        db: DatabaseOption = DEFAULT_DB,
-        json: JsonOption = False,
-    ) -> None:
-        """Find what does not fit together in a log: of FILE, else of every imported one, else of the shipped one.
+def check(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A log that need not be imported.")] = None,
+    db: DatabaseOption = DEFAULT_DB,
+    json: JsonOption = False,
+) -> None:
+    """Find what does not fit together in a log: of FILE, else of every imported one, else of the shipped one.
 
-        Heading figures that no result equals or that are another entry's, names, headings and checkpoints that
-        contradict the setup, setups printed twice, fields of an odd type, counts that miss lines or do not add up,
-        checkpoints that contradict each other or the schedule; as notes, equal setups with different results.
+    Heading figures that no result equals or that are another entry's, names, headings and checkpoints that
+    contradict the setup, setups printed twice, fields of an odd type, counts that miss lines or do not add up,
+    checkpoints that contradict each other or the schedule; as notes, equal setups with different results.
 
-        --json prints one object per slip: log, rule, level (slip or note), entry, line (null where unknown), what,
-        others. Slips are no failure: the exit code is 0.
-        """
-        from mmad.experiment_log.checks import check_entries
+    --json prints one object per slip: log, rule, level (slip or note), entry, line (null where unknown), what,
+    others. Slips are no failure: the exit code is 0.
+    """
+    from mmad.experiment_log.checks import check_entries
 
-        logs = _logs(file, db)
-        found = [(name, slip) for name, entries in logs.items() for slip in check_entries(entries)]
-        if json:
-            print_json([{"log": name, **vars(slip)} for name, slip in found])
-            return
-        for name, entries in logs.items():
-            slips = [slip for of, slip in found if of == name]
-            notes = sum(slip.level == "note" for slip in slips)
-            typer.echo(f"{name}: {len(slips) - notes} slips and {notes} notes in {len(entries)} entries")
-            for slip in slips:
-                typer.echo(f"  {'note: ' if slip.level == 'note' else ''}{slip}")
+    logs = _logs_to_check(file, db)
+    found = [(name, slip) for name, entries in logs.items() for slip in check_entries(entries)]
+    if json:
+        print_json([{"log": name, **vars(slip)} for name, slip in found])
+        return
+    for name, entries in logs.items():
+        slips = [slip for of, slip in found if of == name]
+        notes = sum(slip.level == "note" for slip in slips)
+        typer.echo(f"{name}: {len(slips) - notes} slips and {notes} notes in {len(entries)} entries")
+        for slip in slips:
+            typer.echo(f"  {'note: ' if slip.level == 'note' else ''}{slip}")
 
 
-def _logs(file: Path | None, database: str) -> dict[str, tuple[LogEntry, ...]]:
+def _logs_to_check(file: Path | None, database: str) -> dict[str, tuple[LogEntry, ...]]:
     from mmad.experiment_log.parser import read_log_file
     from mmad.experiment_log.shipped import SHIPPED, entries
 
@@ -396,6 +375,9 @@ def _logs(file: Path | None, database: str) -> dict[str, tuple[LogEntry, ...]]:
 
 def register(app: typer.Typer) -> None:
     log = typer.Typer(help="Read, show and check experiment logs.", rich_markup_mode=None, no_args_is_help=True)
-    for add in (_register_import, _register_list, _register_show, _register_diff, _register_check):
-        add(log)
+    log.command("import")(import_)
+    log.command("list")(list_)
+    log.command("show")(show)
+    log.command("diff")(diff)
+    log.command("check")(check)
     app.add_typer(log, name="log")

@@ -1,34 +1,21 @@
-"""What commands share: options, the console, JSON on stdout, progress, and the data set of a file."""
+"""The options that commands share, and what they mean: how a queue works, and which runs are meant."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import math
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.paths import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from mmad.config.runs import Ablation, DataSource
-    from mmad.config.setup import ModelSetup
-    from mmad.data.dataset import DataSet
     from mmad.store.store import Store
 
-
-#: The word that stands for the embedded data set, and where it is drawn.
-PHANTOM = "phantom"
-PHANTOM_FOLDER = Path("data/phantom")
+DEFAULT_DB = str(DEFAULT_DATABASE)
 
 DatabaseOption = Annotated[
     str,
@@ -75,198 +62,16 @@ WeightsDirOption = Annotated[
         show_default=False,
     ),
 ]
-DEFAULT_DB = str(DEFAULT_DATABASE)
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class ChosenData:
-    """The data set a command works on. ``dataset`` is None when it is not there yet (``source`` says where)."""
-
-    source: DataSource
-    dataset: DataSet | None
-    note: str | None = None
-
-    @property
-    def path(self) -> Path:
-        return Path(self.source.path)
+#: Not the variable MMAD_DATA: the runs know their data set.
+MovedDataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Where the runs' data set lies now, if it was moved.", show_default=False
+    ),
+]
 
 
-def resolve_data(
-    option: str | None,
-    file_value: str = PHANTOM,
-    *,
-    beside: Path | None = None,
-    phantom: Mapping[str, Any] | None = None,
-    create: bool = False,
-) -> ChosenData:
-    """The data set of a command.
-
-    Args:
-        option: the ``--data`` word; wins over the file.
-        file_value: the ``data`` key of an ablation file: a folder, or ``phantom``.
-        beside: the folder that a relative ``file_value`` starts from.
-        phantom: the ``[phantom]`` table; other parameters get other folders.
-        create: draw a missing phantom, and refuse another missing folder; else both are only noted.
-
-    Raises:
-        DataError: a data set that cannot be read; one that was asked for and is not there.
-    """
-    chosen = option or file_value
-    if chosen == PHANTOM and not (option and Path(chosen).is_dir()):
-        return _phantom(phantom or {}, create)
-    folder = Path(chosen) if option else (beside or Path()) / chosen
-    if option or create or folder.is_dir():
-        return _loaded(folder)
-    note = f"the data set {folder} is not there: keys are provisional; name one with --data"
-    return ChosenData(_absent(folder, folder.name), None, note)
-
-
-def _phantom(parameters: Mapping[str, Any], create: bool) -> ChosenData:
-    folder = PHANTOM_FOLDER
-    if parameters:
-        text = json.dumps(dict(parameters), sort_keys=True)
-        folder = folder.with_name(f"phantom-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
-    if folder.is_dir():
-        return _loaded(folder)
-    if not create:
-        note = f"the embedded data set is not drawn yet ({folder}): keys are provisional; `mmad ablate` draws it"
-        return ChosenData(_absent(folder, PHANTOM), None, note)
-    from mmad.data.phantom.generate import make_phantom
-
-    with progress_bar(f"drawing the embedded data set in {folder}") as report:
-        make_phantom(folder, **parameters, progress=report)
-    return _loaded(folder)
-
-
-def _loaded(folder: Path) -> ChosenData:
-    from mmad.config.runs import DataSource
-    from mmad.data.reader import load_dataset
-
-    dataset = load_dataset(folder)
-    source = DataSource(path=str(folder.resolve()), name=dataset.name, fingerprint=dataset.fingerprint())
-    return ChosenData(source, dataset)
-
-
-def _absent(folder: Path, name: str) -> DataSource:
-    from mmad.config.runs import DataSource
-
-    return DataSource(path=str(folder.resolve()), name=name, fingerprint=None)
-
-
-def load_with_data(
-    file: Path,
-    *,
-    data: str | None,
-    overrides: Sequence[str] = (),
-    weights: str | None = None,
-    create: bool = False,
-) -> tuple[Ablation, ChosenData]:
-    """The expanded ablation of ``file`` on its data set, and that data set; named columns are looked up in it.
-
-    Raises:
-        SpecError: whatever is wrong in the file or the overrides.
-        DataError: whatever is wrong with the data set, or a clinical column that it has not.
-    """
-    from mmad.config.ablation_file import parse_file
-    from mmad.config.load import load_ablation
-
-    parsed = parse_file(file)
-    load_ablation(file, overrides=overrides, weights=weights)  # refuses before any data is drawn
-    chosen = resolve_data(data, parsed.data, beside=file.parent, phantom=parsed.phantom, create=create)
-    ablation = load_ablation(file, data=chosen.source, overrides=overrides, weights=weights)
-    if chosen.dataset is not None:
-        setups = {member.run.key: member.run.setup for member in ablation.members}
-        _require_samples({setup.dataset_mode for setup in setups.values()}, chosen.dataset)
-        for setup in setups.values():
-            _require_fit(setup, chosen.dataset, file)
-    return ablation, chosen
-
-
-def _require_samples(modes: set[str], dataset: DataSet) -> None:
-    """Refuse a ``dataset_mode`` that the data set has no samples for."""
-    from mmad.data.dataset import samples
-
-    for mode in sorted(modes):
-        samples(dataset, mode)
-
-
-def _require_fit(setup: ModelSetup, dataset: DataSet, file: Path) -> None:
-    """Refuse a setup whose clinical branch does not fit the data set's columns."""
-    from mmad.base.errors import SpecError
-    from mmad.config.checks import require_fit
-
-    columns = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
-    try:
-        require_fit(setup, columns)
-    except SpecError as error:
-        raise SpecError(error.what, where=file, hint=error.hint) from None
-
-
-def print_json(value: Any) -> None:
-    """``value`` as JSON on stdout, numbers that are not finite as null."""
-    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
-
-
-def make_console(*, stderr: bool = False) -> Console:
-    """A Rich console that takes no word for markup and, where there is no terminal, does not cut tables."""
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else 160)
-
-
-@contextlib.contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """Show how far something long is, on stderr: a bar on a terminal, else one line at its first step."""
-    if not sys.stderr.isatty():
-        yield _Announcement(label)
-        return
-    from rich import progress as bars
-
-    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
-    with bars.Progress(*columns, bars.TimeRemainingColumn(), console=make_console(stderr=True)) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
-
-
-class _Announcement:
-    """A progress that says once what goes on; what is refused before its first step is never announced."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-
-    def __call__(self, done: int, whole: int) -> None:
-        if self._label:
-            print(f"{self._label} …", file=sys.stderr, flush=True)
-            self._label = ""
-
-
-def duration(seconds: float | None) -> str:
-    """``seconds`` in words of one or two units; "unknown" for None."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-# The options that tell a queue how to work.
+# How a queue works.
 
 
 #: What every database keeps as a whole number.
@@ -391,7 +196,7 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
         if name not in there:
             raise MmadError(f"no ablation {name!r}", where="--ablation", hint=did_you_mean(name, list(there)))
         chosen |= {member.key for member in there[name].members}
-    return [run.key for run in store.runs() if every or run.key in chosen]
+    return [run.key for run in store.run_records() if every or run.key in chosen]
 
 
 def labels(store: Store, keys: Sequence[str]) -> dict[str, str]:
@@ -402,4 +207,4 @@ def labels(store: Store, keys: Sequence[str]) -> dict[str, str]:
     for ablation in store.ablations():
         for member in ablation.members:
             paths.setdefault(member.key, member_path(member))
-    return {key: f"{key[:12]} {paths[key]}" if key in paths else key[:12] for key in keys}
+    return {key: f"{short_key(key)} {paths[key]}" if key in paths else short_key(key) for key in keys}

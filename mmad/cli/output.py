@@ -1,54 +1,68 @@
-"""What the commands that read the database share: opening it, and showing it to people."""
+"""What commands print with: JSON, the console, progress, titled blocks and tables."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+import typer
 
-from mmad.analysis.metrics import MaskFigures, MeasuredRun, Profile
-from mmad.analysis.targets import EvaluationTarget
-from mmad.analysis.wording import interval
-from mmad.base.formatting import decimal, plural, signed
-from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.operating_points import gaps
-from mmad.report.tables import bounds
+from mmad.base.json import to_json_value
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from mmad.detector.cost import DetectorCost
+    from mmad.api import Progress
+    from mmad.experiment_log.model import Checkpoint
     from mmad.store.lookup import CheckpointFigures
-    from mmad.store.store import Store
-
 
 #: Width where no terminal sets one: nothing is cut off.
 WIDE = 10_000
 
 
-def open_store(database: str) -> Store:
-    """The store of ``database`` for reading; an older one is upgraded first. StoreError when it is missing."""
-    from mmad.store.migrate import OlderSchema
-    from mmad.store.store import Store
-
-    try:
-        return Store.open(database, create=False, read_only=True)
-    except OlderSchema:
-        Store.open(database, create=False).close()
-        return Store.open(database, create=False, read_only=True)
+def print_json(value: Any) -> None:
+    """``value`` as JSON on stdout, numbers that are not finite as null."""
+    typer.echo(json.dumps(to_json_value(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def console() -> Console:
-    """A console as wide as the terminal, or wide enough for anything."""
+def console(*, stderr: bool = False, width: int = WIDE) -> Console:
+    """A console that takes no word for markup, as wide as the terminal, or ``width`` where there is none."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else width)
+
+
+@contextlib.contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """Show how far something long is, on stderr: a bar on a terminal, else one line at its first step."""
+    if not sys.stderr.isatty():
+        yield _Announcement(label)
+        return
+    from rich import progress as bars
+
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
+    with bars.Progress(*columns, bars.TimeRemainingColumn(), console=console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+class _Announcement:
+    """A progress that says once what goes on; what is refused before its first step is never announced."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def __call__(self, done: int, whole: int) -> None:
+        if self._label:
+            print(f"{self._label} …", file=sys.stderr, flush=True)
+            self._label = ""
 
 
 def section(out: Console, title: str, *lines: str | Text) -> None:
@@ -86,8 +100,8 @@ def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def result_line(name: str, result: CheckpointFigures | None) -> str:
-    """One kept checkpoint in one line."""
+def result_line(name: str, result: CheckpointFigures | Checkpoint | None) -> str:
+    """One checkpoint, of a run or of a documented entry, in one line."""
     if result is None:
         return f"{name}: –"
     return (
@@ -99,37 +113,6 @@ def result_line(name: str, result: CheckpointFigures | None) -> str:
 def file_line(path: Path) -> str:
     """A file's path, with a word when it is gone."""
     return path.as_posix() if path.exists() else f"{path.as_posix()} (not there)"
-
-
-# The tables of ``mmad eval``.
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One run under one protocol, with all that was asked about it."""
-
-    judged: EvaluationTarget
-    measured: MeasuredRun
-    profile: Profile
-    coco: CocoSet | None
-    masks: MaskFigures | None = None
-
-
-def print_evaluated(done: Sequence[Evaluated], *, per_class: bool) -> None:
-    """Tables of what was judged alike; never two protocols in one."""
-    out = console()
-    for title in dict.fromkeys(protocol_line(e.judged) for e in done):
-        group = [e for e in done if protocol_line(e.judged) == title]
-        _print_group(out, title, group, per_class)
-
-
-def protocol_line(judged: EvaluationTarget) -> str:
-    """Split, checkpoint and protocol in words."""
-    how = judged.protocol
-    return (
-        f"{judged.split}, {judged.checkpoint.kind}, {how.overlap} ≥ {how.threshold:g}, "
-        f"{how.max_detections} detections per image, {how.proposals} proposals"
-    )
 
 
 def new_table(*heads: str, left: int = 1) -> Table:
@@ -157,172 +140,3 @@ def show(out: Console, title: str, table: Table) -> None:
 
     out.print(Text(title, style="bold"), soft_wrap=True)
     out.print(table)
-
-
-def heads_of(judged: Sequence[EvaluationTarget]) -> list[str]:
-    """Short names that still tell the runs apart: the arm, else arm and seed, else the whole path."""
-    for parts in (slice(2, 3), slice(2, None), slice(1, 3), slice(1, None)):
-        names = ["/".join(one.name.split("/")[parts]) or one.name for one in judged]
-        if len(set(names)) == len(names):
-            return names
-    return [one.name for one in judged]
-
-
-def _print_group(out: Console, title: str, group: Sequence[Evaluated], per_class: bool) -> None:
-    names = heads_of([e.judged for e in group])
-    size = group[0].measured
-    words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
-    show(out, f"{title} ({words})", _head_table(group))
-    show(out, "AP by score threshold (gap to the first) [95 %]", _gap_table(names, group))
-    show(out, "Operating points", _operating_table(names, group))
-    show(out, "FROC: sensitivity by false positives per image [95 %]", _froc_table(names, group, per_class))
-    for name, e in zip(names, group, strict=True):
-        score = e.profile.rows[-1].score
-        show(out, f"{name}: true (rows) against detected, score ≥ {score:g}", _confusion_table(e.profile))
-    if per_class:
-        show(out, "Findings", _class_table(names, group))
-    if group[0].coco is not None:
-        show(out, "COCO", _coco_table(names, [e.coco for e in group if e.coco is not None]))
-    drawn = [(name, e.masks) for name, e in zip(names, group, strict=True) if e.masks is not None]
-    if drawn:
-        show(out, "Masks", _mask_table(drawn, per_class))
-        if group[0].coco is not None:
-            show(out, "COCO, masks", _coco_table([name for name, _ in drawn], [m.coco for _, m in drawn]))
-
-
-def _head_table(group: Sequence[Evaluated]) -> Table:
-    table = new_table("run", "epoch", "AP [95 %]", "AR [95 %]", "FROC [95 %]", "ECE")
-    for e in group:
-        found, profile = e.measured.estimate, e.profile
-        figures = (interval(found.ap), interval(found.ar), interval(profile.froc_band.score))
-        error = decimal(profile.calibration.error)
-        add_row(table, e.judged.name, str(e.judged.checkpoint.epoch), *figures, error)
-    return table
-
-
-def _gap_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
-    """The documented log's threshold gap: AP by score threshold, and its gap to the first row."""
-    table = new_table("score ≥", *names)
-    for place, point in enumerate(group[0].profile.rows):
-        add_row(table, f"{point.score:g}", *(_gap_cell(e.profile, place) for e in group))
-    return table
-
-
-def _gap_cell(profile: Profile, place: int) -> str:
-    """The AP and its interval; from the second row on the AP and its gap, with the gap's interval."""
-    rows, band = profile.rows, profile.bands[place]
-    ap = decimal(rows[place].ap, 4)
-    if not place:
-        return f"{ap} {bounds(band.ap)}".rstrip()
-    return f"{ap} ({signed(gaps(rows)[place], 4)} {bounds(band.gap, sign=True)}".rstrip() + ")"
-
-
-def _operating_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
-    heads = ("AR", "precision [95 %]", "recall [95 %]", "F1 [95 %]", "detections per image")
-    table = new_table("run", "score ≥", *heads)
-    for name, e in zip(names, group, strict=True):
-        for p, band in zip(e.profile.rows, e.profile.bands, strict=True):
-            figures = map(interval, (band.precision, band.recall, band.f1))
-            add_row(table, name, f"{p.score:g}", decimal(p.ar), *figures, decimal(p.per_image, 2))
-    return table
-
-
-def _froc_table(names: Sequence[str], group: Sequence[Evaluated], per_class: bool) -> Table:
-    """One row per rate; with ``per_class`` then one per finding, its mean over the rates."""
-    table = new_table("false positives per image", *names)
-    bands = [e.profile.froc_band for e in group]
-    for place, rate in enumerate(group[0].profile.froc.rates):
-        add_row(table, f"{rate:g}", *(interval(band.sensitivity[place]) for band in bands))
-    if per_class:
-        for k, finding in enumerate(bands[0].per_class):
-            add_row(table, f"mean, {finding.label}", *(interval(band.per_class[k].score) for band in bands))
-    return table
-
-
-def _confusion_table(profile: Profile) -> Table:
-    labels = profile.confusion.labels
-    table = new_table("", *labels, "missed")
-    for label, row in zip((*labels, "nothing there"), profile.confusion.counts.tolist(), strict=True):
-        add_row(table, label, *map(str, row))
-    return table
-
-
-def _class_table(names: Sequence[str], group: Sequence[Evaluated]) -> Table:
-    heads = [f"{name}: {figure}" for name in names for figure in ("AP [95 %]", "AR [95 %]")]
-    table = new_table("finding", *heads)
-    for k, (label, _, _) in enumerate(group[0].measured.estimate.per_class):
-        found = [e.measured.estimate.per_class[k] for e in group]
-        add_row(table, label, *(interval(value) for _, ap, ar in found for value in (ap, ar)))
-    return table
-
-
-def _mask_table(drawn: Sequence[tuple[str, MaskFigures]], per_class: bool) -> Table:
-    """AP and AR of masks; with ``per_class`` of each finding, too."""
-    table = new_table("run", "finding", "AP [95 %]", "AR [95 %]", left=2)
-    for name, masks in drawn:
-        found = masks.estimate
-        add_row(table, name, "all", interval(found.ap), interval(found.ar))
-        for label, ap, ar in found.per_class if per_class else ():
-            add_row(table, name, label, interval(ap), interval(ar))
-    return table
-
-
-def _coco_table(names: Sequence[str], found: Sequence[CocoSet]) -> Table:
-    table = new_table("figure", *names)
-    for figure in found[0].figures:
-        add_row(table, figure, *(decimal(coco.figures[figure]) for coco in found))
-    return table
-
-
-# What a detector costs, as a table and in a line.
-
-
-_PARTS = {"backbone": "backbone", "clinical": "clinical branch", "rpn": "RPN", "heads": "heads"}
-
-
-def cost_table(cost: DetectorCost) -> Table:
-    """Module by module: parameters, multiply-adds, activations."""
-    title = f"one image in evaluation, {cost.proposals:,} proposals"
-    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
-    table.add_column("module")
-    for head in ("parameters", "trainable", "share", "FLOPs (multiply-adds)", "activations"):
-        table.add_column(head, justify="right")
-    whole = cost.modules[0].parameters
-    for row in cost.modules:
-        if row.module.startswith(tuple(f"{name}." for name in cost.idle)):
-            continue
-        depth = row.module.count(".")
-        table.add_row(
-            "  " * depth + row.module.rpartition(".")[2] + (" (idle)" if row.module in cost.idle else ""),
-            f"{row.parameters:,}",
-            f"{row.trainable:,}",
-            f"{row.parameters / whole:.1%}",
-            _amount(row.flops),
-            _amount(row.activations),
-        )
-    return table
-
-
-def cost_lines(cost: DetectorCost, *, chosen: bool) -> list[str]:
-    """A line per idle module, and the multiply-adds of every part.
-
-    Args:
-        cost: of one detector.
-        chosen: whether the number of proposals was asked for, or is the setup's.
-    """
-    sizes = {row.module: row.parameters for row in cost.modules}
-    idle = [f"idle: {name} is counted ({sizes[name]:,} parameters), but nothing uses it" for name in cost.idle]
-    parts = ", ".join(f"{words} {_amount(cost.flops[part])}" for part, words in _PARTS.items() if cost.flops[part])
-    why = "--proposals" if chosen else "rpn_post_nms_top_n_test, the most an evaluation hands on"
-    masks = f" and the masks of {cost.masks} detections" if cost.masks else ""
-    return [*idle, f"multiply-adds per image: {parts} for {cost.proposals:,} proposals ({why}){masks}"]
-
-
-def _amount(number: int) -> str:
-    """``number`` in three digits and its thousands: 71.6 M."""
-    value, unit = float(number), ""
-    for larger in ("k", "M", "G", "T"):
-        if value < 999.5:
-            break
-        value, unit = value / 1000, f" {larger}"
-    return f"{value:.3g}{unit}"

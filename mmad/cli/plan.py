@@ -1,8 +1,9 @@
-"""``mmad plan``: what an ablation file expands to, what is done, what would run and how long it would take."""
+"""``mmad plan``, ``params``, ``weights`` and ``schema``: what an ablation file holds, needs and would cost."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmad.api import known_runs, load_with_data, planned, resolve_data
 from mmad.base.errors import SpecError, WeightsError
-from mmad.base.paths import StorePaths
-from mmad.base.records import SPLITS
+from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
     DEFAULT_DB,
     DatabaseOption,
@@ -21,21 +22,21 @@ from mmad.cli.options import (
     SetOption,
     WeightsDirOption,
     WeightsOption,
-    duration,
-    load_with_data,
-    make_console,
-    print_json,
-    resolve_data,
 )
+from mmad.cli.output import console, print_json
 
 if TYPE_CHECKING:
-    from mmad.base.records import ClinicalColumns, EpochRecord, ParameterCount, RunRecord
-    from mmad.cli.options import ChosenData
-    from mmad.config.estimate import Estimator, Sizes
-    from mmad.config.runs import Ablation, Member
+    from rich.table import Table
+
+    from mmad.api import ChosenData, PlannedMember
+    from mmad.base.records import ClinicalColumns, ParameterCount
+    from mmad.config.runs import Ablation
     from mmad.config.setup import ModelSetup
     from mmad.data.dataset import DataSet
     from mmad.detector.cost import DetectorCost
+
+
+# ``mmad plan``: what an ablation file expands to, what is done, what would run and how long it would take.
 
 
 #: What the table says where the store says something shorter.
@@ -44,160 +45,81 @@ _SHORT_KEY = 10
 
 
 @dataclass(frozen=True)
-class Row:
-    """One member with what is known about its run."""
-
-    member: Member
-    key: str
-    status: str
-    shared_with: int | None
-    seconds: float | None
-    counts: tuple[ParameterCount, ...] = ()
-
-    @property
-    def open(self) -> bool:
-        """Whether the run still costs time (a shared one is counted with its first member)."""
-        return self.status != "finished" and self.shared_with is None
-
-
-@dataclass(frozen=True)
 class Plan:
-    """One file's members and data set."""
+    """One file's members and data set, the missing weights with how many runs need each, and counts by key."""
 
     ablation: Ablation
     data: ChosenData
-    rows: tuple[Row, ...]
+    rows: tuple[PlannedMember, ...]
     missing: Mapping[str, int]
+    counts: Mapping[str, tuple[ParameterCount, ...]]
 
 
-def _register_plan(app: typer.Typer) -> None:
-    @app.command("plan")
-    def plan(
-        files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files.")],
-        data: DataOption = None,
-        db: DatabaseOption = DEFAULT_DB,
-        overrides: SetOption = None,
-        weights: WeightsOption = None,
-        weights_dir: WeightsDirOption = None,
-        trials: Annotated[
-            str | None,
-            typer.Option(
-                "--trials",
-                metavar="PATH|URL",
-                help="A database of runs tried with steps_per_epoch: tells the time of runs like none recorded.",
-                show_default=False,
-            ),
-        ] = None,
-        params: Annotated[bool, typer.Option("--params", help="Add parameter counts (loads torch).")] = False,
-        json: JsonOption = False,
-    ) -> None:
-        """Show the members of ablation files: keys, what is done, what would run, for how long.
+def plan(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files.")],
+    data: DataOption = None,
+    db: DatabaseOption = DEFAULT_DB,
+    overrides: SetOption = None,
+    weights: WeightsOption = None,
+    weights_dir: WeightsDirOption = None,
+    trials: Annotated[
+        str | None,
+        typer.Option(
+            "--trials",
+            metavar="PATH|URL",
+            help="A database of runs tried with steps_per_epoch: gives the time of runs like none recorded.",
+            show_default=False,
+        ),
+    ] = None,
+    params: Annotated[bool, typer.Option("--params", help="Add parameter counts (loads torch).")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show the members of ablation files: keys, what is done, what would run, for how long.
 
-        Nothing is written. Missing weights are named and do not fail the plan.
+    Nothing is written. Missing weights are named and do not fail the plan.
 
-        --json prints {"runs": [{key, ablation, setting, arm, seed, documented, status, setup, protocol, …}],
-        "provisional", "missing_weights", "estimate_seconds"}; status is new, queued, running, finished,
-        failed or interrupted.
-        """
-        loaded = [load_with_data(file, data=data, overrides=overrides or (), weights=weights) for file in files]
-        recorded, estimator = _recorded(db, trials)
-        plans = [_plan(ablation, chosen, recorded, estimator, weights_dir, params) for ablation, chosen in loaded]
-        if json:
-            print_json(_as_json(plans, params))
-            return
-        for one in plans:
-            _print_table(one, params)
-        _print_total(plans)
-
-
-def _recorded(db: str, trials: str | None) -> tuple[Mapping[str, RunRecord], Estimator]:
-    """What the databases say about runs, without making one."""
-    from mmad.config.estimate import Estimator, Trials
-
-    runs, epochs = _epochs(db)
-    tried = None if trials is None else Trials(*_epochs(trials))
-    return {run.key: run for run in runs}, Estimator(runs, epochs, tried)
+    --json prints {"runs": [{key, ablation, setting, arm, seed, documented, status, setup, protocol, …}],
+    "provisional", "missing_weights", "estimate_seconds"}; status is new, queued, running, finished,
+    failed or interrupted.
+    """
+    loaded = [load_with_data(file, data=data, overrides=overrides or (), weights=weights) for file in files]
+    recorded, estimator = known_runs(db, trials)
+    plans = []
+    for ablation, chosen in loaded:
+        rows = planned(ablation, chosen, recorded, estimator)
+        counts = {row.key: counts_of(row.member.run.setup, chosen.dataset) for row in rows} if params else {}
+        plans.append(Plan(ablation, chosen, rows, _missing_weights(rows, weights_dir), counts))
+    if json:
+        print_json(_plan_json(plans))
+        return
+    for one in plans:
+        _print_plan(one)
+    _print_total(plans)
 
 
-def _epochs(db: str) -> tuple[Sequence[RunRecord], Mapping[str, Sequence[EpochRecord]]]:
-    file = StorePaths(db).file
-    if file is not None and not file.exists():
-        return (), {}
-    from mmad.store.store import Store
-
-    with Store.open(db, read_only=True) as store:
-        runs = store.runs()
-        return runs, store.all_epochs([run.key for run in runs])
-
-
-def _sizes(data: ChosenData) -> Sizes | None:
-    from mmad.config.estimate import Sizes
-
-    found = data.dataset
-    return None if found is None else Sizes(*(len(found.split(split)) for split in SPLITS))
-
-
-def _plan(
-    ablation: Ablation,
-    data: ChosenData,
-    recorded: Mapping[str, RunRecord],
-    estimator: Estimator,
-    weights_dir: Path | None,
-    params: bool,
-) -> Plan:
-    rows: list[Row] = []
-    first: dict[str, int] = {}
-    sizes = _sizes(data)
-    for position, member in enumerate(ablation.members):
-        key = member.run.key
-        run = recorded.get(key)
-        shared = first.setdefault(key, position)
-        rows.append(
-            Row(
-                member=member,
-                key=key,
-                status="new" if run is None else run.status,
-                shared_with=shared if shared != position else None,
-                seconds=estimator.seconds(member.run, 0 if run is None else run.epochs_done, sizes),
-                counts=_counts(member, data) if params else (),
-            )
-        )
-    return Plan(ablation, data, tuple(rows), _missing_weights(rows, weights_dir))
-
-
-def _counts(member: Member, data: ChosenData) -> tuple[ParameterCount, ...]:
-
-    return counts_of(member.run.setup, data.dataset)
-
-
-def _missing_weights(rows: Iterable[Row], weights_dir: Path | None) -> dict[str, int]:
+def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) -> Counter[str]:
     """Weights files that open runs need and that are not here, with how many runs need each."""
     from mmad.config.weights import find_weights, weights_file
 
-    missing: dict[str, int] = {}
-    for row in rows:
-        run = row.member.run
-        if row.open and run.protocol.weights_hash and find_weights(run.setup.image_backbone, weights_dir) is None:
-            name = weights_file(run.setup.image_backbone)
-            missing[name] = missing.get(name, 0) + 1
-    return missing
+    wanted = [row.member.run for row in rows if row.open and row.member.run.protocol.weights_hash]
+    backbones = [run.setup.image_backbone for run in wanted]
+    return Counter(weights_file(name) for name in backbones if find_weights(name, weights_dir) is None)
 
 
-def _as_json(plans: Sequence[Plan], params: bool) -> dict[str, Any]:
+def _plan_json(plans: Sequence[Plan]) -> dict[str, Any]:
     rows = [row for plan in plans for row in plan.rows]
-    missing: dict[str, int] = {}
+    missing: Counter[str] = Counter()
     for plan in plans:
-        for name, number in plan.missing.items():
-            missing[name] = missing.get(name, 0) + number
+        missing.update(plan.missing)
     return {
-        "runs": [_row_json(row, params) for row in rows],
+        "runs": [_row_json(row, plan.counts.get(row.key)) for plan in plans for row in plan.rows],
         "provisional": any(row.member.run.provisional for row in rows),
         "missing_weights": missing,
         "estimate_seconds": _total(rows),
     }
 
 
-def _row_json(row: Row, params: bool) -> dict[str, Any]:
+def _row_json(row: PlannedMember, counts: tuple[ParameterCount, ...] | None) -> dict[str, Any]:
     member, run = row.member, row.member.run
     content = {
         "key": row.key,
@@ -215,24 +137,24 @@ def _row_json(row: Row, params: bool) -> dict[str, Any]:
         "setup": run.setup.model_dump(mode="json"),
         "protocol": run.content()["protocol"] | member.evaluation.model_dump(mode="json"),
     }
-    return content | ({"params": {count.module: count.count for count in row.counts}} if params else {})
+    return content | ({} if counts is None else {"params": {count.module: count.count for count in counts}})
 
 
-def _total(rows: Iterable[Row]) -> float | None:
+def _total(rows: Iterable[PlannedMember]) -> float | None:
     """Seconds of all open runs one after the other; None as soon as one is unknown."""
     seconds = {row.key: row.seconds for row in rows if row.open}
     known = [value for value in seconds.values() if value is not None]
     return sum(known, 0.0) if len(known) == len(seconds) else None
 
 
-def _print_table(plan: Plan, params: bool) -> None:
+def _print_plan(plan: Plan) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = make_console()
     ablation = plan.ablation
     table = Table(title=Text(f"{ablation.name}: {ablation.title}"), title_justify="left", title_style="bold")
-    for head in ("#", "setting", "arm", "seed", "log", "key", *(("parameters",) if params else ()), "status", "time"):
+    heads = ["#", "setting", "arm", "seed", "log", "key", *(["parameters"] if plan.counts else []), "status", "time"]
+    for head in heads:
         numeric = head in ("#", "seed", "parameters", "time")
         table.add_column(head, justify="right" if numeric else "left", no_wrap=head in ("key", "#"), overflow="fold")
     for position, row in enumerate(plan.rows):
@@ -247,14 +169,20 @@ def _print_table(plan: Plan, params: bool) -> None:
             str(member.seed) + (f" (repeat {member.replicate})" if member.replicate > 1 else ""),
             member.documented or "–",
             row.key[:_SHORT_KEY] + ("?" if member.run.provisional else ""),
-            *([f"{row.counts[0].count:,}"] if params else []),
+            *([f"{plan.counts[row.key][0].count:,}"] if plan.counts else []),
             status,
-            duration(row.seconds) if row.open else "–",
+            _time(row),
         ]
         table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
+    console().print(table)
     for note in _notes(plan):
         print(note, file=sys.stderr)
+
+
+def _time(row: PlannedMember) -> str:
+    if not row.open:
+        return "–"
+    return "unknown" if row.seconds is None else duration(row.seconds)
 
 
 def _notes(plan: Plan) -> list[str]:
@@ -263,10 +191,10 @@ def _notes(plan: Plan) -> list[str]:
     notes = [] if plan.data.note is None else [plan.data.note]
     setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}
     warned = [said for setup in setups.values() if (said := shrunken(setup, map_sides(setup))) is not None]
-    notes += [f"{_number(warned.count(said), 'run')}: {said}" for said in dict.fromkeys(warned)]
+    notes += [f"{plural(warned.count(said), 'run')}: {said}" for said in dict.fromkeys(warned)]
     for name, number in plan.missing.items():
         notes.append(
-            f"missing weights: {name}, needed by {_number(number, 'run')}; fetch them with "
+            f"missing weights: {name}, needed by {plural(number, 'run')}; fetch them with "
             "`mmad weights --fetch`, name their folder with --weights-dir, or train from scratch with --weights none"
         )
     return notes
@@ -281,11 +209,7 @@ def _print_total(plans: Sequence[Plan]) -> None:
     if 0 < len(known) < len(waiting):
         time += f" for {len(known)} of them, none like the others yet"
     words = f"{len(waiting)} to run, {time}" if waiting else "all done"
-    print(f"{_number(len(rows), 'member')}, {_number(len(runs), 'run')}: {words}")
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    print(f"{plural(len(rows), 'member')}, {plural(len(runs), 'run')}: {words}")
 
 
 # ``mmad params``: what a setup's detector is made of and costs, and whether the log's counts are met.
@@ -308,64 +232,60 @@ class CountedSetup:
         return {count.module: count.count for count in self.counts}
 
 
-def _register_params(app: typer.Typer) -> None:
-    @app.command("params")
-    def params(
-        context: typer.Context,
-        file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An ablation file.")] = None,
-        entry: Annotated[
-            str | None,
-            typer.Option(
-                "--entry", metavar="ID", help="An entry of the documented log, such as e030.", show_default=False
-            ),
-        ] = None,
-        overrides: SetOption = None,
-        data: DataOption = None,
-        documented: Annotated[
-            bool, typer.Option("--documented", help="Compare with every number the documented log prints.")
-        ] = False,
-        cost: Annotated[
-            bool, typer.Option("--cost", help="With FILE the table of each member; with --json the cost too.")
-        ] = False,
-        proposals: Annotated[
-            int | None,
-            typer.Option(
-                "--proposals",
-                min=1,
-                max=100_000,
-                metavar="N",
-                help="Boxes that the heads' cost is told for; left out: the setup's rpn_post_nms_top_n_test.",
-                show_default=False,
-            ),
-        ] = None,
-        json: JsonOption = False,
-    ) -> None:
-        """Count parameters in the documented log's form, and multiply-adds and activations by module.
+def params(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An ablation file.")] = None,
+    entry: Annotated[
+        str | None,
+        typer.Option("--entry", metavar="ID", help="An entry of the documented log, such as e030.", show_default=False),
+    ] = None,
+    overrides: SetOption = None,
+    data: DataOption = None,
+    documented: Annotated[
+        bool, typer.Option("--documented", help="Compare with every number the documented log prints.")
+    ] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="With FILE the table of each member; with --json the cost too.")
+    ] = False,
+    proposals: Annotated[
+        int | None,
+        typer.Option(
+            "--proposals",
+            min=1,
+            max=100_000,
+            metavar="N",
+            help="Boxes that the heads' cost is counted for; left out: the setup's rpn_post_nms_top_n_test.",
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Count parameters in the documented log's form, and multiply-adds and activations by module.
 
-        Without FILE: of the default setup, or of --entry, with --set. Labels and clinical columns are those of
-        --data or of FILE's data set; without one the documented log's (five findings, nine numbers and gender).
+    Without FILE: of the default setup, or of --entry, with --set. Labels and clinical columns are those of
+    --data or of FILE's data set; without one the documented log's (five findings, nine numbers and gender).
 
-        --documented counts every entry that prints counts, compares number by number and exits with 1 if any differs.
+    --documented counts every entry that prints counts, compares number by number and exits with 1 if any differs.
 
-        --json prints {"model": 1040729, "model.backbone": …} where there is one setup, else
-        {"SETTING / ARM": {"model": …}}, members of equal counts under their own names; with --cost
-        {"params": {"model": …}, "idle": […], "flops": {…}, "activations": {…}, "proposals": 1000}; with --documented
-        {"e002": {"model": …}}, what was counted where the log prints a number.
-        """
-        if documented:
-            _refuse_beside_documented(context)
-            raise typer.Exit(_compare(json))
-        if file and entry is not None:
-            raise SpecError(f"--entry {entry}: there is a FILE too", hint=f"leave out --entry or {file}")
-        if json and proposals is not None and not cost:
-            raise SpecError("--proposals: --json tells parameters alone", hint="add --cost, or leave out --proposals")
-        named, dataset = _setups(file, entry, overrides or [], data)
-        blocks = _blocks(named, dataset, proposals, cost or not json)
-        if json:
-            plain = {block.name: _plain(block) if cost else block.params for block in blocks}
-            print_json(next(iter(plain.values())) if len(plain) == 1 else plain)
-            return
-        _write(list(blocks), table=cost, chosen=proposals is not None)
+    --json prints {"model": 1040729, "model.backbone": …} where there is one setup, else
+    {"SETTING / ARM": {"model": …}}, members of equal counts under their own names; with --cost
+    {"params": {"model": …}, "idle": […], "flops": {…}, "activations": {…}, "proposals": 1000}; with --documented
+    {"e002": {"model": …}}, what was counted where the log prints a number.
+    """
+    if documented:
+        _refuse_beside_documented(context)
+        raise typer.Exit(_compare_documented(json))
+    if file and entry is not None:
+        raise SpecError(f"--entry {entry}: there is a FILE too", hint=f"leave out --entry or {file}")
+    if json and proposals is not None and not cost:
+        raise SpecError("--proposals: --json prints parameters alone", hint="add --cost, or leave out --proposals")
+    named, dataset = _setups(file, entry, overrides or [], data)
+    blocks = _blocks(named, dataset, proposals, cost or not json)
+    if json:
+        plain = {block.name: _counts_json(block) if cost else block.params for block in blocks}
+        print_json(next(iter(plain.values())) if len(plain) == 1 else plain)
+        return
+    _print_counts(list(blocks), table=cost, chosen=proposals is not None)
 
 
 def _setups(
@@ -376,17 +296,17 @@ def _setups(
         ablation, chosen = load_with_data(file, data=data, overrides=overrides)
         setups = {f"{member.setting} / {member.arm}": member.run.setup for member in ablation.members}
         return setups, chosen.dataset
-    setup = _of_entry(entry, overrides) if entry is not None else _of_words(overrides)
+    setup = _entry_setup(entry, overrides) if entry is not None else _default_setup(overrides)
     return {setup.name: setup}, resolve_data(data).dataset if data else None
 
 
-def _of_words(overrides: list[str]) -> ModelSetup:
+def _default_setup(overrides: list[str]) -> ModelSetup:
     from mmad.config.load import load_setup
 
     return load_setup(overrides)
 
 
-def _of_entry(entry: str, overrides: list[str]) -> ModelSetup:
+def _entry_setup(entry: str, overrides: list[str]) -> ModelSetup:
     from mmad import experiment_log
     from mmad.config.ablation_file import parse_override, split_fields
 
@@ -398,18 +318,17 @@ def counts_of(setup: ModelSetup, dataset: DataSet | None) -> tuple[ParameterCoun
     """The counts of ``setup`` for the labels and columns of ``dataset``, or of the documented log."""
     from mmad.detector import parameter_counts
 
-    return parameter_counts(setup, *_reads(setup, dataset))
+    return parameter_counts(setup, *_inputs(setup, dataset))
 
 
-def _reads(setup: ModelSetup, dataset: DataSet | None) -> tuple[int, ClinicalColumns]:
+def _inputs(setup: ModelSetup, dataset: DataSet | None) -> tuple[int, ClinicalColumns]:
     """How many labels and which columns the detector has: the data set's, or those of the documented log."""
-    from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
-    from mmad.base.records import ClinicalColumns as Columns
+    from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS, ClinicalColumns
 
     if dataset is not None:
         return len(dataset.labels), dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
     numeric, categorical = setup.clinical_numeric, setup.clinical_categorical
-    columns = Columns(
+    columns = ClinicalColumns(
         tuple(n for n in DOCUMENTED_COLUMNS.numeric if numeric is None or n in numeric),
         tuple(c for c in DOCUMENTED_COLUMNS.categorical if categorical is None or c[0] in categorical),
     )
@@ -419,26 +338,24 @@ def _reads(setup: ModelSetup, dataset: DataSet | None) -> tuple[int, ClinicalCol
 def _cost_of(setup: ModelSetup, dataset: DataSet | None, proposals: int | None) -> DetectorCost:
     from mmad.detector.cost import detector_cost
 
-    labels, columns = _reads(setup, dataset)
+    labels, columns = _inputs(setup, dataset)
     return detector_cost(setup, labels, columns, proposals=proposals)
 
 
 def _blocks(
     named: Mapping[str, ModelSetup], dataset: DataSet | None, proposals: int | None, costs: bool
 ) -> Iterator[CountedSetup]:
-    """A block per setup; equal architectures are counted once."""
-    from mmad.config.checks import architecture
-
+    """A block per setup; equal detectors are counted once."""
     known: dict[str, CountedSetup] = {}
     for name, setup in named.items():
-        same = architecture(setup)
+        same = setup.part("architecture", "evaluation")
         if same not in known:
             cost = _cost_of(setup, dataset, proposals) if costs else None
             known[same] = CountedSetup(name, counts_of(setup, dataset), cost)
         yield replace(known[same], name=name)
 
 
-def _plain(block: CountedSetup) -> dict[str, Any]:
+def _counts_json(block: CountedSetup) -> dict[str, Any]:
     cost = block.cost
     assert cost is not None
     return {
@@ -450,10 +367,8 @@ def _plain(block: CountedSetup) -> dict[str, Any]:
     }
 
 
-def _write(blocks: list[CountedSetup], *, table: bool, chosen: bool) -> None:
+def _print_counts(blocks: list[CountedSetup], *, table: bool, chosen: bool) -> None:
     """Each block in the log's form, then the table (of several only if asked for), idle modules and the cost."""
-    from mmad.cli.output import cost_lines, cost_table
-
     for position, block in enumerate(blocks):
         if len(blocks) > 1:
             typer.echo(f"{'' if position == 0 else chr(10)}{block.name}")
@@ -463,10 +378,63 @@ def _write(blocks: list[CountedSetup], *, table: bool, chosen: bool) -> None:
         assert cost is not None
         if table or len(blocks) == 1:
             typer.echo()
-            make_console().print(cost_table(cost))
+            console().print(cost_table(cost))
             typer.echo()
         for line in cost_lines(cost, chosen=chosen):
             typer.echo(line)
+
+
+_PARTS = {"backbone": "backbone", "clinical": "clinical branch", "rpn": "RPN", "heads": "heads"}
+
+
+def cost_table(cost: DetectorCost) -> Table:
+    """Module by module: parameters, multiply-adds, activations."""
+    from rich.table import Table
+
+    title = f"one image in evaluation, {cost.proposals:,} proposals"
+    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
+    table.add_column("module")
+    for head in ("parameters", "trainable", "share", "FLOPs (multiply-adds)", "activations"):
+        table.add_column(head, justify="right")
+    whole = cost.modules[0].parameters
+    for row in cost.modules:
+        if row.module.startswith(tuple(f"{name}." for name in cost.idle)):
+            continue
+        depth = row.module.count(".")
+        table.add_row(
+            "  " * depth + row.module.rpartition(".")[2] + (" (idle)" if row.module in cost.idle else ""),
+            f"{row.parameters:,}",
+            f"{row.trainable:,}",
+            f"{row.parameters / whole:.1%}",
+            _amount(row.flops),
+            _amount(row.activations),
+        )
+    return table
+
+
+def cost_lines(cost: DetectorCost, *, chosen: bool) -> list[str]:
+    """A line per idle module, and the multiply-adds of every part.
+
+    Args:
+        cost: of one detector.
+        chosen: whether the number of proposals was asked for, or is the setup's.
+    """
+    sizes = {row.module: row.parameters for row in cost.modules}
+    idle = [f"idle: {name} is counted ({sizes[name]:,} parameters), but nothing uses it" for name in cost.idle]
+    parts = ", ".join(f"{words} {_amount(cost.flops[part])}" for part, words in _PARTS.items() if cost.flops[part])
+    why = "--proposals" if chosen else "rpn_post_nms_top_n_test, the most an evaluation hands on"
+    masks = f" and the masks of {cost.masks} detections" if cost.masks else ""
+    return [*idle, f"multiply-adds per image: {parts} for {cost.proposals:,} proposals ({why}){masks}"]
+
+
+def _amount(number: int) -> str:
+    """``number`` in three digits and its thousands: 71.6 M."""
+    value, unit = float(number), ""
+    for larger in ("k", "M", "G", "T"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, f" {larger}"
+    return f"{value:.3g}{unit}"
 
 
 def _refuse_beside_documented(context: typer.Context) -> None:
@@ -484,7 +452,7 @@ def _refuse_beside_documented(context: typer.Context) -> None:
             raise SpecError(f"{word}: does not go with --documented", hint=_ALONE)
 
 
-def _compare(json: bool) -> int:
+def _compare_documented(json: bool) -> int:
     """Compare the documented log's counts: 0 when all are met, else 1."""
     from mmad.detector import parameter_counts
     from mmad.experiment_log import compare_counts
@@ -502,34 +470,32 @@ def _compare(json: bool) -> int:
 # ``mmad weights``: which pretrained weights are needed, which are here, and fetching them.
 
 
-def _register_weights(app: typer.Typer) -> None:
-    @app.command("weights")
-    def weights(
-        file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="List only what this file needs.")] = None,
-        fetch: Annotated[bool, typer.Option("--fetch", help="Fetch what is missing (loads torch).")] = False,
-        weights_dir: WeightsDirOption = None,
-        json: JsonOption = False,
-    ) -> None:
-        """List the ImageNet weights of the backbones and whether they are here; fetch the missing ones.
+def weights(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="List only what this file needs.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch what is missing (loads torch).")] = False,
+    weights_dir: WeightsDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the ImageNet weights of the backbones and whether they are here; fetch the missing ones.
 
-        They are looked for in --weights-dir, then in torch's own cache, under torchvision's file names (timm's as
-        timm-NAME.safetensors); --fetch writes to the first of these. Without FILE torchvision's are listed.
+    They are looked for in --weights-dir, then in torch's own cache, under torchvision's file names (timm's as
+    timm-NAME.safetensors); --fetch writes to the first of these. Without FILE torchvision's are listed.
 
-        --json prints [{backbone, file, path}], path null where the file is missing.
-        """
-        from mmad.config.weights import find_weights, torch_checkpoints
+    --json prints [{backbone, file, path}], path null where the file is missing.
+    """
+    from mmad.config.weights import find_weights, torch_checkpoints
 
-        backbones = _needed(file)
-        if weights_dir is not None and fetch:
-            _make(weights_dir)
+    backbones = _backbones_of(file)
+    if weights_dir is not None and fetch:
+        _make_folder(weights_dir)
+    found = {backbone: find_weights(backbone, weights_dir) for backbone in backbones}
+    if fetch and (missing := [backbone for backbone, path in found.items() if path is None]):
+        _fetch(missing, weights_dir or torch_checkpoints())
         found = {backbone: find_weights(backbone, weights_dir) for backbone in backbones}
-        if fetch and (missing := [backbone for backbone, path in found.items() if path is None]):
-            _fetch(missing, weights_dir or torch_checkpoints())
-            found = {backbone: find_weights(backbone, weights_dir) for backbone in backbones}
-        _print(found, json)
+    _print_weights(found, json)
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -537,7 +503,7 @@ def _make(folder: Path) -> None:
         raise WeightsError(f"no folder can be made here ({error.strerror})", where=folder, hint=hint) from None
 
 
-def _needed(file: Path | None) -> tuple[str, ...]:
+def _backbones_of(file: Path | None) -> tuple[str, ...]:
     """The backbones whose weights ``file`` needs, or all that can be built."""
     from mmad.config.load import load_ablation
     from mmad.config.setup import BACKBONES
@@ -548,7 +514,7 @@ def _needed(file: Path | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(run.setup.image_backbone for run in runs if run.protocol.weights_hash))
 
 
-def _print(found: dict[str, Path | None], json: bool) -> None:
+def _print_weights(found: dict[str, Path | None], json: bool) -> None:
     from rich.table import Table
 
     from mmad.config.weights import weights_file
@@ -567,7 +533,7 @@ def _print(found: dict[str, Path | None], json: bool) -> None:
     table = Table("backbone", "file", "where")
     for backbone, path in found.items():
         table.add_row(backbone, weights_file(backbone), "missing" if path is None else str(path.parent))
-    make_console().print(table)
+    console().print(table)
 
 
 def _fetch(backbones: list[str], folder: Path) -> None:
@@ -618,21 +584,18 @@ def _fetch_timm(backbone: str, folder: Path) -> None:
 # ``mmad schema``: the JSON Schema of the ablation file.
 
 
-def _register_schema(app: typer.Typer) -> None:
-    @app.command("schema")
-    def schema() -> None:
-        """Print the JSON Schema (draft 4) of the ablation file.
+def schema() -> None:
+    """Print the JSON Schema (draft 4) of the ablation file.
 
-        The shipped files name their copy of it in the first line, so that editors with Taplo complete and check them.
-        """
-        from mmad.config.schema import ablation_schema
+    The shipped files name their copy of it in the first line, so that editors with Taplo complete and check them.
+    """
+    from mmad.config.schema import ablation_schema
 
-        print_json(ablation_schema())
+    print_json(ablation_schema())
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands of this file to ``app``."""
-    _register_plan(app)
-    _register_params(app)
-    _register_weights(app)
-    _register_schema(app)
+    app.command("plan")(plan)
+    app.command("params")(params)
+    app.command("weights")(weights)
+    app.command("schema")(schema)

@@ -1,4 +1,4 @@
-"""``mmad status``: how far the queued runs are."""
+"""The commands of a queue: ``mmad status``, ``watch``, ``logs``, ``stop``, ``retry``, ``requeue``, ``prune``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmad.api import open_store
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
+from mmad.base.formatting import duration, size
 from mmad.cli.options import (
     DEFAULT_DB,
     HIGHEST,
@@ -22,47 +24,48 @@ from mmad.cli.options import (
     RunsArgument,
     choose,
     labels,
-    print_json,
 )
-from mmad.cli.output import console, open_store, section
+from mmad.cli.output import console, print_json, section
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.table import Table
 
-    from mmad.scheduler.dashboard import Dashboard
     from mmad.scheduler.run_log import Tail
-    from mmad.store.run_status import AblationStanding, RunningStanding, Standing
+    from mmad.store.run_status import AblationStatus, RunningRun, StoreStatus
     from mmad.store.store import Store
 
-
-STATUS_HELP = """Show how far the queued runs are: counts by status, what runs now, what failed.
-
---json prints {"ablations": [{ablation, title, members, queued, claimed, running, finished, failed,
-interrupted, stopped}],
-"running": [{key, ablation, setting, arm, seed, replicate, documented, status, epoch, epochs,
-seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, alive}], "failed": [{key, ablation,
-setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed one,
-val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
-mmad ablate then goes on with the run.
-"""
 #: Columns of a terminal below which the counts are lines instead of a table.
 NARROW = 80
-#: Statuses that have a column only where a run is there, and how many failures people are shown.
+#: Statuses that have a column only where a run has them, and how many failures people are shown.
 RARE = ("claimed", "stopped")
 SHOWN = 30
+#: Seconds between two looks at the log, and at whether its run is over.
+_LOOK, _ASK = 0.2, 1.0
 
 
 def status(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import plain_standing
-    from mmad.store.run_status import run_name, standing
+    """Show how far the queued runs are: counts by status, what runs now, what failed.
 
-    with open_store(db) as store:
-        now = standing(store)
+    --json prints {"ablations": [{ablation, title, members, queued, claimed, running, finished, failed,
+    interrupted, stopped}],
+    "running": [{key, ablation, setting, arm, seed, replicate, documented, status, epoch, epochs,
+    seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, alive}], "failed": [{key, ablation,
+    setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed one,
+    val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
+    mmad ablate then resumes the run.
+    """
+    from mmad.store.json import status_json
+    from mmad.store.run_status import run_name
+
+    with open_store(db, read_only=True) as store:
+        now = store.status()
     if as_json:
-        print_json(plain_standing(now))
+        print_json(status_json(now))
         return
     out = console()
     if not now.ablations:
@@ -79,7 +82,7 @@ def status(
     section(out, "Failed", *failed, *([f"… and {rest:,} more: mmad runs lists them all"] if rest else []))
 
 
-def _table(now: Standing) -> Table:
+def _table(now: StoreStatus) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -97,44 +100,24 @@ def _table(now: Standing) -> Table:
     return table
 
 
-def _counts_line(ablation: AblationStanding) -> str:
+def _counts_line(ablation: AblationStatus) -> str:
     from mmad.scheduler.progress import counted
     from mmad.store.run_status import STATUSES
 
     return f"{ablation.ablation}: {counted(dict(zip(STATUSES, ablation.counts, strict=True)))}"
 
 
-def _running_line(run: RunningStanding) -> str:
-    from mmad.scheduler.progress import duration
+def _running_line(run: RunningRun) -> str:
     from mmad.store.run_status import run_name
 
     words = [f"{run_name(run)}: epoch {run.epoch} of {run.epochs} done"]
     if not run.alive:
-        return f"{words[0]}, but its process is gone: mmad ablate goes on with it"
+        return f"{words[0]}, but its process is gone: mmad ablate resumes it"
     if run.seconds_per_epoch is not None and run.seconds_left is not None:
         words.append(f"{run.seconds_per_epoch:.1f} s per epoch, {duration(run.seconds_left)} left")
     if run.owner is not None:
         words.append(f"process {run.owner.pid} on {run.owner.host}")
     return ", ".join(words)
-
-
-def _register_status(app: typer.Typer) -> None:
-    """Adds ``mmad status`` to ``app``."""
-    app.command("status", help=STATUS_HELP)(status)
-
-
-# ``mmad watch``: a queue at work, looked at from any process or machine that reads its database.
-
-
-HELP = """Watch a queue at work, whichever process or machine trains it: epochs, val AP, time left, GPUs and CPUs.
-
-The time left is that of the epochs measured, for as many runs at once as train now. CPU, RAM and GPUs are
-those of this machine. The database is only read. q or Ctrl-C ends the watching, and stops no run.
-
---json prints {"moment", "ablation", "counts" (status: runs), "runs", "over", "places", "seconds_left",
-"running": as mmad status, with cpu (percent of a core), memory (bytes) and gpu (its index) of local workers,
-"failed" and "next": the first ones, "gpus": [{index, name, percent, used, total}]}.
-"""
 
 
 def watch(
@@ -151,51 +134,30 @@ def watch(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.scheduler.dashboard import Dashboard, plain_look
+    """Watch a queue at work, whichever process or machine trains it: epochs, val AP, time left, GPUs and CPUs.
+
+    The time left is that of the epochs measured, for as many runs at once as train now. CPU, RAM and GPUs are
+    those of this machine. The database is only read. q or Ctrl-C ends the watching, and stops no run.
+
+    --json prints {"moment", "ablation", "counts" (status: runs), "runs", "over", "places", "seconds_left",
+    "running": as mmad status, with cpu (percent of a core), memory (bytes) and gpu (its index) of local workers,
+    "failed" and "next": the first ones, "gpus": [{index, name, percent, used, total}]}.
+    """
+    from mmad.scheduler.dashboard import Dashboard, console, draw, knows_letters, show, snapshot_json
     from mmad.store.lookup import check_ablation
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         if ablation is not None:
             check_ablation(store, ablation)
-        watching = Dashboard(store, ablation)
+        dashboard = Dashboard(store, ablation)
         if as_json:
-            print_json(plain_look(watching.look(settle=True), ablation))
+            print_json(snapshot_json(dashboard.snapshot(settle=True), ablation))
         elif once:
-            _print_once(watching)
+            out = console(sys.stdout)
+            plain = not knows_letters(sys.stdout)
+            out.print(draw(dashboard.snapshot(settle=True), out.width, plain=plain))
         else:
-            _show(watching, interval, until_done)
-
-
-def _print_once(watching: Dashboard) -> None:
-    from mmad.scheduler.dashboard import console, draw, knows_letters
-
-    out = console(sys.stdout)
-    out.print(draw(watching.look(settle=True), out.width, plain=not knows_letters(sys.stdout)))
-
-
-def _show(watching: Dashboard, interval: float, until_done: bool) -> None:
-    from mmad.scheduler.dashboard import show
-
-    show(watching, sys.stdout, interval, until_done=until_done)
-
-
-def _register_watch(app: typer.Typer) -> None:
-    """Adds ``mmad watch`` to ``app``."""
-    app.command("watch", help=HELP)(watch)
-
-
-# ``mmad logs``: what a run's worker printed, logged and warned.
-
-
-LOGS_HELP = """Print the log of one run: everything its worker printed, logged and warned, the traceback of a crash too.
-
-RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
-alone is more than one run. A long log is kept in several files, which are printed as one.
-
-With -f the log is followed until the run is over; Ctrl-C ends that too, and stops no run.
-"""
-#: Seconds between two looks at the log, and at whether its run is over.
-_LOOK, _ASK = 0.2, 1.0
+            show(dashboard, sys.stdout, interval, until_done=until_done)
 
 
 def logs(
@@ -207,11 +169,17 @@ def logs(
         typer.Option("-n", "--lines", min=0, metavar="LINES", help="Only the last LINES lines.", show_default=False),
     ] = None,
 ) -> None:
-    from mmad.base.errors import MmadError
+    """Print the log of one run: everything its worker printed, logged and warned, the traceback of a crash too.
+
+    RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
+    alone is more than one run. A long log is kept in several files, which are printed as one.
+
+    With -f the log is followed until the run is over; Ctrl-C ends that too, and stops no run.
+    """
     from mmad.scheduler.run_log import Tail
     from mmad.store.lookup import find_run
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         record = find_run(store, run).run
         paths = store.run_paths(record.key)
         if not paths.logs() and not (follow and _open(store, record.key)):
@@ -252,23 +220,6 @@ def _open(store: Store, key: str) -> bool:
     return store.run(key).status not in OVER
 
 
-def _register_logs(app: typer.Typer) -> None:
-    """Adds ``mmad logs`` to ``app``."""
-    app.command("logs", help=LOGS_HELP)(logs)
-
-
-# ``mmad stop``: runs that are to train no further.
-
-
-STOP_HELP = """Stop runs, whoever trains them: those that wait at once, the others after their present step.
-
-RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it. A stopped run keeps its epochs
-and checkpoints; mmad ablate leaves it alone until mmad requeue takes it up again.
-
---json prints {"stopped": [keys that waited], "asked": [keys that are being trained]}.
-"""
-
-
 def stop(
     runs: RunsArgument = None,
     ablation: AblationOption = None,
@@ -276,6 +227,13 @@ def stop(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    """Stop runs, whoever trains them: those that wait at once, the others after their present step.
+
+    RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it. A stopped run keeps its epochs
+    and checkpoints; mmad ablate leaves it alone until mmad requeue queues it again.
+
+    --json prints {"stopped": [keys that waited], "asked": [keys that are being trained]}.
+    """
     from mmad.base.records import HELD
     from mmad.store.store import Store
 
@@ -283,34 +241,10 @@ def stop(
         keys = choose(store, runs, ablation, every)
         before = store.stop(keys)
         after = {key: status for key, (status, _, _) in store.statuses(list(before)).items()}
-        names = labels(store, list(before))
-    asked = [key for key in before if after[key] in HELD]
-    stopped = [key for key in before if after[key] == "stopped"]
-    if as_json:
-        print_json({"stopped": stopped, "asked": asked})
-        return
-    for key in stopped:
-        typer.echo(f"{names[key]}: stopped")
-    for key in asked:
-        typer.echo(f"{names[key]}: asked to stop after its present step")
-    if not before:
-        typer.echo("nothing to stop: none of them waits or is trained")
-
-
-def _register_stop(app: typer.Typer) -> None:
-    """Adds ``mmad stop`` to ``app``."""
-    app.command("stop", help=STOP_HELP)(stop)
-
-
-# ``mmad retry``: failed runs into the queue again.
-
-
-RETRY_HELP = """Queue failed runs again: a mmad ablate that works on them, or the next one, goes on at their last epoch.
-
-RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it.
-
---json prints {"queued": [keys]}.
-"""
+        asked = [key for key in before if after[key] in HELD]
+        stopped = [key for key in before if after[key] == "stopped"]
+        closing = () if before else ("nothing to stop: none of them waits or is trained",)
+        _print_changed(store, {"stopped": stopped, "asked": asked}, as_json, *closing)
 
 
 def retry(
@@ -320,35 +254,18 @@ def retry(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    """Queue failed runs again: a mmad ablate that works on them, or the next one, resumes at their last epoch.
+
+    RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it.
+
+    --json prints {"queued": [keys]}.
+    """
     from mmad.store.store import Store
 
     with Store.open(db, create=False) as store:
         queued = store.requeue(choose(store, runs, ablation, every), ("failed",))
-        names = labels(store, queued)
-    if as_json:
-        print_json({"queued": list(queued)})
-        return
-    for key in queued:
-        typer.echo(f"{names[key]}: queued")
-    typer.echo("train them with mmad ablate FILE" if queued else "nothing to retry: none of them failed")
-
-
-def _register_retry(app: typer.Typer) -> None:
-    """Adds ``mmad retry`` to ``app``."""
-    app.command("retry", help=RETRY_HELP)(retry)
-
-
-# ``mmad requeue``: runs that were stopped, interrupted or left behind, into the queue again.
-
-
-REQUEUE_HELP = """Queue stopped and interrupted runs again, and those whose process is gone; change priorities.
-
-RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it. A run that a living process
-trains is left to it, unless --force takes it away: that process then leaves it at its next heartbeat, and what it
-would still record is refused.
-
---json prints {"queued": [keys]}.
-"""
+        closing = "train them with mmad ablate FILE" if queued else "nothing to retry: none of them failed"
+        _print_changed(store, {"queued": queued}, as_json, closing)
 
 
 def requeue(
@@ -370,6 +287,14 @@ def requeue(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    """Queue stopped and interrupted runs again, and those whose process is gone; change priorities.
+
+    RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it. A run that a living process
+    trains is left to it, unless --force takes it away: that process then leaves it at its next heartbeat, and what it
+    would still record is refused.
+
+    --json prints {"queued": [keys]}.
+    """
     from mmad.store.store import Store
 
     with Store.open(db, create=False) as store:
@@ -379,37 +304,27 @@ def requeue(
             queued += store.take_away(keys)
         if priority is not None:
             store.prioritise(keys, priority)
-        names = labels(store, queued)
+        closing = []
+        if priority is not None:
+            closing.append(f"priority {priority} for {len(keys)} run{'s' * (len(keys) != 1)}")
+        if queued:
+            closing.append("train them with mmad ablate FILE")
+        elif priority is None:
+            closing.append("nothing to queue: none of them was stopped, interrupted or left behind")
+        _print_changed(store, {"queued": queued}, as_json, *closing)
+
+
+def _print_changed(store: Store, changed: Mapping[str, Sequence[str]], as_json: bool, *closing: str) -> None:
+    """What a command did to runs: their keys as JSON, or a line for each of them, and those of ``closing``."""
     if as_json:
-        print_json({"queued": list(queued)})
+        print_json({change: list(keys) for change, keys in changed.items()})
         return
-    for key in queued:
-        typer.echo(f"{names[key]}: queued")
-    if priority is not None:
-        typer.echo(f"priority {priority} for {len(keys)} run{'s' * (len(keys) != 1)}")
-    if queued:
-        typer.echo("train them with mmad ablate FILE")
-    elif priority is None:
-        typer.echo("nothing to queue: none of them was stopped, interrupted or left behind")
-
-
-def _register_requeue(app: typer.Typer) -> None:
-    """Adds ``mmad requeue`` to ``app``."""
-    app.command("requeue", help=REQUEUE_HELP)(requeue)
-
-
-# ``mmad prune``: disk space back from checkpoints that nothing needs any more.
-
-
-PRUNE_HELP = """Delete checkpoints that nothing needs any more. Without --yes it only lists them.
-
-RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it; without any it is all runs.
-Finished runs keep the checkpoints of --keep; kept detections, from which every figure is computed, stay in any case.
-A run that is not finished keeps all that it goes on from. Checkpoints of epochs that the database does not hold
-(set aside when a run began anew) go; with --orphans also the folders of runs it does not hold.
-
---json prints {"files": [{path, key, size, reason}], "size": bytes, "deleted": true or false}.
-"""
+    names = labels(store, [key for keys in changed.values() for key in keys])
+    for change, keys in changed.items():
+        for key in keys:
+            typer.echo(f"{names[key]}: {'asked to stop after its present step' if change == 'asked' else change}")
+    for line in closing:
+        typer.echo(line)
 
 
 def prune(
@@ -424,7 +339,15 @@ def prune(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.scheduler.progress import size as size_words
+    """Delete checkpoints that nothing needs any more. Without --yes it only lists them.
+
+    RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it; without any it is all runs.
+    Finished runs keep the checkpoints of --keep; detections, from which every figure is computed, stay in any case.
+    A run that is not finished keeps all that it resumes from. Checkpoints of epochs that the database does not hold
+    (set aside when a run began anew) go; with --orphans also the folders of runs it does not hold.
+
+    --json prints {"files": [{path, key, size, reason}], "size": bytes, "deleted": true or false}.
+    """
     from mmad.store.maintenance import KEPT, delete, find_surplus
     from mmad.store.store import Store
 
@@ -435,33 +358,23 @@ def prune(
         keys = choose(store, runs, ablation, every or not (runs or ablation))
         found = find_surplus(store, set(keys), keep=[kind for kind in KEPT if kind in kinds], orphans=orphans)
         names = labels(store, sorted({one.key for one in found}))
-    size = sum(one.size for one in found)
+    whole = sum(one.size for one in found)
     if yes:
         delete(found)
     if as_json:
         files = [{"path": str(o.path), "key": o.key, "size": o.size, "reason": o.reason} for o in found]
-        print_json({"files": files, "size": size, "deleted": yes})
+        print_json({"files": files, "size": whole, "deleted": yes})
         return
     for one in found:
-        typer.echo(f"{names[one.key]}: {one.path.name}, {size_words(one.size)}, {one.reason}")
-    count = f"{len(found)} file{'s' * (len(found) != 1)} or folders, {size_words(size)}"
+        typer.echo(f"{names[one.key]}: {one.path.name}, {size(one.size)}, {one.reason}")
+    count = f"{len(found)} file{'s' * (len(found) != 1)} or folders, {size(whole)}"
     if not found:
         typer.echo("nothing to delete")
     else:
         typer.echo(f"deleted {count}" if yes else f"{count}; nothing was deleted: --yes does")
 
 
-def _register_prune(app: typer.Typer) -> None:
-    """Adds ``mmad prune`` to ``app``."""
-    app.command("prune", help=PRUNE_HELP)(prune)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    _register_status(app)
-    _register_watch(app)
-    _register_logs(app)
-    _register_stop(app)
-    _register_retry(app)
-    _register_requeue(app)
-    _register_prune(app)
+    for command in (status, watch, logs, stop, retry, requeue, prune):
+        app.command(command.__name__)(command)

@@ -5,128 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmad.api import open_store, write_report
 from mmad.base.errors import ReportError
+from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_REPORT
-from mmad.cli.analysis import MovedDataOption, open_to_keep
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json, progress_bar
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
+from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from mmad.base.errors import MmadError
-    from mmad.cli.options import Progress
     from mmad.report.build import Report
-    from mmad.store.store import Store
-
-
-# What ``mmad report`` says about what it wrote: lines for people, the documented JSON form for scripts.
-
-
-def lines(written: Report) -> list[str]:
-    """What was written, a line for every page and every folder of tables."""
-    said = []
-    if written.html is not None:
-        said.append(f"{written.html}: {summary(written)}{_beside(written)}")
-    if written.markdown is not None:
-        said.append(f"{written.markdown}: {summary(written)}")
-    tables = (("CSV", written.csv), ("LaTeX", written.latex))
-    return said + [f"{files[0].parent}: {len(files)} {form} files" for form, files in tables if files]
-
-
-def summary(written: Report) -> str:
-    """``2 ablations, 17 runs, 2 of them not finished``."""
-    from mmad.base.formatting import plural
-
-    words = [plural(written.ablations, "ablation"), plural(written.runs, "run")]
-    if written.unfinished:
-        words.append(f"{written.unfinished} of them not finished")
-    return ", ".join(words)
-
-
-def _beside(written: Report) -> str:
-    """``; 12 pages in index_pages/``, or nothing."""
-    from mmad.base.formatting import plural
-
-    if written.html is None or not written.pages:
-        return ""
-    return f"; {plural(written.pages, 'page')} in {written.html.stem}_pages/"
-
-
-def plain(written: Report) -> dict[str, str | int | list[str] | None]:
-    """The documented JSON form."""
-    return {
-        "html": written.html.as_posix() if written.html else None,
-        "md": written.markdown.as_posix() if written.markdown else None,
-        "csv": [path.as_posix() for path in written.csv],
-        "latex": [path.as_posix() for path in written.latex],
-        "ablations": written.ablations,
-        "runs": written.runs,
-        "unfinished": written.unfinished,
-        "pages": written.pages,
-    }
-
-
-# What a call of ``mmad report`` asks for.
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The forms, where they go, and what is in them; the fields are those of ``write_report``."""
-
-    html: Path | None
-    markdown: Path | None
-    pages: bool | None
-    csv: Path | None
-    latex: Path | None
-    ablations: tuple[str, ...]
-    data: Path | None
-    pictures: int | None
-    log: bool | None
-
-    def write(self, store: Store, progress: Progress | None = None, every: float | None = None) -> Report:
-        """Write the report of ``store``; with ``every`` the page shows itself anew after so many seconds."""
-        from mmad.report.build import write_report
-
-        def nothing(done: int, whole: int) -> None:
-            pass
-
-        heard = progress or nothing
-        return write_report(
-            store, **vars(self), database=store.where, every=every, progress=heard, looking=heard, picturing=heard
-        )
-
-
-HELP = """Write the report of everything recorded: one HTML file that needs no network.
-
-Of more than 300 runs it becomes an overview with linked pages in a folder beside it (index_pages/); --pages and
---one-file choose. Pages that did not change are left as they are.
-
---md writes the same as Markdown, beside it, with its charts in a folder. Without --html and --md it is --html.
-
-Intervals and verdicts come from what the database keeps; what is not there yet is computed from the kept detections
-and kept, where the database can be written.
-
-Pictures show true boxes and those of both arms on the studies where they differ most. Images of a data set whose
-licence does not say that they may be passed on are shown with --pictures N only; --pictures 0 shows none.
-
---paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
-the documented figures. Alone, it writes nothing else.
-
---csv DIR and --latex DIR write every table of the report as a file of its own: figures in full for analysis, and
-booktabs tables for a paper. Alone, they write nothing else.
-
---watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each time;
-an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the queue.
-
---json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "ablations": n, "runs": n,
-"unfinished": n, "pages": n}; pages is 0 for one file. With --paper also "paper": [paths]; with
---watch one such object on a line of its own each time.
-"""
 
 
 def report(
@@ -180,60 +75,70 @@ def report(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    """Write the report of everything recorded: one HTML file that needs no network.
+
+    Of more than 300 runs it becomes an overview with linked pages in a folder beside it (index_pages/); --pages and
+    --one-file choose. Pages that did not change are left as they are.
+
+    --md writes the same as Markdown, beside it, with its charts in a folder. Without --html and --md it is --html.
+
+    Intervals and verdicts come from the database's cache; what is not there yet is computed from the stored detections
+    and cached, where the database can be written.
+
+    Pictures show true boxes and those of both arms on the studies where they differ most. Images of a data set whose
+    licence does not say that they may be passed on are shown with --pictures N only; --pictures 0 shows none.
+
+    --paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
+    the documented figures. Alone, it writes nothing else.
+
+    --csv DIR and --latex DIR write every table of the report as a file of its own: figures in full for analysis, and
+    booktabs tables for a paper. Alone, they write nothing else.
+
+    --watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each
+    time; an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the
+    queue.
+
+    --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "ablations": n,
+    "runs": n, "unfinished": n, "pages": n}; pages is 0 for one file. With --paper also "paper": [paths]; with
+    --watch one such object on a line of its own each time.
+    """
     if paper and (watch or until_done):
         raise ReportError("--paper is written once", where="--watch", hint="leave out one of the two")
     if paper:
         files = _write_paper(out, db)
         if not (html or md or csv or latex):
-            _say_paper(files, as_json)
+            _print_paper(files, as_json)
             return
     wants_html = html or pages is not None or not (md or csv or latex)
     page, text = targets(out, html=wants_html, markdown=md)
-    wanted = Wanted(
+    names = tuple(ablation or ())
+    write = partial(
+        write_report,
         html=page,
         markdown=text,
         pages=pages,
         csv=csv,
         latex=latex,
-        ablations=tuple(ablation or ()),
+        ablations=names,
         data=data,
         pictures=pictures,
         log=log,
     )
     if watch or until_done:
-        watch_report(db, wanted, every=every, until_done=until_done, as_json=as_json, shown=_open if show else None)
+        opened = _open if show else None
+        _watch(db, write, page, names, every=every, until_done=until_done, as_json=as_json, opened=opened)
         return
-    with open_to_keep(db) as store, progress_bar("drawing the report") as progress:
-        written = wanted.write(store, progress)
+    with open_store(db) as store, progress_bar("drawing the report") as progress:
+        written = write(store, progress=progress)
     if as_json:
-        print_json(plain(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
+        print_json(_report_json(written) | ({"paper": [path.as_posix() for path in files]} if paper else {}))
     else:
-        for line in lines(written):
+        for line in _lines(written):
             typer.echo(line)
         if written.pages and pages is None:
             print("mmad: linked pages, for one file would be large; --one-file writes it all the same", file=sys.stderr)
     if show:
         _open(written)
-
-
-def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
-    """The three files beside the report; intervals that are computed for them are kept in the database."""
-    from mmad.report.writers.paper import write_paper
-
-    folder = out if out.is_dir() else out.parent
-    with open_to_keep(db) as store:
-        table, files = write_paper(store, folder / "paper")
-    for note in table.notes:
-        print(f"mmad: {note}", file=sys.stderr)
-    return files
-
-
-def _say_paper(files: tuple[Path, ...], as_json: bool) -> None:
-    if as_json:
-        print_json({"paper": [path.as_posix() for path in files]})
-    else:
-        for path in files:
-            typer.echo(path.as_posix())
 
 
 def targets(out: Path, *, html: bool, markdown: bool) -> tuple[Path | None, Path | None]:
@@ -244,6 +149,36 @@ def targets(out: Path, *, html: bool, markdown: bool) -> tuple[Path | None, Path
     return (page if html else None), (stem.with_name(f"{stem.name}.md") if markdown else None)
 
 
+def _lines(written: Report) -> list[str]:
+    """What was written, a line for every page and every folder of tables."""
+    counts = [plural(written.ablations, "ablation"), plural(written.runs, "run")]
+    if written.unfinished:
+        counts.append(f"{written.unfinished} of them not finished")
+    summary = ", ".join(counts)
+    lines = []
+    if written.html is not None:
+        pages = f"; {plural(written.pages, 'page')} in {written.html.stem}_pages/" if written.pages else ""
+        lines.append(f"{written.html}: {summary}{pages}")
+    if written.markdown is not None:
+        lines.append(f"{written.markdown}: {summary}")
+    tables = (("CSV", written.csv), ("LaTeX", written.latex))
+    return lines + [f"{files[0].parent}: {len(files)} {form} files" for form, files in tables if files]
+
+
+def _report_json(written: Report) -> dict[str, Any]:
+    """The documented JSON form."""
+    return {
+        "html": written.html.as_posix() if written.html else None,
+        "md": written.markdown.as_posix() if written.markdown else None,
+        "csv": [path.as_posix() for path in written.csv],
+        "latex": [path.as_posix() for path in written.latex],
+        "ablations": written.ablations,
+        "runs": written.runs,
+        "unfinished": written.unfinished,
+        "pages": written.pages,
+    }
+
+
 def _open(written: Report) -> None:
     import webbrowser
 
@@ -252,60 +187,76 @@ def _open(written: Report) -> None:
         print(f"mmad: no browser to open {path} with", file=sys.stderr)
 
 
-def _register_report(app: typer.Typer) -> None:
-    """Adds ``mmad report`` to ``app``."""
-    app.command("report", help=HELP)(report)
+def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
+    """The three files beside the report; intervals that are computed for them are cached in the database."""
+    from mmad.report.writers.paper import write_paper
+
+    folder = out if out.is_dir() else out.parent
+    with open_store(db) as store:
+        table, files = write_paper(store, folder / "paper")
+    for note in table.notes:
+        print(f"mmad: {note}", file=sys.stderr)
+    return files
 
 
-# ``mmad report --watch``: the report written again whenever something new is recorded.
+def _print_paper(files: tuple[Path, ...], as_json: bool) -> None:
+    if as_json:
+        print_json({"paper": [path.as_posix() for path in files]})
+    else:
+        for path in files:
+            typer.echo(path.as_posix())
 
 
-def watch_report(
-    database: str,
-    wanted: Wanted,
+def _watch(
+    db: str,
+    write: Callable[..., Report],
+    page: Path | None,
+    ablations: Sequence[str],
     *,
     every: float,
     until_done: bool,
     as_json: bool,
-    shown: Callable[[Report], None] | None,
+    opened: Callable[[Report], None] | None,
 ) -> None:
-    """Write the report until the queue is done or Ctrl-C; either leaves a page that is still.
+    """Write the report whenever something new is recorded, until the queue is done or Ctrl-C.
+
+    Either leaves a page that no longer reloads itself.
 
     Args:
-        shown: opens the first report.
+        write: writes the report of a store; ``page`` is its HTML.
+        opened: opens the first report.
     """
     from mmad.base.clock import now, seconds
     from mmad.report.watch import settle, watch
 
     reports: list[Report] = []
 
-    with open_to_keep(database) as store:
+    with open_store(db) as store:
 
         def build(more: bool) -> None:
             begun = seconds()
-            written = wanted.write(store, every=every if more else None)
+            written = write(store, every=every if more else None)
             if as_json:
-                typer.echo(json.dumps(plain(written), ensure_ascii=False))
+                typer.echo(json.dumps(_report_json(written), ensure_ascii=False))
             else:
                 took = seconds() - begun
-                typer.echo(f"{now().astimezone():%H:%M:%S} {'; '.join(lines(written))} ({took:.1f} s)")
+                typer.echo(f"{now().astimezone():%H:%M:%S} {'; '.join(_lines(written))} ({took:.1f} s)")
             sys.stdout.flush()
-            if shown is not None and not reports:
-                shown(written)
+            if opened is not None and not reports:
+                opened(written)
             reports[:] = [written]
 
         try:
-            watch(store, build, every=every, ablations=wanted.ablations, until_done=until_done, failed=_say)
+            watch(store, build, every=every, ablations=ablations, until_done=until_done, failed=_print_error)
         finally:
-            if wanted.html is not None:
+            if page is not None:
                 with contextlib.suppress(OSError):
-                    settle(wanted.html)
+                    settle(page)
 
 
-def _say(error: MmadError) -> None:
+def _print_error(error: MmadError) -> None:
     print(f"mmad: {error}", file=sys.stderr, flush=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands of this file to ``app``."""
-    _register_report(app)
+    app.command("report")(report)

@@ -1,4 +1,4 @@
-"""``mmad runs``: the members of every ablation with their results."""
+"""``mmad runs`` and ``mmad show``: the members of every ablation with their results, and one run in full."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, print_json
-from mmad.cli.output import console, figure, file_line, open_store, result_line, section, status_text
+from mmad.api import open_store
+from mmad.base.formatting import short_key
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
+from mmad.cli.output import console, figure, file_line, print_json, result_line, section, status_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,15 +50,15 @@ def runs(
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import plain_summary
+    from mmad.store.json import summary_json
     from mmad.store.lookup import check_ablation, member_summaries
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         if ablation is not None:
             check_ablation(store, ablation)
         summaries = member_summaries(store, ablation)
     if as_json:
-        print_json([plain_summary(summary) for summary in summaries])
+        print_json([summary_json(summary) for summary in summaries])
         return
     out = console()
     if not summaries:
@@ -101,7 +103,7 @@ def _cells(summary: MemberSummary) -> dict[str, str | Text]:
         "val AR": figure(shown.val_ar if shown else None) + star,
         "test AP": figure(shown.test_ap if shown else None) + star,
         "test AR": figure(shown.test_ar if shown else None) + star,
-        "run": summary.run.key[:12],
+        "run": short_key(summary.run.key),
     }
 
 
@@ -115,10 +117,10 @@ def _register_runs(app: typer.Typer) -> None:
     app.command("runs", help=RUNS_HELP)(runs)
 
 
-# ``mmad show``: everything recorded about one run.
+# mmad show
 
 
-HELP = """Show one run: setup, protocol, parameters, results, epochs, environment, warnings, error.
+SHOW_HELP = """Show one run: setup, protocol, parameters, results, epochs, environment, warnings, error.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
 alone is more than one run.
@@ -130,7 +132,7 @@ as train_loss, train_loss_classifier, val_ap_iou, test_ar_iobb; val_ap, val_ar, 
 under the member's overlap), checkpoints, environments, warnings, dataset, recipe, created, started,
 finished, log. A number that is not finite is null.
 """
-_LATEST = 5
+_LATEST_EPOCHS = 5
 
 
 def show(
@@ -138,13 +140,13 @@ def show(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import plain_detail
+    from mmad.store.json import detail_json
     from mmad.store.lookup import run_detail
 
-    with open_store(db) as store:
+    with open_store(db, read_only=True) as store:
         detail = run_detail(store, run)
     if as_json:
-        print_json(plain_detail(detail))
+        print_json(detail_json(detail))
     else:
         _print(detail)
 
@@ -155,7 +157,7 @@ def _print(detail: RunDetail) -> None:
     if run.error:
         section(out, "Error", run.error, f"log: {file_line(detail.log)}")
     section(out, "Setup", *_setup(detail))
-    section(out, "Protocol", _pairs(run.protocol), f"judged by: {_pairs(detail.evaluation)}")
+    section(out, "Protocol", _pairs(run.protocol), f"evaluated by: {_pairs(detail.evaluation)}")
     section(out, "Parameters", *[f"[{count.module}]: {count.count:,}" for count in detail.counts])
     results = detail.results
     section(
@@ -182,7 +184,7 @@ def _head(detail: RunDetail) -> list[str | Text]:
     lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
     moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))
     lines += [f"{name}: {moment:%Y-%m-%d %H:%M:%S} UTC" for name, moment in moments if moment is not None]
-    lines.append(f"data: {run.dataset_name} in {run.dataset_path} ({run.dataset_fingerprint[:12]})")
+    lines.append(f"data: {run.dataset_name} in {run.dataset_path} ({short_key(run.dataset_fingerprint)})")
     return lines
 
 
@@ -204,7 +206,7 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 def _epochs(detail: RunDetail) -> list[str]:
     overlap = detail.evaluation["overlap"]
-    return [_epoch(record, overlap) for record in detail.epochs[-_LATEST:]]
+    return [_epoch(record, overlap) for record in detail.epochs[-_LATEST_EPOCHS:]]
 
 
 def _epoch(record: EpochRecord, overlap: str) -> str:
@@ -219,7 +221,7 @@ def _epoch(record: EpochRecord, overlap: str) -> str:
 
 
 def _environment(record: EnvironmentRecord) -> list[str]:
-    commit = record.git_commit[:12] if record.git_commit else "no commit"
+    commit = short_key(record.git_commit) if record.git_commit else "no commit"
     dirty = " with changes" if record.git_dirty else ""
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return [
@@ -232,7 +234,7 @@ def _environment(record: EnvironmentRecord) -> list[str]:
 
 def _register_show(app: typer.Typer) -> None:
     """Adds ``mmad show`` to ``app``."""
-    app.command("show", help=HELP)(show)
+    app.command("show", help=SHOW_HELP)(show)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""From the text of an ablation file to its parts, every value checked by itself."""
+"""The ablation file: its text with the place of every key, its tables, and from one to the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,195 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from mmad.base.errors import SpecError
-from mmad.config.messages import KeyPath, SourceFile, did_you_mean, line_of, nearest, read_source
+from mmad.config.messages import did_you_mean, nearest
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup, unit
 
-# The tables of an ablation file as pydantic models, made from the fields of setup and protocols.
-#
-# Every table may leave every field out. Values are checked strictly: no text for a number, no ``true`` for 1.
+# The text, and where each key stands in it: ``tomllib`` gives values without their lines.
 
+KeyPath = tuple[str | int, ...]
+
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"""+'  # texts over several lines
+    r"|'''.*?'''+"
+    r'|"(?:\\.|[^"\\\n])*"'  # texts on one line
+    r"|'[^'\n]*'"
+    r"|\#[^\n]*"
+    r"|[\[\]{}\n]"
+    r"""|[^"'\#\[\]{}\n]+""",
+    re.DOTALL,
+)
+_KEY_PART = re.compile(r"""\s*("(?:\\.|[^"\\\n])*"|'[^'\n]*'|[A-Za-z0-9_-]+)\s*(\.?)""")
+
+
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """The line (from 1) of every table and key of a valid TOML ``text``.
+
+    A path holds names, and positions for the elements of ``[[tables]]``. Keys of inline tables are not
+    listed: ``line_of`` falls back to what holds them.
+    """
+    lines: dict[KeyPath, int] = {}
+    elements: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    for line, statement in _statements(text):
+        if statement.startswith("[["):
+            table = _resolve(_key_path(statement[2:]), elements, new_element=True)
+        elif statement.startswith("["):
+            table = _resolve(_key_path(statement[1:]), elements, new_element=False)
+        else:
+            path = (*table, *_key_path(statement))
+            for end in range(len(table) + 1, len(path) + 1):
+                lines.setdefault(path[:end], line)
+            continue
+        for end in range(1, len(table) + 1):
+            lines.setdefault(table[:end], line)
+    return lines
+
+
+def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
+    """The line of ``path``, or of the nearest table or key that holds it; None when nothing does."""
+    for end in range(len(path), 0, -1):
+        if path[:end] in lines:
+            return lines[path[:end]]
+    return None
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Every header and every ``key = value`` with the line it starts on, comments left out."""
+    line, depth = 1, 0
+    start, parts = 1, ""
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        if token == "\n" and depth == 0:
+            if parts.strip():
+                yield start, parts.strip()
+            parts = ""
+        elif not token.startswith("#"):
+            if not parts.strip():
+                start, parts = line, ""
+            parts += token
+            depth += (token in "[{") - (token in "]}") if len(token) == 1 else 0
+        line += token.count("\n")
+    if parts.strip():
+        yield start, parts.strip()
+
+
+def _key_path(statement: str) -> tuple[str, ...]:
+    """The dotted key at the beginning of ``statement``."""
+    names: list[str] = []
+    position = 0
+    while match := _KEY_PART.match(statement, position):
+        part = match.group(1)
+        names.append(next(iter(tomllib.loads(f"{part} = 0"))) if part[0] in "\"'" else part)
+        position = match.end()
+        if not match.group(2):
+            break
+    return tuple(names)
+
+
+def _resolve(names: tuple[str, ...], elements: dict[KeyPath, int], *, new_element: bool) -> KeyPath:
+    """``names`` with the position of the current element after every array of tables."""
+    path: KeyPath = ()
+    for depth, name in enumerate(names):
+        path = (*path, name)
+        if new_element and depth == len(names) - 1:
+            elements[path] = elements.get(path, -1) + 1
+        if path in elements:
+            path = (*path, elements[path])
+    return path
+
+
+_LINE_IN_MESSAGE = re.compile(r"\s*\((?:at line (\d+), column \d+|at end of document)\)$")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A TOML document with its text; ``lines`` maps the path of a key to its line."""
+
+    path: str
+    text: str
+    document: Mapping[str, Any]
+    lines: Mapping[KeyPath, int]
+
+    def where(self, key: KeyPath) -> str:
+        """``file:line`` of ``key``, or of what holds it."""
+        line = line_of(self.lines, key)
+        return self.path if line is None else f"{self.path}:{line}"
+
+    def error(self, key: KeyPath, what: str, hint: str | None = None) -> SpecError:
+        """A SpecError that names the line of ``key`` and ``key`` itself."""
+        name = dotted(key)
+        return SpecError(f"{name}: {what}" if name else what, where=self.where(key), hint=hint)
+
+
+def dotted(key: KeyPath) -> str:
+    """``key`` as a reader would look for it: ``settings[2].lr`` with positions from 1."""
+    text = ""
+    for part in key:
+        if isinstance(part, int):
+            text += f"[{part + 1}]"
+        else:
+            name = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"'
+            text += f".{name}" if text else name
+    return text
+
+
+def read_source(path: Path) -> SourceFile:
+    """Read the TOML file ``path``.
+
+    Raises:
+        SpecError: no such file, a folder, no permission, not UTF-8, not TOML.
+    """
+    text = _read_text(path)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(path, text, str(error)) from error
+    return SourceFile(str(path), text, document, key_lines(text))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except FileNotFoundError:
+        raise SpecError("no such file", where=path, hint=_similar_file(path)) from None
+    except IsADirectoryError:
+        inside = sorted(path.glob("*.toml"))
+        hint = f"name a file in it, such as {inside[0]}" if inside else "name an ablation file (.toml)"
+        raise SpecError("is a folder, not an ablation file", where=path, hint=hint) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SpecError("is not UTF-8 text", where=f"{path}:{line}", hint="save the file as UTF-8") from None
+    except OSError as error:
+        raise SpecError(
+            f"cannot be read ({error.strerror})", where=path, hint="check the path and its rights"
+        ) from None
+
+
+def _similar_file(path: Path) -> str:
+    """The hint for a missing file: a file of like name beside it or among the shipped ones."""
+    shipped = Path("ablations")
+    folders = [path.parent] if path.parent == shipped else [path.parent, shipped]
+    present = {file.name: file for folder in reversed(folders) if folder.is_dir() for file in folder.glob("*.toml")}
+    name = path.name if path.suffix else f"{path.name}.toml"
+    best = name if name in present else nearest(name, present)
+    if best is not None:
+        return f"did you mean {present[best]}?"
+    if present:
+        return "there are " + ", ".join(str(file) for file in sorted(present.values()))
+    return "give the path of an ablation file (.toml)"
+
+
+def _syntax_error(path: Path, text: str, message: str) -> SpecError:
+    match = _LINE_IN_MESSAGE.search(message)
+    line = int(match.group(1)) if match and match.group(1) else text.rstrip("\n").count("\n") + 1
+    what = _LINE_IN_MESSAGE.sub("", message)
+    return SpecError(f"not valid TOML: {what}", where=f"{path}:{line}", hint="fix the syntax of this line")
+
+
+# Its tables as pydantic models, made from the fields of setup and protocols. Every table may leave every field out.
+# Values are checked strictly: no text for a number, no ``true`` for 1.
 
 SETUP_FIELDS: dict[str, FieldInfo] = dict(ModelSetup.model_fields)
 #: ``weights_hash`` follows from the backbone, ``continues`` from ``continue_from``: no user's words.
@@ -96,7 +276,7 @@ class _Seeded(BaseModel):
 
 
 class ContinueTable(BaseModel):
-    """The run that a setting's runs go on from; each continues that of its own seed."""
+    """The run that a setting's runs continue, each the one of its own seed."""
 
     model_config = _STRICT
 
@@ -112,7 +292,7 @@ class _Setting(_Seeded):
     )
     continue_from: ContinueTable | Annotated[str, StringConstraints(pattern=r"^(e\d{3}|[0-9a-f]{64})$")] = Field(
         "",
-        description="Go on from another run: a setting, an entry of the log that this file mirrors, or a run's key. "
+        description="Continue another run: a setting, an entry of the log that this file mirrors, or a run's key. "
         "epochs counts those of both.",
     )
 
@@ -126,7 +306,7 @@ class PhantomTable(BaseModel):
     image_size: int = Field(256, ge=64, le=4096, description="Side of the images.", json_schema_extra=unit("px"))
     seed: int = Field(0, ge=0, lt=2**31, description="Same seed, same bytes.")
     clinical_effect: float = Field(
-        1.0, ge=0, le=1, description="Share of the studies whose clinical values tell about their finding; 0 is none."
+        1.0, ge=0, le=1, description="Share of the studies whose clinical values depend on their finding; 0 is none."
     )
     missing: float = Field(0.05, ge=0, le=0.9, description="Share of the clinical values that are missing.")
     artefacts: bool = Field(
@@ -170,12 +350,12 @@ AblationTable = create_model(
     "AblationTable",
     __config__=_STRICT,
     title=(str, Field("", description="Heading in the report; empty takes the file's name.")),
-    description=(str, Field("", description="What is asked, in a sentence or two.")),
+    description=(str, Field("", description="The question, in a sentence or two.")),
     on_out_of_memory=(
         OutOfMemory,
         Field(
             "fail",
-            description="What becomes of a run whose batch does not fit into its device's memory even alone: it fails, "
+            description="What happens to a run whose batch does not fit into its device's memory even alone: it fails, "
             "or is trained at half the batch with twice the accumulated steps, under a key of its own.",
         ),
     ),
@@ -193,7 +373,7 @@ AblationTable = create_model(
     grid=(GridTable, Field(None, description="Lists of values: every combination becomes a setting.")),
     protocol=(
         ProtocolTable,
-        Field(default_factory=ProtocolTable, description="How runs are trained and judged, and with which seeds."),
+        Field(default_factory=ProtocolTable, description="How runs are trained and evaluated, and with which seeds."),
     ),
     compare=(
         tuple[Pair, ...],
@@ -202,8 +382,7 @@ AblationTable = create_model(
 )
 
 
-# From what pydantic finds wrong to one line that names file, line, key, what was expected and the hint.
-
+# What pydantic finds wrong, in one line that names file, line, key, what was expected and the hint.
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -244,7 +423,7 @@ def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:
     found = list(problems)
     kind, value = found[0]["type"], found[0]["input"]
     if kind == "extra_forbidden":
-        return "unknown key", _mend_unknown(key)
+        return "unknown key", _unknown_hint(key)
     if kind == "missing":
         return f"{found[0]['loc'][-1]} is missing", f'add the line {found[0]["loc"][-1]} = "…"'
     if kind == "too_short" and not value:
@@ -255,10 +434,10 @@ def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:
     words = " or ".join(dict.fromkeys(expected))
     choices = re.findall(r'"([^"]+)"', words)
     best = nearest(value, choices) if isinstance(value, str) else None
-    return f"expected {words}, got {shown(value)}", f'did you mean "{best}"?' if best else None
+    return f"expected {words}, got {toml_value(value)}", f'did you mean "{best}"?' if best else None
 
 
-def shown(value: object) -> str:
+def toml_value(value: object) -> str:
     """``value`` about as TOML writes it, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}…"
@@ -318,7 +497,7 @@ def _table_words(key: KeyPath) -> list[str]:
     return [*tables[str(key[0])].model_fields, *(() if key[0] == "phantom" else ALIASES)]
 
 
-def _mend_unknown(key: KeyPath) -> str:
+def _unknown_hint(key: KeyPath) -> str:
     word, valid = str(key[-1]), _table_words(key)
     if ALIASES.get(word) in valid:
         return f"{ALIASES[word]} is given too; leave one of them out"
@@ -333,6 +512,8 @@ def _mend_unknown(key: KeyPath) -> str:
     return f"did you mean {best}?" if best else did_you_mean(word, valid)
 
 
+# From the text to its parts, every value checked by itself.
+
 DEFAULT_ARMS: Mapping[str, Mapping[str, Any]] = {
     "CXR": {"use_clinical": False},
     "CXR+Clinical": {"use_clinical": True},
@@ -345,10 +526,10 @@ _SEEDS = ("seed", "seeds")
 class ContinueFrom:
     """What a setting's ``continue_from`` says, and where it says so.
 
-    ``said`` is a setting with an arm (None: the same arm), an entry of the documented log, or a run's key.
+    ``run`` is a setting with an arm (None: the same arm), an entry of the documented log, or a run's key.
     """
 
-    said: str | Mapping[str, Any]
+    run: str | Mapping[str, Any]
     place: KeyPath
 
 
@@ -442,7 +623,7 @@ def parse_override(word: str) -> Layer:
     """
     field, equals, text = word.partition("=")
     field, text = field.strip(), text.strip()
-    where = said(word)
+    where = override_place(word)
     if not equals or not field:
         raise SpecError("expected field=value", where=where, hint="write it as --set epochs=1")
     if any("\ud800" <= letter <= "\udfff" for letter in word):  # bytes of the command line that are no text
@@ -471,7 +652,7 @@ def parse_override(word: str) -> Layer:
     raise SpecError(f"{field}: {what}", where=where, hint=hint)
 
 
-def said(word: str) -> str:
+def override_place(word: str) -> str:
     """How a message names the ``--set`` word, on one line whatever is in it."""
     return f"--set {word if word.isprintable() else repr(word)}"
 
@@ -498,8 +679,8 @@ def _setting(source: SourceFile, position: int, given: Mapping[str, Any]) -> Set
     place: KeyPath = ("settings", position)
     values = dict(given)
     name, documented = values.pop("name"), values.pop("documented", {})
-    said = values.pop("continue_from", None)
-    continues = None if said is None else ContinueFrom(said, (*place, "continue_from"))
+    run = values.pop("continue_from", None)
+    continues = None if run is None else ContinueFrom(run, (*place, "continue_from"))
     inferred = _inferred(values, source, (*place, "inferred"))
     return Setting(name, Layer(_seeded(values, source, place), place), documented, inferred, place, continues)
 

@@ -1,4 +1,4 @@
-"""Which fields of a setup go together, and how large its maps are; torch is never imported."""
+"""Which fields of a setup go together, how large its maps are, and whether it fits a data set and this version."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mmad.base.errors import SpecError
-from mmad.base.records import ClinicalColumns
+from mmad.base.records import LOSS_COMPONENTS, ClinicalColumns
 
 if TYPE_CHECKING:
     from mmad.config.setup import ModelSetup
 
-
+#: Losses that can be weighted: those of every detector, and the mask head's.
+LOSS_NAMES = (*LOSS_COMPONENTS, "loss_mask")
 #: Backbone → pixels of the image per cell of its last map.
 STRIDES: dict[str, int] = {
     "mobilenet_v3": 32,
@@ -36,7 +37,7 @@ LARGEST_ANCHOR = 16_384  # px: four times the largest image
 PYRAMID_STRIDES = (4, 8, 16, 32, 64)
 
 
-def complaints(setup: ModelSetup) -> Iterator[str]:
+def problems(setup: ModelSetup) -> Iterator[str]:
     """What does not go together in ``setup``: each names its fields and what would do."""
     yield from _values(setup)
     yield from _image_branch(setup)
@@ -114,8 +115,6 @@ def _image_branch(setup: ModelSetup) -> Iterator[str]:
 
 
 def _losses(setup: ModelSetup) -> Iterator[str]:
-    from mmad.config.setup import LOSS_NAMES
-
     for name in setup.loss_weights:
         if name not in LOSS_NAMES:
             yield f"loss_weights.{name}: expected one of {', '.join(LOSS_NAMES)}"
@@ -140,13 +139,13 @@ def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
             "left; name one, or set use_clinical = false"
         )
     fuses = era == "A" or (era == "C" and setup.spatialise_clinical)
-    if fuses and setup.fusion_strategy == "concat" and fuse_layers(setup) == 0:
+    if fuses and setup.fusion_strategy == "concat" and setup.fuse_layers == 0:
         yield (
             'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; '
             'use "add", or fuse_depth >= 1'
         )
-    if (said := misfit(setup, map_sides(setup))) is not None:
-        yield said
+    if (problem := misfit(setup, map_sides(setup))) is not None:
+        yield problem
     if fuses and setup.spatialise_method == "repeat" and not setup.pre_spatialised_layer:
         width = PYRAMID_CHANNELS if setup.using_fpn else setup.backbone_out_channels
         if setup.fusion_strategy == "add" and setup.clinical_input_channels != width:
@@ -170,25 +169,16 @@ def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
 
 
 def map_sides(setup: ModelSetup) -> tuple[int, ...] | None:
-    """Cells per side of the image's maps, level by level; None where only the network itself can tell."""
+    """Cells per side of the image's maps, level by level; None for timm's networks, which have to be built to know."""
     if setup.using_fpn or not setup.use_custom_model:
         return tuple(-(-setup.image_size // stride) for stride in PYRAMID_STRIDES)
     stride = STRIDES.get(setup.backbone)
     return None if stride is None else (-(-setup.image_size // stride),)
 
 
-def fuse_layers(setup: ModelSetup) -> int:
-    """How many fuse convolutions stand on each map: ``fuse_depth``, but one per level in era A with FPN."""
-    if not setup.use_clinical or setup.resolved_era == "B":
-        return 0
-    if setup.resolved_era == "A" and setup.using_fpn:
-        return 1
-    return setup.fuse_depth if setup.resolved_era == "A" or setup.spatialise_clinical else 0
-
-
 def fused_side(setup: ModelSetup, side: int) -> int:
     """Cells per side that a map of ``side`` cells has after the fuse convolutions."""
-    for _ in range(fuse_layers(setup)):
+    for _ in range(setup.fuse_layers):
         side = -(-side // setup.fuse_stride)
     return side
 
@@ -200,11 +190,11 @@ def shrunken(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
         return None
     hint = "set fuse_stride = 1, unless the documented network is meant"
     if len(shrunk) < len(sides or ()):
-        return f"the fused maps of {shrunk[0]} and fewer cells a side shrink to 1×1 and tell no places apart: {hint}"
+        return f"the fused maps of {shrunk[0]} and fewer cells a side shrink to 1×1 and no longer say where: {hint}"
     return f"the fused map shrinks to 1×1, so the heads cannot see what lies in a box, only where its corner is: {hint}"
 
 
-# Whether a setup's clinical branch fits the columns of a data set.
+# Whether its clinical branch fits the columns of a data set.
 
 
 def require_fit(setup: ModelSetup, columns: ClinicalColumns) -> None:
@@ -254,56 +244,11 @@ def require_room(columns: ClinicalColumns, length: int, *, indicators: bool = Fa
         )
 
 
-# What this version can build and train: the one place to shorten as it grows.
+# What this installation can build.
 
 
 def unsupported(setup: ModelSetup) -> tuple[str, str, str] | None:
-    """The first field of ``setup`` that cannot be trained yet: (field, what, hint); None when all can."""
+    """The first field of ``setup`` that cannot be built here: (field, what, hint); None when all can."""
     if setup.image_backbone.startswith(TIMM) and find_spec("timm") is None:
         return "backbone", "timm is not installed", "install it with pip install 'mmad[timm]'"
     return None
-
-
-# Which setups ask for detectors of equal modules.
-
-
-#: Fields of a setup that change no module's size: setups that differ in these alone have equal detectors.
-WITHOUT_EFFECT = frozenset(
-    {
-        "name",
-        "best_ar_val_model_path",
-        "best_ap_val_model_path",
-        "final_model_path",
-        "use_early_stop_model",
-        "record_training_performance",
-        "measure_test",
-        "dataset_mode",
-        "clinical_values",
-        "gt_in_train_till",
-        "optimiser",
-        "lr",
-        "momentum",
-        "weight_decay",
-        "batch_size",
-        "gradient_accumulation",
-        "gradient_clip_norm",
-        "mixed_precision",
-        "channels_last",
-        "warmup_epochs",
-        "lr_scheduler",
-        "plateau_metric",
-        "reduceLROnPlateau_factor",
-        "reduceLROnPlateau_patience",
-        "reduceLROnPlateau_full_stop",
-        "multiStepLR_milestones",
-        "multiStepLR_gamma",
-        "loss_weights",
-        "learned_loss_weights",
-        "horizontal_flip",
-    }
-)
-
-
-def architecture(setup: ModelSetup) -> str:
-    """A text that is equal for setups whose detectors have equal modules."""
-    return setup.model_dump_json(exclude=set(WITHOUT_EFFECT))

@@ -1,7 +1,8 @@
-"""How long a run will take, from how long runs like it took per epoch."""
+"""How long a run will take: from runs like it, or from trials of a few steps (``steps_per_epoch``)."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -10,12 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmad.base.records import EpochRecord, RunRecord
-from mmad.config.checks import architecture
+from mmad.config.fields import affecting
+from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
-
-# How long a whole epoch may take, from runs that were tried with a few steps (``steps_per_epoch``).
-
 
 #: How many evaluated images one trained image costs: forward, and twice that backward.
 TRAINED = 3
@@ -40,7 +39,7 @@ class Trials:
 
     The rule: an epoch of ``steps_per_epoch`` batches looked at so many images of each split; a trained image counts
     as three evaluated ones; a whole epoch costs its images at that price. What a step costs beside its images is
-    in the price, so that small trials tell too much rather than too little.
+    in the price, so that small trials give too much rather than too little.
 
     Args:
         runs: recorded runs; those without ``steps_per_epoch`` are passed over.
@@ -71,17 +70,13 @@ class Trials:
 def _run_kind(setup: ModelSetup) -> str:
     """The architecture; recorded runs have the one name of a backbone that has two."""
     named = {"backbone": "custom1"} if setup.backbone == "custom" else {}
-    return architecture(setup.model_copy(update=named))
+    return setup.model_copy(update=named).part("architecture")
 
 
-#: Fields of the setup that decide most of an epoch's time.
-_TELLING = ("backbone", "image_size", "batch_size", "use_clinical", "using_fpn", "record_training_performance")
-#: And those of the training protocol; a trial of a few steps says nothing of a whole epoch.
-_ALSO_TELLING = ("threads", "steps_per_epoch")
-
-
-def _kind(setup: Mapping[str, Any], fingerprint: str | None, protocol: Mapping[str, Any]) -> tuple[object, ...]:
-    return (*map(setup.get, _TELLING), fingerprint, *map(protocol.get, _ALSO_TELLING))
+def _kind(setup: Mapping[str, Any], fingerprint: str | None, protocol: Mapping[str, Any]) -> str:
+    """What decides an epoch's time; a trial of a few steps says nothing of a whole epoch."""
+    fields = [setup.get(name) for name in affecting(ModelSetup, "speed")]
+    return json.dumps([fields, fingerprint, [protocol.get(name) for name in affecting(TrainingProtocol, "speed")]])
 
 
 class Estimator:
@@ -90,7 +85,7 @@ class Estimator:
     Args:
         runs: the recorded runs.
         epochs: the epochs of each, by key.
-        trials: what tells where no run like it was recorded.
+        trials: asked where no run like it was recorded.
     """
 
     def __init__(
@@ -100,7 +95,7 @@ class Estimator:
         trials: Trials | None = None,
     ) -> None:
         self._trials = trials
-        times: dict[tuple[object, ...], list[float]] = {}
+        times: dict[str, list[float]] = {}
         for run in runs:
             kind = _kind(run.setup, run.dataset_fingerprint, run.protocol)
             times.setdefault(kind, []).extend(epoch.seconds for epoch in epochs.get(run.key, ()))
@@ -109,7 +104,7 @@ class Estimator:
     def seconds(self, run: RunSpec, epochs_done: int = 0, sizes: Sizes | None = None) -> float | None:
         """Seconds until ``run`` is done, or None when no run like it was recorded (early stops not foreseen).
 
-        With the ``sizes`` of its data set a trial of its architecture tells too.
+        With the ``sizes`` of its data set a trial of its architecture will do.
         """
         content = run.content()
         per_epoch = self._seconds.get(_kind(content["setup"], run.data.fingerprint, content["protocol"]))

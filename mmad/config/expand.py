@@ -4,59 +4,64 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
-
 from mmad.base.errors import SpecError, WeightsError
-from mmad.config.ablation_file import ContinueFrom, Layer, ParsedFile, Setting, said, shown, split_fields
-from mmad.config.checks import architecture, unsupported
-from mmad.config.messages import SourceFile, did_you_mean
+from mmad.config.ablation_file import (
+    ContinueFrom,
+    Layer,
+    ParsedFile,
+    Setting,
+    SourceFile,
+    override_place,
+    split_fields,
+    toml_value,
+)
+from mmad.config.checks import problems, unsupported
+from mmad.config.fields import Effect
+from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, TrainingProtocol
-from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.runs import NO_DATA, Ablation, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import weights_hash
 
-# Runs that go on where another ended: which run that is, and whether the one can go on from the other.
+# Runs that continue another: which one that is, and whether it can be continued.
 
 
 #: Digits of a run's whole key.
 _KEY_LENGTH = 64
-#: What the recorded epochs of both runs have to have in common, beside the detector's modules.
-_ALIKE_PROTOCOL = ("selection_overlap", "selection_proposals", "threads", "steps_per_epoch")
-_ALIKE_SETUP = ("dataset_mode", "clinical_values", "measure_test", "record_training_performance")
 
 
-def continued(members: Sequence[Member], wishes: Mapping[str, ContinueFrom], source: SourceFile) -> tuple[Member, ...]:
-    """``members`` with the runs they continue; ``wishes`` by the name of the setting that has one.
+def continued(members: Sequence[Member], origins: Mapping[str, ContinueFrom], source: SourceFile) -> tuple[Member, ...]:
+    """``members`` with the runs they continue; ``origins`` by the name of the setting that has one.
 
     Raises:
-        SpecError: a run that is not in the file, goes on from itself, or cannot be gone on from.
+        SpecError: a run that is not in the file, continues itself, or cannot be continued.
     """
     done: dict[int, Member] = {}
 
-    def settled(index: int, path: tuple[int, ...]) -> Member:
+    def linked(index: int, path: tuple[int, ...]) -> Member:
         if index not in done:
             member = members[index]
-            wish = wishes.get(member.setting)
-            if index in path and wish is not None:
+            origin = origins.get(member.setting)
+            if index in path and origin is not None:
                 names = " → ".join(repr(members[i].setting) for i in (*path[path.index(index) :], index))
-                raise source.error(wish.place, f"runs that continue each other in a circle: {names}", "leave one out")
-            done[index] = member if wish is None else one(index, member, wish, path)
+                raise source.error(origin.place, f"runs that continue each other in a circle: {names}", "leave one out")
+            done[index] = member if origin is None else link(index, member, origin, path)
         return done[index]
 
-    def one(index: int, member: Member, wish: ContinueFrom, path: tuple[int, ...]) -> Member:
-        if isinstance(wish.said, str) and len(wish.said) == _KEY_LENGTH:
-            return _with(member, Continues(key=wish.said))
-        parent = settled(_found(members, member, wish, source), (*path, index))
+    def link(index: int, member: Member, origin: ContinueFrom, path: tuple[int, ...]) -> Member:
+        if isinstance(origin.run, str) and len(origin.run) == _KEY_LENGTH:
+            return _with(member, Continues(key=origin.run))
+        parent = linked(_parent(members, member, origin, source), (*path, index))
         if (problem := _unfit(member, parent)) is not None:
-            raise source.error(wish.place, *problem)
-        kind = "final" if isinstance(wish.said, str) else wish.said.get("checkpoint", "final")
+            raise source.error(origin.place, *problem)
+        kind = "final" if isinstance(origin.run, str) else origin.run.get("checkpoint", "final")
         return _with(member, Continues(key=parent.run.key, checkpoint=kind))
 
-    return tuple(settled(index, ()) for index in range(len(members)))
+    return tuple(linked(index, ()) for index in range(len(members)))
 
 
 def _with(member: Member, continues: Continues) -> Member:
@@ -64,61 +69,54 @@ def _with(member: Member, continues: Continues) -> Member:
     return replace(member, run=replace(member.run, protocol=protocol))
 
 
-def _found(members: Sequence[Member], child: Member, wish: ContinueFrom, source: SourceFile) -> int:
+def _parent(members: Sequence[Member], child: Member, origin: ContinueFrom, source: SourceFile) -> int:
     """The position of the member that ``child`` continues, of its own seed and replicate."""
-    if isinstance(wish.said, str):
-        fitting = [i for i, m in enumerate(members) if m.documented == wish.said]
+    if isinstance(origin.run, str):
+        fitting = [i for i, m in enumerate(members) if m.documented == origin.run]
         if not fitting:
             named = sorted({m.documented for m in members if m.documented})
             raise source.error(
-                wish.place, f"no setting of this file mirrors {wish.said}", did_you_mean(wish.said, named)
+                origin.place, f"no setting of this file mirrors {origin.run}", did_you_mean(origin.run, named)
             )
         setting = members[fitting[0]].setting
         arm = child.arm if child.documented is None else members[fitting[0]].arm
     else:
-        setting, arm = str(wish.said["setting"]), str(wish.said.get("arm", child.arm))
+        setting, arm = str(origin.run["setting"]), str(origin.run.get("arm", child.arm))
     settings = list(dict.fromkeys(m.setting for m in members))
     if setting not in settings:
-        raise source.error(wish.place, f"no setting is named {setting!r}", did_you_mean(setting, settings))
+        raise source.error(origin.place, f"no setting is named {setting!r}", did_you_mean(setting, settings))
     arms = list(dict.fromkeys(m.arm for m in members))
     if arm not in arms:
-        raise source.error(wish.place, f"no arm is named {arm!r}", did_you_mean(arm, arms))
+        raise source.error(origin.place, f"no arm is named {arm!r}", did_you_mean(arm, arms))
     same = [i for i, m in enumerate(members) if (m.setting, m.arm) == (setting, arm)]
     for i in same:
         if (members[i].seed, members[i].replicate) == (child.seed, child.replicate):
             return i
     seeds = ", ".join(str(members[i].seed) for i in same)
     raise source.error(
-        wish.place, f"{setting!r} has no run of seed {child.seed}", f"give both the same seeds (it has {seeds})"
+        origin.place, f"{setting!r} has no run of seed {child.seed}", f"give both the same seeds (it has {seeds})"
     )
 
 
 def _unfit(child: Member, parent: Member) -> tuple[str, str] | None:
-    """What is wrong and its hint, where ``child`` cannot go on from ``parent``."""
+    """What is wrong and its hint, where ``child`` cannot continue ``parent``."""
     ours, theirs = child.run, parent.run
-    if architecture(ours.setup) != architecture(theirs.setup):
-        fields = _differing(ours.setup, theirs.setup, type(ours.setup).model_fields)
-        named = [
-            name
-            for name in fields
-            if architecture(ours.setup.model_copy(update={name: fields[name]})) != architecture(ours.setup)
-        ]
-        return f"its detector is another than that of {parent.setting!r} ({', '.join(named)})", "give both the same"
-    fields = _differing(ours.setup, theirs.setup, _ALIKE_SETUP) | _differing(
-        ours.protocol, theirs.protocol, _ALIKE_PROTOCOL
-    )
-    if fields:
-        name = next(iter(fields))
-        return f"{name} is another than that of {parent.setting!r}", f"give both {name} = {fields[name]}"
+    if modules := _differing(ours, theirs, "architecture"):
+        return f"its detector is another than that of {parent.setting!r} ({', '.join(modules)})", "give both the same"
+    if measured := _differing(ours, theirs, "evaluation"):
+        name, value = next(iter(measured.items()))
+        return f"{name} is another than that of {parent.setting!r}", f"give both {name} = {_word(value)}"
     if ours.protocol.epochs < theirs.protocol.epochs:
         what = f"epochs = {ours.protocol.epochs} is less than the {theirs.protocol.epochs} of {parent.setting!r}"
         return what, "epochs counts those of both runs"
     return None
 
 
-def _differing(ours: Any, theirs: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Fields in which two models differ, with the second one's value."""
-    return {name: getattr(theirs, name) for name in names if getattr(ours, name) != getattr(theirs, name)}
+def _differing(ours: RunSpec, theirs: RunSpec, effect: Effect) -> dict[str, Any]:
+    """Fields that affect ``effect`` in one of two runs and differ, with the second one's value."""
+    names = ours.affecting(effect) | theirs.affecting(effect)
+    values = [run.setup.model_dump() | run.protocol.model_dump() for run in (ours, theirs)]
+    return {name: values[1][name] for name in names if values[0][name] != values[1][name]}
 
 
 #: Fields of the training that follow a field of the evaluation unless somebody gives them.
@@ -136,21 +134,21 @@ class _Point:
     continues: ContinueFrom | None = None
 
 
-def expand(parsed: ParsedFile, data: DataSource, overrides: Sequence[Layer] = ()) -> Ablation:
-    """The ablation with all its members, in the order setting, arm, seed.
+def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
+    """The ablation with all its members, in the order setting, arm, seed, on no data set yet.
 
     Raises:
         SpecError: a combination of fields that is impossible or cannot be built yet; two members alike.
     """
     members: list[Member] = []
     seen: set[tuple[str, str, int, int]] = set()
-    wishes: dict[str, ContinueFrom] = {}
+    origins: dict[str, ContinueFrom] = {}
     for point in _points(parsed):
         if point.continues is not None:
-            wishes[point.name] = point.continues
+            origins[point.name] = point.continues
         for arm, arm_layer in parsed.arms.items():
             layers = (parsed.protocol, parsed.setup, arm_layer, *point.layers, *overrides)
-            for member in _members(parsed, point, arm, layers, data):
+            for member in _members(parsed, point, arm, layers):
                 identity = (member.setting, member.arm, member.seed, member.replicate)
                 if identity in seen:
                     raise _twice(parsed, member)
@@ -165,8 +163,10 @@ def expand(parsed: ParsedFile, data: DataSource, overrides: Sequence[Layer] = ()
         source=parsed.source.text,
         arms=arms,
         compare=parsed.compare or tuple((arms[0], arm) for arm in arms[1:]),
-        members=continued(members, wishes, parsed.source),
+        members=continued(members, origins, parsed.source),
         on_out_of_memory=parsed.on_out_of_memory,
+        data=parsed.data,
+        phantom=parsed.phantom,
     )
 
 
@@ -194,7 +194,7 @@ def _points(parsed: ParsedFile) -> Iterator[_Point]:
 def _word(value: object) -> str:
     if isinstance(value, str):
         return value
-    return "none" if value is None else shown(value)
+    return "none" if value is None else toml_value(value)
 
 
 def one_setup(overrides: Sequence[Layer]) -> ModelSetup:
@@ -205,9 +205,7 @@ def one_setup(overrides: Sequence[Layer]) -> ModelSetup:
     return _setup(setup, origin, SourceFile("the default setup", "", {}, {}))
 
 
-def _members(
-    parsed: ParsedFile, point: _Point, arm: str, layers: Sequence[Layer], data: DataSource
-) -> Iterator[Member]:
+def _members(parsed: ParsedFile, point: _Point, arm: str, layers: Sequence[Layer]) -> Iterator[Member]:
     values: dict[str, Any] = {}
     origin: dict[str, Layer] = {}
     for layer in layers:
@@ -223,14 +221,14 @@ def _members(
     elif training.get("weights", "imagenet") == "imagenet":
         training["weights_hash"] = _weights_hash(setup, origin, parsed.source)
     for seed in values.get("seeds", (0,)):
-        protocol = TrainingProtocol(**training, seed=seed)
+        protocol = TrainingProtocol.model_construct(**training, seed=seed)
         yield Member(
             ablation=parsed.name,
             setting=point.name,
             arm=arm,
             seed=seed,
-            run=RunSpec(setup, protocol, data),
-            evaluation=EvaluationProtocol(**evaluation),
+            run=RunSpec(setup, protocol, NO_DATA),
+            evaluation=EvaluationProtocol.model_construct(**evaluation),
             replicate=protocol.replicate,
             documented=point.documented.get(arm),
             inferred=tuple(dict.fromkeys((*parsed.inferred, *point.inferred))),
@@ -238,17 +236,17 @@ def _members(
 
 
 def _setup(values: dict[str, Any], origin: Mapping[str, Layer], source: SourceFile) -> ModelSetup:
-    """The setup, or the reason why its fields do not go together at the line of one that was given."""
-    try:
-        setup = ModelSetup.model_validate(values)
-    except ValidationError as error:
-        what = str(error.errors(include_url=False)[0].get("ctx", {}).get("error") or error)
-        named = [word for word in re.findall(r"\w+", what) if word in ModelSetup.model_fields]
+    """The setup, or the reason why its fields do not go together at the line of one that was given.
+
+    Each value by itself was checked where the file, or a word over it, was read.
+    """
+    setup = ModelSetup.model_construct(**values)
+    if (problem := next(problems(setup), None)) is not None:
+        named = [word for word in re.findall(r"\w+", problem) if word in ModelSetup.model_fields]
         given = [name for name in named if name in origin and _place(origin[name], name, source) != source.path]
-        raise _blame(given[0] if given else "", what, None, origin, source) from None
-    problem = unsupported(setup)
-    if problem is not None:
-        field, what, hint = problem
+        raise _blame(given[0] if given else "", problem, None, origin, source)
+    if (missing := unsupported(setup)) is not None:
+        field, what, hint = missing
         raise _blame(field, f"{field}: {what}", hint, origin, source)
     return setup
 
@@ -267,7 +265,7 @@ def _blame(field: str, what: str, hint: str | None, origin: Mapping[str, Layer],
 
 def _place(layer: Layer, field: str, source: SourceFile) -> str:
     """Where ``layer`` gives ``field``: a line of the file, the file (a default), or the ``--set`` word."""
-    return source.where(layer.key(field)) if layer.word is None else said(layer.word)
+    return source.where(layer.key(field)) if layer.word is None else override_place(layer.word)
 
 
 def _twice(parsed: ParsedFile, member: Member) -> SpecError:

@@ -1,4 +1,4 @@
-"""From the path of an ablation file to an ``mmad.config.runs.Ablation``."""
+"""From the path of an ablation file to an ``mmad.config.runs.Ablation``: read once, checked once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from mmad.config.expand import expand, one_setup
 from mmad.config.runs import Ablation, DataSource
 from mmad.config.setup import ModelSetup
 
-#: The data set of a file that was read without looking at any.
-NO_DATA = DataSource(path="", name="", fingerprint=None)
-
 
 def load_ablation(
     path: str | Path,
     *,
-    data: DataSource = NO_DATA,
+    data: DataSource | None = None,
     overrides: Sequence[str] = (),
     weights: str | None = None,
 ) -> Ablation:
@@ -25,7 +22,8 @@ def load_ablation(
 
     Args:
         path: the TOML file.
-        data: the data set of every run; without a fingerprint the keys are provisional.
+        data: the data set of every run; left out, or without a fingerprint, the keys are provisional. Which data set
+            the file names stands in the result, whose method ``on`` puts its runs on one.
         overrides: ``field=value`` words that win over the file, in order, recorded with every member.
         weights: ``imagenet`` or ``none``: short for the override ``weights=…``.
 
@@ -34,7 +32,8 @@ def load_ablation(
     """
     words = [*overrides] if weights is None else [*overrides, f"weights={weights}"]
     layers = [parse_override(word) for word in words]
-    return expand(parse_file(Path(path)), data, layers)
+    ablation = expand(parse_file(Path(path)), layers)
+    return ablation if data is None else ablation.on(data)
 
 
 def load_setup(overrides: Sequence[str] = ()) -> ModelSetup:

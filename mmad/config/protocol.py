@@ -1,17 +1,19 @@
-"""Protocols: what else decides a training, and how a checkpoint is judged."""
+"""Protocols: what else decides a training, and how a checkpoint is evaluated."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from mmad.config.fields import ALWAYS, affects, when
 
 Overlap = Literal["iou", "iobb"]
 Proposals = Literal["clean", "sampled", "with_ground_truth"]
 
 
 class Continues(BaseModel):
-    """The run that another goes on from, and from which of its checkpoints."""
+    """The run that another continues, and from which of its checkpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,36 +26,42 @@ class TrainingProtocol(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(100, ge=1, le=100_000, description="Epochs to train.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
-    threads: int = Field(
+    epochs: Annotated[int, affects("training")] = Field(100, ge=1, le=100_000, description="Epochs to train.")
+    seed: Annotated[int, affects("training")] = Field(
+        0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation."
+    )
+    threads: Annotated[int, affects("training", "speed")] = Field(
         1, ge=1, le=1024, description="Threads of one run on the CPU; other numbers of threads give other bits."
     )
-    weights: Literal["imagenet", "none"] = Field(
+    weights: Annotated[Literal["imagenet", "none"], affects("training", idle=when(pretrained=False))] = Field(
         "imagenet", description="Where pretrained weights come from; none trains from scratch."
     )
-    weights_hash: str = Field(
+    weights_hash: Annotated[str, affects("training", idle=when(weights="none"))] = Field(
         "", description="Hash of the pretrained weights' file, empty without one; filled when planning."
     )
-    selection_overlap: Overlap = Field(
+    selection_overlap: Annotated[Overlap, affects("evaluation")] = Field(
         "iou", description="Overlap of the validation AP and AR that choose the best checkpoints."
     )
-    selection_proposals: Proposals = Field("clean", description="Whose proposals the evaluations during training use.")
-    steps_per_epoch: int | None = Field(
+    selection_proposals: Annotated[Proposals, affects("evaluation")] = Field(
+        "clean", description="Which proposals the evaluations during training use."
+    )
+    steps_per_epoch: Annotated[int | None, affects("training", "evaluation", "speed")] = Field(
         None,
         ge=1,
         le=1_000_000,
         description="A trial: no pass, training or evaluation, takes more batches than this; none takes all of them.",
         json_schema_extra={"unit": "batches"},
     )
-    replicate: int = Field(1, ge=1, description="Number of a true repeat of an equal run.")
-    continues: Continues | None = Field(
-        None, description="The run this one goes on from; filled from a setting's continue_from."
+    replicate: Annotated[int, affects("training", idle=ALWAYS)] = Field(
+        1, ge=1, description="Number of a true repeat of an equal run."
+    )
+    continues: Annotated[Continues | None, affects("training")] = Field(
+        None, description="The run that this one continues; filled from a setting's continue_from."
     )
 
 
 class EvaluationProtocol(BaseModel):
-    """How a member's checkpoints are judged: belongs to an evaluation, never to a run's key."""
+    """How a member's checkpoints are evaluated: belongs to an evaluation, never to a run's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,5 +70,5 @@ class EvaluationProtocol(BaseModel):
     max_detections: int = Field(10, ge=1, le=1000, description="Most detections of an image that count.")
     proposals: Proposals = Field(
         "clean",
-        description="Whose proposals: clean never sees the targets; with_ground_truth as the log until 16 May 2022.",
+        description="Which proposals: clean never sees the targets; with_ground_truth as the log until 16 May 2022.",
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmad.config.fields import Effect, affecting, naming
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 
@@ -14,7 +16,7 @@ from mmad.config.setup import ModelSetup
 RECIPE = 2
 
 #: Fields of a setup that name things and decide nothing.
-NAMING_FIELDS = frozenset({"name", "best_ar_val_model_path", "best_ap_val_model_path", "final_model_path"})
+NAMING_FIELDS = naming(ModelSetup)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class DataSource:
     path: str
     name: str
     fingerprint: str | None
+
+
+#: The data set of a file that was read without looking at any.
+NO_DATA = DataSource(path="", name="", fingerprint=None)
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,13 @@ class RunSpec:
 
     @property
     def continues(self) -> str | None:
-        """The key of the run that this one goes on from, which has to be finished first; None without one."""
+        """The key of the run that this one continues, which has to be finished first; None without one."""
         return None if self.protocol.continues is None else self.protocol.continues.key
+
+    def affecting(self, *effects: Effect) -> dict[str, Any]:
+        """The fields of setup and protocol that affect one of ``effects`` and are not idle, with their values."""
+        parts = (self.setup, self.protocol)
+        return {name: getattr(part, name) for part in parts for name in affecting(type(part), *effects, run=parts)}
 
     def content(self) -> dict[str, Any]:
         """The plain JSON the key is made of. Whole numbers count as equal however they were written."""
@@ -105,7 +116,8 @@ class Member:
 class Ablation:
     """A file: a family of settings, expanded. ``compare`` holds pairs (reference arm, other arm).
 
-    ``on_out_of_memory`` is ``fail`` or ``accumulate``: half the batch, twice the accumulated steps.
+    ``on_out_of_memory`` is ``fail`` or ``accumulate``: half the batch, twice the accumulated steps. ``data`` is the
+    data set that the file names, a folder beside it or ``phantom``, which is drawn with the parameters ``phantom``.
     """
 
     name: str
@@ -117,3 +129,18 @@ class Ablation:
     compare: tuple[tuple[str, str], ...]
     members: tuple[Member, ...]
     on_out_of_memory: str = "fail"
+    data: str = "phantom"
+    phantom: Mapping[str, Any] = field(default_factory=dict)
+
+    def on(self, data: DataSource) -> Ablation:
+        """The ablation with every run on ``data``: the keys follow, and with them those that others continue."""
+        runs = {member.run.key: member.run for member in self.members}
+
+        def moved(run: RunSpec) -> RunSpec:
+            protocol, parent = run.protocol, run.protocol.continues
+            if parent is not None and parent.key in runs:
+                continues = parent.model_copy(update={"key": moved(runs[parent.key]).key})
+                protocol = protocol.model_copy(update={"continues": continues})
+            return replace(run, data=data, protocol=protocol)
+
+        return replace(self, members=tuple(replace(member, run=moved(member.run)) for member in self.members))

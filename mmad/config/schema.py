@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mmad.config.ablation_file import ALIASES, AblationTable
-from mmad.config.setup import BACKBONES, LOSS_NAMES
+from mmad.config.checks import LOSS_NAMES
+from mmad.config.setup import BACKBONES
 
 DRAFT = "http://json-schema.org/draft-04/schema#"
 TITLE = "Ablation file of mmad"

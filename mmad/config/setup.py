@@ -6,15 +6,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mmad.base.records import LOSS_COMPONENTS
-from mmad.config.checks import STRIDES, complaints
+from mmad.config.checks import STRIDES, problems
+from mmad.config.fields import ALWAYS, Effect, affecting, affects, unless, when
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
 
 BACKBONES = tuple(STRIDES)
-#: Losses that can be weighted: those of every detector, and the mask head's.
-LOSS_NAMES = (*LOSS_COMPONENTS, "loss_mask")
+
+# When fields are idle. With ``use_custom_model = false`` the image branch is that of torchvision's Mask R-CNN.
+IMAGE_ALONE = when(use_clinical=False)
+TORCHVISION = when(use_custom_model=False)
+SWIN = when(use_custom_model=True, backbone="swin_t")
+FIXED_NORM = when(image_backbone={"resnet18", "resnet50"}, has_pyramid=True, frozen_norm=True)
+NOT_ERA_A = unless(resolved_era="A")
+NOT_ERA_C = unless(resolved_era="C")
+NOT_SPATIALISED = when(resolved_era="C", spatialise_clinical=False)
+REPEATED = when(resolved_era="C", spatialise_method="repeat")
+NOT_FUSED = when(fuse_layers=0)
+NO_PLATEAU = unless(lr_scheduler="ReduceLROnPlateau")
+NO_STEPS = unless(lr_scheduler="MultiStepLR")
+
+#: What an evaluation reads too, where it samples its proposals with the targets as a training does.
+SAMPLES = affects("evaluation", idle=when(selection_proposals="clean"))
 
 
 def _none_word(value: object) -> object:
@@ -43,57 +57,71 @@ class ModelSetup(BaseModel):
     final_model_path: str | None = Field(None, description="Checkpoint of the last epoch, filled after a run.")
 
     # what is trained
-    use_clinical: bool = Field(False, description="Read the clinical columns beside the image.")
-    use_custom_model: bool = Field(
+    use_clinical: Annotated[bool, affects("architecture", "training", "speed")] = Field(
+        False, description="Read the clinical columns beside the image."
+    )
+    use_custom_model: Annotated[bool, affects("architecture", "training", "speed")] = Field(
         True, description="The multimodal detector; false builds torchvision's own Mask R-CNN."
     )
-    use_early_stop_model: bool = Field(
+    use_early_stop_model: Annotated[bool, affects("evaluation")] = Field(
         True, description="Keep the best-AP and best-AR checkpoints beside the final one."
     )
-    record_training_performance: bool = Field(True, description="Measure AP and AR on the training batches too.")
-    measure_test: bool = Field(
+    record_training_performance: Annotated[bool, affects("training", "evaluation", "speed")] = Field(
+        True, description="Measure AP and AR on the training batches too."
+    )
+    measure_test: Annotated[bool, affects("evaluation", "speed")] = Field(
         True,
         description="Measure the test split every epoch; false measures it only where an epoch becomes best or last.",
     )
-    dataset_mode: Literal["normal", "unified", "full"] = Field(
+    dataset_mode: Annotated[Literal["normal", "unified", "full"], affects("training", "evaluation", "speed")] = Field(
         "unified",
         description="One sample per reading (normal), per image (unified), or every reading without clinical data (full).",
     )
-    era: Annotated[Era | None, BeforeValidator(_none_word)] = Field(
-        None,
-        description="Form of the clinical branch; none derives it: clinical_expand_conv_channels given is C, FPN with fuse_depth 0 is B, else A.",
+    era: Annotated[Era | None, BeforeValidator(_none_word), affects("architecture", "training", idle=IMAGE_ALONE)] = (
+        Field(
+            None,
+            description="Form of the clinical branch; none derives it: clinical_expand_conv_channels given is C, FPN with fuse_depth 0 is B, else A.",
+        )
     )
 
     # image branch
-    backbone: str = Field("mobilenet_v3", description="Image network: " + ", ".join(BACKBONES) + ", or timm:NAME.")
-    pretrained: bool = Field(True, description="Start the backbone from ImageNet weights.")
-    image_size: int = Field(
+    backbone: Annotated[str, affects("architecture", "training", "speed", idle=TORCHVISION)] = Field(
+        "mobilenet_v3", description="Image network: " + ", ".join(BACKBONES) + ", or timm:NAME."
+    )
+    pretrained: Annotated[bool, affects("training", "speed", idle=when(weights="none"))] = Field(
+        True, description="Start the backbone from ImageNet weights."
+    )
+    image_size: Annotated[int, affects("architecture", "training", "evaluation", "speed")] = Field(
         256,
         ge=32,
         le=4096,
         description="Side of the square the image is resized to; a power of two.",
         json_schema_extra=unit("px"),
     )
-    backbone_out_channels: int = Field(
+    backbone_out_channels: Annotated[int, affects("architecture", "training", idle=when(has_pyramid=True))] = Field(
         16,
         ge=1,
         le=4096,
         description="Width of the image map handed to the heads (no effect with FPN).",
         json_schema_extra=unit("channels"),
     )
-    using_fpn: bool = Field(False, description="Feature pyramid network on the backbone.")
-    trainable_layers: int | None = Field(
+    using_fpn: Annotated[bool, affects("architecture", "training", "speed", idle=TORCHVISION)] = Field(
+        False, description="Feature pyramid network on the backbone."
+    )
+    trainable_layers: Annotated[int | None, affects("training", "speed", idle=when(has_pyramid=False))] = Field(
         None,
         ge=0,
         le=5,
         description="With FPN: how many of the ResNet's five parts train, counted from the last; none trains 3, or all 5 from scratch.",
         json_schema_extra=unit("layers"),
     )
-    frozen_norm: bool = Field(
-        True,
-        description="With FPN: the ResNet's BatchNorm is fixed, as in the log; false trains it.",
+    frozen_norm: Annotated[bool, affects("architecture", "training", "speed", idle=(when(has_pyramid=False), SWIN))] = (
+        Field(
+            True,
+            description="With FPN: the ResNet's BatchNorm is fixed, as in the log; false trains it.",
+        )
     )
-    norm_momentum: float | None = Field(
+    norm_momentum: Annotated[float | None, affects("training", idle=(SWIN, FIXED_NORM))] = Field(
         None,
         gt=0,
         le=1,
@@ -101,211 +129,270 @@ class ModelSetup(BaseModel):
     )
 
     # clinical branch
-    clinical_input_channels: int = Field(
+    clinical_input_channels: Annotated[int, affects("architecture", "training", idle=IMAGE_ALONE)] = Field(
         32,
         ge=1,
         le=8192,
         description="Length of the clinical vector after the categories' embedding.",
         json_schema_extra=unit("channels"),
     )
-    clinical_num_len: int | None = Field(
+    clinical_num_len: Annotated[int | None, affects("training", idle=ALWAYS)] = Field(
         None,
         ge=0,
         description="How many numeric clinical columns; none takes the data set's.",
         json_schema_extra=unit("columns"),
     )
-    clinical_numeric: tuple[str, ...] | None = Field(
-        None, description="Numeric clinical columns by name; none takes all of the data set."
-    )
-    clinical_categorical: tuple[str, ...] | None = Field(
-        None, description="Categorical clinical columns by name; none takes all of the data set."
-    )
-    clinical_values: Literal["standardised", "raw"] = Field(
+    clinical_numeric: Annotated[
+        tuple[str, ...] | None, affects("architecture", "training", "evaluation", idle=IMAGE_ALONE)
+    ] = Field(None, description="Numeric clinical columns by name; none takes all of the data set.")
+    clinical_categorical: Annotated[
+        tuple[str, ...] | None, affects("architecture", "training", "evaluation", idle=IMAGE_ALONE)
+    ] = Field(None, description="Categorical clinical columns by name; none takes all of the data set.")
+    clinical_values: Annotated[
+        Literal["standardised", "raw"], affects("training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=())))
+    ] = Field(
         "standardised",
         description="Numbers standardised with the training split's mean and deviation, or raw as the log did; missing values take the training mean.",
     )
-    clinical_missing_indicators: bool = Field(
+    clinical_missing_indicators: Annotated[
+        bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=())))
+    ] = Field(
         False,
         description="One more number per numeric column: 1 where the value is missing, 0 where it is there.",
     )
-    clinical_unknown_slot: bool = Field(
-        False, description="A learned embedding for a category that is missing, in place of zeros."
-    )
-    clinical_expand_conv_channels: int | None = Field(
+    clinical_unknown_slot: Annotated[
+        bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, when(clinical_categorical=())))
+    ] = Field(False, description="A learned embedding for a category that is missing, in place of zeros.")
+    clinical_expand_conv_channels: Annotated[
+        int | None,
+        affects(
+            "architecture",
+            "training",
+            idle=(
+                IMAGE_ALONE,
+                when(era={"A", "B"}),
+                when(era="C", spatialise_clinical=False),
+                when(era="C", spatialise_method="repeat"),
+            ),
+        ),
+    ] = Field(
         None,
         ge=1,
         le=4096,
         description="Width of era C's expansion; giving it selects era C.",
         json_schema_extra=unit("channels"),
     )
-    clinical_conv_channels: int = Field(
+    clinical_conv_channels: Annotated[
+        int,
+        affects(
+            "architecture",
+            "training",
+            idle=(
+                IMAGE_ALONE,
+                NOT_SPATIALISED,
+                REPEATED,
+                when(resolved_era="C") & unless(clinical_expand_conv_channels=None),
+            ),
+        ),
+    ] = Field(
         32,
         ge=1,
         le=4096,
         description="Width of era A's expansion, encoder and fuse convolutions, and of era B's expansion.",
         json_schema_extra=unit("channels"),
     )
-    clinical_expand_dropout_rate: float = Field(
-        0, ge=0, lt=1, description="Dropout after each ReLU of era A's expansion."
+    clinical_expand_dropout_rate: Annotated[
+        float, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_A))
+    ] = Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's expansion.")
+    clinical_conv_dropout_rate: Annotated[float, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_A))] = (
+        Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's encoder.")
     )
-    clinical_conv_dropout_rate: float = Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's encoder.")
-    fuse_conv_channels: int = Field(
+    fuse_conv_channels: Annotated[
+        int, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C, when(fuse_layers={0, 1})))
+    ] = Field(
         32,
         ge=1,
         le=4096,
         description="Width between era C's fuse convolutions; without effect in era A and in every logged run.",
         json_schema_extra=unit("channels"),
     )
-    fuse_dropout_rate: float = Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's fuse convolutions.")
-    fuse_depth: int = Field(
+    fuse_dropout_rate: Annotated[
+        float, affects("architecture", "training", idle=(NOT_FUSED, when(resolved_era="A", using_fpn=True)))
+    ] = Field(0, ge=0, lt=1, description="Dropout after each ReLU of the fuse convolutions.")
+    fuse_depth: Annotated[
+        int,
+        affects(
+            "architecture",
+            "training",
+            idle=(IMAGE_ALONE, when(era="B"), when(era="A", using_fpn=True), NOT_SPATIALISED),
+        ),
+    ] = Field(
         4,
         ge=0,
         le=64,
         description="Number of 3x3 fuse convolutions after the fusion (era A with FPN has one per level).",
         json_schema_extra=unit("layers"),
     )
-    fuse_stride: Literal[1, 2] = Field(
+    fuse_stride: Annotated[Literal[1, 2], affects("training", "evaluation", idle=NOT_FUSED)] = Field(
         1,
         description="Stride of the fuse convolutions; the log's was 2, which shrinks the fused map to 1x1 without FPN.",
     )
-    fusion_strategy: Literal["concat", "add"] = Field(
+    fusion_strategy: Annotated[Literal["concat", "add"], affects("architecture", "training", idle=NOT_FUSED)] = Field(
         "concat", description="How eras A and C join the image map and the clinical map (era B adds)."
     )
-    fusion_residule: bool = Field(
+    fusion_residule: Annotated[bool, affects("training", "evaluation", idle=NOT_FUSED)] = Field(
         False,
         validation_alias=AliasChoices("fusion_residule", "fusion_residual"),
         description="Add the image map back to the fused map (also read as fusion_residual).",
     )
-    spatialise_clinical: bool = Field(
+    spatialise_clinical: Annotated[bool, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C))] = Field(
         True, description="Era C: turn the vector into a clinical image and add its map to the image map."
     )
-    spatialise_method: Literal["convs", "repeat"] = Field(
+    spatialise_method: Annotated[
+        Literal["convs", "repeat"], affects("architecture", "training", idle=(IMAGE_ALONE, NOT_SPATIALISED))
+    ] = Field(
         "convs",
         description="Era C: expand the vector to a clinical image that a second network reads (convs), or repeat it at every cell of the image's maps.",
     )
-    pre_spatialised_layer: bool = Field(
-        False,
-        description="Era C: a learned linear layer with ReLU on the vector before it is spread out; with repeat it gives the maps' width.",
+    pre_spatialised_layer: Annotated[bool, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_SPATIALISED))] = (
+        Field(
+            False,
+            description="Era C: a learned linear layer with ReLU on the vector before it is spread out; with repeat it gives the maps' width.",
+        )
     )
-    add_clinical_to_roi_heads: bool = Field(
-        True, description="Era C: append the clinical vector to every RoI's features before fc6."
+    add_clinical_to_roi_heads: Annotated[bool, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C))] = (
+        Field(True, description="Era C: append the clinical vector to every RoI's features before fc6.")
     )
 
     # heads
-    anchor_sizes: tuple[int, ...] = Field(
-        (32, 64, 128, 256, 512),
-        description="Sides of the RPN's anchors; with FPN one per level.",
-        json_schema_extra=unit("px"),
+    anchor_sizes: Annotated[tuple[int, ...], affects("architecture", "training", "evaluation", idle=TORCHVISION)] = (
+        Field(
+            (32, 64, 128, 256, 512),
+            description="Sides of the RPN's anchors; with FPN one per level.",
+            json_schema_extra=unit("px"),
+        )
     )
-    anchor_ratios: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="Height to width of the RPN's anchors.")
-    representation_size: int = Field(
+    anchor_ratios: Annotated[tuple[float, ...], affects("architecture", "training", "evaluation", idle=TORCHVISION)] = (
+        Field((0.5, 1.0, 2.0), description="Height to width of the RPN's anchors.")
+    )
+    representation_size: Annotated[int, affects("architecture", "training", idle=TORCHVISION)] = Field(
         32, ge=1, le=8192, description="Width of the box head's two linear layers.", json_schema_extra=unit("features")
     )
-    box_head_dropout_rate: float = Field(
+    box_head_dropout_rate: Annotated[float, affects("training", idle=TORCHVISION)] = Field(
         0, ge=0, lt=1, description="Dropout between each linear layer of the box head and its ReLU."
     )
-    use_mask: bool = Field(False, description="Mask head beside the box head.")
-    mask_hidden_layers: int = Field(
+    use_mask: Annotated[bool, affects("architecture", "training", "evaluation", "speed", idle=TORCHVISION)] = Field(
+        False, description="Mask head beside the box head."
+    )
+    mask_hidden_layers: Annotated[
+        int, affects("architecture", "training", idle=(TORCHVISION, when(has_masks=False)))
+    ] = Field(
         256,
         ge=1,
         le=4096,
         description="Width of the mask head (no effect without use_mask).",
         json_schema_extra=unit("channels"),
     )
-    rpn_pre_nms_top_n_train: int = Field(
+    rpn_pre_nms_top_n_train: Annotated[int, affects("training", "speed")] = Field(
         2000,
         ge=1,
         le=100_000,
         description="Best anchors per level that the RPN keeps before suppression, in training.",
         json_schema_extra=unit("proposals"),
     )
-    rpn_pre_nms_top_n_test: int = Field(
+    rpn_pre_nms_top_n_test: Annotated[int, affects("evaluation", "speed")] = Field(
         1000,
         ge=1,
         le=100_000,
         description="Best anchors per level that the RPN keeps before suppression, in evaluation.",
         json_schema_extra=unit("proposals"),
     )
-    rpn_post_nms_top_n_train: int = Field(
+    rpn_post_nms_top_n_train: Annotated[int, affects("training", "speed")] = Field(
         2000,
         ge=1,
         le=100_000,
         description="Most proposals per image after suppression, in training.",
         json_schema_extra=unit("proposals"),
     )
-    rpn_post_nms_top_n_test: int = Field(
+    rpn_post_nms_top_n_test: Annotated[int, affects("evaluation", "speed")] = Field(
         1000,
         ge=1,
         le=100_000,
         description="Most proposals per image after suppression, in evaluation.",
         json_schema_extra=unit("proposals"),
     )
-    rpn_nms_thresh: float = Field(
+    rpn_nms_thresh: Annotated[float, affects("training", "evaluation")] = Field(
         0.3,
         gt=0,
         le=1,
         description="Overlap above which the RPN drops the weaker proposal.",
         json_schema_extra=unit("IoU"),
     )
-    rpn_score_thresh: float = Field(0.0, ge=0, lt=1, description="Objectness below which the RPN drops a proposal.")
-    box_nms_thresh: float = Field(
+    rpn_score_thresh: Annotated[float, affects("training", "evaluation")] = Field(
+        0.0, ge=0, lt=1, description="Objectness below which the RPN drops a proposal."
+    )
+    box_nms_thresh: Annotated[float, affects("evaluation")] = Field(
         0.2,
         gt=0,
         le=1,
         description="Overlap above which the weaker detection of a class is dropped.",
         json_schema_extra=unit("IoU"),
     )
-    box_score_thresh: float = Field(0.05, ge=0, lt=1, description="Score below which a detection is dropped.")
-    box_detections_per_img: int = Field(10, ge=1, le=1000, description="Most detections kept per image.")
-    rpn_fg_iou_thresh: float = Field(
+    box_score_thresh: Annotated[float, affects("evaluation")] = Field(
+        0.05, ge=0, lt=1, description="Score below which a detection is dropped."
+    )
+    box_detections_per_img: Annotated[int, affects("evaluation", "speed")] = Field(
+        10, ge=1, le=1000, description="Most detections kept per image."
+    )
+    rpn_fg_iou_thresh: Annotated[float, affects("training")] = Field(
         0.7,
         gt=0,
         le=1,
         description="Overlap from which an anchor counts as a finding for the RPN's losses.",
         json_schema_extra=unit("IoU"),
     )
-    rpn_bg_iou_thresh: float = Field(
+    rpn_bg_iou_thresh: Annotated[float, affects("training")] = Field(
         0.3,
         gt=0,
         le=1,
         description="Overlap below which an anchor counts as background for the RPN's losses.",
         json_schema_extra=unit("IoU"),
     )
-    box_fg_iou_thresh: float = Field(
+    box_fg_iou_thresh: Annotated[float, affects("training"), SAMPLES] = Field(
         0.5,
         gt=0,
         le=1,
         description="Overlap from which a proposal counts as a finding for the box head's losses.",
         json_schema_extra=unit("IoU"),
     )
-    box_bg_iou_thresh: float = Field(
+    box_bg_iou_thresh: Annotated[float, affects("training"), SAMPLES] = Field(
         0.5,
         gt=0,
         le=1,
         description="Overlap below which a proposal counts as background for the box head's losses.",
         json_schema_extra=unit("IoU"),
     )
-    rpn_positive_fraction: float = Field(
+    rpn_positive_fraction: Annotated[float, affects("training")] = Field(
         0.5, gt=0, le=1, description="Largest share of findings among the anchors of the RPN's losses."
     )
-    box_positive_fraction: float = Field(
+    box_positive_fraction: Annotated[float, affects("training", "speed"), SAMPLES] = Field(
         0.25, gt=0, le=1, description="Largest share of findings among the proposals of the box head's losses."
     )
-    rpn_batch_size_per_image: int = Field(
+    rpn_batch_size_per_image: Annotated[int, affects("training")] = Field(
         256,
         ge=1,
         le=100_000,
         description="Anchors per image that the RPN's losses are taken of.",
         json_schema_extra=unit("anchors"),
     )
-    box_batch_size_per_image: int = Field(
+    box_batch_size_per_image: Annotated[int, affects("training", "speed"), SAMPLES] = Field(
         512,
         ge=1,
         le=100_000,
         description="Proposals per image that the box head's losses are taken of.",
         json_schema_extra=unit("proposals"),
     )
-    gt_in_train_till: int = Field(
+    gt_in_train_till: Annotated[int, affects("training")] = Field(
         999,
         ge=0,
         description="Ground-truth boxes join the training proposals up to this epoch (999 always, 0 never).",
@@ -313,70 +400,88 @@ class ModelSetup(BaseModel):
     )
 
     # optimisation
-    optimiser: Literal["sgd", "adamw"] = Field("sgd", description="Optimiser; SGD runs with momentum.")
-    lr: float = Field(1e-3, gt=0, le=10, description="Learning rate at the start.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(0, ge=0, le=1, description="Weight decay (L2).")
-    batch_size: int = Field(4, ge=1, le=4096, description="Images per batch.", json_schema_extra=unit("images"))
-    gradient_accumulation: int = Field(
+    optimiser: Annotated[Literal["sgd", "adamw"], affects("training", "speed")] = Field(
+        "sgd", description="Optimiser; SGD runs with momentum."
+    )
+    lr: Annotated[float, affects("training")] = Field(1e-3, gt=0, le=10, description="Learning rate at the start.")
+    momentum: Annotated[float, affects("training", idle=when(optimiser="adamw"))] = Field(
+        0.9, ge=0, lt=1, description="Momentum of SGD."
+    )
+    weight_decay: Annotated[float, affects("training")] = Field(0, ge=0, le=1, description="Weight decay (L2).")
+    batch_size: Annotated[int, affects("training", "speed")] = Field(
+        4, ge=1, le=4096, description="Images per batch.", json_schema_extra=unit("images")
+    )
+    gradient_accumulation: Annotated[int, affects("training")] = Field(
         1,
         ge=1,
         le=4096,
         description="Batches whose gradients are averaged into one optimiser step.",
         json_schema_extra=unit("batches"),
     )
-    gradient_clip_norm: float | None = Field(
+    gradient_clip_norm: Annotated[float | None, affects("training")] = Field(
         None, gt=0, description="Largest norm of all gradients together before a step; none clips nothing."
     )
-    mixed_precision: bool = Field(
+    mixed_precision: Annotated[bool, affects("training", "speed")] = Field(
         False, description="Train and evaluate in half precision where it is safe; needs a CUDA device."
     )
-    channels_last: bool = Field(
+    channels_last: Annotated[bool, affects("training", "speed")] = Field(
         False,
         description="Keep the channels of a cell side by side in memory: faster on some GPUs, most in half precision; "
         "rounds otherwise.",
     )
-    warmup_epochs: int = Field(
+    warmup_epochs: Annotated[int, affects("training", idle=when(lr_scheduler=None))] = Field(
         0,
         ge=0,
         description="The scheduler is not stepped before this epoch (no ramp, as in the log).",
         json_schema_extra=unit("epochs"),
     )
-    lr_scheduler: Annotated[Literal["ReduceLROnPlateau", "MultiStepLR"] | None, BeforeValidator(_none_word)] = Field(
-        None, description="Learning-rate schedule; none keeps the rate."
-    )
-    plateau_metric: Literal["val_loss", "val_ap", "previous_val_ap"] = Field(
+    lr_scheduler: Annotated[
+        Literal["ReduceLROnPlateau", "MultiStepLR"] | None, BeforeValidator(_none_word), affects("training")
+    ] = Field(None, description="Learning-rate schedule; none keeps the rate.")
+    plateau_metric: Annotated[
+        Literal["val_loss", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
+    ] = Field(
         "val_loss",
         description="What ReduceLROnPlateau watches: the validation loss (min), AP (max), or the AP of the epoch before (max; the log until May 2022).",
     )
-    reduceLROnPlateau_factor: float = Field(0.1, gt=0, lt=1, description="Factor of ReduceLROnPlateau.")
-    reduceLROnPlateau_patience: int = Field(
+    reduceLROnPlateau_factor: Annotated[
+        float, affects("training", idle=(NO_PLATEAU, when(reduceLROnPlateau_full_stop=True)))
+    ] = Field(0.1, gt=0, lt=1, description="Factor of ReduceLROnPlateau.")
+    reduceLROnPlateau_patience: Annotated[int, affects("training", idle=NO_PLATEAU)] = Field(
         10, ge=0, description="Bad epochs ReduceLROnPlateau waits for.", json_schema_extra=unit("epochs")
     )
-    reduceLROnPlateau_full_stop: bool = Field(
+    reduceLROnPlateau_full_stop: Annotated[bool, affects("training", idle=NO_PLATEAU)] = Field(
         False, description="Stop the run when the patience is used up (the rate is then never lowered)."
     )
-    multiStepLR_milestones: int | tuple[int, ...] = Field(
+    multiStepLR_milestones: Annotated[int | tuple[int, ...], affects("training", idle=NO_STEPS)] = Field(
         (30, 50, 70, 90),
         description="Epochs at which MultiStepLR lowers the rate; one number is read too.",
         json_schema_extra=unit("epochs"),
     )
-    multiStepLR_gamma: float = Field(0.1, gt=0, lt=1, description="Factor of MultiStepLR.")
-    loss_weights: dict[str, LossWeight] = Field(
+    multiStepLR_gamma: Annotated[float, affects("training", idle=NO_STEPS)] = Field(
+        0.1, gt=0, lt=1, description="Factor of MultiStepLR."
+    )
+    loss_weights: Annotated[dict[str, LossWeight], affects("training")] = Field(
         default_factory=dict, description='Factor per loss component, or "detach"; components not named count once.'
     )
-    learned_loss_weights: bool = Field(
+    learned_loss_weights: Annotated[bool, affects("training")] = Field(
         False,
         description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²), in training only (Kendall et al., arXiv:1705.07115).",
     )
-    horizontal_flip: float = Field(0.5, ge=0, le=1, description="Chance of flipping a training image left to right.")
+    horizontal_flip: Annotated[float, affects("training")] = Field(
+        0.5, ge=0, le=1, description="Chance of flipping a training image left to right."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSetup:
-        complaint = next(complaints(self), None)
-        if complaint is not None:
-            raise ValueError(complaint)
+        problem = next(problems(self), None)
+        if problem is not None:
+            raise ValueError(problem)
         return self
+
+    def part(self, *effects: Effect) -> str:
+        """The fields that affect one of ``effects``, as a text: equal for setups that are alike in these."""
+        return self.model_dump_json(include=set(affecting(ModelSetup, *effects)))
 
     @property
     def resolved_era(self) -> Era:
@@ -399,9 +504,23 @@ class ModelSetup(BaseModel):
         return self.backbone if self.use_custom_model else "resnet50"
 
     @property
+    def has_pyramid(self) -> bool:
+        """Whether there is a feature pyramid: asked for, or part of torchvision's own Mask R-CNN."""
+        return self.using_fpn or not self.use_custom_model
+
+    @property
     def has_masks(self) -> bool:
         """Whether there is a mask head: asked for, or part of torchvision's own Mask R-CNN."""
         return self.use_mask or not self.use_custom_model
+
+    @property
+    def fuse_layers(self) -> int:
+        """How many fuse convolutions stand on each map: ``fuse_depth``, but one per level in era A with FPN."""
+        if not self.use_clinical or self.resolved_era == "B":
+            return 0
+        if self.resolved_era == "A" and self.using_fpn:
+            return 1
+        return self.fuse_depth if self.resolved_era == "A" or self.spatialise_clinical else 0
 
     def stock(self) -> ModelSetup:
         """This setup, or with ``use_custom_model = false`` the one that torchvision's Mask R-CNN amounts to.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mmad.base.errors import DataError
 from mmad.config.messages import no_such, one_of
 from mmad.data.dataset import CategoricalColumn, NumericColumn
+
+if TYPE_CHECKING:
+    import pandas
 
 #: Columns that a guess leaves out: they say how a picture was taken or what was found on it.
 NEVER_GUESSED = frozenset({"view", "finding", "findings", "diagnosis", "label", "report", "modality", "source"})
@@ -25,8 +29,6 @@ _UNITS = (
     ("_kg", "kg"),
     ("_cm", "cm"),
 )
-
-Columns = Mapping[str, Sequence[str]]
 
 
 def parse(text: str) -> float | None:
@@ -51,18 +53,22 @@ def unit_of(name: str) -> str:
 
 
 def choose_numeric(
-    table: Columns, wanted: Sequence[str] | None, reserved: Collection[str], where: str, units: Mapping[str, str]
+    table: pandas.DataFrame,
+    wanted: Sequence[str] | None,
+    reserved: Collection[str],
+    where: str,
+    units: Mapping[str, str],
 ) -> tuple[NumericColumn, ...]:
     """The numeric columns ``wanted``, or every column that holds nothing but numbers and is filled enough.
 
-    ``table`` maps a column to its cells, empty where missing. The range of a column is what it holds.
+    ``table`` holds text, empty where missing. The range of a column is what it holds.
     Raises DataError for an unknown column, one without a number, or one with something else in it.
     """
     names = wanted if wanted is not None else [n for n in _candidates(table, reserved) if _all_numbers(table[n])]
     chosen = []
     for name in names:
         _known(name, table, reserved, where)
-        numbers = [parse(cell) for cell in table[name] if cell]
+        numbers = [parse(cell) for cell in table.loc[table[name] != "", name].tolist()]
         values = [number for number in numbers if number is not None]
         if len(values) < len(numbers) or not values:
             what = "holds something that is not a number" if numbers else "holds no value"
@@ -81,7 +87,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def choose_categorical(
-    table: Columns, wanted: Sequence[str] | None, reserved: Collection[str], where: str
+    table: pandas.DataFrame, wanted: Sequence[str] | None, reserved: Collection[str], where: str
 ) -> tuple[CategoricalColumn, ...]:
     """The categories ``wanted``, or every filled column of words with two to eight values (sorted).
 
@@ -93,34 +99,28 @@ def choose_categorical(
     chosen = []
     for name in names:
         _known(name, table, reserved, where)
-        values = tuple(sorted({cell for cell in table[name] if cell}))
+        values = tuple(sorted(set(table[name].tolist()) - {""}))
         if not values:
             raise DataError(f"column {name!r} holds no value", where=where, hint="leave it out of --categorical")
         chosen.append(CategoricalColumn(name, values))
     return tuple(chosen)
 
 
-def _candidates(table: Columns, reserved: Collection[str]) -> list[str]:
-    return [
-        name
-        for name, cells in table.items()
-        if name
-        and name not in reserved
-        and name.casefold() not in NEVER_GUESSED
-        and len({cell for cell in cells if cell}) > 1
-        and sum(1 for cell in cells if cell) >= LEAST_FILLED * len(cells)
-    ]
+def _candidates(table: pandas.DataFrame, reserved: Collection[str]) -> list[str]:
+    free = [n for n in table.columns.tolist() if n and n not in reserved and n.casefold() not in NEVER_GUESSED]
+    filled = {name: table.loc[table[name] != "", name] for name in free}
+    return [name for name, cells in filled.items() if cells.nunique() > 1 and len(cells) >= LEAST_FILLED * len(table)]
 
 
-def _all_numbers(cells: Sequence[str]) -> bool:
-    return all(parse(cell) is not None for cell in cells if cell)
+def _all_numbers(cells: pandas.Series[str]) -> bool:
+    return all(parse(cell) is not None for cell in cells[cells != ""].tolist())
 
 
-def _few_values(cells: Sequence[str]) -> bool:
-    return len({cell for cell in cells if cell}) <= MOST_VALUES
+def _few_values(cells: pandas.Series[str]) -> bool:
+    return cells[cells != ""].nunique() <= MOST_VALUES
 
 
-def _known(name: str, table: Columns, reserved: Collection[str], where: str) -> None:
-    free = [column for column in table if column not in reserved]
+def _known(name: str, table: pandas.DataFrame, reserved: Collection[str], where: str) -> None:
+    free = [column for column in table.columns.tolist() if column not in reserved]
     if name not in free:
         raise DataError(no_such("clinical column", name, free), where=where, hint=one_of(free))

@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -22,20 +22,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import SPLITS
 from mmad.config.messages import no_such, one_of
-from mmad.data.dataset import STUDIES, DataSet
+from mmad.data.dataset import STUDIES, Box, DataSet
 from mmad.data.image_cache import decode
 
 #: So many studies are shown where no number is asked for.
 LIMIT = 24
-#: After Okabe and Ito ("Color Universal Design", 2008): the colour-blind tell them apart; light enough for a film.
+#: After Okabe and Ito ("Color Universal Design", 2008): the colour-blind tell them apart; light enough for an X-ray.
 COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#00b383", "#e8590c", "#e48fc0", "#ffffff", "#5c7cfa")
 #: The longer side of a picture in a sheet, in pixels.
 SIDE = 480
-
-Box = tuple[float, float, float, float]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Sheet:
     dataset: DataSet
     positions: tuple[int, ...]
 
-    def tiles(self, progress: Progress | None = None) -> Iterator[Tile]:
+    def tiles(self, progress: ProgressCallback | None = None) -> Iterator[Tile]:
         """The tiles in order; ``progress`` hears (done, all)."""
         for done, position in enumerate(self.positions, 1):
             yield _tile(self.dataset, position)
@@ -158,13 +156,13 @@ def _scaled(box: Sequence[float], scale: float) -> Box:
 def _values(dataset: DataSet, position: int) -> tuple[tuple[str, str], ...]:
     """(column, value with its unit), a dash where it is missing."""
     study = dataset.studies[position]
-    told = []
+    values = []
     for column, value in zip(dataset.numeric, study.numeric, strict=True):
         unit = "" if re.fullmatch(r"[\d.]+\s*[-–]\s*[\d.]+", column.unit) else column.unit  # a scale, as in 0-10
-        told.append((column.name, "–" if value is None else f"{value:g} {unit}".strip()))
+        values.append((column.name, "–" if value is None else f"{value:g} {unit}".strip()))
     for category, word in zip(dataset.categorical, study.categorical, strict=True):
-        told.append((category.name, word or "–"))
-    return tuple(told)
+        values.append((category.name, word or "–"))
+    return tuple(values)
 
 
 # A contact sheet as one PNG, drawn by Pillow.
@@ -184,7 +182,7 @@ class _Text:
     bold: bool = False
 
 
-def png_sheet(sheet: Sheet, progress: Progress | None = None) -> bytes:
+def png_sheet(sheet: Sheet, progress: ProgressCallback | None = None) -> bytes:
     """The sheet as PNG: title and legend, below them the studies in up to six columns."""
     columns = min(_MOST_COLUMNS, math.ceil(math.sqrt(len(sheet.positions))))
     width = 2 * _MARGIN + columns * SIDE + (columns - 1) * _GAP
@@ -337,7 +335,7 @@ class _Card:
     picture: str
 
 
-def html_sheet(sheet: Sheet, progress: Progress | None = None) -> bytes:
+def html_sheet(sheet: Sheet, progress: ProgressCallback | None = None) -> bytes:
     """The sheet as UTF-8 HTML. Boxes are drawn above the pictures, so that they can be switched off."""
     cards = [_Card(tile, _address(tile.picture)) for tile in sheet.tiles(progress)]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -366,7 +364,7 @@ def write_sheet(
     split: str | None = None,
     label: str | None = None,
     limit: int = LIMIT,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Sheet:
     """Draw ``studies``, or at most ``limit`` spread over those of ``split`` and ``label``, into ``out``.
 

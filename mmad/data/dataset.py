@@ -33,6 +33,9 @@ STUDIES = "studies.csv"
 BOXES = "boxes.csv"
 IMAGES = "images"
 
+#: ``(xmin, ymin, xmax, ymax)`` in pixels.
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class NumericColumn:

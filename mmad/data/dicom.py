@@ -84,7 +84,7 @@ def decode_dicom(path: Path, where: str) -> Image.Image:
 
 @contextmanager
 def _refusing(where: str) -> Iterator[None]:
-    """A damaged file makes pydicom fail in ways that no list of exceptions holds; its warnings are not ours to tell."""
+    """A damaged file makes pydicom fail in ways that no list of exceptions holds; its warnings are no news."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -161,8 +161,7 @@ def _shown(stored: NDArray[np.integer[Any]], file: Dataset) -> NDArray[np.float6
         values, bits = _looked_up(values, file.VOILUTSequence[0], file)
         return _between(values, 0.0, 2.0**bits - 1.0)
     if file.get("WindowWidth") is not None and file.get("WindowCenter") is not None:
-        function = str(file.get("VOILUTFunction", "LINEAR") or "LINEAR").upper()
-        return _windowed(values, _first(file.WindowCenter), _first(file.WindowWidth), function)
+        return _windowed(values, file)
     if int(file.BitsStored) <= 8 and np.array_equal(values, stored) and stored.min() >= 0:
         return _between(values, 0.0, 2.0 ** int(file.BitsStored) - 1.0)
     return _between(values, float(values.min()), float(values.max()))
@@ -172,24 +171,23 @@ def _between(values: NDArray[np.float64], low: float, high: float) -> NDArray[np
     return (values - low) * (1.0 / (high - low)) if high > low else np.zeros_like(values)
 
 
-def _windowed(values: NDArray[np.float64], centre: float, width: float, function: str) -> NDArray[np.float64]:
-    """PS3.3 C.11.2.1.2 and C.11.2.1.3, to 0 … 1."""
-    if function == "SIGMOID" and width > 0:
-        curve: NDArray[np.float64] = 1.0 + np.exp(np.clip(-4.0 * (values - centre) / width, -700.0, 700.0))
-        return np.reciprocal(curve)
-    if function == "LINEAR" and width >= 1:
-        centre, width = centre - 0.5, width - 1.0
-    elif function != "LINEAR_EXACT" or width <= 0:
-        raise ValueError(function)
-    if width == 0:
-        step: NDArray[np.float64] = np.where(values > centre, 1.0, 0.0)
-        return step
-    inside: NDArray[np.float64] = np.clip((values - centre) / width + 0.5, 0.0, 1.0)
-    return inside
+def _windowed(values: NDArray[np.float64], file: Dataset) -> NDArray[np.float64]:
+    """``values`` through the window of ``file``, to 0 … 1: what pydicom makes of it for images of one bit."""
+    from pydicom import Dataset
+    from pydicom.pixels.processing import apply_windowing
+
+    window = Dataset()
+    window.PhotometricInterpretation, window.BitsStored, window.PixelRepresentation = "MONOCHROME2", 1, 0
+    window.WindowCenter, window.WindowWidth = _first(file.WindowCenter), _first(file.WindowWidth)
+    window.VOILUTFunction = str(file.get("VOILUTFunction") or "LINEAR").upper()
+    return np.asarray(apply_windowing(values, window), dtype=np.float64)
 
 
 def _looked_up(values: NDArray[np.float64], item: Dataset, file: Dataset) -> tuple[NDArray[np.float64], int]:
-    """``values`` through one lookup table (PS3.3 C.11.1.1), and the bits of what it holds."""
+    """``values`` through one lookup table (PS3.3 C.11.1.1), and the bits of what it holds.
+
+    pydicom's own reads no Modality LUT of 10 to 15 bits, and counts no further than 255 in a VOI LUT of 8 bits.
+    """
     entries, first, bits = (int(word) for word in item.LUTDescriptor)
     entries = entries or 1 << 16
     if not 8 <= bits <= 16 or entries < 1:

@@ -13,98 +13,37 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmad.base.cores import usable_cores
 from mmad.base.errors import DataError
 from mmad.base.paths import cache_folder
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import Split
 from mmad.data.dataset import BOXES, STUDIES, DataSet, digests
 
-# A lock between processes that ends with the process that holds it, however it ends.
-
-
-try:
-    import fcntl
-except ImportError:  # Windows: nobody waits there; both build, and the last rename wins
-    fcntl = None  # type: ignore[assignment]
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Hold the lock file ``path``; waits while another process does. It is removed in the end.
-
-    Gives whether nobody else can be inside: where the file system knows no locks nobody waits. A killed holder
-    leaves the file, not the lock. Raises OSError when the file cannot be made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, alone = _hold(path)
-    try:
-        yield alone
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def is_held(path: Path) -> bool:
-    """Whether a process holds the lock file ``path`` now."""
-    if fcntl is None:
-        return False
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return False
-
-
-def _hold(path: Path) -> tuple[int, bool]:
-    """An open handle, and whether it holds the lock; taken again where the file was removed in between."""
-    while True:
-        handle, alone = os.open(path, os.O_RDWR | os.O_CREAT, 0o666), False
-        if fcntl is None:
-            return handle, alone
-        try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                alone = True
-            if os.fstat(handle).st_ino == path.stat().st_ino:
-                return handle, alone
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
 #: Raised whenever decoding or resizing gives other bytes.
 _VERSION = 1
-#: Squares that wait to be written, per thread that decodes.
+#: Results that wait to be taken, per thread that decodes.
 _AHEAD = 4
 SUFFIX, PART, LOCK = ".u8", ".part", ".lock"
 
-Progress = Callable[[int, int], None]
+Result = TypeVar("Result")
 Images = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 
 
 def images_folder() -> Path:
-    """Where decoded images are kept, of all data sets and sizes."""
+    """Where decoded images are cached, of all data sets and sizes."""
     return cache_folder() / "images"
 
 
 def image_cache(
-    dataset: DataSet, image_size: int, progress: Progress | None = None, *, workers: int | None = None
+    dataset: DataSet, image_size: int, progress: ProgressCallback | None = None, *, workers: int | None = None
 ) -> Images:
     """The images of a data set as uint8 (M, S, S), read-only; study ``i`` has row ``dataset.image_rows[i]``.
 
@@ -129,11 +68,11 @@ def image_cache(
     path = images_folder() / f"{len(firsts)}x{image_size}px-{key}{SUFFIX}"
     if not _whole(path, shape):
         try:
-            with locked(path.with_suffix(LOCK)) as alone:
+            with building(path):
                 if not _whole(path, shape):
-                    for left in path.parent.glob(f".{path.stem}.*{PART}") if alone else ():
+                    for left in path.parent.glob(f".{path.stem}.*{PART}"):
                         left.unlink()  # of a process that was killed
-                    _build(dataset, image_size, path, progress, workers or cores())
+                    _build(dataset, image_size, path, progress, workers or usable_cores())
         except OSError as error:
             raise DataError(
                 f"decoded images cannot be written: {error.strerror or error}",
@@ -143,9 +82,24 @@ def image_cache(
     return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@contextlib.contextmanager
+def building(path: Path) -> Iterator[None]:
+    """Hold the right to build the file ``path``; waits while another process does. It ends with the process.
+
+    Raises OSError when the file of the lock cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock_of(path)
+    with lock:
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who waits makes another
+
+
+def _lock_of(path: Path) -> FileLock:
+    """The lock of the file ``STEM.u8``, and of ``.STEM.RANDOM.part`` from which it is built."""
+    return FileLock(path.with_name(path.name.removeprefix(".").split(".", 1)[0] + LOCK))
 
 
 def _whole(path: Path, shape: tuple[int, int, int]) -> bool:
@@ -191,7 +145,7 @@ def as_grey(image: Image.Image) -> Image.Image:
     return image if image.mode == "L" else image.convert("L")
 
 
-def _build(dataset: DataSet, image_size: int, path: Path, progress: Progress | None, workers: int) -> None:
+def _build(dataset: DataSet, image_size: int, path: Path, progress: ProgressCallback | None, workers: int) -> None:
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=PART)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -209,16 +163,21 @@ def _build(dataset: DataSet, image_size: int, path: Path, progress: Progress | N
 
 
 def _squares(dataset: DataSet, image_size: int, workers: int) -> Iterator[bytes]:
-    """The bytes of every image in order, decoded by ``workers`` threads a few images ahead."""
+    """The bytes of every image in order."""
 
     def square(position: int) -> bytes:
         return decode(dataset, position).resize((image_size, image_size), Image.Resampling.BILINEAR).tobytes()
 
-    waiting: deque[Future[bytes]] = deque()
+    return in_order(square, dataset.image_studies, workers)
+
+
+def in_order(work: Callable[[int], Result], positions: Iterable[int], workers: int) -> Iterator[Result]:
+    """What ``work`` makes of each position in order, by ``workers`` threads a few positions ahead."""
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
         try:
-            for position in dataset.image_studies:
-                waiting.append(threads.submit(square, position))
+            for position in positions:
+                waiting.append(threads.submit(work, position))
                 if len(waiting) >= _AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -227,7 +186,7 @@ def _squares(dataset: DataSet, image_size: int, workers: int) -> Iterator[bytes]
             threads.shutdown(wait=True, cancel_futures=True)
 
 
-# What decoded images are kept, and how to be rid of them.
+# Which decoded images are cached, and how to clear them.
 
 
 _NAME = re.compile(rf"(\d+)x(\d+)px-[0-9a-f]+{re.escape(SUFFIX)}")
@@ -266,12 +225,12 @@ def cache_contents() -> CacheContents:
 def clear_cache() -> CacheContents:
     """Remove every file of decoded images but those being built now; says what was removed.
 
-    A run that reads one of them goes on: its pages stay until it ends. Raises DataError for a file that
+    A run that reads one of them is not disturbed: its pages stay until it ends. Raises DataError for a file that
     cannot be removed.
     """
     removed = []
     for path in _files():
-        if path.name.endswith(PART) and is_held(_lock_of(path)):
+        if path.name.endswith(PART) and _is_being_built(path):
             continue
         entry = _entry(path)
         try:
@@ -282,21 +241,27 @@ def clear_cache() -> CacheContents:
             ) from None
         removed.append(entry)
     for lock in images_folder().glob(f"*{LOCK}"):
-        if not is_held(lock):
-            with contextlib.suppress(OSError):
-                lock.unlink()
+        _is_being_built(lock)
     return CacheContents(str(images_folder()), sum(entry.size for entry in removed), tuple(removed))
+
+
+def _is_being_built(path: Path) -> bool:
+    """Whether a process builds the file; the lock that a killed one left is removed."""
+    lock = _lock_of(path)
+    try:
+        with lock.acquire(timeout=0):
+            Path(lock.lock_file).unlink(missing_ok=True)
+    except Timeout:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _files() -> Iterator[Path]:
     folder = images_folder()
     if folder.is_dir():
         yield from (path for path in sorted(folder.iterdir()) if path.suffix in (SUFFIX, PART))
-
-
-def _lock_of(part: Path) -> Path:
-    """The lock under which the file ``.STEM.RANDOM.part`` is built."""
-    return part.with_name(part.name.removeprefix(".").split(".", 1)[0] + LOCK)
 
 
 def _entry(path: Path) -> CacheEntry:
@@ -335,9 +300,7 @@ def require_trainable(dataset: DataSet) -> None:
             )
 
 
-def prepare_images(
-    dataset: DataSet, image_sizes: Iterable[int], progress: Callable[[int, int], None] | None = None
-) -> None:
+def prepare_images(dataset: DataSet, image_sizes: Iterable[int], progress: ProgressCallback | None = None) -> None:
     """Decodes every image for each size once, for all runs to come; ``progress`` hears (done, all) of a size.
 
     Raises DataError naming the image that cannot be decoded or has another size than its row says.

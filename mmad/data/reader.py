@@ -5,169 +5,23 @@ A message names rows and studies, never a clinical value: those belong to patien
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmad.base.errors import DataError
 from mmad.base.records import SPLITS
-from mmad.config.messages import no_such, one_of, shown
+from mmad.config.messages import no_such, one_of
+from mmad.data.column_types import parse
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, DataSet, NumericColumn, Study
-
-# What becomes of a problem found while a data set is read: raised at once, or collected to be told with the others.
-#
-# The reading functions hand every problem to a ``Refuse``. The loader raises the first; the audit collects
-# them all, and each function then goes on without the row or the cell that cannot be used.
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong. Those with one ``code`` and ``of`` (a column, a label) are told together.
-
-    ``row`` is the id of the study it is about, as far as there is one.
-    """
-
-    code: str
-    error: DataError
-    row: str = ""
-    of: str = ""
-
-
-class Refuse(Protocol):
-    """Hears of a problem and either raises its error or returns."""
-
-    def __call__(self, problem: Problem, /) -> None: ...
-
-
-def raise_first(problem: Problem) -> None:
-    """The loader's way: the first problem is the end of it. Raises DataError."""
-    raise problem.error
-
-
-# CSV files as rows of text that remember their line, so that an error can name it.
-
-
-#: What is beyond these is no table of studies; it is refused before it fills the memory.
-MOST_COLUMNS = 10_000
-MOST_CHARACTERS = 1 << 20  # of one line
-
-Rows = list[tuple[int, list[str]]]
-
-
-@dataclass(frozen=True)
-class CsvTable:
-    """A CSV file by column, with the line of each row; cells are stripped of blanks at both ends."""
-
-    path: Path
-    lines: tuple[int, ...]
-    columns: Mapping[str, Sequence[str]]
-
-    def column(self, name: str) -> Sequence[str]:
-        """The cells of one column; raises DataError for an unknown one."""
-        if name not in self.columns:
-            raise DataError(no_such("column", name, self.columns), where=f"{self.path}:1", hint=one_of(self.columns))
-        return self.columns[name]
-
-    def at(self, row: int) -> str:
-        """``file:line`` of one row, for a message."""
-        return f"{self.path}:{self.lines[row]}"
-
-
-def read_table(path: Path) -> CsvTable:
-    """A CSV file by column. Raises DataError."""
-    try:
-        there = path.is_file()
-    except OSError:  # a name too long for the file system
-        there = False
-    if not there:
-        raise DataError("file missing", where=path, hint="name the table with its option, or put it there")
-    header, rows = open_table(path)
-    columns = {name: [row[i].strip() for _, row in rows] for i, name in enumerate(header)}
-    return CsvTable(path, tuple(line for line, _ in rows), columns)
-
-
-def open_table(path: Path, refuse: Refuse = raise_first) -> tuple[list[str], Rows]:
-    """A CSV file as (header, [(line number, cells)]); blank lines are left out.
-
-    A row with too many or too few cells is refused and left out. Raises DataError for a file that is no table.
-    What is wrong is met in the order of the file, so that a hostile file costs no more time than the rows before it.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _parsed(file, path, refuse)
-    except UnicodeDecodeError:
-        at = f"{path}:{_undecodable_line(path)}"
-        raise DataError("not UTF-8 text", where=at, hint="save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=path, hint="save it as a plain file") from None
-
-
-def _parsed(file: TextIO, path: Path, refuse: Refuse) -> tuple[list[str], Rows]:
-    reader = csv.reader(_lines(file, path), strict=True)
-    start, rows = 1, Rows()
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_names(path, header)
-        start = reader.line_num + 1
-        for row in reader:
-            if row and len(row) != len(header):
-                what = f"{len(row)} cells where the header has {len(header)}"
-                error = DataError(what, where=f"{path}:{reader.line_num}", hint="correct the row")
-                refuse(Problem("row-width", error, f"line {reader.line_num}"))
-            elif row:
-                rows.append((reader.line_num, row))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"cannot be read: {error}",
-            where=f"{path}:{start}",
-            hint="close the quotes of this row and save it as comma-separated text",
-        ) from None
-    return header, rows
-
-
-def _lines(file: TextIO, path: Path) -> Iterator[str]:
-    number = 0
-    while line := file.readline(MOST_CHARACTERS + 1):
-        number += 1
-        if len(line) > MOST_CHARACTERS:
-            what, hint = f"a line of more than {MOST_CHARACTERS:,} characters", "a table has one short line per row"
-            raise DataError(what, where=f"{path}:{number}", hint=hint)
-        if "\0" in line:
-            raise DataError("holds a NUL byte", where=f"{path}:{number}", hint="save it as plain UTF-8 text")
-        yield line
-
-
-def _check_names(path: Path, header: Sequence[str]) -> None:
-    if len(header) > MOST_COLUMNS:
-        what = f"{len(header):,} columns where {MOST_COLUMNS:,} are the most"
-        raise DataError(what, where=f"{path}:1", hint="keep the columns that are needed")
-    seen: set[str] = set()
-    for name in header:
-        if name in seen:
-            raise DataError(f"column {shown(name)} stands twice", where=f"{path}:1", hint="keep one of them")
-        seen.add(name)
-
-
-def _undecodable_line(path: Path) -> int:
-    """The first line that is not UTF-8; ends of lines are LF here, which never stands inside a character."""
-    with path.open("rb") as file:
-        number = 1
-        while line := file.readline(4 * MOST_CHARACTERS):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                break
-            number += 1
-    return number
+from mmad.data.tables import Problem, Refuse, open_table, raise_first
 
 
 def check_header(path: Path, header: list[str], needed: tuple[str, ...], optional: tuple[str, ...]) -> None:
@@ -207,14 +61,14 @@ def read_studies(
     header, rows = open_table(path, refuse)
     names = [column.name for column in numeric] + [column.name for column in categorical]
     check_header(path, header, (*STUDY_COLUMNS, *names), ("source",))
-    table = _Table(path, {name: i for i, name in enumerate(header)}, refuse, numeric, categorical)
-    studies = [study for line, cells in rows if (study := table.study(line, cells)) is not None]
+    make = _StudyRows(path, {name: i for i, name in enumerate(header)}, refuse, numeric, categorical)
+    studies = [study for line, cells in rows if (study := make.study(line, cells)) is not None]
     if not studies:
         raise DataError("holds no study", where=path, hint="a data set needs at least one")
     return tuple(studies)
 
 
-class _Table:
+class _StudyRows:
     """Makes a study of each row, and refuses what is wrong in it."""
 
     def __init__(
@@ -234,15 +88,15 @@ class _Table:
         self._refuse = refuse
 
     def study(self, line: int, cells: Sequence[str]) -> Study | None:
-        """The study of one row, or None where it cannot be told which, whose or where it is."""
-        study, image, width, height, patient, split = (cells[i].strip() for i in self._base)
+        """The study of one row, or None where its id, its image, its patient or its split is not known."""
+        study, image, width, height, patient, split = (cells[i] for i in self._base)
         if not self._is_usable(line, study, image, patient, split):
             return None
         self._seen[study] = line
         numbers = tuple([self._number(cells[i], line, study, name) for name, i in self._numeric])
         values = tuple([self._value(cells[i], line, study, column, known) for column, i, known in self._categorical])
         sides = self._side(width, line, study, "width"), self._side(height, line, study, "height")
-        origin = cells[self._source].strip() or None if self._source is not None else None
+        origin = cells[self._source] or None if self._source is not None else None
         return Study(study, image, *sides, patient, SPLITS[SPLITS.index(split)], numbers, values, origin)
 
     def _is_usable(self, line: int, study: str, image: str, patient: str, split: str) -> bool:
@@ -263,20 +117,16 @@ class _Table:
         return False
 
     def _number(self, text: str, line: int, study: str, column: str) -> float | None:
-        if not (text and (text := text.strip())):
+        if not text:
             return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value):
+        value = parse(text)
+        if value is not None:
             return value
         hint = "leave the cell empty if it is missing"
         self._refuse_cell("value-not-a-number", line, study, column, "is not a number", hint)
         return None
 
     def _value(self, text: str, line: int, study: str, column: CategoricalColumn, known: frozenset[str]) -> str | None:
-        text = text.strip()
         if not text or text in known:
             return text or None
         hint = f"{one_of(column.values)}, or leave the cell empty"
@@ -302,7 +152,6 @@ class _Table:
 BOX_COLUMNS = ("study", "xmin", "ymin", "xmax", "ymax", "label")
 OPTIONAL_COLUMNS = ("reading", "certainty")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-_COLUMNS = (*_SIDES, "certainty")
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,78 +175,83 @@ def read_boxes(
     """
     header, rows = open_table(path, refuse)
     check_header(path, header, BOX_COLUMNS, OPTIONAL_COLUMNS)
-    place = {name: i for i, name in enumerate(header)}
-    position = {study.study: i for i, study in enumerate(studies)}
-    number = {label: i for i, label in enumerate(labels, 1)}
-    strangers: set[str] = set()
-    rows = [row for row in rows if _is_known(path, row, place, position, number, strangers, refuse)]
-    sides = [place[name] for name in _SIDES] + ([place["certainty"]] if "certainty" in place else [])
-    read = [_numbers(path, row, sides, row[1][place["study"]].strip(), refuse) for row in rows]
-    rows = [row for row, values in zip(rows, read, strict=True) if values is not None]
-    cells = np.array([values for values in read if values is not None], dtype=np.float64).reshape(len(rows), len(sides))
-    boxes, certainty = cells[:, :4].copy(), cells[:, 4].copy() if cells.shape[1] > 4 else np.full(len(rows), np.nan)
-    owner = np.array([position[row[place["study"]].strip()] for _, row in rows], dtype=np.int64)
-    label = np.array([number[row[place["label"]].strip()] for _, row in rows], dtype=np.int64)
-    _check_boxes(path, [line for line, _ in rows], boxes, owner, studies, refuse)
-    reading = [row[place["reading"]].strip() for _, row in rows] if "reading" in place else [""] * len(rows)
-    return BoxTable(owner, boxes, label, tuple(reading), certainty)
+    make = _BoxRows(path, {name: i for i, name in enumerate(header)}, refuse, studies, labels)
+    lines, boxes = [], []
+    for line, cells in rows:
+        if (box := make.box(line, cells)) is not None:
+            lines.append(line)
+            boxes.append(box)
+    numbers = np.array([box.numbers for box in boxes], dtype=np.float64).reshape(len(boxes), 5)
+    table = BoxTable(
+        study=np.array([box.study for box in boxes], dtype=np.int64),
+        boxes=numbers[:, :4].copy(),
+        labels=np.array([box.label for box in boxes], dtype=np.int64),
+        reading=tuple(box.reading for box in boxes),
+        certainty=numbers[:, 4].copy(),
+    )
+    _check_boxes(path, lines, table, studies, refuse)
+    return table
 
 
-Row = tuple[int, list[str]]
+class _Box(NamedTuple):
+    study: int
+    label: int
+    numbers: list[float]  # the four sides and the certainty, NaN where there is none
+    reading: str
 
 
-def _is_known(
-    path: Path,
-    row: Row,
-    place: Mapping[str, int],
-    studies: Mapping[str, int],
-    labels: Mapping[str, int],
-    strangers: set[str],
-    refuse: Refuse,
-) -> bool:
-    line, cells = row
-    study, label = cells[place["study"]].strip(), cells[place["label"]].strip()
-    if study in studies and label in labels:
-        return True
-    at = f"{path}:{line}"
-    if study not in studies:
-        what = no_such("study", study, () if strangers else studies)  # the nearest of the first is looked for alone
-        strangers.add(study)
-        error = DataError(what, where=at, hint="every box needs a row in studies.csv")
-        refuse(Problem("box-without-study", error, study))
-    else:
-        hint = f"{one_of(labels)}, or add it to {TOML}"
-        refuse(Problem("label-unknown", DataError(no_such("label", label, labels), where=at, hint=hint), study, label))
-    return False
+class _BoxRows:
+    """Makes a box of each row, and refuses what is wrong in it."""
 
+    def __init__(
+        self,
+        path: Path,
+        place: Mapping[str, int],
+        refuse: Refuse,
+        studies: Sequence[Study],
+        labels: Sequence[str],
+    ) -> None:
+        self._path = path
+        self._place = place
+        self._refuse = refuse
+        self._studies = {study.study: i for i, study in enumerate(studies)}
+        self._labels = {label: i for i, label in enumerate(labels, 1)}
+        self._strange = False
 
-def _numbers(path: Path, row: Row, places: Sequence[int], study: str, refuse: Refuse) -> list[float] | None:
-    """The numbers of a row: four sides and, where ``places`` has a fifth, the certainty (NaN where there is none).
+    def box(self, line: int, cells: Sequence[str]) -> _Box | None:
+        """The box of one row, or None where its study, its label or a side is not known."""
+        study, label = cells[self._place["study"]], cells[self._place["label"]]
+        at = f"{self._path}:{line}"
+        if study not in self._studies:
+            # the nearest name is looked for once: in a table of another data set no row has a study
+            what = no_such("study", study, () if self._strange else self._studies)
+            self._strange = True
+            error = DataError(what, where=at, hint="every box needs a row in studies.csv")
+            self._refuse(Problem("box-without-study", error, study))
+            return None
+        if label not in self._labels:
+            hint = f"{one_of(self._labels)}, or add it to {TOML}"
+            error = DataError(no_such("label", label, self._labels), where=at, hint=hint)
+            self._refuse(Problem("label-unknown", error, study, label))
+            return None
+        numbers = self._numbers(cells, at, study)
+        reading = cells[self._place["reading"]] if "reading" in self._place else ""
+        return None if numbers is None else _Box(self._studies[study], self._labels[label], numbers, reading)
 
-    None for a box that cannot be read.
-    """
-    line, cells = row
-    numbers = []
-    for column, i in zip(_COLUMNS, places, strict=False):
-        optional = column == "certainty"
-        text = cells[i].strip()
-        number = _finite(text)
-        if number is None and not (optional and not text):
-            hint = "leave the cell empty if it is not known" if optional else "write pixels of the stored image"
-            error = DataError(f"column {column!r} is not a number: {text!r}", where=f"{path}:{line}", hint=hint)
-            refuse(Problem("box-not-a-number", error, study, column))
-            if not optional:
-                return None
-        numbers.append(math.nan if number is None else number)
-    return numbers
-
-
-def _finite(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    def _numbers(self, cells: Sequence[str], at: str, study: str) -> list[float] | None:
+        numbers = []
+        for column in (*_SIDES, "certainty"):
+            optional = column == "certainty"
+            text = "" if optional and column not in self._place else cells[self._place[column]]
+            number = parse(text)
+            if number is None and not (optional and not text):
+                hint = "leave the cell empty if it is not known" if optional else "write pixels of the stored image"
+                error = DataError(f"column {column!r} is not a number: {text!r}", where=at, hint=hint)
+                self._refuse(Problem("box-not-a-number", error, study, column))
+                if not optional:
+                    return None
+            numbers.append(math.nan if number is None else number)
+        return numbers
 
 
 def without_area(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -412,28 +266,20 @@ def outside(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[n
     return beyond
 
 
-def _check_boxes(
-    path: Path,
-    lines: Sequence[int],
-    boxes: NDArray[np.float64],
-    owner: NDArray[np.int64],
-    studies: tuple[Study, ...],
-    refuse: Refuse,
-) -> None:
+def _check_boxes(path: Path, lines: Sequence[int], table: BoxTable, studies: Sequence[Study], refuse: Refuse) -> None:
     sides = [(study.width or math.inf, study.height or math.inf) for study in studies]
-    sizes = np.array(sides, dtype=np.float64).reshape(-1, 2)[owner]  # (M, 2)
-    flat, beyond = without_area(boxes), outside(boxes, sizes)
-    for i in np.flatnonzero(flat | beyond):
-        study = studies[int(owner[i])]
-        shown = ", ".join(f"{side:g}" for side in boxes[i])
-        at = f"{path}:{lines[int(i)]}: study {study.study!r}"
-        if flat[i]:
-            hint = "xmax must exceed xmin, and ymax must exceed ymin"
-            refuse(Problem("box-degenerate", DataError(f"box ({shown}) has no area", where=at, hint=hint), study.study))
-            continue
-        what = f"box ({shown}) leaves the image of {study.width} x {study.height} px"
-        hint = "write pixels of the stored image, or clip the box"
-        refuse(Problem("box-outside", DataError(what, where=at, hint=hint), study.study))
+    sizes = np.array(sides, dtype=np.float64).reshape(-1, 2)[table.study]  # (M, 2)
+    flat, beyond = without_area(table.boxes), outside(table.boxes, sizes)
+    for i in np.flatnonzero(flat | beyond).tolist():
+        study = studies[int(table.study[i])]
+        box = ", ".join(f"{side:g}" for side in table.boxes[i])
+        code, what = "box-degenerate", f"box ({box}) has no area"
+        hint = "xmax must exceed xmin, and ymax must exceed ymin"
+        if not flat[i]:
+            code, what = "box-outside", f"box ({box}) leaves the image of {study.width} x {study.height} px"
+            hint = "write pixels of the stored image, or clip the box"
+        at = f"{path}:{lines[i]}: study {study.study!r}"
+        refuse(Problem(code, DataError(what, where=at, hint=hint), study.study))
 
 
 # The image files of a data set: that they are there, and that no path leads out of the folder.
@@ -529,11 +375,7 @@ class Description:
 
 def load_dataset(path: Path | str) -> DataSet:
     """Read and check the data set in the folder ``path``; raises DataError naming file, row, key and hint."""
-    return read_folder(Path(path))
-
-
-def read_folder(root: Path) -> DataSet:
-    """The data set in ``root``, checked. Raises DataError."""
+    root = Path(path)
     check_files(root)
     description = read_description(root / TOML)
     studies = read_studies(root / STUDIES, description.numeric, description.categorical)

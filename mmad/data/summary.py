@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from mmad.base.records import SPLITS
+from mmad.data.audit.checks import split_counts
+from mmad.data.audit.findings import SplitCount
 from mmad.data.dataset import DataSet
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """One split: its studies, its patients, and per label (name, boxes, studies that have one)."""
-
-    split: str
-    studies: int
-    patients: int
-    boxes: int
-    labels: tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,7 @@ class DataSummary:
     split_policy: str | None
     fingerprint: str
     labels: tuple[str, ...]
-    splits: tuple[SplitSummary, ...]
+    splits: tuple[SplitCount, ...]
     columns: tuple[ColumnSummary, ...]
 
 
@@ -60,18 +48,9 @@ def summarise(dataset: DataSet) -> DataSummary:
         split_policy=dataset.split_policy,
         fingerprint=dataset.fingerprint(),
         labels=dataset.labels,
-        splits=tuple(_split(dataset, split) for split in SPLITS),
+        splits=split_counts(dataset),
         columns=(*_numbers(dataset), *_categories(dataset)),
     )
-
-
-def _split(dataset: DataSet, split: str) -> SplitSummary:
-    truth = dataset.ground_truth(split)
-    labels = []
-    for number, label in enumerate(dataset.labels, 1):
-        of_label = truth.labels == number
-        labels.append((label, int(of_label.sum()), int(np.unique(truth.study[of_label]).size)))
-    return SplitSummary(split, len(truth.studies), len(set(truth.patients)), len(truth.labels), tuple(labels))
 
 
 def _numbers(dataset: DataSet) -> list[ColumnSummary]:

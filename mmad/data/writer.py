@@ -16,7 +16,7 @@ from pathlib import Path
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
 from mmad.data.column_types import number_text
-from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, NumericColumn
+from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, Box, CategoricalColumn, NumericColumn
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BoxRow:
 
     study: str
     reading: str
-    box: tuple[float, float, float, float]
+    box: Box
     label: str
     certainty: str = ""
 

@@ -7,7 +7,6 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from mmad.config.checks import fuse_layers
 from mmad.config.setup import ModelSetup
 from mmad.detector.clinical import block
 
@@ -45,7 +44,7 @@ def build_fusion(setup: ModelSetup, levels: tuple[str, ...], channels: int, clin
     Era A without FPN has ``fuse_depth`` 3×3 convolutions of width ``clinical_conv_channels``, with FPN one per
     level and no activation; era B adds; era C has ``fuse_depth`` per level of width ``fuse_conv_channels``.
     """
-    depth = fuse_layers(setup)
+    depth = setup.fuse_layers
     if depth == 0:
         return Fusion({}, concat=False, residual=False)
     era_a = setup.resolved_era == "A"

@@ -272,7 +272,7 @@ def t_test(value: float, spread: Spread, least: float) -> float:
     return max(least, 2 * float(stdtr(min(spread.freedom, 1e9), -abs(value) / spread.error)))
 
 
-# Tests of a difference between two arms: swapping their detections within patients, and Holm's adjustment.
+# A test of a difference between two arms: swapping their detections within patients.
 
 
 def permutation_p(pairs: Sequence[tuple[Matched, Matched]], *, resamples: int = RESAMPLES, seed: int = 0) -> float:
@@ -311,17 +311,6 @@ def _swapped(own: Matched, others: Matched, swapped: NDArray[np.bool_]) -> Float
             there = slice(start, start + len(chunk))
             ap[there, k] = average_precision(weight.astype(np.float64), hit, counted, boxes[there])[0]
     return mean_over_findings(ap)
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p of several tests, in the order given; NaN stays NaN and counts as no test."""
-    known = [i for i, p in enumerate(values) if not math.isnan(p)]
-    adjusted = list(values)
-    highest = 0.0
-    for rank, i in enumerate(sorted(known, key=lambda i: values[i])):
-        highest = max(highest, min(1.0, (len(known) - rank) * values[i]))
-        adjusted[i] = highest
-    return adjusted
 
 
 # One arm with its intervals, the paired difference of two, and how much more would settle it.

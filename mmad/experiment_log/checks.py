@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup
 from mmad.experiment_log.model import FIGURES, Checkpoint, FigureGroup, LogEntry, LogFigure
 from mmad.experiment_log.parser import SAME, UnreadableError, read_value
-
-#: Fields that decide nothing: names and paths.
-_NAMES_AND_PATHS = frozenset({"name", "best_ar_val_model_path", "best_ap_val_model_path", "final_model_path"})
 
 
 @dataclass(frozen=True)
@@ -229,7 +227,7 @@ def _kind(value: Any) -> str:
 
 def same_setup_key(entry: LogEntry) -> str:
     """What two entries have in common that print the same training: all fields but name and paths, and the losses."""
-    fields = {n: _with_floats(v) for n, v in entry.fields.items() if n not in _NAMES_AND_PATHS}
+    fields = {n: _with_floats(v) for n, v in entry.fields.items() if n not in NAMING_FIELDS}
     return json.dumps([fields, _with_floats(dict(entry.losses.weights)) if entry.losses else None], sort_keys=True)
 
 
@@ -578,7 +576,7 @@ def _fields(entry: LogEntry, setup: Mapping[str, Any]) -> Iterator[ComparedField
     if entry.losses is not None:
         printed["loss_weights"] = dict(entry.losses.weights)
     for name, value in printed.items():
-        if name not in _NAMES_AND_PATHS:
+        if name not in NAMING_FIELDS:
             found = setup.get(name)
             equal = found == value and isinstance(found, bool) == isinstance(value, bool)
             yield ComparedField(name, value, found, name in setup, equal)

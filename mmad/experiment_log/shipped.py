@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mmad.base.errors import MmadError, SpecError
-from mmad.config.checks import architecture
 from mmad.config.messages import nearest
 from mmad.config.setup import ModelSetup
 from mmad.experiment_log.model import Log, LogEntry
@@ -142,7 +141,7 @@ def compare_counts(count: Count) -> CountComparison:
     for entry in printing:
         try:
             setup = setup_of(entry)
-            same = architecture(setup)
+            same = setup.part("architecture")
             found = known[same] = known.get(same) or count(setup)
         except MmadError as error:
             differences += [CountDifference(entry.id, m, n, None, str(error)) for m, n in entry.params.items()]

@@ -1,4 +1,4 @@
-"""Short marks that say under what a figure was won, and what each of them does to it."""
+"""Short marks that say under what a figure was obtained, and what each of them does to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from mmad.analysis.comparison import Conditions
 from mmad.analysis.frames import MemberFrame, RunFrame
-from mmad.base.records import CheckpointKind
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ _FINAL = Badge(
 )
 
 
-def judged_badges(c: Conditions, kind: CheckpointKind = "best_ap") -> list[Badge]:
+def judged_badges(c: Conditions) -> list[Badge]:
     """Badges of the evaluation: overlap, detections that count, proposals, checkpoints, weights, data."""
     badges = [_overlap(c), Badge(f"≤ {c.max_detections} detections", _DETECTIONS)]
     badges.append(_PROPOSALS.get(c.proposals, Badge(f"proposals: {c.proposals}", "Whose proposals were judged.")))
-    if kind == "final":
+    if c.checkpoint == "final":
         badges.append(_FINAL)
     elif (c.selection_overlap, c.selection_proposals) != (c.overlap, c.proposals):
         badges.append(

@@ -1,4 +1,4 @@
-"""Making a report: read the store, tell it as HTML, Markdown or tables, write it in one piece."""
+"""Making a report: read the store, build the model, write it as HTML, Markdown or tables in one piece."""
 
 from __future__ import annotations
 
@@ -56,33 +56,33 @@ def write_report(
     database: str = "",
     created: datetime | None = None,
     data: Path | None = None,
-    how: EvaluationOptions | None = None,
+    options: EvaluationOptions | None = None,
     pictures: int | None = None,
     log: bool | None = None,
     every: float | None = None,
     progress: Callable[[int, int], None] | None = None,
-    looking: Callable[[int, int], None] = lambda done, whole: None,
+    computing: Callable[[int, int], None] = lambda done, whole: None,
     picturing: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Report:
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
 
     Its tables go into the folders ``csv`` and ``latex``, a file each.
 
-    Intervals, verdicts, thresholds and curves come from what the store keeps; what is not there yet is computed
-    from the kept detections and kept, unless the store is open for reading only.
+    Intervals, verdicts, thresholds and curves come from the cache in the store; what is not there yet is computed
+    from the kept detections and cached, unless the store is open for reading only.
 
     Args:
         pages: whether the HTML is an overview with linked pages in a folder beside it (``NAME_pages``); None for one
             file up to 300 runs.
         data: where the runs' data set lies now; None where the runs say.
-        how: of it resamples and seed of the intervals.
+        options: of these resamples and seed of the intervals.
         pictures: studies shown of each pair, whatever the licence of their data set; None shows a few where the
             licence allows it, 0 none.
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
             imported.
         every: seconds after which the page shows itself anew, while it is watched; None for a page that is still.
         progress: hears how many of how many runs are drawn.
-        looking: hears before that how many of how many runs and pairs were looked into.
+        computing: hears before that of how many of how many runs and pairs the statistics are there.
         picturing: hears between the two how many of how many pairs have their pictures.
 
     Raises:
@@ -92,14 +92,14 @@ def write_report(
     check_number(pictures)
     frame = load_frame(source, ablations)
     apart = len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
-    certainty, shown = None, None
+    statistics, shown = None, None
     logs: Sequence[LogRecord] = ()
     if isinstance(source, Store):
-        certainty = compute_statistics(frame, source, data=data, how=how, progress=looking)
+        statistics = compute_statistics(frame, source, data=data, options=options, progress=computing)
         logs = source.logs()
         if html is not None or markdown is not None:
             shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
-    story = build_model(frame, created=created or now(), database=database, certainty=certainty, pictures=shown)
+    story = build_model(frame, created=created or now(), database=database, statistics=statistics, pictures=shown)
     written = 0
     if html is not None:
         story = replace(story, logbook=logbook_of(story, logs, log))

@@ -115,7 +115,7 @@ def y_axis(panel: Panel, start: float, end: float) -> Axis:
     if panel.log and values and min(values) > 0:
         low, high = min(values), max(values)
         room = 3.0 if high < 10 * low else (high / low if high / low < _MOST else _MOST) ** 0.05
-        low, high = max(low / room, 1e-307), min(high * room, _MOST)
+        low, high = max(low / room, math.ulp(0.0)), min(high * room, _MOST)
         return Axis(low, high, start, end, True, decades(low, high))
     if panel.y_range is not None:
         low, high = panel.y_range
@@ -453,7 +453,7 @@ _OVERLAID: tuple[tuple[str, Split, str], ...] = (
 
 def overlay_tops(ablation: AblationFrame) -> tuple[float | None, ...]:
     """The upper end of each overlaid panel's axis, equal across the settings; None where nothing was measured."""
-    judged = ablation.members[0].judged.overlap
+    judged = ablation.members[0].protocol.overlap
     tops: list[float | None] = []
     for _, split, measure in _OVERLAID:
         name = measure if measure == "loss" else f"{measure}_{judged}"
@@ -470,7 +470,7 @@ def overlay_panels(
     Axes are equal across the settings of the ablation. Arms judged under another overlap than the first are
     left out of AP, never drawn beside it. ``tops`` are those of ``overlay_tops``, where they are known.
     """
-    judged = ablation.members[0].judged.overlap
+    judged = ablation.members[0].protocol.overlap
     panels = []
     for (title, split, measure), top in zip(_OVERLAID, tops or overlay_tops(ablation), strict=True):
         name = measure if measure == "loss" else f"{measure}_{judged}"
@@ -491,7 +491,7 @@ def _arm_lines(
     lines = []
     for k, member in enumerate(members):
         values = member.run.curves.get((split, name))
-        same = name == "loss" or member.judged.overlap == overlap
+        same = name == "loss" or member.protocol.overlap == overlap
         if same and values is not None:
             epochs = tuple(e.epoch for e in member.run.epochs)
             best = () if member.best_ap is None else (member.best_ap.epoch,)
@@ -553,7 +553,7 @@ class _Points(NamedTuple):
 Line = Callable[[RunStatistics], _Points]
 
 
-def sure_panels(ablation: AblationFrame, setting: str, certainty: Statistics) -> tuple[Panel, ...]:
+def sure_panels(ablation: AblationFrame, setting: str, statistics: Statistics) -> tuple[Panel, ...]:
     """Three panels on the test split; arms in the colours of the other curves, further seeds fainter.
 
     FROC of an arm's first seed is shaded from end to end of its 95 % intervals.
@@ -568,24 +568,24 @@ def sure_panels(ablation: AblationFrame, setting: str, certainty: Statistics) ->
     )
     panels = []
     for title, line, across in lines:
-        series = _series(ablation, setting, certainty, line)
+        series = _series(ablation, setting, statistics, line)
         if series:
             panels.append(Panel(title, series, y_range=(0, 1), across="rate" if across == "rate" else "share"))
     return tuple(panels)
 
 
-def _series(ablation: AblationFrame, setting: str, certainty: Statistics, line: Line) -> tuple[Series, ...]:
+def _series(ablation: AblationFrame, setting: str, statistics: Statistics, line: Line) -> tuple[Series, ...]:
     found: list[Series] = []
     first = None
     for n, arm in enumerate(ablation.arms):
         drawn = 0
         for member in ablation.of(setting, arm):
-            sure = certainty.run(member)
+            sure = statistics.run(member)
             if sure is None:
                 continue
-            first = first or (member.judged, sure.kind)
+            first = first or (member.protocol, sure.kind)
             x, y, band = line(sure)
-            if not x or (member.judged, sure.kind) != first:
+            if not x or (member.protocol, sure.kind) != first:
                 continue
             found.append(Series(arm, x, y, n, _STYLES[n % 3], faint=drawn > 0, band=() if drawn else band))
             drawn += 1
@@ -627,18 +627,18 @@ class Drawing:
     def run(self, story: RunStory) -> list[Markup]:
         """The curves of one run."""
         best = story.member.best_ap.epoch if story.member.best_ap else None
-        drawn = _drawn(run_panels(story.run, story.member.judged.overlap, best), story.anchor)
+        drawn = _drawn(run_panels(story.run, story.member.protocol.overlap, best), story.anchor)
         self._runs += 1
         if self._progress is not None:
             self._progress(self._runs, self._of)
         return drawn
 
-    def overlay(self, ablation: AblationFrame, setting: str, certainty: Statistics) -> list[Markup]:
+    def overlay(self, ablation: AblationFrame, setting: str, statistics: Statistics) -> list[Markup]:
         """The arms of one setting over one another."""
         name = ablation.record.name
         if name not in self._tops:
             self._tops[name] = overlay_tops(ablation)
-        panels = (*overlay_panels(ablation, setting, self._tops[name]), *sure_panels(ablation, setting, certainty))
+        panels = (*overlay_panels(ablation, setting, self._tops[name]), *sure_panels(ablation, setting, statistics))
         return _drawn(panels, f"{ablation_anchor(name)}-{ablation.settings.index(setting)}")
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
-from mmad.analysis.comparison import ArmsNotComparable, ComparisonTable, compared_kind, comparison_tables, conditions
+from mmad.analysis.comparison import ComparisonTable, NotComparable, compared_kind, comparison_tables
 from mmad.analysis.frames import AblationFrame, CheckpointResult, MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.statistics import Statistics
 from mmad.base.errors import SpecError
-from mmad.base.formatting import clip, direction, moment, plural, signed
+from mmad.base.formatting import clip, direction, moment, plural, short_key, signed
 from mmad.base.paths import file_stem
 from mmad.base.records import Status
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
@@ -83,7 +83,7 @@ class AblationSection:
     anchor: str
     frame: AblationFrame
     comparisons: tuple[ComparisonTable, ...]
-    refusals: tuple[ArmsNotComparable, ...]
+    refusals: tuple[NotComparable, ...]
     badges: tuple[tuple[Badge, ...], ...]
     modules: tuple[str, ...]
     count_rows: tuple[CountRow, ...]
@@ -108,7 +108,7 @@ class ReportModel:
     attention: tuple[RunStory, ...]
     legend: tuple[Badge, ...]
     anchors: dict[str, str]
-    certainty: Statistics = field(default_factory=Statistics)
+    statistics: Statistics = field(default_factory=Statistics)
     pictures: Pictures = field(default_factory=Pictures)
     logbook: Logbook | None = None
 
@@ -129,7 +129,7 @@ def build_model(
     *,
     created: datetime,
     database: str,
-    certainty: Statistics | None = None,
+    statistics: Statistics | None = None,
     pictures: Pictures | None = None,
 ) -> ReportModel:
     """Order a report's material; every run is told once, under the first ablation that asks for it."""
@@ -156,14 +156,14 @@ def build_model(
         attention=tuple(r for r in stories if not r.run.finished),
         legend=tuple(legend(used)),
         anchors=anchors,
-        certainty=certainty or Statistics(),
+        statistics=statistics or Statistics(),
         pictures=pictures or Pictures(),
     )
 
 
 def _anchor(key: str) -> str:
     known = re.fullmatch(r"[0-9a-f]{64}", key)
-    return f"run-{key[:12] if known else hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}"
+    return f"run-{short_key(key) if known else short_key(hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest())}"
 
 
 def ablation_anchor(name: str) -> str:
@@ -178,15 +178,17 @@ def _run_story(member: MemberFrame, ablation: AblationFrame, frame: ReportFrame)
     everyone = frame.members_of(member.run.key)
     blocks: dict[object, MemberFrame] = {}
     for m in everyone:
-        blocks.setdefault((m.record.arm, m.judged), m)
+        blocks.setdefault((m.record.arm, m.protocol), m)
     badges = [b for m in everyone for b in member_badges(m)]
-    judged = judged_badges(conditions(member), compared_kind([member]))
+    conditions = member.compared.conditions(compared_kind([member.compared]))
     return RunStory(
         anchor=_anchor(member.run.key),
         title=member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1),
         members=(member, *(m for m in everyone if m is not member)),
         blocks=tuple(blocks.values()),
-        badges=tuple(legend([*judged, *setup_badges(member.run), *audit_badges(member.run), *badges])),
+        badges=tuple(
+            legend([*judged_badges(conditions), *setup_badges(member.run), *audit_badges(member.run), *badges])
+        ),
     )
 
 
@@ -204,14 +206,14 @@ def member_title(member: MemberFrame, *, seeds: bool) -> str:
 def _ablation_story(
     ablation: AblationFrame, runs: Iterable[RunStory], elsewhere: Iterable[tuple[MemberFrame, str]]
 ) -> AblationSection:
-    comparisons, refusals = comparison_tables(ablation)
+    comparisons = comparison_tables(ablation.record, ablation.comparisons)
     modules = tuple(dict.fromkeys(c.module for m in ablation.members for c in m.run.counts))
     return AblationSection(
         anchor=ablation_anchor(ablation.record.name),
         frame=ablation,
         comparisons=comparisons,
-        refusals=refusals,
-        badges=tuple(tuple(legend([*judged_badges(c.conditions, c.kind), *_setup_marks(c)])) for c in comparisons),
+        refusals=tuple(one for one in ablation.comparisons if isinstance(one, NotComparable)),
+        badges=tuple(_table_badges(ablation, c) for c in comparisons),
         modules=modules,
         count_rows=_count_rows(ablation, modules),
         runs=tuple(runs),
@@ -221,9 +223,12 @@ def _ablation_story(
     )
 
 
-def _setup_marks(comparison: ComparisonTable) -> list[Badge]:
-    runs = [m.run for row in comparison.rows for m in (*row.reference, *row.other)]
-    return [b for run in runs for b in (*setup_badges(run), *audit_badges(run))]
+def _table_badges(ablation: AblationFrame, table: ComparisonTable) -> tuple[Badge, ...]:
+    """The marks of both arms: of the evaluation, of the setups and of the audit."""
+    arms = (table.reference, table.other)
+    runs = [m.run for row in table.rows for arm in arms for m in ablation.of(row.setting, arm)]
+    marks = [badge for conditions in table.sides for badge in judged_badges(conditions)]
+    return tuple(legend([*marks, *(b for run in runs for b in (*setup_badges(run), *audit_badges(run)))]))
 
 
 def _count_rows(ablation: AblationFrame, modules: tuple[str, ...]) -> tuple[CountRow, ...]:
@@ -242,7 +247,7 @@ def headline(comparison: ComparisonTable) -> str:
     reference, other = clip(comparison.reference, 60), clip(comparison.other, 60)
     if not differences:
         return f"{other} against {reference}: no setting has finished in both arms."
-    mean = statistics.fmean(differences)
+    mean = fmean(differences)
     measure = "test AP of the final checkpoints" if comparison.kind == "final" else "test AP"
     if len(differences) == 1:
         word = {"up": "higher than", "down": "lower than", "even": "equal to"}[direction(mean)]
@@ -441,7 +446,7 @@ def _outcome(member: MemberFrame, kind: str) -> CheckpointResult | None:
 
 def _badges(member: MemberFrame, outcome: CheckpointResult) -> tuple[Badge, ...]:
     """Overlap, proposals and whatever lifts or weakens the figures."""
-    found = judged_badges(conditions(member), outcome.kind)
+    found = judged_badges(member.compared.conditions(outcome.kind))
     return tuple(b for n, b in enumerate(found) if n in (0, 2) or b.tone == "caution")
 
 

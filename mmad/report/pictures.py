@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from mmad.analysis.comparison import PairRow, comparison_tables
-from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame
+from mmad.analysis.comparison import Comparison
+from mmad.analysis.frames import AblationFrame, ReportFrame
 from mmad.analysis.metrics import AGREEMENT_SCORE, MOST_STUDIES, agreement_of
-from mmad.analysis.statistics import FailureCachingStore
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, matched_under
+from mmad.analysis.statistics import FailureCachingStore, comparison_targets, finished_comparisons
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
 from mmad.base.errors import DataError, MmadError, ReportError
 from mmad.base.formatting import clip, plural
 from mmad.base.records import Detections
@@ -28,7 +28,6 @@ from mmad.evaluation.agreement import matched_at, net_hits
 from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.matching import Floats, Ints, Matched
 from mmad.evaluation.operating_points import at_least
-from mmad.store.lookup import FoundRun
 from mmad.store.store import Store
 
 # The boxes of two arms held against the true ones: what each found on a study, and what of the AP hangs on it.
@@ -93,7 +92,7 @@ class HeldAgainst:
         self._seeds = [(self._side(archive, a), self._side(archive, b)) for a, b in pairs]
 
     def _side(self, archive: DetectionStore, judged: EvaluationTarget) -> _Side:
-        every, protocol = archive.detections(judged), self._protocol
+        every, protocol = archive.read(judged), self._protocol
         matched = matched_at(
             every, self.truth, score=self._score, overlap=protocol.overlap, threshold=protocol.threshold
         )
@@ -404,7 +403,7 @@ def pictures_of(
     check_number(asked)
     if asked == 0:
         return Pictures()
-    rows = {a.record.name: _rows(a) for a in frame.ablations}
+    rows = {a.record.name: finished_comparisons(a) for a in frame.ablations}
     whole, done = sum(map(len, rows.values())), 0
     looking = _Looking(store, data, _Budget(asked, whole))
     found = {}
@@ -412,18 +411,14 @@ def pictures_of(
         if apart:
             looking.begin(_Budget(asked, len(pairs)))
         gathered = _Gathered(looking)
-        for reference, other, row in pairs:
+        for comparison in pairs:
             progress(done, whole)
-            gathered.add(reference, other, row)
+            gathered.add(comparison)
             done += 1
         found[name] = gathered.result()
     if whole:
         progress(whole, whole)
     return Pictures(found)
-
-
-def _rows(ablation: AblationFrame) -> list[tuple[str, str, PairRow]]:
-    return [(c.reference, c.other, row) for c in comparison_tables(ablation)[0] for row in c.rows if row.seeds]
 
 
 @dataclass(frozen=True)
@@ -455,14 +450,6 @@ class _Looking:
         """Begin a page."""
         self.budget, self.shown = budget, 0
 
-    def judged(self, row: PairRow) -> list[tuple[EvaluationTarget, EvaluationTarget]]:
-        def one(member: MemberFrame) -> EvaluationTarget:
-            return evaluation_target(
-                self.store, FoundRun(member.run.record, (member.record,)), EvaluationOptions(checkpoint=row.kind)
-            )
-
-        return [(one(a), one(b)) for a, b in row.pairs]
-
     def place(self, dataset: DataSet, study: str) -> int:
         """The position of ``study`` in ``dataset``."""
         if id(dataset) not in self._places:
@@ -483,28 +470,28 @@ class _Gathered:
     def result(self) -> AblationPictures:
         return AblationPictures(tuple(self._pairs), self._films, tuple(self._notes))
 
-    def add(self, reference: str, other: str, row: PairRow) -> None:
+    def add(self, found: Comparison) -> None:
+        pair = PairPictures(found.setting, found.reference, found.other, len(found.seeds))
         try:
-            self._pairs.append(self._pair(PairPictures(row.setting, reference, other, len(row.seeds)), row))
+            self._pairs.append(self._pair(pair, found))
         except MmadError as error:
             self._note(f"No pictures: {clip(str(error), 400)}")
 
     def _note(self, text: str, command: str = "", *, caution: bool = True) -> None:
         self._notes[PictureNote(text, command, caution)] = None
 
-    def _pair(self, pair: PairPictures, row: PairRow) -> PairPictures:
+    def _pair(self, pair: PairPictures, comparison: Comparison) -> PairPictures:
         looking = self._looking
-        if any(a.run.key == b.run.key for a, b in row.pairs):
-            return replace(pair, why="both arms are answered by one run")
-        dataset = looking.archive.dataset(row.pairs[0][0].run.record)
+        dataset = looking.archive.dataset(comparison.pairs[0][0].run)
         if not self._may_show(dataset):
             return pair
-        judged = looking.judged(row)
-        gains = agreement_of(looking.store, looking.archive, judged).studies[: looking.budget.each]
+        targets = comparison_targets(looking.store, comparison, EvaluationOptions())
+        agreement = agreement_of(looking.store, looking.archive, targets, by_design=comparison.by_design)
+        gains = agreement.studies[: looking.budget.each]
         if not gains:
             return replace(pair, why=_ALIKE)
-        held = HeldAgainst(looking.archive, judged, AGREEMENT_SCORE)
-        seeds = [a.record.seed for a, _ in row.pairs]
+        held = HeldAgainst(looking.archive, targets, AGREEMENT_SCORE)
+        seeds = list(comparison.seeds)
         without = held.without([study for study, _ in gains])
         studies = tuple(
             self._study(dataset, held, study, gain, seeds, rest)

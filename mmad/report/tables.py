@@ -14,15 +14,27 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any
 
-from mmad.analysis.comparison import ComparisonTable, Conditions, PairRow, SeedContrast, SeedMean, conditions, spread
+from mmad.analysis.comparison import (
+    Comparison,
+    ComparisonTable,
+    Conditions,
+    NotComparable,
+    PairedMeans,
+    PairStatistics,
+    SeedMean,
+    compare,
+    spread,
+    verdict,
+)
+from mmad.analysis.controls import alteration_words, meaning
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, RunFrame, load_frame
 from mmad.analysis.metrics import estimate_of
 from mmad.analysis.overfitting import Onset, lowest_loss, onset_of
-from mmad.analysis.statistics import PairStatistics, RunStatistics, Statistics
+from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
-from mmad.analysis.wording import alteration_words, interval, meaning, p_value, verdict
 from mmad.base.errors import DataError, EvaluationError, ReportError
-from mmad.base.formatting import DASH, clip, decimal, duration, plural, signed, whole
+from mmad.base.formatting import DASH, clip, decimal, duration, interval, p_value, plural, short_key, signed, whole
+from mmad.base.json import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import MemberRecord, RunRecord, Split
 from mmad.evaluation.bootstrap import RESAMPLES, Interval
@@ -95,12 +107,12 @@ JUDGED = (
 def of_member(member: MemberFrame) -> Row:
     """The cells of ``MEMBER``."""
     record: MemberRecord = member.record
-    return (record.ablation, record.setting, record.arm, record.seed, record.replicate, member.run.key[:12])
+    return (record.ablation, record.setting, record.arm, record.seed, record.replicate, short_key(member.run.key))
 
 
 def of_judged(member: MemberFrame) -> Row:
     """The cells of ``JUDGED``."""
-    judged = member.judged
+    judged = member.protocol
     return (judged.overlap, judged.threshold, judged.max_detections, judged.proposals)
 
 
@@ -186,9 +198,9 @@ def tests(sure: PairStatistics) -> str:
     return f"p {p_value(sure.difference.p)}, Holm {p_value(sure.p_holm)}"
 
 
-def settled(certainty: Statistics, ablation: AblationFrame, comparison: ComparisonTable) -> str:
+def settled(statistics: Statistics, comparison: ComparisonTable) -> str:
     """One sentence on the verdicts of a comparison; nothing without any."""
-    told = [s.difference for _, s in sure_rows(certainty, ablation, comparison) if s.difference is not None]
+    told = [s.difference for _, s in sure_rows(statistics, comparison) if s.difference is not None]
     if not told:
         return ""
     if len(told) == 1:
@@ -201,12 +213,22 @@ def settled(certainty: Statistics, ablation: AblationFrame, comparison: Comparis
     return f"By their 95 % intervals, of {plural(len(told), 'setting')} {' and '.join(parts)}."
 
 
-def sure_rows(
-    certainty: Statistics, ablation: AblationFrame, comparison: ComparisonTable
-) -> list[tuple[PairRow, PairStatistics]]:
-    """Every row of a comparison with what is known of it."""
-    ends = comparison.reference, comparison.other
-    return [(row, certainty.pair(ablation, *ends, row)) for row in comparison.rows]
+def sure_rows(statistics: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
+    """Every row of a table with what is known of it."""
+    return [(row, statistics.pair(row)) for row in comparison.rows]
+
+
+def parameters(ablation: AblationFrame, row: Comparison) -> tuple[int | None, int | None]:
+    """Parameters of the reference's and of the other arm's detector."""
+    left, right = (ablation.of(row.setting, arm) for arm in (row.reference, row.other))
+    return tuple(next((m.run.count("model") for m in members), None) for members in (left, right))  # type: ignore[return-value]
+
+
+def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
+    """The same of a whole table, if all its rows have the same."""
+    found = {parameters(ablation, row) for row in comparison.rows}
+    reference, other = found.pop() if len(found) == 1 else (None, None)
+    return None if reference is None or other is None else (reference, other)
 
 
 def reasons(found: Iterable[PairStatistics | RunStatistics]) -> str:
@@ -216,21 +238,21 @@ def reasons(found: Iterable[PairStatistics | RunStatistics]) -> str:
     return f"{clip(whys[0], 300)}{more}" if whys else ""
 
 
-def run_reasons(certainty: Statistics, ablation: AblationFrame) -> str:
+def run_reasons(statistics: Statistics, ablation: AblationFrame) -> str:
     """The same of an ablation's runs."""
-    return reasons(sure for m in ablation.members if (sure := certainty.run(m)) is not None)
+    return reasons(sure for m in ablation.members if (sure := statistics.run(m)) is not None)
 
 
-def gap_tables(certainty: Statistics, ablation: AblationFrame) -> tuple[GapTable, ...]:
+def gap_tables(statistics: Statistics, ablation: AblationFrame) -> tuple[GapTable, ...]:
     """AP by score threshold of every run, one table per protocol and kind of checkpoint; each run once."""
     groups: dict[object, list[tuple[GapColumn, RunStatistics]]] = {}
     seen = set()
     for member in ablation.members:
-        sure = certainty.run(member)
-        if sure is None or sure.profile is None or (member.run.key, member.judged) in seen:
+        sure = statistics.run(member)
+        if sure is None or sure.profile is None or (member.run.key, member.protocol) in seen:
             continue
-        seen.add((member.run.key, member.judged))
-        group = groups.setdefault((member.judged, sure.kind), [])
+        seen.add((member.run.key, member.protocol))
+        group = groups.setdefault((member.protocol, sure.kind), [])
         group.append((GapColumn(member, sure.profile.rows, sure.profile.bands), sure))
     return tuple(
         GapTable(
@@ -340,24 +362,25 @@ def bounded_columns(name: str, meaning: str) -> tuple[Column, ...]:
     )
 
 
-def pair_tables(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def pair_tables(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """One table for every pair of arms and protocol, and the findings below it."""
     frame = story.frame
     for n, comparison in enumerate(story.comparisons, start=1):
-        known = sure_rows(certainty, frame, comparison)
+        known = sure_rows(statistics, comparison)
         marks = "; ".join(badge.text for badge in story.badges[n - 1])
         ends = f"{clip(comparison.other, 60)} against {clip(comparison.reference, 60)}"
         head = f"{clip(story.title, 120)}: {ends}"
-        under = f"On {clip(comparison.conditions.data, 80)}: {marks}."
+        design = f" {comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
+        under = f"On {clip(comparison.sides[0].data, 80)}: {marks}.{design}"
         yield TableContent(
             file_stem(frame.record.name, f"pairs-{n}"),
             head,
             _pair_columns(),
-            [_pair_cells(frame, comparison, row, sure) for row, sure in known],
-            _printed_pairs(comparison, known, under),
+            [_pair_cells(frame, row, sure) for row, sure in known],
+            _printed_pairs(frame, comparison, known, under),
         )
         if rows := [
-            (*_ends(frame, comparison, row), f.label, *bounded(f.reference), *bounded(f.other), *bounded(f.difference))
+            (*_ends(row), f.label, *bounded(f.reference), *bounded(f.other), *bounded(f.difference))
             for row, sure in known
             for f in by_finding_pair(sure)
         ]:
@@ -376,8 +399,12 @@ def pair_tables(story: AblationSection, certainty: Statistics) -> Iterable[Table
             )
 
 
-def _ends(frame: AblationFrame, comparison: ComparisonTable, row: PairRow) -> Row:
-    return (frame.record.name, row.setting, comparison.reference, comparison.other, len(row.seeds))
+def _ends(row: Comparison) -> Row:
+    return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
+
+
+#: Conditions that are columns of their own: which checkpoints stands before them, and the split in the figures' names.
+_CONDITIONS = tuple(f.name for f in fields(Conditions) if f.name not in ("split", "checkpoint"))
 
 
 def _pair_columns() -> tuple[Column, ...]:
@@ -402,17 +429,18 @@ def _pair_columns() -> tuple[Column, ...]:
         Column("parameters_reference", "parameters of the first arm's detector", "parameters"),
         Column("parameters_other", "parameters of the second arm's detector", "parameters"),
         Column("checkpoint", "which checkpoints are compared"),
-        *(Column(f.name, f"equal in both arms: {f.name.replace('_', ' ')}") for f in fields(Conditions)),
+        *(Column(name, f"of the first arm: {name.replace('_', ' ')}") for name in _CONDITIONS),
+        Column("differs_by_design", "what differs between the arms because the file says so: first / second"),
         Column("note", "seeds that are missing"),
         Column("no_interval", "why there is no interval"),
     ]
     return tuple(columns)
 
 
-def _pair_cells(frame: AblationFrame, comparison: ComparisonTable, row: PairRow, sure: PairStatistics) -> Row:
-    cells: list[Cell] = [*_ends(frame, comparison, row)]
+def _pair_cells(frame: AblationFrame, row: Comparison, sure: PairStatistics) -> Row:
+    cells: list[Cell] = [*_ends(row)]
     for name, _ in _MEASURES:
-        contrast: SeedContrast = getattr(row, name)
+        contrast: PairedMeans = getattr(row, name)
         within = _intervals(sure, name)
         for side in ("reference", "other", "difference"):
             figure: SeedMean | None = getattr(contrast, side)
@@ -420,26 +448,21 @@ def _pair_cells(frame: AblationFrame, comparison: ComparisonTable, row: PairRow,
             if name.startswith("test"):
                 cells += bounded(within[side])[1:]
     told = sure.difference
-    under = conditions(row.reference[0])
     return (
         *cells,
         told.verdict if told else None,
         verdict_words(sure) or None,
-        _known(told.p if told else None),
-        _known(told.p_patients if told else None),
-        _known(sure.p_holm),
-        _known(told.seed_share if told else None),
-        row.reference_count,
-        row.other_count,
+        finite(told.p if told else None),
+        finite(told.p_patients if told else None),
+        finite(sure.p_holm),
+        finite(told.seed_share if told else None),
+        *parameters(frame, row),
         row.kind,
-        *(getattr(under, f.name) for f in fields(Conditions)),
+        *(getattr(row.sides[0], name) for name in _CONDITIONS),
+        "; ".join(row.by_design.values()) or None,
         row.note or None,
         sure.why or None,
     )
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
 
 
 def _intervals(sure: PairStatistics, name: str) -> dict[str, Interval | None]:
@@ -449,7 +472,7 @@ def _intervals(sure: PairStatistics, name: str) -> dict[str, Interval | None]:
 
 
 def _printed_pairs(
-    comparison: ComparisonTable, known: list[tuple[PairRow, PairStatistics]], under: str
+    frame: AblationFrame, comparison: ComparisonTable, known: list[tuple[Comparison, PairStatistics]], under: str
 ) -> PrintedTable:
     told = any(sure.difference is not None for _, sure in known)
     heads = ["Setting", "On test", clip(comparison.reference, 30), clip(comparison.other, 30), "Difference"]
@@ -466,13 +489,13 @@ def _printed_pairs(
         seeds = any(sure.difference is not None and sure.difference.seeds > 1 for _, sure in known)
         test = "a test over patients and seeds" if seeds else "permutation test over patients"
         said.append(f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation.")
-    if (counts := comparison.counts) is not None:
+    if (counts := common_parameters(frame, comparison)) is not None:
         reference, other = counts
         said.append(f"{heads[3]}: {whole(other)} parameters, {heads[2]}: {whole(reference)}.")
     return PrintedTable(tuple(heads), tuple(rows), 2, " ".join(said))
 
 
-def _three(contrast: SeedContrast, sure: PairStatistics, name: str) -> tuple[str, str, str]:
+def _three(contrast: PairedMeans, sure: PairStatistics, name: str) -> tuple[str, str, str]:
     """Reference, other and difference: each a mean with its interval, or with its deviation where there is none."""
     within = _intervals(sure, name)
 
@@ -488,7 +511,7 @@ def _three(contrast: SeedContrast, sure: PairStatistics, name: str) -> tuple[str
 
 
 def _printed_findings(
-    comparison: ComparisonTable, known: list[tuple[PairRow, PairStatistics]], under: str
+    comparison: ComparisonTable, known: list[tuple[Comparison, PairStatistics]], under: str
 ) -> PrintedTable:
     heads = ("Setting", "Finding", clip(comparison.reference, 30), clip(comparison.other, 30), "Difference")
     rows = tuple(
@@ -501,12 +524,12 @@ def _printed_findings(
 
 
 def refused_table(story: AblationSection) -> Iterable[TableContent]:
-    """Pairs that were not won under equal conditions."""
+    """Pairs that cannot be compared."""
     if story.refusals:
         name = story.frame.record.name
         yield TableContent(
             file_stem(name, "not-compared"),
-            f"{clip(story.title, 120)}: not compared",
+            f"{clip(story.title, 120)}: cannot be compared",
             (*_PAIR[:4], Column("reason", "what differs between the arms: first / second")),
             [(name, r.setting, r.reference, r.other, r.reason) for r in story.refusals],
         )
@@ -535,7 +558,7 @@ def documented_table(story: AblationSection) -> Iterable[TableContent]:
         (titled(m.member, story.frame), m.entry, m.checkpoint, *(decimal(x) for both in m.figures for x in both))
         for m in found
     )
-    note = "The log's figures were won on its own data and under its protocol of the time."
+    note = "The log's figures are of its own data and under its protocol of the time."
     yield TableContent(
         file_stem(story.frame.record.name, "documented"),
         f"{clip(story.title, 120)}: documented beside measured",
@@ -760,7 +783,7 @@ def epochs_table(story: ReportModel) -> TableContent:
     )
     rows: list[Row] = []
     for told in story.runs:
-        key = told.run.key[:12]
+        key = short_key(told.run.key)
         for e in told.run.epochs:
             rows += [
                 (key, e.epoch, None, "lr", e.lr),
@@ -778,7 +801,7 @@ _CHECKPOINT = Column("checkpoint", "which checkpoint was judged")
 _SCORE = Column("score", "least score of the detections that count", FRACTION)
 
 
-def threshold_tables(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def threshold_tables(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """Test AP by score threshold, one table per protocol and kind of checkpoint."""
     frame = story.frame
     names = ("ap", "ar", "precision", "recall", "f1")
@@ -789,7 +812,7 @@ def threshold_tables(story: AblationSection, certainty: Statistics) -> Iterable[
         *(column for name in names for column in bounded_columns(f"test_{name}", f"test {words.get(name, name)}")),
         Column("detections_per_image", "detections of an image on average", "detections"),
     )  # fmt: skip
-    for n, gap in enumerate(gap_tables(certainty, frame), start=1):
+    for n, gap in enumerate(gap_tables(statistics, frame), start=1):
         rows: list[Row] = [
             (*of_member(c.member), gap.kind, *of_judged(c.member), r.score, c.gaps[i],
              *bounded(b.gap)[1:], *(x for name in names for x in (getattr(r, name), *bounded(getattr(b, name))[1:])),
@@ -804,7 +827,7 @@ def threshold_tables(story: AblationSection, certainty: Statistics) -> Iterable[
                for i, r in enumerate(c.rows)))
             for c in gap.columns
         )  # fmt: skip
-        judged = gap.first.judged
+        judged = gap.first.protocol
         said = (
             f"{'Final' if gap.kind == 'final' else 'Best-AP'} checkpoints by "
             f"{'IoBB' if judged.overlap == 'iobb' else 'IoU'} ≥ {judged.threshold:g}, "
@@ -821,14 +844,14 @@ def threshold_tables(story: AblationSection, certainty: Statistics) -> Iterable[
         )
 
 
-def findings_table(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def findings_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """AP and AR of each finding, of every kept checkpoint on validation and test."""
     frame = story.frame
 
     def cells(member: MemberFrame) -> Iterable[Row]:
         for _, outcome in member.outcomes:
             if outcome is not None:
-                yield from _by_split(outcome, certainty.run(member), of_judged(member))
+                yield from _by_split(outcome, statistics.run(member), of_judged(member))
 
     rows = each(frame.members, cells)
     if not rows:
@@ -843,7 +866,7 @@ def findings_table(story: AblationSection, certainty: Statistics) -> Iterable[Ta
         (titled(m, frame), clip(label, 60), *figures)
         for m in frame.members
         if m.alone is not None
-        for label, *figures in _tables_measured_printed_findings(m.alone, certainty.run(m))
+        for label, *figures in _tables_measured_printed_findings(m.alone, statistics.run(m))
     )
     title = f"{clip(story.title, 120)}: by finding"
     note = "Best-AP checkpoints, or final ones without them; in brackets 95 % intervals."
@@ -882,17 +905,17 @@ def _tables_measured_printed_findings(
         yield (label, *map(decimal, val.get(label, (None, None))), *shown)
 
 
-def _profiles(story: AblationSection, certainty: Statistics) -> Iterable[tuple[MemberFrame, RunStatistics]]:
+def _profiles(story: AblationSection, statistics: Statistics) -> Iterable[tuple[MemberFrame, RunStatistics]]:
     for member in story.frame.members:
-        sure = certainty.run(member)
+        sure = statistics.run(member)
         if sure is not None:
             yield member, sure
 
 
-def confusion_table(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def confusion_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """Confusion and reliability of every run's scores in long form, and what its controls lose."""
     name, title = story.frame.record.name, clip(story.title, 120)
-    told = list(_profiles(story, certainty))
+    told = list(_profiles(story, statistics))
     profiled = [(m, s, s.profile) for m, s in told if s.profile is not None]
     counts: list[Row] = [
         (*of_member(m), s.kind, *of_judged(m), p.rows[-1].score, true, called, int(p.confusion.counts[i, j]))
@@ -926,10 +949,10 @@ def confusion_table(story: AblationSection, certainty: Statistics) -> Iterable[T
         yield TableContent(file_stem(name, "reliability"), f"{title}: reliability of the scores", edges, bins)
 
 
-def froc_table(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def froc_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """Sensitivity by false positives per image, over all findings together and of each."""
     frame = story.frame
-    told = [(m, s, froc_rows(s)) for m, s in _profiles(story, certainty) if s.profile is not None]
+    told = [(m, s, froc_rows(s)) for m, s in _profiles(story, statistics) if s.profile is not None]
     if not told:
         return
     columns = (
@@ -956,9 +979,9 @@ def froc_table(story: AblationSection, certainty: Statistics) -> Iterable[TableC
     )
 
 
-def controls_table(story: AblationSection, certainty: Statistics) -> Iterable[TableContent]:
+def controls_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """What the test AP loses when an input is made useless."""
-    found = [(m, s, c) for m, s in _profiles(story, certainty) for c in s.controls]
+    found = [(m, s, c) for m, s in _profiles(story, statistics) for c in s.controls]
     if not found:
         return
     columns = (
@@ -1022,13 +1045,14 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """All arms, won under equal conditions, with the marks of how."""
+    """All arms under equal conditions, with their marks; ``design`` says what differs from the first arm by design."""
 
     title: str
     rows: tuple[PaperRow, ...]
     badges: tuple[Badge, ...]
     data: str
     resamples: int
+    design: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
@@ -1046,11 +1070,11 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
         frame = load_frame(store, [ablation]).ablations[0]
     except ReportError as error:
         raise ReportError(error.what, hint=f"train it with `mmad ablate ablations/{ABLATION}.toml`") from error
-    conditions = _equal_conditions(frame)
+    conditions, design = _conditions(frame)
     archive = DetectionStore()
     rows = tuple(_row(store, archive, arm, _of(frame, arm), resamples) for arm in frame.arms)
     badges = tuple(legend([*judged_badges(conditions), *_marks(frame)]))
-    return PaperTable(frame.record.title, rows, badges, conditions.data, resamples)
+    return PaperTable(frame.record.title, rows, badges, conditions.data, resamples, design)
 
 
 def _marks(frame: AblationFrame) -> list[Badge]:
@@ -1067,17 +1091,21 @@ def _of(frame: AblationFrame, arm: str) -> list[MemberFrame]:
     return [member for member in frame.members if member.record.arm == arm]
 
 
-def _equal_conditions(frame: AblationFrame) -> Conditions:
-    """What all members share; a table never mixes two protocols."""
-    found = [conditions(member) for member in frame.members]
-    for other, member in zip(found, frame.members, strict=True):
-        if differing := found[0].differing(other):
-            raise ReportError(
-                f"{frame.members[0].record.arm} and {member.record.arm} differ in {'; '.join(differing)}",
-                where=f"ablation {frame.record.name}",
-                hint="run the whole file under one protocol",
-            )
-    return found[0]
+def _conditions(frame: AblationFrame) -> tuple[Conditions, tuple[str, ...]]:
+    """The conditions of the first arm, and what differs from them by design; a table never mixes two protocols."""
+    first, *others = frame.arms
+    design = []
+    for arm in others:
+        found = compare(
+            *([m.compared for m in _of(frame, one)] for one in (first, arm)),
+            names=(first, arm), file=frame.record, kind="best_ap",
+        )  # fmt: skip
+        if isinstance(found, NotComparable):
+            where, hint = f"ablation {frame.record.name}", "run the whole file under one protocol"
+            raise ReportError(found.error().what, where=where, hint=hint)
+        if found.by_design:
+            design.append(f"{arm} {found.design}")
+    return frame.members[0].compared.conditions("best_ap"), tuple(design)
 
 
 def _row(store: Store, archive: DetectionStore, arm: str, members: Sequence[MemberFrame], resamples: int) -> PaperRow:
@@ -1085,7 +1113,11 @@ def _row(store: Store, archive: DetectionStore, arm: str, members: Sequence[Memb
     log = None if name is None else entry(name)
     done = [member for member in members if member.run.finished and member.best_ap is not None]
     measured, note = _measured(store, archive, done, resamples)
-    waiting = [f"{m.run.record.status} at epoch {m.run.record.epochs_done}" for m in members if m not in done]
+    waiting = [
+        "kept no best-AP checkpoint" if m.run.finished else f"{m.run.record.status} at epoch {m.run.record.epochs_done}"
+        for m in members
+        if m not in done
+    ]
     return PaperRow(
         arm=arm,
         documented=name,

@@ -80,7 +80,7 @@ class _Queue:
                 m.key for a in self._store.ablations() if not self._ablations or a.name in self._ablations
                 for m in a.members
             }  # fmt: skip
-            statuses = {run.key: run.status for run in self._store.runs() if run.key in keys}
+            statuses = {run.key: run.status for run in self._store.run_records() if run.key in keys}
             self._queued = "queued" in statuses.values()
             self._running = {key for key, status in statuses.items() if status in HELD}
             self._state = state

@@ -1,4 +1,4 @@
-"""Watches a queue through its database: look after look, drawn on a terminal until a key, Ctrl-C or the end."""
+"""Watches a queue through its database: one snapshot after the other, until a key, Ctrl-C or the end."""
 
 from __future__ import annotations
 
@@ -25,14 +25,12 @@ from rich.table import Table
 from rich.text import Text
 
 from mmad.base.clock import now, seconds
+from mmad.base.formatting import duration, size
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse
-from mmad.scheduler.progress import RANK, bar, counted, duration, number, size
-from mmad.store.json import plain_failed, plain_running, plain_waiting
-from mmad.store.run_status import WAITING, Cost, Queue, RunningStanding, queue_standing, run_name
+from mmad.scheduler.progress import RANK, bar, counted, number
+from mmad.store.json import failed_json, running_json, waiting_json
+from mmad.store.run_status import WAITING, Cost, QueueStatus, RunningRun, run_name
 from mmad.store.store import Store
-
-# One frame of ``mmad watch``: what runs, what failed, what comes next, and what the machine has to do.
-
 
 #: The table's columns after the run, in their order; and the order in which they take the room there is.
 COLUMNS = ("status", "epoch", "", "val AP", "best", "ETA", "owner", "device", "CPU", "RAM", "GPU")
@@ -43,33 +41,41 @@ _NAME = 24
 _LOW = 12
 _WORDS = ("status", "", "owner", "device")
 _BAR = 10
+#: How many failed and waiting runs a frame may want; the rest are counted.
+SHOWN = 20
+#: Columns of a frame where no terminal sets them.
+WIDE = 160
+#: Seconds between two looks at the keyboard and at the terminal's size.
+_TICK = 0.1
+#: Seconds for which the time that all waiting runs take is cached.
+_COSTS = 10.0
 
 
 @dataclass(frozen=True)
-class FrameLayout:
-    """All that a frame shows: the queue and this machine at one ``moment``."""
+class Snapshot:
+    """All that a frame shows: what runs, what failed, what comes next, and this machine, at one ``moment``."""
 
-    queue: Queue
+    queue: QueueStatus
     machine: MachineUse
     moment: datetime
 
 
-def draw(look: FrameLayout, width: int, height: int | None = None, *, plain: bool = False) -> RenderableType:
+def draw(snapshot: Snapshot, width: int, height: int | None = None, *, plain: bool = False) -> RenderableType:
     """The frame for a terminal of ``width`` columns and ``height`` lines (None: as long as it is).
 
     Args:
         plain: ASCII alone.
     """
-    queue = look.queue
-    parts: list[RenderableType] = [_line(_headline(look, width, plain), "bold")]
-    foot = [_line(_gpu_line(gpu)) for gpu in look.machine.gpus]
+    queue = snapshot.queue
+    parts: list[RenderableType] = [_line(_headline(snapshot, width, plain), "bold")]
+    foot = [_line(_gpu_line(gpu)) for gpu in snapshot.machine.gpus]
     room = 10_000 if height is None else max(3, height - len(foot) - 1)
     alarming = min(len(queue.failed), 5, room // 4) if room >= _LOW else 0
     coming = min(len(queue.waiting), 3) if room >= _LOW else 0
     space = room - 1 - (alarming and alarming + 2) - (coming and coming + 2)
     training = queue.running if len(queue.running) <= space else queue.running[: max(1, space - 1)]
     if training:
-        parts.append(_table(look, training, width, plain))
+        parts.append(_table(snapshot, training, width, plain))
         if len(queue.running) > len(training):
             parts.append(_line(f"… and {len(queue.running) - len(training):,} more that run", "dim"))
     lost = [f"{run_name(run)}: {run.cause}" for run in queue.failed[:alarming]]
@@ -79,12 +85,12 @@ def draw(look: FrameLayout, width: int, height: int | None = None, *, plain: boo
     return Group(*parts, *foot)
 
 
-def _headline(look: FrameLayout, width: int, plain: bool) -> str:
-    queue = look.queue
+def _headline(snapshot: Snapshot, width: int, plain: bool) -> str:
+    queue = snapshot.queue
     if not queue.runs:
         return "no run yet: queue some with mmad ablate FILE"
     words = [f"{queue.over:,} of {queue.runs:,} run{'s' * (queue.runs != 1)} over"]
-    left = queue.seconds_left(look.moment)
+    left = queue.seconds_left(snapshot.moment)
     if left:
         words.append(f"about {duration(left)} to go")
     elif queue.over < queue.runs and not queue.places:
@@ -96,13 +102,13 @@ def _headline(look: FrameLayout, width: int, plain: bool) -> str:
     return drawn + ", ".join(words)
 
 
-def _part(run: RunningStanding) -> float:
+def _part(run: RunningRun) -> float:
     """The part of its epochs that a run has committed, 0 to 1."""
     return min(1.0, run.epoch / run.epochs) if run.epochs else 0.0
 
 
-def _table(look: FrameLayout, shown: tuple[RunningStanding, ...], width: int, plain: bool) -> Table:
-    rows = [_cells(run, look, plain) for run in shown]
+def _table(snapshot: Snapshot, shown: tuple[RunningRun, ...], width: int, plain: bool) -> Table:
+    rows = [_cells(run, snapshot, plain) for run in shown]
     names = [run_name(run) for run in shown]
     longest = max(map(cell_len, ["run", *names]))
     widths: dict[str, int] = {}
@@ -133,9 +139,9 @@ def _shortened(name: str, width: int) -> str:
     return f"{name[:head]}…{name[-(width - 1 - head) :]}"
 
 
-def _cells(run: RunningStanding, look: FrameLayout, plain: bool) -> dict[str, Text]:
-    left = run.left_at(look.moment)
-    use = look.machine.of(run.key)
+def _cells(run: RunningRun, snapshot: Snapshot, plain: bool) -> dict[str, Text]:
+    left = run.left_at(snapshot.moment)
+    use = snapshot.machine.workers.get(run.key)
     status = (run.status, RANK.get(run.status, "")) if run.alive else ("gone", "yellow")
     gpu = None if use is None else use.gpu
     return {
@@ -175,18 +181,8 @@ def _line(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-#: How many failed and waiting runs a frame may want; the rest are counted.
-SHOWN = 20
-#: Columns of a frame where no terminal sets them.
-WIDE = 160
-#: Seconds between two looks at the keyboard and at the terminal's size.
-_TICK = 0.1
-#: Seconds for which it holds what all waiting runs take.
-_COSTS = 10.0
-
-
 class Dashboard:
-    """Takes looks at the queue of ``store``, or at that of one ablation, and at this machine."""
+    """Takes snapshots of the queue of ``store``, or of one ablation's, and of this machine."""
 
     def __init__(self, store: Store, ablation: str | None = None, machine: Machine | None = None) -> None:
         self._store = store
@@ -195,37 +191,37 @@ class Dashboard:
         self._costs: tuple[Cost, ...] | None = None
         self._added = 0.0
 
-    def look(self, *, settle: bool = False) -> FrameLayout:
-        """The queue now; ``settle`` takes a moment to measure the CPU at the first look."""
+    def snapshot(self, *, settle: bool = False) -> Snapshot:
+        """The queue now; ``settle`` takes a moment to measure the CPU for the first snapshot."""
         fresh = self._costs is not None and seconds() - self._added < _COSTS
-        queue = queue_standing(self._store, self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
+        queue = self._store.queue_status(self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
         if not fresh:
             self._costs, self._added = queue.costs, seconds()
-        return FrameLayout(queue, self._machine.look(queue.running, settle=settle), now())
+        return Snapshot(queue, self._machine.look(queue.running, settle=settle), now())
 
 
-def plain_look(look: FrameLayout, ablation: str | None = None) -> dict[str, Any]:
-    """A look as plain JSON."""
-    queue = look.queue
+def snapshot_json(snapshot: Snapshot, ablation: str | None = None) -> dict[str, Any]:
+    """A snapshot as plain JSON."""
+    queue = snapshot.queue
     running = []
     for run in queue.running:
-        use = look.machine.of(run.key)
+        use = snapshot.machine.workers.get(run.key)
         gpu = None if use is None or use.gpu is None else use.gpu.index
-        left = {"seconds_left": run.left_at(look.moment)}
+        left = {"seconds_left": run.left_at(snapshot.moment)}
         own = {"cpu": None if use is None else use.cpu, "memory": None if use is None else use.memory, "gpu": gpu}
-        running.append({**plain_running(run), **left, **own})
-    gpus = [{name: value for name, value in asdict(gpu).items() if name != "uuid"} for gpu in look.machine.gpus]
+        running.append({**running_json(run), **left, **own})
+    gpus = [{name: value for name, value in asdict(gpu).items() if name != "uuid"} for gpu in snapshot.machine.gpus]
     return {
-        "moment": look.moment.isoformat(),
+        "moment": snapshot.moment.isoformat(),
         "ablation": ablation,
         "counts": dict(queue.counts),
         "runs": queue.runs,
         "over": queue.over,
         "places": queue.places,
-        "seconds_left": queue.seconds_left(look.moment),
+        "seconds_left": queue.seconds_left(snapshot.moment),
         "running": running,
-        "failed": [plain_failed(run) for run in queue.failed],
-        "next": [plain_waiting(run) for run in queue.waiting],
+        "failed": [failed_json(run) for run in queue.failed],
+        "next": [waiting_json(run) for run in queue.waiting],
         "gpus": gpus,
     }
 
@@ -257,30 +253,30 @@ def knows_letters(stream: IO[str]) -> bool:
 
 def _redraw(watch: Dashboard, out: Console, interval: float, until_done: bool, pressed: _Pressed) -> None:
     plain = not knows_letters(out.file)
-    look = watch.look()
+    snapshot = watch.snapshot()
 
     def frame(height: int | None) -> Any:
-        return draw(look, out.width, height, plain=plain)
+        return draw(snapshot, out.width, height, plain=plain)
 
     live = Live(console=out, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     with live, contextlib.suppress(KeyboardInterrupt):
         while True:
             seen = out.size
             live.update(frame(out.height), refresh=True)
-            if (until_done and _done(look)) or pressed(interval, partial(_resized, out, seen)):
+            if (until_done and _done(snapshot)) or pressed(interval, partial(_resized, out, seen)):
                 break
-            look = watch.look()
+            snapshot = watch.snapshot()
     out.print(frame(None))
 
 
 def _repeat(watch: Dashboard, out: Console, interval: float, until_done: bool, pressed: _Pressed) -> None:
     while True:
-        look = watch.look()
-        out.print(f"{look.moment:%Y-%m-%d %H:%M:%S} UTC")
-        out.print(draw(look, out.width, plain=not knows_letters(out.file)))
+        snapshot = watch.snapshot()
+        out.print(f"{snapshot.moment:%Y-%m-%d %H:%M:%S} UTC")
+        out.print(draw(snapshot, out.width, plain=not knows_letters(out.file)))
         out.print()
         out.file.flush()
-        if (until_done and _done(look)) or pressed(interval, lambda: False):
+        if (until_done and _done(snapshot)) or pressed(interval, lambda: False):
             return
 
 
@@ -288,8 +284,8 @@ def _resized(out: Console, seen: ConsoleDimensions) -> bool:
     return out.size != seen
 
 
-def _done(look: FrameLayout) -> bool:
-    return look.queue.over == look.queue.runs
+def _done(snapshot: Snapshot) -> bool:
+    return snapshot.queue.over == snapshot.queue.runs
 
 
 class _Pressed:

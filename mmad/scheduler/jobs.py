@@ -1,4 +1,4 @@
-"""The runs of one command, and where each of them stands."""
+"""The runs of one command, and the state of each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Job:
     """One run to train, named by the first member that asks for it.
 
     ``threads`` are the CPU threads it keeps busy, ``data`` the folder its data set lies in now (None: where
-    the store says). ``need`` names what decides the memory it takes, ``accumulates`` says that it may be trained
-    at half the batch where its memory does not do. ``parent`` is the run it goes on from.
+    the store says). ``memory_key`` is equal for runs that take equally much memory, ``accumulates`` says that it may
+    be trained at half the batch where memory is short. ``parent`` is the run it continues.
     """
 
     key: str
@@ -30,7 +30,7 @@ class Job:
     epochs: int
     threads: int = 1
     data: str | None = None
-    need: str = ""
+    memory_key: str = ""
     accumulates: bool = False
     parent: str | None = None
 
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass
 class JobState:
-    """Where a job stands: written by the scheduler alone, read by the views.
+    """The state of a job: written by the scheduler alone, read by the views.
 
     ``alone`` has it get a device of its own, ``replaced`` says that another run is trained in its place.
     """
@@ -101,44 +101,44 @@ class Failure:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a command's runs ended; ``stopped`` says that the user asked to stop, ``halted`` names runs that
-    were stopped one by one."""
+    """How a command's runs ended; ``cancelled`` says that the command itself was interrupted, ``stopped`` names
+    runs that were stopped one by one."""
 
     finished: tuple[Job, ...]
     failed: tuple[Failure, ...]
     interrupted: tuple[Job, ...]
-    stopped: bool = False
-    halted: tuple[Job, ...] = ()
+    cancelled: bool = False
+    stopped: tuple[Job, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """130 when interrupted, 1 when a run failed, else 0."""
-        if self.stopped or self.interrupted:
+        if self.cancelled or self.interrupted:
             return 130
         return 1 if self.failed else 0
 
 
-def seconds_left(states: list[JobState], places: int) -> float | None:
-    """Rough seconds until all runs are done on ``places`` places, or None before the first epoch is over."""
+def seconds_left(states: list[JobState], capacity: int) -> float | None:
+    """Rough seconds until all runs are done, ``capacity`` at once, or None before the first epoch is over."""
     count = sum(len(state.epoch_seconds) for state in states)
     if not count:
         return None
     mean = sum(sum(state.epoch_seconds) for state in states) / count
     still = [left for state in states if state.open and (left := remaining(state, mean)) is not None]
-    return max(sum(still) / max(1, min(places, len(still))), max(still)) if still else 0.0
+    return max(sum(still) / max(1, min(capacity, len(still))), max(still)) if still else 0.0
 
 
 class TimeEstimate:
-    """``seconds_left``, asked for as often as one likes: where it takes long, it is held for fifty times as long."""
+    """``seconds_left``, called as often as one likes: where it takes long, it is cached for fifty times as long."""
 
     def __init__(self) -> None:
         self._value: float | None = None
         self._due = 0.0
 
-    def __call__(self, states: list[JobState], places: int) -> float | None:
+    def __call__(self, states: list[JobState], capacity: int) -> float | None:
         """As ``seconds_left``."""
         if (began := seconds()) >= self._due:
-            self._value = seconds_left(states, places)
+            self._value = seconds_left(states, capacity)
             took = seconds() - began
             self._due = began + 50 * took if took > 1e-3 else began
         return self._value

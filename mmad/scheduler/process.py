@@ -1,4 +1,4 @@
-"""The one place that spawns worker processes and talks to them."""
+"""The one place of the scheduler that spawns processes: workers, which it talks to, and a user's command."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mmad.base.errors import MmadError
-from mmad.scheduler.supervisor_link import QUIT, STOP, Message, TrainRequest, decode
+from mmad.scheduler.supervisor_link import Message, Request, TrainRequest, decode_message, encode
 
-#: The command line of a worker that waits for orders.
-SERVE = (sys.executable, "-P", "-m", "mmad.scheduler.worker", "--serve")
+#: The worker, as a node's Python takes it.
+WORKER = ("-P", "-m", "mmad.scheduler.worker")
+#: The command line of a worker of this machine that waits for requests.
+SERVE = (sys.executable, *WORKER, "--serve")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -43,7 +46,7 @@ class Exited:
 
     @property
     def how(self) -> str:
-        """What became of the worker, in words."""
+        """How the worker ended, in words."""
         if self.why:
             return self.why
         name = self.signal_name
@@ -51,12 +54,12 @@ class Exited:
 
 
 class Worker:
-    """One worker process; everything it says arrives in ``events`` as (worker, message or Exited).
+    """One worker process; everything it sends arrives in ``events`` as (worker, message or Exited).
 
     Args:
         command: its command line.
         threads: CPU threads its libraries see.
-        log: where its standard error goes until its first order.
+        log: where its standard error goes until its first request.
 
     Raises:
         MmadError: the log cannot be written, or the system starts no process.
@@ -92,41 +95,40 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    def order(self, order: TrainRequest) -> None:
+    def train(self, request: TrainRequest) -> None:
         """Has the worker train a run; one that is gone says so by its ``Exited``."""
-        self._say(order.line())
+        self._send(request)
 
     def stop(self) -> None:
         """Asks the worker to stop at its next safe point."""
-        self._say(STOP)
+        self._send("stop")
 
     def quit(self) -> None:
         """Lets the worker go once it is idle."""
-        self._say(QUIT)
+        self._send("quit")
 
     def kill(self) -> None:
         """Ends the worker, and what it started, now."""
         if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            _kill_group(self._process)
 
     def wait(self, seconds: float) -> None:
         """Waits until the process is gone, at most ``seconds``."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 
-    def _say(self, line: str) -> None:
+    def _send(self, request: Request) -> None:
         pipe = self._process.stdin
         with contextlib.suppress(OSError, ValueError):
             if pipe is not None:
-                pipe.write(f"{line}\n".encode())
+                pipe.write(f"{encode(request)}\n".encode())
                 pipe.flush()
 
     def _listen(self, events: queue.SimpleQueue[tuple[Worker, Message | Exited]]) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
-                message = decode(line.decode("utf-8", "replace"))
+                message = decode_message(line.decode("utf-8", "replace"))
                 if message is not None:
                     events.put((self, message))
         code = self._process.wait()
@@ -137,7 +139,7 @@ class Worker:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What a worker's environment has to say: its threads are known before any library that counts cores is loaded."""
+    """A worker's own variables: its threads are known before any library that counts cores is loaded."""
     words = dict.fromkeys(_THREAD_VARIABLES, str(threads))
     for name, word in (
         ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),  # as nvidia-smi counts
@@ -145,6 +147,37 @@ def environment(threads: int) -> dict[str, str]:
     ):
         words[name] = os.environ.get(name, word)
     return words
+
+
+def run_shell(command: str, text: str, environment: Mapping[str, str], timeout: float) -> int | None:
+    """Runs a user's ``command`` with ``text`` on its standard input; what it prints goes to standard error.
+
+    Returns:
+        Its exit code, or None when it took longer than ``timeout`` seconds and was killed with what it had started.
+    """
+    process = subprocess.Popen(
+        command,
+        shell=True,
+        stdin=subprocess.PIPE,
+        stdout=2,
+        env={**os.environ, **environment},
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        process.communicate(text, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.returncode is None:  # it takes too long, or Ctrl-C came while it works
+            _kill_group(process)
+            process.wait()
+    return process.returncode
+
+
+def _kill_group(process: subprocess.Popen[Any]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _opened(log: Path) -> IO[bytes]:

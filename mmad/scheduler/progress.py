@@ -1,4 +1,4 @@
-"""What a person sees while runs are worked off: a live table on a terminal, plain lines elsewhere."""
+"""What a person sees while runs are trained: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mmad.base.clock import seconds
+from mmad.base.formatting import duration
 from mmad.scheduler.devices import Slots
 from mmad.scheduler.jobs import JobState, TimeEstimate, remaining
 from mmad.scheduler.supervisor_link import EpochDone
-
-# What the views say, in words and numbers.
-
 
 #: Every status a person may meet, those that matter most first, and its colour.
 RANK = {
@@ -32,6 +30,21 @@ RANK = {
     "stopped": "yellow",
     "queued": "dim",
     "finished": "green",
+}
+#: Seconds without a line of a run after which plain lines say how far its epoch is.
+_SILENCE = 15.0
+#: Columns with the width they have from the first frame on, so that the table does not jump.
+_COLUMNS = {
+    "setting": 7,
+    "arm": 3,
+    "seed": 4,
+    "status": 10,
+    "epoch": 7,
+    "": 10,
+    "loss": 5,
+    "val AP": 6,
+    "best": 5,
+    "ETA": 8,
 }
 
 
@@ -56,9 +69,9 @@ def epoch_line(done: EpochDone) -> str:
 
 
 def where_now(state: JobState) -> str:
-    """Where a running epoch stands."""
+    """How far the present epoch is."""
     now = state.progress
-    if now is None and not state.device.startswith(("cpu", "cuda")):  # on a cluster: nothing within an epoch is told
+    if now is None and not state.device.startswith(("cpu", "cuda")):  # on a cluster: nothing within an epoch is known
         return f"{state.epochs_done} of {state.job.epochs} epochs done"
     if now is None:
         return "loading torch"
@@ -72,23 +85,6 @@ def bar(part: float, width: int, *, plain: bool = False) -> str:
     """A bar of ``width`` characters filled to ``part`` (0 to 1); ``plain`` for terminals that know ASCII alone."""
     full = round(max(0.0, min(1.0, part)) * width)
     return ("#" if plain else "█") * full + ("-" if plain else "░") * (width - full)
-
-
-def duration(total: float) -> str:
-    """Seconds as ``42 s``, ``3 min 05 s``, ``2 h 07 min`` or ``3 d 04 h``."""
-    whole = round(total)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
-
-
-def size(amount: float) -> str:
-    """Bytes as ``312 MiB`` or ``1.5 GiB``."""
-    return f"{amount / 2**20:.0f} MiB" if amount < 2**30 else f"{amount / 2**30:.1f} GiB"
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -112,10 +108,10 @@ def status_word(state: JobState) -> str:
     return {"load": "loading", "train": "training", "val": "validating", "test": "testing"}[now.phase]
 
 
-def goes_on(state: JobState) -> str:
+def resumes(state: JobState) -> str:
     if not state.epochs_done:
         return ""
-    return f", goes on after epoch {state.epochs_done} of {state.job.epochs}"
+    return f", resumes after epoch {state.epochs_done} of {state.job.epochs}"
 
 
 def closing(state: JobState) -> str:
@@ -125,10 +121,6 @@ def closing(state: JobState) -> str:
         return "finished" if state.val_ap is None else f"finished, final val AP {number(state.val_ap)}"
     word = "stopped by hand" if state.phase == "stopped" else "interrupted"
     return f"{word} after epoch {state.epochs_done} of {state.job.epochs}"
-
-
-#: Seconds without a line of a run after which plain lines say where its epoch stands.
-_SILENCE = 15.0
 
 
 class ProgressView(Protocol):
@@ -168,7 +160,7 @@ class PlainView:
         self._stream = stream
         self._errors = errors
         self._states: list[JobState] = []
-        self._places = 1
+        self._capacity = 1
         self._left = TimeEstimate()
         self._over: set[str] = set()
         self._spoke: dict[str, tuple[JobState, float]] = {}
@@ -184,14 +176,14 @@ class PlainView:
     def begin(self, states: list[JobState], slots: Slots) -> None:
         self._states = states
         threads = max((state.job.threads for state in states), default=1)
-        self._places = slots.places(threads)
+        self._capacity = slots.capacity(threads)
         self._say(opening(states, slots))
 
     def started(self, state: JobState) -> None:
-        self._say(f"{state.job.label}: starting on {state.device}{goes_on(state)}", state)
+        self._say(f"{state.job.label}: starting on {state.device}{resumes(state)}", state)
 
     def epoch(self, state: JobState, done: EpochDone) -> None:
-        left = self._left(self._states, self._places)
+        left = self._left(self._states, self._capacity)
         eta = f", all done in {duration(left)}" if left else ""
         self._say(f"{state.job.label}: {epoch_line(done)}{eta}", state)
 
@@ -231,31 +223,13 @@ def _write(stream: TextIO, line: str) -> None:
         print(line.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
 
-# The live view on a terminal: a table of the runs that redraws itself.
-
-
-#: Columns with the width they have from the first frame on, so that the table does not jump.
-_COLUMNS = {
-    "setting": 7,
-    "arm": 3,
-    "seed": 4,
-    "status": 10,
-    "epoch": 7,
-    "": 10,
-    "loss": 5,
-    "val AP": 6,
-    "best": 5,
-    "ETA": 8,
-}
-
-
 class LiveView:
     """A table of the runs, redrawn four times a second, with what needs reading printed above it."""
 
     def __init__(self, stream: TextIO, console: Console | None = None) -> None:
         self._console = console or Console(file=stream, highlight=False)
         self._states: list[JobState] = []
-        self._places = 1
+        self._capacity = 1
         self._left = TimeEstimate()
         self._began = seconds()
         self._live = Live(
@@ -277,12 +251,12 @@ class LiveView:
 
     def begin(self, states: list[JobState], slots: Slots) -> None:
         self._states = states
-        self._places = slots.places(max((state.job.threads for state in states), default=1))
+        self._capacity = slots.capacity(max((state.job.threads for state in states), default=1))
         self.note(opening(states, slots))
 
     def started(self, state: JobState) -> None:
         if state.epochs_done:
-            self.note(f"{state.job.label}:{goes_on(state).replace(',', '', 1)}")
+            self.note(f"{state.job.label}:{resumes(state).replace(',', '', 1)}")
 
     def epoch(self, state: JobState, done: EpochDone) -> None:
         """The table shows it."""
@@ -305,7 +279,7 @@ class LiveView:
         table = _table(shown)
         total = sum(state.job.epochs for state in states)
         done = sum(state.epochs_over for state in states)
-        left = self._left(states, self._places)
+        left = self._left(states, self._capacity)
         over = sum(not state.open for state in states)
         line = f"{bar(done / total, 24)} {over} of {len(states)} runs over, {duration(seconds() - self._began)} so far"
         line += f", about {duration(left)} to go" if left else ""
@@ -313,7 +287,6 @@ class LiveView:
 
 
 def _table(states: Sequence[JobState]) -> Table:
-
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name, width in _COLUMNS.items():
         words = name in ("setting", "arm", "status", "")
@@ -341,6 +314,6 @@ def _fitting(states: Sequence[JobState], rows: int) -> tuple[list[JobState], str
         return list(states), ""
     rank = {phase: place for place, phase in enumerate(RANK)}
     order = sorted(range(len(states)), key=lambda i: (rank.get(states[i].phase, 0), i))
-    kept = set(order[: rows - 1])
-    rest = Counter(str(states[i].phase) for i in range(len(states)) if i not in kept)
-    return [states[i] for i in sorted(kept)], f"… and {counted(rest)}"
+    shown = set(order[: rows - 1])
+    rest = Counter(str(states[i].phase) for i in range(len(states)) if i not in shown)
+    return [states[i] for i in sorted(shown)], f"… and {counted(rest)}"

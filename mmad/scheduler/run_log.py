@@ -1,4 +1,4 @@
-"""A worker's output: messages to its scheduler, and everything else, with time stamps, to its run's log.
+"""A run's log: all that its worker prints, logs and warns, with time stamps; and the tail of it for readers.
 
 The log is cut here and not by one of ``logging``'s handlers: they rotate what is logged, while the log also holds what
 is printed, what native code writes to the descriptors, and the traceback of a crash.
@@ -12,7 +12,6 @@ import faulthandler
 import io
 import logging
 import os
-import select
 import sys
 import threading
 import time
@@ -25,49 +24,21 @@ from typing import BinaryIO, Self
 from mmad.base.clock import now
 from mmad.base.errors import MmadError
 from mmad.base.paths import RunPaths
-from mmad.base.records import Progress
-from mmad.scheduler.supervisor_link import Ended, Message, encode
 
-#: Seconds a message may wait for a scheduler that does not read (one that was suspended, say).
-_PATIENCE = 5.0
 #: Bytes after which a log is renamed ``run.log.1`` and a new one begun, and how many renamed ones are kept.
 LOG_BYTES = 8 * 2**20
 LOG_KEPT = 3
 #: Seconds between two looks at the size of a log that only native code writes.
 _LOOK = 1.0
-
-
-class Channel:
-    """The line to the scheduler. A message that cannot be delivered is dropped: the truth is in the store.
-
-    The word that a run ended is not: a scheduler that was suspended would wait for it for ever.
-
-    Args:
-        patience: seconds that another message may wait.
-    """
-
-    def __init__(self, descriptor: int, *, patience: float = _PATIENCE) -> None:
-        self._descriptor = descriptor
-        self._patience = patience
-        self._lock = threading.Lock()
-
-    def send(self, message: Message) -> None:
-        """Writes ``message``; a ``Progress`` is dropped at once when the pipe is full."""
-        line = (encode(message) + "\n").encode()
-        with self._lock:
-            try:
-                wait = 0.0 if isinstance(message, Progress) else None if isinstance(message, Ended) else self._patience
-                if select.select([], [self._descriptor], [], wait)[1]:
-                    os.write(self._descriptor, line)
-            except (OSError, ValueError):
-                return
+#: Bytes that a reader takes at once.
+_BLOCK = 2**16
 
 
 class RunLog(io.TextIOBase):
     """The text stream of a run's log: a line begins with its time, and what was written is in the file at once.
 
     A file that has grown to ``limit`` bytes is renamed and a new one takes its place under the same descriptors,
-    so that native code goes on there too. A log that cannot be written or renamed stops no training.
+    so that native code writes there too. A log that cannot be written or renamed stops no training.
 
     Args:
         path: the log; its folder is made.
@@ -181,12 +152,6 @@ def _write_all(descriptor: int, block: bytes) -> None:
         block = block[os.write(descriptor, block) :]
 
 
-def open_channel() -> Channel:
-    """The line to the scheduler, which is this process's standard output; to be taken before output is diverted."""
-    sys.stdout.flush()
-    return Channel(os.dup(1))
-
-
 def divert_output(log: Path) -> None:
     """Sends what this process prints, logs and warns to ``log`` (appended), from now on or until the next one.
 
@@ -207,14 +172,8 @@ def divert_output(log: Path) -> None:
         earlier.close()
 
 
-# Reads a run's log from its end, and on while it grows and is rotated.
-
-
-_BLOCK = 2**16
-
-
 class Tail:
-    """The log of one run, from its last ``lines`` lines (None: from its oldest) on.
+    """The log of one run, from its last ``lines`` lines (None: from its oldest) on, while it grows and is rotated.
 
     ``read`` gives what is there now; called again, what came since, in the order it was written, through
     whatever renames the files in between. Bytes that are no UTF-8 are replaced.
@@ -256,7 +215,7 @@ class Tail:
             self._file = None
 
     def _begin(self) -> Iterator[str]:
-        """Opens the newest file and tells what stands before its end."""
+        """Opens the newest file; what is in it, and before it."""
         present = self._run.logs()
         if not present:
             return

@@ -1,4 +1,4 @@
-"""Works off runs: hands them to an engine as it has room, hears what becomes of them, tries again what can pass."""
+"""Trains a command's runs: hands them to an executor as it has room, follows them, retries what may pass."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from types import FrameType
 
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Progress
 from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.executors.base import Executor
-from mmad.scheduler.executors.local import LocalEngine
+from mmad.scheduler.executors.local import LocalExecutor
 from mmad.scheduler.jobs import Failure, Job, JobState, Summary
 from mmad.scheduler.process import SERVE, Exited
 from mmad.scheduler.progress import ProgressView
@@ -31,59 +32,35 @@ from mmad.scheduler.supervisor_link import (
 )
 from mmad.store.store import Store
 
-# Ctrl-C and its kin, heard by a command that has something to bring to an end first.
-
-
-@contextmanager
-def asked_to_stop() -> Iterator[Callable[[], int]]:
-    """Counts Ctrl-C, SIGTERM and SIGHUP while it is entered; signals that were ignored stay ignored."""
-    count = 0
-
-    def asked(signum: int, frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    heard = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = [(number, signal.signal(number, asked)) for number in heard]
-    try:
-        yield lambda: count
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
-
-
-#: How often one command starts a run again whose worker was killed, or that met something that may pass.
-RESTARTS = 2
-#: Seconds before the first of them; each later one waits twice as long.
+#: How often one command retries a run whose worker was killed, or that met something transient.
+RETRIES = 2
+#: Seconds before the first retry; each later one waits twice as long.
 BACK_OFF = 1.0
 #: Seconds between two looks at the runs that other commands train, and at priorities.
 _LOOK = 1.0
 _TICK = 0.1
-#: How many waiting runs are tried for a place that the first of them does not fit into.
+#: How many waiting runs are tried for a slot that the first of them does not fit into.
 _AHEAD = 8
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a command works off its runs.
+    """How a command trains its runs.
 
     Args:
         weights_dir: a folder of pretrained weights.
-        said: what the user typed, kept with each run.
+        command_line: what the user typed, recorded with each run.
         isolate: a process of its own for every run.
         max_hours: after so many hours it stops as by Ctrl-C.
         checkpoint_every: steps between two checkpoints within an epoch.
         tensorboard: write TensorBoard event files.
-        command: the command line of a worker that waits for orders.
+        command: the command line of a worker that waits for requests.
         halve: makes the run that is trained in place of one whose batch is too large for the device; None where
             there is none.
     """
 
     weights_dir: Path | None = None
-    said: str = ""
+    command_line: str = ""
     isolate: bool = False
     max_hours: float | None = None
     checkpoint_every: int | None = None
@@ -99,96 +76,120 @@ def run_jobs(
     view: ProgressView,
     options: Options | None = None,
     *,
-    engine: Executor | None = None,
+    executor: Executor | None = None,
 ) -> Summary:
     """Trains ``jobs``, which are rows of the store, until each has come to an end; shows them in ``view``.
 
-    A run that fails stops no other. A run whose worker is killed by a signal is started again up to
-    ``RESTARTS`` times. Runs that another command trains are waited for, and taken over when they are let go.
-    The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers to stop at their next safe point, the second ends them.
+    A run that fails stops no other. A run whose worker is killed by a signal is retried up to ``RETRIES`` times.
+    Runs that another command trains are waited for, and taken over when they are released. The first Ctrl-C (or
+    SIGTERM, SIGHUP) stops the workers at their next safe point, the second ends them.
 
     Args:
-        engine: trains them; by default processes of this machine on ``slots``.
+        executor: trains them; by default processes of this machine on ``slots``.
 
     Raises:
         StoreError: the database cannot be read or written any more; the workers are ended first.
     """
     chosen = options or Options()
-    with Store.open(database, create=False) as store, asked_to_stop() as asked:
-        keys = [job.key for job in jobs]
-        store.requeue(keys)
-        engine = engine or local_engine(database, slots, chosen, store)
-        scheduler = Scheduler(store, jobs, engine, view, asked, chosen)
+    with Store.open(database, create=False) as store, count_interrupts() as interrupts:
+        store.requeue([job.key for job in jobs])
+        executor = executor or _local_executor(database, slots, chosen, store)
+        scheduler = Scheduler(store, jobs, executor, view, interrupts, chosen)
         try:
             with view:
                 return scheduler.run()
         finally:
-            engine.close()
+            executor.close()
 
 
-def local_engine(database: str, slots: Slots, options: Options, store: Store) -> LocalEngine:
-    """The engine of this machine, which remembers in ``store`` what runs need of a GPU."""
+def _local_executor(database: str, slots: Slots, options: Options, store: Store) -> LocalExecutor:
+    """The executor of this machine, which remembers in ``store`` what memory runs take of a GPU."""
 
-    def remember(need: str, slot: Slot, size: int) -> None:
-        if need:
-            store.put_memory(need, slots.model(slot), size)
+    def remember(memory_key: str, slot: Slot, size: int) -> None:
+        if memory_key:
+            store.put_memory(memory_key, slots.model(slot), size)
 
-    order = order_of(database, options)
-    return LocalEngine(database, slots, order, options.isolate, tuple(options.command), remember)
+    template = train_request(database, options)
+    return LocalExecutor(slots, template, options.isolate, tuple(options.command), remember)
 
 
-def order_of(database: str, options: Options) -> TrainRequest:
-    """What the order of every run has beside its key, device and data."""
+def train_request(database: str, options: Options) -> TrainRequest:
+    """The request of every run of a command, but for its key, device and data."""
     return TrainRequest(
         database,
         "",
         weights_dir=options.weights_dir,
-        said=options.said,
+        command_line=options.command_line,
         checkpoint_every=options.checkpoint_every,
         tensorboard=options.tensorboard,
     )
 
 
+@contextmanager
+def count_interrupts() -> Iterator[Callable[[], int]]:
+    """Counts Ctrl-C, SIGTERM and SIGHUP while it is entered; signals that were ignored stay ignored."""
+    count = 0
+
+    def interrupted(signum: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    caught = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = [(number, signal.signal(number, interrupted)) for number in caught]
+    try:
+        yield lambda: count
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
 class Scheduler:
-    """Holds the states of the jobs; lives in the thread that calls ``run``."""
+    """Holds the states of the jobs; lives in the thread that calls ``run``.
+
+    Args:
+        interrupts: how often the user interrupted the command: the first time stops its runs, the second kills them.
+    """
 
     def __init__(
         self,
         store: Store,
         jobs: Sequence[Job],
-        engine: Executor,
+        executor: Executor,
         view: ProgressView,
-        asked: Callable[[], int],
+        interrupts: Callable[[], int],
         options: Options,
     ) -> None:
-        self._store, self._engine, self._view, self._asked = store, engine, view, asked
+        self._store, self._executor, self._view, self._interrupts = store, executor, view, interrupts
         self._options = options
-        self._obeyed = 0
         self._states = [JobState(job) for job in jobs]
         self._by_key = {state.job.key: state for state in self._states}
-        self._turns = {state.job.key: turn for turn, state in enumerate(self._states)}
+        self._order = {state.job.key: position for position, state in enumerate(self._states)}
         self._waiting = list(self._states)
-        self._at: set[str] = set()
-        self._doubtful: set[str] = set()
-        self._enough = 2
+        self._submitted: set[str] = set()
+        self._failed_elsewhere: set[str] = set()
+        self._cancelled = self._killed = False
+        self._enough = 2  # interrupts that kill
         self._looked = self._began = seconds()
 
     def run(self) -> Summary:
-        """Until every job has come to an end, or the user stopped them."""
-        done = {record.key: record.epochs_done for record in self._store.runs()}
+        """Until every job has come to an end, or the user interrupted them."""
+        done = {record.key: record.epochs_done for record in self._store.run_records()}
         for state in self._states:
             state.epochs_done = done.get(state.job.key, 0)
         self._prioritise()
-        self._view.begin(self._states, self._engine.slots)
+        self._view.begin(self._states, self._executor.slots)
         while True:
-            self._obey()
-            if not self._obeyed:
+            self._handle_interrupts()
+            if not self._cancelled:
                 self._look()
                 self._start()
-            if not self._at and (self._obeyed or not any(state.open for state in self._states)):
+            if not self._submitted and (self._cancelled or not any(state.open for state in self._states)):
                 return self._summary()
-            for key, event in self._engine.poll(_TICK):
-                self._take_in(self._by_key[key], event)
+            for key, event in self._executor.poll(_TICK):
+                self._handle_event(self._by_key[key], event)
             self._view.tick()
 
     def _summary(self) -> Summary:
@@ -199,46 +200,48 @@ class Scheduler:
             finished=tuple(state.job for state in ended("finished")),
             failed=tuple(Failure(s.job, s.error or "") for s in ended("failed") if not s.replaced),
             interrupted=tuple(state.job for state in ended("interrupted")),
-            stopped=self._obeyed > 0,
-            halted=tuple(state.job for state in ended("stopped")),
+            cancelled=self._cancelled,
+            stopped=tuple(state.job for state in ended("stopped")),
         )
 
-    def _obey(self) -> None:
-        asked = self._asked()
+    def _handle_interrupts(self) -> None:
+        interrupts = self._interrupts()
         hours = self._options.max_hours
         late = hours is not None and seconds() - self._began >= hours * 3600
-        if (asked or late) and self._obeyed == 0:
-            self._obeyed = 1
-            self._enough = 2 if asked else 1
-            why = "" if asked else f"{hours:g} hours are over: "
-            if self._at:
-                runs = f"{len(self._at)} run{'s' * (len(self._at) > 1)}"
+        if (interrupts or late) and not self._cancelled:
+            self._cancelled = True
+            self._enough = 2 if interrupts else 1
+            why = "" if interrupts else f"{hours:g} hours are over: "
+            if self._submitted:
+                runs = f"{len(self._submitted)} run{'s' * (len(self._submitted) > 1)}"
                 self._view.note(f"{why}stopping {runs} after the present step; Ctrl-C again ends at once")
             elif why:
                 self._view.note(why.removesuffix(": "))
-            for key in self._at:
-                self._engine.cancel(key, now=False)
-        if self._obeyed == 1 and asked >= self._enough:
-            self._obeyed = 2
+            self._cancel(now=False)
+        if self._cancelled and not self._killed and interrupts >= self._enough:
+            self._killed = True
             self._view.note("ending at once")
-            for key in self._at:
-                self._engine.cancel(key, now=True)
+            self._cancel(now=True)
+
+    def _cancel(self, *, now: bool) -> None:
+        for key in self._submitted:
+            self._executor.cancel(key, now=now)
 
     # handing out
 
     def _start(self) -> None:
-        """Hands out waiting runs, first things first, until the engine has no room."""
+        """Hands out waiting runs, first things first, until the executor has no room."""
         refused = 0
         for state in list(self._waiting):
             if state.phase != "queued":
                 self._waiting.remove(state)
             elif state.not_before <= seconds() and self._may_begin(state) and not self._begin(state):
                 refused += 1
-                if state.alone or refused >= _AHEAD or not self._engine.slots.picky:
+                if state.alone or refused >= _AHEAD or not self._executor.slots.by_memory:
                     return
 
     def _may_begin(self, state: JobState) -> bool:
-        """Whether the run it goes on from, if there is one, is finished; ends it when that one never will be."""
+        """Whether the run it continues, if there is one, is finished; ends it when that one never will be."""
         parent = state.job.parent
         of_ours = None if parent is None else self._by_key.get(parent)
         if of_ours is not None and of_ours.open:
@@ -255,15 +258,15 @@ class Scheduler:
         return False
 
     def _no_parent(self, parent: str, status: str) -> str:
-        line = f"the run it goes on from ({parent[:12]}) is {status}"
-        other = None if status != "failed" else self._store.run(parent).stand_in
+        line = f"the run it continues ({short_key(parent)}) is {status}"
+        other = None if status != "failed" else self._store.run(parent).replacement
         if other is not None:
-            hint = "write that batch_size and gradient_accumulation into the setting to go on from it"
-            return f"{line}, and run {other[:12]} of half its batch is another one; {hint}"
+            hint = "write that batch_size and gradient_accumulation into the setting to continue it"
+            return f"{line}, and run {short_key(other)} of half its batch is another one; {hint}"
         return f"{line}; train that one first, then run the command again"
 
     def _begin(self, state: JobState) -> bool:
-        """Submits a run unless another command was faster; False when the engine has no room for it."""
+        """Submits a run unless another command was faster; False when the executor has no room for it."""
         key = state.job.key
         status, error, _ = self._store.statuses([key])[key]
         if status in HELD and not self._store.free([key]):
@@ -273,18 +276,18 @@ class Scheduler:
             self._end(state, status, error, written=True)
             return True
         if status == "failed":
-            state.phase = "elsewhere"  # whose command may be about to try it again
+            state.phase = "elsewhere"  # whose command may be about to retry it
             return True
         if status == "interrupted":
             self._store.requeue([key])
         try:
-            if not self._engine.submit(state):
+            if not self._executor.submit(state):
                 return False
         except MmadError as failure:
             self._end(state, "failed", str(failure))
             return True
         state.phase = "running"
-        self._at.add(key)
+        self._submitted.add(key)
         self._view.started(state)
         return True
 
@@ -304,26 +307,28 @@ class Scheduler:
             return
         self._looked = seconds()
         self._prioritise()
-        self._take_up()
+        self._readmit()
         waiting = [state for state in self._states if state.phase == "elsewhere"]
         free = self._store.free([state.job.key for state in waiting]) if waiting else frozenset()
         for state in waiting:
             record = self._store.run(state.job.key)
             state.epochs_done = record.epochs_done
-            if record.status == "failed" and record.stand_in is not None:
-                self._replace(state, replace(state.job, key=record.stand_in, need=""), record.error, written=True)
-            elif record.status == "failed" and record.key not in self._doubtful:
-                self._doubtful.add(record.key)  # its command may try it again: looked at once more
+            if record.status == "failed" and record.replacement is not None:
+                self._replace(
+                    state, replace(state.job, key=record.replacement, memory_key=""), record.error, written=True
+                )
+            elif record.status == "failed" and record.key not in self._failed_elsewhere:
+                self._failed_elsewhere.add(record.key)  # its command may retry it: looked at once more
                 continue
             elif record.status in ("finished", "failed", "stopped"):
                 self._end(state, record.status, record.error, written=True)
             elif record.status == "interrupted" or record.key in free:
-                self._view.note(f"{state.job.label}: let go by its process, taken over")
-                self._again(state)
-            self._doubtful.discard(record.key)
+                self._view.note(f"{state.job.label}: released by its process, taken over")
+                self._requeue(state)
+            self._failed_elsewhere.discard(record.key)
 
-    def _take_up(self) -> None:
-        """Runs that were over and that a person queued again."""
+    def _readmit(self) -> None:
+        """Takes in runs that were over and that a person queued again."""
         over = {
             s.job.key: s for s in self._states if s.phase in ("failed", "stopped", "interrupted") and not s.replaced
         }
@@ -331,17 +336,17 @@ class Scheduler:
             if status == "queued":
                 self._view.note(f"{over[key].job.label}: queued again")
                 over[key].attempts, over[key].not_before = 0, 0.0
-                self._again(over[key])
+                self._requeue(over[key])
 
     def _prioritise(self) -> None:
         found = self._store.priorities()
         for state in self._waiting:
             state.priority = found.get(state.job.key, 0)
-        self._waiting.sort(key=lambda state: (-state.priority, self._turns[state.job.key]))
+        self._waiting.sort(key=lambda state: (-state.priority, self._order[state.job.key]))
 
-    # what becomes of them
+    # following
 
-    def _take_in(self, state: JobState, event: Message | Exited) -> None:
+    def _handle_event(self, state: JobState, event: Message | Exited) -> None:
         match event:
             case Started():
                 state.epochs_done, state.best_val_ap = event.epochs_done, event.best_val_ap
@@ -358,38 +363,38 @@ class Scheduler:
             case Memory():
                 return
             case Ended():
-                self._let_go(state)
-                self._ended(state, event)
+                self._release(state)
+                self._handle_end(state, event)
             case Exited():
-                self._let_go(state)
-                self._died(state, event)
+                self._release(state)
+                self._handle_exit(state, event)
 
-    def _let_go(self, state: JobState) -> None:
-        self._at.discard(state.job.key)
+    def _release(self, state: JobState) -> None:
+        self._submitted.discard(state.job.key)
         state.progress = None
 
-    def _ended(self, state: JobState, end: Ended) -> None:
+    def _handle_end(self, state: JobState, end: Ended) -> None:
         if end.status == "taken":
             state.phase = "elsewhere"
             self._looked = 0.0
-        elif end.status != "failed" or self._obeyed or not self._tried_again(state, end):
+        elif end.status != "failed" or self._cancelled or not self._retry(state, end):
             self._end(state, end.status, end.error, written=end.recorded)
 
-    def _tried_again(self, state: JobState, end: Ended) -> bool:
-        """Whether a failed run has another attempt: alone on its device, at half its batch, or a little later."""
+    def _retry(self, state: JobState, end: Ended) -> bool:
+        """Whether a failed run is retried: alone on its device, at half its batch, or a little later."""
         label = state.job.label
-        if end.cause == "memory" and self._engine.slots.shared(state.device) and not state.alone:
+        if end.retry == "memory" and self._executor.slots.shared(state.device) and not state.alone:
             state.alone = True
-            self._view.note(f"{label}: out of memory beside other runs, trying it again alone on a device")
-        elif end.cause == "memory" and state.job.accumulates:
+            self._view.note(f"{label}: out of memory beside other runs, retrying it alone on a device")
+        elif end.retry == "memory" and state.job.accumulates:
             return self._halved(state, end)
-        elif end.cause == "passing" and state.attempts < RESTARTS:
+        elif end.retry == "transient" and state.attempts < RETRIES:
             self._back_off(state)
-            self._view.note(f"{label}: {end.error}; trying it again ({state.attempts} of {RESTARTS})")
+            self._view.note(f"{label}: {end.error}; retrying it ({state.attempts} of {RETRIES})")
         else:
             return False
         self._store.requeue([state.job.key], ("failed",))
-        self._again(state)
+        self._requeue(state)
         return True
 
     def _halved(self, state: JobState, end: Ended) -> bool:
@@ -403,41 +408,43 @@ class Scheduler:
     def _replace(self, state: JobState, job: Job, error: str | None, *, written: bool) -> None:
         state.replaced = True
         self._end(state, "failed", error, written=written)
-        self._view.note(f"{state.job.label}: out of memory alone; trained at half the batch as run {job.key[:12]}")
+        self._view.note(
+            f"{state.job.label}: out of memory alone; trained at half the batch as run {short_key(job.key)}"
+        )
         if job.key not in self._by_key:
             fresh = JobState(job)
             self._states.append(fresh)
             self._by_key[job.key] = fresh
-            self._turns[job.key] = self._turns[state.job.key]
-            self._again(fresh)
+            self._order[job.key] = self._order[state.job.key]
+            self._requeue(fresh)
 
-    def _died(self, state: JobState, exited: Exited) -> None:
-        """A worker went without a word: again, or for good."""
+    def _handle_exit(self, state: JobState, exited: Exited) -> None:
+        """A worker exited without sending an end: a retry, or the run's end."""
         killed = exited.code < 0
         log = f" (log: {exited.log})" if exited.log is not None else ""
         status, error, _ = self._store.statuses([state.job.key])[state.job.key]
         if status in ("finished", "failed", "stopped"):  # it had recorded the end before
             self._end(state, status, error, written=True)
-        elif self._obeyed:
+        elif self._cancelled:
             self._end(state, "interrupted", f"its process was ended by {exited.signal_name}" if killed else None)
-        elif exited.code == 0 and state.attempts < RESTARTS:  # an idle worker that was ended as it got the order
+        elif exited.code == 0 and state.attempts < RETRIES:  # an idle worker that was ended as it got the request
             self._back_off(state)
-            self._again(state)
+            self._requeue(state)
         elif not killed:
             self._end(state, "failed", f"{exited.how}{log}")
-        elif state.attempts >= RESTARTS:
-            self._end(state, "failed", f"{exited.how} {RESTARTS + 1} times{log}")
+        elif state.attempts >= RETRIES:
+            self._end(state, "failed", f"{exited.how} {RETRIES + 1} times{log}")
         else:
             self._back_off(state)
-            self._view.note(f"{state.job.label}: {exited.how}, starting it again ({state.attempts} of {RESTARTS})")
+            self._view.note(f"{state.job.label}: {exited.how}, retrying it ({state.attempts} of {RETRIES})")
             self._store.end_free(state.job.key, "interrupted", exited.how)
-            self._again(state)
+            self._requeue(state)
 
     def _back_off(self, state: JobState) -> None:
         state.not_before = seconds() + BACK_OFF * 2**state.attempts
         state.attempts += 1
 
-    def _again(self, state: JobState) -> None:
+    def _requeue(self, state: JobState) -> None:
         state.phase = "queued"
         if state not in self._waiting:
             self._waiting.insert(0, state)

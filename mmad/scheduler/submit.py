@@ -2,59 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
-
 from mmad.base.errors import SpecError, StoreError, WeightsError
-from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_password
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
-from mmad.config.runs import NAMING_FIELDS, Ablation, Member
+from mmad.config.runs import Ablation, Member
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
+from mmad.scheduler.process import run_shell
 from mmad.scheduler.worker import run_spec
 from mmad.store.store import Store
 
-#: Fields of a setup that change no shape and keep no state.
-_WEIGHTLESS = frozenset(
-    {
-        "lr",
-        "weight_decay",
-        "warmup_epochs",
-        "lr_scheduler",
-        "plateau_metric",
-        "reduceLROnPlateau_factor",
-        "reduceLROnPlateau_patience",
-        "reduceLROnPlateau_full_stop",
-        "multiStepLR_milestones",
-        "multiStepLR_gamma",
-        "loss_weights",
-        "gt_in_train_till",
-        "horizontal_flip",
-        "pretrained",
-        "gradient_accumulation",
-        "gradient_clip_norm",
-        "measure_test",
-        "use_early_stop_model",
-    }
-)
+#: Seconds that the command at a queue's end (a mail, the report) may take.
+HOOK_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One member that a user asked for, the key of the run that answers it, and how that stands."""
+    """One member that a user asked for, the key of the run that is trained for it, and that run's status."""
 
     member: Member
     key: str
@@ -76,10 +50,10 @@ def asked_for(ablations: Sequence[Ablation], database: str) -> list[Submission]:
     _distinct(ablations)
     known = _known(database)
     members = [member for ablation in ablations for member in ablation.members]
-    return [_asked(member, known) for member in members]
+    return [_submission(member, known) for member in members]
 
 
-def _asked(member: Member, known: Mapping[str, RunRecord]) -> Submission:
+def _submission(member: Member, known: Mapping[str, RunRecord]) -> Submission:
     if member.run.key not in known:
         return Submission(member, member.run.key, "queued")
     trained = _trained(known, member.run.key)
@@ -157,13 +131,13 @@ def queue_up(
     with Store.open(database) as store:
         for ablation in ablations:
             store.add_ablation(ablation)
-        records = {run.key: run for run in store.runs()}
+        records = {run.key: run for run in store.run_records()}
         jobs: dict[str, Job] = {}
         for ablation in ablations:
             for member in narrowed(ablation, only).members:
                 trained = _trained(records, member.run.key)
                 if trained.status != "finished":
-                    jobs.setdefault(trained.key, _job_of_run(job_of(member, ablation), trained))
+                    jobs.setdefault(trained.key, _job_for(job_of(member, ablation), trained))
         if priority is not None:
             store.prioritise(list(jobs), priority)
     return list(jobs.values())
@@ -172,8 +146,8 @@ def queue_up(
 def _trained(records: Mapping[str, RunRecord], key: str) -> RunRecord:
     """The run ``key``, or the one that is trained in its place."""
     record = records[key]
-    while record.stand_in is not None:
-        record = records[record.stand_in]
+    while record.replacement is not None:
+        record = records[record.replacement]
     return record
 
 
@@ -189,23 +163,22 @@ def job_of(member: Member, ablation: Ablation | None = None) -> Job:
         epochs=run.protocol.epochs,
         threads=run.protocol.threads,
         data=str(Path(run.data.path).absolute()),
-        need=memory_key(run.setup),
+        memory_key=memory_key(run.setup),
         accumulates=ablation is not None and ablation.on_out_of_memory == "accumulate",
         parent=run.continues,
     )
 
 
-def _job_of_run(job: Job, trained: RunRecord) -> Job:
-    """``job`` for the run that is trained in its run's place, if another is."""
+def _job_for(job: Job, trained: RunRecord) -> Job:
+    """``job`` for the run that is trained in place of its own, if another is."""
     if trained.key == job.key:
         return job
-    return replace(job, key=trained.key, need=memory_key(run_spec(trained).setup))
+    return replace(job, key=trained.key, memory_key=memory_key(run_spec(trained).setup))
 
 
 def memory_key(setup: ModelSetup) -> str:
     """A hash of all of a setup that decides how much memory its training takes."""
-    content = setup.model_dump(mode="json", exclude=set(NAMING_FIELDS | _WEIGHTLESS))
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(setup.part("architecture", "speed").encode()).hexdigest()
 
 
 def halved(store: Store, job: Job) -> Job | None:
@@ -219,13 +192,13 @@ def halved(store: Store, job: Job) -> Job | None:
         return None
     setup = run.setup.model_copy(update={"batch_size": batch // 2, "gradient_accumulation": steps * 2})
     smaller = replace(run, setup=setup)
-    store.stand_in(job.key, smaller)
+    store.replace_run(job.key, smaller)
     store.add_warning(
         smaller.key,
         f"trained with batch_size {batch // 2} and gradient_accumulation {steps * 2}, because batch_size {batch} was "
         "out of memory: BatchNorm sees other batches, so it is not quite the run that was asked for",
     )
-    return replace(job, key=smaller.key, need=memory_key(setup))
+    return replace(job, key=smaller.key, memory_key=memory_key(setup))
 
 
 def _known(database: str) -> Mapping[str, RunRecord]:
@@ -234,7 +207,7 @@ def _known(database: str) -> Mapping[str, RunRecord]:
         return {}
     try:
         with Store.open(database, create=False) as store:
-            return {run.key: run for run in store.runs()}
+            return {run.key: run for run in store.run_records()}
     except StoreError as error:
         if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it
             return {}
@@ -251,13 +224,6 @@ def _distinct(ablations: Sequence[Ablation]) -> None:
                 where=ablation.path,
                 hint="rename one of the files",
             )
-
-
-# What a user wants done when a queue has come to its end: a mail, a message, the report.
-
-
-#: Seconds the command may take before it is ended.
-HOOK_SECONDS = 600.0
 
 
 def run_hook(
@@ -281,33 +247,25 @@ def run_hook(
     Returns:
         One line of warning when the command could not be started, failed or took too long, else None.
     """
-    summed = hook_summary(summary, database=database, ablations=ablations)
-    environment = os.environ | {
+    content = hook_summary(summary, database=database, ablations=ablations)
+    environment = {
         "MMAD_FINISHED": str(len(summary.finished)),
         "MMAD_FAILED": str(len(summary.failed)),
         "MMAD_INTERRUPTED": str(len(summary.interrupted)),
         "MMAD_EXIT_CODE": str(summary.exit_code),
         "MMAD_DB": _absolute(database),
-        "MMAD_ABLATIONS": " ".join(summed["ablations"]),
+        "MMAD_ABLATIONS": " ".join(content["ablations"]),
     }
     name = f"--on-finish {command!r}"
     try:
-        process = subprocess.Popen(
-            command, shell=True, stdin=subprocess.PIPE, stdout=2, env=environment, text=True, start_new_session=True
-        )
+        code = run_shell(command, json.dumps(content, ensure_ascii=True) + "\n", environment, timeout)
     except (OSError, ValueError) as error:
         return f"{name} could not be started: {error}"
-    try:
-        process.communicate(json.dumps(summed, ensure_ascii=True) + "\n", timeout=timeout)
-    except subprocess.TimeoutExpired:
-        _kill(process)
+    if code is None:
         return f"{name} was ended after {timeout:g} s"
-    except BaseException:  # Ctrl-C while it works
-        _kill(process)
-        raise
-    if process.returncode < 0:
-        return f"{name} was killed by signal {-process.returncode}"
-    return f"{name} failed with exit code {process.returncode}" if process.returncode else None
+    if code < 0:
+        return f"{name} was killed by signal {-code}"
+    return f"{name} failed with exit code {code}" if code else None
 
 
 def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | None = None) -> dict[str, Any]:
@@ -315,17 +273,17 @@ def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | 
     jobs = [*summary.finished, *(failure.job for failure in summary.failed), *summary.interrupted]
     names = ablations if ablations is not None else dict.fromkeys(job.ablation for job in jobs)
     return {
-        "database": _without_password(_absolute(database)),
+        "database": without_password(_absolute(database)),
         "ablations": list(names),
         "exit_code": summary.exit_code,
-        "stopped": summary.stopped,
-        "finished": [_plain(job) for job in summary.finished],
-        "failed": [{**_plain(failure.job), "error": failure.error} for failure in summary.failed],
-        "interrupted": [_plain(job) for job in summary.interrupted],
+        "stopped": summary.cancelled,
+        "finished": [_job_json(job) for job in summary.finished],
+        "failed": [{**_job_json(failure.job), "error": failure.error} for failure in summary.failed],
+        "interrupted": [_job_json(job) for job in summary.interrupted],
     }
 
 
-def _plain(job: Job) -> dict[str, Any]:
+def _job_json(job: Job) -> dict[str, Any]:
     whole = asdict(job)
     return {name: whole[name] for name in ("key", "ablation", "setting", "arm", "seed")}
 
@@ -333,13 +291,3 @@ def _plain(job: Job) -> dict[str, Any]:
 def _absolute(database: str) -> str:
     file = StorePaths(database).file
     return database if file is None or "://" in database else str(file.absolute())
-
-
-def _without_password(database: str) -> str:
-    return make_url(database).render_as_string(hide_password=True) if "://" in database else database
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

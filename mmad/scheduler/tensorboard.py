@@ -40,12 +40,12 @@ def require_tensorboard() -> None:
 
 
 class TensorBoardRecorder:
-    """Implements ``mmad.base.recorder.Recorder``: tells ``recorder`` everything, then writes scalars per epoch.
+    """Implements ``mmad.base.recorder.Recorder``: passes everything on to ``recorder``, then writes scalars per epoch.
 
     Tags are ``NAME/SPLIT``, such as ``loss/train`` or ``ap_iou/val``, and ``lr``, ``seconds``, ``peak_memory``
     (bytes); the step is the epoch, from 1. The event files of an earlier stretch are written anew from what the
-    store holds, so that each epoch stands in them once, also after a kill, and also where the option was not given
-    from the beginning. A file that cannot be written is a warning of the run, which then goes on without.
+    store holds, so that each epoch is in them once, also after a kill, and also where the option was not given
+    from the beginning. A file that cannot be written is a warning of the run, which is then trained without.
 
     Args:
         recorder: what comes first, and counts.
@@ -66,7 +66,7 @@ class TensorBoardRecorder:
         self._broken = False
 
     def started(self, environment: EnvironmentRecord, counts: Sequence[ParameterCount]) -> None:
-        """Passes on where and with what the run goes on, and writes the epochs it has already."""
+        """Passes on where and with what the run is trained, and writes the epochs it has already."""
         self._recorder.started(environment, counts)
         self._write(self._earlier)
 
@@ -76,7 +76,7 @@ class TensorBoardRecorder:
         checkpoints: Sequence[CheckpointRecord],
         evaluations: Sequence[EvaluationRecord],
     ) -> None:
-        """Passes on an epoch, then writes its scalars unless they stand there."""
+        """Passes on an epoch, then writes its scalars unless they are there."""
         self._recorder.epoch(record, checkpoints, evaluations)
         self._write((*self._earlier, record))
 

@@ -23,16 +23,29 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
+from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Status
-from mmad.store.run_rows import full_key
+from mmad.store.run_rows import MANY_KEYS
 from mmad.store.schema import runs
 
-# Who holds a running run: a process, told apart from a later one with the same number.
+#: Seconds without a heartbeat after which a process that cannot be asked (another machine's) counts as dead.
+LEASE = 180.0
+#: How a heartbeat is answered: continue, stop at the next safe point, or leave: another process holds the run.
+Answer = Literal["held", "stop", "lost"]
+#: What the error of a run says that a person stopped.
+STOPPED = "stopped by hand"
+#: Queued runs that are read at once while one is looked for.
+_PART = 100
+
+OWNER = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
+_CLAIM = (runs.c.key, runs.c.status, runs.c.started, runs.c.attempts, runs.c.priority, runs.c.position)
+_HOLDER = (runs.c.heartbeat, runs.c.stop_asked, *OWNER)
+NO_OWNER: dict[str, object] = {column.name: None for column in OWNER} | {"heartbeat": None, "stop_asked": False}
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process on a machine since its start.
+    """A process on a machine since its start: what holds a run, distinct from a later one of the same number.
 
     ``process_started`` is in seconds on a clock that setting the time of day does not move (Linux: since
     boot), so that ``pid`` reuse is seen. ``boot_id`` changes with every boot; empty where the system has none.
@@ -55,7 +68,7 @@ class Owner:
 
     @property
     def here(self) -> bool:
-        """Whether the process belongs to this machine, so that ``dead`` can tell."""
+        """Whether the process belongs to this machine, so that ``dead`` is certain."""
         return self.host == platform.node()
 
     @property
@@ -91,23 +104,6 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
-
-
-#: Seconds without a heartbeat after which a process that cannot be asked (another machine's) counts as dead.
-LEASE = 180.0
-#: How a heartbeat is answered: go on, stop at the next safe point, or leave: another process holds the run.
-Answer = Literal["held", "stop", "lost"]
-#: What the error of a run says that a person stopped.
-STOPPED = "stopped by hand"
-#: Queued runs that are read at once while one is looked for.
-_PART = 100
-#: More keys than this are chosen here instead of by the database, which limits a statement's length.
-_MANY_KEYS = 500
-
-OWNER = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
-_CLAIM = (runs.c.key, runs.c.status, runs.c.started, runs.c.attempts, runs.c.priority, runs.c.position)
-_STANDING = (runs.c.heartbeat, runs.c.stop_asked, *OWNER)
-NO_OWNER: dict[str, object] = {column.name: None for column in OWNER} | {"heartbeat": None, "stop_asked": False}
 
 
 class NotHeld(StoreError):
@@ -186,8 +182,8 @@ def claim_run(connection: Connection, keys: Iterable[str] | None, owner: Owner, 
 
 def _candidates(connection: Connection, wanted: frozenset[str] | None) -> Iterator[Row[Any]]:
     """Held and queued runs (of ``wanted``) in the order of the queue, read no further than they are asked for."""
-    columns: Select[Any] = select(*_CLAIM, *_STANDING)
-    if wanted is not None and len(wanted) <= _MANY_KEYS:
+    columns: Select[Any] = select(*_CLAIM, *_HOLDER)
+    if wanted is not None and len(wanted) <= MANY_KEYS:
         found = connection.execute(columns.where(runs.c.key.in_(wanted), runs.c.status.in_(("queued", *HELD))))
         yield from sorted(found, key=_turn)
         return
@@ -219,7 +215,7 @@ def _turn(row: Row[Any]) -> tuple[int, int]:
 
 
 def _unchanged(connection: Connection, row: Row[Any]) -> bool:
-    """Whether the run still stands as ``row`` says and nobody else is at it; locks it where a server has locks."""
+    """Whether the run still is as ``row`` says and nobody else claims it; locks it where a server has locks."""
     seen = and_(
         runs.c.key == row.key,
         runs.c.status == row.status,
@@ -258,7 +254,7 @@ def renew(connection: Connection, key: str, owner: Owner) -> None:
 
 
 def answer(connection: Connection, key: str, owner: Owner) -> Answer:
-    """Whether ``owner`` goes on, is to stop, or no longer holds the run."""
+    """Whether ``owner`` still holds the run, is to stop, or has lost it."""
     asked = connection.scalar(select(runs.c.stop_asked).where(_held_by(key, owner)))
     return "lost" if asked is None else "stop" if asked else "held"
 
@@ -275,7 +271,7 @@ def require_held(connection: Connection, key: str, owner: Owner) -> None:
     if connection.scalar(_HELD, holder) is None:
         raise NotHeld(
             "another process has taken the run over, or it was requeued",
-            where=f"run {key[:12]}",
+            where=f"run {short_key(key)}",
             hint="look who trains it with mmad status",
         )
 
@@ -307,15 +303,6 @@ def end_free(connection: Connection, key: str, status: Status, error: str | None
         connection.execute(update(runs).where(runs.c.key == key).values(**_end(status, error)))
         return True
     return False
-
-
-def write_status(connection: Connection, key: str, status: Status, error: str | None) -> None:
-    """Notes how a run stands, whoever holds it."""
-    values: dict[str, object] = {"status": status, "error": error, "finished": None}
-    values = values if status in HELD else _end(status, error)
-    if connection.execute(update(runs).where(runs.c.key == key).values(**values)).rowcount == 0:
-        full_key(connection, key)
-        raise StoreError(f"{key!r} is not a whole key", where="run", hint="give all 64 digits")
 
 
 def _end(status: Status, error: str | None) -> dict[str, object]:
@@ -393,7 +380,7 @@ def _rows(
     connection: Connection, keys: Sequence[str], statuses: Sequence[str], *, lock: bool = False
 ) -> list[Row[Any]]:
     """The runs of ``keys`` in one of ``statuses``, in the queue's order; locked ones stay so until all is written."""
-    columns: Select[Any] = select(runs.c.key, runs.c.status, runs.c.position, runs.c.stand_in, *_STANDING)
+    columns: Select[Any] = select(runs.c.key, runs.c.status, runs.c.position, runs.c.stand_in, *_HOLDER)
     if lock:  # always in one order: two that lock the same runs must not wait for each other
         columns, keys = columns.order_by(runs.c.key).with_for_update(), sorted(keys)
     rows: list[Row[Any]] = []
@@ -403,4 +390,4 @@ def _rows(
 
 
 def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (keys[at : at + _MANY_KEYS] for at in range(0, len(keys), _MANY_KEYS))
+    return (keys[at : at + MANY_KEYS] for at in range(0, len(keys), MANY_KEYS))

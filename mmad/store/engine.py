@@ -19,14 +19,26 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, Prog
 
 from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
-from mmad.base.paths import StorePaths
+from mmad.base.paths import StorePaths, without_password
 
-# What SQLite and PostgreSQL say when something fails, what it means, and the hint.
+#: Seconds to wait for another process that writes, or for a server that went away.
+BUSY_SECONDS = 60.0
+#: Seconds between two attempts to reach a server that went away.
+_PAUSE = 0.2
+#: How often a transaction that was lost is repeated.
+_REPEATS = 4
+#: The server's number for locks of mmad.
+_LOCK = 6872900
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-class TransactionLost(StoreError):
-    """A transaction that was lost on the way, so that nothing of it counts; it can be repeated."""
+DRIVER = "postgresql+psycopg"
+#: Seconds after which a host that does not answer counts as unreachable.
+CONNECT_SECONDS = 10
 
+_FORM = "give a file, or a URL such as postgresql+psycopg://user@host/name"
+_ALIASES = {"postgresql": DRIVER, "postgres": DRIVER}
 
 #: What is said, what it means, and the hint; the first that fits counts.
 MEANINGS: tuple[tuple[str, str, str], ...] = (
@@ -83,91 +95,6 @@ _AWAY = re.compile(
 _REFUSED = re.compile("permission denied|no schema has been selected")
 _REPEATED = re.compile("deadlock|duplicate key|could not serialize")
 
-
-def said(error: BaseException | None) -> str:
-    """What a database's error says, without white space around it."""
-    return str(error or "").strip()
-
-
-def is_away(text: str) -> bool:
-    """Whether a server that said ``text`` may be back in a moment, as when it is started anew."""
-    return _AWAY.search(text.lower()) is not None
-
-
-def is_refused(text: str) -> bool:
-    """Whether a server said that its user may not do something, which is no fault of the statement."""
-    return _REFUSED.search(text.lower()) is not None
-
-
-def meaning(text: str, where: str, *, lost: bool = False) -> StoreError:
-    """What the database's ``text`` means, as an error to raise; ``lost`` says that the connection went with it."""
-    repeated = _REPEATED.search(text.lower()) is not None
-    kind = TransactionLost if lost or repeated else StoreError
-    for pattern, what, hint in MEANINGS:
-        if re.search(pattern, text.lower()):
-            return kind(what, where=where, hint=hint)
-    line = " ".join(text.split("\n")[0].split()) or "unknown failure"
-    return kind(f"the database failed ({line})", where=where, hint="see its own log, then try again")
-
-
-# Connections to a PostgreSQL server.
-
-
-DRIVER = "postgresql+psycopg"
-#: Seconds after which a host that does not answer counts as unreachable.
-CONNECT_SECONDS = 10
-
-_FORM = "give a file, or a URL such as postgresql+psycopg://user@host/name"
-_ALIASES = {"postgresql": DRIVER, "postgres": DRIVER}
-
-
-def server_engine(address: str, lock_seconds: float) -> Engine:
-    """An engine for the PostgreSQL database at ``address``; nothing is connected yet.
-
-    Args:
-        address: an SQLAlchemy URL, or ``postgresql://…`` as other programs take it.
-        lock_seconds: how long a statement waits for what another transaction holds.
-
-    Raises:
-        StoreError: not such a URL, or the driver is not installed. The password is never told.
-    """
-    scheme = address.partition("://")[0]
-    try:
-        url = make_url(address)
-        url = url.set(drivername=_ALIASES.get(url.drivername, url.drivername))
-    except (ArgumentError, ValueError):
-        raise StoreError("is not the URL of a database", where=scheme, hint=_FORM) from None
-    if url.drivername != DRIVER:
-        raise StoreError("is not the URL of a database that mmad can use", where=scheme, hint=_FORM)
-    options: dict[str, Any] = {"fallback_application_name": "mmad"}
-    if "connect_timeout" not in url.query:
-        options["connect_timeout"] = CONNECT_SECONDS
-    try:
-        engine = create_engine(url, pool_pre_ping=True, connect_args=options)
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        raise StoreError("is not the URL of a database", where=scheme, hint=_FORM) from None
-    except ImportError:
-        hint = "install it into this environment (pip install 'mmad[postgres]'), or give a file"
-        raise StoreError("the driver psycopg is not installed", where=scheme, hint=hint) from None
-
-    def prepare(connection: Any, _record: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET lock_timeout = {max(1, round(lock_seconds * 1000))}")
-        connection.commit()
-
-    event.listen(engine, "connect", prepare)
-    return engine
-
-
-def shown(url: URL) -> str:
-    """A URL without its password, wherever it stands."""
-    query = {name: "***" if "pass" in name else value for name, value in url.query.items()}
-    return url.set(query=query).render_as_string(hide_password=True)
-
-
-# Whether a file lies on a network file system, whose locks and shared memory SQLite cannot count on.
-
-
 #: Where Linux lists what is mounted where; absent elsewhere.
 MOUNTS = Path("/proc/self/mountinfo")
 
@@ -177,62 +104,8 @@ NETWORK_TYPE = re.compile(
     "panfs|pvfs2|quobyte|rclone|s3fs|smb[0-9]|smbfs|sshfs|virtiofs|wekafs"
 )
 
-_told: set[Path] = set()
+_warned: set[Path] = set()
 log = logging.getLogger(__name__)
-
-
-def network_type(path: Path) -> str | None:
-    """The type (such as ``nfs4``) of the network file system that ``path`` lies on, or None.
-
-    The path, or what is there of its folders, is followed through links. None where the system does not tell.
-    """
-    try:
-        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return None
-    target = path.resolve()
-    best, kind = -1, ""
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) < 5 or not after:
-            continue
-        point = Path(_unescaped(fields[4]))
-        # a later line hides an earlier one of the same place
-        if len(point.parts) >= best and target.is_relative_to(point):
-            best, kind = len(point.parts), after.split(" ")[0]
-    return kind if NETWORK_TYPE.fullmatch(kind.removeprefix("fuse.")) else None
-
-
-def warn_once(file: Path, kind: str) -> None:
-    """Tells, once per process and file, that a database lies where it can be damaged or stay locked."""
-    if file in _told:
-        return
-    _told.add(file)
-    log.warning(
-        "%s: lies on a network file system (%s), where SQLite's locks may fail: one machine at a time, without its "
-        "write-ahead log; give a PostgreSQL server with --db, or a file on a local disk",
-        file.as_posix(),
-        kind,
-    )
-
-
-def _unescaped(text: str) -> str:
-    """A mount point as it is: mountinfo writes spaces, tabs, line ends and backslashes as octal numbers."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
-
-
-#: Seconds to wait for another process that writes, or for a server that went away.
-BUSY_SECONDS = 60.0
-#: Seconds between two attempts to reach a server that went away.
-_PAUSE = 0.2
-#: How often a transaction that was lost is repeated.
-_REPEATS = 4
-#: The server's number for locks of mmad.
-_LOCK = 6872900
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Database:
@@ -250,7 +123,11 @@ class Database:
         self.read_only = read_only
         self.timeout = timeout
         self.engine = server_engine(paths.url, timeout) if self.file is None else self._sqlite(self.file)
-        self.where = shown(self.engine.url) if self.file is None else self.file.as_posix()
+        self.where = (
+            without_password(self.engine.url.render_as_string(hide_password=False))
+            if self.file is None
+            else self.file.as_posix()
+        )
         self._reached = False
 
     def close(self) -> None:
@@ -293,7 +170,7 @@ class Database:
 
     @contextmanager
     def upgrading(self) -> Iterator[Connection]:
-        """A writing that may make tables anew: rows that refer to theirs stay, and are checked at its end."""
+        """A writing that may make tables again: rows that refer to theirs stay, and are checked at its end."""
         sqlite = self.file is not None
         with (
             self.explained(),
@@ -384,7 +261,7 @@ def _begin(connection: Connection) -> None:
 
 
 def repeatable(method: Callable[P, T]) -> Callable[P, T]:
-    """Does a transaction again that was lost on the way: for those that may be done twice without harm."""
+    """Repeats a transaction that was lost on the way: for those that may be done twice without harm."""
 
     @wraps(method)
     def repeated(*words: P.args, **options: P.kwargs) -> T:
@@ -410,3 +287,121 @@ def serialise(connection: Connection, about: str | None = None) -> None:
     else:
         number = zlib.crc32(about.encode()) - 2**31
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK}, {number})")
+
+
+# A PostgreSQL server.
+
+
+def server_engine(address: str, lock_seconds: float) -> Engine:
+    """An engine for the PostgreSQL database at ``address``; nothing is connected yet.
+
+    Args:
+        address: an SQLAlchemy URL, or ``postgresql://…`` as other programs take it.
+        lock_seconds: how long a statement waits for what another transaction holds.
+
+    Raises:
+        StoreError: not such a URL, or the driver is not installed. The password is never shown.
+    """
+    scheme = address.partition("://")[0]
+    try:
+        url = make_url(address)
+        url = url.set(drivername=_ALIASES.get(url.drivername, url.drivername))
+    except (ArgumentError, ValueError):
+        raise StoreError("is not the URL of a database", where=scheme, hint=_FORM) from None
+    if url.drivername != DRIVER:
+        raise StoreError("is not the URL of a database that mmad can use", where=scheme, hint=_FORM)
+    options: dict[str, Any] = {"fallback_application_name": "mmad"}
+    if "connect_timeout" not in url.query:
+        options["connect_timeout"] = CONNECT_SECONDS
+    try:
+        engine = create_engine(url, pool_pre_ping=True, connect_args=options)
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise StoreError("is not the URL of a database", where=scheme, hint=_FORM) from None
+    except ImportError:
+        hint = "install it into this environment (pip install 'mmad[postgres]'), or give a file"
+        raise StoreError("the driver psycopg is not installed", where=scheme, hint=hint) from None
+
+    def prepare(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {max(1, round(lock_seconds * 1000))}")
+        connection.commit()
+
+    event.listen(engine, "connect", prepare)
+    return engine
+
+
+# What SQLite and PostgreSQL say when something fails, what it means, and the hint.
+
+
+class TransactionLost(StoreError):
+    """A transaction that was lost on the way, so that nothing of it counts; it can be repeated."""
+
+
+def said(error: BaseException | None) -> str:
+    """What a database's error says, without white space around it."""
+    return str(error or "").strip()
+
+
+def is_away(text: str) -> bool:
+    """Whether a server that said ``text`` may be back in a moment, as when it is restarted."""
+    return _AWAY.search(text.lower()) is not None
+
+
+def is_refused(text: str) -> bool:
+    """Whether a server said that its user may not do something, which is no fault of the statement."""
+    return _REFUSED.search(text.lower()) is not None
+
+
+def meaning(text: str, where: str, *, lost: bool = False) -> StoreError:
+    """What the database's ``text`` means, as an error to raise; ``lost`` says that the connection went with it."""
+    repeated = _REPEATED.search(text.lower()) is not None
+    kind = TransactionLost if lost or repeated else StoreError
+    for pattern, what, hint in MEANINGS:
+        if re.search(pattern, text.lower()):
+            return kind(what, where=where, hint=hint)
+    line = " ".join(text.split("\n")[0].split()) or "unknown failure"
+    return kind(f"the database failed ({line})", where=where, hint="see its own log, then try again")
+
+
+# Network file systems, whose locks and shared memory SQLite cannot count on.
+
+
+def network_type(path: Path) -> str | None:
+    """The type (such as ``nfs4``) of the network file system that ``path`` lies on, or None.
+
+    The path, or what is there of its folders, is followed through links. None where the system does not say.
+    """
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    target = path.resolve()
+    best, kind = -1, ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:
+            continue
+        point = Path(_unescaped(fields[4]))
+        # a later line hides an earlier one of the same place
+        if len(point.parts) >= best and target.is_relative_to(point):
+            best, kind = len(point.parts), after.split(" ")[0]
+    return kind if NETWORK_TYPE.fullmatch(kind.removeprefix("fuse.")) else None
+
+
+def warn_once(file: Path, kind: str) -> None:
+    """Warns, once per process and file, of a database that lies where it can be damaged or stay locked."""
+    if file in _warned:
+        return
+    _warned.add(file)
+    log.warning(
+        "%s: lies on a network file system (%s), where SQLite's locks may fail: one machine at a time, without its "
+        "write-ahead log; give a PostgreSQL server with --db, or a file on a local disk",
+        file.as_posix(),
+        kind,
+    )
+
+
+def _unescaped(text: str) -> str:
+    """A mount point as it is: mountinfo writes spaces, tabs, line ends and backslashes as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

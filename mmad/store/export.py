@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sqlalchemy import (
     Boolean,
+    Column,
     Connection,
     DateTime,
     Float,
@@ -23,19 +20,23 @@ from sqlalchemy import (
     RowMapping,
     Table,
     TypeDecorator,
-    func,
     inspect,
     select,
 )
 from sqlalchemy.types import NullType, TypeEngine
 
 from mmad.base.errors import StoreError
+from mmad.base.records import OnProgress
 from mmad.store import schema
 from mmad.store.store import Store
 
-# Whole tables, row by row, whatever their columns: what copies and exports are made of.
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-
+Format = Literal["csv", "parquet"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+Parts = Iterator[Sequence[RowMapping]]
+Writer = Callable[[Path, Table, Parts], int]
 #: Rows that are held in memory at once.
 BATCH = 1000
 
@@ -48,58 +49,6 @@ def batches(connection: Connection, table: Table, size: int = BATCH) -> Iterator
         yield from rows.mappings().partitions(size)
 
 
-def count(connection: Connection, table: Table) -> int:
-    """How many rows ``table`` has."""
-    return int(connection.scalar(select(func.count()).select_from(table)) or 0)
-
-
-class Checksum:
-    """A checksum of rows that their order does not change, so that databases which sort differently agree."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self._sum = 0
-
-    def add(self, rows: Sequence[RowMapping]) -> None:
-        self.rows += len(rows)
-        for row in rows:
-            self._sum += int.from_bytes(hashlib.sha256(_line(row)).digest(), "big")
-
-    @property
-    def digest(self) -> str:
-        """64 hexadecimal digits: the sum of the rows' SHA-256, modulo 2^256."""
-        return f"{self._sum % 2**256:064x}"
-
-
-def checksum(connection: Connection, table: Table) -> Checksum:
-    """The checksum of all rows of ``table``."""
-    found = Checksum()
-    for part in batches(connection, table):
-        found.add(part)
-    return found
-
-
-def plain(value: Any) -> Any:
-    """A value as text, number, truth or None: moments are ISO 8601 in UTC, what is not a number is None."""
-    if isinstance(value, datetime):
-        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        return moment.isoformat()
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
-
-
-def _line(row: RowMapping) -> bytes:
-    return json.dumps({name: plain(value) for name, value in row.items()}, sort_keys=True).encode()
-
-
-Format = Literal["csv", "parquet"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-Progress = Callable[[int, int], None]
-Parts = Iterator[Sequence[RowMapping]]
-Writer = Callable[[Path, Table, Parts], int]
-
-
 @dataclass(frozen=True)
 class Exported:
     """A file that was written, one per table or view."""
@@ -110,7 +59,7 @@ class Exported:
 
 
 def export_tables(
-    store: Store, folder: Path, form: Format = "csv", progress: Progress | None = None
+    store: Store, folder: Path, form: Format = "csv", progress: OnProgress | None = None
 ) -> tuple[Exported, ...]:
     """Writes each table, and each view, to ``folder``/NAME.csv or .parquet, all as they are at one moment.
 
@@ -120,7 +69,7 @@ def export_tables(
         StoreError: a file that is there already or cannot be written; pyarrow is missing for Parquet.
     """
     write = _write_csv if form == "csv" else _parquet_writer()
-    with store._database.reading() as connection:
+    with store.database.reading() as connection:
         tables = [*schema.metadata.sorted_tables, *_views(connection)]
         files = {table.name: folder / f"{table.name}.{form}" for table in tables}
         _refuse_written(folder, list(files.values()))
@@ -171,20 +120,32 @@ def _whole(file: Path, table: Table, parts: Parts, write: Writer) -> int:
     return rows
 
 
+def _frames(table: Table, parts: Parts) -> Iterator[DataFrame]:
+    """Each part as a frame of objects, which keeps whole numbers whole beside NULL; one at least."""
+    import pandas
+
+    names = table.c.keys()
+    yield pandas.DataFrame(columns=names, dtype=object)
+    for part in parts:
+        yield pandas.DataFrame([tuple(row.values()) for row in part], columns=names, dtype=object)
+
+
 def _write_csv(file: Path, table: Table, parts: Parts) -> int:
     rows = 0
     with file.open("w", encoding="utf-8", newline="") as written:
-        writer = csv.writer(written)
-        writer.writerow(table.c.keys())
-        for part in parts:
-            writer.writerows([[_cell(value) for value in row.values()] for row in part])
-            rows += len(part)
+        for number, frame in enumerate(_frames(table, parts)):
+            for column in table.c:
+                if isinstance(_kind(column), Boolean):
+                    frame[column.name] = frame[column.name].map({True: "true", False: "false"})
+                elif isinstance(_kind(column), DateTime):
+                    frame[column.name] = frame[column.name].map(_iso, na_action="ignore")
+            frame.to_csv(written, index=False, header=number == 0, lineterminator="\r\n")
+            rows += len(frame)
     return rows
 
 
-def _cell(value: Any) -> Any:
-    value = plain(value)
-    return str(value).lower() if isinstance(value, bool) else value
+def _iso(moment: datetime) -> str:
+    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)).isoformat()
 
 
 def _parquet_writer() -> Writer:
@@ -193,34 +154,31 @@ def _parquet_writer() -> Writer:
     except ImportError:
         hint = "install it (pip install 'mmad[parquet]'), or take --format csv"
         raise StoreError("Parquet needs pyarrow, which is not installed", where="--format", hint=hint) from None
-    return write_parquet
+    return _write_parquet
 
 
-# A table as one Parquet file, with the types of its columns. Imports pyarrow.
-
-
-def write_parquet(file: Path, table: Table, parts: Iterator[Sequence[Any]]) -> int:
-    """Writes the rows of ``table`` part by part; returns how many. Moments are microseconds in UTC."""
+def _write_parquet(file: Path, table: Table, parts: Parts) -> int:
+    """Part by part, which ``DataFrame.to_parquet`` cannot; moments are microseconds in UTC."""
     import pyarrow
     import pyarrow.parquet
 
-    form = pyarrow.schema([(column.name, _type(column.type)) for column in table.c])
+    form = pyarrow.schema([(column.name, _arrow_type(_kind(column))) for column in table.c])
     rows = 0
     with pyarrow.parquet.ParquetWriter(file, form) as writer:
-        for part in parts:
-            columns = {
-                field.name: pyarrow.array([_value(row[field.name]) for row in part], field.type) for field in form
-            }
-            writer.write_table(pyarrow.table(columns, schema=form))
-            rows += len(part)
+        for frame in _frames(table, parts):
+            writer.write_table(pyarrow.Table.from_pandas(frame, schema=form, preserve_index=False))
+            rows += len(frame)
     return rows
 
 
-def _type(kind: TypeEngine[Any]) -> Any:
+def _kind(column: Column[Any]) -> TypeEngine[Any]:
+    """The type that the database has for ``column``."""
+    return column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+
+
+def _arrow_type(kind: TypeEngine[Any]) -> Any:
     import pyarrow
 
-    if isinstance(kind, TypeDecorator):
-        kind = kind.impl_instance
     if isinstance(kind, Boolean):
         return pyarrow.bool_()
     if isinstance(kind, Integer):
@@ -230,9 +188,3 @@ def _type(kind: TypeEngine[Any]) -> Any:
     if isinstance(kind, DateTime):
         return pyarrow.timestamp("us", tz="UTC")
     return pyarrow.string()
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return plain(value)

@@ -2,97 +2,65 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
-from mmad.base.records import EpochRecord, MemberRecord
-from mmad.store.lookup import CheckpointFigures, MemberResults, MemberSummary, RunDetail, epochs_asked, member_path
-from mmad.store.run_status import STATUSES, FailedStanding, RunningStanding, Standing, WaitingStanding
+from mmad.base.json import to_json_value
+from mmad.base.records import MemberRecord
+from mmad.store.lookup import MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
+from mmad.store.run_status import STATUSES, FailedRun, RunningRun, StoreStatus, WaitingRun
 
 JsonValue = dict[str, Any]
 
 
-def plain_summary(summary: MemberSummary) -> JsonValue:
+def summary_json(summary: MemberSummary) -> JsonValue:
     """One member of ``mmad runs``."""
     run = summary.run
     return {
         "key": run.key,
-        **_plain_member(summary.member),
+        **_member(summary.member),
         "status": run.status,
         "epoch": run.epochs_done,
         "epochs": summary.epochs,
         "error": run.error,
-        **plain_results(summary.results),
+        **to_json_value(summary.results),
     }
 
 
-def _plain_member(member: MemberRecord | None) -> JsonValue:
+def _member(member: MemberRecord | None) -> JsonValue:
     names = ("ablation", "setting", "arm", "seed", "replicate", "documented")
     return {name: None if member is None else getattr(member, name) for name in names}
 
 
-def plain_results(results: MemberResults) -> JsonValue:
-    """``best_ap``, ``best_ar`` and ``final``, each ``{epoch, val_ap, val_ar, test_ap, test_ar}`` or null."""
-    return {
-        "best_ap": _plain_result(results.best_ap),
-        "best_ar": _plain_result(results.best_ar),
-        "final": _plain_result(results.final),
-    }
-
-
-def _plain_result(result: CheckpointFigures | None) -> JsonValue | None:
-    return None if result is None else finite(asdict(result))
-
-
-def plain_detail(detail: RunDetail) -> JsonValue:
+def detail_json(detail: RunDetail) -> JsonValue:
     """The run of ``mmad show``: its member of ``mmad runs``, and everything recorded about it."""
     run = detail.run
     return {
         "key": run.key,
-        **_plain_member(detail.members[0] if detail.members else None),
+        **_member(detail.members[0] if detail.members else None),
         "status": run.status,
         "epoch": run.epochs_done,
         "epochs_asked": epochs_asked(run),
         "error": run.error,
-        **plain_results(detail.results),
+        **to_json_value(detail.results),
         "members": [member_path(member) for member in detail.members],
         "evaluation": dict(detail.evaluation),
         "setup": dict(run.setup),
         "protocol": dict(run.protocol),
         "params": {count.module: count.count for count in detail.counts},
-        "epochs": [plain_epoch(record, detail.evaluation["overlap"]) for record in detail.epochs],
-        "checkpoints": finite([asdict(record) for record in detail.checkpoints]),
-        "environments": finite([asdict(record) for record in detail.environments]),
+        "epochs": [to_json_value(epoch_row(record, detail.evaluation["overlap"])) for record in detail.epochs],
+        "checkpoints": to_json_value(detail.checkpoints),
+        "environments": to_json_value(detail.environments),
         "warnings": list(detail.warnings),
         "dataset": {"name": run.dataset_name, "path": run.dataset_path, "fingerprint": run.dataset_fingerprint},
         "recipe": run.recipe,
-        "created": finite(run.created),
-        "started": finite(run.started),
-        "finished": finite(run.finished),
+        "created": to_json_value(run.created),
+        "started": to_json_value(run.started),
+        "finished": to_json_value(run.finished),
         "log": detail.log.as_posix(),
     }
 
 
-def plain_epoch(record: EpochRecord, overlap: str) -> JsonValue:
-    """One epoch, flat: ``val_loss``, ``test_ap_iou`` …; ``val_ap`` and ``val_ar`` are those under ``overlap``."""
-    row: JsonValue = {
-        "epoch": record.epoch,
-        "lr": record.lr,
-        "seconds": record.seconds,
-        "peak_memory": record.peak_memory,
-    }
-    row |= dict.fromkeys(("val_ap", "val_ar", "test_ap", "test_ar"))
-    for metric in record.metrics:
-        row[f"{metric.split}_{metric.name}"] = metric.value
-        if metric.name in (f"ap_{overlap}", f"ar_{overlap}"):
-            row[f"{metric.split}_{metric.name.removesuffix(f'_{overlap}')}"] = metric.value
-    plain: JsonValue = finite(row)
-    return plain
-
-
-def plain_standing(standing: Standing) -> JsonValue:
+def status_json(status: StoreStatus) -> JsonValue:
     """``mmad status``: ``ablations``, ``running`` and ``failed``, each a list."""
     return {
         "ablations": [
@@ -102,25 +70,25 @@ def plain_standing(standing: Standing) -> JsonValue:
                 "members": a.members,
                 **dict(zip(STATUSES, a.counts, strict=True)),
             }
-            for a in standing.ablations
+            for a in status.ablations
         ],
-        "running": [plain_running(run) for run in standing.running],
-        "failed": [plain_failed(run) for run in standing.failed],
+        "running": [running_json(run) for run in status.running],
+        "failed": [failed_json(run) for run in status.failed],
     }
 
 
-def plain_running(run: RunningStanding) -> JsonValue:
+def running_json(run: RunningRun) -> JsonValue:
     """A run that somebody trains."""
     return {
         "key": run.key,
-        **_plain_member(run.member),
+        **_member(run.member),
         "status": run.status,
         "epoch": run.epoch,
         "epochs": run.epochs,
-        "seconds_per_epoch": finite(run.seconds_per_epoch),
-        "seconds_left": finite(run.seconds_left),
-        "val_ap": finite(run.val_ap),
-        "best_val_ap": finite(run.best_val_ap),
+        "seconds_per_epoch": to_json_value(run.seconds_per_epoch),
+        "seconds_left": to_json_value(run.seconds_left),
+        "val_ap": to_json_value(run.val_ap),
+        "best_val_ap": to_json_value(run.best_val_ap),
         "host": None if run.owner is None else run.owner.host,
         "pid": None if run.owner is None else run.owner.pid,
         "device": run.device,
@@ -128,24 +96,11 @@ def plain_running(run: RunningStanding) -> JsonValue:
     }
 
 
-def plain_failed(run: FailedStanding) -> JsonValue:
+def failed_json(run: FailedRun) -> JsonValue:
     """A run that failed, and why."""
-    return {"key": run.key, **_plain_member(run.member), "error": run.cause}
+    return {"key": run.key, **_member(run.member), "error": run.cause}
 
 
-def plain_waiting(run: WaitingStanding) -> JsonValue:
+def waiting_json(run: WaitingRun) -> JsonValue:
     """A run that waits for its turn."""
-    return {"key": run.key, **_plain_member(run.member), "epoch": run.epoch, "epochs": run.epochs}
-
-
-def finite(value: Any) -> Any:
-    """``value`` as JSON can say it: no NaN, no infinity, moments as ISO 8601 in UTC."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {str(key): finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return value
+    return {"key": run.key, **_member(run.member), "epoch": run.epoch, "epochs": run.epochs}

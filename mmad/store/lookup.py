@@ -1,13 +1,15 @@
-"""What a member's run came to: the figures of its kept checkpoints under the protocol the member asked for."""
+"""Finds runs by name, and reads what a member's run came to under the evaluation protocol the member asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmad.base.errors import StoreError
+from mmad.base.json import finite
 from mmad.base.records import (
     CheckpointKind,
     CheckpointRecord,
@@ -23,10 +25,19 @@ from mmad.config.messages import did_you_mean, nearest
 from mmad.config.protocol import EvaluationProtocol
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from mmad.store.store import Store
 
+#: How many candidates an error names.
+_SHOWN = 6
 #: The threshold and the number of detections under which the figures of every epoch are recorded.
 EPOCH_THRESHOLD, EPOCH_DETECTIONS = 0.5, 10
+#: What every row of epochs has beside the metrics.
+EPOCH_COLUMNS = ("epoch", "lr", "seconds", "peak_memory", "val_ap", "val_ar", "test_ap", "test_ar")
+#: The columns of ``Store.runs`` before the figures of the checkpoints, and the types of those that are numbers.
+_MEMBER_COLUMNS = ("ablation", "setting", "arm", "seed", "replicate", "documented", "key", "status", "epoch", "epochs")
+_NUMBERS = {"seed": "int64", "replicate": "int64", "epoch": "int64", "epochs": "int64"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class CheckpointFigures:
 
 @dataclass(frozen=True)
 class MemberResults:
-    """The checkpoints a run keeps, as far as it has them."""
+    """The figures of the checkpoints of a run, as far as it has them."""
 
     best_ap: CheckpointFigures | None
     best_ar: CheckpointFigures | None
@@ -79,19 +90,13 @@ def epochs_asked(run: RunRecord) -> int:
     return int(run.protocol.get("epochs", 0))
 
 
-def member_results(store: Store, member: MemberRecord) -> MemberResults:
-    """The results of ``member`` so far. StoreError when the store does not hold its run."""
-    run = store.run(member.key)
-    checkpoints, evaluations = store.checkpoints(run.key), store.evaluations(run.key)
-    return results_under(member.evaluation, run, checkpoints, evaluations, store.epochs(run.key))
-
-
 def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSummary]:
     """Every member (of ``ablation``) with its run and results, ablations by name and members in their order."""
     members = [m for a in store.ablations() if ablation in (None, a.name) for m in a.members]
-    runs = {run.key: run for run in store.runs()}
+    runs = {run.key: run for run in store.run_records()}
     members = [member for member in members if member.key in runs]
-    keys = list(dict.fromkeys(member.key for member in members if runs[member.key].epochs_done))
+    begun = {key for key, run in runs.items() if run.epochs_done or run.status == "finished"}
+    keys = list(dict.fromkeys(member.key for member in members if member.key in begun))
     checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
     bare = [key for key in keys if checkpoints[key] and not evaluations[key]]
     epochs = store.all_epochs(bare)
@@ -111,6 +116,27 @@ def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSu
     ]
 
 
+def results_frame(summaries: Sequence[MemberSummary]) -> DataFrame:
+    """One row a summary, with the columns of ``Store.runs``."""
+    import pandas
+
+    figures = {
+        f"{kind.name}_{figure.name}": (kind.name, figure.name)
+        for kind in fields(MemberResults)
+        for figure in fields(CheckpointFigures)
+    }
+    names = [*_MEMBER_COLUMNS, "overlap", *figures, "error"]
+    rows = []
+    for summary in summaries:
+        row = asdict(summary.member) | dict(summary.member.evaluation) | {"status": summary.run.status}
+        row |= {"epoch": summary.run.epochs_done, "epochs": summary.epochs, "error": summary.run.error}
+        for name, (kind, figure) in figures.items():
+            row[name] = getattr(getattr(summary.results, kind), figure, None)
+        rows.append([row[name] for name in names])
+    types = _NUMBERS | {name: "Int64" if figure == "epoch" else "float64" for name, (_, figure) in figures.items()}
+    return pandas.DataFrame(rows, columns=names, dtype=object).astype(types).infer_objects()
+
+
 def check_ablation(store: Store, name: str) -> None:
     """StoreError naming the nearest when there is no ablation ``name``."""
     names = [ablation.name for ablation in store.ablations()]
@@ -128,7 +154,7 @@ def results_under(
     """The results of ``run`` under the evaluation protocol ``evaluation``.
 
     A figure is that of the checkpoint's evaluation under exactly this protocol; the figures of the
-    checkpoint's epoch stand in only where they were measured under it too.
+    checkpoint's epoch replace them only where they were measured under it too.
     """
 
     def result(kind: CheckpointKind) -> CheckpointFigures | None:
@@ -157,7 +183,7 @@ def _figures(
             "max_detections": e.max_detections,
             "proposals": e.proposals,
         }:
-            return _known(e.ap), _known(e.ar)
+            return finite(e.ap), finite(e.ar)
     overlap = wanted["overlap"]
     of_epochs = {
         "overlap": overlap,
@@ -168,26 +194,44 @@ def _figures(
     record = next((e for e in epochs if e.epoch == checkpoint.epoch), None)
     if record is None or of_epochs != wanted:
         return None, None
-    return _known(record.value(split, f"ap_{overlap}")), _known(record.value(split, f"ar_{overlap}"))
+    return finite(record.value(split, f"ap_{overlap}")), finite(record.value(split, f"ar_{overlap}"))
 
 
-def _known(value: float | None) -> float | None:
-    """None for NaN, which AP is where there is nothing to find."""
-    return None if value is None or value != value else value
+def epoch_row(record: EpochRecord, overlap: str) -> dict[str, float | None]:
+    """One epoch, flat: ``val_loss``, ``test_ap_iou`` …; ``val_ap`` and ``val_ar`` are those under ``overlap``."""
+    row: dict[str, float | None] = dict.fromkeys(EPOCH_COLUMNS)
+    row |= {"epoch": record.epoch, "lr": record.lr, "seconds": record.seconds, "peak_memory": record.peak_memory}
+    for metric in record.metrics:
+        row[f"{metric.split}_{metric.name}"] = metric.value
+        if metric.name in (f"ap_{overlap}", f"ar_{overlap}"):
+            row[f"{metric.split}_{metric.name.removesuffix(f'_{overlap}')}"] = metric.value
+    return row
 
 
-# Finds the run a person means: by the beginning of its key, or by what it answers.
+def epochs_frame(records: Sequence[EpochRecord], overlap: str) -> DataFrame:
+    """One row an epoch, with the columns of ``Store.epochs``."""
+    import pandas
+
+    rows = [epoch_row(record, overlap) for record in records]
+    names = list(dict.fromkeys(chain(EPOCH_COLUMNS, *rows)))
+    frame = pandas.DataFrame([[row.get(name) for name in names] for row in rows], columns=names, dtype=object)
+    return frame.astype({name: "int64" if name in ("epoch", "peak_memory") else "float64" for name in names})
 
 
-_SHOWN = 6
+# The run a person means: by the beginning of its key, or by what it answers.
 
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run, and the members it answers; the one a person named stands first."""
+    """A run, and the members it answers; the one a person named comes first."""
 
     run: RunRecord
     members: tuple[MemberRecord, ...]
+
+    @property
+    def evaluation(self) -> Mapping[str, Any]:
+        """The evaluation protocol of the first member, or that of the run's epochs where no member points to it."""
+        return self.members[0].evaluation if self.members else own_evaluation(self.run)
 
 
 def find_run(store: Store, name: str) -> FoundRun:
@@ -246,7 +290,7 @@ def _some(paths: list[str]) -> str:
     return ", ".join(paths[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-# Everything the store holds about one run.
+# Everything about one run.
 
 
 @dataclass(frozen=True)
@@ -270,13 +314,12 @@ def run_detail(store: Store, name: str) -> RunDetail:
     """Everything about the run ``name`` means (see ``find_run``). StoreError when it means none or several."""
     found = find_run(store, name)
     run, key = found.run, found.run.key
-    evaluation = found.members[0].evaluation if found.members else own_evaluation(run)
-    epochs, checkpoints = store.epochs(key), store.checkpoints(key)
+    epochs, checkpoints = store.epoch_records(key), store.checkpoints(key)
     return RunDetail(
         run=run,
         members=found.members,
-        evaluation=evaluation,
-        results=results_under(evaluation, run, checkpoints, store.evaluations(key), epochs),
+        evaluation=found.evaluation,
+        results=results_under(found.evaluation, run, checkpoints, store.evaluations(key), epochs),
         epochs=tuple(epochs),
         checkpoints=tuple(checkpoints),
         counts=tuple(store.parameter_counts(key)),

@@ -1,28 +1,54 @@
-"""Looks for what is wrong in a database and beside it: pages, references, schema, runs, files."""
+"""Checks a database and the files beside it, prunes those files, and copies both."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import shutil
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, ForeignKeyConstraint, Integer, Table, and_, func, insert, inspect, select, text
+from sqlalchemy import (
+    Connection,
+    ForeignKeyConstraint,
+    Integer,
+    RowMapping,
+    Table,
+    and_,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import DataError, IntegrityError
 
 from mmad.base.errors import StoreError
+from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, StorePaths
-from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, RunRecord
+from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, OnProgress, RunRecord
 from mmad.store import schema
-from mmad.store.export import Checksum, batches, checksum, count
+from mmad.store.export import batches
 from mmad.store.lookup import epochs_asked
 from mmad.store.migrate import OlderSchema
 from mmad.store.store import Store
 
-# One thing that is wrong with a database.
+#: What a finished run keeps when it is pruned, unless other kinds are named.
+KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+#: In a run's folder: the names of checkpoints that a person had deleted, one a line.
+_PRUNED = "pruned"
+_BLOCK = 2**20
+#: How many lines of SQLite's own check are read.
+_MOST_DAMAGE = 20
+_RESTORE = "name the folder of the runs as MMAD_RUNS, restore it from a backup, or train it again in another database"
+
+
+# Check: pages, schema, references, runs.
 
 
 @dataclass(frozen=True)
@@ -42,106 +68,6 @@ class DatabaseProblem:
         return f"{self.where}: {self.what}; {self.hint}"
 
 
-# Looks whether the files that rows name are there, and hold what they held.
-
-
-_MEND = "name the folder of the runs as MMAD_RUNS, restore it from a backup, or train the run anew in another database"
-_BLOCK = 2**20
-#: In a run's folder: the names of checkpoints that a person had deleted, one a line.
-_PRUNED = "pruned"
-
-
-@dataclass(frozen=True)
-class CheckedFiles:
-    """How many files were looked for and how many read to their end, and what is wrong with them."""
-
-    looked_for: int
-    read: int
-    findings: tuple[DatabaseProblem, ...]
-
-
-def check_files(store: Store, *, deep: bool, progress: Callable[[int, int], None] | None = None) -> CheckedFiles:
-    """Looks for every checkpoint and file of detections that a row names.
-
-    ``deep`` compares each checkpoint's SHA-256 with its row's, and the check sums within each file of
-    detections; else a checkpoint's size is compared.
-    """
-    looks = list(_looks(store))
-    findings: list[DatabaseProblem] = []
-    read = 0
-    for number, (key, file, record) in enumerate(looks, start=1):
-        what, whole = _wrong(file, record, deep)
-        read += whole
-        if what is not None:
-            named = "detections" if record is None else f"checkpoint {record.kind}"
-            findings.append(DatabaseProblem("files", file.as_posix(), f"{what} ({named} of run {key[:12]})", _MEND))
-        if progress is not None:
-            progress(number, len(looks))
-    return CheckedFiles(len(looks), read, tuple(findings))
-
-
-def note_pruned(run: RunPaths, checkpoint: Path) -> None:
-    """Remembers that ``checkpoint`` is about to be deleted on purpose."""
-    with (run.folder / _PRUNED).open("a", encoding="utf-8") as names:
-        names.write(f"{run.relative(checkpoint)}\n")
-
-
-def read_pruned(run: RunPaths) -> frozenset[str]:
-    """The checkpoints of ``run`` that were deleted on purpose and are not there again, as the store names them."""
-    file = run.folder / _PRUNED
-    names = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
-    return frozenset(name for name in names if not (run.folder / name).exists())
-
-
-def _looks(store: Store) -> Iterator[tuple[str, Path, CheckpointRecord | None]]:
-    """Each file once, with its run and, of a checkpoint, the row that names it."""
-    keys = [run.key for run in store.runs()]
-    checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
-    for key in keys:
-        folder = store.run_paths(key).folder
-        gone = read_pruned(store.run_paths(key))
-        kept = {(record.path, record.sha256): record for record in checkpoints[key] if record.path not in gone}
-        for record in kept.values():
-            yield key, folder / record.path, record
-        for name in dict.fromkeys(record.detections for record in evaluations[key]):
-            if name is not None:
-                yield key, folder / name, None
-
-
-def _wrong(file: Path, record: CheckpointRecord | None, deep: bool) -> tuple[str | None, bool]:
-    """What is wrong with ``file``, or None; and whether it was read to its end."""
-    try:
-        size = file.stat().st_size
-        if record is not None and size != record.size:
-            return f"has {size} bytes, its row says {record.size}", False
-        if not deep:
-            return None, False
-        if record is not None:
-            digest = _sha256(file)
-            return (None if digest == record.sha256 else f"is another file: its SHA-256 begins {digest[:12]}"), True
-        with zipfile.ZipFile(file) as packed:
-            broken = packed.testzip()
-        return (None if broken is None else f"is damaged at {broken}"), True
-    except FileNotFoundError:
-        return "is not there", False
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})", False
-    except zipfile.BadZipFile as error:
-        return f"is damaged ({error})", True
-
-
-def _sha256(file: Path) -> str:
-    found = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
-
-
-Progress = Callable[[int, int], None]
-_MOST = 20
-
-
 @dataclass(frozen=True)
 class Checked:
     """What was looked at and what was found. ``files`` were looked for, ``read`` of them to their end."""
@@ -155,14 +81,14 @@ class Checked:
     findings: tuple[DatabaseProblem, ...]
 
 
-def check_database(database: str | Path, *, deep: bool = False, progress: Progress | None = None) -> Checked:
+def check_database(database: str | Path, *, deep: bool = False, progress: OnProgress | None = None) -> Checked:
     """Looks at every table, reference, run and file; changes nothing.
 
     Where pages of an SQLite file are damaged or tables are missing, nothing else is looked at.
 
     Args:
         deep: read every checkpoint and every file of detections, instead of looking whether it is there.
-        progress: told how many files of how many were looked at.
+        progress: hears how many files of how many were looked at.
 
     Raises:
         StoreError: there is no such database, or none that this version can read.
@@ -176,26 +102,26 @@ def check_database(database: str | Path, *, deep: bool = False, progress: Progre
         damage = tuple(_damage(store))
         if damage:
             return Checked(store.where, schema.HEAD, 0, 0, 0, 0, damage)
-        with store._database.reading() as connection:
+        with store.database.reading() as connection:
             missing = tuple(_missing_parts(store.where, connection))
             if missing:
                 return Checked(store.where, schema.HEAD, 0, 0, 0, 0, missing)
             within = list(_broken_references(store.where, connection))
         within += _runs(store)
         files = check_files(store, deep=deep, progress=progress)
-        tables, runs = len(schema.metadata.tables), len(store.runs())
+        tables, runs = len(schema.metadata.tables), len(store.run_records())
         findings = (*within, *files.findings)
         return Checked(store.where, schema.HEAD, tables, runs, files.looked_for, files.read, findings)
 
 
 def _damage(store: Store) -> Iterator[DatabaseProblem]:
     """What SQLite's own check of the file says; a server checks its pages itself."""
-    if store._database.file is None:
+    if store.database.file is None:
         return
     hint = "go back to a backup, or save what can be read with the sqlite3 shell's .recover"
     try:
-        with store._database.reading() as connection:
-            lines = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST})").scalars().all()
+        with store.database.reading() as connection:
+            lines = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST_DAMAGE})").scalars().all()
     except StoreError as error:
         lines = [error.what]
     for line in lines:
@@ -241,7 +167,7 @@ def _orphans(constraint: ForeignKeyConstraint) -> Any:
 
 def _runs(store: Store) -> Iterator[DatabaseProblem]:
     """Runs that nobody trains although they say so, and epochs that are missing between others."""
-    owners, runs = store.owners(), store.runs()
+    owners, runs = store.owners(), store.run_records()
     epochs = store.all_epochs([run.key for run in runs])
     for run in runs:
         if run.status in HELD:
@@ -249,22 +175,112 @@ def _runs(store: Store) -> Iterator[DatabaseProblem]:
             if owner is None or owner.dead:
                 who = "nobody" if owner is None else f"process {owner.pid} of {owner.host}, which is gone"
                 yield DatabaseProblem(
-                    "runs", run.key[:12], f"is {run.status} under {who}", "mmad ablate goes on with it"
+                    "runs", short_key(run.key), f"is {run.status} under {who}", "mmad ablate resumes it"
                 )
         numbers = [record.epoch for record in epochs[run.key]]
         missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
         if missing:
             words = ", ".join(str(number) for number in missing[:5])
-            yield DatabaseProblem("epochs", run.key[:12], f"lacks its epoch {words}", "go back to a backup")
+            yield DatabaseProblem("epochs", short_key(run.key), f"lacks its epoch {words}", "go back to a backup")
         if run.status == "finished" and not numbers and epochs_asked(run) > 0:
-            yield DatabaseProblem("epochs", run.key[:12], "is finished without an epoch", "go back to a backup")
+            yield DatabaseProblem("epochs", short_key(run.key), "is finished without an epoch", "go back to a backup")
 
 
-# Which files below a database's runs nothing needs any more, and their end.
+# Check: the files that rows name.
 
 
-#: What a finished run keeps unless said otherwise.
-KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+@dataclass(frozen=True)
+class CheckedFiles:
+    """How many files were looked for and how many read to their end, and what is wrong with them."""
+
+    looked_for: int
+    read: int
+    findings: tuple[DatabaseProblem, ...]
+
+
+def check_files(store: Store, *, deep: bool, progress: OnProgress | None = None) -> CheckedFiles:
+    """Looks for every checkpoint and file of detections that a row names.
+
+    ``deep`` compares each checkpoint's SHA-256 with its row's, and the check sums within each file of
+    detections; else a checkpoint's size is compared.
+    """
+    looks = list(_looks(store))
+    findings: list[DatabaseProblem] = []
+    read = 0
+    for number, (key, file, record) in enumerate(looks, start=1):
+        what, whole = _wrong(file, record, deep)
+        read += whole
+        if what is not None:
+            named = "detections" if record is None else f"checkpoint {record.kind}"
+            findings.append(
+                DatabaseProblem("files", file.as_posix(), f"{what} ({named} of run {short_key(key)})", _RESTORE)
+            )
+        if progress is not None:
+            progress(number, len(looks))
+    return CheckedFiles(len(looks), read, tuple(findings))
+
+
+def note_pruned(run: RunPaths, checkpoint: Path) -> None:
+    """Remembers that ``checkpoint`` is about to be deleted on purpose."""
+    with (run.folder / _PRUNED).open("a", encoding="utf-8") as names:
+        names.write(f"{run.relative(checkpoint)}\n")
+
+
+def read_pruned(run: RunPaths) -> frozenset[str]:
+    """The checkpoints of ``run`` that were deleted on purpose and are not there again, as the store names them."""
+    file = run.folder / _PRUNED
+    names = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
+    return frozenset(name for name in names if not (run.folder / name).exists())
+
+
+def _looks(store: Store) -> Iterator[tuple[str, Path, CheckpointRecord | None]]:
+    """Each file once, with its run and, of a checkpoint, the row that names it."""
+    keys = [run.key for run in store.run_records()]
+    checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
+    for key in keys:
+        folder = store.run_paths(key).folder
+        gone = read_pruned(store.run_paths(key))
+        kept = {(record.path, record.sha256): record for record in checkpoints[key] if record.path not in gone}
+        for record in kept.values():
+            yield key, folder / record.path, record
+        for name in dict.fromkeys(record.detections for record in evaluations[key]):
+            if name is not None:
+                yield key, folder / name, None
+
+
+def _wrong(file: Path, record: CheckpointRecord | None, deep: bool) -> tuple[str | None, bool]:
+    """What is wrong with ``file``, or None; and whether it was read to its end."""
+    try:
+        size = file.stat().st_size
+        if record is not None and size != record.size:
+            return f"has {size} bytes, its row says {record.size}", False
+        if not deep:
+            return None, False
+        if record is not None:
+            digest = _sha256(file)
+            return (
+                None if digest == record.sha256 else f"is another file: its SHA-256 begins {short_key(digest)}"
+            ), True
+        with zipfile.ZipFile(file) as packed:
+            broken = packed.testzip()
+        return (None if broken is None else f"is damaged at {broken}"), True
+    except FileNotFoundError:
+        return "is not there", False
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})", False
+    except zipfile.BadZipFile as error:
+        return f"is damaged ({error})", True
+
+
+def _sha256(file: Path) -> str:
+    found = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+# Prune: the files that nothing needs any more.
 
 
 @dataclass(frozen=True)
@@ -285,15 +301,15 @@ def find_surplus(
     store: Store, keys: Collection[str], *, keep: Sequence[CheckpointKind] = KEPT, orphans: bool = False
 ) -> list[Surplus]:
     """What nothing needs of the runs ``keys``: finished runs' checkpoints beside those of ``keep``, checkpoints that
-    were set aside, and what interrupted writes left of finished runs. Runs that may go on lose nothing they need, nor
-    do those that an unfinished one goes on from.
+    were set aside, and what interrupted writes left of finished runs. Runs that may be resumed, and those that an
+    unfinished one continues, lose nothing they need.
 
     Args:
         orphans: also whole folders of runs that the database does not hold.
     """
-    records = {run.key: run for run in store.runs()}
+    records = {run.key: run for run in store.run_records()}
     held = store.all_checkpoints(list(records))
-    parents = {run.protocol["continues"]["key"] for run in records.values() if _goes_on(run)}
+    parents = {run.protocol["continues"]["key"] for run in records.values() if _waits_for_parent(run)}
     found: list[Surplus] = []
     for key in records:
         if key in keys:
@@ -301,7 +317,7 @@ def find_surplus(
     return found + (list(_orphaned_runs(store)) if orphans else [])
 
 
-def _goes_on(run: RunRecord) -> bool:
+def _waits_for_parent(run: RunRecord) -> bool:
     """Whether the run still has to take over what another one left."""
     return run.status != "finished" and run.protocol.get("continues") is not None
 
@@ -324,7 +340,7 @@ def _of_run(
 
 def _orphaned_runs(store: Store) -> Iterator[Surplus]:
     folders = sorted(store.paths.runs.glob("??/*"))
-    records = {run.key for run in store.runs()}  # read last: a run is queued before it has a folder
+    records = {run.key for run in store.run_records()}  # read last: a run is queued before it has a folder
     for folder in folders:
         if folder.is_dir() and folder.name not in records and folder.name[:2] == folder.parent.name:
             yield Surplus(folder, folder.name, _size(folder), "of a run that this database does not hold")
@@ -347,7 +363,7 @@ def delete(surplus: Sequence[Surplus]) -> int:
                 one.path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
-                f"cannot be deleted ({error.strerror})", where=one.path, hint="check its permissions, then go on"
+                f"cannot be deleted ({error.strerror})", where=one.path, hint="check its permissions, then try again"
             ) from error
         freed += one.size
     return freed
@@ -359,7 +375,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-# Copies the files that runs have beside their database: checkpoints, detections, logs.
+# Copy: the files of the runs.
 
 
 @dataclass(frozen=True)
@@ -377,7 +393,7 @@ def copy_files(sender: Store, target: StorePaths) -> CopiedFiles:
     A file that is there with equal size and time is left alone. StoreError where one cannot be read or written.
     """
     copied = size = there = 0
-    for run in sender.runs():
+    for run in sender.run_records():
         source, folder = sender.run_paths(run.key).folder, target.run(run.key).folder
         if source.resolve() == folder.resolve():
             there += sum(path.is_file() for path in source.rglob("*"))
@@ -412,7 +428,49 @@ def _copy(source: Path, target: Path) -> bool:
     return True
 
 
-# Copies a database into another one, of either kind, and compares what arrived.
+# Copy: the rows, compared when they arrived.
+
+
+def count(connection: Connection, table: Table) -> int:
+    """How many rows ``table`` has."""
+    return int(connection.scalar(select(func.count()).select_from(table)) or 0)
+
+
+class Checksum:
+    """A checksum of rows that their order does not change, so that databases which sort differently agree."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum = 0
+
+    def add(self, rows: Sequence[RowMapping]) -> None:
+        self.rows += len(rows)
+        for row in rows:
+            self._sum += int.from_bytes(hashlib.sha256(_line(row)).digest(), "big")
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits: the sum of the rows' SHA-256, modulo 2^256."""
+        return f"{self._sum % 2**256:064x}"
+
+
+def checksum(connection: Connection, table: Table) -> Checksum:
+    """The checksum of all rows of ``table``."""
+    found = Checksum()
+    for part in batches(connection, table):
+        found.add(part)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A value of a row as JSON has it: what is not a number is null."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _line(row: RowMapping) -> bytes:
+    return json.dumps({name: _plain(value) for name, value in row.items()}, sort_keys=True).encode()
 
 
 @dataclass(frozen=True)
@@ -441,7 +499,7 @@ class Copied:
 
 
 def copy_database(
-    source: str | Path, target: str | Path, *, files: bool = False, progress: Progress | None = None
+    source: str | Path, target: str | Path, *, files: bool = False, progress: OnProgress | None = None
 ) -> Copied:
     """Copies every row of ``source`` into the empty ``target``; all of them arrive, or none.
 
@@ -449,7 +507,7 @@ def copy_database(
         source: an SQLite file or a URL; only read.
         target: an SQLite file or a URL, which is made where it is missing.
         files: copy the runs' files (checkpoints, detections, logs) too, before the rows that name them.
-        progress: told how many rows of how many were written.
+        progress: hears how many rows of how many were written.
 
     Raises:
         StoreError: the source is missing, older, or has running runs; the target is the source or holds
@@ -461,7 +519,7 @@ def copy_database(
         with Store.open(target) as receiver:
             refuse_filled(receiver)
             copied = copy_files(sender, receiver.paths) if files else None
-            with sender._database.reading() as reading, receiver._database.writing() as writing:
+            with sender.database.reading() as reading, receiver.database.writing() as writing:
                 refuse_rows(receiver.where, writing)
                 tables = _copy_tables(reading, writing, receiver.where, progress or (lambda done, whole: None))
             return Copied(sender.where, receiver.where, tables, sender.paths.runs, receiver.paths.runs, copied)
@@ -469,7 +527,7 @@ def copy_database(
 
 def refuse_filled(store: Store) -> None:
     """StoreError where ``store`` holds any row."""
-    with store._database.reading() as connection:
+    with store.database.reading() as connection:
         refuse_rows(store.where, connection)
 
 
@@ -481,7 +539,7 @@ def refuse_rows(where: str, connection: Connection) -> None:
         raise StoreError(f"is not empty ({words})", where=where, hint="name another target, which need not be there")
 
 
-def _copy_tables(reading: Connection, writing: Connection, where: str, progress: Progress) -> tuple[CopiedTable, ...]:
+def _copy_tables(reading: Connection, writing: Connection, where: str, progress: OnProgress) -> tuple[CopiedTable, ...]:
     tables = schema.metadata.sorted_tables
     whole, done = sum(count(reading, table) for table in tables), 0
     copied = []
@@ -496,8 +554,8 @@ def _copy_tables(reading: Connection, writing: Connection, where: str, progress:
         arrived = checksum(writing, table)
         if (arrived.rows, arrived.digest) != (sent.rows, sent.digest):
             raise StoreError(
-                f"{table.name}: {arrived.rows} rows arrived ({arrived.digest[:12]}), "
-                f"{sent.rows} were sent ({sent.digest[:12]}); nothing was kept",
+                f"{table.name}: {arrived.rows} rows arrived ({short_key(arrived.digest)}), "
+                f"{sent.rows} were sent ({short_key(sent.digest)}); nothing was kept",
                 where=where,
                 hint="check the source with mmad db check, then copy again",
             )
@@ -509,13 +567,13 @@ def _insert(writing: Connection, table: Table, rows: list[dict[str, object]], wh
     try:
         writing.execute(insert(table), rows)
     except (DataError, IntegrityError, ValueError) as error:
-        said = " ".join(str(getattr(error, "orig", error)).split("\n")[0].split())
+        reason = " ".join(str(getattr(error, "orig", error)).split("\n")[0].split())
         hint = "find the row with mmad db check, or fix it in the source; nothing was kept"
-        raise StoreError(f"a row of {table.name} cannot be kept there ({said})", where=where, hint=hint) from error
+        raise StoreError(f"a row of {table.name} does not fit there ({reason})", where=where, hint=hint) from error
 
 
 def _continue_numbers(writing: Connection, table: Table) -> None:
-    """Lets a server's counter go on behind the numbers that were copied (SQLite does so by itself)."""
+    """Has a server count on from the numbers that were copied (SQLite does so by itself)."""
     column = table.autoincrement_column
     if writing.dialect.name != "postgresql" or column is None or not isinstance(column.type, Integer):
         return
@@ -537,7 +595,7 @@ def _refuse_same(source: str | Path, target: str | Path) -> None:
 
 
 def _refuse_running(store: Store) -> None:
-    running = [run.key for run in store.runs() if run.status in HELD]
+    running = [run.key for run in store.run_records() if run.status in HELD]
     if not running:
         return
     owners = store.owners()
@@ -547,10 +605,10 @@ def _refuse_running(store: Store) -> None:
         raise StoreError(
             f"{runs}, by processes that are gone",
             where=store.where,
-            hint="let mmad ablate go on with it, or start and stop it once (Ctrl-C), which frees what nobody trains",
+            hint="let mmad ablate resume them, or start and stop it once (Ctrl-C), which frees what nobody trains",
         )
     raise StoreError(
-        f"{runs} and would go on in the source alone",
+        f"{runs} and would continue in the source alone",
         where=store.where,
         hint="wait for the end, or stop mmad ablate with Ctrl-C first",
     )

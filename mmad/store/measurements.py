@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Double, Row, Select, Table, and_, bindparam, delete, insert, select, type_coerce
 
 from mmad.base.clock import now
+from mmad.base.json import finite
 from mmad.base.records import (
     AnalysisRecord,
     CheckpointRecord,
@@ -25,6 +26,7 @@ from mmad.base.records import (
     ParameterCount,
 )
 from mmad.store.engine import serialise
+from mmad.store.run_rows import MANY_KEYS
 from mmad.store.schema import (
     analyses,
     checkpoints,
@@ -40,15 +42,13 @@ from mmad.store.schema import (
     warnings,
 )
 
-#: More keys than this are chosen here instead of by the database, which limits a statement's length.
-MANY_KEYS = 500
 #: Rows that are fetched at once: one by one takes twice as long.
 _ROWS = 20_000
 
 
-#: What tells evaluations of one run apart.
+#: The columns that identify an evaluation of a run.
 _IDENTITY = ("kind", "split", "overlap", "threshold", "max_detections", "proposals")
-# statements that every epoch needs: put together once
+# statements of every epoch: put together once
 _EPOCH_THERE = select(epochs.c.epoch).where(
     and_(epochs.c.run_key == bindparam("of_run"), epochs.c.epoch == bindparam("of_epoch"))
 )
@@ -210,7 +210,7 @@ def write_evaluations(connection: Connection, key: str, records: Sequence[Evalua
     ]
     numbers = connection.scalars(_INSERT_EVALUATIONS, rows).all()
     classes = [
-        {"evaluation_id": number, "position": i, "label": label, "ap": _no_nan(ap), "ar": _no_nan(ar)}
+        {"evaluation_id": number, "position": i, "label": label, "ap": finite(ap), "ar": finite(ar)}
         for number, record in zip(numbers, latest.values(), strict=True)
         for i, (label, ap, ar) in enumerate(record.per_class)
     ]
@@ -218,13 +218,9 @@ def write_evaluations(connection: Connection, key: str, records: Sequence[Evalua
         connection.execute(insert(evaluation_classes), classes)
 
 
-def _drop_evaluations(connection: Connection, key: str, kept: Collection[tuple[str, int]]) -> None:
-    """Removes the evaluations of each kind of ``kept`` that belong to another epoch's checkpoint than its."""
-    connection.execute(_DROP_OTHERS, [{"of_run": key, "of_kind": kind, "of_epoch": epoch} for kind, epoch in kept])
-
-
-def _no_nan(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
+def _drop_evaluations(connection: Connection, key: str, current: Collection[tuple[str, int]]) -> None:
+    """Removes the evaluations of each (kind, epoch) in ``current`` that belong to another epoch's checkpoint."""
+    connection.execute(_DROP_OTHERS, [{"of_run": key, "of_kind": kind, "of_epoch": epoch} for kind, epoch in current])
 
 
 def read_evaluations(connection: Connection, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:
@@ -333,12 +329,12 @@ def read_warnings(connection: Connection, keys: Collection[str]) -> dict[str, li
     return found
 
 
-# Analyses as rows: each is computed once and found again by the hash of all that decides it.
+# Analyses: each is computed once and found again by the hash of all that decides it.
 
 
 def analysis_key(kind: str, subject: Mapping[str, Any]) -> str:
     """SHA-256 (64 hex digits) of the canonical JSON of ``kind`` and ``subject``. ValueError for NaN."""
-    return hashlib.sha256(_json({"kind": kind, "subject": subject}).encode()).hexdigest()
+    return hashlib.sha256(_canonical_json({"kind": kind, "subject": subject}).encode()).hexdigest()
 
 
 def write_analysis(connection: Connection, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
@@ -349,7 +345,7 @@ def write_analysis(connection: Connection, kind: str, subject: Mapping[str, Any]
     row = {
         "kind": kind,
         "key": key,
-        "subject": _json(subject),
+        "subject": _canonical_json(subject),
         "value": json.dumps(value, ensure_ascii=False, allow_nan=False),
     }
     connection.execute(insert(analyses), row | {"created": now()})
@@ -359,7 +355,7 @@ def write_analysis(connection: Connection, kind: str, subject: Mapping[str, Any]
 def read_analysis(connection: Connection, key: str) -> AnalysisRecord | None:
     """The analysis of ``key``, or None."""
     row = connection.execute(select(analyses).where(analyses.c.key == key)).first()
-    return None if row is None else _record(row)
+    return None if row is None else _analysis(row)
 
 
 def read_analyses(connection: Connection, kind: str | None) -> list[AnalysisRecord]:
@@ -367,38 +363,38 @@ def read_analyses(connection: Connection, kind: str | None) -> list[AnalysisReco
     statement = select(analyses).order_by(analyses.c.id)
     if kind is not None:
         statement = statement.where(analyses.c.kind == kind)
-    return [_record(row) for row in connection.execute(statement)]
+    return [_analysis(row) for row in connection.execute(statement)]
 
 
-def _record(row: Row[Any]) -> AnalysisRecord:
+def _analysis(row: Row[Any]) -> AnalysisRecord:
     return AnalysisRecord(row.kind, row.key, json.loads(row.subject), json.loads(row.value), row.created)
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _canonical_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-# What setups were seen to need of a device's memory, in bytes.
+# The memory that setups were seen to take of a device, in bytes.
 
 
-def write_memory(connection: Connection, need: str, device: str, size: int) -> None:
-    """Keeps the most that was seen; ``device`` is a model's name, such as ``NVIDIA A100``."""
-    serialise(connection, f"{need} {device}")  # several commands may see the same for the first time
-    here = (device_memory.c.need == need) & (device_memory.c.device == device)
+def write_memory(connection: Connection, memory_key: str, device: str, size: int) -> None:
+    """Records the most that was seen; ``device`` is a model's name, such as ``NVIDIA A100``."""
+    serialise(connection, f"{memory_key} {device}")  # several commands may see the same for the first time
+    here = (device_memory.c.need == memory_key) & (device_memory.c.device == device)
     before = connection.scalar(select(device_memory.c.bytes).where(here))
     if before is not None and before >= size:
         return
     connection.execute(delete(device_memory).where(here))
-    row = {"need": need, "device": device, "bytes": int(size), "measured": now()}
+    row = {"need": memory_key, "device": device, "bytes": int(size), "measured": now()}
     connection.execute(insert(device_memory), row)
 
 
 def read_memory(connection: Connection) -> dict[tuple[str, str], int]:
-    """The bytes by (need, device)."""
+    """The bytes by (memory key, device)."""
     return {(row.need, row.device): int(row.bytes) for row in connection.execute(select(device_memory))}
 
 
-# Experiment logs as rows: one per log, one per entry.
+# Experiment logs: one row a log, one an entry.
 
 
 @dataclass(frozen=True)
@@ -414,7 +410,7 @@ class LogRecord:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedLog:
     """The name a log got, and whether it is ``new``, ``changed`` or ``same``."""
 
     name: str
@@ -428,30 +424,30 @@ def write_log(
     sha256: str,
     content: Mapping[str, Any],
     entries: Sequence[Mapping[str, Any]],
-) -> Imported:
-    """Keeps a log in place of its earlier form: that of equal text, else that of the same file and name.
+) -> ImportedLog:
+    """Stores a log in place of its earlier form: that of equal text, else that of the same file and name.
 
     Another file whose name is taken gets a number behind it.
     """
     serialise(connection)
     known = {record.name: record for record in read_logs(connection)}
-    chosen = _name(known, name, path, sha256)
+    chosen = _free_name(known, name, path, sha256)
     earlier = known.get(chosen)
     state = "new" if earlier is None else "changed"
     if earlier is not None:
         if (earlier.sha256, earlier.content, list(earlier.entries)) == (sha256, content, list(entries)):
-            return Imported(chosen, "same")
+            return ImportedLog(chosen, "same")
         connection.execute(delete(documented_entries).where(documented_entries.c.log == chosen))
         connection.execute(delete(documented_logs).where(documented_logs.c.name == chosen))
-    row = {"name": chosen, "path": path, "sha256": sha256, "content": _log_rows_json(content), "imported": now()}
+    row = {"name": chosen, "path": path, "sha256": sha256, "content": _compact_json(content), "imported": now()}
     connection.execute(insert(documented_logs), row)
     rows = [
-        {"log": chosen, "id": entry["id"], "position": position, "content": _log_rows_json(entry)}
+        {"log": chosen, "id": entry["id"], "position": position, "content": _compact_json(entry)}
         for position, entry in enumerate(entries)
     ]
     if rows:
         connection.execute(insert(documented_entries), rows)
-    return Imported(chosen, state)
+    return ImportedLog(chosen, state)
 
 
 def read_logs(connection: Connection) -> list[LogRecord]:
@@ -467,7 +463,7 @@ def read_logs(connection: Connection) -> list[LogRecord]:
     ]
 
 
-def _name(known: Mapping[str, LogRecord], name: str, path: str, sha256: str) -> str:
+def _free_name(known: Mapping[str, LogRecord], name: str, path: str, sha256: str) -> str:
     equal = [record.name for record in known.values() if record.sha256 == sha256]
     if equal:
         return equal[0]
@@ -478,5 +474,5 @@ def _name(known: Mapping[str, LogRecord], name: str, path: str, sha256: str) -> 
     raise AssertionError("numbers never end")
 
 
-def _log_rows_json(value: Mapping[str, Any]) -> str:
+def _compact_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,10 +1,9 @@
-"""Brings a database to the schema of this version: creates, upgrades after a backup, or refuses."""
+"""Brings a database to the schema of this version: creates, upgrades after a backup, or refuses. Makes backups."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,49 +13,20 @@ from sqlalchemy import Connection, inspect, text
 
 from mmad.base.errors import StoreError
 from mmad.base.paths import StorePaths
+from mmad.base.records import OnProgress
 from mmad.store import schema
 from mmad.store.engine import Database, meaning, open_sqlite, serialise
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-
-# Copies an SQLite file while others write to it.
-
-
+SCRIPTS = Path(__file__).parent / "migrations"
 #: Pages that are copied between two looks at who else wants the file.
 _PAGES = 4096
 
 
-def write_backup(file: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> None:
-    """Copies the SQLite database ``file`` to ``target`` as it is at one moment, whole or not at all.
-
-    ``progress`` is told how many pages of how many are copied. Raises OSError and sqlite3's own errors.
-    """
-    partial = target.with_name(f"{target.name}.partial")
-    partial.unlink(missing_ok=True)
-
-    def step(status: int, remaining: int, total: int) -> None:
-        if progress is not None:
-            progress(total - remaining, total)
-
-    try:
-        with closing(open_sqlite(file, read_only=True)) as source, closing(sqlite3.connect(partial)) as copy:
-            source.backup(copy, pages=-1 if progress is None else _PAGES, progress=step, sleep=0.01)
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.replace(target)
-    except BaseException:
-        if partial.is_file():
-            partial.unlink()
-        raise
-
-
 class OlderSchema(StoreError):
     """A database of an older schema that is open for reading only."""
-
-
-SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def revision(connection: Connection) -> str | None:
@@ -91,7 +61,7 @@ def prepare(database: Database, *, create: bool) -> Prepared:
         OlderSchema: an older one that is open for reading only.
     """
     with database.reading() as connection:
-        found = _checked(database, connection, create)
+        found = _checked_revision(database, connection, create)
     if found == schema.HEAD:
         return Prepared(database.where, found, found)
     if database.read_only:
@@ -102,7 +72,7 @@ def prepare(database: Database, *, create: bool) -> Prepared:
         )
     with database.upgrading() as connection:
         serialise(connection)
-        found = _checked(database, connection, create)
+        found = _checked_revision(database, connection, create)
         if found == schema.HEAD:
             return Prepared(database.where, found, found)
         backup = None
@@ -148,7 +118,7 @@ def back_up(file: Path, found: str) -> Path:
     return backup
 
 
-def _checked(database: Database, connection: Connection, create: bool) -> str | None:
+def _checked_revision(database: Database, connection: Connection, create: bool) -> str | None:
     try:
         found = revision(connection)
     except StoreError as error:
@@ -181,7 +151,7 @@ def _config(connection: Connection) -> Config:
     return config
 
 
-# Backs up a database in a file: SQLite's own online copy, checked before it counts.
+# Backups: SQLite's own online copy, checked before it counts.
 
 
 @dataclass(frozen=True)
@@ -195,7 +165,7 @@ class Backup:
     epochs: int
 
 
-def back_up_database(database: str | Path, target: Path, progress: Callable[[int, int], None] | None = None) -> Backup:
+def back_up_database(database: str | Path, target: Path, progress: OnProgress | None = None) -> Backup:
     """Copies the SQLite ``database`` to the new file ``target`` as it is at one moment; others may write meanwhile.
 
     Raises:
@@ -221,10 +191,10 @@ def back_up_database(database: str | Path, target: Path, progress: Callable[[int
     except OSError as error:
         hint = "free space or check permissions there, or name another file"
         raise StoreError(f"cannot be written ({error.strerror})", where=target, hint=hint) from error
-    return _backup_checked(file, target)
+    return _checked_backup(file, target)
 
 
-def _backup_checked(file: Path, target: Path) -> Backup:
+def _checked_backup(file: Path, target: Path) -> Backup:
     """What the backup holds. StoreError, and no backup, where it is not whole."""
     try:
         with closing(open_sqlite(target, read_only=True)) as copy:
@@ -239,3 +209,27 @@ def _backup_checked(file: Path, target: Path) -> Backup:
         target.unlink(missing_ok=True)
         raise
     return Backup(file.as_posix(), target, target.stat().st_size, runs, epochs)
+
+
+def write_backup(file: Path, target: Path, progress: OnProgress | None = None) -> None:
+    """Copies the SQLite database ``file`` to ``target`` as it is at one moment, whole or not at all.
+
+    ``progress`` hears how many pages of how many are copied. Raises OSError and sqlite3's own errors.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+
+    def step(status: int, remaining: int, total: int) -> None:
+        if progress is not None:
+            progress(total - remaining, total)
+
+    try:
+        with closing(open_sqlite(file, read_only=True)) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy, pages=-1 if progress is None else _PAGES, progress=step, sleep=0.01)
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.replace(target)
+    except BaseException:
+        if partial.is_file():
+            partial.unlink()
+        raise

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, sele
 
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
+from mmad.base.formatting import short_key
 from mmad.base.records import AblationRecord, MemberRecord, RunRecord
 from mmad.config.messages import nearest
 from mmad.config.protocol import EvaluationProtocol
@@ -42,18 +43,18 @@ def write_ablation(connection: Connection, ablation: Ablation) -> None:
         "description": ablation.description,
         "path": ablation.path,
         "source": ablation.source,
-        "compare": to_json([list(pair) for pair in ablation.compare]),
+        "compare": _json([list(pair) for pair in ablation.compare]),
         "added": now(),
     }
     connection.execute(insert(ablations), row)
     if ablation.members:
         rows = [_member_row(ablation.name, m, keys[i], i) for i, m in enumerate(ablation.members)]
         connection.execute(insert(members), rows)
-        for key in _stood_in(connection, keys):
+        for key in _replaced(connection, keys):
             _point_members(connection, key)
 
 
-def write_stand_in(connection: Connection, key: str, run: RunSpec) -> None:
+def write_replacement(connection: Connection, key: str, run: RunSpec) -> None:
     """Has ``run`` trained in place of the run ``key``: its members point there, and say what differs."""
     serialise(connection)
     _write_runs(connection, {run.key: run})
@@ -61,27 +62,27 @@ def write_stand_in(connection: Connection, key: str, run: RunSpec) -> None:
     _point_members(connection, key)
 
 
-def _stood_in(connection: Connection, keys: list[str]) -> list[str]:
-    """Those of ``keys`` that another run stands in for, then those of these, and so on."""
-    stand_ins = {
+def _replaced(connection: Connection, keys: list[str]) -> list[str]:
+    """Those of ``keys`` that another run is trained in place of, then those of these replacements, and so on."""
+    replacements = {
         row.key: row.stand_in
         for row in connection.execute(select(runs.c.key, runs.c.stand_in).where(runs.c.stand_in.is_not(None)))
     }
-    found = sorted(set(stand_ins) & set(keys))
+    found = sorted(set(replacements) & set(keys))
     for key in found:  # which grows meanwhile
-        if (after := stand_ins[key]) in stand_ins and after not in found:
+        if (after := replacements[key]) in replacements and after not in found:
             found.append(after)
     return found
 
 
 def _point_members(connection: Connection, key: str) -> None:
-    (stand_in, setup) = connection.execute(select(runs.c.stand_in, runs.c.setup).where(runs.c.key == key)).one()
-    other = json.loads(connection.execute(select(runs.c.setup).where(runs.c.key == stand_in)).scalar_one())
+    (replacement, setup) = connection.execute(select(runs.c.stand_in, runs.c.setup).where(runs.c.key == key)).one()
+    other = json.loads(connection.execute(select(runs.c.setup).where(runs.c.key == replacement)).scalar_one())
     differing = [f"{name}={value}" for name, value in other.items() if value != json.loads(setup).get(name)]
     for row in connection.execute(select(members).where(members.c.run_key == key)).all():
         here = and_(*(column == row._mapping[column.name] for column in members.primary_key.columns))
-        words = to_json([*json.loads(row.overrides), *differing])
-        connection.execute(update(members).where(here).values(run_key=stand_in, overrides=words))
+        words = _json([*json.loads(row.overrides), *differing])
+        connection.execute(update(members).where(here).values(run_key=replacement, overrides=words))
 
 
 def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
@@ -109,8 +110,8 @@ def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
         "key": key,
         "position": position,
         "status": "queued",
-        "setup": to_json(content["setup"]),
-        "protocol": to_json(content["protocol"]),
+        "setup": _json(content["setup"]),
+        "protocol": _json(content["protocol"]),
         "dataset_name": run.data.name,
         "dataset_path": run.data.path,
         "dataset_fingerprint": run.data.fingerprint,
@@ -130,8 +131,8 @@ def _member_row(ablation: str, member: Member, key: str, position: int) -> dict[
         "position": position,
         "documented": member.documented,
         **member.evaluation.model_dump(mode="json"),
-        "inferred": to_json(list(member.inferred)),
-        "overrides": to_json(list(member.overrides)),
+        "inferred": _json(list(member.inferred)),
+        "overrides": _json(list(member.overrides)),
     }
 
 
@@ -195,7 +196,7 @@ def _run_record(row: Row[Any]) -> RunRecord:
         attempts=row.attempts,
         device=row.device,
         stop_asked=bool(row.stop_asked),
-        stand_in=row.stand_in,
+        replacement=row.stand_in,
     )
 
 
@@ -225,17 +226,12 @@ def full_key(connection: Connection, key: str) -> str:
     if len(matches) == 1:
         return str(matches[0])
     if matches:
-        shown = ", ".join(short(match) for match in matches[:5]) + (", …" if len(matches) > 5 else "")
+        shown = ", ".join(short_key(match) for match in matches[:5]) + (", …" if len(matches) > 5 else "")
         raise StoreError(f"{len(matches)} runs begin with {key}: {shown}", where="run", hint="give more of the key")
     near = nearest(key, [candidate[: max(len(key), 8)] for candidate in keys])
     hint = f"did you mean {near}?" if near else "mmad runs lists them all"
     raise StoreError(f"no run {key!r}", where="run", hint=hint)
 
 
-def short(key: str) -> str:
-    """The first 12 digits of a key, as people read it."""
-    return key[:12]
-
-
-def to_json(value: object) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,6 +1,6 @@
 """The tables of the database: one row per run, and per run and epoch exactly one row.
 
-Numbers stand in columns of numbers, never in blobs. A number that was measured but is not a number
+Numbers are in columns of numbers, never in blobs. A number that was measured but is not a number
 (NaN) is stored as NULL; one that was not measured has no row. Moments are UTC.
 """
 
@@ -45,7 +45,7 @@ metadata = MetaData(naming_convention=NAMES)
 
 
 class Moment(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite keeps it as text without an offset."""
+    """A moment in UTC; SQLite stores it as text without an offset."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -127,7 +127,7 @@ runs = Table(
     Index(None, "status", "priority", "position"),
 )
 
-#: What a setup was seen to need of a device's memory; ``need`` is a hash of what decides it.
+#: The memory a setup was seen to take of a device; ``need`` is its memory key, a hash of what decides it.
 device_memory = Table(
     "device_memory",
     metadata,

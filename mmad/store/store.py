@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy import Connection, func, select
 
@@ -24,11 +24,10 @@ from mmad.base.records import (
     Status,
 )
 from mmad.config.runs import Ablation, RunSpec
-from mmad.store import claims, measurements, run_status
-from mmad.store import measurements as measured
-from mmad.store import run_rows as queue
+from mmad.store import claims, measurements, run_rows, run_status
 from mmad.store.claims import Owner
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
+from mmad.store.lookup import check_ablation, epochs_frame, find_run, member_summaries, results_frame
 from mmad.store.migrate import prepare
 from mmad.store.schema import (
     ablations,
@@ -43,14 +42,15 @@ from mmad.store.schema import (
     warnings,
 )
 
-# What tells that a database has changed: counts and moments of its rows, on any server alike.
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
 class StoreState:
     """Two states are equal while nothing was recorded between them that a report would show.
 
-    Intervals and the like, which a report itself computes and keeps, do not count. ``statuses`` holds (status, runs).
+    Intervals and the like, which a report itself computes and caches, do not count. ``statuses`` holds (status, runs).
     """
 
     statuses: tuple[tuple[str, int], ...]
@@ -86,10 +86,12 @@ class Store:
     ``key`` is a run's whole key except where a prefix is said to do. What is written about a run that the
     store does not hold is refused. What may be done twice without harm is done again where a server was
     lost on the way.
+
+    ``database`` is for this room alone, which reads whole tables where it checks, copies and exports.
     """
 
     def __init__(self, database: Database, paths: StorePaths) -> None:
-        self._database = database
+        self.database = database
         self.paths = paths
 
     @classmethod
@@ -121,7 +123,7 @@ class Store:
 
     def close(self) -> None:
         """Lets go of the database."""
-        self._database.close()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -134,15 +136,15 @@ class Store:
     @property
     def where(self) -> str:
         """The database's file, or its URL without the password."""
-        return self._database.where
+        return self.database.where
 
     @property
     def read_only(self) -> bool:
-        """Whether it was opened for reading alone, so that nothing can be kept."""
-        return self._database.read_only
+        """Whether it was opened for reading alone, so that nothing can be cached."""
+        return self.database.read_only
 
     def run_paths(self, key: str) -> RunPaths:
-        """Where the files of the run ``key`` stand."""
+        """Where the files of the run ``key`` are."""
         return self.paths.run(key)
 
     # the queue
@@ -152,34 +154,34 @@ class Store:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
         Runs that are there stay as they are, also those no member points to any more; only where their data
-        set lies is noted anew. StoreError for a run whose data set was not looked at.
+        set lies is recorded again. StoreError for a run whose data set was not looked at.
         """
-        with self._database.writing() as connection:
-            queue.write_ablation(connection, ablation)
+        with self.database.writing() as connection:
+            run_rows.write_ablation(connection, ablation)
 
     @repeatable
     def ablations(self) -> list[AblationRecord]:
         """Every ablation with its members, by name."""
-        with self._database.reading() as connection:
-            return queue.read_ablations(connection)
+        with self.database.reading() as connection:
+            return run_rows.read_ablations(connection)
 
     @repeatable
-    def runs(self) -> list[RunRecord]:
-        """Every run in the order of the queue."""
-        with self._database.reading() as connection:
-            return queue.read_runs(connection)
+    def run_records(self) -> list[RunRecord]:
+        """Every run in the order of the run_rows."""
+        with self.database.reading() as connection:
+            return run_rows.read_runs(connection)
 
     @repeatable
     def some_runs(self, keys: Collection[str]) -> list[RunRecord]:
-        """The runs of ``keys`` (whole ones) that are there, in the order of the queue."""
-        with self._database.reading() as connection:
-            return queue.read_some_runs(connection, frozenset(keys))
+        """The runs of ``keys`` (whole ones) that are there, in the order of the run_rows."""
+        with self.database.reading() as connection:
+            return run_rows.read_some_runs(connection, frozenset(keys))
 
     @repeatable
     def run(self, key: str) -> RunRecord:
         """The run whose key is, or alone begins with, ``key``. StoreError naming candidates or the nearest."""
-        with self._database.reading() as connection:
-            return queue.read_run(connection, key)
+        with self.database.reading() as connection:
+            return run_rows.read_run(connection, key)
 
     def claim(self, keys: Sequence[str] | None, owner: Owner, device: str | None = None) -> RunRecord | None:
         """Hands the first free run (of ``keys``, or of all) to ``owner``, as claimed; None when there is none.
@@ -187,9 +189,9 @@ class Store:
         Free are queued runs, and held ones whose owner is gone: a dead process of this machine, or one of another
         machine without a heartbeat for ``claims.LEASE`` seconds. No run is ever handed to two living owners.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             key = claims.claim_run(connection, keys, owner, device)
-            return None if key is None else queue.read_run(connection, key)
+            return None if key is None else run_rows.read_run(connection, key)
 
     def begin(
         self,
@@ -199,25 +201,25 @@ class Store:
         counts: Sequence[ParameterCount] | None = None,
     ) -> bool:
         """Notes that ``owner`` trains the run it claimed, where, and what; False when it does not hold it."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             serialise(connection, key)
             if not claims.begin_run(connection, key, owner):
                 return False
             if counts is not None:
-                measured.write_parameter_counts(connection, key, counts)
+                measurements.write_parameter_counts(connection, key, counts)
             if environment is not None:
-                measured.write_environment(connection, key, environment)
+                measurements.write_environment(connection, key, environment)
             return True
 
     def beat(self, key: str, owner: Owner, *, renew: bool = True) -> claims.Answer:
-        """The heartbeat of ``owner``; whether it goes on, is asked to stop, or has lost the run.
+        """The heartbeat of ``owner``; whether it still holds the run, is asked to stop, or has lost it.
 
         Without ``renew`` nothing is written: it only asks.
         """
         if renew:
-            with self._database.writing() as connection:
+            with self.database.writing() as connection:
                 claims.renew(connection, key, owner)
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return claims.answer(connection, key, owner)
 
     def end(self, key: str, owner: Owner, status: Status, error: str | None = None) -> Status | None:
@@ -225,101 +227,94 @@ class Store:
 
         A run that was asked to stop and is interrupted is stopped for good.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             return claims.end_run(connection, key, owner, status, error)
 
     def end_free(self, key: str, status: Status, error: str | None = None) -> bool:
         """Notes the end of a queued run, or of one whose owner is gone; False where one that lives holds it."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             return claims.end_free(connection, key, status, error)
 
     @repeatable
     def owners(self) -> dict[str, Owner]:
         """Who holds each claimed or running run, by key."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return claims.read_owners(connection)
 
     @repeatable
     def free(self, keys: Sequence[str]) -> frozenset[str]:
         """Which of ``keys`` could be claimed now."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return claims.read_free(connection, keys)
 
     @repeatable
     def statuses(self, keys: Sequence[str]) -> Mapping[str, tuple[Status, str | None, int]]:
         """Status, error and priority of each run of ``keys`` that is there."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return claims.read_statuses(connection, keys)
 
     @repeatable
     def priorities(self) -> dict[str, int]:
         """The priority of every queued run that has one other than 0."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return claims.read_priorities(connection)
 
     @repeatable
-    def member_counts(self) -> dict[str, dict[str, int]]:
-        """Ablation → status → how many of its members stand there."""
-        with self._database.reading() as connection:
-            return run_status.read_member_counts(connection)
+    def status(self) -> run_status.StoreStatus:
+        """How far every ablation is, what runs now and what failed."""
+        with self.database.reading() as connection:
+            return run_status.read_store_status(connection)
 
     @repeatable
-    def queue_state(
-        self, ablation: str | None = None, *, failed: int | None = None, waiting: int = 0, costs: bool = False
-    ) -> run_status.QueueRows:
-        """How far the queue (of ``ablation``) is; see ``standing_rows.read_queue``."""
-        with self._database.reading() as connection:
-            return run_status.read_queue(connection, ablation, failed=failed, waiting=waiting, costs=costs)
+    def queue_status(
+        self, ablation: str | None = None, *, shown: int = 20, costs: tuple[run_status.Cost, ...] | None = None
+    ) -> run_status.QueueStatus:
+        """How far the queue is, or that of one ablation.
 
-    @repeatable
-    def titles(self) -> dict[str, str]:
-        """The title of every ablation, by name."""
-        with self._database.reading() as connection:
-            return run_status.read_titles(connection)
-
-    @repeatable
-    def set_status(self, key: str, status: Status, error: str | None = None) -> None:
-        """Notes how the run stands, whoever holds it; one that is not held is free of its owner."""
-        with self._database.writing() as connection:
-            claims.write_status(connection, key, status, error)
+        Args:
+            shown: failed and waiting runs at most.
+            costs: those of an earlier look, in place of adding up again what every waiting run takes.
+        """
+        with self.database.reading() as connection:
+            return run_status.read_queue_status(connection, ablation, failed=shown, waiting=shown, costs=costs)
 
     def requeue(self, keys: Sequence[str], statuses: Sequence[Status] = ("failed", "interrupted")) -> tuple[str, ...]:
         """Queues the runs of ``keys`` in one of ``statuses`` again; the keys of those it did.
 
         Claimed and running ones are queued only when nobody alive holds them.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             return claims.write_requeued(connection, keys, statuses)
 
     def take_away(self, keys: Sequence[str]) -> tuple[str, ...]:
         """Queues held runs of ``keys`` though their owner may live; what that one writes later is refused."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             return claims.force_requeued(connection, keys)
 
     def stop(self, keys: Sequence[str]) -> dict[str, Status]:
         """Stops runs: waiting ones at once, held ones at their next safe point. Their statuses before, by key."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             return claims.ask_stop(connection, keys)
 
     def prioritise(self, keys: Sequence[str], priority: int) -> None:
-        """Has the runs of ``keys`` claimed before those of lower priority (0 unless said)."""
-        with self._database.writing() as connection:
+        """Has the runs of ``keys`` claimed before those of lower priority (0 by default)."""
+        with self.database.writing() as connection:
             claims.write_priority(connection, keys, priority)
 
-    def stand_in(self, key: str, run: RunSpec) -> None:
+    def replace_run(self, key: str, run: RunSpec) -> None:
         """Has ``run`` trained in place of the run ``key``: members point to it, their overrides say how it differs."""
-        with self._database.writing() as connection:
-            queue.write_stand_in(connection, key, run)
+        with self.database.writing() as connection:
+            run_rows.write_replacement(connection, key, run)
 
-    def put_memory(self, need: str, device: str, size: int) -> None:
-        """Remembers that what ``need`` names took ``size`` bytes on a GPU of the model ``device``; the most counts."""
-        with self._database.writing() as connection:
-            measurements.write_memory(connection, need, device, size)
+    def put_memory(self, memory_key: str, device: str, size: int) -> None:
+        """Remembers that a setup took ``size`` bytes on a GPU of the model ``device``; the most counts."""
+        with self.database.writing() as connection:
+            measurements.write_memory(connection, memory_key, device, size)
 
     @repeatable
     def memory(self) -> dict[tuple[str, str], int]:
-        """The bytes that were seen, by (need, device)."""
-        with self._database.reading() as connection:
+        """The bytes that were seen, by (memory key, device)."""
+        with self.database.reading() as connection:
             return measurements.read_memory(connection)
 
     # what was measured
@@ -340,24 +335,56 @@ class Store:
         run says.
         An ``owner`` that does not hold the run any more is refused with ``claims.NotHeld``.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             serialise(connection, key)
             if owner is not None:
                 claims.require_held(connection, key, owner)
-            measured.write_epoch(connection, key, record)
-            measured.write_checkpoints(connection, key, checkpoints)
-            measured.write_evaluations(connection, key, evaluations)
+            measurements.write_epoch(connection, key, record)
+            measurements.write_checkpoints(connection, key, checkpoints)
+            measurements.write_evaluations(connection, key, evaluations)
 
-    def epochs(self, key: str) -> list[EpochRecord]:
+    def runs(self, ablation: str | None = None) -> DataFrame:
+        """The members of every ablation (or of one) with their results, one row a member, as ``mmad runs`` lists them.
+
+        Columns, as in the view ``run_results``:
+
+        * ``ablation``, ``setting``, ``arm``, ``seed``, ``replicate``: the member; ``documented``: the entry of the log
+          that it mirrors, or missing
+        * ``key``: of the run that answers it; ``status``, ``error``: of that run
+        * ``epoch``: the last committed one, ``epochs``: how many were asked for
+        * ``overlap``: under which its AP and AR are, with the rest of the evaluation protocol it asked for
+        * ``best_ap_epoch``, ``best_ap_val_ap``, ``best_ap_val_ar``, ``best_ap_test_ap``, ``best_ap_test_ar``: of the
+          checkpoint with the best validation AP; ``best_ar_…`` and ``final_…``: of the other two. Missing where there
+          is no such checkpoint, or it was not measured under that protocol.
+
+        Raises:
+            StoreError: there is no such ablation.
+        """
+        if ablation is not None:
+            check_ablation(self, ablation)
+        return results_frame(member_summaries(self, ablation))
+
+    def epochs(self, name: str) -> DataFrame:
+        """The committed epochs of one run, one row an epoch, in order.
+
+        Columns: ``epoch``, ``lr``, ``seconds``, ``peak_memory`` (bytes), then every metric as ``split_name``:
+        ``train_loss``, ``train_loss_classifier``, …, ``val_ap_iou``, ``test_ar_iobb``; ``val_ap``, ``val_ar``,
+        ``test_ap`` and ``test_ar`` are those under the overlap of the member that is meant. What was not measured, or
+        is not a number, is missing.
+
+        Args:
+            name: a run as the commands take it: ``ablation/setting/arm`` (``/seed``, ``/replicate`` if need be), a key,
+                or its beginning.
+
+        Raises:
+            StoreError: nothing or more than one run is meant; names the candidates or the nearest.
+        """
+        found = find_run(self, name)
+        return epochs_frame(self.epoch_records(found.run.key), found.evaluation["overlap"])
+
+    def epoch_records(self, key: str) -> list[EpochRecord]:
         """The committed epochs of the run, in order."""
         return self.all_epochs([key])[key]
-
-    @repeatable
-    def put_checkpoints(self, key: str, records: Sequence[CheckpointRecord]) -> None:
-        """Records checkpoints, one per kind; evaluations of the kind's earlier checkpoint go."""
-        with self._database.writing() as connection:
-            serialise(connection, key)
-            measured.write_checkpoints(connection, key, records)
 
     def checkpoints(self, key: str) -> list[CheckpointRecord]:
         """The checkpoints of the run, by kind."""
@@ -366,9 +393,9 @@ class Store:
     @repeatable
     def put_evaluations(self, key: str, records: Sequence[EvaluationRecord]) -> None:
         """Records evaluations, one per kind, split and protocol; those of the kind's earlier checkpoint go."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             serialise(connection, key)
-            measured.write_evaluations(connection, key, records)
+            measurements.write_evaluations(connection, key, records)
 
     def evaluations(self, key: str) -> list[EvaluationRecord]:
         """The evaluations of the run's checkpoints."""
@@ -377,71 +404,69 @@ class Store:
     @repeatable
     def put_parameter_counts(self, key: str, counts: Sequence[ParameterCount]) -> None:
         """Records the parameter counts of the run's detector, in place of earlier ones."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             serialise(connection, key)
-            measured.write_parameter_counts(connection, key, counts)
+            measurements.write_parameter_counts(connection, key, counts)
 
     def parameter_counts(self, key: str) -> list[ParameterCount]:
         """The parameter counts of the run's detector, in the order they were given."""
         return self.all_parameter_counts([key])[key]
 
     def add_environment(self, key: str, record: EnvironmentRecord) -> None:
-        """Records where and with what the run goes on."""
-        with self._database.writing() as connection:
-            measured.write_environment(connection, key, record)
+        """Records where and with what the run is resumed."""
+        with self.database.writing() as connection:
+            measurements.write_environment(connection, key, record)
 
     @repeatable
     def environments(self, key: str) -> list[EnvironmentRecord]:
         """Where and with what the run was trained: one per stretch between interruptions."""
-        with self._database.reading() as connection:
-            return measured.read_environments(connection, key)
+        with self.database.reading() as connection:
+            return measurements.read_environments(connection, key)
 
     def add_warning(self, key: str, text: str) -> None:
         """Records something the reader of the run's results should know."""
-        with self._database.writing() as connection:
-            measured.write_warning(connection, key, text)
+        with self.database.writing() as connection:
+            measurements.write_warning(connection, key, text)
 
     def warnings(self, key: str) -> list[str]:
         """The warnings of the run, oldest first."""
         return self.all_warnings([key])[key]
 
-    # what was computed from kept detections
+    # what was computed from stored detections
 
     @repeatable
     def put_analysis(self, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> str:
-        """Keeps the result of an analysis under all that decides it, in place of an earlier one; its key.
+        """Caches the result of an analysis under all that decides it, in place of an earlier one; its key.
 
         Args:
             kind: such as ``estimate`` or ``difference``, of at most 32 characters.
             subject: plain JSON of what decides the value.
             value: plain JSON, without NaN.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             return measurements.write_analysis(connection, kind, subject, value)
 
     @repeatable
     def put_analyses(self, analyses: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
-        """Keeps several, each as (kind, subject, value), in one transaction: a disk is waited for once."""
-        with self._database.writing() as connection:
+        """Caches several, each as (kind, subject, value), in one transaction: a disk is waited for once."""
+        with self.database.writing() as connection:
             for kind, subject, value in analyses:
                 measurements.write_analysis(connection, kind, subject, value)
 
     def get_analysis(self, key: str) -> AnalysisRecord | None:
-        """The analysis that was kept under ``key`` (see ``analysis_key``), or None."""
-        with self._database.reading() as connection:
+        """The analysis that is cached under ``key`` (see ``analysis_key``), or None."""
+        with self.database.reading() as connection:
             return measurements.read_analysis(connection, key)
 
     @repeatable
     def analyses(self, kind: str | None = None) -> list[AnalysisRecord]:
         """The analyses of ``kind``, or all of them, oldest first."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return measurements.read_analyses(connection, kind)
-
-    # what tells that something was recorded
 
     def state(self) -> StoreState:
         """Equal to an earlier one while nothing new was recorded that a report would show."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return read_state(connection)
 
     # documented logs
@@ -449,23 +474,23 @@ class Store:
     @repeatable
     def put_log(
         self, name: str, path: str, sha256: str, content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
-    ) -> measurements.Imported:
-        """Keeps an experiment log; see ``log_rows.write_log`` for the name it gets.
+    ) -> measurements.ImportedLog:
+        """Stores an experiment log; see ``measurements.write_log`` for the name it gets.
 
         Args:
-            name: the name wished for; one that a log of another file has gets a number behind it.
+            name: its name; one that a log of another file has gets a number behind it.
             path: the file it was read from.
-            sha256: of its text; equal text is the same log, whatever file it stands in.
+            sha256: of its text; equal text is the same log, whatever its file.
             content: plain JSON of all but the entries.
             entries: plain JSON of each entry, with its ``id``, in their order.
         """
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             return measurements.write_log(connection, name, path, sha256, content, entries)
 
     @repeatable
     def logs(self) -> list[measurements.LogRecord]:
         """The logs that were imported, by name."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return measurements.read_logs(connection)
 
     # many runs at once; every one of ``keys`` is in the answer
@@ -473,32 +498,32 @@ class Store:
     @repeatable
     def all_epochs(self, keys: Collection[str]) -> dict[str, list[EpochRecord]]:
         """The epochs of many runs, by key."""
-        with self._database.reading() as connection:
-            return _complete(keys, measured.read_epochs(connection, keys))
+        with self.database.reading() as connection:
+            return _complete(keys, measurements.read_epochs(connection, keys))
 
     @repeatable
     def all_checkpoints(self, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
         """The checkpoints of many runs, by key."""
-        with self._database.reading() as connection:
-            return _complete(keys, measured.read_checkpoints(connection, keys))
+        with self.database.reading() as connection:
+            return _complete(keys, measurements.read_checkpoints(connection, keys))
 
     @repeatable
     def all_evaluations(self, keys: Collection[str]) -> dict[str, list[EvaluationRecord]]:
         """The evaluations of many runs, by key."""
-        with self._database.reading() as connection:
-            return _complete(keys, measured.read_evaluations(connection, keys))
+        with self.database.reading() as connection:
+            return _complete(keys, measurements.read_evaluations(connection, keys))
 
     @repeatable
     def all_parameter_counts(self, keys: Collection[str]) -> dict[str, list[ParameterCount]]:
         """The parameter counts of many runs, by key."""
-        with self._database.reading() as connection:
-            return _complete(keys, measured.read_parameter_counts(connection, keys))
+        with self.database.reading() as connection:
+            return _complete(keys, measurements.read_parameter_counts(connection, keys))
 
     @repeatable
     def all_warnings(self, keys: Collection[str]) -> dict[str, list[str]]:
         """The warnings of many runs, by key."""
-        with self._database.reading() as connection:
-            return _complete(keys, measured.read_warnings(connection, keys))
+        with self.database.reading() as connection:
+            return _complete(keys, measurements.read_warnings(connection, keys))
 
 
 def _complete(keys: Collection[str], found: dict[str, list[T]]) -> dict[str, list[T]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mmad.base.errors import CheckpointError
 from mmad.base.files import write_atomically
+from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths
 
 _NAME = re.compile(r"epoch-(\d{5,})(?:-step-(\d{8,}))?-([0-9a-f]{16})\.pt")
@@ -167,5 +168,7 @@ def require_key(file: CheckpointFile, content: Content, key: str) -> None:
     held = str(content.facts.get("key"))
     if held != key:
         raise CheckpointError(
-            f"belongs to run {held[:12]}, not to {key[:12]}", where=file.path, hint="move it out of this run's folder"
+            f"belongs to run {short_key(held)}, not to {short_key(key)}",
+            where=file.path,
+            hint="move it out of this run's folder",
         )

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from mmad.base import clock
 from mmad.base.errors import DataError, SpecError
+from mmad.base.formatting import short_key
 from mmad.base.records import EnvironmentRecord
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
@@ -84,8 +85,8 @@ def open_dataset(spec: RunSpec, path: Path) -> DataSet:
     fingerprint = dataset.fingerprint()
     if spec.data.fingerprint is not None and fingerprint != spec.data.fingerprint:
         raise DataError(
-            f"the data set changed: the run was queued for {spec.data.fingerprint[:12]}, the folder now holds "
-            f"{fingerprint[:12]}",
+            f"the data set changed: the run was queued for {short_key(spec.data.fingerprint)}, the folder now holds "
+            f"{short_key(fingerprint)}",
             where=path,
             hint="restore the folder, or run the ablation again to queue new runs for the changed data",
         )

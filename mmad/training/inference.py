@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmad.base.errors import EvaluationError
+from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths
 from mmad.base.records import ClinicalColumns, Detections, Split
 from mmad.config.protocol import Proposals
@@ -154,7 +155,7 @@ class InferenceRunner:
                 f"the run does not read the clinical column {unread[0]!r}"
                 if unread
                 else "the run reads no clinical data",
-                where=f"run {self.spec.key[:12]}",
+                where=f"run {short_key(self.spec.key)}",
                 hint="choose a run with use_clinical = true and one of its columns",
             )
         rng = np.random.default_rng([alteration.seed, 3])

@@ -14,6 +14,7 @@ from torch import nn
 
 from mmad.base.errors import CheckpointError
 from mmad.base.files import write_atomically
+from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import CheckpointRecord
@@ -188,7 +189,7 @@ class Continuation:
         if [record["epoch"] for record in epochs] != list(range(1, epoch + 1)):
             raise CheckpointError(
                 "was written by an earlier version, which kept no history of its epochs",
-                where=f"run {continues.key[:12]}",
+                where=f"run {short_key(continues.key)}",
                 hint="train that run anew in another database, or leave continue_from out",
             )
         try:
@@ -196,7 +197,7 @@ class Continuation:
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"its checkpoint does not fit this detector ({' '.join(str(error).split())[:120]})",
-                where=f"run {continues.key[:12]}",
+                where=f"run {short_key(continues.key)}",
                 hint="give both runs the same network",
             ) from error
         return cls(spec, state, run, parent, Resumed(epoch, epoch >= spec.protocol.epochs), clinical)
@@ -239,7 +240,7 @@ class Continuation:
 def _parent_checkpoint(continues: Continues, parent: RunPaths) -> checkpoint.Content:
     """The checkpoint of the finished run that is continued."""
     newest = checkpoint.newest_whole(parent)
-    short = f"run {continues.key[:12]}"
+    short = f"run {short_key(continues.key)}"
     if newest is None:
         raise CheckpointError(
             "this run continues it, but it has no checkpoint here",

@@ -9,22 +9,13 @@ from torch.nn import Parameter
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
+from mmad.config.fields import reading
 from mmad.config.setup import ModelSetup
 
 #: The documented log's value of ``gt_in_train_till`` for a run of any length.
 ALWAYS = 999
-_PLAN = (
-    "optimiser",
-    "lr",
-    "warmup_epochs",
-    "lr_scheduler",
-    "plateau_metric",
-    "reduceLROnPlateau_factor",
-    "reduceLROnPlateau_patience",
-    "reduceLROnPlateau_full_stop",
-    "multiStepLR_milestones",
-    "multiStepLR_gamma",
-)
+#: What a schedule begins with, and the fields that say how the rate goes on.
+_PLAN = {"optimiser", "lr", "lr_scheduler", *reading(ModelSetup, "lr_scheduler")}
 
 
 def build_optimiser(setup: ModelSetup, parameters: Iterable[Parameter]) -> Optimizer:
@@ -99,7 +90,7 @@ class Schedule:
 
     def plan(self) -> dict[str, Any]:
         """Plain JSON of the fields that say how the learning rate goes: equal ones go on from each other."""
-        return self.setup.model_dump(mode="json", include=set(_PLAN))
+        return self.setup.model_dump(mode="json", include=_PLAN)
 
     def be_patient_again(self) -> None:
         """Forget a patience that is used up: a run that is continued does not end at once."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmad.base.paths import StorePaths
+from mmad.base.paths import StorePaths, without_password
 
 KEY = "ab" * 32
 
@@ -52,3 +52,17 @@ def test_checkpoints_after_an_epoch_are_told_by_their_names(tmp_path: Path) -> N
     assert run.checkpoints_after(1) == files
     assert run.checkpoints_after(9) == files[2:]
     assert run.checkpoints_after(10) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql+psycopg://me:secret@there:5432/runs", "postgresql+psycopg://me:***@there:5432/runs"),
+        ("--db=postgresql://me:se:cret@there/runs", "--db=postgresql://me:***@there/runs"),
+        ("postgresql://there/runs?user=me&password=secret", "postgresql://there/runs?user=me&password=***"),
+        ("postgresql://me@there/runs", "postgresql://me@there/runs"),
+        ("db/a:b@c?password=1.sqlite", "db/a:b@c?password=1.sqlite"),
+    ],
+)
+def test_no_password_of_a_url_is_shown(text: str, shown: str) -> None:
+    assert without_password(text) == shown

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import analysis_worlds as made
 import pytest
-from cli_analysis_worlds import made
 
 from mmad.data.phantom.generate import make_phantom
 

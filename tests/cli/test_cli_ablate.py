@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from processes import one_core, wait_for
 from typer.testing import CliRunner, Result
 
 from mmad.base.errors import StoreError
@@ -23,33 +24,15 @@ from mmad.cli.app import app
 from mmad.data.phantom.generate import make_phantom
 from mmad.store.store import Store
 
-TINY = """\
-title = "Tiny"
-[phantom]
-studies = 16
-image_size = 64
-[setup]
-backbone = "custom1"
-pretrained = false
-image_size = 64
-lr = 0.01
-[arms.CXR]
-use_clinical = false
-[arms."CXR+Clinical"]
-use_clinical = true
-[protocol]
-epochs = 3
-"""
-
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_tiny: Callable[..., None]) -> Path:
     """A folder with ``tiny.toml``, which is the working folder."""
     for name in ("MMAD_DB", "MMAD_DATA", "MMAD_WEIGHTS", "MMAD_RUNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-torch"))
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(TINY)
+    write_tiny(tmp_path, epochs=3)
     return tmp_path
 
 
@@ -58,7 +41,7 @@ def invoke(*words: str) -> Result:
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """``mmad ablate tiny.toml`` on one CPU core's worth of runs, in a process of its own."""
+    """``mmad ablate tiny.toml`` in a process of its own, which has one core and so trains one run at once."""
     program = [
         sys.executable,
         "-c",
@@ -70,7 +53,13 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
         *words,
     ]
     return subprocess.Popen(
-        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment()
+        program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=environment(),
+        preexec_fn=one_core,
     )
 
 
@@ -82,7 +71,7 @@ def environment() -> dict[str, str]:
 def epochs_of(folder: Path) -> dict[str, list[EpochRecord]]:
     """The epochs of every run, without what time and memory they took."""
     with Store.open(folder / "db/mmad.sqlite", read_only=True) as store:
-        found = store.all_epochs([run.key for run in store.runs()])
+        found = store.all_epochs([run.key for run in store.run_records()])
     return {key: [replace(epoch, seconds=0.0, peak_memory=0) for epoch in epochs] for key, epochs in found.items()}
 
 
@@ -93,18 +82,11 @@ def committed(folder: Path) -> int:
         return 0
 
 
-def wait_for(truth: Callable[[], object], seconds: float = 150.0) -> None:
-    end = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., None]) -> Path:
     """The folder of a command that nobody disturbed, with what it printed."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "tiny.toml").write_text(TINY)
+    write_tiny(folder, epochs=3)
     code = (
         "import sys\n"
         "from mmad.cli.app import app\n"
@@ -114,7 +96,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "    print('code', end.code, 'torch' in sys.modules)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=environment(), timeout=280
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(),
+        timeout=600,
+        preexec_fn=one_core,
     )
     (folder / "out").write_text(done.stdout)
     (folder / "errors").write_text(done.stderr)
@@ -158,11 +146,11 @@ def test_a_killed_worker_ends_with_the_numbers_of_an_undisturbed_run(undisturbed
         assert victims
         for victim in victims:
             victim.send_signal(signal.SIGKILL)
-        out, errors = command.communicate(timeout=280)
+        out, errors = command.communicate(timeout=600)
     finally:
         command.kill()
     assert command.returncode == 0, errors
-    assert "killed by SIGKILL, starting it again (1 of 2)" in out
+    assert "killed by SIGKILL, retrying it (1 of 2)" in out
     assert epochs_of(here) == epochs_of(undisturbed)
 
 
@@ -173,16 +161,16 @@ def test_a_killed_command_goes_on_and_ends_with_equal_numbers(undisturbed: Path,
         wait_for(lambda: committed(here) >= 2)
         workers = psutil.Process(command.pid).children()
         command.kill()
-        wait_for(lambda: not any(worker.is_running() for worker in workers), seconds=3.0)
+        wait_for(lambda: not any(worker.is_running() for worker in workers))
     finally:
         command.kill()
         command.communicate()
     before = committed(here)
     assert before < 6
     again = start(here)
-    out, errors = again.communicate(timeout=280)
+    out, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
-    assert "goes on after epoch" in out
+    assert "resumes after epoch" in out
     assert epochs_of(here) == epochs_of(undisturbed)
 
 
@@ -192,19 +180,19 @@ def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
     try:
         wait_for(lambda: committed(here) >= 1)
         command.send_signal(signal.SIGINT)
-        out, errors = command.communicate(timeout=60)
+        out, errors = command.communicate(timeout=600)
     finally:
         command.kill()
     assert command.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "interrupted; go on where it stopped with: mmad " in out
+    assert "interrupted; resume it with: mmad " in out
 
 
 @pytest.mark.slow
 def test_a_run_that_fails_gives_1_and_one_line(here: Path) -> None:
     wild = ("--set", "lr=10", "--set", "loss_weights={loss_classifier=1e30}", "--set", "epochs=1")
     command = start(here, "--json", *wild)
-    out, errors = command.communicate(timeout=280)
+    out, errors = command.communicate(timeout=600)
     assert command.returncode == 1, errors
     content = json.loads(out)
     assert [run["status"] for run in content["runs"]] == ["failed", "failed"]
@@ -258,12 +246,13 @@ def test_a_device_that_is_not_there_is_refused(here: Path) -> None:
 
 def test_two_files_of_one_name_are_refused(here: Path) -> None:
     (here / "other").mkdir()
-    (here / "other/tiny.toml").write_text(TINY)
+    shutil.copy2(here / "tiny.toml", here / "other")
     done = invoke("tiny.toml", "other/tiny.toml", "--dry-run")
     assert "has the same name as tiny.toml" in str(done.exception)
     assert "rename one of the files" in str(done.exception)
 
 
+@pytest.mark.slow
 def test_the_console_prints_one_line_and_2(here: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from mmad.cli.app import main; main()", "ablate", "none.toml"],

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import analysis_worlds as made
 import pytest
 
 from mmad.store.store import Store
@@ -74,14 +75,13 @@ def test_an_ablation_is_one_family(call_judged: Call, judged_world: Any) -> None
     (pair,) = json.loads(called.out)["pairs"]
     assert (pair["reference"]["name"], pair["other"]["name"]) == (CXR, CLINICAL)
     with Store.open(judged_world.database) as store:
-        store.set_status(judged_world.keys["CXR", 1], "failed", "no memory")
+        assert store.requeue([judged_world.keys["CXR", 1]], ["finished"])
+        assert store.end_free(judged_world.keys["CXR", 1], "failed", "no memory")
     words = call_judged("compare", "--ablation", "made")
-    assert f"{CXR}: 1 of 2 seeds: the others are not there in both arms" in words.err
+    assert f"{CXR}: 1 of 2 seeds: CXR seed 1 failed at epoch 0 of 3" in words.err
 
 
 def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, judged_world: Any) -> None:
-    from cli_analysis_worlds import made
-
     dataset = judged_world.dataset
     with Store.open(judged_world.database) as store:
         pairs = [made.member(dataset, arm, 0, s, lr=lr) for s, lr in (("a", 1e-3), ("b", 1e-4)) for arm in made.ARMS]
@@ -90,7 +90,7 @@ def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, jud
             made.finish(store, one, dataset, 0.5)
     called = call_judged("compare", "--ablation", "made")
     assert called.code == 0
-    assert "b, CXR against CXR+Clinical: run made/b/CXR/0: is queued at epoch 0 of 3" in called.err
+    assert "b: CXR+Clinical and CXR cannot be compared: no seed that both have finished (CXR queued; " in called.err
     refused = json.loads(call_judged("compare", "--ablation", "made", "--json").out)["refused"]
     assert [(r["setting"], r["reference"], r["other"]) for r in refused] == [("b", "CXR", "CXR+Clinical")]
 
@@ -103,7 +103,7 @@ def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, jud
         ((CXR, CLINICAL, CXR), "compare: 3 runs to compare"),
         ((CXR, CLINICAL, "--ablation", "made"), "compare: 2 runs to compare"),
         ((CXR, "made/default/CRX"), "no run 'made/default/CRX'; did you mean"),
-        ((f"{CXR}/0", f"{CXR}/0"), "are one run"),
+        ((f"{CXR}/0", f"{CXR}/0"), "cannot be compared: both are one run ("),
         (("--ablation", "maed"), "no ablation 'maed'; did you mean made?"),
         ((CXR, CLINICAL, "--protocol", "sampled"), "are not kept; make them with `mmad eval"),
         ((CXR, CLINICAL, "--overlap", "iou,iobb"), "--overlap: unknown word 'iou,iobb'"),

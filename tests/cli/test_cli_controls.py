@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import analysis_worlds as made
 import pytest
-from cli_analysis_worlds import made
 
+from mmad import api
 from mmad.analysis.controls import Alteration
-from mmad.cli import analysis
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"
 Call = Callable[..., Any]
@@ -22,7 +22,7 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
     asked: list[Alteration | None] = []
     truth = judged_world.dataset.ground_truth("test")
 
-    class Judge:
+    class Network:
         run = type("Run", (), {"folder": judged_world.database.parent})
 
         def detections(self, file: Any, split: str, *, proposals: str, change: Any) -> Any:
@@ -30,7 +30,7 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
             altered = change.columns or change.patients or change.blank
             return made.seen(truth, 0.2 if altered else 1.0, change.seed, false=0.0)
 
-    monkeypatch.setattr(analysis, "_judge", lambda *_: Judge())
+    monkeypatch.setattr(api, "inference_runner", lambda *_: Network())
     return asked
 
 
@@ -64,7 +64,7 @@ def test_people_read_a_line_per_control(call_judged: Call, looks: list[Any]) -> 
     assert "age shuffled: the run relies on age" in lines
     assert "clinical records shuffled: the run relies on the patient's own record" in lines
     assert any(line.startswith("images blanked: the run relies on the image; without it") for line in lines)
-    assert called.err == f"{CLINICAL}: looking at altered data …\n"
+    assert called.err == f"{CLINICAL}: inference on altered data …\n"
 
 
 def test_of_an_image_only_run_the_image_alone_is_altered_and_that_is_said(call_judged: Call, looks: list[Any]) -> None:

@@ -130,7 +130,7 @@ def test_warnings_are_said_once_by_code_kept_with_the_runs_and_reported(root: Pa
     assert any("value-out-of-range: 'age' is outside 18 to 40 years" in line for line in said)
     assert len({line.split(": ")[3] for line in said}) == len(said)
     with Store.open("db/mmad.sqlite") as store:
-        (run,) = store.runs()
+        (run,) = store.run_records()
         kept = store.warnings(run.key)
     assert any(line.startswith(f"{MARK}value-out-of-range") for line in kept)
     assert call_mmad("ablate", "tiny.toml", "--data", "set", "--device", "cpu").code == 0

@@ -37,6 +37,7 @@ def test_a_sound_database_is_called_so(call_mmad: Call, database: str) -> None:
     assert json.loads(call_mmad("db", "check", "--json").out)["findings"] == []
 
 
+@pytest.mark.slow
 def test_findings_are_listed_with_one_mend_and_exit_1(call_mmad: Call, database: str) -> None:
     for file in Path("db/runs").rglob("*.pt"):
         file.unlink()
@@ -60,6 +61,7 @@ def test_a_backup_says_what_is_not_in_it(call_mmad: Call, database: str) -> None
     assert called.err.startswith("mmad: kept/monday.sqlite: exists already; name a new file")
 
 
+@pytest.mark.slow
 def test_a_copy_says_where_the_files_are(call_mmad: Call, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called = call_mmad("db", "copy", database, "other.sqlite")
     assert called.code == 0, called.err
@@ -135,6 +137,7 @@ def test_a_missing_database_is_told_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_there_and_back_over_a_server(call_mmad: Call, database: str, postgresql: str) -> None:
     for words in (("copy", database, postgresql, "--files"), ("copy", postgresql, "back.sqlite", "--files")):
         called = call_mmad("db", *words)
@@ -162,35 +165,18 @@ def test_a_wrong_server_is_one_line(call_mmad: Call, server: Server) -> None:
         assert "hunter2" not in called.err
 
 
-TINY = """\
-title = "Tiny"
-[phantom]
-studies = 16
-image_size = 64
-[setup]
-backbone = "custom1"
-pretrained = false
-image_size = 64
-lr = 0.01
-[arms.CXR]
-use_clinical = false
-[arms."CXR+Clinical"]
-use_clinical = true
-[protocol]
-epochs = 2
-"""
-
-
 @pytest.mark.slow
-def test_a_pair_is_trained_and_reported_on_a_server(run_mmad: Call, postgresql: str, tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(TINY)
+def test_a_pair_is_trained_and_reported_on_a_server(
+    run_mmad: Call, postgresql: str, tmp_path: Path, write_tiny: Call
+) -> None:
+    write_tiny(tmp_path)
     done = run_mmad("ablate", "tiny.toml", "--db", postgresql)
     assert done.returncode == 0, done.stderr
     assert "2 of 2 runs finished" in done.stdout
     assert "s3cret" not in done.stdout + done.stderr
     assert len(list((tmp_path / "db" / "runs" / "mmad.postgresql").rglob("*.pt"))) >= 2
     with Store.open(postgresql, read_only=True) as store:
-        for run in store.runs():
+        for run in store.run_records():
             assert (run.status, run.epochs_done) == ("finished", 2)
             (environment,) = store.environments(run.key)
             assert "mmad:***@127.0.0.1" in environment.command

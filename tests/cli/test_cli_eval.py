@@ -20,6 +20,7 @@ CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
 Call = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_json_has_an_entry_per_run_overlap_and_protocol(call_judged: Call, judged_world: Any) -> None:
     called = call_judged("eval", CXR, f"{CLINICAL}/0", "--overlap", "iou,iobb", "--coco", "--json")
     assert (called.code, called.err) == (0, "")
@@ -106,10 +107,11 @@ def test_bad_input_is_one_line_and_exit_code_2(call_judged: Call, words: tuple[s
 
 def test_a_run_that_is_not_finished_is_refused(call_judged: Call, judged_world: Any) -> None:
     with Store.open(judged_world.database) as store:
-        store.set_status(judged_world.keys["CXR", 0], "interrupted")
+        assert store.requeue([judged_world.keys["CXR", 0]], ["finished"])
+        assert store.end_free(judged_world.keys["CXR", 0], "interrupted")
     called = call_judged("eval", f"{CXR}/0")
     assert called.code == 2
-    assert "run made/default/CXR/0: is interrupted at epoch 0 of 3; judge it once it is finished" in called.err
+    assert "run made/default/CXR/0: is interrupted at epoch 0 of 3; evaluate it once it is finished" in called.err
 
 
 def test_missing_detections_name_the_command(call_judged: Call, judged_world: Any) -> None:

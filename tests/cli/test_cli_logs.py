@@ -10,6 +10,7 @@ import pytest
 from cli_store_runs import filled, mmad
 
 from mmad.cli import queue as room
+from mmad.store.claims import Owner
 from mmad.store.store import Store
 
 
@@ -62,10 +63,12 @@ def test_following_ends_with_the_run(
         log.with_name("run.log.2").rename(log.with_name("run.log.1"))
         log.write_text("the last word\n")
         with Store.open(database) as store:
-            store.set_status(good, "finished")
+            store.end(good, Owner.current(), "finished")
 
     with Store.open(database) as store:
-        store.set_status(good, "running")
+        assert store.requeue([good], ["finished"])
+        assert store.claim([good], Owner.current()) is not None
+        assert store.begin(good, Owner.current())
         worker = threading.Thread(target=train)
         worker.start()
         answer = mmad(capsys, monkeypatch, "logs", good, "-f", "-n", "1", "--db", database)
@@ -81,7 +84,7 @@ def test_a_run_without_a_log_is_one_line_with_the_mend(
     assert (answer.code, answer.out) == (2, "")
     assert "no log of this run is here (it is failed); look on the machine that trained it" in answer.err
     with Store.open(database) as store:
-        store.set_status(good, "queued")
+        assert store.requeue([good], ["finished"])
     answer = mmad(capsys, monkeypatch, "logs", good, "--db", database)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "(it is queued); it begins with the training: mmad logs -f waits for it" in answer.err

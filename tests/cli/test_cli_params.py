@@ -123,7 +123,7 @@ REFUSED = {
     "--documented --set lr=1": f"--set: {ALONE}",
     "--documented --data nowhere": f"--data: {ALONE}",
     "--documented --cost": f"--cost: {ALONE}",
-    "--json --proposals 5": "--proposals: --json tells parameters alone; add --cost, or leave out --proposals",
+    "--json --proposals 5": "--proposals: --json prints parameters alone; add --cost, or leave out --proposals",
     "--entry e030 --set fuse_depht=1": "--set fuse_depht=1: fuse_depht: unknown field; did you mean fuse_depth?",
     "--entry e030 --set clinical_input_channels=5": "clinical_input_channels = 5 is too small for 9 numbers "
     "and 1 categorical columns; use at least 10",

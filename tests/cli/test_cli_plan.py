@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from mmad.api import load_with_data, on_data, resolve_data
 from mmad.base.records import EpochRecord
-from mmad.cli.options import duration, load_with_data, resolve_data
+from mmad.cli.output import duration
+from mmad.config import ablation_file
+from mmad.config.ablation_file import read_source
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.store.claims import Owner
@@ -102,8 +105,8 @@ def _record(ablation_file: Path, data: Path, database: Path) -> list[str]:
         assert store.claim([keys[0]], Owner.current()) is not None
         for epoch in (1, 2):
             store.commit_epoch(keys[0], EpochRecord(epoch, 0.01, 3.0, 0, ()))
-        store.set_status(keys[0], "finished")
-        store.set_status(keys[1], "failed", "loss is not finite")
+        assert store.end(keys[0], Owner.current(), "finished")
+        assert store.end_free(keys[1], "failed", "loss is not finite")
     return keys
 
 
@@ -220,12 +223,12 @@ def test_the_phantom_of_other_parameters_has_another_folder(tmp_path: Path) -> N
     plain, same, other = (
         resolve_data(None, phantom=parameters) for parameters in ({}, {}, {"studies": 12, "image_size": 64})
     )
-    assert plain.path == same.path == tmp_path / "data" / "phantom"
-    assert other.path != plain.path
+    assert plain.source.path == same.source.path == str(tmp_path / "data" / "phantom")
+    assert other.source.path != plain.source.path
     assert plain.dataset is None
     assert plain.note is not None
     drawn = resolve_data(None, phantom={"studies": 12, "image_size": 64}, create=True)
-    assert drawn.path == other.path
+    assert drawn.source.path == other.source.path
     assert drawn.dataset is not None
     assert len(drawn.dataset.studies) == 12
     assert drawn.source.fingerprint == resolve_data(None, phantom={"studies": 12, "image_size": 64}).source.fingerprint
@@ -237,8 +240,21 @@ def test_a_relative_data_folder_starts_from_the_file(phantom: DataSet, tmp_path:
     file = tmp_path / "inner" / "a.toml"
     file.write_text('data = "../set"\n')
     ablation, chosen = load_with_data(file, data=None)
-    assert chosen.path == phantom.root
+    assert chosen.source.path == str(phantom.root)
     assert ablation.members[0].run.data.fingerprint == phantom.fingerprint()
+
+
+def test_a_file_is_read_once_and_its_values_are_checked_there(
+    phantom: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("[setup]\npretrained = false\n")
+    read: list[Path] = []
+    monkeypatch.setattr(ablation_file, "read_source", lambda path: read.append(path) or read_source(path))
+    monkeypatch.setattr("mmad.config.setup.problems", lambda setup: iter(["checked by the model again"]))
+    ablation, _ = load_with_data(file, data=str(phantom.root))
+    assert on_data(ablation, str(phantom.root), create=True)[0] == ablation
+    assert read == [file]
 
 
 def test_durations_in_words() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
+from mmad.api import known_memory
 from mmad.base.errors import StoreError
-from mmad.cli.ablate import known_needs, show_dry
+from mmad.cli.ablate import show_dry
 from mmad.config.protocol import Continues
 from mmad.scheduler.submit import Submission
 from mmad.store.claims import Owner
@@ -24,12 +25,12 @@ def queued(folder: Path) -> tuple[str, list[str]]:
     database = str(folder / "mmad.sqlite")
     with Store.open(database) as store:
         store.add_ablation(samples.ablation(patiences=(5, 10)))
-        return database, [run.key for run in store.runs()]
+        return database, [run.key for run in store.run_records()]
 
 
 def statuses(database: str) -> list[str]:
     with Store.open(database, read_only=True) as store:
-        return [run.status for run in store.runs()]
+        return [run.status for run in store.run_records()]
 
 
 def test_waiting_runs_stop_at_once_and_others_when_they_can(
@@ -153,7 +154,7 @@ def test_prune_keeps_what_an_unfinished_run_goes_on_from(
     mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--yes")
     assert all(file.exists() for file in kept)
     with Store.open(database) as store:
-        store.set_status(child.run.key, "finished")
+        store.end_free(child.run.key, "finished")
     mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--yes")
     assert [file.exists() for file in kept].count(True) == 1
 
@@ -177,7 +178,7 @@ def test_a_priority_that_no_database_keeps_is_refused(
 
 
 def test_an_empty_database_of_a_server_stays_empty_when_asked_for_what_it_remembers(postgresql: str) -> None:
-    assert known_needs(postgresql) == {}
+    assert known_memory(postgresql) == {}
     with pytest.raises(StoreError, match="is empty"):
         Store.open(postgresql, create=False)
 

@@ -85,6 +85,7 @@ def test_json_is_the_documented_form(place: Path) -> None:
     assert (place / "r.md").is_file()
 
 
+@pytest.mark.slow
 def test_pages_are_counted_and_said(place: Path) -> None:
     done = mmad("report", "--pages", "--out", "r.html", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -154,6 +155,7 @@ def test_the_log_is_shown_when_asked_for_and_when_one_was_imported(place: Path) 
     assert 'id="log"' not in shown("--no-log")
 
 
+@pytest.mark.slow
 def test_the_paper_s_table_needs_its_ablation(place: Path) -> None:
     refused = mmad("report", "--paper", cwd=place)
     assert refused.returncode == 2

@@ -91,7 +91,7 @@ def test_final_figures_are_marked_where_no_best_checkpoint_was_kept(
         store.add_ablation(samples.made_of("finals", [samples.member("finals", patience=3)]))
         (key,) = [m.key for a in store.ablations() if a.name == "finals" for m in a.members]
         store.commit_epoch(key, samples.epoch(3), [samples.checkpoint("final", 3)])
-        store.set_status(key, "finished")
+        store.end_free(key, "finished")
     lines = mmad(capsys, monkeypatch, "runs", "--db", database).out.splitlines()
     (row,) = [line for line in lines if key[:12] in line]
     assert row.split()[-6:] == ["3*", "0.5000*", "0.7500*", "0.3750*", "0.6250*", key[:12]]

@@ -17,6 +17,7 @@ import typer
 from mmad import __version__
 from mmad.base.errors import DataError
 from mmad.cli.app import COMMANDS, app
+from mmad.store.store import Store
 
 Call = Callable[..., Any]
 
@@ -86,7 +87,19 @@ def test_help_and_planning_import_nothing_heavy(tmp_path: Path) -> None:
     assert not _modules_after("--help") & (heavy | {"numpy", "pydantic", "sqlalchemy", "rich"})
     assert not _modules_after("plan", str(file), "--db", str(tmp_path / "no.sqlite")) & heavy
     assert not _modules_after("schema") & heavy
+    for command in ("status", "runs", "watch"):
+        assert not _modules_after(command, "--db", str(tmp_path / "no.sqlite")) & (heavy - {"pycocotools"})
     assert not _modules_after("weights") & heavy
+
+
+@pytest.mark.slow
+def test_what_asks_the_database_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    database = str(tmp_path / "mmad.sqlite")
+    Store.open(database).close()
+    for words in (("status",), ("watch", "--once"), ("runs",)):
+        loaded = _modules_after(*words, "--db", database)
+        assert "sqlalchemy" in loaded
+        assert not loaded & {"torch", "torchvision", "pandas", "matplotlib", "pycocotools"}, words
 
 
 @pytest.mark.slow
@@ -111,8 +124,8 @@ def test_a_warning_of_a_library_is_one_line_on_stderr(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"90 27 0:55 / {tmp_path} rw - nfs4 server:/export rw\n")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom mmad.store import netfs\nfrom mmad.cli.app import main\n"
-        "netfs.MOUNTS = Path(sys.argv.pop(1))\nmain()"
+        "import sys\nfrom pathlib import Path\nfrom mmad.store import engine\nfrom mmad.cli.app import main\n"
+        "engine.MOUNTS = Path(sys.argv.pop(1))\nmain()"
     )
     log = tmp_path / "log.md"
     log.write_text("# A log\n")

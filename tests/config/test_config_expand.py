@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.config.load import load_ablation
 from mmad.config.runs import Ablation, DataSource
@@ -164,7 +165,7 @@ _GRID = {
 }
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     st.fixed_dictionaries({}, optional=_GRID),
     st.lists(st.text("abcé+ ,=", min_size=1, max_size=6), max_size=3, unique=True),
@@ -198,7 +199,7 @@ _FIELDS = {
 }
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.fixed_dictionaries({}, optional=_FIELDS), st.randoms(use_true_random=False))
 def test_a_file_gives_back_the_values_it_was_made_of_whatever_their_order(setup: dict[str, Any], chance: Any) -> None:
     setup.pop("loss_weights", None)

@@ -6,10 +6,11 @@ import json
 import string
 import tomllib
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
-from mmad.config.messages import key_lines, line_of
+from mmad.config.ablation_file import key_lines, line_of
 
 AWKWARD = '''# a comment with [brackets] and "quotes
 title = "a # b"  # another
@@ -79,7 +80,7 @@ _values = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.dictionaries(_names, st.dictionaries(_names, _values, max_size=4), min_size=1, max_size=4), st.integers(0, 3))
 def test_every_key_of_any_document_is_found_on_the_line_it_was_written(
     tables: dict[str, dict[str, object]], blank: int

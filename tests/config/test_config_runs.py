@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS, DataSource, RunSpec
@@ -107,7 +108,8 @@ def test_all_steps_have_the_keys_from_before_there_was_a_limit() -> None:
 _SUBSETS = st.sets(st.sampled_from(sorted(OTHER_SETUP.keys() - {"fuse_depth", "fusion_strategy"})), max_size=6)
 
 
-@settings(deadline=None, max_examples=60)
+@pytest.mark.slow
+@examples(60)
 @given(_SUBSETS, _SUBSETS, st.text(max_size=5))
 def test_keys_are_equal_exactly_when_contents_are(first: set[str], second: set[str], name: str) -> None:
     one = {field: OTHER_SETUP[field] for field in sorted(first)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tomllib
 from pathlib import Path
@@ -20,6 +21,7 @@ ABLATIONS = Path(__file__).parents[2] / "ablations"
 SHIPPED = sorted(ABLATIONS.glob("*.toml"))
 
 
+@functools.cache
 def _validator() -> Any:
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft4Validator.check_schema(ablation_schema())

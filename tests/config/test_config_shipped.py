@@ -31,6 +31,15 @@ def test_shipped_files_load_with_both_arms(name: str) -> None:
         assert member.run.setup.use_clinical == (member.arm == "CXR+Clinical")
 
 
+@pytest.mark.parametrize("file", sorted(ABLATIONS.glob("*.toml")), ids=lambda file: file.stem)
+def test_values_checked_where_they_are_read_are_those_that_the_models_take(file: Path) -> None:
+    for member in load_ablation(file, overrides=["seeds=[0,1]", "lr=1", "multiStepLR_milestones=40"]).members:
+        for model in (member.run.setup, member.run.protocol, member.evaluation):
+            again = type(model).model_validate(model.model_dump())
+            assert again == model
+            assert again.model_dump_json() == model.model_dump_json()
+
+
 def test_the_quickstart_needs_no_weights_and_draws_its_data() -> None:
     members = load_ablation(ABLATIONS / "quickstart.toml").members
     assert len(members) == 2

@@ -1,4 +1,4 @@
-"""The audit: it goes on where the loader stops, names rows and fixes, and never a clinical value."""
+"""The audit: it continues where the loader stops, names rows and fixes, and never a clinical value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.data.audit.findings import Audit, AuditIssue, from_plain, plain
+from mmad.data.audit.findings import Audit, AuditIssue, audit_from_json, audit_json
 from mmad.data.audit.run import audit_folder, remembered_audit, require_sound
 from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
@@ -182,7 +182,7 @@ def test_counts_by_split_and_size(change: Change) -> None:
 def test_no_value_of_a_patient_is_told(change: Change) -> None:
     change("dataset.toml", "high = 120.0", "high = 50.0")
     root = change("studies.csv", "30,99,M", "30,37.625,secret")
-    told = json.dumps(plain(audit_folder(root)))
+    told = json.dumps(audit_json(audit_folder(root)))
     assert "value-out-of-range" in told
     assert "unit-confusion" in told
     for value in ("37.625", "secret", "98.6", "101"):
@@ -193,9 +193,9 @@ def test_an_audit_is_kept_as_json_and_remembered_by_content(change: Change, cach
     root = change("boxes.csv", "d,r1,1,1,3,3", "d,r1,1,1,4,3")
     dataset = load_dataset(root)
     audit = remembered_audit(dataset)
-    assert from_plain(json.loads(json.dumps(plain(audit)))) == audit
+    assert audit_from_json(json.loads(json.dumps(audit_json(audit)))) == audit
     (memory,) = (cache / "audits").iterdir()
-    memory.write_text(json.dumps({**plain(audit), "findings": []}), "utf-8")
+    memory.write_text(json.dumps({**audit_json(audit), "findings": []}), "utf-8")
     assert remembered_audit(dataset).findings == ()
     memory.write_text("{}", "utf-8")
     assert remembered_audit(dataset) == audit

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.data.audit.fix import fix_folder
@@ -107,9 +108,10 @@ box = st.tuples(st.sampled_from("abcdz"), side, side, side, side, st.sampled_fro
 row = st.tuples(st.sampled_from(["p1", "p2", "p3", ""]), st.sampled_from(["train", "val", "test", "dev"]))
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
+@examples(25)
 @given(rows=st.lists(row, min_size=4, max_size=4), boxes=st.lists(box, max_size=8), grey=st.integers(0, 3))
-def test_a_repaired_copy_has_no_error_but_what_only_people_can_mend(
+def test_a_repaired_copy_has_no_error_but_what_only_people_can_fix(
     rows: list[tuple[str, str]], boxes: list[tuple[object, ...]], grey: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmad.data.audit.checks import clinical_findings, confusion, fisher, holm, leak_findings, phi, scaled
+from mmad.base.multiple_testing import holm
+from mmad.data.audit.checks import clinical_findings, confusion, fisher, leak_findings, phi, scaled
 from mmad.data.audit.findings import AuditIssue
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
 

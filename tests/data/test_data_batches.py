@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.data.clinical import ClinicalEncoder
@@ -87,7 +88,7 @@ def test_every_study_once_an_epoch_in_a_new_order(phantom: DataSet) -> None:
     assert len(batches) == -(-len(phantom.split("train")) // 4)
 
 
-@settings(deadline=None, max_examples=10)
+@examples(10)
 @given(st.integers(0, 2**31 - 1), st.integers(1, 200))
 def test_an_epoch_follows_seed_and_number_alone(phantom: DataSet, seed: int, epoch: int) -> None:
     first = _training(phantom, seed=seed)

@@ -40,7 +40,7 @@ def test_phantom_then_info(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_phantom_of_real_films(tmp_path: Path) -> None:
+def test_a_phantom_of_real_images(tmp_path: Path) -> None:
     out = tmp_path / "set"
     words = ("--studies", "10", "--size", "96x128", "--format", "jpeg", "--artefacts", "--missing", "0.5")
     made = _mmad("phantom", "--out", str(out), *words)
@@ -61,6 +61,7 @@ def test_info_in_words(phantom: DataSet) -> None:
     assert "column temperature [°F]" in shown.stdout
 
 
+@pytest.mark.slow
 def test_the_cache_is_listed_and_cleared(phantom: DataSet, cache: Path) -> None:
     image_cache(phantom, 32)
     told = json.loads(_mmad("cache", "--json").stdout)

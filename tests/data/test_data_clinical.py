@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
@@ -103,7 +103,7 @@ def test_an_unknown_column_is_refused(tiny: Path) -> None:
 _cells = st.lists(st.one_of(st.none(), st.floats(-1e4, 1e4)), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(_cells.filter(lambda cells: any(c is not None for c in cells)), _cells, _cells)
 def test_other_splits_never_change_the_encoding(
     train: list[float | None], other: list[float | None], changed: list[float | None]

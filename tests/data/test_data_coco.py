@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_worlds import HEIGHT, WIDTH, check_equal, draw, write_csv, write_world
-from hypothesis import HealthCheck, given, settings
+from coco_fixtures import HEIGHT, WIDTH, check_equal, draw, write_csv, write_world
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.data.coco_export import coco_of, export_coco
@@ -90,20 +91,9 @@ def tables(draw: st.DrawFn) -> Rows:
     return subjects, boxes
 
 
-@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+@examples(10)
 @given(tables())
 def test_csv_to_folder_to_coco_to_folder_loses_nothing(world: Rows) -> None:
-    check_round_trip(world)
-
-
-@pytest.mark.slow
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
-@given(tables())
-def test_many_tables_lose_nothing(world: Rows) -> None:
-    check_round_trip(world)
-
-
-def check_round_trip(world: Rows) -> None:
     with tempfile.TemporaryDirectory() as place:
         src = Path(place) / "src"
         for i in range(4):

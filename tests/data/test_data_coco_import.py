@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from coco_worlds import coco, write_csv, write_world
+from coco_fixtures import coco, write_csv, write_world
 
 from mmad.base.errors import DataError
 from mmad.data.coco_export import export_coco

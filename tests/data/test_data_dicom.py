@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_worlds import write_csv
-from dicom_worlds import dicom, lookup, save
-from hypothesis import given, settings
+from coco_fixtures import write_csv
+from dicom_fixtures import dicom, lookup, save
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,6 +21,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1
+from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.data.dicom import decode_dicom, is_dicom, read_header
@@ -164,7 +165,7 @@ def test_import_coco_takes_them_too(tmp_path: Path) -> None:
     assert [study.numeric for study in dataset.studies] == [(45,), (70,)]
 
 
-def test_without_pydicom_the_mend_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pydicom_the_hint_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def refuse(name: str, *rest: Any) -> Any:
@@ -228,7 +229,7 @@ def bytes_of_one(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return save(tmp_path_factory.mktemp("one") / "x.dcm", dicom(small, bits=12, **keys)).read_bytes()
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(data=st.data())
 def test_any_damage_ends_in_an_image_or_in_one_line(
     data: st.DataObject, bytes_of_one: bytes, tmp_path_factory: pytest.TempPathFactory

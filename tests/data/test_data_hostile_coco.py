@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_worlds import coco, draw, write_csv, write_world
-from hostile_words import CELLS, FEW, MANY, SECRET, VALUES, make_source, survives
+from coco_fixtures import coco, draw, write_csv, write_world
+from hostile_words import CELLS, SECRET, VALUES, make_source, survives
 from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.data.coco_export import coco_of
@@ -97,7 +98,7 @@ def test_coco_files_that_mean_ill(tmp_path: Path, path: str, value: Any, message
 def test_what_is_no_coco_file(tmp_path: Path, content: bytes, message: str) -> None:
     file, pics = write_world(tmp_path)
     file.write_bytes(content)
-    survives(lambda out: import_coco(file, pics, out), tmp_path / "out", seconds=2)
+    survives(lambda out: import_coco(file, pics, out), tmp_path / "out")
     with pytest.raises(DataError, match=message):
         import_coco(file, pics, tmp_path / "out")
 
@@ -129,7 +130,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Any]:
     return lambda: json.loads(content.replace("images/", ""))
 
 
-def check_changed_coco(content: Any, data: st.DataObject) -> None:
+@examples(50)
+@given(data=st.data(), ours=st.booleans())
+def test_hostile_coco_files(data: st.DataObject, ours: bool, exported: Callable[[], Any]) -> None:
+    content = exported() if ours else coco()
     for _ in range(data.draw(st.integers(1, 3))):
         *steps, last = data.draw(st.sampled_from(_places(content)))
         place = content
@@ -149,20 +153,7 @@ def check_changed_coco(content: Any, data: st.DataObject) -> None:
         survives(lambda out: import_coco(src / "ann.json", src, out), Path(folder) / "out")
 
 
-@FEW
-@given(data=st.data(), ours=st.booleans())
-def test_hostile_coco_files(data: st.DataObject, ours: bool, exported: Callable[[], Any]) -> None:
-    check_changed_coco(exported() if ours else coco(), data)
-
-
-@pytest.mark.slow
-@MANY
-@given(data=st.data(), ours=st.booleans())
-def test_many_hostile_coco_files(data: st.DataObject, ours: bool, exported: Callable[[], Any]) -> None:
-    check_changed_coco(exported() if ours else coco(), data)
-
-
-@FEW
+@examples(50)
 @given(st.lists(st.lists(hostile_cells, min_size=2, max_size=3), max_size=5))
 def test_hostile_clinical_tables(rows: list[list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS
@@ -16,7 +17,7 @@ from mmad.config.ablation_file import PhantomTable
 from mmad.data.dataset import DataSet
 from mmad.data.image_cache import decode
 from mmad.data.phantom.cases import LOOKS, NUMERIC, Case, make_cases
-from mmad.data.phantom.generate import IMAGE_SIZE, draw_case, draw_film, make_phantom
+from mmad.data.phantom.generate import IMAGE_SIZE, draw_case, draw_image, make_phantom
 
 HEART, ATELECTASIS, PLEURA, CONSOLIDATION, EDEMA = range(1, 6)
 _TEMPERATURE = [column.name for column in NUMERIC].index("temperature")
@@ -115,13 +116,13 @@ def test_a_picture_does_not_depend_on_its_label() -> None:
     from dataclasses import replace
 
     for case in make_cases(40, 5, 1.0, 0.0):
-        film, marks = draw_case(case, 64, 5)
+        image, marks = draw_case(case, 64, 5)
         other, renamed = draw_case(replace(case, label="Another", numeric=(), categorical=()), 64, 5)
-        assert np.array_equal(film, other)
+        assert np.array_equal(image, other)
         assert [mark.box for mark in marks] == [mark.box for mark in renamed]
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.integers(10, 400), st.integers(0, 2**31 - 1))
 def test_patients_never_cross_splits_and_every_split_has_studies(studies: int, seed: int) -> None:
     cases = make_cases(studies, seed, 1.0, 0.05)
@@ -146,6 +147,7 @@ def test_frequencies_hold_in_every_split() -> None:
         assert sum(bool(case.pleura) for case in members) / len(members) > 0.25
 
 
+@pytest.mark.slow
 def test_artefacts_change_the_pictures_and_nothing_else(phantom: DataSet, tmp_path: Path) -> None:
     with_them = make_phantom(tmp_path / "with", studies=40, image_size=64, seed=3, artefacts=True)
     one, two = _files(phantom.root), _files(with_them.root)
@@ -158,17 +160,17 @@ def test_artefacts_change_the_pictures_and_nothing_else(phantom: DataSet, tmp_pa
 
 def test_artefacts_are_bright_lines_and_leave_what_a_box_shows() -> None:
     for case in make_cases(20, 0, 1.0, 0.0):
-        plain, marks = draw_film(case, (128, 128), 0)
-        film, same = draw_film(case, (128, 128), 0, artefacts=True)
+        plain, marks = draw_image(case, (128, 128), 0)
+        image, same = draw_image(case, (128, 128), 0, artefacts=True)
         assert same == marks
         for mark in marks:
             left, top, right, bottom = (int(side) for side in mark.box)
             inside = (slice(top, bottom), slice(left, right))
-            assert np.corrcoef(plain[inside].ravel(), film[inside].ravel())[0, 1] > 0.5
-            assert film[inside].min() > 4  # no border of the beam over it
+            assert np.corrcoef(plain[inside].ravel(), image[inside].ravel())[0, 1] > 0.5
+            assert image[inside].min() > 4  # no border of the beam over it
 
 
-def test_a_film_of_other_sides_has_its_boxes_scaled(tmp_path: Path) -> None:
+def test_an_image_of_other_sides_has_its_boxes_scaled(tmp_path: Path) -> None:
     made = make_phantom(tmp_path / "tall", studies=10, width=100, height=150, format="jpeg")
     square = make_phantom(tmp_path / "square", studies=10, image_size=150)
     assert {(study.width, study.height) for study in made.studies} == {(100, 150)}
@@ -217,11 +219,11 @@ def test_an_opacity_is_brighter_than_the_lung_across(phantom: DataSet) -> None:
         if case.look != "focal" or case.pleura or case.big_heart:
             continue
         (box,) = phantom.boxes[phantom.box_study == position].astype(int)
-        film = np.asarray(decode(phantom, position), dtype=float)
-        mirrored = film[:, ::-1]
+        image = np.asarray(decode(phantom, position), dtype=float)
+        mirrored = image[:, ::-1]
         rows, columns = slice(box[1] + 2, box[3] - 2), slice(box[0] + 2, box[2] - 2)
         if (box[0] + box[2]) / 2 > 32:  # the heart lies on this side: its mirror image is lung
-            assert film[rows, columns].mean() > mirrored[rows, columns].mean() + 20
+            assert image[rows, columns].mean() > mirrored[rows, columns].mean() + 20
             seen += 1
     assert seen >= 1
 

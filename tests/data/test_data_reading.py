@@ -95,7 +95,9 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tiny: Path) -> None:
         ("dataset.toml", '"patient"', '"patients"', "unknown split_policy 'patients'.*'patient'"),
         ("dataset.toml", 'values = ["F", "M"]', "", r"\[\[categorical\]\] 1: key 'values'"),
         ("studies.csv", "temperature", "temprature", "1: unknown column 'temprature'.*'temperature'"),
-        ("studies.csv", ",gender", "", "studies.csv:2: 9 cells where the header has 8"),
+        ("studies.csv", ",gender", "", "studies.csv:1: column 'gender' is missing"),
+        ("studies.csv", "40,98.6,F", "40,98.6,F,1", "studies.csv:2: 10 cells where the header has 9; correct the row"),
+        ("studies.csv", "40,98.6,F", "40,98.6", "studies.csv:2: 8 cells where the header has 9; correct the row"),
         ("studies.csv", "40,98.6,F", "forty,98.6,F", "studies.csv:2: study 'a': column 'age' is not a number"),
         ("studies.csv", "40,98.6,F", "inf,98.6,F", "studies.csv:2: study 'a': column 'age' is not a number"),
         ("studies.csv", "98.6,F", "98.6,X", "studies.csv:2: study 'a': column 'gender' holds a value"),
@@ -122,7 +124,7 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tiny: Path) -> None:
         ("boxes.csv", "Atelectasis,0.9", "Atelectasis,sure", "boxes.csv:2: column 'certainty' is not a number"),
     ],
 )
-def test_each_mistake_is_one_line_with_place_and_mend(
+def test_each_mistake_is_one_line_with_place_and_hint(
     change: Change, file: str, old: str, new: str, message: str
 ) -> None:
     root = change(file, old, new)

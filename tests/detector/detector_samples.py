@@ -13,7 +13,9 @@ from mmad.detector import MultimodalRCNN, build_detector
 
 SIDE = 64
 CXR = {"backbone": "custom1", "image_size": SIDE, "pretrained": False, "box_score_thresh": 0.0}
-FPN = CXR | {"backbone": "resnet18", "using_fpn": True, "anchor_sizes": (8, 16, 32, 48, 64)}
+#: So many boxes are pooled that a test is of the pooling, not of time: each costs 256 channels of a pyramid.
+FEW_BOXES = {"box_batch_size_per_image": 64, "rpn_post_nms_top_n_train": 200, "rpn_post_nms_top_n_test": 100}
+FPN = CXR | FEW_BOXES | {"backbone": "resnet18", "using_fpn": True, "anchor_sizes": (8, 16, 32, 48, 64)}
 CLINICAL = {"use_clinical": True, "clinical_input_channels": 12, "clinical_conv_channels": 8}
 ADD = {"fuse_depth": 0, "fusion_strategy": "add"}
 ERA_A = CXR | CLINICAL
@@ -84,7 +86,7 @@ class FirstOnes(nn.Module):
 def without_chance(ours: MultimodalRCNN, theirs: FasterRCNN) -> None:
     """One sampler for both: torchvision draws two permutations per image, this package one number per box."""
     ours.rpn.sampler = theirs.rpn.fg_bg_sampler = FirstOnes(256, 0.5)
-    ours.roi_heads.sampler = theirs.roi_heads.fg_bg_sampler = FirstOnes(512, 0.25)
+    ours.roi_heads.sampler = theirs.roi_heads.fg_bg_sampler = FirstOnes(ours.roi_heads.sampler.size, 0.25)
     theirs.transform.torch_choice = lambda sizes: sizes[0]  # draws a random number for its one size otherwise
 
 

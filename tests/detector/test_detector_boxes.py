@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import batched_nms, box_iou
@@ -21,7 +22,7 @@ seeds = st.integers(0, 2**31)
 counts = st.lists(st.integers(0, 6), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seeds, counts, st.booleans())
 def test_matching_equals_torchvisions(seed: int, numbers: list[int], low_quality: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -38,7 +39,7 @@ def test_matching_equals_torchvisions(seed: int, numbers: list[int], low_quality
         assert torch.equal(mine, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seeds, counts, st.integers(1, 12), st.floats(0.1, 1))
 def test_a_sample_is_balanced_and_complete(seed: int, kinds: list[int], size: int, fraction: float) -> None:
     torch.manual_seed(seed)
@@ -59,7 +60,7 @@ def test_samples_differ_from_draw_to_draw() -> None:
     assert not torch.equal(sampler(labels)[0], sampler(labels)[0])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(seeds, counts, st.integers(1, 5))
 def test_suppression_equals_one_image_at_a_time(seed: int, numbers: list[int], most: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -69,6 +69,7 @@ def test_an_expansion_costs_arithmetic() -> None:
     assert by_name(cost)["model.clinical_expand"].activations == sum(2 * s * s * 32 for s in sides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SHAPES, *OTHERS])
 def test_parts_and_modules_add_up(name: str) -> None:
     setup = built_setup(name)

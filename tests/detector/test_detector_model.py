@@ -26,6 +26,7 @@ def test_one_step_reaches_every_parameter_in_use(arm: str) -> None:
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 def test_clean_detections_never_see_the_targets(arm: str) -> None:
     model = detector(ARMS[arm]).eval()
@@ -64,6 +65,7 @@ def test_a_batch_of_one_equals_the_image_in_a_batch_of_four(arm: str) -> None:
         torch.testing.assert_close(a["boxes"], b["boxes"], rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm.startswith("era")])
 def test_the_clinical_vector_changes_what_is_learnt(arm: str) -> None:
     model = detector(ARMS[arm]).train()
@@ -75,6 +77,7 @@ def test_the_clinical_vector_changes_what_is_learnt(arm: str) -> None:
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 def test_arms_share_initial_weights_by_name() -> None:
     plain = detector(CXR).state_dict()
     for other in (detector(ERA_A).state_dict(), detector(ERA_C).state_dict()):
@@ -137,6 +140,7 @@ def test_one_image_trains_where_its_last_map_is_one_cell(backbone: str) -> None:
     assert all(torch.isfinite(loss) for loss in model(images, targets, numeric, categorical).losses.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["add", "concat"])
 def test_era_a_with_a_pyramid_has_a_fuse_convolution_per_level_whatever_the_depth(strategy: str) -> None:
     fields = FPN | CLINICAL | {"era": "A", "fuse_depth": 0, "fusion_strategy": strategy, "fusion_residule": True}

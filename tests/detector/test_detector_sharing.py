@@ -8,6 +8,7 @@ from mmad.base.errors import CheckpointError
 from mmad.detector import load_shared, load_weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), [(CXR, ERA_A), (ERA_A, CXR), (CXR, ERA_C), (ERA_C, ERA_A)])
 def test_arms_take_over_the_modules_they_share(one: dict, other: dict) -> None:
     giver, taker = detector(one, seed=1), detector(other, seed=2)
@@ -26,6 +27,7 @@ def test_a_layer_the_clinical_vector_widens_is_left_and_named() -> None:
     assert "roi_heads.box_head.fc6" in shared.left
 
 
+@pytest.mark.slow
 def test_strict_loading_names_what_differs() -> None:
     with pytest.raises(CheckpointError, match=r"missing clinical_vector\.embeddings\.0\.weight.*and \d+ more"):
         load_weights(detector(ERA_A), detector(CXR).state_dict())
@@ -36,6 +38,7 @@ def test_strict_loading_names_what_differs() -> None:
         load_weights(detector(CXR), wider)
 
 
+@pytest.mark.slow
 def test_strict_loading_takes_everything() -> None:
     giver, taker = detector(FPN, seed=1), detector(FPN, seed=2)
     load_weights(taker, giver.state_dict())

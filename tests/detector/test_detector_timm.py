@@ -67,6 +67,7 @@ def test_what_timm_has_not_is_refused_with_the_mend(fields: dict, said: str) -> 
         parameter_counts(ModelSetup(**FIELDS | fields))
 
 
+@pytest.mark.slow
 def test_weights_reach_both_networks(tmp_path: Path) -> None:
     whole = timm.create_model("resnet10t", pretrained=False)
     save_file(whole.state_dict(), str(tmp_path / "timm-resnet10t.c3_in1k.safetensors"))
@@ -99,6 +100,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
         build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_two_builds_of_one_seed_are_equal() -> None:
     one, other = (detector(FIELDS | {"backbone": "timm:convnext_atto"}) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
@@ -125,6 +127,7 @@ def test_one_image_whose_map_is_one_cell_trains() -> None:
     assert all(torch.isfinite(p.grad).all() for p in body.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["timm:resnet10t", "swin_t"])
 def test_bodies_are_drawn_by_name_whatever_stands_beside_them(backbone: str) -> None:
     fields = FIELDS | {"backbone": backbone, "use_clinical": True, "clinical_expand_conv_channels": 8}

@@ -25,6 +25,7 @@ def build(backbone: str, folder: Path | None, weights: str = "imagenet", **field
     return build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights=weights, weights_dir=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "maker"),
     [("mobilenet_v3", models.mobilenet_v3_small), ("mobilenet_v2", models.mobilenet_v2), ("custom2", models.resnet18)],
@@ -57,6 +58,7 @@ def test_a_classifiers_weights_reach_both_pyramids(folder: Path, backbone: str) 
 FIXED = {None: "conv1 layer1", 0: "conv1 layer1 layer2 layer3 layer4", 4: "conv1", 5: ""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", FIXED)
 def test_the_first_parts_below_a_pyramid_are_fixed(folder: Path, wanted: int | None) -> None:
     torch.save(models.resnet18(weights=None).state_dict(), folder / weights_file("resnet18"))

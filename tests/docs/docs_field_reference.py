@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -16,7 +16,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from mmad.config.ablation_file import EVALUATION_FIELDS, SETUP_FIELDS, TRAINING_FIELDS, PhantomTable
-from mmad.config.setup import LOSS_NAMES
+from mmad.config.checks import LOSS_NAMES
+from mmad.config.fields import stated
 
 PAGE = Path(__file__).parents[2] / "docs" / "ablation-file.md"
 BEGIN, END = "<!-- fields: begin (generated, see tests/docs/docs_field_reference.py) -->", "<!-- fields: end -->"
@@ -30,7 +31,9 @@ PARTS = {
     "anchor_sizes": "Heads",
     "optimiser": "Optimisation",
 }
-_HEAD = "| key | type | range | default | unit | what it does |\n|---|---|---|---|---|---|"
+_HEAD = ("key", "type", "range", "default", "unit", "what it does")
+#: What fields of the setup and of the training say of themselves besides.
+_STATED = ("affects", "idle when")
 _WORDS: Mapping[Any, str] = {
     bool: "true or false",
     int: "whole number",
@@ -43,8 +46,8 @@ _SIGNS: Mapping[type, tuple[str, str]] = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le
 
 def reference() -> str:
     """Every field of the setup, the protocols and the phantom as Markdown tables."""
-    parts = [f"### `[setup]`: {heading}\n\n{_table(fields)}" for heading, fields in _setup_parts()]
-    parts.append("### `[protocol]`: the training (part of a run's key)\n\n" + _table(TRAINING_FIELDS))
+    parts = [f"### `[setup]`: {heading}\n\n{_table(fields, stating=True)}" for heading, fields in _setup_parts()]
+    parts.append("### `[protocol]`: the training (part of a run's key)\n\n" + _table(TRAINING_FIELDS, stating=True))
     parts.append("### `[protocol]`: the evaluation (no part of a run's key)\n\n" + _table(EVALUATION_FIELDS))
     parts.append("### `[phantom]`: how the embedded data set is drawn\n\n" + _table(PhantomTable.model_fields))
     return "\n\n".join(parts)
@@ -65,15 +68,32 @@ def _setup_parts() -> list[tuple[str, dict[str, FieldInfo]]]:
     return parts
 
 
-def _table(fields: Mapping[str, FieldInfo]) -> str:
-    return "\n".join([_HEAD, *(_row(name, field) for name, field in fields.items())])
+def _table(fields: Mapping[str, FieldInfo], *, stating: bool = False) -> str:
+    head = (*_HEAD, *(_STATED if stating else ()))
+    rows = [(*_cells(name, field), *(_claims(field) if stating else ())) for name, field in fields.items()]
+    return "\n".join([_line(head), f"|{'---|' * len(head)}", *map(_line, rows)])
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(name: str, field: FieldInfo) -> tuple[str, ...]:
     extra = field.json_schema_extra
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     what = (field.description or "").replace("|", r"\|")
-    return f"| `{name}` | {_type(name, field)} | {_range(field)} | {_default(field)} | {unit or '–'} | {what} |"
+    return f"`{name}`", _type(name, field), _range(field), _default(field), unit or "–", what
+
+
+def _claims(field: FieldInfo) -> tuple[str, str]:
+    """What ``field`` affects, and when it is idle; where it is so in part, with that part."""
+    claims = stated(field)
+    idle = [
+        f"`{condition}`" + (f" ({', '.join(claim.effects)})" if len(claims) > 1 else "")
+        for claim in claims
+        for condition in claim.idle
+    ]
+    return ", ".join(effect for claim in claims for effect in claim.effects) or "nothing", "; ".join(idle) or "–"
 
 
 def _type(name: str, field: FieldInfo) -> str:

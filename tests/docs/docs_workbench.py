@@ -23,7 +23,7 @@ CLONED = ("Makefile", "pyproject.toml", "requirements.lock", ".ci", "ablations")
 #: Targets of make that are run; the others are only asked what they would do.
 MADE, ASKED = (
     ("help", "setup", "demo", "report"),
-    ("test", "test-fast", "stress", "check", "docs", "bench", "reproduce"),
+    ("test", "test-fast", "test-long", "stress", "check", "docs", "bench", "reproduce"),
 )
 #: Settings that a newcomer's shell has not. Without byte code every worker would compile torch anew.
 _NOT_A_NEWCOMERS = ("MMAD_", "MAKE", "MFLAGS", "PYTHONDONTWRITEBYTECODE")
@@ -80,7 +80,7 @@ class Workbench:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -116,7 +116,7 @@ class Workbench:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr

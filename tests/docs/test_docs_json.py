@@ -14,10 +14,9 @@ from docs_pages import ROOT, Block, blocks, commands
 from mmad.cli.app import COMMANDS
 from mmad.config.load import load_ablation
 from mmad.config.runs import DataSource
-from mmad.scheduler.dashboard import Dashboard, plain_look
+from mmad.scheduler.dashboard import Dashboard, snapshot_json
 from mmad.store.claims import Owner
-from mmad.store.json import plain_standing
-from mmad.store.run_status import standing
+from mmad.store.json import status_json
 from mmad.store.store import Store
 
 PAGE = ROOT / "docs" / "json.md"
@@ -86,10 +85,10 @@ def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
             run = store.claim(None, Owner.current())
             assert run is not None
             if error:
-                store.set_status(run.key, "failed", error)
+                store.end(run.key, Owner.current(), "failed", error)
         for command, written in (
-            ("mmad status --json", plain_standing(standing(store))),
-            ("mmad watch --json", plain_look(Dashboard(store).look())),
+            ("mmad status --json", status_json(store.status())),
+            ("mmad watch --json", snapshot_json(Dashboard(store).snapshot())),
         ):
             assert written["running"]
             assert written["failed"]

@@ -13,7 +13,7 @@ TUTORIAL, HOME = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "index.md"
 #: The file that the tutorial has its reader write.
 WRITTEN = "ablations/anchors.toml"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 def in_order(page: Path) -> list[Block]:

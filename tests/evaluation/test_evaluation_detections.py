@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections
@@ -34,7 +35,7 @@ def assert_equal(a: Detections, b: Detections) -> None:
         assert np.array_equal(left, right)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(count=st.integers(0, 30), names=st.lists(st.text(max_size=8), min_size=1, max_size=4, unique=True))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, count: int, names: list[str]) -> None:
     path = tmp_path_factory.mktemp("kept") / "deeper" / "epoch-00001-val-clean.npz"

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from evaluation_samples import sample_split
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth, Masks
@@ -129,7 +130,8 @@ def means(values: np.ndarray) -> float:
     return float(values[values > -1].mean()) if (values > -1).any() else float("nan")
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.slow
+@examples(60)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]), st.sampled_from([1, 3, 10]))
 def test_ap_and_ar_equal_pycocotools(seed: int, overlap: Any, most: int) -> None:
     found, truth = masked(seed, images=6, per_image=6)
@@ -146,7 +148,8 @@ def test_ap_and_ar_equal_pycocotools(seed: int, overlap: Any, most: int) -> None
     assert (weighed.mean_ap[0], weighed.mean_ar[0]) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.slow
+@examples(15)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]))
 def test_the_coco_set_equals_pycocotools(seed: int, overlap: Any) -> None:
     found, truth = masked(seed, images=8, per_image=8)
@@ -160,7 +163,7 @@ def test_the_coco_set_equals_pycocotools(seed: int, overlap: Any) -> None:
         assert own[name.replace("_", " ")] == pytest.approx(value if value > -1 else np.nan, abs=1e-12, nan_ok=True)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(st.floats(-4, 30), min_size=4, max_size=4) | st.lists(st.integers(0, 24), min_size=4, max_size=4),
 )

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from evaluation_samples import sample_split
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.evaluation.bootstrap import weigh
@@ -16,7 +17,8 @@ from mmad.evaluation.coco import evaluate
 from mmad.evaluation.matching import match
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@examples(150)
 @given(
     st.integers(0, 2**31),
     st.sampled_from(["iou", "iobb"]),

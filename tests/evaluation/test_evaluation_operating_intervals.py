@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 from evaluation_samples import sample_split, simulated
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
@@ -27,7 +28,7 @@ from mmad.evaluation.operating_points import (
 SCORES = (0.05, 0.3, 0.6)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(0, 2**31))
 def test_the_figures_are_the_plain_ones_and_lie_in_order(seed: int) -> None:
     matched = match(*sample_split(seed, images=10))
@@ -65,7 +66,7 @@ def repeated(found: Detections, truth: GroundTruth, times: list[int]) -> tuple[D
     )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(0, 2**31))
 def test_a_weight_is_an_image_that_stands_there_as_often(seed: int) -> None:
     found, truth = sample_split(seed, images=8)

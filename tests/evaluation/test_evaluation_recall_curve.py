@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from evaluation_samples import sample_split
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.records import GroundTruth
 from mmad.evaluation.bootstrap import weigh
@@ -14,7 +15,7 @@ from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import RecallCurve, recall_curve
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]))
 def test_the_mean_of_the_curve_is_the_ap(seed: int, overlap: str) -> None:
     found, truth = sample_split(seed)

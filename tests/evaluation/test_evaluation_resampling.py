@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from evaluation_samples import sample_split
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.bootstrap import patient_weights, weigh
@@ -30,7 +31,7 @@ def repeated(found: Detections, truth: GroundTruth, times: list[int]) -> tuple[D
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 3), min_size=8, max_size=8).filter(any))
 def test_a_weight_is_a_repetition(seed: int, times: list[int]) -> None:
     found, truth = sample_split(seed, images=8, per_image=6)

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 from evaluation_samples import several
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.evaluation.bootstrap import (
     Difference,
@@ -24,6 +25,8 @@ from mmad.evaluation.bootstrap import (
 )
 from mmad.evaluation.matching import Matched, match
 
+TRIALS = 250
+
 
 def runs(trial: int, seeds: int, spread: float, arm: int, **how: float) -> list[Matched]:
     return [match(*one) for one in several(trial, 100, seeds=seeds, spread=spread, arm=arm, patients=0.2, **how)]
@@ -36,11 +39,11 @@ def null(trial: int, seeds: int, spread: float) -> Difference:
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "spread"), [(3, 0.0), (3, 0.1), (5, 0.1)])
 def test_without_a_difference_one_in_twenty_is_rejected_also_of_seeds_that_differ(seeds: int, spread: float) -> None:
-    found = [null(i, seeds, spread) for i in range(500)]
-    rejected = sum(f.p <= 0.05 for f in found) / 500
+    found = [null(i, seeds, spread) for i in range(TRIALS)]
+    rejected = sum(f.p <= 0.05 for f in found) / TRIALS
     assert 0.03 <= rejected <= 0.07
-    assert 0.02 <= sum(f.verdict != "not settled" for f in found) / 500 <= 0.08
-    alone = sum(f.p_patients <= 0.05 for f in found) / 500
+    assert 0.02 <= sum(f.verdict != "not settled" for f in found) / TRIALS <= 0.08
+    alone = sum(f.p_patients <= 0.05 for f in found) / TRIALS
     assert alone <= 0.08 if spread == 0 else alone > 0.25  # what the swap within patients takes for a difference
     share = float(np.mean([f.seed_share or 0 for f in found]))
     assert share < 0.25 if spread == 0 else share > 0.5
@@ -48,20 +51,20 @@ def test_without_a_difference_one_in_twenty_is_rejected_also_of_seeds_that_diffe
 
 @pytest.mark.slow
 def test_two_seeds_reject_no_more_than_that() -> None:
-    assert sum(null(i, 2, 0.1).p <= 0.05 for i in range(500)) / 500 <= 0.07
+    assert sum(null(i, 2, 0.1).p <= 0.05 for i in range(TRIALS)) / TRIALS <= 0.07
 
 
 @pytest.mark.slow
 def test_the_interval_of_several_seeds_covers() -> None:
-    known = np.mean([weigh(run).mean_ap[0] for i in range(1500) for run in runs(10**6 + i, 2, 0.05, 1)])
+    known = np.mean([weigh(run).mean_ap[0] for i in range(3 * TRIALS) for run in runs(10**6 + i, 2, 0.05, 1)])
     inside = 0
-    for i in range(500):
+    for i in range(TRIALS):
         ap = estimate(runs(i, 5, 0.05, 1), resamples=300, seed=i).ap
         inside += ap.low <= known <= ap.high
-    assert 0.92 <= inside / 500 <= 0.98
+    assert 0.92 <= inside / TRIALS <= 0.98
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.integers(2, 6), st.integers(0, 2**31))
 def test_the_parts_of_the_spread_are_those_of_the_model(seeds: int, seed: int) -> None:
     """Without noise of its own a seed's difference moves with the patients as every other's does."""

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 from evaluation_samples import sample_split
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
@@ -30,7 +31,7 @@ def by_hand() -> tuple[Detections, GroundTruth]:
     ), truth
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]))
 def test_one_matching_serves_every_score_threshold(seed: int, overlap: str) -> None:
     found, truth = sample_split(seed, images=8, per_image=8)
@@ -63,7 +64,7 @@ def test_froc_by_hand() -> None:
     assert found.score == pytest.approx(np.mean(found.sensitivity))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(0, 2**31))
 def test_sensitivity_never_falls_with_more_false_alarms(seed: int) -> None:
     found = froc(match(*sample_split(seed)))
@@ -76,7 +77,7 @@ def test_the_confusion_matrix_by_hand() -> None:
     assert found.counts.tolist() == [[1, 0, 1], [1, 0, 0], [1, 0, 0]]
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(0, 2**31))
 def test_every_box_and_every_detection_is_in_the_matrix_once(seed: int) -> None:
     found, truth = sample_split(seed, crowd=0, per_image=6)

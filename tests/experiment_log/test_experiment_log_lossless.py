@@ -8,8 +8,9 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.experiment_log.parser import read_blocks, read_lines, read_log
 
@@ -69,7 +70,8 @@ def kept(log: Any) -> str:
     return json.dumps(log.model_dump(mode="json"), ensure_ascii=False)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@examples(150)
 @given(st.lists(st.sampled_from(range(len(PLACES))), max_size=14), st.randoms(use_true_random=False))
 def test_a_word_in_any_place_comes_back(places: list[int], chance: random.Random) -> None:
     words = [word(number) for number in range(len(places))]
@@ -87,7 +89,7 @@ def test_a_word_comes_back_beside_any_other_place(first: int) -> None:
         assert [w for w in (word(1), word(2)) if w in text and w not in found] == [], text
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(alphabet=st.sampled_from("#`()[]{}=,'\"\\ \nab1.|<!->Setup(*_:"), max_size=300))
 def test_any_text_is_read_and_every_line_is_in_a_block(text: str) -> None:
     log = read_log(text)
@@ -115,7 +117,8 @@ COUNTS = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.slow
+@examples(100)
 @given(
     fields=SETTINGS,
     counts=COUNTS,
@@ -150,6 +153,7 @@ def test_blocks_in_any_order_are_one_entry(
     assert entry.unread == ()
 
 
+@pytest.mark.slow
 def test_long_lines_and_long_logs_take_no_long_time() -> None:
     size = 200_000
     for text in ("=" * size, "#" * size, "(" * size, "ModelSetup(" * 2_000, "Setup(a=" + "[" * size, "`" * size):

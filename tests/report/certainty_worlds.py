@@ -8,8 +8,9 @@ from pathlib import Path
 import analysis_worlds as made
 from report_worlds import WHEN
 
+from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import ReportFrame, load_frame
-from mmad.analysis.statistics import PairStatistics, Statistics
+from mmad.analysis.statistics import Statistics
 from mmad.analysis.targets import EvaluationOptions
 from mmad.data.dataset import DataSet
 from mmad.report.model import ReportModel, build_model
@@ -41,13 +42,13 @@ def two_settings(folder: Path, dataset: DataSet) -> Path:
 
 
 def told(store: Store, found: Statistics, frame: ReportFrame | None = None) -> ReportModel:
-    return build_model(frame or load_frame(store), created=WHEN, database="x", certainty=found)
+    return build_model(frame or load_frame(store), created=WHEN, database="x", statistics=found)
 
 
 def pairs(story: ReportModel) -> dict[str, PairStatistics]:
     (ablation,) = story.ablations
     (comparison,) = ablation.comparisons
-    return {row.setting: sure for row, sure in sure_rows(story.certainty, ablation.frame, comparison)}
+    return {row.setting: sure for row, sure in sure_rows(story.statistics, comparison)}
 
 
 def words(page: str) -> str:

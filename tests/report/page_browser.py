@@ -48,7 +48,7 @@ class Browser:
         from selenium.webdriver.support.ui import WebDriverWait
 
         asked = f"return matchMedia('(max-width: {NARROW}px)').matches"
-        WebDriverWait(self.driver, 30).until(lambda driver: driver.execute_script(asked) == narrow)
+        WebDriverWait(self.driver, 600).until(lambda driver: driver.execute_script(asked) == narrow)
         self.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
     def run(self, script: str, *words: object) -> Any:

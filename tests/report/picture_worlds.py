@@ -78,4 +78,4 @@ def alone(pictures: Pictures) -> AblationPictures:
 
 
 def story_of(store: Store, pictures: Pictures) -> ReportModel:
-    return build_model(load_frame(store), created=WHEN, database="x", certainty=Statistics(), pictures=pictures)
+    return build_model(load_frame(store), created=WHEN, database="x", statistics=Statistics(), pictures=pictures)

@@ -54,7 +54,7 @@ class ListSource:
     def ablations(self) -> Sequence[AblationRecord]:
         return self.ablation_list
 
-    def runs(self) -> Sequence[RunRecord]:
+    def run_records(self) -> Sequence[RunRecord]:
         return self.run_list
 
     def all_epochs(self, keys: Sequence[str]) -> Mapping[str, Sequence[EpochRecord]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import analysis_worlds as made
@@ -11,14 +12,13 @@ import numpy as np
 import pytest
 from certainty_worlds import FEW, pairs, told, two_settings, words
 
-from mmad.analysis.cache import to_json_value
-from mmad.analysis.comparison import compare_ablation
+from mmad.analysis.comparison import verdict
 from mmad.analysis.controls import Alteration, _subject
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import compute_statistics
+from mmad.analysis.statistics import compare_ablation, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
-from mmad.analysis.wording import interval, verdict
-from mmad.base.formatting import decimal, signed
+from mmad.base.formatting import decimal, interval, signed
+from mmad.base.json import to_json_value
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -47,17 +47,17 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None:
-    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
+    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
     contrasts, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert refused == []
     page, markdown = words(render_html(story)), render_markdown(story, "charts").text.replace("\\", "")
     for contrast in contrasts:
         sure = pairs(story)[contrast.setting]
-        assert sure.difference == contrast.difference
-        assert sure.p_holm == contrast.p_holm
-        assert sure.reference == contrast.reference.measured
-        assert sure.other == contrast.other.measured
+        assert contrast.statistics is not None
+        assert sure == replace(contrast.statistics, agreement=None)
+        assert sure.difference is not None
         for measure in ("ap", "ar"):
             for value in (getattr(sure.reference.estimate, measure), getattr(sure.other.estimate, measure)):
                 assert interval(value) in markdown
@@ -66,11 +66,11 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
             assert interval(value, sign=True) in markdown
             assert f"[{signed(value.low)}, {signed(value.high)}]" in page
         for text in (page, markdown):
-            assert verdict(contrast.difference) in text
+            assert verdict(sure.difference) in text
 
 
 def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
-    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
+    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
     (comparison,) = story.ablations[0].comparisons
     for row in comparison.rows:
         sure = pairs(story)[row.setting]
@@ -80,23 +80,23 @@ def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
 
 
 def test_the_words_of_the_verdicts(store: Store) -> None:
-    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
+    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
     found = pairs(story)
     assert verdict_words(found["clear"]) == "better"
     assert tone(found["clear"]) == "up"
     assert verdict_words(found["even"]).startswith("not settled: ")
     assert tone(found["even"]) == "even"
     ablation = story.ablations[0]
-    said = settled(story.certainty, ablation.frame, ablation.comparisons[0])
+    said = settled(story.statistics, ablation.comparisons[0])
     assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
 
 
 def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:
     frame = load_frame(store)
-    story = told(store, compute_statistics(frame, store, how=FEW), frame)
+    story = told(store, compute_statistics(frame, store, options=FEW), frame)
     page, markdown = words(render_html(story)), render_markdown(story, "charts").text.replace("\\", "")
     ablation = story.ablations[0]
-    (table,) = gap_tables(story.certainty, ablation.frame)
+    (table,) = gap_tables(story.statistics, ablation.frame)
     assert len(table.columns) == 8
     assert table.scores == (0.05, 0.1, 0.3)
     for column in table.columns:
@@ -105,7 +105,7 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
         shown = f"{decimal(column.rows[2].ap)} ({signed(column.gaps[2])} {column.bounds(2)})"
         assert shown in markdown
         assert f"{decimal(column.rows[2].ap)} {signed(column.gaps[2])}" in page
-    sure = story.certainty.run(ablation.frame.members[0])
+    sure = story.statistics.run(ablation.frame.members[0])
     assert sure is not None
     assert sure.profile is not None
     assert sure.curve is not None
@@ -120,10 +120,10 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
 
 
 def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, dataset: DataSet) -> None:
-    first = compute_statistics(load_frame(store), store, how=FEW)
+    first = compute_statistics(load_frame(store), store, options=FEW)
     count = len(store.analyses())
     monkeypatch.setattr(DetectionStore, "matched", lambda self, judged: pytest.fail("computed again"))
-    again = compute_statistics(load_frame(store), store, how=FEW)
+    again = compute_statistics(load_frame(store), store, options=FEW)
     assert again.pairs == first.pairs
     assert len(store.analyses()) == count
 
@@ -137,9 +137,9 @@ def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: S
         store.put_analysis("control", _subject(judged, alteration, 5, FEW), to_json_value(cost))
     stale = _subject(judged, Alteration("records"), 5, FEW) | {"weights": ["d" * 64]}
     store.put_analysis("control", stale, to_json_value(cost))
-    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
+    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
     (member,) = [m for m in story.ablations[0].frame.of("clear", "CXR+Clinical") if m.record.seed == 0]
-    sure = story.certainty.run(member)
+    sure = story.statistics.run(member)
     assert sure is not None
     assert [c.alteration for c in sure.controls] == [age, image]
     for text in (words(render_html(story)), render_markdown(story, "charts").text):
@@ -158,7 +158,7 @@ def test_a_threshold_that_training_did_not_judge_gets_its_figure_with_the_interv
         for one in members:
             made.finish(store, one, dataset, made.SKILLS[one.arm])
         frame = load_frame(store)
-        story = told(store, compute_statistics(frame, store, how=FEW), frame)
+        story = told(store, compute_statistics(frame, store, options=FEW), frame)
     sure = pairs(story)["default"]
     (row,) = story.ablations[0].comparisons[0].rows
     assert row.test_ap.reference is None

@@ -13,8 +13,9 @@ from certainty_worlds import FEW, pairs, told, two_settings, words
 from report_worlds import WHEN
 
 from mmad.analysis import metrics as module
+from mmad.analysis.comparison import NotComparable, PairStatistics
 from mmad.analysis.frames import load_frame
-from mmad.analysis.statistics import FailureCachingStore, PairStatistics, Statistics, compute_statistics
+from mmad.analysis.statistics import FailureCachingStore, Statistics, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
 from mmad.base.errors import DataError
 from mmad.config.protocol import EvaluationProtocol
@@ -46,18 +47,19 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+@pytest.mark.slow
 def test_without_the_data_set_what_was_kept_stays_and_the_rest_says_why(
     store: Store, dataset: DataSet, tmp_path: Path
 ) -> None:
     gone = tmp_path / "gone"
-    found = compute_statistics(load_frame(store), store, data=gone, how=FEW)
+    found = compute_statistics(load_frame(store), store, data=gone, options=FEW)
     story = told(store, found)
     assert all(sure.difference is None and str(gone) in sure.why for sure in found.pairs.values())
     for text in (words(render_html(story)), render_markdown(story, "charts").text):
         assert text.count("No interval: ") == 1
         assert "Verdict" not in text
-    kept = compute_statistics(load_frame(store), store, how=FEW)
-    assert compute_statistics(load_frame(store), store, data=gone, how=FEW).pairs == kept.pairs
+    kept = compute_statistics(load_frame(store), store, options=FEW)
+    assert compute_statistics(load_frame(store), store, data=gone, options=FEW).pairs == kept.pairs
 
 
 def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest
         raise DataError("not there", where=folder)
 
     monkeypatch.setattr("mmad.analysis.targets.load_dataset", refuse)
-    found = compute_statistics(load_frame(store), store, how=FEW)
+    found = compute_statistics(load_frame(store), store, options=FEW)
     assert len(looked) == 1
     assert {sure.why for sure in found.runs.values()} == {f"{looked[0]}: not there"}
     assert issubclass(FailureCachingStore, DetectionStore)
@@ -76,7 +78,7 @@ def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest
 
 def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store) -> None:
     evaluation_target(store, find_run(store, "made/even/CXR/0"), FEW).file.unlink()
-    story = told(store, compute_statistics(load_frame(store), store, how=FEW))
+    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
     assert "are not kept; make them with `mmad eval" in pairs(story)["even"].why
     assert pairs(story)["clear"].difference is not None
     assert pairs(story)["clear"].p_holm == pairs(story)["clear"].difference.p  # the only test that is left
@@ -86,11 +88,11 @@ def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store) -
 
 def test_a_store_for_reading_only_shows_what_was_kept_and_computes_nothing(store: Store, template: Path) -> None:
     with Store.open(template, read_only=True) as reading:
-        found = compute_statistics(load_frame(reading), reading, how=FEW)
+        found = compute_statistics(load_frame(reading), reading, options=FEW)
         assert all("open for reading only" in sure.why for sure in (*found.pairs.values(), *found.runs.values()))
-    kept = compute_statistics(load_frame(store), store, how=FEW)
+    kept = compute_statistics(load_frame(store), store, options=FEW)
     with Store.open(store.where, read_only=True) as reading:
-        assert compute_statistics(load_frame(reading), reading, how=FEW).pairs == kept.pairs
+        assert compute_statistics(load_frame(reading), reading, options=FEW).pairs == kept.pairs
 
 
 def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path) -> None:
@@ -101,14 +103,14 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
         for one in members:
             made.finish(store, one, dataset, 0.5)
         frame = load_frame(store)
-        found = compute_statistics(frame, store, how=FEW)
+        found = compute_statistics(frame, store, options=FEW)
     assert found.pairs == {}
     assert {key[1].overlap for key in found.runs} == {"iou", "iobb"}
-    story = build_model(frame, created=WHEN, database="x", certainty=found)
+    story = build_model(frame, created=WHEN, database="x", statistics=found)
     tables = gap_tables(found, frame.ablations[0])
     assert [len(table.columns) for table in tables] == [1, 1]
     text = words(render_html(story))
-    assert "Not compared:" in text
+    assert "CXR+Clinical and CXR cannot be compared : overlap iou / iobb" in text
     assert "Verdict" not in text
 
 
@@ -116,8 +118,12 @@ def test_one_run_that_answers_both_arms_is_not_compared_with_itself(store: Store
     frame = load_frame(store)
     (ablation,) = frame.ablations
     same = tuple(replace(m, run=ablation.of(m.record.setting, "CXR")[0].run) for m in ablation.members)
-    found = compute_statistics(replace(frame, ablations=(replace(ablation, members=same),)), store, how=FEW)
-    assert {sure.why for sure in found.pairs.values()} == {"both arms are answered by one run"}
+    alone = replace(ablation, members=same)
+    assert compute_statistics(replace(frame, ablations=(alone,)), store, options=FEW).pairs == {}
+    key = ablation.of("clear", "CXR")[0].run.key[:12]
+    reasons_given = {one.reason for one in alone.comparisons if isinstance(one, NotComparable)}
+    assert len(reasons_given) == len(alone.comparisons) == 2
+    assert f"both are one run ({key})" in reasons_given
 
 
 def test_an_unfinished_run_and_a_store_that_fails_make_no_report_fail(
@@ -130,7 +136,7 @@ def test_an_unfinished_run_and_a_store_that_fails_make_no_report_fail(
 
     monkeypatch.setattr(module, "difference_of", refuse)
     heard: list[tuple[int, int]] = []
-    write_report(store, html=tmp_path / "r.html", how=FEW, looking=lambda *step: heard.append(step))
+    write_report(store, html=tmp_path / "r.html", options=FEW, computing=lambda *step: heard.append(step))
     assert "No interval: <bdi>analysis: broken" in (tmp_path / "r.html").read_text("utf-8")
     assert heard[0][0] == 0
     assert heard[-1][0] == heard[-1][1] == len(heard) - 1
@@ -153,5 +159,5 @@ def test_a_report_of_no_store_tells_no_intervals(page: str, story: ReportModel) 
     text = words(page)
     assert "Verdict" not in text
     assert "No interval" not in text
-    assert story.certainty == Statistics()
+    assert story.statistics == Statistics()
     assert isinstance(story.ablations[0], AblationSection)

@@ -11,11 +11,12 @@ import pytest
 from report_worlds import HOSTILE, WHEN, World, hostile_world, patience_world
 from test_report_html import Page
 
+from mmad.analysis.comparison import MeasuredRun, PairStatistics
 from mmad.analysis.controls import Alteration, Control
 from mmad.analysis.frames import load_frame
-from mmad.analysis.metrics import MeasuredRun, Profile
+from mmad.analysis.metrics import Profile
 from mmad.analysis.overfitting import onset_of, onset_words
-from mmad.analysis.statistics import PairStatistics, RunStatistics, Statistics, _rows
+from mmad.analysis.statistics import RunStatistics, Statistics, finished_comparisons, pair_key
 from mmad.evaluation.agreement import Drop
 from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate
 from mmad.evaluation.operating_points import (
@@ -39,7 +40,7 @@ NAN = float("nan")
 
 
 def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
-    """Every pair and run of ``world`` with made-up certainty; every other pair lacks it for ``why``."""
+    """Every pair and run of ``world`` with made-up statistics; every other pair lacks it for ``why``."""
     frame = load_frame(world.source)
     estimate = IntervalEstimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
     measured = MeasuredRun(estimate, 10, 9)
@@ -59,13 +60,13 @@ def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
     )
     control = Control(Alteration("column", labels[0]), Drop(gain, gain, (), 0.5, 0.4, 5))
     sure = RunStatistics("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)
-    keys = [key for ablation in frame.ablations for key, _ in _rows(ablation)]
+    keys = [pair_key(one) for ablation in frame.ablations for one in finished_comparisons(ablation)]
     pairs = {
         key: PairStatistics(measured, measured, difference, 0.0008) if n % 2 == 0 else PairStatistics(why=why)
         for n, key in enumerate(keys)
     }
-    runs = {(m.run.key, m.judged): sure for a in frame.ablations for m in a.members if m.run.finished}
-    return build_model(frame, created=WHEN, database="x", certainty=Statistics(pairs, runs))
+    runs = {(m.run.key, m.protocol): sure for a in frame.ablations for m in a.members if m.run.finished}
+    return build_model(frame, created=WHEN, database="x", statistics=Statistics(pairs, runs))
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,6 @@ def test_final_checkpoints_bear_no_interval_of_best_ones() -> None:
     for arm in ("CXR", "CXR+Clinical"):
         world.member("s", arm, protocol={"epochs": 3}, setup={"use_early_stop_model": False})
     story = told(world, ("Atelectasis",), "")
-    runs = {key: replace(sure, profile=None, controls=()) for key, sure in story.certainty.runs.items()}
-    story = replace(story, certainty=Statistics({}, runs))
+    runs = {key: replace(sure, profile=None, controls=()) for key, sure in story.statistics.runs.items()}
+    story = replace(story, statistics=Statistics({}, runs))
     assert "[0.400, 0.600]" not in Page(render_html(story)).text

@@ -56,6 +56,7 @@ def test_it_is_shown_where_it_belongs() -> None:
     assert logbook_of(bare("e999"), []) is None
 
 
+@pytest.mark.slow
 def test_every_entry_stands_there_with_what_it_prints(page: str, book: Logbook) -> None:
     parsed = Page(page)
     anchors = [d["id"] for d in parsed.all("details") if d.get("class") == "entry"]
@@ -109,6 +110,7 @@ def test_a_queued_run_is_named_without_figures() -> None:
     assert not any(printed.measured for printed in page.results)
 
 
+@pytest.mark.slow
 def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "my log.md"
     path.write_text(

@@ -27,7 +27,7 @@ def member(world: World, setting: str, arm: str) -> MemberFrame:
 
 
 def test_a_checkpoint_is_named_as_in_entry_69_of_the_log() -> None:
-    outcome = CheckpointResult("best_ap", 22, 0.51949, 0.7549, 0.3713, 0.60291, (), ())
+    outcome = CheckpointResult(22, 0.51949, 0.7549, 0.3713, 0.60291, "best_ap", (), ())
     file = CheckpointRecord("best_ap", 22, "x.pt", "", 0, datetime(2022, 5, 16, 2, 47, 55, tzinfo=UTC))
     assert checkpoint_name(outcome, file, clinical=False, name="CXR") == (
         "val_ar_0_7549_ap_0_5195_test_ar_0_6029_ap_0_3713_epoch22_WithoutClincal_05-16-2022 02-47-55_CXR"
@@ -36,7 +36,7 @@ def test_a_checkpoint_is_named_as_in_entry_69_of_the_log() -> None:
 
 
 def test_what_was_not_measured_is_no_zero() -> None:
-    outcome = CheckpointResult("best_ap", 1, None, None, None, None, (), ())
+    outcome = CheckpointResult(1, None, None, None, None, "best_ap", (), ())
     file = CheckpointRecord("best_ap", 1, "x.pt", "", 0, datetime(2022, 5, 16, tzinfo=UTC))
     assert checkpoint_name(outcome, file, clinical=False, name="CXR").startswith("val_ar_nan_ap_nan_test_ar_nan")
 

@@ -44,7 +44,7 @@ def test_one_walks_from_page_to_page_and_back(browser: Browser, moved: Path) -> 
     assert browser.run("return location.pathname.split('/').pop()") == "ablation-patience.html"
     assert browser.run("return document.querySelector(':target').textContent").startswith("patience 20")
     top = "return document.querySelector(':target').getBoundingClientRect().top"
-    WebDriverWait(browser.driver, 10).until(lambda _: 0 <= browser.run(top) < 120)
+    WebDriverWait(browser.driver, 600).until(lambda _: 0 <= browser.run(top) < 120)
     browser.run("document.querySelector('.pager .next').click()")
     assert "clinical branch help" in browser.run("return document.querySelector('h2').textContent")
     browser.run("document.querySelector('h1 a').click()")

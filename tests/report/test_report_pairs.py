@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_worlds import WHEN, World
 
-from mmad.analysis.comparison import comparison_tables, seed_contrast, seed_mean
+from mmad.analysis.comparison import ComparisonTable, NotComparable, comparison_tables, paired_means, seed_mean
 from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.config.protocol import EvaluationProtocol
 from mmad.report.model import build_model, headline
+from mmad.report.tables import common_parameters
 from mmad.report.writers.html import strips
 
 score = st.floats(0, 1, allow_nan=False)
@@ -20,6 +21,11 @@ score = st.floats(0, 1, allow_nan=False)
 
 def frame_of(world: World) -> AblationFrame:
     return load_frame(world.source).ablations[0]
+
+
+def tables_of(frame: AblationFrame) -> tuple[tuple[ComparisonTable, ...], tuple[NotComparable, ...]]:
+    refused = tuple(one for one in frame.comparisons if isinstance(one, NotComparable))
+    return comparison_tables(frame.record, frame.comparisons), refused
 
 
 def two_arms(**clinical: object) -> World:
@@ -32,7 +38,7 @@ def two_arms(**clinical: object) -> World:
 
 @given(st.lists(st.tuples(score, score), min_size=1, max_size=8))
 def test_a_difference_is_the_mean_of_the_paired_differences(pairs: list[tuple[float, float]]) -> None:
-    found = seed_contrast([a for a, _ in pairs], [b for _, b in pairs])
+    found = paired_means([a for a, _ in pairs], [b for _, b in pairs])
     assert found.reference is not None
     assert found.other is not None
     assert found.difference is not None
@@ -42,7 +48,7 @@ def test_a_difference_is_the_mean_of_the_paired_differences(pairs: list[tuple[fl
 
 
 def test_the_deviation_is_that_of_the_differences_not_of_the_arms() -> None:
-    found = seed_contrast([0.1, 0.5, 0.9], [0.2, 0.6, 1.0])
+    found = paired_means([0.1, 0.5, 0.9], [0.2, 0.6, 1.0])
     assert found.difference is not None
     assert found.reference is not None
     assert found.reference.sd == pytest.approx(0.4)
@@ -50,7 +56,7 @@ def test_the_deviation_is_that_of_the_differences_not_of_the_arms() -> None:
 
 
 def test_a_pair_with_a_missing_side_is_left_out_of_both_means() -> None:
-    found = seed_contrast([0.2, None, 0.4], [0.3, 0.9, None])
+    found = paired_means([0.2, None, 0.4], [0.3, 0.9, None])
     assert found.reference is not None
     assert found.other is not None
     assert (found.reference.mean, found.reference.n) == (0.2, 1)
@@ -63,14 +69,14 @@ def test_nothing_is_made_of_nothing(values: list[float]) -> None:
 
 
 def test_settings_come_in_the_files_order_with_their_counts(world: World) -> None:
-    (comparison,), refusals = comparison_tables(frame_of(world))
+    (comparison,), refusals = tables_of(frame_of(world))
     assert [row.setting for row in comparison.rows] == ["patience 5", "patience 10", "patience 20", "patience 30"]
     assert refusals == ()
-    assert comparison.counts == (1_040_729, 1_223_303)
+    assert common_parameters(frame_of(world), comparison) == (1_040_729, 1_223_303)
 
 
 def test_runs_that_have_not_finished_are_not_compared(world: World) -> None:
-    (comparison,), _ = comparison_tables(frame_of(world))
+    (comparison,), _ = tables_of(frame_of(world))
     failed, running = comparison.rows[2], comparison.rows[3]
     assert failed.test_ap.difference is None
     assert failed.note == "not compared yet: CXR+Clinical failed at epoch 9 of 50"
@@ -92,7 +98,7 @@ def test_only_seeds_that_both_arms_finished_count() -> None:
                 status="failed" if failed else "finished",
                 done=2 if failed else 4,
             )
-    (comparison,), _ = comparison_tables(frame_of(world))
+    (comparison,), _ = tables_of(frame_of(world))
     row = comparison.rows[0]
     assert row.seeds == (0, 2)
     assert row.note == "2 of 3 seeds: CXR seed 1 failed at epoch 2 of 4"
@@ -103,18 +109,16 @@ def test_only_seeds_that_both_arms_finished_count() -> None:
 @pytest.mark.parametrize(
     ("clinical", "words"),
     [
-        ({"judged": EvaluationProtocol(overlap="iobb")}, "overlap: iou / iobb"),
-        ({"judged": EvaluationProtocol(proposals="with_ground_truth")}, "proposals: clean / with_ground_truth"),
-        ({"judged": EvaluationProtocol(threshold=0.3)}, "threshold: 0.5 / 0.3"),
-        ({"protocol": {"epochs": 4, "weights": "none"}}, "weights: imagenet / none"),
-        ({"protocol": {"epochs": 8}}, "epochs: 4 / 8"),
-        ({"dataset_fingerprint": "00" * 32}, "fingerprint: "),
+        ({"judged": EvaluationProtocol(overlap="iobb")}, "overlap iou / iobb"),
+        ({"judged": EvaluationProtocol(proposals="with_ground_truth")}, "proposals clean / with_ground_truth"),
+        ({"judged": EvaluationProtocol(threshold=0.3)}, "threshold 0.5 / 0.3"),
+        ({"protocol": {"epochs": 4, "weights": "none"}}, "weights imagenet / none"),
+        ({"protocol": {"epochs": 8}}, "epochs 4 / 8"),
+        ({"dataset_fingerprint": "00" * 32}, "data set's fingerprint 5f5f5f5f5f5f / 000000000000"),
     ],
 )
-def test_arms_won_under_different_conditions_are_refused_with_the_reason(
-    clinical: dict[str, object], words: str
-) -> None:
-    comparisons, (refusal,) = comparison_tables(frame_of(two_arms(**clinical)))
+def test_arms_under_different_conditions_are_refused_with_the_reason(clinical: dict[str, object], words: str) -> None:
+    comparisons, (refusal,) = tables_of(frame_of(two_arms(**clinical)))
     assert comparisons == ()
     assert words in refusal.reason
 
@@ -125,14 +129,14 @@ def test_settings_under_different_protocols_get_tables_of_their_own() -> None:
     for setting, overlap in (("one", "iou"), ("two", "iobb"), ("three", "iou")):
         for arm in ("CXR", "CXR+Clinical"):
             world.member(setting, arm, protocol={"epochs": 4}, judged=EvaluationProtocol(overlap=overlap))  # type: ignore[arg-type]
-    comparisons, refusals = comparison_tables(frame_of(world))
+    comparisons, refusals = tables_of(frame_of(world))
     assert refusals == ()
     assert [[row.setting for row in c.rows] for c in comparisons] == [["one", "three"], ["two"]]
-    assert [c.conditions.overlap for c in comparisons] == ["iou", "iobb"]
+    assert [c.sides[0].overlap for c in comparisons] == ["iou", "iobb"]
 
 
 def test_without_a_word_every_arm_is_compared_with_the_first(world: World) -> None:
-    comparisons, _ = comparison_tables(load_frame(world.source).ablations[1])
+    comparisons, _ = tables_of(load_frame(world.source).ablations[1])
     assert [(c.reference, c.other) for c in comparisons] == [
         ("CXR", "CXR+Clinical"),
         ("CXR", "CXR+Clinical (vector)"),
@@ -141,16 +145,16 @@ def test_without_a_word_every_arm_is_compared_with_the_first(world: World) -> No
 
 def test_the_headline_says_no_more_than_was_measured(world: World) -> None:
     frame = load_frame(world.source)
-    (comparison,), _ = comparison_tables(frame.ablations[0])
+    (comparison,), _ = tables_of(frame.ablations[0])
     assert "in 2 of 2 settings" in headline(comparison)
     assert "2 settings are not finished" in headline(comparison)
-    assert headline(comparison_tables(frame.ablations[1])[0][0]).startswith(
+    assert headline(tables_of(frame.ablations[1])[0][0]).startswith(
         "CXR+Clinical is higher than CXR on test AP, by 0.0"
     )
 
 
 def test_a_headline_without_a_finished_pair_claims_nothing() -> None:
-    (comparison,), _ = comparison_tables(frame_of(two_arms(status="queued", done=0)))
+    (comparison,), _ = tables_of(frame_of(two_arms(status="queued", done=0)))
     assert headline(comparison) == "CXR+Clinical against CXR: no setting has finished in both arms."
 
 
@@ -164,7 +168,7 @@ def test_a_final_is_never_compared_with_a_best() -> None:
         world.member("s", arm, setup=setup, protocol={"epochs": 50})
     ablation = frame_of(world)
     plain, clinical = ablation.members
-    (comparison,), refusals = comparison_tables(ablation)
+    (comparison,), refusals = tables_of(ablation)
     row = comparison.rows[0]
     assert refusals == ()
     assert (comparison.kind, row.kind, row.note) == ("final", "final", "")
@@ -193,7 +197,7 @@ def test_settings_compared_by_final_checkpoints_get_a_table_of_their_own() -> No
                 status="running" if later else "finished",
                 done=2 if later else 4,
             )
-    comparisons, _ = comparison_tables(frame_of(world))
+    comparisons, _ = tables_of(frame_of(world))
     assert [(c.kind, [row.setting for row in c.rows]) for c in comparisons] == [
         ("best_ap", ["one", "three"]),
         ("final", ["two", "four"]),
@@ -211,7 +215,7 @@ def test_seeds_are_averaged_over_one_kind_of_checkpoint() -> None:
             setup = FINAL_ONLY if (seed, arm) == (1, "CXR") else {}
             world.member("s", arm, seed=seed, setup=setup, protocol={"epochs": 4})
     ablation = frame_of(world)
-    (comparison,), _ = comparison_tables(ablation)
+    (comparison,), _ = tables_of(ablation)
     reference = comparison.rows[0].test_ap.reference
     finals = [m.final.test_ap for m in ablation.of("s", "CXR") if m.final and m.final.test_ap is not None]
     assert reference is not None

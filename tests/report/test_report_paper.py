@@ -129,7 +129,7 @@ def test_two_protocols_never_stand_in_one_table(store: Store, dataset: DataSet) 
     first, second = _members(dataset)[:2]
     other = second.evaluation.model_copy(update={"overlap": "iobb"})
     made.record(store, [first, replace(second, evaluation=other)])
-    with pytest.raises(ReportError, match="overlap: iou / iobb"):
+    with pytest.raises(ReportError, match="cannot be compared: overlap iou / iobb; run the whole file"):
         paper_table(store, ablation="made")
 
 

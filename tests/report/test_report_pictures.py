@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmad.analysis.comparison import compare_ablation
 from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.analysis.statistics import compare_ablation, comparison_targets
 from mmad.analysis.targets import DetectionStore
 from mmad.base.errors import ReportError
 from mmad.base.records import Detections, GroundTruth
@@ -58,10 +58,10 @@ def gain_of(picture: StudyPicture) -> int:
 def test_the_studies_are_those_that_mmad_compare_lists(store: Store) -> None:
     (contrast,), _ = compare_ablation(store, DetectionStore(), "made", made.FEW)
     (pair,) = made.alone(made.gathered(store)).pairs
-    assert [(p.study, p.gain) for p in pair.studies] == list(contrast.alike.studies[:4])
+    assert [(p.study, p.gain) for p in pair.studies] == list(contrast.statistics.agreement.studies[:4])
     assert [gain_of(p) for p in pair.studies] == [p.gain for p in pair.studies]
     (more,) = made.alone(made.gathered(store, 12)).pairs
-    assert [(p.study, p.gain) for p in more.studies] == list(contrast.alike.studies)
+    assert [(p.study, p.gain) for p in more.studies] == list(contrast.statistics.agreement.studies)
 
 
 def test_over_seeds_the_gain_is_the_sum_and_the_boxes_are_of_the_seed_that_shows_it_best(
@@ -70,7 +70,7 @@ def test_over_seeds_the_gain_is_the_sum_and_the_boxes_are_of_the_seed_that_shows
     with Store.open(made.two_arms(tmp_path, dataset, seeds=3)) as store:
         (contrast,), _ = compare_ablation(store, DetectionStore(), "made", made.FEW)
         (pair,) = made.alone(made.gathered(store)).pairs
-    assert [(p.study, p.gain) for p in pair.studies] == list(contrast.alike.studies[:4])
+    assert [(p.study, p.gain) for p in pair.studies] == list(contrast.statistics.agreement.studies[:4])
     for picture in pair.studies:
         assert picture.seed_gain == gain_of(picture)
         assert abs(picture.seed_gain) >= abs(picture.gain) / 3
@@ -118,9 +118,9 @@ def test_what_is_at_stake_is_the_ap_without_the_study(store: Store, dataset: Dat
     (contrast,), _ = compare_ablation(store, DetectionStore(), "made", made.FEW)
     (pair,) = made.alone(made.gathered(store)).pairs
     assert pair.stakes is not None
-    assert pair.stakes.all_boxes == pytest.approx(contrast.difference.ap.value)
+    assert pair.stakes.all_boxes == pytest.approx(contrast.difference.value)
     truth, archive = dataset.ground_truth("test"), DetectionStore()
-    sides = [archive.detections(side.runs[0]) for side in (contrast.reference, contrast.other)]
+    sides = [archive.read(one) for one in comparison_targets(store, contrast, made.FEW)[0]]
     for picture in pair.studies:
         reference, other = (_without(side, truth, picture.study) for side in sides)
         assert picture.without == pytest.approx(other - reference)
@@ -215,6 +215,7 @@ def renamed(ablation: AblationFrame, name: str) -> AblationFrame:
     return replace(ablation, record=replace(ablation.record, name=name))
 
 
+@pytest.mark.slow
 def test_many_pairs_show_fewer_studies_unless_asked(
     dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +243,7 @@ def test_a_store_open_for_reading_shows_pictures_and_keeps_nothing(template: Pat
         assert len(store.analyses()) == before
 
 
+@pytest.mark.slow
 def test_films_are_small_and_of_the_image_s_shape(tmp_path: Path) -> None:
     wide = make_phantom(tmp_path / "wide", studies=10, width=1200, height=900)
     film = film_of(wide, 0)

@@ -55,6 +55,7 @@ def hostile(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> tuple
         return made.alone(story.pictures), render_html(story), render_markdown(story, "charts").text
 
 
+@pytest.mark.slow
 def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(text: str, story: ReportModel) -> None:
     found = made.alone(story.pictures)
     shown = [p.film for pair in found.pairs for p in pair.studies]
@@ -170,18 +171,19 @@ def test_nothing_is_said_where_no_picture_was_asked_for(store: Store, text: str)
     assert "#ablation-made-pictures" not in none
 
 
+@pytest.mark.slow
 def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "r.md"
-    write_report(store, markdown=out, how=made.FEW, pictures=2)
+    write_report(store, markdown=out, options=made.FEW, pictures=2)
     shown = re.findall(r"\]\((r_charts/[^)]+\.jpg)\)", out.read_text("utf-8"))
     assert len(shown) == 6
     assert all((tmp_path / name).read_bytes().startswith(b"\xff\xd8") for name in shown)
-    write_report(store, markdown=out, how=made.FEW, pictures=1)
+    write_report(store, markdown=out, options=made.FEW, pictures=1)
     assert len(list((tmp_path / "r_charts").glob("*.jpg"))) == 3
 
 
 def test_of_linked_pages_that_of_the_ablation_holds_its_pictures(store: Store, tmp_path: Path) -> None:
-    write_report(store, html=tmp_path / "r.html", how=made.FEW, pages=True)
+    write_report(store, html=tmp_path / "r.html", options=made.FEW, pages=True)
     page = (tmp_path / "r_pages" / "ablation-made.html").read_text("utf-8")
     assert "data:image/jpeg" not in (tmp_path / "r.html").read_text("utf-8")
     ids = set(re.findall(r'<image id="([^"]+)"', page))

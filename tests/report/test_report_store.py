@@ -43,19 +43,16 @@ def store(tmp_path: Path, world: World) -> Store:
     keys = list(dict.fromkeys(m.run.key for m in ablation.members))
     model = world.source.run_list[0].key
     for n, key in enumerate(keys[:3]):
+        kept = [
+            CheckpointRecord(kind, 3, "checkpoints/epoch-00003.pt", "ab" * 32, 10, WHEN)  # type: ignore[arg-type]
+            for kind in ("best_ap", "best_ar", "final")
+        ]
         for epoch in world.source.epochs[model][:3]:
-            store.commit_epoch(key, _lifted(epoch, 0.1 * n))
-        store.put_checkpoints(
-            key,
-            [
-                CheckpointRecord(kind, 3, "checkpoints/epoch-00003.pt", "ab" * 32, 10, WHEN)  # type: ignore[arg-type]
-                for kind in ("best_ap", "best_ar", "final")
-            ],
-        )
+            store.commit_epoch(key, _lifted(epoch, 0.1 * n), kept if epoch.epoch == 3 else ())
         store.put_parameter_counts(key, world.source.counts[model])
         store.add_environment(key, world.source.places[model][0])
         store.add_warning(key, "a warning")
-        store.set_status(key, "finished")
+        store.end_free(key, "finished")
     return store
 
 

@@ -53,7 +53,7 @@ def ablation() -> AblationFrame:
 
 
 def known(ablation: AblationFrame) -> Mapping[RunKey, RunStatistics]:
-    return {(m.run.key, m.judged): sure(0.1 * (n + 1)) for n, m in enumerate(ablation.members)}
+    return {(m.run.key, m.protocol): sure(0.1 * (n + 1)) for n, m in enumerate(ablation.members)}
 
 
 def test_the_panels_hold_the_stores_points_and_one_protocol(ablation: AblationFrame) -> None:
@@ -71,7 +71,7 @@ def test_the_panels_hold_the_stores_points_and_one_protocol(ablation: AblationFr
 def test_final_checkpoints_are_not_drawn_beside_best_ones(ablation: AblationFrame) -> None:
     runs = dict(known(ablation))
     last = ablation.members[1]
-    runs[last.run.key, last.judged] = replace(runs[last.run.key, last.judged], kind="final")
+    runs[last.run.key, last.protocol] = replace(runs[last.run.key, last.protocol], kind="final")
     froc, *_ = sure_panels(ablation, "s", Statistics(runs=runs))
     assert [s.name for s in froc.series] == ["CXR", "CXR+Clinical"]
 

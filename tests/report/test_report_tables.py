@@ -126,14 +126,14 @@ def test_every_column_is_explained_and_ends_with_its_unit(folder: Path) -> None:
 def test_intervals_verdicts_and_thresholds_are_those_of_the_store(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "phantom", studies=60, image_size=64)
     with Store.open(two_settings(tmp_path, dataset)) as store:
-        certainty = compute_statistics(load_frame(store), store, how=FEW)
-        story = build_model(load_frame(store), created=WHEN, database="x", certainty=certainty)
-        written = write_report(store, csv=tmp_path / "out", latex=tmp_path / "out", how=FEW)
+        statistics = compute_statistics(load_frame(store), store, options=FEW)
+        story = build_model(load_frame(store), created=WHEN, database="x", statistics=statistics)
+        written = write_report(store, csv=tmp_path / "out", latex=tmp_path / "out", options=FEW)
     assert (written.html, written.markdown) == (None, None)
     (ablation,) = story.ablations
     pairs = read(tmp_path / "out", "made--pairs-1").set_index("setting")
     for row in ablation.comparisons[0].rows:
-        sure = certainty.pair(ablation.frame, "CXR", "CXR+Clinical", row)
+        sure = statistics.pair(row)
         found = pairs.loc[row.setting]
         assert sure.difference is not None
         assert (found["verdict"], found["p"], found["p_holm"]) == (
@@ -145,14 +145,14 @@ def test_intervals_verdicts_and_thresholds_are_those_of_the_store(tmp_path: Path
             sure.difference.ap.low,
             sure.difference.ap.high,
         )
-    (gap,) = gap_tables(certainty, ablation.frame)
+    (gap,) = gap_tables(statistics, ablation.frame)
     scores = read(tmp_path / "out", "made--thresholds-1")
     assert list(scores["test_ap"]) == [r.ap for c in gap.columns for r in c.rows]
     assert list(scores["test_ap_gap"]) == [g for c in gap.columns for g in c.gaps]
     assert list(scores["test_ap_gap_low"]) == [b.gap.low for c in gap.columns for b in c.bands]
     froc = read(tmp_path / "out", "made--froc").query("finding == 'all findings'").set_index("run")
     for member in ablation.frame.members:
-        band = certainty.run(member).profile.froc_band  # type: ignore[union-attr]
+        band = statistics.run(member).profile.froc_band  # type: ignore[union-attr]
         own = froc.loc[member.run.key[:12]]
         assert list(own["sensitivity"]) == [band.score.value, *(x.value for x in band.sensitivity)]
     findings = read(tmp_path / "out", "made--findings-pairs-1")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,14 +24,6 @@ from mmad.scheduler.scheduler import Options
 from mmad.store.store import Store
 
 PROGRAMS = Path(__file__).parent / "programs"
-
-
-def wait_for(truth: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Waits until ``truth`` holds; fails the test after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 @dataclass

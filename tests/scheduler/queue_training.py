@@ -63,7 +63,7 @@ def results(database: str, keys: Sequence[str]) -> dict[str, tuple[object, ...]]
     with Store.open(database, read_only=True) as store:
         return {
             key: (
-                [numbers(record) for record in store.epochs(key)],
+                [numbers(record) for record in store.epoch_records(key)],
                 sorted(map(_judged, store.evaluations(key))),
                 sorted((record.kind, record.epoch) for record in store.checkpoints(key)),
             )

@@ -9,13 +9,13 @@ import pytest
 
 from mmad.base.errors import MmadError
 from mmad.scheduler.devices import Slots
-from mmad.scheduler.executors.factory import engine_slots, make_engine
+from mmad.scheduler.executors.factory import executor_slots, make_executor
 from mmad.scheduler.scheduler import Options
 
 
 def test_this_machine_is_the_default() -> None:
-    assert not engine_slots("local", "cpu").on_gpu
-    assert make_engine("local", "db.sqlite", Slots(), Options()) is None
+    assert not executor_slots("local", "cpu").on_gpu
+    assert make_executor("local", "db.sqlite", Slots(), Options()) is None
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_this_machine_is_the_default() -> None:
 )
 def test_what_does_not_fit_is_one_line(words: dict[str, Any], line: str) -> None:
     with pytest.raises(MmadError) as refused:
-        engine_slots(**words)
+        executor_slots(**words)
     assert str(refused.value) == line
 
 
@@ -48,7 +48,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         importlib.util, "find_spec", lambda word, *rest: None if word == package else found(word, *rest)
     )
     with pytest.raises(MmadError) as refused:
-        engine_slots(name)
+        executor_slots(name)
     assert str(refused.value) == (
         f"--engine {name}: the package {package} is not installed; install it into this environment "
         f"(pip install 'mmad[{name}]'), or leave out --engine"
@@ -66,7 +66,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 def test_an_address_without_a_cluster_is_refused_at_once(address: str, part: str) -> None:
     pytest.importorskip("ray", reason="the package ray is not installed")
     with pytest.raises(MmadError) as refused:
-        engine_slots("ray", address=address)
+        executor_slots("ray", address=address)
     assert str(refused.value) == (
         f"--address {address}: no connection to a Ray cluster ({part}); run this on a node of it "
         "(ray start --address=HEAD:6379), or name its head as HOST:PORT"

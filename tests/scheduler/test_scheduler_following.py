@@ -9,7 +9,7 @@ from queue_bench import Bench
 
 from mmad.base.records import EpochRecord, Metric
 from mmad.scheduler.executors import polling
-from mmad.scheduler.executors.polling import StorePoller, why
+from mmad.scheduler.executors.polling import StorePoller, explained
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import Exited
 from mmad.scheduler.supervisor_link import Ended, EpochDone, Started, encode
@@ -34,23 +34,23 @@ def epoch(number: int) -> EpochRecord:
 def test_changes_of_the_store_become_messages_once(bench: MakeBench) -> None:
     one = bench(runs=1)
     with Store.open(one.database) as store:
-        told, state = StorePoller(store), JobState(one.jobs()[0])
-        told.follow(state)
+        poller, state = StorePoller(store), JobState(one.jobs()[0])
+        poller.follow(state)
         key = one.keys[0]
-        assert list(told.news()) == []
+        assert list(poller.poll()) == []
         store.claim([key], FAR, "cuda:0")
-        assert list(told.news()) == []
+        assert list(poller.poll()) == []
         assert state.device == "another-machine, cuda:0"
         store.begin(key, FAR)
-        assert list(told.news()) == [(key, Started(key, 0, 3))]
+        assert list(poller.poll()) == [(key, Started(key, 0, 3))]
         store.commit_epoch(key, epoch(1), [], [], FAR)
         store.commit_epoch(key, epoch(2), [], [], FAR)
-        messages = [message for _, message in told.news()]
+        messages = [message for _, message in poller.poll()]
         assert [m.epoch for m in messages if isinstance(m, EpochDone)] == [1, 2]
-        assert list(told.news()) == []
+        assert list(poller.poll()) == []
         store.commit_epoch(key, epoch(3), [], [], FAR)
         store.end(key, FAR, "finished")
-        *before, last = told.ended(key, (), LOST, asked=False)
+        *before, last = poller.ended(key, (), LOST, cancelled=False)
         assert [message.epoch for _, message in before if isinstance(message, EpochDone)] == [3]
         assert last == (key, Ended(key, "finished", recorded=True))
 
@@ -58,28 +58,28 @@ def test_changes_of_the_store_become_messages_once(bench: MakeBench) -> None:
 def test_a_lost_run_of_another_machine_is_taken_away_and_its_owner_writes_no_more(bench: MakeBench) -> None:
     one = bench(runs=1)
     with Store.open(one.database) as store:
-        told, key = StorePoller(store), one.keys[0]
-        told.follow(JobState(one.jobs()[0]))
+        poller, key = StorePoller(store), one.keys[0]
+        poller.follow(JobState(one.jobs()[0]))
         store.claim([key], FAR)
         store.begin(key, FAR)
         assert store.free([key]) == frozenset()
-        *_, (_, last) = told.ended(key, (), LOST, asked=False)
+        *_, (_, last) = poller.ended(key, (), LOST, cancelled=False)
         assert isinstance(last, Exited)
         assert last.how == "its node was lost"
         assert store.run(key).status == "queued"
         with pytest.raises(NotHeld):
             store.commit_epoch(key, epoch(1), [], [], FAR)
-        assert store.epochs(key) == []
+        assert store.epoch_records(key) == []
 
 
 def test_a_run_that_was_to_stop_stays_stopped_when_its_machine_is_lost(bench: MakeBench) -> None:
     one = bench(runs=1)
     with Store.open(one.database) as store:
-        told, key = StorePoller(store), one.keys[0]
-        told.follow(JobState(one.jobs()[0]))
+        poller, key = StorePoller(store), one.keys[0]
+        poller.follow(JobState(one.jobs()[0]))
         store.claim([key], FAR)
         store.stop([key])
-        *_, (_, last) = told.ended(key, (), LOST, asked=False)
+        *_, (_, last) = poller.ended(key, (), LOST, cancelled=False)
         assert isinstance(last, Ended)
         assert (last.status, store.run(key).status) == ("stopped", "stopped")
 
@@ -87,37 +87,37 @@ def test_a_run_that_was_to_stop_stays_stopped_when_its_machine_is_lost(bench: Ma
 def test_a_living_process_of_this_machine_keeps_its_run(bench: MakeBench) -> None:
     one = bench(runs=1)
     with Store.open(one.database) as store:
-        told, key = StorePoller(store), one.keys[0]
-        told.follow(JobState(one.jobs()[0]))
+        poller, key = StorePoller(store), one.keys[0]
+        poller.follow(JobState(one.jobs()[0]))
         store.claim([key], Owner.current())
-        list(told.ended(key, (), LOST, asked=False))
+        list(poller.ended(key, (), LOST, cancelled=False))
         assert store.run(key).status == "claimed"
 
 
-@pytest.mark.parametrize(("asked", "kind"), [(True, Ended), (False, Exited)])
-def test_an_interrupted_run_is_begun_again_unless_that_was_asked(bench: MakeBench, asked: bool, kind: type) -> None:
+@pytest.mark.parametrize(("cancelled", "kind"), [(True, Ended), (False, Exited)])
+def test_an_interrupted_run_is_begun_again_unless_that_was_asked(bench: MakeBench, cancelled: bool, kind: type) -> None:
     one = bench(runs=1)
     with Store.open(one.database) as store:
-        told, key = StorePoller(store), one.keys[0]
-        told.follow(JobState(one.jobs()[0]))
+        poller, key = StorePoller(store), one.keys[0]
+        poller.follow(JobState(one.jobs()[0]))
         store.claim([key], FAR)
         store.end(key, FAR, "interrupted")
-        *_, (_, last) = told.ended(key, (), LOST, asked=asked)
+        *_, (_, last) = poller.ended(key, (), LOST, cancelled=cancelled)
         assert isinstance(last, kind)
 
 
 def test_the_workers_last_word_counts_most(bench: MakeBench) -> None:
     one = bench(runs=1)
     with Store.open(one.database) as store:
-        told, key = StorePoller(store), one.keys[0]
-        told.follow(JobState(one.jobs()[0]))
+        poller, key = StorePoller(store), one.keys[0]
+        poller.follow(JobState(one.jobs()[0]))
         said = Ended(key, "failed", "out of memory", "memory")
-        assert list(told.ended(key, ["noise", encode(said)], LOST, asked=False)) == [(key, said)]
+        assert list(poller.ended(key, ["noise", encode(said)], LOST, cancelled=False)) == [(key, said)]
 
 
 def test_a_worker_that_could_not_begin_says_why() -> None:
-    assert why(Exited(1), ["a", "No module named mmad", ""]).how == (
+    assert explained(Exited(1), ["a", "No module named mmad", ""]).how == (
         "its process ended with exit code 1 (No module named mmad)"
     )
-    assert why(Exited(3), []).how == "its process ended with exit code 3"
-    assert why(LOST, ["a"]).how == "its node was lost"
+    assert explained(Exited(3), []).how == "its process ended with exit code 3"
+    assert explained(LOST, ["a"]).how == "its node was lost"

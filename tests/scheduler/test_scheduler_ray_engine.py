@@ -10,44 +10,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from queue_bench import PROGRAMS, Bench, wait_for
+from processes import wait_for
+from queue_bench import PROGRAMS, Bench
 
 from mmad.store.store import Store
 
 pytest.importorskip("ray", reason="the package ray is not installed (pip install 'mmad[ray]')")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = pytest.mark.slow
 MakeBench = Callable[..., Bench]
 
-TINY = """\
-title = "Tiny"
-[phantom]
-studies = 16
-image_size = 64
-[setup]
-backbone = "custom1"
-pretrained = false
-image_size = 64
-[arms.CXR]
-use_clinical = false
-[arms."CXR+Clinical"]
-use_clinical = true
-[protocol]
-epochs = 2
-"""
 CHECK = """
 import sys
 from mmad.base.errors import MmadError
-from mmad.scheduler.supervisor_link import Order
-from mmad.scheduler.executors.ray import RayEngine, ray_slots
+from mmad.scheduler.supervisor_link import TrainRequest
+from mmad.scheduler.executors.ray import RayExecutor, ray_slots
 database, address = sys.argv[1:]
-engine = RayEngine(database, ray_slots(address, "cpu"), Order(database, ""), address)
+executor = RayExecutor(ray_slots(address, "cpu"), TrainRequest(database, ""), address)
 try:
-    engine.check({"/nowhere": "f" * 64})
+    executor.check({"/nowhere": "f" * 64})
 except MmadError as error:
     print(error)
-engine.check({})
+executor.check({})
 print("fine")
-engine.close()
+executor.close()
 """
 
 
@@ -72,7 +57,7 @@ class Cluster:
 
     def close(self) -> None:
         try:
-            self._process.communicate(timeout=60)
+            self._process.communicate(timeout=600)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
@@ -103,7 +88,7 @@ def command(bench: Bench, cluster: Cluster) -> subprocess.Popen[str]:
 
 def rows(bench: Bench) -> list[list[int]]:
     with Store.open(bench.database, read_only=True) as store:
-        return [[record.epoch for record in store.epochs(key)] for key in bench.keys]
+        return [[record.epoch for record in store.epoch_records(key)] for key in bench.keys]
 
 
 def mmad(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -113,7 +98,7 @@ def mmad(folder: Path, *words: str, **environment: str) -> subprocess.CompletedP
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
 
@@ -121,7 +106,7 @@ def mmad(folder: Path, *words: str, **environment: str) -> subprocess.CompletedP
 def test_every_run_is_trained_on_the_cluster_without_noise(bench: MakeBench, cluster: Cluster) -> None:
     three = bench(runs=3)
     three.plan(s0={"pause": 0.3}, s2={"do": [[2, "fail"]]})
-    out, errors = command(three, cluster).communicate(timeout=120)
+    out, errors = command(three, cluster).communicate(timeout=600)
     assert three.statuses() == ["finished", "finished", "failed"]
     assert rows(three) == [[1, 2, 3], [1, 2, 3], [1]]
     assert "images/7.png: the image cannot be decoded" in errors
@@ -133,12 +118,12 @@ def test_every_run_is_trained_on_the_cluster_without_noise(bench: MakeBench, clu
 
 
 def test_the_first_ctrl_c_stops_at_a_safe_point(bench: MakeBench, cluster: Cluster) -> None:
-    two = bench(runs=2, epochs=50)
-    two.plan(s0={"pause": 0.1}, s1={"pause": 0.1})
+    two = bench(runs=2, epochs=4)
+    two.plan(s0={"do": [[3, "wait"]]}, s1={"do": [[3, "wait"]]})
     process = command(two, cluster)
-    wait_for(lambda: len(rows(two)[0]) >= 2, 100)
+    wait_for(lambda: len(rows(two)[0]) >= 2)
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=100)
+    out, errors = process.communicate(timeout=600)
     assert (process.returncode, errors) == (130, "")
     assert two.statuses() == ["interrupted", "interrupted"]
     assert "stopping" in out
@@ -150,18 +135,20 @@ def test_the_second_ctrl_c_kills_the_workers(bench: MakeBench, cluster: Cluster)
     one = bench(runs=1)
     one.plan(s0={"do": [[2, "hang"]]})
     process = command(one, cluster)
-    wait_for(lambda: len(rows(one)[0]) == 1, 100)
+    wait_for(lambda: len(rows(one)[0]) == 1)
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
     assert any(line.startswith("stopping") for line in process.stdout)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=600)
     assert (process.returncode, errors) == (130, "")
     assert one.statuses() == ["interrupted"]
 
 
-def test_a_pair_is_trained_from_the_command_line(cluster: Cluster, tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(TINY)
+def test_a_pair_is_trained_from_the_command_line(
+    cluster: Cluster, tmp_path: Path, write_tiny: Callable[[Path], None]
+) -> None:
+    write_tiny(tmp_path)
     words = ("ablate", "tiny.toml", "--engine", "ray", "--address", cluster.address, "--set", "steps_per_epoch=2")
     done = mmad(tmp_path, *words)
     assert done.returncode == 0, done.stderr
@@ -169,7 +156,7 @@ def test_a_pair_is_trained_from_the_command_line(cluster: Cluster, tmp_path: Pat
     assert "2 of 2 runs finished" in done.stdout
     assert "raylet" not in done.stdout + done.stderr
     with Store.open(tmp_path / "db/mmad.sqlite", read_only=True) as store:
-        assert [[one.epoch for one in store.epochs(run.key)] for run in store.runs()] == [[1, 2], [1, 2]]
+        assert [[one.epoch for one in store.epoch_records(run.key)] for run in store.run_records()] == [[1, 2], [1, 2]]
     assert not list((tmp_path / "db/runs/mmad.sqlite").glob(".shared-*"))
 
 
@@ -189,12 +176,12 @@ def test_a_node_killed_in_mid_run_costs_no_epoch(bench: MakeBench, cluster: Clus
     two = bench(runs=2, epochs=6)
     two.plan(s0={"pause": 0.3}, s1={"pause": 0.3})
     process = command(two, cluster)
-    wait_for(lambda: all(len(epochs) >= 2 for epochs in rows(two)), 100)
+    wait_for(lambda: all(len(epochs) >= 2 for epochs in rows(two)))
     with Store.open(two.database, read_only=True) as store:
         cluster.kill_node_of(store.owners()[two.keys[0]].pid)
-    out, errors = process.communicate(timeout=150)
+    out, errors = process.communicate(timeout=600)
     assert process.returncode == 0, (out, errors)
     assert two.statuses() == ["finished", "finished"]
     assert rows(two) == [[1, 2, 3, 4, 5, 6]] * 2
-    assert "its node was lost, starting it again (1 of 2)" in out
+    assert "its node was lost, retrying it (1 of 2)" in out
     assert errors == ""

@@ -8,13 +8,13 @@ from queue_bench import Bench
 
 from mmad.base.clock import now
 from mmad.base.records import CheckpointRecord, EpochRecord, Metric
-from mmad.scheduler.run_log import Channel
-from mmad.scheduler.supervisor_link import EpochDone, Message
+from mmad.scheduler.supervisor_link import EpochDone, Message, SupervisorLink, TrainRequest
 from mmad.scheduler.worker import StoreRecorder
+from mmad.store.claims import Owner
 from mmad.store.store import Store
 
 
-class Listening(Channel):
+class Listening(SupervisorLink):
     def __init__(self) -> None:
         self.heard: list[Message] = []
 
@@ -32,14 +32,21 @@ def tell(recorder: StoreRecorder, epoch: int, ap: float, best: int | None) -> No
     recorder.epoch(EpochRecord(epoch, 0.01, 1.0, 0, (Metric("val", "ap_iou", ap),)), kept, [])
 
 
+def recorder_of(bench: Bench, store: Store, link: SupervisorLink, epochs: int) -> StoreRecorder:
+    """The recorder of a worker that holds the first run."""
+    (key, *_), me = bench.keys, Owner.current()
+    store.claim([key], me)
+    return StoreRecorder(store, link, TrainRequest(bench.database, key), epochs=epochs, owner=me)
+
+
 def test_the_best_shown_is_that_of_the_epoch_kept(bench: Callable[..., Bench]) -> None:
     one, line = bench(runs=1, epochs=4), Listening()
     with Store.open(one.database) as store:
-        recorder = StoreRecorder(store, line, key=one.keys[0], epochs=4)
+        recorder = recorder_of(one, store, line, epochs=4)
         tell(recorder, 1, 0.25, best=1)
         tell(recorder, 2, 0.5, best=2)
         tell(recorder, 3, 0.375, best=2)
-        again = StoreRecorder(store, line, key=one.keys[0], epochs=4)  # after an interruption
+        again = recorder_of(one, store, line, epochs=4)  # after an interruption
         tell(again, 4, 0.75, best=2)  # the epoch that ends a run early is not compared
     assert line.bests == [0.25, 0.5, 0.5, 0.5]
 
@@ -47,7 +54,7 @@ def test_the_best_shown_is_that_of_the_epoch_kept(bench: Callable[..., Bench]) -
 def test_no_best_is_shown_where_none_is_kept(bench: Callable[..., Bench]) -> None:
     one, line = bench(runs=1), Listening()
     with Store.open(one.database) as store:
-        recorder = StoreRecorder(store, line, key=one.keys[0], epochs=3)
+        recorder = recorder_of(one, store, line, epochs=3)
         tell(recorder, 1, 0.25, best=None)
-        tell(StoreRecorder(store, line, key=one.keys[0], epochs=3), 2, 0.5, best=None)
+        tell(recorder_of(one, store, line, epochs=3), 2, 0.5, best=None)
     assert line.bests == [None, None]

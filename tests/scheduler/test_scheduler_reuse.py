@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from queue_bench import Bench, wait_for, workers_of
+from processes import wait_for
+from queue_bench import Bench, workers_of
 from queue_training import member, phantom, queue_small, results, weights
 
 from mmad.base.paths import StorePaths
 from mmad.scheduler.devices import Slots
-from mmad.scheduler.executors.local import LocalEngine
+from mmad.scheduler.executors.local import LocalExecutor
 from mmad.scheduler.jobs import Job, JobState
 from mmad.scheduler.process import Exited
 from mmad.scheduler.progress import PlainView
@@ -106,12 +107,12 @@ def test_no_run_follows_one_that_did_not_finish(bench: MakeBench, deed: str) -> 
 
 def test_no_run_follows_one_that_was_stopped_by_hand(bench: MakeBench) -> None:
     two = bench(runs=2)
-    two.plan(s0={"pause": 0.5})
+    two.plan(s0={"do": [[2, "wait"]]})
     command = two.command(cores=1)
     wait_for(lambda: two.trained().total() >= 1)
     with Store.open(two.database) as store:
         store.stop(two.keys[:1])
-    out, errors = command.communicate(timeout=60)
+    out, errors = command.communicate(timeout=600)
     assert two.statuses() == ["stopped", "finished"], (out, errors)
     (first,), (second,) = pids(two)
     assert first != second
@@ -125,34 +126,34 @@ def test_idle_workers_vanish_with_their_killed_scheduler(bench: MakeBench) -> No
     workers = workers_of(command)
     assert len(workers) == 3  # one of them idle
     command.kill()
-    wait_for(lambda: not any(_alive(worker) for worker in workers), seconds=5.0)
+    wait_for(lambda: not any(_alive(worker) for worker in workers))
 
 
 def test_an_idle_worker_that_was_killed_costs_its_next_run_one_attempt(bench: MakeBench) -> None:
     two = bench(runs=2, epochs=1)
     command = two.options().command
-    engine = LocalEngine(two.database, Slots(cores=1), TrainRequest(two.database, ""), command=tuple(command))
+    executor = LocalExecutor(Slots(cores=1), TrainRequest(two.database, ""), command=tuple(command))
     try:
         first, second = (JobState(job) for job in two.jobs())
-        assert engine.submit(first)
-        assert _last(engine).status == "finished"  # type: ignore[union-attr]
-        (worker,) = engine._all
+        assert executor.submit(first)
+        assert _last(executor).status == "finished"  # type: ignore[union-attr]
+        (worker,) = executor._all
         os.kill(worker.pid, signal.SIGKILL)
-        assert engine.submit(second)
-        gone = _last(engine)
+        assert executor.submit(second)
+        gone = _last(executor)
         assert isinstance(gone, Exited)
         assert gone.signal_name == "SIGKILL"
-        assert engine.submit(second)
-        assert _last(engine).status == "finished"  # type: ignore[union-attr]
+        assert executor.submit(second)
+        assert _last(executor).status == "finished"  # type: ignore[union-attr]
     finally:
-        engine.close()
+        executor.close()
     assert two.statuses() == ["finished"] * 2
 
 
-def _last(engine: LocalEngine) -> Ended | Exited:
+def _last(executor: LocalExecutor) -> Ended | Exited:
     """What an attempt ends with."""
     heard: list[Ended | Exited] = []
-    wait_for(lambda: heard.extend(e for _, e in engine.poll(0.1) if isinstance(e, Ended | Exited)) or bool(heard))
+    wait_for(lambda: heard.extend(e for _, e in executor.poll(0.1) if isinstance(e, Ended | Exited)) or bool(heard))
     return heard[-1]
 
 

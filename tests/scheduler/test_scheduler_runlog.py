@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import MmadError
 from mmad.base.paths import RunPaths
@@ -123,7 +124,7 @@ def test_last_lines_are_those_of_the_whole(pieces: list[str], lines: int) -> Non
     assert last_lines(content.encode(), lines).decode() == "".join(expected)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=12), st.integers(40, 400))
 def test_following_misses_and_doubles_nothing(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]], limit: int

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from queue_bench import Bench, wait_for, workers_of
+from processes import wait_for
+from queue_bench import Bench, workers_of
 
 from mmad.base.errors import StoreError
 from mmad.scheduler.devices import Slots
@@ -50,7 +51,7 @@ def test_every_run_is_trained_to_its_end(bench: MakeBench) -> None:
     assert sum(": finished, final val AP 0.100 (" in line for line in lines) == 3  # in whatever order
     assert lines[-1].endswith(" (3 of 3 over)")
     with Store.open(three.database, read_only=True) as store:
-        assert [record.epoch for record in store.epochs(three.keys[0])] == [1, 2, 3]
+        assert [record.epoch for record in store.epoch_records(three.keys[0])] == [1, 2, 3]
         assert store.parameter_counts(three.keys[0])[0].count == 7
 
 
@@ -76,7 +77,7 @@ def test_a_failed_run_is_tried_again_by_the_next_command(bench: MakeBench) -> No
     assert run_off(one)[0].exit_code == 1
     summary, out, _ = run_off(one)
     assert summary.exit_code == 0
-    assert "goes on after epoch 1 of 3" in out
+    assert "resumes after epoch 1 of 3" in out
     assert each_once(one)
     assert one.run(0).error is None
 
@@ -87,7 +88,7 @@ def test_a_killed_worker_is_started_again(bench: MakeBench) -> None:
     summary, out, _ = run_off(two)
     assert summary.exit_code == 0
     assert each_once(two)
-    assert "s0 · CXR · seed 0: its process was killed by SIGKILL, starting it again (1 of 2)" in out.splitlines()
+    assert "s0 · CXR · seed 0: its process was killed by SIGKILL, retrying it (1 of 2)" in out.splitlines()
 
 
 def test_a_worker_that_is_killed_every_time_fails(bench: MakeBench) -> None:
@@ -145,21 +146,20 @@ def test_without_its_database_nothing_starts(bench: MakeBench, tmp_path: Path) -
 
 def test_ctrl_c_stops_after_the_step_and_the_next_command_goes_on(bench: MakeBench) -> None:
     two = bench(runs=2, epochs=4)
-    two.plan(s0={"pause": 0.2}, s1={"pause": 0.2})
+    two.plan(s0={"do": [[2, "wait"]]}, s1={"do": [[2, "wait"]]})
     command = two.command()
     wait_for(lambda: len(two.trained()) >= 2)
     command.send_signal(signal.SIGINT)
-    out, errors = command.communicate(timeout=20)
+    out, errors = command.communicate(timeout=600)
     assert command.returncode == 130, errors
     assert "stopping 2 runs after the present step; Ctrl-C again ends at once" in out
     assert two.statuses() == ["interrupted"] * 2
     assert not each_once(two)
     assert "Traceback" not in errors
-    two.plan()
     again = two.command()
-    out, errors = again.communicate(timeout=30)
+    out, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
-    assert "goes on after epoch" in out
+    assert "resumes after epoch" in out
     assert each_once(two)
 
 
@@ -171,7 +171,7 @@ def test_ctrl_c_twice_ends_at_once(bench: MakeBench) -> None:
     command.send_signal(signal.SIGINT)
     wait_for(lambda: "asked to stop" in one.log(0))
     command.send_signal(signal.SIGINT)
-    command.communicate(timeout=5)
+    command.communicate(timeout=600)
     assert command.returncode == 130
     assert one.statuses() == ["interrupted"]
     assert one.run(0).error == "its process was ended by SIGKILL"
@@ -179,30 +179,29 @@ def test_ctrl_c_twice_ends_at_once(bench: MakeBench) -> None:
 
 def test_sigterm_stops_cleanly_too(bench: MakeBench) -> None:
     one = bench(runs=1)
-    one.plan(s0={"pause": 0.3})
+    one.plan(s0={"do": [[2, "wait"]]})
     command = one.command()
     wait_for(lambda: len(one.trained()) == 1)
     command.terminate()
-    command.communicate(timeout=10)
+    command.communicate(timeout=600)
     assert command.returncode == 130
     assert one.statuses() == ["interrupted"]
 
 
-@pytest.mark.parametrize("deed", [[], [[2, "hang"]]])
-def test_workers_vanish_with_their_killed_command(bench: MakeBench, deed: list[object]) -> None:
+@pytest.mark.parametrize("deed", ["wait", "hang"])
+def test_workers_vanish_with_their_killed_command(bench: MakeBench, deed: str) -> None:
     two = bench(runs=2)
-    two.plan(s0={"pause": 0.1, "do": deed}, s1={"pause": 0.1})
+    two.plan(s0={"do": [[2, deed]]}, s1={"do": [[2, "wait"]]})
     command = two.command()
     # Not between the end of an epoch and its commit: that one would rightly be trained again.
     wait_for(lambda: sum(two.run(n).epochs_done for n in (0, 1)) == two.trained().total() >= 2)
     workers = workers_of(command)
     assert workers
     command.kill()
-    wait_for(lambda: not any(alive(worker) for worker in workers), seconds=2.0)
+    wait_for(lambda: not any(alive(worker) for worker in workers))
     command.communicate()
-    two.plan()
     again = two.command()
-    _, errors = again.communicate(timeout=30)
+    _, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
     assert each_once(two)
 
@@ -219,7 +218,7 @@ def test_two_commands_share_the_work_and_train_each_run_once(bench: MakeBench) -
     five.plan(**{f"s{i}": {"pause": 0.05} for i in range(5)})
     first, second = five.command(cores=1), five.command(cores=2)
     for command in (first, second):
-        _, errors = command.communicate(timeout=60)
+        _, errors = command.communicate(timeout=600)
         assert command.returncode == 0, errors
     assert each_once(five)
     assert five.statuses() == ["finished"] * 5
@@ -235,9 +234,9 @@ def test_a_command_waits_for_the_other_s_run_and_takes_it_over_when_that_dies(be
     lines = iter(second.stdout.readline, "")
     assert any("trains it, waiting for its end" in line for line in lines)
     first.kill()
-    out, errors = second.communicate(timeout=30)
+    out, errors = second.communicate(timeout=600)
     assert second.returncode == 0, errors
-    assert "let go by its process, taken over" in out
+    assert "released by its process, taken over" in out
     assert each_once(one)
 
 
@@ -246,10 +245,10 @@ def test_a_run_held_by_a_living_process_is_left_alone(bench: MakeBench) -> None:
     with Store.open(one.database) as store:
         assert store.claim(one.keys, Owner.current()) is not None
     command = one.command()
-    with pytest.raises(Exception, match="timed out"):
-        command.communicate(timeout=6)
+    assert command.stdout is not None
+    assert any("trains it, waiting for its end" in line for line in iter(command.stdout.readline, ""))
     command.send_signal(signal.SIGINT)
-    command.communicate(timeout=10)
+    command.communicate(timeout=600)
     assert command.returncode == 130
     assert one.statuses() == ["claimed"]
     assert not one.trained()

@@ -1,4 +1,4 @@
-"""What a scheduler makes of what it hears, sees in the store, and is asked, with an engine that follows a script."""
+"""What a scheduler does about events, the store and interrupts, with an executor that follows a script."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from mmad.scheduler.executors.base import Event
 from mmad.scheduler.jobs import Job, JobState
 from mmad.scheduler.process import Exited
 from mmad.scheduler.progress import PlainView
-from mmad.scheduler.run_log import Channel
 from mmad.scheduler.scheduler import Options, Scheduler, run_jobs
 from mmad.scheduler.submit import halved
-from mmad.scheduler.supervisor_link import Ended, EpochDone, decode
+from mmad.scheduler.supervisor_link import Ended, EpochDone, SupervisorLink, decode_message
 from mmad.store.claims import Owner
 from mmad.store.store import Store
 
@@ -30,7 +29,7 @@ ME = Owner.current()
 
 
 class Scripted:
-    """An engine of one place; ``deed`` does what a worker would and says what the scheduler hears of it."""
+    """An executor of one slot; ``deed`` does what a worker would and says what the scheduler hears of it."""
 
     def __init__(self, store: Store, deed: Callable[[str, int], Event | None]) -> None:
         self.slots = Slots(cores=1)
@@ -90,10 +89,14 @@ def trained(store: Store, key: str, status: Status = "finished", error: str | No
 
 
 def scheduler_of(
-    store: Store, jobs: list[Job], engine: Scripted, options: Options | None = None, asked: Callable[[], int] = int
+    store: Store,
+    jobs: list[Job],
+    executor: Scripted,
+    options: Options | None = None,
+    interrupts: Callable[[], int] = int,
 ) -> tuple[Scheduler, io.StringIO]:
     out = io.StringIO()
-    return Scheduler(store, jobs, engine, PlainView(out, out), asked, options or Options()), out
+    return Scheduler(store, jobs, executor, PlainView(out, out), interrupts, options or Options()), out
 
 
 def test_the_word_that_a_run_ended_waits_for_a_scheduler_that_was_suspended() -> None:
@@ -104,19 +107,19 @@ def test_the_word_that_a_run_ended_waits_for_a_scheduler_that_was_suspended() ->
             os.write(writing, b'{"type": "noise"}\n' * 50)
     except BlockingIOError:
         os.set_blocking(writing, True)
-    channel = Channel(writing, patience=0.01)
-    channel.send(EpochDone("k", 1, 2, 1.0, 0.1))  # dropped
-    sending = threading.Thread(target=channel.send, args=(Ended("k", "finished"),))
+    link = SupervisorLink(writing, patience=0.01)
+    link.send(EpochDone("k", 1, 2, 1.0, 0.1))  # dropped
+    sending = threading.Thread(target=link.send, args=(Ended("k", "finished"),))
     sending.start()
     sending.join(0.1)
     heard = b""
     while b'"end"' not in heard:
         heard += os.read(reading, 1 << 16)
     sending.join()
-    words = [message for line in heard.decode().splitlines() if (message := decode(line)) is not None]
+    words = [message for line in heard.decode().splitlines() if (message := decode_message(line)) is not None]
     assert words == [Ended("k", "finished")]
     os.close(reading)
-    channel.send(Ended("k", "finished"))  # a scheduler that is gone is not waited for
+    link.send(Ended("k", "finished"))  # a scheduler that is gone is not waited for
     os.close(writing)
 
 
@@ -124,15 +127,17 @@ def test_the_word_that_a_run_ended_waits_for_a_scheduler_that_was_suspended() ->
 def test_ctrl_c_once_more_ends_at_once(bench: MakeBench, clock: Ticking, late: bool) -> None:
     one = bench(runs=1)
 
-    def asked() -> int:
-        return len(engine.cancelled) + (not late) if engine.polls > 1 else 0
+    def interrupts() -> int:
+        return len(executor.cancelled) + (not late) if executor.polls > 1 else 0
 
     with Store.open(one.database) as store:
-        engine = Scripted(store, lambda key, _: (key, Exited(-9)) if (key, True) in engine.cancelled else None)
-        scheduler, out = scheduler_of(store, one.jobs(), engine, Options(max_hours=3 / 3600 if late else None), asked)
+        executor = Scripted(store, lambda key, _: (key, Exited(-9)) if (key, True) in executor.cancelled else None)
+        scheduler, out = scheduler_of(
+            store, one.jobs(), executor, Options(max_hours=3 / 3600 if late else None), interrupts
+        )
         summary = scheduler.run()
     assert summary.exit_code == 130
-    assert engine.cancelled == [(one.keys[0], False), (one.keys[0], True)], out.getvalue()
+    assert executor.cancelled == [(one.keys[0], False), (one.keys[0], True)], out.getvalue()
 
 
 def test_a_worker_that_is_killed_after_it_recorded_the_end_changes_nothing(bench: MakeBench) -> None:
@@ -166,12 +171,12 @@ def test_a_failure_that_another_command_tries_again_is_not_this_one_s(bench: Mak
                 other.end(key, ME, "finished")
 
         failed_for, ends = [1, 2], list[int]()
-        engine = Scripted(store, lambda key, attempt: None)
-        engine.every = every
-        scheduler, _ = scheduler_of(store, one.jobs(), engine)
+        executor = Scripted(store, lambda key, attempt: None)
+        executor.every = every
+        scheduler, _ = scheduler_of(store, one.jobs(), executor)
         summary = scheduler.run()
     assert summary.exit_code == 0
-    assert not engine.attempts
+    assert not executor.attempts
 
 
 def test_the_run_that_another_command_trains_in_place_of_one_is_waited_for(bench: MakeBench, clock: Ticking) -> None:
@@ -191,9 +196,9 @@ def test_the_run_that_another_command_trains_in_place_of_one_is_waited_for(bench
                 other.end(jobs[0].key, ME, "finished")
 
         jobs: list[Job] = []
-        engine = Scripted(store, lambda key, attempt: None)
-        engine.every = every
-        scheduler, _ = scheduler_of(store, one.jobs(), engine)
+        executor = Scripted(store, lambda key, attempt: None)
+        executor.every = every
+        scheduler, _ = scheduler_of(store, one.jobs(), executor)
         summary = scheduler.run()
     assert (summary.exit_code, [job.key for job in summary.finished]) == (0, [jobs[0].key])
 
@@ -208,14 +213,14 @@ def test_runs_that_are_queued_again_by_hand_are_taken_up_while_the_command_works
         if attempt == 1:
             return trained(store, key, "failed", "once")
         if key == other:
-            if engine.polls == 20:
+            if executor.polls == 20:
                 store.requeue([failed])
-            return trained(store, key) if engine.polls > 60 else None
+            return trained(store, key) if executor.polls > 60 else None
         return trained(store, key)
 
     with Store.open(two.database) as store:
-        engine = Scripted(store, deed)
-        scheduler, out = scheduler_of(store, two.jobs(), engine)
+        executor = Scripted(store, deed)
+        scheduler, out = scheduler_of(store, two.jobs(), executor)
         summary = scheduler.run()
     assert (summary.exit_code, len(summary.finished)) == (0, 2), out.getvalue()
 
@@ -240,14 +245,14 @@ def test_a_command_without_hours_says_why_it_trains_nothing(bench: MakeBench, cl
     assert "0 hours are over" in out.getvalue().splitlines()
 
 
-def test_a_run_does_not_go_on_from_a_stand_in_and_says_so(bench: MakeBench) -> None:
+def test_a_run_does_not_continue_a_replacement_and_says_so(bench: MakeBench) -> None:
     two = bench(runs=2)
     parent, child = two.jobs()
     with Store.open(two.database) as store:
         other = halved(store, parent)
         assert other is not None
-        store.set_status(parent.key, "failed", "out of memory")
-        engine = Scripted(store, lambda key, attempt: None)
-        summary = scheduler_of(store, [replace(child, parent=parent.key)], engine)[0].run()
+        store.end_free(parent.key, "failed", "out of memory")
+        executor = Scripted(store, lambda key, attempt: None)
+        summary = scheduler_of(store, [replace(child, parent=parent.key)], executor)[0].run()
     assert f"run {other.key[:12]} of half its batch is another one" in summary.failed[0].error
-    assert not engine.attempts
+    assert not executor.attempts

@@ -10,28 +10,13 @@ from typing import Any
 
 import pytest
 
+from mmad.api import load_with_data
 from mmad.base.records import EpochRecord
-from mmad.cli.options import load_with_data
 from mmad.scheduler.submit import queue_up
 from mmad.store.store import Store
 
 pytestmark = pytest.mark.slow
 
-TINY = """\
-title = "Tiny"
-[phantom]
-studies = 16
-image_size = 64
-[setup]
-backbone = "custom1"
-pretrained = false
-image_size = 64
-lr = 0.01
-[arms.CXR]
-use_clinical = false
-[protocol]
-epochs = 4
-"""
 #: A real worker that waits half a second in place of a minute, and meets trouble when it commits its third epoch.
 WORKER = """
 import sqlite3, sys
@@ -45,7 +30,7 @@ def lock(store):
     held.append(other)  # until the worker is gone
 
 def fill(store):
-    with store._database.engine.connect() as connection:  # the pool hands this connection out again
+    with store.database.engine.connect() as connection:  # the pool hands this connection out again
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     for text in ("x" * 1000, "x"):  # and what is free within the pages
@@ -68,17 +53,33 @@ sys.exit(main(sys.argv[2:]))
 
 def epochs(database: Path) -> list[EpochRecord]:
     with Store.open(database, read_only=True) as store:
-        (run,) = store.runs()
+        (run,) = store.run_records()
         assert run.status == "finished"
-        return store.epochs(run.key)
+        return store.epoch_records(run.key)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the file and the data set."""
+def world(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., None]) -> Path:
+    """A folder with the file."""
     folder = tmp_path_factory.mktemp("stuck")
-    (folder / "tiny.toml").write_text(TINY)
+    write_tiny(folder, epochs=4, pair=False)
     return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: Path) -> Path:
+    """The database of the same run without trouble."""
+    program = [
+        sys.executable,
+        "-c",
+        "from mmad.cli.app import main; main()",
+        "ablate",
+        "tiny.toml",
+        "--db",
+        "calm.sqlite",
+    ]
+    subprocess.run(program, cwd=world, check=True, capture_output=True)
+    return world / "calm.sqlite"
 
 
 @pytest.mark.parametrize(
@@ -89,13 +90,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_the_same_command_goes_on(
-    world: Path, run_mmad: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, trouble: str, line: str
+    world: Path,
+    undisturbed: Path,
+    run_mmad: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+    line: str,
 ) -> None:
     monkeypatch.chdir(world)
     ablation, _ = load_with_data(Path("tiny.toml"), data=None, create=True)
     database = world / f"{trouble}.sqlite"
     (job,) = queue_up([ablation], str(database))
-    words = ["--db", str(database), "--key", job.key]
+    words = ["--database", str(database), "--key", job.key]
     with subprocess.Popen(
         [sys.executable, "-c", WORKER, trouble, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as worker:
@@ -111,7 +117,6 @@ def test_the_same_command_goes_on(
 
     again = run_mmad("ablate", "tiny.toml", "--db", database, cwd=world)
     assert again.returncode == 0, again.stderr
-    run_mmad("ablate", "tiny.toml", "--db", "undisturbed.sqlite", cwd=world)
-    numbers = [[(e.epoch, e.lr, e.metrics) for e in epochs(file)] for file in (database, world / "undisturbed.sqlite")]
+    numbers = [[(e.epoch, e.lr, e.metrics) for e in epochs(file)] for file in (database, undisturbed)]
     assert numbers[0] == numbers[1]
     assert [number for number, _, _ in numbers[0]] == [1, 2, 3, 4]

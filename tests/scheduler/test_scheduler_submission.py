@@ -40,8 +40,8 @@ def test_what_is_finished_makes_no_job(tmp_path: Path) -> None:
     database = str(tmp_path / "a.sqlite")
     jobs = queue_up([PAIR], database)
     with Store.open(database) as store:
-        store.set_status(jobs[0].key, "finished")
-        store.set_status(jobs[1].key, "failed", "odd")
+        store.end_free(jobs[0].key, "finished")
+        store.end_free(jobs[1].key, "failed", "odd")
     assert [job.arm for job in queue_up([PAIR], database)] == ["CXR+Clinical"]
     assert [(one.status, one.waits) for one in asked_for([PAIR], database)] == [
         ("finished", False),
@@ -60,13 +60,13 @@ def test_what_is_trained_in_place_of_a_run_answers_for_it_when_the_file_comes_ag
         quarter = halved(store, half)
         assert quarter is not None
         for run, error in ((job, "out of memory"), (half, "out of memory")):
-            store.set_status(run.key, "failed", error)
+            store.end_free(run.key, "failed", error)
     (again,) = queue_up([one], database)
-    assert (again.key, again.need) == (quarter.key, quarter.need)
+    assert (again.key, again.memory_key) == (quarter.key, quarter.memory_key)
     with Store.open(database) as store:
         assert [m.key for m in store.ablations()[0].members] == [quarter.key]
         assert store.requeue([job.key, half.key]) == ()  # nobody would train them
-        store.set_status(quarter.key, "finished")
+        store.end_free(quarter.key, "finished")
     assert [(asked.key, asked.status) for asked in asked_for([one], database)] == [(quarter.key, "finished")]
 
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 
 from mmad.base.errors import MmadError
 from mmad.base.records import (
@@ -105,7 +106,7 @@ def test_everything_is_told_to_the_recorder_within_and_first(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), min_size=1, max_size=4))
 def test_every_epoch_stands_there_once(
     tmp_path_factory: pytest.TempPathFactory, stretches: list[tuple[int, bool, bool]]

@@ -11,7 +11,7 @@ from mmad.base.records import Progress
 from mmad.scheduler import progress as room
 from mmad.scheduler.devices import Slots
 from mmad.scheduler.jobs import Job, JobState, remaining, seconds_left
-from mmad.scheduler.progress import LiveView, PlainView, bar, choose_view, closing, duration, epoch_line, number
+from mmad.scheduler.progress import LiveView, PlainView, bar, choose_view, closing, epoch_line, number
 from mmad.scheduler.supervisor_link import EpochDone
 
 
@@ -44,7 +44,7 @@ def test_plain_lines_tell_start_epoch_and_end() -> None:
         view.ended(one)
     assert out.getvalue().splitlines() == [
         "2 runs to train on CPU, 2 cores, 2 runs at once",
-        "default · CXR · seed 0: starting on cpu, goes on after epoch 1 of 4",
+        "default · CXR · seed 0: starting on cpu, resumes after epoch 1 of 4",
         "default · CXR · seed 0: epoch 2/4, loss 1.500, val loss 1.250, val AP 0.100, best 0.200, 2.0 s, "
         "all done in 8 s",
         "default · CXR · seed 0: finished, best val AP 0.250 (1 of 2 over)",
@@ -162,13 +162,6 @@ def test_times_left() -> None:
     assert seconds_left([running, waiting], 2) == pytest.approx(12.0)
     running.phase = waiting.phase = "finished"
     assert seconds_left([running, waiting], 2) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59, "59 s"), (185, "3 min 05 s"), (7620, "2 h 07 min"), (59.6, "1 min 00 s")]
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_bars_and_numbers_stay_in_bounds() -> None:

@@ -14,11 +14,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mmad.base.records import MemberRecord
-from mmad.scheduler.dashboard import FrameLayout, draw, plain_look
+from mmad.scheduler.dashboard import Snapshot, draw, snapshot_json
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse, WorkerUse
-from mmad.scheduler.progress import bar, counted, duration, size
+from mmad.scheduler.progress import bar, counted
 from mmad.store.claims import Owner
-from mmad.store.run_status import Cost, FailedStanding, Queue, RunningStanding, WaitingStanding
+from mmad.store.run_status import Cost, FailedRun, QueueStatus, RunningRun, WaitingRun
 
 NOON = datetime(2022, 5, 16, 12, 0, tzinfo=UTC)
 GPU = GpuUse(0, "NVIDIA T4", "GPU-0abc", 87.0, 2**30, 16 * 2**30)
@@ -28,8 +28,8 @@ def member(setting: str, seed: int = 0) -> MemberRecord:
     return MemberRecord("patience", setting, "CXR", seed, 1, "k", 0, None, {})
 
 
-def running(setting: str = "patience 10", **other: object) -> RunningStanding:
-    plain = RunningStanding(
+def running(setting: str = "patience 10", **other: object) -> RunningRun:
+    plain = RunningRun(
         key=f"key {setting}",
         member=member(setting),
         status="running",
@@ -47,20 +47,20 @@ def running(setting: str = "patience 10", **other: object) -> RunningStanding:
     return replace(plain, **other)  # type: ignore[arg-type]
 
 
-def queue(*active: RunningStanding, queued: int = 0, failed: int = 0, finished: int = 0, **other: object) -> Queue:
+def queue(*active: RunningRun, queued: int = 0, failed: int = 0, finished: int = 0, **other: object) -> QueueStatus:
     counts = Counter({"queued": queued, "failed": failed, "finished": finished})
     counts.update(run.status for run in active)
-    plain = Queue(
+    plain = QueueStatus(
         counts={status: n for status, n in counts.items() if n},
         running=active,
-        failed=tuple(FailedStanding("f", member("lost", i), f"cause {i}") for i in range(min(failed, 20))),
-        waiting=tuple(WaitingStanding("w", member("later", i), 0, 10) for i in range(min(queued, 20))),
+        failed=tuple(FailedRun("f", member("lost", i), f"cause {i}") for i in range(min(failed, 20))),
+        waiting=tuple(WaitingRun("w", member("later", i), 0, 10) for i in range(min(queued, 20))),
         costs=(Cost("patience", 10 * queued, 60.0),) if queued else (),
     )
     return replace(plain, **other)  # type: ignore[arg-type]
 
 
-def drawn(look: FrameLayout, width: int, height: int | None = None, *, plain: bool = False) -> list[str]:
+def drawn(look: Snapshot, width: int, height: int | None = None, *, plain: bool = False) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=width, markup=False, highlight=False, color_system=None, force_terminal=False)
     console.print(draw(look, width, height, plain=plain))
@@ -69,7 +69,7 @@ def drawn(look: FrameLayout, width: int, height: int | None = None, *, plain: bo
 
 def test_a_wide_frame_tells_everything() -> None:
     use = MachineUse((GPU,), {"key patience 10": WorkerUse(98.5, 3 * 2**28, GPU)})
-    look = FrameLayout(queue(running(), running("patience 20"), queued=4, failed=1, finished=3), use, NOON)
+    look = Snapshot(queue(running(), running("patience 20"), queued=4, failed=1, finished=3), use, NOON)
     lines = drawn(look, 160)
     assert lines[0].endswith("4 of 10 runs over, about 26 min 40 s to go, 2 running, 1 failed, 4 queued")
     assert " ".join(lines[1].split()) == "run status epoch val AP best ETA owner device CPU RAM GPU"
@@ -93,7 +93,7 @@ def test_a_wide_frame_tells_everything() -> None:
 @pytest.mark.parametrize("height", [8, 12, 24, 50])
 def test_a_frame_fits_its_terminal(width: int, height: int) -> None:
     active = tuple(running(f"a setting of a long name, number {i}") for i in range(30))
-    look = FrameLayout(queue(*active, queued=9_000, failed=700), MachineUse((GPU,), {}), NOON)
+    look = Snapshot(queue(*active, queued=9_000, failed=700), MachineUse((GPU,), {}), NOON)
     lines = drawn(look, width, height)
     assert max(map(cell_len, lines)) <= width
     assert len(lines) <= height
@@ -112,25 +112,25 @@ def test_a_frame_fits_its_terminal(width: int, height: int) -> None:
 
 def test_columns_of_nothing_are_absent() -> None:
     bare = running(device=None, val_ap=None, best_val_ap=None, owner=None, alive=False, seconds_left=None)
-    lines = drawn(FrameLayout(queue(bare), MachineUse(), NOON), 200)
+    lines = drawn(Snapshot(queue(bare), MachineUse(), NOON), 200)
     assert lines[0].endswith("0 of 1 run over, no process trains, 1 running")
     assert lines[1].split() == ["run", "status", "epoch"]
     assert lines[2].split()[-3:] == ["gone", "3/10", "███░░░░░░░"]
 
 
 def test_statuses_of_other_versions_show_as_themselves() -> None:
-    lines = drawn(FrameLayout(queue(running(status="dreaming")), MachineUse(), NOON), 100)
+    lines = drawn(Snapshot(queue(running(status="dreaming")), MachineUse(), NOON), 100)
     assert "1 dreaming" in lines[0]
     assert " dreaming " in lines[2]
 
 
 def test_an_empty_database_and_a_finished_one() -> None:
-    assert drawn(FrameLayout(queue(), MachineUse(), NOON), 80) == ["no run yet: queue some with mmad ablate FILE"]
-    assert drawn(FrameLayout(queue(finished=2), MachineUse(), NOON), 80) == ["2 of 2 runs over"]
+    assert drawn(Snapshot(queue(), MachineUse(), NOON), 80) == ["no run yet: queue some with mmad ablate FILE"]
+    assert drawn(Snapshot(queue(finished=2), MachineUse(), NOON), 80) == ["2 of 2 runs over"]
 
 
 def test_ascii_terminals_get_ascii_bars() -> None:
-    assert "###-------" in drawn(FrameLayout(queue(running()), MachineUse(), NOON), 80, plain=True)[2]
+    assert "###-------" in drawn(Snapshot(queue(running()), MachineUse(), NOON), 80, plain=True)[2]
 
 
 def test_times_left() -> None:
@@ -151,19 +151,19 @@ def test_a_local_worker_tells_cpu_and_memory() -> None:
     here = running(owner=Owner.current())
     machine = Machine()
     use = machine.look([here, running("far", owner=Owner("elsewhere", 1, 1.0, "x"))], settle=True)
-    assert use.of("key far") is None
-    worker = use.of(here.key)
+    assert use.workers.get("key far") is None
+    worker = use.workers.get(here.key)
     assert worker is not None
     assert worker.memory > 2**20
     assert worker.cpu is not None
     gone = replace(Owner.current(), pid=2**22 + 1)
-    assert machine.look([running(owner=gone)]).of(here.key) is None
+    assert machine.look([running(owner=gone)]).workers.get(here.key) is None
     assert os.getpid() == Owner.current().pid
 
 
 def test_json_tells_what_the_frame_tells() -> None:
     use = MachineUse((GPU,), {"key patience 10": WorkerUse(None, 5, GPU)})
-    plain = plain_look(FrameLayout(queue(running(), queued=1, failed=1), use, NOON), "patience")
+    plain = snapshot_json(Snapshot(queue(running(), queued=1, failed=1), use, NOON), "patience")
     assert (plain["runs"], plain["over"], plain["places"], plain["seconds_left"]) == (3, 1, 1, 1000.0)
     (run,) = plain["running"]
     assert (run["cpu"], run["memory"], run["gpu"], run["seconds_left"], run["pid"]) == (None, 5, 0, 400.0, 4711)
@@ -175,6 +175,4 @@ def test_json_tells_what_the_frame_tells() -> None:
 
 def test_words() -> None:
     assert counted({"queued": 1200, "running": 2, "odd": 1, "failed": 0}) == "2 running, 1,200 queued, 1 odd"
-    assert (duration(47 * 3600), duration(50 * 3600)) == ("47 h 00 min", "2 d 02 h")
-    assert (size(2**20), size(3 * 2**29)) == ("1 MiB", "1.5 GiB")
     assert bar(0.5, 4, plain=True) == "##--"

@@ -22,9 +22,8 @@ from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import RECIPE, DataSource, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.scheduler import worker
-from mmad.scheduler.run_log import Channel
-from mmad.scheduler.supervisor_link import StopRequest, Task, TrainRequest, parse
-from mmad.scheduler.worker import AttemptResult, failure_line, one_line, run_spec, set_aside
+from mmad.scheduler.supervisor_link import Ended, SupervisorLink, TrainRequest
+from mmad.scheduler.worker import arguments_of, failure_line, one_line, parse, run_spec, set_aside
 from mmad.store.store import Store
 
 SPEC = RunSpec(
@@ -88,20 +87,31 @@ def test_a_failure_s_message_is_one_line() -> None:
     assert one_line(MmadError("a\nb", where="x")) == "x: a b"
 
 
-def test_the_command_line_is_read_whole() -> None:
-    words = ["--db", "a.sqlite", "--key", "k", "--device", "cuda:1", "--data", "d", "--weights-dir", "w", "--said"]
-    order = TrainRequest("a.sqlite", "k", "cuda:1", Path("d"), Path("w"), "mmad ablate x")
-    assert parse([*words, "mmad ablate x"]) == Task(order)
-    assert parse(order.words()) == Task(order)
-    assert TrainRequest.of_line(order.line()) == order
-    assert TrainRequest.of_line("stop") is None
-    assert TrainRequest.of_line('{"key": 3}') is None
-    assert parse(["--serve"]) == Task(None)
+def test_the_command_line_is_read_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--database", "a.sqlite", "--key", "k", "--device", "cuda:1", "--data", "d", "--weights-dir", "w"]
+    request = TrainRequest("a.sqlite", "k", "cuda:1", Path("d"), Path("w"), "mmad ablate x")
+    assert parse([*words, "--command-line", "mmad ablate x"]) == request
+    assert parse(arguments_of(request)) == request
+    whole = replace(request, checkpoint_every=500, tensorboard=True, resume=True)
+    assert parse(arguments_of(whole)) == whole
+    assert parse(["--database", "a", "--key", "k"]) == TrainRequest("a", "k")
+    assert parse(["--serve"]) is None
+    with pytest.raises(SystemExit, match="2"):
+        parse(["--key", "k"])
+    assert "name the run with --database and --key" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_worker_without_its_database_ends_with_a_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mmad.scheduler.worker", "--db", str(tmp_path / "no.sqlite"), "--key", "ab" * 32]
+    command = [
+        sys.executable,
+        "-m",
+        "mmad.scheduler.worker",
+        "--database",
+        str(tmp_path / "no.sqlite"),
+        "--key",
+        "ab" * 32,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=dict(os.environ))
     assert done.returncode == 1
     end = json.loads(done.stdout)
@@ -135,24 +145,22 @@ def test_checkpoints_of_epochs_the_database_lacks_are_set_aside(bench: Callable[
         assert again not in (None, aside)
 
 
-@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("stopped", [True, False])
 def test_a_run_that_was_stopped_by_hand_gets_no_other_attempt_when_it_fails(
-    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, asked: bool
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
     one = bench(runs=1)
     (key,) = one.keys
 
-    def attempt(
-        order: TrainRequest, record: RunRecord, store: Store, channel: Channel, stop: StopRequest
-    ) -> AttemptResult:
-        if asked:
-            store.stop([order.key])
-        return AttemptResult("failed", "the disk was away", "passing")
+    def attempt(request: TrainRequest, record: RunRecord, store: Store, link: SupervisorLink) -> Ended:
+        if stopped:
+            store.stop([request.key])
+        return Ended(request.key, "failed", "the disk was away", "transient")
 
     monkeypatch.setattr(worker, "attempt", attempt)
     reading, writing = os.pipe()
-    ended = worker.work(TrainRequest(one.database, key), Channel(writing), StopRequest())
+    ended = worker.work(TrainRequest(one.database, key), SupervisorLink(writing))
     os.close(reading)
     os.close(writing)
-    assert (ended.status, ended.cause) == ("failed", None if asked else "passing")
+    assert (ended.status, ended.retry) == ("failed", None if stopped else "transient")
     assert one.run(0).error == "the disk was away"

@@ -145,8 +145,8 @@ def fill(store: Store) -> tuple[str, str]:
             ],
         )
     store.add_warning(good, "training AP is NaN")
-    store.set_status(good, "finished")
-    store.set_status(bad, "failed", "OutOfMemoryError: 3 GiB were asked for")
+    store.end_free(good, "finished")
+    store.end_free(bad, "failed", "OutOfMemoryError: 3 GiB were asked for")
     return good, bad
 
 
@@ -160,7 +160,7 @@ def write_files(store: Store, key: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
         records.append(replace(record, sha256=hashlib.sha256(content).hexdigest(), size=len(content)))
-    store.put_checkpoints(key, records)
+    store.commit_epoch(key, store.epoch_records(key)[-1], records)
     for name in {record.detections for record in store.evaluations(key)}:
         assert name is not None
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ def test_a_database_of_the_first_schema_is_upgraded_whole(tmp_path: Path) -> Non
             "patience/patience 10/CXR+Clinical/0",
         ]
         good = store.ablations()[0].members[0].key
-        assert store.epochs(good)[1] == samples.epoch(2, val_ap=0.5)
+        assert store.epoch_records(good)[1] == samples.epoch(2, val_ap=0.5)
         assert store.analyses() == []
         store.put_analysis("estimate", SUBJECT, {})
     with closing(sqlite3.connect(database)) as new:

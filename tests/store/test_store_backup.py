@@ -39,7 +39,7 @@ def test_a_backup_is_a_database_of_one_moment_while_others_write(database: Path,
             writer.join()
         for backup in made:
             with Store.open(backup.file, read_only=True) as copy:
-                epochs = copy.epochs(good)
+                epochs = copy.epoch_records(good)
                 assert [e.epoch for e in epochs] == list(range(1, len(epochs) + 1))
                 assert epochs[3:] == [samples.epoch(e.epoch) for e in epochs[3:]]
                 assert (backup.runs, backup.epochs) == (2, len(epochs))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import store_samples as samples
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from mmad.base.errors import StoreError
 from mmad.store import schema
@@ -57,6 +57,7 @@ def test_files_that_are_gone_or_cut_are_found(sound: tuple[str, Path]) -> None:
     assert all("MMAD_RUNS" in finding.hint for finding in findings)
 
 
+@pytest.mark.slow
 def test_changed_content_is_found_when_it_is_read(sound: tuple[str, Path]) -> None:
     address, folder = sound
     checkpoint, detections = folder / "checkpoints" / "epoch-00002.pt", folder / "detections" / "x.npz"
@@ -79,8 +80,9 @@ def test_runs_that_nobody_trains_are_found(sound: tuple[str, Path]) -> None:
         me = Owner.current()
         for owner in (me, replace(me, host="elsewhere"), replace(me, boot_id="before")):  # the last would be taken over
             assert store.claim(None, owner) is not None
-        free = store.runs()[-1].key
-        store.set_status(free, "running")
+        free = store.run_records()[-1].key
+        with store.database.writing() as connection:
+            connection.execute(update(schema.runs).where(schema.runs.c.key == free).values(status="running"))
     gone, nobody = found(address)
     assert gone == ("runs", f"is claimed under process {Owner.current().pid} of {Owner.current().host}, which is gone")
     assert nobody == ("runs", "is running under nobody")
@@ -88,10 +90,10 @@ def test_runs_that_nobody_trains_are_found(sound: tuple[str, Path]) -> None:
 
 def test_missing_epochs_are_found(sound: tuple[str, Path]) -> None:
     address, _ = sound
-    with Store.open(address) as store, store._database.writing() as connection:
+    with Store.open(address) as store, store.database.writing() as connection:
         connection.execute(delete(schema.epochs).where(schema.epochs.c.epoch == 2))
     assert found(address) == [("epochs", "lacks its epoch 2")]
-    with Store.open(address) as store, store._database.writing() as connection:
+    with Store.open(address) as store, store.database.writing() as connection:
         connection.execute(delete(schema.epochs))
     assert found(address) == [("epochs", "is finished without an epoch")]
 
@@ -110,7 +112,7 @@ def test_rows_that_name_nothing_are_found(database: Path) -> None:
 
 def test_a_schema_that_lacks_something_is_found(sound: tuple[str, Path]) -> None:
     address, _ = sound
-    with Store.open(address) as store, store._database.writing() as connection:
+    with Store.open(address) as store, store.database.writing() as connection:
         connection.exec_driver_sql("DROP TABLE documented_entries")
         connection.exec_driver_sql("ALTER TABLE analyses DROP COLUMN value")
     assert found(address) == [
@@ -155,7 +157,7 @@ def test_an_older_schema_is_a_finding_and_a_newer_one_is_refused(
 def test_what_was_pruned_is_not_missed(sound: tuple[str, Path]) -> None:
     address, _ = sound
     with Store.open(address) as store:
-        found = find_surplus(store, {run.key for run in store.runs()}, keep=["final"])
+        found = find_surplus(store, {run.key for run in store.run_records()}, keep=["final"])
         assert found
         delete_surplus(found)
     checked = check_database(address, deep=True)
@@ -163,7 +165,7 @@ def test_what_was_pruned_is_not_missed(sound: tuple[str, Path]) -> None:
     with Store.open(address) as store:
         (kept,) = {
             store.run_paths(run.key).folder / c.path
-            for run in store.runs()
+            for run in store.run_records()
             for c in store.checkpoints(run.key)
             if c.kind == "final"
         }

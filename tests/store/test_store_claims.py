@@ -11,11 +11,9 @@ import store_samples as samples
 from claims_world import HERE, THERE, World
 from sqlalchemy import select
 
-from mmad.base.errors import StoreError
 from mmad.store.claims import LEASE, NotHeld, Owner
 from mmad.store.measurements import write_memory
 from mmad.store.run_rows import write_ablation
-from mmad.store.run_status import queue_standing
 from mmad.store.schema import runs
 from mmad.store.store import Store
 
@@ -62,7 +60,7 @@ def test_a_claim_is_begun_beaten_and_ended_by_its_owner_alone(store: Store, worl
     assert store.owners() == {}
     with pytest.raises(NotHeld):
         store.commit_epoch(key, samples.epoch(2), owner=me)
-    assert [record.epoch for record in store.epochs(key)] == [1]
+    assert [record.epoch for record in store.epoch_records(key)] == [1]
 
 
 def test_what_a_begin_brings_is_refused_with_it(store: Store, me: Owner, key: str) -> None:
@@ -76,13 +74,13 @@ def test_another_machine_s_run_is_free_when_its_lease_is_over(store: Store, worl
     assert store.claim([key], far) is not None
     world.later(LEASE)
     assert store.claim([key], me) is None
-    assert queue_standing(store).places == 1
+    assert store.queue_status().places == 1
     assert store.beat(key, far) == "held"
     world.later(LEASE)
     assert store.free([key]) == frozenset()
     world.later(1)
     assert store.free([key]) == {key}
-    (lost,) = queue_standing(store).running
+    (lost,) = store.queue_status().running
     assert (lost.owner, lost.alive) == (far, False)
     assert store.beat(key, far, renew=False) == "held"  # nobody has taken it yet
     run = store.claim([key], me)
@@ -107,7 +105,7 @@ def test_this_machine_s_run_is_never_free_for_want_of_heartbeats(
     store.claim([key], me)
     world.later(100 * LEASE)
     assert store.free([key]) == frozenset()
-    assert [run.alive for run in queue_standing(store).running] == [True]
+    assert [run.alive for run in store.queue_status().running] == [True]
     world.kill(me)
     assert store.free([key]) == {key}
 
@@ -125,7 +123,7 @@ def test_a_number_used_again_and_a_reboot_are_no_owner(store: Store, world: Worl
 
 def test_a_stop_reaches_the_owner_and_ends_what_waits(store: Store, world: World, me: Owner, key: str) -> None:
     store.claim([key], me)
-    second = next(run.key for run in store.runs() if run.key != key)
+    second = next(run.key for run in store.run_records() if run.key != key)
     assert store.stop([key, second, "0" * 64]) == {key: "claimed", second: "queued"}
     assert store.run(second).status == "stopped"
     assert (store.run(key).status, store.run(key).stop_asked) == ("claimed", True)
@@ -184,7 +182,7 @@ def test_a_run_is_taken_away_from_a_living_owner_only_by_hand(store: Store, worl
 
 def test_priorities_come_before_positions_and_fall_back_to_them(store: Store, me: Owner) -> None:
     store.add_ablation(samples.ablation(seeds=range(70)))  # more than are read at once
-    keys = [run.key for run in store.runs()]
+    keys = [run.key for run in store.run_records()]
     store.prioritise([keys[120], keys[130]], 5)
     store.prioritise([keys[3]], -1)
     store.prioritise([keys[2]], 9)
@@ -196,7 +194,7 @@ def test_priorities_come_before_positions_and_fall_back_to_them(store: Store, me
 
 def test_a_held_run_whose_owner_died_keeps_its_turn(store: Store, world: World, me: Owner) -> None:
     store.add_ablation(samples.ablation(seeds=range(3)))
-    keys = [run.key for run in store.runs()]
+    keys = [run.key for run in store.run_records()]
     dying = world.process(HERE, 2)
     store.claim([keys[1]], dying)
     store.claim([keys[4]], dying)
@@ -204,17 +202,9 @@ def test_a_held_run_whose_owner_died_keeps_its_turn(store: Store, world: World, 
     assert [run.key for run in iter(lambda: store.claim(None, me), None)] == keys
 
 
-def test_a_status_by_hand_frees_what_is_not_held(store: Store, me: Owner, key: str) -> None:
-    store.claim([key], me)
-    store.set_status(key, "queued")
-    assert store.owners() == {}
-    with pytest.raises(StoreError, match="no run"):
-        store.set_status("0" * 64, "queued")
-
-
 def test_two_commands_that_see_the_same_need_at_once_keep_the_most(postgresql: str) -> None:
     with Store.open(postgresql) as first, Store.open(postgresql) as second:
-        with first._database.writing() as connection:
+        with first.database.writing() as connection:
             write_memory(connection, "need", "A100", 5)
             other = threading.Thread(target=second.put_memory, args=("need", "A100", 7))
             other.start()
@@ -229,20 +219,20 @@ def test_a_stand_in_and_another_command_s_runs_get_places_of_their_own(postgresq
     half = replace(run, setup=run.setup.model_copy(update={"batch_size": 1}))
     with Store.open(postgresql) as first, Store.open(postgresql) as second:
         first.add_ablation(whole)
-        with first._database.writing() as connection:
+        with first.database.writing() as connection:
             write_ablation(connection, samples.ablation("other", patiences=(77,)))
-            other = threading.Thread(target=second.stand_in, args=(run.key, half))
+            other = threading.Thread(target=second.replace_run, args=(run.key, half))
             other.start()
             other.join(0.3)
         other.join(10)
-        with second._database.reading() as connection:
+        with second.database.reading() as connection:
             positions = list(connection.scalars(select(runs.c.position)))
     assert sorted(positions) == list(range(5))
 
 
 def test_priorities_count_among_named_runs_too(store: Store, me: Owner) -> None:
     store.add_ablation(samples.ablation(seeds=range(3)))
-    keys = [run.key for run in store.runs()]
+    keys = [run.key for run in store.run_records()]
     store.prioritise([keys[4]], 5)
     store.prioritise([keys[0]], -1)
     expected = [keys[i] for i in (4, 1, 2, 3, 5, 0)]

@@ -12,6 +12,7 @@ from claims_world import HERE, THERE, World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from random_search import examples
 from sqlalchemy import delete, event
 
 from mmad.store import schema
@@ -53,7 +54,7 @@ class Claims(RuleBasedStateMachine):
         self.world = World()
         self.stack = ExitStack()
         self.stack.enter_context(self.world.entered())
-        with self.store._database.writing() as connection:
+        with self.store.database.writing() as connection:
             for table in (schema.members, schema.ablations, schema.runs):
                 connection.execute(delete(table))
         given = samples.ablation(seeds=range(RUNS // 2))
@@ -153,7 +154,7 @@ class Claims(RuleBasedStateMachine):
         else:
             with pytest.raises(NotHeld, match="taken the run over"):
                 self.store.commit_epoch(self.keys[i], samples.epoch(self.epoch), owner=owner)
-            assert self.epoch not in {record.epoch for record in self.store.epochs(self.keys[i])}
+            assert self.epoch not in {record.epoch for record in self.store.epoch_records(self.keys[i])}
 
     # what a person or a scheduler does
 
@@ -204,14 +205,14 @@ class Claims(RuleBasedStateMachine):
 
     @invariant()
     def every_run_stands_as_the_model_says(self) -> None:
-        found = {record.key: record for record in self.store.runs()}
+        found = {record.key: record for record in self.store.run_records()}
         for key, run in zip(self.keys, self.runs, strict=True):
             record = found[key]
             seen = (record.status, record.stop_asked, record.priority, record.attempts)
             assert seen == (run.status, run.asked, run.priority, run.attempts)
             assert (record.finished is not None) == (run.status in ("finished", "failed", "stopped"))
         order = sorted(range(RUNS), key=lambda i: (-self.runs[i].priority, i))
-        assert [record.key for record in self.store.runs()] == [self.keys[i] for i in order]
+        assert [record.key for record in self.store.run_records()] == [self.keys[i] for i in order]
         owned = {key: run.owner for key, run in zip(self.keys, self.runs, strict=True) if run.owner is not None}
         assert self.store.owners() == owned
         queued = {key: run for key, run in zip(self.keys, self.runs, strict=True) if run.status == "queued"}
@@ -244,7 +245,7 @@ class Claims(RuleBasedStateMachine):
         assert got == [self.keys[i] for i in order]
         for key in got:
             assert self.store.end(key, last, "finished") == "finished"
-        assert {run.status for run in self.store.runs()} <= set(ENDS)
+        assert {run.status for run in self.store.run_records()} <= set(ENDS)
 
     def _process(self, which: int) -> Owner:
         return self.processes[which % len(self.processes)]
@@ -267,12 +268,12 @@ class Claims(RuleBasedStateMachine):
 
 
 def test_claims_keep_their_promises(store: Store) -> None:
-    examples = 15
+    count = 15
     if store.paths.file is not None:  # hundreds of transactions: nothing here needs to outlast a power cut
-        store._database.engine.dispose()
-        examples = 60
-        event.listen(store._database.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous = OFF"))
+        store.database.engine.dispose()
+        count = 60
+        event.listen(store.database.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous = OFF"))
     machine = type("ClaimsHere", (Claims,), {"store": store})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    options = settings(max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=checks)
+    options = settings(examples(count), stateful_step_count=30, suppress_health_check=checks)
     run_state_machine_as_test(machine, settings=options)

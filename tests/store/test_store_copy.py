@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, MetaData, String, Table, select
 
 from mmad.base.errors import StoreError
-from mmad.store import export, maintenance, schema
+from mmad.store import maintenance, schema
 from mmad.store.claims import Owner
-from mmad.store.json import plain_detail
+from mmad.store.export import batches
+from mmad.store.json import detail_json
 from mmad.store.lookup import member_summaries
 from mmad.store.maintenance import copy_database
 from mmad.store.store import Store
@@ -50,11 +51,12 @@ def fill(address: str) -> tuple[str, str]:
 
 def content(address: str) -> dict[str, tuple[int, str]]:
     """Rows and checksum of every table."""
-    with Store.open(address, read_only=True) as store, store._database.reading() as connection:
-        found = {table.name: export.checksum(connection, table) for table in schema.metadata.sorted_tables}
+    with Store.open(address, read_only=True) as store, store.database.reading() as connection:
+        found = {table.name: maintenance.checksum(connection, table) for table in schema.metadata.sorted_tables}
         return {name: (one.rows, one.digest) for name, one in found.items()}
 
 
+@pytest.mark.slow
 def test_everything_arrives_and_can_be_written_on(pair: tuple[str, str]) -> None:
     source, target = pair
     good, bad = fill(source)
@@ -78,6 +80,7 @@ def test_everything_arrives_and_can_be_written_on(pair: tuple[str, str]) -> None
         assert other.requeue([bad]) == (bad,)
 
 
+@pytest.mark.slow
 def test_files_come_along_when_asked(pair: tuple[str, str]) -> None:
     source, target = pair
     good, _ = fill(source)
@@ -104,6 +107,7 @@ def test_a_target_that_holds_something_is_refused(pair: tuple[str, str]) -> None
     assert content(target) == before
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_copy_is_the_first(pair: tuple[str, str], tmp_path: Path) -> None:
     source, target = pair
     fill(source)
@@ -117,15 +121,17 @@ def test_running_runs_are_refused(address: str, tmp_path: Path) -> None:
         store.add_ablation(samples.ablation())
         run = store.claim(None, Owner.current())
         assert run is not None
-        with pytest.raises(StoreError, match="1 run is running and would go on in the source alone; wait for the end"):
+        refused = "1 run is running and would continue in the source alone; wait for the end"
+        with pytest.raises(StoreError, match=refused):
             copy_database(address, tmp_path / "copy.sqlite")
-        store.set_status(run.key, "queued")
+        assert store.take_away([run.key]) == (run.key,)
         store.claim(None, replace(Owner.current(), boot_id="before"))
-        with pytest.raises(StoreError, match="by processes that are gone; let mmad ablate go on"):
+        with pytest.raises(StoreError, match="by processes that are gone; let mmad ablate resume them"):
             copy_database(address, tmp_path / "copy.sqlite")
     assert not (tmp_path / "copy.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_what_arrives_otherwise_is_not_kept(pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = pair
     fill(source)
@@ -146,7 +152,7 @@ def test_a_value_that_a_server_refuses_is_told_with_its_table(database: Path, po
     good, _ = fill(str(database))
     with Store.open(database) as store:
         store.add_warning(good, "a\0b")
-    with pytest.raises(StoreError, match="a row of warnings cannot be kept there") as caught:
+    with pytest.raises(StoreError, match="a row of warnings does not fit there") as caught:
         copy_database(database, postgresql)
     assert "\n" not in str(caught.value)
     assert {number for number, _ in content(postgresql).values()} == {0}
@@ -166,13 +172,13 @@ def test_the_same_place_and_a_missing_source_are_refused(database: Path, tmp_pat
 def test_new_columns_come_along(database: Path, tmp_path: Path) -> None:
     """Copies go by the tables' own columns, not by a list."""
     table = Table("notes", MetaData(), Column("id", String, primary_key=True), Column("text", String))
-    with Store.open(database) as store, store._database.writing() as connection:
+    with Store.open(database) as store, store.database.writing() as connection:
         table.create(connection)
         connection.execute(table.insert(), [{"id": f"{i:04d}", "text": "x" * i} for i in range(2500)])
-        parts = [list(part) for part in export.batches(connection, table)]
+        parts = [list(part) for part in batches(connection, table)]
         assert [len(part) for part in parts] == [1000, 1000, 500]
         assert [row["text"] for part in parts for row in part] == ["x" * i for i in range(2500)]
-        assert export.checksum(connection, table).rows == export.count(connection, table) == 2500
+        assert maintenance.checksum(connection, table).rows == maintenance.count(connection, table) == 2500
         copied = Table("copied", MetaData(), Column("id", String, primary_key=True), Column("text", String))
         copied.create(connection)
         maintenance._insert(connection, copied, [dict(row) for part in parts for row in part], "here")
@@ -182,7 +188,7 @@ def test_new_columns_come_along(database: Path, tmp_path: Path) -> None:
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(), st.text(), st.floats())), max_size=6))
 def test_a_checksum_does_not_tell_the_order_and_tells_all_else(some: list[dict[str, object]]) -> None:
     def of(given_rows: list[dict[str, object]]) -> str:
-        found = export.Checksum()
+        found = maintenance.Checksum()
         for row in given_rows:
             found.add([row])  # type: ignore[list-item]
         return found.digest
@@ -193,6 +199,7 @@ def test_a_checksum_does_not_tell_the_order_and_tells_all_else(some: list[dict[s
         assert of(some) != of([{**some[0], "a": "another"}, *some[1:]])
 
 
+@pytest.mark.slow
 def test_details_are_equal_after_the_copy(pair: tuple[str, str]) -> None:
     from mmad.store.lookup import run_detail
 
@@ -200,5 +207,5 @@ def test_details_are_equal_after_the_copy(pair: tuple[str, str]) -> None:
     good, _ = fill(source)
     copy_database(source, target)
     with Store.open(source) as one, Store.open(target) as other:
-        details = [plain_detail(run_detail(store, good)) for store in (one, other)]
+        details = [detail_json(run_detail(store, good)) for store in (one, other)]
     assert {k: v for k, v in details[0].items() if k != "log"} == {k: v for k, v in details[1].items() if k != "log"}

@@ -58,7 +58,7 @@ def finish_a_pair(store: Store) -> None:
                 for overlap in ("iou", "iobb")
             ],
         )
-        store.set_status(member.run.key, "finished")
+        store.end_free(member.run.key, "finished")
 
 
 def answers(folder: Path, query: str) -> list[tuple[object, ...]]:

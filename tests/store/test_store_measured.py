@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import store_samples as samples
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from random_search import examples
 from sqlalchemy import select
 
 from mmad.base.errors import StoreError
@@ -44,7 +45,7 @@ def assert_equal(a: EpochRecord, b: EpochRecord) -> None:
 @pytest.fixture
 def key(store: Store) -> str:
     store.add_ablation(samples.made_of("one", [samples.member("one")]))
-    return store.runs()[0].key
+    return store.run_records()[0].key
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +55,22 @@ def shared_store() -> Iterator[Store]:
         yield store
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+@examples(60)
 @given(first=records, second=records)
 def test_an_epoch_comes_back_exactly(shared_store: Store, first: EpochRecord, second: EpochRecord) -> None:
-    key = shared_store.runs()[0].key
+    key = shared_store.run_records()[0].key
     for record in (first, replace(second, epoch=first.epoch)):
         shared_store.commit_epoch(key, record)
         shared_store.commit_epoch(key, record)
-        found = [e for e in shared_store.epochs(key) if e.epoch == record.epoch]
+        found = [e for e in shared_store.epoch_records(key) if e.epoch == record.epoch]
         assert len(found) == 1
         # what it cost is that of the first time, where nothing else differs
         assert_equal(replace(found[0], seconds=0.0, peak_memory=0), replace(record, seconds=0.0, peak_memory=0))
 
 
 def replaced(store: Store, key: str) -> list[int]:
-    with store._database.reading() as connection:
+    with store.database.reading() as connection:
         chosen = select(schema.epochs.c.replaced).where(schema.epochs.c.run_key == key)
         return list(connection.scalars(chosen.order_by(schema.epochs.c.epoch)))
 
@@ -87,7 +89,7 @@ def test_other_values_take_the_place_and_are_marked(store: Store, key: str) -> N
     store.commit_epoch(key, samples.epoch(2))
     store.commit_epoch(key, samples.epoch(2, val_ap=0.5625))
     store.commit_epoch(key, samples.epoch(2, val_ap=0.625, seconds=9.0))
-    assert store.epochs(key) == [samples.epoch(1), samples.epoch(2, val_ap=0.625, seconds=9.0)]
+    assert store.epoch_records(key) == [samples.epoch(1), samples.epoch(2, val_ap=0.625, seconds=9.0)]
     assert replaced(store, key) == [0, 2]
     first, second = store.warnings(key)
     assert first.startswith("epoch 2 was recorded again with other values: val_ap_iou")
@@ -97,7 +99,7 @@ def test_other_values_take_the_place_and_are_marked(store: Store, key: str) -> N
 def test_an_epoch_that_only_took_other_time_and_memory_keeps_its_row(store: Store, key: str) -> None:
     store.commit_epoch(key, samples.epoch(1))
     store.commit_epoch(key, replace(samples.epoch(1), seconds=9.0, peak_memory=1))
-    assert store.epochs(key) == [samples.epoch(1)]
+    assert store.epoch_records(key) == [samples.epoch(1)]
     assert replaced(store, key) == [0]
     assert store.warnings(key) == []
 
@@ -106,7 +108,7 @@ def test_a_metric_that_is_gone_counts_as_another_value(store: Store, key: str) -
     record = samples.epoch(1)
     store.commit_epoch(key, record)
     store.commit_epoch(key, replace(record, metrics=record.metrics[1:]))
-    assert store.epochs(key)[0].metrics == record.metrics[1:]
+    assert store.epoch_records(key)[0].metrics == record.metrics[1:]
     assert store.warnings(key) == ["epoch 1 was recorded again with other values: train_loss"]
 
 
@@ -114,20 +116,20 @@ def test_an_epoch_and_what_belongs_to_it_are_written_together_or_not_at_all(stor
     broken = replace(samples.evaluation(), kind=None)  # type: ignore[arg-type]
     with pytest.raises(StoreError):
         store.commit_epoch(key, samples.epoch(1), [samples.checkpoint()], [broken])
-    assert store.epochs(key) == []
+    assert store.epoch_records(key) == []
     assert store.checkpoints(key) == []
     store.commit_epoch(key, samples.epoch(1), [samples.checkpoint()], [samples.evaluation()])
-    assert store.epochs(key) == [samples.epoch(1)]
+    assert store.epoch_records(key) == [samples.epoch(1)]
     assert store.checkpoints(key) == [samples.checkpoint()]
     assert store.evaluations(key) == [samples.evaluation()]
 
 
 def test_a_kind_has_one_checkpoint_and_its_evaluations_only(store: Store, key: str) -> None:
-    store.put_checkpoints(key, [samples.checkpoint("best_ap", 1), samples.checkpoint("last", 1)])
+    store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 1), samples.checkpoint("last", 1)])
     store.put_evaluations(key, [samples.evaluation("best_ap", 1, split) for split in ("val", "test")])
     store.put_evaluations(key, [samples.evaluation("best_ap", 1, ap=0.625)])
     assert [(e.split, e.ap) for e in store.evaluations(key)] == [("test", 0.5), ("val", 0.625)]
-    store.put_checkpoints(key, [samples.checkpoint("best_ap", 4)])
+    store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 4)])
     assert store.evaluations(key) == []
     assert store.checkpoints(key) == [samples.checkpoint("best_ap", 4), samples.checkpoint("last", 1)]
     store.put_evaluations(key, [samples.evaluation("best_ap", 4), samples.evaluation("best_ap", 4, overlap="iobb")])
@@ -162,8 +164,7 @@ def test_counts_environments_and_warnings_come_back(store: Store, key: str) -> N
 def test_what_is_written_about_an_unknown_run_is_refused(store: Store) -> None:
     nobody = "0" * 64
     for write in (
-        lambda: store.commit_epoch(nobody, samples.epoch(1)),
-        lambda: store.put_checkpoints(nobody, [samples.checkpoint()]),
+        lambda: store.commit_epoch(nobody, samples.epoch(1), [samples.checkpoint()]),
         lambda: store.put_evaluations(nobody, [samples.evaluation()]),
         lambda: store.put_parameter_counts(nobody, samples.COUNTS),
         lambda: store.add_environment(nobody, samples.environment()),
@@ -171,7 +172,7 @@ def test_what_is_written_about_an_unknown_run_is_refused(store: Store) -> None:
     ):
         with pytest.raises(StoreError, match="names a run the database does not hold"):
             write()
-    assert store.epochs(nobody) == []
+    assert store.epoch_records(nobody) == []
     assert store.environments(nobody) == []
 
 
@@ -181,7 +182,7 @@ def test_many_runs_are_read_at_once(store: Store, padding: int) -> None:
     nobody = [f"{i:064d}" for i in range(padding)]
     epochs = store.all_epochs([bad, good, *nobody])
     assert list(epochs) == [bad, good, *nobody]
-    assert epochs[good] == store.epochs(good)
+    assert epochs[good] == store.epoch_records(good)
     assert epochs[bad] == []
     assert store.all_evaluations([good, *nobody])[good] == store.evaluations(good)
     assert store.all_checkpoints([good, *nobody])[good] == store.checkpoints(good)

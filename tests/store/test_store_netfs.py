@@ -21,7 +21,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
     file = folder / "mountinfo"
     file.write_text("\n".join((LOCAL, *lines)) + "\n")
     monkeypatch.setattr(engine, "MOUNTS", file)
-    monkeypatch.setattr(engine, "_told", set())
+    monkeypatch.setattr(engine, "_warned", set())
 
 
 def mount(point: Path, kind: str) -> str:
@@ -75,7 +75,7 @@ def test_a_database_there_gets_no_write_ahead_log_and_one_warning(
             with Store.open(database) as store:
                 samples.fill(store)
         with Store.open(database, read_only=True) as store:
-            assert len(store.runs()) == 2
+            assert len(store.run_records()) == 2
     assert journal(database) == "delete"
     (line,) = caplog.messages
     assert line.startswith(f"{database}: lies on a network file system (nfs4)")
@@ -83,5 +83,5 @@ def test_a_database_there_gets_no_write_ahead_log_and_one_warning(
     monkeypatch.undo()
     Store.open(database).close()
     with Store.open(database) as store:
-        store.add_warning(store.runs()[0].key, "local again")
+        store.add_warning(store.run_records()[0].key, "local again")
     assert journal(database) == "wal"

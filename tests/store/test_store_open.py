@@ -66,7 +66,7 @@ def next_schema(monkeypatch: pytest.MonkeyPatch, folder: Path, more: str = "pass
 def test_a_new_database_is_made_with_its_folder(tmp_path: Path) -> None:
     database = tmp_path / "some" / "where" / "mmad.sqlite"
     with Store.open(database) as store:
-        assert store.runs() == []
+        assert store.run_records() == []
         assert store.ablations() == []
     assert pragma(database, "journal_mode") == "wal"
     with closing(sqlite3.connect(database)) as connection:
@@ -74,7 +74,7 @@ def test_a_new_database_is_made_with_its_folder(tmp_path: Path) -> None:
 
 
 def test_connections_sync_fully_and_check_references(file_store: Store) -> None:
-    with file_store._database.reading() as connection:
+    with file_store.database.reading() as connection:
         values = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("synchronous", "foreign_keys", "busy_timeout")
@@ -96,7 +96,7 @@ def test_processes_that_start_at_once_make_one_database(tmp_path: Path) -> None:
     assert [process.returncode for process in started] == [0] * 4, errors
     with Store.open(database, create=False) as store:
         store.add_ablation(samples.ablation())
-        assert len(store.runs()) == 2
+        assert len(store.run_records()) == 2
 
 
 def test_an_empty_file_becomes_a_database_only_when_asked(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_an_empty_file_becomes_a_database_only_when_asked(tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="is empty"):
         Store.open(database, read_only=True)
     with Store.open(database) as store:
-        assert store.runs() == []
+        assert store.run_records() == []
 
 
 @pytest.mark.parametrize("mode", [{"create": False}, {"read_only": True}])
@@ -124,11 +124,11 @@ def test_an_older_database_is_upgraded_after_a_backup(
 ) -> None:
     with Store.open(database) as store:
         good, _ = samples.fill(store)
-        before = store.epochs(good)
+        before = store.epoch_records(good)
     backup = database.with_name(f"mmad.sqlite.{schema.HEAD}.backup")
     next_schema(monkeypatch, tmp_path)
     with Store.open(database) as store:
-        assert store.epochs(good) == before
+        assert store.epoch_records(good) == before
     assert "note" in columns(database, "runs")
     assert "note" not in columns(backup, "runs")
     with closing(sqlite3.connect(backup)) as connection:
@@ -146,7 +146,7 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
     assert "note" not in columns(database, "runs")
     monkeypatch.undo()
     with Store.open(database) as store:
-        assert store.runs() == []
+        assert store.run_records() == []
 
 
 def test_an_upgrade_without_room_for_a_backup_is_refused(
@@ -233,13 +233,13 @@ def test_a_database_that_stays_locked_is_refused(database: Path) -> None:
 
 def test_a_full_disk_loses_nothing(file_store: Store) -> None:
     good, _ = samples.fill(file_store)
-    before = file_store.epochs(good)
-    with file_store._database.engine.connect() as connection:  # the pool hands this connection out again
+    before = file_store.epoch_records(good)
+    with file_store.database.engine.connect() as connection:  # the pool hands this connection out again
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError, match="no space is left"):
         file_store.add_warning(good, "x" * 100_000)
-    assert file_store.epochs(good) == before
+    assert file_store.epoch_records(good) == before
     assert file_store.warnings(good) == ["training AP is NaN"]
 
 
@@ -247,7 +247,7 @@ def test_reading_only_writes_nothing(database: Path) -> None:
     with Store.open(database) as store:
         good, _ = samples.fill(store)
     with Store.open(database, read_only=True) as reader:
-        assert len(reader.epochs(good)) == 3
+        assert len(reader.epoch_records(good)) == 3
         with pytest.raises(StoreError, match="for reading only"):
             reader.add_warning(good, "no")
 
@@ -259,7 +259,7 @@ def test_a_closed_database_is_read_where_nothing_can_be_written(database: Path) 
     database.parent.chmod(0o555)
     try:
         with Store.open(database, read_only=True) as store:
-            assert len(store.runs()) == 2
+            assert len(store.run_records()) == 2
         assert [path.name for path in database.parent.iterdir()] == ["mmad.sqlite"]
     finally:
         database.parent.chmod(0o755)
@@ -270,7 +270,7 @@ def test_odd_names_are_files_too(tmp_path: Path, name: str) -> None:
     with Store.open(tmp_path / name) as store:
         samples.fill(store)
     with Store.open(tmp_path / name, read_only=True) as store:
-        assert len(store.runs()) == 2
+        assert len(store.run_records()) == 2
     assert (tmp_path / name).exists()
 
 

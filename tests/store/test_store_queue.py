@@ -11,11 +11,13 @@ from dataclasses import replace
 
 import pytest
 import store_samples as samples
+from sqlalchemy import update
 
 from mmad.base.errors import StoreError
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Member, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.store import schema
 from mmad.store.claims import Owner
 from mmad.store.store import Store
 
@@ -89,7 +91,7 @@ def test_an_ablation_comes_back_as_it_was_given(store: Store) -> None:
 def test_a_run_is_recorded_with_what_its_key_was_made_of(store: Store) -> None:
     member = samples.member()
     store.add_ablation(samples.made_of("one", [replace(member, ablation="one")]))
-    (run,) = store.runs()
+    (run,) = store.run_records()
     content = member.run.content()
     assert (run.key, run.status, run.epochs_done, run.error) == (member.run.key, "queued", 0, None)
     assert run.setup == content["setup"]
@@ -107,26 +109,26 @@ def test_adding_again_replaces_members_and_keeps_runs(store: Store) -> None:
     store.add_ablation(wider)
     store.add_ablation(wider)
     assert len(store.ablations()[0].members) == 4
-    statuses = {run.key: run.status for run in store.runs()}
+    statuses = {run.key: run.status for run in store.run_records()}
     assert len(statuses) == 4
     assert (statuses[good], statuses[bad]) == ("finished", "failed")
     store.add_ablation(samples.ablation(patiences=(20,)))
     assert len(store.ablations()[0].members) == 2
-    assert len(store.runs()) == 4
-    assert len(store.epochs(good)) == 3
+    assert len(store.run_records()) == 4
+    assert len(store.epoch_records(good)) == 3
 
 
 def test_members_of_two_ablations_share_a_run(store: Store) -> None:
     store.add_ablation(samples.ablation("one"))
     store.add_ablation(samples.ablation("two"))
     assert [a.name for a in store.ablations()] == ["one", "two"]
-    assert len(store.runs()) == 2
+    assert len(store.run_records()) == 2
 
 
 def test_where_the_data_lies_is_noted_anew(store: Store) -> None:
     store.add_ablation(samples.ablation())
     store.add_ablation(samples.ablation(data=samples.source(path="/moved")))
-    assert {run.dataset_path for run in store.runs()} == {"/moved"}
+    assert {run.dataset_path for run in store.run_records()} == {"/moved"}
 
 
 def test_a_provisional_run_is_refused_and_nothing_is_written(store: Store) -> None:
@@ -134,7 +136,7 @@ def test_a_provisional_run_is_refused_and_nothing_is_written(store: Store) -> No
         store.add_ablation(samples.ablation(data=samples.source(fingerprint=None)))
     assert "--data" in str(caught.value)
     assert store.ablations() == []
-    assert store.runs() == []
+    assert store.run_records() == []
 
 
 def test_claims_follow_the_queue_and_the_keys(store: Store) -> None:
@@ -169,7 +171,10 @@ def test_only_queued_runs_are_free(store: Store, status: str, free: bool) -> Non
     store.add_ablation(samples.made_of("one", [samples.member("one")]))
     run = store.claim(None, ME)
     assert run is not None
-    store.set_status(run.key, status, "why")  # type: ignore[arg-type]
+    if status == "running":
+        assert store.begin(run.key, ME)
+    elif status != "claimed":
+        assert store.end(run.key, ME, status, "why") == status  # type: ignore[arg-type]
     assert (store.claim(None, ME) is not None) == free
 
 
@@ -198,7 +203,8 @@ def test_a_running_run_is_taken_back_only_from_the_dead(store: Store, change: Ca
 
 def test_a_running_run_that_nobody_claimed_is_free(store: Store) -> None:
     store.add_ablation(samples.made_of("one", [samples.member("one")]))
-    store.set_status(store.runs()[0].key, "running")
+    with store.database.writing() as connection:
+        connection.execute(update(schema.runs).values(status="running"))
     assert store.claim(None, ME) is not None
 
 
@@ -206,7 +212,7 @@ def test_statuses_keep_their_moments_and_errors(store: Store) -> None:
     store.add_ablation(samples.made_of("one", [samples.member("one")]))
     run = store.claim(None, ME)
     assert run is not None
-    store.set_status(run.key, "failed", "out of memory")
+    store.end(run.key, ME, "failed", "out of memory")
     failed = store.run(run.key)
     assert (failed.status, failed.error) == ("failed", "out of memory")
     assert failed.finished is not None
@@ -215,7 +221,7 @@ def test_statuses_keep_their_moments_and_errors(store: Store) -> None:
     queued = store.run(run.key)
     assert (queued.status, queued.error, queued.finished) == ("queued", None, None)
     store.claim(None, ME)
-    store.set_status(run.key, "finished")
+    store.end(run.key, ME, "finished")
     assert store.requeue([run.key]) == ()
 
 
@@ -241,20 +247,11 @@ def test_a_run_is_found_by_the_beginning_of_its_key(store: Store) -> None:
 
 def test_the_beginning_of_several_keys_names_the_candidates(store: Store) -> None:
     store.add_ablation(samples.ablation(seeds=range(9)))  # 18 keys, 16 first digits
-    keys = [run.key for run in store.runs()]
+    keys = [run.key for run in store.run_records()]
     digit = next(key[0] for key in keys if sum(other[0] == key[0] for other in keys) > 1)
     with pytest.raises(StoreError, match="runs begin with") as caught:
         store.run(digit)
     assert sum(key[:12] in str(caught.value) for key in keys) >= 2
-
-
-def test_a_status_needs_a_whole_key_of_a_run(store: Store) -> None:
-    good, _ = samples.fill(store)
-    with pytest.raises(StoreError, match="no run"):
-        store.set_status("f" * 64, "running")
-    with pytest.raises(StoreError, match="not a whole key"):
-        store.set_status(good[:8], "queued")
-    assert store.run(good).status == "finished"
 
 
 @pytest.mark.slow
@@ -266,7 +263,7 @@ def test_two_processes_never_get_the_same_run(store: Store, address: str) -> Non
     shares = [claimed_by(process) for process in processes]
     for process in processes:
         process.communicate("\n")
-    assert sorted(shares[0] + shares[1]) == sorted(run.key for run in store.runs())
+    assert sorted(shares[0] + shares[1]) == sorted(run.key for run in store.run_records())
 
 
 @pytest.mark.slow
@@ -298,11 +295,11 @@ def test_ten_thousand_runs_are_queued_and_claimed(store: Store) -> None:
         run = store.claim(keys, ME)
         assert run is not None
         assert run.key == keys[position]
-        store.set_status(run.key, "finished")
+        store.end(run.key, ME, "finished")
     last = store.claim([keys[-1]], ME)
     assert last is not None
     assert last.key == keys[-1]
-    assert len(store.runs()) == 10_000
+    assert len(store.run_records()) == 10_000
     assert len(store.all_epochs(keys)) == 10_000
 
 

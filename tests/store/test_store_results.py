@@ -12,18 +12,18 @@ import store_samples as samples
 from mmad.base.errors import StoreError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.store.claims import Owner
-from mmad.store.json import finite, plain_detail, plain_epoch, plain_standing, plain_summary
+from mmad.store.json import detail_json, status_json, summary_json
 from mmad.store.lookup import (
     CheckpointFigures,
     check_ablation,
+    epoch_row,
     find_run,
     find_seeds,
     member_path,
-    member_results,
     member_summaries,
     run_detail,
 )
-from mmad.store.run_status import STATUSES, one_line, standing
+from mmad.store.run_status import STATUSES, one_line
 from mmad.store.store import Store
 
 ME = Owner.current()
@@ -31,13 +31,11 @@ ME = Owner.current()
 
 def test_results_are_those_of_the_kept_checkpoints(store: Store) -> None:
     samples.fill(store)
-    good, bad = store.ablations()[0].members
-    results = member_results(store, good)
+    results, failed = (summary.results for summary in member_summaries(store))
     assert results.best_ap == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
     assert results.best_ar == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
     assert results.final == CheckpointFigures(3, 0.375, 0.625, 0.25, 0.5)
-    assert member_results(store, bad).best_ap is None
-    assert [s.results for s in member_summaries(store)] == [results, member_results(store, bad)]
+    assert failed.best_ap is None
 
 
 def test_figures_of_the_epoch_stand_in_where_the_protocol_is_theirs(store: Store) -> None:
@@ -56,16 +54,15 @@ def test_figures_of_another_protocol_never_stand_in(store: Store, other: dict[st
     store.add_ablation(given)
     key = given.members[0].run.key
     store.commit_epoch(key, samples.epoch(1), [samples.checkpoint("best_ap", 1)], [samples.evaluation()])
-    member = store.ablations()[0].members[0]
-    assert member_results(store, member).best_ap == CheckpointFigures(1, None, None, None, None)
+    assert member_summaries(store)[0].results.best_ap == CheckpointFigures(1, None, None, None, None)
     exact = replace(samples.evaluation(ap=0.125), **other)  # type: ignore[arg-type]
     store.put_evaluations(key, [exact])
-    assert member_results(store, member).best_ap == CheckpointFigures(1, 0.125, 0.375, None, None)
+    assert member_summaries(store)[0].results.best_ap == CheckpointFigures(1, 0.125, 0.375, None, None)
 
 
 def test_the_views_agree_with_the_records(store: Store) -> None:
     samples.fill(store)
-    with store._database.reading() as connection:
+    with store.database.reading() as connection:
         rows = connection.exec_driver_sql("SELECT * FROM run_results ORDER BY arm").mappings().all()
         checkpoints = connection.exec_driver_sql("SELECT checkpoint FROM checkpoint_results ORDER BY checkpoint")
         assert checkpoints.scalars().all() == ["best_ap", "best_ar", "final"]
@@ -141,10 +138,10 @@ def test_a_run_without_members_keeps_its_results(store: Store) -> None:
     detail = run_detail(store, good)
     assert detail.members == ()
     assert detail.results.best_ap == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
-    assert plain_detail(detail)["ablation"] is None
+    assert detail_json(detail)["ablation"] is None
 
 
-def test_standing_counts_members_and_tells_what_runs(store: Store) -> None:
+def test_a_status_counts_members_and_tells_what_runs(store: Store) -> None:
     samples.fill(store)
     store.add_ablation(samples.ablation("seeds", seeds=(1, 2, 3)))
     alive = store.claim(None, ME)
@@ -154,7 +151,7 @@ def test_standing_counts_members_and_tells_what_runs(store: Store) -> None:
     lost = store.claim(None, replace(ME, boot_id="earlier"))
     assert lost is not None
     assert store.begin(alive.key, ME)
-    now = standing(store)
+    now = store.status()
     assert [(a.ablation, a.members) for a in now.ablations] == [("patience", 2), ("seeds", 6)]
     assert dict(zip(STATUSES, now.ablations[1].counts, strict=True)) == {
         "queued": 4,
@@ -172,7 +169,7 @@ def test_standing_counts_members_and_tells_what_runs(store: Store) -> None:
     assert [(f.member.arm if f.member else "", f.cause) for f in now.failed] == [
         ("CXR+Clinical", "OutOfMemoryError: 3 GiB were asked for")
     ]
-    plain = plain_standing(now)
+    plain = status_json(now)
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["running"][0]["pid"] == ME.pid
 
@@ -188,9 +185,9 @@ def test_plain_forms_are_json(store: Store) -> None:
     record = replace(record, metrics=tuple(replace(m, value=math.nan) for m in record.metrics))
     store.commit_epoch(good, record)
     for key in (good, bad):
-        plain = plain_detail(run_detail(store, key))
+        plain = detail_json(run_detail(store, key))
         assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    plain = plain_detail(run_detail(store, good))
+    plain = detail_json(run_detail(store, good))
     assert plain["params"] == {"model": 1_040_729, "model.backbone": 1_009_968}
     assert plain["epochs"][1]["val_ap"] == plain["epochs"][1]["val_ap_iou"] == 0.5
     assert plain["epochs"][1]["train_loss_classifier"] == 0.25
@@ -198,20 +195,16 @@ def test_plain_forms_are_json(store: Store) -> None:
     assert plain["epochs"][3]["val_ap"] is None
     assert plain["best_ap"] == {"epoch": 2, "val_ap": 0.5, "val_ar": 0.75, "test_ap": 0.375, "test_ar": 0.625}
     assert plain["environments"][0]["started"] == "2022-05-16T12:00:00+00:00"
-    summary = plain_summary(member_summaries(store)[1])
+    summary = summary_json(member_summaries(store)[1])
     assert summary["error"] == "OutOfMemoryError: 3 GiB were asked for"
     assert summary["best_ap"] is None
     assert (summary["epoch"], summary["epochs"], summary["documented"]) == (0, 3, "e069")
 
 
 def test_the_overlap_of_the_member_names_the_plain_ap() -> None:
-    assert plain_epoch(samples.epoch(1), "iobb")["val_ap"] == 0.75
-    assert plain_epoch(samples.epoch(1), "iou")["test_ar"] == 0.625
-    assert plain_epoch(replace(samples.epoch(1), metrics=()), "iou")["val_ap"] is None
-
-
-def test_only_finite_numbers_are_left() -> None:
-    assert finite({"a": (1.0, -math.inf), "b": [math.nan]}) == {"a": [1.0, None], "b": [None]}
+    assert epoch_row(samples.epoch(1), "iobb")["val_ap"] == 0.75
+    assert epoch_row(samples.epoch(1), "iou")["test_ar"] == 0.625
+    assert epoch_row(replace(samples.epoch(1), metrics=()), "iou")["val_ap"] is None
 
 
 def test_an_arm_means_all_its_seeds(store: Store) -> None:

@@ -15,7 +15,7 @@ WRITES: dict[str, Callable[[Store, str], object]] = {
     "an ablation": lambda s, k: s.add_ablation(samples.ablation("another", patiences=(30,))),
     "an ablation's new form": lambda s, k: s.add_ablation(samples.ablation(seeds=(0, 1))),
     "a claim": lambda s, k: s.claim(None, Owner.current()),
-    "a status": lambda s, k: s.set_status(k, "failed", "the loss is nan"),
+    "a status": lambda s, k: s.end_free(k, "failed", "the loss is nan"),
     "an epoch": lambda s, k: s.commit_epoch(k, samples.epoch(1)),
     "a warning": lambda s, k: s.add_warning(k, "no box"),
     "a control": lambda s, k: s.put_analysis("control", {"a": 1}, {"b": 1}),
@@ -26,7 +26,7 @@ WRITES: dict[str, Callable[[Store, str], object]] = {
 @pytest.mark.parametrize("what", WRITES)
 def test_what_is_recorded_changes_the_state(store: Store, what: str) -> None:
     store.add_ablation(samples.ablation())
-    key = store.runs()[0].key
+    key = store.run_records()[0].key
     before = store.state()
     assert store.state() == before
     WRITES[what](store, key)
@@ -35,7 +35,7 @@ def test_what_is_recorded_changes_the_state(store: Store, what: str) -> None:
 
 def test_another_value_of_an_epoch_changes_it_and_the_same_one_does_not(store: Store) -> None:
     store.add_ablation(samples.ablation())
-    key = store.runs()[0].key
+    key = store.run_records()[0].key
     store.commit_epoch(key, samples.epoch(1))
     before = store.state()
     store.commit_epoch(key, samples.epoch(1))
@@ -46,8 +46,8 @@ def test_another_value_of_an_epoch_changes_it_and_the_same_one_does_not(store: S
 
 def test_a_requeued_run_changes_it(store: Store) -> None:
     store.add_ablation(samples.ablation())
-    key = store.runs()[0].key
-    store.set_status(key, "failed", "x")
+    key = store.run_records()[0].key
+    store.end_free(key, "failed", "x")
     before = store.state()
     store.requeue([key])
     assert store.state() != before

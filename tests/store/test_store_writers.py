@@ -34,7 +34,7 @@ with Store.open(sys.argv[1], create=False) as store:
             judged = [samples.evaluation(kind.kind, number, split) for kind in kept for split in ("val", "test")]
             store.commit_epoch(run.key, samples.epoch(number), kept, judged)
         store.add_warning(run.key, "one")
-        store.set_status(run.key, "finished")
+        store.end(run.key, Owner.current(), "finished")
         print(run.key, flush=True)
 """
 
@@ -64,12 +64,12 @@ def test_eight_writers_at_once_lose_no_row(address: str) -> None:
         answers = [writer.communicate() for writer in writers]
         assert [writer.returncode for writer in writers] == [0] * WRITERS, [error for _, error in answers]
         claimed = [key for out, _ in answers for key in out.split()]
-        runs = store.runs()
+        runs = store.run_records()
         assert sorted(claimed) == sorted(run.key for run in runs)
         assert {(run.status, run.epochs_done) for run in runs} == {("finished", EPOCHS)}
         for run in runs:
-            assert store.epochs(run.key) == [samples.epoch(number) for number in range(1, EPOCHS + 1)]
-        rows = {table.name: count(store._database, table) for table in schema.metadata.sorted_tables}
+            assert store.epoch_records(run.key) == [samples.epoch(number) for number in range(1, EPOCHS + 1)]
+        rows = {table.name: count(store.database, table) for table in schema.metadata.sorted_tables}
         assert {name: number for name, number in rows.items() if number} == {
             "ablations": 1,
             "members": RUNS,
@@ -94,7 +94,7 @@ def test_a_commit_waits_for_another_program_that_holds_the_lock(address: str) ->
         held, released = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with other._database.writing() as connection:
+            with other.database.writing() as connection:
                 connection.execute(schema.runs.update().where(schema.runs.c.key == good).values(recipe=7))
                 held.set()
                 released.wait(3.0)  # nobody sets it: this is how long the lock is held
@@ -103,9 +103,9 @@ def test_a_commit_waits_for_another_program_that_holds_the_lock(address: str) ->
         holder = threading.Thread(target=hold)
         holder.start()
         assert held.wait(30)
-        store.set_status(good, "running")
+        store.requeue([good], ["finished"])
         order.append("written")
         holder.join()
         assert order == ["let go", "written"]
         assert store.run(good).recipe == 7
-        assert store.run(good).status == "running"
+        assert store.run(good).status == "queued"

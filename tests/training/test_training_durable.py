@@ -54,7 +54,7 @@ def store(tmp_path: Path, spec: RunSpec) -> Iterator[Store]:
 
 
 def replaced(store: Store, key: str) -> list[int]:
-    with store._database.reading() as connection:
+    with store.database.reading() as connection:
         rows = connection.exec_driver_sql("SELECT replaced FROM epochs WHERE run_key = ? ORDER BY epoch", (key,))
         return [row[0] for row in rows]
 
@@ -64,7 +64,7 @@ def test_an_epoch_trained_again_after_damage_equals_its_committed_row(
 ) -> None:
     run = store.run_paths(spec.key)
     train(spec, dataset_path=dataset.root, run=run, recorder=Written(store, spec.key))
-    rows, evaluations = store.epochs(spec.key), store.evaluations(spec.key)
+    rows, evaluations = store.epoch_records(spec.key), store.evaluations(spec.key)
     newest = run.folder / next(c.path for c in store.checkpoints(spec.key) if c.kind == "last")
     data = bytearray(newest.read_bytes())
     data[len(data) // 3] ^= 0x40
@@ -72,7 +72,7 @@ def test_an_epoch_trained_again_after_damage_equals_its_committed_row(
     again = Written(store, spec.key)
     assert train(spec, dataset_path=dataset.root, run=run, recorder=again) == "finished"
     assert again.steps > 0
-    assert store.epochs(spec.key) == rows  # to the bit, and what they cost is that of the first time
+    assert store.epoch_records(spec.key) == rows  # to the bit, and what they cost is that of the first time
     assert replaced(store, spec.key) == [0, 0, 0]
     assert store.evaluations(spec.key) == evaluations
     assert [w for w in store.warnings(spec.key) if newest.name in w] == store.warnings(spec.key) != []
@@ -91,7 +91,7 @@ def test_a_row_that_other_numbers_replace_is_marked_in_the_same_transaction(
     newest = run.folder / next(c.path for c in store.checkpoints(spec.key) if c.kind == "last")
     newest.write_bytes(newest.read_bytes()[:100])
     train(spec, dataset_path=dataset.root, run=run, recorder=Written(store, spec.key))
-    assert {(m.split, m.name): m.value for m in store.epochs(spec.key)[2].metrics} == {
+    assert {(m.split, m.name): m.value for m in store.epoch_records(spec.key)[2].metrics} == {
         (m.split, m.name): m.value for m in notes.epochs[3].metrics
     }
     assert replaced(store, spec.key) == [0, 0, 2]

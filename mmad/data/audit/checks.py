@@ -4,47 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmad.base.multiple_testing import holm
 from mmad.base.records import SPLITS
 from mmad.data.audit.findings import AuditIssue, LabelCount, Level, SplitCount, finding
 from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet, NumericColumn
 
-# Whether two yes-or-no questions go together: Fisher's exact test, its effect size, and Holm's correction.
+# Whether two yes-or-no questions go together: Fisher's exact test, and its effect size.
 
 
 ContingencyTable = tuple[int, int, int, int]  # (a, b, c, d): yes-yes, yes-no, no-yes, no-no
 
 
 def fisher(table: ContingencyTable) -> float:
-    """The two-sided p-value: the chance of a table of these margins that is at most as likely as this one.
+    """Fisher's exact test: the chance of a table of these margins that is at most as likely as this one."""
+    from scipy.stats import fisher_exact
 
-    R. A. Fisher, "Statistical Methods for Research Workers", 1934. It is exact for any counts, small or large.
-    """
-    a, b, c, d = table
-    whole = a + b + c + d
-    if 0 in (a + b, c + d, a + c, b + d):
-        return 1.0
-    cells = np.arange(max(0, a + c - c - d), min(a + b, a + c) + 1)
-    f = _log_factorials(1 << whole.bit_length())
-    log_p = -(f[cells] + f[a + b - cells] + f[a + c - cells] + f[c + d - (a + c) + cells])
-    log_p -= log_p.max()
-    chances = np.exp(log_p)
-    here = chances[a - cells[0]]
-    return float(min(1.0, chances[chances <= here * (1 + 1e-7)].sum() / chances.sum()))
-
-
-@lru_cache(maxsize=4)
-def _log_factorials(size: int) -> NDArray[np.float64]:
-    """log 0! to log (size - 1)!."""
-    logs = np.zeros(size)
-    logs[1:] = np.log(np.arange(1, size))
-    return np.asarray(np.cumsum(logs), dtype=np.float64)
+    return float(fisher_exact([table[:2], table[2:]]).pvalue)
 
 
 def phi(table: ContingencyTable) -> float:
@@ -52,19 +33,6 @@ def phi(table: ContingencyTable) -> float:
     a, b, c, d = (float(n) for n in table)
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     return 0.0 if margins == 0 else (a * d - b * c) / margins**0.5
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values as they are after so many tests: the chance of even one false alarm among all.
-
-    S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        adjusted[i] = highest
-    return adjusted
 
 
 def scaled(table: ContingencyTable, factor: float) -> ContingencyTable:
@@ -80,7 +48,7 @@ def scaled(table: ContingencyTable, factor: float) -> ContingencyTable:
 #
 # Each column is tested against each label and each source, each label against each source: 2 × 2 tables of studies,
 # Fisher's exact test, Holm's correction over all of them. Studies of one patient are no independent cases, so counts
-# are scaled to the number of patients before they are tested. Told is what has a corrected p of at most
+# are scaled to the number of patients before they are tested. Reported is what has a corrected p of at most
 # ``ALPHA`` and a correlation of at least ``LEAST_PHI``.
 
 
@@ -120,7 +88,7 @@ def leak_findings(dataset: DataSet) -> list[AuditIssue]:
     groups: dict[tuple[str, str], list[tuple[float, _Test]]] = {}
     for size, test in strong:
         groups.setdefault((test.code, test.effect), []).append((size, test))
-    return [_told(dataset, group[0][1], group[0][0], len(group) - 1) for group in groups.values()]
+    return [_leak_finding(dataset, group[0][1], group[0][0], len(group) - 1) for group in groups.values()]
 
 
 def _tests(dataset: DataSet) -> list[_Test]:
@@ -168,7 +136,7 @@ def _test(code: str, effect: str, cause: str, first: Mask, second: Mask) -> _Tes
     return _Test(code, effect, cause, (a, b, c, len(first) - a - b - c), first, second)
 
 
-def _told(dataset: DataSet, test: _Test, size: float, more: int) -> AuditIssue:
+def _leak_finding(dataset: DataSet, test: _Test, size: float, more: int) -> AuditIssue:
     a, b, c, d = test.table
     side = test.causes if a * (b + d) >= b * (a + c) else ~test.causes  # where the effect is more frequent
     inside, beside = _share(a, a + c), _share(b, b + d)
@@ -246,7 +214,7 @@ def _across(dataset: DataSet) -> list[AuditIssue]:
     """A data set whose split is documented as such is warned of, any other refused."""
     findings = []
     level: Level = "warning" if dataset.split_policy == "documented" else "error"
-    told = 'it says so (split_policy = "documented"); read its test figures as too high'
+    declared = 'it says so (split_policy = "documented"); read its test figures as too high'
     hint = 'keep each in one split (`mmad data check DIR --fix --out NEW`), or say split_policy = "documented"'
     for kind in ("patient", "image"):
         splits: dict[str, set[str]] = {}
@@ -261,7 +229,7 @@ def _across(dataset: DataSet) -> list[AuditIssue]:
         many = f"{kind}s stand" if len(several) > 1 else f"{kind} stands"
         what = f"{len(several)} {many} in more than one split ({shown})"
         findings.append(
-            finding(f"{kind}-across-splits", level, STUDIES, what, told if level == "warning" else hint, ids)
+            finding(f"{kind}-across-splits", level, STUDIES, what, declared if level == "warning" else hint, ids)
         )
     return findings
 
@@ -275,7 +243,7 @@ def _empty(counts: tuple[SplitCount, ...]) -> list[AuditIssue]:
     findings = []
     for count in counts:
         level: Level = "error" if count.split in _NEEDED else "warning"
-        use = _NEEDED.get(count.split, "judge the chosen checkpoints by")
+        use = _NEEDED.get(count.split, "evaluate the chosen checkpoints on")
         if not count.studies:
             what, hint = f"no study is in the split {count.split!r}: nothing to {use}", "put some patients there"
             findings.append(finding("split-empty", level, STUDIES, what, hint))
@@ -326,9 +294,9 @@ def _twice(dataset: DataSet) -> list[AuditIssue]:
     return [finding("box-twice", "warning", BOXES, what, hint, ids)]
 
 
-# Which unit a clinical column is in, as far as its name, its declared unit and its values tell.
+# Which unit a clinical column is in, as far as its name, its declared unit and its values say.
 #
-# The intervals are what a living patient in a hospital can show, wide on purpose: they tell units apart, not the ill
+# The intervals are what a living patient in a hospital can show, wide on purpose: they separate units, not the ill
 # from the well. Where two units overlap (a weight of 90 is possible in kg and lb) the column's median decides.
 
 
@@ -430,10 +398,10 @@ def _within(values: NDArray[np.float64], interval: Interval) -> NDArray[np.bool_
     return inside
 
 
-# Clinical columns: missing values, values out of the expected range, other units, columns that tell nothing.
+# Clinical columns: missing values, values out of the expected range, other units, columns that say nothing.
 
 
-#: A column is told to be missing from this share of a split's studies on.
+#: A column is reported to be missing from this share of a split's studies on.
 MOST_MISSING = 0.2
 #: In a split with fewer studies a share says nothing.
 FEWEST_STUDIES = 10
@@ -464,8 +432,8 @@ def _missing(dataset: DataSet, column: str, mask: Mask) -> list[AuditIssue]:
         return [finding("column-empty", "warning", where, what, "leave the column out", studies)]
     if all(share < MOST_MISSING or len(dataset.split(split)) < FEWEST_STUDIES for split, share in shares.items()):
         return []
-    told = ", ".join(f"{100 * share:.0f} % of {split}" for split, share in shares.items())
-    what = f"{column!r} is missing in {told}"
+    listed = ", ".join(f"{100 * share:.0f} % of {split}" for split, share in shares.items())
+    what = f"{column!r} is missing in {listed}"
     hint = "fill the cells or leave the column out: a missing value is read as the training mean, or as zeros"
     return [finding("value-missing", "warning", where, what, hint, studies)]
 
@@ -500,7 +468,7 @@ def _other_unit(dataset: DataSet, column: NumericColumn, other: UnitConfusion) -
 
 
 def _constant(column: str) -> AuditIssue:
-    what, hint = f"{column!r} has one value wherever it has any", "leave the column out: it tells nothing"
+    what, hint = f"{column!r} has one value wherever it has any", "leave the column out: it says nothing"
     return finding("column-constant", "warning", f"{STUDIES}, column {column}", what, hint)
 
 

@@ -1,4 +1,4 @@
-"""What an audit says: findings, and what each split holds. Both are plain enough to be kept as JSON."""
+"""What an audit says: findings, and what each split holds. Both can be stored as JSON."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any, Literal
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet
-from mmad.data.reader import Problem, assemble, check_files, check_images, read_boxes, read_description, read_studies
+from mmad.data.reader import assemble, check_files, check_images, read_boxes, read_description, read_studies
+from mmad.data.tables import Problem
 
 Level = Literal["error", "warning"]
 
 #: Raised whenever equal data give other findings, so that a remembered audit is not taken for a new one.
-VERSION = 1
+VERSION = 2
 #: So many rows of a finding are named; ``count`` says how many there are.
 MOST_ROWS = 5
-#: Begins the line that keeps a finding with a run.
+#: Begins the line that stores a finding with a run.
 MARK = "data audit: "
 
 
@@ -39,7 +40,7 @@ class AuditIssue:
 
     @property
     def line(self) -> str:
-        """The finding as the line that is kept with a run."""
+        """The finding as the line that is stored with a run."""
         return f"{MARK}{self.code}: {self.what}"
 
 
@@ -96,7 +97,7 @@ def finding(code: str, level: Level, where: str, what: str, hint: str, studies: 
     return AuditIssue(code, level, where, what, hint, rows, count)
 
 
-def told_together(problems: Iterable[Problem], root: object) -> list[AuditIssue]:
+def merged(problems: Iterable[Problem], root: object) -> list[AuditIssue]:
     """What the reader refused, as errors: one for each code and column or label, worded like the first of it."""
     groups: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
@@ -111,21 +112,21 @@ def told_together(problems: Iterable[Problem], root: object) -> list[AuditIssue]
     return findings
 
 
-def plain(audit: Audit) -> dict[str, Any]:
+def audit_json(audit: Audit) -> dict[str, Any]:
     """``audit`` as JSON values, in the form that docs/json.md describes."""
     return {
         "errors": len(audit.errors),
         "warnings": len(audit.warnings),
-        "findings": [_plain_finding(finding) for finding in audit.findings],
-        "splits": {split.split: _plain_split(split) for split in audit.splits},
+        "findings": [_finding_json(finding) for finding in audit.findings],
+        "splits": {split.split: _split_json(split) for split in audit.splits},
     }
 
 
-def _plain_finding(found: AuditIssue) -> dict[str, Any]:
+def _finding_json(found: AuditIssue) -> dict[str, Any]:
     return {**asdict(found), "rows": list(found.rows)}
 
 
-def _plain_split(split: SplitCount) -> dict[str, Any]:
+def _split_json(split: SplitCount) -> dict[str, Any]:
     counts = {"studies": split.studies, "patients": split.patients, "images": split.images, "boxes": split.boxes}
     labels = {}
     for label in split.labels:
@@ -133,8 +134,8 @@ def _plain_split(split: SplitCount) -> dict[str, Any]:
     return {**counts, "labels": labels, "present": dict(split.present)}
 
 
-def from_plain(value: Mapping[str, Any]) -> Audit:
-    """The audit that ``plain`` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+def audit_from_json(value: Mapping[str, Any]) -> Audit:
+    """The audit that ``audit_json`` gave. Raises KeyError, TypeError or ValueError for anything else."""
     findings = tuple(AuditIssue(**{**one, "rows": tuple(one["rows"])}) for one in value["findings"])
     splits = tuple(
         SplitCount(
@@ -161,7 +162,7 @@ NO_IMAGE = frozenset({"image-missing", "image-outside"})
 
 
 @dataclass(frozen=True, eq=False)
-class Tables:
+class ReadTables:
     """What could be read, as a data set, and what was refused on the way.
 
     Sides that cannot be read are 0, cells that cannot be read are missing, and boxes may be without area or
@@ -177,11 +178,11 @@ class Tables:
         return frozenset(problem.row for problem in self.problems if problem.code in NO_IMAGE)
 
     def findings(self) -> list[AuditIssue]:
-        """The refusals, told together where they are of one kind."""
-        return told_together(self.problems, self.dataset.root)
+        """The refusals, one finding for those of one kind."""
+        return merged(self.problems, self.dataset.root)
 
 
-def read_tolerantly(root: Path) -> Tables:
+def read_tolerantly(root: Path) -> ReadTables:
     """The tables in ``root``. Raises DataError for a folder, a description or a table that is none."""
     problems: list[Problem] = []
     check_files(root)
@@ -190,8 +191,8 @@ def read_tolerantly(root: Path) -> Tables:
     check_images(root, studies, problems.append)
     left_out = {problem.row for problem in problems if problem.code in _LEFT_OUT}
     table = read_boxes(root / BOXES, studies, description.labels, problems.append)
-    told = [p for p in problems if not (p.code == "box-without-study" and p.row in left_out)]
-    return Tables(assemble(root, description, studies, table), tuple(told))
+    apart = [p for p in problems if not (p.code == "box-without-study" and p.row in left_out)]
+    return ReadTables(assemble(root, description, studies, table), tuple(apart))
 
 
 def unreadable(root: Path, error: DataError) -> AuditIssue:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import SPLITS, Split
 from mmad.data.audit.checks import repeated
-from mmad.data.audit.findings import Audit, Tables, read_tolerantly, rows_of
-from mmad.data.audit.images import Looks, Progress, connected, exact_groups, look_at_images
+from mmad.data.audit.findings import Audit, ReadTables, read_tolerantly, rows_of
+from mmad.data.audit.images import Looks, connected, exact_groups, look_at_images
 from mmad.data.audit.run import audit_folder
 from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
@@ -31,7 +32,7 @@ class Fixed:
     audit: Audit
 
 
-def fix_folder(root: Path | str, out: Path | str, progress: Progress | None = None) -> Fixed:
+def fix_folder(root: Path | str, out: Path | str, progress: ProgressCallback | None = None) -> Fixed:
     """A copy of ``root`` in the new folder ``out``, without what an audit calls an error where that can be fixed.
 
     Studies without a readable image, and all but one of equal files, are dropped; sizes are taken from the
@@ -71,7 +72,7 @@ _ROWS = frozenset(
 )
 
 
-def _kept(tables: Tables, looks: Looks, done: list[str]) -> dict[int, Study]:
+def _kept(tables: ReadTables, looks: Looks, done: list[str]) -> dict[int, Study]:
     """Position → study, of those whose image can be used and is not there already."""
     studies = tables.dataset.studies
     unreadable = {studies[looks.studies[i]].image for i in looks.unreadable}

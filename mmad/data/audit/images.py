@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmad.base.cores import usable_cores
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import SPLITS
 from mmad.data.audit.findings import AuditIssue, Level, finding
 from mmad.data.dataset import STUDIES, DataSet
-from mmad.data.image_cache import as_grey, cores, reason
+from mmad.data.image_cache import as_grey, in_order, reason
 from mmad.data.reader import UNKNOWN_SIDE
 
-Progress = Callable[[int, int], None]
 #: The picture in small whose neighbouring pixels are compared: so many rows, and one column more.
 SIDE = 16
 #: An image whose grey levels differ by less than this over the picture in small shows nothing.
 LEAST_CONTRAST = 3
-_AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +52,12 @@ class _Look:
     why: str = ""
 
 
-def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progress: Progress | None = None) -> Looks:
+def look_at_images(
+    dataset: DataSet, skip: frozenset[str] = frozenset(), progress: ProgressCallback | None = None
+) -> Looks:
     """Decode every image file once, on all cores; ``skip`` names studies whose file is not there.
 
-    ``progress`` hears (done, all). Pixels are not kept: memory does not grow with the images' size.
+    ``progress`` hears (done, all). Pixels are dropped again: memory does not grow with the images' size.
     """
     firsts: dict[str, int] = {}
     for position, study in enumerate(dataset.studies):
@@ -66,7 +67,7 @@ def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progres
     sizes, exact = np.zeros((len(places), 2), dtype=np.int64), []
     small = np.zeros((len(places), SIDE * SIDE // 8), dtype=np.uint8)
     blank, unreadable = np.zeros(len(places), dtype=np.bool_), {}
-    for i, look in enumerate(_looks(dataset, places)):
+    for i, look in enumerate(in_order(partial(_look, dataset), places, usable_cores())):
         sizes[i], blank[i] = look.size, look.blank
         small[i] = np.frombuffer(look.small, dtype=np.uint8)
         exact.append(look.exact)
@@ -75,19 +76,6 @@ def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progres
         if progress is not None:
             progress(i + 1, len(places))
     return Looks(places, sizes, tuple(exact), small, blank, unreadable)
-
-
-def _looks(dataset: DataSet, positions: Sequence[int]) -> Iterator[_Look]:
-    """What is seen of each image in order, a few decoded ahead."""
-    workers = cores()
-    waiting: deque[Future[_Look]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="look") as threads:
-        for position in positions:
-            waiting.append(threads.submit(_look, dataset, position))
-            if len(waiting) >= _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _look(dataset: DataSet, position: int) -> _Look:
@@ -264,16 +252,16 @@ def duplicate_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
     look = "look at them with `mmad data show`, and take out what is a copy"
     exact, near = exact_groups(dataset, looks), near_groups(looks)
     same, alike = "the same bytes", "nearly the same picture"
-    told = [
-        _told(dataset, looks, exact, True, "duplicate-across-splits", across, same, drop),
-        _told(dataset, looks, exact, False, "duplicate", "warning", same, drop),
-        _told(dataset, looks, near, True, "near-duplicate-across-splits", "warning", alike, look),
-        _told(dataset, looks, near, False, "near-duplicate", "warning", alike, look),
+    findings = [
+        _group_finding(dataset, looks, exact, True, "duplicate-across-splits", across, same, drop),
+        _group_finding(dataset, looks, exact, False, "duplicate", "warning", same, drop),
+        _group_finding(dataset, looks, near, True, "near-duplicate-across-splits", "warning", alike, look),
+        _group_finding(dataset, looks, near, False, "near-duplicate", "warning", alike, look),
     ]
-    return [one for one in told if one is not None]
+    return [one for one in findings if one is not None]
 
 
-def _told(
+def _group_finding(
     dataset: DataSet, looks: Looks, groups: Groups, across: bool, code: str, level: Level, what: str, hint: str
 ) -> AuditIssue | None:
     studies = dataset.studies

@@ -9,13 +9,22 @@ from pathlib import Path
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
+from mmad.base.progress import ProgressCallback
 from mmad.data.audit.checks import clinical_findings, leak_findings, split_counts, split_findings
-from mmad.data.audit.findings import VERSION, Audit, Tables, from_plain, plain, read_tolerantly, unreadable
-from mmad.data.audit.images import Looks, Progress, duplicate_findings, image_findings, look_at_images
+from mmad.data.audit.findings import (
+    VERSION,
+    Audit,
+    ReadTables,
+    audit_from_json,
+    audit_json,
+    read_tolerantly,
+    unreadable,
+)
+from mmad.data.audit.images import Looks, duplicate_findings, image_findings, look_at_images
 from mmad.data.dataset import DataSet
 
 
-def audit_folder(root: Path | str, progress: Progress | None = None) -> Audit:
+def audit_folder(root: Path | str, progress: ProgressCallback | None = None) -> Audit:
     """Everything that is wrong or suspicious in the data set ``root``; nothing is changed.
 
     ``progress`` hears (done, all) of the images. What can be read no further is a finding, never an exception.
@@ -26,14 +35,14 @@ def audit_folder(root: Path | str, progress: Progress | None = None) -> Audit:
     except DataError as error:
         return Audit((unreadable(root, error),), ())
     looks = look_at_images(tables.dataset, tables.without_image, progress)
-    audit = judge(tables, looks)
+    audit = audit_of(tables, looks)
     if not tables.problems:
         with contextlib.suppress(DataError):
             _remember(tables.dataset, audit)
     return audit
 
 
-def judge(tables: Tables, looks: Looks) -> Audit:
+def audit_of(tables: ReadTables, looks: Looks) -> Audit:
     """The audit of what was read and seen."""
     dataset = tables.dataset
     counts = split_counts(dataset)
@@ -49,10 +58,10 @@ def judge(tables: Tables, looks: Looks) -> Audit:
     return Audit(tuple(findings), counts)
 
 
-def remembered_audit(dataset: DataSet, progress: Progress | None = None) -> Audit:
+def remembered_audit(dataset: DataSet, progress: ProgressCallback | None = None) -> Audit:
     """The audit of a data set that was loaded; made only once for its content. Raises DataError for unread files."""
     try:
-        return from_plain(json.loads(_memory(dataset).read_text("utf-8")))
+        return audit_from_json(json.loads(_memory(dataset).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return audit_folder(dataset.root, progress)
 
@@ -72,4 +81,4 @@ def _memory(dataset: DataSet) -> Path:
 
 def _remember(dataset: DataSet, audit: Audit) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        write_atomically(_memory(dataset), json.dumps(plain(audit)).encode())
+        write_atomically(_memory(dataset), json.dumps(audit_json(audit)).encode())

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import pandas
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BeforeValidator,
+    Discriminator,
+    FailFast,
+    Field,
+    PlainValidator,
+    Strict,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass as model
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import number_text
-from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
+from mmad.data.dataset import Box, CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
-    Box,
     ClinicalCells,
-    Progress,
     SourceImage,
     choose_cells,
     choose_labels,
@@ -30,10 +46,13 @@ from mmad.data.importers.common import (
     importing,
     study_ids,
 )
-from mmad.data.reader import MODES, SPLIT_POLICIES, CsvTable, load_dataset, read_table
+from mmad.data.reader import MODES, SPLIT_POLICIES, load_dataset
+from mmad.data.tables import Table, read_table
 from mmad.data.writer import BoxRow, StudyRow, write_tables
 
-# JSON files as objects that know where they stand, so that every wrong value is refused by its place and key.
+# What a COCO detection file holds (https://cocodataset.org/#format-data). Keys that COCO does not know are read where
+# ``mmad data export coco`` writes them: ``study``, ``patient``, ``split``, ``source`` and ``clinical`` of an image,
+# ``reading``, ``certainty`` and ``corner`` of an annotation, and ``info.mmad``.
 
 
 #: A larger file is refused: parsed, it takes several times its size of memory.
@@ -41,99 +60,287 @@ MOST_BYTES = 1 << 30
 _MOST_CHARACTERS = 10_000  # of one text
 _LARGEST = 1 << 53
 
-
-@dataclass(frozen=True)
-class Node:
-    """A JSON object and its place, as ``ann.json: images[3]``."""
-
-    where: str
-    fields: Mapping[str, Any]
-
-    def has(self, key: str) -> bool:
-        """Whether there is a value other than null."""
-        return self.fields.get(key) is not None
-
-    def refuse(self, what: str, hint: str) -> NoReturn:
-        """Raises DataError with this place."""
-        raise DataError(what, where=self.where, hint=hint)
-
-    def text(self, key: str) -> str:
-        """A text that is not blank, without blanks at both ends."""
-        value = self.fields.get(key)
-        if not isinstance(value, str):
-            self.refuse(f"key {key!r} {_json_file_found(value, 'is not a text')}", f'write "{key}": "…"')
-        if len(value) > _MOST_CHARACTERS or "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-            self.refuse(f"key {key!r} is longer than any name, or holds half a character", "correct the text")
-        if not value.strip():
-            self.refuse(f"key {key!r} is empty", f'write "{key}": "…"')
-        return value.strip()
-
-    def number(self, key: str) -> float:
-        """A finite number."""
-        return self._finite(self.fields.get(key), f"key {key!r}")
-
-    def numbers(self, key: str, count: int | None = None) -> list[float]:
-        """A list of (``count``) finite numbers."""
-        value = self.fields.get(key)
-        if not isinstance(value, list) or (count is not None and len(value) != count):
-            wanted = "numbers" if count is None else f"{count} numbers"
-            self.refuse(
-                f"key {key!r} {_json_file_found(value, f'is not a list of {wanted}')}", f'write "{key}": [1.0, …]'
-            )
-        return [self._finite(entry, f"key {key!r}, entry {i}") for i, entry in enumerate(value, 1)]
-
-    def _finite(self, value: Any, what: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-            self.refuse(f"{what} {_json_file_found(value, 'is not a finite number')}", "correct or remove it")
-        return float(value)
-
-    def pixels(self, key: str) -> int:
-        """A whole number from 1."""
-        value = self.number(key)
-        if value != int(value) or not 1 <= value <= 1_000_000:
-            self.refuse(f"key {key!r} is not a whole number of pixels from 1", "write the stored image's size")
-        return int(value)
-
-    def identity(self, key: str) -> int | str:
-        """An id: a whole number or a text."""
-        value = self.fields.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST:
-            return value
-        return self.text(key) if isinstance(value, str) else self._no_identity(key, value)
-
-    def _no_identity(self, key: str, value: Any) -> NoReturn:
-        self.refuse(
-            f"key {key!r} {_json_file_found(value, 'is neither a whole number nor a text')}", "write one id for each"
-        )
-
-    def flag(self, key: str) -> bool:
-        """True or false, also as 1 or 0; false where there is none."""
-        value = self.fields.get(key, 0)
-        if value is None or value in (0, 1):
-            return bool(value)
-        self.refuse(f"key {key!r} is neither 0 nor 1", "correct it")
-
-    def node(self, key: str) -> Node:
-        """An object inside this one."""
-        value = self.fields.get(key)
-        if not isinstance(value, dict):
-            self.refuse(f"key {key!r} {_json_file_found(value, 'is not an object')}", f'write "{key}": {{…}}')
-        return Node(f"{self.where}: {key}", value)
-
-    def nodes(self, key: str) -> list[Node]:
-        """A list of objects inside this one."""
-        value = self.fields.get(key)
-        if not isinstance(value, list):
-            self.refuse(f"key {key!r} {_json_file_found(value, 'is not a list')}", f'write "{key}": [{{…}}]')
-        found = []
-        for i, entry in enumerate(value):
-            if not isinstance(entry, dict):
-                self.refuse(f"{key}[{i}] is not an object", f'write "{key}": [{{…}}]')
-            found.append(Node(f"{self.where}: {key}[{i}]", entry))
-        return found
+Identity = int | str
 
 
-def read_json(path: Path) -> Node:
+def _wrong(what: str, hint: str, key: str = "") -> PydanticCustomError:
+    """What is wrong with a value, or with ``key`` of the object."""
+    return PydanticCustomError("mmad", "wrong", {"what": what, "hint": hint, "key": key})
+
+
+def _text(value: str) -> str:
+    """A text that is not blank, without blanks at both ends."""
+    if len(value) > _MOST_CHARACTERS or "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        raise _wrong("is longer than any name, or holds half a character", "correct the text")
+    if not value.strip():
+        raise _wrong("is empty", 'write "{key}": "…"')
+    return value.strip()
+
+
+def _identity(value: object) -> Identity:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST:
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    raise _wrong("is neither a whole number nor a text", "write one id for each")
+
+
+def _reading(value: object) -> str:
+    return "1" if value is None else "" if value == "" else str(_identity(value))
+
+
+def _pixels(value: float) -> int:
+    if value != int(value) or not 1 <= value <= 1_000_000:
+        raise _wrong("is not a whole number of pixels from 1", "write the stored image's size")
+    return int(value)
+
+
+def _flag(value: object) -> bool:
+    if value not in (None, 0, 1):
+        raise _wrong("is neither 0 nor 1", "correct it")
+    return bool(value)
+
+
+def _one_of(kind: str, known: Sequence[str]) -> Any:
+    def check(word: str) -> str:
+        if word not in known:
+            whole = {"what": no_such(kind, word, known), "hint": one_of(known), "whole": True}
+            raise PydanticCustomError("mmad", "unknown", whole)
+        return word
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, Strict(), AfterValidator(_text)]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+Pixels = Annotated[Number, AfterValidator(_pixels)]
+Id = Annotated[Identity, PlainValidator(_identity)]
+Name = Annotated[str, PlainValidator(lambda value: str(_identity(value)))]
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class CocoImage:
+    """One entry of ``images``. ``source`` and ``clinical`` are checked where ``info.mmad`` says what they are."""
+
+    id: Id
+    file_name: Text
+    width: Pixels | None = None
+    height: Pixels | None = None
+    study: Name | None = None
+    patient: Name | None = None
+    patient_id: Name | None = None
+    split: Text | None = None
+    source: Any = None
+    clinical: Any = None
+
+    @model_validator(mode="after")
+    def _whole_size(self) -> CocoImage:
+        for key, value, other in (("width", self.width, self.height), ("height", self.height, self.width)):
+            if value is None and other is not None:
+                raise _wrong("is missing", "correct or remove it", key)
+        return self
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class _Mark:
+    id: Id | None = None
+    iscrowd: Annotated[bool, BeforeValidator(_flag)] = False
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class Crowd(_Mark):
+    """A region of many findings, which is left out whatever else it says."""
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class Annotation(_Mark):
+    """A box, or polygons to draw one around."""
+
+    image_id: Id
+    category_id: Id
+    bbox: Annotated[list[Number], Field(min_length=4, max_length=4)] | None = None
+    corner: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    segmentation: Any = None
+    reading: Annotated[str, PlainValidator(_reading)] = "1"
+    certainty: Number | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_box(cls, value: Any) -> Any:
+        """COCO writes an empty list where there is no box."""
+        return {**value, "bbox": None} if isinstance(value, dict) and value.get("bbox") == [] else value
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class Category:
+    """One entry of ``categories``."""
+
+    id: Id
+    name: Text
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class _Licence:
+    name: Text | None = None
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class _Numeric:
+    name: Text
+    unit: Annotated[Text | None, BeforeValidator(lambda value: value or None)] = None
+    low: Number
+    high: Number
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class _Categorical:
+    name: Text
+    values: list[Text]
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class CocoForm:
+    """``info.mmad``: what ``dataset.toml`` says, so that an export loses nothing."""
+
+    numeric: list[_Numeric]
+    categorical: list[_Categorical]
+    split_policy: Annotated[Text, _one_of("split_policy", SPLIT_POLICIES)] | None = None
+    mode: Annotated[Text, _one_of("mode", MODES)] | None = None
+    name: Text
+    licence: Text
+
+    def columns(self) -> tuple[tuple[NumericColumn, ...], tuple[CategoricalColumn, ...]]:
+        """The clinical columns of the data set that was exported."""
+        numeric = tuple(NumericColumn(c.name, c.unit or "", c.low, c.high) for c in self.numeric)
+        return numeric, tuple(CategoricalColumn(c.name, tuple(c.values)) for c in self.categorical)
+
+
+def written_form(dataset: DataSet) -> dict[str, object]:
+    """``info.mmad`` as it is written."""
+    return {
+        "name": dataset.name,
+        "licence": dataset.licence,
+        "split_policy": dataset.split_policy,
+        "mode": dataset.mode,
+        "numeric": [{"name": c.name, "unit": c.unit, "low": c.low, "high": c.high} for c in dataset.numeric],
+        "categorical": [{"name": c.name, "values": list(c.values)} for c in dataset.categorical],
+    }
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class _Info:
+    mmad: CocoForm | None = None
+
+
+def _kind_of_mark(value: Any) -> str:
+    return "crowd" if isinstance(value, dict) and value.get("iscrowd") == 1 else "box"
+
+
+Mark = Annotated[Annotated[Crowd, Tag("crowd")] | Annotated[Annotation, Tag("box")], Discriminator(_kind_of_mark)]
+
+
+@model(frozen=True, slots=True, kw_only=True)
+class CocoFile:
+    """The whole file; ``info`` is that of ``mmad data export coco``, None where another tool wrote it."""
+
+    info: Annotated[_Info | None, BeforeValidator(lambda info: info if isinstance(info, dict) else None)] = None
+    images: Annotated[list[CocoImage], FailFast()]
+    categories: list[Category]
+    annotations: Annotated[list[Mark], FailFast()]
+    licenses: list[_Licence] | None = None
+
+    @property
+    def form(self) -> CocoForm | None:
+        return self.info.mmad if self.info else None
+
+
+#: Says of a kind of error what is wrong with the key, and what to write instead.
+_WORDS = {
+    "missing": ("is missing", 'write "{key}": …'),
+    "string_type": ("is not a text", 'write "{key}": "…"'),
+    "float_type": ("is not a finite number", "correct or remove it"),
+    "finite_number": ("is not a finite number", "correct or remove it"),
+    "list_type": ("is not a list", 'write "{key}": [{{…}}]'),
+    "dataclass_type": ("is not an object", 'write "{key}": {{…}}'),
+    "dict_type": ("is not an object", 'write "{key}": {{…}}'),
+}
+#: Lists that hold no objects.
+_LISTS = {"bbox": "4 numbers", "corner": "2 numbers", "values": "texts"}
+Checked = TypeVar("Checked")
+
+
+def _checked(kind: TypeAdapter[Checked], content: object, where: str, *key: str) -> Checked:
+    """``content``, the value of ``key`` at ``where``. Raises DataError for what is wrong first."""
+    try:
+        return kind.validate_python(content)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False)[0], where, key) from None
+
+
+def _refusal(error: ErrorDetails, where: str, above: tuple[str, ...]) -> DataError:
+    context = error.get("ctx", {})
+    loc = error["loc"]
+    if loc[:1] == ("annotations",):
+        loc = (*loc[:2], *loc[3:])  # without the tag that tells crowds and boxes apart
+    place = [*above, *loc, *([context["key"]] if context.get("key") else [])]
+    entry = place.pop() if isinstance(place[-1], int) else None
+    *steps, key = _steps(place)
+    if error["type"] == "mmad":
+        what, hint = context["what"], context["hint"]
+    elif error["type"] in ("too_short", "too_long") or (error["type"] == "list_type" and key in _LISTS):
+        what, hint = f"is not a list of {_LISTS[key]}", 'write "{key}": [1.0, …]'
+    else:
+        what, hint = _WORDS[error["type"]]
+    if error["input"] is None:
+        what = "is missing"
+    if entry is not None and error["type"] == "dataclass_type":
+        subject = f"{key}[{entry}]"
+    else:
+        subject = f"key {key!r}" if entry is None else f"key {key!r}, entry {entry + 1}"
+    what = what if context.get("whole") else f"{subject} {what}"
+    return DataError(what, where=": ".join([where, *steps]), hint=hint.format(key=key))
+
+
+def _steps(place: Iterable[str | int]) -> list[str]:
+    """A path through objects and lists, as ``images[3]`` and ``bbox``."""
+    steps: list[str] = []
+    for step in place:
+        if isinstance(step, int):
+            steps[-1] += f"[{step}]"
+        else:
+            steps.append(step)
+    return steps
+
+
+def _refuse(where: str, what: str, hint: str) -> NoReturn:
+    raise DataError(what, where=where, hint=hint)
+
+
+_COCO_FILE = TypeAdapter(CocoFile)
+_NUMBER, _TEXT, _OBJECT = TypeAdapter(Number), TypeAdapter(Text), TypeAdapter(dict[str, Any])
+_NUMBERS = TypeAdapter(Annotated[list[Number], Strict()])
+
+
+def read_coco(path: Path) -> CocoFile:
+    """The COCO file at ``path``. Raises DataError naming the entry, its key and the hint."""
+    coco = _checked(_COCO_FILE, _read_json(path), str(path))
+    if not coco.images:
+        raise DataError("holds no image", where=path, hint="a data set needs at least one")
+    _require_unique(path, "images", coco.images)
+    _require_unique(path, "categories", coco.categories)
+    if not coco.categories:
+        _refuse(str(path), "key 'categories' is empty", "a detector needs at least one label")
+    seen: set[str] = set()
+    for i, category in enumerate(coco.categories):
+        if category.name in seen:
+            where, hint = f"{path}: categories[{i}]", "make one category of the two"
+            _refuse(where, f"name {shown(category.name)} stands twice", hint)
+        seen.add(category.name)
+    _require_unique(path, "annotations", coco.annotations)
+    return coco
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     """The object that the file at ``path`` holds. Raises DataError."""
     try:
         if not path.is_file():
@@ -156,17 +363,7 @@ def read_json(path: Path) -> Node:
         raise DataError("holds a number of thousands of digits", where=path, hint="correct it") from None
     if not isinstance(content, dict):
         raise DataError("is not a JSON object", where=path, hint="name a file of annotations")
-    return Node(str(path), content)
-
-
-def unique(nodes: Sequence[Node], ids: Sequence[object]) -> None:
-    """Refuse an id that stands twice, naming both places. Raises DataError."""
-    first: dict[object, Node] = {}
-    for node, identity in zip(nodes, ids, strict=True):
-        if identity in first:
-            other = first[identity].where.rpartition(": ")[2]
-            node.refuse(f"id {shown(str(identity))} is that of {other} too", "give each its own id")
-        first[identity] = node
+    return content
 
 
 class _ConstantError(Exception):
@@ -177,280 +374,13 @@ def _no_constant(word: str) -> NoReturn:
     raise _ConstantError(word)
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
-        return False
-
-
-def _json_file_found(value: Any, wrong: str) -> str:
-    return "is missing" if value is None else wrong
-
-
-# ``info.mmad`` of a COCO file: what ``dataset.toml`` says, so that an export loses nothing.
-
-
-@dataclass(frozen=True)
-class CocoForm:
-    """Name, licence, policy, mode and clinical columns of the data set that was exported."""
-
-    name: str
-    licence: str
-    split_policy: str | None
-    mode: str | None
-    numeric: tuple[NumericColumn, ...]
-    categorical: tuple[CategoricalColumn, ...]
-
-    @property
-    def numeric_names(self) -> list[str]:
-        return [column.name for column in self.numeric]
-
-    @property
-    def categorical_names(self) -> list[str]:
-        return [column.name for column in self.categorical]
-
-
-def written_form(dataset: DataSet) -> dict[str, object]:
-    """``info.mmad`` as it is written."""
-    return {
-        "name": dataset.name,
-        "licence": dataset.licence,
-        "split_policy": dataset.split_policy,
-        "mode": dataset.mode,
-        "numeric": [{"name": c.name, "unit": c.unit, "low": c.low, "high": c.high} for c in dataset.numeric],
-        "categorical": [{"name": c.name, "values": list(c.values)} for c in dataset.categorical],
-    }
-
-
-def read_form(root: Node) -> CocoForm | None:
-    """``info.mmad`` of the file, None where another tool wrote it. Raises DataError."""
-    info = root.fields.get("info")
-    if not isinstance(info, dict) or info.get("mmad") is None:
-        return None
-    node = Node(f"{root.where}: info", info).node("mmad")
-    numeric = tuple(_numeric(column) for column in node.nodes("numeric"))
-    categorical = tuple(_categorical(column) for column in node.nodes("categorical"))
-    policy, mode = _known(node, "split_policy", SPLIT_POLICIES), _known(node, "mode", MODES)
-    return CocoForm(node.text("name"), node.text("licence"), policy, mode, numeric, categorical)
-
-
-def _numeric(node: Node) -> NumericColumn:
-    unit = node.text("unit") if node.fields.get("unit") not in (None, "") else ""
-    return NumericColumn(node.text("name"), unit, node.number("low"), node.number("high"))
-
-
-def _categorical(node: Node) -> CategoricalColumn:
-    values = node.fields.get("values")
-    if not isinstance(values, list):
-        node.refuse("key 'values' is not a list of texts", 'write "values": ["first", "second"]')
-    texts = [Node(node.where, {"values": value}).text("values") for value in values]
-    return CategoricalColumn(node.text("name"), tuple(texts))
-
-
-def _known(node: Node, key: str, known: tuple[str, ...]) -> str | None:
-    if not node.has(key):
-        return None
-    word = node.text(key)
-    if word not in known:
-        node.refuse(no_such(key, word, known), one_of(known))
-    return word
-
-
-# Reads a COCO detection file into records, every value checked and refused by its place.
-#
-# The form is COCO's (https://cocodataset.org/#format-data). Keys that COCO does not know are read where
-# ``mmad data export coco`` writes them: ``study``, ``patient``, ``split``, ``source`` and ``clinical`` of an
-# image, ``reading``, ``certainty`` and ``corner`` of an annotation, and ``info.mmad``.
-
-
-@dataclass(frozen=True)
-class CocoImage:
-    """One entry of ``images``; ``clinical`` holds cells as text, empty where missing."""
-
-    where: str
-    identity: int | str
-    file_name: str
-    size: tuple[int, int] | None
-    study: str | None
-    patient: str | None
-    split: str | None
-    source: str
-    clinical: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class CocoBox:
-    """One annotation that is kept: ``(xmin, ymin, xmax, ymax)`` in pixels, not yet clipped to its image."""
-
-    where: str
-    image: int | str
-    box: Box
-    label: str
-    reading: str
-    certainty: str
-
-
-@dataclass(frozen=True)
-class CocoFile:
-    """What the file holds; ``crowds`` counts regions left out, ``outlined`` boxes that come from polygons."""
-
-    path: Path
-    images: tuple[CocoImage, ...]
-    labels: tuple[str, ...]
-    boxes: tuple[CocoBox, ...]
-    crowds: int
-    outlined: int
-    licence: str | None
-    form: CocoForm | None
-
-
-def read_coco(path: Path) -> CocoFile:
-    """The COCO file at ``path``. Raises DataError naming the entry, its key and the hint."""
-    root = read_json(path)
-    form = read_form(root)
-    nodes = root.nodes("images")
-    images = tuple(_image(node, form) for node in nodes)
-    if not images:
-        raise DataError("holds no image", where=path, hint="a data set needs at least one")
-    unique(nodes, [image.identity for image in images])
-    categories = _categories(root)
-    marks = root.nodes("annotations")
-    unique(*_with_ids(marks))
-    known = {image.identity for image in images}
-    boxes = [_box(node, known, categories) for node in marks if not node.flag("iscrowd")]
-    return CocoFile(
-        path=path,
-        images=images,
-        labels=tuple(categories.values()),
-        boxes=tuple(boxes),
-        crowds=len(marks) - len(boxes),
-        outlined=sum(1 for node in marks if not node.flag("iscrowd") and not _has_box(node)),
-        licence=_licence(root),
-        form=form,
-    )
-
-
-def _with_ids(nodes: Sequence[Node]) -> tuple[list[Node], list[int | str]]:
-    """The annotations that have an id, and their ids; many tools leave them out."""
-    named = [node for node in nodes if node.has("id")]
-    return named, [node.identity("id") for node in named]
-
-
-def _image(node: Node, form: CocoForm | None) -> CocoImage:
-    size = (node.pixels("width"), node.pixels("height")) if node.has("width") or node.has("height") else None
-    patient = next((key for key in ("patient", "patient_id") if node.has(key)), None)
-    return CocoImage(
-        where=node.where,
-        identity=node.identity("id"),
-        file_name=node.text("file_name"),
-        size=size,
-        study=str(node.identity("study")) if node.has("study") else None,
-        patient=str(node.identity(patient)) if patient else None,
-        split=node.text("split") if node.has("split") else None,
-        source=node.text("source") if form is not None and node.has("source") else "",
-        clinical=_clinical(node, form),
-    )
-
-
-def _clinical(node: Node, form: CocoForm | None) -> dict[str, str]:
-    if form is None or not node.has("clinical"):
-        return {}
-    cells, values = {}, node.node("clinical")
-    numbers, words = form.numeric_names, form.categorical_names
-    for name in values.fields:
-        if name not in numbers and name not in words:
-            values.refuse(no_such("clinical column", name, numbers + words), one_of(numbers + words))
-        if values.has(name):
-            cells[name] = number_text(values.number(name)) if name in numbers else _word(values, name, form)
-    return cells
-
-
-def _word(values: Node, name: str, form: CocoForm) -> str:
-    word, known = values.text(name), next(column.values for column in form.categorical if column.name == name)
-    if word not in known:
-        values.refuse(f"key {name!r} holds a value that info.mmad does not list", "add it there, or remove the key")
-    return word
-
-
-def _categories(root: Node) -> dict[int | str, str]:
-    nodes = root.nodes("categories")
-    ids, names = [node.identity("id") for node in nodes], [node.text("name") for node in nodes]
-    unique(nodes, ids)
-    if not nodes:
-        root.refuse("key 'categories' is empty", "a detector needs at least one label")
-    seen: set[str] = set()
-    for node, name in zip(nodes, names, strict=True):
-        if name in seen:
-            node.refuse(f"name {shown(name)} stands twice", "make one category of the two")
-        seen.add(name)
-    return dict(zip(ids, names, strict=True))
-
-
-def _box(node: Node, images: set[int | str], categories: Mapping[int | str, str]) -> CocoBox:
-    image, category = node.identity("image_id"), node.identity("category_id")
-    if image not in images:
-        node.refuse(f"image_id {shown(str(image))} is that of no image", "add the image or drop the annotation")
-    if category not in categories:
-        hint = "add the category or drop the annotation"
-        node.refuse(f"category_id {shown(str(category))} is that of no category", hint)
-    return CocoBox(
-        where=node.where,
-        image=image,
-        box=_corners(node) if _has_box(node) else _around(node),
-        label=categories[category],
-        reading=_reading(node),
-        certainty=number_text(node.number("certainty")) if node.has("certainty") else "",
-    )
-
-
-def _reading(node: Node) -> str:
-    if node.fields.get("reading") == "":
-        return ""
-    return str(node.identity("reading")) if node.has("reading") else "1"
-
-
-def _has_box(node: Node) -> bool:
-    """COCO writes an empty list where there is no box."""
-    return node.has("bbox") and node.fields["bbox"] != []
-
-
-def _corners(node: Node) -> Box:
-    """x, y, width, height to corners; ``corner`` restores what the difference of two numbers cannot hold."""
-    x, y, width, height = node.numbers("bbox", 4)
-    if width <= 0 or height <= 0:
-        node.refuse("key 'bbox' has no area", "write [x, y, width, height], or drop the annotation")
-    right, bottom = x + width, y + height
-    if node.has("corner"):
-        exact = node.numbers("corner", 2)
-        if abs(exact[0] - right) <= 1e-6 and abs(exact[1] - bottom) <= 1e-6:
-            right, bottom = exact
-    return x, y, right, bottom
-
-
-def _around(node: Node) -> Box:
-    """The box around the polygons of an annotation without one."""
-    polygons = node.fields.get("segmentation")
-    if not isinstance(polygons, list) or not polygons:
-        what = "has neither a bbox nor polygons" if not isinstance(polygons, dict) else "has a mask and no bbox"
-        node.refuse(what, "write bbox as [x, y, width, height]")
-    xs: list[float] = []
-    ys: list[float] = []
-    for i, polygon in enumerate(polygons):
-        points = Node(f"{node.where}: segmentation", {str(i): polygon}).numbers(str(i))
-        if len(points) < 6 or len(points) % 2:
-            node.refuse(f"segmentation {i} is no polygon of x, y pairs", "write at least three corners")
-        xs += points[::2]
-        ys += points[1::2]
-    return min(xs), min(ys), max(xs), max(ys)
-
-
-def _licence(root: Node) -> str | None:
-    """The names of the licences, as far as they have one."""
-    if not root.has("licenses"):
-        return None
-    names = [node.text("name") for node in root.nodes("licenses") if node.has("name")]
-    return "; ".join(dict.fromkeys(names)) or None
+def _require_unique(path: Path, name: str, entries: Sequence[CocoImage | Category | Crowd | Annotation]) -> None:
+    """Refuse an id that stands twice, naming both places; many tools leave out those of annotations."""
+    first: dict[Identity, int] = {}
+    for i, entry in enumerate(entries):
+        if entry.id is not None and (other := first.setdefault(entry.id, i)) != i:
+            what = f"id {shown(str(entry.id))} is that of {name}[{other}] too"
+            _refuse(f"{path}: {name}[{i}]", what, "give each its own id")
 
 
 # Joins a table of clinical values to the images of a COCO file, by the kind of name that the table uses.
@@ -461,31 +391,26 @@ KINDS: Mapping[str, Callable[[CocoImage], str]] = {
     "path of the image": lambda image: image.file_name,
     "file name": lambda image: PurePosixPath(image.file_name).name,
     "file name without its ending": lambda image: PurePosixPath(image.file_name).stem,
-    "COCO image id": lambda image: str(image.identity),
+    "COCO image id": lambda image: str(image.id),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Joined:
-    """A table beside the images. ``rows`` holds, by image, the position of its row, or None.
+    """A table beside the images: ``frame`` has a row for each, of empty cells where the table has none.
 
     ``kind`` is a key of ``KINDS``; ``unmatched`` counts the table's rows that name none of the images.
     """
 
-    table: CsvTable
+    path: Path
     kind: str
-    rows: tuple[int | None, ...]
+    frame: pandas.DataFrame
+    matched: int
     unmatched: int
 
-    @property
-    def matched(self) -> int:
-        """How many images have a row."""
-        return sum(1 for row in self.rows if row is not None)
-
     def column(self, name: str) -> list[str]:
-        """The cells of one column by image, empty for an image without a row. Raises DataError."""
-        cells = self.table.column(name)
-        return ["" if row is None else cells[row] for row in self.rows]
+        """The cells of one column by image. Raises DataError."""
+        return Table(self.path, self.frame).column(name).tolist()
 
 
 def join_table(path: Path, on: str | None, images: Sequence[CocoImage]) -> Joined:
@@ -496,25 +421,21 @@ def join_table(path: Path, on: str | None, images: Sequence[CocoImage]) -> Joine
     """
     table = read_table(path)
     if on is None:
-        raise DataError("no column is named to join it on", where=path, hint=f"--on: {one_of(table.columns)}")
+        raise DataError(
+            "no column is named to join it on", where=path, hint=f"--on: {one_of(table.frame.columns.tolist())}"
+        )
     values = table.column(on)
-    kind, places = max(_places(images).items(), key=lambda item: sum(1 for value in values if value in item[1]))
-    rows: list[int | None] = [None] * len(images)
-    for row, value in enumerate(values):
-        place = places.get(value)
-        if place is None:
-            continue
-        other = rows[place]
-        if other is not None:
-            what = f"image {shown(images[place].file_name)} has a row on line {table.lines[other]} too"
-            raise DataError(what, where=table.at(row), hint="keep one row per image")
-        rows[place] = row
-    joined = Joined(table, kind, tuple(rows), sum(1 for value in values if value not in places))
-    if not joined.matched:
+    kind, places = max(_places(images).items(), key=lambda item: values.isin(item[1]).sum())
+    place = values[values.isin(places)].map(places)  # by line
+    for line, twice in place[place.duplicated()].items():
+        what = f"image {shown(images[twice].file_name)} has a row on line {place.index[place == twice][0]} too"
+        raise DataError(what, where=f"{path}:{line}", hint="keep one row per image")
+    if not len(place):
         what = f"column {shown(on)} names none of the images"
         hint = "it may hold file names, with or without folder and ending, or COCO image ids"
         raise DataError(what, where=path, hint=hint)
-    return joined
+    frame = table.frame.loc[place.index].set_axis(place).reindex(range(len(images)), fill_value="")
+    return Joined(path, kind, frame, len(place), len(values) - len(place))
 
 
 def _places(images: Sequence[CocoImage]) -> dict[str, dict[str, int]]:
@@ -533,7 +454,7 @@ class ClinicalTable:
     ``numeric`` and ``categorical`` name the clinical columns; None guesses them (see ``mmad.data.column_types``).
     """
 
-    path: Path
+    path: str | Path
     on: str | None
     patient: str | None = None
     split: str | None = None
@@ -556,16 +477,16 @@ class CocoImport:
 
 
 def import_coco(
-    annotations: Path,
-    images: Path,
-    out: Path,
+    annotations: str | Path,
+    images: str | Path,
+    out: str | Path,
     *,
     clinical: ClinicalTable | None = None,
     labels: Sequence[str] | None = None,
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> CocoImport:
     """Copy the images of the COCO file ``annotations``, found below ``images``, into the new folder ``out``.
 
@@ -573,115 +494,136 @@ def import_coco(
     adds age and sex from DICOM headers where no table has them. A file that ``mmad data export coco`` wrote
     becomes the data set that it was. ``progress`` hears (done, all). Raises DataError naming entry, key and hint.
     """
+    annotations, images = Path(annotations), Path(images)
     coco = read_coco(annotations)
+    places = [f"{annotations}: images[{i}]" for i in range(len(coco.images))]
+    own = _own_cells(coco, places)
     if not images.is_dir():
         raise DataError("no such folder", where=images, hint="name the folder of the images with --images")
-    studies = _given(coco.images, [image.study for image in coco.images], "study")
-    found = _found(coco, images, shared=studies is not None)
-    joined = join_table(clinical.path, clinical.on, coco.images) if clinical is not None else None
-    cells = _cells(coco, clinical, joined)
+    studies = _given(coco, places, [image.study for image in coco.images], "study")
+    found = _found(coco, places, images, shared=studies is not None)
+    joined = join_table(Path(clinical.path), clinical.on, coco.images) if clinical is not None else None
+    cells = own
+    if clinical is not None and joined is not None:
+        cells = own.beside(_table_cells(clinical, joined), str(joined.path))
     if dicom_header:
-        cells = cells.beside(header_cells(found, cells.cells), str(annotations))
+        cells = cells.beside(header_cells(found, cells.frame.columns.tolist()), str(annotations))
     ids = studies or list(study_ids([image.file_name for image in coco.images]).values())
-    patients = _patients(coco, clinical, joined, ids)
-    splits = _splits(coco, clinical, joined, patients)
-    chosen = choose_labels(coco.labels, labels, str(annotations))
-    with importing(out) as folder:
+    own_patients = [image.patient or image.patient_id for image in coco.images]
+    patients = (
+        _given(coco, places, _column(joined, clinical.patient if clinical else None, own_patients), "patient") or ids
+    )
+    own_splits = [image.split for image in coco.images]
+    words = _given(coco, places, _column(joined, clinical.split if clinical else None, own_splits), "split")
+    splits = split_by_patient(patients) if words is None else list(map(read_split, words, places))
+    chosen = choose_labels([category.name for category in coco.categories], labels, str(annotations))
+    boxes = _box_rows(coco, annotations, found, ids, chosen)
+    rows = _study_rows(coco, places, found, ids, patients, splits, cells)
+    form = coco.form
+    divided = clinical is not None and (clinical.patient is not None or clinical.split is not None)
+    with importing(Path(out)) as folder:
         copy_images(found, folder, progress)
         write_tables(
             folder,
-            name=name or (coco.form.name if coco.form else folder_name(annotations.with_suffix(""))),
+            name=name or (form.name if form else folder_name(annotations.with_suffix(""))),
             labels=chosen,
             numeric=cells.numeric,
             categorical=cells.categorical,
-            licence=licence or (coco.form.licence if coco.form else coco.licence) or "not stated",
-            split_policy=_policy(coco.form, clinical, patients, splits),
-            studies=_studies(coco, found, ids, patients, splits, cells),
-            boxes=_boxes(coco, found, ids, chosen),
-            mode=coco.form.mode if coco.form else None,
+            licence=licence or (form.licence if form else _licence(coco)) or "not stated",
+            split_policy=form.split_policy if form and not divided else policy_of(patients, splits),
+            studies=rows,
+            boxes=boxes,
+            mode=form.mode if form else None,
         )
-    return CocoImport(load_dataset(out), coco.crowds, coco.outlined, joined)
+    crowds = sum(isinstance(mark, Crowd) for mark in coco.annotations)
+    outlined = sum(isinstance(mark, Annotation) and mark.bbox is None for mark in coco.annotations)
+    return CocoImport(load_dataset(out), crowds, outlined, joined)
 
 
-def _found(coco: CocoFile, folder: Path, *, shared: bool) -> dict[str, SourceImage]:
+def _found(coco: CocoFile, places: Sequence[str], folder: Path, *, shared: bool) -> dict[str, SourceImage]:
     """The image files, each of the size that is stated; studies with ids of their own may share one."""
-    entries = coco.images
+    entries = list(zip(coco.images, places, strict=True))
     if shared:
-        entries = tuple({image.file_name: image for image in reversed(entries)}.values())[::-1]
-    found = find_images(folder, [image.file_name for image in entries], lambda position: entries[position].where)
-    for image in coco.images:
+        entries = list({image.file_name: (image, where) for image, where in reversed(entries)}.values())[::-1]
+    found = find_images(folder, [image.file_name for image, _ in entries], lambda position: entries[position][1])
+    for image, where in zip(coco.images, places, strict=True):
         source = found[image.file_name]
-        if image.size is not None and image.size != (source.width, source.height):
-            stated = f"{image.size[0]} x {image.size[1]}"
+        if image.width is not None and (image.width, image.height) != (source.width, source.height):
+            stated = f"{image.width} x {image.height}"
             what = f"image {shown(image.file_name)} is {source.width} x {source.height} px where {stated} is stated"
-            raise DataError(what, where=image.where, hint="name the images that were annotated, in that size")
+            _refuse(where, what, "name the images that were annotated, in that size")
     return found
 
 
-def _cells(coco: CocoFile, clinical: ClinicalTable | None, joined: Joined | None) -> ClinicalCells:
-    """The columns that the file itself declares, and those of the table."""
-    form, own = coco.form, ClinicalCells()
-    if form is not None:
-        columns = [*form.numeric_names, *form.categorical_names]
-        cells = {column: [image.clinical.get(column, "") for image in coco.images] for column in columns}
-        own = ClinicalCells(form.numeric, form.categorical, cells)
-    if clinical is None or joined is None:
-        return own
-    table = {column: joined.column(column) for column in joined.table.columns}
+def _own_cells(coco: CocoFile, places: Sequence[str]) -> ClinicalCells:
+    """The columns that the file itself declares."""
+    numeric, categorical = coco.form.columns() if coco.form else ((), ())
+    values = {column.name: None for column in numeric} | {column.name: column.values for column in categorical}
+    rows = [_own_row(image, where, values) for image, where in zip(coco.images, places, strict=True)]
+    frame = pandas.DataFrame(rows, index=range(len(rows)), columns=list(values), dtype="str")
+    return ClinicalCells(numeric, categorical, frame)
+
+
+def _own_row(image: CocoImage, where: str, values: Mapping[str, Sequence[str] | None]) -> list[str]:
+    """The cells of one image; ``values`` holds by column the values of a category, None for a number."""
+    if not values or image.clinical is None:
+        return [""] * len(values)
+    cells, where = _checked(_OBJECT, image.clinical, where, "clinical"), f"{where}: clinical"
+    for name in cells:
+        if name not in values:
+            _refuse(where, no_such("clinical column", name, values), one_of(values))
+    return [_own_cell(cells.get(name), where, name, known) for name, known in values.items()]
+
+
+def _own_cell(value: object, where: str, name: str, known: Sequence[str] | None) -> str:
+    if value is None:
+        return ""
+    if known is None:
+        return number_text(_checked(_NUMBER, value, where, name))
+    word = _checked(_TEXT, value, where, name)
+    if word not in known:
+        what = f"key {name!r} holds a value that info.mmad does not list"
+        _refuse(where, what, "add it there, or remove the key")
+    return word
+
+
+def _table_cells(clinical: ClinicalTable, joined: Joined) -> ClinicalCells:
     reserved = {clinical.on or "", clinical.patient or "", clinical.split or ""}
     reserved |= {"study", "image", "width", "height", "patient", "split"}
-    where = str(clinical.path)
-    return own.beside(
-        choose_cells(table, clinical.numeric, clinical.categorical, reserved, where, clinical.units), where
-    )
+    where = str(joined.path)
+    return choose_cells(joined.frame, clinical.numeric, clinical.categorical, reserved, where, clinical.units)
 
 
-def _given(images: Sequence[CocoImage], values: Sequence[str | None], key: str) -> list[str] | None:
+def _given(coco: CocoFile, places: Sequence[str], values: Sequence[str | None], key: str) -> list[str] | None:
     """The values, None where no image has one. Raises DataError where only some have."""
     known = [value for value in values if value]
     if not known:
         return None
-    for image, value in zip(images, values, strict=True):
+    for image, where, value in zip(coco.images, places, values, strict=True):
         if not value:
             what = f"image {shown(image.file_name)} has no {key}, and others have one"
-            raise DataError(what, where=image.where, hint="give one to every image, or to none")
+            _refuse(where, what, "give one to every image, or to none")
     return known
 
 
-def _patients(
-    coco: CocoFile, clinical: ClinicalTable | None, joined: Joined | None, ids: Sequence[str]
-) -> Sequence[str]:
-    if clinical is not None and joined is not None and clinical.patient is not None:
-        return _given(coco.images, joined.column(clinical.patient), "patient") or _empty(clinical, clinical.patient)
-    return _given(coco.images, [image.patient for image in coco.images], "patient") or ids
+def _column(joined: Joined | None, name: str | None, otherwise: Sequence[str | None]) -> Sequence[str | None]:
+    """The cells of a column of the table, ``otherwise`` where none is named. Raises DataError for one that is empty."""
+    if joined is None or name is None:
+        return otherwise
+    cells = joined.column(name)
+    if not any(cells):
+        raise DataError(f"column {shown(name)} is empty", where=joined.path, hint="name another column, or none")
+    return cells
 
 
-def _splits(
-    coco: CocoFile, clinical: ClinicalTable | None, joined: Joined | None, patients: Sequence[str]
-) -> list[Split]:
-    if clinical is not None and joined is not None and clinical.split is not None:
-        words = _given(coco.images, joined.column(clinical.split), "split") or _empty(clinical, clinical.split)
-    else:
-        words = _given(coco.images, [image.split for image in coco.images], "split") or []
-    if not words:
-        return split_by_patient(patients)
-    return [read_split(word, image.where) for word, image in zip(words, coco.images, strict=True)]
+def _licence(coco: CocoFile) -> str:
+    """The names of the licences, as far as they have one."""
+    return "; ".join(dict.fromkeys(licence.name for licence in coco.licenses or () if licence.name))
 
 
-def _empty(clinical: ClinicalTable, column: str) -> list[str]:
-    raise DataError(f"column {shown(column)} is empty", where=clinical.path, hint="name another column, or none")
-
-
-def _policy(
-    form: CocoForm | None, clinical: ClinicalTable | None, patients: Sequence[str], splits: Sequence[Split]
-) -> str | None:
-    if form is not None and (clinical is None or (clinical.patient is None and clinical.split is None)):
-        return form.split_policy
-    return policy_of(patients, splits)
-
-
-def _studies(
+def _study_rows(
     coco: CocoFile,
+    places: Sequence[str],
     found: Mapping[str, SourceImage],
     ids: Sequence[str],
     patients: Sequence[str],
@@ -689,20 +631,63 @@ def _studies(
     cells: ClinicalCells,
 ) -> list[StudyRow]:
     rows = []
-    for i, image in enumerate(coco.images):
-        source = found[image.file_name]
-        size = source.width, source.height
-        rows.append(StudyRow(ids[i], source.stored, *size, patients[i], splits[i], cells.row(i), image.source))
+    for image, where, *words, row in zip(coco.images, places, ids, patients, splits, cells.rows(), strict=True):
+        study, patient, split = words
+        stated = coco.form is not None and image.source is not None
+        source = _checked(_TEXT, image.source, where, "source") if stated else ""
+        file = found[image.file_name]
+        rows.append(StudyRow(study, file.stored, file.width, file.height, patient, split, row, source))
     return rows
 
 
-def _boxes(coco: CocoFile, found: Mapping[str, SourceImage], ids: Sequence[str], labels: Sequence[str]) -> list[BoxRow]:
-    place = {image.identity: i for i, image in enumerate(coco.images)}
+def _box_rows(
+    coco: CocoFile, path: Path, found: Mapping[str, SourceImage], ids: Sequence[str], labels: Sequence[str]
+) -> list[BoxRow]:
+    images = {image.id: i for i, image in enumerate(coco.images)}
+    categories = {category.id: category.name for category in coco.categories}
     rows = []
-    for mark in coco.boxes:
-        if mark.label in labels:
-            position = place[mark.image]
+    for i, mark in enumerate(coco.annotations):
+        if isinstance(mark, Crowd):
+            continue
+        where = f"{path}: annotations[{i}]"
+        if mark.image_id not in images:
+            what = f"image_id {shown(str(mark.image_id))} is that of no image"
+            _refuse(where, what, "add the image or drop the annotation")
+        if mark.category_id not in categories:
+            what = f"category_id {shown(str(mark.category_id))} is that of no category"
+            _refuse(where, what, "add the category or drop the annotation")
+        box = _around(mark, where) if mark.bbox is None else _corners(mark.bbox, mark.corner, where)
+        label = categories[mark.category_id]
+        if label in labels:
+            position = images[mark.image_id]
             name = coco.images[position].file_name
-            box = clip_box(mark.box, (found[name].width, found[name].height), mark.where, name)
-            rows.append(BoxRow(ids[position], mark.reading, box, mark.label, mark.certainty))
+            box = clip_box(box, (found[name].width, found[name].height), where, name)
+            certainty = "" if mark.certainty is None else number_text(mark.certainty)
+            rows.append(BoxRow(ids[position], mark.reading, box, label, certainty))
     return rows
+
+
+def _corners(bbox: Sequence[float], corner: Sequence[float] | None, where: str) -> Box:
+    """x, y, width, height to corners; ``corner`` restores what the difference of two numbers cannot hold."""
+    x, y, width, height = bbox
+    if width <= 0 or height <= 0:
+        _refuse(where, "key 'bbox' has no area", "write [x, y, width, height], or drop the annotation")
+    right, bottom = x + width, y + height
+    if corner is not None and abs(corner[0] - right) <= 1e-6 and abs(corner[1] - bottom) <= 1e-6:
+        right, bottom = corner
+    return x, y, right, bottom
+
+
+def _around(mark: Annotation, where: str) -> Box:
+    """The box around the polygons of an annotation without one."""
+    polygons = mark.segmentation
+    if not isinstance(polygons, list) or not polygons:
+        what = "has neither a bbox nor polygons" if not isinstance(polygons, dict) else "has a mask and no bbox"
+        _refuse(where, what, "write bbox as [x, y, width, height]")
+    points: list[float] = []
+    for i, polygon in enumerate(polygons):
+        corners = _checked(_NUMBERS, polygon, f"{where}: segmentation", str(i))
+        if len(corners) < 6 or len(corners) % 2:
+            _refuse(where, f"segmentation {i} is no polygon of x, y pairs", "write at least three corners")
+        points += corners
+    return min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path, PurePosixPath
 
+import pandas
 from PIL import Image
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.column_types import Columns, choose_categorical, choose_numeric, number_text
-from mmad.data.dataset import IMAGES, CategoricalColumn, NumericColumn
+from mmad.data.column_types import choose_categorical, choose_numeric, number_text
+from mmad.data.dataset import IMAGES, Box, CategoricalColumn, NumericColumn
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
 from mmad.data.reader import is_inside, leads_out, load_dataset
 from mmad.data.writer import new_folder
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class SourceImage:
     header: DicomHeader | None = None
 
 
-def find_images(src: Path, images: Sequence[str], where: Callable[[int], str]) -> dict[str, SourceImage]:
+def find_images(src: Path, images: Iterable[str], where: Callable[[int], str]) -> dict[str, SourceImage]:
     """Every one of ``images`` (paths below ``src``); ``where`` names the row of the one at a position.
 
     Refuses one twice, one missing, one outside ``src`` and one that is none. Raises DataError.
@@ -44,6 +45,7 @@ def find_images(src: Path, images: Sequence[str], where: Callable[[int], str]) -
     inside = src.resolve()
     found: dict[str, SourceImage] = {}
     owner: dict[str, str] = {}
+    images = list(images)
     given = {_stored(image) for image in images}
     for position, image in enumerate(images):
         at = where(position)
@@ -86,7 +88,7 @@ def _stored(image: str) -> str:
     return str(path if path.parts[:1] == (IMAGES,) else PurePosixPath(IMAGES) / path)
 
 
-def copy_images(found: Mapping[str, SourceImage], folder: Path, progress: Progress | None = None) -> None:
+def copy_images(found: Mapping[str, SourceImage], folder: Path, progress: ProgressCallback | None = None) -> None:
     """Every image in its place in ``folder``, DICOM as 8-bit PNG; ``progress`` hears (done, all).
 
     Raises DataError for a DICOM file that cannot be decoded, OSError for what cannot be written.
@@ -145,7 +147,6 @@ def folder_name(path: Path) -> str:
 # Clips the boxes of an importer to their image.
 
 
-Box = tuple[float, float, float, float]
 #: A box may overshoot its image by this much (rounding after a resize) and is clipped.
 SLACK_PX = 1.0
 
@@ -157,16 +158,16 @@ def clip_box(box: Box, size: tuple[int, int], where: str, image: str) -> Box:
     """
     xmin, ymin, xmax, ymax = box
     width, height = size
-    told = ", ".join(f"{side:g}" for side in box)
+    sides = ", ".join(f"{side:g}" for side in box)
     if min(xmin, ymin) < -SLACK_PX or xmax > width + SLACK_PX or ymax > height + SLACK_PX:
         raise DataError(
-            f"box ({told}) leaves the image {shown(image)} of {width} x {height} px",
+            f"box ({sides}) leaves the image {shown(image)} of {width} x {height} px",
             where=where,
             hint="write pixels of the stored image",
         )
     clipped = (max(xmin, 0.0), max(ymin, 0.0), min(xmax, float(width)), min(ymax, float(height)))
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        raise DataError(f"box ({told}) has no area", where=where, hint="correct or drop the row")
+        raise DataError(f"box ({sides}) has no area", where=where, hint="correct or drop the row")
     return clipped
 
 
@@ -180,32 +181,32 @@ _SAME = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClinicalCells:
-    """Clinical columns and, for each, its cells as text in the order of the images; empty where missing."""
+    """Clinical columns, and their cells as text, empty where missing: ``frame`` has a row per image."""
 
-    numeric: tuple[NumericColumn, ...] = ()
-    categorical: tuple[CategoricalColumn, ...] = ()
-    cells: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    numeric: tuple[NumericColumn, ...]
+    categorical: tuple[CategoricalColumn, ...]
+    frame: pandas.DataFrame
 
-    def row(self, position: int) -> tuple[str, ...]:
-        """The cells of one image, numbers first."""
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """The cells of each image, numbers first."""
         names = [column.name for column in self.numeric] + [column.name for column in self.categorical]
-        return tuple(self.cells[name][position] for name in names)
+        columns = [self.frame[name].tolist() for name in names]
+        return zip(*columns, strict=True) if columns else repeat((), len(self.frame))
 
     def beside(self, other: ClinicalCells, where: str) -> ClinicalCells:
         """The columns of both. Raises DataError for a name that stands in both."""
-        for name in other.cells:
-            if name in self.cells:
+        for name in other.frame:
+            if name in self.frame:
                 hint = "name the columns to take with --numeric and --categorical"
                 raise DataError(f"clinical column {name!r} comes from two sources", where=where, hint=hint)
-        return ClinicalCells(
-            self.numeric + other.numeric, self.categorical + other.categorical, {**self.cells, **other.cells}
-        )
+        frame = pandas.concat([self.frame, other.frame], axis=1)
+        return ClinicalCells(self.numeric + other.numeric, self.categorical + other.categorical, frame)
 
 
 def choose_cells(
-    table: Columns,
+    table: pandas.DataFrame,
     numeric: Sequence[str] | None,
     categorical: Sequence[str] | None,
     reserved: Collection[str],
@@ -217,7 +218,7 @@ def choose_cells(
     taken = {*reserved, *(column.name for column in numbers)}
     values = choose_categorical(table, categorical, taken, where)
     names = [column.name for column in numbers] + [column.name for column in values]
-    return ClinicalCells(numbers, values, {name: table[name] for name in names})
+    return ClinicalCells(numbers, values, table[names].reset_index(drop=True))
 
 
 def header_cells(found: Mapping[str, SourceImage], table: Collection[str]) -> ClinicalCells:
@@ -226,5 +227,6 @@ def header_cells(found: Mapping[str, SourceImage], table: Collection[str]) -> Cl
     headers = [source.header for source in found.values()]
     ages = ["" if h is None or h.age is None else number_text(round(h.age, 4)) for h in headers]
     sexes = ["" if h is None or h.sex is None else h.sex for h in headers]
-    kept = {name: cells for name, cells in (("age", ages), ("sex", sexes)) if any(cells) and not _SAME[name] & has}
-    return choose_cells(kept, [n for n in kept if n == "age"], [n for n in kept if n == "sex"], (), "DICOM headers")
+    frame = pandas.DataFrame({"age": ages, "sex": sexes}, dtype="str")
+    new = [name for name in _SAME if any(frame[name]) and not _SAME[name] & has]
+    return choose_cells(frame, [n for n in new if n == "age"], [n for n in new if n == "sex"], (), "DICOM headers")

@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import pandas
+
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import Split
 from mmad.config.messages import no_such, shown
 from mmad.data.column_types import parse
-from mmad.data.dataset import DataSet, policy_of, read_split, split_by_patient
+from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
-    Box,
-    Progress,
     SourceImage,
     choose_cells,
     choose_labels,
@@ -28,7 +29,8 @@ from mmad.data.importers.common import (
     importing,
     study_ids,
 )
-from mmad.data.reader import CsvTable, load_dataset, read_table
+from mmad.data.reader import load_dataset
+from mmad.data.tables import Table, read_table
 from mmad.data.writer import BoxRow, StudyRow, write_tables
 
 
@@ -54,8 +56,8 @@ class CsvLayout:
 
 
 def import_csv(
-    src: Path,
-    out: Path,
+    src: str | Path,
+    out: str | Path,
     *,
     layout: CsvLayout | None = None,
     numeric: Sequence[str] | None = None,
@@ -65,7 +67,7 @@ def import_csv(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> DataSet:
     """Copy the images below ``src`` with their tables into the new folder ``out``, and load it.
 
@@ -74,18 +76,18 @@ def import_csv(
     order; ``dicom_header`` adds age and sex from the headers of DICOM images where the table lacks them.
     ``progress`` hears (done, all). Raises DataError for anything missing, unknown or impossible, naming file and row.
     """
-    layout = layout or CsvLayout()
+    src, layout = Path(src), layout or CsvLayout()
     if not src.is_dir():
         raise DataError("no such folder", where=src, hint="name the folder that holds the CSV files")
     subjects = read_table(src / layout.subjects)
-    images = subjects.column(layout.image)
+    images = subjects.column(layout.image).tolist()
     found = find_images(src, images, subjects.at)
     if not found:
         raise DataError("holds no row", where=subjects.path, hint="a data set needs at least one image")
     reserved = {layout.image, layout.patient, layout.split, "study", "patient", "width", "height"}
-    cells = choose_cells(subjects.columns, numeric, categorical, reserved, str(subjects.path), units)
+    cells = choose_cells(subjects.frame, numeric, categorical, reserved, str(subjects.path), units)
     if dicom_header:
-        cells = cells.beside(header_cells(found, subjects.columns), str(subjects.path))
+        cells = cells.beside(header_cells(found, subjects.frame.columns.tolist()), str(subjects.path))
     sources = _sources(src, layout)
     patients = _patients(subjects, layout)
     splits = _splits(subjects, layout, patients)
@@ -97,14 +99,14 @@ def import_csv(
             found[image].stored,
             found[image].width,
             found[image].height,
-            patients[i],
-            splits[i],
-            cells.row(i),
+            patient,
+            split,
+            row,
             sources.get(image, ""),
         )
-        for i, image in enumerate(images)
+        for image, patient, split, row in zip(images, patients, splits, cells.rows(), strict=True)
     ]
-    with importing(out) as folder:
+    with importing(Path(out)) as folder:
         copy_images(found, folder, progress)
         write_tables(
             folder,
@@ -120,18 +122,18 @@ def import_csv(
     return load_dataset(out)
 
 
-def _patients(subjects: CsvTable, layout: CsvLayout) -> list[str]:
-    if layout.patient not in subjects.columns and layout.patient == CsvLayout.patient:
+def _patients(subjects: Table, layout: CsvLayout) -> list[str]:
+    if layout.patient not in subjects.frame and layout.patient == CsvLayout.patient:
         return [PurePosixPath(image).stem for image in subjects.column(layout.image)]
-    patients = list(subjects.column(layout.patient))
+    patients = subjects.column(layout.patient).tolist()
     for row, patient in enumerate(patients):
         if not patient:
             raise DataError(f"column {layout.patient!r} is empty", where=subjects.at(row), hint="every image needs one")
     return patients
 
 
-def _splits(subjects: CsvTable, layout: CsvLayout, patients: Sequence[str]) -> list[Split]:
-    if layout.split not in subjects.columns and layout.split == CsvLayout.split:
+def _splits(subjects: Table, layout: CsvLayout, patients: Sequence[str]) -> list[Split]:
+    if layout.split not in subjects.frame and layout.split == CsvLayout.split:
         return split_by_patient(patients)
     return [read_split(word, subjects.at(row)) for row, word in enumerate(subjects.column(layout.split))]
 
@@ -152,15 +154,16 @@ def _boxes(
 ) -> tuple[tuple[str, ...], list[BoxRow]]:
     """The labels in order, and the boxes that have one of them."""
     table = read_table(src / layout.boxes)
-    owners, names = table.column(layout.image), table.column(layout.label)
+    owners, names = table.column(layout.image).tolist(), table.column(layout.label).tolist()
     labels = choose_labels(tuple(dict.fromkeys(names)), wanted, str(table.path))
     if not labels:
         raise DataError("holds no box", where=table.path, hint="a detector needs boxes to learn from")
-    sides = [table.column(side) for side in layout.sides]
-    empty = [""] * len(owners)
-    readings, certainties = table.columns.get(layout.reading, empty), table.columns.get(layout.certainty, empty)
+    sides = zip(*(table.column(side).tolist() for side in layout.sides), strict=True)
+    empty = pandas.Series("", index=table.frame.index)
+    readings, certainties = (table.frame.get(name, empty).tolist() for name in (layout.reading, layout.certainty))
     boxes = []
-    for row, (image, label) in enumerate(zip(owners, names, strict=True)):
+    rows = zip(owners, names, sides, readings, certainties, strict=True)
+    for row, (image, label, cells, reading, certainty) in enumerate(rows):
         at = table.at(row)
         if image not in found:
             raise DataError(no_such("image", image, found), where=at, hint=f"give it a row in {layout.subjects}")
@@ -168,8 +171,8 @@ def _boxes(
             raise DataError(f"column {layout.label!r} is empty", where=at, hint="say what the box shows")
         if label in labels:
             size = found[image].width, found[image].height
-            box = clip_box(_sides([side[row] for side in sides], at, image), size, at, image)
-            boxes.append(BoxRow(ids[image], readings[row] or "1", box, label, certainties[row]))
+            box = clip_box(_sides(cells, at, image), size, at, image)
+            boxes.append(BoxRow(ids[image], reading or "1", box, label, certainty))
     return labels, boxes
 
 

@@ -23,7 +23,7 @@ Field = NDArray[np.floating[Any]]  # (S, S), float32 in practice
 
 @dataclass(frozen=True)
 class Anatomy:
-    """How one patient is built and stood before the film (lengths as shares of the image's side)."""
+    """How one patient is built and stood before the image (lengths as shares of the image's side)."""
 
     half_width: float
     centre: float
@@ -94,7 +94,7 @@ def smooth_noise(rng: np.random.Generator, size: int, cells: int) -> Field:
 
 
 def draw_chest(a: Anatomy, size: int, rng: np.random.Generator) -> Chest:
-    """The chest of ``a`` on an S x S film, without findings. ``rng`` draws vessels and texture."""
+    """The chest of ``a`` on an S x S image, without findings. ``rng`` draws vessels and texture."""
     x, v = _coordinates(a, size)
     s = np.abs(x)
     t = np.clip((v - a.top) / (a.dome - a.top), 0, 1.3)  # 0 at the apex of the lungs, 1 at the dome
@@ -231,7 +231,7 @@ _VISIBLE = 0.4
 
 @dataclass(frozen=True)
 class Mark:
-    """A box in pixels of the film and the finding it shows."""
+    """A box in pixels of the image and the finding it shows."""
 
     label: str
     box: Box
@@ -351,16 +351,16 @@ def _fluid(chest: Chest, side: int, rng: np.random.Generator) -> Field:
     return step((chest.v - meniscus) / 0.03) * chest.spaces[side]
 
 
-# What lies over a radiograph and is no finding: side markers, tubes, lines and devices, a film too dark or light.
+# What lies over a radiograph and is no finding: side markers, tubes, lines and devices, an image too dark or light.
 #
-# Everything is drawn on a layer of its own, in shares of the film, and blended in; no box and no label depends on
-# it. Artefacts are dealt without looking at the case, so they tell nothing of the findings.
+# Everything is drawn on a layer of its own, in shares of the image, and blended in; no box and no label depends on
+# it. Artefacts are dealt without looking at the case, so they say nothing of the findings.
 
 
-#: Side of the layer in pixels; it is resized to the film, so that lines are as wide at any size.
+#: Side of the layer in pixels; it is resized to the image, so that lines are as wide at any size.
 _LAYER = 1024
 Point = tuple[float, float]  # shares of width and height, origin top left
-Film = NDArray[np.uint8]  # (H, W)
+Grey = NDArray[np.uint8]  # (H, W)
 
 #: Letters as strokes within the unit square: no font, so no bytes that depend on one.
 _LETTERS: dict[str, tuple[tuple[Point, ...], ...]] = {
@@ -372,9 +372,9 @@ _LETTERS: dict[str, tuple[tuple[Point, ...], ...]] = {
 }
 
 
-def add_artefacts(film: Film, rng: np.random.Generator) -> Film:
-    """The film (H, W) with another exposure and, by chance, markers, leads, lines, tubes and a pacemaker on it."""
-    levels = _exposure(film, rng)
+def add_artefacts(image: Grey, rng: np.random.Generator) -> Grey:
+    """The image (H, W) with another exposure and, by chance, markers, leads, lines, tubes and a pacemaker on it."""
+    levels = _exposure(image, rng)
     bright = Image.new("L", (_LAYER, _LAYER), 0)
     pen = ImageDraw.Draw(bright)
     drawers: Sequence[tuple[float, Callable[[ImageDraw.ImageDraw, np.random.Generator], None]]] = (
@@ -388,19 +388,19 @@ def add_artefacts(film: Film, rng: np.random.Generator) -> Film:
     for chance, draw in drawers:
         if rng.random() < chance:
             draw(pen, rng)
-    height, width = film.shape
+    height, width = image.shape
     layer = np.asarray(bright.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32) / 255
     levels += (np.float32(248) - levels) * layer
     _collimate(levels, rng)
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
-def _exposure(film: Film, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Grey levels of a film exposed too little or too long: a gamma, and a share of the contrast."""
+def _exposure(image: Grey, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Grey levels of an image exposed too little or too long: a gamma, and a share of the contrast."""
     gamma, contrast = float(rng.uniform(0.75, 1.35)), float(rng.uniform(0.80, 1.05))
     share = np.arange(256) / 255
     table: NDArray[np.float32] = (((share**gamma - 0.5) * contrast + 0.5) * 255).astype(np.float32)
-    return table[film]
+    return table[image]
 
 
 def _collimate(levels: NDArray[np.float32], rng: np.random.Generator) -> None:
@@ -449,7 +449,7 @@ def _marker(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _leads(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Electrodes of a monitor with their wires, which leave the film sideways."""
+    """Electrodes of a monitor with their wires, which leave the image sideways."""
     for x, y in ((0.24, 0.22), (0.76, 0.22), (0.80, 0.66))[: 2 + int(rng.integers(2))]:
         at = (x + float(rng.uniform(-0.04, 0.04)), y + float(rng.uniform(-0.04, 0.04)))
         _disc(pen, at, 0.016, 90)

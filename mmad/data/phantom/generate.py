@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import DOCUMENTED_LABELS
 from mmad.config.messages import one_of
 from mmad.data.dataset import IMAGES, DataSet
@@ -33,14 +33,12 @@ STUDIES = 480
 IMAGE_SIZE = 256
 #: Names of the image files' formats and their suffixes.
 FORMATS = {"png": ".png", "jpeg": ".jpg"}
-#: Largest side that is drawn as it is for a film of other sides; what is larger is drawn so and enlarged.
+#: Largest side that is drawn as it is for an image of other sides; what is larger is drawn so and enlarged.
 _DRAWN = 640
-
-Progress = Callable[[int, int], None]
 
 
 def make_phantom(
-    out: Path,
+    out: str | Path,
     *,
     studies: int = STUDIES,
     image_size: int = IMAGE_SIZE,
@@ -51,23 +49,23 @@ def make_phantom(
     format: str = "png",
     width: int | None = None,
     height: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> DataSet:
-    """Draw a data set of ``studies`` films into the new folder ``out``, and load it.
+    """Draw a data set of ``studies`` images into the new folder ``out``, and load it.
 
     The same arguments give the same bytes.
 
     Args:
         out: a folder that does not hold anything yet.
-        studies: how many films.
-        image_size: side of a film in pixels.
+        studies: how many images.
+        image_size: side of an image in pixels.
         seed: of everything that is drawn.
         clinical_effect: share (0 to 1) of studies whose clinical values belong to their finding; pictures, boxes
             and labels do not depend on it.
         missing: share of empty clinical cells.
         artefacts: draw side markers, tubes, lines and devices and vary the exposure; boxes and labels stay.
         format: of the image files, png or jpeg; JPEG is written with quality 92.
-        width: of a film in pixels, in place of ``image_size``; height: likewise. A film that is not square is
+        width: of an image in pixels, in place of ``image_size``; height: likewise. An image that is not square is
             drawn on a square of 640 px at most, and enlarged with its boxes and fine noise.
         progress: hears (done, all).
 
@@ -87,12 +85,12 @@ def make_phantom(
     cases = make_cases(studies, seed, clinical_effect, missing)
     rows: list[StudyRow] = []
     boxes: list[BoxRow] = []
-    with new_folder(out) as folder:
+    with new_folder(Path(out)) as folder:
         for done, case in enumerate(cases, 1):
-            film, marks = draw_film(case, size, seed, artefacts=artefacts)
-            image = f"{IMAGES}/{case.study}{FORMATS[format]}"
-            (folder / image).write_bytes(_encoded(film, format))
-            rows.append(StudyRow(case.study, image, *size, case.patient_id, case.split, _cells(case)))
+            image, marks = draw_image(case, size, seed, artefacts=artefacts)
+            file = f"{IMAGES}/{case.study}{FORMATS[format]}"
+            (folder / file).write_bytes(_encoded(image, format))
+            rows.append(StudyRow(case.study, file, *size, case.patient_id, case.split, _cells(case)))
             boxes.extend(BoxRow(case.study, "1", mark.box, mark.label) for mark in marks)
             if progress is not None:
                 progress(done, studies)
@@ -110,26 +108,26 @@ def make_phantom(
     return load_dataset(out)
 
 
-def draw_film(
+def draw_image(
     case: Case, size: tuple[int, int], seed: int, *, artefacts: bool = False
 ) -> tuple[NDArray[np.uint8], list[Mark]]:
-    """The film of one case, uint8 (height, width) of ``size`` (width, height), and the boxes on it."""
+    """The image of one case, uint8 (height, width) of ``size`` (width, height), and the boxes on it."""
     width, height = size
     if width == height:
-        film, marks = draw_case(case, width, seed)
+        image, marks = draw_case(case, width, seed)
     else:
         drawn = min(max(size), _DRAWN)
-        film, marks = draw_case(case, drawn, seed)
-        film = _enlarged(film, size, np.random.default_rng([seed, 13, case.index]))
+        image, marks = draw_case(case, drawn, seed)
+        image = _enlarged(image, size, np.random.default_rng([seed, 13, case.index]))
         marks = [replace(mark, box=_scaled(mark.box, width / drawn, height / drawn)) for mark in marks]
     if artefacts:
-        film = add_artefacts(film, np.random.default_rng([seed, 12, case.index]))
-    return film, marks
+        image = add_artefacts(image, np.random.default_rng([seed, 12, case.index]))
+    return image, marks
 
 
-def _enlarged(film: NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The film in another size, with the noise that a detector of such pixels has."""
-    levels = np.asarray(Image.fromarray(film).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
+def _enlarged(image: NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The image in another size, with the noise that a detector of such pixels has."""
+    levels = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
     noise = rng.standard_normal(levels.shape, dtype=np.float32)
     return np.clip(levels + np.float32(3) * noise, 0, 255).astype(np.uint8)
 
@@ -139,7 +137,7 @@ def _scaled(box: Box, across: float, down: float) -> Box:
 
 
 def draw_case(case: Case, image_size: int, seed: int) -> tuple[NDArray[np.uint8], list[Mark]]:
-    """The film of one case, uint8 (S, S), and the boxes on it; a function of (case's picture, size, seed)."""
+    """The image of one case, uint8 (S, S), and the boxes on it; a function of (case's picture, size, seed)."""
     patient = np.random.default_rng([seed, 10, case.patient])
     visit = np.random.default_rng([seed, 11, case.index])
     chest = draw_chest(make_anatomy(patient, visit, case.female, case.big_heart), image_size, visit)
@@ -148,24 +146,24 @@ def draw_case(case: Case, image_size: int, seed: int) -> tuple[NDArray[np.uint8]
 
 
 def _expose(density: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Film of a density field: blur of the focal spot, exposure, contrast, quantum noise."""
+    """Image of a density field: blur of the focal spot, exposure, contrast, quantum noise."""
     size = density.shape[0]
     soft = np.pad(density, 1, mode="edge")
     soft = (soft[:-2] + 2 * soft[1:-1] + soft[2:]) / 4
     soft = (soft[:, :-2] + 2 * soft[:, 1:-1] + soft[:, 2:]) / 4
     exposure, contrast = float(rng.uniform(-0.03, 0.03)), float(rng.uniform(0.92, 1.06))
-    film = (soft - 0.45) * np.float32(contrast) + np.float32(0.47 + exposure)
-    film += np.float32(0.008) * smooth_noise(rng, size, 3)
-    film += np.float32(0.014) * rng.standard_normal(film.shape, dtype=np.float32)
-    return np.clip(film * 255, 0, 255).astype(np.uint8)
+    image = (soft - 0.45) * np.float32(contrast) + np.float32(0.47 + exposure)
+    image += np.float32(0.008) * smooth_noise(rng, size, 3)
+    image += np.float32(0.014) * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(image * 255, 0, 255).astype(np.uint8)
 
 
-def _encoded(film: NDArray[np.uint8], format: str) -> bytes:
+def _encoded(image: NDArray[np.uint8], format: str) -> bytes:
     buffer = io.BytesIO()
     if format == "png":
-        Image.fromarray(film).save(buffer, format="PNG", compress_level=2)
+        Image.fromarray(image).save(buffer, format="PNG", compress_level=2)
     else:
-        Image.fromarray(film).save(buffer, format="JPEG", quality=92)
+        Image.fromarray(image).save(buffer, format="JPEG", quality=92)
     return buffer.getvalue()
 
 

@@ -4,7 +4,7 @@
   const known = new WeakMap();
   const back = ([low, high, from, to, log], pixel) => {
     const share = (pixel - from) / (to - from);
-    return log ? low * (high / low) ** share : low + share * (high - low);
+    return log ? low ** (1 - share) * high ** share : low + share * (high - low);
   };
   const read = (svg) => {
     if (!known.has(svg)) {

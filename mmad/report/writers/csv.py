@@ -80,17 +80,17 @@ def all_tables(story: ReportModel) -> Iterator[TableContent]:
     """Every table of ``story``: of each ablation, of all runs, and of every epoch."""
     for ablation in story.ablations:
         name = ablation.frame.record.name
-        yield from pair_tables(ablation, story.certainty)
+        yield from pair_tables(ablation, story.statistics)
         yield from refused_table(ablation)
         yield from documented_table(ablation)
         yield from parameters_table(ablation)
         yield runs_table(file_stem(name, "runs"), f"{clip(ablation.title, 120)}: runs", [ablation.frame])
         yield from checkpoints_table(ablation)
-        yield from findings_table(ablation, story.certainty)
-        yield from threshold_tables(ablation, story.certainty)
-        yield from froc_table(ablation, story.certainty)
-        yield from confusion_table(ablation, story.certainty)
-        yield from controls_table(ablation, story.certainty)
+        yield from findings_table(ablation, story.statistics)
+        yield from threshold_tables(ablation, story.statistics)
+        yield from froc_table(ablation, story.statistics)
+        yield from confusion_table(ablation, story.statistics)
+        yield from controls_table(ablation, story.statistics)
     if len(story.ablations) > 1:
         yield runs_table("runs", "All runs", [a.frame for a in story.ablations])
     yield epochs_table(story)

@@ -13,10 +13,10 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmad.analysis.comparison import ComparisonTable, PairRow, spread
+from mmad.analysis.comparison import Comparison, ComparisonTable, spread
+from mmad.analysis.controls import alteration_words, meaning
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.overfitting import onset_of, onset_words
-from mmad.analysis.wording import alteration_words, meaning
 from mmad.base import formatting
 from mmad.report import picture_drawing, tables
 from mmad.report.figures import PALETTE, SPLIT_LINES, Drawing, weight_lines
@@ -137,9 +137,11 @@ _EVIDENCE: dict[str, Callable[..., object]] = {
     for function in (
         tables.by_finding,
         tables.by_finding_pair,
+        tables.common_parameters,
         tables.filled_bins,
         tables.froc_rows,
         tables.gap_tables,
+        tables.parameters,
         tables.reasons,
         tables.settled,
         tables.sure_rows,
@@ -196,16 +198,12 @@ def strips(comparison: ComparisonTable) -> tuple[float, float, list[Strip]]:
     return low, high, rows
 
 
-def _seeds(row: PairRow) -> tuple[list[float], list[float]]:
+def _seeds(row: Comparison) -> tuple[list[float], list[float]]:
     if len(row.seeds) < 2:
         return [], []
     left, right = (
-        [
-            outcome.test_ap
-            for m in arm
-            if m.record.seed in row.seeds and (outcome := m.outcome(row.kind)) and outcome.test_ap is not None
-        ]
-        for arm in (row.reference, row.other)
+        [value for one in side if (value := getattr(one.figures(row.kind), "test_ap", None)) is not None]
+        for side in zip(*row.pairs, strict=True)
     )
     return left, right
 
@@ -225,7 +223,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: formatting.clean(value) if type(value) is str else value,
     )
-    for name in ("decimal", "signed", "direction", "whole", "moment", "duration", "size", "clip", "plural"):
+    for name in (
+        "decimal",
+        "signed",
+        "direction",
+        "whole",
+        "moment",
+        "duration",
+        "size",
+        "clip",
+        "plural",
+        "short_key",
+    ):
         environment.filters[name] = getattr(formatting, name)
     environment.filters["spread"] = spread
     environment.filters["bounds"] = tables.bounds

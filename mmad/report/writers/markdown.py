@@ -7,13 +7,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from mmad.analysis.comparison import ComparisonTable, SeedContrast, SeedMean, spread
+from mmad.analysis.comparison import ComparisonTable, MeasuredRun, PairedMeans, SeedMean, spread
+from mmad.analysis.controls import alteration_words, meaning
 from mmad.analysis.frames import AblationFrame, MemberFrame
-from mmad.analysis.metrics import MeasuredRun
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics
-from mmad.analysis.wording import alteration_words, interval, meaning, p_value
-from mmad.base.formatting import DASH, clean, clip, decimal, duration, moment, plural, signed, whole
+from mmad.base.formatting import (
+    DASH,
+    clean,
+    clip,
+    decimal,
+    duration,
+    interval,
+    moment,
+    p_value,
+    plural,
+    short_key,
+    signed,
+    whole,
+)
 from mmad.evaluation.bootstrap import Interval
 from mmad.report.figures import (
     OVERLAP_NAMES,
@@ -43,6 +55,7 @@ from mmad.report.tables import (
     filled_bins,
     froc_rows,
     gap_tables,
+    parameters,
     reasons,
     settled,
     sure_rows,
@@ -78,9 +91,9 @@ def _named(member: MemberFrame, ablation: AblationFrame) -> str:
     return escape(member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1))
 
 
-def verdict_lines(ablation: AblationSection, comparison: ComparisonTable, certainty: Statistics) -> list[str]:
+def verdict_lines(comparison: ComparisonTable, statistics: Statistics) -> list[str]:
     """Intervals, verdict and tests of a comparison, and one line on what is missing."""
-    known = sure_rows(certainty, ablation.frame, comparison)
+    known = sure_rows(statistics, comparison)
     a, b = escape(clip(comparison.reference, 40)), escape(clip(comparison.other, 40))
     head = ["Setting", f"Test AP {a}", f"Test AP {b}", "difference", f"Test AR {a}", f"Test AR {b}", "difference"]
     rows = []
@@ -122,11 +135,11 @@ def mirrored_lines(ablation: AblationSection) -> list[str]:
         ]
         for row in found[:_MOST_ROWS]
     ]  # fmt: skip
-    said = "Documented beside measured. The log's figures were won on its own data and under its protocol of the time."
+    said = "Documented beside measured. The log's figures are of its own data and under its protocol of the time."
     return [said, "", *table(head, rows, numbers_from=3), ""]
 
 
-def evidence_lines(ablation: AblationSection, certainty: Statistics) -> list[str]:
+def evidence_lines(ablation: AblationSection, statistics: Statistics) -> list[str]:
     """Best epochs and overfitting, the threshold gap, and AP by finding."""
     frame = ablation.frame
     lines = []
@@ -144,14 +157,14 @@ def evidence_lines(ablation: AblationSection, certainty: Statistics) -> list[str
             ),
         )
         lines.append("")
-    for gap in gap_tables(certainty, frame):
+    for gap in gap_tables(statistics, frame):
         head = ["Test AP, score", *(_named(column.member, frame) for column in gap.columns)]
         rows = []
         for n, score in enumerate(gap.scores):
             rows.append([f"≥ {score:g}", *(_gap(column, n) for column in gap.columns)])
         lines += [*table(head, rows), ""]
     for comparison in ablation.comparisons:
-        lines += _findings(ablation, comparison, certainty)
+        lines += _findings(comparison, statistics)
     return lines
 
 
@@ -160,19 +173,19 @@ def _gap(column: GapColumn, place: int) -> str:
     return f"{ap} ({signed(column.gaps[place])} {within}".rstrip() + ")" if place else f"{ap} {within}".rstrip()
 
 
-def _findings(ablation: AblationSection, comparison: ComparisonTable, certainty: Statistics) -> list[str]:
+def _findings(comparison: ComparisonTable, statistics: Statistics) -> list[str]:
     head = ["Setting", "Finding", *(f"Test AP {escape(clip(x, 40))}" for x in (comparison.reference, comparison.other))]
     rows = []
-    for row, sure in sure_rows(certainty, ablation.frame, comparison):
+    for row, sure in sure_rows(statistics, comparison):
         for finding in by_finding_pair(sure):
             both = (interval(finding.reference), interval(finding.other), interval(finding.difference, sign=True))
             rows.append([escape(clip(row.setting, 80)), escape(clip(finding.label, 60)), *map(escape, both)])
     return [*table([*head, "difference"], rows, numbers_from=2), ""] if rows else []
 
 
-def measured_lines(member: MemberFrame, certainty: Statistics) -> list[str]:
+def measured_lines(member: MemberFrame, statistics: Statistics) -> list[str]:
     """AP and AR of each finding, operating points, confusion, reliability and controls of one run."""
-    sure, lines = certainty.run(member), []
+    sure, lines = statistics.run(member), []
     if member.alone is not None and (found := by_finding(member.alone, sure)):
         head = ["Finding", "Val AP", "Val AR", "Test AP", "Test AR"]
         rows = [
@@ -330,17 +343,17 @@ def render_markdown(story: ReportModel, charts_folder: str) -> MarkdownReport:
         "",
     ]
     for ablation in story.ablations:
-        lines += _results(ablation, story.certainty)
+        lines += _results(ablation, story.statistics)
     lines += ["## What the marks mean", "", *(f"- **{escape(b.text)}**: {escape(b.meaning)}" for b in story.legend), ""]
     for ablation in story.ablations:
         lines += [f"## {escape(clip(ablation.title, 200))}", ""]
         if ablation.count_rows:
             lines += [*_counts(ablation), ""]
-        lines += _arms(ablation, charts_folder, charts, story.certainty)
-        lines += evidence_lines(ablation, story.certainty)
+        lines += _arms(ablation, charts_folder, charts, story.statistics)
+        lines += evidence_lines(ablation, story.statistics)
         lines += picture_lines(ablation, story.pictures, charts_folder, pictures)
         for told in ablation.runs:
-            lines += _run(told, charts_folder, charts, story.certainty)
+            lines += _run(told, charts_folder, charts, story.statistics)
     return MarkdownReport(clean("\n".join(lines).rstrip() + "\n"), tuple(charts), tuple(pictures))
 
 
@@ -371,30 +384,30 @@ def _attention(story: ReportModel) -> list[str]:
     return lines
 
 
-def _results(ablation: AblationSection, certainty: Statistics) -> list[str]:
+def _results(ablation: AblationSection, statistics: Statistics) -> list[str]:
     lines = [f"### {escape(clip(ablation.title, 160))}", ""]
     if ablation.frame.record.description:
         lines += [escape(clip(ablation.frame.record.description, 1200)), ""]
     for comparison, headline, badges in zip(ablation.comparisons, ablation.headlines, ablation.badges, strict=True):
         marks = " · ".join(escape(b.text) for b in badges)
-        said = settled(certainty, ablation.frame, comparison)
-        lines += [f"**{escape(headline)}** {escape(said)}".rstrip(), "", marks, "", *_pairs(comparison), ""]
-        lines += verdict_lines(ablation, comparison, certainty)
+        design = f"{comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
+        said = " ".join(escape(words) for words in (settled(statistics, comparison), design) if words)
+        lines += [f"**{escape(headline)}** {said}".rstrip(), "", marks, "", *_pairs(ablation.frame, comparison), ""]
+        lines += verdict_lines(comparison, statistics)
     lines += mirrored_lines(ablation)
     if ablation.audit:
         lines += [f"{plural(len(ablation.audit), 'audit warning')} on the data:", ""]
         lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
     for refusal in ablation.refusals:
         lines += [
-            f"Not compared: {escape(clip(refusal.setting, 80))}, {escape(clip(refusal.other, 60))} against "
-            f"{escape(clip(refusal.reference, 60))}: not won under equal conditions "
-            f"({escape(clip(refusal.reason, 300))}).",
+            f"{escape(clip(refusal.setting, 80))}: {escape(clip(refusal.other, 60))} and "
+            f"{escape(clip(refusal.reference, 60))} cannot be compared: {escape(clip(refusal.reason, 300))}.",
             "",
         ]
     return lines
 
 
-def _pairs(comparison: ComparisonTable) -> list[str]:
+def _pairs(frame: AblationFrame, comparison: ComparisonTable) -> list[str]:
     a, b = escape(clip(comparison.reference, 40)), escape(clip(comparison.other, 40))
     head = ["Setting"]
     for measure in ("Test AP", "Val AP", "Test AR", "Val AR"):
@@ -410,11 +423,11 @@ def _pairs(comparison: ComparisonTable) -> list[str]:
         cells = [name]
         for contrast in (row.test_ap, row.val_ap, row.test_ar, row.val_ar):
             cells += _contrast(contrast)
-        rows.append([*cells, whole(row.reference_count), whole(row.other_count)])
+        rows.append([*cells, *map(whole, parameters(frame, row))])
     return table(head, rows)
 
 
-def _contrast(contrast: SeedContrast) -> list[str]:
+def _contrast(contrast: PairedMeans) -> list[str]:
     difference = contrast.difference
     shown = f"**{signed(difference.mean if difference else None)}** {spread(difference)}".strip()
     return [_mean(contrast.reference), _mean(contrast.other), shown]
@@ -433,12 +446,12 @@ def _counts(ablation: AblationSection) -> list[str]:
     return table(head, rows, numbers_from=2)
 
 
-def _arms(ablation: AblationSection, folder: str, charts: list[tuple[str, str]], certainty: Statistics) -> list[str]:
+def _arms(ablation: AblationSection, folder: str, charts: list[tuple[str, str]], statistics: Statistics) -> list[str]:
     """The arms of every setting over one another, where there is more to draw than the runs' own curves."""
     lines = []
     tops = overlay_tops(ablation.frame)
     for n, setting in enumerate(ablation.frame.settings, start=1):
-        if sure := sure_panels(ablation.frame, setting, certainty):
+        if sure := sure_panels(ablation.frame, setting, statistics):
             panels = (*overlay_panels(ablation.frame, setting, tops), *sure)
             name = f"{ablation.anchor}-{n}.svg"
             charts.append((name, standalone_svg(Chart(panels, columns=3, legend=True))))
@@ -447,7 +460,7 @@ def _arms(ablation: AblationSection, folder: str, charts: list[tuple[str, str]],
     return lines
 
 
-def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: Statistics) -> list[str]:
+def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], statistics: Statistics) -> list[str]:
     run, record, member = told.run, told.run.record, told.member
     lines = [
         f'<a id="{told.anchor}"></a>',
@@ -455,7 +468,7 @@ def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: 
         f"### {escape(told.title)} {escape(heading_figures(member))}",
         "",
         f"{record.status}, {record.epochs_done} of {plural(run.epochs_asked, 'epoch')}, {duration(told.seconds)}, "
-        f"data {escape(clip(record.dataset_name, 80))}, key {escape(record.key[:12])}. "
+        f"data {escape(clip(record.dataset_name, 80))}, key {escape(short_key(record.key))}. "
         + " · ".join(escape(b.text) for b in told.badges),
         "",
     ]
@@ -464,9 +477,9 @@ def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: 
     lines += [f"- {escape(clip(warning, 400))}" for warning in run.warnings[:20]]
     lines += [""] if run.warnings else []
     for shown in told.blocks:
-        lines += [*_outcomes(shown), "", *measured_lines(shown, certainty)]
+        lines += [*_outcomes(shown), "", *measured_lines(shown, statistics)]
     if run.epochs:
-        chart = run_chart(run, member.judged.overlap, member.best_ap.epoch if member.best_ap else None)
+        chart = run_chart(run, member.protocol.overlap, member.best_ap.epoch if member.best_ap else None)
         name = f"{told.anchor}.svg"
         charts.append((name, standalone_svg(chart)))
         lines += [f"![Curves of this run by epoch]({quote(folder)}/{quote(name)})", ""]
@@ -478,7 +491,7 @@ def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], certainty: 
 
 
 def _outcomes(member: MemberFrame) -> list[str]:
-    judged = member.judged
+    judged = member.protocol
     overlap = OVERLAP_NAMES.get(judged.overlap, judged.overlap)
     head = [
         f"{overlap} ≥ {judged.threshold:g}, {judged.proposals.replace('_', ' ')} proposals",

@@ -18,7 +18,7 @@ from mmad.report.writers.latex import CHAR, latex, needs_char
 from mmad.store.store import Store
 
 HEADS = {"val_ap": "validation AP", "val_ar": "validation AR", "test_ap": "test AP", "test_ar": "test AR"}
-BESIDE = "The documented figures were won on other data (REFLACX with MIMIC); they stand beside for orientation."
+BESIDE = "The documented figures were obtained on other data (REFLACX with MIMIC); they stand beside for orientation."
 _STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem;
        color: #1b1b1b; background: #fff; }
@@ -33,7 +33,7 @@ small { display: block; opacity: .75; }
 
 def under(table: PaperTable) -> str:
     """The conditions of all figures, in one line."""
-    return "; ".join([f"data: {table.data}", *(badge.text for badge in table.badges)])
+    return "; ".join([f"data: {table.data}", *(badge.text for badge in table.badges), *table.design])
 
 
 def as_html(table: PaperTable) -> str:

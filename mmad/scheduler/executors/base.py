@@ -14,13 +14,16 @@ from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import Exited, environment
 from mmad.scheduler.supervisor_link import Message, TrainRequest
+from mmad.scheduler.worker import arguments_of
 
 #: A run's key, and what was heard of its attempt. The last of an attempt is ``Ended`` or ``Exited``.
 Event = tuple[str, Message | Exited]
+#: Seconds that a node gives a worker for its present step and the checkpoint after it.
+GRACE = 60.0
 
 
 class Executor(Protocol):
-    """Takes runs (as a command line that names a key, never an object of ours) and tells what becomes of them."""
+    """Takes runs (as a command line that names a key, never an object of ours) and reports how they do."""
 
     slots: Slots
 
@@ -32,29 +35,20 @@ class Executor(Protocol):
         """
 
     def poll(self, seconds: float) -> Iterable[Event]:
-        """What was heard since the last call, waiting at most ``seconds`` for the first word."""
+        """What was heard since the last call, waiting at most ``seconds`` for the first event."""
 
     def cancel(self, key: str, *, now: bool) -> None:
         """Ends the attempt at ``key`` at its next safe point, or now. It ends like any other, in ``poll``."""
 
     def close(self) -> None:
-        """Ends whatever still runs, and leaves nobody behind."""
-
-
-# What engines of clusters share: their places, and what a run's command line has to say on another machine.
-
-
-#: The worker as a node's Python runs it.
-WORKER = ("-P", "-m", "mmad.scheduler.worker")
-#: Seconds that a node gives a worker for its present step and the checkpoint after it.
-GRACE = 60.0
+        """Ends whatever still runs, and leaves no process behind."""
 
 
 class ClusterSlots(Slots):
-    """Places of a cluster: GPUs that ``per_gpu`` runs share, or CPU cores, or a number of jobs.
+    """Slots of a cluster: GPUs that ``per_gpu`` runs share, or CPU cores, or a number of jobs.
 
     Args:
-        name: what the places are called in words.
+        name: what the slots are called in words.
         gpus: GPUs of the whole cluster; 0 for the CPU.
         cores: CPU cores of the whole cluster.
         jobs: how many runs at once, whatever they take; None for as many as fit.
@@ -63,59 +57,60 @@ class ClusterSlots(Slots):
     def __init__(self, name: str, *, gpus: int = 0, cores: int = 1, per_gpu: int = 1, jobs: int | None = None) -> None:
         super().__init__((), cores, per_gpu=per_gpu)
         self.name, self.gpus, self.jobs = name, gpus, jobs
-        self._held = 0
+        self._taken = 0
 
     @property
     def on_gpu(self) -> bool:
         return self.gpus > 0
 
     @property
-    def picky(self) -> bool:
+    def by_memory(self) -> bool:
         return False
 
-    def places(self, threads: int) -> int:
+    def capacity(self, threads: int) -> int:
         if self.jobs is not None:
             return self.jobs
-        return self.gpus * (self.per_gpu or 1) if self.on_gpu else super().places(threads)
+        return self.gpus * (self.per_gpu or 1) if self.on_gpu else super().capacity(threads)
 
-    def take(self, threads: int, need: str = "", *, alone: bool = False) -> Slot | None:
+    def take(self, threads: int, memory_key: str = "", *, alone: bool = False) -> Slot | None:
         if self.jobs is None and not self.on_gpu:
             return super().take(threads)
-        if self._held >= self.places(threads):
+        if self._taken >= self.capacity(threads):
             return None
-        self._held += 1
+        self._taken += 1
         return Slot("cuda:0" if self.on_gpu else "cpu", 0)
 
     def give_back(self, slot: Slot) -> None:
         if self.jobs is None and not self.on_gpu:
             super().give_back(slot)
         else:
-            self._held -= 1
+            self._taken -= 1
 
     def shared(self, device: str) -> bool:
         return self.on_gpu and self.per_gpu != 1
 
     def describe(self, threads: int) -> str:
-        places = self.places(threads)
-        return f"{self.name}, {places} run{'s' * (places > 1)} at once"
+        runs = self.capacity(threads)
+        return f"{self.name}, {runs} run{'s' * (runs > 1)} at once"
 
 
-def words(order: TrainRequest, state: JobState, slot: Slot) -> list[str]:
+def worker_arguments(template: TrainRequest, state: JobState, slot: Slot) -> list[str]:
     """The worker's options for the run of ``state``, with paths that hold wherever it starts."""
-    file = StorePaths(order.database).file
-    told = replace(
-        order,
-        database=order.database if file is None else str(file.absolute()),
-        key=state.job.key,
-        device=slot.device,
-        data=None if state.job.data is None else Path(state.job.data).absolute(),
-        weights_dir=None if order.weights_dir is None else order.weights_dir.absolute(),
+    file = StorePaths(template.database).file
+    return arguments_of(
+        replace(
+            template,
+            database=template.database if file is None else str(file.absolute()),
+            key=state.job.key,
+            device=slot.device,
+            data=None if state.job.data is None else Path(state.job.data).absolute(),
+            weights_dir=None if template.weights_dir is None else template.weights_dir.absolute(),
+        )
     )
-    return told.words()
 
 
-def surroundings(database: str, threads: int) -> dict[str, str]:
-    """What the worker's environment has to say: its threads, and the one folder where runs keep their files."""
+def worker_environment(database: str, threads: int) -> dict[str, str]:
+    """The worker's own variables on a node: its threads, and the one folder where runs keep their files."""
     return {**environment(threads), "MMAD_RUNS": str(StorePaths(database).runs.absolute())}
 
 

@@ -1,4 +1,4 @@
-"""Which engine trains the runs of a command, and where: by the names that ``--engine`` takes."""
+"""Which executor trains the runs of a command, and where: by the names that ``--engine`` takes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from mmad.scheduler.scheduler import Options
 
 
-ENGINES = ("local", "ray", "slurm")
+EXECUTORS = ("local", "ray", "slurm")
 
 
-def check_engine(name: str, address: str | None = None, slurm: Sequence[str] = ()) -> None:
+def check_executor(name: str, address: str | None = None, slurm: Sequence[str] = ()) -> None:
     """Refuses a name that is no engine, and words that belong to another one.
 
     Raises:
         MmadError: with the nearest name.
     """
-    if name not in ENGINES:
-        near = nearest(name, ENGINES)
-        hint = f"did you mean {near}?" if near else f"use {', '.join(ENGINES)}"
+    if name not in EXECUTORS:
+        near = nearest(name, EXECUTORS)
+        hint = f"did you mean {near}?" if near else f"use {', '.join(EXECUTORS)}"
         raise MmadError(f"no such engine {name!r}", where="--engine", hint=hint)
     if address is not None and name != "ray":
         raise MmadError("is for a Ray cluster", where="--address", hint="add --engine ray, or leave it out")
@@ -34,25 +34,25 @@ def check_engine(name: str, address: str | None = None, slurm: Sequence[str] = (
         raise MmadError("is for a Slurm cluster", where="--slurm", hint="add --engine slurm, or leave it out")
 
 
-def engine_slots(
+def executor_slots(
     name: str,
     device: str = "auto",
     per_gpu: int | None = 1,
     address: str | None = None,
     slurm: Sequence[str] = (),
     *,
-    needs: Callable[[], dict[tuple[str, str], int]] = dict,
+    memory: Callable[[], dict[tuple[str, str], int]] = dict,
 ) -> Slots:
-    """The places of an engine: this machine's, or a cluster's.
+    """The slots of an executor: this machine's, or a cluster's.
 
     Args:
-        per_gpu: how many runs share a GPU; None for as many as fit, which this machine alone can tell.
-        needs: tells what runs were seen to need of this machine's GPUs.
+        per_gpu: how many runs share a GPU; None for as many as fit, which this machine alone can measure.
+        memory: returns the bytes that runs were seen to take of this machine's GPUs.
 
     Raises:
         MmadError: no such engine or device, a package that is not installed, no connection to the cluster.
     """
-    check_engine(name, address, slurm)
+    check_executor(name, address, slurm)
     if name != "local" and per_gpu is None:
         raise MmadError("auto: a cluster's memory is not measured", where="--per-gpu", hint="give a number of runs")
     if name == "slurm" and per_gpu != 1:
@@ -66,10 +66,10 @@ def engine_slots(
 
         require_slurm()
         return slurm_slots(slurm, device)
-    return find_slots(device, per_gpu, needs())
+    return find_slots(device, per_gpu, memory())
 
 
-def make_engine(
+def make_executor(
     name: str,
     database: str,
     slots: Slots,
@@ -79,7 +79,7 @@ def make_engine(
     *,
     runs: Sequence[RunSpec] = (),
 ) -> Executor | None:
-    """The engine ``name`` on ``slots`` (of ``engine_slots``); None for this machine's, which ``work_off`` makes.
+    """The executor ``name`` on ``slots`` (of ``executor_slots``); None for this machine's, which ``run_jobs`` makes.
 
     Args:
         runs: what is to be trained; nodes of a cluster are asked for its data sets before anything is queued.
@@ -87,20 +87,20 @@ def make_engine(
     Raises:
         MmadError: no such engine, a package that is not installed, or a node that lacks something.
     """
-    check_engine(name, address, slurm)
+    check_executor(name, address, slurm)
     if name == "local":
         return None
     from mmad.scheduler.executors.base import ClusterSlots
-    from mmad.scheduler.scheduler import order_of
+    from mmad.scheduler.scheduler import train_request
 
     if not isinstance(slots, ClusterSlots):
-        raise MmadError("places of this machine are no places of a cluster", where=f"--engine {name}")
+        raise MmadError("slots of this machine are no slots of a cluster", where=f"--engine {name}")
     if name == "slurm":
-        from mmad.scheduler.executors.slurm import SlurmEngine
+        from mmad.scheduler.executors.slurm import SlurmExecutor
 
-        return SlurmEngine(database, slots, order_of(database, options), slurm)
-    from mmad.scheduler.executors.ray import RayEngine
+        return SlurmExecutor(slots, train_request(database, options), slurm)
+    from mmad.scheduler.executors.ray import RayExecutor
 
-    engine = RayEngine(database, slots, order_of(database, options), address or "auto")
-    engine.check({run.data.path: run.data.fingerprint for run in runs if run.data.fingerprint is not None})
-    return engine
+    executor = RayExecutor(slots, train_request(database, options), address or "auto")
+    executor.check({run.data.path: run.data.fingerprint for run in runs if run.data.fingerprint is not None})
+    return executor

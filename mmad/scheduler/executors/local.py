@@ -1,4 +1,4 @@
-"""The engine of this machine: a worker process on each slot, kept for the next run of its kind."""
+"""The executor of this machine: a worker process on each slot, reused for the next run of its kind."""
 
 from __future__ import annotations
 
@@ -14,40 +14,38 @@ from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import SERVE, Exited, Worker
 from mmad.scheduler.supervisor_link import Ended, Memory, Message, TrainRequest
 
-#: Idle workers that are kept for a run of their kind; more are let go.
+#: Idle workers that wait for a run of their kind; more are let go.
 _IDLE = 8
 
 
 @dataclass
 class _Attempt:
-    """What a worker is at; ``ended`` once it has said how it ended."""
+    """The run that a worker trains; ``ended`` once it has said how it ended."""
 
     key: str
-    need: str
+    memory_key: str
     slot: Slot
     log: Path
     ended: bool = False
 
 
 @dataclass
-class LocalEngine:
+class LocalExecutor:
     """Implements ``mmad.scheduler.executors.base.Executor`` with processes.
 
     Args:
-        database: where the runs stand.
-        slots: the places.
-        order: what a run's order has beside its key, device and data.
+        slots: where they run.
+        template: the request of every run, but for its key, device and data.
         isolate: a process of its own for every run.
-        command: the command line of a worker that waits for orders.
-        remember: hears what a run was seen to need of its device: its need, the slot and the bytes.
+        command: the command line of a worker that waits for requests.
+        remember: called with what a run was seen to take of its device: its memory key, the slot and the bytes.
     """
 
-    database: str
     slots: Slots
-    order: TrainRequest
+    template: TrainRequest
     isolate: bool = False
     command: Sequence[str] = SERVE
-    remember: Callable[[str, Slot, int], None] = lambda need, slot, size: None
+    remember: Callable[[str, Slot, int], None] = lambda memory_key, slot, size: None
     _events: queue.SimpleQueue[tuple[Worker, Message | Exited]] = field(default_factory=queue.SimpleQueue)
     _attempts: dict[Worker, _Attempt] = field(default_factory=dict)
     _idle: dict[tuple[str, int], list[Worker]] = field(default_factory=dict)
@@ -56,27 +54,27 @@ class LocalEngine:
     def submit(self, state: JobState) -> bool:
         """Gives the run to an idle worker of its kind, or to a new one; False while no slot is free."""
         job = state.job
-        slot = self.slots.take(job.threads, job.need, alone=state.alone)
+        slot = self.slots.take(job.threads, job.memory_key, alone=state.alone)
         if slot is None:
             return False
-        log = StorePaths(self.database).run(job.key).log
+        log = StorePaths(self.template.database).run(job.key).log
         try:
             worker = self._worker(slot, job.threads, log)
         except BaseException:
             self.slots.give_back(slot)
             raise
-        self._attempts[worker] = _Attempt(job.key, job.need, slot, log)
+        self._attempts[worker] = _Attempt(job.key, job.memory_key, slot, log)
         data = None if job.data is None else Path(job.data)
-        worker.order(replace(self.order, key=job.key, device=slot.device, data=data))
+        worker.train(replace(self.template, key=job.key, device=slot.device, data=data))
         state.device = slot.device
         return True
 
     def poll(self, seconds: float) -> Iterator[Event]:
-        """The workers' words in their order."""
+        """The workers' messages in their order."""
         try:
             worker, event = self._events.get(timeout=seconds)
             while True:
-                yield from self._heard(worker, event)
+                yield from self._handle(worker, event)
                 worker, event = self._events.get_nowait()
         except queue.Empty:
             return
@@ -111,41 +109,41 @@ class LocalEngine:
         self._all.add(worker)
         return worker
 
-    def _heard(self, worker: Worker, event: Message | Exited) -> Iterator[Event]:
+    def _handle(self, worker: Worker, event: Message | Exited) -> Iterator[Event]:
         if isinstance(event, Exited):
-            yield from self._gone(worker, event)
+            yield from self._exited(worker, event)
             return
         attempt = self._attempts.get(worker)
         if attempt is None or attempt.key != event.key:
             return
         if isinstance(event, Memory):
             self.slots.measured(attempt.slot, event.size)
-            self.remember(attempt.need, attempt.slot, event.size)
+            self.remember(attempt.memory_key, attempt.slot, event.size)
         if isinstance(event, Ended):
             attempt.ended = True
-            if event.stays:
-                self._stays(worker, attempt)
+            if event.idle:
+                self._reuse(worker, attempt)
         yield event.key, event
 
-    def _stays(self, worker: Worker, attempt: _Attempt) -> None:
-        """The slot of a worker that waits for another order is free; that of another is once it is gone."""
-        self._free(worker)
+    def _reuse(self, worker: Worker, attempt: _Attempt) -> None:
+        """The slot of a worker that waits for another request is free; that of another is once it is gone."""
+        self._release(worker)
         if self.isolate:
             worker.quit()
         else:
             self._idle.setdefault((attempt.slot.device, worker.threads), []).append(worker)
 
-    def _gone(self, worker: Worker, exited: Exited) -> Iterator[Event]:
+    def _exited(self, worker: Worker, exited: Exited) -> Iterator[Event]:
         self._all.discard(worker)
         for idle in self._idle.values():
             if worker in idle:
                 idle.remove(worker)
         if worker in self._attempts:
-            attempt = self._free(worker)
+            attempt = self._release(worker)
             if not attempt.ended:
                 yield attempt.key, replace(exited, log=attempt.log)
 
-    def _free(self, worker: Worker) -> _Attempt:
+    def _release(self, worker: Worker) -> _Attempt:
         attempt = self._attempts.pop(worker)
         self.slots.give_back(attempt.slot)
         return attempt

@@ -1,4 +1,4 @@
-"""Whether a node of a cluster could train runs: what is asked of it, and its answer.
+"""Whether a node of a cluster could train runs: what it needs, and its answer.
 
     python -m mmad.scheduler.executors.node_check '{"version": …}'
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import mmad
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths
 from mmad.config.runs import RECIPE
 from mmad.store.store import Store
@@ -26,7 +27,7 @@ class Needs:
 
     Args:
         database: file or URL.
-        mark: a file beside the runs, and ``word`` what stands in it: shared storage is shared.
+        mark: a file beside the runs, and ``word`` its content: shared storage is shared.
         data: folders of data sets, each with its fingerprint.
         weights_dir: a folder of pretrained weights, or None.
     """
@@ -92,9 +93,8 @@ def _data(folders: Mapping[str, str]) -> str | None:
         except MmadError as error:
             return f"the data set cannot be read there: {error}"
         if found != fingerprint:
-            return (
-                f"the data set {folder} has other content there ({found[:12]}, here {fingerprint[:12]}); copy it anew"
-            )
+            digests = f"{short_key(found)}, here {short_key(fingerprint)}"
+            return f"the data set {folder} has other content there ({digests}); copy it anew"
     return None
 
 
@@ -103,11 +103,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m mmad.scheduler.executors.node_check '{\"version\": …}'", file=sys.stderr)
         return 2
-    asked = json.loads(arguments[0])
+    given = json.loads(arguments[0])
     try:
-        needs = Needs(**asked)
-    except TypeError:  # asked by another version
-        answer: str | None = f"has mmad {mmad.__version__}, here is {asked.get('version')}; install the same version"
+        needs = Needs(**given)
+    except TypeError:  # of another version
+        answer: str | None = f"has mmad {mmad.__version__}, here is {given.get('version')}; install the same version"
     else:
         answer = missing(needs)
     print(json.dumps({"missing": answer}), flush=True)

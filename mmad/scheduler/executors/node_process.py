@@ -20,10 +20,10 @@ from typing import TypedDict
 _LINES, _LETTERS = 20, 2000
 _TICK = 0.1
 #: Warnings of a batch system to the whole job; its task passes on what matters.
-_NOT_FOR_US = ("SIGUSR1", "SIGUSR2")
+_IGNORED = ("SIGUSR1", "SIGUSR2")
 
 
-class Left(TypedDict):
+class ProcessResult(TypedDict):
     """How a process ended: exit code (negative: the signal that killed it) and its last lines."""
 
     code: int
@@ -46,7 +46,7 @@ class NodeProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
-            preexec_fn=_apart,
+            preexec_fn=_own_group,
         )
         threading.Thread(target=self._follow, name="node-process", daemon=True).start()
 
@@ -56,8 +56,8 @@ class NodeProcess:
         return self._over.is_set()
 
     @property
-    def left(self) -> Left:
-        """How it ended; to be asked once it is over."""
+    def result(self) -> ProcessResult:
+        """How it ended; to be read once it is over."""
         code = self._process.returncode
         return {"code": -signal.SIGKILL if code is None else code, "lines": list(self._lines)}
 
@@ -88,7 +88,7 @@ class NodeProcess:
         self._over.set()
 
 
-def run(words: Sequence[str], environment: Mapping[str, str], grace: float) -> Left:
+def run(words: Sequence[str], environment: Mapping[str, str], grace: float) -> ProcessResult:
     """Runs a command line to its end; a KeyboardInterrupt stops it at its next safe point, in ``grace`` seconds."""
     process = NodeProcess(words, environment)
     try:
@@ -100,10 +100,10 @@ def run(words: Sequence[str], environment: Mapping[str, str], grace: float) -> L
     finally:
         process.kill()
         process.wait(grace)
-    return process.left
+    return process.result
 
 
-def _apart() -> None:
+def _own_group() -> None:
     os.setsid()
-    for name in _NOT_FOR_US:
+    for name in _IGNORED:
         signal.signal(getattr(signal, name), signal.SIG_IGN)

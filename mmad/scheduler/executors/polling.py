@@ -1,4 +1,4 @@
-"""What becomes of runs that another machine trains, as the store tells it; for engines that hear no worker."""
+"""How runs do that another machine trains, read from the store; for executors that hear no worker."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from mmad.base.clock import seconds
 from mmad.base.paths import StorePaths
-from mmad.base.records import RunRecord
+from mmad.base.records import HELD, RunRecord
 from mmad.scheduler.executors.base import Event
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import Exited
-from mmad.scheduler.supervisor_link import ORPHAN_GRACE, Ended, EpochDone, Started, decode, epoch_done, validation_ap
+from mmad.scheduler.supervisor_link import ORPHAN_GRACE, Ended, EpochDone, Started, decode_message, validation_ap
 from mmad.store.store import Store
 
 #: Seconds between two looks into the store.
@@ -22,116 +22,125 @@ _VANISHES = ORPHAN_GRACE + 3.0
 
 
 @dataclass
-class _Followed:
-    """What was told of an attempt so far; ``before`` counts how often the run had been claimed earlier."""
+class _Attempt:
+    """What was reported of an attempt so far; ``claims`` counts how often the run had been claimed before it."""
 
     state: JobState
-    before: int
-    told: int
-    begun: bool = False
+    claims: int
+    epochs_done: int
+    started: bool = False
 
 
 class StorePoller:
-    """Turns what the store says of runs into messages, once a second."""
+    """Polls the store for runs, once a second, and turns changes into the messages that their workers would send."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._followed: dict[str, _Followed] = {}
+        self._attempts: dict[str, _Attempt] = {}
         self._looked = seconds()
 
     def follow(self, state: JobState) -> None:
-        """Tells of the attempt at the run of ``state`` from now on."""
+        """Reports of the attempt at the run of ``state`` from now on."""
         record = self._store.run(state.job.key)
-        self._followed[record.key] = _Followed(state, record.attempts, record.epochs_done)
+        self._attempts[record.key] = _Attempt(state, record.attempts, record.epochs_done)
 
-    def news(self) -> Iterator[Event]:
+    def close(self) -> None:
+        """Closes the store."""
+        self._store.close()
+
+    def is_open(self, key: str) -> bool:
+        """Whether the store has the run waiting or held."""
+        return self._store.run(key).status in ("queued", *HELD)
+
+    def poll(self) -> Iterator[Event]:
         """What happened since the last look; nothing when that was a moment ago."""
-        if not self._followed or seconds() - self._looked < _LOOK:
+        if not self._attempts or seconds() - self._looked < _LOOK:
             return
         self._looked = seconds()
         owners = self._store.owners()
-        for record in self._store.some_runs(list(self._followed)):
-            followed = self._followed[record.key]
-            if record.attempts <= followed.before:
+        for record in self._store.some_runs(list(self._attempts)):
+            attempt = self._attempts[record.key]
+            if record.attempts <= attempt.claims:
                 continue  # nobody has claimed it yet
-            if record.key in owners and not followed.begun:
-                followed.state.device = f"{owners[record.key].host}, {record.device or 'cpu'}"
-            yield from self._progress(followed, record)
+            if record.key in owners and not attempt.started:
+                attempt.state.device = f"{owners[record.key].host}, {record.device or 'cpu'}"
+            yield from self._progress(attempt, record)
 
-    def ended(self, key: str, lines: Sequence[str], exited: Exited, *, asked: bool) -> Iterator[Event]:
+    def ended(self, key: str, lines: Sequence[str], exited: Exited, *, cancelled: bool) -> Iterator[Event]:
         """The last events of an attempt that the cluster says is over.
 
         Args:
             lines: the last ones that its worker printed, where they came back.
             exited: how it went, where the worker did not say.
-            asked: whether it was cancelled; a run that was interrupted unasked is begun again.
+            cancelled: whether the attempt was; a run that was interrupted otherwise is retried.
         """
-        followed = self._followed.pop(key)
+        attempt = self._attempts.pop(key)
         record = self._store.run(key)
-        if record.attempts > followed.before:
-            yield from self._progress(followed, record)
-        said = _last_word(key, lines)
-        if said is not None:
-            yield key, replace(said, stays=False)
-        elif record.status in ("finished", "failed", "stopped") or (asked and record.status == "interrupted"):
+        if record.attempts > attempt.claims:
+            yield from self._progress(attempt, record)
+        ended = _ended(key, lines)
+        if ended is not None:
+            yield key, replace(ended, idle=False)
+        elif record.status in ("finished", "failed", "stopped") or (cancelled and record.status == "interrupted"):
             yield key, Ended(key, record.status, record.error, recorded=True)
-        elif self._free(record, followed) and record.stop_asked:
+        elif self._requeue(record, attempt) and record.stop_asked:
             self._store.stop([key])
             yield key, Ended(key, "stopped", self._store.run(key).error, recorded=True)
         else:
             yield key, replace(exited, log=StorePaths(self._store.paths.database).run(key).log)
 
-    def _free(self, record: RunRecord, followed: _Followed) -> bool:
-        """Queues a run whose worker is gone with its node; should it live after all, it can write nothing more.
+    def _requeue(self, record: RunRecord, attempt: _Attempt) -> bool:
+        """Queues a run whose worker was lost with its node; should that live after all, it can write nothing more.
 
-        Whether it did: a run of this machine's is for the scheduler.
-
-        A process of this machine can be asked whether it lives; it is waited for, and left its run while it does.
+        Returns whether it did. A worker of this machine can be asked whether it lives: it is given a moment to vanish,
+        and its run is left to the scheduler.
         """
         owner = self._store.owners().get(record.key)
-        if owner is None or record.attempts <= followed.before:
+        if owner is None or record.attempts <= attempt.claims:
             return False
         end = seconds() + _VANISHES
         while owner.here and not owner.dead and seconds() < end:
             time.sleep(0.05)
         return not owner.here and bool(self._store.take_away([record.key]))
 
-    def _progress(self, followed: _Followed, record: RunRecord) -> Iterator[Event]:
-        job = followed.state.job
-        if not followed.begun and record.status != "claimed":
-            followed.begun = True
-            yield job.key, Started(job.key, followed.told, job.epochs, self._best(record, followed.told))
-        if record.epochs_done > followed.told:
-            for message in self._epochs(record, job.epochs, followed.told):
-                followed.told = message.epoch
-                yield job.key, message
-
-    def _epochs(self, record: RunRecord, epochs: int, after: int) -> Iterator[EpochDone]:
-        overlap = str(record.protocol.get("selection_overlap", "iou"))
-        best = self._best(record)
-        for epoch in self._store.epochs(record.key):
-            if epoch.epoch > after:
-                yield epoch_done(record.key, epoch, epochs, overlap, best)
+    def _progress(self, attempt: _Attempt, record: RunRecord) -> Iterator[Event]:
+        key, epochs = record.key, attempt.state.job.epochs
+        if not attempt.started and record.status != "claimed":
+            attempt.started = True
+            best = self._best(record, attempt.epochs_done)
+            yield key, Started(key, attempt.epochs_done, epochs, best)
+        if record.epochs_done <= attempt.epochs_done:
+            return
+        overlap, best = _overlap(record), self._best(record)
+        for epoch in self._store.epoch_records(key):
+            if epoch.epoch > attempt.epochs_done:
+                attempt.epochs_done = epoch.epoch
+                yield key, EpochDone.of(key, epoch, epochs, overlap, best)
 
     def _best(self, record: RunRecord, last: int | None = None) -> float | None:
-        """The validation AP of the epoch that is kept as best, if it is none after ``last``."""
-        overlap = str(record.protocol.get("selection_overlap", "iou"))
-        kept = {one.epoch for one in self._store.checkpoints(record.key) if one.kind == "best_ap"}
-        found = [one for one in self._store.epochs(record.key) if one.epoch in kept]
-        return next((validation_ap(one, overlap) for one in found if last is None or one.epoch <= last), None)
+        """The validation AP of the best checkpoint, unless that is of an epoch after ``last``."""
+        best = {one.epoch for one in self._store.checkpoints(record.key) if one.kind == "best_ap"}
+        found = [one for one in self._store.epoch_records(record.key) if one.epoch in best]
+        aps = (validation_ap(one, _overlap(record)) for one in found if last is None or one.epoch <= last)
+        return next(aps, None)
 
 
-def _last_word(key: str, lines: Sequence[str]) -> Ended | None:
+def _overlap(record: RunRecord) -> str:
+    return str(record.protocol.get("selection_overlap", "iou"))
+
+
+def _ended(key: str, lines: Sequence[str]) -> Ended | None:
+    """The run's end among the last lines of its worker."""
     for line in reversed(lines):
-        message = decode(line)
+        message = decode_message(line)
         if isinstance(message, Ended) and message.key == key:
             return message
     return None
 
 
-def why(exited: Exited, lines: Sequence[str]) -> Exited:
+def explained(exited: Exited, lines: Sequence[str]) -> Exited:
     """``exited`` with the last line that a worker which left by itself printed: why it could not begin."""
-    said = next((line.strip() for line in reversed(lines) if line.strip() and decode(line) is None), "")
-    if exited.code < 0 or not said:
+    last = next((line.strip() for line in reversed(lines) if line.strip() and decode_message(line) is None), "")
+    if exited.code < 0 or not last:
         return exited
-    return replace(exited, why=f"its process ended with exit code {exited.code} ({said[:200]})")
+    return replace(exited, why=f"its process ended with exit code {exited.code} ({last[:200]})")

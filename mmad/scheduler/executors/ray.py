@@ -12,18 +12,20 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mmad.base.errors import MmadError
+from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths
 from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.executors import node_process
-from mmad.scheduler.executors.base import GRACE, WORKER, ClusterSlots, Event, require, surroundings, words
+from mmad.scheduler.executors.base import GRACE, ClusterSlots, Event, require, worker_arguments, worker_environment
 from mmad.scheduler.executors.node_check import Needs
-from mmad.scheduler.executors.polling import StorePoller, why
+from mmad.scheduler.executors.polling import StorePoller, explained
 from mmad.scheduler.jobs import JobState
-from mmad.scheduler.process import Exited
+from mmad.scheduler.process import WORKER, Exited
 from mmad.scheduler.supervisor_link import TrainRequest
 from mmad.store.store import Store
 
@@ -40,11 +42,11 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Attempt:
-    """A task, its place, and whether it was cancelled."""
+    """A task, its slot, and whether it was cancelled."""
 
     task: Any
     slot: Slot
-    asked: bool = False
+    cancelled: bool = False
 
 
 def connect(address: str) -> Any:
@@ -59,7 +61,7 @@ def connect(address: str) -> Any:
 
     if ray.is_initialized():
         return ray
-    _require_somebody(address)
+    _require_listener(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, namespace="mmad")
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
@@ -70,7 +72,7 @@ def connect(address: str) -> Any:
     return ray
 
 
-def _require_somebody(address: str) -> None:
+def _require_listener(address: str) -> None:
     """Refuses an address that nobody listens at: Ray would try it for many minutes."""
     found = address
     if address == "auto":
@@ -96,7 +98,7 @@ def _unconnected(address: str, why: str) -> MmadError:
 
 
 def ray_slots(address: str, device: str = "auto", per_gpu: int | None = 1) -> ClusterSlots:
-    """The places of the cluster: its GPUs (``auto``, ``cuda``) where it has any, else its CPU cores (``cpu``).
+    """The slots of the cluster: its GPUs (``auto``, ``cuda``) where it has any, else its CPU cores (``cpu``).
 
     Raises:
         MmadError: no cluster, or one without the device.
@@ -119,25 +121,22 @@ def ray_slots(address: str, device: str = "auto", per_gpu: int | None = 1) -> Cl
 
 
 @dataclass
-class RayEngine:
+class RayExecutor:
     """Implements ``mmad.scheduler.executors.base.Executor`` with tasks of a Ray cluster.
 
     Args:
-        database: where the runs stand; every node reaches it under this name.
-        slots: the cluster's places.
-        order: what a run's order has beside its key, device and data.
+        slots: the cluster's.
+        template: the request of every run, but for its key, device and data; every node reaches the database under
+            its name.
         address: the cluster.
         program: the worker, as a node's Python takes it.
     """
 
-    database: str
     slots: Slots
-    order: TrainRequest
+    template: TrainRequest
     address: str = "auto"
     program: Sequence[str] = WORKER
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
-    _store: Store | None = None
-    _following: StorePoller | None = None
 
     def __post_init__(self) -> None:
         self._ray = connect(self.address)
@@ -149,15 +148,16 @@ class RayEngine:
         Raises:
             MmadError: names the first node that could not, and what it lacks.
         """
-        with _mark(self.database) as (mark, word):
-            Store.open(self.database).close()  # a node looks for it
-            needs = Needs(*_plain_database(self.database), mark, word, dict(data), _text(self.order.weights_dir))
+        database = self.template.database
+        with _mark(database) as (mark, word):
+            Store.open(database).close()  # a node looks for it
+            needs = Needs(_absolute(database), mark, word, dict(data), _text(self.template.weights_dir))
             asked = {}
             for node in self._ray.nodes():
                 if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU")):
                     task = self._task.options(num_cpus=0, scheduling_strategy=self._only(node["NodeID"]))
                     line = ("-P", "-m", "mmad.scheduler.executors.node_check", needs.line())
-                    asked[task.remote(line, surroundings(self.database, 1), GRACE)] = node
+                    asked[task.remote(line, worker_environment(database, 1), GRACE)] = node
             for task, node in asked.items():
                 lacks = self._answer(task)
                 if lacks is not None:
@@ -165,37 +165,37 @@ class RayEngine:
 
     def submit(self, state: JobState) -> bool:
         """Queues the run as a task where the cluster has room for it."""
-        slot = self.slots.take(state.job.threads, state.job.need, alone=state.alone)
+        slot = self.slots.take(state.job.threads, state.job.memory_key, alone=state.alone)
         if slot is None:
             return False
         share = 1.0 if state.alone or not self.slots.on_gpu else 1 / (self.slots.per_gpu or 1)
         takes = {"num_cpus": 0, "num_gpus": share} if self.slots.on_gpu else {"num_cpus": slot.cores}
-        self._watched().follow(state)
-        line = [*self.program, *words(self.order, state, slot)]
-        task = self._task.options(name=f"mmad {state.job.key[:12]}", **takes)
-        found = task.remote(line, surroundings(self.database, state.job.threads), GRACE)
+        self._poller.follow(state)
+        line = [*self.program, *worker_arguments(self.template, state, slot)]
+        task = self._task.options(name=f"mmad {short_key(state.job.key)}", **takes)
+        found = task.remote(line, worker_environment(self.template.database, state.job.threads), GRACE)
         self._attempts[state.job.key] = _Attempt(found, slot)
         state.device = "the cluster"
         return True
 
     def poll(self, seconds: float) -> Iterator[Event]:
-        """What the store tells of the runs, and which tasks are over."""
+        """What the store says of the runs, and which tasks are over."""
         if not self._attempts:
             time.sleep(seconds)
             return
         over, _ = self._ray.wait([attempt.task for attempt in self._attempts.values()], timeout=seconds)
-        yield from self._watched().news()
+        yield from self._poller.poll()
         for key in [key for key, attempt in self._attempts.items() if attempt.task in over]:
             attempt = self._attempts.pop(key)
             self.slots.give_back(attempt.slot)
             exited, lines = self._outcome(attempt.task)
-            yield from self._watched().ended(key, lines, why(exited, lines), asked=attempt.asked)
+            yield from self._poller.ended(key, lines, explained(exited, lines), cancelled=attempt.cancelled)
 
     def cancel(self, key: str, *, now: bool) -> None:
         """Interrupts the run's task, which has its worker stop after its present step; or kills it."""
         attempt = self._attempts.get(key)
         if attempt is not None:
-            attempt.asked = True
+            attempt.cancelled = True
             self._ray.cancel(attempt.task, force=now)
 
     def close(self) -> None:
@@ -204,21 +204,20 @@ class RayEngine:
             for attempt in self._attempts.values():
                 self._ray.cancel(attempt.task, force=True)
         self._ray.shutdown()
-        if self._store is not None:
-            self._store.close()
+        if "_poller" in vars(self):
+            self._poller.close()
 
-    def _watched(self) -> StorePoller:
-        if self._following is None:
-            self._store = Store.open(self.database, create=False)
-            self._following = StorePoller(self._store)
-        return self._following
+    @cached_property
+    def _poller(self) -> StorePoller:
+        """Opened with the first run: an executor may be made before its database."""
+        return StorePoller(Store.open(self.template.database, create=False))
 
     def _outcome(self, task: Any) -> tuple[Exited, Sequence[str]]:
         """How a task that is over went, and the last lines of its worker."""
         errors = self._ray.exceptions
         try:
-            left: node_process.Left = self._ray.get(task)
-            return Exited(left["code"]), left["lines"]
+            result: node_process.ProcessResult = self._ray.get(task)
+            return Exited(result["code"]), result["lines"]
         except errors.TaskCancelledError:
             return Exited(_SIGKILL, why="it was cancelled"), ()
         except errors.OutOfMemoryError:
@@ -234,10 +233,11 @@ class RayEngine:
     def _answer(self, task: Any) -> str | None:
         """What a node says it lacks."""
         try:
-            left: node_process.Left = self._ray.get(task, timeout=_CHECK_SECONDS)
-            return str(said) if (said := json.loads(left["lines"][-1])["missing"]) is not None else None
+            result: node_process.ProcessResult = self._ray.get(task, timeout=_CHECK_SECONDS)
+            missing = json.loads(result["lines"][-1])["missing"]
+            return None if missing is None else str(missing)
         except (IndexError, KeyError, TypeError, ValueError):
-            last = next(iter(reversed(left["lines"])), "no word")
+            last = next(iter(reversed(result["lines"])), "no output")
             return f"mmad does not run there ({last[:200]}); install it into the Python that Ray uses"
         except self._ray.exceptions.GetTimeoutError:
             return f"did not answer within {_CHECK_SECONDS / 60:.0f} minutes"
@@ -269,9 +269,9 @@ def _mark(database: str) -> Iterator[tuple[str, str]]:
         mark.unlink(missing_ok=True)
 
 
-def _plain_database(database: str) -> tuple[str]:
+def _absolute(database: str) -> str:
     file = StorePaths(database).file
-    return (database if file is None else str(file.absolute()),)
+    return database if file is None else str(file.absolute())
 
 
 def _text(path: Any) -> str | None:

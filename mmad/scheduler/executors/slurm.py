@@ -1,4 +1,4 @@
-"""Runs as jobs of a Slurm cluster, one each, through submitit: stopped in time, queued again, gone on with."""
+"""Runs as jobs of a Slurm cluster, one each, through submitit: stopped in time, requeued, resumed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,68 +18,22 @@ from mmad.base.clock import seconds as clock
 from mmad.base.errors import MmadError
 from mmad.base.paths import StorePaths
 from mmad.scheduler.devices import Slot, Slots
-from mmad.scheduler.executors.base import WORKER, ClusterSlots, Event, require, surroundings, words
+from mmad.scheduler.executors.base import ClusterSlots, Event, require, worker_arguments, worker_environment
 from mmad.scheduler.executors.node_process import NodeProcess
-from mmad.scheduler.executors.polling import StorePoller, why
+from mmad.scheduler.executors.polling import StorePoller, explained
 from mmad.scheduler.jobs import JobState
-from mmad.scheduler.process import Exited
+from mmad.scheduler.process import WORKER, Exited
 from mmad.scheduler.supervisor_link import TrainRequest
 from mmad.store.store import Store
 
-# What a Slurm job does: one command line, stopped and queued again when its time or its node is taken away.
-
-
-#: The option that lets a worker go on with the run it was interrupted in.
-AGAIN = "--again"
-
-
-class Command:
-    """A callable for submitit, of words and numbers alone.
-
-    Args:
-        words: the command line behind the node's Python.
-        environment: what is set beside the job's own variables.
-        grace: seconds that a worker has for its present step.
-    """
-
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str], grace: float) -> None:
-        self.words, self.environment, self.grace = list(words), dict(environment), grace
-        self._process: NodeProcess | None = None
-
-    def __call__(self) -> int:
-        """Runs it to its end; its exit code. Its last lines go to the job's output."""
-        self._process = process = NodeProcess(self.words, self.environment)
-        try:
-            process.wait()
-        finally:
-            process.kill()
-        process.wait(self.grace)
-        for line in process.left["lines"]:
-            print(line)
-        return process.left["code"]
-
-    def checkpoint(self) -> Any:
-        """The job's time is up, or its node is wanted: stops at a safe point; what to queue again."""
-        from submitit.helpers import DelayedSubmission
-
-        if self._process is not None and not self._process.over:
-            self._process.stop()
-            if not self._process.wait(self.grace):
-                self._process.kill()
-                self._process.wait(self.grace)
-        words = self.words if AGAIN in self.words else [*self.words, AGAIN]
-        return DelayedSubmission(Command(words, self.environment, self.grace))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": None}
-
-
-#: Jobs that stand in Slurm's queue at once, and minutes that each may take, unless ``--slurm`` says otherwise.
+#: The option that lets a worker resume the run it was interrupted in.
+RESUME = "--resume"
+#: Jobs in Slurm's queue at once, and minutes that each may take, unless ``--slurm`` says otherwise.
 _JOBS, _MINUTES = 32, 24 * 60
 #: Seconds before the end of a job's time, or of its node, at which its worker is asked to stop; what it has of them.
 _NOTICE = 120
 #: How often a run may use up its job's time.
-_REQUEUED = 1000
+_MAX_REQUEUES = 1000
 #: Seconds between two questions for states, and of them what a result that is on its way may take.
 _LOOK, _LATE = 5.0, 15.0
 _SIGKILL = -9
@@ -108,6 +63,49 @@ _LISTS = ("setup", "teardown", "srun_args")
 _GPUS = ("gpus", "gres", "gpus_per_node", "gpus_per_task")
 
 log = logging.getLogger(__name__)
+
+
+class Command:
+    """What a job does, for submitit: a command line, stopped and requeued when its time is up or its node is wanted.
+
+    It carries words and numbers alone.
+
+    Args:
+        words: the command line behind the node's Python.
+        environment: what is set beside the job's own variables.
+        grace: seconds that a worker has for its present step.
+    """
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], grace: float) -> None:
+        self.words, self.environment, self.grace = list(words), dict(environment), grace
+        self._process: NodeProcess | None = None
+
+    def __call__(self) -> int:
+        """Runs it to its end; its exit code. Its last lines go to the job's output."""
+        self._process = process = NodeProcess(self.words, self.environment)
+        try:
+            process.wait()
+        finally:
+            process.kill()
+        process.wait(self.grace)
+        for line in process.result["lines"]:
+            print(line)
+        return process.result["code"]
+
+    def checkpoint(self) -> Any:
+        """The job's time is up, or its node is wanted: stops at a safe point; what to queue again."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None and not self._process.over:
+            self._process.stop()
+            if not self._process.wait(self.grace):
+                self._process.kill()
+                self._process.wait(self.grace)
+        words = self.words if RESUME in self.words else [*self.words, RESUME]
+        return DelayedSubmission(Command(words, self.environment, self.grace))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_process": None}
 
 
 def require_slurm() -> None:
@@ -160,7 +158,7 @@ def minutes(text: str) -> int:
 
 
 def slurm_slots(given: Sequence[str], device: str = "auto") -> ClusterSlots:
-    """The places of a Slurm cluster: as many jobs as ``jobs=N`` says; on GPUs where an option asks for them.
+    """The slots of a Slurm cluster: as many jobs as ``jobs=N`` says; on GPUs where an option asks for them.
 
     Raises:
         MmadError: options that are none, or another device than auto, cpu, cuda.
@@ -179,36 +177,33 @@ def slurm_slots(given: Sequence[str], device: str = "auto") -> ClusterSlots:
 
 @dataclass
 class _Attempt:
-    """A job, its place, whether it was cancelled, and since when it looks as if it were over."""
+    """A job, its slot, whether it was cancelled, and since when it looks as if it were over."""
 
     job: Any
     slot: Slot
-    asked: bool = False
+    cancelled: bool = False
     over: float | None = None
 
 
 @dataclass
-class SlurmEngine:
+class SlurmExecutor:
     """Implements ``mmad.scheduler.executors.base.Executor`` with jobs of a Slurm cluster.
 
     Args:
-        database: where the runs stand; every node reaches it under this name.
         slots: of ``slurm_slots``.
-        order: what a run's order has beside its key, device and data.
+        template: the request of every run, but for its key, device and data; every node reaches the database under
+            its name.
         given: the words of ``--slurm``.
         cluster: submitit's word for where jobs run: ``slurm``, or ``local`` for processes of this machine.
         program: the worker, as a node's Python takes it.
     """
 
-    database: str
     slots: Slots
-    order: TrainRequest
+    template: TrainRequest
     given: Sequence[str] = ()
     cluster: str = "slurm"
     program: Sequence[str] = WORKER
     _attempts: dict[str, _Attempt] = field(default_factory=dict)
-    _store: Store | None = None
-    _following: StorePoller | None = None
     _looked: float = 0.0
 
     def __post_init__(self) -> None:
@@ -216,11 +211,11 @@ class SlurmEngine:
 
         self._options = parse_slurm(self.given)
         self._minutes = minutes(self._options.get("time", str(_MINUTES)))
-        self.folder = StorePaths(self.database).runs.absolute() / "slurm"
+        self.folder = StorePaths(self.template.database).runs.absolute() / "slurm"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._executor = submitit.AutoExecutor(self.folder, cluster=self.cluster, **self._limits())
-            self._executor.update_parameters(**self._common())
+            self._submitit = submitit.AutoExecutor(self.folder, cluster=self.cluster, **self._limits())
+            self._submitit.update_parameters(**self._common())
         except OSError as error:
             hint = "name another as MMAD_RUNS"
             raise MmadError(f"cannot be written ({error.strerror})", where=self.folder, hint=hint) from None
@@ -230,20 +225,20 @@ class SlurmEngine:
 
     def submit(self, state: JobState) -> bool:
         """Hands the run to Slurm as a job of its own."""
-        slot = self.slots.take(state.job.threads, state.job.need)
+        slot = self.slots.take(state.job.threads, state.job.memory_key)
         if slot is None:
             return False
-        self._watched().follow(state)
-        line = [*self.program, *words(self.order, state, slot)]
-        task = Command(line, surroundings(self.database, state.job.threads), _NOTICE / 2)
+        self._poller.follow(state)
+        line = [*self.program, *worker_arguments(self.template, state, slot)]
+        command = Command(line, worker_environment(self.template.database, state.job.threads), _NOTICE / 2)
         try:
             if self.cluster == "slurm" and "cpus_per_task" not in self._options:
-                self._executor.update_parameters(cpus_per_task=max(1, state.job.threads))
-            job = self._executor.submit(task)
+                self._submitit.update_parameters(cpus_per_task=max(1, state.job.threads))
+            job = self._submitit.submit(command)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             self.slots.give_back(slot)
-            said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            last = next((line for line in said if "error" in line), said[-1] if said else type(error).__name__)
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            last = next((line for line in lines if "error" in line), lines[-1] if lines else type(error).__name__)
             raise MmadError(
                 f"Slurm did not take the job ({last[:200]})", hint="look at the options of --slurm"
             ) from None
@@ -252,11 +247,11 @@ class SlurmEngine:
         return True
 
     def poll(self, seconds: float) -> Iterator[Event]:
-        """What the store tells of the runs, and which jobs are over."""
+        """What the store says of the runs, and which jobs are over."""
         time.sleep(seconds)
         if not self._attempts:
             return
-        yield from self._watched().news()
+        yield from self._poller.poll()
         if clock() - self._looked < (_LOOK if self.cluster == "slurm" else 0.5):
             return
         self._looked = clock()
@@ -265,7 +260,8 @@ class SlurmEngine:
                 del self._attempts[key]
                 self.slots.give_back(attempt.slot)
                 lines = _lines(attempt.job)
-                yield from self._watched().ended(key, lines, _exited(attempt.job, lines), asked=attempt.asked)
+                exited = _exited(attempt.job, lines)
+                yield from self._poller.ended(key, lines, exited, cancelled=attempt.cancelled)
                 self._tidy(attempt.job)
 
     def cancel(self, key: str, *, now: bool) -> None:
@@ -273,7 +269,7 @@ class SlurmEngine:
         attempt = self._attempts.get(key)
         if attempt is None:
             return
-        attempt.asked = True
+        attempt.cancelled = True
         if self.cluster != "slurm":
             self._stop_here(attempt.job, now=now)
             return
@@ -282,55 +278,49 @@ class SlurmEngine:
         _scancel(attempt.job.job_id)
 
     def close(self) -> None:
-        """Cancels what still stands in Slurm's queue."""
+        """Cancels what is still in Slurm's queue."""
         for key in list(self._attempts):
             self.cancel(key, now=True)
-        if self._store is not None:
-            self._store.close()
+        if "_poller" in vars(self):
+            self._poller.close()
 
     def _limits(self) -> dict[str, Any]:
-        return {f"{self.cluster}_max_num_timeout": _REQUEUED}
+        return {f"{self.cluster}_max_num_timeout": _MAX_REQUEUES}
 
     def _common(self) -> Mapping[str, Any]:
         """The parameters of every job, as submitit names them; those it does not know go to sbatch as they are."""
         if self.cluster != "slurm":
             return {"timeout_min": self._minutes}
-        from submitit.slurm.slurm import SlurmExecutor
+        import submitit
 
-        known = SlurmExecutor._valid_parameters()
+        known = submitit.SlurmExecutor._valid_parameters()
         named = {k: v for k, v in self._options.items() if k not in ("jobs", "time")}
-        told: dict[str, Any] = {f"slurm_{key}": _typed(key, value) for key, value in named.items() if key in known}
+        given: dict[str, Any] = {f"slurm_{key}": _typed(key, value) for key, value in named.items() if key in known}
         other = {k.replace("_", "-"): _typed(k, value) for k, value in named.items() if k not in known}
         if self.slots.on_gpu and not any(name in named for name in _GPUS):
-            told["slurm_gpus_per_node"] = 1
+            given["slurm_gpus_per_node"] = 1
         return {
             "timeout_min": self._minutes,
             "name": "mmad",
             "slurm_signal_delay_s": _NOTICE,
             "slurm_additional_parameters": {"requeue": True, **other},
-            **told,
+            **given,
         }
 
-    def _watched(self) -> StorePoller:
-        if self._following is None:
-            self._store = Store.open(self.database, create=False)
-            self._following = StorePoller(self._store)
-        return self._following
+    @cached_property
+    def _poller(self) -> StorePoller:
+        """Opened with the first run: an executor may be made before its database."""
+        return StorePoller(Store.open(self.template.database, create=False))
 
     def _over(self, key: str, attempt: _Attempt) -> bool:
         """Whether the job will not run again: it left its result, or Slurm counts it as ended for a while."""
         if attempt.job.paths.result_pickle.exists():
             return True
-        if not attempt.job.done(force_check=self._silent(key)):
+        if not attempt.job.done(force_check=not self._poller.is_open(key)):
             attempt.over = None
             return False
         attempt.over = attempt.over or clock()
         return self.cluster != "slurm" or clock() - attempt.over >= _LATE  # a job on its way back into the queue
-
-    def _silent(self, key: str) -> bool:
-        """Whether the store says that nobody holds the run, so that Slurm is asked at once."""
-        assert self._store is not None
-        return self._store.run(key).status not in ("claimed", "running", "queued")
 
     def _stop_here(self, job: Any, *, now: bool) -> None:
         """Ends a job of submitit's local executor, which has no scancel."""
@@ -373,5 +363,5 @@ def _exited(job: Any, lines: Sequence[str]) -> Exited:
     """How a job went whose worker did not say."""
     state = str(job.state).upper()
     if job.paths.result_pickle.exists():
-        return why(Exited(1), [line for line in lines if not line.startswith("submitit ")])
+        return explained(Exited(1), [line for line in lines if not line.startswith("submitit ")])
     return Exited(_SIGKILL, why=f"its job {job.job_id} was lost ({state.lower()})")

@@ -19,7 +19,7 @@ def main() -> int:
     jobs = [Job(run.key, "a", f"s{run.protocol['seed']}", "CXR", 0, int(run.protocol["epochs"])) for run in records]
 
     program = str(Path(__file__).with_name("pretending_worker.py"))
-    options = Options(said="the words of the user", command=(sys.executable, program, "--serve"))
+    options = Options(command_line="the words of the user", command=(sys.executable, program, "--serve"))
     return run_jobs(database, jobs, Slots(cores=int(cores)), choose_view(), options).exit_code
 
 

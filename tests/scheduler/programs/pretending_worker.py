@@ -18,9 +18,7 @@ from mmad.base.clock import now
 from mmad.base.errors import MmadError
 from mmad.base.records import EnvironmentRecord, EpochRecord, Metric, ParameterCount, Progress, RunRecord
 from mmad.scheduler import worker
-from mmad.scheduler import worker as attempt
-from mmad.scheduler.run_log import Channel
-from mmad.scheduler.supervisor_link import AttemptOutcome, StopRequest, TrainRequest
+from mmad.scheduler.supervisor_link import AttemptOutcome, SupervisorLink, TrainRequest
 from mmad.scheduler.worker import StoreRecorder
 from mmad.store.claims import Owner
 from mmad.store.store import Store
@@ -49,7 +47,7 @@ def die() -> None:
 
 
 def hang() -> None:
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def chatter() -> None:
@@ -76,32 +74,33 @@ def first_time(key: str, epoch: int) -> bool:
     return True
 
 
-def train(order: TrainRequest, record: RunRecord, store: Store, channel: Channel, stop: StopRequest) -> AttemptOutcome:
-    plan = json.loads((FOLDER / "plan.json").read_text()).get(order.key, {})
+def train(request: TrainRequest, record: RunRecord, store: Store, link: SupervisorLink) -> AttemptOutcome:
+    plan = json.loads((FOLDER / "plan.json").read_text()).get(request.key, {})
     epochs = int(record.protocol["epochs"])
-    me = Owner.current()
-    recorder = StoreRecorder(store, channel, key=order.key, epochs=epochs, said=order.said, owner=me)
+    recorder = StoreRecorder(store, link, request, epochs=epochs, owner=Owner.current())
     done = record.epochs_done
     recorder.started(
-        EnvironmentRecord(now(), "here", "linux", "3", {}, order.device, 1, None, None, "worker", done),
+        EnvironmentRecord(now(), "here", "linux", "3", {}, request.device, 1, None, None, "worker", done),
         [ParameterCount("model", 7)],
     )
     deeds = dict(plan.get("do", []))
     steps = plan.get("steps", 2)
     for epoch in range(done + 1, epochs + 1):
         deed = deeds.get(epoch, "")
-        if deed and (deed.endswith("!") or first_time(order.key, epoch)):
-            if deed == "warn":
+        if deed and (deed.endswith("!") or first_time(request.key, epoch)):
+            if deed == "wait":
+                steps = sys.maxsize
+            elif deed == "warn":
                 recorder.warning("a loss\nis odd")
             else:
                 DEEDS[deed.removesuffix("!")]()
         for step in range(steps):
-            recorder.progress(Progress(order.key, epoch, epochs, "train", step, steps, 1.0 / epoch))
+            recorder.progress(Progress(request.key, epoch, epochs, "train", step, steps, 1.0 / epoch))
             time.sleep(plan.get("pause", 0.01))
-            if stop():
+            if link.stop():
                 return "interrupted"
         with (FOLDER / "trace").open("a") as trace:
-            trace.write(f"{order.key} {epoch} {os.getpid()}\n")
+            trace.write(f"{request.key} {epoch} {os.getpid()}\n")
         metrics = (
             Metric("train", "loss", 1.0 / epoch),
             Metric("val", "loss", 2.0 / epoch),
@@ -111,7 +110,7 @@ def train(order: TrainRequest, record: RunRecord, store: Store, channel: Channel
     return "finished"
 
 
-attempt.train_run = train
+worker.train_run = train
 
 if __name__ == "__main__":
     worker._leave(worker.main(sys.argv[1:]))

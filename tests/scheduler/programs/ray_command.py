@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from mmad.scheduler.executors.ray import RayEngine, ray_slots
+from mmad.scheduler.executors.ray import RayExecutor, ray_slots
 from mmad.scheduler.jobs import Job
 from mmad.scheduler.progress import choose_view
 from mmad.scheduler.scheduler import run_jobs
@@ -22,8 +22,9 @@ def main() -> int:
     slots = ray_slots(address, "cpu")
     folder, program = os.environ["PRETEND"], str(Path(__file__).with_name("pretending_worker.py"))
     text = f"import os, runpy; os.environ['PRETEND'] = {folder!r}; runpy.run_path({program!r}, run_name='__main__')"
-    engine = RayEngine(database, slots, TrainRequest(database, "", said="the words"), address, ("-c", text))
-    return run_jobs(database, jobs, slots, choose_view(), engine=engine).exit_code
+    request = TrainRequest(database, "", command_line="the words")
+    executor = RayExecutor(slots, request, address, ("-c", text))
+    return run_jobs(database, jobs, slots, choose_view(), executor=executor).exit_code
 
 
 if __name__ == "__main__":

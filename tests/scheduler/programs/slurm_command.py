@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from mmad.scheduler.executors.slurm import SlurmEngine, slurm_slots
+from mmad.scheduler.executors.slurm import SlurmExecutor, slurm_slots
 from mmad.scheduler.jobs import Job
 from mmad.scheduler.progress import choose_view
 from mmad.scheduler.scheduler import run_jobs
@@ -22,8 +22,8 @@ def main() -> int:
     given = [options] if options else []
     folder, program = os.environ["PRETEND"], str(Path(__file__).with_name("pretending_worker.py"))
     text = f"import os, runpy; os.environ['PRETEND'] = {folder!r}; runpy.run_path({program!r}, run_name='__main__')"
-    engine = SlurmEngine(database, slurm_slots(given), TrainRequest(database, ""), given, cluster, ("-c", text))
-    return run_jobs(database, jobs, engine.slots, choose_view(), engine=engine).exit_code
+    executor = SlurmExecutor(slurm_slots(given), TrainRequest(database, ""), given, cluster, ("-c", text))
+    return run_jobs(database, jobs, executor.slots, choose_view(), executor=executor).exit_code
 
 
 if __name__ == "__main__":

@@ -10,16 +10,16 @@ from pathlib import Path
 from mmad.base.errors import DataError
 from mmad.config.messages import no_such, one_of
 from mmad.data.column_types import parse
+from mmad.data.dataset import Box
 from mmad.data.importers.reflacx.records import (
     ENDINGS,
-    Row,
     add_once,
     find_table,
     flag,
     id_of,
     is_blank,
     name_of,
-    stream,
+    records,
     whole,
 )
 
@@ -81,7 +81,7 @@ KNOWN = tuple(sorted({MERGED.get(name, name) for name in (*PHASE_1, *PHASES_2_3)
 
 
 def check_labels(wanted: Sequence[str]) -> tuple[str, ...]:
-    """``wanted`` without repetition. Raises DataError for a name that no label has, telling what it is part of."""
+    """``wanted`` without repetition. Raises DataError for a name that no label has, saying what it is part of."""
     if not wanted:
         raise DataError("names no label", where="--labels", hint=one_of(KNOWN))
     for name in wanted:
@@ -153,9 +153,8 @@ def read_readings(root: Path, phases: Sequence[int], labels: Sequence[str]) -> R
     for phase in phases:
         path = find_table(root, ("main_data", "."), (f"metadata_phase_{phase}",), "--reflacx")
         columns = columns_of(phase, labels)
-        for row in stream(path, (*_COLUMNS, *(name for name, _ in columns))):
-            reading = _reading(path, row, phase, [label for _, label in columns])
-            where = f"{path}:{row.line}"
+        for where, *cells in records(path, (*_COLUMNS, *(name for name, _ in columns))):
+            reading = _reading(path, where, cells, phase, [label for _, label in columns])
             if add_once(found, reading.reading, reading, "reading", where):
                 at[reading.reading] = where
             else:
@@ -165,9 +164,8 @@ def read_readings(root: Path, phases: Sequence[int], labels: Sequence[str]) -> R
     return ReadingTable(tuple(found.values()), at, tuple(duplicates))
 
 
-def _reading(path: Path, row: Row, phase: int, labels: Sequence[str]) -> Reading:
-    at = f"{path}:{row.line}"
-    name, split, discarded, dicom, patient, width, height, *certainties = row.cells
+def _reading(path: Path, at: str, cells: Sequence[str], phase: int, labels: Sequence[str]) -> Reading:
+    name, split, discarded, dicom, patient, width, height, *certainties = cells
     reading = name_of(name, "id", at)
     found = (label for label, cell in zip(labels, certainties, strict=True) if (parse(cell) or 0) > 0)
     return Reading(
@@ -191,7 +189,7 @@ def _pixels(text: str, column: str, at: str) -> int:
     return int(number)
 
 
-# What became of every reading and every ellipse: nothing leaves a data set uncounted.
+# The outcome of every reading and every ellipse: nothing leaves a data set uncounted.
 
 
 #: Why a reading is left out, in the order in which it is asked; the first reason that holds is counted.
@@ -281,8 +279,8 @@ class Sieve:
     def counts(self, readings: int, ellipses: EllipseCounts, linked: int, copied: int) -> Counts:
         """The account. A sum that does not come out is a bug and raises RuntimeError."""
         gone = sum(len(ids) for ids in self.dropped.values())
-        told = ellipses.drawn + ellipses.other_findings + ellipses.no_area + ellipses.duplicates
-        if len(self.kept) + gone != readings or told != ellipses.rows:
+        counted = ellipses.drawn + ellipses.other_findings + ellipses.no_area + ellipses.duplicates
+        if len(self.kept) + gone != readings or counted != ellipses.rows:
             raise RuntimeError(f"{readings} readings became {len(self.kept)} and {gone}; {ellipses}")
         dropped = {reason: tuple(ids) for reason, ids in self.dropped.items()}
         return Counts(readings, len(self.kept), dropped, dict(self.notes), ellipses, linked, copied)
@@ -291,7 +289,6 @@ class Sieve:
 # Ellipses of one reading as boxes: the extremes of an ellipse are the sides of its box.
 
 
-Box = tuple[float, float, float, float]
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -332,28 +329,27 @@ def read_ellipses(
     drawn: list[Drawn] = []
     counts = EllipseCounts()
     seen: set[tuple[str, ...]] = set()
-    for row in stream(path, (*SIDES, "certainty", *(name for name, _ in columns))):
-        twice = row.cells in seen
-        seen.add(row.cells)
-        boxes, count = ((), EllipseCounts(1, duplicates=1)) if twice else _boxes(path, row, reading, size, of_column)
+    for at, *cells in records(path, (*SIDES, "certainty", *(name for name, _ in columns))):
+        twice = tuple(cells) in seen
+        seen.add(tuple(cells))
+        boxes, count = ((), EllipseCounts(1, duplicates=1)) if twice else _boxes(at, cells, reading, size, of_column)
         drawn.extend(boxes)
         counts += count
     return tuple(drawn), counts
 
 
 def _boxes(
-    path: Path, row: Row, reading: Reading, size: tuple[int, int], of_column: Sequence[str]
+    at: str, cells: Sequence[str], reading: Reading, size: tuple[int, int], of_column: Sequence[str]
 ) -> tuple[tuple[Drawn, ...], EllipseCounts]:
-    at = f"{path}:{row.line}"
-    true = [label for label, cell in zip(of_column, row.cells[5:], strict=True) if flag(cell, label, at)]
+    true = [label for label, cell in zip(of_column, cells[5:], strict=True) if flag(cell, label, at)]
     found = tuple(dict.fromkeys(true))
-    whole = _scaled(row.cells[:4], at, (reading.width, reading.height), size)
+    whole = _scaled(cells[:4], at, (reading.width, reading.height), size)
     box = _clipped(whole, size)
     if not found:
         return (), EllipseCounts(1, other_findings=1)
     if box is None:
         return (), EllipseCounts(1, no_area=1)
-    sure = _certainty(row.cells[4], at)
+    sure = _certainty(cells[4], at)
     boxes = tuple(Drawn(box, label, sure) for label in found)
     return boxes, EllipseCounts(1, drawn=1, boxes=len(boxes), clipped=int(box != whole))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from mmad.base.errors import DataError
+from mmad.base.progress import ProgressCallback
 from mmad.base.records import DOCUMENTED_LABELS, Split
 from mmad.config.messages import no_such, one_of
 from mmad.data.dataset import IMAGES, DataSet, policy_of, read_split, split_by_patient, split_by_row
@@ -238,7 +239,6 @@ def stored(dicom: str) -> str:
     return f"{IMAGES}/{dicom}.jpg"
 
 
-Progress = Callable[[int, int], None]
 LICENCE = (
     "PhysioNet Credentialed Health Data License 1.5.0 (REFLACX, MIMIC-CXR-JPG, MIMIC-IV, MIMIC-IV-ED): "
     "for credentialed users who signed the data use agreement; not to be passed on"
@@ -254,7 +254,7 @@ class Built:
 
 
 def build_reflacx(
-    sources: Sources, out: Path, choices: Choices | None = None, progress: Progress | None = None
+    sources: Sources, out: Path, choices: Choices | None = None, progress: ProgressCallback | None = None
 ) -> Built:
     """Make the data set of the documented log from ``sources`` in the new folder ``out``, and load it.
 
@@ -285,7 +285,9 @@ def build_reflacx(
     return Built(load_dataset(out), counts)
 
 
-def _place_all(joined: _Joined, sources: Sources, choices: Choices, folder: Path, progress: Progress | None) -> int:
+def _place_all(
+    joined: _Joined, sources: Sources, choices: Choices, folder: Path, progress: ProgressCallback | None
+) -> int:
     """Link or copy every image; how many were linked."""
     linked, dicoms = 0, joined.sieve.images()
     for done, dicom in enumerate(dicoms, 1):

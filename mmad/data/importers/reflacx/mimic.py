@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmad.data.column_types import parse
 from mmad.data.importers.reflacx.boxes import Sieve
-from mmad.data.importers.reflacx.records import add_once, find_table, id_of, stream, whole
+from mmad.data.importers.reflacx.records import add_once, among, find_table, id_of, records, whole
 from mmad.data.phantom.cases import CATEGORICAL, NUMERIC  # the documented log's columns, which the phantom has too
 
 FRONTAL = ("AP", "PA")
@@ -55,14 +55,11 @@ def read_images(root: Path, dicoms: Collection[str]) -> tuple[dict[str, CxrImage
     columns = ("dicom_id", "subject_id", "study_id", "ViewPosition", "StudyDate", "StudyTime")
     images: dict[str, CxrImage] = {}
     twice = 0
-    for row in stream(path, columns):
-        dicom, patient, study, view, day, clock = row.cells
-        if dicom in dicoms:
-            at = f"{path}:{row.line}"
-            found, hour = study_day(day), study_time(clock)
-            moment = None if found is None or hour is None else datetime.combine(found, hour)
-            ids = id_of(patient, "subject_id", at), id_of(study, "study_id", at)
-            twice += not add_once(images, dicom, CxrImage(dicom, *ids, view.upper(), found, moment), "dicom_id", at)
+    for at, dicom, patient, study, view, day, clock in records(path, columns, among("dicom_id", dicoms, str)):
+        found, hour = study_day(day), study_time(clock)
+        moment = None if found is None or hour is None else datetime.combine(found, hour)
+        ids = id_of(patient, "subject_id", at), id_of(study, "study_id", at)
+        twice += not add_once(images, dicom, CxrImage(dicom, *ids, view.upper(), found, moment), "dicom_id", at)
     return images, twice
 
 
@@ -71,13 +68,11 @@ def read_patients(root: Path, wanted: Collection[str]) -> tuple[dict[str, Patien
     path = find_table(root, ("hosp", "core", "."), ("patients",), "--mimic-iv")
     patients: dict[str, Patient] = {}
     twice = 0
-    for row in stream(path, ("subject_id", "gender", "anchor_age", "anchor_year")):
-        subject, gender, age, year = row.cells
-        patient = whole(subject)
-        if patient in wanted and patient is not None:
-            anchor = whole(year)
-            record = Patient(gender.upper(), parse(age), None if anchor is None else int(anchor))
-            twice += not add_once(patients, patient, record, "subject_id", f"{path}:{row.line}")
+    columns = ("subject_id", "gender", "anchor_age", "anchor_year")
+    for at, subject, gender, age, year in records(path, columns, among("subject_id", wanted)):
+        anchor = whole(year)
+        record = Patient(gender.upper(), parse(age), None if anchor is None else int(anchor))
+        twice += not add_once(patients, id_of(subject, "subject_id", at), record, "subject_id", at)
     return patients, twice
 
 
@@ -183,13 +178,11 @@ def read_stays(root: Path, patients: Collection[str]) -> tuple[dict[str, list[St
     path = find_table(root, ("ed", "."), ("edstays",), "--mimic-iv-ed")
     stays: dict[str, Stay] = {}
     twice = 0
-    for row in stream(path, ("subject_id", "stay_id", "intime", "outtime")):
-        subject, name, intime, outtime = row.cells
-        patient = whole(subject)
-        if patient in patients and patient is not None:
-            at = f"{path}:{row.line}"
-            stay = Stay(id_of(name, "stay_id", at), patient, _moment(intime), _moment(outtime))
-            twice += not add_once(stays, stay.stay, stay, "stay_id", at)
+    columns = ("subject_id", "stay_id", "intime", "outtime")
+    for at, subject, name, intime, outtime in records(path, columns, among("subject_id", patients)):
+        patient = id_of(subject, "subject_id", at)
+        stay = Stay(id_of(name, "stay_id", at), patient, _moment(intime), _moment(outtime))
+        twice += not add_once(stays, stay.stay, stay, "stay_id", at)
     of_patient: dict[str, list[Stay]] = {}
     for stay in stays.values():
         of_patient.setdefault(stay.patient, []).append(stay)
@@ -211,10 +204,8 @@ def read_triage(root: Path, stays: Collection[str]) -> tuple[dict[str, Triage], 
     path = find_table(root, ("ed", "."), ("triage",), "--mimic-iv-ed")
     triages: dict[str, Triage] = {}
     twice = 0
-    for row in stream(path, ("stay_id", *VITALS)):
-        stay = whole(row.cells[0])
-        if stay in stays and stay is not None:
-            twice += not add_once(triages, stay, _triage(row.cells[1:]), "stay_id", f"{path}:{row.line}")
+    for at, stay, *cells in records(path, ("stay_id", *VITALS), among("stay_id", stays)):
+        twice += not add_once(triages, id_of(stay, "stay_id", at), _triage(cells), "stay_id", at)
     return triages, twice
 
 

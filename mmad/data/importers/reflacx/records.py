@@ -1,33 +1,26 @@
-"""Streams the CSV files of the original distributions, ``.csv`` or ``.csv.gz``, one row at a time.
+"""Reads the tables of the original distributions, ``.csv`` or ``.csv.gz``, and the kinds of cell they have.
 
 The largest have hundreds of thousands of rows, of which a few thousand matter: nothing is held that is not asked for.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import TypeVar
+
+import pandas
 
 from mmad.base.errors import DataError
-from mmad.config.messages import no_such
+from mmad.data.tables import open_table, read_table
 
 _WHOLE = re.compile(r"(\d+)(?:\.0*)?")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "": False}
 ENDINGS = (".csv", ".csv.gz")
 Record = TypeVar("Record")
-
-
-class Row(NamedTuple):
-    """The cells asked for, stripped, in the order asked for, and the line on which the row ends."""
-
-    line: int
-    cells: tuple[str, ...]
 
 
 def find_table(root: Path, folders: Sequence[str], names: Sequence[str], option: str) -> Path:
@@ -47,66 +40,46 @@ def find_table(root: Path, folders: Sequence[str], names: Sequence[str], option:
     raise DataError(f"holds no {expected}", where=root, hint=f"name the folder of the distribution with {option}")
 
 
-def stream(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of ``path`` that are not blank: the cells ``needed``, then ``optional`` ones, empty where not there.
+def records(
+    path: Path, columns: Sequence[str], keep: Callable[[pandas.DataFrame], pandas.Series[bool]] | None = None
+) -> Iterator[tuple[str, ...]]:
+    """Of each row of ``path`` that is not blank, and for which ``keep`` holds, its place and the cells of ``columns``.
 
     Raises DataError for a column that is missing, a row with too many or too few cells and a file that cannot be read.
     """
-    try:
-        with _opened(path) as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            places = _places(path, header, needed, optional)
-            for row in reader:
-                if not any(row):
-                    continue
-                if len(row) != len(header):
-                    what = f"{len(row)} cells where the header has {len(header)}"
-                    raise DataError(what, where=f"{path}:{reader.line_num}", hint="download the file again")
-                cells = tuple("" if place is None else row[place].strip() for place in places)
-                yield Row(reader.line_num, cells)
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text (byte {error.start})", where=path, hint="download the file again") from None
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        what = f"cannot be read: {error}"
-        raise DataError(what, where=path, hint="download the file again or check that you may read it") from None
-
-
-def is_blank(path: Path) -> bool:
-    """Whether ``path`` holds nothing at all, not even a header. Raises DataError."""
-    return next(stream_lines(path), None) is None
-
-
-def stream_lines(path: Path) -> Iterator[str]:
-    """The lines of ``path`` that hold something. Raises DataError."""
-    try:
-        with _opened(path) as file:
-            yield from (line for line in file if line.strip())
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
-        raise DataError("cannot be read", where=path, hint="download the file again") from None
-
-
-def _opened(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _places(path: Path, header: list[str], needed: Sequence[str], optional: Sequence[str]) -> list[int | None]:
-    for name in (*needed, *optional):
-        if header.count(name) > 1:
-            raise DataError(f"column {name!r} stands twice", where=f"{path}:1", hint="keep one of them")
-        if name in needed and name not in header:
-            near = no_such("column", name, header).partition(" (")[2]
-            what = f"column {name!r} is missing" + (f" ({near}" if near else "")
-            raise DataError(what, where=f"{path}:1", hint="take the file as it was distributed")
-    return [header.index(name) if name in header else None for name in (*needed, *optional)]
+    with _as_distributed():
+        frame = read_table(path, columns, keep).frame
+    for line, *cells in frame[(frame != "").any(axis=1)].itertuples(name=None):
+        yield f"{path}:{line}", *cells
 
 
 def whole(text: str) -> str | None:
     """An id or a whole number without a fraction that a table's software may have added (``12345.0``), or None."""
     match = _WHOLE.fullmatch(text)
     return None if match is None else match[1].lstrip("0") or "0"
+
+
+def among(
+    column: str, wanted: Collection[str], identity: Callable[[str], str | None] = whole
+) -> Callable[[pandas.DataFrame], pandas.Series[bool]]:
+    """Keeps the rows whose ``column`` holds one of the ids ``wanted``."""
+    return lambda frame: frame[column].map(identity).isin(wanted)
+
+
+def is_blank(path: Path) -> bool:
+    """Whether ``path`` holds nothing at all, not even a header. Raises DataError."""
+    with _as_distributed():
+        header, rows = open_table(path)
+        return not any(header) and next(rows, None) is None
+
+
+@contextmanager
+def _as_distributed() -> Iterator[None]:
+    """Nobody corrects these files by hand."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(error.what, where=error.where, hint="take the file as it was distributed") from None
 
 
 def id_of(text: str, column: str, at: str) -> str:

@@ -40,9 +40,16 @@ def test_plain_figures() -> None:
     assert decimal(None) == "–"
     assert whole(1_040_729) == "1,040,729"
     assert whole(None) == "–"
-    assert [duration(s) for s in (12.4, 200, 7500)] == ["12 s", "3 min 20 s", "2 h 05 min"]
-    assert duration(math.nan) == "–"
-    assert [size(n) for n in (12, 4_300_000)] == ["12 B", "4.1 MiB"]
+    seconds = (0.4, 12.4, 59.6, 200, 7500, 47 * 3600, 50 * 3600, math.nan)
+    words = ["0 s", "12 s", "1 min 00 s", "3 min 20 s", "2 h 05 min", "47 h 00 min", "2 d 02 h", "–"]
+    assert [duration(s) for s in seconds] == words
+    assert [size(n) for n in (12, 2**20, 4_300_000, 312 * 2**20, 3 * 2**29)] == [
+        "12 B",
+        "1.0 MiB",
+        "4.1 MiB",
+        "312 MiB",
+        "1.5 GiB",
+    ]
     assert moment(datetime(2022, 5, 16, 2, 47, tzinfo=UTC)) == "2022-05-16 02:47 UTC"
     assert [plural(n, "run") for n in (0, 1, 2000)] == ["0 runs", "1 run", "2,000 runs"]
 

@@ -9,16 +9,29 @@ from pathlib import Path
 import analysis_worlds as made
 import pytest
 
-from mmad.analysis.comparison import compare_ablation, compare_arms
+from mmad.analysis.comparison import Comparison, PairStatistics
+from mmad.analysis.statistics import compare_ablation, compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.bootstrap import Difference
 from mmad.store.store import Store
 
 FEW = EvaluationOptions(resamples=50)
 CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
+
+
+def statistics_of(found: Comparison) -> PairStatistics:
+    assert found.statistics is not None
+    return found.statistics
+
+
+def difference_of(found: Comparison) -> Difference:
+    difference = statistics_of(found).difference
+    assert difference is not None
+    return difference
 
 
 @pytest.fixture(scope="module")
@@ -40,33 +53,40 @@ def store(template: made.World, tmp_path: Path) -> Iterator[Store]:
 
 def test_arms_are_compared_over_all_their_seeds(store: Store) -> None:
     found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
-    assert (found.difference.seeds, found.note) == (2, "")
-    sides = found.reference.measured.estimate.ap.value, found.other.measured.estimate.ap.value
-    assert found.difference.ap.value == pytest.approx(sides[1] - sides[0])
-    assert found.p_holm == found.difference.p
+    known = statistics_of(found)
+    assert (difference_of(found).seeds, found.note) == (2, "")
+    assert known.reference is not None
+    assert known.other is not None
+    sides = known.reference.estimate.ap.value, known.other.estimate.ap.value
+    assert difference_of(found).ap.value == pytest.approx(sides[1] - sides[0])
+    assert known.p_holm == difference_of(found).p
     back = compare_arms(store, DetectionStore(), CLINICAL, CXR, FEW)
-    assert back.difference.ap.value == pytest.approx(-found.difference.ap.value)
+    assert difference_of(back).ap.value == pytest.approx(-difference_of(found).ap.value)
 
 
 def test_two_single_runs_are_a_pair_whatever_their_seeds(store: Store) -> None:
     found = compare_arms(store, DetectionStore(), f"{CXR}/0", f"{CXR}/1", FEW)
-    assert found.difference.seeds == 1
-    assert found.difference.sd is None
+    assert difference_of(found).seeds == 1
+    assert difference_of(found).sd is None
 
 
 def test_a_seed_that_is_not_finished_in_both_is_left_out_with_a_word(store: Store, template: made.World) -> None:
-    store.set_status(template.keys["CXR", 1], "failed", "no memory")
+    assert store.requeue([template.keys["CXR", 1]], ["finished"])
+    assert store.end_free(template.keys["CXR", 1], "failed", "no memory")
     found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
-    assert (found.difference.seeds, found.note) == (1, "1 of 2 seeds: the others are not there in both arms")
-    store.set_status(template.keys["CXR+Clinical", 0], "interrupted")
-    with pytest.raises(EvaluationError, match="have no seed that both have finished"):
+    assert (difference_of(found).seeds, found.note) == (1, "1 of 2 seeds: CXR seed 1 failed at epoch 0 of 3")
+    assert store.requeue([template.keys["CXR+Clinical", 0]], ["finished"])
+    assert store.end_free(template.keys["CXR+Clinical", 0], "interrupted")
+    with pytest.raises(EvaluationError, match="no seed that both have finished"):
         compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
-    with pytest.raises(EvaluationError, match=r"CXR\+Clinical/0: is interrupted"):
+    with pytest.raises(
+        EvaluationError, match=r"no seed that both have finished \(CXR\+Clinical interrupted at epoch 0 of 3\)"
+    ):
         compare_arms(store, DetectionStore(), f"{CXR}/0", f"{CLINICAL}/0", FEW)
 
 
 def test_one_run_twice_and_unknown_names_are_refused(store: Store) -> None:
-    with pytest.raises(EvaluationError, match="are one run"):
+    with pytest.raises(EvaluationError, match="cannot be compared: both are one run"):
         compare_arms(store, DetectionStore(), f"{CXR}/0", f"{CXR}/0", FEW)
     with pytest.raises(StoreError, match="did you mean"):
         compare_arms(store, DetectionStore(), CXR, "made/default/CRX", FEW)
@@ -84,8 +104,10 @@ def test_an_ablation_s_pairs_are_one_family_of_tests(store: Store, dataset: Data
     )
     assert [c.setting for c in found] == ["default", "lower lr"]
     assert refused == []
-    low, high = sorted(c.difference.p for c in found)
-    assert sorted(c.p_holm for c in found) == pytest.approx([min(1, 2 * low), max(high, min(1, 2 * low))])
+    low, high = sorted(difference_of(c).p for c in found)
+    assert sorted(statistics_of(c).p_holm for c in found) == pytest.approx(
+        [min(1, 2 * low), max(high, min(1, 2 * low))]
+    )
     assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
@@ -99,7 +121,7 @@ def test_what_cannot_be_compared_stands_beside_the_rest(store: Store, dataset: D
     found, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert [c.setting for c in found] == ["default"]
     assert [(r.setting, r.reference, r.other) for r in refused] == [("unlike", "CXR", "CXR+Clinical")]
-    assert "differ in overlap: iobb / iou" in refused[0].reason
+    assert refused[0].reason == "overlap iobb / iou"
     both, none = compare_ablation(store, DetectionStore(), "made", EvaluationOptions(overlap="iou", resamples=50))
     assert (len(both), none) == (2, [])
 
@@ -110,12 +132,12 @@ def test_pairs_without_best_checkpoints_are_compared_by_final_ones(store: Store,
     for one in members:
         made.finish(store, one, dataset, 0.5, kinds=("final",) if one.arm == "CXR" else ("best_ap", "final"))
     found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
-    assert {one.checkpoint.kind for side in (found.reference, found.other) for one in side.runs} == {"final"}
+    assert (found.kind, [c.checkpoint for c in found.sides]) == ("final", ["final", "final"])
 
 
 def test_nothing_to_compare_is_refused(store: Store, dataset: DataSet) -> None:
     with pytest.raises(StoreError, match="no ablation 'maed'"):
         compare_ablation(store, DetectionStore(), "maed", FEW)
     made.record(store, [made.member(dataset, arm, 9) for arm in made.ARMS])
-    with pytest.raises(EvaluationError, match=r"ablation made: nothing can be compared: .* is queued at epoch 0 of 3"):
+    with pytest.raises(EvaluationError, match=r"ablation made: nothing can be compared: .* finished \(CXR queued"):
         compare_ablation(store, DetectionStore(), "made", FEW)

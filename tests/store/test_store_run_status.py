@@ -8,7 +8,7 @@ import pytest
 import store_samples as samples
 
 from mmad.store.claims import Owner
-from mmad.store.run_status import queue_standing, run_name
+from mmad.store.run_status import run_name
 from mmad.store.store import Store
 
 ME = Owner.current()
@@ -30,7 +30,7 @@ def test_a_look_at_a_queue_in_every_state(store: Store) -> None:
         store.commit_epoch(one.key, samples.epoch(number, seconds=seconds), *kept)
     store.add_environment(one.key, samples.environment())
     store.add_environment(one.key, replace(samples.environment(), device="cuda:1"))
-    queue = queue_standing(store, shown=3)
+    queue = store.queue_status(shown=3)
     assert dict(queue.counts) == {"finished": 1, "failed": 1, "claimed": 2, "queued": 4}
     assert (queue.runs, queue.over, queue.places) == (8, 2, 1)
     first, second = queue.running
@@ -51,27 +51,27 @@ def test_a_look_at_a_queue_in_every_state(store: Store) -> None:
 def test_a_look_at_one_ablation(store: Store) -> None:
     good, _ = samples.fill(store)
     store.add_ablation(samples.ablation("both", patiences=(10, 20)))
-    queue = queue_standing(store, "both")
+    queue = store.queue_status("both")
     assert dict(queue.counts) == {"finished": 1, "failed": 1, "queued": 2}
     assert paths(queue.failed) == ["both/patience 10/CXR+Clinical/0"]
     assert paths(queue.waiting) == ["both/patience 20/CXR/0", "both/patience 20/CXR+Clinical/0"]
     (cost,) = queue.costs
     assert (cost.epochs, cost.seconds) == (6, 2.0)  # of the one run that was ever measured
-    assert queue_standing(store, "none").runs == 0
+    assert store.queue_status("none").runs == 0
     assert good
 
 
 def test_the_latest_failures_come_first_and_a_run_that_goes_on_costs_less(store: Store) -> None:
     store.add_ablation(samples.ablation(seeds=(0, 1, 2)))
-    keys = [run.key for run in store.runs()]
+    keys = [run.key for run in store.run_records()]
     for key in (keys[2], keys[0], keys[1]):
-        store.set_status(key, "failed", f"of {keys.index(key)}")
+        store.end_free(key, "failed", f"of {keys.index(key)}")
     run = store.claim(None, ME)
     assert run is not None
     store.commit_epoch(run.key, samples.epoch(1, seconds=8.0))
-    store.set_status(run.key, "interrupted")
+    store.end(run.key, ME, "interrupted")
     assert store.requeue([run.key]) == (run.key,)
-    queue = queue_standing(store, shown=2)
+    queue = store.queue_status(shown=2)
     assert [failed.cause for failed in queue.failed] == ["of 1", "of 0"]
     assert [(waiting.epoch, waiting.epochs) for waiting in queue.waiting] == [(1, 3), (0, 3)]
     (cost,) = queue.costs
@@ -81,18 +81,18 @@ def test_the_latest_failures_come_first_and_a_run_that_goes_on_costs_less(store:
 
 def test_costs_of_an_earlier_look_are_held(store: Store) -> None:
     store.add_ablation(samples.ablation())
-    first = queue_standing(store)
+    first = store.queue_status()
     store.add_ablation(samples.ablation("more", patiences=(20,)))
-    assert queue_standing(store, costs=first.costs).costs == first.costs
-    assert sum(cost.epochs for cost in queue_standing(store).costs) == 12
+    assert store.queue_status(costs=first.costs).costs == first.costs
+    assert sum(cost.epochs for cost in store.queue_status().costs) == 12
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [600])
 def test_more_failures_than_a_statement_may_name(store: Store, count: int) -> None:
     store.add_ablation(samples.ablation(seeds=range(count // 2)))
-    for run in store.runs()[:501]:
-        store.set_status(run.key, "failed", "x")
-    rows = store.queue_state()
-    assert len(rows.failed) == 501
-    assert set(rows.members) == {row.key for row in rows.failed}
+    for run in store.run_records()[:501]:
+        store.end_free(run.key, "failed", "x")
+    failed = store.status().failed
+    assert len(failed) == 501
+    assert all(run.member is not None and run.member.key == run.key for run in failed)

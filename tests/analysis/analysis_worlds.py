@@ -16,6 +16,7 @@ from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.evaluation.coco import evaluate
 from mmad.evaluation.detections_file import write_detections
+from mmad.store.measurements import write_checkpoints
 from mmad.store.store import Store
 
 ARMS = ("CXR", "CXR+Clinical")
@@ -73,7 +74,9 @@ def finish(
 ) -> None:
     """Give the run of ``one`` checkpoints of epoch 3 with detections, and the status finished."""
     key, paths = one.run.key, store.run_paths(one.run.key)
-    store.put_checkpoints(key, [CheckpointRecord(k, 3, "checkpoints/x.pt", "c" * 64, 9, NOON) for k in kinds])
+    with store.database.writing() as connection:
+        rows = [CheckpointRecord(kind, 3, "checkpoints/x.pt", "c" * 64, 9, NOON) for kind in kinds]
+        write_checkpoints(connection, key, rows)
     for split in splits:
         truth = dataset.ground_truth(split)
         found, file = seen(truth, skill, one.seed), paths.detections(3, split, "clean")
@@ -100,7 +103,7 @@ def finish(
                     for kind, split_, over in rows
                 ],
             )
-    store.set_status(key, "finished")
+    store.end_free(key, "finished")
 
 
 def world(folder: Path, dataset: DataSet, seeds: Sequence[int] = (0, 1), skills: Mapping[str, float] = SKILLS) -> World:

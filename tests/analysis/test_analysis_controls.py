@@ -10,10 +10,11 @@ from pathlib import Path
 import analysis_worlds as made
 import pytest
 
-from mmad.analysis.controls import Alteration, Control, alterations, controls_of, unclinical
+from mmad.analysis.comparison import verdict
+from mmad.analysis.controls import Alteration, Control, alteration_words, alterations, controls_of, meaning, unclinical
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
-from mmad.analysis.wording import alteration_words, interval, meaning, p_value, verdict
 from mmad.base.errors import EvaluationError
+from mmad.base.formatting import interval, p_value
 from mmad.base.records import Detections
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -74,7 +75,7 @@ def test_what_is_relied_on_costs_and_the_rest_does_not(store: Store, dataset: Da
     network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
     found = {
         alteration_words(c.alteration): c
-        for c in controls_of(store, DetectionStore(), judged, network, repeats=3, how=FEW)
+        for c in controls_of(store, DetectionStore(), judged, network, repeats=3, options=FEW)
     }
     assert found["age shuffled"].drop.ap.low > 0
     assert found["age shuffled"].drop.repeats == 3
@@ -90,11 +91,17 @@ def test_what_is_relied_on_costs_and_the_rest_does_not(store: Store, dataset: Da
 
 def test_a_second_time_the_network_is_not_asked(store: Store, dataset: DataSet) -> None:
     network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
-    first = controls_of(store, DetectionStore(), judged, network, repeats=2, how=FEW)
+    first = controls_of(store, DetectionStore(), judged, network, repeats=2, options=FEW)
     network.asked.clear()
     progress: list[int] = []
     again = controls_of(
-        store, DetectionStore(), judged, network, repeats=2, how=FEW, progress=lambda done, whole: progress.append(done)
+        store,
+        DetectionStore(),
+        judged,
+        network,
+        repeats=2,
+        options=FEW,
+        progress=lambda done, whole: progress.append(done),
     )
     assert (again, network.asked, progress) == (first, [], [])
     assert {a.kind for a in store.analyses()} == {"control"}

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmad.analysis.cache import cached, cached_together, from_plain, to_json_value
+from mmad.analysis.cache import cached, cached_together, from_json_value
+from mmad.base.json import to_json_value
 from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.operating_points import Confusion
@@ -45,11 +46,13 @@ class Odd:
 )
 def test_a_record_comes_back(record: object) -> None:
     plain = json.loads(json.dumps(to_json_value(record), allow_nan=False))
-    assert from_plain(type(record), plain) == record
+    assert from_json_value(type(record), plain) == record
 
 
 def test_what_is_not_a_number_comes_back_as_such() -> None:
-    found = from_plain(IntervalEstimate, to_json_value(IntervalEstimate(Interval(NAN, NAN, math.inf), HALF, (), None)))
+    found = from_json_value(
+        IntervalEstimate, to_json_value(IntervalEstimate(Interval(NAN, NAN, math.inf), HALF, (), None))
+    )
     assert math.isnan(found.ap.value)
     assert math.isnan(found.ap.high)
     assert found.sd is None
@@ -57,11 +60,11 @@ def test_what_is_not_a_number_comes_back_as_such() -> None:
 
 def test_arrays_and_optional_records_come_back() -> None:
     counts = np.array([[1, 2], [3, 4]], dtype=np.int64)
-    found = from_plain(Odd, to_json_value(Odd(counts, (("a", 1.5), ("b", None)), None, ("x", 3))))
+    found = from_json_value(Odd, to_json_value(Odd(counts, (("a", 1.5), ("b", None)), None, ("x", 3))))
     assert found.counts.dtype == np.int64
     assert found.counts.tolist() == counts.tolist()
     assert (found.pairs, found.inner, found.names) == ((("a", 1.5), ("b", None)), None, ("x", 3))
-    assert from_plain(Confusion, to_json_value(Confusion(("A",), counts))).counts.tolist() == counts.tolist()
+    assert from_json_value(Confusion, to_json_value(Confusion(("A",), counts))).counts.tolist() == counts.tolist()
 
 
 def test_it_is_computed_once_and_kept_where_that_can_be(tmp_path: Path) -> None:

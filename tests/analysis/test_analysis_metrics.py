@@ -54,17 +54,18 @@ def store(template: made.World, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def one(store: Store) -> Callable[..., EvaluationTarget]:
-    def judged(arm: str = "CXR", seed: int = 0, how: EvaluationOptions = FEW) -> EvaluationTarget:
-        return evaluation_target(store, find_run(store, f"made/default/{arm}/{seed}"), how)
+    def target(arm: str = "CXR", seed: int = 0, options: EvaluationOptions = FEW) -> EvaluationTarget:
+        return evaluation_target(store, find_run(store, f"made/default/{arm}/{seed}"), options)
 
-    return judged
+    return target
 
 
+@pytest.mark.slow
 def test_the_value_is_the_recorded_one_and_lies_in_its_interval(
     store: Store, one: Callable[..., EvaluationTarget]
 ) -> None:
     for how in (FEW, replace(FEW, overlap="iobb"), replace(FEW, split="val")):
-        judged = one(how=how)
+        judged = one(options=how)
         found = estimate_of(store, DetectionStore(), [judged], FEW)
         (row,) = (
             e
@@ -141,7 +142,7 @@ def test_a_profile_has_a_row_per_score(store: Store, one: Callable[..., Evaluati
 def test_detections_that_are_gone_name_the_command_that_makes_them(
     store: Store, one: Callable[..., EvaluationTarget]
 ) -> None:
-    judged = one(how=replace(FEW, split="val", proposals="sampled"))
+    judged = one(options=replace(FEW, split="val", proposals="sampled"))
     key = judged.run.key[:12]
     with pytest.raises(EvaluationError) as caught:
         estimate_of(store, DetectionStore(), [judged], FEW)
@@ -191,19 +192,19 @@ def test_an_absent_split_is_refused(store: Store, dataset: DataSet, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"split": "val"}, "split: test / val"),
-        ({"overlap": "iobb"}, "overlap: iou / iobb"),
-        ({"checkpoint": "final"}, "checkpoint: best_ap / final"),
-        ({"proposals": "with_ground_truth"}, "proposals: clean / with_ground_truth"),
+        ({"split": "val"}, "split test / val"),
+        ({"overlap": "iobb"}, "overlap iou / iobb"),
+        ({"checkpoint": "final"}, "checkpoint best_ap / final"),
+        ({"proposals": "with_ground_truth"}, "proposals clean / with_ground_truth"),
     ],
     ids=str,
 )
 def test_unlike_runs_are_refused_with_the_difference(
     store: Store, one: Callable[..., EvaluationTarget], change: dict[str, str], words: str
 ) -> None:
-    pair = (one("CXR"), one("CXR+Clinical", how=replace(FEW, **change)))  # type: ignore[arg-type]
+    pair = (one("CXR"), one("CXR+Clinical", options=replace(FEW, **change)))  # type: ignore[arg-type]
     with pytest.raises(
-        EvaluationError, match=f"made/default/CXR/0 and made/default/CXR\\+Clinical/0 differ in {words}"
+        EvaluationError, match=f"made/default/CXR/0 and made/default/CXR\\+Clinical/0 cannot be compared: {words}"
     ):
         difference_of(store, DetectionStore(), [pair], FEW)
 
@@ -211,15 +212,17 @@ def test_unlike_runs_are_refused_with_the_difference(
 def test_runs_of_other_data_sets_are_refused(store: Store, one: Callable[..., EvaluationTarget]) -> None:
     first = one()
     moved = replace(first.run, dataset_fingerprint="e" * 64)
-    with pytest.raises(EvaluationError, match=r"differ in data set: .* / .*\(eeeeeeeeeeee\)"):
+    with pytest.raises(EvaluationError, match=r"cannot be compared: data set's fingerprint .* / eeeeeeeeeeee"):
         estimate_of(store, DetectionStore(), [first, replace(first, run=moved)], FEW)
 
 
 def test_only_finished_runs_and_kept_checkpoints_are_judged(store: Store, one: Callable[..., EvaluationTarget]) -> None:
     with pytest.raises(EvaluationError, match="kept no checkpoint best_ar; choose one of best_ap, final"):
-        one(how=EvaluationOptions(checkpoint="best_ar"))
-    store.set_status(one().run.key, "interrupted")
-    with pytest.raises(EvaluationError, match="run made/default/CXR/0: is interrupted at epoch 0 of 3; judge it once"):
+        one(options=EvaluationOptions(checkpoint="best_ar"))
+    key = one().run.key
+    assert store.requeue([key], ["finished"])
+    assert store.end_free(key, "interrupted")
+    with pytest.raises(EvaluationError, match="run made/default/CXR/0: is interrupted at epoch 0 of 3; evaluate it"):
         one()
 
 

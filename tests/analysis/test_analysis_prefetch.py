@@ -11,8 +11,8 @@ from certainty_worlds import FEW, two_settings
 
 from mmad.analysis import prefetch, statistics
 from mmad.analysis.frames import load_frame
-from mmad.analysis.prefetch import Work, _plain, prefetching, run_prefetch
-from mmad.analysis.statistics import _asked, _work, compute_statistics
+from mmad.analysis.prefetch import Request, _to_json, prefetching, run_prefetch
+from mmad.analysis.statistics import _request, _work, compute_statistics
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.store.store import Store
@@ -29,20 +29,22 @@ def store(tmp_path: Path, dataset: DataSet) -> Iterator[Store]:
         yield opened
 
 
-def work_of(store: Store) -> list[Work]:
-    return [one for piece in _work(load_frame(store)) if (one := _asked(piece)) is not None]
+def work_of(store: Store) -> list[Request]:
+    return [one for piece in _work(load_frame(store)) if (one := _request(piece)) is not None]
 
 
 def task_of(store: Store) -> dict[str, object]:
-    how = [FEW.resamples, FEW.seed]
-    return {"database": store.paths.database, "data": None, "how": how, "work": list(map(_plain, work_of(store)))}
+    options = [FEW.resamples, FEW.seed]
+    work = list(map(_to_json, work_of(store)))
+    return {"database": store.paths.database, "data": None, "options": options, "work": work}
 
 
+@pytest.mark.slow
 def test_what_a_helper_kept_is_not_computed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_prefetch(task_of(store), os.getppid())
     kept = len(store.analyses())
     monkeypatch.setattr(statistics.FailureCachingStore, "matched", lambda *_: pytest.fail("computed again"))
-    found = compute_statistics(load_frame(store), store, how=FEW)
+    found = compute_statistics(load_frame(store), store, options=FEW)
     assert not [sure.why for sure in (*found.runs.values(), *found.pairs.values()) if sure.why]
     assert all(sure.difference and sure.reference and sure.other for sure in found.pairs.values())
     assert len(store.analyses()) == kept == 8 * 3 + 2 * 3
@@ -53,9 +55,10 @@ def test_a_helper_stops_when_nobody_waits_for_it(store: Store) -> None:
     assert store.analyses() == []
 
 
+@pytest.mark.slow
 def test_what_a_helper_cannot_tell_it_leaves(store: Store) -> None:
     task = task_of(store)
-    for run in store.runs()[:3]:
+    for run in store.run_records()[:3]:
         for file in (store.run_paths(run.key).folder / "detections").glob("*-test-*.npz"):
             file.unlink()
     run_prefetch(task, os.getppid())
@@ -67,27 +70,27 @@ def test_with_helpers_a_report_knows_the_same(store: Store, tmp_path: Path, monk
     begun: list[int] = []
     start = prefetch._start
     monkeypatch.setattr(prefetch, "_start", lambda task: (begun.append(len(task["work"])), start(task))[1])
-    monkeypatch.setattr(prefetch, "cores", lambda: 3)
+    monkeypatch.setattr(prefetch, "usable_cores", lambda: 3)
     monkeypatch.setattr(statistics, "LONG", 1)
     monkeypatch.setattr(statistics, "FEW", 1)
-    helped = compute_statistics(load_frame(store), store, how=FEW)
+    helped = compute_statistics(load_frame(store), store, options=FEW)
     assert len(begun) == 2
-    with store._database.writing() as connection:
+    with store.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM analyses")
     monkeypatch.setattr(prefetch, "cores", lambda: 1)
-    alone = compute_statistics(load_frame(store), store, how=FEW)
+    alone = compute_statistics(load_frame(store), store, options=FEW)
     assert len(begun) == 2
     assert repr(helped) == repr(alone)
 
 
 @pytest.mark.slow
 def test_a_helper_really_computes_and_ends_with_the_block(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "cores", lambda: 2)
+    monkeypatch.setattr(prefetch, "usable_cores", lambda: 2)
     processes = []
     start = prefetch._start
     monkeypatch.setattr(prefetch, "_start", lambda task: (processes.append(start(task)), processes[-1])[1])
     with prefetching(store, None, FEW, work_of(store)):
-        assert processes[0].wait(timeout=120) == 0
+        assert processes[0].wait(timeout=600) == 0
         assert len(store.analyses()) == 30
     with prefetching(store, None, FEW, work_of(store)):
         pass

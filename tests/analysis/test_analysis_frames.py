@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from report_worlds import ListSource, World
 
-from mmad.analysis.frames import load_frame, split_policy
+from mmad.analysis.comparison import split_policy
+from mmad.analysis.frames import load_frame
 from mmad.base.errors import ReportError
 from mmad.config.protocol import EvaluationProtocol
 
