@@ -216,16 +216,16 @@ def altered_inference(store: Store, detections: DetectionStore, target: Evaluati
     runners: list[InferenceRunner] = []
 
     def infer(alteration: Alteration | None, seed: int) -> Detections:
-        from mmad.training.inference import AS_IT_IS, InputAlteration
+        from mmad.training.inference import UNALTERED, InputAlteration
 
         if not runners:
             runners.append(inference_runner(store, detections, target, device))
-        change = AS_IT_IS
+        change = UNALTERED
         if alteration is not None:
             columns = (alteration.name,) if alteration.kind == "column" else ()
             change = InputAlteration(columns, alteration.kind == "records", alteration.kind == "image", seed)
         file = runners[0].run.folder / target.checkpoint.path
-        return runners[0].detections(file, target.split, proposals=target.protocol.proposals, change=change)
+        return runners[0].detections(file, target.split, proposals=target.protocol.proposals, alteration=change)
 
     return infer
 

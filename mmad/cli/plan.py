@@ -313,7 +313,7 @@ def _entry_setup(entry: str, overrides: list[str]) -> ModelSetup:
     from mmad.config.ablation_file import parse_override, split_fields
 
     values = {name: value for word in overrides for name, value in parse_override(word).values.items()}
-    return experiment_log.entry(entry).setup(split_fields(values)[0])
+    return experiment_log.setup_of(experiment_log.entry(entry), split_fields(values)[0])
 
 
 def counts_of(setup: ModelSetup, dataset: DataSet | None) -> tuple[ParameterCount, ...]:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_worlds import several
+from evaluation_samples import several
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples

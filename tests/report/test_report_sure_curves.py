@@ -20,22 +20,22 @@ from mmad.evaluation.operating_points import (
     Calibration,
     Confusion,
     Froc,
-    FrocBand,
-    Operating,
-    OperatingBand,
+    FrocInterval,
+    OperatingInterval,
+    OperatingPoint,
     RecallCurve,
 )
 from mmad.report.figures import describe, inline_svg, overlay_panels, sure_panels
 
-ROW = Operating(0.05, 0.5, 0.5, 0.5, 0.5, 0.5, 3.0)
+ROW = OperatingPoint(0.05, 0.5, 0.5, 0.5, 0.5, 0.5, 3.0)
 
 
 def sure(level: float) -> RunStatistics:
     froc = Froc(FROC_RATES, tuple(level for _ in FROC_RATES), level, ())
     reliability = Calibration((0.0, 0.5, 1.0), (0.25, math.nan), (level, math.nan), (4, 0), 0.1)
     around = Interval(level, level - 0.05, level + 0.05)
-    band = FrocBand(around, tuple(around for _ in FROC_RATES), ())
-    point = OperatingBand(0.05, *(Interval(0.5, 0.4, 0.6) for _ in range(5)), Interval(0, 0, 0))
+    band = FrocInterval(around, tuple(around for _ in FROC_RATES), ())
+    point = OperatingInterval(0.05, *(Interval(0.5, 0.4, 0.6) for _ in range(5)), Interval(0, 0, 0))
     confused = Confusion(("a",), np.zeros((2, 2), dtype=np.int64))
     profile = Profile((ROW,), froc, confused, reliability, (point,), band)
     return RunStatistics("best_ap", profile=profile, curve=RecallCurve((0.0, 0.5, 1.0), (1.0, level, 0.0)))
