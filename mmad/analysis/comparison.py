@@ -22,7 +22,7 @@ from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunR
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate, needed
+from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate, needed
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.store import Store
 

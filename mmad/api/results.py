@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mmad.analysis.comparison import Comparison, MeasuredRun
-    from mmad.analysis.controls import Alteration, Inference
+    from mmad.analysis.input_controls import Alteration, Inference
     from mmad.analysis.metrics import MaskFigures, Profile
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
-    from mmad.evaluation.bootstrap import Interval
     from mmad.evaluation.coco_summary import CocoSet
+    from mmad.evaluation.intervals import Interval
     from mmad.report.build import Report
     from mmad.store.store import Store
     from mmad.training.inference import InferenceRunner
