@@ -54,7 +54,7 @@ def open_store(db: str | Path = DEFAULT_DATABASE, *, read_only: bool = False) ->
         return Store.open(db, create=False, read_only=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """One checkpoint of one run, evaluated on one split under one protocol.
 
@@ -105,6 +105,13 @@ class Evaluation:
         import pandas as pd
 
         return pd.DataFrame([vars(row) for row in self.profile.rows])
+
+    def __repr__(self) -> str:
+        """One line: the run, its checkpoint, the split, AP and AR."""
+        from mmad.base.formatting import interval
+
+        where = f"{self.name}, {self.target.checkpoint.kind}, {self.target.split}"
+        return f"<{where}: AP {interval(self.ap)}, AR {interval(self.ar)}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
