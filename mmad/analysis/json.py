@@ -13,12 +13,12 @@ from mmad.analysis.comparison import (
     PairAgreement,
     PairStatistics,
 )
-from mmad.analysis.controls import Control, meaning
+from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
-from mmad.evaluation.bootstrap import Interval, IntervalEstimate, needed
 from mmad.evaluation.coco_summary import CocoSet
+from mmad.evaluation.intervals import Interval, IntervalEstimate, needed
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
 
 JsonValue = dict[str, Any]

@@ -23,10 +23,10 @@ from mmad.base.errors import EvaluationError
 from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
 from mmad.evaluation import coco
 from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
-from mmad.evaluation.bootstrap import Difference, IntervalEstimate, compare, estimate
 from mmad.evaluation.coco import Overlap
 from mmad.evaluation.coco_summary import CocoSet, coco_set
 from mmad.evaluation.detections_file import version_of, write_detections
+from mmad.evaluation.intervals import Difference, IntervalEstimate, compare, estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     Calibration,

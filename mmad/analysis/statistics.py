@@ -22,8 +22,8 @@ from mmad.analysis.comparison import (
     compare_stored,
     split_policy,
 )
-from mmad.analysis.controls import Control, cached_controls, controls_by_run
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
+from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
 from mmad.analysis.metrics import (
     AgreementOptions,
     MaskFigures,

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mmad.analysis.comparison import Comparison, MeasuredRun
-    from mmad.analysis.controls import Alteration, Inference
+    from mmad.analysis.input_controls import Alteration, Inference
     from mmad.analysis.metrics import MaskFigures, Profile
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
-    from mmad.evaluation.bootstrap import Interval
     from mmad.evaluation.coco_summary import CocoSet
+    from mmad.evaluation.intervals import Interval
     from mmad.report.build import Report
     from mmad.store.store import Store
     from mmad.training.inference import InferenceRunner
@@ -54,7 +54,7 @@ def open_store(db: str | Path = DEFAULT_DATABASE, *, read_only: bool = False) ->
         return Store.open(db, create=False, read_only=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """One checkpoint of one run, evaluated on one split under one protocol.
 
@@ -105,6 +105,13 @@ class Evaluation:
         import pandas as pd
 
         return pd.DataFrame([vars(row) for row in self.profile.rows])
+
+    def __repr__(self) -> str:
+        """One line: the run, its checkpoint, the split, AP and AR."""
+        from mmad.base.formatting import interval
+
+        where = f"{self.name}, {self.target.checkpoint.kind}, {self.target.split}"
+        return f"<{where}: AP {interval(self.ap)}, AR {interval(self.ar)}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

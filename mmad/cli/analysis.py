@@ -483,7 +483,7 @@ def controls(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.controls import alteration_words, controls_of, meaning, unclinical
+    from mmad.analysis.input_controls import alteration_words, controls_of, meaning, unclinical
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.store.lookup import find_run

@@ -591,7 +591,7 @@ def schema() -> None:
 
     The shipped files name their copy of it in the first line, so that editors with Taplo complete and check them.
     """
-    from mmad.config.schema import ablation_schema
+    from mmad.config.json_schema import ablation_schema
 
     print_json(ablation_schema())
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.coco import Overlap
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.masks import Outline
 from mmad.evaluation.matching import Floats, match
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import LEVEL, RECALLS, RESAMPLES, Interval, patient_weights, percentiles, weigh
 from mmad.evaluation.coco import Overlap
+from mmad.evaluation.intervals import LEVEL, RECALLS, RESAMPLES, Interval, patient_weights, percentiles, weigh
 from mmad.evaluation.matching import Floats, Matched, match
 
 #: False positives per image at which FROC's score is taken (Setio et al., LUNA16, 2017).

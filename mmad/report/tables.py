@@ -26,8 +26,8 @@ from mmad.analysis.comparison import (
     spread,
     verdict,
 )
-from mmad.analysis.controls import alteration_words, meaning
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, RunFrame, load_frame
+from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.metrics import estimate_of
 from mmad.analysis.overfitting import Onset, lowest_loss, onset_of
 from mmad.analysis.statistics import RunStatistics, Statistics
@@ -37,7 +37,7 @@ from mmad.base.formatting import DASH, clip, decimal, duration, interval, p_valu
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import MemberRecord, RunRecord, Split
-from mmad.evaluation.bootstrap import RESAMPLES, Interval
+from mmad.evaluation.intervals import RESAMPLES, Interval
 from mmad.evaluation.operating_points import FROC_RATES, OperatingInterval, OperatingPoint, gaps
 from mmad.experiment_log import LogEntry, entry
 from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges

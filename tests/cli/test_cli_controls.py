@@ -9,7 +9,7 @@ from typing import Any
 import analysis_worlds as made
 import pytest
 
-from mmad.analysis.controls import Alteration
+from mmad.analysis.input_controls import Alteration
 from mmad.api import results
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"

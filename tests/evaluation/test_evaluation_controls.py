@@ -10,7 +10,7 @@ from evaluation_samples import sample_split
 
 from mmad.base.errors import EvaluationError
 from mmad.evaluation.agreement import drop
-from mmad.evaluation.bootstrap import weigh
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import at_least
 

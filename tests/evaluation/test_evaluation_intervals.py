@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from mmad.base.errors import EvaluationError
 from mmad.base.multiple_testing import holm
 from mmad.base.records import GroundTruth
-from mmad.evaluation.bootstrap import Difference, Interval, compare, estimate, needed, weigh
+from mmad.evaluation.intervals import Difference, Interval, compare, estimate, needed, weigh
 from mmad.evaluation.matching import Matched, match
 
 

@@ -22,10 +22,10 @@ from random_search import examples
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth, Masks
 from mmad.detector.roi_heads import filled_boxes
-from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.coco import evaluate, scores_by_overlap
 from mmad.evaluation.coco_summary import coco_set
 from mmad.evaluation.detections_file import read_detections, write_detections
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.masks import filled_box
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import at_least

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.base.errors import EvaluationError
-from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.coco import evaluate
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 
 

@@ -13,7 +13,7 @@ from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import patient_weights
+from mmad.evaluation.intervals import patient_weights
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     FROC_RATES,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import patient_weights, weigh
 from mmad.evaluation.coco import evaluate
+from mmad.evaluation.intervals import patient_weights, weigh
 from mmad.evaluation.matching import match
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
-from mmad.evaluation.bootstrap import (
+from mmad.evaluation.intervals import (
     Difference,
     Spread,
     compare,

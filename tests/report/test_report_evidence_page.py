@@ -12,13 +12,13 @@ from report_worlds import HOSTILE, WHEN, World, hostile_world, patience_world
 from test_report_html import Page
 
 from mmad.analysis.comparison import MeasuredRun, PairStatistics
-from mmad.analysis.controls import Alteration, Control
 from mmad.analysis.frames import load_frame
+from mmad.analysis.input_controls import Alteration, Control
 from mmad.analysis.metrics import Profile
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics, finished_comparisons, pair_key
 from mmad.evaluation.agreement import Drop
-from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate
+from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,

@@ -14,7 +14,7 @@ from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.metrics import Profile
 from mmad.analysis.statistics import RunKey, RunStatistics, Statistics
 from mmad.config.protocol import EvaluationProtocol
-from mmad.evaluation.bootstrap import Interval
+from mmad.evaluation.intervals import Interval
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,

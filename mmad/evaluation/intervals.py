@@ -331,7 +331,7 @@ class Difference:
     """One arm minus the reference on the same resamples: means over the seeds.
 
     ``p`` is two-sided. With several seeds it asks whether other seeds and other patients would show the difference,
-    too: a t-test that counts both (``mmad.evaluation.bootstrap``). With one it is ``p_patients``, which asks of these
+    too: a t-test that counts both (``mmad.evaluation.intervals``). With one it is ``p_patients``, which asks of these
     very networks alone: the permutation test that swaps the arms' detections within patients.
 
     ``error_seeds`` and ``error_patients`` are the parts of the standard error that more seeds or more patients would
