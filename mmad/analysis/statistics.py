@@ -32,7 +32,7 @@ from mmad.analysis.metrics import (
     pair_statistics,
     run_statistics,
 )
-from mmad.analysis.prefetch import PairRequest, PrefetchRequest, Request, prefetching
+from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.multiple_testing import holm
@@ -284,7 +284,7 @@ def finished_comparisons(ablation: AblationFrame) -> list[Comparison]:
     return [one for one in ablation.comparisons if isinstance(one, Comparison) and one.pairs]
 
 
-def _request(one: MemberFrame | Comparison) -> Request | None:
+def _request(one: MemberFrame | Comparison) -> PrefetchTask | None:
     """The work as a helper process takes it; None where nothing can be computed."""
     if isinstance(one, MemberFrame):
         return None if one.alone is None else PrefetchRequest(one.record, one.alone.kind)
