@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 from platformdirs import user_cache_path
 
+from mmad.base.errors import StoreError
+
 DEFAULT_DATABASE = Path("db/mmad.sqlite")
 DEFAULT_REPORT = Path("reports/index.html")
 
@@ -92,6 +94,14 @@ class StorePaths:
     """
 
     database: str
+
+    def __post_init__(self) -> None:
+        try:
+            self.database.encode()
+        except UnicodeEncodeError:
+            raise StoreError(
+                "the path is not UTF-8 text", where=repr(self.database), hint="name another file"
+            ) from None
 
     @property
     def url(self) -> str:
