@@ -125,6 +125,11 @@ def terminal_text(text: str) -> str:
     return _ACTING.sub(lambda match: match[0] if match[0] in "\n\t" else "\ufffd", text)
 
 
+def terminal_json(text: str) -> str:
+    """JSON as a terminal may print it: what it would obey is escaped, so that no value changes."""
+    return _ACTING.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """``1 run``, ``3 runs``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
