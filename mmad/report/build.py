@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 from mmad.analysis.frames import ReportSource, load_frame
 from mmad.analysis.statistics import compute_statistics
@@ -16,6 +17,7 @@ from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
 from mmad.report.pictures import check_number, pictures_of
+from mmad.report.provenance import Provenance, brief_frame, brief_pictures, brief_statistics, database_name
 from mmad.report.watch import live
 from mmad.report.writers.csv import write_tables
 from mmad.report.writers.html import render_html, render_pages
@@ -60,6 +62,7 @@ def write_report(
     pictures: int | None = None,
     log: bool | None = None,
     every: float | None = None,
+    provenance: Provenance = "brief",
     progress: Callable[[int, int], None] | None = None,
     computing: Callable[[int, int], None] = lambda done, whole: None,
     picturing: Callable[[int, int], None] = lambda done, whole: None,
@@ -81,6 +84,7 @@ def write_report(
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
             imported.
         every: seconds after which the page shows itself anew, while it is watched; None for a page that is still.
+        provenance: ``full`` says on which host, in which folders and by which command each run was trained.
         progress: hears how many of how many runs are drawn.
         computing: hears before that of how many of how many runs and pairs the statistics are there.
         picturing: hears between the two how many of how many pairs have their pictures.
@@ -90,6 +94,8 @@ def write_report(
             be written; an older report is then left as it was.
     """
     check_number(pictures)
+    if provenance not in get_args(Provenance):
+        raise ReportError(f"unknown {provenance!r}", where="--provenance", hint="choose brief or full")
     frame = load_frame(source, ablations)
     apart = len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
     statistics, shown = None, None
@@ -99,6 +105,10 @@ def write_report(
         logs = source.logs()
         if html is not None or markdown is not None:
             shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
+    if provenance == "brief":
+        frame, database = brief_frame(frame), database_name(database)
+        statistics = statistics and brief_statistics(statistics)
+        shown = shown and brief_pictures(shown)
     story = build_model(frame, created=created or now(), database=database, statistics=statistics, pictures=shown)
     written = 0
     if html is not None:
