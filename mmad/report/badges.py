@@ -20,7 +20,7 @@ class Badge:
 
 _PROPOSALS = {
     "clean": Badge(
-        "clean proposals", "The detector proposes every region itself; no annotated box reaches it while it is judged."
+        "clean proposals", "The detector proposes every region itself; no annotated box reaches it during evaluation."
     ),
     "sampled": Badge(
         "sampled with targets",
@@ -39,14 +39,14 @@ _PROPOSALS = {
 
 _FINAL = Badge(
     "final checkpoints",
-    "Figures are those of the last epoch, in every arm alike: of at least one run no best checkpoint was kept.",
+    "Figures are from the last epoch in every arm, because at least one run has no best checkpoint.",
 )
 
 
-def judged_badges(c: Conditions) -> list[Badge]:
+def evaluation_badges(c: Conditions) -> list[Badge]:
     """Badges of the evaluation: overlap, detections that count, proposals, checkpoints, weights, data."""
     badges = [_overlap(c), Badge(f"≤ {c.max_detections} detections", _DETECTIONS)]
-    badges.append(_PROPOSALS.get(c.proposals, Badge(f"proposals: {c.proposals}", "Whose proposals were judged.")))
+    badges.append(_PROPOSALS.get(c.proposals, Badge(f"proposals: {c.proposals}", "The source of the proposals.")))
     if c.checkpoint == "final":
         badges.append(_FINAL)
     elif (c.selection_overlap, c.selection_proposals) != (c.overlap, c.proposals):
@@ -154,13 +154,13 @@ def audit_badges(run: RunFrame) -> list[Badge]:
 _AUDIT = {
     "patient-across-splits": Badge(
         "patients in several splits",
-        "Images of one patient are learned from and judged by, so figures on validation and test lie above those on "
-        "unseen patients.",
+        "Images of one patient are in training and in evaluation, so figures on validation and test are higher than "
+        "on unseen patients.",
         "caution",
     ),
     "image-across-splits": Badge(
         "images in several splits",
-        "The same image is learned from and judged by, so figures on validation and test say little.",
+        "The same image is in training and in evaluation, so figures on validation and test say little.",
         "caution",
     ),
 }

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from report_worlds import WHEN, ListSource, World
+from report_fixtures import WHEN, ListSource, Sample
 
 from mmad.base.errors import ReportError
 from mmad.report.build import write_report
@@ -16,11 +16,11 @@ from mmad.report.build import write_report
 
 @pytest.fixture
 def small() -> ListSource:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):
-        world.member("s", arm, protocol={"epochs": 3})
-    return world.source
+        sample.member("s", arm, protocol={"epochs": 3})
+    return sample.source
 
 
 @pytest.mark.slow

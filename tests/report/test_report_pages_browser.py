@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from page_browser import MARKS, Browser, open_browser
-from report_worlds import WHEN, World
+from report_fixtures import WHEN, Sample
 
 from mmad.report.build import write_report
 
@@ -20,10 +20,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def moved(tmp_path_factory: pytest.TempPathFactory, world: World) -> Path:
+def moved(tmp_path_factory: pytest.TempPathFactory, sample: Sample) -> Path:
     """The overview of a report of pages, in another folder than it was written to."""
     folder = tmp_path_factory.mktemp("made") / "first"
-    write_report(world.source, html=folder / "the report.html", pages=True, created=WHEN)
+    write_report(sample.source, html=folder / "the report.html", pages=True, created=WHEN)
     return folder.rename(folder.with_name("somewhere else, #2")) / "the report.html"
 
 
@@ -61,8 +61,8 @@ def test_contents_stand_beside_a_page_and_mark_where_one_is(browser: Browser, mo
 
 def test_tables_sort_and_charts_tell_values_on_a_page_too(browser: Browser, moved: Path) -> None:
     browser.show(moved.parent / "the report_pages" / "ablation-patience.html")
-    browser.run("document.querySelector('.turns button.sort').click()")
-    assert browser.run("return document.querySelector('.turns [aria-sort]').ariaSort") == "ascending"
+    browser.run("document.querySelector('.best-epochs button.sort').click()")
+    assert browser.run("return document.querySelector('.best-epochs [aria-sort]').ariaSort") == "ascending"
     told = browser.run("""
         const grid = document.querySelector('figure.multiples .grid');
         grid.dispatchEvent(new KeyboardEvent('keydown', {key: 'End', bubbles: true}));

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from page_browser import MARKS, Browser, open_browser
 from page_parser import Page
-from report_worlds import _epoch
+from report_fixtures import _epoch
 
 from mmad.base.errors import ReportError
 from mmad.config.load import load_ablation
@@ -44,7 +44,7 @@ WORKER = """
 import sys, time
 import numpy as np
 sys.path.insert(0, {tests!r})
-from report_worlds import _epoch
+from report_fixtures import _epoch
 from mmad.store.store import Store
 from mmad.store.claims import Owner
 rng = np.random.default_rng(0)
@@ -187,8 +187,8 @@ def test_hostile_words_cannot_pass_for_the_refresh(hostile_page: str) -> None:
     assert still(live(hostile_page, 5)) == hostile_page
 
 
-def test_linked_pages_are_stilled_with_the_overview_and_other_files_are_not(story: ReportModel, tmp_path: Path) -> None:
-    plain = dict(render_pages(story, "index.html", "index_pages"))
+def test_linked_pages_are_stilled_with_the_overview_and_other_files_are_not(model: ReportModel, tmp_path: Path) -> None:
+    plain = dict(render_pages(model, "index.html", "index_pages"))
     (tmp_path / "index_pages").mkdir()
     for name, text in plain.items():
         (tmp_path / name).write_text(live(text, 5), "utf-8")
@@ -272,15 +272,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.mark.slow
 @MARKS[1]
 def test_an_open_page_shows_the_next_build_where_its_reader_left_it(
-    browser: Browser, story: ReportModel, tmp_path: Path
+    browser: Browser, model: ReportModel, tmp_path: Path
 ) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    path, page = tmp_path / "index.html", render_html(story)
+    path, page = tmp_path / "index.html", render_html(model)
     path.write_text(live(page, 2), "utf-8")
     browser.show(path, width=1280)
     assert browser.log("browser") == []
-    anchor = story.runs[-2].anchor
+    anchor = model.runs[-2].anchor
     browser.run(
         "document.documentElement.style.scrollBehavior = 'auto';"
         "const run = document.getElementById(arguments[0]).closest('article');"
@@ -290,7 +290,7 @@ def test_an_open_page_shows_the_next_build_where_its_reader_left_it(
     )
     where = "return Math.round(document.getElementById(arguments[0]).getBoundingClientRect().top)"
     top = browser.run(where, anchor)
-    later = replace(story, attention=story.runs)  # longer above: a raw scroll position would be another place
+    later = replace(model, attention=model.runs)  # longer above: a raw scroll position would be another place
     path.write_text(live(render_html(later).replace("<h1>", "<h1>Second: "), 2), "utf-8")
     second = (
         "return document.readyState === 'complete' && document.querySelector('h1').textContent.startsWith(arguments[0])"
@@ -311,10 +311,10 @@ def test_an_open_page_shows_the_next_build_where_its_reader_left_it(
 
 @pytest.mark.slow
 @MARKS[1]
-def test_a_paused_page_stays(browser: Browser, story: ReportModel, tmp_path: Path) -> None:
+def test_a_paused_page_stays(browser: Browser, model: ReportModel, tmp_path: Path) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    path, page = tmp_path / "index.html", render_html(story)
+    path, page = tmp_path / "index.html", render_html(model)
     path.write_text(live(page, 2), "utf-8")
     browser.show(path)
     button = browser.driver.find_element("css selector", "button.live")
