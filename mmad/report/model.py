@@ -337,7 +337,7 @@ Mirror = tuple[MemberFrame, AblationSection]
 
 
 def logbook_of(model: ReportModel, records: Sequence[LogRecord], show: bool | None = None) -> Logbook | None:
-    """The entries of the shipped log and of the imported ``records``, with the runs of ``story`` beside them.
+    """The entries of the shipped log and of the imported ``records``, with the runs of ``model`` beside them.
 
     Args:
         show: whether to show them; None where a member mirrors an entry or a log was imported.

@@ -111,7 +111,7 @@ def of_member(member: MemberFrame) -> Row:
 
 
 def of_evaluation(member: MemberFrame) -> Row:
-    """The cells of ``JUDGED``."""
+    """The cells of ``EVALUATION``."""
     protocol = member.protocol
     return (protocol.overlap, protocol.threshold, protocol.max_detections, protocol.proposals)
 

@@ -1,4 +1,4 @@
-"""Fixtures of the report's tests: worlds that are told once."""
+"""Fixtures of the report's tests: samples whose reports are built once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def model(sample: Sample) -> ReportModel:
 
 @pytest.fixture(scope="session")
 def hostile_model() -> ReportModel:
-    """A story in which every name is an attack."""
+    """A report in which every name is an attack."""
     return build_model(
         load_frame(hostile_sample().source), created=WHEN, database='"><script>window.hacked = 4</script>'
     )

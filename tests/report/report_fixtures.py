@@ -88,7 +88,7 @@ class Sample:
         )
 
     def member(self, setting: str, arm: str, *, seed: int = 0, **more: Any) -> str:
-        """Add a member (and its run, unless that is there) to the last ablation; gives the run's key."""
+        """Add a member (and its run, unless it exists) to the last ablation; return the run's key."""
         ablation = self.source.ablation_list[-1]
         evaluation = more.pop("evaluation", EvaluationProtocol())
         words = {k: more.pop(k) for k in ("documented", "overrides", "inferred", "replicate") if k in more}

@@ -1,4 +1,4 @@
-"""What the audit warned of stands beside the pairs, once, and apart from the warnings of a training."""
+"""The audit's warnings are shown once beside the pairs, separate from the warnings of a training."""
 
 from __future__ import annotations
 

@@ -63,9 +63,7 @@ def test_the_policy_stops_a_script_that_got_in_all_the_same(browser: Browser, pl
     assert any("Content Security Policy" in entry["message"] for entry in browser.log("browser"))
 
 
-def test_contents_stand_open_beside_the_text_and_lead_into_it(
-    browser: Browser, plain: Path, model: ReportModel
-) -> None:
+def test_contents_are_open_beside_the_text_and_link_into_it(browser: Browser, plain: Path, model: ReportModel) -> None:
     browser.show(plain)
     assert browser.run("return document.querySelector('.contents details').open")
     browser.run("document.documentElement.style.scrollBehavior = 'auto'")
@@ -98,7 +96,7 @@ def test_wide_tables_scroll_inside_their_box_by_keyboard_too(browser: Browser, p
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_stands_out_from_its_paper(browser: Browser, plain: Path, dark: bool) -> None:
+def test_text_has_enough_contrast(browser: Browser, plain: Path, dark: bool) -> None:
     """Contrast of at least 4.5 to 1 for every word of the page and its charts (WCAG 2.1, level AA)."""
     browser.show(plain, dark=dark)
     poor = browser.run("""
@@ -129,7 +127,7 @@ def test_text_stands_out_from_its_paper(browser: Browser, plain: Path, dark: boo
     assert poor == {}
 
 
-def test_dark_paper_is_dark_and_lines_follow(browser: Browser, plain: Path) -> None:
+def test_the_dark_page_is_dark_and_lines_follow(browser: Browser, plain: Path) -> None:
     colours = []
     for dark in (False, True):
         browser.show(plain, dark=dark)

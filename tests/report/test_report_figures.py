@@ -1,4 +1,4 @@
-"""Charts: the same drawing for the same content, coloured by the page."""
+"""Charts: the same figure for the same content, in the page's colours."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_point_between_gaps_is_marked(y: tuple[float | None, ...], marked: int
     assert len(marks(y)) == marked
 
 
-def test_lines_are_cut_only_where_values_leave_the_axes() -> None:
+def test_lines_are_clipped_only_where_values_leave_the_axes() -> None:
     def clipped(**panel: Any) -> bool:
         return "clip-path" in inline_svg(
             Panel("AP", (Series("test", (1, 2, 3, 4), (0.1, 0.2, None, 0.4)),), **panel), "c1", "x"
@@ -200,7 +200,7 @@ def test_ticks_are_few_and_round_and_lie_within(low: float, span: float, most: i
         assert len(values) >= 1
 
 
-def test_axes_begin_at_nothing_and_take_what_they_are_told() -> None:
+def test_axes_start_at_zero_unless_a_range_is_given() -> None:
     up = Series("a", (1, 2, 3), (0.1, 0.2, 0.3))
     assert y_axis(Panel("AP", (up,)), 100, 0).low == 0
     assert y_axis(Panel("AP", (up,), y_range=(0, 1)), 100, 0).high == 1
@@ -298,7 +298,7 @@ def test_an_exploding_epoch_does_not_flatten_the_other_curves() -> None:
     assert loss.y_range[1] < 10
 
 
-def test_a_chart_is_told_in_words() -> None:
+def test_a_chart_is_described_in_words() -> None:
     assert describe(PANEL) == "AP (IoU) by epoch. validation highest 0.2 at epoch 2, 0.15 at epoch 3."
 
 

@@ -1,4 +1,4 @@
-"""The page: self-contained, inert whatever anything is called, and built to be read."""
+"""The page: self-contained, inert whatever the names are, and readable."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def test_hostile_names_are_words(hostile: Page) -> None:
     assert "49" not in hostile.text.split("raw %}")[0][-20:]
 
 
-def test_endless_names_are_cut_where_they_head_and_no_control_character_is_left(hostile_page: str) -> None:
+def test_long_names_are_clipped_in_headings_and_no_control_character_is_left(hostile_page: str) -> None:
     assert "x" * 4_001 not in hostile_page
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]", hostile_page)
     hostile_page.encode("utf-8")
 
 
-def test_names_cannot_turn_the_text_around(hostile_page: str) -> None:
-    """Every name with a direction override stands in an element that isolates it."""
+def test_names_cannot_change_the_direction_of_the_text(hostile_page: str) -> None:
+    """Every name with a direction override is in an element that isolates it."""
     for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_page):
         assert before in ("bdi", "pre")
 
@@ -96,7 +96,7 @@ def test_tables_are_captioned_and_their_heads_scoped(parsed: Page) -> None:
     assert all(a.get("scope") in ("col", "row", "colgroup", "rowgroup") for a in parsed.all("th"))
 
 
-def test_the_page_has_a_language_a_way_past_the_contents_and_described_charts(parsed: Page) -> None:
+def test_the_page_has_a_language_a_skip_link_and_described_charts(parsed: Page) -> None:
     assert parsed.all("html")[0]["lang"] == "en"
     assert parsed.all("a")[0]["href"] == "#main"
     charts = [a for a in parsed.all("svg") if a.get("role") == "img"]
@@ -122,13 +122,13 @@ def test_the_overview_gives_pairs_with_signed_differences(parsed: Page, model: R
     assert f"−{abs(down.mean):.3f} ± " in parsed.text
 
 
-def test_unfinished_and_failed_runs_are_told_with_their_epochs_and_error(parsed: Page) -> None:
+def test_unfinished_and_failed_runs_are_listed_with_their_epochs_and_error(parsed: Page) -> None:
     assert "epoch 10, step 31: the loss is nan; lower lr (0.001)" in parsed.text
     assert "9 of 50 epochs" in parsed.text
     assert "17 of 50 epochs" in parsed.text
 
 
-def test_the_logs_block_stands_in_every_run(page: str, model: ReportModel) -> None:
+def test_every_run_has_the_log_block(page: str, model: ReportModel) -> None:
     assert page.count("For Training [CXR") == 17
     assert "WithoutClincal_05-16-2022" in page
     assert "[model.backbone]: 1,009,968" in page
@@ -192,7 +192,7 @@ def test_a_misspelt_name_in_a_template_is_an_error() -> None:
         _environment().from_string("{{ model.titel }}").render(model=object())
 
 
-def test_final_checkpoints_are_named_wherever_they_stand_in_for_best_ones(parsed: Page) -> None:
+def test_final_checkpoints_are_named_wherever_they_replace_best_ones(parsed: Page) -> None:
     sample = Sample()
     sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):

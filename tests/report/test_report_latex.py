@@ -79,7 +79,7 @@ def test_only_tables_that_need_it_define_a_letter() -> None:
     assert as_latex(table("א", "1")).count(CHAR) == 1
 
 
-def test_a_table_for_machines_alone_is_refused() -> None:
+def test_a_table_without_a_printed_form_is_refused() -> None:
     with pytest.raises(ValueError, match="no form for a paper"):
         as_latex(TableContent("epochs", "", (), []))
 

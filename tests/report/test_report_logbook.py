@@ -57,7 +57,7 @@ def test_it_is_shown_where_it_belongs() -> None:
 
 
 @pytest.mark.slow
-def test_every_entry_stands_there_with_what_it_prints(page: str, book: Logbook) -> None:
+def test_every_entry_is_shown_with_what_it_prints(page: str, book: Logbook) -> None:
     parsed = Page(page)
     anchors = [d["id"] for d in parsed.all("details") if d.get("class") == "entry"]
     assert anchors == [f"log-{entry.id}" for entry in entries()]
@@ -74,7 +74,7 @@ def test_every_entry_stands_there_with_what_it_prints(page: str, book: Logbook) 
     assert sum("log-e069" in (a.get("href") or "") for a in parsed.all("a")) == 1  # from documented beside measured
 
 
-def test_runs_stand_beside_the_entry_they_mirror(model: ReportModel, book: Logbook) -> None:
+def test_runs_are_shown_beside_the_entry_they_mirror(model: ReportModel, book: Logbook) -> None:
     (chapter,) = book.chapters
     pages = {p.id: p for p in chapter.entries}
     patience = model.ablations[0]
@@ -133,7 +133,7 @@ def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path) -> None:
     assert "ModelSetup(lr=0.0001)" in text
 
 
-def test_words_of_a_log_stay_words() -> None:
+def test_text_of_a_log_is_escaped() -> None:
     attack = HOSTILE[0] + HOSTILE[1] + HOSTILE[4]
     figures = {"epoch": 1, "val_ap": 0.1, "val_ar": 0.1, "test_ap": 0.1, "test_ar": 0.1, "stamp": ""}
     entry = {
@@ -154,7 +154,7 @@ def test_words_of_a_log_stay_words() -> None:
 
 
 @pytest.mark.parametrize(("log", "id"), [("documented", "e030"), ("<b>", "e001"), ("a/../b", "<script>")])
-def test_an_anchor_is_safe_and_its_own(log: str, id: str) -> None:
+def test_an_anchor_is_safe_and_unique(log: str, id: str) -> None:
     assert re.fullmatch(r"log-[a-z0-9_-]+", anchor_of(log, id))
     assert anchor_of(log, id) != anchor_of("other", id)
 
@@ -164,7 +164,7 @@ def test_it_is_light(model: ReportModel, page: str) -> None:
     assert "details.entry" not in render_html(model)  # neither its script nor its style
 
 
-def test_linked_pages_have_it_on_the_overview_alone(model: ReportModel, book: Logbook) -> None:
+def test_linked_pages_have_the_log_only_on_the_overview(model: ReportModel, book: Logbook) -> None:
     pages = dict(render_pages(replace(model, logbook=book), "index.html", "index_pages"))
     assert [name for name, text in pages.items() if 'id="log-e030"' in text] == ["index.html"]
     other = next(text for name, text in pages.items() if name != "index.html")

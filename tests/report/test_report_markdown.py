@@ -53,7 +53,7 @@ def test_links_and_pictures_are_the_reports_own(hostile: MarkdownReport) -> None
     assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/run-[0-9a-f]{12}\.svg", t) for t in targets)
 
 
-def test_the_same_things_are_told(markdown: MarkdownReport, model: ReportModel) -> None:
+def test_markdown_has_the_same_content(markdown: MarkdownReport, model: ReportModel) -> None:
     text = markdown.text
     assert text.startswith("# Ablation report\n\n2 ablations, 17 runs: 15 finished, 1 running, 1 failed.")
     assert "epoch 10, step 31: the loss is nan" in text
@@ -86,5 +86,5 @@ def test_a_fence_is_longer_than_any_within(text: str) -> None:
     assert all(fence not in line for line in lines[1:-1])
 
 
-def test_numbers_stand_to_the_right() -> None:
+def test_numbers_are_right_aligned() -> None:
     assert table(["Arm", "AP"], [["CXR", "0.5"]]) == ["| Arm | AP |", "| --- | ---: |", "| CXR | 0.5 |"]

@@ -26,7 +26,7 @@ def sample(*documented: str | None, **setup: object) -> Sample:
     return made
 
 
-def test_best_checkpoints_stand_beside_best_ones() -> None:
+def test_best_checkpoints_are_paired_with_best_ones() -> None:
     ablation = made("e069")
     (row,) = mirrored(ablation)
     assert (row.entry, row.checkpoint, row.documented) == ("e069", "best AP", entry("e069").results["best_ap"])
@@ -36,14 +36,14 @@ def test_best_checkpoints_stand_beside_best_ones() -> None:
     assert row.figures[3] == (row.documented.val_ar, row.measured.val_ar)
 
 
-def test_a_run_that_kept_no_best_checkpoint_stands_beside_the_final_one() -> None:
+def test_a_run_without_a_best_checkpoint_is_paired_with_the_final_one() -> None:
     ablation = made("e069", use_early_stop_model=False)
     (row,) = mirrored(ablation)
     assert (row.checkpoint, row.measured) == ("final", ablation.members[0].final)
     assert row.documented == entry("e069").results["final"]
 
 
-def test_an_unlabelled_result_stands_beside_what_stands_for_the_run() -> None:
+def test_an_unlabelled_result_is_paired_with_the_representative_checkpoint() -> None:
     unlabelled = next(e.id for e in entries() if "unlabelled" in e.results)
     (row,) = mirrored(made(unlabelled))
     assert row.checkpoint == "unlabelled"

@@ -68,7 +68,7 @@ def test_a_table_is_copied_for_a_spreadsheet_and_for_a_paper(browser: Browser, p
     assert browser.run("return document.querySelector('.copy').textContent") == "Copied"
 
 
-def test_a_chart_tells_its_values_by_pointer_and_by_arrow_keys(
+def test_a_chart_shows_its_values_by_pointer_and_by_arrow_keys(
     browser: Browser, plain: Path, model: ReportModel
 ) -> None:
     from selenium.webdriver.common.keys import Keys
@@ -128,7 +128,7 @@ def test_every_stop_shows_that_it_is_focused(browser: Browser, plain: Path) -> N
         assert width != "0px"
 
 
-def test_on_paper_no_table_is_wider_than_the_sheet(browser: Browser, plain: Path) -> None:
+def test_in_print_no_table_is_wider_than_the_page(browser: Browser, plain: Path) -> None:
     browser.show(plain)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     size = {"width": 1030, "height": 700, "deviceScaleFactor": 1, "mobile": False}  # A4 across, less its margins

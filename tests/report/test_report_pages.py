@@ -29,7 +29,7 @@ def pages_of(model: ReportModel) -> dict[str, Page]:
 
 @pytest.fixture(scope="module")
 def few(model: ReportModel) -> dict[str, Page]:
-    """The pages of a report whose ablations go on after three runs."""
+    """The pages of a report whose ablations are split after three runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linked, "__defaults__", (3,))
         return pages_of(model)
@@ -73,7 +73,7 @@ def _walk(parts: tuple[str, ...]) -> list[str]:
     return way
 
 
-def test_each_run_is_told_once_and_each_ablation_begins_on_a_page_of_its_name(
+def test_each_run_is_shown_once_and_each_ablation_begins_on_a_page_of_its_name(
     plain: dict[str, Page], few: dict[str, Page], model: ReportModel
 ) -> None:
     assert list(plain) == [
@@ -92,7 +92,7 @@ def test_each_run_is_told_once_and_each_ablation_begins_on_a_page_of_its_name(
     assert "Best epochs and overfitting" not in second
 
 
-def test_the_curves_of_a_setting_stand_with_its_first_run(model: ReportModel) -> None:
+def test_the_curves_of_a_setting_are_on_the_page_of_its_first_run(model: ReportModel) -> None:
     found = [(p.settings, len(p.runs)) for v in linked(model, "i.html", "p", 3)[0] for p in v.parts]
     assert found[:3] == [(("patience 5", "patience 10"), 3), (("patience 20",), 3), (("patience 30",), 2)]
     assert found[3:] == [(("from scratch",), 3), ((), 3), ((), 3)]
@@ -119,7 +119,7 @@ def test_the_overview_has_the_results_and_every_run_but_no_curve(plain: dict[str
 
 
 @pytest.mark.parametrize("name", ["patience", "Patience", "a b", "a-b", "x" * 300, "", "../up", "äöü", "con"])
-def test_names_make_files_of_their_own(name: str) -> None:
+def test_every_name_gives_a_unique_file(name: str) -> None:
     anchor = ablation_anchor(name)
     assert re.fullmatch(r"ablation-[a-z0-9-]{1,60}", anchor)
     assert anchor not in {ablation_anchor(other) for other in ("other", name + "!", name.swapcase() + "x")}
@@ -149,7 +149,7 @@ def test_only_pages_that_changed_are_written_again(tmp_path: Path) -> None:
     assert changed == {"r.html", "ablation-a1.html"}
 
 
-def test_pages_that_are_no_longer_wanted_go_and_foreign_files_stay(tmp_path: Path) -> None:
+def test_old_pages_are_removed_and_other_files_stay(tmp_path: Path) -> None:
     page, beside = tmp_path / "r.html", tmp_path / "r_pages"
     write_report(sample_of(0.4, 0.5).source, html=page, pages=True, created=WHEN)
     (beside / "mine.html").write_text("<!doctype html><p>mine</p>")
@@ -164,7 +164,7 @@ def test_pages_that_are_no_longer_wanted_go_and_foreign_files_stay(tmp_path: Pat
     assert not beside.exists()
 
 
-def test_many_runs_become_pages_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_become_pages_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "RUNS_IN_ONE_FILE", 3)
     source = sample_of(0.4, 0.5).source
     assert write_report(source, html=tmp_path / "r.html", created=WHEN).pages == 2
@@ -172,14 +172,14 @@ def test_many_runs_become_pages_by_themselves(tmp_path: Path, monkeypatch: pytes
     assert write_report(source, html=tmp_path / "r.html", ablations=["a0"], created=WHEN).pages == 0
 
 
-def test_a_page_of_an_ablation_bears_no_time(model: ReportModel, sample: Sample) -> None:
+def test_a_page_of_an_ablation_has_no_time_stamp(model: ReportModel, sample: Sample) -> None:
     later = build_model(load_frame(sample.source), created=LATER, database=model.database)
     now, then = (list(render_pages(one, "i.html", "p")) for one in (model, later))
     assert now[:-1] == then[:-1]
     assert now[-1] != then[-1]
 
 
-def test_an_ablation_that_is_answered_elsewhere_leads_there() -> None:
+def test_an_ablation_whose_runs_are_shown_elsewhere_links_there() -> None:
     sample = sample_of(0.4)
     first = sample.source.ablation_list[0]
     again = tuple(replace(m, ablation="b") for m in first.members)

@@ -47,7 +47,7 @@ def test_a_difference_is_the_mean_of_the_paired_differences(pairs: list[tuple[fl
     assert (found.difference.sd is None) == (len(pairs) == 1)
 
 
-def test_the_deviation_is_that_of_the_differences_not_of_the_arms() -> None:
+def test_the_deviation_is_computed_over_the_differences_not_the_arms() -> None:
     found = paired_means([0.1, 0.5, 0.9], [0.2, 0.6, 1.0])
     assert found.difference is not None
     assert found.reference is not None
@@ -64,7 +64,7 @@ def test_a_pair_with_a_missing_side_is_left_out_of_both_means() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [0.1, math.inf]])
-def test_nothing_is_made_of_nothing(values: list[float]) -> None:
+def test_no_values_give_no_mean(values: list[float]) -> None:
     assert seed_mean(values) is None
 
 
@@ -135,7 +135,7 @@ def test_settings_under_different_protocols_get_tables_of_their_own() -> None:
     assert [c.sides[0].overlap for c in comparisons] == ["iou", "iobb"]
 
 
-def test_without_a_word_every_arm_is_compared_with_the_first(sample: Sample) -> None:
+def test_by_default_every_arm_is_compared_with_the_first(sample: Sample) -> None:
     comparisons, _ = tables_of(load_frame(sample.source).ablations[1])
     assert [(c.reference, c.other) for c in comparisons] == [
         ("CXR", "CXR+Clinical"),

@@ -50,7 +50,7 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
 
 
 def gain_of(picture: StudyPicture) -> int:
-    """Hits less false alarms, as far as they are drawn."""
+    """Hits minus false alarms over the drawn boxes."""
     reference, other = (Counter(b.outcome for b in s) for s in (picture.panels.reference, picture.panels.other))
     return (other["right"] - other["false"]) - (reference["right"] - reference["false"])
 
@@ -64,7 +64,7 @@ def test_the_studies_are_those_that_mmad_compare_lists(store: Store) -> None:
     assert [(p.study, p.net_hits) for p in more.studies] == list(contrast.statistics.agreement.studies)
 
 
-def test_over_seeds_the_gain_is_the_sum_and_the_boxes_are_of_the_seed_that_shows_it_best(
+def test_over_seeds_net_hits_are_summed_and_the_boxes_are_from_the_representative_seed(
     dataset: DataSet, tmp_path: Path
 ) -> None:
     with Store.open(made.two_arms(tmp_path, dataset, seeds=3)) as store:
@@ -78,7 +78,9 @@ def test_over_seeds_the_gain_is_the_sum_and_the_boxes_are_of_the_seed_that_shows
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=6))
-def test_the_telling_seed_is_the_first_that_goes_furthest_the_way_of_all(gains: list[int]) -> None:
+def test_the_representative_seed_is_the_first_with_the_largest_difference_in_the_common_direction(
+    gains: list[int],
+) -> None:
     chosen, way = representative_seed(gains), 1 if sum(gains) >= 0 else -1
     assert all(gains[chosen] * way >= gain * way for gain in gains)
     assert all(gains[chosen] != gain for gain in gains[:chosen])
@@ -102,7 +104,7 @@ def test_every_true_box_is_found_or_missed_as_the_truth_says(store: Store, datas
 
 
 def _without(detections: Detections, truth: GroundTruth, study: str) -> float:
-    """AP had ``study`` not been there, by cutting it out of both and counting anew."""
+    """AP without ``study``: removed from both and counted again."""
     rest = tuple(s for s in truth.studies if s != study)
     place = np.array([rest.index(s) if s != study else -1 for s in truth.studies])
     seen = np.array([rest.index(s) if s != study else -1 for s in detections.studies])
@@ -114,7 +116,7 @@ def _without(detections: Detections, truth: GroundTruth, study: str) -> float:
     return evaluate(left, cut).ap
 
 
-def test_what_is_at_stake_is_the_ap_without_the_study(store: Store, dataset: DataSet) -> None:
+def test_the_ap_contribution_is_the_difference_in_ap_without_the_study(store: Store, dataset: DataSet) -> None:
     (contrast,), _ = compare_ablation(store, DetectionStore(), "made", made.FEW)
     (pair,) = made.alone(made.gathered(store)).pairs
     assert pair.ap_difference is not None
@@ -135,7 +137,7 @@ def test_what_is_at_stake_is_the_ap_without_the_study(store: Store, dataset: Dat
     assert pair.ap_difference.drawn_boxes == pytest.approx(other - reference)
 
 
-def test_images_that_may_not_be_passed_on_are_withheld_until_asked_for(dataset: DataSet, tmp_path: Path) -> None:
+def test_images_that_may_not_be_passed_on_are_withheld_until_requested(dataset: DataSet, tmp_path: Path) -> None:
     hard = made.licensed(tmp_path / "hard", dataset, HARD)
     with Store.open(made.two_arms(tmp_path, hard, settings=2)) as store:
         found = made.alone(made.gathered(store))
@@ -155,7 +157,7 @@ def test_images_that_may_not_be_passed_on_are_withheld_until_asked_for(dataset: 
         assert made.gathered(store, 0).ablations == {}
 
 
-def test_a_data_set_that_may_is_named_with_its_licence(store: Store, dataset: DataSet) -> None:
+def test_a_data_set_that_may_be_passed_on_is_named_with_its_licence(store: Store, dataset: DataSet) -> None:
     (note,) = made.alone(made.gathered(store)).notes
     assert note.text == f"Images: {dataset.name}, CC0-1.0."
     assert not note.caution
@@ -216,7 +218,7 @@ def renamed(ablation: AblationFrame, name: str) -> AblationFrame:
 
 
 @pytest.mark.slow
-def test_many_pairs_show_fewer_studies_unless_asked(
+def test_many_pairs_show_fewer_studies_unless_a_number_is_given(
     dataset: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "MOST_IN_ALL", 6)
@@ -236,7 +238,7 @@ def test_many_pairs_show_fewer_studies_unless_asked(
         assert any("Further pairs are without pictures" in note.text for note in found.notes)
 
 
-def test_a_store_open_for_reading_shows_pictures_and_keeps_nothing(template: Path) -> None:
+def test_a_store_open_for_reading_shows_pictures_and_writes_nothing(template: Path) -> None:
     with Store.open(template, read_only=True) as store:
         before = len(store.analyses())
         assert made.alone(made.gathered(store)).images
@@ -244,7 +246,7 @@ def test_a_store_open_for_reading_shows_pictures_and_keeps_nothing(template: Pat
 
 
 @pytest.mark.slow
-def test_films_are_small_and_of_the_image_s_shape(tmp_path: Path) -> None:
+def test_page_images_are_small_and_have_the_shape_of_the_image(tmp_path: Path) -> None:
     wide = make_phantom(tmp_path / "wide", studies=10, width=1200, height=900)
     image = image_of(wide, 0)
     assert (image.width, image.height) == (512, 384)

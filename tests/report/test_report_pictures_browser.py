@@ -90,7 +90,7 @@ def test_every_image_is_decoded_in_its_shape(browser: Browser, pages: dict[str, 
     assert all(size == [200, 160] for size in sizes)
 
 
-def test_all_three_panels_show_the_same_film_and_boxes_of_their_own(browser: Browser, pages: dict[str, Path]) -> None:
+def test_all_three_panels_show_the_same_image_and_their_own_boxes(browser: Browser, pages: dict[str, Path]) -> None:
     browser.show(pages["plain"])
     browser.run("for (const g of document.querySelectorAll('.panel g')) g.style.visibility = 'hidden'")
     images = [seen(browser, f".study .panel:nth-child({n}) svg").astype(float) for n in (1, 2, 3)]
@@ -141,7 +141,7 @@ def test_ticks_and_pairs_are_reached_and_used_by_keyboard(browser: Browser, page
     assert not browser.run("return document.querySelector('.pair').open")
 
 
-def test_the_browser_s_tree_of_words_names_every_picture(browser: Browser, pages: dict[str, Path]) -> None:
+def test_the_accessibility_tree_names_every_picture(browser: Browser, pages: dict[str, Path]) -> None:
     browser.show(pages["plain"])
     tree = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     shown = [n for n in tree if not n["ignored"] and n["role"]["value"] in ("image", "img")]
@@ -155,8 +155,8 @@ def test_the_browser_s_tree_of_words_names_every_picture(browser: Browser, pages
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_words_stand_out_and_boxes_from_the_film(browser: Browser, pages: dict[str, Path], dark: bool) -> None:
-    """Contrast of at least 4.5 to 1 for words and numbers, on paper and on the black of a film (WCAG 2.1, AA)."""
+def test_words_and_boxes_have_enough_contrast(browser: Browser, pages: dict[str, Path], dark: bool) -> None:
+    """Contrast of at least 4.5 to 1 for words and numbers, on the page and on a black image (WCAG 2.1, AA)."""
     browser.show(pages["plain"], dark=dark)
     poor = browser.run("""
         const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
@@ -197,7 +197,7 @@ def test_on_a_phone_a_study_is_swiped_and_its_numbers_can_be_read(browser: Brows
     assert box[3] >= 10
 
 
-def test_on_paper_every_study_stands_whole_with_its_three_panels(browser: Browser, pages: dict[str, Path]) -> None:
+def test_in_print_every_study_is_whole_with_its_three_panels(browser: Browser, pages: dict[str, Path]) -> None:
     browser.show(pages["plain"])
     browser.run("dispatchEvent(new Event('beforeprint'))")
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})

@@ -56,7 +56,7 @@ def hostile(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 @pytest.mark.slow
-def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(text: str, model: ReportModel) -> None:
+def test_every_image_is_in_the_page_once_and_is_shown_three_times_a_study(text: str, model: ReportModel) -> None:
     found = made.alone(model.pictures)
     shown = [p.image for pair in found.pairs for p in pair.studies]
     assert len(shown) == 12
@@ -71,7 +71,7 @@ def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(te
     assert "img-src data:;" in text
 
 
-def test_boxes_are_told_apart_by_number_dashes_and_words(text: str, model: ReportModel) -> None:
+def test_boxes_differ_by_number_dashes_and_words(text: str, model: ReportModel) -> None:
     drawn = [b for pair in made.alone(model.pictures).pairs for p in pair.studies
              for side in (p.panels.truth, p.panels.reference, p.panels.other) for b in side]  # fmt: skip
     for outcome in ("false", "missed"):
@@ -99,7 +99,7 @@ def test_every_picture_has_a_title_and_a_description_in_words(text: str) -> None
     assert any(re.search(r"\d right, \d false alarms?, \d missed\. Right: ", words) for words in said)
 
 
-def test_the_caption_says_what_differs_and_what_is_at_stake(text: str, model: ReportModel) -> None:
+def test_the_caption_gives_the_difference_and_the_ap_contribution(text: str, model: ReportModel) -> None:
     words = Page(text).text
     for pair in made.alone(model.pictures).pairs:
         assert f"{pair.other} against {pair.reference} : {pair.setting}" in words
@@ -136,7 +136,7 @@ def test_foreign_names_are_words(hostile: tuple[AblationPictures, str, str]) -> 
 
 
 @pytest.mark.parametrize("name", ["\u202eturned", "\u2066open", "\u05d0\u05d1", "a\u200bb\u202bc"])
-def test_a_name_from_the_right_keeps_to_itself(name: str) -> None:
+def test_a_right_to_left_name_is_isolated(name: str) -> None:
     assert isolated(name) == f"\u2068{name}\u2069"
     assert straight(isolated("\u202eturned")) == "turned"
     assert isolated("CXR+Clinical, Überblick 胸片") == "CXR+Clinical, Überblick 胸片"
@@ -166,7 +166,7 @@ def test_a_withheld_data_set_is_one_line_and_no_image(dataset: DataSet, tmp_path
     assert len(render_markdown(asked, "charts").pictures) == 2
 
 
-def test_nothing_is_said_where_no_picture_was_asked_for(store: Store, text: str) -> None:
+def test_nothing_is_said_where_no_picture_was_requested(store: Store, text: str) -> None:
     none = render_html(made.model_of(store, made.gathered(store, 0)))
     assert "Pictures" not in Page(none).text
     assert 'class="pictures"' not in none
@@ -174,7 +174,7 @@ def test_nothing_is_said_where_no_picture_was_asked_for(store: Store, text: str)
 
 
 @pytest.mark.slow
-def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(store: Store, tmp_path: Path) -> None:
+def test_markdown_stores_pictures_beside_the_charts_and_removes_old_ones(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "r.md"
     write_report(store, markdown=out, options=made.FEW, pictures=2)
     shown = re.findall(r"\]\((r_charts/[^)]+\.jpg)\)", out.read_text("utf-8"))
@@ -184,7 +184,7 @@ def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(
     assert len(list((tmp_path / "r_charts").glob("*.jpg"))) == 3
 
 
-def test_of_linked_pages_that_of_the_ablation_holds_its_pictures(store: Store, tmp_path: Path) -> None:
+def test_with_linked_pages_the_ablations_page_holds_its_pictures(store: Store, tmp_path: Path) -> None:
     write_report(store, html=tmp_path / "r.html", options=made.FEW, pages=True)
     page = (tmp_path / "r_pages" / "ablation-made.html").read_text("utf-8")
     assert "data:image/jpeg" not in (tmp_path / "r.html").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The words of boxes stand inside the picture and beside one another."""
+"""The tags of boxes are inside the picture and do not overlap."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_every_box_has_its_words_inside_the_picture(drawn: list[PanelBox]) -> No
         assert 0 <= tag.y <= TALL - HEIGHT
 
 
-def test_boxes_of_one_place_have_their_words_beside_one_another() -> None:
+def test_tags_of_overlapping_boxes_do_not_overlap() -> None:
     same = [PanelBox(n, (100.0, 150.0, 250.0, 300.0), 0.5, "false") for n in range(1, 11)]
     assert not any(_covered(a, b) for a, b in itertools.combinations(place_tags(same, WIDTH, TALL), 2))
 
 
-def test_the_words_stand_at_their_box_where_there_is_room() -> None:
+def test_a_tag_is_at_its_box_where_there_is_room() -> None:
     far = [
         PanelBox(1, (20.0, 100.0, 120.0, 200.0), 0.81, "right"),
         PanelBox(2, (300.0, 300.0, 400.0, 400.0), None, "missed"),

@@ -128,7 +128,7 @@ def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.Monk
     assert len(store.analyses()) == count
 
 
-def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: Store) -> None:
+def test_cached_controls_are_shown_unless_they_are_of_another_checkpoint(store: Store) -> None:
     target = evaluation_target(store, find_run(store, "made/clear/CXR+Clinical/0"), FEW)
     detections = DetectionStore()
     cost = drop(detections.matched(target), [detections.matched(target)], resamples=20)
@@ -148,7 +148,7 @@ def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: S
         assert "clinical records shuffled" not in text
 
 
-def test_a_threshold_that_training_did_not_judge_gets_its_figure_with_the_interval(
+def test_a_threshold_that_training_did_not_evaluate_gets_its_figure_with_the_interval(
     dataset: DataSet, tmp_path: Path
 ) -> None:
     asked = EvaluationProtocol(threshold=0.75)

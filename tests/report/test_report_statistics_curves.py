@@ -76,7 +76,7 @@ def test_final_checkpoints_are_not_drawn_beside_best_ones(ablation: AblationFram
     assert [s.name for s in froc.series] == ["CXR", "CXR+Clinical"]
 
 
-def test_without_certainty_there_is_no_panel(ablation: AblationFrame) -> None:
+def test_without_statistics_there_is_no_panel(ablation: AblationFrame) -> None:
     assert statistics_panels(ablation, "s", Statistics()) == ()
     assert (
         statistics_panels(ablation, "s", Statistics(runs={k: RunStatistics("best_ap") for k in known(ablation)})) == ()

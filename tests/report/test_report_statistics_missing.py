@@ -1,4 +1,4 @@
-"""What cannot be told is left out with one line why, and a report never fails for it."""
+"""Missing statistics are left out with a line of explanation, and a report never fails for them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.mark.slow
-def test_without_the_data_set_what_was_kept_stays_and_the_rest_says_why(
+def test_without_the_data_set_cached_figures_stay_and_the_rest_gives_the_reason(
     store: Store, dataset: DataSet, tmp_path: Path
 ) -> None:
     gone = tmp_path / "gone"
@@ -62,7 +62,7 @@ def test_without_the_data_set_what_was_kept_stays_and_the_rest_says_why(
     assert compute_statistics(load_frame(store), store, data=gone, options=FEW).pairs == kept.pairs
 
 
-def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_data_set_is_looked_up_once(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     looked: list[Path] = []
 
     def refuse(folder: Path) -> DataSet:
@@ -76,7 +76,7 @@ def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest
     assert issubclass(FailureCachingStore, DetectionStore)
 
 
-def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store) -> None:
+def test_missing_detections_leave_out_one_pair_and_give_the_hint(store: Store) -> None:
     evaluation_target(store, find_run(store, "made/even/CXR/0"), FEW).file.unlink()
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
     assert "are not kept; make them with `mmad eval" in pairs(model)["even"].why
@@ -86,7 +86,7 @@ def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store) -
     assert "No interval for some rows: run made/even/CXR/0: its detections" in text
 
 
-def test_a_store_for_reading_only_shows_what_was_kept_and_computes_nothing(store: Store, template: Path) -> None:
+def test_a_read_only_store_shows_cached_figures_and_computes_nothing(store: Store, template: Path) -> None:
     with Store.open(template, read_only=True) as reading:
         found = compute_statistics(load_frame(reading), reading, options=FEW)
         assert all("open for reading only" in stats.why for stats in (*found.pairs.values(), *found.runs.values()))
@@ -114,7 +114,7 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
     assert "Verdict" not in text
 
 
-def test_one_run_that_answers_both_arms_is_not_compared_with_itself(store: Store) -> None:
+def test_a_run_shared_by_both_arms_is_not_compared_with_itself(store: Store) -> None:
     frame = load_frame(store)
     (ablation,) = frame.ablations
     same = tuple(replace(m, run=ablation.of(m.record.setting, "CXR")[0].run) for m in ablation.members)
@@ -126,7 +126,7 @@ def test_one_run_that_answers_both_arms_is_not_compared_with_itself(store: Store
     assert f"both are one run ({key})" in reasons_given
 
 
-def test_an_unfinished_run_and_a_store_that_fails_make_no_report_fail(
+def test_an_unfinished_run_or_a_failing_store_does_not_fail_the_report(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.requeue([find_run(store, "made/even/CXR/0").run.key, find_run(store, "made/even/CXR/1").run.key])
@@ -155,7 +155,7 @@ def test_reasons_are_one_line() -> None:
     assert reasons([PairStatistics()]) == ""
 
 
-def test_a_report_of_no_store_tells_no_intervals(page: str, model: ReportModel) -> None:
+def test_a_report_without_a_store_has_no_intervals(page: str, model: ReportModel) -> None:
     text = words(page)
     assert "Verdict" not in text
     assert "No interval" not in text

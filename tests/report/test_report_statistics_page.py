@@ -40,7 +40,7 @@ NAN = float("nan")
 
 
 def model_with(sample: Sample, labels: tuple[str, ...], why: str) -> ReportModel:
-    """Every pair and run of ``world`` with made-up statistics; every other pair lacks it for ``why``."""
+    """Every pair and run of ``sample`` with made-up statistics; every other pair lacks it for ``why``."""
     frame = load_frame(sample.source)
     estimate = IntervalEstimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
     measured = MeasuredRun(estimate, 10, 9)
@@ -100,7 +100,7 @@ def test_it_is_sound(which: str, request: pytest.FixtureRequest) -> None:
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
 
 
-def test_names_cannot_turn_the_text_around(hostile_statistics_page: str) -> None:
+def test_names_cannot_change_the_direction_of_the_text(hostile_statistics_page: str) -> None:
     for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_statistics_page):
         assert before in ("bdi", "pre")
 
@@ -118,7 +118,7 @@ def _width(row: str) -> int:
     return sum(int(found[1]) if (found := re.search(r'colspan="(\d+)"', cell)) else 1 for cell in cells)
 
 
-def test_a_verdict_its_tests_and_the_missing_ones_are_told_once(
+def test_a_verdict_its_tests_and_missing_ones_are_shown_once(
     statistics_page: str, statistics_model: ReportModel
 ) -> None:
     text = Page(statistics_page).text
@@ -144,7 +144,7 @@ def test_markdown_has_a_chart_of_every_setting_that_has_curves(statistics_model:
     assert all(f"(charts/{name})" in markdown.text for name in names)
 
 
-def test_an_onset_is_told_below_the_curves_of_its_run(statistics_page: str, statistics_model: ReportModel) -> None:
+def test_an_onset_is_shown_below_the_curves_of_its_run(statistics_page: str, statistics_model: ReportModel) -> None:
     found = [words for model_with in statistics_model.runs if (words := onset_of(model_with.run)) is not None]
     assert found
     text, markdown = Page(statistics_page).text, render_markdown(statistics_model, "charts").text
@@ -153,13 +153,13 @@ def test_an_onset_is_told_below_the_curves_of_its_run(statistics_page: str, stat
         assert f"Overfitting {onset_words(turn)}." in markdown
 
 
-def test_axes_that_are_known_change_no_panel() -> None:
+def test_given_axes_change_no_panel() -> None:
     ablation = load_frame(patience_sample().source).ablations[0]
     for setting in ablation.settings:
         assert overlay_panels(ablation, setting, overlay_tops(ablation)) == overlay_panels(ablation, setting)
 
 
-def test_final_checkpoints_bear_no_interval_of_best_ones() -> None:
+def test_final_checkpoints_have_no_interval_of_best_ones() -> None:
     sample = Sample()
     sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):

@@ -61,7 +61,7 @@ def _lifted(epoch: EpochRecord, by: float) -> EpochRecord:
     return replace(epoch, metrics=tuple(metrics))
 
 
-def test_a_real_store_is_told(store: Store, tmp_path: Path) -> None:
+def test_a_real_store_is_reported(store: Store, tmp_path: Path) -> None:
     with store:
         frame = load_frame(store)
         (ablation,) = frame.ablations

@@ -94,7 +94,7 @@ def test_runs_show_what_varies_and_epochs_lead_to_them(folder: Path, model: Repo
     assert len(epochs) == sum(3 + len(e.metrics) for section in model.runs for e in section.run.epochs)
 
 
-def test_parameters_and_documented_figures_are_those_of_the_report(folder: Path, model: ReportModel) -> None:
+def test_parameters_and_documented_figures_equal_the_report(folder: Path, model: ReportModel) -> None:
     patience = model.ablations[0]
     counts = read(folder, "patience--parameters").set_index(["setting", "arm", "module"])["parameters"]
     for member in patience.frame.members:
@@ -123,7 +123,7 @@ def test_every_column_is_explained_and_ends_with_its_unit(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_intervals_verdicts_and_thresholds_are_those_of_the_store(tmp_path: Path) -> None:
+def test_intervals_verdicts_and_thresholds_equal_the_store(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "phantom", studies=60, image_size=64)
     with Store.open(two_settings(tmp_path, dataset)) as store:
         statistics = compute_statistics(load_frame(store), store, options=FEW)
@@ -214,7 +214,7 @@ def test_plain_names_stay_as_they_are() -> None:
     assert file_stem("fuse_depth-2", "pairs-1") == "fuse_depth-2--pairs-1"
 
 
-def test_a_cell_is_no_formula(tmp_path: Path) -> None:
+def test_a_cell_is_not_a_formula(tmp_path: Path) -> None:
     sample = Sample()
     sample.ablation("a", "A", "")
     sample.member("=HYPERLINK(1)", "-x", protocol={"epochs": 2})
@@ -223,7 +223,7 @@ def test_a_cell_is_no_formula(tmp_path: Path) -> None:
     assert (row["setting"], row["arm"]) == ("'=HYPERLINK(1)", "'-x")
 
 
-def test_what_was_measured_as_no_number_reads_back_as_such(tmp_path: Path) -> None:
+def test_nan_reads_back_as_nan(tmp_path: Path) -> None:
     sample = Sample()
     sample.ablation("a", "A", "")
     key = sample.member("s", "CXR", protocol={"epochs": 1})

@@ -76,7 +76,7 @@ def _words(text: str) -> str:
 
 
 def all_tables(model: ReportModel) -> Iterator[TableContent]:
-    """Every table of ``story``: of each ablation, of all runs, and of every epoch."""
+    """Every table of ``model``: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
         name = ablation.frame.record.name
         yield from pair_tables(ablation, model.statistics)
@@ -98,7 +98,7 @@ def all_tables(model: ReportModel) -> Iterator[TableContent]:
 def write_tables(
     model: ReportModel, *, csv: Path | None = None, latex: Path | None = None
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Write the tables of ``story`` into the folders ``csv`` and ``latex``; the files of either, in order.
+    """Write the tables of ``model`` into the folders ``csv`` and ``latex``; return the files of each, in order.
 
     A file replaces one with its name; other files in the folders stay.
 

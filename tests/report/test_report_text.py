@@ -35,7 +35,7 @@ def test_a_checkpoint_is_named_as_in_entry_69_of_the_log() -> None:
     assert "_WithClincal_" in checkpoint_name(outcome, file, clinical=True, name="CXR+Clinical")
 
 
-def test_what_was_not_measured_is_no_zero() -> None:
+def test_a_missing_measurement_is_not_a_zero() -> None:
     outcome = CheckpointResult(1, None, None, None, None, "best_ap", (), ())
     file = CheckpointRecord("best_ap", 1, "x.pt", "", 0, datetime(2022, 5, 16, tzinfo=UTC))
     assert checkpoint_name(outcome, file, clinical=False, name="CXR").startswith("val_ar_nan_ap_nan_test_ar_nan")
