@@ -22,7 +22,7 @@ from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunR
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate, needed
+from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate, needed
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.store import Store
 
@@ -273,7 +273,7 @@ class PairedMeans:
     difference: SeedMean | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Two arms of one setting, seed by seed, by their checkpoints of one kind.
 
@@ -371,6 +371,11 @@ class Comparison:
         """One row a finding: ``finding``, and the differences in AP and AR with the bounds of their intervals."""
         found = None if self.statistics is None else self.statistics.difference
         return findings_frame(() if found is None else found.per_class)
+
+    def __repr__(self) -> str:
+        """One line: both arms, the verdict, the difference and p."""
+        figures = "" if self.difference is None else f", AP {interval(self.difference, sign=True)}, p {p_value(self.p)}"
+        return f"<{self.names[1]} against {self.names[0]}: {self.verdict or 'not evaluated'}{figures}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

@@ -7,7 +7,7 @@ with one line why; a report never fails for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from mmad.analysis.comparison import (
     compare_stored,
     split_policy,
 )
-from mmad.analysis.controls import Control, cached_controls, controls_by_run
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
+from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
 from mmad.analysis.metrics import (
     AgreementOptions,
     MaskFigures,
@@ -32,11 +32,11 @@ from mmad.analysis.metrics import (
     pair_statistics,
     run_statistics,
 )
-from mmad.analysis.prefetch import PairRequest, PrefetchRequest, Request, prefetching
+from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.multiple_testing import holm
-from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, RunRecord
+from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.evaluation.operating_points import RecallCurve
@@ -48,8 +48,6 @@ LONG = 12
 #: So much computed at first says that not all was cached.
 FEW = 4
 _NOT_CACHED = "not computed yet, and the database is open for reading only"
-
-Progress = Callable[[int, int], None]
 
 
 def compare_arms(
@@ -90,7 +88,7 @@ def compare_ablation(
     detections: DetectionStore,
     ablation: str,
     options: EvaluationOptions | None = None,
-    progress: Progress = lambda done, whole: None,
+    progress: OnProgress = lambda done, whole: None,
     same: AgreementOptions | None = None,
 ) -> tuple[list[Comparison], list[NotComparable]]:
     """Every pair of arms that the ablation compares, setting by setting, with Holm's p over all of them.
@@ -237,7 +235,7 @@ def compute_statistics(
     *,
     data: Path | None = None,
     options: EvaluationOptions | None = None,
-    progress: Progress = lambda done, whole: None,
+    progress: OnProgress = lambda done, whole: None,
 ) -> Statistics:
     """Everything that can be computed of ``frame``; what is cached is read, the rest computed and cached.
 
@@ -286,7 +284,7 @@ def finished_comparisons(ablation: AblationFrame) -> list[Comparison]:
     return [one for one in ablation.comparisons if isinstance(one, Comparison) and one.pairs]
 
 
-def _request(one: MemberFrame | Comparison) -> Request | None:
+def _request(one: MemberFrame | Comparison) -> PrefetchTask | None:
     """The work as a helper process takes it; None where nothing can be computed."""
     if isinstance(one, MemberFrame):
         return None if one.alone is None else PrefetchRequest(one.record, one.alone.kind)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from mmad.api import (
+from mmad.api.results import (
     Evaluation,
     altered_inference,
     evaluation_of,
@@ -45,7 +45,7 @@ CheckpointOption = Annotated[
     ),
 ]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
-DeviceOption = Annotated[
+RerunDeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
 ]
 
@@ -291,7 +291,7 @@ def evaluate(
     resamples: ResamplesOption = 1000,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
-    device: DeviceOption = "auto",
+    device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
@@ -478,12 +478,12 @@ def controls(
     checkpoint: CheckpointOption = None,
     repeats: Annotated[int, typer.Option("--repeats", metavar="N", help="Draws of each alteration.")] = 5,
     resamples: ResamplesOption = 1000,
-    device: DeviceOption = "auto",
+    device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.controls import alteration_words, controls_of, meaning, unclinical
+    from mmad.analysis.input_controls import alteration_words, controls_of, meaning, unclinical
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.store.lookup import find_run

@@ -11,7 +11,7 @@ from statistics_fixtures import FEW, two_settings
 
 from mmad.analysis import prefetch, statistics
 from mmad.analysis.frames import load_frame
-from mmad.analysis.prefetch import Request, _to_json, prefetching, run_prefetch
+from mmad.analysis.prefetch import PrefetchTask, _to_json, prefetching, run_prefetch
 from mmad.analysis.statistics import _request, _work, compute_statistics
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -29,7 +29,7 @@ def store(tmp_path: Path, dataset: DataSet) -> Iterator[Store]:
         yield opened
 
 
-def work_of(store: Store) -> list[Request]:
+def work_of(store: Store) -> list[PrefetchTask]:
     return [one for piece in _work(load_frame(store)) if (one := _request(piece)) is not None]
 
 

@@ -16,7 +16,7 @@ from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.bootstrap import Difference
+from mmad.evaluation.intervals import Difference
 from mmad.store.store import Store
 
 FEW = EvaluationOptions(resamples=50)

@@ -1,4 +1,4 @@
-"""Watching: rebuilt when something is recorded, not more often than requested; a live page that ends as a static one."""
+"""Watching: rebuilt when something is recorded, not more often than requested; a live page ends as a static one."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from mmad.analysis.comparison import ComparisonTable, MeasuredRun, PairedMeans, SeedMean, spread
-from mmad.analysis.controls import alteration_words, meaning
 from mmad.analysis.frames import AblationFrame, MemberFrame
+from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.base.formatting import (
@@ -26,7 +26,7 @@ from mmad.base.formatting import (
     signed,
     whole,
 )
-from mmad.evaluation.bootstrap import Interval
+from mmad.evaluation.intervals import Interval
 from mmad.report.figures import (
     OVERLAP_NAMES,
     Chart,
