@@ -196,7 +196,7 @@ def test_arms_on_other_true_boxes_have_figures_and_no_interval(ask: Call) -> Non
     (pair,) = json.loads(called.out)["pairs"]
     assert pair["differs_by_design"] == ["dataset mode unified / normal"]
     assert (pair["ap"], pair["p"], pair["verdict"], pair["agreement"]) == (None, None, None, None)
-    assert pair["words"].startswith("no interval: comparison: the runs were judged ")
+    assert pair["words"].startswith("no interval: comparison: the runs were evaluated ")
     assert pair["reference"]["ap"]["low"] <= pair["reference"]["ap"]["value"] <= pair["reference"]["ap"]["high"]
     words = ask("compare", "--ablation", "modes").out
     assert "modes/default/Other against modes/default/CXR: no interval: " in words

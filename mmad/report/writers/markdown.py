@@ -446,7 +446,7 @@ def _counts(ablation: AblationSection) -> list[str]:
 
 
 def _arms(ablation: AblationSection, folder: str, charts: list[tuple[str, str]], statistics: Statistics) -> list[str]:
-    """The arms of every setting overlaid, where statistics add curves to those of the runs."""
+    """The arms of every setting overlaid, where statistics add curves to the runs' own."""
     lines = []
     tops = overlay_tops(ablation.frame)
     for n, setting in enumerate(ablation.frame.settings, start=1):
