@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certainty_worlds import FEW, two_settings
+from statistics_fixtures import FEW, two_settings
 
 from mmad.analysis import prefetch, statistics
 from mmad.analysis.frames import load_frame
