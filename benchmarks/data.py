@@ -155,7 +155,7 @@ def _bare(setup: ModelSetup, dataset: DataSet, held: Iterable[Batch]) -> Callabl
 
 def _whole(setup: ModelSetup, dataset: DataSet, batches: Callable[[int], Any], detect: Any) -> Callable[[], object]:
     model, stepper = _model(setup, dataset)
-    how = {"weighing": Weighing.of(setup), "device": CPU, "judgement": loop.Judgement(), "epoch": 1}
+    how = {"weighing": Weighing.of(setup), "device": CPU, "epoch": 1}
     mode = RoiMode(add_ground_truth=True, detect=detect)
     rest = {"mode": mode, "report": lambda step, loss: None, "stop": lambda: False}
     return lambda: loop.train_pass(model, batches(1), stepper, dataset, **how, **rest)

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import compare, weigh
 from mmad.evaluation.coco import evaluate
+from mmad.evaluation.intervals import compare, weigh
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import froc_intervals, operating_intervals
 from mmad.training.device import peak_memory

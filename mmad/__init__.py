@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmad.analysis.comparison import Comparison as Comparison
-    from mmad.api import Evaluation as Evaluation
-    from mmad.api import compare as compare
-    from mmad.api import evaluate as evaluate
-    from mmad.api import load_ablation as load_ablation
-    from mmad.api import open_store as open_store
-    from mmad.api import plan as plan
-    from mmad.api import train as train
-    from mmad.api import write_report as write_report
+    from mmad.api.loading import load_ablation as load_ablation
+    from mmad.api.planning import plan as plan
+    from mmad.api.results import Evaluation as Evaluation
+    from mmad.api.results import compare as compare
+    from mmad.api.results import evaluate as evaluate
+    from mmad.api.results import open_store as open_store
+    from mmad.api.results import write_report as write_report
+    from mmad.api.training import train as train
     from mmad.base.errors import MmadError as MmadError
     from mmad.config.runs import Ablation as Ablation
     from mmad.config.setup import ModelSetup as ModelSetup
@@ -43,13 +43,13 @@ __version__ = "0.1.0"
 
 #: Name → the module that it is imported from when it is first used.
 _HOMES = {
-    "load_ablation": "mmad.api",
-    "plan": "mmad.api",
-    "train": "mmad.api",
-    "open_store": "mmad.api",
-    "evaluate": "mmad.api",
-    "compare": "mmad.api",
-    "write_report": "mmad.api",
+    "load_ablation": "mmad.api.loading",
+    "plan": "mmad.api.planning",
+    "train": "mmad.api.training",
+    "open_store": "mmad.api.results",
+    "evaluate": "mmad.api.results",
+    "compare": "mmad.api.results",
+    "write_report": "mmad.api.results",
     "load_dataset": "mmad.data.reader",
     "make_phantom": "mmad.data.phantom.generate",
     "import_csv": "mmad.data.importers.csv",
@@ -60,7 +60,7 @@ _HOMES = {
     "Comparison": "mmad.analysis.comparison",
     "CsvLayout": "mmad.data.importers.csv",
     "DataSet": "mmad.data.dataset",
-    "Evaluation": "mmad.api",
+    "Evaluation": "mmad.api.results",
     "MmadError": "mmad.base.errors",
     "ModelSetup": "mmad.config.setup",
     "Report": "mmad.report.build",

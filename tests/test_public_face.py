@@ -241,11 +241,22 @@ def test_a_comparison_has_a_verdict_and_shows_itself(trained: Trained) -> None:
         assert 0 <= found.p <= 1 or math.isnan(found.p)
         assert found.conditions["split"] == "test"
         assert len(found.findings) == 5
+        assert repr(found).startswith(f"<{CLINICAL} against {CXR}: {found.verdict}, AP ")
         html = found._repr_html_()
         assert "<table" in html
         assert found.verdict.split(":")[0] in html
         with pytest.raises(mmad.MmadError, match="both are one run"):
             mmad.compare(store, CXR, CXR)
+
+
+@pytest.mark.slow
+def test_runs_and_epochs_are_frames(trained: Trained) -> None:
+    with mmad.open_store(trained.database) as store:
+        runs, epochs = store.runs("pair"), store.epochs(CXR)
+    assert list(runs["arm"]) == ["CXR", "CXR+Clinical"]
+    assert set(runs["status"]) == {"finished"}
+    assert list(epochs["epoch"]) == list(range(1, int(runs["epochs"].iloc[0]) + 1))
+    assert epochs["train_loss"].notna().all()
 
 
 @pytest.mark.slow

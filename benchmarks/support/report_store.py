@@ -22,8 +22,8 @@ from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
-from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.detections_file import write_detections
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 from mmad.store import measurements
 from mmad.store.schema import epochs, metrics

@@ -98,7 +98,7 @@ class Twin(nn.Module):
         self.detector.transform.torch_choice = lambda sizes: sizes[0]  # else draws a number for its one size
         if hasattr(model, "clinical_vector"):
             self.clinical_vector = model.clinical_vector
-        self.reads_roi_vector = model.reads_roi_vector
+        self.adds_clinical_to_roi_heads = model.adds_clinical_to_roi_heads
 
     def forward(
         self,
@@ -110,7 +110,7 @@ class Twin(nn.Module):
         if hasattr(self, "clinical_vector"):
             vector = self.clinical_vector(numeric, categorical)
             self.detector.backbone.vector = vector
-            self.detector.roi_heads.box_head.vector = vector if self.reads_roi_vector else None
+            self.detector.roi_heads.box_head.vector = vector if self.adds_clinical_to_roi_heads else None
         return self.detector(images, targets)
 
 

@@ -13,13 +13,13 @@ from mmad.analysis.comparison import (
     PairAgreement,
     PairStatistics,
 )
-from mmad.analysis.controls import Control, meaning
+from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
-from mmad.evaluation.bootstrap import Interval, IntervalEstimate, needed
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.operating_points import Calibration, OperatingBand, gaps
+from mmad.evaluation.intervals import Interval, IntervalEstimate, needed
+from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
 
 JsonValue = dict[str, Any]
 
@@ -70,7 +70,7 @@ def _estimate(found: IntervalEstimate) -> JsonValue:
     return {"ap": _interval(found.ap), "ar": _interval(found.ar), "per_class": per_class}
 
 
-def _band(band: OperatingBand) -> JsonValue:
+def _band(band: OperatingInterval) -> JsonValue:
     plain: JsonValue = to_json_value(band)
     del plain["score"]
     return plain

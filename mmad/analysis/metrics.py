@@ -23,26 +23,26 @@ from mmad.base.errors import EvaluationError
 from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
 from mmad.evaluation import coco
 from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
-from mmad.evaluation.bootstrap import Difference, IntervalEstimate, compare, estimate
 from mmad.evaluation.coco import Overlap
 from mmad.evaluation.coco_summary import CocoSet, coco_set
 from mmad.evaluation.detections_file import version_of, write_detections
+from mmad.evaluation.intervals import Difference, IntervalEstimate, compare, estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     Calibration,
     Confusion,
     Froc,
-    FrocBand,
-    Operating,
-    OperatingBand,
+    FrocInterval,
+    OperatingInterval,
+    OperatingPoint,
     RecallCurve,
     calibration,
     check_scores,
     confusion,
     froc,
     froc_intervals,
-    operating,
     operating_intervals,
+    operating_points,
     recall_curve,
 )
 from mmad.store.store import Store
@@ -60,12 +60,12 @@ class Profile:
     ``bands`` and ``froc_band`` are the intervals of ``rows`` and ``froc``.
     """
 
-    rows: tuple[Operating, ...]
+    rows: tuple[OperatingPoint, ...]
     froc: Froc
     confusion: Confusion
     calibration: Calibration
-    bands: tuple[OperatingBand, ...]
-    froc_band: FrocBand
+    bands: tuple[OperatingInterval, ...]
+    froc_band: FrocInterval
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def profile_of(
         matched, protocol = detections.matched(target), target.protocol
         counted = matched.counted[0]
         return Profile(
-            operating(matched, scores),
+            operating_points(matched, scores),
             froc(matched),
             confusion(
                 detections.read(target),
@@ -352,7 +352,7 @@ def _evaluations(
     ]
     records = []
     threshold, most = protocol.threshold, protocol.max_detections
-    for overlap, scores in coco.judged(found, truth, threshold=threshold, max_detections=most).items():
+    for overlap, scores in coco.scores_by_overlap(found, truth, threshold=threshold, max_detections=most).items():
         records += [
             EvaluationRecord(
                 kind=kind,

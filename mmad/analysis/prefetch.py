@@ -51,11 +51,13 @@ class PairRequest:
     by_design: tuple[str, ...]
 
 
-Request = PrefetchRequest | PairRequest
+PrefetchTask = PrefetchRequest | PairRequest
 
 
 @contextlib.contextmanager
-def prefetching(store: Store, data: Path | None, options: EvaluationOptions, work: Sequence[Request]) -> Iterator[None]:
+def prefetching(
+    store: Store, data: Path | None, options: EvaluationOptions, work: Sequence[PrefetchTask]
+) -> Iterator[None]:
     """Lets the other cores begin with the end of ``work`` while the block runs; ends them with it."""
     helpers = min(usable_cores() - 1, MOST, len(work) // 2)
     started = []
@@ -89,7 +91,7 @@ def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
     return process
 
 
-def _to_json(work: Request) -> dict[str, Any]:
+def _to_json(work: PrefetchTask) -> dict[str, Any]:
     if isinstance(work, PrefetchRequest):
         return {"run": work.name}
     return {"pairs": [[a.name, b.name] for a, b in work.pairs], "by_design": work.by_design}

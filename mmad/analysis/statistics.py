@@ -7,7 +7,7 @@ with one line why; a report never fails for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from mmad.analysis.comparison import (
     compare_stored,
     split_policy,
 )
-from mmad.analysis.controls import Control, cached_controls, controls_by_run
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
+from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
 from mmad.analysis.metrics import (
     AgreementOptions,
     MaskFigures,
@@ -32,11 +32,11 @@ from mmad.analysis.metrics import (
     pair_statistics,
     run_statistics,
 )
-from mmad.analysis.prefetch import PairRequest, PrefetchRequest, Request, prefetching
+from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.multiple_testing import holm
-from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, RunRecord
+from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.evaluation.operating_points import RecallCurve
@@ -48,8 +48,6 @@ LONG = 12
 #: So much computed at first says that not all was cached.
 FEW = 4
 _NOT_CACHED = "not computed yet, and the database is open for reading only"
-
-Progress = Callable[[int, int], None]
 
 
 def compare_arms(
@@ -67,11 +65,13 @@ def compare_arms(
         EvaluationError: runs that are not finished, share no seed, or cannot be compared.
     """
     options = options or EvaluationOptions()
-    sides = [[_compared(store, run, options) for run in find_seeds(store, name)] for name in (reference, other)]
+    meant = [find_seeds(store, name) for name in (reference, other)]
+    file = _file_of(store, [run for side in meant for run in side])
+    sides = [[_compared(store, run, file, options) for run in side] for side in meant]
     found = compare(
         *sides,
         names=(reference, other),
-        file=_file_of(store, [one for side in sides for one in side]),
+        file=file,
         kind=options.checkpoint,
         split=options.split,
         by_seed=len(sides[0]) > 1 or len(sides[1]) > 1,
@@ -90,7 +90,7 @@ def compare_ablation(
     detections: DetectionStore,
     ablation: str,
     options: EvaluationOptions | None = None,
-    progress: Progress = lambda done, whole: None,
+    progress: OnProgress = lambda done, whole: None,
     same: AgreementOptions | None = None,
 ) -> tuple[list[Comparison], list[NotComparable]]:
     """Every pair of arms that the ablation compares, setting by setting, with Holm's p over all of them.
@@ -119,24 +119,29 @@ def compare_ablation(
             refused.append(NotComparable(*who, str(error), ""))
     progress(len(pairs), len(pairs))
     if not done:
-        reason, hint = (refused[0].error().what, refused[0].hint) if refused else ("it has no pair of arms", None)
-        raise EvaluationError(f"nothing can be compared: {reason}", where=f"ablation {ablation}", hint=hint)
+        what, hint = "nothing can be compared: it has no pair of arms", None
+        if refused:
+            what, hint = refused[0].error().what, refused[0].hint
+        raise EvaluationError(what, where=f"ablation {ablation}", hint=hint)
     adjusted = _with_holm([measured for _, measured in done])
     return [replace(one, statistics=found) for (one, _), found in zip(done, adjusted, strict=True)], refused
 
 
-def _compared(store: Store, found: FoundRun, options: EvaluationOptions) -> ComparedRun:
-    run, member = found.run, found.members[0] if found.members else None
+def _compared(store: Store, found: FoundRun, file: AblationRecord | None, options: EvaluationOptions) -> ComparedRun:
+    """The run as the member of ``file`` that it answers; without a file, as the first it answers."""
+    run = found.run
+    of_file = [m for m in found.members if file is not None and m.ablation == file.name]
+    member = next(iter(of_file or found.members), None)
     protocol = protocol_of(run, member, options)
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path))
 
 
-def _file_of(store: Store, runs: Sequence[ComparedRun]) -> AblationRecord | None:
-    """The ablation that all runs are of; None where they have none in common."""
-    names = {None if one.member is None else one.member.ablation for one in runs}
-    return next((a for a in store.ablations() if names == {a.name}), None)
+def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:
+    """The first ablation that all runs are of, whatever others they answer; None where they have none in common."""
+    names = frozenset.intersection(*(frozenset(m.ablation for m in run.members) for run in runs))
+    return next((a for a in store.ablations() if a.name in names), None)
 
 
 def _measured(
@@ -237,7 +242,7 @@ def compute_statistics(
     *,
     data: Path | None = None,
     options: EvaluationOptions | None = None,
-    progress: Progress = lambda done, whole: None,
+    progress: OnProgress = lambda done, whole: None,
 ) -> Statistics:
     """Everything that can be computed of ``frame``; what is cached is read, the rest computed and cached.
 
@@ -286,7 +291,7 @@ def finished_comparisons(ablation: AblationFrame) -> list[Comparison]:
     return [one for one in ablation.comparisons if isinstance(one, Comparison) and one.pairs]
 
 
-def _request(one: MemberFrame | Comparison) -> Request | None:
+def _request(one: MemberFrame | Comparison) -> PrefetchTask | None:
     """The work as a helper process takes it; None where nothing can be computed."""
     if isinstance(one, MemberFrame):
         return None if one.alone is None else PrefetchRequest(one.record, one.alone.kind)

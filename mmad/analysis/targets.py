@@ -22,8 +22,8 @@ from mmad.base.records import (
 from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
 from mmad.data.dataset import DataSet, samples
 from mmad.data.reader import load_dataset
-from mmad.evaluation.bootstrap import RESAMPLES
 from mmad.evaluation.detections_file import read_detections
+from mmad.evaluation.intervals import RESAMPLES
 from mmad.evaluation.matching import Matched, match
 from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
 from mmad.store.store import Store

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api import check_ablations, known_memory, load_with_data, on_data, run_ablations
+from mmad.api.loading import load_with_data, on_data
+from mmad.api.training import check_ablations, known_memory, run_ablations
 from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths, without_password
 from mmad.cli.options import (

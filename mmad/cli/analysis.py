@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from mmad.api import (
+from mmad.api.results import (
     Evaluation,
     altered_inference,
     evaluation_of,
@@ -45,7 +45,7 @@ CheckpointOption = Annotated[
     ),
 ]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
-DeviceOption = Annotated[
+RerunDeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
 ]
 
@@ -166,8 +166,11 @@ def compare(
 
     named = runs or []
     if len(named) != (2 if ablation is None else 0):
-        hint = "name two (mmad compare RUN_A RUN_B), or an ablation (mmad compare --ablation NAME)"
-        raise EvaluationError(f"{len(named)} runs to compare", where="compare", hint=hint)
+        from mmad.base.formatting import plural
+
+        hint = "name two runs (mmad compare RUN_A RUN_B), or an ablation alone (mmad compare --ablation NAME)"
+        what = plural(len(named), "run") + ("" if ablation is None else f" and the ablation {ablation}")
+        raise EvaluationError(f"{what} to compare", where="compare", hint=hint)
     options = _options(split, checkpoint, overlap, protocol, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
     same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
@@ -200,7 +203,7 @@ def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, det
         if one.note:
             print(f"{one.names[0]}: {one.note}", file=sys.stderr)
     for pair in refused:
-        print(f"{pair.setting}: {pair.other} and {pair.reference} cannot be compared: {pair.reason}", file=sys.stderr)
+        print(f"{pair.setting}: {pair.reference} and {pair.other} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
 def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
@@ -291,7 +294,7 @@ def evaluate(
     resamples: ResamplesOption = 1000,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
-    device: DeviceOption = "auto",
+    device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
@@ -478,12 +481,12 @@ def controls(
     checkpoint: CheckpointOption = None,
     repeats: Annotated[int, typer.Option("--repeats", metavar="N", help="Draws of each alteration.")] = 5,
     resamples: ResamplesOption = 1000,
-    device: DeviceOption = "auto",
+    device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.controls import alteration_words, controls_of, meaning, unclinical
+    from mmad.analysis.input_controls import alteration_words, controls_of, meaning, unclinical
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.store.lookup import find_run

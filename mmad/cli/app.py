@@ -32,7 +32,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("report", "mmad.cli.report", "Write the report of everything recorded."),
     ("data", "mmad.cli.data", "Make, import and check data sets."),
     ("params", "mmad.cli.plan", "Count the parameters of a setup, module by module."),
-    ("log", "mmad.cli.log", "Read, show and check experiment logs."),
+    ("log", "mmad.cli.experiment_log", "Read, show and check experiment logs."),
     ("db", "mmad.cli.db", "Copy, check, back up, upgrade and export the database."),
     ("weights", "mmad.cli.plan", "List or fetch the pretrained weights."),
     ("schema", "mmad.cli.plan", "Print the JSON Schema of the ablation file."),

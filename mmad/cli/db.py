@@ -141,7 +141,7 @@ def _register_export(app: typer.Typer) -> None:
 
         --json prints {"folder", "format", "tables": [{name, file, rows}]}.
         """
-        from mmad.api import open_store
+        from mmad.api.results import open_store
         from mmad.base.errors import StoreError
         from mmad.config.messages import did_you_mean
         from mmad.store.export import FORMATS, export_tables

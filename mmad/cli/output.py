@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from mmad.api import Progress
+    from mmad.base.records import OnProgress
     from mmad.experiment_log.model import Checkpoint
     from mmad.store.lookup import CheckpointFigures
 
@@ -40,7 +40,7 @@ def console(*, stderr: bool = False, width: int = WIDE) -> Console:
 
 
 @contextlib.contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
+def progress_bar(label: str) -> Iterator[OnProgress]:
     """Show how far something long is, on stderr: a bar on a terminal, else one line at its first step."""
     if not sys.stderr.isatty():
         yield _Announcement(label)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api import known_runs, load_with_data, planned, resolve_data
+from mmad.api.loading import load_with_data, resolve_data
+from mmad.api.planning import known_runs, planned
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
@@ -28,7 +29,8 @@ from mmad.cli.output import console, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmad.api import ChosenData, PlannedMember
+    from mmad.api.loading import ChosenData
+    from mmad.api.planning import PlannedMember
     from mmad.base.records import ClinicalColumns, ParameterCount
     from mmad.config.runs import Ablation
     from mmad.config.setup import ModelSetup
@@ -311,7 +313,7 @@ def _entry_setup(entry: str, overrides: list[str]) -> ModelSetup:
     from mmad.config.ablation_file import parse_override, split_fields
 
     values = {name: value for word in overrides for name, value in parse_override(word).values.items()}
-    return experiment_log.entry(entry).setup(split_fields(values)[0])
+    return experiment_log.setup_of(experiment_log.entry(entry), split_fields(values)[0])
 
 
 def counts_of(setup: ModelSetup, dataset: DataSet | None) -> tuple[ParameterCount, ...]:
@@ -589,7 +591,7 @@ def schema() -> None:
 
     The shipped files name their copy of it in the first line, so that editors with Taplo complete and check them.
     """
-    from mmad.config.schema import ablation_schema
+    from mmad.config.json_schema import ablation_schema
 
     print_json(ablation_schema())
 

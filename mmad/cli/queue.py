@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmad.api import open_store
+from mmad.api.results import open_store
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
 from mmad.base.formatting import duration, size

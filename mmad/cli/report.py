@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api import open_store, write_report
+from mmad.api.results import open_store, write_report
 from mmad.base.errors import ReportError
 from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_REPORT

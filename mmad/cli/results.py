@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmad.api import open_store
+from mmad.api.results import open_store
 from mmad.base.formatting import short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
 from mmad.cli.output import console, figure, file_line, print_json, result_line, section, status_text

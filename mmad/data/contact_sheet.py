@@ -22,8 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import SPLITS
+from mmad.base.records import SPLITS, OnProgress
 from mmad.config.messages import no_such, one_of
 from mmad.data.dataset import STUDIES, Box, DataSet
 from mmad.data.image_cache import decode
@@ -71,7 +70,7 @@ class Sheet:
     dataset: DataSet
     positions: tuple[int, ...]
 
-    def tiles(self, progress: ProgressCallback | None = None) -> Iterator[Tile]:
+    def tiles(self, progress: OnProgress | None = None) -> Iterator[Tile]:
         """The tiles in order; ``progress`` hears (done, all)."""
         for done, position in enumerate(self.positions, 1):
             yield _tile(self.dataset, position)
@@ -182,7 +181,7 @@ class _Text:
     bold: bool = False
 
 
-def png_sheet(sheet: Sheet, progress: ProgressCallback | None = None) -> bytes:
+def png_sheet(sheet: Sheet, progress: OnProgress | None = None) -> bytes:
     """The sheet as PNG: title and legend, below them the studies in up to six columns."""
     columns = min(_MOST_COLUMNS, math.ceil(math.sqrt(len(sheet.positions))))
     width = 2 * _MARGIN + columns * SIDE + (columns - 1) * _GAP
@@ -335,7 +334,7 @@ class _Card:
     picture: str
 
 
-def html_sheet(sheet: Sheet, progress: ProgressCallback | None = None) -> bytes:
+def html_sheet(sheet: Sheet, progress: OnProgress | None = None) -> bytes:
     """The sheet as UTF-8 HTML. Boxes are drawn above the pictures, so that they can be switched off."""
     cards = [_Card(tile, _address(tile.picture)) for tile in sheet.tiles(progress)]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -364,7 +363,7 @@ def write_sheet(
     split: str | None = None,
     label: str | None = None,
     limit: int = LIMIT,
-    progress: ProgressCallback | None = None,
+    progress: OnProgress | None = None,
 ) -> Sheet:
     """Draw ``studies``, or at most ``limit`` spread over those of ``split`` and ``label``, into ``out``.
 

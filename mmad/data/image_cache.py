@@ -23,8 +23,7 @@ from PIL import Image
 from mmad.base.cores import usable_cores
 from mmad.base.errors import DataError
 from mmad.base.paths import cache_folder
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import Split
+from mmad.base.records import OnProgress, Split
 from mmad.data.dataset import BOXES, STUDIES, DataSet, digests
 
 #: Raised whenever decoding or resizing gives other bytes.
@@ -43,7 +42,7 @@ def images_folder() -> Path:
 
 
 def image_cache(
-    dataset: DataSet, image_size: int, progress: ProgressCallback | None = None, *, workers: int | None = None
+    dataset: DataSet, image_size: int, progress: OnProgress | None = None, *, workers: int | None = None
 ) -> Images:
     """The images of a data set as uint8 (M, S, S), read-only; study ``i`` has row ``dataset.image_rows[i]``.
 
@@ -145,7 +144,7 @@ def as_grey(image: Image.Image) -> Image.Image:
     return image if image.mode == "L" else image.convert("L")
 
 
-def _build(dataset: DataSet, image_size: int, path: Path, progress: ProgressCallback | None, workers: int) -> None:
+def _build(dataset: DataSet, image_size: int, path: Path, progress: OnProgress | None, workers: int) -> None:
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=PART)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -300,7 +299,7 @@ def require_trainable(dataset: DataSet) -> None:
             )
 
 
-def prepare_images(dataset: DataSet, image_sizes: Iterable[int], progress: ProgressCallback | None = None) -> None:
+def prepare_images(dataset: DataSet, image_sizes: Iterable[int], progress: OnProgress | None = None) -> None:
     """Decodes every image for each size once, for all runs to come; ``progress`` hears (done, all) of a size.
 
     Raises DataError naming the image that cannot be decoded or has another size than its row says.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmad.base.errors import DataError
-from mmad.base.progress import ProgressCallback
+from mmad.base.records import OnProgress
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import STUDIES, DataSet
 from mmad.data.image_cache import image_cache
@@ -62,7 +62,7 @@ class Studies(Dataset[Batch]):
         dataset: DataSet,
         image_size: int,
         encoder: ClinicalEncoder | None,
-        progress: ProgressCallback | None = None,
+        progress: OnProgress | None = None,
     ) -> None:
         self._images: NDArray[np.uint8] = np.asarray(image_cache(dataset, image_size, progress))  # (M, S, S)
         self._rows: list[int] = dataset.image_rows.tolist()
@@ -166,7 +166,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     flip: float = 0.5,
-    progress: ProgressCallback | None = None,
+    progress: OnProgress | None = None,
     studies: Studies | None = None,
 ) -> EpochBatches:
     """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.

@@ -2,7 +2,7 @@
 
 ``open_table`` checks a file row by row and knows on which line each row ends; ``read_table`` holds the rows as a pandas
 frame of text. ``pandas.read_csv`` takes no part: it fills a short row without a word, joins what follows a closing
-quote, and forgets on which line of the file a row stands, which every message here names. It takes as long.
+quote, and forgets on which line of the file a row stands, which every message here names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_CHARACTERS = 1 << 20  # of one line
 _CHUNK = 10_000
 
 #: The line on which a row ends, and its cells, without blanks at both ends.
-Row = tuple[int, list[str]]
+NumberedRow = tuple[int, list[str]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def read_table(
     return Table(path, pandas.concat(frames))
 
 
-def _chunks(rows: Iterator[Row]) -> Iterator[tuple[list[int], list[list[str]]]]:
+def _chunks(rows: Iterator[NumberedRow]) -> Iterator[tuple[list[int], list[list[str]]]]:
     """The lines and the cells of a few rows at a time; of no row where there is none."""
     chunk = list(islice(rows, _CHUNK))
     while True:
@@ -117,7 +117,7 @@ def _chunks(rows: Iterator[Row]) -> Iterator[tuple[list[int], list[list[str]]]]:
             return
 
 
-def open_table(path: Path, refuse: Refuse = raise_first) -> tuple[list[str], Iterator[Row]]:
+def open_table(path: Path, refuse: Refuse = raise_first) -> tuple[list[str], Iterator[NumberedRow]]:
     """The header of a CSV file, and its rows as they are read; blank lines are left out.
 
     A row with too many or too few cells is refused and left out. Raises DataError for a file that is no table, also
@@ -128,7 +128,7 @@ def open_table(path: Path, refuse: Refuse = raise_first) -> tuple[list[str], Ite
     return next(rows)[1], rows
 
 
-def _rows(path: Path, refuse: Refuse) -> Iterator[Row]:
+def _rows(path: Path, refuse: Refuse) -> Iterator[NumberedRow]:
     """The header, and every row."""
     try:
         if not path.is_file():
@@ -149,7 +149,7 @@ def _opened(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _parsed(file: IO[str], path: Path, refuse: Refuse) -> Iterator[Row]:
+def _parsed(file: IO[str], path: Path, refuse: Refuse) -> Iterator[NumberedRow]:
     reader = csv.reader(_lines(file, path), strict=True)
     start = 1
     try:

@@ -23,12 +23,12 @@ def pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
 
 
-def full(values: Tensor) -> Tensor:
+def upcast(values: Tensor) -> Tensor:
     """``values`` in at least single precision: boxes in half precision would be off by half a pixel."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def overlaps(truth: Tensor, boxes: Tensor) -> Tensor:
+def batched_iou(truth: Tensor, boxes: Tensor) -> Tensor:
     """IoU of ``truth`` (B, M, 4) with ``boxes`` (N, 4) or (B, N, 4): (B, M, N)."""
     boxes = boxes if boxes.dim() == 3 else boxes[None]
     corner = torch.maximum(truth[:, :, None, :2], boxes[:, None, :, :2])
@@ -43,81 +43,83 @@ def _area(boxes: Tensor) -> Tensor:
     return area
 
 
-def match(iou: Tensor, real: Tensor, *, high: float, low: float, rescue: bool) -> Tensor:
+def match(
+    iou: Tensor, real: Tensor, *, fg_iou_thresh: float, bg_iou_thresh: float, allow_low_quality_matches: bool
+) -> Tensor:
     """Which true box each box belongs to: torchvision's ``Matcher`` over a batch.
 
     Args:
         iou: (B, M, N) overlaps of true boxes with boxes.
         real: (B, M), False for padding among the true boxes.
-        high: overlap from which a box belongs to its best true box.
-        low: overlap below which it is background; between the two it is ignored.
-        rescue: also give every true box the boxes that overlap it best.
+        fg_iou_thresh: overlap from which a box belongs to its best true box.
+        bg_iou_thresh: overlap below which it is background; between the two it is ignored.
+        allow_low_quality_matches: also give every true box the boxes that overlap it best.
 
     Returns:
         (B, N) rows among the true boxes, -1 for background, -2 for ignored.
     """
     iou = iou.masked_fill(~real[:, :, None], -1.0)
     best, rows = iou.max(dim=1)
-    matched = torch.where(best < low, BACKGROUND, torch.where(best < high, IGNORED, rows))
-    if not rescue:
+    matched = torch.where(best < bg_iou_thresh, BACKGROUND, torch.where(best < fg_iou_thresh, IGNORED, rows))
+    if not allow_low_quality_matches:
         return matched
-    reached = (iou == iou.max(dim=2, keepdim=True).values) & real[:, :, None]
-    return torch.where(reached.any(dim=1), rows, matched)
+    best_of_truth = (iou == iou.max(dim=2, keepdim=True).values) & real[:, :, None]
+    return torch.where(best_of_truth.any(dim=1), rows, matched)
 
 
 class Sampler(nn.Module):
     """Draws a balanced sample of every image's boxes: torchvision's ``BalancedPositiveNegativeSampler``, batched.
 
     Args:
-        size: boxes per image.
+        batch_size_per_image: boxes per image.
         positive_fraction: largest share of positives; negatives fill what they leave free.
     """
 
-    def __init__(self, size: int, positive_fraction: float) -> None:
+    def __init__(self, batch_size_per_image: int, positive_fraction: float) -> None:
         super().__init__()
-        self.size = size
-        self.positives = int(size * positive_fraction)
+        self.batch_size_per_image = batch_size_per_image
+        self.max_positives = int(batch_size_per_image * positive_fraction)
 
     def forward(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """From (B, N) labels (above 0 positive, 0 negative, below 0 neither) the (B, N) masks drawn of each."""
-        positive = _draw(labels > 0, torch.full_like(labels[:, 0], self.positives), self.positives)
-        free = self.size - positive.sum(dim=1)
-        return positive, _draw(labels == 0, free, self.size)
+        positive = _subset(labels > 0, torch.full_like(labels[:, 0], self.max_positives), self.max_positives)
+        free = self.batch_size_per_image - positive.sum(dim=1)
+        return positive, _subset(labels == 0, free, self.batch_size_per_image)
 
 
-def _draw(candidates: Tensor, wanted: Tensor, most: int) -> Tensor:
-    """A random subset of every row's ``candidates`` (B, N), at most ``wanted`` (B,) of them and ``most``."""
-    most = min(most, candidates.shape[1])
-    chance = torch.rand(candidates.shape, device=candidates.device).masked_fill_(~candidates, 2.0)
-    rows = chance.topk(most, dim=1, largest=False).indices
-    taken = torch.arange(most, device=candidates.device) < wanted[:, None]
-    return torch.zeros_like(candidates).scatter_(1, rows, taken) & candidates
+def _subset(candidates: Tensor, size: Tensor, max_size: int) -> Tensor:
+    """A random subset of every row's ``candidates`` (B, N), at most ``size`` (B,) of them and ``max_size``."""
+    max_size = min(max_size, candidates.shape[1])
+    order = torch.rand(candidates.shape, device=candidates.device).masked_fill_(~candidates, 2.0)
+    rows = order.topk(max_size, dim=1, largest=False).indices
+    chosen = torch.arange(max_size, device=candidates.device) < size[:, None]
+    return torch.zeros_like(candidates).scatter_(1, rows, chosen) & candidates
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a suppression kept: flat rows ordered by image and falling score, and how many each image has."""
+    """What a suppression keeps: flat rows ordered by image and falling score, and how many each image has."""
 
     rows: Tensor
     counts: list[int]
 
 
 def suppress(
-    boxes: Tensor, scores: Tensor, image: Tensor, group: Tensor, images: int, *, overlap: float, most: int
+    boxes: Tensor, scores: Tensor, image: Tensor, group: Tensor, images: int, *, nms_thresh: float, top_n: int
 ) -> Kept:
-    """Non-maximum suppression within the groups of every image, the best ``most`` of an image kept.
+    """Non-maximum suppression within the groups of every image; the best ``top_n`` of an image are kept.
 
     Args:
         boxes: (N, 4); scores: (N,); image: (N,) from 0.
         group: (N,) suppressed apart from each other; a group lies in one image.
         images: how many images there are.
-        overlap: IoU above which the weaker box goes.
-        most: boxes kept of one image.
+        nms_thresh: IoU above which the weaker box goes.
+        top_n: boxes kept of one image.
     """
-    kept = batched_nms(boxes, scores, group, overlap)  # by falling score
+    kept = batched_nms(boxes, scores, group, nms_thresh)  # by falling score
     owner, order = image[kept].sort(stable=True)
     counts = torch.bincount(owner, minlength=images)
     first = counts.cumsum(0) - counts
     rank = torch.arange(len(owner), device=owner.device) - first[owner]
-    rows = kept[order][rank < most]
-    return Kept(rows, counts.clamp(max=most).tolist())
+    rows = kept[order][rank < top_n]
+    return Kept(rows, counts.clamp(max=top_n).tolist())

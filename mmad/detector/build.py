@@ -51,6 +51,19 @@ def build_detector(
 
     Raises:
         WeightsError: when the weights' file is missing or damaged, with the hint.
+
+    Example:
+        >>> import torch
+        >>> from mmad.base.records import ClinicalColumns
+        >>> from mmad.config.setup import ModelSetup
+        >>> setup = ModelSetup(image_size=64, pretrained=False)
+        >>> detector = build_detector(setup, labels=5, columns=ClinicalColumns(), seed=0)
+        >>> images = torch.randint(0, 256, (2, 1, 64, 64))
+        >>> targets = [{"boxes": torch.tensor([[8.0, 8.0, 40.0, 50.0]]), "labels": torch.tensor([1])}] * 2
+        >>> sorted(detector(images, targets).losses)
+        ['loss_box_reg', 'loss_classifier', 'loss_objectness', 'loss_rpn_box_reg']
+        >>> sorted(detector.eval()(images).detections[0])
+        ['boxes', 'labels', 'scores']
     """
     pretrained = setup.pretrained and weights != "none"
     built = setup.stock()

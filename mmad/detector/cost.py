@@ -23,6 +23,7 @@ from mmad.config.setup import ModelSetup
 from mmad.detector.backbones import freeze
 from mmad.detector.build import PRINTED_MODULES, image_networks
 from mmad.detector.model import MultimodalRCNN
+from mmad.detector.roi_heads import BOX_POOL, MASK_POOL
 
 #: Parts of a detector that are told apart, in the order a picture goes through them.
 PARTS = ("backbone", "clinical", "rpn", "heads")
@@ -113,9 +114,9 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.seen: set[str] = set()
         self.part = ""
         self._inside: list[str] = []
-        self._hooks = [hook for name, module in model.named_modules() for hook in self._watch(name, module)]
+        self._hooks = [hook for name, module in model.named_modules() for hook in self._hooks_of(name, module)]
 
-    def _watch(self, name: str, module: nn.Module) -> Iterator[Any]:
+    def _hooks_of(self, name: str, module: nn.Module) -> Iterator[Any]:
         yield module.register_forward_pre_hook(lambda *_: self._enter(name))
         yield module.register_forward_hook(lambda *_: self._leave(), always_call=True)
 
@@ -163,10 +164,12 @@ def _run(model: MultimodalRCNN, size: int, columns: ClinicalColumns, boxes: int,
             model.rpn.head(list(maps.values()))
             meter.at("heads")
             width = next(iter(maps.values())).shape[1]
-            beside = _zeros(boxes, model.setup.clinical_input_channels) if model.reads_roi_vector else None
-            heads.box_predictor(heads.box_head(_zeros(boxes, width, 7, 7), beside))
+            roi_clinical = (
+                _zeros(boxes, model.setup.clinical_input_channels) if model.adds_clinical_to_roi_heads else None
+            )
+            heads.box_predictor(heads.box_head(_zeros(boxes, width, BOX_POOL, BOX_POOL), roi_clinical))
             if masks:
-                heads.mask_predictor(heads.mask_head(_zeros(masks, width, 14, 14)))
+                heads.mask_predictor(heads.mask_head(_zeros(masks, width, MASK_POOL, MASK_POOL)))
     finally:
         meter.close()
     return meter

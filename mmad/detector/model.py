@@ -17,7 +17,7 @@ from mmad.detector.backbones import build_image_network
 from mmad.detector.clinical import CLINICAL_IMAGE, ClinicalVector, Encoder, expansion
 from mmad.detector.fusion import build_fusion
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
-from mmad.detector.rpn import ProposalNetwork, Target
+from mmad.detector.rpn import ProposalNetwork, TargetDict
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -48,13 +48,13 @@ class MultimodalRCNN(nn.Module):
         super().__init__()
         self.setup = setup = setup.stock()
         self.backbone = build_image_network(setup)
-        if (said := misfit(setup, self._sides())) is not None:  # of timm's networks only now the maps are known
-            raise SpecError(said)
+        if (problem := misfit(setup, self._sides())) is not None:  # timm's maps are known only now
+            raise SpecError(problem)
         channels = self.backbone.out_channels
         era = setup.resolved_era if setup.use_clinical else None
-        self.reads_roi_vector = era == "C" and setup.add_clinical_to_roi_heads
+        self.adds_clinical_to_roi_heads = era == "C" and setup.add_clinical_to_roi_heads
         self.spatialises = era is not None and (era != "C" or setup.spatialise_clinical)
-        self.repeats = self.spatialises and setup.spatialise_method == "repeat"
+        self.repeats_vector = self.spatialises and setup.spatialise_method == "repeat"
         if era is not None:
             self.clinical_vector = ClinicalVector(
                 columns,
@@ -64,8 +64,8 @@ class MultimodalRCNN(nn.Module):
             )
             self._build_clinical(setup, era, channels)
         self.rpn = ProposalNetwork(setup, channels)
-        beside = setup.clinical_input_channels if self.reads_roi_vector else 0
-        self.roi_heads = DetectionHeads(setup, channels, beside, labels + 1)
+        roi_clinical = setup.clinical_input_channels if self.adds_clinical_to_roi_heads else 0
+        self.roi_heads = DetectionHeads(setup, channels, roi_clinical, labels + 1)
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
@@ -76,7 +76,7 @@ class MultimodalRCNN(nn.Module):
         length = setup.clinical_input_channels
         strides, levels = self.backbone.strides, self.backbone.levels
         clinical = channels
-        if self.repeats:
+        if self.repeats_vector:
             clinical = channels if setup.pre_spatialised_layer else length
         elif era == "A":
             width = setup.clinical_conv_channels
@@ -89,16 +89,16 @@ class MultimodalRCNN(nn.Module):
         if not self.spatialises:
             return
         if setup.pre_spatialised_layer and era == "C":
-            wide = channels if self.repeats else length
+            wide = channels if self.repeats_vector else length
             self.clinical_mix = nn.Sequential(nn.Linear(length, wide), nn.ReLU())
-        if not self.repeats:
+        if not self.repeats_vector:
             self.clinical_expand = _expansion(setup, era)
         self.fuse_convs = build_fusion(setup, levels, channels, clinical)
 
     def forward(
         self,
         images: Tensor,
-        targets: list[Target] | None = None,
+        targets: list[TargetDict] | None = None,
         numeric: Tensor | None = None,
         categorical: Tensor | None = None,
         mode: RoiMode = CLEAN,
@@ -112,14 +112,21 @@ class MultimodalRCNN(nn.Module):
             numeric: (B, n) clinical numbers, then their missing-value indicators if the setup has them; needed
                 with ``use_clinical``.
             categorical: (B, k) codes, -1 for unknown; needed with ``use_clinical``.
-            mode: whose boxes the RoI heads look at; the detections of CLEAN never see the targets.
+            mode: which boxes the RoI heads read; the detections of CLEAN never depend on the targets.
+
+        Raises:
+            ValueError: images or targets of another shape or type, naming the argument; no clinical values for a
+                detector that reads them.
         """
-        vector = self._vector(numeric, categorical)  # (B, K) or None
-        features = self._fused(images, vector)
+        _check_images(images)
+        if targets is not None:
+            _check_targets(targets, images)
+        clinical = self._encode_clinical(numeric, categorical)  # (B, K) or None
+        features = self._fuse(self.backbone(self.transform(images)), clinical)
         side = images.shape[-1]
         proposals, rpn_losses = self.rpn(side, features, targets)
-        beside = vector if self.reads_roi_vector else None
-        detections, roi_losses = self.roi_heads(side, features, proposals, targets, beside, mode)
+        roi_clinical = clinical if self.adds_clinical_to_roi_heads else None
+        detections, roi_losses = self.roi_heads(side, features, proposals, targets, roi_clinical, mode)
         return DetectorOutput({**roi_losses, **rpn_losses}, detections)
 
     def warning(self) -> str | None:
@@ -133,27 +140,28 @@ class MultimodalRCNN(nn.Module):
         self, images: Tensor, numeric: Tensor | None = None, categorical: Tensor | None = None
     ) -> OrderedDict[str, Tensor]:
         """The maps the RPN and the RoI heads read, (B, C, h, w) per level; arguments as in ``forward``."""
-        return self._fused(images, self._vector(numeric, categorical))
+        clinical = self._encode_clinical(numeric, categorical)
+        return self._fuse(self.backbone(self.transform(images)), clinical)
 
-    def _fused(self, images: Tensor, vector: Tensor | None) -> OrderedDict[str, Tensor]:
-        maps: OrderedDict[str, Tensor] = self.backbone(self.normalise(images))
-        if not self.spatialises or vector is None:
-            return maps
-        if hasattr(self, "clinical_mix"):
-            vector = self.clinical_mix(vector)
-        spread = vector[:, :, None, None]  # (B, K, 1, 1)
-        if self.repeats:
-            clinical = OrderedDict((name, spread.expand(-1, -1, *m.shape[-2:])) for name, m in maps.items())
-        else:
-            clinical = self.clinical_convs(self.clinical_expand(spread))
-        fused: OrderedDict[str, Tensor] = self.fuse_convs(maps, clinical)
-        return fused
-
-    def normalise(self, images: Tensor) -> Tensor:
+    def transform(self, images: Tensor) -> Tensor:
         """Grey pixels to three channels with ImageNet's mean and deviation, (B, 3, S, S)."""
         return (images.to(self.mean.dtype) - self.mean) / self.deviation
 
-    def _vector(self, numeric: Tensor | None, categorical: Tensor | None) -> Tensor | None:
+    def _fuse(self, maps: OrderedDict[str, Tensor], clinical: Tensor | None) -> OrderedDict[str, Tensor]:
+        """The image's maps joined with those of the clinical vector (B, K), where it is spatialised."""
+        if not self.spatialises or clinical is None:
+            return maps
+        if hasattr(self, "clinical_mix"):
+            clinical = self.clinical_mix(clinical)
+        pixel = clinical[:, :, None, None]  # (B, K, 1, 1)
+        if self.repeats_vector:
+            clinical_maps = OrderedDict((name, pixel.expand(-1, -1, *m.shape[-2:])) for name, m in maps.items())
+        else:
+            clinical_maps = self.clinical_convs(self.clinical_expand(pixel))
+        fused: OrderedDict[str, Tensor] = self.fuse_convs(maps, clinical_maps)
+        return fused
+
+    def _encode_clinical(self, numeric: Tensor | None, categorical: Tensor | None) -> Tensor | None:
         if not hasattr(self, "clinical_vector"):
             return None
         if numeric is None or categorical is None:
@@ -173,3 +181,40 @@ def _expansion(setup: ModelSetup, era: Era) -> nn.Sequential:
         return expansion(size, length, width, CLINICAL_IMAGE, 0.0, last_relu=False, narrows="up")
     width = setup.clinical_expand_conv_channels or setup.clinical_conv_channels
     return expansion(size, length, width, CLINICAL_IMAGE, 0.0, last_relu=False)
+
+
+def _check_images(images: Tensor) -> None:
+    shape = list(images.shape)
+    if len(shape) != 4 or shape[1] not in (1, 3) or shape[2] != shape[3]:
+        raise ValueError(f"Expected images to be a tensor of shape [B, 1 or 3, S, S], got {shape}")
+
+
+def _check_targets(targets: list[TargetDict], images: Tensor) -> None:
+    """Refuse targets of another form; only shapes and types are read, so that no device has to wait."""
+    if len(targets) != len(images):
+        raise ValueError(f"Expected targets for each of {len(images)} images, got {len(targets)}")
+    for i, target in enumerate(targets):
+        for name in ("boxes", "labels"):
+            if not isinstance(target.get(name), Tensor):
+                raise ValueError(
+                    f'Expected targets[{i}]["{name}"] to be a tensor, got {type(target.get(name)).__name__}'
+                )
+        boxes, labels, masks = target["boxes"], target["labels"], target.get("masks")
+        if boxes.dim() != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
+            raise ValueError(
+                f'Expected targets[{i}]["boxes"] to be a float tensor of shape [N, 4], got {_described(boxes)}'
+            )
+        n = len(boxes)
+        if labels.shape != (n,) or labels.dtype != torch.int64:
+            raise ValueError(
+                f'Expected targets[{i}]["labels"] to be an int64 tensor of shape [{n}], got {_described(labels)}'
+            )
+        if masks is not None and masks.shape != (n, *images.shape[-2:]):
+            expected = [n, *images.shape[-2:]]
+            raise ValueError(
+                f'Expected targets[{i}]["masks"] to be a tensor of shape {expected}, got {_described(masks)}'
+            )
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,7 +1,7 @@
 """The RoI heads: from proposals to losses and detections, in training and in evaluation alike.
 
-Which boxes the heads look at, and which of them count, is said by ``RoiMode``. In an evaluation the
-heads run once per batch, and losses and detections take their rows from that pass.
+``RoiMode`` says which boxes the heads read, and which of them count. In an evaluation the heads run once per batch, and
+losses and detections take their rows from that pass.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, roi_align
 
 from mmad.config.setup import ModelSetup
-from mmad.detector.boxes import BACKGROUND, Sampler, full, match, overlaps, pad, suppress
-from mmad.detector.rpn import Target
+from mmad.detector.boxes import BACKGROUND, Sampler, batched_iou, match, pad, suppress, upcast
+from mmad.detector.rpn import TargetDict
 
-# The mask branch of the RoI heads: torchvision's layers, the loss, and masks where a data set has only boxes.
-#
-# Mask R-CNN: He et al., arXiv:1703.06870.
+Features = OrderedDict[str, Tensor]
+BOX_POOL = 7  # cells per side of a RoI's features
+MASK_POOL = 14  # cells per side of the features a mask is predicted from
+MASK_DEPTH = 4  # convolutions of the mask head
+MIN_SIZE = 1e-2  # pixels a detection's sides must have
+#: Maps the RoIs are read from; the pooled level of a pyramid is the RPN's alone.
+PYRAMID_MAPS = ("0", "1", "2", "3")
 
-
-MASK_POOL = 14  # cells per side of the features a mask is drawn from
-DEPTH = 4  # convolutions of the mask head
+# The mask branch (He et al., arXiv:1703.06870): torchvision's layers, the loss, and masks where there are only boxes.
 
 
 def mask_head(channels: int, width: int) -> MaskRCNNHeads:
     """Four 3×3 convolutions from ``channels`` to ``width``."""
-    return MaskRCNNHeads(channels, (width,) * DEPTH, 1)
+    return MaskRCNNHeads(channels, (width,) * MASK_DEPTH, 1)
 
 
 def mask_predictor(width: int, classes: int) -> MaskRCNNPredictor:
@@ -43,7 +45,7 @@ def mask_predictor(width: int, classes: int) -> MaskRCNNPredictor:
 
 
 def filled_boxes(boxes: Tensor, side: int) -> Tensor:
-    """Masks (n, side, side) of boxes (n, 4) in pixels: what stands in for an outline that nobody drew."""
+    """Masks (n, side, side) of boxes (n, 4) in pixels: the replacement for an outline that nobody drew."""
     centre = torch.arange(side, device=boxes.device, dtype=boxes.dtype) + 0.5
     across = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])  # (n, side)
     down = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
@@ -68,30 +70,26 @@ def mask_loss(logits: Tensor, boxes: Tensor, labels: Tensor, masks: Tensor, rows
     if not len(boxes):
         return logits.sum() * 0
     rois = torch.cat((rows[:, None].to(boxes.dtype), boxes), dim=1)
-    wanted = roi_align(masks[:, None].to(boxes.dtype), rois, logits.shape[-1], 1.0)[:, 0]
-    mine = logits[torch.arange(len(labels), device=labels.device), labels]
-    return F.binary_cross_entropy_with_logits(mine.to(wanted.dtype), wanted)
+    mask_targets = roi_align(masks[:, None].to(boxes.dtype), rois, logits.shape[-1], 1.0)[:, 0]
+    own_class = logits[torch.arange(len(labels), device=labels.device), labels]
+    return F.binary_cross_entropy_with_logits(own_class.to(mask_targets.dtype), mask_targets)
 
 
-def chosen_masks(logits: Tensor, labels: Tensor) -> Tensor:
-    """The probabilities (D, 1, m, m) of each detection's own class."""
+def mask_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mask (D, 1, m, m) of each detection's own class, as probabilities."""
     return logits.sigmoid()[torch.arange(len(labels), device=labels.device), labels][:, None]
 
 
-Features = OrderedDict[str, Tensor]
-POOL = 7  # cells per side of a RoI's features
-SMALLEST = 1e-2  # pixels a detection's sides must have
-#: Maps the RoIs are read from; the pooled level of a pyramid is the RPN's alone.
-PYRAMID_MAPS = ("0", "1", "2", "3")
+# The heads.
 
 
 @dataclass(frozen=True)
 class RoiMode:
-    """Which boxes the heads look at.
+    """Which boxes the heads read.
 
     ``add_ground_truth`` appends the targets' boxes to the proposals. Detections come from all proposals
-    (``detect = "proposals"``), from those the sampling with the targets kept (``"sampled"``), or from
-    those and the appended boxes (``"sampled_and_given"``). In training the detections are always of the
+    (``detect = "proposals"``), from those that the sampling with the targets chose (``"sampled"``), or from
+    those and the appended boxes (``"sampled_and_ground_truth"``). In training the detections are always of the
     clean proposals; ``"none"`` makes none there.
     """
 
@@ -101,7 +99,7 @@ class RoiMode:
 
 CLEAN = RoiMode(add_ground_truth=False, detect="proposals")
 SAMPLED = RoiMode(add_ground_truth=False, detect="sampled")
-WITH_GROUND_TRUTH = RoiMode(add_ground_truth=True, detect="sampled_and_given")
+WITH_GROUND_TRUTH = RoiMode(add_ground_truth=True, detect="sampled_and_ground_truth")
 EVALUATION_MODES = {"clean": CLEAN, "sampled": SAMPLED, "with_ground_truth": WITH_GROUND_TRUTH}
 
 
@@ -113,7 +111,7 @@ class BoxHead(nn.Module):
 
     def __init__(self, channels: int, clinical: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.fc6 = nn.Linear(channels * POOL * POOL + clinical, width)
+        self.fc6 = nn.Linear(channels * BOX_POOL * BOX_POOL + clinical, width)
         self.fc7 = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
@@ -127,36 +125,36 @@ class BoxHead(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Boxes:
-    """Boxes of all images in one: ``flat`` (R, 4), the ``image`` (R,) each lies in, how many an image has."""
+class _FlatBoxes:
+    """Boxes of all images as one tensor ``flat`` (R, 4), the ``image`` (R,) of each, how many an image has."""
 
     flat: Tensor
     image: Tensor
     counts: list[int]
 
     @classmethod
-    def of(cls, boxes: list[Tensor]) -> _Boxes:
+    def of(cls, boxes: list[Tensor]) -> _FlatBoxes:
         counts = [len(b) for b in boxes]
         numbers = torch.tensor(counts, device=boxes[0].device)
-        owner = torch.arange(len(boxes), device=boxes[0].device).repeat_interleave(numbers, output_size=sum(counts))
-        return cls(torch.cat(boxes), owner, counts)
+        image = torch.arange(len(boxes), device=boxes[0].device).repeat_interleave(numbers, output_size=sum(counts))
+        return cls(torch.cat(boxes), image, counts)
 
     def split(self) -> list[Tensor]:
         return list(torch.split(self.flat, self.counts))
 
-    def take(self, rows: Tensor) -> _Boxes:
+    def take(self, rows: Tensor) -> _FlatBoxes:
         """The boxes at flat ``rows``, which rise."""
         image = self.image[rows]
-        return _Boxes(self.flat[rows], image, torch.bincount(image, minlength=len(self.counts)).tolist())
+        return _FlatBoxes(self.flat[rows], image, torch.bincount(image, minlength=len(self.counts)).tolist())
 
 
 @dataclass(frozen=True)
-class _Matches:
+class _Samples:
     """The flat rows sampled for the losses, and of each its label, regression target and true box's row."""
 
     rows: Tensor
     labels: Tensor
-    regression: Tensor
+    regression_targets: Tensor
     truth: Tensor  # among the true boxes of all images, one image after the other; of positives alone
 
 
@@ -166,16 +164,16 @@ class DetectionHeads(nn.Module):
     Args:
         setup: the hyper-parameters.
         channels: of the maps.
-        clinical: values beside a RoI's features; 0 for none.
+        clinical: length of the vector joined to a RoI's features; 0 for none.
         classes: findings and the background.
     """
 
     def __init__(self, setup: ModelSetup, channels: int, clinical: int, classes: int) -> None:
         super().__init__()
         names = list(PYRAMID_MAPS) if setup.using_fpn else ["0"]
-        self.box_roi_pool = MultiScaleRoIAlign(names, POOL, sampling_ratio=2)
-        self.draws_masks = setup.use_mask
-        if self.draws_masks:
+        self.box_roi_pool = MultiScaleRoIAlign(names, BOX_POOL, sampling_ratio=2)
+        self.has_mask = setup.use_mask
+        if self.has_mask:
             self.mask_roi_pool = MultiScaleRoIAlign(names, MASK_POOL, sampling_ratio=2)
             self.mask_head = mask_head(channels, setup.mask_hidden_layers)
             self.mask_predictor = mask_predictor(setup.mask_hidden_layers, classes)
@@ -183,16 +181,16 @@ class DetectionHeads(nn.Module):
         self.box_predictor = FastRCNNPredictor(setup.representation_size, classes)
         self.sampler = Sampler(setup.box_batch_size_per_image, setup.box_positive_fraction)
         self.coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
-        self.high, self.low = setup.box_fg_iou_thresh, setup.box_bg_iou_thresh
-        self.score, self.overlap = setup.box_score_thresh, setup.box_nms_thresh
-        self.most = setup.box_detections_per_img
+        self.fg_iou_thresh, self.bg_iou_thresh = setup.box_fg_iou_thresh, setup.box_bg_iou_thresh
+        self.score_thresh, self.nms_thresh = setup.box_score_thresh, setup.box_nms_thresh
+        self.detections_per_img = setup.box_detections_per_img
 
     def forward(
         self,
         side: int,
         features: Features,
         proposals: list[Tensor],
-        targets: list[Target] | None = None,
+        targets: list[TargetDict] | None = None,
         clinical: Tensor | None = None,
         mode: RoiMode = CLEAN,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
@@ -214,126 +212,138 @@ class DetectionHeads(nn.Module):
         """
         if self.training and targets is not None:
             return self._train(side, features, proposals, targets, clinical, mode)
-        given = mode.add_ground_truth and targets is not None
-        boxes = _Boxes.of(_with_given(proposals, targets) if given and targets else proposals)
-        logits, deltas = self._read(side, features, boxes, clinical)
+        boxes = _FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth and targets else proposals)
+        logits, deltas = self._predict_boxes(side, features, boxes, clinical)
         losses: dict[str, Tensor] = {}
-        matches: _Matches | None = None
+        samples: _Samples | None = None
         if targets is not None:
-            matches = self._match(boxes, targets)
-            losses = self._losses(side, features, boxes, logits[matches.rows], deltas[matches.rows], matches, targets)
+            samples = self._sample(boxes, targets)
+            losses = self._losses(side, features, boxes, logits[samples.rows], deltas[samples.rows], samples, targets)
         if mode.detect != "proposals":
-            rows = _counted(boxes, proposals, matches, mode)
+            rows = _detected_rows(boxes, proposals, samples, mode)
             boxes, logits, deltas = boxes.take(rows), logits[rows], deltas[rows]
-        return self._detect(side, features, logits, deltas, boxes), losses
+        return self._postprocess_detections(side, features, logits, deltas, boxes), losses
 
     def _train(
         self,
         side: int,
         features: Features,
         proposals: list[Tensor],
-        targets: list[Target],
+        targets: list[TargetDict],
         clinical: Tensor | None,
         mode: RoiMode,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Losses of the sampled boxes alone; detections, if wanted, of the clean proposals without gradient."""
-        boxes = _Boxes.of(_with_given(proposals, targets) if mode.add_ground_truth else proposals)
-        matches = self._match(boxes, targets)
-        logits, deltas = self._read(side, features, boxes.take(matches.rows), clinical)
-        losses = self._losses(side, features, boxes, logits, deltas, matches, targets)
+        boxes = _FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth else proposals)
+        samples = self._sample(boxes, targets)
+        logits, deltas = self._predict_boxes(side, features, boxes.take(samples.rows), clinical)
+        losses = self._losses(side, features, boxes, logits, deltas, samples, targets)
         if mode.detect == "none":
             return [], losses
         with torch.no_grad():
-            found = _Boxes.of(proposals)
-            return self._detect(side, features, *self._read(side, features, found, clinical), found), losses
+            clean = _FlatBoxes.of(proposals)
+            logits, deltas = self._predict_boxes(side, features, clean, clinical)
+            return self._postprocess_detections(side, features, logits, deltas, clean), losses
 
-    def _read(self, side: int, features: Features, boxes: _Boxes, clinical: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _predict_boxes(
+        self, side: int, features: Features, boxes: _FlatBoxes, clinical: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Class logits (R, classes) and box deltas (R, classes · 4) of RoIs."""
         pooled = self.box_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))  # (R, C, 7, 7)
-        beside = None if clinical is None else clinical[boxes.image]  # (R, K)
-        logits, deltas = self.box_predictor(self.box_head(pooled, beside))
-        return full(logits), full(deltas)
+        roi_clinical = None if clinical is None else clinical[boxes.image]  # (R, K)
+        logits, deltas = self.box_predictor(self.box_head(pooled, roi_clinical))
+        return upcast(logits), upcast(deltas)
+
+    def _predict_masks(self, side: int, features: Features, boxes: _FlatBoxes) -> Tensor:
+        """Mask logits (R, classes, 28, 28) of RoIs."""
+        pooled = self.mask_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))
+        return upcast(self.mask_predictor(self.mask_head(pooled)))
 
     @torch.no_grad()
-    def _match(self, boxes: _Boxes, targets: list[Target]) -> _Matches:
+    def _sample(self, boxes: _FlatBoxes, targets: list[TargetDict]) -> _Samples:
+        """Assign the targets to ``boxes`` and draw a balanced sample of them for the losses."""
         truth, real = pad([t["boxes"].to(boxes.flat.dtype) for t in targets])  # (B, M, 4)
         classes, _ = pad([t["labels"] for t in targets])  # (B, M)
         padded, present = pad(boxes.split())  # (B, P, 4)
-        matched = match(overlaps(truth, padded), real, high=self.high, low=self.low, rescue=False)
-        own = matched.clamp(min=0)
-        labels = classes.gather(1, own).where(matched >= 0, matched - BACKGROUND)  # background 0, ignored -1
+        matched = match(
+            batched_iou(truth, padded),
+            real,
+            fg_iou_thresh=self.fg_iou_thresh,
+            bg_iou_thresh=self.bg_iou_thresh,
+            allow_low_quality_matches=False,
+        )
+        best = matched.clamp(min=0)
+        labels = classes.gather(1, best).where(matched >= 0, matched - BACKGROUND)  # background 0, ignored -1
         positive, negative = self.sampler(labels.where(present, -1))
         sampled = positive | negative
         image, place = sampled.nonzero(as_tuple=True)
-        own = own[image, place]
-        regression = self.coder.encode_single(truth[image, own], padded[image, place])
+        best = best[image, place]
+        regression_targets = self.coder.encode_single(truth[image, best], padded[image, place])
         numbers = real.sum(dim=1)
         first = numbers.cumsum(0) - numbers
         rows = sampled[present].nonzero().squeeze(1)
-        return _Matches(rows, labels[image, place], regression, first[image] + own)
+        return _Samples(rows, labels[image, place], regression_targets, first[image] + best)
 
     def _losses(
         self,
         side: int,
         features: Features,
-        boxes: _Boxes,
+        boxes: _FlatBoxes,
         logits: Tensor,
         deltas: Tensor,
-        matches: _Matches,
-        targets: list[Target],
+        samples: _Samples,
+        targets: list[TargetDict],
     ) -> dict[str, Tensor]:
-        if len(matches.labels):
-            classifier, box = fastrcnn_loss(logits, deltas, [matches.labels], [matches.regression])
+        if len(samples.labels):
+            classifier, box = fastrcnn_loss(logits, deltas, [samples.labels], [samples.regression_targets])
         else:  # the mean over no box is not a number
             classifier, box = logits.sum() * 0, deltas.sum() * 0
         losses = {"loss_classifier": classifier, "loss_box_reg": box}
-        if self.draws_masks:
-            found = (matches.labels > 0).nonzero().squeeze(1)
-            positives = boxes.take(matches.rows[found])
-            drawn = self._draw(side, features, positives)
-            truth = true_masks(targets, side)
-            losses["loss_mask"] = mask_loss(drawn, positives.flat, matches.labels[found], truth, matches.truth[found])
+        if self.has_mask:
+            positive = (samples.labels > 0).nonzero().squeeze(1)
+            rois = boxes.take(samples.rows[positive])
+            mask_logits = self._predict_masks(side, features, rois)
+            losses["loss_mask"] = mask_loss(
+                mask_logits, rois.flat, samples.labels[positive], true_masks(targets, side), samples.truth[positive]
+            )
         return losses
 
-    def _draw(self, side: int, features: Features, boxes: _Boxes) -> Tensor:
-        pooled = self.mask_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))
-        return full(self.mask_predictor(self.mask_head(pooled)))
-
     @torch.no_grad()
-    def _detect(
-        self, side: int, features: Features, logits: Tensor, deltas: Tensor, boxes: _Boxes
+    def _postprocess_detections(
+        self, side: int, features: Features, logits: Tensor, deltas: Tensor, proposals: _FlatBoxes
     ) -> list[dict[str, Tensor]]:
-        images, findings = len(boxes.counts), logits.shape[1] - 1
-        moved = self.coder.decode_single(deltas.detach(), boxes.flat)
-        moved = moved.view(len(logits), findings + 1, 4)[:, 1:]  # no background
-        moved = clip_boxes_to_image(moved, (side, side)).reshape(-1, 4)
+        """Refined boxes after the score threshold and non-maximum suppression per finding, and their masks."""
+        images, findings = len(proposals.counts), logits.shape[1] - 1
+        boxes = self.coder.decode_single(deltas.detach(), proposals.flat)
+        boxes = boxes.view(len(logits), findings + 1, 4)[:, 1:]  # no background
+        boxes = clip_boxes_to_image(boxes, (side, side)).reshape(-1, 4)
         scores = logits.detach().softmax(dim=-1)[:, 1:].reshape(-1)
-        wide = moved[:, 2:] - moved[:, :2]
-        good = ((scores > self.score) & (wide >= SMALLEST).all(dim=1)).nonzero().squeeze(1)
-        moved, scores, labels = moved[good], scores[good], good % findings + 1
-        image = boxes.image[good.div(findings, rounding_mode="floor")]
-        kept = suppress(
-            moved, scores, image, image * findings + labels - 1, images, overlap=self.overlap, most=self.most
-        )
-        found = {"boxes": moved[kept.rows], "labels": labels[kept.rows], "scores": scores[kept.rows]}
-        if self.draws_masks:
-            drawn = self._draw(side, features, _Boxes(found["boxes"], image[kept.rows], kept.counts))
-            found["masks"] = chosen_masks(drawn, found["labels"])
+        sides = boxes[:, 2:] - boxes[:, :2]
+        valid = ((scores > self.score_thresh) & (sides >= MIN_SIZE).all(dim=1)).nonzero().squeeze(1)
+        boxes, scores, labels = boxes[valid], scores[valid], valid % findings + 1
+        image = proposals.image[valid.div(findings, rounding_mode="floor")]
+        group = image * findings + labels - 1
+        kept = suppress(boxes, scores, image, group, images, nms_thresh=self.nms_thresh, top_n=self.detections_per_img)
+        found = {"boxes": boxes[kept.rows], "labels": labels[kept.rows], "scores": scores[kept.rows]}
+        if self.has_mask:
+            detected = _FlatBoxes(found["boxes"], image[kept.rows], kept.counts)
+            found["masks"] = mask_probabilities(self._predict_masks(side, features, detected), found["labels"])
         parts = {name: values.split(kept.counts) for name, values in found.items()}
         return [{name: values[i] for name, values in parts.items()} for i in range(images)]
 
 
-def _with_given(proposals: list[Tensor], targets: list[Target]) -> list[Tensor]:
+def _add_ground_truth(proposals: list[Tensor], targets: list[TargetDict]) -> list[Tensor]:
     """The proposals of each image and, after them, its targets' boxes."""
     return [torch.cat((p, t["boxes"].to(p.dtype))) for p, t in zip(proposals, targets, strict=True)]
 
 
-def _counted(boxes: _Boxes, proposals: list[Tensor], matches: _Matches | None, mode: RoiMode) -> Tensor:
+def _detected_rows(boxes: _FlatBoxes, proposals: list[Tensor], samples: _Samples | None, mode: RoiMode) -> Tensor:
     """The rows that detections come from in an evaluation that samples with the targets."""
-    if matches is None:
+    if samples is None:
         raise ValueError(f"detections from {mode.detect} boxes need targets")
-    if mode.detect == "sampled_and_given":
-        return matches.rows
-    own = torch.cat(
+    if mode.detect == "sampled_and_ground_truth":
+        return samples.rows
+    proposed = torch.cat(
         [torch.arange(n, device=boxes.flat.device) < len(p) for n, p in zip(boxes.counts, proposals, strict=True)]
     )
-    return matches.rows[own[matches.rows]]
+    return samples.rows[proposed[samples.rows]]

@@ -62,8 +62,7 @@ def _draw(name: str, module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-# Taking over the weights of another detector: all of them, or those of the modules both have.
-
+# The weights of another detector: all of them, or those of the modules both have.
 
 _SHOWN = 5
 
@@ -88,10 +87,10 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         "unexpected": [name for name in tensors if name not in own],
         "of another shape": [name for name in own if name in tensors and own[name].shape != tensors[name].shape],
     }
-    said = [f"{what} {_few(names)}" for what, names in problems.items() if names]
-    if said:
+    different = [f"{what} {_few(names)}" for what, names in problems.items() if names]
+    if different:
         raise CheckpointError(
-            "the checkpoint belongs to another network: " + "; ".join(said),
+            "the checkpoint belongs to another network: " + "; ".join(different),
             hint="name a checkpoint of this setup, or take over the shared modules alone with load_shared",
         )
     model.load_state_dict(dict(tensors))

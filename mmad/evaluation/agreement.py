@@ -1,4 +1,4 @@
-"""How alike two runs are on the same images, and where they differ most."""
+"""Agreement of two runs on the same images, where they differ most, and what an alteration of the data costs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, patient_weights, percentiles, weigh
 from mmad.evaluation.coco import Overlap
+from mmad.evaluation.intervals import LEVEL, RESAMPLES, Interval, patient_weights, percentiles, weigh
 from mmad.evaluation.matching import Floats, Ints, Matched, match
 from mmad.evaluation.operating_points import at_least
 
@@ -46,7 +46,7 @@ def agreement(
         first: of one run.
         second: of the other.
         labels: the findings.
-        score: least score of a detection that is looked at.
+        score: least score of a detection that counts.
         overlap: ``iou``, or ``iobb``: intersection over the second's box.
         threshold: overlap from which two detections are one.
 
@@ -78,7 +78,7 @@ def most_different(
     threshold: float = 0.5,
     most: int = 12,
 ) -> tuple[tuple[str, int], ...]:
-    """The studies on which two runs differ most: (study, hits less false alarms of the second less the first's)."""
+    """The studies on which two runs differ most: (study, net hits of the second minus those of the first)."""
 
     sides = (matched_at(one, truth, score=score, overlap=overlap, threshold=threshold) for one in (first, second))
     of_first, of_second = map(net_hits, sides)
@@ -95,18 +95,15 @@ def matched_at(
 
 
 def net_hits(matched: Matched) -> Ints:
-    """Hits less false alarms of each image, (I,)."""
+    """Hits minus false alarms of each image, (I,)."""
     hit, false = matched.hit[0], matched.counted[0] & ~matched.hit[0]
     images = len(matched.patients)
     return np.bincount(matched.image[hit], minlength=images) - np.bincount(matched.image[false], minlength=images)
 
 
-# What an alteration of the data costs a detector, with an interval over the patients.
-
-
 @dataclass(frozen=True)
 class Drop:
-    """Figures as they are less those after an alteration, means over its ``repeats``; above 0: it hurts."""
+    """Figures as they are minus those after an alteration, means over its ``repeats``; above 0: it hurts."""
 
     ap: Interval
     ar: Interval

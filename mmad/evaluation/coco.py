@@ -1,7 +1,8 @@
 """AP and AR of detections as COCO defines them, at one overlap threshold.
 
-The figures are pycocotools' own: matching and accumulation run in its ``COCOeval``. What differs is only
-where boxes come from (the project's records) and, for ``iobb``, what the overlap of two boxes is.
+The oracle of AP and AR: the figures are pycocotools' own, matching and accumulation run in its ``COCOeval``. What
+differs is only where boxes come from (the project's records) and, for ``iobb``, what the overlap of two boxes is.
+``mmad.evaluation.matching`` is the engine of what resamples.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from pycocotools.cocoeval import COCOeval
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.detections_file import check_detections
-from mmad.evaluation.masks import Outline, masks_of, runs_of, true_runs
+from mmad.evaluation.masks import Outline, masks_of, rles_of, true_rles
 
 Overlap = Literal["iou", "iobb"]
+OVERLAPS: tuple[Overlap, ...] = ("iou", "iobb")
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ def evaluate(
     max_detections: int = 10,
     on: Outline = "boxes",
 ) -> Scores:
-    """Judge ``detections`` of one split against ``truth``, in pixels of the original images.
+    """AP and AR of the ``detections`` of one split against ``truth``, in pixels of the original images.
 
     AP is the mean of the interpolated precision at the 101 recalls 0, 0.01, …, 1; AR the recall that the
     ``max_detections`` best of an image and finding reach. Both are means over the findings with ground truth.
     ``overlap`` is ``iou``, or ``iobb``: intersection over the DETECTED box's area (the documented log's).
-    ``on`` "masks" holds the detections' masks against the filled true boxes, in place of the boxes.
+    ``on`` "masks" compares the detections' masks with the filled true boxes, in place of the boxes.
     Equal scores keep the order of ``truth.studies``, then of the detections.
 
     Raises EvaluationError for detections of other studies, unknown labels and numbers that are not finite
@@ -66,16 +68,18 @@ def evaluate(
     check_detections(detections)
     check_protocol(overlap, threshold, max_detections)
     positions = positions_in(detections, truth)
-    judge = _Judge(overlap, threshold, max_detections, images=len(truth.studies), classes=len(truth.categories))
-    judge.add_truth(truth)
-    judge.add_detections(detections, positions)
+    coco_eval = _ArrayCOCOeval(
+        overlap, threshold, max_detections, images=len(truth.studies), classes=len(truth.categories)
+    )
+    coco_eval.add_truth(truth)
+    coco_eval.add_detections(detections, positions)
     if on == "masks":
-        judge.add_masks(truth, detections, positions)
+        coco_eval.add_masks(truth, detections, positions)
     with contextlib.redirect_stdout(io.StringIO()):
-        judge.evaluate()  # type: ignore[no-untyped-call]
-        judge.accumulate()  # type: ignore[no-untyped-call]
-    precision: NDArray[np.float64] = judge.eval["precision"][0, :, :, 0, 0]  # (101, K)
-    recall: NDArray[np.float64] = judge.eval["recall"][0, :, 0, 0]  # (K,)
+        coco_eval.evaluate()  # type: ignore[no-untyped-call]
+        coco_eval.accumulate()  # type: ignore[no-untyped-call]
+    precision: NDArray[np.float64] = coco_eval.eval["precision"][0, :, :, 0, 0]  # (101, K)
+    recall: NDArray[np.float64] = coco_eval.eval["recall"][0, :, 0, 0]  # (K,)
     counted = recall > -1
     ap = np.where(counted, precision.mean(axis=0), np.nan)
     per_class = tuple(
@@ -87,7 +91,7 @@ def evaluate(
     return Scores(float(ap[counted].mean()), float(recall[counted].mean()), per_class)
 
 
-class _Judge(COCOeval):
+class _ArrayCOCOeval(COCOeval):
     """pycocotools' evaluation over arrays instead of COCO files, with a choice of overlap."""
 
     def __init__(self, overlap: Overlap, threshold: float, max_detections: int, *, images: int, classes: int) -> None:
@@ -116,10 +120,10 @@ class _Judge(COCOeval):
 
     def add_masks(self, truth: GroundTruth, detections: Detections, positions: NDArray[np.int64]) -> None:
         masks = masks_of(detections)
-        for annotation, run in zip(self._truth, true_runs(truth, masks, positions), strict=True):
-            annotation["segmentation"] = run
-        for annotation, run in zip(self._found, runs_of(masks), strict=True):
-            annotation["segmentation"] = run
+        for annotation, rle in zip(self._truth, true_rles(truth, masks, positions), strict=True):
+            annotation["segmentation"] = rle
+        for annotation, rle in zip(self._found, rles_of(masks), strict=True):
+            annotation["segmentation"] = rle
         self.outline = "segmentation"
 
     def _prepare(self) -> None:
@@ -179,25 +183,19 @@ def positions_in(detections: Detections, truth: GroundTruth) -> NDArray[np.int64
         raise EvaluationError(
             f"{len(unknown)} studies without ground truth, the first {unknown[0]!r}",
             where="evaluation",
-            hint="judge the detections against the split they were made on",
+            hint="evaluate the detections on the split they were made on",
         )
     missing = set(truth.studies) - set(detections.studies)
     if missing:
         raise EvaluationError(
             f"{len(missing)} studies were never looked at, the first {min(missing)!r}",
             where="evaluation",
-            hint="judge the detections against the split they were made on",
+            hint="evaluate the detections on the split they were made on",
         )
     return np.array([place[name] for name in detections.studies], dtype=np.int64)
 
 
-# AP and AR of boxes and, where there are any, of masks, by every overlap.
-
-
-OVERLAPS: tuple[Overlap, ...] = ("iou", "iobb")
-
-
-def judged(
+def scores_by_overlap(
     detections: Detections, truth: GroundTruth, *, threshold: float = 0.5, max_detections: int = 10
 ) -> dict[str, Scores]:
     """Scores by ``iou`` and ``iobb``; of detections with masks also by ``mask_iou`` and ``mask_iobb``.

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.coco import Overlap
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.masks import Outline
 from mmad.evaluation.matching import Floats, match
 
 THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
 SMALL, MEDIUM = 32.0**2, 96.0**2  # px², where COCO's sizes meet
 AREAS: dict[str, tuple[float, float]] = {"small": (0, SMALL), "medium": (SMALL, MEDIUM), "large": (MEDIUM, 1e10)}
-MOST = (1, 10, 100)
+MAX_DETECTIONS = (1, 10, 100)
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,19 @@ def coco_set(detections: Detections, truth: GroundTruth, *, overlap: Overlap = "
     Raises:
         EvaluationError: as ``mmad.evaluation.matching.match``.
     """
-    ap, ar = _over(detections, truth, overlap, on, MOST[-1], None)
+    ap, ar = _over(detections, truth, overlap, on, MAX_DETECTIONS[-1], None)
     figures = {"AP": _mean(ap), "AP50": _mean(ap[:1]), "AP75": _mean(ap[5:6])}
     recalls = {}
     for size, area in AREAS.items():
-        by_size = _over(detections, truth, overlap, on, MOST[-1], area)
+        by_size = _over(detections, truth, overlap, on, MAX_DETECTIONS[-1], area)
         figures[f"AP {size}"], recalls[f"AR {size}"] = _mean(by_size[0]), _mean(by_size[1])
-    for most in MOST:
-        recall = ar if most == MOST[-1] else _over(detections, truth, overlap, on, most, None)[1]
-        figures[f"AR@{most}"] = _mean(recall)
+    for max_detections in MAX_DETECTIONS:
+        recall = (
+            ar
+            if max_detections == MAX_DETECTIONS[-1]
+            else _over(detections, truth, overlap, on, max_detections, None)[1]
+        )
+        figures[f"AR@{max_detections}"] = _mean(recall)
     per_class = tuple((label, _mean(ap[:, k]), _mean(ap[:1, k])) for k, label in enumerate(truth.categories))
     return CocoSet(figures | recalls, per_class)
 
@@ -50,12 +54,18 @@ def _over(
     truth: GroundTruth,
     overlap: Overlap,
     on: Outline,
-    most: int,
+    max_detections: int,
     area: tuple[float, float] | None,
 ) -> tuple[Floats, Floats]:
     """AP and AR (T, K) at all thresholds."""
     matched = match(
-        detections, truth, overlap=overlap, thresholds=THRESHOLDS, max_detections=most, area=area or (0.0, 1e10), on=on
+        detections,
+        truth,
+        overlap=overlap,
+        thresholds=THRESHOLDS,
+        max_detections=max_detections,
+        area=area or (0.0, 1e10),
+        on=on,
     )
     found = [weigh(matched, threshold=t) for t in range(len(THRESHOLDS))]
     return np.concatenate([w.ap for w in found]), np.concatenate([w.ar for w in found])

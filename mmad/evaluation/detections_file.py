@@ -1,4 +1,4 @@
-"""Keeping the detections of an evaluated checkpoint, so that any figure can be computed later without a GPU.
+"""The file of an evaluated checkpoint's detections, from which any figure can be computed later without a GPU.
 
 A file is a compressed NumPy archive without pickles: the studies' names as JSON, the four arrays, and a
 SHA-256 of them all, which reading verifies. Layout 2 adds the masks of a detector with a mask head: COCO's run lengths
@@ -26,11 +26,11 @@ _ARRAYS: tuple[tuple[str, str], ...] = (("study", "<i8"), ("boxes", "<f8"), ("sc
 _MASKS: tuple[tuple[str, str], ...] = (
     ("mask_side", "<i8"), ("mask_extent", "<f8"), ("mask_lengths", "<i8"), ("mask_runs", "|u1"),
 )  # fmt: skip
-_MEND = "delete the file and run the ablation again"
+_HINT = "delete the file and run the ablation again"
 
 
 def detections_file(detections: Detections) -> bytes:
-    """The content of a file that keeps ``detections``; equal detections give equal bytes.
+    """The content of the file of ``detections``; equal detections give equal bytes.
 
     Raises EvaluationError when they are inconsistent.
     """
@@ -72,14 +72,14 @@ def write_detections_file(path: Path, content: bytes, *, durable: bool = True) -
 
 
 def read_detections(path: Path) -> Detections:
-    """The detections kept at ``path``.
+    """The detections in the file ``path``.
 
     Raises EvaluationError when the file is missing, truncated, altered or of a newer layout.
     """
     arrays = _parse(path)
     expected = {name for name, _ in _ARRAYS} | {"studies", "format", "sha256"}
     if not expected <= set(arrays) or arrays["format"].shape != (1,):
-        raise EvaluationError("not a detections file of this program", where=path, hint=_MEND)
+        raise EvaluationError("not a detections file of this program", where=path, hint=_HINT)
     if int(arrays["format"][0]) > FORMAT:
         raise EvaluationError(
             f"layout {int(arrays['format'][0])} is newer than this program reads ({FORMAT})",
@@ -88,9 +88,9 @@ def read_detections(path: Path) -> Detections:
         )
     with_masks = int(arrays["format"][0]) == FORMAT
     if set(arrays) != expected | ({name for name, _ in _MASKS} if with_masks else set()):
-        raise EvaluationError("not a detections file of this program", where=path, hint=_MEND)
+        raise EvaluationError("not a detections file of this program", where=path, hint=_HINT)
     if arrays.pop("sha256").tobytes() != _digest(arrays):
-        raise EvaluationError("the content does not have its recorded SHA-256", where=path, hint=_MEND)
+        raise EvaluationError("the content does not have its recorded SHA-256", where=path, hint=_HINT)
     studies = tuple(json.loads(arrays["studies"].tobytes()))
     masks = _unpacked(arrays) if with_masks else None
     study, boxes, scores, labels = (arrays[name] for name, _ in _ARRAYS)
@@ -127,7 +127,7 @@ def _parse(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # damaged bytes make zip, zlib and numpy fail in a dozen ways
-        raise EvaluationError("not a readable detections file", where=path, hint=_MEND) from error
+        raise EvaluationError("not a readable detections file", where=path, hint=_HINT) from error
 
 
 def check_detections(detections: Detections) -> None:
@@ -178,8 +178,7 @@ def _digest(arrays: dict[str, NDArray[Any]]) -> bytes:
     return digest.digest()
 
 
-# The numbers under which results of this room are kept.
-
+# The versions under which results of this room are cached.
 
 #: Raised whenever the code changes every analysis of unchanged detections; earlier ones are then computed anew.
 ANALYSIS_VERSION = 1
@@ -188,5 +187,5 @@ _OF_KIND = {"thresholds": 2, "estimate": 2, "difference": 3, "agreement": 2}
 
 
 def version_of(kind: str) -> int:
-    """The number under which analyses of ``kind`` are kept."""
+    """The version under which analyses of ``kind`` are cached."""
     return _OF_KIND.get(kind, ANALYSIS_VERSION)

@@ -15,13 +15,13 @@ from pycocotools import mask
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth, Masks
 
-#: What of a detection is held against the truth.
+#: What of a detection is compared with the truth.
 Outline = Literal["boxes", "masks"]
-#: ``size`` and compressed ``counts``, as pycocotools takes them.
-Run = dict[str, Any]
+#: A mask's run lengths: ``size`` and compressed ``counts``, as pycocotools takes them.
+Rle = dict[str, Any]
 
 
-def filled_box(box: NDArray[np.float64], side: int) -> Run:
+def filled_box(box: NDArray[np.float64], side: int) -> Rle:
     """The run lengths of a box (xmin, ymin, xmax, ymax) in cells of a grid of ``side`` × ``side``."""
     first = np.clip(np.ceil(box[:2] - 0.5), 0, side).astype(int)
     last = np.clip(np.ceil(box[2:] - 0.5), 0, side).astype(int)  # beyond the last cell
@@ -34,11 +34,11 @@ def filled_box(box: NDArray[np.float64], side: int) -> Run:
     else:
         counts = [left * side + top, *[high, side - high] * wide]
         counts[-1] = side * side - sum(counts[:-1])
-    run: Run = mask.frPyObjects({"size": [side, side], "counts": counts}, side, side)
-    return run
+    rle: Rle = mask.frPyObjects({"size": [side, side], "counts": counts}, side, side)
+    return rle
 
 
-def runs_of(masks: Masks) -> list[Run]:
+def rles_of(masks: Masks) -> list[Rle]:
     """Every mask in the form that pycocotools takes."""
     return [{"size": [masks.side, masks.side], "counts": counts} for counts in masks.runs]
 
@@ -54,16 +54,16 @@ def masks_of(detections: Detections) -> Masks:
     return detections.masks
 
 
-def true_runs(truth: GroundTruth, masks: Masks, positions: NDArray[np.int64]) -> list[Run]:
+def true_rles(truth: GroundTruth, masks: Masks, positions: NDArray[np.int64]) -> list[Rle]:
     """The filled true boxes on the grid of ``masks``, whose studies stand at ``positions`` of the truth's."""
     scale = masks.side / _extent(masks, positions)[truth.study]  # (M, 2) cells per pixel
     return [filled_box(box, masks.side) for box in truth.boxes * np.tile(scale, 2)]
 
 
-def areas(runs: list[Run], study: NDArray[np.int64], masks: Masks, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Areas of runs in px² of the original images; ``study`` counts in the truth's order."""
+def areas(rles: list[Rle], study: NDArray[np.int64], masks: Masks, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Areas of masks in px² of the original images; ``study`` counts in the truth's order."""
     # one by one: pycocotools takes no more than 255 at once
-    cells = np.array([mask.area(run) for run in runs], dtype=np.float64)  # type: ignore[no-untyped-call]
+    cells = np.array([mask.area(rle) for rle in rles], dtype=np.float64)  # type: ignore[no-untyped-call]
     result: NDArray[np.float64] = cells * (_extent(masks, positions) / masks.side).prod(axis=1)[study]
     return result
 

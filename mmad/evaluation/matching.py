@@ -1,8 +1,10 @@
 """COCO's matching of detections with true boxes, for all images, findings and thresholds at once.
 
-pycocotools matches image by image and keeps no figures that could be weighted anew. Resampling needs the
-matches once and then only other weights, so they are found here for everything together; a test holds them
-against pycocotools' own. See Lin et al., Microsoft COCO, 2014, and the evaluation code published with it.
+Two engines compute AP. ``mmad.evaluation.coco`` is the oracle: pycocotools itself, whose numbers are stored. This match
+with the weighing in ``mmad.evaluation.intervals`` is the engine of everything that resamples, and of what needs the
+matches themselves. pycocotools keeps its matches too (``COCOeval.evalImgs``), but finds them image by image in Python;
+this is for speed, which grows with the number of images. Tests hold the engine to the oracle, match by match and figure
+by figure. See Lin et al., Microsoft COCO, 2014, and the evaluation code published with it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pycocotools import mask
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap, check_protocol, positions_in
 from mmad.evaluation.detections_file import check_detections
-from mmad.evaluation.masks import Outline, Run, areas, masks_of, runs_of, true_runs
+from mmad.evaluation.masks import Outline, Rle, areas, masks_of, rles_of, true_rles
 
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -82,7 +84,7 @@ def match(
         thresholds: overlaps from which a detection is a hit.
         max_detections: best detections that count per image and finding.
         area: true boxes outside these px² are ignored, and unmatched detections outside too.
-        on: what is held against one another: boxes, or the detections' masks and the filled true boxes.
+        on: what is compared: boxes, or the detections' masks and the filled true boxes.
 
     Raises:
         EvaluationError: other studies, unknown labels, numbers that are not finite (naming the study).
@@ -91,11 +93,11 @@ def match(
     for threshold in thresholds:
         check_protocol(overlap, threshold, max_detections)
     place = positions_in(detections, truth)
-    found = _Side.of(place[detections.study], detections.labels, detections.boxes, len(truth.categories))
-    given = _Side.of(truth.study, truth.labels, truth.boxes, len(truth.categories))
+    found = _CocoBoxes.of(place[detections.study], detections.labels, detections.boxes, len(truth.categories))
+    given = _CocoBoxes.of(truth.study, truth.labels, truth.boxes, len(truth.categories))
     if on == "masks":
         masks = masks_of(detections)
-        mine, theirs = runs_of(masks), true_runs(truth, masks, place)
+        mine, theirs = rles_of(masks), true_rles(truth, masks, place)
         found = replace(found, area=areas(mine, place[detections.study], masks, place))
         given = replace(given, area=areas(theirs, truth.study, masks, place))
     rows = found.best(detections.scores, max_detections)
@@ -132,7 +134,7 @@ def match(
 
 
 @dataclass(frozen=True, eq=False)
-class _Side:
+class _CocoBoxes:
     """Boxes as pycocotools sees them: left, top, width, height; and the group (image × finding) of each."""
 
     group: Ints
@@ -141,12 +143,12 @@ class _Side:
     area: Floats
 
     @classmethod
-    def of(cls, image: Ints, labels: Ints, boxes: Floats, findings: int) -> _Side:
+    def of(cls, image: Ints, labels: Ints, boxes: Floats, findings: int) -> _CocoBoxes:
         size = boxes[:, 2:] - boxes[:, :2]
         return cls(image * findings + labels - 1, boxes[:, :2], size, size[:, 0] * size[:, 1])
 
-    def take(self, rows: Ints) -> _Side:
-        return _Side(self.group[rows], self.corner[rows], self.size[rows], self.area[rows])
+    def take(self, rows: Ints) -> _CocoBoxes:
+        return _CocoBoxes(self.group[rows], self.corner[rows], self.size[rows], self.area[rows])
 
     def best(self, scores: Floats, most: int) -> Ints:
         """Rows by group and falling score, the best ``most`` of each."""
@@ -164,12 +166,17 @@ def _rank(group: Ints) -> Ints:
 
 
 def _match(
-    found: _Side, given: _Side, crowd: Flags, ignored: Flags, limits: Floats, shared: Callable[[Ints, Ints], Floats]
+    found: _CocoBoxes,
+    given: _CocoBoxes,
+    crowd: Flags,
+    ignored: Flags,
+    limits: Floats,
+    shared: Callable[[Ints, Ints], Floats],
 ) -> tuple[Ints, Flags]:
     """(T, N) rows of ``given`` matched with each of ``found`` (-1 none), and whether the match is ignored."""
     true = np.full((len(limits), len(found.group)), -1, dtype=np.int64)
     order = np.lexsort((np.arange(len(given.group)), ignored, given.group))  # those that count first
-    # only groups that hold both are worth a look; ``found`` is sorted by group
+    # only groups that hold both can match; ``found`` is sorted by group
     both = np.intersect1d(found.group, given.group)
     for start in range(0, len(both), _CHUNK):
         chunk = both[start : start + _CHUNK]
@@ -211,7 +218,7 @@ def _match_chunk(
             true[t, mine[some, rank]] = theirs[which]
 
 
-def _overlaps(found: _Side, given: _Side, mine: Ints, theirs: Ints, crowd: Flags, overlap: Overlap) -> Floats:
+def _overlaps(found: _CocoBoxes, given: _CocoBoxes, mine: Ints, theirs: Ints, crowd: Flags, overlap: Overlap) -> Floats:
     """(g, D, M) overlaps in pycocotools' own order of operations; -1 where a table has no box."""
     corner_d, corner_g = found.corner[mine][:, :, None], given.corner[theirs][:, None]
     end_d = corner_d + found.size[mine][:, :, None]
@@ -229,7 +236,7 @@ def _overlaps(found: _Side, given: _Side, mine: Ints, theirs: Ints, crowd: Flags
 
 
 def _mask_overlaps(
-    found: list[Run], given: list[Run], mine: Ints, theirs: Ints, crowd: Flags, overlap: Overlap
+    found: list[Rle], given: list[Rle], mine: Ints, theirs: Ints, crowd: Flags, overlap: Overlap
 ) -> Floats:
     """(g, D, M) as pycocotools counts them, cell by cell; -1 where a table has no mask."""
     shared = np.full((len(mine), mine.shape[1], theirs.shape[1]), -1.0)

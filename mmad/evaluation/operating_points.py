@@ -1,4 +1,4 @@
-"""What a score threshold does: AP, AR, precision, recall and F1, the documented log's gap table, FROC."""
+"""What a score threshold does: operating points and their gaps, FROC, precision by recall, confusion, calibration."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import LEVEL, RECALLS, RESAMPLES, Interval, patient_weights, percentiles, weigh
 from mmad.evaluation.coco import Overlap
+from mmad.evaluation.intervals import LEVEL, RECALLS, RESAMPLES, Interval, patient_weights, percentiles, weigh
 from mmad.evaluation.matching import Floats, Matched, match
 
 #: False positives per image at which FROC's score is taken (Setio et al., LUNA16, 2017).
@@ -19,7 +19,7 @@ FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
-class Operating:
+class OperatingPoint:
     """Figures of the detections with at least a score: precision, recall and F1 over all findings together."""
 
     score: float
@@ -60,7 +60,7 @@ def check_scores(scores: Sequence[float]) -> None:
         raise EvaluationError(f"score thresholds {list(scores)}", hint="use numbers from 0 to 1, such as 0.05,0.1,0.3")
 
 
-def operating(matched: Matched, scores: Sequence[float], *, threshold: int = 0) -> tuple[Operating, ...]:
+def operating_points(matched: Matched, scores: Sequence[float], *, threshold: int = 0) -> tuple[OperatingPoint, ...]:
     """The figures at each of ``scores``.
 
     Dropping the weaker detections of an image changes no match of the stronger ones, so one matching serves all.
@@ -77,7 +77,7 @@ def operating(matched: Matched, scores: Sequence[float], *, threshold: int = 0) 
         both = precision + recall
         f1 = 2 * precision * recall / both if both > 0 else (0.0 if counted and boxes else float("nan"))
         found.append(
-            Operating(
+            OperatingPoint(
                 score,
                 float(weighted.mean_ap[0]),
                 float(weighted.mean_ar[0]),
@@ -107,8 +107,8 @@ def above(matched: Matched, score: float) -> Matched:
     )
 
 
-def gaps(rows: Sequence[Operating]) -> tuple[float, ...]:
-    """The log's threshold gap: AP at each score less that at the first."""
+def gaps(rows: Sequence[OperatingPoint]) -> tuple[float, ...]:
+    """The log's threshold gap: AP at each score minus that at the first."""
     return tuple(row.ap - rows[0].ap for row in rows)
 
 
@@ -155,8 +155,8 @@ def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, thresh
 
 
 @dataclass(frozen=True)
-class OperatingBand:
-    """The figures of one operating point with their intervals; ``gap`` is the AP less that at the first score."""
+class OperatingInterval:
+    """The figures of one operating point with their intervals; ``gap`` is the AP minus that at the first score."""
 
     score: float
     ap: Interval
@@ -177,7 +177,7 @@ class FindingFroc:
 
 
 @dataclass(frozen=True)
-class FrocBand:
+class FrocInterval:
     """FROC's score and sensitivity at each of its rates, over all findings together and of each."""
 
     score: Interval
@@ -193,8 +193,8 @@ def operating_intervals(
     seed: int = 0,
     level: float = LEVEL,
     threshold: int = 0,
-) -> tuple[OperatingBand, ...]:
-    """The figures of ``mmad.evaluation.operating_points.operating`` with intervals, all on the same resamples.
+) -> tuple[OperatingInterval, ...]:
+    """The figures of ``operating_points`` with intervals, all on the same resamples.
 
     Args:
         matched: the matches of one run.
@@ -217,7 +217,7 @@ def operating_intervals(
         rates = _rates(kept, weights, threshold)
         first = weighted.mean_ap if first is None else first
         drawn = (weighted.mean_ap, weighted.mean_ar, *rates, weighted.mean_ap - first)
-        found.append(OperatingBand(score, *(_within(figure, level) for figure in drawn)))
+        found.append(OperatingInterval(score, *(_interval(figure, level) for figure in drawn)))
     return tuple(found)
 
 
@@ -234,15 +234,15 @@ def _rates(kept: Matched, weights: Floats, threshold: int) -> tuple[Floats, Floa
 
 def froc_intervals(
     matched: Matched, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL, threshold: int = 0
-) -> FrocBand:
+) -> FrocInterval:
     """The figures of ``froc`` with intervals; arguments as for the operating points."""
     weights = _weights(matched, resamples, seed)
 
     def of(finding: int | None) -> tuple[Interval, tuple[Interval, ...]]:
         drawn = froc_curve(matched, weights, finding, threshold=threshold)  # (1 + B, rates)
-        return _within(drawn.mean(axis=1), level), tuple(_within(rate, level) for rate in drawn.T)
+        return _interval(drawn.mean(axis=1), level), tuple(_interval(rate, level) for rate in drawn.T)
 
-    return FrocBand(*of(None), tuple(FindingFroc(label, *of(k)) for k, label in enumerate(matched.categories)))
+    return FrocInterval(*of(None), tuple(FindingFroc(label, *of(k)) for k, label in enumerate(matched.categories)))
 
 
 def _weights(matched: Matched, resamples: int, seed: int) -> Floats:
@@ -250,7 +250,7 @@ def _weights(matched: Matched, resamples: int, seed: int) -> Floats:
     return np.concatenate([np.ones((1, len(matched.patients))), patient_weights(matched.patients, resamples, seed)])
 
 
-def _within(figure: Floats, level: float) -> Interval:
+def _interval(figure: Floats, level: float) -> Interval:
     """The first is the figure itself, the others what resamples gave."""
     return percentiles(float(figure[0]), figure[1:], level)
 
@@ -301,7 +301,7 @@ class Confusion:
     """Counts (K + 1, K + 1): rows are true findings and last the background, columns detected and last missed.
 
     A true box is matched with the best-scored detection of ANY finding that overlaps it enough, so that a wrong
-    name is told from a wrong place.
+    name is not taken for a wrong place.
     """
 
     labels: tuple[str, ...]

@@ -1,23 +1,16 @@
 """The documented experiment log as data: what its 101 entries print, and how counts compare with theirs."""
 
-from mmad.experiment_log.shipped import (
-    CountComparison,
-    CountDifference,
-    DocumentedEntry,
-    DocumentedFigure,
-    DocumentedResult,
-    compare_counts,
-    entries,
-    entry,
-)
+from mmad.experiment_log.model import Checkpoint, LogEntry, LogFigure
+from mmad.experiment_log.shipped import CountComparison, CountDifference, compare_counts, entries, entry, setup_of
 
 __all__ = [
+    "Checkpoint",
     "CountComparison",
     "CountDifference",
-    "DocumentedEntry",
-    "DocumentedFigure",
-    "DocumentedResult",
+    "LogEntry",
+    "LogFigure",
     "compare_counts",
     "entries",
     "entry",
+    "setup_of",
 ]

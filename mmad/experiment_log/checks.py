@@ -1,4 +1,4 @@
-"""The slips of a log, found by rule: nothing here knows an entry by its name."""
+"""Checks of a log: its slips, found by rule, and an entry against a run. Nothing here knows an entry by its name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from mmad.config.setup import ModelSetup
 from mmad.experiment_log.model import FIGURES, Checkpoint, FigureGroup, LogEntry, LogFigure
 from mmad.experiment_log.parser import SAME, UnreadableError, read_value
 
-# What a rule finds.
-
 
 @dataclass(frozen=True)
 class Slip:
-    """One inconsistency of a log.
+    """One inconsistency of a log, found by a rule.
 
     Attributes:
         rule: the rule's name, such as ``figure-unequal``.
@@ -46,7 +44,6 @@ class Slip:
 
 # Rules about words (names, headings, checkpoints, the program's lines) against the setup's fields.
 
-
 #: Words an author writes for a field.
 _ALIASES = {
     "lr": "lr",
@@ -57,6 +54,7 @@ _ALIASES = {
     "milestones": "multiStepLR_milestones",
     "dropout": "box_head_dropout_rate",
 }
+assert set(_ALIASES.values()) <= set(ModelSetup.model_fields)
 _SETTING = re.compile(r"([A-Za-z_]\w{0,60})\s{0,8}=\s{0,8}(\[[^\]]{0,200}\]|[-+]?[\d.]+(?:[eE][-+]?\d+)?)")
 _ANY = object()  # any value but None
 
@@ -130,7 +128,7 @@ def _settings(entry: LogEntry) -> Iterator[Slip]:
             value = read_value(printed)
         except UnreadableError:
             continue
-        if field in entry.fields and entry.fields[field] != value:
+        if field is not None and field in entry.fields and entry.fields[field] != value:
             what = f"its heading says {word} = {printed}, the setup {field}={entry.fields[field]!r}"
             yield Slip("heading-setting", entry.id, what + _swapped(entry, field, value), line=_line(entry))
 
@@ -177,9 +175,6 @@ def _program(entry: LogEntry) -> Iterator[Slip]:
 
 def _line(entry: LogEntry) -> int | None:
     return entry.line or None
-
-
-assert set(_ALIASES.values()) <= set(ModelSetup.model_fields)
 
 
 # Rules about setups: printed twice, of odd types, equal with other results.
@@ -232,15 +227,16 @@ def _kind(value: Any) -> str:
 
 def same_setup_key(entry: LogEntry) -> str:
     """What two entries have in common that print the same training: all fields but name and paths, and the losses."""
-    fields = {n: _plain(v) for n, v in entry.fields.items() if n not in NAMING_FIELDS}
-    return json.dumps([fields, _plain(dict(entry.losses.weights)) if entry.losses else None], sort_keys=True)
+    fields = {n: _with_floats(v) for n, v in entry.fields.items() if n not in NAMING_FIELDS}
+    return json.dumps([fields, _with_floats(dict(entry.losses.weights)) if entry.losses else None], sort_keys=True)
 
 
-def _plain(value: Any) -> Any:
+def _with_floats(value: Any) -> Any:
+    """``value`` with every integer as a float, so that 1 and 1.0 are one setting."""
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _with_floats(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_with_floats(item) for item in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e300 else value
 
 
@@ -279,7 +275,6 @@ def _same_checkpoint(entries: Sequence[LogEntry]) -> Iterator[Slip]:
 
 # Rules about the figures of headings against the printed results.
 
-
 #: What a key promises, where it promises one result.
 _PROMISED = {"v": "final.val_ap", "t": "final.test_ap", "best_v": "best_ap.val_ap", "best_t": "best_ap.test_ap"}
 #: Results this near are what a figure with a wrong digit may mean.
@@ -307,7 +302,7 @@ def _owners(entries: Sequence[LogEntry]) -> dict[str, list[str]]:
     return owners
 
 
-def _unequal(entry: LogEntry, group: FigureGroup, owners: dict[str, list[str]]) -> Iterator[Slip]:
+def _unequal(entry: LogEntry, group: FigureGroup, owners: Mapping[str, list[str]]) -> Iterator[Slip]:
     wrong = [figure for figure in group.figures if not figure.equals]
     source = _source(wrong, owners)
     if source is not None:
@@ -320,7 +315,7 @@ def _unequal(entry: LogEntry, group: FigureGroup, owners: dict[str, list[str]]) 
         yield Slip("figure-unequal", entry.id, what, line=group.line or None)
 
 
-def _source(wrong: Sequence[LogFigure], owners: dict[str, list[str]]) -> str | None:
+def _source(wrong: Sequence[LogFigure], owners: Mapping[str, list[str]]) -> str | None:
     """The first entry whose results hold all figures of ``wrong``; one figure alone may be chance."""
     if len(wrong) < 2:
         return None
@@ -329,7 +324,7 @@ def _source(wrong: Sequence[LogFigure], owners: dict[str, list[str]]) -> str | N
     return next((id for id in first if all(id in ids for ids in rest)), None)
 
 
-def _nearest(figure: LogFigure, results: dict[str, Checkpoint]) -> str:
+def _nearest(figure: LogFigure, results: Mapping[str, Checkpoint]) -> str:
     values = [(f"{kind}.{m}", getattr(result, m)) for kind, result in results.items() for m in FIGURES]
     alike = [(_digits(value, figure.value), abs(value - figure.value), name, value) for name, value in values]
     differing, gap, name, value = min(alike)
@@ -372,7 +367,6 @@ def _name(figure: LogFigure) -> str:
 
 
 # Rules about parameter blocks: lines that are missing, parts that do not add up, output that stops.
-
 
 _HEADS = "model.roi_heads"
 #: Modules and the parts that make them up; a part that need not be there last.
@@ -443,7 +437,6 @@ def _little(entry: LogEntry) -> Iterator[Slip]:
 
 # Rules about checkpoints: their order, what "best" means, and when a run may stop.
 
-
 #: Runs that end in a multiple of this many epochs may have ended as planned.
 _ROUND = 50
 
@@ -510,14 +503,11 @@ def check_entries(entries: Sequence[LogEntry]) -> tuple[Slip, ...]:
     return tuple(sorted(found, key=lambda slip: (place[slip.entry], slip.level == "note")))
 
 
-__all__ = ["Slip", "check_entries"]
-
-
-# An entry against a run, field by field: what was printed, and what was done and measured.
+# An entry against a run: what it prints, and what was trained and measured.
 
 
 @dataclass(frozen=True)
-class FieldDifference:
+class ComparedField:
     """A field of the setup: what the entry prints and what the run has; ``known`` is False where the run has none."""
 
     field: str
@@ -528,7 +518,7 @@ class FieldDifference:
 
 
 @dataclass(frozen=True)
-class FigureDifference:
+class ComparedFigure:
     """A figure of a result (``epoch``, ``val_ap``, …); ``measured`` is None where the run has no such result yet."""
 
     result: str
@@ -538,12 +528,12 @@ class FigureDifference:
 
     @property
     def difference(self) -> float | None:
-        """Measured less documented."""
+        """Measured minus documented."""
         return None if self.measured is None else self.measured - self.documented
 
 
 @dataclass(frozen=True)
-class CountDifference:
+class ComparedCount:
     """A module's parameters: printed, and counted (None where the run has no such module)."""
 
     module: str
@@ -556,12 +546,12 @@ class CountDifference:
 
 
 @dataclass(frozen=True)
-class EntryDifference:
-    """Everything an entry prints against a run."""
+class EntryComparison:
+    """Everything an entry prints, compared with a run."""
 
-    setup: tuple[FieldDifference, ...]
-    results: tuple[FigureDifference, ...]
-    params: tuple[CountDifference, ...]
+    setup: tuple[ComparedField, ...]
+    results: tuple[ComparedFigure, ...]
+    params: tuple[ComparedCount, ...]
 
 
 def compare_entry(
@@ -569,30 +559,30 @@ def compare_entry(
     setup: Mapping[str, Any],
     results: Mapping[str, Mapping[str, float | None]],
     counts: Mapping[str, int],
-) -> EntryDifference:
+) -> EntryComparison:
     """What ``entry`` prints against a run's ``setup``, ``results`` (by kind: ``best_ap``, …) and parameter ``counts``.
 
     Fields that the entry does not print are not compared; what was inferred of an entry is.
     """
-    return EntryDifference(
+    return EntryComparison(
         setup=tuple(_fields(entry, setup)),
         results=tuple(_results(entry, results)),
-        params=tuple(CountDifference(module, count, counts.get(module)) for module, count in entry.params.items()),
+        params=tuple(ComparedCount(module, count, counts.get(module)) for module, count in entry.params.items()),
     )
 
 
-def _fields(entry: LogEntry, setup: Mapping[str, Any]) -> Iterator[FieldDifference]:
+def _fields(entry: LogEntry, setup: Mapping[str, Any]) -> Iterator[ComparedField]:
     printed = {**entry.fields, **entry.inferred}
     if entry.losses is not None:
-        printed["loss_weights"] = entry.losses.weights
+        printed["loss_weights"] = dict(entry.losses.weights)
     for name, value in printed.items():
         if name not in NAMING_FIELDS:
             found = setup.get(name)
             equal = found == value and isinstance(found, bool) == isinstance(value, bool)
-            yield FieldDifference(name, value, found, name in setup, equal)
+            yield ComparedField(name, value, found, name in setup, equal)
 
 
-def _results(entry: LogEntry, results: Mapping[str, Mapping[str, float | None]]) -> Iterator[FigureDifference]:
+def _results(entry: LogEntry, results: Mapping[str, Mapping[str, float | None]]) -> Iterator[ComparedFigure]:
     for kind, result in entry.results.items():
         for figure in ("epoch", *FIGURES):
-            yield FigureDifference(kind, figure, getattr(result, figure), results.get(kind, {}).get(figure))
+            yield ComparedFigure(kind, figure, getattr(result, figure), results.get(kind, {}).get(figure))

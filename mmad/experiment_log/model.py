@@ -1,48 +1,59 @@
-"""What a log in the documented form holds: every entry as it was read, and what was not understood.
+"""What an experiment log holds: every entry as it was read, and what was not understood.
 
-Everything is plain and frozen; ``model_dump(mode="json")`` gives the form that ``--json`` prints and the store keeps.
+The log that mmad ships and those that users import have this one form. Everything is frozen;
+``model_dump(mode="json")`` gives the form that ``--json`` prints and the store holds.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+
+_T = TypeVar("_T")
+#: A mapping from names that nobody can change; in JSON an object.
+FrozenDict = Annotated[Mapping[str, _T], AfterValidator(MappingProxyType), PlainSerializer(dict)]
 
 #: The kinds of results, in the order they are shown; ``unlabelled`` is a checkpoint name printed alone.
 RESULTS = ("best_ap", "best_ar", "final", "unlabelled")
 FIGURES = ("val_ap", "test_ap", "val_ar", "test_ar")
 
 
-class PlainValue(BaseModel):
+class _Frozen(BaseModel):
     """A frozen record that is the same in Python and in JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-class LogNote(PlainValue):
+class LogNote(_Frozen):
     """One line or paragraph, and the number of the line it begins on."""
 
     line: int
     text: str
 
 
-class SetupPrint(PlainValue):
+class SetupPrint(_Frozen):
     """One printed setup.
 
-    ``form`` is ``constructor``, ``commented`` or ``repr``; ``fields`` what it prints, in its order; ``comments`` the
-    remarks behind fields; ``commented_out`` whole lines that are comments, such as ``lr=1e-4,``.
+    ``form`` is ``constructor``, ``commented`` or ``repr``, or ``printed`` in the shipped log; ``fields`` what it
+    prints, in its order; ``comments`` the remarks behind fields; ``commented_out`` whole lines that are comments, such
+    as ``lr=1e-4,``.
     """
 
     form: str
-    line: int
-    fields: dict[str, Any]
-    comments: dict[str, str] = {}
+    line: int = 0
+    fields: FrozenDict[Any]
+    comments: FrozenDict[str] = {}
     commented_out: tuple[str, ...] = ()
 
 
-class Checkpoint(PlainValue):
-    """One checkpoint, read from its name. ``stamp`` is the author's local time (ISO 8601, no zone)."""
+class Checkpoint(_Frozen):
+    """One checkpoint, read from its name; AP and AR lie in [0, 1].
+
+    ``stamp`` is the moment in its name, in the author's local time (ISO 8601, no zone).
+    """
 
     epoch: int
     val_ap: float
@@ -56,8 +67,13 @@ class Checkpoint(PlainValue):
     line: int = 0
 
 
-class LogFigure(PlainValue):
-    """One figure of a heading: ``4076`` stands for 0.4076 and is ``scaled``; ``equals`` names equal results."""
+class LogFigure(_Frozen):
+    """One figure of a heading.
+
+    ``key`` is the word before it (``v``, ``best_t``, …) or None; ``printed`` its digits, ``value`` what they mean
+    (``4076`` stands for 0.4076 and is ``scaled``); ``equals`` names the entry's own results that it equals, such as
+    ``final.val_ap``.
+    """
 
     key: str | None
     printed: str
@@ -66,56 +82,61 @@ class LogFigure(PlainValue):
     equals: tuple[str, ...] = ()
 
 
-class FigureGroup(PlainValue):
+class FigureGroup(_Frozen):
     """The figures between two brackets."""
 
     raw: str
-    line: int
+    line: int = 0
     figures: tuple[LogFigure, ...]
 
 
-class Losses(PlainValue):
+class Losses(_Frozen):
     """A snippet that weights losses: a factor, or ``detach``. ``scope`` is ``entry``, or ``section`` (of several)."""
 
-    weights: dict[str, int | float | str]
+    weights: FrozenDict[int | float | str]
     scope: str
-    line: int
+    line: int = 0
     printed: tuple[str, ...] = ()
-    commented_out: dict[str, int | float | str] = {}
+    commented_out: FrozenDict[int | float | str] = {}
 
 
-class LogEntry(PlainValue):
+class LogEntry(_Frozen):
     """One entry of a log.
 
+    Of the shipped log the facts are known, not its words: headings stand without level, remarks and figures, one that
+    is only a sentence is left out, and there are no notes, images, lines of the program and line numbers.
+
     Attributes:
-        id: ``e001``, ``e002``, … in the order of print.
-        line, line_end: where it stands in the file.
+        id: ``e001``, ``e002``, … in the order of print (which need not be that of the runs).
+        line, line_end: where it stands in the file; 0 where that is not known.
         heading: its own heading as printed, or None.
         sections: the headings it stands below as printed, outermost first, its own the last.
         title: the word of the banner ``For Training [title]``.
         setup: what was run: the repr if one is printed, else the constructor; other prints in ``other_setups``.
-        inferred: fields that are not printed and follow from what is; only of the log that mmad ships.
+        inferred: fields that are not printed and follow from what is, only in the shipped log: from the counts (e002,
+            e004, e010), or the original network's fuse convolutions of stride 2 (era A with clinical data).
         params: printed parameter counts by module.
         results: checkpoints by kind (``best_ap``, ``best_ar``, ``final``, ``unlabelled``, or another label).
+        losses: the snippet that weights its losses, its own or its section's.
         figures: the figures in brackets of the heading, or of a line of its own.
         notes, images, log_lines: prose, pictures, and what the program wrote beside setup and results.
         unread: lines that were not understood.
     """
 
     id: str
-    line: int
-    line_end: int
-    heading: str | None
-    sections: tuple[str, ...]
+    line: int = 0
+    line_end: int = 0
+    heading: str | None = None
+    sections: tuple[str, ...] = ()
     title: str | None = None
     in_comment: bool = False
     setup: SetupPrint | None = None
     other_setups: tuple[SetupPrint, ...] = ()
-    inferred: dict[str, Any] = {}
-    params: dict[str, int] = {}
+    inferred: FrozenDict[Any] = {}
+    params: FrozenDict[int] = {}
     params_line: int | None = None
-    params_comments: dict[str, str] = {}
-    results: dict[str, Checkpoint] = {}
+    params_comments: FrozenDict[str] = {}
+    results: FrozenDict[Checkpoint] = {}
     figures: tuple[FigureGroup, ...] = ()
     losses: Losses | None = None
     notes: tuple[LogNote, ...] = ()
@@ -124,13 +145,23 @@ class LogEntry(PlainValue):
     unread: tuple[LogNote, ...] = ()
 
     @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of the setup; empty where none is printed."""
+    def fields(self) -> Mapping[str, Any]:
+        """The fields of the printed setup; empty where none is."""
         return self.setup.fields if self.setup else {}
 
+    @property
+    def has_setup(self) -> bool:
+        """Whether a setup is printed or could be inferred."""
+        return bool(self.fields or self.inferred)
 
-class Remark(PlainValue):
-    """A question (Q), an experiment thought of (E) or what was learnt (L), with its number."""
+    @property
+    def loss_weights(self) -> Mapping[str, int | float | str]:
+        """The factors of the losses, or ``detach``; empty where none are printed."""
+        return self.losses.weights if self.losses else {}
+
+
+class Remark(_Frozen):
+    """A question (Q), an idea for an experiment (E) or a lesson (L), with its number."""
 
     line: int
     kind: str
@@ -138,7 +169,7 @@ class Remark(PlainValue):
     text: str
 
 
-class LossTable(PlainValue):
+class LossTable(_Frozen):
     """A table, cell by cell as printed."""
 
     line: int
@@ -146,7 +177,7 @@ class LossTable(PlainValue):
     rows: tuple[tuple[str, ...], ...]
 
 
-class Log(PlainValue):
+class Log(_Frozen):
     """A whole log. ``prose`` belongs to no entry; ``unread`` are the lines of all entries that were not understood."""
 
     name: str
@@ -159,3 +190,13 @@ class Log(PlainValue):
     prose: tuple[LogNote, ...] = ()
     images: tuple[str, ...] = ()
     unread: tuple[LogNote, ...] = ()
+
+    @classmethod
+    def from_json(cls, name: str, content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Log:
+        """The log whose ``to_json`` is ``content`` and ``entries``, under ``name``."""
+        return cls.model_validate({**content, "name": name, "entries": list(entries)})
+
+    def to_json(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Plain JSON: everything but the entries, and the entries."""
+        content = self.model_dump(mode="json")
+        return content, content.pop("entries")

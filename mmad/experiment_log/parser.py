@@ -104,26 +104,25 @@ def _comments(lines: list[LogLine]) -> Iterator[LogLine]:
 
 # Headings: their names, and the figures their authors wrote behind them.
 
-
-HEADING = re.compile(r"\s{0,3}(#{1,6})(?!#)(?:\s+(.*))?$")
-_BRACKETS = re.compile(r"\([^()]*\)")
-_PART = re.compile(r"\s*(?:([A-Za-z_][\w ]*?)\s*=\s*)?(\d*\.\d+|\d+)\s*$")
-#: What a figure's key is made of; other keys (``lr``, ``patience``, …) tell a setting.
-_WORDS = frozenset({"best", "final", "last", "v", "t", "val", "valid", "test", "train", "ap", "ar", "map"})
-_BARE = re.compile(r"0?\.\d{2,}|1\.0+|\d{4}")
+_HEADING = re.compile(r"\s{0,3}(#{1,6})(?!#)(?:\s+(.*))?$")
+_IN_BRACKETS = re.compile(r"\([^()]*\)")
+_FIGURE = re.compile(r"\s*(?:([A-Za-z_][\w ]*?)\s*=\s*)?(\d*\.\d+|\d+)\s*$")
+#: What a figure's key is made of; other keys (``lr``, ``patience``, …) name a setting.
+_FIGURE_WORDS = frozenset({"best", "final", "last", "v", "t", "val", "valid", "test", "train", "ap", "ar", "map"})
+_BARE_FIGURE = re.compile(r"0?\.\d{2,}|1\.0+|\d{4}")
 #: Two figures are equal where their four printed digits are.
 SAME = 5e-5
 
 
-def named(heading: str) -> str:
+def heading_name(heading: str) -> str:
     """A heading without its level, remarks and figures in brackets, and the marks at its end."""
-    return " ".join(_BRACKETS.sub("", heading.lstrip("# ")).split()).rstrip(" .,:")
+    return " ".join(_IN_BRACKETS.sub("", heading.lstrip("# ")).split()).rstrip(" .,:")
 
 
 def figure_groups(text: str, line: int) -> tuple[FigureGroup, ...]:
     """The brackets of ``text`` that hold figures, such as ``(v=0.3130, best_t=0.3714)`` or ``(4076)``."""
     groups = []
-    for match in _BRACKETS.finditer(text):
+    for match in _IN_BRACKETS.finditer(text):
         figures = tuple(_figures(match[0][1:-1]))
         if figures:
             groups.append(FigureGroup(raw=match[0], line=line, figures=figures))
@@ -133,12 +132,12 @@ def figure_groups(text: str, line: int) -> tuple[FigureGroup, ...]:
 def is_figures(text: str) -> bool:
     """Whether ``text`` is one bracket of figures and nothing else."""
     stripped = text.strip()
-    return bool(_BRACKETS.fullmatch(stripped)) and bool(figure_groups(stripped, 0))
+    return bool(_IN_BRACKETS.fullmatch(stripped)) and bool(figure_groups(stripped, 0))
 
 
 def _figures(inside: str) -> Iterator[LogFigure]:
     for part in inside.split(","):
-        match = _PART.match(part) if len(part) < 60 else None
+        match = _FIGURE.match(part) if len(part) < 60 else None
         if match is None or not _is_figure(match[1], match[2]):
             continue
         scaled = match[2].isdigit() and len(match[2]) == 4
@@ -148,9 +147,9 @@ def _figures(inside: str) -> Iterator[LogFigure]:
 
 def _is_figure(key: str | None, printed: str) -> bool:
     if key is None:
-        return bool(_BARE.fullmatch(printed))
+        return bool(_BARE_FIGURE.fullmatch(printed))
     words = set(re.split(r"[_ ]+", key.lower()))
-    return words <= _WORDS and (len(printed) == 4 or float(printed) <= 1)
+    return words <= _FIGURE_WORDS and (len(printed) == 4 or float(printed) <= 1)
 
 
 def equals(value: float, results: Mapping[str, Checkpoint]) -> tuple[str, ...]:
@@ -167,10 +166,9 @@ def with_equals(group: FigureGroup, results: Mapping[str, Checkpoint]) -> Figure
 
 # Printed values: Python literals, as far as JSON can hold them.
 
-
-_VALUE_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 #: Longer values are no settings; reading them could take long.
-_LONGEST = 10_000
+_LONGEST_VALUE = 10_000
 
 
 class UnreadableError(ValueError):
@@ -183,25 +181,25 @@ def read_value(text: str) -> Any:
     Raises:
         UnreadableError: anything else, such as an expression, ``nan``, a number too large, or bytes.
     """
-    if len(text) > _LONGEST:
+    if len(text) > _LONGEST_VALUE:
         raise UnreadableError(f"a value of {len(text)} characters")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a backslash in a path
-            value = _plain(ast.literal_eval(text))
+            value = _json_value(ast.literal_eval(text))
         json.dumps(value, allow_nan=False).encode("utf-8", "strict")
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise UnreadableError(str(error)) from None
     return value
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
             raise UnreadableError("a mapping whose keys are no words")
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _json_value(item) for name, item in value.items()}
     if isinstance(value, str) and not value.isascii():
         value.encode("utf-8")  # lone surrogates are refused here, as UnicodeEncodeError
     if value is None or isinstance(value, bool | int | float | str):
@@ -211,7 +209,7 @@ def _plain(value: Any) -> Any:
 
 def read_number(text: str) -> int | float | None:
     """The number of ``text``, an integer where it is printed as one; None for what is no finite number."""
-    if not _VALUE_NUMBER.fullmatch(text) or len(text) > 100:
+    if len(text) > 100 or not re.fullmatch(_NUMBER, text):
         return None
     if text.lstrip("+-").isdigit():
         return int(text)
@@ -221,15 +219,14 @@ def read_number(text: str) -> int | float | None:
 
 # Printed setups: a constructor with comments, a commented-out one, or the repr on one line.
 
-
 #: What begins a setup: the end of ``ModelSetup(``, or of another class whose name ends so.
-START = re.compile(r"Setup\(")
-_COMMENTED = re.compile(r"^\s*#+\s?")
+_SETUP_START = re.compile(r"Setup\(")
+_COMMENT_MARK = re.compile(r"^\s*#+\s?")
 _FIELD = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)(.*)", re.DOTALL)
 #: A line that surely belongs to no setup: there, one whose bracket is missing ends.
-_ELSE = re.compile(r"For Training \[|saved to: \[|^\s*\[[A-Za-z_][\w.]*\]:\s*\d|={5,}|Setup\(")
-_BELONGS = re.compile(r"\s*(#.*|[A-Za-z_]\w*\s*=(?!=).*|[\])},\s]*)$")
-_SETUP_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_NO_SETUP_LINE = re.compile(r"For Training \[|saved to: \[|^\s*\[[A-Za-z_][\w.]*\]:\s*\d|={5,}|Setup\(")
+_SETUP_LINE = re.compile(r"\s*(#.*|[A-Za-z_]\w*\s*=(?!=).*|[\])},\s]*)$")
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 @dataclass(frozen=True)
@@ -270,20 +267,20 @@ def read_setup(lines: Sequence[LogLine], at: int) -> ReadSetup:
     Where its bracket is never closed, it takes the lines that look like its own, and that is noted.
     """
     first = lines[at]
-    start = START.search(first.text)
+    start = _SETUP_START.search(first.text)
     assert start is not None
     commented = first.text.lstrip().startswith("#")
     texts = [(first.number, first.text[start.end() :])]
     for line in islice(lines, at + 1, None):
-        if line.container != first.container or line.mark or _ELSE.search(line.text):
+        if line.container != first.container or line.mark or _NO_SETUP_LINE.search(line.text):
             break
         if commented and not line.text.lstrip().startswith("#"):
             break
-        texts.append((line.number, _COMMENTED.sub("", line.text, count=1) if commented else line.text))
+        texts.append((line.number, _COMMENT_MARK.sub("", line.text, count=1) if commented else line.text))
     scan, taken = _scanned(texts)
     unread: list[LogNote] = []
     if scan.rest is None:
-        own = 1 + next((i for i, (_, text) in enumerate(texts[1:]) if not _BELONGS.match(text)), len(texts) - 1)
+        own = 1 + next((i for i, (_, text) in enumerate(texts[1:]) if not _SETUP_LINE.match(text)), len(texts) - 1)
         scan, taken = _scanned(texts[:own])
         scan.finish()
         unread.append(LogNote(line=first.number, text=f"not closed: {first.text.strip()[:80]}"))
@@ -314,8 +311,8 @@ def _scan_line(scan: _Scan, number: int, text: str) -> None:
         if character == "#":
             _comment(scan, number, text[at:].lstrip("#").strip(), before)
             break
-        if character in _SETUP_BRACKETS:
-            scan.open.append(_SETUP_BRACKETS[character])
+        if character in _CLOSING:
+            scan.open.append(_CLOSING[character])
         elif character == scan.open[-1]:
             scan.open.pop()
             if not scan.open:
@@ -373,19 +370,18 @@ def _setup(scan: _Scan, form: str, line: int, unread: list[LogNote]) -> SetupPri
 
 # Checkpoints: everything that the author's program wrote into their names.
 
-
-_NUMBER = r"(-?\d{1,9}_\d{1,9})"
+_DECIMAL = r"(-?\d{1,9}_\d{1,9})"  # 0_3000 for 0.3000
 #: A name; its last part, the setup's name, runs to the end of the bracket or to a blank.
-NAME = (
-    rf"val_ar_{_NUMBER}_ap_{_NUMBER}_test_ar_{_NUMBER}_ap_{_NUMBER}_epoch(\d{{1,9}})"
+CHECKPOINT_NAME = (
+    rf"val_ar_{_DECIMAL}_ap_{_DECIMAL}_test_ar_{_DECIMAL}_ap_{_DECIMAL}_epoch(\d{{1,9}})"
     r"_(With(?:out)?)Clini?cal_(\d\d-\d\d-\d{4} \d\d-\d\d-\d\d)"
 )
-_WHOLE = re.compile(rf"{NAME}(?:_(.*))?")
+_CHECKPOINT = re.compile(rf"{CHECKPOINT_NAME}(?:_(.*))?")
 
 
 def read_checkpoint(path: str, line: int) -> Checkpoint | None:
     """The checkpoint of the name ``path``; None for another form of name."""
-    match = _WHOLE.fullmatch(path.strip())
+    match = _CHECKPOINT.fullmatch(path.strip())
     if match is None:
         return None
     val_ar, val_ap, test_ar, test_ap = (float(text.replace("_", ".")) for text in match.groups()[:4])
@@ -415,14 +411,12 @@ def result_kind(label: str) -> str:
 
 # Snippets of Python that weight the losses.
 
-
-_NAME = r"""\w*loss\w*\[\s*["'](\w+)["']\s*\]"""
-_LOSS_NUMBER = r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)"
-_FACTOR = re.compile(rf"\s*{_NAME}\s*\*=\s*{_LOSS_NUMBER}\s*$")
-_PRODUCT = re.compile(rf"\s*{_NAME}\s*=\s*{_NAME}\s*\*\s*{_LOSS_NUMBER}\s*$")
-_DETACHED = re.compile(rf"\s*{_NAME}\s*=\s*{_NAME}\.detach\(\)\s*$")
+_LOSS = r"""\w*loss\w*\[\s*["'](\w+)["']\s*\]"""
+_FACTOR = re.compile(rf"\s*{_LOSS}\s*\*=\s*({_NUMBER})\s*$")
+_PRODUCT = re.compile(rf"\s*{_LOSS}\s*=\s*{_LOSS}\s*\*\s*({_NUMBER})\s*$")
+_DETACHED = re.compile(rf"\s*{_LOSS}\s*=\s*{_LOSS}\.detach\(\)\s*$")
 #: What surrounds such lines and says nothing itself.
-AROUND = re.compile(r"\s*(?:def \w*loss\w*\(\w*\):|return \w*loss\w*|(?:loss(?:es)? )?weights?:)\s*$")
+_AROUND_LOSSES = re.compile(r"\s*(?:def \w*loss\w*\(\w*\):|return \w*loss\w*|(?:loss(?:es)? )?weights?:)\s*$")
 
 
 def read_weight(text: str) -> tuple[str, int | float | str] | None:
@@ -440,13 +434,12 @@ def read_weight(text: str) -> tuple[str, int | float | str] | None:
 
 # From lines to blocks: each says one thing, and every line that is not blank is in one.
 
-
 #: What a line may hold anywhere, also several on one line. What it cannot hold is what stands between.
 _PIECES = re.compile(
     r"={3,}[ ]?For Training \[(?P<title>[^\]\n]{0,500})\]"
     r"|For Training \[(?P<title2>[^\]\n]{0,500})\]"
     r"|(?P<label>\b(?:The|Best)\b[\w \-]{0,60}?) has been saved to: \[(?P<path>[^\]\n]{0,500})\]"
-    rf"|(?P<lone>{NAME}(?:_\S*)?)"
+    rf"|(?P<lone>{CHECKPOINT_NAME}(?:_\S*)?)"
     r"|(?<!\S)\[(?P<module>[A-Za-z_][\w.]{0,200})\]:[ \t]*(?P<count>\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?![\w,.])"
     r"(?:[ \t]*\#[ \t]*(?P<remark>.*))?"
     r"|<img\b[^>\n]{0,500}?\bsrc=\"(?P<src>[^\"\n]{0,500})\"[^>\n]{0,500}>"
@@ -461,7 +454,7 @@ _REMARK = re.compile(r"([QEL])\s?(\d{0,6})\s*:\s*(.+)")
 #: A heading that is a commented-out setup.
 _COMMENTED_SETUP = re.compile(r"\s*#+\s*(?:\w{1,40}\s*=\s*)?\w{0,80}Setup\(")
 #: Longer lines weight no losses.
-_SHORT = 300
+_LONGEST_SNIPPET = 300
 _ROW = re.compile(r"\s*\|.*\|\s*$")
 
 
@@ -469,7 +462,7 @@ _ROW = re.compile(r"\s*\|.*\|\s*$")
 class TextBlock:
     """One thing said. ``value`` depends on ``kind``:
 
-    heading (level, text) · setup Found · title text · param (module, count, remark) · result (kind, Checkpoint) ·
+    heading (level, text) · setup ReadSetup · title text · param (module, count, remark) · result (kind, Checkpoint) ·
     loss (name, factor, commented out) · around (text around losses) · figures text · image url · log text ·
     remark (kind, number, text) · row cells · text · unread text · mark None · rule None.
     """
@@ -500,9 +493,9 @@ def _blocks(lines: Sequence[LogLine]) -> Iterator[TextBlock]:
             yield TextBlock("mark", line.number, line.container)
         elif line.broken:
             yield TextBlock("unread", line.number, line.container, line.text.strip())
-        elif not line.fence and (heading := HEADING.match(line.text)) and not _COMMENTED_SETUP.match(line.text):
+        elif not line.fence and (heading := _HEADING.match(line.text)) and not _COMMENTED_SETUP.match(line.text):
             yield TextBlock("heading", line.number, line.container, (len(heading[1]), line.text))
-        elif start := START.search(line.text):
+        elif start := _SETUP_START.search(line.text):
             found = read_setup(lines, at)
             yield from _around_setup(line, line.text[: start.start()])
             yield TextBlock("setup", line.number, line.container, found)
@@ -559,9 +552,9 @@ def _between(line: LogLine, text: str) -> Iterator[TextBlock]:
         return TextBlock(kind, line.number, line.container, value)
 
     bare = stripped.lstrip("# ") if stripped.startswith("#") else stripped
-    if len(stripped) < _SHORT and (weight := read_weight(bare)):
+    if len(stripped) < _LONGEST_SNIPPET and (weight := read_weight(bare)):
         yield block("loss", (*weight, bare is not stripped, stripped))
-    elif len(stripped) < _SHORT and AROUND.match(stripped):
+    elif len(stripped) < _LONGEST_SNIPPET and _AROUND_LOSSES.match(stripped):
         yield block("around", stripped)
     elif is_figures(stripped):
         yield block("figures", stripped)
@@ -588,7 +581,6 @@ def note(block: TextBlock) -> LogNote:
 # setup, the banner, a result, counts), with words such as "the next experiment" or "another setting", and with a
 # picture above a caption once there was one.
 
-
 _NEXT = re.compile(r"\b(?:next|another|new) (?:experiment|setting|run|attempt)\b|^and another\b", re.IGNORECASE)
 _FACTS = frozenset({"setup", "title", "param", "result"})
 _FAILED = re.compile(r"\b(?:fail|failed|fails|crash\w*|error|nan|diverge\w*|out of memory)\b", re.IGNORECASE)
@@ -604,9 +596,7 @@ class Draft:
     sections: tuple[tuple[int, str], ...]
     blocks: list[TextBlock] = field(default_factory=list)
     containers: set[tuple[int, int]] = field(default_factory=set)  # those that hold facts
-    printed: dict[str, dict[str, TextBlock]] = field(
-        default_factory=dict
-    )  # kind of fact → what it names, first to last
+    printed: dict[str, dict[str, TextBlock]] = field(default_factory=dict)  # by kind and by what the fact names
     image: int = 0  # the line of the last picture
     words: int = 0  # the line of the last text
 
@@ -615,7 +605,7 @@ class Draft:
         self.blocks.append(block)
         if block.kind in _FACTS:
             self.containers.add(block.container)
-            self.printed.setdefault(block.kind, {})[_named(block)] = block
+            self.printed.setdefault(block.kind, {})[_fact_name(block)] = block
         elif block.kind == "image":
             self.image = block.line
         elif block.kind == "text":
@@ -633,7 +623,7 @@ class Draft:
 
     @property
     def is_entry(self) -> bool:
-        """Whether it tells of an experiment: facts, a picture, or at least that a setting failed."""
+        """Whether it is about an experiment: facts, a picture, or at least that a setting failed."""
         if self.of(*_FACTS):
             return True
         title = self.heading is not None and self.heading[0] == 1 and self.blocks[0].line == 1
@@ -661,8 +651,8 @@ def read_drafts(blocks: Sequence[TextBlock]) -> list[Draft]:
 def _begins(draft: Draft, block: TextBlock, following: TextBlock | None) -> bool:
     """Whether ``block`` begins another experiment below the heading of ``draft``."""
     if block.kind == "text":
-        told = draft.image or draft.printed
-        return bool(told) and block.container == (0, 0) and bool(_NEXT.search(block.value))
+        printed = draft.image or draft.printed
+        return bool(printed) and block.container == (0, 0) and bool(_NEXT.search(block.value))
     if block.kind == "image":
         captioned = following is not None and following.kind == "text" and following.line == block.line + 1
         return captioned and 0 < draft.image < draft.words
@@ -676,14 +666,14 @@ def _repeats(draft: Draft, block: TextBlock) -> bool:
         return False
     elsewhere = block.container not in draft.containers
     if block.kind == "setup":
-        return elsewhere or (_named(block) == "repr" and "repr" in same)
+        return elsewhere or (_fact_name(block) == "repr" and "repr" in same)
     if block.kind == "title":
         return True
-    name = _named(block)
+    name = _fact_name(block)
     return name in same and (elsewhere or block.kind == "result" or next(iter(same)) == name)
 
 
-def _named(block: TextBlock) -> str:
+def _fact_name(block: TextBlock) -> str:
     """What a fact names: a setup's form, a module, a kind of result."""
     if block.kind == "setup":
         return str(block.value.setup.form)
@@ -705,25 +695,24 @@ def _same(one: TextBlock, other: TextBlock) -> bool:
     return one.container == other.container and one.kind != "heading"
 
 
-def paragraphs(blocks: Sequence[TextBlock]) -> Iterator[tuple[int, str]]:
+def paragraphs(blocks: Sequence[TextBlock]) -> Iterator[LogNote]:
     """Texts of consecutive lines as one, each with its first line; in a fence each line alone."""
     line, last, words = 0, 0, list[str]()
     for block in blocks:
         if words and (block.line > last + 1 or block.container[1]):
-            yield line, " ".join(words)
+            yield LogNote(line=line, text=" ".join(words))
             words = []
         if not words:
             line = block.line
         words.append(block.value)
         last = block.line
     if words:
-        yield line, " ".join(words)
+        yield LogNote(line=line, text=" ".join(words))
 
 
 # From a draft to an entry.
 
-
-#: Which print tells what was run: the program's own before the author's.
+#: Which print says what was run: the program's own before the author's.
 _FORMS = ("repr", "constructor", "commented")
 
 
@@ -738,10 +727,6 @@ class SectionLosses:
         """Whether ``draft`` stands beside or below."""
         above = self.sections[:-1]
         return draft.sections[: len(above)] == above and len(draft.sections) > len(above)
-
-
-def note_of(line: int, text: str) -> LogNote:
-    return LogNote(line=line, text=text)
 
 
 def build_entry(id: str, draft: Draft, shared: SectionLosses | None) -> LogEntry:
@@ -773,7 +758,7 @@ def build_entry(id: str, draft: Draft, shared: SectionLosses | None) -> LogEntry
         results=results,
         figures=tuple(with_equals(group, results) for group in _groups(draft)),
         losses=own or (shared.losses if shared else None),
-        notes=tuple(note_of(*paragraph) for paragraph in paragraphs(draft.of("text"))),
+        notes=tuple(paragraphs(draft.of("text"))),
         images=tuple(block.value for block in draft.of("image")),
         log_lines=tuple(note(block) for block in draft.of("log")),
         unread=tuple(sorted(unread, key=lambda found: found.line)),
@@ -793,7 +778,7 @@ def _params(blocks: list[TextBlock], unread: list[LogNote]) -> tuple[dict[str, i
     for block in blocks:
         module, count, remark = block.value
         if module in params and params[module] != count:
-            unread.append(note_of(block.line, f"[{module}]: {count:,}"))
+            unread.append(LogNote(line=block.line, text=f"[{module}]: {count:,}"))
             continue
         params[module] = count
         if remark:
@@ -806,7 +791,7 @@ def _results(blocks: list[TextBlock], unread: list[LogNote]) -> dict[str, Checkp
     for block in blocks:
         kind, checkpoint = block.value
         if kind in results:
-            unread.append(note_of(block.line, checkpoint.checkpoint))
+            unread.append(LogNote(line=block.line, text=checkpoint.checkpoint))
         else:
             results[kind] = checkpoint
     return results
@@ -839,7 +824,9 @@ def read_losses(draft: Draft, scope: str) -> Losses | None:
     )
 
 
-_LARGEST = 64 * 1024 * 1024
+# The whole log.
+
+_LARGEST_FILE = 64 * 1024 * 1024
 
 
 def read_log(text: str, name: str = "log") -> Log:
@@ -861,7 +848,7 @@ def read_log(text: str, name: str = "log") -> Log:
         headings=tuple(LogNote(line=b.line, text=b.value[1].strip()) for b in blocks if b.kind == "heading"),
         remarks=tuple(_remark(block) for block in blocks if block.kind == "remark"),
         tables=tuple(_tables([block for block in blocks if block.kind == "row"])),
-        prose=tuple(note_of(*p) for d in others for p in paragraphs(d.of("text"))),
+        prose=tuple(paragraph for draft in others for paragraph in paragraphs(draft.of("text"))),
         images=tuple(block.value for draft in others for block in draft.of("image")),
         unread=tuple(unread),
     )
@@ -874,7 +861,7 @@ def read_log_file(path: Path, name: str | None = None) -> Log:
         SpecError: it cannot be read, is too large, or is no UTF-8 text.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > _LARGEST_FILE:
             raise SpecError("is larger than 64 MiB", where=path, hint="name the Markdown file of an experiment log")
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
@@ -903,7 +890,7 @@ def _unused(draft: Draft, entries: Sequence[LogEntry]) -> Iterator[LogNote]:
     losses = read_losses(draft, "section")
     if losses is None or losses not in (entry.losses for entry in entries):
         for block in draft.of("loss", "around"):
-            yield note_of(block.line, block.value[3] if block.kind == "loss" else block.value)
+            yield LogNote(line=block.line, text=block.value[3] if block.kind == "loss" else block.value)
 
 
 def _remark(block: TextBlock) -> Remark:

@@ -20,9 +20,9 @@ from mmad.base.errors import SpecError
 from mmad.base.formatting import clip, direction, moment, plural, short_key, signed
 from mmad.base.paths import file_stem
 from mmad.base.records import Status
-from mmad.experiment_log.model import RESULTS, Checkpoint, LogEntry
-from mmad.experiment_log.parser import named
-from mmad.experiment_log.shipped import NAME, DocumentedResult, Library, entry, log_of
+from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
+from mmad.experiment_log.parser import heading_name
+from mmad.experiment_log.shipped import SHIPPED, Library, entry
 from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
 from mmad.report.pictures import Pictures
 from mmad.store.measurements import LogRecord
@@ -343,7 +343,7 @@ def logbook_of(story: ReportModel, records: Sequence[LogRecord], wanted: bool | 
     documented = {m.record.documented for a in story.ablations for m in a.frame.members if m.record.documented}
     if not (wanted or documented or records):
         return None
-    library = Library.of(log_of(record.name, record.content, record.entries) for record in records)
+    library = Library.of(Log.from_json(record.name, record.content, record.entries) for record in records)
     names = {name: at for name in sorted(documented) if (at := _find(library, name)) is not None}
     if not (wanted or names or records):
         return None
@@ -370,7 +370,7 @@ def _find(library: Library, name: str) -> tuple[str, str] | None:
 def anchor_of(log: str, id: str) -> str:
     """``log-e030`` of the shipped log, ``log-NAME--e030`` of another; its own for every entry."""
     stem = file_stem(id, "").removesuffix("--")
-    return f"log-{stem}" if log == NAME else f"log-{file_stem(log, stem)}"
+    return f"log-{stem}" if log == SHIPPED else f"log-{file_stem(log, stem)}"
 
 
 def _page(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: dict[str, str]) -> Page:
@@ -402,13 +402,13 @@ def _page(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: dict[st
 
 def _headings(entry: LogEntry) -> tuple[str, str]:
     """The entry's heading without figures, or that above it in brackets; and the headings it stands below."""
-    above = [named(text) for text in entry.sections]
+    above = [heading_name(text) for text in entry.sections]
     if entry.heading:
-        return named(entry.heading), " › ".join(above[:-1])
+        return heading_name(entry.heading), " › ".join(above[:-1])
     return (f"({above[-1]})" if above else ""), " › ".join(above[:-1])
 
 
-def _fields(fields: dict[str, Any]) -> str:
+def _fields(fields: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in fields.items())
 
 
@@ -463,7 +463,7 @@ class Mirrored:
     member: MemberFrame
     entry: str
     checkpoint: str
-    documented: DocumentedResult
+    documented: Checkpoint
     measured: CheckpointResult | None
 
     @property

@@ -25,7 +25,7 @@ from mmad.base.records import Detections
 from mmad.data.dataset import DataSet
 from mmad.data.image_cache import decode
 from mmad.evaluation.agreement import matched_at, net_hits
-from mmad.evaluation.bootstrap import weigh
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import Floats, Ints, Matched
 from mmad.evaluation.operating_points import at_least
 from mmad.store.store import Store

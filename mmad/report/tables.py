@@ -26,8 +26,8 @@ from mmad.analysis.comparison import (
     spread,
     verdict,
 )
-from mmad.analysis.controls import alteration_words, meaning
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, RunFrame, load_frame
+from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.metrics import estimate_of
 from mmad.analysis.overfitting import Onset, lowest_loss, onset_of
 from mmad.analysis.statistics import RunStatistics, Statistics
@@ -37,9 +37,9 @@ from mmad.base.formatting import DASH, clip, decimal, duration, interval, p_valu
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import MemberRecord, RunRecord, Split
-from mmad.evaluation.bootstrap import RESAMPLES, Interval
-from mmad.evaluation.operating_points import FROC_RATES, Operating, OperatingBand, gaps
-from mmad.experiment_log import DocumentedEntry, entry
+from mmad.evaluation.intervals import RESAMPLES, Interval
+from mmad.evaluation.operating_points import FROC_RATES, OperatingInterval, OperatingPoint, gaps
+from mmad.experiment_log import LogEntry, entry
 from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
 from mmad.report.model import AblationSection, ReportModel, member_title, mirrored
 from mmad.store.lookup import FoundRun
@@ -129,8 +129,8 @@ class GapColumn:
     """One run of a gap table: its operating points and their gap to the first, with their intervals."""
 
     member: MemberFrame
-    rows: tuple[Operating, ...]
-    bands: tuple[OperatingBand, ...]
+    rows: tuple[OperatingPoint, ...]
+    bands: tuple[OperatingInterval, ...]
 
     @property
     def gaps(self) -> tuple[float, ...]:
@@ -1129,7 +1129,7 @@ def _row(store: Store, archive: DetectionStore, arm: str, members: Sequence[Memb
     )
 
 
-def _documented(log: DocumentedEntry | None, measure: str) -> float | None:
+def _documented(log: LogEntry | None, measure: str) -> float | None:
     best = None if log is None else log.results.get("best_ap")
     return None if best is None else float(getattr(best, measure))
 

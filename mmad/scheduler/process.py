@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmad.base.errors import MmadError
-from mmad.scheduler.supervisor_link import Message, Request, TrainRequest, decode_message, encode
+from mmad.scheduler.supervisor_link import Message, TrainRequest, WorkerRequest, decode_message, encode
 
 #: The worker, as a node's Python takes it.
 WORKER = ("-P", "-m", "mmad.scheduler.worker")
@@ -117,7 +117,7 @@ class Worker:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 
-    def _send(self, request: Request) -> None:
+    def _send(self, request: WorkerRequest) -> None:
         pipe = self._process.stdin
         with contextlib.suppress(OSError, ValueError):
             if pipe is not None:

@@ -154,14 +154,14 @@ class TrainRequest:
 
 
 #: What a scheduler asks of a worker: to train a run, to stop at its next safe point, to quit once it is idle.
-Request = TrainRequest | Literal["stop", "quit"]
+WorkerRequest = TrainRequest | Literal["stop", "quit"]
 
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
-_REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
+_REQUESTS: TypeAdapter[WorkerRequest] = TypeAdapter(WorkerRequest)
 _T = TypeVar("_T")
 
 
-def encode(line: Message | Request) -> str:
+def encode(line: Message | WorkerRequest) -> str:
     """A message or a request as one line of JSON, without its end; a number that is not finite becomes null.
 
     The line is ASCII: it may hold file names that are no UTF-8, which pydantic's own JSON refuses.
@@ -174,7 +174,7 @@ def decode_message(line: str) -> Message | None:
     return _decode(_MESSAGES, line)
 
 
-def decode_request(line: str) -> Request | None:
+def decode_request(line: str) -> WorkerRequest | None:
     """The request of one line, or None when the line is none."""
     return _decode(_REQUESTS, line)
 
@@ -277,7 +277,7 @@ class SupervisorLink:
         log.warning("still not at a safe point %.1f s later: exiting", ORPHAN_GRACE)
         os._exit(1)
 
-    def _handle(self, request: Request | None) -> None:
+    def _handle(self, request: WorkerRequest | None) -> None:
         match request:
             case "stop":
                 log.info("asked to stop at the next safe point")

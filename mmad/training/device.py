@@ -1,4 +1,4 @@
-"""What stands ready before a training begins: the process's random state and threads, and the data set."""
+"""Where a run is trained: process, device, data set, precision, environment and memory."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from mmad.data.dataset import DataSet, samples
 from mmad.data.reader import load_dataset
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+#: Packages whose version can change a result.
+DECIDING_PACKAGES = ("mmad", "torch", "torchvision", "numpy", "pillow", "pycocotools")
 
 
 def prepare_process(threads: int, seed: int, device: torch.device) -> None:
@@ -50,7 +52,7 @@ def open_device(name: str) -> torch.device:
     """The device called ``name``, which has to be there.
 
     Raises:
-        SpecError: another word than ``cpu``, ``cuda`` or ``cuda:N``; a GPU that this machine has not.
+        SpecError: another word than ``cpu``, ``cuda`` or ``cuda:N``; a GPU that this machine does not have.
     """
     if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
         raise SpecError(f"no device is called {name!r}", hint="name cpu, cuda or cuda:N")
@@ -91,7 +93,7 @@ def open_dataset(spec: RunSpec, path: Path) -> DataSet:
     return samples(dataset, spec.setup.dataset_mode)
 
 
-# Half precision where it is safe, and the scaling of the loss that keeps small gradients alive in it.
+# Precision.
 
 
 def require_device(mixed_precision: bool, device: torch.device) -> None:
@@ -161,16 +163,12 @@ class Precision:
         return {} if self.scaler is None else self.scaler.state_dict()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Resume from ``state``."""
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)
 
 
-# Where and with what a run is trained: enough to explain a number months later.
-
-
-#: Packages whose version can change a result.
-DECIDING_PACKAGES = ("mmad", "torch", "torchvision", "numpy", "pillow", "pycocotools")
+# Environment: enough to explain a number months later.
 
 
 def describe_environment(device: torch.device, threads: int, from_epoch: int) -> EnvironmentRecord:
@@ -218,7 +216,7 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-# Peak memory of a training, in bytes.
+# Memory, in bytes.
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -231,9 +229,8 @@ def peak_memory(device: torch.device) -> int:
     """Most bytes held: allocated on a CUDA device, resident of the process on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    if (
-        status := Path("/proc/self/status")
-    ).exists():  # the other figure is inherited from whoever started this process
+    status = Path("/proc/self/status")
+    if status.exists():  # the other figure is inherited from whoever started this process
         line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
         if line is not None:
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""Stopping at the first number that is not finite, with all that is needed to look for its cause."""
+"""Stop a training at the first number that is not finite, with all that is needed to look for its cause."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _SMALLEST_SCALE = 2.0**-20
 
 @dataclass
 class DivergenceMonitor:
-    """Looks at the numbers of one epoch's passes.
+    """Checks the numbers of one epoch's passes.
 
-    Gradients are looked at when their batch is over on the CPU, and on another device with the next batch's losses:
+    Gradients are checked when their batch is over on the CPU, and on another device with the next batch's losses:
     reading a number there makes the device wait.
 
     Args:
-        kept: the last good checkpoint, as a message names it; empty without one.
+        checkpoint: the last good checkpoint, as a message names it; empty without one.
         half: whether the run trains in half precision, where a step may be left out and none is an error.
     """
 
     dataset: DataSet
     epoch: int
-    kept: str = ""
+    checkpoint: str = ""
     half: bool = False
     _group: list[int] = field(default_factory=list)
     _norms: list[tuple[int, list[int], Tensor]] = field(default_factory=list)
 
-    def losses(self, split: Split, step: int, positions: Sequence[int], measured: Mapping[str, float]) -> None:
+    def check_losses(self, split: Split, step: int, positions: Sequence[int], measured: Mapping[str, float]) -> None:
         """Refuse a batch with a loss that is not finite.
 
         Args:
@@ -58,7 +58,7 @@ class DivergenceMonitor:
         what = f"the {'sum of all losses' if name == 'loss' else name} became {broken[name]}"
         raise self._diverged(what, self._place(split, step, positions))
 
-    def gradients(self, step: int, positions: Sequence[int], norm: Tensor | None) -> None:
+    def add_gradients(self, step: int, positions: Sequence[int], norm: Tensor | None) -> None:
         """Take in the batch of ``step``, and the norm of all gradients () where the optimiser stepped after it.
 
         Raises:
@@ -70,10 +70,10 @@ class DivergenceMonitor:
         group, self._group = self._group, []
         self._norms.append((step, group, norm))
         if norm.device.type == "cpu":
-            self.settle()
+            self.check_gradients()
 
-    def settle(self) -> None:
-        """Look at the gradients that were not looked at yet; raises as ``gradients``."""
+    def check_gradients(self) -> None:
+        """Check the gradients that were not checked yet; raises as ``add_gradients``."""
         norms, self._norms = self._norms, []
         for step, group, norm in norms:
             value = float(norm)
@@ -82,14 +82,14 @@ class DivergenceMonitor:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """A failure inside is laid to gradients that were not finite before it, if there were any."""
+        """Attribute a failure inside to gradients that were not finite before it, if there were any."""
         try:
             yield
         except Exception:
-            self.settle()
+            self.check_gradients()
             raise
 
-    def weights(self, step: int, modules: Iterable[nn.Module]) -> None:
+    def check_weights(self, step: int, modules: Iterable[nn.Module]) -> None:
         """Refuse weights and running statistics that are not finite after ``step``.
 
         Raises:
@@ -104,7 +104,7 @@ class DivergenceMonitor:
         if name is not None:
             raise self._diverged(f"the weights {name} are not finite", f"epoch {self.epoch}, step {step}")
 
-    def scale(self, step: int, scale: float | None) -> None:
+    def check_scale(self, step: int, scale: float | None) -> None:
         """Refuse a scale of the loss so small that every step must have been left out for long.
 
         Raises:
@@ -121,9 +121,9 @@ class DivergenceMonitor:
         return f"epoch {self.epoch}, step {step}{inside} (studies {studies}{more})"
 
     def _diverged(self, what: str, place: str) -> DivergedError:
-        kept = f"the last good checkpoint is {self.kept}" if self.kept else "there is no checkpoint yet"
+        good = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint else "there is no checkpoint yet"
         otherwise = "set mixed_precision = false, " if self.half else ""
         return DivergedError(
-            f"the training diverged: {what} in {place}; {kept}",
+            f"the training diverged: {what} in {place}; {good}",
             hint=f"lower lr, set gradient_clip_norm, {otherwise}or look at those studies with `mmad data show`",
         )

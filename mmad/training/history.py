@@ -1,6 +1,6 @@
-"""What a run has to show for its epochs: records, best checkpoints, kept detections.
+"""The history of a run: its epochs' records, its best checkpoints and their evaluations and detections.
 
-The ledger's state travels inside each checkpoint, so that a kill between the checkpoint and the store's
+It travels inside each checkpoint, so that a kill between the checkpoint and the store's
 commit loses nothing: the next start reports the same epoch again.
 """
 
@@ -22,20 +22,24 @@ from mmad.base.records import CheckpointKind, CheckpointRecord, EpochRecord, Eva
 from mmad.evaluation.detections_file import detections_file, read_detections, write_detections_file
 from mmad.training import checkpoint
 from mmad.training.checkpoint import CheckpointFile
-from mmad.training.loop import Judgement, PassResult
+from mmad.training.loop import MAX_DETECTIONS, THRESHOLD, PassResult
 
-# Which epochs are kept as best: the first to exceed all before it on validation, never on test.
+#: Stands in a checkpoint's own history for the file that cannot know its own hash yet.
+_SELF = ""
 
 
 @dataclass
 class Selection:
-    """The best validation AP and AR so far under one overlap, and the epochs that reached them."""
+    """The best validation AP and AR so far under one overlap: an epoch is best that exceeds all before it.
+
+    Test figures never choose anything.
+    """
 
     overlap: str
     ap: float = -math.inf
     ar: float = -math.inf
 
-    def take(self, metrics: Iterable[Metric]) -> tuple[CheckpointKind, ...]:
+    def update(self, metrics: Iterable[Metric]) -> tuple[CheckpointKind, ...]:
         """The kinds of best checkpoint that an epoch with ``metrics`` becomes; it must strictly exceed what was."""
         kinds: list[CheckpointKind] = []
         validation = {m.name: m.value for m in metrics if m.split == "val"}
@@ -50,12 +54,8 @@ class Selection:
         return tuple(kinds)
 
     def state(self) -> dict[str, Any]:
-        """Plain JSON to go on from."""
+        """Plain JSON to resume from."""
         return asdict(self)
-
-
-#: Stands in a checkpoint's own ledger for the file that cannot know its own hash yet.
-_SELF = ""
 
 
 class RunHistory:
@@ -78,11 +78,11 @@ class RunHistory:
         self.run, self.labels, self.proposals = run, labels, proposals
         self.keep_best = keep_best
         self.selection = Selection(overlap)
-        self.history: list[EpochRecord] = []
+        self.epochs: list[EpochRecord] = []
         self.checkpoints: dict[CheckpointKind, CheckpointRecord] = {}
         #: Of the latest epoch, and of every checkpoint that is current.
         self.evaluations: list[EvaluationRecord] = []
-        self.standing: list[EvaluationRecord] = []
+        self.current_evaluations: list[EvaluationRecord] = []
         self.previous: set[Path] = set()
         #: Files of the latest epoch's detections, by their path in the run's folder.
         self.detections: dict[str, bytes] = {}
@@ -90,34 +90,35 @@ class RunHistory:
     @property
     def record(self) -> EpochRecord | None:
         """The latest epoch."""
-        return self.history[-1] if self.history else None
+        return self.epochs[-1] if self.epochs else None
 
-    def becomes(self, metrics: Sequence[Metric], *, final: bool, compared: bool = True) -> tuple[CheckpointKind, ...]:
-        """The kinds of checkpoint that an epoch becomes by its validation, test never asked; to be asked once.
+    def checkpoint_kinds(
+        self, metrics: Sequence[Metric], *, final: bool, compared: bool = True
+    ) -> tuple[CheckpointKind, ...]:
+        """The kinds of checkpoint that an epoch becomes by its validation; to be called once per epoch.
 
         Args:
             metrics: of the epoch's training and validation.
             final: whether it is the last one.
             compared: whether it may become best.
         """
-        best = self.selection.take(metrics) if self.keep_best and compared else ()
+        best = self.selection.update(metrics) if self.keep_best and compared else ()
         return (*best, "final") if final else best
 
-    def take(self, record: EpochRecord, judged: Sequence[PassResult], kinds: Sequence[CheckpointKind]) -> None:
-        """Book an epoch that is about to be written and became ``kinds``, whose detections are kept."""
+    def add_epoch(self, record: EpochRecord, evaluated: Sequence[PassResult], kinds: Sequence[CheckpointKind]) -> None:
+        """Add an epoch that is about to be written and became ``kinds``, whose detections are kept."""
         self.previous = {self.run.folder / row.path for row in self.checkpoints.values()}
-        self.history.append(record)
+        self.epochs.append(record)
         self.evaluations, self.detections = [], {}
         if kinds:
-            for result in judged:
+            for result in evaluated:
                 self.evaluations += self._evaluations(record.epoch, kinds, result)
-        self.standing = [row for row in self.standing if row.kind not in kinds] + self.evaluations
+        self.current_evaluations = [row for row in self.current_evaluations if row.kind not in kinds] + self.evaluations
         now = clock.now()
         for kind in [*kinds, "last"]:
             self.checkpoints[kind] = CheckpointRecord(kind, record.epoch, _SELF, "", 0, now)
 
     def _evaluations(self, epoch: int, kinds: Sequence[CheckpointKind], result: PassResult) -> list[EvaluationRecord]:
-        how = Judgement()
         path = self.run.detections(epoch, result.split, self.proposals)
         if result.detections is not None:
             self.detections[self.run.relative(path)] = detections_file(result.detections)
@@ -127,8 +128,8 @@ class RunHistory:
                 epoch=epoch,
                 split=result.split,
                 overlap=overlap,
-                threshold=how.threshold,
-                max_detections=how.max_detections,
+                threshold=THRESHOLD,
+                max_detections=MAX_DETECTIONS,
                 proposals=self.proposals,
                 ap=score.ap,
                 ar=score.ar,
@@ -139,7 +140,7 @@ class RunHistory:
             for overlap, score in result.scores.items()
         ]
 
-    def written(self, file: CheckpointFile) -> None:
+    def set_file(self, file: CheckpointFile) -> None:
         """Enter the file the current epoch was written to."""
         for kind, row in self.checkpoints.items():
             if row.path == _SELF:
@@ -148,23 +149,23 @@ class RunHistory:
                 )
 
     def report(self, recorder: Recorder) -> None:
-        """Tell the recorder of the current epoch with its checkpoints and evaluations."""
+        """Report the current epoch with its checkpoints and evaluations."""
         if self.record is not None:
             recorder.epoch(self.record, tuple(self.checkpoints.values()), tuple(self.evaluations))
 
-    def report_again(self, recorder: Recorder) -> None:
-        """Tell of the current epoch after an interruption, with the evaluations of all current checkpoints."""
+    def report_resumed(self, recorder: Recorder) -> None:
+        """Report the current epoch after an interruption, with the evaluations of all current checkpoints."""
         if self.record is not None:
-            recorder.epoch(self.record, tuple(self.checkpoints.values()), tuple(self.standing))
+            recorder.epoch(self.record, tuple(self.checkpoints.values()), tuple(self.current_evaluations))
 
-    def keep_detections(self) -> None:
+    def write_detections(self) -> None:
         """Write the current epoch's detections; a power cut may take them until ``make_durable``."""
         for path, data in self.detections.items():
             write_detections_file(self.run.folder / path, data, durable=False)
 
     def make_durable(self) -> None:
         """Flush the detections of every current checkpoint."""
-        paths = {self.run.folder / row.detections for row in self.standing if row.detections is not None}
+        paths = {self.run.folder / row.detections for row in self.current_evaluations if row.detections is not None}
         try:
             make_durable(path for path in paths if path.exists())
         except OSError as error:
@@ -176,7 +177,9 @@ class RunHistory:
 
     def restore_detections(self, warn: Callable[[str], None]) -> None:
         """Take detections that a power cut took, or that were damaged, from the checkpoint they belong to."""
-        for path, kind in {row.detections: row.kind for row in self.standing if row.detections is not None}.items():
+        for path, kind in {
+            row.detections: row.kind for row in self.current_evaluations if row.detections is not None
+        }.items():
             try:
                 read_detections(self.run.folder / path)
             except EvaluationError:
@@ -199,7 +202,7 @@ class RunHistory:
     def files(self) -> set[Path]:
         """The checkpoint files that must stay: those that are current, and those that were one epoch before.
 
-        So a run whose newest checkpoint is damaged goes on from the one before with all that it names.
+        So a run whose newest checkpoint is damaged resumes from the one before with all that it names.
         """
         return self.previous | {self.run.folder / row.path for row in self.checkpoints.values()}
 
@@ -208,10 +211,10 @@ class RunHistory:
         return {
             "selection": self.selection.state(),
             "record": None if self.record is None else _record_json(self.record),
-            "history": [_record_json(record) for record in self.history],
+            "history": [_record_json(record) for record in self.epochs],
             "checkpoints": [_checkpoint_json(row) for row in self.checkpoints.values()],
             "evaluations": [_evaluation_json(row) for row in self.evaluations],
-            "standing": [_evaluation_json(row) for row in self.standing],
+            "standing": [_evaluation_json(row) for row in self.current_evaluations],
             "previous": sorted(self.run.relative(path) for path in self.previous),
         }
 
@@ -225,22 +228,22 @@ class RunHistory:
         if not self.keep_best:
             self.checkpoints = {kind: row for kind, row in self.checkpoints.items() if kind in ("last", "final")}
             self.selection = Selection(self.selection.overlap)
-        self.standing = [row for row in self.standing if row.kind in self.checkpoints]
+        self.current_evaluations = [row for row in self.current_evaluations if row.kind in self.checkpoints]
         self.evaluations = [row for row in self.evaluations if row.kind in self.checkpoints]
         self.previous = set()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Resume from ``state``."""
         self.selection = Selection(**state["selection"])
         records = state.get("history") or ([] if state["record"] is None else [state["record"]])
-        self.history = [_record_from(record) for record in records]
+        self.epochs = [_record_from(record) for record in records]
         rows = [
             CheckpointRecord(**(row | {"created": datetime.fromisoformat(row["created"])}))
             for row in state["checkpoints"]
         ]
         self.checkpoints = {row.kind: row for row in rows}
         self.evaluations = [_evaluation_from(row) for row in state["evaluations"]]
-        self.standing = [_evaluation_from(row) for row in state.get("standing", state["evaluations"])]
+        self.current_evaluations = [_evaluation_from(row) for row in state.get("standing", state["evaluations"])]
         self.previous = {self.run.folder / path for path in state.get("previous", ())}
         self.detections = {}
 

@@ -1,10 +1,10 @@
-"""A kept checkpoint looks at a split again: under another protocol, or at altered data.
+"""Re-run inference of a checkpoint on a split: under another protocol, or on altered data.
 
-Everything that follows from detections is computed from the kept ones (``mmad.evaluation``); this is for what
+Everything that follows from detections is computed from the stored ones (``mmad.evaluation``); this is for what
 needs the network. Example:
 
-    judge = Judge(spec, dataset_path=folder, run=paths)
-    found = judge.detections(file, "test", proposals="with_ground_truth")
+    runner = InferenceRunner(spec, dataset_path=folder, run=paths)
+    found = runner.detections(file, "test", proposals="with_ground_truth")
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from mmad.training.losses import Weighing
 
 @dataclass(frozen=True)
 class InputAlteration:
-    """What is altered before the network looks; a permutation is drawn anew for every ``seed``.
+    """What is altered in the network's inputs; every ``seed`` draws another permutation.
 
     Args:
-        columns: clinical columns whose values are dealt out among the studies of the split, each by itself.
-        patients: deal out whole clinical records among the studies.
+        columns: clinical columns whose values are permuted among the studies of the split, each by itself.
+        patients: permute whole clinical records among the studies.
         blank: every image becomes its split's mean grey value.
     """
 
@@ -49,11 +49,11 @@ class InputAlteration:
     seed: int = 0
 
 
-AS_IT_IS = InputAlteration()
+UNALTERED = InputAlteration()
 
 
 class InferenceRunner:
-    """The network of one run and its data, ready to look at splits; made once for several questions.
+    """The network of one run and its data, for inference on several splits, checkpoints and alterations.
 
     Args:
         spec: the run's specification; its data set's fingerprint must be that of the folder.
@@ -92,30 +92,30 @@ class InferenceRunner:
         split: Split,
         *,
         proposals: Proposals = "clean",
-        change: InputAlteration = AS_IT_IS,
+        alteration: InputAlteration = UNALTERED,
         report: Callable[[int, int], None] = lambda done, whole: None,
     ) -> Detections:
         """What the checkpoint ``file`` finds in ``split``, in pixels of the original images.
 
-        Without a change and under the run's own proposals these are the detections that were kept.
+        Without an alteration and under the run's own proposals these are the detections of the training's evaluation.
 
         Args:
             file: a checkpoint of the run.
             split: ``val`` or ``test`` (or ``train``).
-            proposals: whose proposals the heads look at.
-            change: what is altered first.
+            proposals: which proposals the heads read.
+            alteration: of the inputs.
             report: hears (batches done, batches in all).
 
         Raises:
             CheckpointError: missing, damaged or of another run.
-            EvaluationError: a change of clinical columns that the network does not read.
+            EvaluationError: an alteration of clinical columns that the network does not read.
         """
         self._load(file)
         batches = self._batches(split)
         whole = len(batches)
         result = loop.evaluation_pass(
             self.model,
-            batches if change == AS_IT_IS else _changed(batches, self._alteration(split, change)),
+            batches if alteration == UNALTERED else _altered(batches, self._altered_inputs(split, alteration)),
             self.dataset,
             split,
             weighing=Weighing.of(self.spec.setup),
@@ -123,7 +123,6 @@ class InferenceRunner:
             mode=EVALUATION_MODES[proposals],
             scales=self.scales,
             device=self.device,
-            judgement=loop.Judgement(),
             seed=name_seed(self.spec.protocol.seed, split),
             report=lambda step, loss: report(step, whole),
             stop=lambda: False,
@@ -140,18 +139,18 @@ class InferenceRunner:
     def _load(self, file: Path) -> None:
         if file == self._loaded:
             return
-        kept, content = checkpoint.load(file)
-        checkpoint.require_key(kept, content, self.spec.key)
+        held, content = checkpoint.load(file)
+        checkpoint.require_key(held, content, self.spec.key)
         load_weights(self.model, content.tensors["model"])
         self._loaded = file
 
-    def _alteration(self, split: Split, change: InputAlteration) -> _Alteration:
+    def _altered_inputs(self, split: Split, alteration: InputAlteration) -> _AlteredInputs:
         positions = list(self.dataset.split(split))
         numeric, categorical = self.encoder.encode(self.dataset, positions)
-        reads = {n: i for i, n in enumerate(self.columns.numeric)}
-        names = {n: i for i, (n, _) in enumerate(self.columns.categorical)}
-        unread = [c for c in change.columns if c not in reads and c not in names]
-        if unread or (change.patients and not (reads or names)):
+        numbers = {n: i for i, n in enumerate(self.columns.numeric)}
+        categories = {n: i for i, (n, _) in enumerate(self.columns.categorical)}
+        unread = [c for c in alteration.columns if c not in numbers and c not in categories]
+        if unread or (alteration.patients and not (numbers or categories)):
             raise EvaluationError(
                 f"the run does not read the clinical column {unread[0]!r}"
                 if unread
@@ -159,30 +158,28 @@ class InferenceRunner:
                 where=f"run {short_key(self.spec.key)}",
                 hint="choose a run with use_clinical = true and one of its columns",
             )
-        rng = np.random.default_rng([change.seed, 3])
-        if change.patients:
+        rng = np.random.default_rng([alteration.seed, 3])
+        if alteration.patients:
             order = rng.permutation(len(positions))
             numeric, categorical = numeric[order], categorical[order]
-        for name in change.columns:
+        for name in alteration.columns:
             order = rng.permutation(len(positions))
-            if name in names:
-                categorical[:, names[name]] = categorical[order, names[name]]
+            if name in categories:
+                categorical[:, categories[name]] = categorical[order, categories[name]]
             else:
-                # beside a number may stand the indicator of its absence, which moves with it
-                width = len(self.columns.numeric)
-                beside = range(reads[name], numeric.shape[1], width)
-                for column in beside:
+                # the indicator of a missing number, where there is one, moves with the number
+                for column in range(numbers[name], numeric.shape[1], len(self.columns.numeric)):
                     numeric[:, column] = numeric[order, column]
         grey = None
-        if change.blank:
+        if alteration.blank:
             means = [(float(batch.images.double().mean()), len(batch.positions)) for batch in self._batches(split)]
             grey = round(sum(mean * images for mean, images in means) / len(positions))
         rows = {position: row for row, position in enumerate(positions)}
-        return _Alteration(rows, torch.from_numpy(numeric), torch.from_numpy(categorical), grey)
+        return _AlteredInputs(rows, torch.from_numpy(numeric), torch.from_numpy(categorical), grey)
 
 
 @dataclass(frozen=True, eq=False)
-class _Alteration:
+class _AlteredInputs:
     """Clinical values by study, and the grey value that stands for every image (None: the image itself)."""
 
     rows: dict[int, int]
@@ -191,8 +188,8 @@ class _Alteration:
     grey: int | None
 
 
-def _changed(batches: Iterable[Batch], alteration: _Alteration) -> Iterator[Batch]:
+def _altered(batches: Iterable[Batch], inputs: _AlteredInputs) -> Iterator[Batch]:
     for batch in batches:
-        rows = [alteration.rows[position] for position in batch.positions]
-        images = batch.images if alteration.grey is None else torch.full_like(batch.images, alteration.grey)
-        yield replace(batch, images=images, numeric=alteration.numeric[rows], categorical=alteration.categorical[rows])
+        rows = [inputs.rows[position] for position in batch.positions]
+        images = batch.images if inputs.grey is None else torch.full_like(batch.images, inputs.grey)
+        yield replace(batch, images=images, numeric=inputs.numeric[rows], categorical=inputs.categorical[rows])

@@ -1,4 +1,7 @@
-"""One pass over a split: a training epoch or an evaluation, with losses, detections and AP/AR."""
+"""One pass over a split: a training epoch or an evaluation, with losses, detections and AP/AR.
+
+First its parts: the stepper, the collector of detections, and the state of an epoch that is not over.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from mmad.base.records import Detections, GroundTruth, Masks, Metric, Split
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Batch
 from mmad.detector import MultimodalRCNN, RoiMode
-from mmad.evaluation.coco import Scores, judged
+from mmad.evaluation.coco import Scores, scores_by_overlap
 from mmad.training.device import Precision
 from mmad.training.divergence import DivergenceMonitor
 from mmad.training.losses import Weighing, packed
@@ -42,50 +45,50 @@ class Stepper:
     ) -> None:
         self.optimiser, self.precision = optimiser, precision
         self.accumulation, self.clip_norm = accumulation, clip_norm
-        self._waiting = 0
+        self._pending = 0
 
     def add(self, loss: Tensor) -> Tensor | None:
         """Take in the loss of one batch, and step when its group is full; what ``finish`` gives then."""
-        if self._waiting == 0:
+        if self._pending == 0:
             self.optimiser.zero_grad(set_to_none=True)
         self.precision.backward(loss)
-        self._waiting += 1
-        if self._waiting == self.accumulation:
+        self._pending += 1
+        if self._pending == self.accumulation:
             return self.finish()
         return None
 
     def finish(self) -> Tensor | None:
-        """Step with a group that is not full, as the last one of an epoch; nothing when no batch waits.
+        """Step with a group that is not full, as the last one of an epoch; nothing when no batch is pending.
 
         Returns:
             The norm of all gradients () before clipping, on their device. None where there was no step, and in half
             precision, which leaves out by itself what is not finite.
         """
-        if self._waiting == 0:
+        if self._pending == 0:
             return None
         self.precision.unscale(self.optimiser)
-        if self._waiting > 1:
+        if self._pending > 1:
             for parameter in self._parameters():
                 if parameter.grad is not None:
-                    parameter.grad.div_(self._waiting)
+                    parameter.grad.div_(self._pending)
         norm = self._clip() if self.clip_norm is not None or not self.precision.half else None
         self.precision.step(self.optimiser)
-        self._waiting = 0
+        self._pending = 0
         return None if self.precision.half else norm
 
-    def waiting(self) -> list[Tensor | None]:
+    def pending_gradients(self) -> list[Tensor | None]:
         """The gradients of a group that is not full, in the order of the parameters, on the CPU; empty without one."""
-        gradients = [parameter.grad for parameter in self._parameters()] if self._waiting else []
+        gradients = [parameter.grad for parameter in self._parameters()] if self._pending else []
         return [None if gradient is None else gradient.detach().cpu() for gradient in gradients]
 
     @property
-    def batches_waiting(self) -> int:
-        """Batches whose gradients wait for the rest of their group."""
-        return self._waiting
+    def pending_batches(self) -> int:
+        """Batches whose gradients are not stepped with yet: the rest of their group is missing."""
+        return self._pending
 
-    def wait(self, batches: int, gradients: Sequence[Tensor | None]) -> None:
-        """Go on with the group that ``waiting`` told of."""
-        self._waiting = batches
+    def restore_pending(self, batches: int, gradients: Sequence[Tensor | None]) -> None:
+        """Resume a group of ``batches`` whose gradients ``pending_gradients`` gave."""
+        self._pending = batches
         if batches:
             for parameter, gradient in zip(self._parameters(), gradients, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
@@ -101,11 +104,10 @@ class Stepper:
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
 
 
-# Gathers what a pass detected, batch by batch, and puts it into the records that are judged.
+# The detections of a pass, batch by batch, as the records that are evaluated.
 
-
-#: What is judged of a detection; masks only where there is a mask head.
-_KEPT = ("boxes", "scores", "labels", "masks")
+#: What is evaluated of a detection; masks only where there is a mask head.
+_EVALUATED = ("boxes", "scores", "labels", "masks")
 #: Least probability of a cell that belongs to a mask.
 _INSIDE = 0.5
 
@@ -129,11 +131,11 @@ class Collector:
         """
         self.side = batch.images.shape[-1]
         self.positions += batch.positions
-        self.found += [{key: found[key].detach() for key in _KEPT if key in found} for found in detections]
+        self.found += [{key: found[key].detach() for key in _EVALUATED if key in found} for found in detections]
         self.given += [{"boxes": t["boxes"], "labels": t["labels"]} for t in batch.targets]
 
-    def unseen(self, positions: Sequence[int]) -> None:
-        """Those of ``positions`` that no batch held count as looked at in vain."""
+    def add_unseen(self, positions: Sequence[int]) -> None:
+        """Count those of ``positions`` that no batch held as studies without a detection."""
         self.positions += sorted(set(positions) - set(self.positions))
 
     def detections(self, dataset: DataSet, scales: Tensor | None) -> Detections:
@@ -188,7 +190,7 @@ def _owners(rows: list[dict[str, Tensor]]) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(rows)), [len(row["boxes"]) for row in rows]).astype(np.int64)
 
 
-# How far an epoch's training has come, so that it can go on from the middle.
+# How far an epoch's training has come, so that it can resume from the middle.
 
 
 class Mean:
@@ -211,7 +213,7 @@ class Mean:
 class PartialEpoch:
     """What the training pass of an epoch has gathered after ``step`` batches.
 
-    ``seconds`` and ``peak_memory`` are those of the stretches of the epoch before this one.
+    ``seconds`` and ``peak_memory`` are the epoch's before its latest resumption.
     """
 
     step: int = 0
@@ -221,7 +223,7 @@ class PartialEpoch:
     peak_memory: int = 0
 
     def facts(self, *, seconds: float, peak_memory: int) -> dict[str, Any]:
-        """Plain JSON to go on from; ``seconds`` and ``peak_memory`` are the whole epoch's up to now."""
+        """Plain JSON to resume from; ``seconds`` and ``peak_memory`` are the whole epoch's up to now."""
         return {
             "step": self.step,
             "sums": self.mean.sums,
@@ -238,7 +240,7 @@ class PartialEpoch:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], tensors: Mapping[str, Any], device: torch.device) -> PartialEpoch:
-        """Go on from what ``facts`` and ``tensors`` gave; detections go to ``device``."""
+        """Resume from what ``facts`` and ``tensors`` gave; detections go to ``device``."""
         collector = Collector()
         collector.positions, collector.side = list(facts["positions"]), facts["side"]
         collector.found = _parted(tensors["found"], device)
@@ -264,19 +266,15 @@ def _parted(joined: Mapping[str, Tensor], device: torch.device) -> list[dict[str
     return [{name: part[i] for name, part in parts.items()} for i in range(len(counts))]
 
 
+# The passes.
+
+#: Overlap threshold and detections per image of every epoch's AP and AR; both overlaps are always measured.
+THRESHOLD, MAX_DETECTIONS = 0.5, 10
 StepReport = Callable[[int, float | None], None]
 
 
 class Interrupted(Exception):
     """The pass was asked to stop between two steps."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """How detections are judged: threshold and detections per image; both overlaps are always measured."""
-
-    threshold: float = 0.5
-    max_detections: int = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,8 +316,8 @@ def _pinned(images: Tensor, device: torch.device) -> Tensor:
     return images.pin_memory() if device.type == "cuda" else images
 
 
-def _judge(detections: Detections, truth: GroundTruth, how: Judgement) -> dict[str, Scores]:
-    return judged(detections, truth, threshold=how.threshold, max_detections=how.max_detections)
+def _scores(detections: Detections, truth: GroundTruth) -> dict[str, Scores]:
+    return scores_by_overlap(detections, truth, threshold=THRESHOLD, max_detections=MAX_DETECTIONS)
 
 
 def train_pass(
@@ -331,13 +329,12 @@ def train_pass(
     weighing: Weighing,
     mode: RoiMode,
     device: torch.device,
-    judgement: Judgement,
     epoch: int,
     report: StepReport,
     stop: Callable[[], bool],
-    watch: DivergenceMonitor | None = None,
-    running: PartialEpoch | None = None,
-    keep: Callable[[int], None] = lambda step: None,
+    monitor: DivergenceMonitor | None = None,
+    partial: PartialEpoch | None = None,
+    after_step: Callable[[int], None] = lambda step: None,
 ) -> PassResult:
     """Train one epoch. AP and AR are taken against the boxes as augmented, from the weights of each step.
 
@@ -345,48 +342,48 @@ def train_pass(
     was minimised.
 
     Args:
-        batches: those that are left of the epoch after ``running.step`` of them.
-        running: what the epoch has gathered so far; always that of the state of model and optimiser after a batch.
-        keep: called after every batch that is not the one to stop at, with how many are done.
+        batches: those that are left of the epoch after ``partial.step`` of them.
+        partial: what the epoch has gathered so far; always that of the state of model and optimiser after a batch.
+        after_step: called after every batch that is not the one to stop at, with how many are done.
 
     Raises:
         Interrupted: when ``stop`` says so after a batch.
-        DivergedError: at a loss, gradients or weights that are not finite, as ``watch`` words it.
+        DivergedError: at a loss, gradients or weights that are not finite, as ``monitor`` words it.
     """
     model.train()
-    watch = watch or DivergenceMonitor(dataset, epoch, half=stepper.precision.half)
-    running = PartialEpoch() if running is None else running
-    mean, collector = running.mean, running.collector
+    monitor = monitor or DivergenceMonitor(dataset, epoch, half=stepper.precision.half)
+    partial = PartialEpoch() if partial is None else partial
+    mean, collector = partial.mean, partial.collector
     for batch in batches:
         images, targets, numeric, categorical = _to(batch, device)
-        with watch.explaining(), stepper.precision.autocast():
+        with monitor.explaining(), stepper.precision.autocast():
             output = model(images, targets, numeric, categorical, mode)
         losses = stepper.precision.full(output.losses)
         plain, objective = weighing.both(losses)
         # Read before the backward pass: the device has little left to do now and need not wait then.
         measured = _measured(losses, plain, None if weighing.learned is None else objective)
-        watch.settle()
-        step = running.step + 1
-        watch.losses("train", step, batch.positions, measured)
-        watch.gradients(step, batch.positions, stepper.add(objective))
+        monitor.check_gradients()
+        step = partial.step + 1
+        monitor.check_losses("train", step, batch.positions, measured)
+        monitor.add_gradients(step, batch.positions, stepper.add(objective))
         mean.add(measured, len(batch.positions))
         if output.detections:
             collector.add(batch, output.detections)
-        running.step = step
+        partial.step = step
         report(step, measured["loss"])
         if stop():
             raise Interrupted
-        keep(step)
-    steps = running.step
-    watch.gradients(steps, (), stepper.finish())
-    watch.settle()
-    watch.weights(steps, [model] if weighing.learned is None else [model, weighing.learned])
-    watch.scale(steps, stepper.precision.scale)
+        after_step(step)
+    steps = partial.step
+    monitor.add_gradients(steps, (), stepper.finish())
+    monitor.check_gradients()
+    monitor.check_weights(steps, [model] if weighing.learned is None else [model, weighing.learned])
+    monitor.check_scale(steps, stepper.precision.scale)
     weights = weighing.metrics()
     if not collector.positions:
         return PassResult("train", mean.result(), None, {}, weights)
     found = collector.detections(dataset, None)
-    scores = _judge(found, collector.augmented_truth(dataset), judgement)
+    scores = _scores(found, collector.augmented_truth(dataset))
     return PassResult("train", mean.result(), found, scores, weights)
 
 
@@ -408,11 +405,10 @@ def evaluation_pass(
     mode: RoiMode,
     scales: Tensor,
     device: torch.device,
-    judgement: Judgement,
     seed: int,
     report: StepReport,
     stop: Callable[[], bool],
-    watch: DivergenceMonitor | None = None,
+    monitor: DivergenceMonitor | None = None,
 ) -> PassResult:
     """Measure losses, detections, AP and AR of a split; the training's random state is left alone.
 
@@ -421,7 +417,7 @@ def evaluation_pass(
 
     Raises:
         Interrupted: when ``stop`` says so after a batch.
-        DivergedError: where there is a ``watch``, at a loss that is not finite.
+        DivergedError: where there is a ``monitor``, at a loss that is not finite.
     """
     model.eval()
     collector = Collector()
@@ -445,10 +441,10 @@ def evaluation_pass(
     losses_read = [dict(zip(names, row, strict=True)) for row in (torch.stack(rows).tolist() if rows else [])]
     mean = Mean()
     for step, (measured, positions) in enumerate(zip(losses_read, shown, strict=True)):
-        if watch is not None:
-            watch.losses(split, step + 1, positions, measured)
+        if monitor is not None:
+            monitor.check_losses(split, step + 1, positions, measured)
         mean.add(measured, len(positions))
-    collector.unseen(dataset.split(split))
+    collector.add_unseen(dataset.split(split))
     found = collector.detections(dataset, scales)
-    scores = _judge(found, dataset.ground_truth(split), judgement)
+    scores = _scores(found, dataset.ground_truth(split))
     return PassResult(split, mean.result(), found, scores)

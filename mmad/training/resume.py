@@ -1,4 +1,7 @@
-"""Everything that a run's next step depends on: written into each checkpoint, taken back from the newest one."""
+"""Everything that a run's next step depends on: written into each checkpoint, restored from the newest one.
+
+A run that continues another begins with the state of that one's checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +27,16 @@ from mmad.training.losses import LearnedWeights
 from mmad.training.schedules import Schedule
 
 
-def _fits(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
-    """Whether two optimisers hold as many parameters."""
-    sizes = [[len(group["params"]) for group in state["param_groups"]] for state in (theirs, mine)]
-    return sizes[0] == sizes[1]
-
-
 @dataclass(frozen=True)
 class Resumed:
-    """Where a run goes on: after ``epoch`` (0: from the start), in the middle of the next one where ``running``.
+    """Where a run resumes: after ``epoch`` (0: from the start), in the middle of the next one where ``partial``.
 
     ``over`` says that no epoch follows.
     """
 
     epoch: int = 0
     over: bool = False
-    running: PartialEpoch | None = None
+    partial: PartialEpoch | None = None
 
 
 @dataclass(frozen=True)
@@ -50,18 +47,18 @@ class TrainingState:
     learned: LearnedWeights | None
     stepper: Stepper
     schedule: Schedule
-    ledger: RunHistory
+    history: RunHistory
     device: torch.device
 
     def content(
-        self, key: str, *, over: bool, clinical: dict[str, Any], running: dict[str, Any] | None = None
+        self, key: str, *, over: bool, clinical: dict[str, Any], partial: dict[str, Any] | None = None
     ) -> checkpoint.Content:
         """What a checkpoint of the run ``key`` holds.
 
         Args:
             over: whether no epoch follows.
             clinical: the statistics that clinical values are read with.
-            running: inside an epoch, ``facts`` and ``tensors`` of how far it is.
+            partial: inside an epoch, ``facts`` and ``tensors`` of how far it is.
         """
         tensors: dict[str, Any] = {
             "model": checkpoint.module_tensors(self.model),
@@ -77,23 +74,23 @@ class TrainingState:
             "over": over,
             "schedule": self.schedule.state(),
             "clinical": clinical,
-            "ledger": self.ledger.state(),
+            "ledger": self.history.state(),
             "plan": self.schedule.plan(),
         }
         if scaler := self.stepper.precision.state():
             facts["scaler"] = scaler
-        if running is not None:
-            tensors["running"] = running["tensors"] | {"gradients": self.stepper.waiting()}
-            facts["running"] = running["facts"] | {"waiting": self.stepper.batches_waiting}
-        elif self.ledger.detections:
+        if partial is not None:
+            tensors["running"] = partial["tensors"] | {"gradients": self.stepper.pending_gradients()}
+            facts["running"] = partial["facts"] | {"waiting": self.stepper.pending_batches}
+        elif self.history.detections:
             tensors["detections"] = {
                 path: torch.frombuffer(bytearray(data), dtype=torch.uint8)
-                for path, data in self.ledger.detections.items()
+                for path, data in self.history.detections.items()
             }
         return checkpoint.Content(tensors, facts)
 
     def resume(self, run: RunPaths, key: str, warn: Callable[[str], None] = lambda text: None) -> Resumed:
-        """Take the newest whole checkpoint in; ``warn`` hears of damaged ones.
+        """Restore the newest whole checkpoint; ``warn`` hears of damaged ones.
 
         Raises:
             CheckpointError: when it belongs to another run.
@@ -103,15 +100,15 @@ class TrainingState:
             return Resumed()
         file, content = found
         checkpoint.require_key(file, content, key)
-        self.take(content)
+        self.restore(content)
         if file.step is None:
-            self.ledger.written(file)
+            self.history.set_file(file)
             return Resumed(file.epoch, bool(content.facts["over"]))
         facts, tensors = content.facts["running"], content.tensors["running"]
-        self.stepper.wait(facts["waiting"], tensors["gradients"])
+        self.stepper.restore_pending(facts["waiting"], tensors["gradients"])
         return Resumed(file.epoch - 1, False, PartialEpoch.of(facts, tensors, self.device))
 
-    def go_on_from(self, content: checkpoint.Content, *, over: bool) -> None:
+    def initialise_from(self, content: checkpoint.Content, *, over: bool) -> None:
         """Begin where another run's ``content`` stands.
 
         Weights, random numbers, epochs and best checkpoints are taken over. So are the optimiser's memory where both
@@ -125,19 +122,19 @@ class TrainingState:
             weights = checkpoint.module_tensors(self.learned)
             content = replace(content, tensors={**content.tensors, "learned_loss_weights": weights})
         same = theirs == mine
-        if theirs.get("optimiser") != mine["optimiser"] or not _fits(content.tensors["optimiser"], begun):
+        if theirs.get("optimiser") != mine["optimiser"] or not _same_sizes(content.tensors["optimiser"], begun):
             content = replace(content, tensors={**content.tensors, "optimiser": begun})
         if not same:
             content = replace(content, facts={**facts, "schedule": scheduled})
-        self.take(content)
+        self.restore(content)
         for group, own in zip(optimiser.param_groups, begun["param_groups"], strict=True):
             kept = {"lr": group["lr"]} if same else {}
             group.update({name: value for name, value in own.items() if name != "params"} | kept)
         self.schedule.be_patient_again()
-        self.ledger.adopt(over=over)
+        self.history.adopt(over=over)
 
-    def take(self, content: checkpoint.Content) -> None:
-        """Go on from ``content``, as far as every checkpoint holds it."""
+    def restore(self, content: checkpoint.Content) -> None:
+        """Restore ``content``, as far as every checkpoint holds it."""
         tensors, facts = content.tensors, content.facts
         self.model.load_state_dict(tensors["model"])
         if self.learned is not None:
@@ -145,17 +142,23 @@ class TrainingState:
         self.stepper.optimiser.load_state_dict(tensors["optimiser"])
         self.stepper.precision.load_state(facts.get("scaler", {}))
         self.schedule.load_state(facts["schedule"])
-        self.ledger.load_state(facts["ledger"])
+        self.history.load_state(facts["ledger"])
         torch.set_rng_state(tensors["random"])
         if self.device.type == "cuda" and "random_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
 
 
-# The beginning of a run that goes on from another: that one's epochs, best checkpoints and state become its own.
+def _same_sizes(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
+    """Whether two optimisers hold as many parameters."""
+    sizes = [[len(group["params"]) for group in state["param_groups"]] for state in (theirs, mine)]
+    return sizes[0] == sizes[1]
+
+
+# A run that continues another: that one's epochs, best checkpoints and state become its own.
 
 
 @dataclass(frozen=True)
-class Beginning:
+class Continuation:
     """Where a continued run begins, before anything of it is on the disk."""
 
     spec: RunSpec
@@ -174,23 +177,23 @@ class Beginning:
         run: RunPaths,
         parent: RunPaths,
         clinical: dict[str, Any],
-    ) -> Beginning:
-        """Take the checkpoint that ``continues`` names into ``state``.
+    ) -> Continuation:
+        """Initialise ``state`` from the checkpoint that ``continues`` names.
 
         Raises:
             CheckpointError: the parent is not finished here, its checkpoint is damaged or does not fit.
         """
-        content = _content(continues, parent)
-        history = content.facts["ledger"].get("history", ())
+        content = _parent_checkpoint(continues, parent)
+        epochs = content.facts["ledger"].get("history", ())
         epoch = int(content.facts["ledger"]["record"]["epoch"])
-        if [record["epoch"] for record in history] != list(range(1, epoch + 1)):
+        if [record["epoch"] for record in epochs] != list(range(1, epoch + 1)):
             raise CheckpointError(
                 "was written by an earlier version, which kept no history of its epochs",
                 where=f"run {short_key(continues.key)}",
                 hint="train that run anew in another database, or leave continue_from out",
             )
         try:
-            state.go_on_from(content, over=epoch >= spec.protocol.epochs)
+            state.initialise_from(content, over=epoch >= spec.protocol.epochs)
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"its checkpoint does not fit this detector ({' '.join(str(error).split())[:120]})",
@@ -202,20 +205,20 @@ class Beginning:
     def write(self, recorder: Recorder) -> None:
         """Record the parent's epochs as this run's own, then write its first checkpoint.
 
-        Cut off anywhere, the next start does it again: copies are told apart from the run's own checkpoints.
+        Interrupted anywhere, the next start does it again: copies are told apart from the run's own checkpoints.
         """
-        ledger, epoch = self.state.ledger, self.resumed.epoch
-        for record in ledger.history[:-1]:
+        history, epoch = self.state.history, self.resumed.epoch
+        for record in history.epochs[:-1]:
             recorder.epoch(record, (), ())
-        for name in {row.detections for row in ledger.standing if row.detections is not None}:
+        for name in {row.detections for row in history.current_evaluations if row.detections is not None}:
             self._copy_detections(name)
         files: dict[str, CheckpointRecord] = {}
-        for kind, row in ledger.checkpoints.items():
+        for kind, row in history.checkpoints.items():
             if row.path:
                 files[row.path] = files.get(row.path) or self._copied(row)
-                ledger.checkpoints[kind] = replace(files[row.path], kind=kind)
+                history.checkpoints[kind] = replace(files[row.path], kind=kind)
         content = self.state.content(self.spec.key, over=self.resumed.over, clinical=dict(self.clinical))
-        ledger.written(checkpoint.save(self.run, epoch, content))
+        history.set_file(checkpoint.save(self.run, epoch, content))
 
     def _copied(self, row: CheckpointRecord) -> CheckpointRecord:
         _, content = checkpoint.load(self.parent.folder / row.path)
@@ -234,8 +237,8 @@ class Beginning:
             ) from error
 
 
-def _content(continues: Continues, parent: RunPaths) -> checkpoint.Content:
-    """The checkpoint of the finished run that is gone on from."""
+def _parent_checkpoint(continues: Continues, parent: RunPaths) -> checkpoint.Content:
+    """The checkpoint of the finished run that is continued."""
     newest = checkpoint.newest_whole(parent)
     short = f"run {short_key(continues.key)}"
     if newest is None:

@@ -44,7 +44,7 @@ from mmad.training.divergence import DivergenceMonitor
 from mmad.training.history import RunHistory
 from mmad.training.loop import PartialEpoch, Stepper
 from mmad.training.losses import Weighing
-from mmad.training.resume import Beginning, Resumed, TrainingState
+from mmad.training.resume import Continuation, Resumed, TrainingState
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
 
 TrainingOutcome = Literal["finished", "interrupted"]
@@ -67,7 +67,7 @@ def train(
     checkpoint_every: int | None = None,
     parent: RunPaths | None = None,
 ) -> TrainingOutcome:
-    """Train ``spec``, or go on with it after its newest whole checkpoint in ``run``.
+    """Train ``spec``, or resume it after its newest whole checkpoint in ``run``.
 
     On the CPU two runs of one specification are equal bit for bit, interrupted or not.
 
@@ -75,9 +75,9 @@ def train(
         spec: what to train.
         dataset_path: the data set's folder; its fingerprint must be the specification's.
         run: where checkpoints and detections go.
-        recorder: told of every committed epoch, after its checkpoint is on disk.
+        recorder: receives every committed epoch, after its checkpoint is on disk.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        stop: asked after every step; once True the run ends there, and a later call goes on with the next step.
+        stop: asked after every step; once True the run ends there, and a later call resumes with the next step.
         weights_dir: a folder with pretrained weights.
         checkpoint_every: training steps between two checkpoints inside an epoch: a kill then costs no more than
             these. None keeps one per epoch, and one where ``stop`` ended it. Changes no result.
@@ -97,7 +97,7 @@ def train(
     dataset = open_dataset(spec, dataset_path)
     training = _Training(spec, dataset, run, recorder, place, stop, weights_dir, checkpoint_every, parent)
     try:
-        return training.work()
+        return training.run_epochs()
     except loop.Interrupted:
         return "interrupted"
 
@@ -165,28 +165,28 @@ class _Training:
             accumulation=setup.gradient_accumulation,
             clip_norm=setup.gradient_clip_norm,
         )
-        ledger = RunHistory(
+        history = RunHistory(
             self.run,
             protocol.selection_overlap,
             tuple(self.dataset.labels),
             protocol.selection_proposals,
             keep_best=setup.use_early_stop_model,
         )
-        return TrainingState(self.model, learned, stepper, Schedule(setup, optimiser), ledger, self.device)
+        return TrainingState(self.model, learned, stepper, Schedule(setup, optimiser), history, self.device)
 
     def _loading(self, done: int, images: int) -> None:
         self.recorder.progress(Progress(self.spec.key, 0, self.spec.protocol.epochs, "load", done, images))
 
-    def work(self) -> TrainingOutcome:
+    def run_epochs(self) -> TrainingOutcome:
         """Train from the first epoch that is not committed to the last."""
         warnings: list[str] = []
         resumed = self.state.resume(self.run, self.spec.key, warnings.append)
-        beginning = self._beginning() if resumed == Resumed() else None
-        if beginning is not None:
-            resumed = beginning.resumed
+        continuation = self._continuation() if resumed == Resumed() else None
+        if continuation is not None:
+            resumed = continuation.resumed
         else:
-            self.state.ledger.restore_detections(warnings.append)
-        done, over, running = resumed.epoch, resumed.over, resumed.running
+            self.state.history.restore_detections(warnings.append)
+        done, over, partial = resumed.epoch, resumed.over, resumed.partial
         self.recorder.started(
             describe_environment(self.device, self.spec.protocol.threads, done),
             parameter_counts(self.spec.setup, len(self.dataset.labels), self.columns),
@@ -195,89 +195,90 @@ class _Training:
             warnings.append(warning)
         for text in warnings:
             self.recorder.warning(text)
-        if beginning is not None:
-            beginning.write(self.recorder)
+        if continuation is not None:
+            continuation.write(self.recorder)
         if over:
-            self.state.ledger.make_durable()
+            self.state.history.make_durable()
         if done:
-            self.state.ledger.report_again(self.recorder)
+            self.state.history.report_resumed(self.recorder)
         epoch = done
         while epoch < self.spec.protocol.epochs and not over:
             if self.stop():
                 raise loop.Interrupted
             epoch += 1
-            over = self._epoch(epoch, running or PartialEpoch())
-            running = None
+            over = self._epoch(epoch, partial or PartialEpoch())
+            partial = None
         return "finished"
 
-    def _beginning(self) -> Beginning | None:
+    def _continuation(self) -> Continuation | None:
         """Where a run that continues another begins; None for one that begins by itself."""
         continues = self.spec.protocol.continues
         if continues is None:
             return None
         parent = self.parent or self.run.sibling(continues.key)
-        return Beginning.of(self.spec, continues, self.state, self.run, parent, self.encoder.statistics())
+        return Continuation.of(self.spec, continues, self.state, self.run, parent, self.encoder.statistics())
 
-    def _epoch(self, epoch: int, running: PartialEpoch) -> bool:
-        """Train, judge and record one epoch, going on from ``running``; whether it is the last."""
-        clocked = _Clocked(self.device, running)
-        ledger, schedule = self.state.ledger, self.state.schedule
-        lr, before = schedule.lr, replace(ledger.selection)
-        watch = self._watch(epoch)
+    def _epoch(self, epoch: int, partial: PartialEpoch) -> bool:
+        """Train, evaluate and record one epoch, resuming from ``partial``; whether it is the last."""
+        epoch_clock = _EpochClock(self.device, partial)
+        history, schedule = self.state.history, self.state.schedule
+        lr, before = schedule.lr, replace(history.selection)
+        monitor = self._monitor(epoch)
         try:
-            results = [self._train_pass(epoch, running, clocked, watch)]
-            if self.checkpoint_every is not None and running.step % self.checkpoint_every:
-                self._keep(epoch, running, clocked)  # a kill while the epoch is judged costs no step either
-            results += self._judged("val", epoch)
+            results = [self._train_pass(epoch, partial, epoch_clock, monitor)]
+            if self.checkpoint_every is not None and partial.step % self.checkpoint_every:
+                self._save_partial(epoch, partial, epoch_clock)  # a kill during the evaluation costs no step either
+            results += self._evaluations("val", epoch)
             metrics = _metrics(results)
             stopped = schedule.ends(epoch)
             over = stopped or epoch == self.spec.protocol.epochs
             # As documented, the epoch that uses up the patience is final but not compared with the best.
-            kinds = ledger.becomes(metrics, final=over, compared=not stopped)
+            kinds = history.checkpoint_kinds(metrics, final=over, compared=not stopped)
             if kinds or self.spec.setup.measure_test:
-                results += self._judged("test", epoch)
+                results += self._evaluations("test", epoch)
         except loop.Interrupted:
-            ledger.selection = before
-            watch.settle()
-            self._keep(epoch, running, clocked)
+            history.selection = before
+            monitor.check_gradients()
+            self._save_partial(epoch, partial, epoch_clock)
             raise
-        schedule.after_epoch(epoch, *self._watched(metrics))
-        ledger.take(EpochRecord(epoch, lr, *clocked.whole(), _metrics(results)), results[1:], kinds)
-        ledger.keep_detections()
+        schedule.after_epoch(epoch, *self._plateau_metrics(metrics))
+        history.add_epoch(EpochRecord(epoch, lr, *epoch_clock.read(), _metrics(results)), results[1:], kinds)
+        history.write_detections()
         if over:
-            ledger.make_durable()
+            history.make_durable()
         content = self.state.content(self.spec.key, over=over, clinical=self.encoder.statistics())
-        ledger.written(checkpoint.save(self.run, epoch, content))
-        ledger.report(self.recorder)
-        checkpoint.prune(self.run, ledger.files())
+        history.set_file(checkpoint.save(self.run, epoch, content))
+        history.report(self.recorder)
+        checkpoint.prune(self.run, history.files())
         return over
 
-    def _keep(self, epoch: int, running: PartialEpoch, clocked: _Clocked) -> None:
+    def _save_partial(self, epoch: int, partial: PartialEpoch, epoch_clock: _EpochClock) -> None:
         """Write a checkpoint inside ``epoch`` in place of its earlier one."""
-        seconds, peak = clocked.whole()
-        position = {"facts": running.facts(seconds=seconds, peak_memory=peak), "tensors": running.tensors()}
-        content = self.state.content(self.spec.key, over=False, clinical=self.encoder.statistics(), running=position)
-        file = checkpoint.save(self.run, epoch, content, running.step)
-        checkpoint.prune(self.run, self.state.ledger.files() | {file.path})
+        seconds, peak = epoch_clock.read()
+        position = {"facts": partial.facts(seconds=seconds, peak_memory=peak), "tensors": partial.tensors()}
+        content = self.state.content(self.spec.key, over=False, clinical=self.encoder.statistics(), partial=position)
+        file = checkpoint.save(self.run, epoch, content, partial.step)
+        checkpoint.prune(self.run, self.state.history.files() | {file.path})
 
-    def _judged(self, split: Split, epoch: int) -> list[loop.PassResult]:
+    def _evaluations(self, split: Split, epoch: int) -> list[loop.PassResult]:
         """The evaluation of ``split``; nothing for a data set without it."""
         return [self._evaluation_pass(split, epoch)] if self.dataset.split(split) else []
 
-    def _watched(self, metrics: Sequence[Metric]) -> tuple[float, float]:
+    def _plateau_metrics(self, metrics: Sequence[Metric]) -> tuple[float, float]:
+        """Validation loss and AP, which a schedule may follow."""
         values = {(m.split, m.name): m.value for m in metrics}
         overlap = self.spec.protocol.selection_overlap
         return values.get(("val", "loss"), float("nan")), values.get(("val", f"ap_{overlap}"), float("nan"))
 
     def _train_pass(
-        self, epoch: int, running: PartialEpoch, clocked: _Clocked, watch: DivergenceMonitor
+        self, epoch: int, partial: PartialEpoch, epoch_clock: _EpochClock, monitor: DivergenceMonitor
     ) -> loop.PassResult:
         setup, limit, every = self.spec.setup, self.spec.protocol.steps_per_epoch, self.checkpoint_every
 
-        def keep(step: int) -> None:
+        def after_step(step: int) -> None:
             if every is not None and step % every == 0:
-                watch.settle()
-                self._keep(epoch, running, clocked)
+                monitor.check_gradients()
+                self._save_partial(epoch, partial, epoch_clock)
 
         mode = RoiMode(
             add_ground_truth=joins_ground_truth(setup, epoch),
@@ -285,19 +286,18 @@ class _Training:
         )
         return loop.train_pass(
             self.model,
-            islice(self.batches.epoch(epoch, running.step), None if limit is None else limit - running.step),
+            islice(self.batches.epoch(epoch, partial.step), None if limit is None else limit - partial.step),
             self.state.stepper,
             self.dataset,
             weighing=self.weighing,
             mode=mode,
             device=self.device,
-            judgement=loop.Judgement(),
             epoch=epoch,
             report=self._reporter(epoch, "train", len(self.batches)),
             stop=self.stop,
-            watch=watch,
-            running=running,
-            keep=keep,
+            monitor=monitor,
+            partial=partial,
+            after_step=after_step,
         )
 
     def _evaluation_pass(self, split: Split, epoch: int) -> loop.PassResult:
@@ -320,16 +320,15 @@ class _Training:
             mode=EVALUATION_MODES[self.spec.protocol.selection_proposals],
             scales=self.scales,
             device=self.device,
-            judgement=loop.Judgement(),
             seed=name_seed(self.spec.protocol.seed, split),
             report=self._reporter(epoch, split, len(batches)),
             stop=self.stop,
-            watch=self._watch(epoch),
+            monitor=self._monitor(epoch),
         )
 
-    def _watch(self, epoch: int) -> DivergenceMonitor:
-        kept = self.state.ledger.newest()
-        return DivergenceMonitor(self.dataset, epoch, "" if kept is None else str(kept), half=self.precision.half)
+    def _monitor(self, epoch: int) -> DivergenceMonitor:
+        newest = self.state.history.newest()
+        return DivergenceMonitor(self.dataset, epoch, "" if newest is None else str(newest), half=self.precision.half)
 
     def _reporter(self, epoch: int, phase: Split, steps: int) -> loop.StepReport:
         key, epochs = self.spec.key, self.spec.protocol.epochs
@@ -341,15 +340,15 @@ class _Training:
         return report
 
 
-class _Clocked:
-    """Seconds and peak memory of an epoch, the stretches before an interruption included."""
+class _EpochClock:
+    """Seconds and peak memory of an epoch, those before an interruption included."""
 
-    def __init__(self, device: torch.device, running: PartialEpoch) -> None:
-        self.device, self.seconds, self.peak_memory = device, running.seconds, running.peak_memory
+    def __init__(self, device: torch.device, partial: PartialEpoch) -> None:
+        self.device, self.seconds, self.peak_memory = device, partial.seconds, partial.peak_memory
         self.begun = clock.seconds()
         reset_peak_memory(device)
 
-    def whole(self) -> tuple[float, int]:
+    def read(self) -> tuple[float, int]:
         """Seconds of wall time and bytes up to now."""
         return self.seconds + clock.seconds() - self.begun, max(self.peak_memory, peak_memory(self.device))
 

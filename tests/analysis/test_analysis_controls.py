@@ -11,7 +11,15 @@ import analysis_worlds as made
 import pytest
 
 from mmad.analysis.comparison import verdict
-from mmad.analysis.controls import Alteration, Control, alteration_words, alterations, controls_of, meaning, unclinical
+from mmad.analysis.input_controls import (
+    Alteration,
+    Control,
+    alteration_words,
+    alterations,
+    controls_of,
+    meaning,
+    unclinical,
+)
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import interval, p_value
@@ -19,7 +27,7 @@ from mmad.base.records import Detections
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import Drop
-from mmad.evaluation.bootstrap import Difference, Interval
+from mmad.evaluation.intervals import Difference, Interval
 from mmad.store.lookup import find_run
 from mmad.store.store import Store
 

@@ -11,7 +11,7 @@ from certainty_worlds import FEW, two_settings
 
 from mmad.analysis import prefetch, statistics
 from mmad.analysis.frames import load_frame
-from mmad.analysis.prefetch import Request, _to_json, prefetching, run_prefetch
+from mmad.analysis.prefetch import PrefetchTask, _to_json, prefetching, run_prefetch
 from mmad.analysis.statistics import _request, _work, compute_statistics
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -29,7 +29,7 @@ def store(tmp_path: Path, dataset: DataSet) -> Iterator[Store]:
         yield opened
 
 
-def work_of(store: Store) -> list[Request]:
+def work_of(store: Store) -> list[PrefetchTask]:
     return [one for piece in _work(load_frame(store)) if (one := _request(piece)) is not None]
 
 
@@ -77,7 +77,7 @@ def test_with_helpers_a_report_knows_the_same(store: Store, tmp_path: Path, monk
     assert len(begun) == 2
     with store.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM analyses")
-    monkeypatch.setattr(prefetch, "cores", lambda: 1)
+    monkeypatch.setattr(prefetch, "usable_cores", lambda: 1)
     alone = compute_statistics(load_frame(store), store, options=FEW)
     assert len(begun) == 2
     assert repr(helped) == repr(alone)

@@ -16,7 +16,7 @@ from mmad.base.errors import EvaluationError, StoreError
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.bootstrap import Difference
+from mmad.evaluation.intervals import Difference
 from mmad.store.store import Store
 
 FEW = EvaluationOptions(resamples=50)
@@ -139,5 +139,5 @@ def test_nothing_to_compare_is_refused(store: Store, dataset: DataSet) -> None:
     with pytest.raises(StoreError, match="no ablation 'maed'"):
         compare_ablation(store, DetectionStore(), "maed", FEW)
     made.record(store, [made.member(dataset, arm, 9) for arm in made.ARMS])
-    with pytest.raises(EvaluationError, match=r"ablation made: nothing can be compared: .* finished \(CXR queued"):
+    with pytest.raises(EvaluationError, match=r"ablation made: .* cannot be compared: .* finished \(CXR queued"):
         compare_ablation(store, DetectionStore(), "made", FEW)

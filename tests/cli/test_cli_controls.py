@@ -9,8 +9,8 @@ from typing import Any
 import analysis_worlds as made
 import pytest
 
-from mmad import api
-from mmad.analysis.controls import Alteration
+from mmad.analysis.input_controls import Alteration
+from mmad.api import results
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"
 Call = Callable[..., Any]
@@ -30,7 +30,7 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
             altered = change.columns or change.patients or change.blank
             return made.seen(truth, 0.2 if altered else 1.0, change.seed, false=0.0)
 
-    monkeypatch.setattr(api, "inference_runner", lambda *_: Network())
+    monkeypatch.setattr(results, "inference_runner", lambda *_: Network())
     return asked
 
 

@@ -52,7 +52,7 @@ class Bench(NamedTuple):
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """The pair, trained in workers of its own."""
-    from mmad.api import load_with_data
+    from mmad.api.loading import load_with_data
     from mmad.scheduler.devices import find_slots
     from mmad.scheduler.progress import choose_view
     from mmad.scheduler.scheduler import run_jobs

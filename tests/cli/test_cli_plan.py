@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mmad.api import load_with_data, on_data, resolve_data
+from mmad.api.loading import load_with_data, on_data, resolve_data
 from mmad.base.records import EpochRecord
 from mmad.config import ablation_file
 from mmad.config.ablation_file import read_source

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
-from mmad.api import known_memory
+from mmad.api.training import known_memory
 from mmad.base.errors import StoreError
 from mmad.cli.ablate import show_dry
 from mmad.config.protocol import Continues

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mmad.config.schema import ablation_schema
+from mmad.config.json_schema import ablation_schema
 from mmad.config.weights import WEIGHTS_FILES, weights_file
 
 Call = Callable[..., Any]

@@ -12,7 +12,7 @@ import pytest
 
 from mmad.config.load import load_ablation
 from mmad.config.runs import NAMING_FIELDS, Ablation, Member
-from mmad.experiment_log import DocumentedEntry, entries, entry
+from mmad.experiment_log import LogEntry, entries, entry
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"
 #: The chapters in the log's order, as ``make reproduce`` trains them.
@@ -36,7 +36,7 @@ CHAPTERS = (
     "paper",
 )
 #: Entries with a printed setup; the others are no member's.
-_PRINTED = [one for one in entries() if one.printed]
+_PRINTED = [one for one in entries() if one.fields]
 
 
 @cache
@@ -63,14 +63,14 @@ def test_every_printed_setup_is_named_by_exactly_one_member() -> None:
 
 
 @pytest.mark.parametrize("one", _PRINTED, ids=lambda one: one.id)
-def test_a_member_equals_the_printed_setup_field_by_field(one: DocumentedEntry) -> None:
+def test_a_member_equals_the_printed_setup_field_by_field(one: LogEntry) -> None:
     member = _members()[one.id]
     setup = member.run.setup.model_dump(mode="json")
-    for field, value in one.printed.items():
+    for field, value in one.fields.items():
         if field not in NAMING_FIELDS:
             assert setup[field] == (list(value) if isinstance(value, tuple) else value), field
     assert setup["loss_weights"] == dict(one.loss_weights) or "loss_weights" in member.inferred
-    assert not set(member.inferred) & set(one.printed)
+    assert not set(member.inferred) & set(one.fields)
     for field, value in one.inferred.items():
         assert setup[field] == value, field
         assert field in member.inferred

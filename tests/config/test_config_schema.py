@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mmad.base.errors import SpecError
+from mmad.config.json_schema import ablation_schema
 from mmad.config.load import load_ablation
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS
-from mmad.config.schema import ablation_schema
 from mmad.config.setup import ModelSetup
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"

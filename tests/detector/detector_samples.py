@@ -86,7 +86,9 @@ class FirstOnes(nn.Module):
 def without_chance(ours: MultimodalRCNN, theirs: FasterRCNN) -> None:
     """One sampler for both: torchvision draws two permutations per image, this package one number per box."""
     ours.rpn.sampler = theirs.rpn.fg_bg_sampler = FirstOnes(256, 0.5)
-    ours.roi_heads.sampler = theirs.roi_heads.fg_bg_sampler = FirstOnes(ours.roi_heads.sampler.size, 0.25)
+    ours.roi_heads.sampler = theirs.roi_heads.fg_bg_sampler = FirstOnes(
+        ours.roi_heads.sampler.batch_size_per_image, 0.25
+    )
     theirs.transform.torch_choice = lambda sizes: sizes[0]  # draws a random number for its one size otherwise
 
 

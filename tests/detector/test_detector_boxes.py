@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import batched_nms, box_iou
 
-from mmad.detector.boxes import Sampler, full, match, overlaps, pad, suppress
+from mmad.detector.boxes import Sampler, batched_iou, match, pad, suppress, upcast
 
 
 def boxes_of(generator: torch.Generator, count: int, side: float = 64.0) -> Tensor:
@@ -24,14 +24,16 @@ counts = st.lists(st.integers(0, 6), min_size=1, max_size=4)
 
 @examples(60)
 @given(seeds, counts, st.booleans())
-def test_matching_equals_torchvisions(seed: int, numbers: list[int], rescue: bool) -> None:
+def test_matching_equals_torchvisions(seed: int, numbers: list[int], low_quality: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     truth = [boxes_of(generator, n) for n in numbers]
     boxes = boxes_of(generator, 40)
     boxes[:3] = truth[0][0] if len(truth[0]) else boxes[:3]  # boxes that coincide, and tie
     padded, real = pad(truth)
-    matched = match(overlaps(padded, boxes), real, high=0.5, low=0.3, rescue=rescue)
-    matcher = Matcher(0.5, 0.3, allow_low_quality_matches=rescue)
+    matched = match(
+        batched_iou(padded, boxes), real, fg_iou_thresh=0.5, bg_iou_thresh=0.3, allow_low_quality_matches=low_quality
+    )
+    matcher = Matcher(0.5, 0.3, allow_low_quality_matches=low_quality)
     for mine, own in zip(matched, truth, strict=True):
         expected = matcher(box_iou(own, boxes)) if len(own) else torch.full((40,), -1)
         assert torch.equal(mine, expected)
@@ -73,8 +75,8 @@ def test_suppression_equals_one_image_at_a_time(seed: int, numbers: list[int], m
         image,
         image * 2 + torch.cat(labels),
         len(numbers),
-        overlap=0.4,
-        most=most,
+        nms_thresh=0.4,
+        top_n=most,
     )
     start = 0
     parts = kept.rows.split(kept.counts)
@@ -93,5 +95,5 @@ def test_padding_says_what_is_real() -> None:
 
 
 def test_half_precision_is_raised_and_double_is_kept() -> None:
-    assert full(torch.zeros(1, dtype=torch.bfloat16)).dtype is torch.float32
-    assert full(torch.zeros(1, dtype=torch.float64)).dtype is torch.float64
+    assert upcast(torch.zeros(1, dtype=torch.bfloat16)).dtype is torch.float32
+    assert upcast(torch.zeros(1, dtype=torch.float64)).dtype is torch.float64

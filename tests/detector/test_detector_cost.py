@@ -13,7 +13,7 @@ from mmad.config.setup import ModelSetup
 from mmad.detector import parameter_counts
 from mmad.detector.build import idle_modules
 from mmad.detector.cost import PARTS, DetectorCost, ModuleCost, detector_cost
-from mmad.experiment_log import entry
+from mmad.experiment_log import entry, setup_of
 
 SHAPES = ("e002", "e030", "e080", "e082", "e083", "e099")
 #: Fields of a setup per name: forms of the clinical branch that no entry has.
@@ -29,9 +29,9 @@ def by_name(cost: DetectorCost) -> dict[str, ModuleCost]:
     return {row.module: row for row in cost.modules}
 
 
-def setup_of(name: str) -> ModelSetup:
+def built_setup(name: str) -> ModelSetup:
     if name not in OTHERS:
-        return entry(name).setup()
+        return setup_of(entry(name))
     return ModelSetup(**{"use_clinical": True, "backbone": "custom1", "image_size": 64, **OTHERS[name]})
 
 
@@ -72,7 +72,7 @@ def test_an_expansion_costs_arithmetic() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*SHAPES, *OTHERS])
 def test_parts_and_modules_add_up(name: str) -> None:
-    setup = setup_of(name)
+    setup = built_setup(name)
     cost = detector_cost(setup)
     rows = by_name(cost)
     assert set(cost.flops) == set(cost.activations) == set(PARTS)
@@ -91,14 +91,14 @@ def test_parts_and_modules_add_up(name: str) -> None:
 
 
 def test_an_idle_network_costs_nothing() -> None:
-    idle = detector_cost(entry("e093").setup())
+    idle = detector_cost(setup_of(entry("e093")))
     assert idle.idle == ("model.clinical_convs",)
     assert idle.flops["clinical"] == 0
     assert by_name(idle)["model.clinical_convs"].flops == 0
 
 
 def test_frozen_parameters_are_told_apart() -> None:
-    rows = by_name(detector_cost(entry("e097").setup()))
+    rows = by_name(detector_cost(setup_of(entry("e097"))))
     assert rows["model.backbone.body.layer1"].trainable == 0
     assert rows["model.backbone.body.layer2"].trainable == rows["model.backbone.body.layer2"].parameters
     assert rows["model"].parameters - rows["model"].trainable == 2 * (9408 + 212_992)  # stem and layer 1, twice
@@ -106,19 +106,19 @@ def test_frozen_parameters_are_told_apart() -> None:
 
 @pytest.mark.slow
 def test_only_the_heads_follow_the_proposals() -> None:
-    few, many = (detector_cost(entry("e030").setup(), proposals=n) for n in (100, 200))
+    few, many = (detector_cost(setup_of(entry("e030")), proposals=n) for n in (100, 200))
     assert 2 * few.flops["heads"] == many.flops["heads"]
     assert dataclasses.replace(few, modules=(), flops={}, activations={}, proposals=0) == dataclasses.replace(
         many, modules=(), flops={}, activations={}, proposals=0
     )
     assert few.flops["clinical"] == many.flops["clinical"]
-    masks = [detector_cost(entry("e004").setup(), proposals=n) for n in (5, 100)]
+    masks = [detector_cost(setup_of(entry("e004")), proposals=n) for n in (5, 100)]
     assert [cost.masks for cost in masks] == [5, 10]
 
 
 @pytest.mark.slow
 def test_the_largest_detector_is_measured_within_a_second() -> None:
-    setup = entry("e097").setup()
+    setup = setup_of(entry("e097"))
     detector_cost(setup)  # what is imported and looked up once
     start = time.process_time()
     detector_cost(setup)

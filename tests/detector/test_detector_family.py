@@ -13,15 +13,15 @@ from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import NO_DATA, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.detector import WITH_GROUND_TRUTH, build_detector, idle_modules
-from mmad.experiment_log.shipped import entries
+from mmad.experiment_log.shipped import entries, setup_of
 
 
 def _distinct() -> dict[str, ModelSetup]:
     """One entry per architecture: what is idle in an entry, or decides the training alone, makes none of its own."""
     found: dict[str, tuple[str, ModelSetup]] = {}
     for entry in entries():
-        if entry.printed or entry.inferred:
-            run = RunSpec(entry.setup(), TrainingProtocol(), NO_DATA)
+        if entry.has_setup:
+            run = RunSpec(setup_of(entry), TrainingProtocol(), NO_DATA)
             modules = json.dumps(run.affecting("architecture"))
             found.setdefault(modules, (entry.id, run.setup))
     return dict(found.values())

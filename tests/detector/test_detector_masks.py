@@ -3,7 +3,7 @@
 import torch
 from torchvision.models.detection.roi_heads import maskrcnn_loss
 
-from mmad.detector.roi_heads import chosen_masks, filled_boxes, mask_loss, true_masks
+from mmad.detector.roi_heads import filled_boxes, mask_loss, mask_probabilities, true_masks
 
 
 def test_a_filled_box_covers_the_pixels_whose_centre_it_holds() -> None:
@@ -43,4 +43,4 @@ def test_without_positives_the_loss_is_zero_and_has_a_gradient() -> None:
 def test_a_detection_has_the_mask_of_its_own_class() -> None:
     logits = torch.zeros((2, 3, 1, 1))
     logits[0, 2] = 10
-    assert chosen_masks(logits, torch.tensor([2, 1])).flatten().round().tolist() == [1, 0]
+    assert mask_probabilities(logits, torch.tensor([2, 1])).flatten().round().tolist() == [1, 0]

@@ -1,11 +1,14 @@
 """What the detector computes: every parameter in use, and what must not change a detection."""
 
+import doctest
+import re
+
 import pytest
 import torch
 from detector_samples import ARMS, CLINICAL, CXR, ERA_A, ERA_C, FPN, batch, detector
 
 from mmad.config.setup import ModelSetup
-from mmad.detector import CLEAN, SAMPLED, WITH_GROUND_TRUTH, RoiMode, idle_modules
+from mmad.detector import CLEAN, SAMPLED, WITH_GROUND_TRUTH, RoiMode, build, idle_modules
 from mmad.detector.weights import initialise
 
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
@@ -122,8 +125,8 @@ def test_losses_of_nothing_are_zero(fields: dict, mode: RoiMode, training: bool)
     images, targets, numeric, categorical = batch(2)
     model = detector(fields).train(training)
     if fields is CXR:
-        model.rpn.sampler.size = model.rpn.sampler.positives = 0
-        model.roi_heads.sampler.size = model.roi_heads.sampler.positives = 0
+        model.rpn.sampler.batch_size_per_image = model.rpn.sampler.max_positives = 0
+        model.roi_heads.sampler.batch_size_per_image = model.roi_heads.sampler.max_positives = 0
     losses = model(images, targets, numeric, categorical, mode).losses
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert 0 in [loss.item() for loss in losses.values()]
@@ -145,3 +148,45 @@ def test_era_a_with_a_pyramid_has_a_fuse_convolution_per_level_whatever_the_dept
     assert detector(fields)(images, targets, numeric[:2], categorical[:2]).losses
     with pytest.raises(ValueError, match="which cannot be added; set fuse_stride = 1"):
         ModelSetup(**fields, fuse_stride=2)
+
+
+def targets_with(**changes: object) -> list[dict]:
+    _, targets, *_ = batch(2)
+    return [targets[0], targets[1] | changes]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"boxes": torch.zeros(4)}, '["boxes"] to be a float tensor of shape [N, 4], got float32 [4]'),
+        ({"boxes": torch.zeros((1, 5))}, '["boxes"] to be a float tensor of shape [N, 4], got float32 [1, 5]'),
+        (
+            {"boxes": torch.zeros((1, 4), dtype=torch.int64)},
+            '["boxes"] to be a float tensor of shape [N, 4], got int64 [1, 4]',
+        ),
+        ({"boxes": [[0, 0, 1, 1]]}, '["boxes"] to be a tensor, got list'),
+        ({"labels": None}, '["labels"] to be a tensor, got NoneType'),
+        ({"labels": torch.ones(2, dtype=torch.int64)}, '["labels"] to be an int64 tensor of shape [1], got int64 [2]'),
+        ({"labels": torch.ones(1)}, '["labels"] to be an int64 tensor of shape [1], got float32 [1]'),
+        ({"masks": torch.zeros((1, 9, 9))}, '["masks"] to be a tensor of shape [1, 64, 64], got float32 [1, 9, 9]'),
+    ],
+)
+def test_targets_of_another_form_are_refused_by_name(changes: dict[str, object], message: str) -> None:
+    images = batch(2)[0]
+    with pytest.raises(ValueError, match=re.escape(f"Expected targets[1]{message}")):
+        detector(CXR)(images, targets_with(**changes))
+
+
+def test_images_of_another_form_and_missing_targets_are_refused() -> None:
+    images, targets, *_ = batch(2)
+    model = detector(CXR)
+    with pytest.raises(ValueError, match="Expected targets for each of 2 images, got 1"):
+        model(images, targets[:1])
+    for wrong in (images[0], images[:, :, :32], images.repeat(1, 2, 1, 1)):
+        with pytest.raises(ValueError, match=r"^Expected images to be a tensor of shape \[B, 1 or 3, S, S\], got \["):
+            model(wrong)
+
+
+def test_the_example_of_build_detector_runs() -> None:
+    found = doctest.testmod(build)
+    assert (found.failed, found.attempted > 5) == (0, True)

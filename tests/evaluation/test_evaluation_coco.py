@@ -122,7 +122,7 @@ def rows(draw: st.DrawFn, studies: int, most: int) -> tuple[np.ndarray, np.ndarr
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[Detections, GroundTruth]:
+def splits(draw: st.DrawFn) -> tuple[Detections, GroundTruth]:
     studies = draw(st.integers(1, 5))
     names = tuple(f"study-{n}" for n in range(studies))
     at, boxes, labels = draw(rows(studies, 12))
@@ -136,9 +136,9 @@ def worlds(draw: st.DrawFn) -> tuple[Detections, GroundTruth]:
 
 @pytest.mark.slow
 @examples(150)
-@given(worlds(), st.sampled_from([0.3, 0.5, 0.75, 1.0]), st.sampled_from([1, 2, 10]))
-def test_equals_a_plain_run_of_pycocotools(world: tuple[Detections, GroundTruth], threshold: float, most: int) -> None:
-    detections, truth = world
+@given(splits(), st.sampled_from([0.3, 0.5, 0.75, 1.0]), st.sampled_from([1, 2, 10]))
+def test_equals_a_plain_run_of_pycocotools(sample: tuple[Detections, GroundTruth], threshold: float, most: int) -> None:
+    detections, truth = sample
     scores = evaluate(detections, truth, threshold=threshold, max_detections=most)
     ap, ar, each = plain_pycocotools(detections, truth, threshold, most)
     assert scores.ap == pytest.approx(ap, abs=1e-12, nan_ok=True)
@@ -150,11 +150,11 @@ def test_equals_a_plain_run_of_pycocotools(world: tuple[Detections, GroundTruth]
 
 @pytest.mark.slow
 @examples(60)
-@given(worlds())
-def test_iobb_never_finds_less_than_iou(world: tuple[Detections, GroundTruth]) -> None:
+@given(splits())
+def test_iobb_never_finds_less_than_iou(sample: tuple[Detections, GroundTruth]) -> None:
     """Intersection over the detection is at least intersection over the union, so one box per study and finding
     that hits under IoU hits under IoBB too."""
-    detections, truth = world
+    detections, truth = sample
     first = np.array([n for n in range(len(truth.labels)) if n == _first(truth.study, truth.labels, n)], dtype=np.int64)
     alone = replace(truth, study=truth.study[first], boxes=truth.boxes[first], labels=truth.labels[first], ignore=None)
     iou, iobb = evaluate(detections, alone), evaluate(detections, alone, overlap="iobb")
@@ -168,9 +168,9 @@ def _first(study: np.ndarray, labels: np.ndarray, n: int) -> int:
 
 
 @examples(40)
-@given(worlds(), st.randoms(use_true_random=False))
-def test_the_order_in_which_studies_are_listed_by_the_detector_does_not_matter(world, random) -> None:  # type: ignore[no-untyped-def]
-    detections, truth = world
+@given(splits(), st.randoms(use_true_random=False))
+def test_the_order_in_which_studies_are_listed_by_the_detector_does_not_matter(sample, random) -> None:  # type: ignore[no-untyped-def]
+    detections, truth = sample
     order = list(range(len(detections.studies)))
     random.shuffle(order)
     place = np.argsort(order)

@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 import pytest
-from evaluation_worlds import world
+from evaluation_samples import sample_split
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -48,7 +48,7 @@ def theirs(found: Detections, truth: GroundTruth) -> dict[str, float]:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_the_summary_equals_pycocotools(seed: int, scale: float) -> None:
-    found, truth = world(seed, images=15, per_image=8)
+    found, truth = sample_split(seed, images=15, per_image=8)
     found = Detections(found.studies, found.study, found.boxes * scale, found.scores, found.labels)
     truth = GroundTruth(
         truth.studies,
@@ -66,7 +66,7 @@ def test_the_summary_equals_pycocotools(seed: int, scale: float) -> None:
 
 
 def test_per_class_and_the_other_overlap() -> None:
-    found, truth = world(1, images=15)
+    found, truth = sample_split(1, images=15)
     summary = coco_set(found, truth, overlap="iobb")
     assert [label for label, _, _ in summary.per_class] == list(truth.categories)
     assert summary.figures["AP50"] == pytest.approx(np.mean([ap50 for _, _, ap50 in summary.per_class]))

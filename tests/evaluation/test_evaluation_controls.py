@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_worlds import world
+from evaluation_samples import sample_split
 
 from mmad.base.errors import EvaluationError
 from mmad.evaluation.agreement import drop
-from mmad.evaluation.bootstrap import weigh
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import at_least
 
 
 def test_what_changes_nothing_costs_nothing() -> None:
-    matched = match(*world(0))
+    matched = match(*sample_split(0))
     found = drop(matched, [matched, matched], resamples=50)
     assert (found.ap.value, found.ap.low, found.ap.high) == (0.0, 0.0, 0.0)
     assert found.repeats == 2
@@ -24,7 +24,7 @@ def test_what_changes_nothing_costs_nothing() -> None:
 
 
 def test_without_detections_all_of_the_ap_is_lost() -> None:
-    detections, truth = world(1, images=40)
+    detections, truth = sample_split(1, images=40)
     original, nothing = match(detections, truth), match(at_least(detections, 2.0), truth)
     found = drop(original, [nothing], resamples=200)
     assert found.after == 0
@@ -35,7 +35,7 @@ def test_without_detections_all_of_the_ap_is_lost() -> None:
 
 
 def test_it_is_the_mean_over_the_repeats() -> None:
-    detections, truth = world(2, images=40)
+    detections, truth = sample_split(2, images=40)
     original, weaker = match(detections, truth), match(at_least(detections, 0.5), truth)
     one = drop(original, [weaker], resamples=50)
     half = drop(original, [original, weaker], resamples=50)
@@ -44,7 +44,7 @@ def test_it_is_the_mean_over_the_repeats() -> None:
 
 
 def test_no_repeat_and_other_images_are_refused() -> None:
-    detections, truth = world(0)
+    detections, truth = sample_split(0)
     matched = match(detections, truth)
     other = match(detections, replace(truth, patients=tuple(reversed(truth.patients))))
     for altered in ([], [other]):
@@ -53,7 +53,7 @@ def test_no_repeat_and_other_images_are_refused() -> None:
 
 
 def test_where_nothing_can_be_found_the_drop_is_unknown() -> None:
-    detections, truth = world(3, boxes=0.0)
+    detections, truth = sample_split(3, boxes=0.0)
     matched = match(detections, truth)
     found = drop(matched, [matched], resamples=20)
     assert np.isnan([found.ap.value, found.ap.low, found.ap.high]).all()

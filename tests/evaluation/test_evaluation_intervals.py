@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_worlds import simulated, world
+from evaluation_samples import sample_split, simulated
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from mmad.base.errors import EvaluationError
 from mmad.base.multiple_testing import holm
 from mmad.base.records import GroundTruth
-from mmad.evaluation.bootstrap import Difference, Interval, compare, estimate, needed, weigh
+from mmad.evaluation.intervals import Difference, Interval, compare, estimate, needed, weigh
 from mmad.evaluation.matching import Matched, match
 
 
@@ -56,7 +56,7 @@ def test_a_difference_is_found_and_named() -> None:
 
 
 def test_an_arm_against_itself_differs_by_nothing() -> None:
-    runs = [match(*world(seed, images=40)) for seed in (1,)]
+    runs = [match(*sample_split(seed, images=40)) for seed in (1,)]
     found = compare(runs, runs, resamples=100)
     assert (found.ap.value, found.ap.low, found.ap.high) == (0, 0, 0)
     assert found.p == 1
@@ -73,7 +73,7 @@ def test_seeds_are_resampled_before_the_patients() -> None:
 
 def test_what_cannot_be_compared_is_refused() -> None:
     run = matched(0, 20)
-    with pytest.raises(EvaluationError, match="no run to judge"):
+    with pytest.raises(EvaluationError, match="no run to evaluate"):
         estimate([])
     with pytest.raises(EvaluationError, match="1 runs of one arm and 2"):
         compare([run], [run, run])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from evaluation_worlds import world
+from evaluation_samples import sample_split
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask
@@ -22,10 +22,10 @@ from random_search import examples
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth, Masks
 from mmad.detector.roi_heads import filled_boxes
-from mmad.evaluation.bootstrap import weigh
-from mmad.evaluation.coco import evaluate, judged
+from mmad.evaluation.coco import evaluate, scores_by_overlap
 from mmad.evaluation.coco_summary import coco_set
 from mmad.evaluation.detections_file import read_detections, write_detections
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.masks import filled_box
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import at_least
@@ -48,8 +48,8 @@ def encoded(cells: np.ndarray) -> dict[str, Any]:
 
 
 def masked(seed: int, **how: Any) -> tuple[Detections, GroundTruth]:
-    """A world whose detections have masks: boxes with holes bitten out of them, some empty, some the whole image."""
-    found, truth = world(seed, **how)
+    """A split whose detections have masks: boxes with holes bitten out of them, some empty, some the whole image."""
+    found, truth = sample_split(seed, **how)
     rng = np.random.default_rng(seed)
     extent = rng.integers(40, 400, (len(found.studies), 2)).astype(float)
     runs = []
@@ -183,20 +183,20 @@ def test_masks_come_back_from_their_file(tmp_path: Path) -> None:
     assert found.masks is not None
     assert (back.masks.side, back.masks.runs) == (SIDE, found.masks.runs)
     assert np.array_equal(back.masks.extent, found.masks.extent)
-    assert judged(back, truth)["mask_iou"] == judged(found, truth)["mask_iou"]
-    assert set(judged(back, truth)) == {"iou", "iobb", "mask_iou", "mask_iobb"}
+    assert scores_by_overlap(back, truth)["mask_iou"] == scores_by_overlap(found, truth)["mask_iou"]
+    assert set(scores_by_overlap(back, truth)) == {"iou", "iobb", "mask_iou", "mask_iobb"}
     with np.load(tmp_path / "d.npz") as archive:
         assert archive["format"].tolist() == [2]
 
 
 def test_without_masks_a_file_has_the_first_layout(tmp_path: Path) -> None:
-    found, truth = world(3)
+    found, truth = sample_split(3)
     write_detections(tmp_path / "d.npz", found)
     with np.load(tmp_path / "d.npz") as archive:
         assert archive["format"].tolist() == [1]
         assert set(archive.files) == {"study", "boxes", "scores", "labels", "studies", "format", "sha256"}
     assert read_detections(tmp_path / "d.npz").masks is None
-    assert set(judged(found, truth)) == {"iou", "iobb"}
+    assert set(scores_by_overlap(found, truth)) == {"iou", "iobb"}
     with pytest.raises(EvaluationError, match="no masks are kept"):
         evaluate(found, truth, on="masks")
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_worlds import world
+from evaluation_samples import sample_split
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.base.errors import EvaluationError
-from mmad.evaluation.bootstrap import weigh
 from mmad.evaluation.coco import evaluate
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 
 
@@ -30,7 +30,7 @@ from mmad.evaluation.matching import match
 def test_ap_and_ar_equal_pycocotools(
     seed: int, overlap: str, threshold: float, most: int, crowd: float, findings: int
 ) -> None:
-    found, truth = world(seed, crowd=crowd, findings=findings, images=6, per_image=8, boxes=3)
+    found, truth = sample_split(seed, crowd=crowd, findings=findings, images=6, per_image=8, boxes=3)
     expected = evaluate(found, truth, overlap=overlap, threshold=threshold, max_detections=most)
     weighted = weigh(match(found, truth, overlap=overlap, thresholds=[threshold], max_detections=most))
     for k, score in enumerate(expected.per_class):
@@ -42,7 +42,7 @@ def test_ap_and_ar_equal_pycocotools(
 
 
 def test_many_thresholds_equal_one_at_a_time() -> None:
-    found, truth = world(1, images=30)
+    found, truth = sample_split(1, images=30)
     several = match(found, truth, thresholds=[0.3, 0.5, 0.9])
     for t, threshold in enumerate((0.3, 0.5, 0.9)):
         alone = match(found, truth, thresholds=[threshold])
@@ -52,7 +52,7 @@ def test_many_thresholds_equal_one_at_a_time() -> None:
 
 @pytest.mark.parametrize("nothing", ["detections", "boxes", "both"])
 def test_nothing_found_and_nothing_there(nothing: str) -> None:
-    found, truth = world(2)
+    found, truth = sample_split(2)
     none = np.zeros(0, dtype=np.int64)
     if nothing != "boxes":
         found = replace(found, study=none, boxes=np.zeros((0, 4)), scores=np.zeros(0), labels=none)
@@ -64,7 +64,7 @@ def test_nothing_found_and_nothing_there(nothing: str) -> None:
 
 
 def test_areas_outside_a_range_are_ignored() -> None:
-    found, truth = world(3, images=20, crowd=0)
+    found, truth = sample_split(3, images=20, crowd=0)
     area = (truth.boxes[:, 2] - truth.boxes[:, 0]) * (truth.boxes[:, 3] - truth.boxes[:, 1])
     matched = match(found, truth, area=(0, 300))
     assert matched.boxes.sum() == (area <= 300).sum()
@@ -72,7 +72,7 @@ def test_areas_outside_a_range_are_ignored() -> None:
 
 
 def test_scores_that_are_not_finite_are_refused_by_study() -> None:
-    found, truth = world(4)
+    found, truth = sample_split(4)
     scores = found.scores.copy()
     scores[0] = np.nan
     with pytest.raises(EvaluationError, match=f"first in study '{found.studies[found.study[0]]}'"):

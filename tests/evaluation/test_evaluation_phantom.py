@@ -13,7 +13,7 @@ from mmad.base.records import Detections
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.bootstrap import Difference, compare
+from mmad.evaluation.intervals import Difference, compare
 from mmad.evaluation.matching import Matched, match
 
 pytestmark = pytest.mark.slow

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from evaluation_worlds import world
+from evaluation_samples import sample_split
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import patient_weights, weigh
 from mmad.evaluation.coco import evaluate
+from mmad.evaluation.intervals import patient_weights, weigh
 from mmad.evaluation.matching import match
 
 
@@ -34,7 +34,7 @@ def repeated(found: Detections, truth: GroundTruth, times: list[int]) -> tuple[D
 @examples(60)
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 3), min_size=8, max_size=8).filter(any))
 def test_a_weight_is_a_repetition(seed: int, times: list[int]) -> None:
-    found, truth = world(seed, images=8, per_image=6)
+    found, truth = sample_split(seed, images=8, per_image=6)
     distinct = np.random.default_rng(seed).permutation(len(found.scores)) / max(1, len(found.scores))
     found = Detections(
         found.studies, found.study, found.boxes, distinct, found.labels

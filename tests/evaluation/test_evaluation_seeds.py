@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_worlds import several
+from evaluation_samples import several
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
-from mmad.evaluation.bootstrap import (
+from mmad.evaluation.intervals import (
     Difference,
     Spread,
     compare,

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_worlds import world
+from evaluation_samples import sample_split
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
@@ -16,7 +16,7 @@ from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.agreement import agreement, most_different
 from mmad.evaluation.coco import evaluate
 from mmad.evaluation.matching import match
-from mmad.evaluation.operating_points import FROC_RATES, at_least, calibration, confusion, froc, gaps, operating
+from mmad.evaluation.operating_points import FROC_RATES, at_least, calibration, confusion, froc, gaps, operating_points
 
 STUDIES = ("s0", "s1", "s2", "s3")
 
@@ -34,16 +34,16 @@ def by_hand() -> tuple[Detections, GroundTruth]:
 @examples(40)
 @given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]))
 def test_one_matching_serves_every_score_threshold(seed: int, overlap: str) -> None:
-    found, truth = world(seed, images=8, per_image=8)
+    found, truth = sample_split(seed, images=8, per_image=8)
     matched = match(found, truth, overlap=overlap)
-    for row in operating(matched, (0.0, 0.25, 0.5, 0.95)):
+    for row in operating_points(matched, (0.0, 0.25, 0.5, 0.95)):
         expected = evaluate(at_least(found, row.score), truth, overlap=overlap)
         assert row.ap == pytest.approx(expected.ap, abs=1e-12, nan_ok=True)
         assert row.ar == pytest.approx(expected.ar, abs=1e-12, nan_ok=True)
 
 
 def test_operating_points_by_hand() -> None:
-    rows = operating(match(*by_hand()), (0.05, 0.3, 0.95))
+    rows = operating_points(match(*by_hand()), (0.05, 0.3, 0.95))
     assert [row.precision for row in rows[:2]] == [0.5, pytest.approx(1 / 3)]
     assert [row.recall for row in rows[:2]] == [pytest.approx(2 / 3), pytest.approx(1 / 3)]
     assert rows[0].f1 == pytest.approx(2 * 0.5 * (2 / 3) / (0.5 + 2 / 3))
@@ -52,7 +52,7 @@ def test_operating_points_by_hand() -> None:
     assert gaps(rows)[0] == 0
     assert gaps(rows)[1] == pytest.approx(rows[1].ap - rows[0].ap)
     with pytest.raises(EvaluationError, match=r"0\.05,0\.1,0\.3"):
-        operating(match(*by_hand()), (1.5,))
+        operating_points(match(*by_hand()), (1.5,))
 
 
 def test_froc_by_hand() -> None:
@@ -67,7 +67,7 @@ def test_froc_by_hand() -> None:
 @examples(30)
 @given(st.integers(0, 2**31))
 def test_sensitivity_never_falls_with_more_false_alarms(seed: int) -> None:
-    found = froc(match(*world(seed)))
+    found = froc(match(*sample_split(seed)))
     assert all(a <= b + 1e-12 for a, b in zip(found.sensitivity, found.sensitivity[1:], strict=False))
 
 
@@ -80,7 +80,7 @@ def test_the_confusion_matrix_by_hand() -> None:
 @examples(30)
 @given(st.integers(0, 2**31))
 def test_every_box_and_every_detection_is_in_the_matrix_once(seed: int) -> None:
-    found, truth = world(seed, crowd=0, per_image=6)
+    found, truth = sample_split(seed, crowd=0, per_image=6)
     counts = confusion(found, truth, score=0.0).counts
     assert counts[:-1].sum() == len(truth.labels)
     assert counts[:, :-1].sum() == len(found.labels)
@@ -96,15 +96,15 @@ def test_calibration() -> None:
 
 
 def test_a_run_agrees_with_itself_and_not_with_another() -> None:
-    one, truth = world(5, images=20)
+    one, truth = sample_split(5, images=20)
     labels = truth.categories
     assert all(s.first == s.second == 0 and s.agreement == 1 for s in agreement(one, one, labels, score=0.0))
-    other, _ = world(6, images=20)
+    other, _ = sample_split(6, images=20)
     found = agreement(one, other, labels, score=0.0)
     assert sum(s.both + s.first for s in found) == len(one.labels)
     assert sum(s.both + s.second for s in found) == len(other.labels)
     with pytest.raises(EvaluationError, match="other studies"):
-        agreement(one, world(5, images=19)[0], labels)
+        agreement(one, sample_split(5, images=19)[0], labels)
 
 
 def test_the_studies_that_differ_most() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from mmad.base.errors import SpecError
 from mmad.config.setup import ModelSetup
-from mmad.experiment_log import compare_counts, entries, entry
+from mmad.experiment_log import compare_counts, entries, entry, setup_of
 
 PRINTED = 748
 
@@ -21,7 +21,7 @@ class Printed:
         self.known: dict[str, dict[str, int]] = {}
         for e in entries():
             if e.params:
-                self.known.setdefault(e.setup().part("architecture"), {}).update(e.params)
+                self.known.setdefault(setup_of(e).part("architecture"), {}).update(e.params)
 
     def __call__(self, setup: ModelSetup) -> Mapping[str, int]:
         self.asked.append(setup.part("architecture"))
@@ -63,9 +63,9 @@ def test_what_differs_is_named() -> None:
 
 
 def test_setups_that_differ_in_the_training_alone_have_one_architecture() -> None:
-    base = entry("e030").setup().part("architecture")
-    assert entry("e030").setup({"lr": 0.5, "name": "x"}).part("architecture") == base
-    assert entry("e030").setup({"fuse_depth": 1}).part("architecture") != base
+    base = setup_of(entry("e030")).part("architecture")
+    assert setup_of(entry("e030"), {"lr": 0.5, "name": "x"}).part("architecture") == base
+    assert setup_of(entry("e030"), {"fuse_depth": 1}).part("architecture") != base
 
 
 @pytest.mark.slow

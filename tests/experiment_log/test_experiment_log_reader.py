@@ -9,7 +9,7 @@ import pytest
 from mmad.base.errors import SpecError
 from mmad.experiment_log.model import Log, LogEntry
 from mmad.experiment_log.parser import UnreadableError, read_log, read_log_file, read_number, read_value
-from mmad.experiment_log.shipped import Library, log_of, plain_log
+from mmad.experiment_log.shipped import Library
 
 
 def name(val_ap: int = 3000, test_ap: int = 2000, epoch: int = 7, setup: str = "x", with_: str = "With") -> str:
@@ -232,8 +232,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def library() -> Library:
     def log(name: str) -> Log:
         found = read_log("## A\nModelSetup(a=1)\n" * 102, name)
-        content, plain = plain_log(found)
-        assert log_of(name, content, plain) == found
+        content, entries_json = found.to_json()
+        assert Log.from_json(name, content, entries_json) == found
         return found
 
     return Library.of([log("one"), log("two")])

@@ -12,7 +12,6 @@ from mmad.experiment_log import entries
 from mmad.experiment_log.checks import Slip, check_entries
 from mmad.experiment_log.model import Log, LogEntry
 from mmad.experiment_log.parser import read_log_file
-from mmad.experiment_log.shipped import shipped_entries
 
 pytestmark = pytest.mark.shared
 
@@ -113,14 +112,12 @@ def test_its_table_and_remarks_equal_the_data(log: Log, data: dict[str, Any]) ->
 
 
 def test_the_shipped_facts_are_those_of_the_text(log: Log) -> None:
-    for read, shipped, entry in zip(log.entries, shipped_entries(), entries(), strict=True):
-        assert (
-            (read.fields, read.params) == (shipped.fields, shipped.params) == (dict(entry.printed), dict(entry.params))
-        )
+    for read, shipped in zip(log.entries, entries(), strict=True):
+        assert (read.fields, read.params) == (shipped.fields, shipped.params)
         assert {k: (r.epoch, r.val_ap, r.stamp) for k, r in read.results.items()} == {
             k: (r.epoch, r.val_ap, r.stamp) for k, r in shipped.results.items()
         }
-        assert (read.losses.weights if read.losses else {}) == dict(entry.loss_weights)
+        assert read.loss_weights == shipped.loss_weights
 
 
 #: Its inconsistencies that follow from the log alone: rule, entries, and words of what is said.

@@ -13,8 +13,8 @@ import pytest
 from certainty_worlds import FEW, pairs, told, two_settings, words
 
 from mmad.analysis.comparison import verdict
-from mmad.analysis.controls import Alteration, _subject
 from mmad.analysis.frames import load_frame
+from mmad.analysis.input_controls import Alteration, _subject
 from mmad.analysis.statistics import compare_ablation, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
 from mmad.base.formatting import decimal, interval, signed

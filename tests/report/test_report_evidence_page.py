@@ -12,22 +12,22 @@ from report_worlds import HOSTILE, WHEN, World, hostile_world, patience_world
 from test_report_html import Page
 
 from mmad.analysis.comparison import MeasuredRun, PairStatistics
-from mmad.analysis.controls import Alteration, Control
 from mmad.analysis.frames import load_frame
+from mmad.analysis.input_controls import Alteration, Control
 from mmad.analysis.metrics import Profile
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics, finished_comparisons, pair_key
 from mmad.evaluation.agreement import Drop
-from mmad.evaluation.bootstrap import Difference, Interval, IntervalEstimate
+from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,
     Confusion,
     FindingFroc,
     Froc,
-    FrocBand,
-    Operating,
-    OperatingBand,
+    FrocInterval,
+    OperatingInterval,
+    OperatingPoint,
     RecallCurve,
 )
 from mmad.report.figures import overlay_panels, overlay_tops
@@ -48,15 +48,15 @@ def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
     difference = Difference(
         gain, gain, tuple((x, gain, gain) for x in labels), 0.0004, 0.0004, 1, 9, 10, None, None, 0.05, None
     )
-    points = tuple(Operating(s, 0.5 - s, 0.5, 0.5, 0.5, NAN, 2.0) for s in (0.05, 0.1, 0.3))
+    points = tuple(OperatingPoint(s, 0.5 - s, 0.5, 0.5, 0.5, NAN, 2.0) for s in (0.05, 0.1, 0.3))
     counts = np.arange((len(labels) + 1) ** 2).reshape(len(labels) + 1, -1)
     profile = Profile(
         points,
         Froc(FROC_RATES, (0.5,) * len(FROC_RATES), 0.5, ()),
         Confusion(labels, counts),
         Calibration((0.0, 1.0), (0.5,), (0.25,), (4,), 0.25),
-        tuple(OperatingBand(p.score, HALF, HALF, HALF, HALF, HALF, Interval(0.0, -0.1, 0.1)) for p in points),
-        FrocBand(HALF, (HALF,) * len(FROC_RATES), tuple(FindingFroc(x, HALF, (HALF,) * 7) for x in labels)),
+        tuple(OperatingInterval(p.score, HALF, HALF, HALF, HALF, HALF, Interval(0.0, -0.1, 0.1)) for p in points),
+        FrocInterval(HALF, (HALF,) * len(FROC_RATES), tuple(FindingFroc(x, HALF, (HALF,) * 7) for x in labels)),
     )
     control = Control(Alteration("column", labels[0]), Drop(gain, gain, (), 0.5, 0.4, 5))
     sure = RunStatistics("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)

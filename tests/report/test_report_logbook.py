@@ -15,7 +15,7 @@ from report_worlds import HOSTILE, WHEN, World
 
 from mmad.analysis.frames import load_frame
 from mmad.experiment_log.parser import read_log_file
-from mmad.experiment_log.shipped import entries, plain_log
+from mmad.experiment_log.shipped import entries
 from mmad.report.build import write_report
 from mmad.report.model import Logbook, ReportModel, anchor_of, build_model, logbook_of
 from mmad.report.writers.html import render_html, render_pages
@@ -66,7 +66,7 @@ def test_every_entry_stands_there_with_what_it_prints(page: str, book: Logbook) 
     for entry in entries():
         for result in entry.results.values():
             assert f"{result.test_ap:.4f}" in text
-        for figure in entry.figures:
+        for figure in (figure for group in entry.figures for figure in group.figures):
             assert figure.printed in text
         assert all(f"{count:,}" in text for count in entry.params.values())
     known = {a["id"] for _, a in parsed.tags if a.get("id")}
@@ -119,7 +119,7 @@ def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path) -> None:
         "it became worse\n"
     )
     log = read_log_file(path)
-    content, found = plain_log(log)
+    content, found = log.to_json()
     record = LogRecord(log.name, str(path), log.sha256, content, tuple(found), WHEN)
     story = bare(f"{log.name}/e001")
     book = logbook_of(story, [record])

@@ -14,28 +14,28 @@ from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.metrics import Profile
 from mmad.analysis.statistics import RunKey, RunStatistics, Statistics
 from mmad.config.protocol import EvaluationProtocol
-from mmad.evaluation.bootstrap import Interval
+from mmad.evaluation.intervals import Interval
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,
     Confusion,
     Froc,
-    FrocBand,
-    Operating,
-    OperatingBand,
+    FrocInterval,
+    OperatingInterval,
+    OperatingPoint,
     RecallCurve,
 )
 from mmad.report.figures import describe, inline_svg, overlay_panels, sure_panels
 
-ROW = Operating(0.05, 0.5, 0.5, 0.5, 0.5, 0.5, 3.0)
+ROW = OperatingPoint(0.05, 0.5, 0.5, 0.5, 0.5, 0.5, 3.0)
 
 
 def sure(level: float) -> RunStatistics:
     froc = Froc(FROC_RATES, tuple(level for _ in FROC_RATES), level, ())
     reliability = Calibration((0.0, 0.5, 1.0), (0.25, math.nan), (level, math.nan), (4, 0), 0.1)
     around = Interval(level, level - 0.05, level + 0.05)
-    band = FrocBand(around, tuple(around for _ in FROC_RATES), ())
-    point = OperatingBand(0.05, *(Interval(0.5, 0.4, 0.6) for _ in range(5)), Interval(0, 0, 0))
+    band = FrocInterval(around, tuple(around for _ in FROC_RATES), ())
+    point = OperatingInterval(0.05, *(Interval(0.5, 0.4, 0.6) for _ in range(5)), Interval(0, 0, 0))
     confused = Confusion(("a",), np.zeros((2, 2), dtype=np.int64))
     profile = Profile((ROW,), froc, confused, reliability, (point,), band)
     return RunStatistics("best_ap", profile=profile, curve=RecallCurve((0.0, 0.5, 1.0), (1.0, level, 0.0)))

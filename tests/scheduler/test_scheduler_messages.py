@@ -15,10 +15,10 @@ from mmad.scheduler.supervisor_link import (
     Ended,
     EpochDone,
     Message,
-    Request,
     Started,
     TrainRequest,
     Warned,
+    WorkerRequest,
     decode_message,
     decode_request,
     encode,
@@ -57,7 +57,7 @@ requests = st.one_of(
 
 
 @given(requests)
-def test_a_request_survives_its_line(request: Request) -> None:
+def test_a_request_survives_its_line(request: WorkerRequest) -> None:
     line = encode(request)
     assert "\n" not in line
     assert decode_request(line) == request

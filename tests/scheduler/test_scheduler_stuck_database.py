@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mmad.api import load_with_data
+from mmad.api.loading import load_with_data
 from mmad.base.records import EpochRecord
 from mmad.scheduler.submit import queue_up
 from mmad.store.store import Store

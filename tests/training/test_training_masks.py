@@ -1,4 +1,4 @@
-"""Training with a mask head: masks are kept and judged; without one nothing is said of them."""
+"""Training with a mask head: masks are kept and evaluated; without one nothing is said of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from test_training_run import Notes, specification
 
 from mmad.base.paths import RunPaths
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.coco import judged
+from mmad.evaluation.coco import scores_by_overlap
 from mmad.evaluation.detections_file import read_detections
 from mmad.training import train
 from mmad.training.inference import InferenceRunner
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 MASKS = {"ap_mask_iou", "ar_mask_iou", "ap_mask_iobb", "ar_mask_iobb"}
 
 
-def test_masks_are_kept_judged_by_epoch_and_made_again(tmp_path: Path) -> None:
+def test_masks_are_kept_evaluated_by_epoch_and_made_again(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "phantom", studies=24, image_size=64)
     spec = specification(dataset, 2, use_clinical=False, use_mask=True, mask_hidden_layers=8)
     notes, paths = Notes(), RunPaths(tmp_path / "run")
@@ -30,7 +30,7 @@ def test_masks_are_kept_judged_by_epoch_and_made_again(tmp_path: Path) -> None:
     kept = read_detections(paths.detections(last.epoch, "test", "clean"))
     assert kept.masks is not None
     assert len(kept.masks.runs) == len(kept.scores) > 0
-    scores = judged(kept, dataset.ground_truth("test"))
+    scores = scores_by_overlap(kept, dataset.ground_truth("test"))
     rows = {e.overlap: e for e in notes.evaluations if (e.kind, e.epoch, e.split) == ("final", last.epoch, "test")}
     assert set(rows) == {"iou", "iobb", "mask_iou", "mask_iobb"}
     assert all((rows[name].ap, rows[name].ar) == (score.ap, score.ar) for name, score in scores.items())

@@ -1,4 +1,4 @@
-"""Schedules, selection, the ledger and checkpoints, without training anything."""
+"""Schedules, selection, the history and checkpoints, without training anything."""
 
 import errno
 import json
@@ -122,26 +122,26 @@ def validation(ap: float, ar: float) -> tuple[Metric, ...]:
 
 def test_best_epochs_must_strictly_exceed() -> None:
     selection = Selection("iou")
-    taken = [selection.take(validation(ap, ar)) for ap, ar in [(0.1, 0.5), (0.1, 0.6), (0.2, 0.6)]]
+    taken = [selection.update(validation(ap, ar)) for ap, ar in [(0.1, 0.5), (0.1, 0.6), (0.2, 0.6)]]
     assert taken == [("best_ap", "best_ar"), ("best_ar",), ("best_ap",)]
-    assert Selection("iou").take(validation(math.nan, math.nan)) == ()
+    assert Selection("iou").update(validation(math.nan, math.nan)) == ()
 
 
 def test_an_epoch_that_is_not_compared_becomes_final_alone(paths: RunPaths) -> None:
-    ledger = RunHistory(paths, "iou", ("a",), "clean")
-    assert ledger.becomes(validation(0.1, 0.5), final=False) == ("best_ap", "best_ar")
-    assert ledger.becomes(validation(0.1, 0.5), final=False) == ()
-    assert ledger.becomes(validation(0.9, 0.9), final=True, compared=False) == ("final",)
-    assert ledger.becomes(validation(0.2, 0.5), final=True) == ("best_ap", "final")
+    history = RunHistory(paths, "iou", ("a",), "clean")
+    assert history.checkpoint_kinds(validation(0.1, 0.5), final=False) == ("best_ap", "best_ar")
+    assert history.checkpoint_kinds(validation(0.1, 0.5), final=False) == ()
+    assert history.checkpoint_kinds(validation(0.9, 0.9), final=True, compared=False) == ("final",)
+    assert history.checkpoint_kinds(validation(0.2, 0.5), final=True) == ("best_ap", "final")
 
 
 def test_without_early_stop_models_only_the_final_one_is_kept(paths: RunPaths) -> None:
-    ledger = RunHistory(paths, "iou", ("a",), "clean", keep_best=False)
+    history = RunHistory(paths, "iou", ("a",), "clean", keep_best=False)
     for epoch, final in ((1, False), (2, True)):
         metrics = validation(epoch / 10, 0.5)
-        kinds = ledger.becomes(metrics, final=final)
-        ledger.take(EpochRecord(epoch, 0.1, 1.0, 1, metrics), (), kinds)
-    assert {kind: row.epoch for kind, row in ledger.checkpoints.items()} == {"final": 2, "last": 2}
+        kinds = history.checkpoint_kinds(metrics, final=final)
+        history.add_epoch(EpochRecord(epoch, 0.1, 1.0, 1, metrics), (), kinds)
+    assert {kind: row.epoch for kind, row in history.checkpoints.items()} == {"final": 2, "last": 2}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mmad.data.loader import Batch
 from mmad.detector import DetectorOutput, RoiMode
 from mmad.training.device import Precision
 from mmad.training.divergence import DivergenceMonitor
-from mmad.training.loop import Collector, Judgement, PassResult, Stepper, train_pass
+from mmad.training.loop import Collector, PassResult, Stepper, train_pass
 from mmad.training.losses import Weighing
 
 CPU = torch.device("cpu")
@@ -69,7 +69,6 @@ def trained(
         weighing=weighing,
         mode=RoiMode(add_ground_truth=False, detect="none"),
         device=CPU,
-        judgement=Judgement(),
         epoch=1,
         report=lambda step, loss: None,
         stop=lambda: False,
@@ -176,17 +175,17 @@ def test_a_step_left_out_in_half_precision_is_no_divergence_and_an_exhausted_sca
     at_the_gradient(toy, math.inf, 1)
     trained(toy, [batch(1.0)] * 3, half=True)
     assert math.isfinite(float(toy.weight.detach()))
-    watch = DivergenceMonitor(STUDIES, 4, "checkpoints/epoch-00003.pt", half=True)
-    watch.scale(7, 1.0)
+    monitor = DivergenceMonitor(STUDIES, 4, "checkpoints/epoch-00003.pt", half=True)
+    monitor.check_scale(7, 1.0)
     with pytest.raises(DivergedError, match=r"scaled by 9e-13.*epoch 4, step 7; .* set mixed_precision = false"):
-        watch.scale(7, 9e-13)
+        monitor.check_scale(7, 9e-13)
 
 
 def test_elsewhere_than_on_the_cpu_gradients_are_read_with_the_next_batch() -> None:
-    watch = DivergenceMonitor(STUDIES, 1)
-    watch.gradients(3, [1, 2], torch.full((), math.nan, device="meta"))  # reading it now would fail
-    watch._norms = [(step, group, torch.tensor(math.nan)) for step, group, _ in watch._norms]
-    with pytest.raises(DivergedError, match=r"step 3 \(studies s1, s2\)"), watch.explaining():
+    monitor = DivergenceMonitor(STUDIES, 1)
+    monitor.add_gradients(3, [1, 2], torch.full((), math.nan, device="meta"))  # reading it now would fail
+    monitor._norms = [(step, group, torch.tensor(math.nan)) for step, group, _ in monitor._norms]
+    with pytest.raises(DivergedError, match=r"step 3 \(studies s1, s2\)"), monitor.explaining():
         raise RuntimeError("proposals without a place")
-    with pytest.raises(ZeroDivisionError), watch.explaining():  # nothing is laid to what was finite
+    with pytest.raises(ZeroDivisionError), monitor.explaining():  # nothing is attributed to what was finite
         raise ZeroDivisionError

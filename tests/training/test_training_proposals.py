@@ -92,11 +92,11 @@ def found(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     spec = RunSpec(ModelSetup(**SINGLE_CELL), TrainingProtocol(epochs=6), source)
     assert train(spec, dataset_path=dataset.root, run=run, recorder=keeper) == "finished"
     assert any("shrinks to 1×1" in text for text in keeper.warnings)
-    judge = InferenceRunner(spec, dataset_path=dataset.root, run=run)
+    runner = InferenceRunner(spec, dataset_path=dataset.root, run=run)
     file = run.folder / keeper.checkpoints["final"].path
     kinds: tuple[Proposals, ...] = ("clean", "sampled", "with_ground_truth")
-    looks = {proposals: judge.detections(file, "test", proposals=proposals) for proposals in kinds}
-    blank = judge.detections(file, "test", proposals="with_ground_truth", change=InputAlteration(blank=True))
+    looks = {proposals: runner.detections(file, "test", proposals=proposals) for proposals in kinds}
+    blank = runner.detections(file, "test", proposals="with_ground_truth", alteration=InputAlteration(blank=True))
     return {**looks, "blank": blank}
 
 

@@ -91,7 +91,7 @@ def _bits(value: object) -> object:
 
 
 @pytest.mark.parametrize("phase", ["val", "test"])
-def test_a_stop_while_an_epoch_is_judged_trains_nothing_again(
+def test_a_stop_while_an_epoch_is_evaluated_trains_nothing_again(
     start: Start, dataset: DataSet, tmp_path: Path, phase: str
 ) -> None:
     whole, parts = Notes(), Notes()

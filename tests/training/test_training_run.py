@@ -252,7 +252,7 @@ def test_full_stop_ends_early_and_the_last_epoch_is_final_but_not_best(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rising = count()
-    monkeypatch.setattr(loop, "_judge", lambda *_: {"iou": Scores(ap=next(rising), ar=0.5, per_class=())})
+    monkeypatch.setattr(loop, "_scores", lambda *_: {"iou": Scores(ap=next(rising), ar=0.5, per_class=())})
     notes = Notes()
     start(
         notes,

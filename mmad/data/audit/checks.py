@@ -300,7 +300,7 @@ def _twice(dataset: DataSet) -> list[AuditIssue]:
 # from the well. Where two units overlap (a weight of 90 is possible in kg and lb) the column's median decides.
 
 
-Interval = tuple[float, float]
+ValueRange = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ class Quantity:
     """Something measured in several units. ``names`` begin or stand in a column's name."""
 
     names: tuple[str, ...]
-    units: dict[str, Interval]
+    units: dict[str, ValueRange]
     by_median: bool = False  # the intervals overlap and hold the median of a column of adults
 
 
@@ -338,7 +338,7 @@ class UnitConfusion:
 
     declared: str
     other: str
-    interval: Interval
+    interval: ValueRange
     values: NDArray[np.bool_]  # (N,), parallel to the values looked at
     whole: bool  # of the whole column, not of single values
 
@@ -393,7 +393,7 @@ def _most_frequent(quantity: Quantity, values: NDArray[np.float64]) -> str:
     return max(quantity.units, key=lambda unit: int(_within(values, quantity.units[unit]).sum()))
 
 
-def _within(values: NDArray[np.float64], interval: Interval) -> NDArray[np.bool_]:
+def _within(values: NDArray[np.float64], interval: ValueRange) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = (values >= interval[0]) & (values <= interval[1])
     return inside
 

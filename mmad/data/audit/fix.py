@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mmad.base.errors import DataError
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import SPLITS, Split
+from mmad.base.records import SPLITS, OnProgress, Split
 from mmad.data.audit.checks import repeated
 from mmad.data.audit.findings import Audit, ReadTables, read_tolerantly, rows_of
 from mmad.data.audit.images import Looks, connected, exact_groups, look_at_images
@@ -32,7 +31,7 @@ class Fixed:
     audit: Audit
 
 
-def fix_folder(root: Path | str, out: Path | str, progress: ProgressCallback | None = None) -> Fixed:
+def fix_folder(root: Path | str, out: Path | str, progress: OnProgress | None = None) -> Fixed:
     """A copy of ``root`` in the new folder ``out``, without what an audit calls an error where that can be fixed.
 
     Studies without a readable image, and all but one of equal files, are dropped; sizes are taken from the

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.cores import usable_cores
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import SPLITS
+from mmad.base.records import SPLITS, OnProgress
 from mmad.data.audit.findings import AuditIssue, Level, finding
 from mmad.data.dataset import STUDIES, DataSet
 from mmad.data.image_cache import as_grey, in_order, reason
@@ -52,9 +51,7 @@ class _Look:
     why: str = ""
 
 
-def look_at_images(
-    dataset: DataSet, skip: frozenset[str] = frozenset(), progress: ProgressCallback | None = None
-) -> Looks:
+def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progress: OnProgress | None = None) -> Looks:
     """Decode every image file once, on all cores; ``skip`` names studies whose file is not there.
 
     ``progress`` hears (done, all). Pixels are dropped again: memory does not grow with the images' size.

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
-from mmad.base.progress import ProgressCallback
+from mmad.base.records import OnProgress
 from mmad.data.audit.checks import clinical_findings, leak_findings, split_counts, split_findings
 from mmad.data.audit.findings import (
     VERSION,
@@ -24,7 +24,7 @@ from mmad.data.audit.images import Looks, duplicate_findings, image_findings, lo
 from mmad.data.dataset import DataSet
 
 
-def audit_folder(root: Path | str, progress: ProgressCallback | None = None) -> Audit:
+def audit_folder(root: Path | str, progress: OnProgress | None = None) -> Audit:
     """Everything that is wrong or suspicious in the data set ``root``; nothing is changed.
 
     ``progress`` hears (done, all) of the images. What can be read no further is a finding, never an exception.
@@ -58,7 +58,7 @@ def audit_of(tables: ReadTables, looks: Looks) -> Audit:
     return Audit(tuple(findings), counts)
 
 
-def remembered_audit(dataset: DataSet, progress: ProgressCallback | None = None) -> Audit:
+def remembered_audit(dataset: DataSet, progress: OnProgress | None = None) -> Audit:
     """The audit of a data set that was loaded; made only once for its content. Raises DataError for unread files."""
     try:
         return audit_from_json(json.loads(_memory(dataset).read_text("utf-8")))

@@ -28,8 +28,7 @@ from pydantic.dataclasses import dataclass as model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mmad.base.errors import DataError
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import Split
+from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import number_text
 from mmad.data.dataset import Box, CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
@@ -115,7 +114,7 @@ Text = Annotated[str, Strict(), AfterValidator(_text)]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Pixels = Annotated[Number, AfterValidator(_pixels)]
 Id = Annotated[Identity, PlainValidator(_identity)]
-Name = Annotated[str, PlainValidator(lambda value: str(_identity(value)))]
+CocoName = Annotated[str, PlainValidator(lambda value: str(_identity(value)))]
 
 
 @model(frozen=True, slots=True, kw_only=True)
@@ -126,9 +125,9 @@ class CocoImage:
     file_name: Text
     width: Pixels | None = None
     height: Pixels | None = None
-    study: Name | None = None
-    patient: Name | None = None
-    patient_id: Name | None = None
+    study: CocoName | None = None
+    patient: CocoName | None = None
+    patient_id: CocoName | None = None
     split: Text | None = None
     source: Any = None
     clinical: Any = None
@@ -236,7 +235,9 @@ def _kind_of_mark(value: Any) -> str:
     return "crowd" if isinstance(value, dict) and value.get("iscrowd") == 1 else "box"
 
 
-Mark = Annotated[Annotated[Crowd, Tag("crowd")] | Annotated[Annotation, Tag("box")], Discriminator(_kind_of_mark)]
+AnyAnnotation = Annotated[
+    Annotated[Crowd, Tag("crowd")] | Annotated[Annotation, Tag("box")], Discriminator(_kind_of_mark)
+]
 
 
 @model(frozen=True, slots=True, kw_only=True)
@@ -246,7 +247,7 @@ class CocoFile:
     info: Annotated[_Info | None, BeforeValidator(lambda info: info if isinstance(info, dict) else None)] = None
     images: Annotated[list[CocoImage], FailFast()]
     categories: list[Category]
-    annotations: Annotated[list[Mark], FailFast()]
+    annotations: Annotated[list[AnyAnnotation], FailFast()]
     licenses: list[_Licence] | None = None
 
     @property
@@ -486,7 +487,7 @@ def import_coco(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
-    progress: ProgressCallback | None = None,
+    progress: OnProgress | None = None,
 ) -> CocoImport:
     """Copy the images of the COCO file ``annotations``, found below ``images``, into the new folder ``out``.
 

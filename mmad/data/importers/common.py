@@ -13,7 +13,7 @@ import pandas
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.base.progress import ProgressCallback
+from mmad.base.records import OnProgress
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import choose_categorical, choose_numeric, number_text
 from mmad.data.dataset import IMAGES, Box, CategoricalColumn, NumericColumn
@@ -88,7 +88,7 @@ def _stored(image: str) -> str:
     return str(path if path.parts[:1] == (IMAGES,) else PurePosixPath(IMAGES) / path)
 
 
-def copy_images(found: Mapping[str, SourceImage], folder: Path, progress: ProgressCallback | None = None) -> None:
+def copy_images(found: Mapping[str, SourceImage], folder: Path, progress: OnProgress | None = None) -> None:
     """Every image in its place in ``folder``, DICOM as 8-bit PNG; ``progress`` hears (done, all).
 
     Raises DataError for a DICOM file that cannot be decoded, OSError for what cannot be written.

@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 import pandas
 
 from mmad.base.errors import DataError
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import Split
+from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, shown
 from mmad.data.column_types import parse
 from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
@@ -67,7 +66,7 @@ def import_csv(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
-    progress: ProgressCallback | None = None,
+    progress: OnProgress | None = None,
 ) -> DataSet:
     """Copy the images below ``src`` with their tables into the new folder ``out``, and load it.
 

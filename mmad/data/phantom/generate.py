@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import DOCUMENTED_LABELS
+from mmad.base.records import DOCUMENTED_LABELS, OnProgress
 from mmad.config.messages import one_of
 from mmad.data.dataset import IMAGES, DataSet
 from mmad.data.phantom.cases import CATEGORICAL, NUMERIC, Case, make_cases
@@ -49,7 +48,7 @@ def make_phantom(
     format: str = "png",
     width: int | None = None,
     height: int | None = None,
-    progress: ProgressCallback | None = None,
+    progress: OnProgress | None = None,
 ) -> DataSet:
     """Draw a data set of ``studies`` images into the new folder ``out``, and load it.
 

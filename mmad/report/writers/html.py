@@ -14,8 +14,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmad.analysis.comparison import Comparison, ComparisonTable, spread
-from mmad.analysis.controls import alteration_words, meaning
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
+from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.base import formatting
 from mmad.report import picture_drawing, tables

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from mmad.analysis.comparison import ComparisonTable, MeasuredRun, PairedMeans, SeedMean, spread
-from mmad.analysis.controls import alteration_words, meaning
 from mmad.analysis.frames import AblationFrame, MemberFrame
+from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.base.formatting import (
@@ -26,7 +26,7 @@ from mmad.base.formatting import (
     signed,
     whole,
 )
-from mmad.evaluation.bootstrap import Interval
+from mmad.evaluation.intervals import Interval
 from mmad.report.figures import (
     OVERLAP_NAMES,
     Chart,
@@ -400,8 +400,8 @@ def _results(ablation: AblationSection, statistics: Statistics) -> list[str]:
         lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
     for refusal in ablation.refusals:
         lines += [
-            f"{escape(clip(refusal.setting, 80))}: {escape(clip(refusal.other, 60))} and "
-            f"{escape(clip(refusal.reference, 60))} cannot be compared: {escape(clip(refusal.reason, 300))}.",
+            f"{escape(clip(refusal.setting, 80))}: {escape(clip(refusal.reference, 60))} and "
+            f"{escape(clip(refusal.other, 60))} cannot be compared: {escape(clip(refusal.reason, 300))}.",
             "",
         ]
     return lines

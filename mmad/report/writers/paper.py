@@ -12,7 +12,7 @@ from markupsafe import escape
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.base.formatting import DASH, decimal, whole
-from mmad.evaluation.bootstrap import RESAMPLES, Interval
+from mmad.evaluation.intervals import RESAMPLES, Interval
 from mmad.report.tables import ABLATION, MEASURES, PaperFigure, PaperRow, PaperTable, paper_table
 from mmad.report.writers.latex import CHAR, latex, needs_char
 from mmad.store.store import Store

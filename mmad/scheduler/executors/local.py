@@ -19,7 +19,7 @@ _IDLE = 8
 
 
 @dataclass
-class _Attempt:
+class _LocalAttempt:
     """The run that a worker trains; ``ended`` once it has said how it ended."""
 
     key: str
@@ -47,7 +47,7 @@ class LocalExecutor:
     command: Sequence[str] = SERVE
     remember: Callable[[str, Slot, int], None] = lambda memory_key, slot, size: None
     _events: queue.SimpleQueue[tuple[Worker, Message | Exited]] = field(default_factory=queue.SimpleQueue)
-    _attempts: dict[Worker, _Attempt] = field(default_factory=dict)
+    _attempts: dict[Worker, _LocalAttempt] = field(default_factory=dict)
     _idle: dict[tuple[str, int], list[Worker]] = field(default_factory=dict)
     _all: set[Worker] = field(default_factory=set)
 
@@ -63,7 +63,7 @@ class LocalExecutor:
         except BaseException:
             self.slots.give_back(slot)
             raise
-        self._attempts[worker] = _Attempt(job.key, job.memory_key, slot, log)
+        self._attempts[worker] = _LocalAttempt(job.key, job.memory_key, slot, log)
         data = None if job.data is None else Path(job.data)
         worker.train(replace(self.template, key=job.key, device=slot.device, data=data))
         state.device = slot.device
@@ -125,7 +125,7 @@ class LocalExecutor:
                 self._reuse(worker, attempt)
         yield event.key, event
 
-    def _reuse(self, worker: Worker, attempt: _Attempt) -> None:
+    def _reuse(self, worker: Worker, attempt: _LocalAttempt) -> None:
         """The slot of a worker that waits for another request is free; that of another is once it is gone."""
         self._release(worker)
         if self.isolate:
@@ -143,7 +143,7 @@ class LocalExecutor:
             if not attempt.ended:
                 yield attempt.key, replace(exited, log=attempt.log)
 
-    def _release(self, worker: Worker) -> _Attempt:
+    def _release(self, worker: Worker) -> _LocalAttempt:
         attempt = self._attempts.pop(worker)
         self.slots.give_back(attempt.slot)
         return attempt

@@ -22,7 +22,7 @@ _VANISHES = ORPHAN_GRACE + 3.0
 
 
 @dataclass
-class _Attempt:
+class _PolledAttempt:
     """What was reported of an attempt so far; ``claims`` counts how often the run had been claimed before it."""
 
     state: JobState
@@ -36,13 +36,13 @@ class StorePoller:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._attempts: dict[str, _Attempt] = {}
+        self._attempts: dict[str, _PolledAttempt] = {}
         self._looked = seconds()
 
     def follow(self, state: JobState) -> None:
         """Reports of the attempt at the run of ``state`` from now on."""
         record = self._store.run(state.job.key)
-        self._attempts[record.key] = _Attempt(state, record.attempts, record.epochs_done)
+        self._attempts[record.key] = _PolledAttempt(state, record.attempts, record.epochs_done)
 
     def close(self) -> None:
         """Closes the store."""
@@ -89,7 +89,7 @@ class StorePoller:
         else:
             yield key, replace(exited, log=StorePaths(self._store.paths.database).run(key).log)
 
-    def _requeue(self, record: RunRecord, attempt: _Attempt) -> bool:
+    def _requeue(self, record: RunRecord, attempt: _PolledAttempt) -> bool:
         """Queues a run whose worker was lost with its node; should that live after all, it can write nothing more.
 
         Returns whether it did. A worker of this machine can be asked whether it lives: it is given a moment to vanish,
@@ -103,7 +103,7 @@ class StorePoller:
             time.sleep(0.05)
         return not owner.here and bool(self._store.take_away([record.key]))
 
-    def _progress(self, attempt: _Attempt, record: RunRecord) -> Iterator[Event]:
+    def _progress(self, attempt: _PolledAttempt, record: RunRecord) -> Iterator[Event]:
         key, epochs = record.key, attempt.state.job.epochs
         if not attempt.started and record.status != "claimed":
             attempt.started = True

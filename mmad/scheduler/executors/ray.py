@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Attempt:
+class _RayAttempt:
     """A task, its slot, and whether it was cancelled."""
 
     task: Any
@@ -136,7 +136,7 @@ class RayExecutor:
     template: TrainRequest
     address: str = "auto"
     program: Sequence[str] = WORKER
-    _attempts: dict[str, _Attempt] = field(default_factory=dict)
+    _attempts: dict[str, _RayAttempt] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ray = connect(self.address)
@@ -174,7 +174,7 @@ class RayExecutor:
         line = [*self.program, *worker_arguments(self.template, state, slot)]
         task = self._task.options(name=f"mmad {short_key(state.job.key)}", **takes)
         found = task.remote(line, worker_environment(self.template.database, state.job.threads), GRACE)
-        self._attempts[state.job.key] = _Attempt(found, slot)
+        self._attempts[state.job.key] = _RayAttempt(found, slot)
         state.device = "the cluster"
         return True
 

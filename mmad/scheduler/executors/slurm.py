@@ -176,7 +176,7 @@ def slurm_slots(given: Sequence[str], device: str = "auto") -> ClusterSlots:
 
 
 @dataclass
-class _Attempt:
+class _SlurmAttempt:
     """A job, its slot, whether it was cancelled, and since when it looks as if it were over."""
 
     job: Any
@@ -203,7 +203,7 @@ class SlurmExecutor:
     given: Sequence[str] = ()
     cluster: str = "slurm"
     program: Sequence[str] = WORKER
-    _attempts: dict[str, _Attempt] = field(default_factory=dict)
+    _attempts: dict[str, _SlurmAttempt] = field(default_factory=dict)
     _looked: float = 0.0
 
     def __post_init__(self) -> None:
@@ -242,7 +242,7 @@ class SlurmExecutor:
             raise MmadError(
                 f"Slurm did not take the job ({last[:200]})", hint="look at the options of --slurm"
             ) from None
-        self._attempts[state.job.key] = _Attempt(job, slot)
+        self._attempts[state.job.key] = _SlurmAttempt(job, slot)
         state.device = f"Slurm, job {job.job_id}"
         return True
 
@@ -312,7 +312,7 @@ class SlurmExecutor:
         """Opened with the first run: an executor may be made before its database."""
         return StorePoller(Store.open(self.template.database, create=False))
 
-    def _over(self, key: str, attempt: _Attempt) -> bool:
+    def _over(self, key: str, attempt: _SlurmAttempt) -> bool:
         """Whether the job will not run again: it left its result, or Slurm counts it as ended for a while."""
         if attempt.job.paths.result_pickle.exists():
             return True

@@ -293,7 +293,7 @@ SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnEllipse:
     """One box in pixels of the stored image; ``certainty`` is 0 to 5 as text, empty if missing."""
 
     box: Box
@@ -315,7 +315,7 @@ def is_lost(reading: Reading) -> bool:
 
 def read_ellipses(
     reading: Reading, size: tuple[int, int], labels: Sequence[str]
-) -> tuple[tuple[Drawn, ...], EllipseCounts]:
+) -> tuple[tuple[DrawnEllipse, ...], EllipseCounts]:
     """The boxes of ``labels`` on the stored image of ``size`` (width, height), and what became of every row.
 
     An ellipse of several labels gives one box for each; two names that became one label give one. Boxes are scaled
@@ -326,7 +326,7 @@ def read_ellipses(
         return (), EllipseCounts()
     columns = columns_of(reading.phase, labels)
     of_column = [label for _, label in columns]
-    drawn: list[Drawn] = []
+    drawn: list[DrawnEllipse] = []
     counts = EllipseCounts()
     seen: set[tuple[str, ...]] = set()
     for at, *cells in records(path, (*SIDES, "certainty", *(name for name, _ in columns))):
@@ -340,7 +340,7 @@ def read_ellipses(
 
 def _boxes(
     at: str, cells: Sequence[str], reading: Reading, size: tuple[int, int], of_column: Sequence[str]
-) -> tuple[tuple[Drawn, ...], EllipseCounts]:
+) -> tuple[tuple[DrawnEllipse, ...], EllipseCounts]:
     true = [label for label, cell in zip(of_column, cells[5:], strict=True) if flag(cell, label, at)]
     found = tuple(dict.fromkeys(true))
     whole = _scaled(cells[:4], at, (reading.width, reading.height), size)
@@ -350,7 +350,7 @@ def _boxes(
     if box is None:
         return (), EllipseCounts(1, no_area=1)
     sure = _certainty(cells[4], at)
-    boxes = tuple(Drawn(box, label, sure) for label in found)
+    boxes = tuple(DrawnEllipse(box, label, sure) for label in found)
     return boxes, EllipseCounts(1, drawn=1, boxes=len(boxes), clipped=int(box != whole))
 
 

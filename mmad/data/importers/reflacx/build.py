@@ -11,8 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmad.base.errors import DataError
-from mmad.base.progress import ProgressCallback
-from mmad.base.records import DOCUMENTED_LABELS, Split
+from mmad.base.records import DOCUMENTED_LABELS, OnProgress, Split
 from mmad.config.messages import no_such, one_of
 from mmad.data.dataset import IMAGES, DataSet, policy_of, read_split, split_by_patient, split_by_row
 from mmad.data.importers.reflacx.boxes import (
@@ -254,7 +253,7 @@ class Built:
 
 
 def build_reflacx(
-    sources: Sources, out: Path, choices: Choices | None = None, progress: ProgressCallback | None = None
+    sources: Sources, out: Path, choices: Choices | None = None, progress: OnProgress | None = None
 ) -> Built:
     """Make the data set of the documented log from ``sources`` in the new folder ``out``, and load it.
 
@@ -285,9 +284,7 @@ def build_reflacx(
     return Built(load_dataset(out), counts)
 
 
-def _place_all(
-    joined: _Joined, sources: Sources, choices: Choices, folder: Path, progress: ProgressCallback | None
-) -> int:
+def _place_all(joined: _Joined, sources: Sources, choices: Choices, folder: Path, progress: OnProgress | None) -> int:
     """Link or copy every image; how many were linked."""
     linked, dicoms = 0, joined.sieve.images()
     for done, dicom in enumerate(dicoms, 1):

@@ -1,4 +1,4 @@
-"""AP, AR and sensitivity of many resamples of the images at once, from one matching and other weights."""
+"""Statistics over patients and seeds: AP and AR of many resamples from one matching, intervals, differences, tests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 from mmad.base.errors import EvaluationError
 from mmad.evaluation.matching import Floats, Matched
 
+RESAMPLES = 1000
+LEVEL = 0.95
 RECALLS = np.linspace(0.0, 1.00, 101)  # COCO's 101 recalls
 _NEXT_RECALL = np.append(RECALLS, np.inf)
 #: Weights times detections that are held at once: 16 million doubles are 128 MiB.
 _CELLS = 2_000_000
 _TINY = float(np.spacing(1))
+#: Quantiles of the normal distribution: two-sided 5 %, and a power of 80 %.
+_Z_TEST, _Z_POWER = 1.959964, 0.841621
+#: More seeds than this are no answer.
+_MOST_SEEDS = 1000
+
+# AP and AR of weightings of the images.
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +129,7 @@ def _recalls_up_to(recall: Floats) -> NDArray[np.int64]:
     return found
 
 
-@functools.lru_cache(maxsize=2)  # many runs are judged on the same patients, one after another
+@functools.lru_cache(maxsize=2)  # many runs are evaluated on the same patients, one after another
 def patient_weights(patients: tuple[str, ...], resamples: int, seed: int) -> NDArray[np.float64]:
     """(resamples, images) how often each image stands in a resample of the PATIENTS, drawn with replacement.
 
@@ -136,10 +144,6 @@ def patient_weights(patients: tuple[str, ...], resamples: int, seed: int) -> NDA
 
 
 # A figure with its interval, read off resamples.
-
-
-RESAMPLES = 1000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def percentiles(value: float, drawn: Floats, level: float = LEVEL) -> Interval:
 
 # The spread of a mean over seeds: what other patients would change of it, and what other seeds would.
 #
-# Several trainings judged on the same patients are what several readers of the same cases are in a reader study.
+# Several trainings evaluated on the same patients are what several readers of the same cases are in a reader study.
 # The variance is therefore taken apart as Obuchowski and Rockette (1995) do it, with the degrees of freedom of Hillis
 # (2007); the covariance that comes from shared patients is read off the bootstrap.
 
@@ -172,8 +176,8 @@ class Spread:
     """How sure a mean over seeds is.
 
     ``error`` is its standard error over seeds and patients, with ``freedom`` degrees of freedom (infinite for one
-    seed). ``error_seeds`` is the part of it that seeds alone are to blame for (None for one), ``error_patients``
-    that of the patients for these very seeds; squared they add up, as far as chance lets them.
+    seed). ``error_seeds`` is the part of it between seeds alone (None for one), ``error_patients`` that between
+    patients for these very seeds; squared they add up, as far as chance lets them.
     """
 
     error: float
@@ -215,7 +219,7 @@ def mean_interval(once: Floats, drawn: Floats, level: float, limits: tuple[float
     """The mean over seeds with its interval over seeds and patients.
 
     The bootstrap's percentiles over the patients give its shape; with several seeds they are widened by what t with
-    the spread's degrees of freedom asks for. Drawing few seeds with replacement tells too little of their spread.
+    the spread's degrees of freedom asks for. Drawing few seeds with replacement would understate their spread.
 
     Args:
         once: (S,) the figure of each seed.
@@ -309,13 +313,7 @@ def _swapped(own: Matched, others: Matched, swapped: NDArray[np.bool_]) -> Float
     return mean_over_findings(ap)
 
 
-# How sure: bootstrap intervals over patients, paired differences of two arms, tests, and what would settle it.
-
-
-#: Quantiles of the normal distribution: two-sided 5 %, and a power of 80 %.
-_Z_TEST, _Z_POWER = 1.959964, 0.841621
-#: More seeds than this are no answer.
-_MOST_SEEDS = 1000
+# One arm with its intervals, the paired difference of two, and how much more would settle it.
 
 
 @dataclass(frozen=True)
@@ -330,10 +328,10 @@ class IntervalEstimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """One arm less the reference on the same resamples: means over the seeds.
+    """One arm minus the reference on the same resamples: means over the seeds.
 
     ``p`` is two-sided. With several seeds it asks whether other seeds and other patients would show the difference,
-    too: a t-test that counts both (``mmad.evaluation.bootstrap``). With one it is ``p_patients``, which asks of these
+    too: a t-test that counts both (``mmad.evaluation.intervals``). With one it is ``p_patients``, which asks of these
     very networks alone: the permutation test that swaps the arms' detections within patients.
 
     ``error_seeds`` and ``error_patients`` are the parts of the standard error that more seeds or more patients would
@@ -422,14 +420,14 @@ def compare(
     once = [[weigh(run) for run in side] for side in (reference, other)]
     drawn = [[weigh(run, weights) for run in side] for side in (reference, other)]
 
-    def less(of: Sequence[Sequence[Weighted]], figure: str, k: int | None = None) -> Floats:
+    def minus(of: Sequence[Sequence[Weighted]], figure: str, k: int | None = None) -> Floats:
         return _stacked(of[1], figure, k) - _stacked(of[0], figure, k)  # (S, B)
 
     def over(figure: str, k: int | None = None) -> Interval:
-        return difference_interval(less(once, figure, k)[:, 0], less(drawn, figure, k), level, (-1.0, 1.0))
+        return difference_interval(minus(once, figure, k)[:, 0], minus(drawn, figure, k), level, (-1.0, 1.0))
 
-    each = less(once, "mean_ap")[:, 0]
-    spread = spread_of(each, less(drawn, "mean_ap"))
+    each = minus(once, "mean_ap")[:, 0]
+    spread = spread_of(each, minus(drawn, "mean_ap"))
     p_patients = permutation_p(list(zip(reference, other, strict=True)), resamples=resamples, seed=seed)
     several = len(reference) > 1
     return Difference(
@@ -461,22 +459,22 @@ def _sd(values: list[float]) -> float | None:
 
 def _require_equal(runs: Sequence[Matched]) -> None:
     if not runs:
-        raise EvaluationError("no run to judge", where="comparison")
+        raise EvaluationError("no run to evaluate", where="comparison")
     for run in runs[1:]:
         for name in ("patients", "categories"):
             if getattr(run, name) != getattr(runs[0], name):
                 raise EvaluationError(
-                    f"the runs were judged on other {name}", where="comparison", hint="compare runs of one split"
+                    f"the runs were evaluated on other {name}", where="comparison", hint="compare runs of one split"
                 )
         if not np.array_equal(run.boxes, runs[0].boxes):
-            raise EvaluationError("the runs were judged against other true boxes", where="comparison")
+            raise EvaluationError("the runs were evaluated against other true boxes", where="comparison")
 
 
 def needed(difference: Difference) -> Needed:
     """Seeds or images, in all, that would settle the observed difference in AP at 5 % with a power of 80 %.
 
     The standard error has a part that shrinks with the seeds and one that shrinks with the patients; each answer lets
-    one grow and keeps the other. Few seeds are judged by the t distribution. With one seed the seeds' part is
+    one grow and keeps the other. Few seeds follow the t distribution. With one seed the seeds' part is
     unknown: no answer for them. An answer is always more than there are.
     """
     effect = abs(difference.ap.value)

@@ -9,7 +9,7 @@ from mmad.base.records import Detections, GroundTruth
 SKILL, FALSE = 0.7, 0.5
 
 
-def world(
+def sample_split(
     seed: int,
     *,
     images: int = 12,

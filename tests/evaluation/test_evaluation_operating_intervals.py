@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_worlds import simulated, world
+from evaluation_samples import sample_split, simulated
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.bootstrap import patient_weights
+from mmad.evaluation.intervals import patient_weights
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     FROC_RATES,
@@ -21,8 +21,8 @@ from mmad.evaluation.operating_points import (
     froc_curve,
     froc_intervals,
     gaps,
-    operating,
     operating_intervals,
+    operating_points,
 )
 
 SCORES = (0.05, 0.3, 0.6)
@@ -31,8 +31,8 @@ SCORES = (0.05, 0.3, 0.6)
 @examples(25)
 @given(st.integers(0, 2**31))
 def test_the_figures_are_the_plain_ones_and_lie_in_order(seed: int) -> None:
-    matched = match(*world(seed, images=10))
-    rows, bands = operating(matched, SCORES), operating_intervals(matched, SCORES, resamples=20)
+    matched = match(*sample_split(seed, images=10))
+    rows, bands = operating_points(matched, SCORES), operating_intervals(matched, SCORES, resamples=20)
     for row, gap, band in zip(rows, gaps(rows), bands, strict=True):
         found = (band.ap, band.ar, band.precision, band.recall, band.f1, band.gap)
         plain = (row.ap, row.ar, row.precision, row.recall, row.f1, gap)
@@ -69,7 +69,7 @@ def repeated(found: Detections, truth: GroundTruth, times: list[int]) -> tuple[D
 @examples(25)
 @given(st.integers(0, 2**31))
 def test_a_weight_is_an_image_that_stands_there_as_often(seed: int) -> None:
-    found, truth = world(seed, images=8)
+    found, truth = sample_split(seed, images=8)
     apart = np.random.default_rng(seed).permutation(len(found.scores)) / 1000  # among ties copies would mix
     found = Detections(found.studies, found.study, found.boxes, apart, found.labels)
     weights = patient_weights(truth.patients, 1, seed)
@@ -79,7 +79,7 @@ def test_a_weight_is_an_image_that_stands_there_as_often(seed: int) -> None:
 
 
 def test_what_cannot_be_measured_has_no_interval() -> None:
-    found, truth = world(3, images=6)
+    found, truth = sample_split(3, images=6)
     nothing = Detections(found.studies, *(getattr(found, n)[:0] for n in ("study", "boxes", "scores", "labels")))
     band = operating_intervals(match(nothing, truth), (0.5,), resamples=20)[0]
     assert math.isnan(band.precision.value)
@@ -93,7 +93,7 @@ def test_what_cannot_be_measured_has_no_interval() -> None:
 @pytest.mark.slow
 def test_the_intervals_cover() -> None:
     many = match(*simulated(10**6, 100_000))
-    (known,), known_froc = operating(many, (0.4,)), froc(many)
+    (known,), known_froc = operating_points(many, (0.4,)), froc(many)
     names = ("precision", "recall", "f1")
     rates = [FROC_RATES.index(rate) for rate in (0.125, 0.25)]  # beyond half a false alarm per image all is found
     inside = dict.fromkeys([*names, "score", *rates], 0)

@@ -1,4 +1,4 @@
-"""A kept checkpoint looks again: the kept detections as they are, others after a change or under another protocol."""
+"""Inference re-run on a checkpoint: the stored detections unaltered, others after an alteration or another protocol."""
 
 from __future__ import annotations
 
@@ -61,64 +61,68 @@ def plain(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Trained
     return trained(dataset, tmp_path_factory.mktemp("plain"), use_clinical=False, box_detections_per_img=100)
 
 
-def judge_of(run: Trained, dataset: DataSet) -> InferenceRunner:
+def runner_of(run: Trained, dataset: DataSet) -> InferenceRunner:
     return InferenceRunner(run.spec, dataset_path=dataset.root, run=run.paths)
 
 
-def test_without_a_change_these_are_the_kept_detections(clinical: Trained, plain: Trained, dataset: DataSet) -> None:
+def test_without_an_alteration_these_are_the_stored_detections(
+    clinical: Trained, plain: Trained, dataset: DataSet
+) -> None:
     for run in (clinical, plain):
-        judge = judge_of(run, dataset)
+        runner = runner_of(run, dataset)
         assert {e.kind for e in run.notes.evaluations} >= {"best_ap", "final"}
         for kind in ("best_ap", "final"):
             epoch = next(c.epoch for c in run.notes.checkpoints if c.kind == kind)
             for split in ("val", "test"):
                 kept = read_detections(run.paths.detections(epoch, split, "clean"))
                 assert len(kept.scores)
-                assert equal(judge.detections(run.checkpoint(kind), split), kept)  # type: ignore[arg-type]
+                assert equal(runner.detections(run.checkpoint(kind), split), kept)  # type: ignore[arg-type]
 
 
 def test_it_hears_how_far_the_look_is(plain: Trained, dataset: DataSet) -> None:
     heard: list[tuple[int, int]] = []
-    judge_of(plain, dataset).detections(
+    runner_of(plain, dataset).detections(
         plain.checkpoint("final"), "test", report=lambda done, whole: heard.append((done, whole))
     )
     assert heard[-1][0] == heard[-1][1] == len(heard) > 0
 
 
 def test_ground_truth_among_the_proposals_gives_other_detections(plain: Trained, dataset: DataSet) -> None:
-    judge, file = judge_of(plain, dataset), plain.checkpoint("final")
-    assert not equal(judge.detections(file, "test", proposals="with_ground_truth"), judge.detections(file, "test"))
+    runner, file = runner_of(plain, dataset), plain.checkpoint("final")
+    assert not equal(runner.detections(file, "test", proposals="with_ground_truth"), runner.detections(file, "test"))
 
 
-def test_a_change_changes_what_a_clinical_run_finds_and_is_drawn_by_its_seed(
+def test_an_alteration_changes_what_a_clinical_run_finds_and_is_drawn_by_its_seed(
     clinical: Trained, dataset: DataSet
 ) -> None:
-    judge, file = judge_of(clinical, dataset), clinical.checkpoint("final")
-    as_it_is = judge.detections(file, "train")  # whose patients are men and women
-    for change in (
+    runner, file = runner_of(clinical, dataset), clinical.checkpoint("final")
+    unaltered = runner.detections(file, "train")  # whose patients are men and women
+    for alteration in (
         InputAlteration(columns=("age",)),
         InputAlteration(columns=("gender",), seed=1),
         InputAlteration(patients=True),
         InputAlteration(blank=True),
     ):
-        altered = judge.detections(file, "train", change=change)
-        assert not equal(altered, as_it_is), change
-        assert equal(judge.detections(file, "train", change=change), altered), change
-    first, second = (judge.detections(file, "train", change=InputAlteration(patients=True, seed=s)) for s in (0, 1))
+        altered = runner.detections(file, "train", alteration=alteration)
+        assert not equal(altered, unaltered), alteration
+        assert equal(runner.detections(file, "train", alteration=alteration), altered), alteration
+    first, second = (
+        runner.detections(file, "train", alteration=InputAlteration(patients=True, seed=s)) for s in (0, 1)
+    )
     assert not equal(first, second)
-    assert equal(judge.detections(file, "train"), as_it_is)  # nothing of a change stays
+    assert equal(runner.detections(file, "train"), unaltered)  # nothing of an alteration stays
 
 
 def test_blank_images_change_what_an_image_only_run_finds(plain: Trained, dataset: DataSet) -> None:
-    judge, file = judge_of(plain, dataset), plain.checkpoint("final")
-    blank = judge.detections(file, "test", change=InputAlteration(blank=True))
-    assert not equal(blank, judge.detections(file, "test"))
+    runner, file = runner_of(plain, dataset), plain.checkpoint("final")
+    blank = runner.detections(file, "test", alteration=InputAlteration(blank=True))
+    assert not equal(blank, runner.detections(file, "test"))
     per_study = [blank.scores[blank.study == i] for i in range(len(blank.studies))]
     assert all(np.array_equal(scores, per_study[0]) for scores in per_study)  # every image is the same grey
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("alteration", "words"),
     [
         (
             InputAlteration(columns=("age",)),
@@ -128,17 +132,17 @@ def test_blank_images_change_what_an_image_only_run_finds(plain: Trained, datase
     ],
     ids=["column", "records"],
 )
-def test_a_change_of_what_a_run_does_not_read_is_refused(
-    plain: Trained, dataset: DataSet, change: InputAlteration, words: str
+def test_an_alteration_of_what_a_run_does_not_read_is_refused(
+    plain: Trained, dataset: DataSet, alteration: InputAlteration, words: str
 ) -> None:
     with pytest.raises(EvaluationError, match=words):
-        judge_of(plain, dataset).detections(plain.checkpoint("final"), "test", change=change)
+        runner_of(plain, dataset).detections(plain.checkpoint("final"), "test", alteration=alteration)
 
 
 def test_an_unknown_column_of_a_clinical_run_is_refused(clinical: Trained, dataset: DataSet) -> None:
     with pytest.raises(EvaluationError, match="does not read the clinical column 'weight'"):
-        judge_of(clinical, dataset).detections(
-            clinical.checkpoint("final"), "test", change=InputAlteration(columns=("weight",))
+        runner_of(clinical, dataset).detections(
+            clinical.checkpoint("final"), "test", alteration=InputAlteration(columns=("weight",))
         )
 
 
@@ -146,7 +150,7 @@ def test_another_run_s_checkpoint_and_another_data_set_are_refused(
     clinical: Trained, plain: Trained, dataset: DataSet, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="belongs to run"):
-        judge_of(plain, dataset).detections(clinical.checkpoint("final"), "test")
+        runner_of(plain, dataset).detections(clinical.checkpoint("final"), "test")
     other = make_phantom(tmp_path / "other", studies=12, image_size=64, seed=5)
     with pytest.raises(DataError, match="the data set changed"):
         InferenceRunner(plain.spec, dataset_path=other.root, run=plain.paths)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api import open_store
+from mmad.api.results import open_store
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
 from mmad.cli.output import console, print_json, result_line, section
 
 if TYPE_CHECKING:
-    from mmad.experiment_log.checks import EntryDifference
+    from mmad.experiment_log.checks import EntryComparison
     from mmad.experiment_log.model import Log, LogEntry, LogNote
     from mmad.experiment_log.shipped import Library, NamedEntry
     from mmad.store.lookup import RunDetail
@@ -31,14 +31,14 @@ EntryArgument = Annotated[
 def imported_logs(database: str) -> list[Log]:
     """The logs that were imported into ``database``; none where there is no such file."""
     from mmad.base.paths import StorePaths
-    from mmad.experiment_log.shipped import log_of
+    from mmad.experiment_log.model import Log
 
     file = StorePaths(database).file
     if file is not None and not file.exists():
         return []
     with open_store(database, read_only=True) as store:
         records = store.logs()
-    return [log_of(record.name, record.content, record.entries) for record in records]
+    return [Log.from_json(record.name, record.content, record.entries) for record in records]
 
 
 def library(database: str) -> Library:
@@ -50,11 +50,11 @@ def library(database: str) -> Library:
 
 def heading_of(entry: LogEntry) -> str:
     """The entry's heading without figures, or the one it stands below in brackets."""
-    from mmad.experiment_log.parser import named
+    from mmad.experiment_log.parser import heading_name
 
     if entry.heading:
-        return named(entry.heading)
-    return f"({named(entry.sections[-1])})" if entry.sections else ""
+        return heading_name(entry.heading)
+    return f"({heading_name(entry.sections[-1])})" if entry.sections else ""
 
 
 def setup_text(fields: Mapping[str, Any]) -> str:
@@ -101,7 +101,7 @@ def diff(
         _print_diff(found, detail, compared)
 
 
-def _diff_json(found: NamedEntry, detail: RunDetail, compared: EntryDifference) -> dict[str, Any]:
+def _diff_json(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> dict[str, Any]:
     return {
         "log": found.log,
         "entry": found.entry.id,
@@ -113,7 +113,7 @@ def _diff_json(found: NamedEntry, detail: RunDetail, compared: EntryDifference) 
     }
 
 
-def _print_diff(found: NamedEntry, detail: RunDetail, compared: EntryDifference) -> None:
+def _print_diff(found: NamedEntry, detail: RunDetail, compared: EntryComparison) -> None:
     from mmad.store.lookup import member_path
 
     out = console()
@@ -125,7 +125,7 @@ def _print_diff(found: NamedEntry, detail: RunDetail, compared: EntryDifference)
     section(out, "Parameters", *_count_differences(compared))
 
 
-def _setup_differences(compared: EntryDifference) -> list[str]:
+def _setup_differences(compared: EntryComparison) -> list[str]:
     differing = [field for field in compared.setup if not field.equal]
     equal = len(compared.setup) - len(differing)
     lines = [
@@ -135,7 +135,7 @@ def _setup_differences(compared: EntryDifference) -> list[str]:
     return [f"{equal} of {len(compared.setup)} printed fields are equal", *lines]
 
 
-def _result_differences(compared: EntryDifference) -> list[str]:
+def _result_differences(compared: EntryComparison) -> list[str]:
     lines = []
     for figure in compared.results:
         name = f"{_KINDS.get(figure.result, figure.result)}, {_NAMES.get(figure.figure, figure.figure)}"
@@ -148,7 +148,7 @@ def _result_differences(compared: EntryDifference) -> list[str]:
     return lines or ["the entry prints no results"]
 
 
-def _count_differences(compared: EntryDifference) -> list[str]:
+def _count_differences(compared: EntryComparison) -> list[str]:
     differing = [count for count in compared.params if not count.equal]
     if not compared.params:
         return ["the entry prints no counts"]
@@ -185,15 +185,15 @@ def import_(
     """
     from mmad.base.errors import SpecError
     from mmad.experiment_log.parser import read_log_file
-    from mmad.experiment_log.shipped import NAME, plain_log
+    from mmad.experiment_log.shipped import SHIPPED
     from mmad.store.store import Store
 
     log = read_log_file(file, name)
     if not log.name.strip() or "/" in log.name or len(log.name) > _LONGEST or not log.name.isprintable():
         raise SpecError(f"a log cannot be called {log.name!r}", where=file, hint="give another with --name")
-    if log.name == NAME:
-        raise SpecError(f"{NAME} is the log that mmad ships", where=file, hint="give another name with --name")
-    content, entries = plain_log(log)
+    if log.name == SHIPPED:
+        raise SpecError(f"{SHIPPED} is the log that mmad ships", where=file, hint="give another name with --name")
+    content, entries = log.to_json()
     with Store.open(db) as store:
         done = store.put_log(log.name, str(file.resolve()), log.sha256, content, entries)
         where = store.where
@@ -365,12 +365,12 @@ def check(
 
 def _logs_to_check(file: Path | None, database: str) -> dict[str, tuple[LogEntry, ...]]:
     from mmad.experiment_log.parser import read_log_file
-    from mmad.experiment_log.shipped import NAME, shipped_entries
+    from mmad.experiment_log.shipped import SHIPPED, entries
 
     if file is not None:
         log = read_log_file(file)
         return {log.name: log.entries}
-    return {log.name: log.entries for log in imported_logs(database)} or {NAME: shipped_entries()}
+    return {log.name: log.entries for log in imported_logs(database)} or {SHIPPED: entries()}
 
 
 def register(app: typer.Typer) -> None:

@@ -1,0 +1,140 @@
+"""What an ablation expands to, what is done, what would run and how long that would take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmad.api.loading import ChosenData, _data_of
+from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.records import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmad.base.records import EpochRecord, RunRecord
+    from mmad.config.estimate import Estimator, Sizes
+    from mmad.config.runs import Ablation, Member
+
+
+@dataclass(frozen=True)
+class PlannedMember:
+    """One member with what is known about its run.
+
+    ``shared_with`` is the position of the first member that the same run answers, ``seconds`` what the run still
+    takes (None: unknown).
+    """
+
+    member: Member
+    key: str
+    status: str
+    shared_with: int | None
+    seconds: float | None
+
+    @property
+    def open(self) -> bool:
+        """Whether the run still costs time (a shared one is counted with its first member)."""
+        return self.status != "finished" and self.shared_with is None
+
+
+def plan(
+    ablation: Ablation | Sequence[Ablation], db: str | Path = DEFAULT_DATABASE, *, trials: str | Path | None = None
+) -> pd.DataFrame:
+    """What ``ablation`` expands to, what is done and what would run. Nothing is written.
+
+    Args:
+        ablation: of ``load_ablation``; or several.
+        db: the database: an SQLite file or a URL; it need not be there.
+        trials: a database of runs tried with ``steps_per_epoch``, which gives the time of runs like none recorded.
+
+    Returns:
+        One row a member: ``ablation``, ``setting``, ``arm``, ``seed``, ``replicate``, ``documented`` (the log's entry
+        it mirrors, or None), ``key`` (members with equal content share one run), ``provisional`` (the data set was
+        not there), ``status`` (``new`` where the database has no such run), ``epochs`` and ``seconds`` (estimate of
+        what the run still takes, NaN where unknown).
+
+    Raises:
+        StoreError: a database that cannot be read.
+    """
+    import pandas as pd
+
+    recorded, estimator = known_runs(str(db), None if trials is None else str(trials))
+    rows = [row for one in _ablations(ablation) for row in planned(one, _data_of(one), recorded, estimator)]
+    return pd.DataFrame(
+        {
+            "ablation": [row.member.ablation for row in rows],
+            "setting": [row.member.setting for row in rows],
+            "arm": [row.member.arm for row in rows],
+            "seed": [row.member.seed for row in rows],
+            "replicate": [row.member.replicate for row in rows],
+            "documented": [row.member.documented for row in rows],
+            "key": [row.key for row in rows],
+            "provisional": [row.member.run.provisional for row in rows],
+            "status": [row.status for row in rows],
+            "epochs": [row.member.run.protocol.epochs for row in rows],
+            "seconds": pd.Series([0.0 if row.status == "finished" else row.seconds for row in rows], dtype="float64"),
+        }
+    )
+
+
+def _ablations(given: Ablation | Sequence[Ablation]) -> list[Ablation]:
+    from mmad.config.runs import Ablation
+
+    return [given] if isinstance(given, Ablation) else list(given)
+
+
+def known_runs(db: str, trials: str | None = None) -> tuple[Mapping[str, RunRecord], Estimator]:
+    """The runs of ``db`` by key, and what estimates the time of others from them; makes no database."""
+    from mmad.config.estimate import Estimator, Trials
+
+    runs, epochs = _recorded(db)
+    return {run.key: run for run in runs}, Estimator(
+        runs, epochs, None if trials is None else Trials(*_recorded(trials))
+    )
+
+
+def _recorded(db: str) -> tuple[Sequence[RunRecord], Mapping[str, Sequence[EpochRecord]]]:
+    if _missing(db):
+        return (), {}
+    from mmad.store.store import Store
+
+    with Store.open(db, read_only=True) as store:
+        runs = store.run_records()
+        return runs, store.all_epochs([run.key for run in runs])
+
+
+def _missing(db: str) -> bool:
+    file = StorePaths(db).file
+    return file is not None and not file.exists()
+
+
+def planned(
+    ablation: Ablation, data: ChosenData, recorded: Mapping[str, RunRecord], estimator: Estimator
+) -> tuple[PlannedMember, ...]:
+    """Every member of ``ablation`` with what ``known_runs`` says of its run."""
+    rows: list[PlannedMember] = []
+    first: dict[str, int] = {}
+    sizes = _sizes(data)
+    for position, member in enumerate(ablation.members):
+        key = member.run.key
+        run = recorded.get(key)
+        shared = first.setdefault(key, position)
+        rows.append(
+            PlannedMember(
+                member=member,
+                key=key,
+                status="new" if run is None else run.status,
+                shared_with=shared if shared != position else None,
+                seconds=estimator.seconds(member.run, 0 if run is None else run.epochs_done, sizes),
+            )
+        )
+    return tuple(rows)
+
+
+def _sizes(data: ChosenData) -> Sizes | None:
+    from mmad.config.estimate import Sizes
+
+    found = data.dataset
+    return None if found is None else Sizes(*(len(found.split(split)) for split in SPLITS))

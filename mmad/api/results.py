@@ -1,0 +1,390 @@
+"""Reading what was recorded: the store, evaluations, comparisons and the report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+from mmad.api.loading import ProgressBar, _listed, silent
+from mmad.base.errors import EvaluationError, ReportError
+from mmad.base.paths import DEFAULT_DATABASE, StorePaths
+from mmad.base.records import OnProgress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmad.analysis.comparison import Comparison, MeasuredRun
+    from mmad.analysis.input_controls import Alteration, Inference
+    from mmad.analysis.metrics import MaskFigures, Profile
+    from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
+    from mmad.base.records import CheckpointKind, Detections, Split
+    from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
+    from mmad.evaluation.coco_summary import CocoSet
+    from mmad.evaluation.intervals import Interval
+    from mmad.report.build import Report
+    from mmad.store.store import Store
+    from mmad.training.inference import InferenceRunner
+
+
+def open_store(db: str | Path = DEFAULT_DATABASE, *, read_only: bool = False) -> Store:
+    """Open the database of an earlier training; use it as a context manager.
+
+    Args:
+        db: the database: an SQLite file or a URL.
+        read_only: never write, so that intervals are computed anew each time. A file that cannot be written is opened
+            so, too. An older schema is upgraded first in either case.
+
+    Raises:
+        StoreError: missing, locked, not a database of mmad, or of a newer schema.
+    """
+    from mmad.store.migrate import OlderSchema
+    from mmad.store.store import Store
+
+    file = StorePaths(str(db)).file
+    locked = file is not None and file.exists() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+    if not (read_only or locked):
+        return Store.open(db, create=False)
+    try:
+        return Store.open(db, create=False, read_only=True)
+    except OlderSchema:
+        Store.open(db, create=False).close()
+        return Store.open(db, create=False, read_only=True)
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """One checkpoint of one run, evaluated on one split under one protocol.
+
+    Args:
+        target: the run, its checkpoint, the split and the protocol.
+        measured: AP and AR with 95 % bootstrap intervals over whole patients.
+        profile: operating points, FROC, confusion and calibration.
+        coco: COCO's twelve figures, where they were asked for.
+        masks: AP and AR of the masks; None for a run without a mask head, or whose masks were not stored.
+    """
+
+    target: EvaluationTarget
+    measured: MeasuredRun
+    profile: Profile
+    coco: CocoSet | None = None
+    masks: MaskFigures | None = None
+
+    @property
+    def name(self) -> str:
+        """``ablation/setting/arm/seed``."""
+        return self.target.name
+
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        """Overlap, its threshold, detections per image, and the source of the proposals."""
+        return self.target.protocol
+
+    @property
+    def ap(self) -> Interval:
+        """Average precision in [0, 1], mean over the findings: ``value``, and ``low`` to ``high``."""
+        return self.measured.estimate.ap
+
+    @property
+    def ar(self) -> Interval:
+        """Average recall in [0, 1], mean over the findings: ``value``, and ``low`` to ``high``."""
+        return self.measured.estimate.ar
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """One row a finding: ``finding``, and AP and AR with the bounds of their intervals."""
+        from mmad.analysis.comparison import findings_frame
+
+        return findings_frame(self.measured.estimate.per_class)
+
+    @property
+    def thresholds(self) -> pd.DataFrame:
+        """One row a score: ``score``, ``ap``, ``ar``, ``precision``, ``recall``, ``f1``, ``per_image`` (detections)."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(row) for row in self.profile.rows])
+
+    def __repr__(self) -> str:
+        """One line: the run, its checkpoint, the split, AP and AR."""
+        from mmad.base.formatting import interval
+
+        where = f"{self.name}, {self.target.checkpoint.kind}, {self.target.split}"
+        return f"<{where}: AP {interval(self.ap)}, AR {interval(self.ar)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from mmad.analysis.comparison import conditions_of, html_rows
+        from mmad.base.formatting import interval
+
+        rows = {"AP [95 %]": interval(self.ap), "AR [95 %]": interval(self.ar)}
+        size = {"images": self.measured.images, "patients": self.measured.patients}
+        return html_rows({"run": self.name, **rows, **size, **conditions_of(self.target).words()})
+
+
+def evaluate(
+    store: Store,
+    run: str,
+    *,
+    split: str = "test",
+    checkpoint: str | None = None,
+    overlap: str | None = None,
+    proposals: str | None = None,
+    scores: Sequence[float] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    coco: bool = False,
+    rerun: bool = False,
+    device: str = "auto",
+    data: str | Path | None = None,
+) -> Evaluation:
+    """AP and AR of a run's checkpoint with intervals, operating points, FROC, confusion and calibration.
+
+    Everything is computed from the stored detections, once, and cached in the store. The network runs only where
+    there are no detections under ``proposals``, or with ``rerun``.
+
+    Args:
+        store: of ``open_store``.
+        run: ``ablation/setting/arm`` (``/seed`` if there are several), or the beginning of a key.
+        split: ``test`` or ``val``.
+        checkpoint: ``best_ap``, ``best_ar`` or ``final``; None for ``best_ap``, or ``final`` where no best one is
+            stored.
+        overlap: ``iou`` or ``iobb``; None for what the member asked for.
+        proposals: ``clean``, ``sampled`` or ``with_ground_truth``; None for what the member asked for.
+        scores: score thresholds of the operating points, in [0, 1]; None for 0.05, 0.1 and 0.3.
+        resamples: of the patients, for the intervals.
+        seed: of the resamples.
+        coco: add COCO's twelve figures.
+        rerun: run the network again even if its detections are stored.
+        device: where the network runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        data: where the data set lies now, if it was moved.
+
+    Raises:
+        StoreError: no such run.
+        EvaluationError: a run that is not finished, an unknown word, or detections that are missing or damaged.
+        DataError: a data set that is gone or changed.
+    """
+    from mmad.analysis.metrics import SCORES
+    from mmad.analysis.targets import DetectionStore, evaluation_target
+    from mmad.store.lookup import find_run
+
+    options = evaluation_options(split, checkpoint, overlap, proposals, resamples, seed)
+    detections = DetectionStore(None if data is None else Path(data))
+    target = evaluation_target(store, find_run(store, run), options)
+    if rerun or (proposals is not None and not target.file.exists()):
+        rerun_inference(store, detections, target, device)
+    return evaluation_of(store, detections, target, options, SCORES if scores is None else scores, coco=coco)
+
+
+def evaluation_of(
+    store: Store,
+    detections: DetectionStore,
+    target: EvaluationTarget,
+    options: EvaluationOptions,
+    scores: Sequence[float],
+    *,
+    coco: bool = False,
+) -> Evaluation:
+    """All figures of ``target``, from its stored detections; AP and AR become a row of the store."""
+    from mmad.analysis.metrics import coco_of, estimate_of, masks_of, note_evaluation, profile_of
+
+    found = Evaluation(
+        target,
+        estimate_of(store, detections, [target], options),
+        profile_of(store, detections, target, scores, options),
+        coco_of(store, detections, target) if coco else None,
+        masks_of(store, detections, target, options),
+    )
+    note_evaluation(store, detections, target)
+    return found
+
+
+def rerun_inference(
+    store: Store,
+    detections: DetectionStore,
+    target: EvaluationTarget,
+    device: str = "auto",
+    progress_bar: ProgressBar = silent,
+) -> None:
+    """Run the network of ``target`` again, and store its detections with their AP and AR."""
+    from mmad.analysis.metrics import keep_detections
+
+    detections.truth(target)  # refuses before the network is built
+    runner = inference_runner(store, detections, target, device)
+    file = runner.run.folder / target.checkpoint.path
+    with progress_bar(f"{target.name}: inference on {target.split}, {target.protocol.proposals} proposals") as progress:
+        found = runner.detections(file, target.split, proposals=target.protocol.proposals, report=progress)
+    keep_detections(store, detections, target, found)
+
+
+def altered_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> Inference:
+    """Runs the network of ``target``, built on the first call, on altered inputs."""
+    runners: list[InferenceRunner] = []
+
+    def infer(alteration: Alteration | None, seed: int) -> Detections:
+        from mmad.training.inference import UNALTERED, InputAlteration
+
+        if not runners:
+            runners.append(inference_runner(store, detections, target, device))
+        change = UNALTERED
+        if alteration is not None:
+            columns = (alteration.name,) if alteration.kind == "column" else ()
+            change = InputAlteration(columns, alteration.kind == "records", alteration.kind == "image", seed)
+        file = runners[0].run.folder / target.checkpoint.path
+        return runners[0].detections(file, target.split, proposals=target.protocol.proposals, alteration=change)
+
+    return infer
+
+
+def inference_runner(
+    store: Store, detections: DetectionStore, target: EvaluationTarget, device: str
+) -> InferenceRunner:
+    from mmad.scheduler.devices import find_slots
+    from mmad.scheduler.worker import run_spec
+
+    place = next(iter(find_slots(device).devices), "cpu")
+    spec = run_spec(target.run, detections.data)
+    from mmad.training.inference import InferenceRunner
+
+    return InferenceRunner(spec, dataset_path=Path(spec.data.path), run=store.run_paths(target.run.key), device=place)
+
+
+def evaluation_options(
+    split: str,
+    checkpoint: str | None,
+    overlap: str | None,
+    proposals: str | None,
+    resamples: int,
+    seed: int = 0,
+    *,
+    named: Callable[[str], str] = str,
+) -> EvaluationOptions:
+    """The words of a call, each checked; ``named`` says what its user calls a parameter."""
+    from mmad.analysis.targets import EvaluationOptions
+    from mmad.config.protocol import Overlap, Proposals
+
+    kinds = ("best_ap", "best_ar", "final")
+    return EvaluationOptions(
+        cast("Split", known_word(named("split"), split, ("val", "test"))),
+        cast("CheckpointKind | None", known_word(named("checkpoint"), checkpoint, kinds)),
+        cast("Overlap | None", known_word(named("overlap"), overlap, get_args(Overlap))),
+        cast("Proposals | None", known_word(named("proposals"), proposals, get_args(Proposals))),
+        resamples,
+        seed,
+    )
+
+
+def known_word(where: str, word: str | None, known: Sequence[str]) -> str | None:
+    """``word``, or None; EvaluationError with the nearest of ``known`` for another one."""
+    from mmad.config.messages import did_you_mean
+
+    if word is not None and word not in known:
+        raise EvaluationError(f"unknown word {word!r}", where=where, hint=did_you_mean(word, known))
+    return word
+
+
+def compare(
+    store: Store,
+    reference: str,
+    other: str,
+    *,
+    split: str = "test",
+    checkpoint: str | None = None,
+    overlap: str | None = None,
+    proposals: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    data: str | Path | None = None,
+) -> Comparison:
+    """Compare two arms on the same images: is ``other`` better than ``reference``?
+
+    Conditions that one ablation file varies between them (such as ``epochs``) differ by design: ``by_design``.
+
+    Args:
+        store: of ``open_store``.
+        reference: ``ablation/setting/arm``, which means all its seeds, or one run (``/seed``, or the beginning of a
+            key).
+        other: likewise.
+        split: ``test`` or ``val``.
+        checkpoint: as for ``evaluate``; ``overlap``, ``proposals``, ``resamples``, ``seed`` and ``data`` likewise.
+
+    Raises:
+        StoreError: no such run.
+        EvaluationError: runs that are not finished, share no seed, or cannot be compared, naming what differs.
+        DataError: a data set that is gone or changed.
+    """
+    from mmad.analysis.statistics import compare_arms
+    from mmad.analysis.targets import DetectionStore
+
+    options = evaluation_options(split, checkpoint, overlap, proposals, resamples, seed)
+    return compare_arms(store, DetectionStore(None if data is None else Path(data)), reference, other, options)
+
+
+def write_report(
+    store: Store,
+    *,
+    html: str | Path | None = None,
+    markdown: str | Path | None = None,
+    csv: str | Path | None = None,
+    latex: str | Path | None = None,
+    pages: bool | None = None,
+    ablations: str | Sequence[str] = (),
+    data: str | Path | None = None,
+    pictures: int | None = None,
+    log: bool | None = None,
+    every: float | None = None,
+    progress: OnProgress = lambda done, whole: None,
+) -> Report:
+    """Write the report of everything recorded, in one or several forms.
+
+    Intervals and verdicts come from what the store caches; what is not there yet is computed from the stored
+    detections and cached, unless the store is open for reading only.
+
+    Args:
+        store: of ``open_store``.
+        html: the page: one file that needs no network.
+        markdown: the same as Markdown, with its charts in a folder beside it.
+        csv: a folder for every table as CSV, figures in full.
+        latex: a folder for every table as LaTeX.
+        pages: whether the HTML is an overview with linked pages beside it (``NAME_pages``); None for one file up to
+            300 runs.
+        ablations: only these.
+        data: where the runs' data set lies now, if it was moved.
+        pictures: studies shown of each pair; None shows a few where the data set's licence allows it, 0 none.
+        log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or one was
+            imported.
+        every: seconds after which the page reloads itself, while it is rewritten; None for a page that does not.
+        progress: hears how many of how many runs are drawn.
+
+    Returns:
+        The files that were written, and counts of ablations, runs and runs that are not finished.
+
+    Raises:
+        ReportError: nothing to report, an unknown ablation, or a file that cannot be written; an older report is then
+            left as it was.
+    """
+    from mmad.report.build import write_report
+
+    def path(given: str | Path | None) -> Path | None:
+        return None if given is None else Path(given)
+
+    if html is None and markdown is None and csv is None and latex is None:
+        raise ReportError("nothing to write", hint="name a file or a folder: html=, markdown=, csv= or latex=")
+    return write_report(
+        store,
+        html=path(html),
+        markdown=path(markdown),
+        csv=path(csv),
+        latex=path(latex),
+        pages=pages,
+        ablations=_listed(ablations),
+        database=store.where,
+        data=path(data),
+        pictures=pictures,
+        log=log,
+        every=every,
+        progress=progress,
+        computing=progress,
+        picturing=progress,
+    )

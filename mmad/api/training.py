@@ -1,0 +1,294 @@
+"""Training what an ablation asks for and is not done yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, silent
+from mmad.api.planning import _ablations, _missing
+from mmad.base.errors import SpecError, StoreError
+from mmad.base.paths import DEFAULT_DATABASE
+
+if TYPE_CHECKING:
+    from mmad.config.runs import Ablation, RunSpec
+    from mmad.data.audit.findings import AuditIssue
+    from mmad.data.dataset import DataSet
+    from mmad.scheduler.devices import Slots
+    from mmad.scheduler.jobs import Summary
+    from mmad.scheduler.progress import ProgressView
+    from mmad.scheduler.scheduler import Options
+    from mmad.scheduler.submit import Submission
+
+
+def train(
+    ablation: Ablation | Sequence[Ablation],
+    db: str | Path = DEFAULT_DATABASE,
+    *,
+    device: str = "auto",
+    executor: str = "local",
+    only: str | Sequence[str] = (),
+    per_gpu: int | None = 1,
+    weights_dir: str | Path | None = None,
+    priority: int | None = None,
+    isolate: bool = False,
+    max_hours: float | None = None,
+    checkpoint_every: int | None = None,
+    tensorboard: bool = False,
+    address: str | None = None,
+    slurm: str | Sequence[str] = (),
+    show: bool = False,
+) -> Summary:
+    """Train every run of ``ablation`` that is not finished, as ``mmad ablate`` does, and record it in ``db``.
+
+    Runs train in worker processes. One that fails stops no other. The same call resumes what was interrupted.
+
+    Args:
+        ablation: of ``load_ablation``; or several.
+        db: the database: an SQLite file (made if need be) or a URL.
+        device: ``auto`` (every GPU found, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        executor: ``local`` (this machine), ``ray`` or ``slurm``.
+        only: only members of this setting, arm, ``seed=N`` or ``ablation/setting/arm``; ``*`` is anything.
+        per_gpu: how many runs share a GPU; None for as many as its memory holds.
+        weights_dir: folder with torchvision's weights files, looked into before torch's own cache.
+        priority: runs of higher priority train first (0); None leaves what they have.
+        isolate: a process of its own for every run.
+        max_hours: stop after so many hours.
+        checkpoint_every: checkpoint within epochs too, every so many training steps.
+        tensorboard: write TensorBoard event files beside the log.
+        address: the Ray cluster (``HOST:PORT``); None for the one this machine is a node of.
+        slurm: options of sbatch as ``key=value`` words.
+        show: show progress on standard output: a live table on a terminal, else a line per event.
+
+    Returns:
+        ``finished``, ``failed`` (with the error), ``interrupted`` and ``stopped`` runs, and whether ``max_hours``
+        ``cancelled`` it; all empty where everything was finished already.
+
+    Raises:
+        MmadError: whatever has to be fixed before anything runs: weights that are missing, a data set that nothing can
+            be trained on, no such device, a database that cannot be written.
+        KeyboardInterrupt: after Ctrl-C; the runs are stopped after their present step and recorded first.
+
+    Warns:
+        UserWarning: what the audit of a data set finds; recorded with its runs, too.
+    """
+    import sys
+    import warnings
+
+    from mmad.base.clock import seconds
+    from mmad.scheduler.executors.factory import executor_slots
+    from mmad.scheduler.progress import PlainView, choose_view
+    from mmad.scheduler.scheduler import Options
+    from mmad.scheduler.submit import halved
+    from mmad.scheduler.tensorboard import require_tensorboard
+
+    database = str(db)
+    loaded = [(one, _data_of(one)) for one in _ablations(ablation)]
+    for one, data in loaded:
+        if data.dataset is None:
+            raise SpecError(
+                "was loaded without its data set", where=one.path, hint="load it with create=True, or name its folder"
+            )
+    cluster = (address, _listed(slurm))
+    slots = executor_slots(executor, device, per_gpu, *cluster, memory=lambda: known_memory(database))
+    if tensorboard:
+        require_tensorboard()
+    words, folder = _listed(only), None if weights_dir is None else Path(weights_dir)
+    check_ablations(loaded, database, only=words, weights_dir=folder, on_gpu=slots.on_gpu)
+    options = Options(
+        weights_dir=folder,
+        command_line=f"mmad.train({', '.join(repr(one.path) for one, _ in loaded)})",
+        isolate=isolate,
+        max_hours=max_hours,
+        checkpoint_every=checkpoint_every,
+        tensorboard=tensorboard,
+        halve=halved,
+    )
+    began = seconds()
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        summary = run_ablations(
+            loaded,
+            database,
+            slots,
+            options,
+            choose_view(sys.stdout) if show else PlainView(nowhere, nowhere),
+            only=words,
+            priority=priority,
+            executor=executor,
+            address=address,
+            slurm=cluster[1],
+            warn=lambda line: warnings.warn(line, stacklevel=5),
+        )
+    if summary.cancelled and (max_hours is None or seconds() - began < max_hours * 3600):
+        raise KeyboardInterrupt
+    return summary
+
+
+def check_ablations(
+    loaded: Sequence[Loaded], db: str, *, only: Sequence[str], weights_dir: Path | None, on_gpu: bool
+) -> list[Submission]:
+    """The members that ``only`` names with the status of their runs; refuses what cannot be trained. Writes nothing.
+
+    Raises:
+        SpecError: a word of ``only`` that names no member, two files of one name, a setup the device cannot train.
+        WeightsError: pretrained weights that are missing.
+        DataError: a data set that nothing can be trained on.
+        StoreError: a database that cannot be read.
+    """
+    from mmad.data.image_cache import require_trainable
+    from mmad.scheduler.submit import asked_for, check_weights, require_named
+
+    require_named([ablation for ablation, _ in loaded], only)
+    chosen = _narrowed(loaded, only)
+    asked = asked_for([ablation for ablation, _ in chosen], db)
+    waiting = [one.member for one in asked if one.waits]
+    check_weights(waiting, weights_dir)
+    _check_networks([member.run for member in waiting], on_gpu=on_gpu)
+    for dataset, _ in _datasets(chosen, {member.run.key for member in waiting}):
+        require_trainable(dataset)
+    return asked
+
+
+def run_ablations(
+    loaded: Sequence[Loaded],
+    db: str,
+    slots: Slots,
+    options: Options,
+    view: ProgressView,
+    *,
+    only: Sequence[str] = (),
+    priority: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    slurm: Sequence[str] = (),
+    progress_bar: ProgressBar = silent,
+    warn: Callable[[str], None],
+) -> Summary:
+    """Audit and decode the data sets, queue every run that is not finished, and train those that ``only`` names.
+
+    Args:
+        loaded: ablations that ``check_ablations`` let pass; all their members are recorded.
+        slots: of ``executor_slots`` for this ``executor``.
+        warn: hears each kind of warning of an audit once.
+
+    Raises:
+        DataError: an error that the audit finds, or a damaged image.
+        StoreError: a database that cannot be written.
+        MmadError: a cluster's node that lacks something.
+    """
+    from mmad.data.image_cache import prepare_images
+    from mmad.scheduler.executors.factory import make_executor
+    from mmad.scheduler.jobs import Summary
+    from mmad.scheduler.scheduler import run_jobs
+    from mmad.scheduler.submit import asked_for, queue_up
+
+    chosen, everything = _narrowed(loaded, only), [ablation for ablation, _ in loaded]
+    waiting = {one.member.run.key for one in asked_for([ablation for ablation, _ in chosen], db) if one.waits}
+    issues = _audit((dataset for dataset, _ in _datasets(chosen, waiting)), progress_bar, warn)
+    for dataset, sizes in _datasets(chosen, waiting):  # a damaged image stops the command, not its runs one by one
+        with progress_bar(f"reading {len(dataset.studies)} images of {dataset.root}") as progress:
+            prepare_images(dataset, sizes, progress)
+    runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
+    trains = make_executor(executor, db, slots, options, address, slurm, runs=runs)
+    jobs = queue_up(everything, db, only=only, priority=priority)
+    if not jobs:
+        return Summary((), (), ())
+    _record_warnings(db, everything, issues)
+    return run_jobs(db, jobs, slots, view, options, executor=trains)
+
+
+def known_memory(db: str) -> dict[tuple[str, str], int]:
+    """What the database remembers of the memory that runs take; nothing where there is none yet."""
+    from mmad.store.store import Store
+
+    if _missing(db):
+        return {}
+    try:
+        with Store.open(db, create=False) as store:
+            return dict(store.memory())
+    except StoreError as error:
+        if error.what.startswith("is empty"):
+            return {}
+        raise
+
+
+def _narrowed(loaded: Sequence[Loaded], only: Sequence[str]) -> list[Loaded]:
+    from mmad.scheduler.submit import narrowed
+
+    return [(narrowed(ablation, only), data) for ablation, data in loaded]
+
+
+def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
+    """Refuses what only the device or timm can tell, before anything is queued."""
+    from mmad.base.records import ClinicalColumns
+    from mmad.config.checks import TIMM
+
+    if not on_gpu and any(run.setup.mixed_precision for run in runs):
+        raise SpecError(
+            "mixed_precision = true needs a CUDA device", hint="set mixed_precision = false, or use --device cuda"
+        )
+    for setup in {run.key: run.setup for run in runs if run.setup.image_backbone.startswith(TIMM)}.values():
+        from mmad.detector import parameter_counts
+
+        parameter_counts(setup, columns=ClinicalColumns())  # those of the data set were checked when it was loaded
+
+
+def _datasets(loaded: Iterable[Loaded], waiting: Container[str]) -> Iterator[tuple[DataSet, set[int]]]:
+    """Each data set that is there with the sizes of images that the waiting runs on it want."""
+    for ablation, data in loaded:
+        sizes = {member.run.setup.image_size for member in ablation.members if member.run.key in waiting}
+        if data.dataset is not None and sizes:
+            yield data.dataset, sizes
+
+
+#: Fingerprint of a data set → what its audit warns of.
+_Issues = Mapping[str, "tuple[AuditIssue, ...]"]
+
+
+def _audit(datasets: Iterable[DataSet], progress_bar: ProgressBar, warn: Callable[[str], None]) -> _Issues:
+    """What each data set's audit warns of; DataError for an error.
+
+    An audit is made once for a data set's content and remembered in the cache.
+    """
+    from mmad.data.audit.run import remembered_audit, require_sound
+
+    issues: dict[str, tuple[AuditIssue, ...]] = {}
+    for dataset in datasets:
+        fingerprint = dataset.fingerprint()
+        if fingerprint in issues:
+            continue
+        with progress_bar(f"checking {len(dataset.studies)} studies of {dataset.root}") as progress:
+            audit = remembered_audit(dataset, progress)
+        require_sound(dataset, audit)
+        issues[fingerprint] = audit.warnings
+        for line in _issue_lines(audit.warnings):
+            warn(f"{dataset.root}: {line}")
+    return issues
+
+
+def _issue_lines(issues: Iterable[AuditIssue]) -> list[str]:
+    """One line per code: its first issue, and how many more there are."""
+    groups: dict[str, list[AuditIssue]] = {}
+    for issue in issues:
+        groups.setdefault(issue.code, []).append(issue)
+    return [
+        f"{code}: {group[0].what}" + (f" (and {len(group) - 1} more like it)" if len(group) > 1 else "")
+        for code, group in groups.items()
+    ]
+
+
+def _record_warnings(db: str, ablations: Iterable[Ablation], issues: _Issues) -> None:
+    """Records each data set's warnings with the runs that train on it, once."""
+    from mmad.store.store import Store
+
+    wanted = {member.run.key for ablation in ablations for member in ablation.members}
+    with Store.open(db) as store:
+        runs = {run.key: run.dataset_fingerprint for run in store.run_records() if run.key in wanted}
+        lines = {key: [issue.line for issue in issues.get(fingerprint, ())] for key, fingerprint in runs.items()}
+        known = store.all_warnings([key for key in runs if lines[key]])
+        for key, recorded in known.items():
+            for line in lines[key]:
+                if line not in recorded:
+                    store.add_warning(key, line)
