@@ -174,7 +174,7 @@ def test_settings_that_name_their_epochs_differ_by_design(ask: Call) -> None:
     called = ask("compare", "settings/short/CXR", "settings/long/CXR", "--resamples", "20")
     assert called.code == 0, called.err
     (line,) = [line for line in called.out.splitlines() if " against " in line]
-    assert line.endswith("; differs by design: epochs 1 / 5")
+    assert line.endswith("; differs by design: epochs 1 / 5 (settings/short/CXR / settings/long/CXR)")
 
 
 def test_runs_of_two_files_that_differ_in_epochs_are_refused(ask: Call, folder: Path) -> None:
@@ -182,13 +182,23 @@ def test_runs_of_two_files_that_differ_in_epochs_are_refused(ask: Call, folder: 
     assert (called.code, called.out) == (2, "")
     assert called.err == (
         "mmad: comparison: one/default/CXR and five/default/CXR cannot be compared: epochs 1 / 5; "
-        "compare arms or settings of one ablation file that name epochs, or train both alike\n"
+        "compare settings of one ablation file that name epochs, or train both alike\n"
     )
     with (
         Store.open(folder / "mmad.sqlite") as store,
         pytest.raises(mmad.MmadError, match="cannot be compared: epochs 1 / 5"),
     ):
         mmad.compare(store, "one/default/CXR", "five/default/CXR", resamples=20)
+
+
+def test_two_keys_are_compared_as_arms_of_the_file_that_has_both(ask: Call, folder: Path) -> None:
+    with Store.open(folder / "mmad.sqlite") as store:
+        (modes,) = (a for a in store.ablations() if a.name == "modes")
+        answered = {m.ablation for a in store.ablations() for m in a.members if m.key == modes.members[0].key}
+    assert len(answered) > 1  # its reference is a run of other files, too
+    called = ask("compare", *(member.key for member in modes.members), "--resamples", "20")
+    assert called.code == 0, called.err
+    assert "differs by design: dataset mode unified / normal" in called.out
 
 
 def test_arms_on_other_true_boxes_have_figures_and_no_interval(ask: Call) -> None:

@@ -110,7 +110,7 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
     tables = gap_tables(found, frame.ablations[0])
     assert [len(table.columns) for table in tables] == [1, 1]
     text = words(render_html(model))
-    assert "CXR+Clinical and CXR cannot be compared : overlap iou / iobb" in text
+    assert "CXR and CXR+Clinical cannot be compared : overlap iou / iobb" in text
     assert "Verdict" not in text
 
 

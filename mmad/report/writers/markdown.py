@@ -399,8 +399,8 @@ def _results(ablation: AblationSection, statistics: Statistics) -> list[str]:
         lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
     for refusal in ablation.refusals:
         lines += [
-            f"{escape(clip(refusal.setting, 80))}: {escape(clip(refusal.other, 60))} and "
-            f"{escape(clip(refusal.reference, 60))} cannot be compared: {escape(clip(refusal.reason, 300))}.",
+            f"{escape(clip(refusal.setting, 80))}: {escape(clip(refusal.reference, 60))} and "
+            f"{escape(clip(refusal.other, 60))} cannot be compared: {escape(clip(refusal.reason, 300))}.",
             "",
         ]
     return lines
