@@ -12,7 +12,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 
 import mmad

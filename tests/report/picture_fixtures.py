@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 from report_fixtures import WHEN
 from statistics_fixtures import FEW
 

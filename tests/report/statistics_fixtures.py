@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 from report_fixtures import WHEN
 
 from mmad.analysis.comparison import PairStatistics

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.metrics import estimate_of

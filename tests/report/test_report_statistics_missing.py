@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 from report_fixtures import WHEN
 from statistics_fixtures import FEW, model_with, pairs, two_settings, words
