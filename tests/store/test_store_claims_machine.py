@@ -262,7 +262,7 @@ class Claims(RuleBasedStateMachine):
             return False
         assert run.owner is not None
         assert run.heartbeat is not None
-        if run.owner.host == HERE:
+        if run.owner.process_table == self.world.table(HERE):
             return not self.world.alive(run.owner)
         return self.world.moment - run.heartbeat > timedelta(seconds=LEASE)
 
