@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, ProgrammingError
 
 from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
@@ -82,15 +82,20 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
         "try again",
     ),
     (
-        "starting up|shutting down|connection",
+        "starting up|shutting down|recovery mode|eof detected|connection",
         "the database server cannot be reached",
         "check that it runs, and the URL given with --db",
     ),
 )
 
-_AWAY = re.compile(
-    "connection refused|starting up|shutting down|recovery mode|closed the connection|terminating connection|"
-    "connection reset|timeout expired|timed out|no such file or directory|unreachable|no route to host"
+#: What a server says that is there and takes nobody in now, or lets somebody go.
+_NOT_NOW = re.compile(
+    "starting up|shutting down|recovery mode|not (yet )?accepting connections|too many clients|connection slots|"
+    "closed the connection|terminating connection|connection is (closed|lost)|connection reset|eof detected|broken pipe"
+)
+#: What is said where nothing answers: the server is down for a moment, or the address is wrong.
+_SILENT = re.compile(
+    "connection refused|timeout expired|timed out|no such file or directory|unreachable|no route to host"
 )
 _REFUSED = re.compile("permission denied|no schema has been selected")
 _REPEATED = re.compile("deadlock|duplicate key|could not serialize")
@@ -105,6 +110,8 @@ NETWORK_TYPE = re.compile(
 )
 
 _warned: set[Path] = set()
+#: The servers that this process has reached before.
+_reached: set[str] = set()
 log = logging.getLogger(__name__)
 
 
@@ -117,7 +124,9 @@ class Database:
     where it can be repeated); faults of our own statements do not.
     """
 
-    def __init__(self, database: str | Path, *, read_only: bool = False, timeout: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, database: str | Path, *, read_only: bool = False, timeout: float = BUSY_SECONDS, known: bool = False
+    ) -> None:
         paths = StorePaths(str(database))
         self.file = paths.file
         self.read_only = read_only
@@ -128,7 +137,8 @@ class Database:
             if self.file is None
             else self.file.as_posix()
         )
-        self._reached = False
+        if known:
+            _reached.add(self.where)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -153,19 +163,21 @@ class Database:
                 yield connection
 
     def _connected(self) -> Connection:
-        """A connection; a server that was reached once is waited for when it is away, as for a restart."""
+        """A connection; a server that takes nobody in, or is silent and was reached before, is waited for."""
         end = seconds() + self.timeout
+        bare: Any = self.engine.dialect.loaded_dbapi
         while True:
             try:
                 connection = self.engine.connect()
-            except DatabaseError as error:
-                text = said(error.orig)
-                away = self.file is None and is_away(text) and (self._reached or "starting up" in text)
-                if not away or seconds() > end:
+            except (DBAPIError, bare.DatabaseError) as error:  # a bare one while the connection is prepared
+                text = said(error.orig if isinstance(error, DBAPIError) else error)
+                waits = self.file is None and is_away(text, reached=self.where in _reached)
+                if not waits or seconds() > end:
                     raise meaning(text, self.where) from error
                 time.sleep(_PAUSE)
             else:
-                self._reached = True
+                if self.file is None:
+                    _reached.add(self.where)
                 return connection
 
     @contextmanager
@@ -174,7 +186,7 @@ class Database:
         sqlite = self.file is not None
         with (
             self.explained(),
-            self.engine.connect().execution_options(mmad_writes=True, mmad_upgrades=sqlite) as connection,
+            self._connected().execution_options(mmad_writes=True, mmad_upgrades=sqlite) as connection,
         ):
             try:
                 with connection.begin():
@@ -198,8 +210,10 @@ class Database:
             if "does not exist" not in text:
                 raise
             raise StoreError("lacks tables of mmad", where=self.where, hint="start a new one with --db") from error
-        except DatabaseError as error:
-            raise meaning(said(error.orig), self.where, lost=error.connection_invalidated) from error
+        except DBAPIError as error:
+            text = said(error.orig)
+            lost = error.connection_invalidated or (self.file is None and is_away(text))
+            raise meaning(text, self.where, lost=lost) from error
         except sqlite3.DatabaseError as error:
             raise meaning(said(error), self.where) from error
 
@@ -261,7 +275,7 @@ def _begin(connection: Connection) -> None:
 
 
 def repeatable(method: Callable[P, T]) -> Callable[P, T]:
-    """Repeats a transaction that was lost on the way: for those that may be done twice without harm."""
+    """Repeats a transaction that was lost on the way, perhaps only its answer: it may be done twice without harm."""
 
     @wraps(method)
     def repeated(*words: P.args, **options: P.kwargs) -> T:
@@ -342,9 +356,14 @@ def said(error: BaseException | None) -> str:
     return str(error or "").strip()
 
 
-def is_away(text: str) -> bool:
-    """Whether a server that said ``text`` may be back in a moment, as when it is restarted."""
-    return _AWAY.search(text.lower()) is not None
+def is_away(text: str, *, reached: bool = True) -> bool:
+    """Whether a server may be back in a moment, as when it is restarted, where a connection failed with ``text``.
+
+    Args:
+        reached: it was reached before at this address; else silence there means that the address is wrong.
+    """
+    silent = reached and _SILENT.search(text.lower()) is not None
+    return silent or _NOT_NOW.search(text.lower()) is not None
 
 
 def is_refused(text: str) -> bool:

@@ -15,7 +15,7 @@ from mmad.base.errors import StoreError
 from mmad.base.paths import StorePaths
 from mmad.base.records import OnProgress
 from mmad.store import schema
-from mmad.store.engine import Database, meaning, open_sqlite, serialise
+from mmad.store.engine import Database, meaning, open_sqlite, repeatable, serialise
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -50,6 +50,7 @@ class Prepared:
     backup: Path | None = None
 
 
+@repeatable
 def prepare(database: Database, *, create: bool) -> Prepared:
     """Makes ``database`` ready for this version of mmad.
 
