@@ -40,11 +40,17 @@ CONNECT_SECONDS = 10
 _FORM = "give a file, or a URL such as postgresql+psycopg://user@host/name"
 _ALIASES = {"postgresql": DRIVER, "postgres": DRIVER}
 
+_FULL, _FAILED = "disk is full|no space left", "disk i/o error"
+
 #: What is said, what it means, and the hint; the first that fits counts.
 MEANINGS: tuple[tuple[str, str, str], ...] = (
     ("locked|lock timeout", "another program has kept the database locked", "close it or wait for it, then try again"),
-    ("disk is full|no space left", "no space is left on the disk", "free some space, then try again"),
-    ("disk i/o error", "the disk failed or is full", "check its space and health, then try again"),
+    (_FULL, "no space is left on the disk", "free some space, as mmad prune does, then try again"),
+    (
+        _FAILED,
+        "the disk failed or is full",
+        "check its health, free some space, as mmad prune does, then try again",
+    ),
     ("not a database", "is not a database", "name another file with --db, or move this one away"),
     ("malformed", "the database is damaged", "go back to a backup, or start a new one with --db"),
     ("readonly|read-only", "cannot be written", "check its permissions, or name another file with --db"),
@@ -351,6 +357,10 @@ class TransactionLost(StoreError):
     """A transaction that was lost on the way, so that nothing of it counts; it can be repeated."""
 
 
+class DiskFull(StoreError):
+    """The disk has no room for what SQLite has to write, perhaps no more than its side files; it may be readable."""
+
+
 def said(error: BaseException | None) -> str:
     """What a database's error says, without white space around it."""
     return str(error or "").strip()
@@ -377,7 +387,7 @@ def meaning(text: str, where: str, *, lost: bool = False) -> StoreError:
     kind = TransactionLost if lost or repeated else StoreError
     for pattern, what, hint in MEANINGS:
         if re.search(pattern, text.lower()):
-            return kind(what, where=where, hint=hint)
+            return (DiskFull if pattern in (_FULL, _FAILED) else kind)(what, where=where, hint=hint)
     line = " ".join(text.split("\n")[0].split()) or "unknown failure"
     return kind(f"the database failed ({line})", where=where, hint="see its own log, then try again")
 
