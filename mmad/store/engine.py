@@ -127,7 +127,8 @@ class Database:
     A reading sees one state from its beginning to its end. A writing holds SQLite's write lock from its
     beginning, so that what it reads is still true when it writes; on a server ``serialise`` sees to that.
     Failures of the database leave either as a StoreError that names the place and the hint (TransactionLost
-    where it can be repeated); faults of our own statements do not.
+    where it can be repeated); faults of our own statements do not. So does an SQLite file that is no longer at its
+    place when the transaction ends: the system would let it be written to, where nobody finds it again.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Database:
             if self.file is None
             else self.file.as_posix()
         )
+        self._identity: tuple[int, int] | None = None
         if known:
             _reached.add(self.where)
 
@@ -157,6 +159,7 @@ class Database:
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
                 yield connection
+        self._require_file()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -167,6 +170,7 @@ class Database:
             connection.execution_options(mmad_writes=True)
             with connection.begin():
                 yield connection
+        self._require_file()
 
     def _connected(self) -> Connection:
         """A connection; a server that takes nobody in, or is silent and was reached before, is waited for."""
@@ -225,15 +229,41 @@ class Database:
 
     def _sqlite(self, file: Path) -> Engine:
         def connect() -> sqlite3.Connection:
+            self._require_file()  # else a new, empty one would be made
             return open_sqlite(file, read_only=self.read_only, timeout=self.timeout)
 
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
             _prepare_reading(connection) if self.read_only else _prepare_writing(connection, file)
+            if self._identity is None and network_type(file) is None:  # which may number an open file anew
+                self._identity = _identity(file)
 
         engine = create_engine(URL.create("sqlite", database=str(file)), creator=connect)
         event.listen(engine, "connect", prepare)
         event.listen(engine, "begin", _begin)
         return engine
+
+    def _require_file(self) -> None:
+        """StoreError when the SQLite file that was opened was deleted or replaced since."""
+        if self.file is None or self._identity is None:
+            return
+        try:
+            there = _identity(self.file) == self._identity
+        except FileNotFoundError:
+            there = False
+        except OSError:
+            return  # the statements will say what is wrong
+        if not there:
+            raise StoreError(
+                "was deleted or replaced while it was in use; nothing is recorded any more",
+                where=self.where,
+                hint="put it back, or restore it from a backup, then run the command again",
+            )
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    """What tells a file from another one at its place."""
+    found = file.stat()
+    return found.st_dev, found.st_ino
 
 
 def open_sqlite(file: Path, *, read_only: bool, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:
