@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
 import sqlite3
 import time
@@ -268,6 +270,8 @@ def _identity(file: Path) -> tuple[int, int]:
 
 def open_sqlite(file: Path, *, read_only: bool, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:
     """A bare connection to the SQLite database ``file``; sqlite3's own errors."""
+    if not read_only:
+        _make_file(file)
     uri = f"file:{quote(file.absolute().as_posix())}?mode={'ro' if read_only else 'rwc'}"
     connection = sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
     if not read_only:
@@ -285,6 +289,15 @@ def open_sqlite(file: Path, *, read_only: bool, timeout: float = BUSY_SECONDS) -
         connection.close()
         raise
     return connection
+
+
+def _make_file(file: Path) -> None:
+    """Makes a missing ``file`` for whom the umask allows it; SQLite's own is for its owner alone to write.
+
+    One that is there is not opened, for closing it would give up the locks that this process has on it.
+    """
+    with contextlib.suppress(OSError):  # SQLite says what is wrong
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _prepare_reading(connection: sqlite3.Connection) -> None:
