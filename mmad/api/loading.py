@@ -186,7 +186,11 @@ def _phantom(parameters: Mapping[str, Any], create: bool, progress_bar: Progress
     from mmad.data.phantom.generate import make_phantom
 
     with progress_bar(f"drawing the embedded data set in {folder}") as progress:
-        make_phantom(folder, **parameters, progress=progress)
+        try:
+            make_phantom(folder, **parameters, progress=progress)
+        except DataError:
+            if not folder.is_dir():  # else another process was faster
+                raise
     return _read(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,19 +37,21 @@ def open_store(db: str | Path = DEFAULT_DATABASE, *, read_only: bool = False) ->
 
     Args:
         db: the database: an SQLite file or a URL.
-        read_only: never write, so that intervals are computed anew each time. A file that cannot be written is opened
-            so, too. An older schema is upgraded first in either case.
+        read_only: never write, so that intervals are computed anew each time. A file that cannot be written, or
+            lies on a full disk, is opened so, too. An older schema is upgraded first in either case.
 
     Raises:
         StoreError: missing, locked, not a database of mmad, or of a newer schema.
     """
+    from mmad.store.engine import DiskFull
     from mmad.store.migrate import OlderSchema
     from mmad.store.store import Store
 
     file = StorePaths(str(db)).file
     locked = file is not None and file.exists() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
     if not (read_only or locked):
-        return Store.open(db, create=False)
+        with contextlib.suppress(DiskFull):
+            return Store.open(db, create=False)
     try:
         return Store.open(db, create=False, read_only=True)
     except OlderSchema:

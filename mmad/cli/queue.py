@@ -363,12 +363,11 @@ def prune(
     --json prints {"files": [{path, key, size, reason}], "size": bytes, "deleted": true or false}.
     """
     from mmad.store.maintenance import KEPT, delete, find_surplus
-    from mmad.store.store import Store
 
     kinds = [word.strip() for word in keep.split(",") if word.strip()]
     if unknown := [kind for kind in kinds if kind not in KEPT]:
         raise MmadError(f"no kind of checkpoint {unknown[0]!r}", where="--keep", hint=f"give some of {', '.join(KEPT)}")
-    with Store.open(db, create=False) as store:
+    with open_store(db, read_only=True) as store:
         keys = choose(store, runs, ablation, every or not (runs or ablation))
         found = find_surplus(store, set(keys), keep=[kind for kind in KEPT if kind in kinds], orphans=orphans)
         names = labels(store, sorted({one.key for one in found}))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import filecmp
 import io
 import json
 import os
@@ -48,12 +50,15 @@ class BoxRow:
 def new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside ``out`` with ``images/`` in it, renamed to ``out`` when the block succeeds.
 
+    Where another process made ``out`` meanwhile and wrote the same into it, that one is kept.
+
     Raises DataError when ``out`` holds something already or cannot be written; a failure leaves nothing.
     """
+    filled = DataError("exists already", where=out, hint="name a new folder or remove this one first")
     part: Path | None = None
     try:
         if out.is_symlink() or (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir())):
-            raise DataError("exists already", where=out, hint="name a new folder or remove this one first")
+            raise filled
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.absolute().name}.", suffix=".part"))
         mask = os.umask(0)
@@ -61,8 +66,15 @@ def new_folder(out: Path) -> Iterator[Path]:
         part.chmod(0o777 & ~mask)
         (part / IMAGES).mkdir()
         yield part
-        os.replace(part, out)  # noqa: PTH105 - the name of the call that is atomic
-        part = None
+        try:
+            os.replace(part, out)  # noqa: PTH105 - the name of the call that is atomic
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if not _equal(part, out):
+                raise filled from None
+        else:
+            part = None
     except OSError as error:
         raise DataError(
             f"cannot be written: {error.strerror or error}", where=out, hint="free some space or name another folder"
@@ -70,6 +82,12 @@ def new_folder(out: Path) -> Iterator[Path]:
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _equal(folder: Path, other: Path) -> bool:
+    """Whether two folders hold the same files with the same bytes."""
+    files, others = ({path.relative_to(top) for path in top.rglob("*") if path.is_file()} for top in (folder, other))
+    return files == others and all(filecmp.cmp(folder / file, other / file, shallow=False) for file in files)
 
 
 def write_tables(

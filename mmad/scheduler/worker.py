@@ -287,7 +287,7 @@ def carry_out(request: TrainRequest, link: SupervisorLink) -> Ended:
 def work(request: TrainRequest, link: SupervisorLink) -> Ended:
     """Claims the run, trains it, and leaves its status in the store; what the scheduler is sent."""
     taken = Ended(request.key, "taken")
-    with Store.open(request.database, create=False) as store:
+    with Store.open(request.database, create=False, known=True) as store:
         owner = Owner.current()
         if request.resume:
             store.requeue([request.key], ("interrupted",))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
 import sqlite3
 import time
@@ -15,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, ProgrammingError
 
 from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
@@ -40,11 +42,17 @@ CONNECT_SECONDS = 10
 _FORM = "give a file, or a URL such as postgresql+psycopg://user@host/name"
 _ALIASES = {"postgresql": DRIVER, "postgres": DRIVER}
 
+_FULL, _FAILED = "disk is full|no space left", "disk i/o error"
+
 #: What is said, what it means, and the hint; the first that fits counts.
 MEANINGS: tuple[tuple[str, str, str], ...] = (
     ("locked|lock timeout", "another program has kept the database locked", "close it or wait for it, then try again"),
-    ("disk is full|no space left", "no space is left on the disk", "free some space, then try again"),
-    ("disk i/o error", "the disk failed or is full", "check its space and health, then try again"),
+    (_FULL, "no space is left on the disk", "free some space, as mmad prune does, then try again"),
+    (
+        _FAILED,
+        "the disk failed or is full",
+        "check its health, free some space, as mmad prune does, then try again",
+    ),
     ("not a database", "is not a database", "name another file with --db, or move this one away"),
     ("malformed", "the database is damaged", "go back to a backup, or start a new one with --db"),
     ("readonly|read-only", "cannot be written", "check its permissions, or name another file with --db"),
@@ -82,15 +90,20 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
         "try again",
     ),
     (
-        "starting up|shutting down|connection",
+        "starting up|shutting down|recovery mode|eof detected|connection",
         "the database server cannot be reached",
         "check that it runs, and the URL given with --db",
     ),
 )
 
-_AWAY = re.compile(
-    "connection refused|starting up|shutting down|recovery mode|closed the connection|terminating connection|"
-    "connection reset|timeout expired|timed out|no such file or directory|unreachable|no route to host"
+#: What a server says that is there and takes nobody in now, or lets somebody go.
+_NOT_NOW = re.compile(
+    "starting up|shutting down|recovery mode|not (yet )?accepting connections|too many clients|connection slots|"
+    "closed the connection|terminating connection|connection is (closed|lost)|connection reset|eof detected|broken pipe"
+)
+#: What is said where nothing answers: the server is down for a moment, or the address is wrong.
+_SILENT = re.compile(
+    "connection refused|timeout expired|timed out|no such file or directory|unreachable|no route to host"
 )
 _REFUSED = re.compile("permission denied|no schema has been selected")
 _REPEATED = re.compile("deadlock|duplicate key|could not serialize")
@@ -105,6 +118,8 @@ NETWORK_TYPE = re.compile(
 )
 
 _warned: set[Path] = set()
+#: The servers that this process has reached before.
+_reached: set[str] = set()
 log = logging.getLogger(__name__)
 
 
@@ -114,10 +129,13 @@ class Database:
     A reading sees one state from its beginning to its end. A writing holds SQLite's write lock from its
     beginning, so that what it reads is still true when it writes; on a server ``serialise`` sees to that.
     Failures of the database leave either as a StoreError that names the place and the hint (TransactionLost
-    where it can be repeated); faults of our own statements do not.
+    where it can be repeated); faults of our own statements do not. So does an SQLite file that is no longer at its
+    place when the transaction ends: the system would let it be written to, where nobody finds it again.
     """
 
-    def __init__(self, database: str | Path, *, read_only: bool = False, timeout: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, database: str | Path, *, read_only: bool = False, timeout: float = BUSY_SECONDS, known: bool = False
+    ) -> None:
         paths = StorePaths(str(database))
         self.file = paths.file
         self.read_only = read_only
@@ -128,7 +146,9 @@ class Database:
             if self.file is None
             else self.file.as_posix()
         )
-        self._reached = False
+        self._identity: tuple[int, int] | None = None
+        if known:
+            _reached.add(self.where)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -141,6 +161,7 @@ class Database:
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
                 yield connection
+        self._require_file()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -151,21 +172,24 @@ class Database:
             connection.execution_options(mmad_writes=True)
             with connection.begin():
                 yield connection
+        self._require_file()
 
     def _connected(self) -> Connection:
-        """A connection; a server that was reached once is waited for when it is away, as for a restart."""
+        """A connection; a server that takes nobody in, or is silent and was reached before, is waited for."""
         end = seconds() + self.timeout
+        bare: Any = self.engine.dialect.loaded_dbapi
         while True:
             try:
                 connection = self.engine.connect()
-            except DatabaseError as error:
-                text = said(error.orig)
-                away = self.file is None and is_away(text) and (self._reached or "starting up" in text)
-                if not away or seconds() > end:
+            except (DBAPIError, bare.DatabaseError) as error:  # a bare one while the connection is prepared
+                text = said(error.orig if isinstance(error, DBAPIError) else error)
+                waits = self.file is None and is_away(text, reached=self.where in _reached)
+                if not waits or seconds() > end:
                     raise meaning(text, self.where) from error
                 time.sleep(_PAUSE)
             else:
-                self._reached = True
+                if self.file is None:
+                    _reached.add(self.where)
                 return connection
 
     @contextmanager
@@ -174,7 +198,7 @@ class Database:
         sqlite = self.file is not None
         with (
             self.explained(),
-            self.engine.connect().execution_options(mmad_writes=True, mmad_upgrades=sqlite) as connection,
+            self._connected().execution_options(mmad_writes=True, mmad_upgrades=sqlite) as connection,
         ):
             try:
                 with connection.begin():
@@ -198,26 +222,56 @@ class Database:
             if "does not exist" not in text:
                 raise
             raise StoreError("lacks tables of mmad", where=self.where, hint="start a new one with --db") from error
-        except DatabaseError as error:
-            raise meaning(said(error.orig), self.where, lost=error.connection_invalidated) from error
+        except DBAPIError as error:
+            text = said(error.orig)
+            lost = error.connection_invalidated or (self.file is None and is_away(text))
+            raise meaning(text, self.where, lost=lost) from error
         except sqlite3.DatabaseError as error:
             raise meaning(said(error), self.where) from error
 
     def _sqlite(self, file: Path) -> Engine:
         def connect() -> sqlite3.Connection:
+            self._require_file()  # else a new, empty one would be made
             return open_sqlite(file, read_only=self.read_only, timeout=self.timeout)
 
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
             _prepare_reading(connection) if self.read_only else _prepare_writing(connection, file)
+            if self._identity is None and network_type(file) is None:  # which may number an open file anew
+                self._identity = _identity(file)
 
         engine = create_engine(URL.create("sqlite", database=str(file)), creator=connect)
         event.listen(engine, "connect", prepare)
         event.listen(engine, "begin", _begin)
         return engine
 
+    def _require_file(self) -> None:
+        """StoreError when the SQLite file that was opened was deleted or replaced since."""
+        if self.file is None or self._identity is None:
+            return
+        try:
+            there = _identity(self.file) == self._identity
+        except FileNotFoundError:
+            there = False
+        except OSError:
+            return  # the statements will say what is wrong
+        if not there:
+            raise StoreError(
+                "was deleted or replaced while it was in use; nothing is recorded any more",
+                where=self.where,
+                hint="put it back, or restore it from a backup, then run the command again",
+            )
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    """What tells a file from another one at its place."""
+    found = file.stat()
+    return found.st_dev, found.st_ino
+
 
 def open_sqlite(file: Path, *, read_only: bool, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:
     """A bare connection to the SQLite database ``file``; sqlite3's own errors."""
+    if not read_only:
+        _make_file(file)
     uri = f"file:{quote(file.absolute().as_posix())}?mode={'ro' if read_only else 'rwc'}"
     connection = sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
     if not read_only:
@@ -235,6 +289,15 @@ def open_sqlite(file: Path, *, read_only: bool, timeout: float = BUSY_SECONDS) -
         connection.close()
         raise
     return connection
+
+
+def _make_file(file: Path) -> None:
+    """Makes a missing ``file`` for whom the umask allows it; SQLite's own is for its owner alone to write.
+
+    One that is there is not opened, for closing it would give up the locks that this process has on it.
+    """
+    with contextlib.suppress(OSError):  # SQLite says what is wrong
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _prepare_reading(connection: sqlite3.Connection) -> None:
@@ -261,7 +324,7 @@ def _begin(connection: Connection) -> None:
 
 
 def repeatable(method: Callable[P, T]) -> Callable[P, T]:
-    """Repeats a transaction that was lost on the way: for those that may be done twice without harm."""
+    """Repeats a transaction that was lost on the way, perhaps only its answer: it may be done twice without harm."""
 
     @wraps(method)
     def repeated(*words: P.args, **options: P.kwargs) -> T:
@@ -337,14 +400,23 @@ class TransactionLost(StoreError):
     """A transaction that was lost on the way, so that nothing of it counts; it can be repeated."""
 
 
+class DiskFull(StoreError):
+    """The disk has no room for what SQLite has to write, perhaps no more than its side files; it may be readable."""
+
+
 def said(error: BaseException | None) -> str:
     """What a database's error says, without white space around it."""
     return str(error or "").strip()
 
 
-def is_away(text: str) -> bool:
-    """Whether a server that said ``text`` may be back in a moment, as when it is restarted."""
-    return _AWAY.search(text.lower()) is not None
+def is_away(text: str, *, reached: bool = True) -> bool:
+    """Whether a server may be back in a moment, as when it is restarted, where a connection failed with ``text``.
+
+    Args:
+        reached: it was reached before at this address; else silence there means that the address is wrong.
+    """
+    silent = reached and _SILENT.search(text.lower()) is not None
+    return silent or _NOT_NOW.search(text.lower()) is not None
 
 
 def is_refused(text: str) -> bool:
@@ -358,7 +430,7 @@ def meaning(text: str, where: str, *, lost: bool = False) -> StoreError:
     kind = TransactionLost if lost or repeated else StoreError
     for pattern, what, hint in MEANINGS:
         if re.search(pattern, text.lower()):
-            return kind(what, where=where, hint=hint)
+            return (DiskFull if pattern in (_FULL, _FAILED) else kind)(what, where=where, hint=hint)
     line = " ".join(text.split("\n")[0].split()) or "unknown failure"
     return kind(f"the database failed ({line})", where=where, hint="see its own log, then try again")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -358,15 +359,29 @@ def delete(surplus: Sequence[Surplus]) -> int:
             if one.path.is_dir():
                 shutil.rmtree(one.path)
             else:
-                if one.kind is not None:
-                    note_pruned(RunPaths(one.path.parent.parent), one.path)
-                one.path.unlink(missing_ok=True)
+                _delete_file(one)
         except OSError as error:
             raise StoreError(
                 f"cannot be deleted ({error.strerror})", where=one.path, hint="check its permissions, then try again"
             ) from error
         freed += one.size
     return freed
+
+
+def _delete_file(one: Surplus) -> None:
+    """Deletes a file; its name is noted before, or afterwards where the disk has no room for it."""
+    run = RunPaths(one.path.parent.parent)
+    noted = one.kind is None
+    if not noted:
+        try:
+            note_pruned(run, one.path)
+            noted = True
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+    one.path.unlink(missing_ok=True)
+    if not noted:
+        note_pruned(run, one.path)
 
 
 def _size(path: Path) -> int:

@@ -275,7 +275,7 @@ def read_parameter_counts(connection: Connection, keys: Collection[str]) -> dict
 
 
 def write_environment(connection: Connection, key: str, record: EnvironmentRecord) -> None:
-    """One more stretch of the run, with where and with what it is trained."""
+    """One more stretch of the run, with where and with what it is trained; the same one twice counts once."""
     row: Mapping[str, object] = {
         "run_key": key,
         "started": record.started,
@@ -290,7 +290,7 @@ def write_environment(connection: Connection, key: str, record: EnvironmentRecor
         "command": record.command,
         "from_epoch": record.from_epoch,
     }
-    connection.execute(insert(environments), row)
+    _insert_once(connection, environments, row)
 
 
 def read_environments(connection: Connection, key: str) -> list[EnvironmentRecord]:
@@ -314,9 +314,16 @@ def read_environments(connection: Connection, key: str) -> list[EnvironmentRecor
     ]
 
 
-def write_warning(connection: Connection, key: str, text: str) -> None:
-    """One more thing the reader of the results should know."""
-    connection.execute(insert(warnings), {"run_key": key, "text": text, "created": now()})
+def write_warning(connection: Connection, key: str, text: str, created: datetime | None = None) -> None:
+    """One more thing the reader of the results should know; the same one of the same moment counts once."""
+    _insert_once(connection, warnings, {"run_key": key, "text": text, "created": created or now()})
+
+
+def _insert_once(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
+    """Inserts ``row`` unless an equal one is there: the answer to an earlier writing of it was lost on the way."""
+    same = and_(*(table.c[name].is_not_distinct_from(value) for name, value in row.items()))
+    if connection.scalar(select(table.c.id).where(same).limit(1)) is None:
+        connection.execute(insert(table), row)
 
 
 def read_warnings(connection: Connection, keys: Collection[str]) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from mmad.base.errors import StoreError
 from mmad.base.paths import StorePaths
 from mmad.base.records import OnProgress
 from mmad.store import schema
-from mmad.store.engine import Database, meaning, open_sqlite, serialise
+from mmad.store.engine import Database, meaning, open_sqlite, repeatable, serialise
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -50,6 +50,7 @@ class Prepared:
     backup: Path | None = None
 
 
+@repeatable
 def prepare(database: Database, *, create: bool) -> Prepared:
     """Makes ``database`` ready for this version of mmad.
 
@@ -200,14 +201,14 @@ def _checked_backup(file: Path, target: Path) -> Backup:
         with closing(open_sqlite(target, read_only=True)) as copy:
             (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
-                raise StoreError(f"is damaged ({verdict})", where=file, hint="see mmad db check")
+                raise StoreError(f"is damaged ({' '.join(verdict.split())})", where=file, hint="see mmad db check")
             runs, epochs = (copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("runs", "epochs"))
-    except sqlite3.Error as error:
-        target.unlink(missing_ok=True)
+    except (sqlite3.Error, StoreError) as error:
+        for name in (target.name, f"{target.name}-wal", f"{target.name}-shm"):
+            target.with_name(name).unlink(missing_ok=True)
+        if isinstance(error, StoreError):
+            raise
         raise meaning(str(error), file.as_posix()) from error
-    except StoreError:
-        target.unlink(missing_ok=True)
-        raise
     return Backup(file.as_posix(), target, target.stat().st_size, runs, epochs)
 
 
@@ -224,7 +225,10 @@ def write_backup(file: Path, target: Path, progress: OnProgress | None = None) -
             progress(total - remaining, total)
 
     try:
-        with closing(open_sqlite(file, read_only=True)) as source, closing(sqlite3.connect(partial)) as copy:
+        with (
+            closing(open_sqlite(file, read_only=True)) as source,
+            closing(open_sqlite(partial, read_only=False)) as copy,
+        ):
             source.backup(copy, pages=-1 if progress is None else _PAGES, progress=step, sleep=0.01)
         with partial.open("rb+") as written:
             os.fsync(written.fileno())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy import Connection, func, select
 
+from mmad.base.clock import now
 from mmad.base.errors import StoreError
 from mmad.base.paths import RunPaths, StorePaths
 from mmad.base.records import (
@@ -84,8 +86,7 @@ class Store:
     """The database of runs. Every method is one transaction; every failure of the database a StoreError.
 
     ``key`` is a run's whole key except where a prefix is said to do. What is written about a run that the
-    store does not hold is refused. What may be done twice without harm is done again where a server was
-    lost on the way.
+    store does not hold is refused. What was under way when a server was lost is done again, and counts once.
 
     ``database`` is for this room alone, which reads whole tables where it checks, copies and exports.
     """
@@ -97,14 +98,21 @@ class Store:
 
     @classmethod
     def open(
-        cls, database: str | Path, *, create: bool = True, read_only: bool = False, timeout: float = BUSY_SECONDS
+        cls,
+        database: str | Path,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        timeout: float = BUSY_SECONDS,
+        known: bool = False,
     ) -> Store:
         """Opens ``database``, an SQLite file or an SQLAlchemy URL; creates or upgrades it if need be.
 
         Args:
             create: make a missing database (and its folder); else it is refused.
             read_only: never write; a missing, empty or older database is refused.
-            timeout: seconds to wait for another process that writes.
+            timeout: seconds to wait for another process that writes, or for a server that is away.
+            known: another process has reached the server at this address, so that silence there will pass.
 
         Raises:
             StoreError: missing, not writable, locked for longer than ``timeout``, not a database of mmad,
@@ -114,7 +122,7 @@ class Store:
         create = create and not read_only
         if paths.file is not None:
             _check_file(paths.file, create)
-        opened = Database(database, read_only=read_only, timeout=timeout)
+        opened = Database(database, read_only=read_only, timeout=timeout, known=known)
         try:
             prepare(opened, create=create)
         except BaseException:
@@ -184,6 +192,7 @@ class Store:
         with self.database.reading() as connection:
             return run_rows.read_run(connection, key)
 
+    @repeatable
     def claim(self, keys: Sequence[str] | None, owner: Owner, device: str | None = None) -> RunRecord | None:
         """Hands the first free run (of ``keys``, or of all) to ``owner``, as claimed; None when there is none.
 
@@ -194,6 +203,7 @@ class Store:
             key = claims.claim_run(connection, self._observer, keys, owner, device)
             return None if key is None else run_rows.read_run(connection, key)
 
+    @repeatable
     def begin(
         self,
         key: str,
@@ -212,6 +222,7 @@ class Store:
                 measurements.write_environment(connection, key, environment)
             return True
 
+    @repeatable
     def beat(self, key: str, owner: Owner, *, renew: bool = True) -> claims.Answer:
         """The heartbeat of ``owner``; whether it still holds the run, is asked to stop, or has lost it.
 
@@ -223,6 +234,7 @@ class Store:
         with self.database.reading() as connection:
             return claims.answer(connection, key, owner)
 
+    @repeatable
     def end(self, key: str, owner: Owner, status: Status, error: str | None = None) -> Status | None:
         """Notes how the run of ``owner`` ended, and frees it; its status, None when ``owner`` does not hold it.
 
@@ -231,6 +243,7 @@ class Store:
         with self.database.writing() as connection:
             return claims.end_run(connection, key, owner, status, error)
 
+    @repeatable
     def end_free(self, key: str, status: Status, error: str | None = None) -> bool:
         """Notes the end of a queued run, or of one whose owner is gone; False where one that lives holds it."""
         with self.database.writing() as connection:
@@ -279,6 +292,7 @@ class Store:
         with self.database.reading() as connection:
             return run_status.read_queue_status(connection, ablation, failed=shown, waiting=shown, costs=costs)
 
+    @repeatable
     def requeue(self, keys: Sequence[str], statuses: Sequence[Status] = ("failed", "interrupted")) -> tuple[str, ...]:
         """Queues the runs of ``keys`` in one of ``statuses`` again; the keys of those it did.
 
@@ -287,26 +301,31 @@ class Store:
         with self.database.writing() as connection:
             return claims.write_requeued(connection, self._observer, keys, statuses)
 
+    @repeatable
     def take_away(self, keys: Sequence[str]) -> tuple[str, ...]:
         """Queues held runs of ``keys`` though their owner may live; what that one writes later is refused."""
         with self.database.writing() as connection:
             return claims.force_requeued(connection, keys)
 
+    @repeatable
     def stop(self, keys: Sequence[str]) -> dict[str, Status]:
         """Stops runs: waiting ones at once, held ones at their next safe point. Their statuses before, by key."""
         with self.database.writing() as connection:
             return claims.ask_stop(connection, self._observer, keys)
 
+    @repeatable
     def prioritise(self, keys: Sequence[str], priority: int) -> None:
         """Has the runs of ``keys`` claimed before those of lower priority (0 by default)."""
         with self.database.writing() as connection:
             claims.write_priority(connection, keys, priority)
 
+    @repeatable
     def replace_run(self, key: str, run: RunSpec) -> None:
         """Has ``run`` trained in place of the run ``key``: members point to it, their overrides say how it differs."""
         with self.database.writing() as connection:
             run_rows.write_replacement(connection, key, run)
 
+    @repeatable
     def put_memory(self, memory_key: str, device: str, size: int) -> None:
         """Remembers that a setup took ``size`` bytes on a GPU of the model ``device``; the most counts."""
         with self.database.writing() as connection:
@@ -413,6 +432,7 @@ class Store:
         """The parameter counts of the run's detector, in the order they were given."""
         return self.all_parameter_counts([key])[key]
 
+    @repeatable
     def add_environment(self, key: str, record: EnvironmentRecord) -> None:
         """Records where and with what the run is resumed."""
         with self.database.writing() as connection:
@@ -426,8 +446,12 @@ class Store:
 
     def add_warning(self, key: str, text: str) -> None:
         """Records something the reader of the run's results should know."""
+        self._put_warning(key, text, now())
+
+    @repeatable
+    def _put_warning(self, key: str, text: str, created: datetime) -> None:
         with self.database.writing() as connection:
-            measurements.write_warning(connection, key, text)
+            measurements.write_warning(connection, key, text, created)
 
     def warnings(self, key: str) -> list[str]:
         """The warnings of the run, oldest first."""
@@ -454,6 +478,7 @@ class Store:
             for kind, subject, value in analyses:
                 measurements.write_analysis(connection, kind, subject, value)
 
+    @repeatable
     def get_analysis(self, key: str) -> AnalysisRecord | None:
         """The analysis that is cached under ``key`` (see ``analysis_key``), or None."""
         with self.database.reading() as connection:
@@ -465,6 +490,7 @@ class Store:
         with self.database.reading() as connection:
             return measurements.read_analyses(connection, kind)
 
+    @repeatable
     def state(self) -> StoreState:
         """Equal to an earlier one while nothing new was recorded that a report would show."""
         with self.database.reading() as connection:

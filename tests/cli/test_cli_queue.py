@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,3 +211,52 @@ def test_a_dry_run_leaves_stopped_runs_alone(capsys: pytest.CaptureFixture[str])
     assert "1 run would be trained" in out
     show_dry(asked, as_json=True)
     assert [run["would_run"] for run in json.loads(capsys.readouterr().out)["runs"]] == [False, True]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of two megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here ({done.stderr.strip()})")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def fill_up(disk: Path) -> None:
+    with (disk / "filling").open("wb", buffering=0) as file:
+        for size in (1 << 16, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"0" * size)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_read_and_made_free_by_prune(
+    small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, good, bad = filled(small_disk)
+    with Store.open(database) as store:
+        samples.write_files(store, good)
+        paths = store.run_paths(good)
+        surplus = [paths.checkpoints / name for name in ("epoch-00002.pt", "epoch-00009.pt")]
+        surplus[1].write_bytes(b"0" * 300_000)
+    fill_up(small_disk)
+
+    for words in (("runs",), ("status",), ("show", good[:8]), ("report", "--out", str(tmp_path / "report.html"))):
+        assert mmad(capsys, monkeypatch, *words, "--db", database).code == 0
+    answer = mmad(capsys, monkeypatch, "stop", "--all", "--db", database)
+    assert answer.code == 2
+    assert "free some space, as mmad prune does" in answer.err
+    listed = mmad(capsys, monkeypatch, "prune", "--keep", "final", "--db", database)
+    assert "2 files or folders" in listed.out
+    assert all(file.exists() for file in surplus)
+    gone = mmad(capsys, monkeypatch, "prune", "--keep", "final", "--yes", "--db", database)
+    assert "deleted 2 files" in gone.out
+    assert not any(file.exists() for file in surplus)
+    assert mmad(capsys, monkeypatch, "requeue", bad, "--db", database).code == 0
+    assert mmad(capsys, monkeypatch, "db", "check", "--db", database).code == 0  # what was deleted is not missed

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from random_search import examples
 
+from mmad.api.loading import resolve_data
 from mmad.base.errors import DataError
 from mmad.data.dataset import CategoricalColumn, NumericColumn
 from mmad.data.reader import load_dataset
@@ -100,3 +104,43 @@ def test_a_summary_counts_boxes_studies_patients_and_strays(tiny: Path) -> None:
         ("temperature", 3, 1),
         ("gender", 3, 0),
     ]
+
+
+def test_the_same_made_by_another_process_meanwhile_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    with new_folder(out) as slow:
+        (slow / "images" / "x.png").write_bytes(b"image")
+        with new_folder(out) as fast:
+            (fast / "images" / "x.png").write_bytes(b"image")
+        before = (out / "images" / "x.png").stat().st_ino
+    assert (out / "images" / "x.png").stat().st_ino == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("other", ["y.png", "x.png"])
+def test_something_else_made_by_another_process_meanwhile_is_refused(tmp_path: Path, other: str) -> None:
+    out = tmp_path / "set"
+
+    def race() -> None:
+        with new_folder(out) as slow:
+            (slow / "images" / "x.png").write_bytes(b"image")
+            with new_folder(out) as fast:
+                (fast / "images" / other).write_bytes(b"other")
+
+    with pytest.raises(DataError, match="exists already; name a new folder"):
+        race()
+    assert [path.name for path in (out / "images").iterdir()] == [other]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def _resolve(folder: str) -> str | None:
+    os.chdir(folder)
+    return resolve_data("phantom", phantom={"studies": 10, "image_size": 64}, create=True).source.fingerprint
+
+
+@pytest.mark.slow
+def test_four_processes_that_start_at_once_share_one_phantom(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        found = set(pool.map(_resolve, [str(tmp_path)] * 4))
+    (made,) = (tmp_path / "data").iterdir()
+    assert found == {load_dataset(made).fingerprint()}

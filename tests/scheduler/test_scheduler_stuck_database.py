@@ -120,3 +120,29 @@ def test_the_same_command_goes_on(
     numbers = [[(e.epoch, e.lr, e.metrics) for e in epochs(file)] for file in (database, undisturbed)]
     assert numbers[0] == numbers[1]
     assert [number for number, _, _ in numbers[0]] == [1, 2, 3, 4]
+
+
+def test_a_database_that_is_deleted_ends_the_command_within_an_epoch(
+    tmp_path: Path, write_tiny: Callable[..., None]
+) -> None:
+    write_tiny(tmp_path, epochs=1000, pair=False)
+    words = ["ablate", "tiny.toml", "--db", "db/mmad.sqlite"]
+    program = [sys.executable, "-u", "-c", "from mmad.cli.app import main; main()", *words]
+    with subprocess.Popen(
+        program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as command:
+        assert command.stdout is not None
+        said: list[str] = []
+        for line in command.stdout:
+            said.append(line)
+            if "epoch 2" in line or " 2/1000" in line:
+                break
+        for file in (tmp_path / "db").glob("mmad.sqlite*"):
+            file.unlink()
+        after = command.stdout.read()
+        assert command.wait() == 2, "".join(said) + after
+    (last,) = (line for line in after.splitlines() if "was deleted or replaced" in line)
+    assert last.startswith("mmad: db/mmad.sqlite: was deleted or replaced while it was in use"), last
+    assert "finished" not in after
+    assert after.count("/1000") + after.count("epoch ") <= 2, after
+    assert not (tmp_path / "db" / "mmad.sqlite").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -95,3 +96,35 @@ def test_a_server_s_database_is_upgraded_in_place(postgresql: str) -> None:
     Store.open(postgresql).close()
     done = upgrade_database(postgresql)
     assert (done.found, done.now, done.backup) == (schema.HEAD, schema.HEAD, None)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_files_are_made_for_whom_the_umask_allows_it(tmp_path: Path, mask: int, mode: int) -> None:
+    database, backup = tmp_path / "mmad.sqlite", tmp_path / "backup.sqlite"
+    before = os.umask(mask)
+    try:
+        with Store.open(database) as store:
+            samples.fill(store)
+            beside = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("mmad.sqlite*")}
+        back_up_database(database, backup)
+    finally:
+        os.umask(before)
+    assert beside == dict.fromkeys(("mmad.sqlite", "mmad.sqlite-wal", "mmad.sqlite-shm"), mode)
+    assert backup.stat().st_mode & 0o777 == mode
+
+
+def test_a_backup_of_a_damaged_file_leaves_nothing_and_is_one_line(database: Path, tmp_path: Path) -> None:
+    with Store.open(database) as store:
+        samples.fill(store)
+        with store.database.reading() as connection:
+            root = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'metrics'")
+            page = root.scalar_one()
+            size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size + 8)
+        file.write(b"\xff" * 64)
+    target = tmp_path / "backups" / "b.sqlite"
+    with pytest.raises(StoreError, match="damaged") as caught:
+        back_up_database(database, target)
+    assert "\n" not in str(caught.value)
+    assert list(target.parent.iterdir()) == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import store_samples as samples
 
 from mmad.base.errors import StoreError
 from mmad.store import migrate, schema
+from mmad.store.claims import Owner
 from mmad.store.store import Store
 
 NEXT = f"{int(schema.HEAD) + 1:04d}"
@@ -241,6 +244,29 @@ def test_a_full_disk_loses_nothing(file_store: Store) -> None:
         file_store.add_warning(good, "x" * 100_000)
     assert file_store.epoch_records(good) == before
     assert file_store.warnings(good) == ["training AP is NaN"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_deleted_or_replaced_is_noticed_at_once(database: Path, replaced: bool) -> None:
+    with Store.open(database) as store, Store.open(database, read_only=True) as reader:
+        good, _ = samples.fill(store)
+        assert len(reader.run_records()) == 2
+        away = database.rename(database.with_name("away.sqlite"))
+        if replaced:
+            shutil.copy(away, database)
+        line = f"{database}: was deleted or replaced while it was in use; nothing is recorded any more; put it back"
+        calls: list[Callable[[], object]] = [
+            lambda: store.commit_epoch(good, samples.epoch(4)),
+            lambda: store.beat(good, Owner.current()),
+            store.state,
+            reader.run_records,
+        ]
+        for call in calls:
+            with pytest.raises(StoreError, match=re.escape(line)):
+                call()
+        assert database.exists() is replaced  # none is made in its place
+        away.replace(database)
+        assert len(reader.run_records()) == 2
 
 
 def test_reading_only_writes_nothing(database: Path) -> None:

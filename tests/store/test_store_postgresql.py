@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +18,7 @@ from sqlalchemy import event
 from mmad.base.errors import StoreError
 from mmad.store import schema
 from mmad.store.claims import Owner
-from mmad.store.engine import Database
+from mmad.store.engine import Database, is_away, meaning
 from mmad.store.store import Store
 
 
@@ -190,10 +193,52 @@ def test_a_lost_transaction_is_repeated_where_that_is_safe(postgresql: str, serv
             store.commit_epoch(good, samples.epoch(1))
         assert store.epoch_records(good) == [samples.epoch(1)]
         assert store.warnings(good) == []
-        with _cut_once(store.database, server, "INSERT INTO warnings"), pytest.raises(StoreError, match="reached"):
+        with _cut_once(store.database, server, "INSERT INTO warnings"):
             store.add_warning(bad, "once")
-        store.add_warning(bad, "twice")
-        assert store.warnings(bad) == ["twice"]
+        with _cut_once(store.database, server, "SELECT runs.status"):
+            store.state()
+        assert store.warnings(bad) == ["once"]
+
+
+def test_a_commit_whose_answer_was_lost_counts_once(postgresql: str) -> None:
+    with Store.open(postgresql) as store:
+        store.add_ablation(samples.ablation())
+        good, bad = (run.key for run in store.run_records())
+        lost: list[Callable[[], object]] = [
+            lambda: store.add_warning(good, "once"),
+            lambda: store.add_environment(good, samples.environment()),
+            lambda: store.commit_epoch(good, samples.epoch(1), [samples.checkpoint()]),
+            lambda: store.stop([bad]),
+        ]
+        for write in lost:
+            with _answer_lost(store.database):
+                write()
+        assert store.warnings(good) == ["once"]
+        assert store.environments(good) == [samples.environment()]
+        assert store.epoch_records(good) == [samples.epoch(1)]
+        assert store.run(bad).status == "stopped"
+
+
+class _answer_lost:
+    """Ends the next writing's connection right after its commit, before anybody hears of it."""
+
+    def __init__(self, database: Database) -> None:
+        self._dialect, self._commit = database.engine.dialect, database.engine.dialect.do_commit
+        self._done = False
+
+    def _committed(self, connection: Any) -> None:
+        self._commit(connection)
+        if not self._done:
+            self._done = True
+            connection.dbapi_connection.close()
+            raise self._dialect.loaded_dbapi.OperationalError("SSL SYSCALL error: EOF detected")
+
+    def __enter__(self) -> None:
+        self._dialect.do_commit = self._committed  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        del self._dialect.do_commit
+        assert self._done
 
 
 class _cut_once:
@@ -227,7 +272,7 @@ def test_a_server_that_is_started_anew_is_waited_for(server: Server, postgresql:
             with pytest.raises(StoreError, match="cannot be reached; check that it runs"):
                 hasty.run_records()
             with pytest.raises(StoreError, match="cannot be reached"):
-                Store.open(postgresql)
+                Store.open(postgresql, timeout=0.2)
             writer = threading.Thread(target=store.commit_epoch, args=(good, samples.epoch(4)))
             writer.start()
         finally:
@@ -235,3 +280,96 @@ def test_a_server_that_is_started_anew_is_waited_for(server: Server, postgresql:
         writer.join()
         assert [e.epoch for e in store.epoch_records(good)] == [1, 2, 3, 4]
         assert len(hasty.run_records()) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FATAL:  the database system is starting up",
+        "FATAL:  the database system is not yet accepting connections\nDETAIL:  Consistent recovery state has not been",
+        "FATAL:  the database system is not accepting connections\nDETAIL:  Hot standby mode is disabled.",
+        "FATAL:  the database system is in recovery mode",
+        "FATAL:  the database system is shutting down",
+        "consuming input failed: SSL SYSCALL error: EOF detected",
+        "consuming input failed: server closed the connection unexpectedly",
+        "terminating connection due to administrator command",
+        "terminating connection because of crash of another server process",
+        "connection to server failed: could not receive data from server: Connection reset by peer",
+        "FATAL:  sorry, too many clients already",
+        "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+    ],
+)
+def test_a_server_that_says_not_now_is_waited_for(text: str) -> None:
+    assert is_away(text, reached=False)
+    assert re.match(
+        "place: the (database server cannot be reached|server has no connection free);", str(meaning(text, "place"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "silent"),
+    [
+        ('connection to server at "127.0.0.1", port 1 failed: Connection refused', True),
+        ("failed: No such file or directory\n\tIs the server running locally and accepting connections there?", True),
+        ("connection timeout expired", True),
+        ('FATAL:  password authentication failed for user "mmad"', False),
+        ('FATAL:  database "nothing" does not exist', False),
+        ("failed to resolve host 'nowhere.invalid'", False),
+    ],
+)
+def test_silence_is_waited_for_where_the_server_was_reached_before(text: str, silent: bool) -> None:
+    assert is_away(text, reached=True) is silent
+    assert not is_away(text, reached=False)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_in_a_storm_of_restarts(server: Server, postgresql: str) -> None:
+    """Two writers go through the whole life of their runs while the server crashes and is stopped again and again."""
+    given = samples.ablation(seeds=range(2))
+    keys = [member.run.key for member in given.members]
+    epochs, storm = 60, threading.Event()
+    errors: list[BaseException] = []
+
+    def work(mine: list[str]) -> None:
+        try:
+            with Store.open(postgresql) as store:
+                store.add_ablation(given)
+                for key in mine:
+                    owner = Owner.current()
+                    if store.claim([key], owner) is None:  # perhaps only the answer to it was lost
+                        assert key in store.owners()
+                    assert store.begin(key, owner, samples.environment(), [])
+                    number = 0
+                    while number < epochs or not storm.is_set():
+                        number += 1
+                        if number <= epochs:
+                            store.commit_epoch(
+                                key, samples.epoch(number), [samples.checkpoint(number=number)], (), owner
+                            )
+                        assert store.beat(key, owner) == "held"
+                        store.state()
+                    store.add_warning(key, "once")
+                    store.end(key, owner, "finished")
+        except BaseException as error:
+            errors.append(error)
+
+    Store.open(postgresql).close()
+    writers = [threading.Thread(target=work, args=(keys[at::2],)) for at in range(2)]
+    for writer in writers:
+        writer.start()
+    for mode in ("immediate", "fast", "immediate", "immediate", "fast"):
+        time.sleep(0.4)
+        server.stop(mode)
+        time.sleep(0.3)
+        server.start()
+    storm.set()
+    for writer in writers:
+        writer.join()
+    assert errors == []
+    with Store.open(postgresql, read_only=True) as store:
+        for key in keys:
+            assert store.run(key).status == "finished"
+            assert store.epoch_records(key) == [samples.epoch(number) for number in range(1, epochs + 1)]
+            assert store.environments(key) == [samples.environment()]
+            assert store.warnings(key) == ["once"]
+            assert [row.epoch for row in store.checkpoints(key)] == [epochs]
