@@ -129,7 +129,7 @@ def evaluation_target(
     for row in store.evaluations(run.key) if evaluations is None else evaluations:
         here = (checkpoint.kind, checkpoint.epoch, options.split, protocol.proposals)
         if row.detections is not None and (row.kind, row.epoch, row.split, row.proposals) == here:
-            file = paths.folder / row.detections
+            file = paths.inner(row.detections)
     return EvaluationTarget(run, member, checkpoint, options.split, protocol, file)
 
 
