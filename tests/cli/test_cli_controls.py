@@ -11,6 +11,7 @@ import pytest
 
 from mmad.analysis.input_controls import Alteration
 from mmad.api import results
+from mmad.base.paths import RunPaths
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"
 Call = Callable[..., Any]
@@ -23,7 +24,7 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
     truth = judged_world.dataset.ground_truth("test")
 
     class Network:
-        run = type("Run", (), {"folder": judged_world.database.parent})
+        run = RunPaths(judged_world.database.parent)
 
         def detections(self, file: Any, split: str, *, proposals: str, change: Any) -> Any:
             asked.append(change)
