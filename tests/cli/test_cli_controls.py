@@ -26,10 +26,10 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
     class Network:
         run = RunPaths(judged_world.database.parent)
 
-        def detections(self, file: Any, split: str, *, proposals: str, change: Any) -> Any:
-            asked.append(change)
-            altered = change.columns or change.patients or change.blank
-            return made.seen(truth, 0.2 if altered else 1.0, change.seed, false=0.0)
+        def detections(self, file: Any, split: str, *, proposals: str, alteration: Any) -> Any:
+            asked.append(alteration)
+            altered = alteration.columns or alteration.patients or alteration.blank
+            return made.seen(truth, 0.2 if altered else 1.0, alteration.seed, false=0.0)
 
     monkeypatch.setattr(results, "inference_runner", lambda *_: Network())
     return asked
