@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,7 +166,7 @@ def test_a_plan_and_a_training(trained: Trained, capsys: pytest.CaptureFixture[s
     again = mmad.train([ablation], trained.database, device="cpu", show=True)
     assert (again.finished, again.failed) == ((), ())  # finished already
     assert not "".join(capsys.readouterr())
-    with pytest.raises(mmad.MmadError, match="no such engine 'locl'"):
+    with pytest.raises(mmad.MmadError, match="no such executor 'locl'"):
         mmad.train(ablation, trained.database, executor="locl")
     with pytest.raises(mmad.MmadError, match="no setting, arm or seed 'CRX'; did you mean CXR"):
         mmad.train(ablation, trained.database, only="CRX")
@@ -354,3 +355,35 @@ def test_a_detector_is_built_for_a_data_set(tmp_path: Path) -> None:
     setup = mmad.ModelSetup(use_clinical=True, pretrained=False)
     detector = mmad.build_detector(setup, labels=len(dataset.labels), columns=dataset.columns(), seed=0)
     assert sum(parameter.numel() for parameter in detector.parameters()) > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda s: mmad.load_ablation(None), "path=: expected a path, got None"),
+        (lambda s: mmad.load_ablation("a.toml", data=""), "data=: is empty"),
+        (lambda s: mmad.load_ablation("a.toml", overrides=[5]), "overrides=: expected text, got 5"),
+        (lambda s: mmad.plan("a.toml"), "ablation=: expected mmad.Ablation, got 'a.toml'; load it"),
+        (lambda s: mmad.train("a.toml"), "ablation=: expected mmad.Ablation"),
+        (lambda s: mmad.train((), priority="x"), "priority=: expected a whole number, got 'x'"),
+        (
+            lambda s: mmad.train((), checkpoint_every=0),
+            "checkpoint_every=: expected a whole number of at least 1",
+        ),
+        (lambda s: mmad.train((), max_hours=-1), "max_hours=: expected a number of at least 0"),
+        (lambda s: mmad.train((), per_gpu=0), "per_gpu=: expected a whole number of at least 1"),
+        (lambda s: mmad.evaluate("db/mmad.sqlite", CXR), "store=: expected mmad.Store, got 'db/mmad.sqlite'; open it"),
+        (lambda s: mmad.evaluate(s, None), "run=: expected text, got None"),
+        (lambda s: mmad.evaluate(s, CXR, seed=-1), "seed=: expected a whole number of at least 0, got -1"),
+        (lambda s: mmad.evaluate(s, CXR, scores=0.1), "scores=: expected a list of numbers, got 0.1"),
+        (lambda s: mmad.evaluate(s, CXR, resamples=10.5), "resamples=: expected a whole number"),
+        (lambda s: mmad.compare(s, CXR, None), "other=: expected text, got None"),
+        (lambda s: mmad.write_report("db", html="a.html"), "store=: expected mmad.Store"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_that_names_it(
+    call: Callable[[mmad.Store], object], words: str, tmp_path: Path
+) -> None:
+    with mmad.Store.open(tmp_path / "a.sqlite") as store, pytest.raises(mmad.MmadError) as caught:
+        call(store)
+    assert words in str(caught.value)

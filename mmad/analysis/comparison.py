@@ -21,6 +21,7 @@ from mmad.base.formatting import DASH, decimal, interval, p_value, plural, short
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
+from mmad.config.setup import ModelSetup
 from mmad.evaluation.agreement import SharedBoxes
 from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate, needed
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
@@ -104,6 +105,8 @@ class Conditions:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours == theirs or (name == "split_policy" and None in (ours, theirs)):
                 continue
+            if name == "weights" and {ours, theirs} == {"scratch", "none"}:  # both start from random weights
+                continue
             found[name] = f"{_WORDS.get(name) or name.replace('_', ' ')} {_value(name, ours)} / {_value(name, theirs)}"
         return found
 
@@ -113,7 +116,7 @@ _WORDS = {"data": "data set", "fingerprint": "data set's fingerprint"}
 VARIED_BY: Mapping[str, tuple[str, ...]] = {
     "selection_overlap": ("selection_overlap",),
     "selection_proposals": ("selection_proposals",),
-    "weights": ("weights", "pretrained"),
+    "weights": ("pretrained", "weights"),
     "epochs": ("epochs",),
     "steps_per_epoch": ("steps_per_epoch",),
     "dataset_mode": ("dataset_mode",),
@@ -338,8 +341,8 @@ class Comparison:
 
     @property
     def design(self) -> str:
-        """``differs by design: epochs 1 / 5``, or nothing."""
-        return f"differs by design: {'; '.join(self.by_design.values())}" if self.by_design else ""
+        """``differs by design: epochs 1 / 5 (CXR / CXR+Clinical)``, or nothing."""
+        return _design("; ".join(self.by_design.values()), self)
 
     @property
     def difference(self) -> Interval | None:
@@ -440,20 +443,22 @@ def compare(
     kind = kind or compared_kind((*reference, *other))
     ablation = "" if file is None or not setting else file.name
     who = (ablation, setting, *names)
-    between = [(reference[0], other[0]), *((side[0], one) for side in (reference, other) for one in side[1:])]
+    for arm, side in zip(names, (reference, other), strict=True):
+        for one in side[1:]:
+            if found := side[0].conditions(kind, split).differing(one.conditions(kind, split)):
+                seeds = f"seeds {side[0].seed[0]} and {one.seed[0]} of {arm} differ in {'; '.join(found.values())}"
+                return NotComparable(*who, seeds, "train all seeds of an arm alike")
+    sides = reference[0].conditions(kind, split), other[0].conditions(kind, split)
+    named = _named(file, reference[0], other[0])
     by_design: dict[str, str] = {}
     unequal: dict[str, str] = {}
-    for first, second in between:
-        named = _named(file, first, second)
-        for name, words in first.conditions(kind, split).differing(second.conditions(kind, split)).items():
-            designed = not named.isdisjoint(VARIED_BY.get(name, ()))
-            (by_design if designed else unequal).setdefault(name, words)
+    for name, words in sides[0].differing(sides[1]).items():
+        (unequal if named.isdisjoint(VARIED_BY.get(name, ())) else by_design)[name] = words
     if unequal:
         return NotComparable(*who, "; ".join(unequal.values()), _hint_of(unequal))
     runs = _by_seed(reference, other) if by_seed else ((reference[0], other[0]),)
     if same := next((a.run.key for a, b in runs if a is not None and b is not None and a.run.key == b.run.key), None):
         return NotComparable(*who, f"both are one run ({short_key(same)})", "name two runs of different content")
-    sides = reference[0].conditions(kind, split), other[0].conditions(kind, split)
     return Comparison(*who, kind, sides, by_design, runs, _note(runs))
 
 
@@ -467,8 +472,9 @@ def _named(file: AblationRecord | None, first: ComparedRun, second: ComparedRun)
 def _hint_of(unequal: Mapping[str, str]) -> str:
     if not unequal.keys() <= VARIED_BY.keys():
         return _HINT
-    named = " and ".join(VARIED_BY[name][0] for name in unequal)
-    return f"compare arms or settings of one ablation file that name {named}, or train both alike"
+    named = [VARIED_BY[name][0] for name in unequal]
+    tables = "arms or settings" if all(name in ModelSetup.model_fields for name in named) else "settings"
+    return f"compare {tables} of one ablation file that name {' and '.join(named)}, or train both alike"
 
 
 def _by_seed(
@@ -570,11 +576,11 @@ class ComparisonTable:
 
     @property
     def design(self) -> str:
-        """``differs by design: epochs 1 / 5``, with the settings where not all differ alike; or nothing."""
+        """As of a comparison, with the settings where not all differ alike."""
         words = {row.setting: "; ".join(row.by_design.values()) for row in self.rows}
         if len(set(words.values())) == 1:
             return self.rows[0].design
-        return f"differs by design: {'; '.join(f'{name}: {text}' for name, text in words.items() if text)}"
+        return _design("; ".join(f"{name}: {text}" for name, text in words.items() if text), self)
 
     @property
     def differences(self) -> list[float]:
@@ -683,7 +689,7 @@ def has_figures(found: Comparison | NotComparable) -> bool:
 def line_of(found: Comparison | NotComparable) -> str:
     """Who is ahead in one line, several seeds by their mean; or that the two cannot be compared, and why."""
     if isinstance(found, NotComparable):
-        return f"{found.setting}: {found.other} and {found.reference} cannot be compared: {found.reason}"
+        return f"{found.setting}: {found.reference} and {found.other} cannot be compared: {found.reason}"
     split: Split = "test" if _both(found, "test") else "val"
     measured = _both(found, split)
     asked = [(a, b) for a, b in found.runs if a is not None and b is not None]
@@ -700,6 +706,11 @@ def line_of(found: Comparison | NotComparable) -> str:
         val = [_mean(found, [pair[side] for pair in measured], "val") for side in (0, 1)]
         line += f"; val AP {val[1]:.3f} for {found.other}, {val[0]:.3f} for {found.reference}"
     return _with_design(line, found)
+
+
+def _design(words: str, found: Comparison | ComparisonTable) -> str:
+    """What differs by design, and whose value stands first: sentences name the arms in either order."""
+    return f"differs by design: {words} ({found.reference} / {found.other})" if words else ""
 
 
 def _with_design(line: str, found: Comparison) -> str:

@@ -65,11 +65,13 @@ def compare_arms(
         EvaluationError: runs that are not finished, share no seed, or cannot be compared.
     """
     options = options or EvaluationOptions()
-    sides = [[_compared(store, run, options) for run in find_seeds(store, name)] for name in (reference, other)]
+    meant = [find_seeds(store, name) for name in (reference, other)]
+    file = _file_of(store, [run for side in meant for run in side])
+    sides = [[_compared(store, run, file, options) for run in side] for side in meant]
     found = compare(
         *sides,
         names=(reference, other),
-        file=_file_of(store, [one for side in sides for one in side]),
+        file=file,
         kind=options.checkpoint,
         split=options.split,
         by_seed=len(sides[0]) > 1 or len(sides[1]) > 1,
@@ -117,24 +119,29 @@ def compare_ablation(
             refused.append(NotComparable(*who, str(error), ""))
     progress(len(pairs), len(pairs))
     if not done:
-        reason, hint = (refused[0].error().what, refused[0].hint) if refused else ("it has no pair of arms", None)
-        raise EvaluationError(f"nothing can be compared: {reason}", where=f"ablation {ablation}", hint=hint)
+        what, hint = "nothing can be compared: it has no pair of arms", None
+        if refused:
+            what, hint = refused[0].error().what, refused[0].hint
+        raise EvaluationError(what, where=f"ablation {ablation}", hint=hint)
     adjusted = _with_holm([measured for _, measured in done])
     return [replace(one, statistics=found) for (one, _), found in zip(done, adjusted, strict=True)], refused
 
 
-def _compared(store: Store, found: FoundRun, options: EvaluationOptions) -> ComparedRun:
-    run, member = found.run, found.members[0] if found.members else None
+def _compared(store: Store, found: FoundRun, file: AblationRecord | None, options: EvaluationOptions) -> ComparedRun:
+    """The run as the member of ``file`` that it answers; without a file, as the first it answers."""
+    run = found.run
+    of_file = [m for m in found.members if file is not None and m.ablation == file.name]
+    member = next(iter(of_file or found.members), None)
     protocol = protocol_of(run, member, options)
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path))
 
 
-def _file_of(store: Store, runs: Sequence[ComparedRun]) -> AblationRecord | None:
-    """The ablation that all runs are of; None where they have none in common."""
-    names = {None if one.member is None else one.member.ablation for one in runs}
-    return next((a for a in store.ablations() if names == {a.name}), None)
+def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:
+    """The first ablation that all runs are of, whatever others they answer; None where they have none in common."""
+    names = frozenset.intersection(*(frozenset(m.ablation for m in run.members) for run in runs))
+    return next((a for a in store.ablations() if a.name in names), None)
 
 
 def _measured(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmad.api.arguments import argument
 from mmad.base.errors import DataError, SpecError
 from mmad.base.records import OnProgress
 
@@ -79,6 +80,12 @@ def load_ablation(
         SpecError: whatever is wrong in the file or the overrides, with file, line, key and hint.
         DataError: a data set that is missing or cannot be read, or a clinical column that it has not.
     """
+    argument("path", path, str, Path)
+    argument("data", data, str, Path, optional=True)
+    if data == "":
+        raise SpecError("is empty", where="data=", hint='name a folder, or "phantom", or leave it out')
+    for word in _listed(overrides):
+        argument("overrides", word, str, hint='words such as "epochs=5"')
     return load_with_data(Path(path), data=data, overrides=overrides, weights=weights, create=create)[0]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmad.api.arguments import argument
 from mmad.api.loading import ChosenData, _data_of
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
 from mmad.base.records import SPLITS
@@ -82,7 +83,10 @@ def plan(
 def _ablations(given: Ablation | Sequence[Ablation]) -> list[Ablation]:
     from mmad.config.runs import Ablation
 
-    return [given] if isinstance(given, Ablation) else list(given)
+    found = [given] if isinstance(given, Ablation | str) else list(given)
+    for one in found:
+        argument("ablation", one, Ablation, hint='load it: mmad.load_ablation("ablations/quickstart.toml")')
+    return [one for one in found if isinstance(one, Ablation)]
 
 
 def known_runs(db: str, trials: str | None = None) -> tuple[Mapping[str, RunRecord], Estimator]:

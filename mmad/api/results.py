@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
+from mmad.api.arguments import argument, store_argument
 from mmad.api.loading import ProgressBar, _listed, silent
 from mmad.base.errors import EvaluationError, ReportError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
@@ -169,6 +170,11 @@ def evaluate(
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.store.lookup import find_run
 
+    store_argument(store)
+    argument("run", run, str)
+    argument("scores", scores, list, tuple, optional=True)
+    for score in scores or ():
+        argument("scores", score, int, float, least=0)
     options = evaluation_options(split, checkpoint, overlap, proposals, resamples, seed)
     detections = DetectionStore(None if data is None else Path(data))
     target = evaluation_target(store, find_run(store, run), options)
@@ -264,6 +270,8 @@ def evaluation_options(
     from mmad.analysis.targets import EvaluationOptions
     from mmad.config.protocol import Overlap, Proposals
 
+    argument(named("resamples"), resamples, int, least=1)
+    argument(named("seed"), seed, int, least=0)
     kinds = ("best_ap", "best_ar", "final")
     return EvaluationOptions(
         cast("Split", known_word(named("split"), split, ("val", "test"))),
@@ -317,6 +325,9 @@ def compare(
     from mmad.analysis.statistics import compare_arms
     from mmad.analysis.targets import DetectionStore
 
+    store_argument(store)
+    argument("reference", reference, str)
+    argument("other", other, str)
     options = evaluation_options(split, checkpoint, overlap, proposals, resamples, seed)
     return compare_arms(store, DetectionStore(None if data is None else Path(data)), reference, other, options)
 
@@ -369,6 +380,7 @@ def write_report(
     def path(given: str | Path | None) -> Path | None:
         return None if given is None else Path(given)
 
+    store_argument(store)
     if html is None and markdown is None and csv is None and latex is None:
         raise ReportError("nothing to write", hint="name a file or a folder: html=, markdown=, csv= or latex=")
     return write_report(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmad.api.arguments import argument
 from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, silent
 from mmad.api.planning import _ablations, _missing
 from mmad.base.errors import SpecError, StoreError
@@ -84,6 +85,10 @@ def train(
     from mmad.scheduler.submit import halved
     from mmad.scheduler.tensorboard import require_tensorboard
 
+    argument("per_gpu", per_gpu, int, least=1, optional=True)
+    argument("priority", priority, int, optional=True)
+    argument("max_hours", max_hours, int, float, least=0, optional=True)
+    argument("checkpoint_every", checkpoint_every, int, least=1, optional=True)
     database = str(db)
     loaded = [(one, _data_of(one)) for one in _ablations(ablation)]
     for one, data in loaded:

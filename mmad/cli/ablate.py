@@ -21,7 +21,7 @@ from mmad.cli.options import (
     DatabaseOption,
     DataOption,
     DeviceOption,
-    EngineOption,
+    ExecutorOption,
     IsolateOption,
     JsonOption,
     MaxHoursOption,
@@ -198,7 +198,7 @@ def _register_ablate(app: typer.Typer) -> None:
         checkpoint_every: CheckpointEveryOption = None,
         tensorboard: TensorboardOption = False,
         on_finish: OnFinishOption = None,
-        engine: EngineOption = "local",
+        executor: ExecutorOption = "local",
         address: AddressOption = None,
         slurm: SlurmOption = None,
         dry_run: DryRunOption = False,
@@ -208,7 +208,7 @@ def _register_ablate(app: typer.Typer) -> None:
 
         Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
         them after their present step; the same command goes on from there. A run that fails stops no other.
-        With --engine ray or slurm they train on a cluster.
+        With --executor ray or slurm they train on a cluster.
 
         Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
         """
@@ -219,7 +219,7 @@ def _register_ablate(app: typer.Typer) -> None:
         from mmad.scheduler.tensorboard import require_tensorboard
 
         cluster = (address, tuple(slurm or ()))
-        slots = executor_slots(engine, device, runs_per_gpu(per_gpu), *cluster, memory=lambda: known_memory(db))
+        slots = executor_slots(executor, device, runs_per_gpu(per_gpu), *cluster, memory=lambda: known_memory(db))
         if tensorboard:
             require_tensorboard()
 
@@ -252,7 +252,7 @@ def _register_ablate(app: typer.Typer) -> None:
             choose_view(sys.stderr if as_json else sys.stdout),
             only=words,
             priority=priority,
-            executor=engine,
+            executor=executor,
             address=address,
             slurm=cluster[1],
             progress_bar=progress_bar,

@@ -166,8 +166,11 @@ def compare(
 
     named = runs or []
     if len(named) != (2 if ablation is None else 0):
-        hint = "name two (mmad compare RUN_A RUN_B), or an ablation (mmad compare --ablation NAME)"
-        raise EvaluationError(f"{len(named)} runs to compare", where="compare", hint=hint)
+        from mmad.base.formatting import plural
+
+        hint = "name two runs (mmad compare RUN_A RUN_B), or an ablation alone (mmad compare --ablation NAME)"
+        what = plural(len(named), "run") + ("" if ablation is None else f" and the ablation {ablation}")
+        raise EvaluationError(f"{what} to compare", where="compare", hint=hint)
     options = _options(split, checkpoint, overlap, protocol, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
     same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
@@ -200,7 +203,7 @@ def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, det
         if one.note:
             print(f"{one.names[0]}: {one.note}", file=sys.stderr)
     for pair in refused:
-        print(f"{pair.setting}: {pair.other} and {pair.reference} cannot be compared: {pair.reason}", file=sys.stderr)
+        print(f"{pair.setting}: {pair.reference} and {pair.other} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
 def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:

@@ -124,8 +124,8 @@ OnFinishOption = Annotated[
     typer.Option("--on-finish", metavar="CMD", help="A shell command to run when all is over.", show_default=False),
 ]
 
-EngineOption = Annotated[
-    str, typer.Option("--engine", metavar="local|ray|slurm", help="What trains: this machine, or a cluster.")
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", metavar="local|ray|slurm", help="What trains: this machine, or a cluster.")
 ]
 AddressOption = Annotated[
     str | None,

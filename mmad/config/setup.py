@@ -233,14 +233,14 @@ class ModelSetup(BaseModel):
         description="Number of 3x3 fuse convolutions after the fusion (era A with FPN has one per level).",
         json_schema_extra=unit("layers"),
     )
-    fuse_stride: Annotated[Literal[1, 2], affects("training", "evaluation", idle=NOT_FUSED)] = Field(
+    fuse_stride: Annotated[Literal[1, 2], affects("training", "evaluation", "speed", idle=NOT_FUSED)] = Field(
         1,
         description="Stride of the fuse convolutions; the log's was 2, which shrinks the fused map to 1x1 without FPN.",
     )
     fusion_strategy: Annotated[Literal["concat", "add"], affects("architecture", "training", idle=NOT_FUSED)] = Field(
         "concat", description="How eras A and C join the image map and the clinical map (era B adds)."
     )
-    fusion_residule: Annotated[bool, affects("training", "evaluation", idle=NOT_FUSED)] = Field(
+    fusion_residule: Annotated[bool, affects("training", "evaluation", "speed", idle=NOT_FUSED)] = Field(
         False,
         validation_alias=AliasChoices("fusion_residule", "fusion_residual"),
         description="Add the image map back to the fused map (also read as fusion_residual).",
@@ -278,7 +278,7 @@ class ModelSetup(BaseModel):
     representation_size: Annotated[int, affects("architecture", "training", idle=TORCHVISION)] = Field(
         32, ge=1, le=8192, description="Width of the box head's two linear layers.", json_schema_extra=unit("features")
     )
-    box_head_dropout_rate: Annotated[float, affects("training", idle=TORCHVISION)] = Field(
+    box_head_dropout_rate: Annotated[float, affects("training", "speed", idle=TORCHVISION)] = Field(
         0, ge=0, lt=1, description="Dropout between each linear layer of the box head and its ReLU."
     )
     use_mask: Annotated[bool, affects("architecture", "training", "evaluation", "speed", idle=TORCHVISION)] = Field(
@@ -321,14 +321,14 @@ class ModelSetup(BaseModel):
         description="Most proposals per image after suppression, in evaluation.",
         json_schema_extra=unit("proposals"),
     )
-    rpn_nms_thresh: Annotated[float, affects("training", "evaluation")] = Field(
+    rpn_nms_thresh: Annotated[float, affects("training", "evaluation", "speed")] = Field(
         0.3,
         gt=0,
         le=1,
         description="Overlap above which the RPN drops the weaker proposal.",
         json_schema_extra=unit("IoU"),
     )
-    rpn_score_thresh: Annotated[float, affects("training", "evaluation")] = Field(
+    rpn_score_thresh: Annotated[float, affects("training", "evaluation", "speed")] = Field(
         0.0, ge=0, lt=1, description="Objectness below which the RPN drops a proposal."
     )
     box_nms_thresh: Annotated[float, affects("evaluation")] = Field(
@@ -378,7 +378,7 @@ class ModelSetup(BaseModel):
     box_positive_fraction: Annotated[float, affects("training", "speed"), SAMPLES] = Field(
         0.25, gt=0, le=1, description="Largest share of findings among the proposals of the box head's losses."
     )
-    rpn_batch_size_per_image: Annotated[int, affects("training")] = Field(
+    rpn_batch_size_per_image: Annotated[int, affects("training", "speed")] = Field(
         256,
         ge=1,
         le=100_000,

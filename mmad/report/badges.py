@@ -1,4 +1,4 @@
-"""Short marks that say under what a figure was obtained, and what each of them does to it."""
+"""Badges: the conditions under which a figure was obtained, and how each of them affects it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmad.analysis.frames import MemberFrame, RunFrame
 
 @dataclass(frozen=True)
 class Badge:
-    """``tone`` is ``plain``, or ``caution`` for what lifts or weakens a figure."""
+    """``tone`` is ``plain``, or ``caution`` where a condition inflates or weakens a figure."""
 
     text: str
     meaning: str
@@ -20,7 +20,7 @@ class Badge:
 
 _PROPOSALS = {
     "clean": Badge(
-        "clean proposals", "The detector proposes every region itself; no annotated box reaches it while it is judged."
+        "clean proposals", "The detector proposes every region itself; no annotated box reaches it during evaluation."
     ),
     "sampled": Badge(
         "sampled with targets",
@@ -39,14 +39,14 @@ _PROPOSALS = {
 
 _FINAL = Badge(
     "final checkpoints",
-    "Figures are those of the last epoch, in every arm alike: of at least one run no best checkpoint was kept.",
+    "Figures are from the last epoch in every arm, because at least one run has no best checkpoint.",
 )
 
 
-def judged_badges(c: Conditions) -> list[Badge]:
+def evaluation_badges(c: Conditions) -> list[Badge]:
     """Badges of the evaluation: overlap, detections that count, proposals, checkpoints, weights, data."""
     badges = [_overlap(c), Badge(f"≤ {c.max_detections} detections", _DETECTIONS)]
-    badges.append(_PROPOSALS.get(c.proposals, Badge(f"proposals: {c.proposals}", "Whose proposals were judged.")))
+    badges.append(_PROPOSALS.get(c.proposals, Badge(f"proposals: {c.proposals}", "The source of the proposals.")))
     if c.checkpoint == "final":
         badges.append(_FINAL)
     elif (c.selection_overlap, c.selection_proposals) != (c.overlap, c.proposals):
@@ -71,7 +71,7 @@ def judged_badges(c: Conditions) -> list[Badge]:
         badges.append(
             Badge(
                 f"trial: steps {c.steps_per_epoch}",
-                "No training epoch and no evaluation took more batches than this, and images that were not looked at "
+                "No training epoch and no evaluation took more batches than this, and images that were not evaluated "
                 "count as missed. It shows that everything runs; its figures mean nothing.",
                 "caution",
             )
@@ -79,15 +79,13 @@ def judged_badges(c: Conditions) -> list[Badge]:
     badges.append(_split(c.split_policy))
     if not c.fingerprint:
         badges.append(
-            Badge(
-                "provisional", "The content of the data set was never looked at; the run's key will change.", "caution"
-            )
+            Badge("provisional", "The content of the data set was never read; the run's key will change.", "caution")
         )
     return [b for b in badges if b.text]
 
 
 _NAMES = {"iou": "IoU", "iobb": "IoBB"}
-_DETECTIONS = "Of every image and finding only this many detections count, those with the highest scores."
+_DETECTIONS = "For every image and finding only this many detections count: the ones with the highest scores."
 
 
 def _overlap(c: Conditions) -> Badge:
@@ -96,10 +94,12 @@ def _overlap(c: Conditions) -> Badge:
         return Badge(
             name,
             "A detection is a hit if enough of ITS OWN area lies in the annotated box. A small box anywhere inside a "
-            "finding hits, so figures lie above those under IoU.",
+            "finding hits, so figures are higher than under IoU.",
             "caution",
         )
-    return Badge(name, "A detection is a hit if its intersection with the annotated box is that share of their union.")
+    return Badge(
+        name, "A detection is a hit if its intersection with the annotated box is at least this share of their union."
+    )
 
 
 def _split(policy: str | None) -> Badge:
@@ -108,8 +108,8 @@ def _split(policy: str | None) -> Badge:
     if policy == "documented":
         return Badge(
             "split: documented",
-            "Rows were split whatever their patient, as the documented log did. Images of one patient stand on both "
-            "sides, so figures on validation and test lie above those on unseen patients.",
+            "Rows were split whatever their patient, as the documented log did. Images of one patient are on both "
+            "sides, so figures on validation and test are higher than on unseen patients.",
             "caution",
         )
     if "patient" in policy.lower():
@@ -123,7 +123,7 @@ def _split(policy: str | None) -> Badge:
 
 
 def setup_badges(run: RunFrame) -> list[Badge]:
-    """Badges of choices in a setup that weaken what a comparison can say."""
+    """Badges of choices in a setup that weaken a comparison."""
     setup = run.record.setup
     badges = []
     if setup.get("use_clinical"):
@@ -146,7 +146,7 @@ def setup_badges(run: RunFrame) -> list[Badge]:
 
 
 def audit_badges(run: RunFrame) -> list[Badge]:
-    """Badges of what the audit of a run's data set warned of and what lifts its figures."""
+    """Badges of audit warnings about a run's data set that inflate its figures."""
     codes = {line.partition(":")[0] for line in run.audit}
     return [badge for code, badge in _AUDIT.items() if code in codes]
 
@@ -154,13 +154,13 @@ def audit_badges(run: RunFrame) -> list[Badge]:
 _AUDIT = {
     "patient-across-splits": Badge(
         "patients in several splits",
-        "Images of one patient are learned from and judged by, so figures on validation and test lie above those on "
-        "unseen patients.",
+        "Images of one patient are in training and in evaluation, so figures on validation and test are higher than "
+        "on unseen patients.",
         "caution",
     ),
     "image-across-splits": Badge(
         "images in several splits",
-        "The same image is learned from and judged by, so figures on validation and test say little.",
+        "The same image is in training and in evaluation, so figures on validation and test say little.",
         "caution",
     ),
 }
@@ -188,5 +188,5 @@ def member_badges(member: MemberFrame) -> list[Badge]:
 
 
 def legend(badges: Iterable[Badge]) -> list[Badge]:
-    """Each badge once, by its text, in the order met."""
+    """Each badge once, by its text, in order of first appearance."""
     return list({b.text: b for b in badges}.values())

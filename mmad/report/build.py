@@ -23,13 +23,13 @@ from mmad.report.writers.markdown import render_markdown
 from mmad.store.measurements import LogRecord
 from mmad.store.store import Store
 
-#: Of more runs than this a report is written as linked pages, unless it is told otherwise.
+#: A report of more runs than this is written as linked pages by default.
 RUNS_IN_ONE_FILE = 300
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html`` and ``markdown`` are None, ``csv`` and ``latex`` empty where not asked for.
+    """What was written: ``html`` and ``markdown`` are None, ``csv`` and ``latex`` empty where not requested.
 
     ``pages`` counts the linked pages beside the overview, 0 where the HTML is one file.
     """
@@ -68,22 +68,22 @@ def write_report(
 
     Its tables go into the folders ``csv`` and ``latex``, a file each.
 
-    Intervals, verdicts, thresholds and curves come from the cache in the store; what is not there yet is computed
-    from the kept detections and cached, unless the store is open for reading only.
+    Intervals, verdicts, thresholds and curves come from the cache in the store; missing ones are computed from the
+    stored detections and cached, unless the store is open for reading only.
 
     Args:
         pages: whether the HTML is an overview with linked pages in a folder beside it (``NAME_pages``); None for one
             file up to 300 runs.
         data: where the runs' data set lies now; None where the runs say.
-        options: of these resamples and seed of the intervals.
+        options: number of resamples and seed of the intervals.
         pictures: studies shown of each pair, whatever the licence of their data set; None shows a few where the
             licence allows it, 0 none.
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
             imported.
-        every: seconds after which the page shows itself anew, while it is watched; None for a page that is still.
-        progress: hears how many of how many runs are drawn.
-        computing: hears before that of how many of how many runs and pairs the statistics are there.
-        picturing: hears between the two how many of how many pairs have their pictures.
+        every: seconds after which a watched page reloads itself; None for a static page.
+        progress: is called with (done, total) runs whose charts are drawn.
+        computing: is called before that with (done, total) runs and pairs whose statistics are computed.
+        picturing: is called between the two with (done, total) pairs whose pictures are made.
 
     Raises:
         ReportError: nothing to report, an unknown ablation, a number of pictures out of range, or a file that cannot
@@ -91,29 +91,33 @@ def write_report(
     """
     check_number(pictures)
     frame = load_frame(source, ablations)
-    apart = len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
+    separate_pages = (
+        len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
+    )
     statistics, shown = None, None
     logs: Sequence[LogRecord] = ()
     if isinstance(source, Store):
         statistics = compute_statistics(frame, source, data=data, options=options, progress=computing)
         logs = source.logs()
         if html is not None or markdown is not None:
-            shown = pictures_of(frame, source, asked=pictures, data=data, apart=apart, progress=picturing)
-    story = build_model(frame, created=created or now(), database=database, statistics=statistics, pictures=shown)
+            shown = pictures_of(
+                frame, source, number=pictures, data=data, separate_pages=separate_pages, progress=picturing
+            )
+    model = build_model(frame, created=created or now(), database=database, statistics=statistics, pictures=shown)
     written = 0
     if html is not None:
-        story = replace(story, logbook=logbook_of(story, logs, log))
-        written = _write_html(story, html, apart, progress, every)
+        model = replace(model, logbook=logbook_of(model, logs, log))
+        written = _write_html(model, html, separate_pages, progress, every)
     if markdown is not None:
         charts = markdown.parent / f"{markdown.stem}_charts"
-        page = render_markdown(story, charts.name)
+        page = render_markdown(model, charts.name)
         shown_there = {name: svg.encode("utf-8") for name, svg in page.charts} | dict(page.pictures)
         for name, content in shown_there.items():
             _write(charts / name, content)
         _write(markdown, page.text.encode("utf-8"))
         _forget_older(charts, set(shown_there))
-    data_files, sources = write_tables(story, csv=csv, latex=latex)
-    counts = (len(story.ablations), len(story.runs), len(story.attention))
+    data_files, sources = write_tables(model, csv=csv, latex=latex)
+    counts = (len(model.ablations), len(model.runs), len(model.attention))
     return Report(html, markdown, *counts, written, data_files, sources)
 
 
@@ -129,35 +133,39 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _write_html(
-    story: ReportModel, html: Path, apart: bool, progress: Callable[[int, int], None] | None, every: float | None
+    model: ReportModel,
+    html: Path,
+    separate_pages: bool,
+    progress: Callable[[int, int], None] | None,
+    every: float | None,
 ) -> int:
-    """Writes one file, or pages and then the overview; pages of an earlier report that are not wanted go."""
+    """Write one file, or pages and then the overview; remove pages of an earlier report that are no longer needed."""
     folder = html.parent / f"{html.stem}_pages"
-    wanted = set()
-    if apart:
-        for file, page in render_pages(story, html.name, folder.name, progress):
+    written_pages = set()
+    if separate_pages:
+        for file, page in render_pages(model, html.name, folder.name, progress):
             _write_changed(html.parent / file, (live(page, every) if every else page).encode("utf-8"))
-            wanted.add(html.parent / file)
+            written_pages.add(html.parent / file)
     else:
-        page = render_html(story, progress)
+        page = render_html(model, progress)
         _write(html, (live(page, every) if every else page).encode("utf-8"))
-    _forget_pages(folder, wanted)
-    return max(0, len(wanted) - 1)
+    _forget_pages(folder, written_pages)
+    return max(0, len(written_pages) - 1)
 
 
 def _write_changed(path: Path, content: bytes) -> None:
-    """Leaves a file alone that holds ``content`` already."""
+    """Write ``content`` unless the file already holds it."""
     with contextlib.suppress(OSError):
         if path.stat().st_size == len(content) and path.read_bytes() == content:
             return
     _write(path, content)
 
 
-def _forget_pages(folder: Path, wanted: set[Path]) -> None:
-    """Removes pages that an earlier report wrote into ``folder``, told by their mark, and the folder with the last."""
+def _forget_pages(folder: Path, written_pages: set[Path]) -> None:
+    """Remove other pages (known by their mark) of an earlier report from ``folder``, and the folder once empty."""
     for path in folder.glob("*.html"):
         with contextlib.suppress(OSError):
-            if path not in wanted and _is_page(path):
+            if path not in written_pages and _is_page(path):
                 path.unlink()
     with contextlib.suppress(OSError):
         folder.rmdir()  # refuses where anything is left
@@ -168,10 +176,10 @@ def _is_page(path: Path) -> bool:
         return PAGE_MARK in file.read(4000)
 
 
-def _forget_older(folder: Path, wanted: set[str]) -> None:
-    """Remove the charts and pictures of an earlier report that the new one does not show."""
+def _forget_older(folder: Path, written: set[str]) -> None:
+    """Remove charts and pictures of an earlier report that the new one does not show."""
     if not folder.is_dir():
         return
     for path in (*folder.glob("*.svg"), *folder.glob("*.jpg")):
-        if path.name not in wanted:
+        if path.name not in written:
             path.unlink(missing_ok=True)

@@ -16,21 +16,20 @@ from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.base import formatting
 from mmad.base.formatting import clean
 from mmad.base.records import LOSS_COMPONENTS, SPLITS, Split
-from mmad.report.model import RunStory, ablation_anchor
+from mmad.report.model import RunSection, ablation_anchor
 
-# What one pair of axes shows: its lines, and how its values become places in a drawing.
+# One pair of axes: its lines, and the scales that place values in the figure.
 
-
-#: Mid-tones of a palette that the common colour-blindnesses tell apart (after Okabe and Ito, 2008).
+#: Mid-tones that people with the common colour-blindnesses can distinguish (after Okabe and Ito, 2008).
 PALETTE: tuple[str, ...] = ("#2b7bba", "#d1661c", "#1f9e78", "#b0619b", "#8a7a12", "#5b6ee1", "#a3483d", "#5d7f8c")
 
 Style = Literal["solid", "dashed", "dotted"]
-#: What a panel runs along: epochs, a share from 0 to 1, or false positives per image (in doublings).
+#: The x axis of a panel: epochs, a share from 0 to 1, or false positives per image (on a logarithmic scale).
 Across = Literal["epoch", "share", "rate"]
 _RATES = (0.125, 0.5, 2.0, 8.0)
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _MOST = 1e307
-#: The least span of an axis: below it steps can no longer be told apart.
+#: The least span of an axis: below it floats can no longer represent the steps.
 _LEAST = 1e-300
 
 
@@ -38,7 +37,7 @@ _LEAST = 1e-300
 class Series:
     """One line; a value that is None (or not finite) leaves a gap. ``colour`` counts through the palette.
 
-    ``dots`` are values of ``x`` to mark on the line; ``band`` the lower and upper end of what is shaded around it.
+    ``dots`` are values of ``x`` to mark on the line; ``band`` holds the lower and upper ends of the shaded interval.
     """
 
     name: str
@@ -53,7 +52,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. ``marks`` are epochs to point out, ``y_range`` fixes the axis across panels."""
+    """One pair of axes. ``marks`` are epochs to mark, ``y_range`` fixes the axis across panels."""
 
     title: str
     series: tuple[Series, ...]
@@ -65,7 +64,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Axis:
-    """From ``low`` to ``high``, drawn from ``start`` to ``end``; ``ticks`` are the values that are named."""
+    """From ``low`` to ``high``, drawn from ``start`` to ``end``; ``ticks`` are the labelled values."""
 
     low: float
     high: float
@@ -75,7 +74,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...] = ()
 
     def place(self, value: float) -> float:
-        """Where ``value`` stands; what a logarithmic axis has not stands at its low end."""
+        """The place of ``value``; a value that a logarithmic axis cannot show is placed at the low end."""
         (place,) = self.places((value,))
         assert place is not None
         return place
@@ -85,7 +84,7 @@ class Axis:
     @overload
     def places(self, values: Sequence[float | None]) -> list[float | None]: ...
     def places(self, values: Sequence[float | None]) -> Sequence[float | None]:
-        """Where each of ``values`` stands, None for None."""
+        """The place of each of ``values``, None for None."""
         if self.log:
             low = math.log(self.low)
             scale = (self.end - self.start) / (math.log(self.high) - low)
@@ -97,7 +96,7 @@ class Axis:
 
 
 def x_axis(panel: Panel, start: float, end: float) -> Axis:
-    """The axis along the panel's lines."""
+    """The horizontal axis of the panel."""
     xs = [x for series in panel.series for x in series.x]
     low, high = (min(xs), max(xs)) if xs else (0.0, 1.0)
     if low == high:
@@ -110,7 +109,7 @@ def x_axis(panel: Panel, start: float, end: float) -> Axis:
 
 
 def y_axis(panel: Panel, start: float, end: float) -> Axis:
-    """The axis of the panel's values: from 0 where none is below, unless the panel says otherwise."""
+    """The vertical axis of the panel: it starts at 0 unless values are negative or the panel sets a range."""
     values = [v for series in panel.series for v in series.y if v is not None and math.isfinite(v)]
     if panel.log and values and min(values) > 0:
         low, high = min(values), max(values)
@@ -129,7 +128,7 @@ def y_axis(panel: Panel, start: float, end: float) -> Axis:
 
 
 def linear_ticks(low: float, high: float, most: int, *, whole: bool = False) -> tuple[tuple[float, str], ...]:
-    """Round values at equal steps between ``low`` and ``high``, at most ``most`` + 1, with their names."""
+    """Round values at equal steps between ``low`` and ``high``, at most ``most`` + 1, with their labels."""
     span = high - low
     power = 10.0 ** math.floor(math.log10(span / most))
     steps = [s * p for p in (power, power * 10) for s in _STEPS if not whole or (s * p >= 1 and (s * p) % 1 == 0)]
@@ -145,25 +144,24 @@ def linear_ticks(low: float, high: float, most: int, *, whole: bool = False) -> 
 
 
 def decades(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    """The powers of ten between, thinned out where there are many."""
+    """The powers of ten between ``low`` and ``high``; only every second, third, … where there are many."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     step = max(1, math.ceil((last - first + 1) / 6))
     return tuple((10.0**n, f"{10.0**n:g}") for n in range(first, last + 1, step))
 
 
-# One panel as SVG: axes, bands, lines, dots; written directly, for a drawing library takes thirty times as long.
-
+# One panel as SVG: axes, bands, lines, dots; written directly, because a plotting library takes thirty times as long.
 
 DASHES = {"solid": "", "dashed": "6.75 2.4", "dotted": "1.8 2.25"}
 #: Room around a panel's axes, in points.
 _LEFT, _RIGHT, _ABOVE, _BELOW = 30.24, 8.64, 17.28, 17.28
-_TEXT, _TITLE, _SHARE = 8, 8.5, 0.35  # of a letter's size, from its middle down to its line
+_TEXT, _TITLE, _SHARE = 8, 8.5, 0.35  # share of the font size between the middle of a letter and its baseline
 _NAMES = 60
 
 
 @dataclass(frozen=True)
 class Inks:
-    """The colours of a drawing: CSS values of its lines, its words and its grid."""
+    """The colours of a figure: CSS values for its lines, its text and its grid."""
 
     series: tuple[str, ...]
     ink: str
@@ -171,16 +169,18 @@ class Inks:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A panel's elements, and the axes they stand on."""
+class RenderedPanel:
+    """A panel's SVG elements and its axes."""
 
     svg: str
     x: Axis
     y: Axis
 
 
-def draw_panel(panel: Panel, inks: Inks, size: tuple[float, float], at: tuple[float, float], clip: str) -> Drawn:
-    """Draws ``panel`` with its upper left corner at ``at``; ``clip`` is an identifier that it may use."""
+def render_panel(
+    panel: Panel, inks: Inks, size: tuple[float, float], at: tuple[float, float], clip: str
+) -> RenderedPanel:
+    """Render ``panel`` with its upper left corner at ``at``; ``clip`` is an identifier for its clip path."""
     left, top = at[0] + _LEFT, at[1] + _ABOVE
     right, bottom = at[0] + size[0] - _RIGHT, at[1] + size[1] - _BELOW
     x, y = x_axis(panel, left, right), y_axis(panel, bottom, top)
@@ -198,29 +198,29 @@ def draw_panel(panel: Panel, inks: Inks, size: tuple[float, float], at: tuple[fl
         *(_line(n, series, x, y, _colour(series, inks)) for n, series in enumerate(panel.series)),
         "</g>",
     ]
-    return Drawn("".join(parts), x, y)
+    return RenderedPanel("".join(parts), x, y)
 
 
-def scales(panel: Panel, drawn: Drawn) -> str:
-    """The attribute by which a page reads values off a panel.
+def scales(panel: Panel, rendered: RenderedPanel) -> str:
+    """The attribute from which the page's script reads a panel's values.
 
-    Each axis is ``[from, to, at, at, logarithmic]``: two values and their places in the drawing, in points.
+    Each axis is ``[from, to, at, at, logarithmic]``: two values and their places in the figure, in points.
     """
     axes = {
         name: [*(float(f"{v:.12g}") for v in (a.low, a.high, a.start, a.end)), int(a.log)]
-        for name, a in (("x", drawn.x), ("y", drawn.y))
+        for name, a in (("x", rendered.x), ("y", rendered.y))
     }
     plot = {**axes, "across": panel.across, "names": [clean(series.name[:_NAMES]) for series in panel.series]}
     return f'data-plot="{escape(json.dumps(plot, separators=(",", ":")))}"'
 
 
 def words(text: str) -> str:
-    """Foreign text, cut and harmless in an element."""
+    """Foreign text, clipped and escaped for an element."""
     return escape(clean(text[:_NAMES]), quote=False)
 
 
 def sample(series: Series, inks: Inks, x: float, y: float) -> str:
-    """A short piece of the line, for a legend."""
+    """A short piece of the line for a legend."""
     return f'<path d="M{x:.2f} {y:.2f} {x + 18:.2f} {y:.2f}" style="{_stroke(series, _colour(series, inks))}"/>'
 
 
@@ -238,7 +238,7 @@ def _stroke(series: Series, colour: str) -> str:
 
 
 def _grid(x: Axis, y: Axis, inks: Inks, left: float, right: float, top: float, bottom: float) -> str:
-    """Level lines, the two axes, ticks and their names."""
+    """Horizontal grid lines, the two axes, ticks and their labels."""
     level = "".join(f"M{left:.2f} {y.place(v):.2f}H{right:.2f}" for v, _ in y.ticks)
     ticks = "".join(f"M{x.place(v):.2f} {bottom:.2f}v3" for v, _ in x.ticks)
     down = "".join(
@@ -268,7 +268,7 @@ def _band(series: Series, x: Axis, y: Axis, colour: str) -> str:
 
 
 def _line(number: int, series: Series, x: Axis, y: Axis, colour: str) -> str:
-    """The line with a gap wherever nothing was measured, and dots where it could not be seen or is to be marked."""
+    """The line with gaps where nothing was measured; dots mark isolated points and chosen ones."""
     values = [v if v is not None and math.isfinite(v) else None for v in series.y]
     along = [f"{at:.2f}" for at in x.places(series.x)]
     down = [None if at is None else f"{at:.2f}" for at in y.places(values)]
@@ -283,7 +283,7 @@ def _line(number: int, series: Series, x: Axis, y: Axis, colour: str) -> str:
 
 
 def _alone(values: Sequence[float | None]) -> set[int]:
-    """The points that no line leads to or from: between gaps, they show only if they are marked."""
+    """The points between two gaps: no line reaches them, so they are visible only as dots."""
     there = [False, *(v is not None for v in values), False]
     return {n for n in range(len(values)) if there[n + 1] and not there[n] and not there[n + 2]}
 
@@ -292,18 +292,18 @@ def _leaves(series: Series, y: Axis) -> bool:
     return any(v is not None and math.isfinite(v) and not y.low <= v <= y.high for v in series.y)
 
 
-__all__ = ["PALETTE", "Across", "Chart", "Panel", "Series", "Style", "inline_svg", "standalone_svg"]
+# Panels on a page, or as a file of their own.
 
 _PAGE = Inks(tuple(f"var(--series-{n})" for n in range(len(PALETTE))), "currentColor", "var(--grid)")
 _FILE = Inks(PALETTE, "#7a808a", "#9aa0a8")
 _POINTS = 72  # per inch
 _LEGEND_COLUMNS = 4
-_LETTER = 4.4  # pt: the mean width of a letter of 8 pt
+_LETTER = 4.4  # points: the mean width of a letter at 8 pt
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels in rows of ``columns``, with a legend or without; sizes are in inches."""
+    """Panels in rows of ``columns``, with or without a legend; sizes are in inches."""
 
     panels: tuple[Panel, ...]
     columns: int = 1
@@ -313,7 +313,7 @@ class Chart:
 
     @property
     def lines(self) -> tuple[Series, ...]:
-        """What a legend names: the first line of each name, for further seeds are fainter."""
+        """The lines of the legend: the first of each name, because further seeds are fainter."""
         found: dict[str, Series] = {}
         for series in (series for panel in self.panels for series in panel.series):
             found.setdefault(series.name, series)
@@ -323,23 +323,25 @@ class Chart:
 def inline_svg(panel: Panel, prefix: str, label: str, size: tuple[float, float] = (3.1, 1.95)) -> str:
     """One panel as an ``<svg>`` element of a page, whose identifiers start with ``prefix`` (letters, digits, ``-``).
 
-    ``label`` is its description for those who cannot see it; ``size`` is in inches.
+    ``label`` is its description for screen readers; ``size`` is in inches.
     """
     width, height = size[0] * _POINTS, size[1] * _POINTS
-    drawn = draw_panel(panel, _PAGE, (width, height), (0, 0), f"{prefix}-clip")
+    rendered = render_panel(panel, _PAGE, (width, height), (0, 0), f"{prefix}-clip")
     return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" {scales(panel, drawn)} role="img" '
-        f'aria-label="{escape(label)}" style="fill:currentColor;font-size:8px">{drawn.svg}</svg>'
+        f'<svg viewBox="0 0 {width:g} {height:g}" {scales(panel, rendered)} role="img" '
+        f'aria-label="{escape(label)}" style="fill:currentColor;font-size:8px">{rendered.svg}</svg>'
     )
 
 
 def standalone_svg(chart: Chart) -> str:
-    """The chart as a file of its own, in colours that stand out from white and from black."""
+    """The chart as a file of its own, in colours that contrast with white and with black."""
     rows = math.ceil(len(chart.panels) / chart.columns)
     size = chart.width * _POINTS, chart.height * _POINTS
     width, height = size[0] * chart.columns, size[1] * rows
-    drawn = [
-        draw_panel(panel, _FILE, size, (size[0] * (n % chart.columns), size[1] * (n // chart.columns)), f"clip-{n}").svg
+    rendered = [
+        render_panel(
+            panel, _FILE, size, (size[0] * (n % chart.columns), size[1] * (n // chart.columns)), f"clip-{n}"
+        ).svg
         for n, panel in enumerate(chart.panels)
     ]
     legend, room = _legend(chart, width, height) if chart.legend else ("", 0.0)
@@ -349,7 +351,7 @@ def standalone_svg(chart: Chart) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}pt" height="{height:g}pt" '
         f'viewBox="0 0 {width:g} {height:g}" '
         f'style="fill:{_FILE.ink};font:8px system-ui,sans-serif;stroke-linejoin:round">'
-        f"{''.join(drawn)}{legend}</svg>\n"
+        f"{''.join(rendered)}{legend}</svg>\n"
     )
 
 
@@ -368,10 +370,9 @@ def _legend(chart: Chart, width: float, top: float) -> tuple[str, float]:
     return f'<g class="legend">{"".join(parts)}</g>', (0.14 + 0.16 * rows) * _POINTS
 
 
-# Which curves a report shows: of one run all it measured, of an ablation its arms over one another.
+# Which curves a report shows: every measure of one run, and the arms of an ablation overlaid.
 
-
-#: Training, validation, test: colour and line differ, so that either alone tells them apart.
+#: Training, validation, test: colour and line style differ, so that either alone distinguishes them.
 SPLIT_LINES: dict[Split, tuple[str, int, Style]] = {
     "train": ("training", 2, "dotted"),
     "val": ("validation", 0, "solid"),
@@ -384,7 +385,7 @@ _COMPONENT_TITLES = {
     "loss_rpn_box_reg": "Loss: RPN box regression",
     "loss_mask": "Loss: mask",
 }
-#: The learned w of the loss components, told apart from one another and from every other line of a run.
+#: The learned w of the loss components, distinct from one another and from every other line of a run.
 _WEIGHTS: tuple[tuple[str, str, int, Style], ...] = (
     ("weight_loss_classifier", "w classifier", 4, "solid"),
     ("weight_loss_box_reg", "w box regression", 5, "dashed"),
@@ -396,7 +397,7 @@ OVERLAP_NAMES = {"iou": "IoU", "iobb": "IoBB"}
 
 
 def run_panels(run: RunFrame, overlap: str, best_epoch: int | None) -> tuple[Panel, ...]:
-    """Losses by component, AP, AR, learning rate and what was learned of loss weights over the epochs of one run."""
+    """Losses by component, AP, AR, learning rate and learned loss weights over the epochs of one run."""
     marks = () if best_epoch is None else (best_epoch,)
     panels = [Panel("Loss: total", _splits(run, "loss"), marks)]
     panels += [Panel(title, _splits(run, name), marks) for name, title in _COMPONENT_TITLES.items() if _has(run, name)]
@@ -416,7 +417,7 @@ def run_panels(run: RunFrame, overlap: str, best_epoch: int | None) -> tuple[Pan
 
 
 def weight_lines(run: RunFrame) -> tuple[Series, ...]:
-    """The learned w of every loss component that has one, by epoch; none where the weights are fixed."""
+    """The learned w of each loss component by epoch; empty where the weights are fixed."""
     epochs = tuple(e.epoch for e in run.epochs)
     return tuple(
         Series(label, epochs, run.curves["train", name], colour, style)
@@ -440,7 +441,7 @@ def _splits(run: RunFrame, name: str) -> tuple[Series, ...]:
 
 
 def run_chart(run: RunFrame, overlap: str, best_epoch: int | None) -> Chart:
-    """All panels of a run on one sheet, for readers that show pictures only as files."""
+    """All panels of a run in one figure, for viewers that show images only as files."""
     return Chart(run_panels(run, overlap, best_epoch), columns=2, legend=True)
 
 
@@ -453,10 +454,10 @@ _OVERLAID: tuple[tuple[str, Split, str], ...] = (
 
 def overlay_tops(ablation: AblationFrame) -> tuple[float | None, ...]:
     """The upper end of each overlaid panel's axis, equal across the settings; None where nothing was measured."""
-    judged = ablation.members[0].protocol.overlap
+    overlap = ablation.members[0].protocol.overlap
     tops: list[float | None] = []
     for _, split, measure in _OVERLAID:
-        name = measure if measure == "loss" else f"{measure}_{judged}"
+        name = measure if measure == "loss" else f"{measure}_{overlap}"
         everywhere = [v for m in ablation.members for v in _values(m, split, name)]
         tops.append(_robust_top(everywhere) if everywhere else None)
     return tuple(tops)
@@ -465,19 +466,19 @@ def overlay_tops(ablation: AblationFrame) -> tuple[float | None, ...]:
 def overlay_panels(
     ablation: AblationFrame, setting: str, tops: Sequence[float | None] | None = None
 ) -> tuple[Panel, ...]:
-    """The arms of one setting over one another, a dot at the best validation AP; further seeds of an arm are fainter.
+    """The arms of one setting overlaid, with a dot at the best validation AP; further seeds of an arm are fainter.
 
-    Axes are equal across the settings of the ablation. Arms judged under another overlap than the first are
-    left out of AP, never drawn beside it. ``tops`` are those of ``overlay_tops``, where they are known.
+    Axes are equal across the settings of the ablation. The AP of arms evaluated under another overlap than the
+    first is left out. ``tops`` is the result of ``overlay_tops`` where the caller has it already.
     """
-    judged = ablation.members[0].protocol.overlap
+    overlap = ablation.members[0].protocol.overlap
     panels = []
     for (title, split, measure), top in zip(_OVERLAID, tops or overlay_tops(ablation), strict=True):
-        name = measure if measure == "loss" else f"{measure}_{judged}"
+        name = measure if measure == "loss" else f"{measure}_{overlap}"
         lines = tuple(
             line
             for n, arm in enumerate(ablation.arms)
-            for line in _arm_lines(ablation.of(setting, arm), arm, n, split, name, judged)
+            for line in _arm_lines(ablation.of(setting, arm), arm, n, split, name, overlap)
         )
         if lines:
             panels.append(Panel(title, lines, y_range=None if top is None else (0, top)))
@@ -505,7 +506,7 @@ def _values(member: MemberFrame, split: Split, name: str) -> list[float]:
 
 
 def _robust_top(values: list[float]) -> float:
-    """An upper end for an axis that one exploding epoch does not stretch until nothing else can be seen."""
+    """An upper end for an axis that one diverging epoch does not stretch until nothing else is visible."""
     if not values:
         return 1.0
     ordered = sorted(values)
@@ -515,7 +516,7 @@ def _robust_top(values: list[float]) -> float:
 
 
 def components(run: RunFrame) -> tuple[str, ...]:
-    """The loss components that a run reports, the usual four first."""
+    """The loss components that a run reports, with the usual four first."""
     found = dict.fromkeys(name for _, name in run.curves if name.startswith("loss_"))
     return tuple(sorted(found, key=lambda n: (n not in LOSS_COMPONENTS, n)))
 
@@ -536,8 +537,7 @@ def describe(panel: Panel) -> str:
     return f"{panel.title}{' by epoch' if where else ''}. " + ("; ".join(parts) + "." if parts else "No values.")
 
 
-# FROC, precision by recall and reliability of an ablation's arms, one setting over one another.
-
+# FROC, precision by recall and reliability of the arms of one setting, overlaid.
 
 _STYLES: tuple[Style, ...] = ("solid", "dashed", "dotted")
 
@@ -553,13 +553,11 @@ class _Points(NamedTuple):
 Line = Callable[[RunStatistics], _Points]
 
 
-def sure_panels(ablation: AblationFrame, setting: str, statistics: Statistics) -> tuple[Panel, ...]:
-    """Three panels on the test split; arms in the colours of the other curves, further seeds fainter.
+def statistics_panels(ablation: AblationFrame, setting: str, statistics: Statistics) -> tuple[Panel, ...]:
+    """Three panels on the test split; arms have the colours of the other curves, further seeds are fainter.
 
-    FROC of an arm's first seed is shaded from end to end of its 95 % intervals.
-
-    Runs judged under another protocol, or by another kind of checkpoint, than the setting's first are left out,
-    never drawn beside it.
+    The FROC of an arm's first seed is shaded over its 95 % intervals. Runs evaluated under another protocol, or with
+    another kind of checkpoint, than the setting's first are left out.
     """
     lines: tuple[tuple[str, Line, str], ...] = (
         ("Sensitivity by false positives per image", _froc, "rate"),
@@ -578,45 +576,45 @@ def _series(ablation: AblationFrame, setting: str, statistics: Statistics, line:
     found: list[Series] = []
     first = None
     for n, arm in enumerate(ablation.arms):
-        drawn = 0
+        count = 0
         for member in ablation.of(setting, arm):
-            sure = statistics.run(member)
-            if sure is None:
+            stats = statistics.run(member)
+            if stats is None:
                 continue
-            first = first or (member.protocol, sure.kind)
-            x, y, band = line(sure)
-            if not x or (member.protocol, sure.kind) != first:
+            first = first or (member.protocol, stats.kind)
+            x, y, band = line(stats)
+            if not x or (member.protocol, stats.kind) != first:
                 continue
-            found.append(Series(arm, x, y, n, _STYLES[n % 3], faint=drawn > 0, band=() if drawn else band))
-            drawn += 1
+            found.append(Series(arm, x, y, n, _STYLES[n % 3], faint=count > 0, band=() if count else band))
+            count += 1
     return tuple(found)
 
 
-def _froc(sure: RunStatistics) -> _Points:
-    if sure.profile is None:
+def _froc(stats: RunStatistics) -> _Points:
+    if stats.profile is None:
         return _Points()
-    ends = tuple((value.low, value.high) for value in sure.profile.froc_band.sensitivity)
+    ends = tuple((value.low, value.high) for value in stats.profile.froc_band.sensitivity)
     known = all(math.isfinite(end) for pair in ends for end in pair)
-    return _Points(sure.profile.froc.rates, sure.profile.froc.sensitivity, ends if known else ())
+    return _Points(stats.profile.froc.rates, stats.profile.froc.sensitivity, ends if known else ())
 
 
-def _precision(sure: RunStatistics) -> _Points:
-    return _Points() if sure.curve is None else _Points(sure.curve.recall, sure.curve.precision)
+def _precision(stats: RunStatistics) -> _Points:
+    return _Points() if stats.curve is None else _Points(stats.curve.recall, stats.curve.precision)
 
 
-def _reliability(sure: RunStatistics) -> _Points:
-    if sure.profile is None:
+def _reliability(stats: RunStatistics) -> _Points:
+    if stats.profile is None:
         return _Points()
-    found = sure.profile.calibration
+    found = stats.profile.calibration
     known = [(s, h) for s, h in zip(found.score, found.hits, strict=True) if math.isfinite(s) and math.isfinite(h)]
     return _Points(tuple(s for s, _ in known), tuple(h for _, h in known))
 
 
-# The charts of a page: a row of them per run and per setting.
+# The charts of a page: a row for each run and each setting.
 
 
-class Drawing:
-    """Draws for all pages. ``progress`` hears how many of how many run sections' charts are drawn."""
+class ChartRenderer:
+    """Renders the charts of all pages. ``progress`` is called with (done, total) run sections."""
 
     def __init__(self, runs: int, progress: Callable[[int, int], None] | None) -> None:
         self._tops: dict[str, tuple[float | None, ...]] = {}
@@ -624,25 +622,28 @@ class Drawing:
         self._of = runs
         self._progress = progress
 
-    def run(self, story: RunStory) -> list[Markup]:
+    def run(self, section: RunSection) -> list[Markup]:
         """The curves of one run."""
-        best = story.member.best_ap.epoch if story.member.best_ap else None
-        drawn = _drawn(run_panels(story.run, story.member.protocol.overlap, best), story.anchor)
+        best = section.member.best_ap.epoch if section.member.best_ap else None
+        rendered = _render_panels(run_panels(section.run, section.member.protocol.overlap, best), section.anchor)
         self._runs += 1
         if self._progress is not None:
             self._progress(self._runs, self._of)
-        return drawn
+        return rendered
 
     def overlay(self, ablation: AblationFrame, setting: str, statistics: Statistics) -> list[Markup]:
-        """The arms of one setting over one another."""
+        """The arms of one setting, overlaid."""
         name = ablation.record.name
         if name not in self._tops:
             self._tops[name] = overlay_tops(ablation)
-        panels = (*overlay_panels(ablation, setting, self._tops[name]), *sure_panels(ablation, setting, statistics))
-        return _drawn(panels, f"{ablation_anchor(name)}-{ablation.settings.index(setting)}")
+        panels = (
+            *overlay_panels(ablation, setting, self._tops[name]),
+            *statistics_panels(ablation, setting, statistics),
+        )
+        return _render_panels(panels, f"{ablation_anchor(name)}-{ablation.settings.index(setting)}")
 
 
-def _drawn(panels: Sequence[Panel], prefix: str) -> list[Markup]:
-    """Every panel as an ``<svg>`` element; identifiers begin with ``prefix``."""
+def _render_panels(panels: Sequence[Panel], prefix: str) -> list[Markup]:
+    """Each panel as an ``<svg>`` element; identifiers begin with ``prefix``."""
     found = [inline_svg(panel, f"{prefix}-{n}", formatting.clean(describe(panel))) for n, panel in enumerate(panels)]
     return list(map(Markup, found))

@@ -1,4 +1,4 @@
-"""The frames put in the order in which a report tells them, for every form of report alike."""
+"""The model of a report: its sections in order, the same for every form of report."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from mmad.base.records import Status
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
 from mmad.experiment_log.parser import heading_name
 from mmad.experiment_log.shipped import SHIPPED, Library, entry
-from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
+from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
 from mmad.report.pictures import Pictures
 from mmad.store.measurements import LogRecord
 
-#: What becomes of a run, in the order a summary counts it.
+#: The statuses of a run, in the order of a summary.
 STATUSES: tuple[Status, ...] = (
     "finished",
     "running",
@@ -40,8 +40,8 @@ STATUSES: tuple[Status, ...] = (
 
 
 @dataclass(frozen=True)
-class RunStory:
-    """One run where the report shows it: under the first member that asked for it."""
+class RunSection:
+    """The section of one run, under the first member that asked for it."""
 
     anchor: str
     title: str
@@ -59,7 +59,7 @@ class RunStory:
 
     @property
     def by_final(self) -> bool:
-        """Whether the run is shown by its final checkpoint, for want of a best one."""
+        """Whether the run is shown by its final checkpoint because it has no best one."""
         return self.member.best_ap is None and self.member.final is not None
 
     @property
@@ -69,7 +69,7 @@ class RunStory:
 
 @dataclass(frozen=True)
 class CountRow:
-    """Parameter counts that the settings of an arm share."""
+    """Parameter counts that settings of an arm have in common."""
 
     arm: str
     settings: tuple[str, ...]
@@ -78,7 +78,7 @@ class CountRow:
 
 @dataclass(frozen=True)
 class AblationSection:
-    """One ablation: what was asked, how the arms compare, what its data's audit warned of, and the runs told here."""
+    """The section of one ablation: its members, comparisons, audit warnings, and the runs that it shows."""
 
     anchor: str
     frame: AblationFrame
@@ -87,8 +87,8 @@ class AblationSection:
     badges: tuple[tuple[Badge, ...], ...]
     modules: tuple[str, ...]
     count_rows: tuple[CountRow, ...]
-    runs: tuple[RunStory, ...]
-    told_elsewhere: tuple[tuple[MemberFrame, str], ...]
+    runs: tuple[RunSection, ...]
+    shown_elsewhere: tuple[tuple[MemberFrame, str], ...]
     headlines: tuple[str, ...]
     audit: tuple[str, ...]
 
@@ -99,13 +99,13 @@ class AblationSection:
 
 @dataclass(frozen=True)
 class ReportModel:
-    """A whole report. ``anchors`` leads from a run's key to its section."""
+    """A whole report. ``anchors`` maps a run's key to its section."""
 
     created: datetime
     database: str
     ablations: tuple[AblationSection, ...]
     statuses: tuple[tuple[str, int], ...]
-    attention: tuple[RunStory, ...]
+    attention: tuple[RunSection, ...]
     legend: tuple[Badge, ...]
     anchors: dict[str, str]
     statistics: Statistics = field(default_factory=Statistics)
@@ -113,15 +113,15 @@ class ReportModel:
     logbook: Logbook | None = None
 
     @property
-    def runs(self) -> tuple[RunStory, ...]:
+    def runs(self) -> tuple[RunSection, ...]:
         return tuple(r for a in self.ablations for r in a.runs)
 
     @property
     def lead(self) -> str:
-        """By which checkpoints the arms are compared."""
+        """The sentence on which checkpoints are compared."""
         finals = any(c.kind == "final" for a in self.ablations for c in a.comparisons)
-        hint = " Where a run kept none, both arms are compared by their final checkpoints, and the table says so."
-        return "Figures are those of the checkpoint with the best validation AP." + (hint if finals else "")
+        hint = " Where a run has none, both arms are compared by their final checkpoints, and the table says so."
+        return "Figures are from the checkpoint with the best validation AP." + (hint if finals else "")
 
 
 def build_model(
@@ -132,7 +132,7 @@ def build_model(
     statistics: Statistics | None = None,
     pictures: Pictures | None = None,
 ) -> ReportModel:
-    """Order a report's material; every run is told once, under the first ablation that asks for it."""
+    """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
     ablations = []
     for ablation in frame.ablations:
@@ -142,18 +142,20 @@ def build_model(
                 elsewhere.append((member, anchors[member.run.key]))
                 continue
             anchors[member.run.key] = _anchor(member.run.key)
-            runs.append(_run_story(member, ablation, frame))
-        told_here = {r.run.key for r in runs}
-        ablations.append(_ablation_story(ablation, runs, [(m, a) for m, a in elsewhere if m.run.key not in told_here]))
-    stories = [r for a in ablations for r in a.runs]
-    counted = Counter(r.run.record.status for r in stories)
-    used = [b for a in ablations for group in a.badges for b in group] + [b for r in stories for b in r.badges]
+            runs.append(_run_section(member, ablation, frame))
+        shown_here = {r.run.key for r in runs}
+        ablations.append(
+            _ablation_section(ablation, runs, [(m, a) for m, a in elsewhere if m.run.key not in shown_here])
+        )
+    sections = [r for a in ablations for r in a.runs]
+    counted = Counter(r.run.record.status for r in sections)
+    used = [b for a in ablations for group in a.badges for b in group] + [b for r in sections for b in r.badges]
     return ReportModel(
         created=created,
         database=database,
         ablations=tuple(ablations),
         statuses=tuple((s, counted[s]) for s in STATUSES if counted[s]),
-        attention=tuple(r for r in stories if not r.run.finished),
+        attention=tuple(r for r in sections if not r.run.finished),
         legend=tuple(legend(used)),
         anchors=anchors,
         statistics=statistics or Statistics(),
@@ -167,44 +169,44 @@ def _anchor(key: str) -> str:
 
 
 def ablation_anchor(name: str) -> str:
-    """``ablation-NAME`` in letters that an address and a file may hold; its own for every name."""
+    """``ablation-NAME`` in characters that are safe in an address and a file name; unique for every name."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60]
     if slug and slug == name:
         return f"ablation-{slug}"
     return f"ablation-{slug[:40]}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def _run_story(member: MemberFrame, ablation: AblationFrame, frame: ReportFrame) -> RunStory:
+def _run_section(member: MemberFrame, ablation: AblationFrame, frame: ReportFrame) -> RunSection:
     everyone = frame.members_of(member.run.key)
     blocks: dict[object, MemberFrame] = {}
     for m in everyone:
         blocks.setdefault((m.record.arm, m.protocol), m)
     badges = [b for m in everyone for b in member_badges(m)]
     conditions = member.compared.conditions(compared_kind([member.compared]))
-    return RunStory(
+    return RunSection(
         anchor=_anchor(member.run.key),
-        title=member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1),
+        title=member_title(member, ablation),
         members=(member, *(m for m in everyone if m is not member)),
         blocks=tuple(blocks.values()),
         badges=tuple(
-            legend([*judged_badges(conditions), *setup_badges(member.run), *audit_badges(member.run), *badges])
+            legend([*evaluation_badges(conditions), *setup_badges(member.run), *audit_badges(member.run), *badges])
         ),
     )
 
 
-def member_title(member: MemberFrame, *, seeds: bool) -> str:
-    """``patience 10 · CXR``, with the seed where an ablation has several."""
+def member_title(member: MemberFrame, ablation: AblationFrame) -> str:
+    """``patience 10 · CXR``, with the seed where the ablation has several."""
     record = member.record
     parts = [clip(record.setting, 80), clip(record.arm, 60)]
-    if seeds:
+    if len({m.record.seed for m in ablation.members}) > 1:
         parts.append(f"seed {record.seed}")
     if record.replicate > 1:
         parts.append(f"replicate {record.replicate}")
     return " · ".join(p for p in parts if p)
 
 
-def _ablation_story(
-    ablation: AblationFrame, runs: Iterable[RunStory], elsewhere: Iterable[tuple[MemberFrame, str]]
+def _ablation_section(
+    ablation: AblationFrame, runs: Iterable[RunSection], elsewhere: Iterable[tuple[MemberFrame, str]]
 ) -> AblationSection:
     comparisons = comparison_tables(ablation.record, ablation.comparisons)
     modules = tuple(dict.fromkeys(c.module for m in ablation.members for c in m.run.counts))
@@ -217,17 +219,17 @@ def _ablation_story(
         modules=modules,
         count_rows=_count_rows(ablation, modules),
         runs=tuple(runs),
-        told_elsewhere=tuple(elsewhere),
+        shown_elsewhere=tuple(elsewhere),
         headlines=tuple(headline(c) for c in comparisons),
         audit=tuple(dict.fromkeys(line for m in ablation.members for line in m.run.audit)),
     )
 
 
 def _table_badges(ablation: AblationFrame, table: ComparisonTable) -> tuple[Badge, ...]:
-    """The marks of both arms: of the evaluation, of the setups and of the audit."""
+    """The badges of both arms: evaluation, setups and audit."""
     arms = (table.reference, table.other)
     runs = [m.run for row in table.rows for arm in arms for m in ablation.of(row.setting, arm)]
-    marks = [badge for conditions in table.sides for badge in judged_badges(conditions)]
+    marks = [badge for conditions in table.sides for badge in evaluation_badges(conditions)]
     return tuple(legend([*marks, *(b for run in runs for b in (*setup_badges(run), *audit_badges(run)))]))
 
 
@@ -242,7 +244,7 @@ def _count_rows(ablation: AblationFrame, modules: tuple[str, ...]) -> tuple[Coun
 
 
 def headline(comparison: ComparisonTable) -> str:
-    """One sentence on the test AP of a pair of arms: a count and a mean, no more than was measured."""
+    """One sentence on the test AP of a pair of arms: a count and a mean of what was measured."""
     differences = comparison.differences
     reference, other = clip(comparison.reference, 60), clip(comparison.other, 60)
     if not differences:
@@ -262,16 +264,15 @@ def headline(comparison: ComparisonTable) -> str:
     )
 
 
-# The entries of experiment logs as a section of the report: what each prints, and what was measured beside it.
-
+# The entries of experiment logs as a section of the report: what each entry prints, beside what was measured.
 
 _KINDS = {"best_ap": "Best AP", "best_ar": "Best AR", "final": "Final", "unlabelled": "Unlabelled"}
 _FIGURES = ("val_ap", "val_ar", "test_ap", "test_ar")
 
 
 @dataclass(frozen=True)
-class Beside:
-    """One checkpoint of a run beside the one that an entry prints; (measured, measured less documented) figures."""
+class MeasuredCheckpoint:
+    """A run's checkpoint beside the one that an entry prints: (measured, measured minus documented) figures."""
 
     anchor: str
     title: str
@@ -282,17 +283,20 @@ class Beside:
 
 @dataclass(frozen=True)
 class PrintedEntry:
-    """One checkpoint as an entry prints it, and what was measured of its kind."""
+    """One checkpoint as an entry prints it, and the measured checkpoints of its kind."""
 
     kind: str
     epoch: int
     figures: tuple[float, ...]
-    measured: tuple[Beside, ...]
+    measured: tuple[MeasuredCheckpoint, ...]
 
 
 @dataclass(frozen=True)
-class Page:
-    """One entry. ``runs`` counts the report's runs that mirror it, ``others`` names those without such a checkpoint."""
+class EntryView:
+    """One entry as the report shows it.
+
+    ``runs`` counts the runs that mirror it, ``others`` names the runs without a matching checkpoint.
+    """
 
     anchor: str
     id: str
@@ -311,49 +315,51 @@ class Page:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One log with its entries, in the order of print."""
+    """One log with its entries, in their printed order."""
 
     name: str
-    pages: tuple[Page, ...]
+    entries: tuple[EntryView, ...]
 
 
 @dataclass(frozen=True)
 class Logbook:
-    """Every log; ``anchors`` leads from the name by which members mirror an entry to where it stands."""
+    """Every log; ``anchors`` maps the name by which members mirror an entry to its place in the page."""
 
     chapters: tuple[Chapter, ...]
     anchors: dict[str, str]
 
     @property
     def entries(self) -> int:
-        return sum(len(chapter.pages) for chapter in self.chapters)
+        return sum(len(chapter.entries) for chapter in self.chapters)
 
 
 Mirror = tuple[MemberFrame, AblationSection]
 
 
-def logbook_of(story: ReportModel, records: Sequence[LogRecord], wanted: bool | None = None) -> Logbook | None:
-    """The entries of the shipped log and of the imported ``records``, with the runs of ``story`` beside them.
+def logbook_of(model: ReportModel, records: Sequence[LogRecord], show: bool | None = None) -> Logbook | None:
+    """The entries of the shipped log and of the imported ``records``, with the runs of ``model`` beside them.
 
     Args:
-        wanted: whether to show them; None where a member mirrors an entry or a log was imported.
+        show: whether to show them; None where a member mirrors an entry or a log was imported.
     """
-    if wanted is False:
+    if show is False:
         return None
-    documented = {m.record.documented for a in story.ablations for m in a.frame.members if m.record.documented}
-    if not (wanted or documented or records):
+    documented = {m.record.documented for a in model.ablations for m in a.frame.members if m.record.documented}
+    if not (show or documented or records):
         return None
     library = Library.of(Log.from_json(record.name, record.content, record.entries) for record in records)
     names = {name: at for name in sorted(documented) if (at := _find(library, name)) is not None}
-    if not (wanted or names or records):
+    if not (show or names or records):
         return None
     mirrors: dict[tuple[str, str], list[Mirror]] = {}
-    for ablation in story.ablations:
+    for ablation in model.ablations:
         for member in ablation.frame.members:
             if (at := names.get(member.record.documented or "")) is not None:
                 mirrors.setdefault(at, []).append((member, ablation))
     chapters = tuple(
-        Chapter(log, tuple(_page(log, entry, mirrors.get((log, entry.id), ()), story.anchors) for entry in entries))
+        Chapter(
+            log, tuple(_entry_view(log, entry, mirrors.get((log, entry.id), ()), model.anchors) for entry in entries)
+        )
         for log, entries in library.logs.items()
     )
     return Logbook(chapters, {name: anchor_of(*at) for name, at in names.items()})
@@ -363,23 +369,23 @@ def _find(library: Library, name: str) -> tuple[str, str] | None:
     try:
         found = library.find(name)
     except SpecError:
-        return None  # an entry that this program does not know
+        return None  # an entry that this version does not know
     return found.log, found.entry.id
 
 
 def anchor_of(log: str, id: str) -> str:
-    """``log-e030`` of the shipped log, ``log-NAME--e030`` of another; its own for every entry."""
+    """``log-e030`` of the shipped log, ``log-NAME--e030`` of another; unique for every entry."""
     stem = file_stem(id, "").removesuffix("--")
     return f"log-{stem}" if log == SHIPPED else f"log-{file_stem(log, stem)}"
 
 
-def _page(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: dict[str, str]) -> Page:
+def _entry_view(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: dict[str, str]) -> EntryView:
     heading, below = _headings(entry)
     kinds = [*(k for k in RESULTS if k in entry.results), *(k for k in entry.results if k not in RESULTS)]
     results = tuple(_printed(kind, entry.results[kind], mirrors, anchors) for kind in kinds)
     shown = {b.anchor for printed in results for b in printed.measured}
     runs = {m.run.key: (m, a) for m, a in mirrors}
-    return Page(
+    return EntryView(
         anchor=anchor_of(log, entry.id),
         id=entry.id,
         heading=heading,
@@ -401,7 +407,7 @@ def _page(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: dict[st
 
 
 def _headings(entry: LogEntry) -> tuple[str, str]:
-    """The entry's heading without figures, or that above it in brackets; and the headings it stands below."""
+    """The entry's heading without figures (or the one above it in brackets), and the headings above."""
     above = [heading_name(text) for text in entry.sections]
     if entry.heading:
         return heading_name(entry.heading), " › ".join(above[:-1])
@@ -413,8 +419,7 @@ def _fields(fields: Mapping[str, Any]) -> str:
 
 
 def _title(member: MemberFrame, ablation: AblationSection) -> str:
-    seeds = len({m.record.seed for m in ablation.frame.members}) > 1
-    return f"{clip(member.record.ablation, 40)}: {member_title(member, seeds=seeds)}"
+    return f"{clip(member.record.ablation, 40)}: {member_title(member, ablation.frame)}"
 
 
 def _printed(kind: str, result: Checkpoint, mirrors: Iterable[Mirror], anchors: dict[str, str]) -> PrintedEntry:
@@ -426,7 +431,7 @@ def _printed(kind: str, result: Checkpoint, mirrors: Iterable[Mirror], anchors: 
             values = [getattr(outcome, name) for name in _FIGURES]
             less = [None if v is None else v - d for v, d in zip(values, documented, strict=True)]
             measured.append(
-                Beside(
+                MeasuredCheckpoint(
                     anchors[member.run.key],
                     _title(member, ablation),
                     outcome.epoch,
@@ -438,20 +443,19 @@ def _printed(kind: str, result: Checkpoint, mirrors: Iterable[Mirror], anchors: 
 
 
 def _outcome(member: MemberFrame, kind: str) -> CheckpointResult | None:
-    """The run's checkpoint of the entry's kind; beside one without a label the one that stands for the run."""
+    """The run's checkpoint of the entry's kind; for an unlabelled one the checkpoint that represents the run."""
     if kind == "unlabelled":
         return member.alone
     return next((o for _, o in member.outcomes if o is not None and o.kind == kind), None)
 
 
 def _badges(member: MemberFrame, outcome: CheckpointResult) -> tuple[Badge, ...]:
-    """Overlap, proposals and whatever lifts or weakens the figures."""
-    found = judged_badges(member.compared.conditions(outcome.kind))
+    """Overlap, proposals, and everything that inflates or weakens the figures."""
+    found = evaluation_badges(member.compared.conditions(outcome.kind))
     return tuple(b for n, b in enumerate(found) if n in (0, 2) or b.tone == "caution")
 
 
-# What the documented log printed for a run, beside what was measured here.
-
+# What the documented log prints for a run, beside what was measured here.
 
 _MIRRORED_KINDS = {"best_ap": "best AP", "best_ar": "best AR", "final": "final", "unlabelled": "unlabelled"}
 
@@ -476,8 +480,8 @@ class Mirrored:
 def mirrored(ablation: AblationFrame) -> tuple[Mirrored, ...]:
     """Every member that mirrors an entry with printed results, in the file's order.
 
-    The checkpoint is the best-AP one where the entry prints it and the run kept it, else the final one, else
-    the one that the entry leaves unlabelled beside the one that stands for the run.
+    The checkpoint is the best-AP one where both the entry and the run have it, else the final one, else the entry's
+    unlabelled one beside the checkpoint that represents the run.
     """
     return tuple(found for member in ablation.members if (found := _mirrored(member)) is not None)
 
@@ -488,34 +492,33 @@ def _mirrored(member: MemberFrame) -> Mirrored | None:
     try:
         results = entry(member.record.documented).results
     except SpecError:
-        return None  # an entry that this program does not know
-    kept = {kind: outcome for kind in ("best_ap", "final") if (outcome := member.outcome(kind)) is not None}
+        return None  # an entry that this version does not know
+    measured = {kind: outcome for kind in ("best_ap", "final") if (outcome := member.outcome(kind)) is not None}
     kinds = [kind for kind in ("best_ap", "final") if kind in results]
-    kind = next((k for k in kinds if k in kept), kinds[0] if kinds else next(iter(results), None))
+    kind = next((k for k in kinds if k in measured), kinds[0] if kinds else next(iter(results), None))
     if kind is None:
         return None
-    measured = member.alone if kind == "unlabelled" else kept.get(kind)
-    return Mirrored(member, member.record.documented, _MIRRORED_KINDS.get(kind, kind), results[kind], measured)
+    checkpoint = member.alone if kind == "unlabelled" else measured.get(kind)
+    return Mirrored(member, member.record.documented, _MIRRORED_KINDS.get(kind, kind), results[kind], checkpoint)
 
 
-# What stands on which page: a whole report on one, or an overview with pages of ablations beside it.
+# The pages of a report: one page for everything, or an overview with linked pages of the ablations.
 
-
-#: An ablation of more runs goes on over several pages.
+#: An ablation with more runs is split over several pages.
 RUNS_PER_PAGE = 24
-#: Stands in the head of every page beside the overview, and nowhere else.
+#: In the head of every page except the overview, and nowhere else.
 PAGE_MARK = b'<meta name="mmad:page" '
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a page tells of an ablation: the first part its tables, each part the curves of some settings and runs."""
+    """A page's part of an ablation: curves of some settings, and runs; the first part also has the tables."""
 
     ablation: AblationSection
     number: int
     of: int
     settings: tuple[str, ...]
-    runs: tuple[RunStory, ...]
+    runs: tuple[RunSection, ...]
     first_run: int
 
     @property
@@ -554,7 +557,7 @@ class PageView:
 
 
 class Links:
-    """Leads from one page to an anchor, wherever it stands; relative, so that the folder may be moved."""
+    """Links from one page to an anchor on any page; relative, so that the folder can be moved."""
 
     def __init__(self, here: str, overview: str, files: Mapping[str, str]) -> None:
         self._here, self._overview, self._files = here, overview, files
@@ -566,22 +569,22 @@ class Links:
         return f"{quote(posixpath.relpath(file, posixpath.dirname(self._here) or '.'))}#{anchor}"
 
     def of(self, here: str) -> Links:
-        """The same, seen from the page ``here``."""
+        """The same links, seen from the page ``here``."""
         return Links(here, self._overview, self._files)
 
 
-def whole(story: ReportModel) -> PageView:
+def whole(model: ReportModel) -> PageView:
     """Everything on one page."""
-    siblings = tuple((_part(a, 1, 1, a.frame.settings, a.runs, 1),) for a in story.ablations)
+    siblings = tuple((_part(a, 1, 1, a.frame.settings, a.runs, 1),) for a in model.ablations)
     parts = tuple(part for (part,) in siblings)
-    return PageView("", f"Ablation report · {moment(story.created)}", True, parts, siblings)
+    return PageView("", f"Ablation report · {moment(model.created)}", True, parts, siblings)
 
 
 def linked(
-    story: ReportModel, overview: str, folder: str, most: int = RUNS_PER_PAGE
+    model: ReportModel, overview: str, folder: str, most: int = RUNS_PER_PAGE
 ) -> tuple[tuple[PageView, ...], Links]:
     """The pages of ablations in ``folder`` and, last, the overview; and its links."""
-    siblings = tuple(_parts(a, most) for a in story.ablations)
+    siblings = tuple(_parts(a, most) for a in model.ablations)
     flat = [part for parts in siblings for part in parts]
     views = []
     for n, part in enumerate(flat):
@@ -589,19 +592,19 @@ def linked(
         before, after = flat[n - 1] if n else None, flat[n + 1] if n + 1 < len(flat) else None
         file = f"{folder}/{part.anchor}.html"
         views.append(PageView(file, f"{title} · Ablation report", False, (part,), siblings, before, after))
-    head = PageView(overview, f"Ablation report · {moment(story.created)}", True, (), siblings)
+    head = PageView(overview, f"Ablation report · {moment(model.created)}", True, (), siblings)
     files = {a: v.file for v in views for p in v.parts for a in (p.anchor, *(r.anchor for r in p.runs))}
     return (*views, head), Links(overview, overview, files)
 
 
 def _part(
-    ablation: AblationSection, number: int, of: int, settings: Sequence[str], runs: Sequence[RunStory], first: int
+    ablation: AblationSection, number: int, of: int, settings: Sequence[str], runs: Sequence[RunSection], first: int
 ) -> Part:
     return Part(ablation, number, of, tuple(settings), tuple(runs), first)
 
 
 def _parts(ablation: AblationSection, most: int) -> tuple[Part, ...]:
-    """Slices of at most ``most`` runs; a setting's curves stand where its first run does, or in the first slice."""
+    """Slices of at most ``most`` runs; a setting's curves are in the slice of its first run, or in the first slice."""
     slices = [ablation.runs[n : n + most] for n in range(0, len(ablation.runs), most)] or [()]
     home = dict.fromkeys(ablation.frame.settings, 0)
     for n in reversed(range(len(slices))):

@@ -1,4 +1,4 @@
-"""What is said about a picture, for every form of report alike."""
+"""The words and the drawing of a picture, the same for every form of report."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmad.base.formatting import clip, decimal, plural, signed
 from mmad.data.contact_sheet import COLOURS
-from mmad.report.pictures import AblationPictures, Box, DrawnBox, Fate, Film, PairPictures, StudyPicture
+from mmad.report.pictures import AblationPictures, Box, BoxOutcome, PageImage, PairPictures, PanelBox, StudyPicture
 
 TRUTH = "Ground truth"
 _NAMED = 60
-_FATES: dict[Fate, str] = {"right": "Right", "false": "False alarm", "missed": "Missed"}
+_OUTCOMES: dict[BoxOutcome, str] = {"right": "Right", "false": "False alarm", "missed": "Missed"}
 _FROM_RIGHT = {"R", "AL", "RLE", "RLO", "LRE", "LRO", "RLI", "LRI", "FSI"}
-#: Marks that change the direction of the text after them; nothing isolates a name in a tooltip.
+#: Marks that change the direction of the text after them; in a tooltip nothing else could isolate a name.
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Boxes of one finding that one thing became of: ``times`` of them, and the scores of those that have one."""
+    """Boxes of one finding with the same outcome: how many (``times``), and the scores of the boxes that have one."""
 
     number: int
     label: str
@@ -43,11 +43,11 @@ class Group:
 
 @dataclass(frozen=True)
 class PanelView:
-    """One of a study's three panels: its title, whose it is, its boxes, and them in words by what became of them."""
+    """One of a study's three panels: its title, its arm, its boxes, and the boxes in words, grouped by outcome."""
 
     title: str
     arm: str  # reference, other, or nothing for the truth
-    boxes: tuple[DrawnBox, ...]
+    boxes: tuple[PanelBox, ...]
     groups: tuple[tuple[str, tuple[Group, ...]], ...]
     summary: str
 
@@ -55,7 +55,7 @@ class PanelView:
 def panels_of(picture: StudyPicture, pair: PairPictures) -> tuple[PanelView, ...]:
     """Ground truth, reference and other, from left to right."""
     reference, other = _arm(pair.reference), _arm(pair.other)
-    by: dict[Fate, str] = {
+    by: dict[BoxOutcome, str] = {
         "both": "By both",
         "reference": f"Only by {reference}",
         "other": f"Only by {other}",
@@ -74,70 +74,69 @@ def _arm(name: str) -> str:
     return isolated(clip(name, _NAMED))
 
 
-def _view(title: str, arm: str, boxes: tuple[DrawnBox, ...], labels: Sequence[str]) -> PanelView:
-    count = Counter(drawn.fate for drawn in boxes)
+def _view(title: str, arm: str, boxes: tuple[PanelBox, ...], labels: Sequence[str]) -> PanelView:
+    count = Counter(box.outcome for box in boxes)
     said = f"{count['right']} right, {plural(count['false'], 'false alarm')}, {count['missed']} missed"
-    return PanelView(title, arm, boxes, _groups(boxes, _FATES, labels), said)
+    return PanelView(title, arm, boxes, _groups(boxes, _OUTCOMES, labels), said)
 
 
 def _groups(
-    boxes: Sequence[DrawnBox], names: dict[Fate, str], labels: Sequence[str]
+    boxes: Sequence[PanelBox], names: dict[BoxOutcome, str], labels: Sequence[str]
 ) -> tuple[tuple[str, tuple[Group, ...]], ...]:
-    told = []
-    for fate, name in names.items():
-        found: dict[int, list[DrawnBox]] = {}
-        for drawn in boxes:
-            if drawn.fate == fate:
-                found.setdefault(drawn.number, []).append(drawn)
+    result = []
+    for outcome, name in names.items():
+        found: dict[int, list[PanelBox]] = {}
+        for box in boxes:
+            if box.outcome == outcome:
+                found.setdefault(box.number, []).append(box)
         if found:
-            told.append((name, tuple(_group(number, same, labels) for number, same in found.items())))
-    return tuple(told)
+            result.append((name, tuple(_group(number, same, labels) for number, same in found.items())))
+    return tuple(result)
 
 
-def _group(number: int, boxes: Sequence[DrawnBox], labels: Sequence[str]) -> Group:
-    scores = tuple(decimal(drawn.score, 2) for drawn in boxes if drawn.score is not None)
+def _group(number: int, boxes: Sequence[PanelBox], labels: Sequence[str]) -> Group:
+    scores = tuple(decimal(box.score, 2) for box in boxes if box.score is not None)
     return Group(number, isolated(clip(labels[number - 1], 40)), len(boxes), scores)
 
 
 def differs(picture: StudyPicture, pair: PairPictures) -> str:
     """What the arms found on the study: together, alone, not at all, and how often they were wrong."""
     reference, other = _arm(pair.reference), _arm(pair.other)
-    names: dict[Fate, str] = {
+    names: dict[BoxOutcome, str] = {
         "both": "by both",
         "reference": f"by {reference} alone",
         "other": f"by {other} alone",
         "neither": "by neither",
     }
-    by = Counter(drawn.fate for drawn in picture.panels.truth)
-    found = ", ".join(f"{by[fate]} {words}" for fate, words in names.items() if by[fate])
-    wrong = [sum(b.fate == "false" for b in side) for side in (picture.panels.reference, picture.panels.other)]
+    by = Counter(box.outcome for box in picture.panels.truth)
+    found = ", ".join(f"{by[outcome]} {words}" for outcome, words in names.items() if by[outcome])
+    wrong = [sum(b.outcome == "false" for b in side) for side in (picture.panels.reference, picture.panels.other)]
     alarms = f"false alarms: {wrong[0]} of {reference}, {wrong[1]} of {other}"
     return f"{f'True boxes found: {found}' if by else 'No true box'}; {alarms}."
 
 
-def gained(picture: StudyPicture, pair: PairPictures) -> str:
-    """``+2 for CXR+Clinical``, and whose boxes are shown where there are several seeds."""
-    said = f"{signed(picture.gain, 0)} for {_arm(pair.other)}"
+def net_hits_words(picture: StudyPicture, pair: PairPictures) -> str:
+    """``+2 for CXR+Clinical``; with several seeds also the seed whose boxes are shown."""
+    said = f"{signed(picture.net_hits, 0)} for {_arm(pair.other)}"
     if pair.seeds == 1:
         return said
-    return f"{said} over {pair.seeds} seeds; boxes of seed {picture.seed} ({signed(picture.seed_gain, 0)})"
+    return f"{said} over {pair.seeds} seeds; boxes of seed {picture.seed} ({signed(picture.seed_net_hits, 0)})"
 
 
-def at_stake(picture: StudyPicture, pair: PairPictures) -> str:
-    """What the study does to the pair's difference in AP."""
-    whole = pair.stakes.all_boxes if pair.stakes is not None else float("nan")
-    return (
-        f"Without this study the difference in test AP would be {signed(picture.without)} instead of {signed(whole)}."
-    )
+def ap_contribution_words(picture: StudyPicture, pair: PairPictures) -> str:
+    """What the study contributes to the pair's difference in AP."""
+    whole = signed(pair.ap_difference.all_boxes if pair.ap_difference is not None else float("nan"))
+    without = signed(picture.ap_without)
+    return f"Without this study the difference in test AP would be {without} instead of {whole}."
 
 
 def drawn_and_counted(pair: PairPictures) -> str:
     """Why boxes and AP can disagree: AP counts weaker boxes too. Nothing where no study is shown."""
-    if pair.stakes is None:
+    if pair.ap_difference is None:
         return ""
-    (a, b), (all_a, all_b) = pair.stakes.drawn, pair.stakes.kept
+    (a, b), (all_a, all_b) = pair.ap_difference.drawn, pair.ap_difference.total
     reference, other = _arm(pair.reference), _arm(pair.other)
-    every, drawn = signed(pair.stakes.all_boxes), signed(pair.stakes.drawn_boxes)
+    every, drawn = signed(pair.ap_difference.all_boxes), signed(pair.ap_difference.drawn_boxes)
     return (
         f"Drawn are boxes with a score of at least {pair.score:g}: {a:,} of {all_a:,} of {reference}, {b:,} of "
         f"{all_b:,} of {other}. AP counts them all: {other} differs by {every} test AP over all boxes, by {drawn} "
@@ -145,38 +144,37 @@ def drawn_and_counted(pair: PairPictures) -> str:
     )
 
 
-def labelled(drawn: DrawnBox, pair: PairPictures) -> str:
+def box_words(box: PanelBox, pair: PairPictures) -> str:
     """``Atelectasis 0.81, false alarm``, for one box."""
-    score = "" if drawn.score is None else f" {decimal(drawn.score, 2)}"
-    fate = f", {_FATES[drawn.fate].lower()}" if drawn.fate in _FATES else ""
-    return straight(f"{clip(pair.labels[drawn.number - 1], 40)}{score}{fate}")
+    score = "" if box.score is None else f" {decimal(box.score, 2)}"
+    outcome = f", {_OUTCOMES[box.outcome].lower()}" if box.outcome in _OUTCOMES else ""
+    return straight(f"{clip(pair.labels[box.number - 1], 40)}{score}{outcome}")
 
 
-def told(view: PanelView, picture: StudyPicture) -> tuple[str, str]:
-    """(title, description) of a panel for those who cannot see it, without marks that turn the text around."""
+def title_and_description(view: PanelView, picture: StudyPicture) -> tuple[str, str]:
+    """(title, description) of a panel for screen readers, without marks that change the direction of the text."""
     groups = "; ".join(f"{name}: {', '.join(g.words for g in groups)}" for name, groups in view.groups)
     title = f"{view.title}, study {clip(picture.study, 80)}"
     return straight(title), straight(f"{view.summary}. {groups}")
 
 
 def isolated(name: str) -> str:
-    """``name``, between marks that keep it to itself where it runs from right to left."""
+    """``name``, isolated by direction marks where it is written from right to left."""
     turns = any(unicodedata.bidirectional(letter) in _FROM_RIGHT for letter in name)
     return f"\u2068{name}\u2069" if turns else name
 
 
 def straight(text: str) -> str:
-    """``text`` without the characters that change its direction."""
+    """``text`` without characters that change the direction of writing."""
     return _TURNING.sub("", text)
 
 
 def has_more_settings(found: AblationPictures) -> bool:
-    """Whether a pair has to be named by its setting."""
+    """Whether the title of a pair must name its setting."""
     return len({pair.setting for pair in found.pairs}) > 1
 
 
-# Where the words of a box stand in a picture: at its corner, beside the words of others.
-
+# The tag of a box: its words at one of its corners, beside the tags of other boxes.
 
 #: Height of a line of words and its letters' size, in units of a picture (its longer side is 512).
 HEIGHT, LETTERS = 25.0, 19.0
@@ -186,7 +184,7 @@ _STEPS = 12
 
 @dataclass(frozen=True)
 class Tag:
-    """The words of a box and the rectangle they stand in."""
+    """The words of a box and the rectangle around them."""
 
     words: str
     x: float
@@ -198,31 +196,31 @@ class Tag:
         return HEIGHT
 
 
-def words_of(drawn: DrawnBox) -> str:
+def tag_words(box: PanelBox) -> str:
     """``2 0.81``; ``2 0.44 false``; ``2 missed``; ``2`` for a true box."""
-    parts = [str(drawn.number)]
-    if drawn.score is not None:
-        parts.append(f"{drawn.score:.2f}")
-    if drawn.fate in ("false", "missed"):
-        parts.append(drawn.fate)
+    parts = [str(box.number)]
+    if box.score is not None:
+        parts.append(f"{box.score:.2f}")
+    if box.outcome in ("false", "missed"):
+        parts.append(box.outcome)
     return " ".join(parts)
 
 
-def place_tags(boxes: Sequence[DrawnBox], width: float, height: float) -> tuple[Tag, ...]:
-    """A tag for each box, inside the picture; they cover one another only where there is no room left near by."""
+def place_tags(boxes: Sequence[PanelBox], width: float, height: float) -> tuple[Tag, ...]:
+    """A tag for each box, inside the picture; tags overlap only where no free place is left nearby."""
     placed: list[Tag] = []
-    for drawn in boxes:
-        words = words_of(drawn)
+    for box in boxes:
+        words = tag_words(box)
         wide = _AROUND + _PER_LETTER * len(words)
         places = [
             Tag(words, _within(x, width - wide), _within(y, height - HEIGHT), wide)
-            for x, y in _corners(drawn.box, wide)
+            for x, y in _candidates(box.corners, wide)
         ]
         placed.append(min(places, key=lambda tag: sum(_covered(tag, other) for other in placed)))
     return tuple(placed)
 
 
-def _corners(box: Box, wide: float) -> list[tuple[float, float]]:
+def _candidates(box: Box, wide: float) -> list[tuple[float, float]]:
     """Above the box, below it, inside it; then further and further down and up along its left side."""
     left, top, right, bottom = box
     first = [(left, top - HEIGHT), (left, bottom), (left, top), (right - wide, top - HEIGHT), (right - wide, bottom)]
@@ -239,19 +237,18 @@ def _covered(tag: Tag, other: Tag) -> float:
     return max(0.0, wide) * max(0.0, high)
 
 
-# A study's three panels as one JPEG, drawn by Pillow, for readers that show no SVG over an image.
-
+# A study's three panels as one JPEG, drawn by Pillow, for Markdown viewers that show no SVG over an image.
 
 _GAP, _HEAD = 14, 34
 _PAPER, _INK, _BLACK = "#ffffff", "#1d2025", "#000000"
 #: Lengths of stroke and gap along a side; None is a line without gaps.
-_DASHES: dict[Fate, tuple[int, int] | None] = {"false": (13, 8), "missed": (3, 7)}
+_DASHES: dict[BoxOutcome, tuple[int, int] | None] = {"false": (13, 8), "missed": (3, 7)}
 
 
-def raster(film: Film, views: Sequence[PanelView]) -> bytes:
+def raster(image: PageImage, views: Sequence[PanelView]) -> bytes:
     """The panels side by side with their titles above them, as JPEG."""
-    with Image.open(io.BytesIO(film.jpeg)) as stored:
-        width, height = round(film.width), round(film.height)
+    with Image.open(io.BytesIO(image.jpeg)) as stored:
+        width, height = round(image.width), round(image.height)
         picture = stored.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     page = Image.new("RGB", (len(views) * (width + _GAP) - _GAP, height + _HEAD), _PAPER)
     draw = ImageDraw.Draw(page)
@@ -267,16 +264,16 @@ def raster(film: Film, views: Sequence[PanelView]) -> bytes:
 def _panel(picture: Image.Image, view: PanelView) -> Image.Image:
     panel = picture.copy()
     draw = ImageDraw.Draw(panel)
-    for drawn in view.boxes:
-        _frame(draw, drawn.box, _BLACK, None, 4)
-        _frame(draw, drawn.box, _colour(drawn), _DASHES.get(drawn.fate), 2)
-    for tag, drawn in zip(place_tags(view.boxes, *panel.size), view.boxes, strict=True):
-        _words(draw, tag, _colour(drawn))
+    for box in view.boxes:
+        _frame(draw, box.corners, _BLACK, None, 4)
+        _frame(draw, box.corners, _colour(box), _DASHES.get(box.outcome), 2)
+    for tag, box in zip(place_tags(view.boxes, *panel.size), view.boxes, strict=True):
+        _words(draw, tag, _colour(box))
     return panel
 
 
-def _colour(drawn: DrawnBox) -> str:
-    return COLOURS[(drawn.number - 1) % len(COLOURS)]
+def _colour(box: PanelBox) -> str:
+    return COLOURS[(box.number - 1) % len(COLOURS)]
 
 
 def _words(draw: ImageDraw.ImageDraw, tag: Tag, colour: str) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of the studies on which two arms differ most: what a report holds of them."""
+"""Pictures of the studies on which two arms differ most."""
 
 from __future__ import annotations
 
@@ -30,76 +30,75 @@ from mmad.evaluation.matching import Floats, Ints, Matched
 from mmad.evaluation.operating_points import at_least
 from mmad.store.store import Store
 
-# The boxes of two arms held against the true ones: what each found on a study, and what of the AP hangs on it.
-
+# The boxes of two arms compared with the true boxes: what each found on a study, and its contribution to the AP.
 
 Box = tuple[float, float, float, float]
-#: Of an arm's boxes: right, false, missed. Of the true ones, by whom they were found.
-Fate = Literal["right", "false", "missed", "both", "reference", "other", "neither"]
+#: Of an arm's boxes: right, false, missed. Of the true boxes: who found them.
+BoxOutcome = Literal["right", "false", "missed", "both", "reference", "other", "neither"]
 
 
 @dataclass(frozen=True)
-class DrawnBox:
-    """One box of a panel in pixels of the stored image; ``number`` is its finding's, ``score`` None for a true box."""
+class PanelBox:
+    """One box in pixels of the stored image; ``number`` is its finding's, ``score`` is None for a true box."""
 
     number: int
-    box: Box
+    corners: Box
     score: float | None
-    fate: Fate
+    outcome: BoxOutcome
 
 
 @dataclass(frozen=True)
 class Panels:
-    """What is drawn on one study: the true boxes, and those of each arm with what it missed."""
+    """What is drawn on one study: the true boxes, and the boxes of each arm with the true ones that it missed."""
 
-    truth: tuple[DrawnBox, ...]
-    reference: tuple[DrawnBox, ...]
-    other: tuple[DrawnBox, ...]
+    truth: tuple[PanelBox, ...]
+    reference: tuple[PanelBox, ...]
+    other: tuple[PanelBox, ...]
 
 
 @dataclass(frozen=True)
-class Stakes:
-    """Differences in test AP, other less reference, means over the seeds: of all boxes, and of those drawn.
+class APDifference:
+    """A pair's difference in test AP, other minus reference, as a mean over the seeds: over all boxes, over drawn ones.
 
-    ``drawn`` and ``kept`` count boxes of (reference, other) over all seeds: those of at least the score, and all.
+    ``drawn`` and ``total`` count boxes of (reference, other) over all seeds: boxes with at least the score, and all.
     """
 
     all_boxes: float
     drawn_boxes: float
     drawn: tuple[int, int]
-    kept: tuple[int, int]
+    total: tuple[int, int]
 
 
-class HeldAgainst:
-    """The seeds of one pair of arms against the true boxes of their split.
+class PairMatches:
+    """The boxes of a pair of arms matched with the true boxes of the split, seed by seed.
 
     Args:
         archive: where detections and true boxes are.
         pairs: (reference, other) of each seed, all under one protocol.
-        score: from which a box is drawn.
+        score: the least score of a box that is drawn.
 
     Raises:
-        EvaluationError: detections that are missing or cannot be judged.
-        DataError: a data set that is gone or changed.
+        EvaluationError: detections that are missing or cannot be evaluated.
+        DataError: a data set that is missing or has changed.
     """
 
     def __init__(
-        self, archive: DetectionStore, pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]], score: float
+        self, detections: DetectionStore, pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]], score: float
     ) -> None:
-        self.truth = archive.truth(pairs[0][0])
+        self.truth = detections.truth(pairs[0][0])
         self._protocol, self._score = pairs[0][0].protocol, score
         self._place = {study: n for n, study in enumerate(self.truth.studies)}
-        self._seeds = [(self._side(archive, a), self._side(archive, b)) for a, b in pairs]
+        self._seeds = [(self._side(detections, a), self._side(detections, b)) for a, b in pairs]
 
-    def _side(self, archive: DetectionStore, judged: EvaluationTarget) -> _Side:
-        every, protocol = archive.read(judged), self._protocol
+    def _side(self, detections: DetectionStore, target: EvaluationTarget) -> _Side:
+        every, protocol = detections.read(target), self._protocol
         matched = matched_at(
             every, self.truth, score=self._score, overlap=protocol.overlap, threshold=protocol.threshold
         )
         return _Side(every, at_least(every, self._score), matched, matched_under(protocol, every, self.truth))
 
-    def gains(self, study: str) -> list[int]:
-        """Of each seed: hits less false alarms on ``study``, the other's less the reference's."""
+    def net_hits(self, study: str) -> list[int]:
+        """The difference in net hits (hits minus false alarms) on ``study``, other minus reference, of each seed."""
         n = self._place[study]
         return [int(net_hits(b.matched)[n] - net_hits(a.matched)[n]) for a, b in self._seeds]
 
@@ -110,26 +109,28 @@ class HeldAgainst:
         found = [set(side.hits(n)) for side in (a, b)]
         truth = []
         for row in rows.tolist():
-            by: Fate = _BY[row in found[0], row in found[1]]
-            truth.append(DrawnBox(int(self.truth.labels[row]), _box(self.truth.boxes[row]), None, by))
+            by: BoxOutcome = _BY[row in found[0], row in found[1]]
+            truth.append(PanelBox(int(self.truth.labels[row]), _box(self.truth.boxes[row]), None, by))
         sides = [
             (*side.boxes(n), *(_missed(one) for row, one in zip(rows, truth, strict=True) if row not in hit))
             for side, hit in zip((a, b), found, strict=True)
         ]
         return Panels(tuple(truth), sides[0], sides[1])
 
-    def stakes(self) -> Stakes:
-        """What the pair differs by, with and without the boxes that are too weak to be drawn."""
+    def ap_difference(self) -> APDifference:
+        """The pair's difference in AP, with and without the boxes whose score is too low to be drawn."""
         drawn = [
             _difference(*(matched_under(self._protocol, s.drawn, self.truth) for s in seed), weights=None)[0]
             for seed in self._seeds
         ]
         counts = np.sum([[(len(s.drawn.scores), len(s.every.scores)) for s in seed] for seed in self._seeds], axis=0)
         (strong_a, all_a), (strong_b, all_b) = counts.tolist()
-        return Stakes(float(self._differences(None)[0]), float(np.mean(drawn)), (strong_a, strong_b), (all_a, all_b))
+        return APDifference(
+            float(self._differences(None)[0]), float(np.mean(drawn)), (strong_a, strong_b), (all_a, all_b)
+        )
 
-    def without(self, studies: Sequence[str]) -> list[float]:
-        """The difference in AP of all boxes, had each of ``studies`` not been looked at."""
+    def ap_without(self, studies: Sequence[str]) -> list[float]:
+        """The difference in AP over all boxes if one study were left out, for each of ``studies``."""
         weights = np.ones((len(studies), len(self.truth.studies)))
         weights[np.arange(len(studies)), [self._place[study] for study in studies]] = 0
         return [float(value) for value in self._differences(weights)] if len(studies) else []
@@ -140,7 +141,7 @@ class HeldAgainst:
         return mean
 
 
-_BY: dict[tuple[bool, bool], Fate] = {
+_BY: dict[tuple[bool, bool], BoxOutcome] = {
     (True, True): "both",
     (True, False): "reference",
     (False, True): "other",
@@ -150,7 +151,7 @@ _BY: dict[tuple[bool, bool], Fate] = {
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """One run: all its boxes, those that are drawn with their matches, and the matches of all under the protocol."""
+    """One run: all its boxes, the drawn ones with their matches, and the matches of all under the protocol."""
 
     every: Detections
     drawn: Detections
@@ -158,25 +159,25 @@ class _Side:
     full: Matched
 
     def hits(self, image: int) -> list[int]:
-        """Rows of the true boxes it found on the study."""
+        """Rows of the true boxes that the run found on the study."""
         here = (self.matched.image == image) & self.matched.hit[0]
         rows: Ints = self.matched.true[0][here]
         return [int(row) for row in rows]
 
-    def boxes(self, image: int) -> tuple[DrawnBox, ...]:
-        """What it drew on the study, by finding and falling score."""
+    def boxes(self, image: int) -> tuple[PanelBox, ...]:
+        """The run's drawn boxes on the study, by finding and descending score."""
         here = np.flatnonzero((self.matched.image == image) & self.matched.counted[0])
         found = []
         for n in here.tolist():
             row = int(self.matched.row[n])
-            fate: Fate = "right" if self.matched.hit[0][n] else "false"
+            outcome: BoxOutcome = "right" if self.matched.hit[0][n] else "false"
             score = float(self.drawn.scores[row])
-            found.append(DrawnBox(int(self.drawn.labels[row]), _box(self.drawn.boxes[row]), score, fate))
+            found.append(PanelBox(int(self.drawn.labels[row]), _box(self.drawn.boxes[row]), score, outcome))
         return tuple(found)
 
 
-def _missed(true: DrawnBox) -> DrawnBox:
-    return DrawnBox(true.number, true.box, None, "missed")
+def _missed(true: PanelBox) -> PanelBox:
+    return PanelBox(true.number, true.corners, None, "missed")
 
 
 def _box(sides: Floats) -> Box:
@@ -189,25 +190,24 @@ def _difference(reference: Matched, other: Matched, *, weights: Floats | None) -
     return difference
 
 
-def telling(gains: Sequence[int]) -> int:
-    """The position of the seed that shows best what the seeds come to together; the first of equal ones."""
-    sign = math.copysign(1, sum(gains))
-    return max(range(len(gains)), key=lambda n: (sign * gains[n], -n))
+def representative_seed(net_hits: Sequence[int]) -> int:
+    """The position of the seed with the largest difference in the direction of the sum; the first of equal ones."""
+    sign = math.copysign(1, sum(net_hits))
+    return max(range(len(net_hits)), key=lambda n: (sign * net_hits[n], -n))
 
 
-# The image of a study as a report carries it: shrunk, grey, JPEG.
+# The image of a study as a report carries it: reduced in size, grey, JPEG.
 
-
-#: The longer side of a picture; boxes are told in these units, however small the stored image is.
+#: The longer side of a picture; boxes are in these units, however small the stored image is.
 SIDE = 512
-#: An image that takes more bytes is stored more coarsely.
+#: An image that needs more bytes is stored in lower quality.
 _MOST_BYTES = 48 * 1024
 _QUALITIES = (82, 65, 45)
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
-    """An image as JPEG; ``width`` and ``height`` are those it is shown in, the longer one being ``SIDE``."""
+class PageImage:
+    """An image as JPEG, shown at ``width`` by ``height``; the longer side is ``SIDE``."""
 
     width: float
     height: float
@@ -215,18 +215,18 @@ class Film:
 
     @property
     def address(self) -> str:
-        """The image as the text of an address."""
+        """The image as a data URL."""
         return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
 
 
-def film_of(dataset: DataSet, position: int) -> Film:
+def image_of(dataset: DataSet, position: int) -> PageImage:
     """The image of the study at ``position``. Raises DataError where it cannot be decoded or has another size."""
     picture = decode(dataset, position)
     shown = [SIDE * side / max(picture.size) for side in picture.size]
     if max(picture.size) > SIDE:
         width, height = (max(1, round(side)) for side in shown)
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    return Film(shown[0], shown[1], _jpeg(picture))
+    return PageImage(shown[0], shown[1], _jpeg(picture))
 
 
 def _jpeg(picture: Image.Image) -> bytes:
@@ -240,34 +240,34 @@ def _jpeg(picture: Image.Image) -> bytes:
     return content
 
 
-#: Studies of each pair where no number is asked for and the licence allows it.
+#: Studies of each pair by default, where the licence allows it.
 USUAL = 4
 
 
 @dataclass(frozen=True)
 class StudyPicture:
-    """One study as it is shown.
+    """One study as the report shows it.
 
-    ``film`` is its image's name among the ablation's films, empty where ``note`` says why there is none; boxes are in
-    units of the film. ``gain`` is hits less false alarms of the other less the reference's, over all seeds; the boxes
-    are those of ``seed``, whose own gain is ``seed_gain``. ``without`` is the pair's difference in AP had this study
-    not been there.
+    ``image`` is the name of its image among the ablation's images, empty where ``note`` says why there is none; boxes
+    are in units of the image. ``net_hits`` is the difference in hits minus false alarms, other minus reference, over
+    all seeds; the boxes are from ``seed``, whose own difference is ``seed_net_hits``. ``ap_without`` is the pair's
+    difference in AP without this study.
     """
 
     study: str
     source: str
-    film: str
+    image: str
     note: str
-    gain: int
+    net_hits: int
     seed: int
-    seed_gain: int
+    seed_net_hits: int
     panels: Panels
-    without: float
+    ap_without: float
 
 
 @dataclass(frozen=True)
 class PairPictures:
-    """One row of a comparison and its studies, or ``why`` there are none; ``labels`` are those of the data set."""
+    """One row of a comparison and its studies, or ``why`` there are none; ``labels`` are the data set's."""
 
     setting: str
     reference: str
@@ -275,18 +275,18 @@ class PairPictures:
     seeds: int
     studies: tuple[StudyPicture, ...] = ()
     labels: tuple[str, ...] = ()
-    stakes: Stakes | None = None
+    ap_difference: APDifference | None = None
     why: str = ""
 
     @property
     def score(self) -> float:
-        """From which a box is drawn."""
+        """The least score of a box that is drawn."""
         return AGREEMENT_SCORE
 
 
 @dataclass(frozen=True)
 class PictureNote:
-    """A line on what is shown or not: with the ``command`` that shows it, and whether it asks for ``caution``."""
+    """A line on what is shown or not, with the ``command`` that shows more; ``caution`` marks a warning."""
 
     text: str
     command: str = ""
@@ -298,23 +298,23 @@ class AblationPictures:
     """The pictures of one ablation, pair by pair, and each image once."""
 
     pairs: tuple[PairPictures, ...] = ()
-    films: Mapping[str, Film] = field(default_factory=dict)
+    images: Mapping[str, PageImage] = field(default_factory=dict)
     notes: tuple[PictureNote, ...] = ()
 
     @property
-    def told(self) -> tuple[PairPictures, ...]:
-        """The pairs of which there is something to show or to say."""
+    def shown(self) -> tuple[PairPictures, ...]:
+        """The pairs that have studies, or a reason for having none."""
         return tuple(pair for pair in self.pairs if pair.studies or pair.why)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The findings of the legend: those of the data set that has most of them."""
+        """The findings of the legend, from the data set with the most findings."""
         return max((pair.labels for pair in self.pairs if pair.studies), key=len, default=())
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a report by the ablation's name; empty where there is no store to ask."""
+    """The pictures of a report by the ablation's name; empty where no store is given."""
 
     ablations: Mapping[str, AblationPictures] = field(default_factory=dict)
 
@@ -327,19 +327,18 @@ class Pictures:
         return max((len(found.labels) for found in self.ablations.values()), default=0)
 
 
-def check_number(asked: int | None) -> None:
-    """ReportError unless ``asked`` is None or a number of studies that a pair can have."""
-    if asked is not None and not 0 <= asked <= MOST_STUDIES:
+def check_number(number: int | None) -> None:
+    """ReportError unless ``number`` is None or a number of studies that a pair can have."""
+    if number is not None and not 0 <= number <= MOST_STUDIES:
         raise ReportError(
-            f"{asked} is out of range", where="--pictures", hint=f"choose 0 to {MOST_STUDIES} studies of each pair"
+            f"{number} is out of range", where="--pictures", hint=f"choose 0 to {MOST_STUDIES} studies of each pair"
         )
 
 
-# Which licences let a report carry images of the data set: an account of what may be passed on, not of the law.
-
+# Which licences let a report carry images of the data set: what the licence says, not legal advice.
 
 _VERSION = r"(?: [1-4](?:\.[05])?)?(?: (?:international|unported|generic))?"
-#: What may be passed on as it is and altered (shrunk, with boxes on it): public domain, CC without ND, open data.
+#: Licences that allow passing on altered images (reduced, with boxes): public domain, CC without ND, open data.
 _ALLOWING = tuple(
     re.compile(pattern)
     for pattern in (
@@ -369,48 +368,46 @@ def _plain(part: str) -> str:
     return " ".join(re.sub(r"[-_\s]+", " ", part.casefold()).split())
 
 
-# Gathers a report's pictures: the studies that ``mmad compare`` lists, in its order, with the boxes of both arms.
-#
-# A data set that is gone, a licence that does not allow it or an image that cannot be decoded is a line in the
-# report, never a failure.
-
+# Collect a report's pictures: the studies that ``mmad compare`` lists, in its order, with the boxes of both arms.
+# A missing data set, a licence that does not allow it or an image that cannot be decoded is a line in the report,
+# never a failure.
 
 #: A report of many pairs shows fewer studies of each, so that the page stays small: about so many in all.
 MOST_IN_ALL = 120
-_ALIKE = "on no study do hits less false alarms differ"
+_NO_DIFFERENCE = "the arms have equal hits minus false alarms on every study"
 
 
 def pictures_of(
     frame: ReportFrame,
     store: Store,
     *,
-    asked: int | None = None,
+    number: int | None = None,
     data: Path | None = None,
-    apart: bool = False,
+    separate_pages: bool = False,
     progress: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Pictures:
     """The pictures of every pair of ``frame``.
 
     Args:
-        asked: studies of each pair, whatever the licence; None shows a few where the licence allows it, 0 none.
+        number: studies of each pair, whatever the licence; None shows a few where the licence allows it, 0 none.
         data: where the data set lies now; None where the runs say.
-        apart: whether each ablation has a page of its own, which may be as large as a whole report else.
-        progress: hears how many of how many pairs are looked at.
+        separate_pages: whether each ablation has a page of its own; each page may then be as large as a whole report.
+        progress: is called with (done, total) pairs.
 
     Raises:
         ReportError: a number out of range.
     """
-    check_number(asked)
-    if asked == 0:
+    check_number(number)
+    if number == 0:
         return Pictures()
     rows = {a.record.name: finished_comparisons(a) for a in frame.ablations}
     whole, done = sum(map(len, rows.values())), 0
-    looking = _Looking(store, data, _Budget(asked, whole))
+    context = _PictureContext(store, data, _Budget(number, whole))
     found = {}
     for name, pairs in rows.items():
-        if apart:
-            looking.begin(_Budget(asked, len(pairs)))
-        gathered = _Gathered(looking)
+        if separate_pages:
+            context.begin_page(_Budget(number, len(pairs)))
+        gathered = _PictureCollector(context)
         for comparison in pairs:
             progress(done, whole)
             gathered.add(comparison)
@@ -423,31 +420,31 @@ def pictures_of(
 
 @dataclass(frozen=True)
 class _Budget:
-    """How many studies each of ``pairs`` shows. What was ``asked`` for is shown, whatever the size."""
+    """How many studies each of ``pairs`` shows. A ``number`` that the user gives is shown, whatever the size."""
 
-    asked: int | None
+    number: int | None
     pairs: int
 
     @property
     def each(self) -> int:
-        if self.asked is not None:
-            return self.asked
+        if self.number is not None:
+            return self.number
         return max(1, min(USUAL, MOST_IN_ALL // max(1, self.pairs)))
 
     def has_room(self, shown: int) -> bool:
-        return self.asked is not None or shown < MOST_IN_ALL
+        return self.number is not None or shown < MOST_IN_ALL
 
 
-class _Looking:
-    """What all ablations share: the store, the data sets, and how much the page shows already."""
+class _PictureContext:
+    """What all ablations share: the store, the data sets, and how many studies the page already shows."""
 
     def __init__(self, store: Store, data: Path | None, budget: _Budget) -> None:
-        self.store, self.archive = store, FailureCachingStore(data)
-        self.begin(budget)
+        self.store, self.detections = store, FailureCachingStore(data)
+        self.begin_page(budget)
         self._places: dict[int, tuple[DataSet, dict[str, int]]] = {}
 
-    def begin(self, budget: _Budget) -> None:
-        """Begin a page."""
+    def begin_page(self, budget: _Budget) -> None:
+        """Start counting for a new page."""
         self.budget, self.shown = budget, 0
 
     def place(self, dataset: DataSet, study: str) -> int:
@@ -457,18 +454,18 @@ class _Looking:
         return self._places[id(dataset)][1][study]
 
 
-class _Gathered:
+class _PictureCollector:
     """The pictures of one ablation, pair by pair; each image once."""
 
-    def __init__(self, looking: _Looking) -> None:
-        self._looking = looking
+    def __init__(self, context: _PictureContext) -> None:
+        self._context = context
         self._pairs: list[PairPictures] = []
-        self._films: dict[str, Film] = {}
+        self._images: dict[str, PageImage] = {}
         self._known: dict[tuple[int, str], tuple[str, str]] = {}
         self._notes: dict[PictureNote, None] = {}
 
     def result(self) -> AblationPictures:
-        return AblationPictures(tuple(self._pairs), self._films, tuple(self._notes))
+        return AblationPictures(tuple(self._pairs), self._images, tuple(self._notes))
 
     def add(self, found: Comparison) -> None:
         pair = PairPictures(found.setting, found.reference, found.other, len(found.seeds))
@@ -481,73 +478,77 @@ class _Gathered:
         self._notes[PictureNote(text, command, caution)] = None
 
     def _pair(self, pair: PairPictures, comparison: Comparison) -> PairPictures:
-        looking = self._looking
-        dataset = looking.archive.dataset(comparison.pairs[0][0].run)
+        context = self._context
+        dataset = context.detections.dataset(comparison.pairs[0][0].run)
         if not self._may_show(dataset):
             return pair
-        targets = comparison_targets(looking.store, comparison, EvaluationOptions())
-        agreement = agreement_of(looking.store, looking.archive, targets, by_design=comparison.by_design)
-        gains = agreement.studies[: looking.budget.each]
-        if not gains:
-            return replace(pair, why=_ALIKE)
-        held = HeldAgainst(looking.archive, targets, AGREEMENT_SCORE)
+        targets = comparison_targets(context.store, comparison, EvaluationOptions())
+        agreement = agreement_of(context.store, context.detections, targets, by_design=comparison.by_design)
+        ranked = agreement.studies[: context.budget.each]
+        if not ranked:
+            return replace(pair, why=_NO_DIFFERENCE)
+        matches = PairMatches(context.detections, targets, AGREEMENT_SCORE)
         seeds = list(comparison.seeds)
-        without = held.without([study for study, _ in gains])
+        ap_without = matches.ap_without([study for study, _ in ranked])
         studies = tuple(
-            self._study(dataset, held, study, gain, seeds, rest)
-            for (study, gain), rest in zip(gains, without, strict=True)
+            self._study(dataset, matches, study, net_hits, seeds, ap)
+            for (study, net_hits), ap in zip(ranked, ap_without, strict=True)
         )
-        looking.shown += len(studies)
+        context.shown += len(studies)
         self._say_shown(dataset)
-        return replace(pair, studies=studies, labels=dataset.labels, stakes=held.stakes())
+        return replace(pair, studies=studies, labels=dataset.labels, ap_difference=matches.ap_difference())
 
     def _may_show(self, dataset: DataSet) -> bool:
-        """Whether (more) images of ``dataset`` are shown, with a line on why not."""
-        budget = self._looking.budget
-        if budget.asked is None and not allows_pictures(dataset.licence):
-            self._note(f"Pictures are withheld: {_unsaid(dataset)}. For readers who may see them:", _command(USUAL))
+        """Whether (more) images of ``dataset`` may be shown; else a note says why not."""
+        budget = self._context.budget
+        if budget.number is None and not allows_pictures(dataset.licence):
+            self._note(
+                f"Pictures are withheld: {_unstated_licence(dataset)}. For readers who may see them:", _command(USUAL)
+            )
             return False
-        if not budget.has_room(self._looking.shown):
+        if not budget.has_room(self._context.shown):
             self._note("Further pairs are without pictures, to keep the page small. With them:", _command(1))
             return False
         return True
 
     def _say_shown(self, dataset: DataSet) -> None:
-        """What images are shown, and under what licence."""
-        budget = self._looking.budget
+        """Note the data set whose images are shown, and its licence."""
+        budget = self._context.budget
         if allows_pictures(dataset.licence):
             self._note(f"Images: {clip(dataset.name, 80)}, {clip(dataset.licence, 200)}.", caution=False)
         else:
-            self._note(f"Shown on request: {_unsaid(dataset)}. Keep this report where the data set may be.")
-        if budget.each < USUAL and budget.asked is None:
+            self._note(f"Shown on request: {_unstated_licence(dataset)}. Keep this report where the data set may be.")
+        if budget.each < USUAL and budget.number is None:
             said = f"{plural(budget.each, 'study', 'studies')} of each pair, to keep the page small. More:"
             self._note(said, _command(USUAL), caution=False)
 
     def _study(
-        self, dataset: DataSet, held: HeldAgainst, study: str, gain: int, seeds: Sequence[int], without: float
+        self, dataset: DataSet, matches: PairMatches, study: str, net_hits: int, seeds: Sequence[int], ap_without: float
     ) -> StudyPicture:
-        position = self._looking.place(dataset, study)
-        film, note = self._film(dataset, position)
-        of_seeds = held.gains(study)
-        chosen = telling(of_seeds)
+        position = self._context.place(dataset, study)
+        image, note = self._image(dataset, position)
+        of_seeds = matches.net_hits(study)
+        chosen = representative_seed(of_seeds)
         one = dataset.studies[position]
-        panels = _scaled(held.panels(study, chosen), SIDE / max(one.width, one.height))
-        return StudyPicture(study, one.source or "", film, note, gain, seeds[chosen], of_seeds[chosen], panels, without)
+        panels = _scaled(matches.panels(study, chosen), SIDE / max(one.width, one.height))
+        return StudyPicture(
+            study, one.source or "", image, note, net_hits, seeds[chosen], of_seeds[chosen], panels, ap_without
+        )
 
-    def _film(self, dataset: DataSet, position: int) -> tuple[str, str]:
-        """The name of the image among the films, or nothing and why."""
+    def _image(self, dataset: DataSet, position: int) -> tuple[str, str]:
+        """(name, reason): the image's name among the images, or an empty name and the reason."""
         key = id(dataset), dataset.studies[position].image
         if key not in self._known:
-            name = f"film-{len(self._known) + 1}"
+            name = f"image-{len(self._known) + 1}"
             try:
-                self._films[name] = film_of(dataset, position)
+                self._images[name] = image_of(dataset, position)
                 self._known[key] = name, ""
             except DataError as error:
                 self._known[key] = "", error.what
         return self._known[key]
 
 
-def _unsaid(dataset: DataSet) -> str:
+def _unstated_licence(dataset: DataSet) -> str:
     name, licence = clip(dataset.name, 80), clip(dataset.licence, 200)
     return f"the licence of the data set {name} ({licence}) does not say that images may be passed on"
 
@@ -557,8 +558,8 @@ def _command(number: int) -> str:
 
 
 def _scaled(panels: Panels, scale: float) -> Panels:
-    def one(drawn: DrawnBox) -> DrawnBox:
-        left, top, right, bottom = drawn.box
-        return replace(drawn, box=(left * scale, top * scale, right * scale, bottom * scale))
+    def scaled(box: PanelBox) -> PanelBox:
+        left, top, right, bottom = box.corners
+        return replace(box, corners=(left * scale, top * scale, right * scale, bottom * scale))
 
-    return Panels(*(tuple(map(one, side)) for side in (panels.truth, panels.reference, panels.other)))
+    return Panels(*(tuple(map(scaled, side)) for side in (panels.truth, panels.reference, panels.other)))

@@ -1,6 +1,6 @@
 """The tables of a report as data: for every figure a column with its name, unit and meaning, in full precision.
 
-CSV is written of ``columns`` and ``rows``, LaTeX of ``printed``: the same figures, rounded and put together as the
+CSV is written from ``columns`` and ``rows``, LaTeX from ``printed``: the same figures, rounded and combined as the
 page shows them.
 """
 
@@ -40,7 +40,7 @@ from mmad.base.records import MemberRecord, RunRecord, Split
 from mmad.evaluation.intervals import RESAMPLES, Interval
 from mmad.evaluation.operating_points import FROC_RATES, OperatingInterval, OperatingPoint, gaps
 from mmad.experiment_log import LogEntry, entry
-from mmad.report.badges import Badge, audit_badges, judged_badges, legend, member_badges, setup_badges
+from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
 from mmad.report.model import AblationSection, ReportModel, member_title, mirrored
 from mmad.store.lookup import FoundRun
 from mmad.store.store import Store
@@ -48,7 +48,7 @@ from mmad.store.store import Store
 Cell = str | int | float | bool | datetime | None
 Row = tuple[Cell, ...]
 
-#: The unit of AP, AR, precision, recall and whatever else lies in [0, 1].
+#: The unit of AP, AR, precision, recall and every other figure in [0, 1].
 FRACTION = "fraction"
 
 
@@ -63,9 +63,9 @@ class Column:
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """A table in words for a paper; columns from ``numbers_from`` on are set to the right.
+    """A table as text for a paper; columns from ``numbers_from`` on are right-aligned.
 
-    ``groups`` are headings above the headings: words, and over how many columns they stand.
+    ``groups`` are headings above the column headings: (text, number of columns).
     """
 
     heads: tuple[str, ...]
@@ -77,7 +77,7 @@ class PrintedTable:
 
 @dataclass(frozen=True)
 class TableContent:
-    """One table; ``name`` is its file's name without the ending. ``printed`` is None where it is for machines alone."""
+    """One table; ``name`` is its file name without the suffix. ``printed`` is None where it has no form for a paper."""
 
     name: str
     title: str
@@ -86,7 +86,7 @@ class TableContent:
     printed: PrintedTable | None = None
 
 
-#: What names a member in every table.
+#: The columns that identify a member in every table.
 MEMBER = (
     Column("ablation", "name of the ablation's file"),
     Column("setting", "setting of the ablation"),
@@ -95,12 +95,12 @@ MEMBER = (
     Column("replicate", "number of a true repeat, from 1"),
     Column("run", "first 12 digits of the run's key"),
 )
-#: Under what the figures of a member were judged.
-JUDGED = (
+#: The columns of the protocol under which a member was evaluated.
+EVALUATION = (
     Column("overlap", "overlap by which a detection hits: iou or iobb"),
     Column("threshold", "least overlap of a hit", FRACTION),
     Column("max_detections", "detections of an image that count, best first"),
-    Column("proposals", "whose proposals were judged"),
+    Column("proposals", "source of the proposals"),
 )
 
 
@@ -110,23 +110,23 @@ def of_member(member: MemberFrame) -> Row:
     return (record.ablation, record.setting, record.arm, record.seed, record.replicate, short_key(member.run.key))
 
 
-def of_judged(member: MemberFrame) -> Row:
-    """The cells of ``JUDGED``."""
-    judged = member.protocol
-    return (judged.overlap, judged.threshold, judged.max_detections, judged.proposals)
+def of_evaluation(member: MemberFrame) -> Row:
+    """The cells of ``EVALUATION``."""
+    protocol = member.protocol
+    return (protocol.overlap, protocol.threshold, protocol.max_detections, protocol.proposals)
 
 
 def each(items: Iterable[MemberFrame], cells: Callable[[MemberFrame], Iterable[Row]]) -> list[Row]:
-    """The rows of every member, each begun with the cells that name it."""
+    """The rows of every member, each preceded by the cells of ``MEMBER``."""
     return [(*of_member(member), *row) for member in items for row in cells(member)]
 
 
-# The tables that show how sure an ablation's figures are, for every form of report alike.
+# What the page and Markdown show: intervals, verdicts, thresholds and best epochs.
 
 
 @dataclass(frozen=True)
 class GapColumn:
-    """One run of a gap table: its operating points and their gap to the first, with their intervals."""
+    """One run of a gap table: its operating points and their gaps to the first, with intervals."""
 
     member: MemberFrame
     rows: tuple[OperatingPoint, ...]
@@ -137,7 +137,7 @@ class GapColumn:
         return gaps(self.rows)
 
     def bounds(self, place: int) -> str:
-        """The interval of the first AP; of a later one that of its gap."""
+        """The interval of the AP at the first score; at later scores the interval of the gap."""
         return bounds(self.bands[place].gap, sign=True) if place else bounds(self.bands[place].ap)
 
 
@@ -152,8 +152,8 @@ class GapTable:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """When one run was best, and when it began to overfit."""
+class BestEpochs:
+    """The best epochs of one run, and the onset of its overfitting."""
 
     member: MemberFrame
     best_ap: int | None
@@ -173,74 +173,69 @@ class FindingPair:
 
 
 def bounds(value: Interval | None, *, sign: bool = False) -> str:
-    """``[0.512, 0.701]``, or nothing where it could not be measured."""
+    """``[0.512, 0.701]``, or an empty text where it could not be measured."""
     if value is None or not (math.isfinite(value.low) and math.isfinite(value.high)):
         return ""
     form = signed if sign else decimal
     return f"[{form(value.low)}, {form(value.high)}]"
 
 
-def verdict_words(sure: PairStatistics) -> str:
-    """The verdict, or nothing where there is no interval."""
-    return "" if sure.difference is None else verdict(sure.difference)
+def verdict_words(stats: PairStatistics) -> str:
+    """The verdict, or an empty text without an interval."""
+    return "" if stats.difference is None else verdict(stats.difference)
 
 
-def tone(sure: PairStatistics) -> str:
-    """``up``, ``down`` or ``even``, as the verdict says."""
-    words = "" if sure.difference is None else sure.difference.verdict
+def tone(stats: PairStatistics) -> str:
+    """``up``, ``down`` or ``even``, according to the verdict."""
+    words = "" if stats.difference is None else stats.difference.verdict
     return {"better": "up", "worse": "down"}.get(words, "even")
 
 
-def tests(sure: PairStatistics) -> str:
-    """``p 0.012, Holm 0.036``, or nothing."""
-    if sure.difference is None or math.isnan(sure.difference.p):
+def tests(stats: PairStatistics) -> str:
+    """``p 0.012, Holm 0.036``, or an empty text."""
+    if stats.difference is None or math.isnan(stats.difference.p):
         return ""
-    return f"p {p_value(sure.difference.p)}, Holm {p_value(sure.p_holm)}"
+    return f"p {p_value(stats.difference.p)}, Holm {p_value(stats.p_holm)}"
 
 
-def settled(statistics: Statistics, comparison: ComparisonTable) -> str:
-    """One sentence on the verdicts of a comparison; nothing without any."""
-    told = [s.difference for _, s in sure_rows(statistics, comparison) if s.difference is not None]
-    if not told:
+def verdict_summary(statistics: Statistics, comparison: ComparisonTable) -> str:
+    """One sentence on the verdicts of a comparison; empty without any."""
+    differences = [s.difference for _, s in statistics_rows(statistics, comparison) if s.difference is not None]
+    if not differences:
         return ""
-    if len(told) == 1:
-        words = verdict(told[0])
+    if len(differences) == 1:
+        words = verdict(differences[0])
         return f"By its 95 % interval the difference is {words}."
-    counted = [(word, sum(d.verdict == word for d in told)) for word in ("better", "worse", "not settled")]
-    if counted[-1][1] == len(told):
+    counted = [(word, sum(d.verdict == word for d in differences)) for word in ("better", "worse", "not settled")]
+    if counted[-1][1] == len(differences):
         return "By their 95 % intervals no setting is settled."
     parts = [f"{count} {'is' if count == 1 else 'are'} {word}" for word, count in counted if count]
-    return f"By their 95 % intervals, of {plural(len(told), 'setting')} {' and '.join(parts)}."
+    return f"By their 95 % intervals, of {plural(len(differences), 'setting')} {' and '.join(parts)}."
 
 
-def sure_rows(statistics: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
-    """Every row of a table with what is known of it."""
+def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
+    """Each row of a table with its statistics."""
     return [(row, statistics.pair(row)) for row in comparison.rows]
 
 
 def parameters(ablation: AblationFrame, row: Comparison) -> tuple[int | None, int | None]:
-    """Parameters of the reference's and of the other arm's detector."""
+    """The numbers of parameters of the detectors of the reference arm and of the other arm."""
     left, right = (ablation.of(row.setting, arm) for arm in (row.reference, row.other))
     return tuple(next((m.run.count("model") for m in members), None) for members in (left, right))  # type: ignore[return-value]
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
-    """The same of a whole table, if all its rows have the same."""
+    """The numbers of parameters that all rows of the table share, if they do."""
     found = {parameters(ablation, row) for row in comparison.rows}
     reference, other = found.pop() if len(found) == 1 else (None, None)
     return None if reference is None or other is None else (reference, other)
 
 
 def reasons(found: Iterable[PairStatistics | RunStatistics]) -> str:
-    """Why something is missing, each reason once, on one line; nothing where all is there."""
-    whys = list(dict.fromkeys(sure.why for sure in found if sure.why))
+    """Why something is missing, on one line; empty where nothing is."""
+    whys = list(dict.fromkeys(stats.why for stats in found if stats.why))
     more = f" (and {plural(len(whys) - 1, 'more reason')})" if len(whys) > 1 else ""
     return f"{clip(whys[0], 300)}{more}" if whys else ""
-
-
-def run_reasons(statistics: Statistics, ablation: AblationFrame) -> str:
-    """The same of an ablation's runs."""
-    return reasons(sure for m in ablation.members if (sure := statistics.run(m)) is not None)
 
 
 def gap_tables(statistics: Statistics, ablation: AblationFrame) -> tuple[GapTable, ...]:
@@ -248,12 +243,12 @@ def gap_tables(statistics: Statistics, ablation: AblationFrame) -> tuple[GapTabl
     groups: dict[object, list[tuple[GapColumn, RunStatistics]]] = {}
     seen = set()
     for member in ablation.members:
-        sure = statistics.run(member)
-        if sure is None or sure.profile is None or (member.run.key, member.protocol) in seen:
+        stats = statistics.run(member)
+        if stats is None or stats.profile is None or (member.run.key, member.protocol) in seen:
             continue
         seen.add((member.run.key, member.protocol))
-        group = groups.setdefault((member.protocol, sure.kind), [])
-        group.append((GapColumn(member, sure.profile.rows, sure.profile.bands), sure))
+        group = groups.setdefault((member.protocol, stats.kind), [])
+        group.append((GapColumn(member, stats.profile.rows, stats.profile.bands), stats))
     return tuple(
         GapTable(
             columns[0][0].member,
@@ -265,10 +260,10 @@ def gap_tables(statistics: Statistics, ablation: AblationFrame) -> tuple[GapTabl
     )
 
 
-def turns(ablation: AblationFrame) -> tuple[Turn, ...]:
+def best_epochs(ablation: AblationFrame) -> tuple[BestEpochs, ...]:
     """Best epochs and onset of overfitting of every run that has an epoch."""
     return tuple(
-        Turn(
+        BestEpochs(
             member,
             member.best_ap.epoch if member.best_ap else None,
             member.best_ar.epoch if member.best_ar else None,
@@ -280,35 +275,35 @@ def turns(ablation: AblationFrame) -> tuple[Turn, ...]:
     )
 
 
-def by_finding_pair(sure: PairStatistics) -> tuple[FindingPair, ...]:
-    """Every finding of a pair; nothing where the pair has no interval."""
-    if sure.difference is None or sure.reference is None or sure.other is None:
+def by_finding_pair(stats: PairStatistics) -> tuple[FindingPair, ...]:
+    """Every finding of a pair; empty where the pair has no interval."""
+    if stats.difference is None or stats.reference is None or stats.other is None:
         return ()
-    left = {label: ap for label, ap, _ in sure.reference.estimate.per_class}
-    right = {label: ap for label, ap, _ in sure.other.estimate.per_class}
-    return tuple(FindingPair(label, left[label], right[label], ap) for label, ap, _ in sure.difference.per_class)
+    left = {label: ap for label, ap, _ in stats.reference.estimate.per_class}
+    right = {label: ap for label, ap, _ in stats.other.estimate.per_class}
+    return tuple(FindingPair(label, left[label], right[label], ap) for label, ap, _ in stats.difference.per_class)
 
 
 FindingRow = tuple[str, float | None, float | None, float | None, float | None, str, str]
 
 
-def by_finding(outcome: CheckpointResult, sure: RunStatistics | None = None) -> list[FindingRow]:
+def by_finding(outcome: CheckpointResult, stats: RunStatistics | None = None) -> list[FindingRow]:
     """(finding, validation AP, AR, test AP, AR, interval of test AP, of test AR) for every finding of either split."""
     val = {label: (ap, ar) for label, ap, ar in outcome.val_classes}
     test = {label: (ap, ar) for label, ap, ar in outcome.test_classes}
-    known = sure is not None and sure.kind == outcome.kind and sure.measured is not None
-    each = sure.measured.estimate.per_class if known and sure is not None and sure.measured is not None else ()
+    known = stats is not None and stats.kind == outcome.kind and stats.measured is not None
+    each = stats.measured.estimate.per_class if known and stats is not None and stats.measured is not None else ()
     intervals = {label: (bounds(ap), bounds(ar)) for label, ap, ar in each}
     none = (None, None)
     labels = dict.fromkeys([*val, *test])
     return [(x, *val.get(x, none), *test.get(x, none), *intervals.get(x, ("", ""))) for x in labels]
 
 
-def filled_bins(sure: RunStatistics) -> list[tuple[str, float, float, int]]:
-    """(score range, mean score, share of hits, number) of every bin of the reliability that holds a detection."""
-    if sure.profile is None:
+def filled_bins(stats: RunStatistics) -> list[tuple[str, float, float, int]]:
+    """(score range, mean score, share of hits, count) of each reliability bin that has detections."""
+    if stats.profile is None:
         return []
-    found = sure.profile.calibration
+    found = stats.profile.calibration
     edges: Sequence[float] = found.edges
     rows = zip(edges, edges[1:], found.score, found.hits, found.count, strict=False)
     return [(f"{low:.1f} to {high:.1f}", score, hits, count) for low, high, score, hits, count in rows if count]
@@ -317,19 +312,18 @@ def filled_bins(sure: RunStatistics) -> list[tuple[str, float, float, int]]:
 FrocRow = tuple[str, Interval, tuple[Interval, ...]]
 
 
-def froc_rows(sure: RunStatistics) -> list[FrocRow]:
-    """(finding, FROC score, sensitivity at each rate), all findings together first."""
-    if sure.profile is None:
+def froc_rows(stats: RunStatistics) -> list[FrocRow]:
+    """(finding, FROC score, sensitivity at each rate); the first row is over all findings."""
+    if stats.profile is None:
         return []
-    band = sure.profile.froc_band
+    band = stats.profile.froc_band
     return [
         ("all findings", band.score, band.sensitivity),
         *((finding.label, finding.score, finding.sensitivity) for finding in band.per_class),
     ]
 
 
-# The tables that set two things beside one another: arms, arms by finding, and documented with measured.
-
+# Tables that compare: arms, arms by finding, documented with measured figures.
 
 _MEASURES = (("test_ap", "test AP"), ("test_ar", "test AR"), ("val_ap", "validation AP"), ("val_ar", "validation AR"))
 _INTERVAL = "of the 95 % interval over patients and seeds"
@@ -340,11 +334,6 @@ _PAIR = (
     Column("other", "second arm of the pair"),
     Column("seeds", "seeds that both arms have finished", "seeds"),
 )
-
-
-def titled(member: MemberFrame, ablation: AblationFrame) -> str:
-    """A member's title as its ablation's runs bear it."""
-    return member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1)
 
 
 def bounded(value: Interval | None) -> tuple[float | None, float | None, float | None]:
@@ -362,27 +351,27 @@ def bounded_columns(name: str, meaning: str) -> tuple[Column, ...]:
     )
 
 
-def pair_tables(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
-    """One table for every pair of arms and protocol, and the findings below it."""
-    frame = story.frame
-    for n, comparison in enumerate(story.comparisons, start=1):
-        known = sure_rows(statistics, comparison)
-        marks = "; ".join(badge.text for badge in story.badges[n - 1])
+def pair_tables(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
+    """For every pair of arms and protocol one table, followed by one of its findings."""
+    frame = section.frame
+    for n, comparison in enumerate(section.comparisons, start=1):
+        known = statistics_rows(statistics, comparison)
+        marks = "; ".join(badge.text for badge in section.badges[n - 1])
         ends = f"{clip(comparison.other, 60)} against {clip(comparison.reference, 60)}"
-        head = f"{clip(story.title, 120)}: {ends}"
+        head = f"{clip(section.title, 120)}: {ends}"
         design = f" {comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
         under = f"On {clip(comparison.sides[0].data, 80)}: {marks}.{design}"
         yield TableContent(
             file_stem(frame.record.name, f"pairs-{n}"),
             head,
             _pair_columns(),
-            [_pair_cells(frame, row, sure) for row, sure in known],
+            [_pair_cells(frame, row, stats) for row, stats in known],
             _printed_pairs(frame, comparison, known, under),
         )
         if rows := [
             (*_ends(row), f.label, *bounded(f.reference), *bounded(f.other), *bounded(f.difference))
-            for row, sure in known
-            for f in by_finding_pair(sure)
+            for row, stats in known
+            for f in by_finding_pair(stats)
         ]:
             yield TableContent(
                 file_stem(frame.record.name, f"findings-pairs-{n}"),
@@ -392,7 +381,7 @@ def pair_tables(story: AblationSection, statistics: Statistics) -> Iterable[Tabl
                     Column("finding", "the finding"),
                     *bounded_columns("test_ap_reference", "test AP of the first arm"),
                     *bounded_columns("test_ap_other", "test AP of the second arm"),
-                    *bounded_columns("test_ap_difference", "second arm less first"),
+                    *bounded_columns("test_ap_difference", "second arm minus first"),
                 ),
                 rows,
                 _printed_findings(comparison, known, under),
@@ -403,14 +392,14 @@ def _ends(row: Comparison) -> Row:
     return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
 
 
-#: Conditions that are columns of their own: which checkpoints stands before them, and the split in the figures' names.
+#: Conditions with a column of their own; the checkpoint has one before them, the split is in the figures' names.
 _CONDITIONS = tuple(f.name for f in fields(Conditions) if f.name not in ("split", "checkpoint"))
 
 
 def _pair_columns() -> tuple[Column, ...]:
     columns = [*_PAIR]
     for name, words in _MEASURES:
-        for side, whose in (("reference", "first arm"), ("other", "second arm"), ("difference", "second less first")):
+        for side, whose in (("reference", "first arm"), ("other", "second arm"), ("difference", "second minus first")):
             columns += [
                 Column(f"{name}_{side}", f"{words}, {whose}: mean over the seeds", FRACTION),
                 Column(f"{name}_{side}_sd", f"{words}, {whose}: sample standard deviation over the seeds", FRACTION),
@@ -423,70 +412,70 @@ def _pair_columns() -> tuple[Column, ...]:
         Column(
             "p", "two-sided test of the test AP's difference, over patients and seeds (of one: patients)", "probability"
         ),
-        Column("p_patients", "permutation test over patients, for these very networks", "probability"),
+        Column("p_patients", "permutation test over patients, for these trained networks", "probability"),
         Column("p_holm", "p adjusted (Holm) over the pairs of this ablation", "probability"),
-        Column("seed_share", "part of the difference's variance that lies between seeds", FRACTION),
+        Column("seed_share", "share of the difference's variance between seeds", FRACTION),
         Column("parameters_reference", "parameters of the first arm's detector", "parameters"),
         Column("parameters_other", "parameters of the second arm's detector", "parameters"),
         Column("checkpoint", "which checkpoints are compared"),
         *(Column(name, f"of the first arm: {name.replace('_', ' ')}") for name in _CONDITIONS),
-        Column("differs_by_design", "what differs between the arms because the file says so: first / second"),
+        Column("differs_by_design", "what the ablation file varies between the arms: first / second"),
         Column("note", "seeds that are missing"),
         Column("no_interval", "why there is no interval"),
     ]
     return tuple(columns)
 
 
-def _pair_cells(frame: AblationFrame, row: Comparison, sure: PairStatistics) -> Row:
+def _pair_cells(frame: AblationFrame, row: Comparison, stats: PairStatistics) -> Row:
     cells: list[Cell] = [*_ends(row)]
     for name, _ in _MEASURES:
         contrast: PairedMeans = getattr(row, name)
-        within = _intervals(sure, name)
+        within = _intervals(stats, name)
         for side in ("reference", "other", "difference"):
             figure: SeedMean | None = getattr(contrast, side)
             cells += [figure.mean if figure else None, figure.sd if figure else None]
             if name.startswith("test"):
                 cells += bounded(within[side])[1:]
-    told = sure.difference
+    difference = stats.difference
     return (
         *cells,
-        told.verdict if told else None,
-        verdict_words(sure) or None,
-        finite(told.p if told else None),
-        finite(told.p_patients if told else None),
-        finite(sure.p_holm),
-        finite(told.seed_share if told else None),
+        difference.verdict if difference else None,
+        verdict_words(stats) or None,
+        finite(difference.p if difference else None),
+        finite(difference.p_patients if difference else None),
+        finite(stats.p_holm),
+        finite(difference.seed_share if difference else None),
         *parameters(frame, row),
         row.kind,
         *(getattr(row.sides[0], name) for name in _CONDITIONS),
         "; ".join(row.by_design.values()) or None,
         row.note or None,
-        sure.why or None,
+        stats.why or None,
     )
 
 
-def _intervals(sure: PairStatistics, name: str) -> dict[str, Interval | None]:
+def _intervals(stats: PairStatistics, name: str) -> dict[str, Interval | None]:
     measure = name.rsplit("_", 1)[-1]
-    reference, other = (getattr(s.estimate, measure) if s else None for s in (sure.reference, sure.other))
-    return {"reference": reference, "other": other, "difference": getattr(sure.difference, measure, None)}
+    reference, other = (getattr(s.estimate, measure) if s else None for s in (stats.reference, stats.other))
+    return {"reference": reference, "other": other, "difference": getattr(stats.difference, measure, None)}
 
 
 def _printed_pairs(
     frame: AblationFrame, comparison: ComparisonTable, known: list[tuple[Comparison, PairStatistics]], under: str
 ) -> PrintedTable:
-    told = any(sure.difference is not None for _, sure in known)
+    has_intervals = any(stats.difference is not None for _, stats in known)
     heads = ["Setting", "On test", clip(comparison.reference, 30), clip(comparison.other, 30), "Difference"]
-    heads += ["Verdict", "p", "Holm"] if told else []
+    heads += ["Verdict", "p", "Holm"] if has_intervals else []
     rows = []
-    for row, sure in known:
+    for row, stats in known:
         name = f"{clip(row.setting, 60)} ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else clip(row.setting, 60)
-        difference = sure.difference
-        tests = (difference.verdict, p_value(difference.p), p_value(sure.p_holm)) if difference else ("",) * 3
-        rows.append((name, "AP", *_three(row.test_ap, sure, "test_ap"), *(tests if told else ())))
-        rows.append(("", "AR", *_three(row.test_ar, sure, "test_ar"), *(("",) * 3 if told else ())))
+        difference = stats.difference
+        tests = (difference.verdict, p_value(difference.p), p_value(stats.p_holm)) if difference else ("",) * 3
+        rows.append((name, "AP", *_three(row.test_ap, stats, "test_ap"), *(tests if has_intervals else ())))
+        rows.append(("", "AR", *_three(row.test_ar, stats, "test_ar"), *(("",) * 3 if has_intervals else ())))
     said = [under]
-    if told:
-        seeds = any(sure.difference is not None and sure.difference.seeds > 1 for _, sure in known)
+    if has_intervals:
+        seeds = any(stats.difference is not None and stats.difference.seeds > 1 for _, stats in known)
         test = "a test over patients and seeds" if seeds else "permutation test over patients"
         said.append(f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation.")
     if (counts := common_parameters(frame, comparison)) is not None:
@@ -495,9 +484,9 @@ def _printed_pairs(
     return PrintedTable(tuple(heads), tuple(rows), 2, " ".join(said))
 
 
-def _three(contrast: PairedMeans, sure: PairStatistics, name: str) -> tuple[str, str, str]:
-    """Reference, other and difference: each a mean with its interval, or with its deviation where there is none."""
-    within = _intervals(sure, name)
+def _three(contrast: PairedMeans, stats: PairStatistics, name: str) -> tuple[str, str, str]:
+    """Reference, other and difference: each a mean with its interval, or else with its standard deviation."""
+    within = _intervals(stats, name)
 
     def cell(side: str) -> str:
         figure: SeedMean | None = getattr(contrast, side)
@@ -517,27 +506,27 @@ def _printed_findings(
     rows = tuple(
         (clip(row.setting, 60), clip(f.label, 60), interval(f.reference), interval(f.other),
          interval(f.difference, sign=True))
-        for row, sure in known
-        for f in by_finding_pair(sure)
+        for row, stats in known
+        for f in by_finding_pair(stats)
     )  # fmt: skip
     return PrintedTable(heads, rows, 2, f"{under} In brackets: 95 % intervals; findings are not tested one by one.")
 
 
-def refused_table(story: AblationSection) -> Iterable[TableContent]:
+def refused_table(section: AblationSection) -> Iterable[TableContent]:
     """Pairs that cannot be compared."""
-    if story.refusals:
-        name = story.frame.record.name
+    if section.refusals:
+        name = section.frame.record.name
         yield TableContent(
             file_stem(name, "not-compared"),
-            f"{clip(story.title, 120)}: cannot be compared",
+            f"{clip(section.title, 120)}: cannot be compared",
             (*_PAIR[:4], Column("reason", "what differs between the arms: first / second")),
-            [(name, r.setting, r.reference, r.other, r.reason) for r in story.refusals],
+            [(name, r.setting, r.reference, r.other, r.reason) for r in section.refusals],
         )
 
 
-def documented_table(story: AblationSection) -> Iterable[TableContent]:
+def documented_table(section: AblationSection) -> Iterable[TableContent]:
     """What the documented log prints beside what was measured here."""
-    found = mirrored(story.frame)
+    found = mirrored(section.frame)
     if not found:
         return
     names = ("test_ap", "val_ap", "test_ar", "val_ar")
@@ -549,42 +538,52 @@ def documented_table(story: AblationSection) -> Iterable[TableContent]:
             Column(f"{name}_measured", f"{words[name]} measured here", FRACTION),
         ]
     rows = [
-        (*of_member(m.member), m.entry, m.checkpoint, *(x for both in m.figures for x in both), *of_judged(m.member))
+        (
+            *of_member(m.member),
+            m.entry,
+            m.checkpoint,
+            *(x for both in m.figures for x in both),
+            *of_evaluation(m.member),
+        )
         for m in found
     ]
     heads = ("Run", "Entry", "Checkpoint", *("doc.", "meas.") * 4)
     groups = (("", 3), *((word, 2) for word in ("Test AP", "Val AP", "Test AR", "Val AR")))
     printed = tuple(
-        (titled(m.member, story.frame), m.entry, m.checkpoint, *(decimal(x) for both in m.figures for x in both))
+        (
+            member_title(m.member, section.frame),
+            m.entry,
+            m.checkpoint,
+            *(decimal(x) for both in m.figures for x in both),
+        )
         for m in found
     )
-    note = "The log's figures are of its own data and under its protocol of the time."
+    note = "The log's figures were obtained on its own data and under its protocol of the time."
     yield TableContent(
-        file_stem(story.frame.record.name, "documented"),
-        f"{clip(story.title, 120)}: documented beside measured",
-        (*columns, *JUDGED),
+        file_stem(section.frame.record.name, "documented"),
+        f"{clip(section.title, 120)}: documented beside measured",
+        (*columns, *EVALUATION),
         rows,
         PrintedTable(heads, printed, 3, note, groups),
     )
 
 
-# The tables of runs: parameter counts, what varied with what came of it, checkpoints, and every epoch.
+# Tables of runs: parameter counts, varied fields and results, checkpoints, and every epoch.
 
-
-#: Fields that the paper's form of a table of runs shows at most; the CSV has all.
+#: The most setup fields in the printed form of a table of runs; the CSV has all.
 _MOST_FIELDS = 5
 _RUN = (
     Column("key", "the run's whole key"),
     Column("status", "finished, running, queued, interrupted or failed"),
     Column("epochs_done", "committed epochs", "epochs"),
-    Column("epochs_asked", "epochs asked for", "epochs"),
-    Column("checkpoint", "the checkpoint that the figures are of: best_ap, or final where no best one was kept"),
+    Column("epochs_asked", "epochs requested", "epochs"),
+    Column("checkpoint", "the checkpoint of the figures: best_ap, or final where there is no best one"),
     Column("epoch", "its epoch", "epoch, from 1"),
     Column("val_ap", "validation AP", FRACTION),
     Column("val_ar", "validation AR", FRACTION),
     Column("test_ap", "test AP", FRACTION),
     Column("test_ar", "test AR", FRACTION),
-    *JUDGED,
+    *EVALUATION,
     Column("best_ap_epoch", "epoch of the best validation AP", "epoch, from 1"),
     Column("best_ar_epoch", "epoch of the best validation AR", "epoch, from 1"),
     Column("lowest_val_loss_epoch", "epoch of the lowest validation loss", "epoch, from 1"),
@@ -603,11 +602,11 @@ _RUN = (
 )
 
 
-def parameters_table(story: AblationSection) -> Iterable[TableContent]:
+def parameters_table(section: AblationSection) -> Iterable[TableContent]:
     """Parameter counts of every module in every setting and arm."""
-    if not story.count_rows:
+    if not section.count_rows:
         return
-    frame, name = story.frame, story.frame.record.name
+    frame, name = section.frame, section.frame.record.name
     first = {(m.record.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
     members = [first[s, a] for a in frame.arms for s in frame.settings if (s, a) in first]
     columns = (
@@ -620,26 +619,30 @@ def parameters_table(story: AblationSection) -> Iterable[TableContent]:
     )
     rows = [(name, m.record.setting, m.record.arm, c.module, c.count) for m in members for c in m.run.counts]
     yield TableContent(
-        file_stem(name, "parameters"), f"{clip(story.title, 120)}: parameters", columns, rows, _printed_counts(story)
+        file_stem(name, "parameters"),
+        f"{clip(section.title, 120)}: parameters",
+        columns,
+        rows,
+        _printed_counts(section),
     )
 
 
-def _printed_counts(story: AblationSection) -> PrintedTable:
-    settings = len(story.frame.settings)
+def _printed_counts(section: AblationSection) -> PrintedTable:
+    settings = len(section.frame.settings)
     groups = [
         clip(row.arm if len(row.settings) == settings else f"{row.arm}: {', '.join(row.settings)}", 60)
-        for row in story.count_rows
+        for row in section.count_rows
     ]
-    counts = [[whole(count) for count in row.counts] for row in story.count_rows]
-    if len(groups) > len(story.modules):
-        heads = ("Arm and settings", *(clip(m.rsplit(".", 1)[-1], 40) for m in story.modules))
+    counts = [[whole(count) for count in row.counts] for row in section.count_rows]
+    if len(groups) > len(section.modules):
+        heads = ("Arm and settings", *(clip(m.rsplit(".", 1)[-1], 40) for m in section.modules))
         return PrintedTable(heads, tuple((group, *row) for group, row in zip(groups, counts, strict=True)))
-    by_module = zip(story.modules, zip(*counts, strict=True), strict=True)
+    by_module = zip(section.modules, zip(*counts, strict=True), strict=True)
     return PrintedTable(("Module", *groups), tuple((clip(module, 60), *row) for module, row in by_module))
 
 
 def runs_table(name: str, title: str, frames: Sequence[AblationFrame]) -> TableContent:
-    """Every member with what varied and what came of it."""
+    """Every member with its varied fields and its results."""
     members = [m for frame in frames for m in frame.members]
     setup = _varying([m.run.record for m in members], "setup")
     protocol = [field for field in _varying([m.run.record for m in members], "protocol") if field != "seed"]
@@ -662,7 +665,7 @@ def runs_table(name: str, title: str, frames: Sequence[AblationFrame]) -> TableC
 
 
 def _varying(runs: Sequence[RunRecord], part: str) -> list[str]:
-    """The fields of which not all runs have the same value, in the order they are met."""
+    """The fields whose values differ between runs, in order of first appearance."""
     found: dict[str, set[str]] = {}
     given: list[Mapping[str, Any]] = [getattr(run, part) for run in runs]
     for values in given:
@@ -692,7 +695,7 @@ def _run_cells(member: MemberFrame) -> Row:
         record.epochs_done,
         run.epochs_asked,
         *((best.kind, best.epoch, best.val_ap, best.val_ar, best.test_ap, best.test_ar) if best else (None,) * 6),
-        *of_judged(member),
+        *of_evaluation(member),
         member.best_ap.epoch if member.best_ap else None,
         member.best_ar.epoch if member.best_ar else None,
         lowest_loss(run),
@@ -725,7 +728,7 @@ def _printed_runs(frames: Sequence[AblationFrame], setup: Sequence[str]) -> Prin
             state = "" if m.run.finished else f" ({m.run.record.status})"
             rows.append(
                 (
-                    titled(m, frame) + state,
+                    member_title(m, frame) + state,
                     *(_words(m.run.record.setup.get(field)) for field in shown),
                     f"{m.run.record.epochs_done} / {m.run.epochs_asked}",
                     *(DASH if n is None else str(n) for n in epochs),
@@ -742,9 +745,9 @@ def _words(value: Any) -> str:
     return DASH if cell is None else f"{cell:g}" if isinstance(cell, float) else clip(str(cell), 40)
 
 
-def checkpoints_table(story: AblationSection) -> Iterable[TableContent]:
-    """AP and AR of the three kept checkpoints of every run."""
-    frame = story.frame
+def checkpoints_table(section: AblationSection) -> Iterable[TableContent]:
+    """AP and AR of the three checkpoints of every run."""
+    frame = section.frame
     figures = ("val_ap", "val_ar", "test_ap", "test_ar")
     words = {"val": "validation", "test": "test"}
     columns = (
@@ -752,39 +755,39 @@ def checkpoints_table(story: AblationSection) -> Iterable[TableContent]:
         Column("checkpoint", "best_ap, best_ar or final"),
         Column("epoch", "its epoch", "epoch, from 1"),
         *(Column(f, f"{words[f[:-3]]} {f[-2:].upper()}", FRACTION) for f in figures),
-        *JUDGED,
+        *EVALUATION,
     )
     rows = each(
         frame.members,
-        lambda m: [(o.kind, o.epoch, *(getattr(o, f) for f in figures), *of_judged(m)) for _, o in m.outcomes if o],
+        lambda m: [(o.kind, o.epoch, *(getattr(o, f) for f in figures), *of_evaluation(m)) for _, o in m.outcomes if o],
     )
     if rows:
         printed = tuple(
-            (titled(m, frame), name, str(o.epoch), *(decimal(getattr(o, f), 4) for f in figures))
+            (member_title(m, frame), name, str(o.epoch), *(decimal(getattr(o, f), 4) for f in figures))
             for m in frame.members
             for name, o in m.outcomes
             if o
         )
         heads = ("Run", "Checkpoint", "Epoch", "Val AP", "Val AR", "Test AP", "Test AR")
-        title = f"{clip(story.title, 120)}: checkpoints"
+        title = f"{clip(section.title, 120)}: checkpoints"
         yield TableContent(
             file_stem(frame.record.name, "checkpoints"), title, columns, rows, PrintedTable(heads, printed, 2)
         )
 
 
-def epochs_table(story: ReportModel) -> TableContent:
+def epochs_table(model: ReportModel) -> TableContent:
     """Every metric of every epoch in long form, each run once."""
     columns = (
         Column("run", "first 12 digits of the run's key"),
         Column("epoch", "the epoch", "epoch, from 1"),
-        Column("split", "train, val or test; empty of what belongs to no split"),
+        Column("split", "train, val or test; empty for metrics without a split"),
         Column("metric", "loss, a part of it, ap_iou, ar_iou, ap_iobb, ar_iobb, or lr, time_s, peak_memory_bytes"),
         Column("value", "AP and AR as fractions, time_s in seconds, peak_memory_bytes in bytes", "as the metric says"),
     )
     rows: list[Row] = []
-    for told in story.runs:
-        key = short_key(told.run.key)
-        for e in told.run.epochs:
+    for section in model.runs:
+        key = short_key(section.run.key)
+        for e in section.run.epochs:
             rows += [
                 (key, e.epoch, None, "lr", e.lr),
                 (key, e.epoch, None, "time_s", e.seconds),
@@ -794,27 +797,26 @@ def epochs_table(story: ReportModel) -> TableContent:
     return TableContent("epochs", "Every metric of every epoch", columns, rows)
 
 
-# The tables of what a run's detections are worth: score thresholds, findings, confusion, reliability, controls.
+# Tables of a run's detections: score thresholds, findings, confusion, reliability, controls.
 
-
-_CHECKPOINT = Column("checkpoint", "which checkpoint was judged")
+_CHECKPOINT = Column("checkpoint", "which checkpoint was evaluated")
 _SCORE = Column("score", "least score of the detections that count", FRACTION)
 
 
-def threshold_tables(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
+def threshold_tables(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """Test AP by score threshold, one table per protocol and kind of checkpoint."""
-    frame = story.frame
+    frame = section.frame
     names = ("ap", "ar", "precision", "recall", "f1")
     words = {"ap": "AP", "ar": "AR", "f1": "F1"}
     columns = (
-        *MEMBER, _CHECKPOINT, *JUDGED, _SCORE,
-        *bounded_columns("test_ap_gap", "test AP less that of the first score"),
+        *MEMBER, _CHECKPOINT, *EVALUATION, _SCORE,
+        *bounded_columns("test_ap_gap", "test AP minus test AP at the first score"),
         *(column for name in names for column in bounded_columns(f"test_{name}", f"test {words.get(name, name)}")),
         Column("detections_per_image", "detections of an image on average", "detections"),
     )  # fmt: skip
     for n, gap in enumerate(gap_tables(statistics, frame), start=1):
         rows: list[Row] = [
-            (*of_member(c.member), gap.kind, *of_judged(c.member), r.score, c.gaps[i],
+            (*of_member(c.member), gap.kind, *of_evaluation(c.member), r.score, c.gaps[i],
              *bounded(b.gap)[1:], *(x for name in names for x in (getattr(r, name), *bounded(getattr(b, name))[1:])),
              r.per_image)
             for c in gap.columns
@@ -822,19 +824,19 @@ def threshold_tables(story: AblationSection, statistics: Statistics) -> Iterable
         ]  # fmt: skip
         heads = ("Run", *(f"≥ {score:g}" for score in gap.scores))
         printed = tuple(
-            (titled(c.member, frame),
+            (member_title(c.member, frame),
              *(f"{decimal(r.ap)}{f' ({signed(c.gaps[i])})' if i else ''} {c.bounds(i)}".rstrip()
                for i, r in enumerate(c.rows)))
             for c in gap.columns
         )  # fmt: skip
-        judged = gap.first.protocol
+        protocol = gap.first.protocol
         said = (
             f"{'Final' if gap.kind == 'final' else 'Best-AP'} checkpoints by "
-            f"{'IoBB' if judged.overlap == 'iobb' else 'IoU'} ≥ {judged.threshold:g}, "
-            f"{judged.proposals.replace('_', ' ')} proposals; in parentheses the gap to the first column. "
+            f"{'IoBB' if protocol.overlap == 'iobb' else 'IoU'} ≥ {protocol.threshold:g}, "
+            f"{protocol.proposals.replace('_', ' ')} proposals; in parentheses the gap to the first column. "
             "In brackets: 95 % intervals, of the gap where there is one."
         )
-        title = f"{clip(story.title, 120)}: test AP of the detections with at least a score"
+        title = f"{clip(section.title, 120)}: test AP of the detections with at least a score"
         yield TableContent(
             file_stem(frame.record.name, f"thresholds-{n}"),
             title,
@@ -844,60 +846,58 @@ def threshold_tables(story: AblationSection, statistics: Statistics) -> Iterable
         )
 
 
-def findings_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
-    """AP and AR of each finding, of every kept checkpoint on validation and test."""
-    frame = story.frame
+def findings_table(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
+    """AP and AR of each finding, for every checkpoint, on validation and test."""
+    frame = section.frame
 
     def cells(member: MemberFrame) -> Iterable[Row]:
         for _, outcome in member.outcomes:
             if outcome is not None:
-                yield from _by_split(outcome, statistics.run(member), of_judged(member))
+                yield from _by_split(outcome, statistics.run(member), of_evaluation(member))
 
     rows = each(frame.members, cells)
     if not rows:
         return
     columns = (
-        *MEMBER, _CHECKPOINT, Column("epoch", "its epoch", "epoch, from 1"), *JUDGED,
+        *MEMBER, _CHECKPOINT, Column("epoch", "its epoch", "epoch, from 1"), *EVALUATION,
         Column("split", "val or test"), Column("finding", "the finding"),
         *bounded_columns("ap", "AP of the finding"), *bounded_columns("ar", "AR of the finding"),
     )  # fmt: skip
     heads = ("Run", "Finding", "Val AP", "Val AR", "Test AP", "Test AR")
     printed = tuple(
-        (titled(m, frame), clip(label, 60), *figures)
+        (member_title(m, frame), clip(label, 60), *figures)
         for m in frame.members
         if m.alone is not None
-        for label, *figures in _tables_measured_printed_findings(m.alone, statistics.run(m))
+        for label, *figures in _finding_cells(m.alone, statistics.run(m))
     )
-    title = f"{clip(story.title, 120)}: by finding"
+    title = f"{clip(section.title, 120)}: by finding"
     note = "Best-AP checkpoints, or final ones without them; in brackets 95 % intervals."
     yield TableContent(
         file_stem(frame.record.name, "findings"), title, columns, rows, PrintedTable(heads, printed, 2, note)
     )
 
 
-def _within(outcome: CheckpointResult, sure: RunStatistics | None) -> dict[str, tuple[Row, Row]]:
-    """The test intervals of AP and AR by finding, as far as they are of this checkpoint."""
-    if sure is None or sure.measured is None or sure.kind != outcome.kind:
+def _within(outcome: CheckpointResult, stats: RunStatistics | None) -> dict[str, tuple[Row, Row]]:
+    """The test intervals of AP and AR by finding, if the statistics are for this checkpoint."""
+    if stats is None or stats.measured is None or stats.kind != outcome.kind:
         return {}
-    return {label: (bounded(ap)[1:], bounded(ar)[1:]) for label, ap, ar in sure.measured.estimate.per_class}
+    return {label: (bounded(ap)[1:], bounded(ar)[1:]) for label, ap, ar in stats.measured.estimate.per_class}
 
 
-def _by_split(outcome: CheckpointResult, sure: RunStatistics | None, judged: Row) -> Iterable[Row]:
-    within = _within(outcome, sure)
+def _by_split(outcome: CheckpointResult, stats: RunStatistics | None, evaluation: Row) -> Iterable[Row]:
+    within = _within(outcome, stats)
     splits: Sequence[tuple[str, ClassFigures]] = (("val", outcome.val_classes), ("test", outcome.test_classes))
     for split, classes in splits:
         for label, ap, ar in classes:
             none: Row = (None, None)
             of_ap, of_ar = within.get(label, (none, none)) if split == "test" else (none, none)
-            yield (outcome.kind, outcome.epoch, *judged, split, label, ap, *of_ap, ar, *of_ar)
+            yield (outcome.kind, outcome.epoch, *evaluation, split, label, ap, *of_ap, ar, *of_ar)
 
 
-def _tables_measured_printed_findings(
-    outcome: CheckpointResult, sure: RunStatistics | None
-) -> Iterable[tuple[str, ...]]:
+def _finding_cells(outcome: CheckpointResult, stats: RunStatistics | None) -> Iterable[tuple[str, ...]]:
     val = {label: (ap, ar) for label, ap, ar in outcome.val_classes}
     test = {label: (ap, ar) for label, ap, ar in outcome.test_classes}
-    each_ = sure.measured.estimate.per_class if sure and sure.measured and sure.kind == outcome.kind else ()
+    each_ = stats.measured.estimate.per_class if stats and stats.measured and stats.kind == outcome.kind else ()
     within = {label: (interval(ap), interval(ar)) for label, ap, ar in each_}
     for label in dict.fromkeys([*val, *test]):
         plain = tuple(map(decimal, test.get(label, (None, None))))
@@ -905,20 +905,19 @@ def _tables_measured_printed_findings(
         yield (label, *map(decimal, val.get(label, (None, None))), *shown)
 
 
-def _profiles(story: AblationSection, statistics: Statistics) -> Iterable[tuple[MemberFrame, RunStatistics]]:
-    for member in story.frame.members:
-        sure = statistics.run(member)
-        if sure is not None:
-            yield member, sure
+def _profiles(section: AblationSection, statistics: Statistics) -> Iterable[tuple[MemberFrame, RunStatistics]]:
+    for member in section.frame.members:
+        stats = statistics.run(member)
+        if stats is not None:
+            yield member, stats
 
 
-def confusion_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
-    """Confusion and reliability of every run's scores in long form, and what its controls lose."""
-    name, title = story.frame.record.name, clip(story.title, 120)
-    told = list(_profiles(story, statistics))
-    profiled = [(m, s, s.profile) for m, s in told if s.profile is not None]
+def confusion_table(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
+    """Confusion and reliability of every run's scores in long form."""
+    name, title = section.frame.record.name, clip(section.title, 120)
+    profiled = [(m, s, s.profile) for m, s in _profiles(section, statistics) if s.profile is not None]
     counts: list[Row] = [
-        (*of_member(m), s.kind, *of_judged(m), p.rows[-1].score, true, called, int(p.confusion.counts[i, j]))
+        (*of_member(m), s.kind, *of_evaluation(m), p.rows[-1].score, true, called, int(p.confusion.counts[i, j]))
         for m, s, p in profiled
         for i, true in enumerate([*p.confusion.labels, "nothing there"])
         for j, called in enumerate([*p.confusion.labels, "missed"])
@@ -926,12 +925,12 @@ def confusion_table(story: AblationSection, statistics: Statistics) -> Iterable[
     ]
     if counts:
         columns = (
-            *MEMBER, _CHECKPOINT, *JUDGED, _SCORE, Column("true", "the true finding"),
+            *MEMBER, _CHECKPOINT, *EVALUATION, _SCORE, Column("true", "the true finding"),
             Column("called", "what was detected there"), Column("count", "how often, on test", "findings"),
         )  # fmt: skip
         yield TableContent(file_stem(name, "confusion"), f"{title}: confusion", columns, counts)
     bins: list[Row] = [
-        (*of_member(m), s.kind, *of_judged(m), *row)
+        (*of_member(m), s.kind, *of_evaluation(m), *row)
         for m, s, p in profiled
         for row in zip(
             p.calibration.edges, p.calibration.edges[1:], p.calibration.score, p.calibration.hits, p.calibration.count,
@@ -941,7 +940,7 @@ def confusion_table(story: AblationSection, statistics: Statistics) -> Iterable[
     ]  # fmt: skip
     if bins:
         edges = (
-            *MEMBER, _CHECKPOINT, *JUDGED, Column("score_from", "lower end of the bin", FRACTION),
+            *MEMBER, _CHECKPOINT, *EVALUATION, Column("score_from", "lower end of the bin", FRACTION),
             Column("score_to", "upper end of the bin", FRACTION), Column("mean_score", "mean score in it", FRACTION),
             Column("share_right", "share of its detections that are right", FRACTION),
             Column("detections", "detections in it, on test", "detections"),
@@ -949,74 +948,68 @@ def confusion_table(story: AblationSection, statistics: Statistics) -> Iterable[
         yield TableContent(file_stem(name, "reliability"), f"{title}: reliability of the scores", edges, bins)
 
 
-def froc_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
+def froc_table(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """Sensitivity by false positives per image, over all findings together and of each."""
-    frame = story.frame
-    told = [(m, s, froc_rows(s)) for m, s in _profiles(story, statistics) if s.profile is not None]
-    if not told:
+    frame = section.frame
+    profiled = [(m, s, froc_rows(s)) for m, s in _profiles(section, statistics) if s.profile is not None]
+    if not profiled:
         return
     columns = (
-        *MEMBER, _CHECKPOINT, *JUDGED, Column("finding", "the finding, or all findings together"),
+        *MEMBER, _CHECKPOINT, *EVALUATION, Column("finding", "the finding, or all findings together"),
         Column("false_positives_per_image", "the rate; empty of the score, the mean over the rates", "detections"),
         *bounded_columns("sensitivity", "share of the findings that are found at this rate"),
     )  # fmt: skip
     rows: list[Row] = [
-        (*of_member(m), s.kind, *of_judged(m), label, rate, *bounded(value))
-        for m, s, found in told
+        (*of_member(m), s.kind, *of_evaluation(m), label, rate, *bounded(value))
+        for m, s, found in profiled
         for label, score, each_rate in found
         for rate, value in ((None, score), *zip(FROC_RATES, each_rate, strict=True))
     ]
     printed = tuple(
-        (titled(m, frame), interval(score), *(decimal(value.value) for value in each_rate))
-        for m, _, found in told
+        (member_title(m, frame), interval(score), *(decimal(value.value) for value in each_rate))
+        for m, _, found in profiled
         for label, score, each_rate in found[:1]
     )
     heads = ("Run", "Score", *(f"{rate:g}" for rate in FROC_RATES))
     note = "Sensitivity over all findings by false positives per image, and its mean (score) with a 95 % interval."
-    title = f"{clip(story.title, 120)}: FROC on test"
+    title = f"{clip(section.title, 120)}: FROC on test"
     yield TableContent(
         file_stem(frame.record.name, "froc"), title, columns, rows, PrintedTable(heads, printed, note=note)
     )
 
 
-def controls_table(story: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
+def controls_table(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
     """What the test AP loses when an input is made useless."""
-    found = [(m, s, c) for m, s in _profiles(story, statistics) for c in s.controls]
+    found = [(m, s, c) for m, s in _profiles(section, statistics) for c in s.controls]
     if not found:
         return
     columns = (
-        *MEMBER, _CHECKPOINT, *JUDGED, Column("altered", "column, records or image"),
+        *MEMBER, _CHECKPOINT, *EVALUATION, Column("altered", "column, records or image"),
         Column("column", "the clinical column that was shuffled"),
         Column("ap_before", "test AP as it is", FRACTION), Column("ap_after", "test AP altered", FRACTION),
         *bounded_columns("ap_lost", "test AP lost"), *bounded_columns("ar_lost", "test AR lost"),
-        Column("repeats", "how often it was altered anew", "repeats"), Column("meaning", "what it says"),
+        Column("repeats", "how often the input was altered", "repeats"), Column("meaning", "what it says"),
     )  # fmt: skip
     rows: list[Row] = [
-        (*of_member(m), s.kind, *of_judged(m), c.alteration.kind, c.alteration.name or None, c.drop.before,
+        (*of_member(m), s.kind, *of_evaluation(m), c.alteration.kind, c.alteration.name or None, c.drop.before,
          c.drop.after, *bounded(c.drop.ap), *bounded(c.drop.ar), c.drop.repeats, meaning(c))
         for m, s, c in found
     ]  # fmt: skip
     printed = tuple(
-        (titled(m, story.frame), clip(alteration_words(c.alteration), 60), decimal(c.drop.after),
+        (member_title(m, section.frame), clip(alteration_words(c.alteration), 60), decimal(c.drop.after),
          interval(c.drop.ap, sign=True))
         for m, _, c in found
     )  # fmt: skip
     heads = ("Run", "Altered", "AP left", "AP lost")
-    title = f"{clip(story.title, 120)}: controls"
+    title = f"{clip(section.title, 120)}: controls"
     yield TableContent(
-        file_stem(story.frame.record.name, "controls"), title, columns, rows, PrintedTable(heads, printed, 2)
+        file_stem(section.frame.record.name, "controls"), title, columns, rows, PrintedTable(heads, printed, 2)
     )
 
 
-# The paper's table: the four arms of ``ablations/paper.toml``, what was documented beside what was measured.
-#
-# Example:
-#
-# with Store.open("db/mmad.sqlite") as store:
-# table = paper_table(store)
+# The paper's table: the four arms of ``ablations/paper.toml``, documented figures beside measured ones.
 
-
-#: The ablation the table is made of, and the table's figures: those of the best-AP checkpoints.
+#: The ablation of the table, and the figures of the table (from the best-AP checkpoints).
 ABLATION = "paper"
 MEASURES = ("val_ap", "val_ar", "test_ap", "test_ar")
 NAN = float("nan")
@@ -1024,7 +1017,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """One measure: as documented, and as measured here (bounds are NaN where there is no interval)."""
+    """One measure: documented, and measured here (bounds are NaN without an interval)."""
 
     documented: float | None
     measured: Interval | None
@@ -1045,7 +1038,7 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """All arms under equal conditions, with their marks; ``design`` says what differs from the first arm by design."""
+    """All arms under equal conditions, with badges; ``design`` says what differs from the first arm by design."""
 
     title: str
     rows: tuple[PaperRow, ...]
@@ -1061,24 +1054,24 @@ class PaperTable:
 
 
 def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESAMPLES) -> PaperTable:
-    """The table of what the store holds so far; unfinished arms have their documented figures alone.
+    """The table of the store's results so far; unfinished arms have only their documented figures.
 
     Raises:
-        ReportError: the ablation was never started, or its arms were trained and judged under unequal conditions.
+        ReportError: the ablation was never started, or its arms were trained or evaluated under unequal conditions.
     """
     try:
         frame = load_frame(store, [ablation]).ablations[0]
     except ReportError as error:
         raise ReportError(error.what, hint=f"train it with `mmad ablate ablations/{ABLATION}.toml`") from error
     conditions, design = _conditions(frame)
-    archive = DetectionStore()
-    rows = tuple(_row(store, archive, arm, _of(frame, arm), resamples) for arm in frame.arms)
-    badges = tuple(legend([*judged_badges(conditions), *_marks(frame)]))
+    detections = DetectionStore()
+    rows = tuple(_row(store, detections, arm, _of(frame, arm), resamples) for arm in frame.arms)
+    badges = tuple(legend([*evaluation_badges(conditions), *_marks(frame)]))
     return PaperTable(frame.record.title, rows, badges, conditions.data, resamples, design)
 
 
 def _marks(frame: AblationFrame) -> list[Badge]:
-    """What weakens or lifts the figures of any arm."""
+    """The badges that warn of inflated or weakened figures in any arm."""
     marks = [
         badge
         for member in frame.members
@@ -1092,7 +1085,7 @@ def _of(frame: AblationFrame, arm: str) -> list[MemberFrame]:
 
 
 def _conditions(frame: AblationFrame) -> tuple[Conditions, tuple[str, ...]]:
-    """The conditions of the first arm, and what differs from them by design; a table never mixes two protocols."""
+    """The conditions of the first arm, and what differs by design; a table never mixes two protocols."""
     first, *others = frame.arms
     design = []
     for arm in others:
@@ -1108,13 +1101,15 @@ def _conditions(frame: AblationFrame) -> tuple[Conditions, tuple[str, ...]]:
     return frame.members[0].compared.conditions("best_ap"), tuple(design)
 
 
-def _row(store: Store, archive: DetectionStore, arm: str, members: Sequence[MemberFrame], resamples: int) -> PaperRow:
+def _row(
+    store: Store, detections: DetectionStore, arm: str, members: Sequence[MemberFrame], resamples: int
+) -> PaperRow:
     name = next((member.record.documented for member in members if member.record.documented), None)
     log = None if name is None else entry(name)
     done = [member for member in members if member.run.finished and member.best_ap is not None]
-    measured, note = _measured(store, archive, done, resamples)
+    measured, note = _measured(store, detections, done, resamples)
     waiting = [
-        "kept no best-AP checkpoint" if m.run.finished else f"{m.run.record.status} at epoch {m.run.record.epochs_done}"
+        "has no best-AP checkpoint" if m.run.finished else f"{m.run.record.status} at epoch {m.run.record.epochs_done}"
         for m in members
         if m not in done
     ]
@@ -1135,14 +1130,14 @@ def _documented(log: LogEntry | None, measure: str) -> float | None:
 
 
 def _measured(
-    store: Store, archive: DetectionStore, members: Sequence[MemberFrame], resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], resamples: int
 ) -> tuple[dict[str, Interval], str]:
-    """Each measure's mean over the seeds, with its interval where the kept detections give one; else why not."""
+    """(mean of each measure over the seeds, with an interval where stored detections allow one; reason if not)."""
     found = {name: Interval(mean, NAN, NAN) for name in MEASURES if (mean := _mean(members, name)) is not None}
     why = ""
     for split in ("val", "test"):
         try:
-            found |= _with_intervals(store, archive, members, split, resamples) if members else {}
+            found |= _with_intervals(store, detections, members, split, resamples) if members else {}
         except (EvaluationError, DataError) as error:
             why = f"no interval: {error}"
     return found, why
@@ -1155,9 +1150,9 @@ def _mean(members: Sequence[MemberFrame], measure: str) -> float | None:
 
 
 def _with_intervals(
-    store: Store, archive: DetectionStore, members: Sequence[MemberFrame], split: Split, resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], split: Split, resamples: int
 ) -> dict[str, Interval]:
-    how = EvaluationOptions(split=split, checkpoint="best_ap", resamples=resamples)
-    judged = [evaluation_target(store, FoundRun(member.run.record, (member.record,)), how) for member in members]
-    estimate = estimate_of(store, archive, judged, how).estimate
+    options = EvaluationOptions(split=split, checkpoint="best_ap", resamples=resamples)
+    targets = [evaluation_target(store, FoundRun(member.run.record, (member.record,)), options) for member in members]
+    estimate = estimate_of(store, detections, targets, options).estimate
     return {f"{split}_ap": estimate.ap, f"{split}_ar": estimate.ar}

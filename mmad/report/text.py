@@ -1,4 +1,4 @@
-"""A run's setup as TOML, to paste into an ablation file."""
+"""A run's setup as TOML to paste into an ablation file, and its block as the documented log prints it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmad.config.setup import ModelSetup
 
 
 def setup_toml(run: RunFrame) -> str:
-    """``[setup]`` with every field that is unlike its default; it reads back as the run's setup."""
+    """``[setup]`` with every field that differs from its default; it reads back as the run's setup."""
     fields = ModelSetup.model_fields
     lines = [
         f"{_key(name)} = {_value(value)}"
@@ -27,7 +27,7 @@ def setup_toml(run: RunFrame) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it."""
+    """The value as JSON has it."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -47,10 +47,9 @@ def _value(value: Any) -> str:
     return "true" if value is True else "false" if value is False else repr(value)
 
 
-# The block of a run as the documented experiment log prints it (its misspelling ``Clincal`` included).
+# The block of a run as the documented experiment log prints it, including its misspelling ``Clincal``.
 
-
-#: The log's setup fields in the order of its latest entries; what it never printed follows after.
+#: The log's setup fields in the order of its latest entries; fields that it never printed come last.
 LOG_ORDER: tuple[str, ...] = (
     "use_clinical", "use_custom_model", "use_early_stop_model", "name", "best_ar_val_model_path",
     "best_ap_val_model_path", "final_model_path", "backbone", "optimiser", "lr", "weight_decay", "pretrained",
@@ -72,7 +71,7 @@ _SAVED = {
 
 
 def run_name(member: MemberFrame) -> str:
-    """The name a run goes by in headings and checkpoint names: its arm's."""
+    """The name of a run in headings and checkpoint names: its arm."""
     return member.record.arm
 
 
@@ -89,7 +88,7 @@ def heading_figures(member: MemberFrame) -> str:
 
 
 def four(value: float | None) -> str:
-    """Four decimals, as the log's; a dash for what was not measured."""
+    """Four decimals, as in the log; a dash where nothing was measured."""
     return "–" if value is None else f"{value:.4f}"
 
 
@@ -122,7 +121,7 @@ def checkpoint_name(outcome: CheckpointResult, checkpoint: CheckpointRecord, *, 
 
 
 def saved_lines(member: MemberFrame) -> list[str]:
-    """The three lines that name the best-AP, best-AR and final checkpoints, as far as they exist."""
+    """The lines that name the best-AP, best-AR and final checkpoints, where they exist."""
     clinical = bool(member.run.record.setup.get("use_clinical", False))
     lines = []
     for title, outcome in member.outcomes:
@@ -139,7 +138,7 @@ def count_lines(member: MemberFrame) -> list[str]:
 
 
 def weight_lines(weights: Mapping[str, Any]) -> list[str]:
-    """The statements that weigh the losses, one a line."""
+    """The statements that weight the losses, one per line."""
     return [
         f'loss_dict["{name}"] = loss_dict["{name}"].detach()'
         if weight == "detach"

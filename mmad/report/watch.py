@@ -1,4 +1,4 @@
-"""A report that is written again whenever the database has changed, and a page that shows it by itself."""
+"""A report that is written again whenever the database changes, and a page that reloads itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmad.base.records import HELD
 from mmad.report.model import PAGE_MARK
 from mmad.store.store import Store, StoreState
 
-#: Seconds between two looks at the database.
+#: Seconds between two checks of the database.
 POLL = 1.0
 _POLICY = "script-src '"
 _BEGIN = '<meta name="mmad:watch" content="'
@@ -39,10 +39,10 @@ def watch(
 
     Args:
         build: writes the report; True while more may follow.
-        ablations: those whose runs count for ``until_done``; all when empty.
-        until_done: return with a last build once no run is queued, and none runs whose process lives.
-        failed: hears of a build that failed; the next one is tried as if it were the first. The very first one's
-            failure is raised.
+        ablations: the ablations whose runs count for ``until_done``; all when empty.
+        until_done: return after a last build once no run is queued and no living process trains one.
+        failed: is called with the error of a failed build, which is tried again. An error of the first build is
+            raised.
         wait, clock: sleep and monotonic seconds, for tests.
     """
     queue = _Queue(store, ablations)
@@ -66,7 +66,7 @@ def watch(
 
 
 class _Queue:
-    """Whether runs are still to come; statuses are read only when the state says that they changed."""
+    """Whether runs are still to finish; statuses are read only when the state has changed."""
 
     def __init__(self, store: Store, ablations: Collection[str]) -> None:
         self._store, self._ablations = store, ablations
@@ -90,9 +90,9 @@ class _Queue:
 
 
 def live(page: str, every: float) -> str:
-    """``page`` with a script that shows it anew every so many seconds, where the reader left it.
+    """``page`` with a script that reloads it every so many seconds and keeps the reader's place.
 
-    Without scripts a refresh does. The page's policy allows the script by its hash.
+    Without scripts a refresh element reloads it. The page's policy allows the script by its hash.
     """
     script = (files("mmad.report") / "templates" / "watch.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -105,7 +105,7 @@ def live(page: str, every: float) -> str:
 
 
 def still(page: str) -> str:
-    """The page that ``live`` was given; another one as it is."""
+    """The page without what ``live`` added to it; any other page unchanged."""
     found = re.match(rf"(.*?){re.escape(_BEGIN)}\d+\">\n.*?</script>\n(<title>.*)", page, re.DOTALL)
     if found is None:
         return page
@@ -113,9 +113,10 @@ def still(page: str) -> str:
 
 
 def settle(html: Path) -> None:
-    """Make a live page, and the pages linked beside it, show themselves anew no more.
+    """Stop a live page, and the pages linked beside it, from reloading themselves.
 
-    Raises OSError: a page that cannot be written.
+    Raises:
+        OSError: a page that cannot be written.
     """
     for path in [html, *(html.parent / f"{html.stem}_pages").glob("*.html")]:
         with contextlib.suppress(FileNotFoundError):

@@ -276,11 +276,12 @@ def test_what_the_file_names_differs_by_design(name: str) -> None:
     changed, words = BY_DESIGN[name]
     found = both(changed, SOURCE)
     assert isinstance(found, Comparison)
-    assert (dict(found.by_design), found.design) == ({name: words}, f"differs by design: {words}")
-    assert line_of(found).endswith(f"(0.200 against 0.100); differs by design: {words}")
+    design = f"differs by design: {words} (CXR / CXR+Clinical)"
+    assert (dict(found.by_design), found.design) == ({name: words}, design)
+    assert line_of(found).endswith(f"(0.200 against 0.100); {design}")
     refused = both(changed, "[arms.CXR]")
     assert isinstance(refused, NotComparable)
-    assert line_of(refused) == f"default: CXR+Clinical and CXR cannot be compared: {words}"
+    assert line_of(refused) == f"default: CXR and CXR+Clinical cannot be compared: {words}"
     assert VARIED_BY[name][0] in refused.hint
     by_hand = both(changed, SOURCE, overrides=(f"{next(iter(changed))}=x",))
     assert isinstance(by_hand, NotComparable)
@@ -323,8 +324,23 @@ dataset_mode = "normal"
     second = run_of("CXR", result(0.2), setting="other, epochs=5", epochs=5, dataset_mode="normal")
     found = compare([first], [second], names=("a", "b"), file=file_of(source))
     assert isinstance(found, Comparison)
-    assert found.design == "differs by design: epochs 1 / 5; dataset mode unified / normal"
+    assert found.design == "differs by design: epochs 1 / 5; dataset mode unified / normal (a / b)"
     # the same fields say nothing of two arms of one setting, nor of runs of two files
     arms = replace(first, member=replace(second.member, arm="other")) if second.member else first
     for file, one in ((file_of(source), arms), (None, first)):
         assert isinstance(compare([one], [second], names=("a", "b"), file=file), NotComparable)
+
+
+def test_seeds_of_one_arm_that_differ_are_named() -> None:
+    first = [run_of("CXR", result(0.1), seed=0), run_of("CXR", result(0.1), seed=1, epochs=2)]
+    second = [run_of("CXR+Clinical", result(0.2), seed=seed) for seed in (0, 1)]
+    (found,) = compare_pairs(file_of(SOURCE), [*first, *second])
+    assert isinstance(found, NotComparable)
+    assert found.reason == "seeds 0 and 1 of CXR differ in epochs 1 / 2"
+
+
+def test_random_weights_are_random_weights() -> None:
+    without = run_of("CXR", result(0.1), weights="none"), run_of("CXR+Clinical", result(0.2), pretrained=False)
+    (found,) = compare_pairs(file_of(), without)
+    assert isinstance(found, Comparison)
+    assert not found.by_design

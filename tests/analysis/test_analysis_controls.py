@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import verdict

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import numpy as np
 import pytest
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_worlds import World
+from report_fixtures import Sample
 
 from mmad.analysis.frames import load_frame
 from mmad.analysis.overfitting import LEAST_AFTER, RISE, Onset, lowest_loss, onset, onset_of, onset_words
@@ -105,10 +105,10 @@ def test_an_epoch_without_a_loss_is_as_if_it_were_not_there(
 
 
 def test_of_a_run_it_is_the_total_loss_that_counts() -> None:
-    world = World()
-    world.ablation("a", "A", "")
-    world.member("s", "CXR", protocol={"epochs": 50})
-    (run,) = load_frame(world.source).runs
+    sample = Sample()
+    sample.ablation("a", "A", "")
+    sample.member("s", "CXR", protocol={"epochs": 50})
+    (run,) = load_frame(sample.source).runs
     losses = {e.epoch: e.value("val", "loss") for e in run.epochs}
     lowest = lowest_loss(run)
     assert lowest is not None

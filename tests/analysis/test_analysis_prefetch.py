@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certainty_worlds import FEW, two_settings
+from statistics_fixtures import FEW, two_settings
 
 from mmad.analysis import prefetch, statistics
 from mmad.analysis.frames import load_frame
@@ -77,7 +77,7 @@ def test_with_helpers_a_report_knows_the_same(store: Store, tmp_path: Path, monk
     assert len(begun) == 2
     with store.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM analyses")
-    monkeypatch.setattr(prefetch, "cores", lambda: 1)
+    monkeypatch.setattr(prefetch, "usable_cores", lambda: 1)
     alone = compute_statistics(load_frame(store), store, options=FEW)
     assert len(begun) == 2
     assert repr(helped) == repr(alone)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 
 from mmad.data.phantom.generate import make_phantom

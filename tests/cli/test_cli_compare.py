@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 
 from mmad.store.store import Store
@@ -90,7 +90,7 @@ def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, jud
             made.finish(store, one, dataset, 0.5)
     called = call_judged("compare", "--ablation", "made")
     assert called.code == 0
-    assert "b: CXR+Clinical and CXR cannot be compared: no seed that both have finished (CXR queued; " in called.err
+    assert "b: CXR and CXR+Clinical cannot be compared: no seed that both have finished (CXR queued; " in called.err
     refused = json.loads(call_judged("compare", "--ablation", "made", "--json").out)["refused"]
     assert [(r["setting"], r["reference"], r["other"]) for r in refused] == [("b", "CXR", "CXR+Clinical")]
 
@@ -98,10 +98,10 @@ def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, jud
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "compare: 0 runs to compare; name two (mmad compare RUN_A RUN_B), or an ablation"),
-        ((CXR,), "compare: 1 runs to compare"),
+        ((), "compare: 0 runs to compare; name two runs (mmad compare RUN_A RUN_B), or an ablation alone"),
+        ((CXR,), "compare: 1 run to compare"),
         ((CXR, CLINICAL, CXR), "compare: 3 runs to compare"),
-        ((CXR, CLINICAL, "--ablation", "made"), "compare: 2 runs to compare"),
+        ((CXR, CLINICAL, "--ablation", "made"), "compare: 2 runs and the ablation made to compare"),
         ((CXR, "made/default/CRX"), "no run 'made/default/CRX'; did you mean"),
         ((f"{CXR}/0", f"{CXR}/0"), "cannot be compared: both are one run ("),
         (("--ablation", "maed"), "no ablation 'maed'; did you mean made?"),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.input_controls import Alteration

@@ -12,7 +12,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 
 import mmad
@@ -174,7 +174,7 @@ def test_settings_that_name_their_epochs_differ_by_design(ask: Call) -> None:
     called = ask("compare", "settings/short/CXR", "settings/long/CXR", "--resamples", "20")
     assert called.code == 0, called.err
     (line,) = [line for line in called.out.splitlines() if " against " in line]
-    assert line.endswith("; differs by design: epochs 1 / 5")
+    assert line.endswith("; differs by design: epochs 1 / 5 (settings/short/CXR / settings/long/CXR)")
 
 
 def test_runs_of_two_files_that_differ_in_epochs_are_refused(ask: Call, folder: Path) -> None:
@@ -182,7 +182,7 @@ def test_runs_of_two_files_that_differ_in_epochs_are_refused(ask: Call, folder: 
     assert (called.code, called.out) == (2, "")
     assert called.err == (
         "mmad: comparison: one/default/CXR and five/default/CXR cannot be compared: epochs 1 / 5; "
-        "compare arms or settings of one ablation file that name epochs, or train both alike\n"
+        "compare settings of one ablation file that name epochs, or train both alike\n"
     )
     with (
         Store.open(folder / "mmad.sqlite") as store,
@@ -191,12 +191,22 @@ def test_runs_of_two_files_that_differ_in_epochs_are_refused(ask: Call, folder: 
         mmad.compare(store, "one/default/CXR", "five/default/CXR", resamples=20)
 
 
+def test_two_keys_are_compared_as_arms_of_the_file_that_has_both(ask: Call, folder: Path) -> None:
+    with Store.open(folder / "mmad.sqlite") as store:
+        (modes,) = (a for a in store.ablations() if a.name == "modes")
+        answered = {m.ablation for a in store.ablations() for m in a.members if m.key == modes.members[0].key}
+    assert len(answered) > 1  # its reference is a run of other files, too
+    called = ask("compare", *(member.key for member in modes.members), "--resamples", "20")
+    assert called.code == 0, called.err
+    assert "differs by design: dataset mode unified / normal" in called.out
+
+
 def test_arms_on_other_true_boxes_have_figures_and_no_interval(ask: Call) -> None:
     called = ask("compare", "--ablation", "modes", "--json")
     (pair,) = json.loads(called.out)["pairs"]
     assert pair["differs_by_design"] == ["dataset mode unified / normal"]
     assert (pair["ap"], pair["p"], pair["verdict"], pair["agreement"]) == (None, None, None, None)
-    assert pair["words"].startswith("no interval: comparison: the runs were judged ")
+    assert pair["words"].startswith("no interval: comparison: the runs were evaluated ")
     assert pair["reference"]["ap"]["low"] <= pair["reference"]["ap"]["value"] <= pair["reference"]["ap"]["high"]
     words = ask("compare", "--ablation", "modes").out
     assert "modes/default/Other against modes/default/CXR: no interval: " in words

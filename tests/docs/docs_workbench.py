@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from docs_pages import ROOT, blocks
 from PIL import Image
+from processes import one_core
 
 from mmad.cli.app import COMMANDS
 from mmad.data.phantom.generate import make_phantom
@@ -37,7 +38,8 @@ class UnknownCommandError(AssertionError):
 class Workbench:
     """A folder like a fresh clone, with a data set of 16 studies, and an environment that shortens trainings.
 
-    ``.venv`` is the environment the tests run in, so that nothing is installed. ``words`` go into MMAD_SET.
+    ``.venv`` is the environment the tests run in, so that nothing is installed. ``words`` go into MMAD_SET. Commands
+    have one core: one worker, which imports torch once, trains all their runs.
     """
 
     def __init__(self, folder: Path, words: str) -> None:
@@ -81,6 +83,7 @@ class Workbench:
             capture_output=True,
             text=True,
             timeout=600,
+            preexec_fn=one_core,
             check=False,
         )
         assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -117,6 +120,7 @@ class Workbench:
             capture_output=True,
             text=True,
             timeout=600,
+            preexec_fn=one_core,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -32,7 +32,7 @@ class Browser:
     driver: Any
 
     def show(self, path: Path, *, width: int = 1360, dark: bool = False) -> None:
-        """Open ``path`` anew at ``width``, having forgotten what went before."""
+        """Open ``path`` afresh at ``width``, without any earlier state."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.driver.get("about:blank")
@@ -59,7 +59,7 @@ class Browser:
         return found
 
     def requests(self) -> list[str]:
-        """Every address the page asked for since it was opened."""
+        """Every address that the page requested since it was opened."""
         messages = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
         return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
 

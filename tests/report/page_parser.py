@@ -1,4 +1,4 @@
-"""A page taken apart for the tests: its elements, attributes and text."""
+"""A parsed page for the tests: its elements, attributes and text."""
 
 from __future__ import annotations
 

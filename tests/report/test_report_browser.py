@@ -20,16 +20,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, story: ReportModel) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, model: ReportModel) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
-    path.write_text(render_html(story), "utf-8")
+    path.write_text(render_html(model), "utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, hostile_story: ReportModel) -> Path:
+def hostile(tmp_path_factory: pytest.TempPathFactory, hostile_model: ReportModel) -> Path:
     path = tmp_path_factory.mktemp("hostile") / "index.html"
-    path.write_text(render_html(hostile_story), "utf-8")
+    path.write_text(render_html(hostile_model), "utf-8")
     return path
 
 
@@ -63,26 +63,24 @@ def test_the_policy_stops_a_script_that_got_in_all_the_same(browser: Browser, pl
     assert any("Content Security Policy" in entry["message"] for entry in browser.log("browser"))
 
 
-def test_contents_stand_open_beside_the_text_and_lead_into_it(
-    browser: Browser, plain: Path, story: ReportModel
-) -> None:
+def test_contents_are_open_beside_the_text_and_link_into_it(browser: Browser, plain: Path, model: ReportModel) -> None:
     browser.show(plain)
     assert browser.run("return document.querySelector('.contents details').open")
     browser.run("document.documentElement.style.scrollBehavior = 'auto'")
-    for anchor in (story.ablations[1].anchor, story.runs[5].anchor):
+    for anchor in (model.ablations[1].anchor, model.runs[5].anchor):
         browser.run("document.querySelector(`.contents a[href='#${arguments[0]}']`).click()", anchor)
         top = browser.run("return document.getElementById(arguments[0]).getBoundingClientRect().top", anchor)
         assert 0 <= top < 120
 
 
 def test_contents_fold_on_a_phone_and_fold_again_after_a_choice(
-    browser: Browser, plain: Path, story: ReportModel
+    browser: Browser, plain: Path, model: ReportModel
 ) -> None:
     browser.show(plain, width=390)
     assert not browser.run("return document.querySelector('.contents details').open")
     browser.run("document.querySelector('.contents summary').click()")
     assert browser.run("return document.querySelector('.contents details').open")
-    browser.run("document.querySelector(`.contents a[href='#${arguments[0]}']`).click()", story.runs[3].anchor)
+    browser.run("document.querySelector(`.contents a[href='#${arguments[0]}']`).click()", model.runs[3].anchor)
     assert not browser.run("return document.querySelector('.contents details').open")
 
 
@@ -98,7 +96,7 @@ def test_wide_tables_scroll_inside_their_box_by_keyboard_too(browser: Browser, p
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_stands_out_from_its_paper(browser: Browser, plain: Path, dark: bool) -> None:
+def test_text_has_enough_contrast(browser: Browser, plain: Path, dark: bool) -> None:
     """Contrast of at least 4.5 to 1 for every word of the page and its charts (WCAG 2.1, level AA)."""
     browser.show(plain, dark=dark)
     poor = browser.run("""
@@ -129,7 +127,7 @@ def test_text_stands_out_from_its_paper(browser: Browser, plain: Path, dark: boo
     assert poor == {}
 
 
-def test_dark_paper_is_dark_and_lines_follow(browser: Browser, plain: Path) -> None:
+def test_the_dark_page_is_dark_and_lines_follow(browser: Browser, plain: Path) -> None:
     colours = []
     for dark in (False, True):
         browser.show(plain, dark=dark)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from report_worlds import WHEN, ListSource, World
+from report_fixtures import WHEN, ListSource, Sample
 
 from mmad.base.errors import ReportError
 from mmad.report.build import write_report
@@ -16,11 +16,11 @@ from mmad.report.build import write_report
 
 @pytest.fixture
 def small() -> ListSource:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):
-        world.member("s", arm, protocol={"epochs": 3})
-    return world.source
+        sample.member("s", arm, protocol={"epochs": 3})
+    return sample.source
 
 
 @pytest.mark.slow
@@ -37,7 +37,7 @@ def test_both_forms_are_written_and_counted(small: ListSource, tmp_path: Path) -
     assert {p.name for p in html.parent.iterdir()} == {"r.html", "r.md", "r_charts"}
 
 
-def test_charts_of_an_earlier_report_go(small: ListSource, tmp_path: Path) -> None:
+def test_charts_of_an_earlier_report_are_removed(small: ListSource, tmp_path: Path) -> None:
     write_report(small, markdown=tmp_path / "r.md", created=WHEN)
     (tmp_path / "r_charts" / "run-000000000000.svg").write_text("old")
     (tmp_path / "r_charts" / "mine.txt").write_text("keep")
@@ -46,7 +46,7 @@ def test_charts_of_an_earlier_report_go(small: ListSource, tmp_path: Path) -> No
     assert (tmp_path / "r_charts" / "mine.txt").exists()
 
 
-def test_a_full_disk_leaves_the_older_report(
+def test_a_full_disk_leaves_the_earlier_report(
     small: ListSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "r.html"

@@ -1,4 +1,4 @@
-"""The page: self-contained, inert whatever anything is called, and built to be read."""
+"""The page: self-contained, inert whatever the names are, and readable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 from page_parser import Page
-from report_worlds import WHEN, World
+from report_fixtures import WHEN, Sample
 
 from mmad.analysis.frames import load_frame
 from mmad.config.protocol import EvaluationProtocol
@@ -72,14 +72,14 @@ def test_hostile_names_are_words(hostile: Page) -> None:
     assert "49" not in hostile.text.split("raw %}")[0][-20:]
 
 
-def test_endless_names_are_cut_where_they_head_and_no_control_character_is_left(hostile_page: str) -> None:
+def test_long_names_are_clipped_in_headings_and_no_control_character_is_left(hostile_page: str) -> None:
     assert "x" * 4_001 not in hostile_page
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]", hostile_page)
     hostile_page.encode("utf-8")
 
 
-def test_names_cannot_turn_the_text_around(hostile_page: str) -> None:
-    """Every name with a direction override stands in an element that isolates it."""
+def test_names_cannot_change_the_direction_of_the_text(hostile_page: str) -> None:
+    """Every name with a direction override is in an element that isolates it."""
     for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_page):
         assert before in ("bdi", "pre")
 
@@ -96,7 +96,7 @@ def test_tables_are_captioned_and_their_heads_scoped(parsed: Page) -> None:
     assert all(a.get("scope") in ("col", "row", "colgroup", "rowgroup") for a in parsed.all("th"))
 
 
-def test_the_page_has_a_language_a_way_past_the_contents_and_described_charts(parsed: Page) -> None:
+def test_the_page_has_a_language_a_skip_link_and_described_charts(parsed: Page) -> None:
     assert parsed.all("html")[0]["lang"] == "en"
     assert parsed.all("a")[0]["href"] == "#main"
     charts = [a for a in parsed.all("svg") if a.get("role") == "img"]
@@ -104,31 +104,31 @@ def test_the_page_has_a_language_a_way_past_the_contents_and_described_charts(pa
     assert all(a.get("aria-label") for a in charts)
 
 
-def test_contents_lead_to_every_run(parsed: Page, story: ReportModel) -> None:
+def test_contents_lead_to_every_run(parsed: Page, model: ReportModel) -> None:
     linked = {a.get("href") for a in parsed.all("a")}
-    assert {f"#{run.anchor}" for run in story.runs} <= linked
-    assert len(story.runs) == 17
+    assert {f"#{run.anchor}" for run in model.runs} <= linked
+    assert len(model.runs) == 17
 
 
-def test_the_overview_gives_pairs_with_signed_differences(parsed: Page, story: ReportModel) -> None:
-    row = story.ablations[0].comparisons[0].rows[1]
+def test_the_overview_gives_pairs_with_signed_differences(parsed: Page, model: ReportModel) -> None:
+    row = model.ablations[0].comparisons[0].rows[1]
     assert row.test_ap.difference is not None
     difference = row.test_ap.difference.mean
     assert difference > 0
     assert f"+{difference:.3f}" in parsed.text
-    down = story.ablations[1].comparisons[1].rows[0].test_ap.difference
+    down = model.ablations[1].comparisons[1].rows[0].test_ap.difference
     assert down is not None
     assert down.mean < 0
     assert f"−{abs(down.mean):.3f} ± " in parsed.text
 
 
-def test_unfinished_and_failed_runs_are_told_with_their_epochs_and_error(parsed: Page) -> None:
+def test_unfinished_and_failed_runs_are_listed_with_their_epochs_and_error(parsed: Page) -> None:
     assert "epoch 10, step 31: the loss is nan; lower lr (0.001)" in parsed.text
     assert "9 of 50 epochs" in parsed.text
     assert "17 of 50 epochs" in parsed.text
 
 
-def test_the_logs_block_stands_in_every_run(page: str, story: ReportModel) -> None:
+def test_every_run_has_the_log_block(page: str, model: ReportModel) -> None:
     assert page.count("For Training [CXR") == 17
     assert "WithoutClincal_05-16-2022" in page
     assert "[model.backbone]: 1,009,968" in page
@@ -136,17 +136,17 @@ def test_the_logs_block_stands_in_every_run(page: str, story: ReportModel) -> No
 
 
 def test_protocol_badges_and_what_they_mean() -> None:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):
-        world.member(
+        sample.member(
             "s", arm,
-            judged=EvaluationProtocol(overlap="iobb", proposals="with_ground_truth"),
+            evaluation=EvaluationProtocol(overlap="iobb", proposals="with_ground_truth"),
             protocol={"epochs": 3, "weights": "none", "selection_overlap": "iou", "steps_per_epoch": 1},
             setup={"use_clinical": arm != "CXR", "fuse_stride": 2, "clinical_values": "raw"},
             dataset_fingerprint="",
         )  # fmt: skip
-    text = Page(render_html(build_model(load_frame(world.source), created=WHEN, database="x"))).text
+    text = Page(render_html(build_model(load_frame(sample.source), created=WHEN, database="x"))).text
     for badge in (
         "IoBB ≥ 0.5", "ground truth among the proposals", "chosen by IoU, clean", "weights: none", "provisional",
         "fuse stride 2", "raw clinical values", "trial: steps 1",
@@ -160,12 +160,12 @@ def test_a_badge_that_does_not_occur_is_not_explained(parsed: Page) -> None:
     assert "provisional" not in parsed.text
 
 
-def test_equal_reports_are_equal_to_the_byte(page: str, story: ReportModel) -> None:
-    assert render_html(story) == page
+def test_equal_reports_are_equal_to_the_byte(page: str, model: ReportModel) -> None:
+    assert render_html(model) == page
 
 
-def test_strips_place_every_mean_on_a_common_scale(story: ReportModel) -> None:
-    low, high, places = strips(story.ablations[0].comparisons[0])
+def test_strips_place_every_mean_on_a_common_scale(model: ReportModel) -> None:
+    low, high, places = strips(model.ablations[0].comparisons[0])
     assert 0 <= low < high <= 1
     assert places[2].reference is None
     for place in places[:2]:
@@ -176,10 +176,10 @@ def test_strips_place_every_mean_on_a_common_scale(story: ReportModel) -> None:
 
 
 def test_a_run_that_is_only_queued_makes_a_page() -> None:
-    world = World()
-    world.ablation("a", "", "")
-    world.member("", "CXR", status="queued", done=0)
-    text = Page(render_html(build_model(load_frame(world.source), created=WHEN, database="x"))).text
+    sample = Sample()
+    sample.ablation("a", "", "")
+    sample.member("", "CXR", status="queued", done=0)
+    text = Page(render_html(build_model(load_frame(sample.source), created=WHEN, database="x"))).text
     assert "1 run: 1 queued" in text
     assert "This ablation has one arm" in text
     assert "none yet" in text
@@ -189,27 +189,27 @@ def test_a_misspelt_name_in_a_template_is_an_error() -> None:
     from jinja2 import UndefinedError
 
     with pytest.raises(UndefinedError):
-        _environment().from_string("{{ story.titel }}").render(story=object())
+        _environment().from_string("{{ model.titel }}").render(model=object())
 
 
-def test_final_checkpoints_are_named_wherever_they_stand_in_for_best_ones(parsed: Page) -> None:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+def test_final_checkpoints_are_named_wherever_they_replace_best_ones(parsed: Page) -> None:
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):
         setup = {"use_early_stop_model": arm == "CXR", "use_clinical": arm != "CXR"}
-        world.member("s", arm, protocol={"epochs": 3}, setup=setup)
-    told = build_model(load_frame(world.source), created=WHEN, database="x")
-    text = Page(render_html(told)).text
-    final = told.runs[1].member.final
+        sample.member("s", arm, protocol={"epochs": 3}, setup=setup)
+    report = build_model(load_frame(sample.source), created=WHEN, database="x")
+    text = Page(render_html(report)).text
+    final = report.runs[1].member.final
     assert final is not None
     assert final.val_ap is not None
     assert "both arms are compared by their final checkpoints" in text
     assert "on phantom-240 , final checkpoints; 1,223,303 against" in text
     assert f"3 / 3 3 final {final.val_ap:.3f}" in text
-    assert "Best AP none kept" in text
+    assert "Best AP none stored" in text
     assert "By finding, final checkpoint" in text
     assert "By finding, best-AP checkpoint" in text
-    markdown = render_markdown(told, "charts").text
+    markdown = render_markdown(report, "charts").text
     assert "both arms are compared by their final checkpoints" in markdown
     assert "clean proposals · final checkpoints" in markdown
     assert "final checkpoint" not in parsed.text

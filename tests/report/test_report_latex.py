@@ -79,7 +79,7 @@ def test_only_tables_that_need_it_define_a_letter() -> None:
     assert as_latex(table("א", "1")).count(CHAR) == 1
 
 
-def test_a_table_for_machines_alone_is_refused() -> None:
+def test_a_table_without_a_printed_form_is_refused() -> None:
     with pytest.raises(ValueError, match="no form for a paper"):
         as_latex(TableContent("epochs", "", (), []))
 
@@ -93,10 +93,10 @@ def balanced(source: str) -> bool:
     return depth == 0
 
 
-def test_every_table_is_whole_by_rule(story: ReportModel, hostile_story: ReportModel) -> None:
+def test_every_table_is_whole_by_rule(model: ReportModel, hostile_model: ReportModel) -> None:
     """Braces and environments close, every row has as many cells as the table has columns, all of it is ASCII."""
     seen = 0
-    for made in [*all_tables(story), *all_tables(hostile_story)]:
+    for made in [*all_tables(model), *all_tables(hostile_model)]:
         if made.printed is None:
             continue
         seen += 1
@@ -117,8 +117,8 @@ def test_every_table_is_whole_by_rule(story: ReportModel, hostile_story: ReportM
 @pytest.mark.slow
 @pytest.mark.skipif(not ENGINES, reason="needs a LaTeX engine on the PATH")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_tables_compile(engine: str, story: ReportModel, hostile_story: ReportModel, tmp_path: Path) -> None:
-    names = [path.name for told in (story, hostile_story) for path in write_tables(told, latex=tmp_path)[1]]
+def test_the_tables_compile(engine: str, model: ReportModel, hostile_model: ReportModel, tmp_path: Path) -> None:
+    names = [path.name for report in (model, hostile_model) for path in write_tables(report, latex=tmp_path)[1]]
     odd = [table("[x]", "*", '"a" <b> |', "-- '' ``", "é ą א 🫁 \\ ^ ~ { } $ % # & _", rows=3)]
     (tmp_path / "odd.tex").write_text(as_latex(odd[0]), "ascii")
     inputs = "".join(f"\\input{{{name}}}\n\\clearpage\n" for name in [*names, "odd.tex"])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from page_browser import MARKS, Browser, open_browser
 from page_parser import Page
-from report_worlds import HOSTILE, WHEN, World
+from report_fixtures import HOSTILE, WHEN, Sample
 
 from mmad.analysis.frames import load_frame
 from mmad.experiment_log.parser import read_log_file
@@ -24,15 +24,15 @@ from mmad.store.store import Store
 
 
 @pytest.fixture(scope="module")
-def book(story: ReportModel) -> Logbook:
-    found = logbook_of(story, [])
+def book(model: ReportModel) -> Logbook:
+    found = logbook_of(model, [])
     assert found is not None
     return found
 
 
 @pytest.fixture(scope="module")
-def page(story: ReportModel, book: Logbook) -> str:
-    return render_html(replace(story, logbook=book))
+def page(model: ReportModel, book: Logbook) -> str:
+    return render_html(replace(model, logbook=book))
 
 
 def imported(entry: dict[str, Any], name: str = "mine") -> LogRecord:
@@ -41,23 +41,23 @@ def imported(entry: dict[str, Any], name: str = "mine") -> LogRecord:
 
 
 def bare(documented: str | None = None) -> ReportModel:
-    world = World()
-    world.ablation("a", "A", "")
-    world.member("s", "CXR", protocol={"epochs": 2}, documented=documented)
-    return build_model(load_frame(world.source), created=WHEN, database="x")
+    sample = Sample()
+    sample.ablation("a", "A", "")
+    sample.member("s", "CXR", protocol={"epochs": 2}, documented=documented)
+    return build_model(load_frame(sample.source), created=WHEN, database="x")
 
 
 def test_it_is_shown_where_it_belongs() -> None:
     assert logbook_of(bare(), []) is None
     assert logbook_of(bare("e069"), []) is not None
-    assert logbook_of(bare("e069"), [], wanted=False) is None
-    assert logbook_of(bare(), [], wanted=True) is not None
+    assert logbook_of(bare("e069"), [], show=False) is None
+    assert logbook_of(bare(), [], show=True) is not None
     assert logbook_of(bare(), [imported({"id": "e001"})]) is not None
     assert logbook_of(bare("e999"), []) is None
 
 
 @pytest.mark.slow
-def test_every_entry_stands_there_with_what_it_prints(page: str, book: Logbook) -> None:
+def test_every_entry_is_shown_with_what_it_prints(page: str, book: Logbook) -> None:
     parsed = Page(page)
     anchors = [d["id"] for d in parsed.all("details") if d.get("class") == "entry"]
     assert anchors == [f"log-{entry.id}" for entry in entries()]
@@ -74,10 +74,10 @@ def test_every_entry_stands_there_with_what_it_prints(page: str, book: Logbook) 
     assert sum("log-e069" in (a.get("href") or "") for a in parsed.all("a")) == 1  # from documented beside measured
 
 
-def test_runs_stand_beside_the_entry_they_mirror(story: ReportModel, book: Logbook) -> None:
+def test_runs_are_shown_beside_the_entry_they_mirror(model: ReportModel, book: Logbook) -> None:
     (chapter,) = book.chapters
-    pages = {p.id: p for p in chapter.pages}
-    patience = story.ablations[0]
+    pages = {p.id: p for p in chapter.entries}
+    patience = model.ablations[0]
     for member in patience.frame.members:
         page = pages[member.record.documented or ""]
         assert page.runs == 1
@@ -87,7 +87,7 @@ def test_runs_stand_beside_the_entry_they_mirror(story: ReportModel, book: Logbo
             assert len(printed.measured) == (outcome is not None)
             for beside in printed.measured:
                 assert outcome is not None
-                assert beside.anchor == story.anchors[member.run.key]
+                assert beside.anchor == model.anchors[member.run.key]
                 assert beside.epoch == outcome.epoch
                 assert [v for v, _ in beside.figures] == [
                     outcome.val_ap, outcome.val_ar, outcome.test_ap, outcome.test_ar,
@@ -96,16 +96,16 @@ def test_runs_stand_beside_the_entry_they_mirror(story: ReportModel, book: Logbo
                     assert value is not None
                     assert less == pytest.approx(value - documented)
                 assert [b.text for b in beside.badges][:2] == ["IoU ≥ 0.5", "clean proposals"]
-    assert sum(p.runs for p in chapter.pages) == len(patience.frame.members)
+    assert sum(p.runs for p in chapter.entries) == len(patience.frame.members)
 
 
 def test_a_queued_run_is_named_without_figures() -> None:
-    world = World()
-    world.ablation("a", "A", "")
-    world.member("s", "CXR", status="queued", done=0, documented="e069")
-    found = logbook_of(build_model(load_frame(world.source), created=WHEN, database="x"), [])
+    sample = Sample()
+    sample.ablation("a", "A", "")
+    sample.member("s", "CXR", status="queued", done=0, documented="e069")
+    found = logbook_of(build_model(load_frame(sample.source), created=WHEN, database="x"), [])
     assert found is not None
-    (page,) = [p for p in found.chapters[0].pages if p.runs]
+    (page,) = [p for p in found.chapters[0].entries if p.runs]
     assert (page.id, [status for *_, status in page.others]) == ("e069", ["queued"])
     assert not any(printed.measured for printed in page.results)
 
@@ -121,19 +121,19 @@ def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path) -> None:
     log = read_log_file(path)
     content, found = log.to_json()
     record = LogRecord(log.name, str(path), log.sha256, content, tuple(found), WHEN)
-    story = bare(f"{log.name}/e001")
-    book = logbook_of(story, [record])
+    model = bare(f"{log.name}/e001")
+    book = logbook_of(model, [record])
     assert book is not None
-    assert [len(c.pages) for c in book.chapters] == [101, 1]
-    (own,) = book.chapters[1].pages
+    assert [len(c.entries) for c in book.chapters] == [101, 1]
+    (own,) = book.chapters[1].entries
     assert (own.heading, own.figures, own.runs) == ("Slower", "(best_v=0.4100)", 1)
     assert [p.measured[0].figures[0][1] for p in own.results] != [None]
-    text = Page(render_html(replace(story, logbook=book))).text
+    text = Page(render_html(replace(model, logbook=book))).text
     assert "it became worse" in text
     assert "ModelSetup(lr=0.0001)" in text
 
 
-def test_words_of_a_log_stay_words() -> None:
+def test_text_of_a_log_is_escaped() -> None:
     attack = HOSTILE[0] + HOSTILE[1] + HOSTILE[4]
     figures = {"epoch": 1, "val_ap": 0.1, "val_ar": 0.1, "test_ap": 0.1, "test_ar": 0.1, "stamp": ""}
     entry = {
@@ -143,8 +143,8 @@ def test_words_of_a_log_stay_words() -> None:
         "losses": {"weights": {attack: attack}, "scope": "entry", "line": 1},
         "figures": [{"raw": attack, "line": 1, "figures": []}],
     }  # fmt: skip
-    story = bare()
-    page = render_html(replace(story, logbook=logbook_of(story, [imported(entry, attack)])))
+    model = bare()
+    page = render_html(replace(model, logbook=logbook_of(model, [imported(entry, attack)])))
     parsed = Page(page)
     assert len(parsed.all("script")) == 1
     assert parsed.all("img") == []
@@ -154,18 +154,18 @@ def test_words_of_a_log_stay_words() -> None:
 
 
 @pytest.mark.parametrize(("log", "id"), [("documented", "e030"), ("<b>", "e001"), ("a/../b", "<script>")])
-def test_an_anchor_is_safe_and_its_own(log: str, id: str) -> None:
+def test_an_anchor_is_safe_and_unique(log: str, id: str) -> None:
     assert re.fullmatch(r"log-[a-z0-9_-]+", anchor_of(log, id))
     assert anchor_of(log, id) != anchor_of("other", id)
 
 
-def test_it_is_light(story: ReportModel, page: str) -> None:
-    assert len(page.encode()) - len(render_html(story).encode()) < 400_000
-    assert "details.entry" not in render_html(story)  # neither its script nor its style
+def test_it_is_light(model: ReportModel, page: str) -> None:
+    assert len(page.encode()) - len(render_html(model).encode()) < 400_000
+    assert "details.entry" not in render_html(model)  # neither its script nor its style
 
 
-def test_linked_pages_have_it_on_the_overview_alone(story: ReportModel, book: Logbook) -> None:
-    pages = dict(render_pages(replace(story, logbook=book), "index.html", "index_pages"))
+def test_linked_pages_have_the_log_only_on_the_overview(model: ReportModel, book: Logbook) -> None:
+    pages = dict(render_pages(replace(model, logbook=book), "index.html", "index_pages"))
     assert [name for name, text in pages.items() if 'id="log-e030"' in text] == ["index.html"]
     other = next(text for name, text in pages.items() if name != "index.html")
     assert 'href="../index.html#log"' in other

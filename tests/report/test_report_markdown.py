@@ -14,13 +14,13 @@ from mmad.report.writers.markdown import MarkdownReport, escape, fenced, render_
 
 
 @pytest.fixture(scope="module")
-def markdown(story: ReportModel) -> MarkdownReport:
-    return render_markdown(story, "index_charts")
+def markdown(model: ReportModel) -> MarkdownReport:
+    return render_markdown(model, "index_charts")
 
 
 @pytest.fixture(scope="module")
-def hostile(hostile_story: ReportModel) -> MarkdownReport:
-    return render_markdown(hostile_story, "index_charts")
+def hostile(hostile_model: ReportModel) -> MarkdownReport:
+    return render_markdown(hostile_model, "index_charts")
 
 
 def without_fences(text: str) -> str:
@@ -53,19 +53,19 @@ def test_links_and_pictures_are_the_reports_own(hostile: MarkdownReport) -> None
     assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/run-[0-9a-f]{12}\.svg", t) for t in targets)
 
 
-def test_the_same_things_are_told(markdown: MarkdownReport, story: ReportModel) -> None:
+def test_markdown_has_the_same_content(markdown: MarkdownReport, model: ReportModel) -> None:
     text = markdown.text
     assert text.startswith("# Ablation report\n\n2 ablations, 17 runs: 15 finished, 1 running, 1 failed.")
     assert "epoch 10, step 31: the loss is nan" in text
     assert "WithClincal_05-16-2022" in text
     assert "[model.backbone]: 1,009,968" in text
-    difference = story.ablations[0].comparisons[0].rows[0].test_ap.difference
+    difference = model.ablations[0].comparisons[0].rows[0].test_ap.difference
     assert difference is not None
     assert f"**+{difference.mean:.3f}**" in text
 
 
-def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, story: ReportModel) -> None:
-    assert [name for name, _ in markdown.charts] == [f"{run.anchor}.svg" for run in story.runs]
+def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, model: ReportModel) -> None:
+    assert [name for name, _ in markdown.charts] == [f"{run.anchor}.svg" for run in model.runs]
     for _, svg in markdown.charts:
         ET.fromstring(svg)
 
@@ -86,5 +86,5 @@ def test_a_fence_is_longer_than_any_within(text: str) -> None:
     assert all(fence not in line for line in lines[1:-1])
 
 
-def test_numbers_stand_to_the_right() -> None:
+def test_numbers_are_right_aligned() -> None:
     assert table(["Arm", "AP"], [["CXR", "0.5"]]) == ["| Arm | AP |", "| --- | ---: |", "| CXR | 0.5 |"]

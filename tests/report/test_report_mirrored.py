@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from report_worlds import WHEN, World
+from report_fixtures import WHEN, Sample
 
 from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.base.formatting import decimal
@@ -15,18 +15,18 @@ from mmad.report.writers.markdown import render_markdown
 
 
 def made(*documented: str | None, **setup: object) -> AblationFrame:
-    return load_frame(world(*documented, **setup).source).ablations[0]
+    return load_frame(sample(*documented, **setup).source).ablations[0]
 
 
-def world(*documented: str | None, **setup: object) -> World:
-    made = World()
+def sample(*documented: str | None, **setup: object) -> Sample:
+    made = Sample()
     made.ablation("a", "A", "")
     for n, name in enumerate(documented):
         made.member(f"s{n}", "CXR", documented=name, setup=setup, protocol={"epochs": 3})
     return made
 
 
-def test_best_checkpoints_stand_beside_best_ones() -> None:
+def test_best_checkpoints_are_paired_with_best_ones() -> None:
     ablation = made("e069")
     (row,) = mirrored(ablation)
     assert (row.entry, row.checkpoint, row.documented) == ("e069", "best AP", entry("e069").results["best_ap"])
@@ -36,14 +36,14 @@ def test_best_checkpoints_stand_beside_best_ones() -> None:
     assert row.figures[3] == (row.documented.val_ar, row.measured.val_ar)
 
 
-def test_a_run_that_kept_no_best_checkpoint_stands_beside_the_final_one() -> None:
+def test_a_run_without_a_best_checkpoint_is_paired_with_the_final_one() -> None:
     ablation = made("e069", use_early_stop_model=False)
     (row,) = mirrored(ablation)
     assert (row.checkpoint, row.measured) == ("final", ablation.members[0].final)
     assert row.documented == entry("e069").results["final"]
 
 
-def test_an_unlabelled_result_stands_beside_what_stands_for_the_run() -> None:
+def test_an_unlabelled_result_is_paired_with_the_representative_checkpoint() -> None:
     unlabelled = next(e.id for e in entries() if "unlabelled" in e.results)
     (row,) = mirrored(made(unlabelled))
     assert row.checkpoint == "unlabelled"
@@ -56,9 +56,9 @@ def test_nothing_is_shown_for_no_entry_an_unknown_one_or_one_without_results() -
 
 
 def test_both_forms_show_both_figures() -> None:
-    story = build_model(load_frame(world("e069").source), created=WHEN, database="x")
-    (row,) = mirrored(story.ablations[0].frame)
+    model = build_model(load_frame(sample("e069").source), created=WHEN, database="x")
+    (row,) = mirrored(model.ablations[0].frame)
     both = [decimal(value) for pair in row.figures for value in pair]
-    page = " ".join(re.sub(r"<[^>]+>", " ", render_html(story)).split())
+    page = " ".join(re.sub(r"<[^>]+>", " ", render_html(model)).split())
     assert f"e069 best AP {' '.join(both)} IoU, clean" in page
-    assert f"| e069 | best AP | {' | '.join(both)} |" in render_markdown(story, "charts").text
+    assert f"| e069 | best AP | {' | '.join(both)} |" in render_markdown(model, "charts").text

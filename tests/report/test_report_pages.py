@@ -12,10 +12,10 @@ from urllib.parse import unquote
 
 import pytest
 from page_parser import Page
-from report_worlds import WHEN, World
+from report_fixtures import WHEN, Sample
 
 from mmad.analysis.frames import load_frame
-from mmad.report import build, model
+from mmad.report import build
 from mmad.report.build import write_report
 from mmad.report.model import ReportModel, ablation_anchor, build_model, linked
 from mmad.report.writers.html import render_pages
@@ -23,26 +23,26 @@ from mmad.report.writers.html import render_pages
 LATER = WHEN.replace(year=2023)
 
 
-def pages_of(story: ReportModel) -> dict[str, Page]:
-    return {file: Page(text) for file, text in render_pages(story, "the report.html", "the report_pages")}
+def pages_of(model: ReportModel) -> dict[str, Page]:
+    return {file: Page(text) for file, text in render_pages(model, "the report.html", "the report_pages")}
 
 
 @pytest.fixture(scope="module")
-def few(story: ReportModel) -> dict[str, Page]:
-    """The pages of a report whose ablations go on after three runs."""
+def few(model: ReportModel) -> dict[str, Page]:
+    """The pages of a report whose ablations are split after three runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.linked, "__defaults__", (3,))
-        return pages_of(story)
+        patch.setattr(linked, "__defaults__", (3,))
+        return pages_of(model)
 
 
 @pytest.fixture(scope="module")
-def plain(story: ReportModel) -> dict[str, Page]:
-    return pages_of(story)
+def plain(model: ReportModel) -> dict[str, Page]:
+    return pages_of(model)
 
 
 @pytest.fixture(scope="module")
-def hostile(hostile_story: ReportModel) -> dict[str, Page]:
-    return pages_of(hostile_story)
+def hostile(hostile_model: ReportModel) -> dict[str, Page]:
+    return pages_of(hostile_model)
 
 
 @pytest.mark.parametrize("which", ["plain", "few", "hostile"])
@@ -73,18 +73,18 @@ def _walk(parts: tuple[str, ...]) -> list[str]:
     return way
 
 
-def test_each_run_is_told_once_and_each_ablation_begins_on_a_page_of_its_name(
-    plain: dict[str, Page], few: dict[str, Page], story: ReportModel
+def test_each_run_is_shown_once_and_each_ablation_begins_on_a_page_of_its_name(
+    plain: dict[str, Page], few: dict[str, Page], model: ReportModel
 ) -> None:
     assert list(plain) == [
         "the report_pages/ablation-patience.html", "the report_pages/ablation-quickstart.html", "the report.html",
     ]  # fmt: skip
     assert len(few) == 3 + 3 + 1
     for pages in (plain, few):
-        told = Counter(
+        shown = Counter(
             a["id"] for page in pages.values() for _, a in page.tags if (a.get("id") or "").startswith("run-")
         )
-        assert told == Counter(run.anchor for run in story.runs)
+        assert shown == Counter(run.anchor for run in model.runs)
     first = few["the report_pages/ablation-patience.html"].text
     second = few["the report_pages/ablation-patience.2.html"].text
     assert "ReduceLROnPlateau patience : runs 4 to 6" in second
@@ -92,8 +92,8 @@ def test_each_run_is_told_once_and_each_ablation_begins_on_a_page_of_its_name(
     assert "Best epochs and overfitting" not in second
 
 
-def test_the_curves_of_a_setting_stand_with_its_first_run(story: ReportModel) -> None:
-    found = [(p.settings, len(p.runs)) for v in linked(story, "i.html", "p", 3)[0] for p in v.parts]
+def test_the_curves_of_a_setting_are_on_the_page_of_its_first_run(model: ReportModel) -> None:
+    found = [(p.settings, len(p.runs)) for v in linked(model, "i.html", "p", 3)[0] for p in v.parts]
     assert found[:3] == [(("patience 5", "patience 10"), 3), (("patience 20",), 3), (("patience 30",), 2)]
     assert found[3:] == [(("from scratch",), 3), ((), 3), ((), 3)]
 
@@ -111,79 +111,79 @@ def test_headings_descend_on_every_page_and_nothing_is_fetched(which: str, reque
         assert not [a for _, a in page.tags if "src" in a]
 
 
-def test_the_overview_has_the_results_and_every_run_but_no_curve(plain: dict[str, Page], story: ReportModel) -> None:
+def test_the_overview_has_the_results_and_every_run_but_no_curve(plain: dict[str, Page], model: ReportModel) -> None:
     overview = plain["the report.html"]
-    for run in story.runs:
+    for run in model.runs:
         assert run.title in overview.text
     assert not [a for a in overview.all("svg") if a.get("role") == "img"]
 
 
 @pytest.mark.parametrize("name", ["patience", "Patience", "a b", "a-b", "x" * 300, "", "../up", "äöü", "con"])
-def test_names_make_files_of_their_own(name: str) -> None:
+def test_every_name_gives_a_unique_file(name: str) -> None:
     anchor = ablation_anchor(name)
     assert re.fullmatch(r"ablation-[a-z0-9-]{1,60}", anchor)
     assert anchor not in {ablation_anchor(other) for other in ("other", name + "!", name.swapcase() + "x")}
 
 
-def world_of(*levels: float) -> World:
-    world = World()
+def sample_of(*levels: float) -> Sample:
+    sample = Sample()
     for n, level in enumerate(levels):
-        world.ablation(f"a{n}", f"A {n}", "", compare=(("CXR", "CXR+Clinical"),))
+        sample.ablation(f"a{n}", f"A {n}", "", compare=(("CXR", "CXR+Clinical"),))
         for arm in ("CXR", "CXR+Clinical"):
-            world.member("s", arm, protocol={"epochs": 3}, level=level)
-    return world
+            sample.member("s", arm, protocol={"epochs": 3}, level=level)
+    return sample
 
 
 def test_only_pages_that_changed_are_written_again(tmp_path: Path) -> None:
     page, beside = tmp_path / "r.html", tmp_path / "r_pages"
-    world = world_of(0.4, 0.5)
-    report = write_report(world.source, html=page, pages=True, created=WHEN)
+    sample = sample_of(0.4, 0.5)
+    report = write_report(sample.source, html=page, pages=True, created=WHEN)
     assert report.pages == 2
     assert {p.name for p in beside.iterdir()} == {"ablation-a0.html", "ablation-a1.html"}
     before = {p: (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes()) for p in (page, *beside.iterdir())}
-    key = world.source.ablation_list[1].members[0].key
-    world.source.warned[key] = ["something new"]
-    write_report(world.source, html=page, pages=True, created=LATER)
+    key = sample.source.ablation_list[1].members[0].key
+    sample.source.warned[key] = ["something new"]
+    write_report(sample.source, html=page, pages=True, created=LATER)
     after = {p: (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes()) for p in (page, *beside.iterdir())}
     changed = {p.name for p in before if before[p] != after[p]}
     assert changed == {"r.html", "ablation-a1.html"}
 
 
-def test_pages_that_are_no_longer_wanted_go_and_foreign_files_stay(tmp_path: Path) -> None:
+def test_old_pages_are_removed_and_other_files_stay(tmp_path: Path) -> None:
     page, beside = tmp_path / "r.html", tmp_path / "r_pages"
-    write_report(world_of(0.4, 0.5).source, html=page, pages=True, created=WHEN)
+    write_report(sample_of(0.4, 0.5).source, html=page, pages=True, created=WHEN)
     (beside / "mine.html").write_text("<!doctype html><p>mine</p>")
     (beside / "notes.txt").write_text("keep")
-    write_report(world_of(0.4).source, html=page, pages=True, created=WHEN)
+    write_report(sample_of(0.4).source, html=page, pages=True, created=WHEN)
     assert {p.name for p in beside.iterdir()} == {"ablation-a0.html", "mine.html", "notes.txt"}
-    write_report(world_of(0.4).source, html=page, pages=False, created=WHEN)
+    write_report(sample_of(0.4).source, html=page, pages=False, created=WHEN)
     assert {p.name for p in beside.iterdir()} == {"mine.html", "notes.txt"}
     shutil.rmtree(beside)
-    write_report(world_of(0.4).source, html=page, pages=True, created=WHEN)
-    write_report(world_of(0.4).source, html=page, created=WHEN)
+    write_report(sample_of(0.4).source, html=page, pages=True, created=WHEN)
+    write_report(sample_of(0.4).source, html=page, created=WHEN)
     assert not beside.exists()
 
 
-def test_many_runs_become_pages_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_become_pages_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "RUNS_IN_ONE_FILE", 3)
-    source = world_of(0.4, 0.5).source
+    source = sample_of(0.4, 0.5).source
     assert write_report(source, html=tmp_path / "r.html", created=WHEN).pages == 2
     assert write_report(source, html=tmp_path / "r.html", pages=False, created=WHEN).pages == 0
     assert write_report(source, html=tmp_path / "r.html", ablations=["a0"], created=WHEN).pages == 0
 
 
-def test_a_page_of_an_ablation_bears_no_time(story: ReportModel, world: World) -> None:
-    later = build_model(load_frame(world.source), created=LATER, database=story.database)
-    now, then = (list(render_pages(one, "i.html", "p")) for one in (story, later))
+def test_a_page_of_an_ablation_has_no_time_stamp(model: ReportModel, sample: Sample) -> None:
+    later = build_model(load_frame(sample.source), created=LATER, database=model.database)
+    now, then = (list(render_pages(one, "i.html", "p")) for one in (model, later))
     assert now[:-1] == then[:-1]
     assert now[-1] != then[-1]
 
 
-def test_an_ablation_that_is_answered_elsewhere_leads_there() -> None:
-    world = world_of(0.4)
-    first = world.source.ablation_list[0]
+def test_an_ablation_whose_runs_are_shown_elsewhere_links_there() -> None:
+    sample = sample_of(0.4)
+    first = sample.source.ablation_list[0]
     again = tuple(replace(m, ablation="b") for m in first.members)
-    world.source.ablation_list.append(replace(first, name="b", title="B", members=again))
-    pages = pages_of(build_model(load_frame(world.source), created=WHEN, database="x"))
+    sample.source.ablation_list.append(replace(first, name="b", title="B", members=again))
+    pages = pages_of(build_model(load_frame(sample.source), created=WHEN, database="x"))
     hrefs = {a["href"] for a in pages["the report_pages/ablation-b.html"].all("a")}
     assert any(re.fullmatch(r"ablation-a0\.html#run-[0-9a-f]{12}", h or "") for h in hrefs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from page_browser import MARKS, Browser, open_browser
-from report_worlds import WHEN, World
+from report_fixtures import WHEN, Sample
 
 from mmad.report.build import write_report
 
@@ -20,10 +20,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def moved(tmp_path_factory: pytest.TempPathFactory, world: World) -> Path:
+def moved(tmp_path_factory: pytest.TempPathFactory, sample: Sample) -> Path:
     """The overview of a report of pages, in another folder than it was written to."""
     folder = tmp_path_factory.mktemp("made") / "first"
-    write_report(world.source, html=folder / "the report.html", pages=True, created=WHEN)
+    write_report(sample.source, html=folder / "the report.html", pages=True, created=WHEN)
     return folder.rename(folder.with_name("somewhere else, #2")) / "the report.html"
 
 
@@ -36,7 +36,7 @@ def test_every_page_is_silent_offline_and_no_wider_than_the_screen(browser: Brow
         assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_one_walks_from_page_to_page_and_back(browser: Browser, moved: Path) -> None:
+def test_links_lead_from_page_to_page_and_back(browser: Browser, moved: Path) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
     browser.show(moved)
@@ -51,7 +51,7 @@ def test_one_walks_from_page_to_page_and_back(browser: Browser, moved: Path) -> 
     assert browser.run("return document.querySelector('h1').textContent").startswith("What was compared")
 
 
-def test_contents_stand_beside_a_page_and_mark_where_one_is(browser: Browser, moved: Path) -> None:
+def test_contents_are_beside_a_page_and_mark_the_current_section(browser: Browser, moved: Path) -> None:
     browser.show(moved.parent / "the report_pages" / "ablation-patience.html")
     browser.run("document.documentElement.style.scrollBehavior = 'auto'; scrollTo(0, 4000)")
     assert abs(browser.run("return document.querySelector('.contents').getBoundingClientRect().top")) < 2
@@ -59,10 +59,10 @@ def test_contents_stand_beside_a_page_and_mark_where_one_is(browser: Browser, mo
     assert browser.run("return document.querySelectorAll('.contents [aria-current]').length") == 1
 
 
-def test_tables_sort_and_charts_tell_values_on_a_page_too(browser: Browser, moved: Path) -> None:
+def test_tables_sort_and_charts_show_values_on_a_page_too(browser: Browser, moved: Path) -> None:
     browser.show(moved.parent / "the report_pages" / "ablation-patience.html")
-    browser.run("document.querySelector('.turns button.sort').click()")
-    assert browser.run("return document.querySelector('.turns [aria-sort]').ariaSort") == "ascending"
+    browser.run("document.querySelector('.best-epochs button.sort').click()")
+    assert browser.run("return document.querySelector('.best-epochs [aria-sort]').ariaSort") == "ascending"
     told = browser.run("""
         const grid = document.querySelector('figure.multiples .grid');
         grid.dispatchEvent(new KeyboardEvent('keydown', {key: 'End', bubbles: true}));

@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_worlds import WHEN, World
+from report_fixtures import WHEN, Sample
 
 from mmad.analysis.comparison import ComparisonTable, NotComparable, comparison_tables, paired_means, seed_mean
 from mmad.analysis.frames import AblationFrame, load_frame
@@ -19,8 +19,8 @@ from mmad.report.writers.html import strips
 score = st.floats(0, 1, allow_nan=False)
 
 
-def frame_of(world: World) -> AblationFrame:
-    return load_frame(world.source).ablations[0]
+def frame_of(sample: Sample) -> AblationFrame:
+    return load_frame(sample.source).ablations[0]
 
 
 def tables_of(frame: AblationFrame) -> tuple[tuple[ComparisonTable, ...], tuple[NotComparable, ...]]:
@@ -28,12 +28,12 @@ def tables_of(frame: AblationFrame) -> tuple[tuple[ComparisonTable, ...], tuple[
     return comparison_tables(frame.record, frame.comparisons), refused
 
 
-def two_arms(**clinical: object) -> World:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
-    world.member("s", "CXR", protocol={"epochs": 4})
-    world.member("s", "CXR+Clinical", **{"protocol": {"epochs": 4}, **clinical})  # type: ignore[arg-type]
-    return world
+def two_arms(**clinical: object) -> Sample:
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    sample.member("s", "CXR", protocol={"epochs": 4})
+    sample.member("s", "CXR+Clinical", **{"protocol": {"epochs": 4}, **clinical})  # type: ignore[arg-type]
+    return sample
 
 
 @given(st.lists(st.tuples(score, score), min_size=1, max_size=8))
@@ -47,7 +47,7 @@ def test_a_difference_is_the_mean_of_the_paired_differences(pairs: list[tuple[fl
     assert (found.difference.sd is None) == (len(pairs) == 1)
 
 
-def test_the_deviation_is_that_of_the_differences_not_of_the_arms() -> None:
+def test_the_deviation_is_computed_over_the_differences_not_the_arms() -> None:
     found = paired_means([0.1, 0.5, 0.9], [0.2, 0.6, 1.0])
     assert found.difference is not None
     assert found.reference is not None
@@ -64,19 +64,19 @@ def test_a_pair_with_a_missing_side_is_left_out_of_both_means() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [0.1, math.inf]])
-def test_nothing_is_made_of_nothing(values: list[float]) -> None:
+def test_no_values_give_no_mean(values: list[float]) -> None:
     assert seed_mean(values) is None
 
 
-def test_settings_come_in_the_files_order_with_their_counts(world: World) -> None:
-    (comparison,), refusals = tables_of(frame_of(world))
+def test_settings_come_in_the_files_order_with_their_counts(sample: Sample) -> None:
+    (comparison,), refusals = tables_of(frame_of(sample))
     assert [row.setting for row in comparison.rows] == ["patience 5", "patience 10", "patience 20", "patience 30"]
     assert refusals == ()
-    assert common_parameters(frame_of(world), comparison) == (1_040_729, 1_223_303)
+    assert common_parameters(frame_of(sample), comparison) == (1_040_729, 1_223_303)
 
 
-def test_runs_that_have_not_finished_are_not_compared(world: World) -> None:
-    (comparison,), _ = tables_of(frame_of(world))
+def test_runs_that_have_not_finished_are_not_compared(sample: Sample) -> None:
+    (comparison,), _ = tables_of(frame_of(sample))
     failed, running = comparison.rows[2], comparison.rows[3]
     assert failed.test_ap.difference is None
     assert failed.note == "not compared yet: CXR+Clinical failed at epoch 9 of 50"
@@ -85,12 +85,12 @@ def test_runs_that_have_not_finished_are_not_compared(world: World) -> None:
 
 
 def test_only_seeds_that_both_arms_finished_count() -> None:
-    world = World()
-    world.ablation("a", "A", "")
+    sample = Sample()
+    sample.ablation("a", "A", "")
     for arm in ("CXR", "CXR+Clinical"):
         for seed in range(3):
             failed = (arm, seed) == ("CXR", 1)
-            world.member(
+            sample.member(
                 "s",
                 arm,
                 seed=seed,
@@ -98,7 +98,7 @@ def test_only_seeds_that_both_arms_finished_count() -> None:
                 status="failed" if failed else "finished",
                 done=2 if failed else 4,
             )
-    (comparison,), _ = tables_of(frame_of(world))
+    (comparison,), _ = tables_of(frame_of(sample))
     row = comparison.rows[0]
     assert row.seeds == (0, 2)
     assert row.note == "2 of 3 seeds: CXR seed 1 failed at epoch 2 of 4"
@@ -109,9 +109,9 @@ def test_only_seeds_that_both_arms_finished_count() -> None:
 @pytest.mark.parametrize(
     ("clinical", "words"),
     [
-        ({"judged": EvaluationProtocol(overlap="iobb")}, "overlap iou / iobb"),
-        ({"judged": EvaluationProtocol(proposals="with_ground_truth")}, "proposals clean / with_ground_truth"),
-        ({"judged": EvaluationProtocol(threshold=0.3)}, "threshold 0.5 / 0.3"),
+        ({"evaluation": EvaluationProtocol(overlap="iobb")}, "overlap iou / iobb"),
+        ({"evaluation": EvaluationProtocol(proposals="with_ground_truth")}, "proposals clean / with_ground_truth"),
+        ({"evaluation": EvaluationProtocol(threshold=0.3)}, "threshold 0.5 / 0.3"),
         ({"protocol": {"epochs": 4, "weights": "none"}}, "weights imagenet / none"),
         ({"protocol": {"epochs": 8}}, "epochs 4 / 8"),
         ({"dataset_fingerprint": "00" * 32}, "data set's fingerprint 5f5f5f5f5f5f / 000000000000"),
@@ -124,27 +124,27 @@ def test_arms_under_different_conditions_are_refused_with_the_reason(clinical: d
 
 
 def test_settings_under_different_protocols_get_tables_of_their_own() -> None:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for setting, overlap in (("one", "iou"), ("two", "iobb"), ("three", "iou")):
         for arm in ("CXR", "CXR+Clinical"):
-            world.member(setting, arm, protocol={"epochs": 4}, judged=EvaluationProtocol(overlap=overlap))  # type: ignore[arg-type]
-    comparisons, refusals = tables_of(frame_of(world))
+            sample.member(setting, arm, protocol={"epochs": 4}, evaluation=EvaluationProtocol(overlap=overlap))  # type: ignore[arg-type]
+    comparisons, refusals = tables_of(frame_of(sample))
     assert refusals == ()
     assert [[row.setting for row in c.rows] for c in comparisons] == [["one", "three"], ["two"]]
     assert [c.sides[0].overlap for c in comparisons] == ["iou", "iobb"]
 
 
-def test_without_a_word_every_arm_is_compared_with_the_first(world: World) -> None:
-    comparisons, _ = tables_of(load_frame(world.source).ablations[1])
+def test_by_default_every_arm_is_compared_with_the_first(sample: Sample) -> None:
+    comparisons, _ = tables_of(load_frame(sample.source).ablations[1])
     assert [(c.reference, c.other) for c in comparisons] == [
         ("CXR", "CXR+Clinical"),
         ("CXR", "CXR+Clinical (vector)"),
     ]
 
 
-def test_the_headline_says_no_more_than_was_measured(world: World) -> None:
-    frame = load_frame(world.source)
+def test_the_headline_says_no_more_than_was_measured(sample: Sample) -> None:
+    frame = load_frame(sample.source)
     (comparison,), _ = tables_of(frame.ablations[0])
     assert "in 2 of 2 settings" in headline(comparison)
     assert "2 settings are not finished" in headline(comparison)
@@ -162,11 +162,11 @@ FINAL_ONLY = {"use_early_stop_model": False}
 
 
 def test_a_final_is_never_compared_with_a_best() -> None:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm, setup in (("CXR", {}), ("CXR+Clinical", FINAL_ONLY)):
-        world.member("s", arm, setup=setup, protocol={"epochs": 50})
-    ablation = frame_of(world)
+        sample.member("s", arm, setup=setup, protocol={"epochs": 50})
+    ablation = frame_of(sample)
     plain, clinical = ablation.members
     (comparison,), refusals = tables_of(ablation)
     row = comparison.rows[0]
@@ -184,12 +184,12 @@ def test_a_final_is_never_compared_with_a_best() -> None:
 
 
 def test_settings_compared_by_final_checkpoints_get_a_table_of_their_own() -> None:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for setting, setup in (("one", {}), ("two", FINAL_ONLY), ("three", {}), ("four", FINAL_ONLY)):
         for arm in ("CXR", "CXR+Clinical"):
             later = setting == "four" and arm == "CXR"
-            world.member(
+            sample.member(
                 setting,
                 arm,
                 setup={**setup, "use_clinical": arm != "CXR"},
@@ -197,24 +197,24 @@ def test_settings_compared_by_final_checkpoints_get_a_table_of_their_own() -> No
                 status="running" if later else "finished",
                 done=2 if later else 4,
             )
-    comparisons, _ = tables_of(frame_of(world))
+    comparisons, _ = tables_of(frame_of(sample))
     assert [(c.kind, [row.setting for row in c.rows]) for c in comparisons] == [
         ("best_ap", ["one", "three"]),
         ("final", ["two", "four"]),
     ]
     assert "on test AP in " in headline(comparisons[0])
-    told = build_model(load_frame(world.source), created=WHEN, database="x")
+    told = build_model(load_frame(sample.source), created=WHEN, database="x")
     assert [any(b.text == "final checkpoints" for b in badges) for badges in told.ablations[0].badges] == [False, True]
 
 
 def test_seeds_are_averaged_over_one_kind_of_checkpoint() -> None:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for seed in range(2):
         for arm in ("CXR", "CXR+Clinical"):
             setup = FINAL_ONLY if (seed, arm) == (1, "CXR") else {}
-            world.member("s", arm, seed=seed, setup=setup, protocol={"epochs": 4})
-    ablation = frame_of(world)
+            sample.member("s", arm, seed=seed, setup=setup, protocol={"epochs": 4})
+    ablation = frame_of(sample)
     (comparison,), _ = tables_of(ablation)
     reference = comparison.rows[0].test_ap.reference
     finals = [m.final.test_ap for m in ablation.of("s", "CXR") if m.final and m.final.test_ap is not None]

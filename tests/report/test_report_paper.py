@@ -1,4 +1,4 @@
-"""The paper's table: documented beside measured, with intervals, in three forms, over whatever is there."""
+"""The paper's table: documented beside measured, with intervals, in three forms, over partial results too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.metrics import estimate_of
@@ -67,7 +67,7 @@ def test_documented_figures_stand_beside_measured_ones_with_their_intervals(full
     assert not table.notes
 
 
-def test_the_mean_of_the_store_is_that_of_the_kept_detections(full: Store) -> None:
+def test_the_mean_of_the_store_equals_the_mean_of_the_stored_detections(full: Store) -> None:
     from mmad.analysis.frames import load_frame
 
     frame = load_frame(full, ["made"]).ablations[0]
@@ -88,7 +88,7 @@ def test_what_is_not_finished_has_its_documented_figures_and_a_note(store: Store
     assert table.rows[1].figures["val_ap"].documented == 0.2239
 
 
-def test_figures_stay_without_intervals_where_detections_are_gone(full: Store, dataset: DataSet) -> None:
+def test_figures_stay_without_intervals_where_detections_are_missing(full: Store, dataset: DataSet) -> None:
     shutil.rmtree(full.run_paths(_members(dataset)[0].run.key).folder)
     table = paper_table(full, ablation="made", resamples=RESAMPLES)
     figure = table.rows[0].figures["test_ap"].measured
@@ -125,7 +125,7 @@ def test_an_ablation_that_was_never_started_names_the_command(store: Store) -> N
     assert caught.value.hint == "train it with `mmad ablate ablations/paper.toml`"
 
 
-def test_two_protocols_never_stand_in_one_table(store: Store, dataset: DataSet) -> None:
+def test_two_protocols_are_never_in_one_table(store: Store, dataset: DataSet) -> None:
     first, second = _members(dataset)[:2]
     other = second.evaluation.model_copy(update={"overlap": "iobb"})
     made.record(store, [first, replace(second, evaluation=other)])
@@ -133,7 +133,7 @@ def test_two_protocols_never_stand_in_one_table(store: Store, dataset: DataSet) 
         paper_table(store, ablation="made")
 
 
-def test_latex_takes_no_letter_for_a_command() -> None:
+def test_latex_reads_no_letter_as_a_command() -> None:
     assert latex("5 % of a_b & c\n#1 \\x {~^}") == (
         r"5 \% of a\_b \& c \#1 \textbackslash{}x \{\textasciitilde{}\textasciicircum{}\}"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import picture_worlds as made
+import picture_fixtures as made
 import pytest
 from page_browser import MARKS, Browser, open_browser
 from PIL import Image
@@ -35,7 +35,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, dataset, other in (("plain", plain, "CXR+Clinical"), ("hostile", attacked, made.ATTACKS[-1])):
         with Store.open(made.two_arms(folder / f"{name}-db", dataset, settings=2, other=other)) as store:
-            page = render_html(made.story_of(store, made.gathered(store)))
+            page = render_html(made.model_of(store, made.gathered(store)))
         found[name] = folder / f"{name}.html"
         found[name].write_text(page, "utf-8")
     return found
@@ -90,18 +90,18 @@ def test_every_image_is_decoded_in_its_shape(browser: Browser, pages: dict[str, 
     assert all(size == [200, 160] for size in sizes)
 
 
-def test_all_three_panels_show_the_same_film_and_boxes_of_their_own(browser: Browser, pages: dict[str, Path]) -> None:
+def test_all_three_panels_show_the_same_image_and_their_own_boxes(browser: Browser, pages: dict[str, Path]) -> None:
     browser.show(pages["plain"])
-    browser.run("for (const g of document.querySelectorAll('.film g')) g.style.visibility = 'hidden'")
-    films = [seen(browser, f".study .film:nth-child({n}) svg").astype(float) for n in (1, 2, 3)]
-    browser.run("for (const g of document.querySelectorAll('.film g')) g.style.visibility = ''")
-    for film in films:
-        inside = film[5:-5, 5:-5]
+    browser.run("for (const g of document.querySelectorAll('.panel g')) g.style.visibility = 'hidden'")
+    images = [seen(browser, f".study .panel:nth-child({n}) svg").astype(float) for n in (1, 2, 3)]
+    browser.run("for (const g of document.querySelectorAll('.panel g')) g.style.visibility = ''")
+    for image in images:
+        inside = image[5:-5, 5:-5]
         assert inside.std() > 20
         assert np.ptp(inside, axis=2).max() < 12  # grey: no broken image, no box
-        height, width = min(len(film), len(films[0])) - 4, min(film.shape[1], films[0].shape[1]) - 4
-        assert np.abs(film[4:height, 4:width] - films[0][4:height, 4:width]).mean() < 6
-    drawn = seen(browser, ".study .film:nth-child(1) svg")
+        height, width = min(len(image), len(images[0])) - 4, min(image.shape[1], images[0].shape[1]) - 4
+        assert np.abs(image[4:height, 4:width] - images[0][4:height, 4:width]).mean() < 6
+    drawn = seen(browser, ".study .panel:nth-child(1) svg")
     assert (np.ptp(drawn.astype(float), axis=2) > 60).sum() > 50
 
 
@@ -111,7 +111,7 @@ def test_an_unticked_finding_is_gone_without_a_script(browser: Browser, pages: d
     still = tmp_path / "still.html"
     still.write_text(text[:start] + text[end:].replace("</script>", "", 1), "utf-8")
     browser.show(still)
-    number = browser.run("return document.querySelector('.film g[class^=box-]').classList[0].slice(4)")
+    number = browser.run("return document.querySelector('.panel g[class^=box-]').classList[0].slice(4)")
     shown = """
         return [...document.querySelectorAll(`.pair[open] .box-${arguments[0]}`)]
           .filter(e => e.getClientRects().length).length;
@@ -120,7 +120,7 @@ def test_an_unticked_finding_is_gone_without_a_script(browser: Browser, pages: d
     browser.run("document.querySelector(`.tick-${arguments[0]}`).click()", number)
     assert browser.run(shown, number) == 0
     others = browser.run(
-        "return [...document.querySelectorAll('.film g')].filter(e => e.getClientRects().length).length"
+        "return [...document.querySelectorAll('.panel g')].filter(e => e.getClientRects().length).length"
     )
     assert others > 0
     browser.run("document.querySelector(`.tick-${arguments[0]}`).click()", number)
@@ -141,12 +141,12 @@ def test_ticks_and_pairs_are_reached_and_used_by_keyboard(browser: Browser, page
     assert not browser.run("return document.querySelector('.pair').open")
 
 
-def test_the_browser_s_tree_of_words_names_every_picture(browser: Browser, pages: dict[str, Path]) -> None:
+def test_the_accessibility_tree_names_every_picture(browser: Browser, pages: dict[str, Path]) -> None:
     browser.show(pages["plain"])
     tree = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     shown = [n for n in tree if not n["ignored"] and n["role"]["value"] in ("image", "img")]
     names = [n["name"]["value"] for n in shown if ", study s" in n["name"]["value"]]
-    assert len(names) == browser.run("return document.querySelectorAll('.pair[open] .film svg').length") > 0
+    assert len(names) == browser.run("return document.querySelectorAll('.pair[open] .panel svg').length") > 0
     assert any(name.startswith("Ground truth, study s") for name in names)
     assert any(name.startswith("CXR+Clinical, study s") and " right, " in name for name in names)
     ticks = [n["name"]["value"] for n in tree if not n["ignored"] and n["role"]["value"] == "checkbox"]
@@ -155,8 +155,8 @@ def test_the_browser_s_tree_of_words_names_every_picture(browser: Browser, pages
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_words_stand_out_and_boxes_from_the_film(browser: Browser, pages: dict[str, Path], dark: bool) -> None:
-    """Contrast of at least 4.5 to 1 for words and numbers, on paper and on the black of a film (WCAG 2.1, AA)."""
+def test_words_and_boxes_have_enough_contrast(browser: Browser, pages: dict[str, Path], dark: bool) -> None:
+    """Contrast of at least 4.5 to 1 for words and numbers, on the page and on a black image (WCAG 2.1, AA)."""
     browser.show(pages["plain"], dark=dark)
     poor = browser.run("""
         const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
@@ -189,7 +189,7 @@ def test_on_a_phone_a_study_is_swiped_and_its_numbers_can_be_read(browser: Brows
     browser.show(pages["plain"], width=390)
     browser.run("document.querySelector('.pair').open = true")
     box = browser.run("""
-        const films = document.querySelector('.films'), svg = films.querySelector('svg');
+        const films = document.querySelector('.panels'), svg = films.querySelector('svg');
         const letters = 19 * svg.getBoundingClientRect().width / 512;
         return [films.scrollWidth > films.clientWidth, films.tabIndex, getComputedStyle(films).overflowX, letters];
     """)
@@ -197,7 +197,7 @@ def test_on_a_phone_a_study_is_swiped_and_its_numbers_can_be_read(browser: Brows
     assert box[3] >= 10
 
 
-def test_on_paper_every_study_stands_whole_with_its_three_panels(browser: Browser, pages: dict[str, Path]) -> None:
+def test_in_print_every_study_is_whole_with_its_three_panels(browser: Browser, pages: dict[str, Path]) -> None:
     browser.show(pages["plain"])
     browser.run("dispatchEvent(new Event('beforeprint'))")
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
@@ -205,13 +205,13 @@ def test_on_paper_every_study_stands_whole_with_its_three_panels(browser: Browse
         assert browser.run("return [...document.querySelectorAll('.pair')].every(d => d.open)")
         rows = browser.run("""
             return [...document.querySelectorAll('.study')].map(study => {
-              const films = [...study.querySelectorAll('.film')].map(f => f.getBoundingClientRect());
+              const films = [...study.querySelectorAll('.panel')].map(f => f.getBoundingClientRect());
               return [films.length, new Set(films.map(f => Math.round(f.top))).size,
                       getComputedStyle(study).breakInside];
             });
         """)
         assert len(rows) == 8
         assert all(row == [3, 1, "avoid"] for row in rows)
-        assert (np.ptp(seen(browser, ".study .film:nth-child(2) svg").astype(float), axis=2) > 60).sum() > 50
+        assert (np.ptp(seen(browser, ".study .panel:nth-child(2) svg").astype(float), axis=2) > 60).sum() > 50
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

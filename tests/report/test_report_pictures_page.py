@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import picture_worlds as made
+import picture_fixtures as made
 import pytest
 from test_report_html import Page
 
@@ -36,13 +36,13 @@ def store(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def story(store: Store) -> ReportModel:
-    return made.story_of(store, made.gathered(store))
+def model(store: Store) -> ReportModel:
+    return made.model_of(store, made.gathered(store))
 
 
 @pytest.fixture(scope="module")
-def text(story: ReportModel) -> str:
-    return render_html(story)
+def text(model: ReportModel) -> str:
+    return render_html(model)
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +51,18 @@ def hostile(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> tuple
     attacked = made.attacked(folder / "data", dataset)
     database = made.two_arms(folder, attacked, other=made.ATTACKS[0])
     with Store.open(database) as store:
-        story = made.story_of(store, made.gathered(store, 12))
-        return made.alone(story.pictures), render_html(story), render_markdown(story, "charts").text
+        model = made.model_of(store, made.gathered(store, 12))
+        return made.alone(model.pictures), render_html(model), render_markdown(model, "charts").text
 
 
 @pytest.mark.slow
-def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(text: str, story: ReportModel) -> None:
-    found = made.alone(story.pictures)
-    shown = [p.film for pair in found.pairs for p in pair.studies]
+def test_every_image_is_in_the_page_once_and_is_shown_three_times_a_study(text: str, model: ReportModel) -> None:
+    found = made.alone(model.pictures)
+    shown = [p.image for pair in found.pairs for p in pair.studies]
     assert len(shown) == 12
-    assert text.count("data:image/jpeg;base64,") == len(found.films) == len(set(shown)) < 12
-    for film in found.films.values():
-        assert text.count(film.address) == 1
+    assert text.count("data:image/jpeg;base64,") == len(found.images) == len(set(shown)) < 12
+    for image in found.images.values():
+        assert text.count(image.address) == 1
     ids = set(re.findall(r'<image id="([^"]+)"', text))
     used = re.findall(r'<use href="#([^"]+)"', text)
     assert len(used) == 3 * len(shown)
@@ -71,16 +71,18 @@ def test_every_image_stands_in_the_page_once_and_is_shown_three_times_a_study(te
     assert "img-src data:;" in text
 
 
-def test_boxes_are_told_apart_by_number_dashes_and_words(text: str, story: ReportModel) -> None:
-    drawn = [b for pair in made.alone(story.pictures).pairs for p in pair.studies
+def test_boxes_differ_by_number_dashes_and_words(text: str, model: ReportModel) -> None:
+    drawn = [b for pair in made.alone(model.pictures).pairs for p in pair.studies
              for side in (p.panels.truth, p.panels.reference, p.panels.other) for b in side]  # fmt: skip
-    for fate in ("false", "missed"):
-        of_fate = sum(b.fate == fate for b in drawn)
-        assert of_fate > 0
-        assert len(re.findall(rf'<rect class="line {fate}" x="', text)) == of_fate + 1  # and the key's
-        assert len(re.findall(rf"<text [^>]*>\d+(?: \d\.\d\d)? {fate}</text>", text)) == of_fate
+    for outcome in ("false", "missed"):
+        of_outcome = sum(b.outcome == outcome for b in drawn)
+        assert of_outcome > 0
+        assert len(re.findall(rf'<rect class="line {outcome}" x="', text)) == of_outcome + 1  # and the key's
+        assert len(re.findall(rf"<text [^>]*>\d+(?: \d\.\d\d)? {outcome}</text>", text)) == of_outcome
     css = _template("pictures.css")
-    dashes = {fate: re.search(rf"rect\.{fate} {{ stroke-dasharray: ([\d. ]+);", css) for fate in ("false", "missed")}
+    dashes = {
+        outcome: re.search(rf"rect\.{outcome} {{ stroke-dasharray: ([\d. ]+);", css) for outcome in ("false", "missed")
+    }
     assert len({match[1] for match in dashes.values() if match}) == 2
     assert tuple(re.findall(r"--finding: (#[0-9a-f]{6})", css)) == COLOURS
 
@@ -97,9 +99,9 @@ def test_every_picture_has_a_title_and_a_description_in_words(text: str) -> None
     assert any(re.search(r"\d right, \d false alarms?, \d missed\. Right: ", words) for words in said)
 
 
-def test_the_caption_says_what_differs_and_what_is_at_stake(text: str, story: ReportModel) -> None:
+def test_the_caption_gives_the_difference_and_the_ap_contribution(text: str, model: ReportModel) -> None:
     words = Page(text).text
-    for pair in made.alone(story.pictures).pairs:
+    for pair in made.alone(model.pictures).pairs:
         assert f"{pair.other} against {pair.reference} : {pair.setting}" in words
         for picture in pair.studies:
             assert differs(picture, pair) in words
@@ -134,7 +136,7 @@ def test_foreign_names_are_words(hostile: tuple[AblationPictures, str, str]) -> 
 
 
 @pytest.mark.parametrize("name", ["\u202eturned", "\u2066open", "\u05d0\u05d1", "a\u200bb\u202bc"])
-def test_a_name_from_the_right_keeps_to_itself(name: str) -> None:
+def test_a_right_to_left_name_is_isolated(name: str) -> None:
     assert isolated(name) == f"\u2068{name}\u2069"
     assert straight(isolated("\u202eturned")) == "turned"
     assert isolated("CXR+Clinical, Überblick 胸片") == "CXR+Clinical, Überblick 胸片"
@@ -153,8 +155,8 @@ def test_files_are_named_by_number_alone(hostile: tuple[AblationPictures, str, s
 def test_a_withheld_data_set_is_one_line_and_no_image(dataset: DataSet, tmp_path: Path) -> None:
     hard = made.licensed(tmp_path / "hard", dataset, HARD)
     with Store.open(made.two_arms(tmp_path, hard, settings=2)) as store:
-        withheld = made.story_of(store, made.gathered(store))
-        asked = made.story_of(store, made.gathered(store, 1))
+        withheld = made.model_of(store, made.gathered(store))
+        asked = made.model_of(store, made.gathered(store, 1))
     for form in (Page(render_html(withheld)).text, render_markdown(withheld, "charts").text.replace("`", "")):
         assert form.count("Pictures are withheld") == 1
         assert "mmad report --pictures 4" in form
@@ -164,15 +166,15 @@ def test_a_withheld_data_set_is_one_line_and_no_image(dataset: DataSet, tmp_path
     assert len(render_markdown(asked, "charts").pictures) == 2
 
 
-def test_nothing_is_said_where_no_picture_was_asked_for(store: Store, text: str) -> None:
-    none = render_html(made.story_of(store, made.gathered(store, 0)))
+def test_nothing_is_said_where_no_picture_was_requested(store: Store, text: str) -> None:
+    none = render_html(made.model_of(store, made.gathered(store, 0)))
     assert "Pictures" not in Page(none).text
     assert 'class="pictures"' not in none
     assert "#ablation-made-pictures" not in none
 
 
 @pytest.mark.slow
-def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(store: Store, tmp_path: Path) -> None:
+def test_markdown_stores_pictures_beside_the_charts_and_removes_old_ones(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "r.md"
     write_report(store, markdown=out, options=made.FEW, pictures=2)
     shown = re.findall(r"\]\((r_charts/[^)]+\.jpg)\)", out.read_text("utf-8"))
@@ -182,7 +184,7 @@ def test_markdown_stores_pictures_beside_the_charts_and_removes_those_of_before(
     assert len(list((tmp_path / "r_charts").glob("*.jpg"))) == 3
 
 
-def test_of_linked_pages_that_of_the_ablation_holds_its_pictures(store: Store, tmp_path: Path) -> None:
+def test_with_linked_pages_the_ablations_page_holds_its_pictures(store: Store, tmp_path: Path) -> None:
     write_report(store, html=tmp_path / "r.html", options=made.FEW, pages=True)
     page = (tmp_path / "r_pages" / "ablation-made.html").read_text("utf-8")
     assert "data:image/jpeg" not in (tmp_path / "r.html").read_text("utf-8")
@@ -192,4 +194,4 @@ def test_of_linked_pages_that_of_the_ablation_holds_its_pictures(store: Store, t
 
 
 def test_equal_stores_give_equal_pages(store: Store, text: str) -> None:
-    assert render_html(made.story_of(store, made.gathered(store))) == text
+    assert render_html(made.model_of(store, made.gathered(store))) == text

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_worlds import WHEN, World
+from report_fixtures import WHEN, Sample
 
 from mmad.analysis.frames import load_frame
 from mmad.base.records import CheckpointRecord, EpochRecord, Metric
@@ -32,7 +32,7 @@ epochs = 3
 
 
 @pytest.fixture
-def store(tmp_path: Path, world: World) -> Store:
+def store(tmp_path: Path, sample: Sample) -> Store:
     """Two settings × two arms; three runs finished, one is queued."""
     file = tmp_path / "patience.toml"
     file.write_text(FILE)
@@ -41,16 +41,16 @@ def store(tmp_path: Path, world: World) -> Store:
     store = Store.open(tmp_path / "db" / "mmad.sqlite")
     store.add_ablation(ablation)
     keys = list(dict.fromkeys(m.run.key for m in ablation.members))
-    model = world.source.run_list[0].key
+    model = sample.source.run_list[0].key
     for n, key in enumerate(keys[:3]):
         kept = [
             CheckpointRecord(kind, 3, "checkpoints/epoch-00003.pt", "ab" * 32, 10, WHEN)  # type: ignore[arg-type]
             for kind in ("best_ap", "best_ar", "final")
         ]
-        for epoch in world.source.epochs[model][:3]:
+        for epoch in sample.source.epochs[model][:3]:
             store.commit_epoch(key, _lifted(epoch, 0.1 * n), kept if epoch.epoch == 3 else ())
-        store.put_parameter_counts(key, world.source.counts[model])
-        store.add_environment(key, world.source.places[model][0])
+        store.put_parameter_counts(key, sample.source.counts[model])
+        store.add_environment(key, sample.source.places[model][0])
         store.add_warning(key, "a warning")
         store.end_free(key, "finished")
     return store
@@ -61,7 +61,7 @@ def _lifted(epoch: EpochRecord, by: float) -> EpochRecord:
     return replace(epoch, metrics=tuple(metrics))
 
 
-def test_a_real_store_is_told(store: Store, tmp_path: Path) -> None:
+def test_a_real_store_is_reported(store: Store, tmp_path: Path) -> None:
     with store:
         frame = load_frame(store)
         (ablation,) = frame.ablations

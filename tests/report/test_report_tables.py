@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from certainty_worlds import FEW, two_settings
 from hypothesis import given
 from hypothesis import strategies as st
-from report_worlds import HOSTILE, WHEN, World
+from report_fixtures import HOSTILE, WHEN, Sample
+from statistics_fixtures import FEW, two_settings
 
 from mmad.analysis.frames import load_frame
 from mmad.analysis.statistics import compute_statistics
@@ -32,9 +32,9 @@ SAFE = re.compile(r"[a-z0-9][a-z0-9_-]*--[a-z0-9-]+|_[a-z0-9_-]*--[a-z0-9-]+")
 
 
 @pytest.fixture(scope="module")
-def folder(story: ReportModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(model: ReportModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("tables")
-    write_tables(story, csv=place)
+    write_tables(model, csv=place)
     return place
 
 
@@ -51,8 +51,8 @@ def test_every_table_is_a_file_of_its_own(folder: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, story: ReportModel) -> None:
-    for ablation in story.ablations:
+def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, model: ReportModel) -> None:
+    for ablation in model.ablations:
         for n, comparison in enumerate(ablation.comparisons, start=1):
             table = read(folder, f"{ablation.frame.record.name}--pairs-{n}").set_index("setting")
             for row in comparison.rows:
@@ -70,32 +70,32 @@ def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, story: Repor
                 assert (found["overlap"], found["proposals"], found["checkpoint"]) == ("iou", "clean", "best_ap")
 
 
-def test_runs_show_what_varies_and_epochs_lead_to_them(folder: Path, story: ReportModel) -> None:
+def test_runs_show_what_varies_and_epochs_lead_to_them(folder: Path, model: ReportModel) -> None:
     runs, epochs = read(folder, "runs"), read(folder, "epochs")
-    assert len(runs) == sum(len(a.frame.members) for a in story.ablations)
+    assert len(runs) == sum(len(a.frame.members) for a in model.ablations)
     varied = [c for c in runs.columns if c.startswith(("setup.", "protocol."))]
     assert {"setup.use_clinical", "setup.batch_size", "setup.loss_weights", "protocol.epochs"} <= set(varied)
     assert not {"setup.lr", "protocol.seed"} & set(varied)
     patience = read(folder, "patience--runs").set_index("setting")
     assert list(patience.loc["patience 10", "setup.reduceLROnPlateau_patience"]) == [10, 10]
-    for told in story.runs:
-        key = told.run.key[:12]
-        (row,) = [r for _, r in runs.iterrows() if r["key"] == told.run.key]
+    for section in model.runs:
+        key = section.run.key[:12]
+        (row,) = [r for _, r in runs.iterrows() if r["key"] == section.run.key]
         assert row["run"] == key
-        assert row["time_s"] == pytest.approx(told.seconds)
+        assert row["time_s"] == pytest.approx(section.seconds)
         own = epochs[epochs["run"] == key]
-        for record in told.run.epochs[:3]:
+        for record in section.run.epochs[:3]:
             values = own[own["epoch"] == record.epoch]
             for metric in record.metrics:
                 (value,) = values[(values["split"] == metric.split) & (values["metric"] == metric.name)]["value"]
                 assert value == metric.value
             assert list(values[values["metric"] == "time_s"]["value"]) == [record.seconds]
             assert list(values[values["metric"] == "peak_memory_bytes"]["value"]) == [record.peak_memory]
-    assert len(epochs) == sum(3 + len(e.metrics) for told in story.runs for e in told.run.epochs)
+    assert len(epochs) == sum(3 + len(e.metrics) for section in model.runs for e in section.run.epochs)
 
 
-def test_parameters_and_documented_figures_are_those_of_the_report(folder: Path, story: ReportModel) -> None:
-    patience = story.ablations[0]
+def test_parameters_and_documented_figures_equal_the_report(folder: Path, model: ReportModel) -> None:
+    patience = model.ablations[0]
     counts = read(folder, "patience--parameters").set_index(["setting", "arm", "module"])["parameters"]
     for member in patience.frame.members:
         for count in member.run.counts:
@@ -123,27 +123,27 @@ def test_every_column_is_explained_and_ends_with_its_unit(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_intervals_verdicts_and_thresholds_are_those_of_the_store(tmp_path: Path) -> None:
+def test_intervals_verdicts_and_thresholds_equal_the_store(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "phantom", studies=60, image_size=64)
     with Store.open(two_settings(tmp_path, dataset)) as store:
         statistics = compute_statistics(load_frame(store), store, options=FEW)
-        story = build_model(load_frame(store), created=WHEN, database="x", statistics=statistics)
+        model = build_model(load_frame(store), created=WHEN, database="x", statistics=statistics)
         written = write_report(store, csv=tmp_path / "out", latex=tmp_path / "out", options=FEW)
     assert (written.html, written.markdown) == (None, None)
-    (ablation,) = story.ablations
+    (ablation,) = model.ablations
     pairs = read(tmp_path / "out", "made--pairs-1").set_index("setting")
     for row in ablation.comparisons[0].rows:
-        sure = statistics.pair(row)
+        stats = statistics.pair(row)
         found = pairs.loc[row.setting]
-        assert sure.difference is not None
+        assert stats.difference is not None
         assert (found["verdict"], found["p"], found["p_holm"]) == (
-            sure.difference.verdict,
-            sure.difference.p,
-            sure.p_holm,
+            stats.difference.verdict,
+            stats.difference.p,
+            stats.p_holm,
         )
         assert (found["test_ap_difference_low"], found["test_ap_difference_high"]) == (
-            sure.difference.ap.low,
-            sure.difference.ap.high,
+            stats.difference.ap.low,
+            stats.difference.ap.high,
         )
     (gap,) = gap_tables(statistics, ablation.frame)
     scores = read(tmp_path / "out", "made--thresholds-1")
@@ -163,20 +163,20 @@ def test_intervals_verdicts_and_thresholds_are_those_of_the_store(tmp_path: Path
 
 
 def test_tables_of_different_protocols_are_different_files(tmp_path: Path) -> None:
-    world = World()
-    world.ablation("a", "A", "")
+    sample = Sample()
+    sample.ablation("a", "A", "")
     for overlap in ("iou", "iobb"):
         for arm in ("CXR", "CXR+Clinical"):
-            judged = EvaluationProtocol(overlap=overlap)  # type: ignore[arg-type]
-            world.member(overlap, arm, judged=judged, protocol={"epochs": 3})
-    story = build_model(load_frame(world.source), created=WHEN, database="x")
-    write_tables(story, csv=tmp_path)
+            evaluation = EvaluationProtocol(overlap=overlap)  # type: ignore[arg-type]
+            sample.member(overlap, arm, evaluation=evaluation, protocol={"epochs": 3})
+    model = build_model(load_frame(sample.source), created=WHEN, database="x")
+    write_tables(model, csv=tmp_path)
     assert [set(read(tmp_path, f"a--pairs-{n}")["overlap"]) for n in (1, 2)] == [{"iou"}, {"iobb"}]
 
 
-def test_hostile_names_stay_in_the_folder_and_within_their_cells(hostile_story: ReportModel, tmp_path: Path) -> None:
+def test_hostile_names_stay_in_the_folder_and_within_their_cells(hostile_model: ReportModel, tmp_path: Path) -> None:
     place = tmp_path / "deep" / "tables"
-    files, sources = write_tables(hostile_story, csv=place, latex=place)
+    files, sources = write_tables(hostile_model, csv=place, latex=place)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*files, *sources}
     for path in files:
         assert path.name in ("epochs.csv", "columns.csv") or SAFE.fullmatch(path.stem)
@@ -214,31 +214,31 @@ def test_plain_names_stay_as_they_are() -> None:
     assert file_stem("fuse_depth-2", "pairs-1") == "fuse_depth-2--pairs-1"
 
 
-def test_a_cell_is_no_formula(tmp_path: Path) -> None:
-    world = World()
-    world.ablation("a", "A", "")
-    world.member("=HYPERLINK(1)", "-x", protocol={"epochs": 2})
-    write_tables(build_model(load_frame(world.source), created=WHEN, database="x"), csv=tmp_path)
+def test_a_cell_is_not_a_formula(tmp_path: Path) -> None:
+    sample = Sample()
+    sample.ablation("a", "A", "")
+    sample.member("=HYPERLINK(1)", "-x", protocol={"epochs": 2})
+    write_tables(build_model(load_frame(sample.source), created=WHEN, database="x"), csv=tmp_path)
     row = read(tmp_path, "a--runs").iloc[0]
     assert (row["setting"], row["arm"]) == ("'=HYPERLINK(1)", "'-x")
 
 
-def test_what_was_measured_as_no_number_reads_back_as_such(tmp_path: Path) -> None:
-    world = World()
-    world.ablation("a", "A", "")
-    key = world.member("s", "CXR", protocol={"epochs": 1})
-    record = world.source.epochs[key][0]
-    world.source.epochs[key] = [replace(record, seconds=math.nan)]
-    write_tables(build_model(load_frame(world.source), created=WHEN, database="x"), csv=tmp_path)
+def test_nan_reads_back_as_nan(tmp_path: Path) -> None:
+    sample = Sample()
+    sample.ablation("a", "A", "")
+    key = sample.member("s", "CXR", protocol={"epochs": 1})
+    record = sample.source.epochs[key][0]
+    sample.source.epochs[key] = [replace(record, seconds=math.nan)]
+    write_tables(build_model(load_frame(sample.source), created=WHEN, database="x"), csv=tmp_path)
     assert f"{key[:12]},1,,time_s,nan\n" in (tmp_path / "epochs.csv").read_text("utf-8")
     assert not [
-        t for t in all_tables(build_model(load_frame(world.source), created=WHEN, database="x")) if not t.columns
+        t for t in all_tables(build_model(load_frame(sample.source), created=WHEN, database="x")) if not t.columns
     ]
 
 
-def test_a_folder_that_cannot_be_made_is_named(story: ReportModel, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(model: ReportModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
         ReportError, match=r"file/patience--pairs-1\.csv: cannot be written .*choose another folder with --csv"
     ):
-        write_tables(story, csv=tmp_path / "file")
+        write_tables(model, csv=tmp_path / "file")

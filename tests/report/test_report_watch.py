@@ -1,4 +1,4 @@
-"""Watching: built again when something is recorded, not more often than asked; a live page that ends as a still one."""
+"""Watching: rebuilt when something is recorded, not more often than requested; a live page ends as a static one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from page_browser import MARKS, Browser, open_browser
 from page_parser import Page
-from report_worlds import _epoch
+from report_fixtures import _epoch
 
 from mmad.base.errors import ReportError
 from mmad.config.load import load_ablation
@@ -44,7 +44,7 @@ WORKER = """
 import sys, time
 import numpy as np
 sys.path.insert(0, {tests!r})
-from report_worlds import _epoch
+from report_fixtures import _epoch
 from mmad.store.store import Store
 from mmad.store.claims import Owner
 rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def queue(folder: Path, name: str = "one", lr: float = 1e-3) -> Path:
 
 @dataclass
 class Time:
-    """A clock that stands still but for waits, at each of which something may happen."""
+    """A clock that advances only in waits, at each of which something may happen."""
 
     happens: dict[int, Callable[[], object]] = field(default_factory=dict)
     now: float = 0.0
@@ -104,7 +104,7 @@ def finish(store: Store) -> None:
         store.end_free(run.key, "finished")
 
 
-def test_it_is_built_again_only_after_a_change_and_not_too_often(store: Store) -> None:
+def test_it_is_rebuilt_only_after_a_change_and_not_too_often(store: Store) -> None:
     import numpy as np
 
     def epoch(n: int) -> Callable[[], object]:
@@ -114,12 +114,12 @@ def test_it_is_built_again_only_after_a_change_and_not_too_often(store: Store) -
     assert built == [(0.0, True), (5.0, True), (12.0, True), (30.0, False)]
 
 
-def test_the_end_of_the_queue_is_not_waited_for_and_ends_it(store: Store) -> None:
+def test_the_end_of_the_queue_ends_it_at_once(store: Store) -> None:
     assert watched(store, {2: lambda: finish(store)}) == [(0.0, True), (2.0, False)]
     assert watched(store, {}) == [(0.0, False)]
 
 
-def test_a_run_whose_process_is_gone_is_not_waited_for(store: Store) -> None:
+def test_a_run_without_a_living_process_is_not_waited_for(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     owner = Owner.of(child.pid)
     first, second = (run.key for run in store.run_records())
@@ -135,7 +135,7 @@ def test_a_run_whose_process_is_gone_is_not_waited_for(store: Store) -> None:
         child.kill()
 
 
-def test_only_the_ablations_asked_for_are_waited_for(store: Store, tmp_path: Path) -> None:
+def test_only_the_selected_ablations_are_waited_for(store: Store, tmp_path: Path) -> None:
     queue(tmp_path, "two", lr=1e-2)
     for member in next(a for a in store.ablations() if a.name == "one").members:
         store.end_free(member.key, "finished")
@@ -144,13 +144,13 @@ def test_only_the_ablations_asked_for_are_waited_for(store: Store, tmp_path: Pat
         watched(store, {}, ablations=["two"])
 
 
-def test_without_until_done_it_stays(store: Store) -> None:
+def test_without_until_done_it_keeps_watching(store: Store) -> None:
     finish(store)
     with pytest.raises(KeyboardInterrupt):
         watched(store, {}, until_done=False)
 
 
-def test_a_build_that_fails_is_tried_again_and_the_first_one_s_failure_is_raised(store: Store) -> None:
+def test_a_failed_build_is_retried_but_the_first_failure_is_raised(store: Store) -> None:
     times, calls, heard = Time(), [], []
     times.happens = {2: lambda: store.add_warning(store.run_records()[0].key, "x"), 20: lambda: finish(store)}
 
@@ -170,7 +170,7 @@ def test_a_build_that_fails_is_tried_again_and_the_first_one_s_failure_is_raised
         watch(store, refuse, every=5, wait=times.wait, clock=times.clock)
 
 
-def test_a_live_page_differs_by_its_refresh_alone_and_can_be_stilled(page: str) -> None:
+def test_a_live_page_differs_only_by_its_refresh_and_can_be_made_static(page: str) -> None:
     alive = live(page, 7)
     assert still(alive) == page
     assert still(page) == page
@@ -187,8 +187,10 @@ def test_hostile_words_cannot_pass_for_the_refresh(hostile_page: str) -> None:
     assert still(live(hostile_page, 5)) == hostile_page
 
 
-def test_linked_pages_are_stilled_with_the_overview_and_other_files_are_not(story: ReportModel, tmp_path: Path) -> None:
-    plain = dict(render_pages(story, "index.html", "index_pages"))
+def test_linked_pages_become_static_with_the_overview_and_other_files_do_not_change(
+    model: ReportModel, tmp_path: Path
+) -> None:
+    plain = dict(render_pages(model, "index.html", "index_pages"))
     (tmp_path / "index_pages").mkdir()
     for name, text in plain.items():
         (tmp_path / name).write_text(live(text, 5), "utf-8")
@@ -232,7 +234,7 @@ def test_it_follows_another_process_that_trains_and_ends_with_it(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_with_130_and_a_still_page(tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_with_130_and_a_static_page(tmp_path: Path) -> None:
     queue(tmp_path)
     command = start(tmp_path, "--watch", "--json", "--html", "--out", "r.html", "--csv", "tables")
     assert command.stdout is not None
@@ -272,15 +274,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.mark.slow
 @MARKS[1]
 def test_an_open_page_shows_the_next_build_where_its_reader_left_it(
-    browser: Browser, story: ReportModel, tmp_path: Path
+    browser: Browser, model: ReportModel, tmp_path: Path
 ) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    path, page = tmp_path / "index.html", render_html(story)
+    path, page = tmp_path / "index.html", render_html(model)
     path.write_text(live(page, 2), "utf-8")
     browser.show(path, width=1280)
     assert browser.log("browser") == []
-    anchor = story.runs[-2].anchor
+    anchor = model.runs[-2].anchor
     browser.run(
         "document.documentElement.style.scrollBehavior = 'auto';"
         "const run = document.getElementById(arguments[0]).closest('article');"
@@ -290,7 +292,7 @@ def test_an_open_page_shows_the_next_build_where_its_reader_left_it(
     )
     where = "return Math.round(document.getElementById(arguments[0]).getBoundingClientRect().top)"
     top = browser.run(where, anchor)
-    later = replace(story, attention=story.runs)  # longer above: a raw scroll position would be another place
+    later = replace(model, attention=model.runs)  # longer above: a raw scroll position would be another place
     path.write_text(live(render_html(later).replace("<h1>", "<h1>Second: "), 2), "utf-8")
     second = (
         "return document.readyState === 'complete' && document.querySelector('h1').textContent.startsWith(arguments[0])"
@@ -311,10 +313,10 @@ def test_an_open_page_shows_the_next_build_where_its_reader_left_it(
 
 @pytest.mark.slow
 @MARKS[1]
-def test_a_paused_page_stays(browser: Browser, story: ReportModel, tmp_path: Path) -> None:
+def test_a_paused_page_stays(browser: Browser, model: ReportModel, tmp_path: Path) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    path, page = tmp_path / "index.html", render_html(story)
+    path, page = tmp_path / "index.html", render_html(model)
     path.write_text(live(page, 2), "utf-8")
     browser.show(path)
     button = browser.driver.find_element("css selector", "button.live")

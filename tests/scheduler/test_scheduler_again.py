@@ -221,6 +221,8 @@ def test_only_narrows_to_settings_arms_and_seeds(tmp_path: Path) -> None:
 def test_rates_do_not_decide_what_memory_a_run_needs() -> None:
     setup = ModelSetup(backbone="resnet18")
     assert memory_key(setup) == memory_key(setup.model_copy(update={"lr": 0.5, "reduceLROnPlateau_patience": 3}))
-    assert memory_key(setup) != memory_key(setup.model_copy(update={"batch_size": 8}))
+    assert memory_key(setup) == memory_key(setup.model_copy(update={"momentum": 0.5}))
+    for larger in ({"batch_size": 8}, {"fuse_stride": 2}, {"rpn_nms_thresh": 0.9}, {"box_head_dropout_rate": 0.1}):
+        assert memory_key(setup) != memory_key(setup.model_copy(update=larger))
     assert memory_key(setup) == memory_key(setup.model_copy(update={"momentum": 0.5, "rpn_fg_iou_thresh": 0.6}))
     assert memory_key(setup) != memory_key(setup.model_copy(update={"optimiser": "adamw"}))

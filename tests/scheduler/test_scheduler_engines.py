@@ -21,10 +21,13 @@ def test_this_machine_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ({"name": "rey"}, "--engine: no such engine 'rey'; did you mean ray?"),
-        ({"name": "zzz"}, "--engine: no such engine 'zzz'; use local, ray, slurm"),
-        ({"name": "local", "address": "here:1"}, "--address: is for a Ray cluster; add --engine ray, or leave it out"),
-        ({"name": "ray", "slurm": ("a=b",)}, "--slurm: is for a Slurm cluster; add --engine slurm, or leave it out"),
+        ({"name": "rey"}, "--executor: no such executor 'rey'; did you mean ray?"),
+        ({"name": "zzz"}, "--executor: no such executor 'zzz'; use local, ray, slurm"),
+        (
+            {"name": "local", "address": "here:1"},
+            "--address: is for a Ray cluster; add --executor ray, or leave it out",
+        ),
+        ({"name": "ray", "slurm": ("a=b",)}, "--slurm: is for a Slurm cluster; add --executor slurm, or leave it out"),
         (
             {"name": "ray", "per_gpu": None},
             "--per-gpu: auto: a cluster's memory is not measured; give a number of runs",
@@ -50,8 +53,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     with pytest.raises(MmadError) as refused:
         executor_slots(name)
     assert str(refused.value) == (
-        f"--engine {name}: the package {package} is not installed; install it into this environment "
-        f"(pip install 'mmad[{name}]'), or leave out --engine"
+        f"--executor {name}: the package {package} is not installed; install it into this environment "
+        f"(pip install 'mmad[{name}]'), or leave out --executor"
     )
 
 

@@ -149,7 +149,7 @@ def test_a_pair_is_trained_from_the_command_line(
     cluster: Cluster, tmp_path: Path, write_tiny: Callable[[Path], None]
 ) -> None:
     write_tiny(tmp_path)
-    words = ("ablate", "tiny.toml", "--engine", "ray", "--address", cluster.address, "--set", "steps_per_epoch=2")
+    words = ("ablate", "tiny.toml", "--executor", "ray", "--address", cluster.address, "--set", "steps_per_epoch=2")
     done = mmad(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     assert "2 runs to train on a Ray cluster of 2 nodes, 2 cores, 2 runs at once" in done.stdout

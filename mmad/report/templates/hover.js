@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  // Values are read off the drawn lines, through the scales that each chart carries.
+  // Values are read from the lines in the chart, with the scales that each chart carries.
   const known = new WeakMap();
   const back = ([low, high, from, to, log], pixel) => {
     const share = (pixel - from) / (to - from);

@@ -7,7 +7,7 @@
   const said = box.querySelector("[role=status]");
   box.hidden = false;
 
-  // Each word has to stand somewhere in an entry: in its heading, a field, a figure or a note.
+  // Each word must occur somewhere in an entry: in its heading, a field, a figure or a note.
   let texts = null;
   const plain = (text) => text.toLowerCase().replaceAll("−", "-");
   const filter = () => {

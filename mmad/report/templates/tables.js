@@ -11,7 +11,7 @@
   said.setAttribute("role", "status");
   document.body.append(said);
 
-  // Sorting: a button in each heading of a column; what is missing stands last either way.
+  // Sorting: a button in each heading of a column; missing values come last either way.
   const main = (cell) => {
     const copy = cell.cloneNode(true);
     for (const part of copy.querySelectorAll("small, .track")) part.remove();

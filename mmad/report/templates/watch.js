@@ -5,7 +5,7 @@
   const recall = () => {
     try { return JSON.parse(sessionStorage.getItem(place)) || {}; } catch { return {}; }
   };
-  const keep = (state) => {
+  const store = (state) => {
     try { sessionStorage.setItem(place, JSON.stringify(state)); } catch { /* then the page begins as it is */ }
   };
   const folds = () => document.querySelectorAll("main details");
@@ -24,7 +24,7 @@
     }
     return found ? { id: found.id, above: found.getBoundingClientRect().top } : null;
   };
-  const save = () => keep({
+  const save = () => store({
     paused,
     at: here(),
     open: Object.fromEntries([...folds()].map((fold) => [name(fold), fold.open])),
@@ -42,7 +42,7 @@
     const mark = at && document.getElementById(at.id);
     if (mark) scrollTo({ top: scrollY + mark.getBoundingClientRect().top - at.above, behavior: "instant" });
   };
-  // Not under a reader's hands: while a word is typed or chosen, or the page is not looked at.
+  // Do not reload while the reader types or selects text, or while the page is hidden.
   const busy = () => paused || document.hidden || !getSelection().isCollapsed
     || document.activeElement.matches("input, textarea");
   const born = performance.now();
@@ -61,7 +61,7 @@
     };
     button.addEventListener("click", () => {
       paused = !paused;
-      keep({ ...recall(), paused });
+      store({ ...recall(), paused });
       say();
       reload();
     });
@@ -70,8 +70,8 @@
       + "border: 1px solid var(--rule); border-radius: 99px; background: var(--panel); color: var(--muted); "
       + "font: 0.78rem/1.5 var(--sans);";
     document.body.append(button);
-    const kept = recall();
-    addEventListener("load", () => requestAnimationFrame(() => restore(kept)));
+    const saved = recall();
+    addEventListener("load", () => requestAnimationFrame(() => restore(saved)));
     setInterval(reload, 1000 * seconds);
     addEventListener("visibilitychange", reload);
   });

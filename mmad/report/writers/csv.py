@@ -32,15 +32,14 @@ from mmad.report.tables import (
 )
 from mmad.report.writers.latex import as_latex
 
-# Tables as CSV (RFC 4180, UTF-8): every figure in full, empty where nothing was measured.
+# Tables as CSV (RFC 4180, UTF-8): every figure in full precision, empty where nothing was measured.
 
-
-#: Beginnings that a spreadsheet would take for a formula.
+#: First characters that a spreadsheet would read as a formula.
 _FORMULA = ("=", "+", "-", "@")
 
 
 def as_csv(table: TableContent) -> str:
-    """A heading and one line per row; floats as the shortest text that reads back as the same number."""
+    """A heading and one line per row; a float is the shortest text that reads back as the same number."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_cell(column.name) for column in table.columns])
@@ -49,7 +48,7 @@ def as_csv(table: TableContent) -> str:
 
 
 def columns_csv(tables: list[TableContent]) -> str:
-    """What every column of every table means, and its unit."""
+    """The meaning and unit of every column of every table."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["file", "column", "unit", "meaning"])
@@ -60,7 +59,7 @@ def columns_csv(tables: list[TableContent]) -> str:
 
 def _cell(value: Cell) -> str | int | float:
     if isinstance(value, float):
-        return float(value)  # of numpy's numbers too
+        return float(value)  # numpy's floats too
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -76,37 +75,37 @@ def _words(text: str) -> str:
     return f"'{line}" if line.startswith(_FORMULA) else line
 
 
-def all_tables(story: ReportModel) -> Iterator[TableContent]:
-    """Every table of ``story``: of each ablation, of all runs, and of every epoch."""
-    for ablation in story.ablations:
+def all_tables(model: ReportModel) -> Iterator[TableContent]:
+    """Every table of ``model``: for each ablation, for all runs, and for every epoch."""
+    for ablation in model.ablations:
         name = ablation.frame.record.name
-        yield from pair_tables(ablation, story.statistics)
+        yield from pair_tables(ablation, model.statistics)
         yield from refused_table(ablation)
         yield from documented_table(ablation)
         yield from parameters_table(ablation)
         yield runs_table(file_stem(name, "runs"), f"{clip(ablation.title, 120)}: runs", [ablation.frame])
         yield from checkpoints_table(ablation)
-        yield from findings_table(ablation, story.statistics)
-        yield from threshold_tables(ablation, story.statistics)
-        yield from froc_table(ablation, story.statistics)
-        yield from confusion_table(ablation, story.statistics)
-        yield from controls_table(ablation, story.statistics)
-    if len(story.ablations) > 1:
-        yield runs_table("runs", "All runs", [a.frame for a in story.ablations])
-    yield epochs_table(story)
+        yield from findings_table(ablation, model.statistics)
+        yield from threshold_tables(ablation, model.statistics)
+        yield from froc_table(ablation, model.statistics)
+        yield from confusion_table(ablation, model.statistics)
+        yield from controls_table(ablation, model.statistics)
+    if len(model.ablations) > 1:
+        yield runs_table("runs", "All runs", [a.frame for a in model.ablations])
+    yield epochs_table(model)
 
 
 def write_tables(
-    story: ReportModel, *, csv: Path | None = None, latex: Path | None = None
+    model: ReportModel, *, csv: Path | None = None, latex: Path | None = None
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Write the tables of ``story`` into the folders ``csv`` and ``latex``; the files of either, in order.
+    """Write the tables of ``model`` into the folders ``csv`` and ``latex``; return the files of each, in order.
 
-    A file takes the place of one of its name; others in the folders stay.
+    A file replaces one with its name; other files in the folders stay.
 
     Raises:
         ReportError: a file that cannot be written.
     """
-    tables = [table for table in all_tables(story) if table.rows]
+    tables = [table for table in all_tables(model) if table.rows]
     data: list[Path] = []
     if csv is not None:
         data += [_write(csv / f"{table.name}.csv", as_csv(table), "--csv") for table in tables]

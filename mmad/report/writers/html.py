@@ -14,44 +14,16 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmad.analysis.comparison import Comparison, ComparisonTable, spread
-from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
+from mmad.analysis.frames import RunFrame
 from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.base import formatting
 from mmad.report import picture_drawing, tables
-from mmad.report.figures import PALETTE, SPLIT_LINES, Drawing, weight_lines
+from mmad.report.figures import PALETTE, SPLIT_LINES, ChartRenderer, weight_lines
 from mmad.report.model import Links, PageView, ReportModel, linked, member_title, mirrored, whole
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
-from mmad.report.pictures import DrawnBox, Film, Pictures
+from mmad.report.pictures import PageImage, PanelBox, Pictures
 from mmad.report.text import heading_figures, log_block, setup_toml
-
-# What the page's template asks about pictures, and the rules that let a reader hide a finding without a script.
-
-
-def tags(view: PanelView, film: Film) -> list[tuple[Tag, DrawnBox]]:
-    """The words of a panel's boxes and where they stand."""
-    return list(zip(place_tags(view.boxes, film.width, film.height), view.boxes, strict=True))
-
-
-def toggles(pictures: Pictures) -> str:
-    """One CSS rule for each finding of the longest legend: its box, unticked, hides what is drawn of it."""
-    return "".join(
-        f".findings:has(.tick-{n}:not(:checked)) ~ .pair .box-{n} {{ display: none; }}\n"
-        for n in range(1, pictures.most_labels + 1)
-    )
-
-
-ASKED: dict[str, Callable[..., object]] = {
-    "at_stake": picture_drawing.at_stake,
-    "differs": picture_drawing.differs,
-    "drawn_and_counted": picture_drawing.drawn_and_counted,
-    "gained": picture_drawing.gained,
-    "has_more_settings": picture_drawing.has_more_settings,
-    "picture_labelled": picture_drawing.labelled,
-    "picture_panels": picture_drawing.panels_of,
-    "picture_tags": tags,
-    "picture_told": picture_drawing.told,
-}
 
 _STYLES = ("style.css", "content.css", "form.css", "pictures.css")
 _SCRIPTS = ("script.js", "tables.js", "hover.js")
@@ -69,7 +41,7 @@ class LegendKey:
 
 @dataclass(frozen=True)
 class Strip:
-    """Where the arms' test AP stand on a line from 0 to 100 (seeds small, means large)."""
+    """The places of the arms' test AP on a line from 0 to 100 (small dots for seeds, large ones for means)."""
 
     reference: float | None
     other: float | None
@@ -77,91 +49,52 @@ class Strip:
     other_seeds: tuple[float, ...]
 
 
-def render_html(story: ReportModel, progress: Callable[[int, int], None] | None = None) -> str:
-    """The whole report as one page. ``progress`` hears how many of how many run sections' charts are drawn."""
-    view = whole(story)
-    return _render(story, view, Links(view.file, view.file, {}), Drawing(len(story.runs), progress))
+def render_html(model: ReportModel, progress: Callable[[int, int], None] | None = None) -> str:
+    """The whole report as one page. ``progress`` is called with (done, total) run sections."""
+    view = whole(model)
+    return _render(model, view, Links(view.file, view.file, {}), ChartRenderer(len(model.runs), progress))
 
 
 def render_pages(
-    story: ReportModel, overview: str, folder: str, progress: Callable[[int, int], None] | None = None
+    model: ReportModel, overview: str, folder: str, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[str, str]]:
-    """The report as linked pages: those of the ablations in ``folder``, last the overview; (file, page) of each.
+    """The report as linked pages: the ablations' pages in ``folder``, last the overview; (file, page) of each.
 
-    A page of an ablation bears no time: it changes only where what it tells does.
+    A page of an ablation has no time stamp: it changes only with its content.
 
     Args:
-        overview: the overview's file name; ``folder`` stands beside it.
+        overview: the overview's file name; ``folder`` is beside it.
     """
-    views, links = linked(story, overview, folder)
-    drawing = Drawing(len(story.runs), progress)
+    views, links = linked(model, overview, folder)
+    charts = ChartRenderer(len(model.runs), progress)
     for view in views:
-        yield view.file, _render(story, view, links.of(view.file), drawing)
+        yield view.file, _render(model, view, links.of(view.file), charts)
 
 
-def _render(story: ReportModel, view: PageView, link: Links, drawing: Drawing) -> str:
-    log = ("log.css", "log.js") if story.logbook is not None and view.overview else ()
+def _render(model: ReportModel, view: PageView, link: Links, charts: ChartRenderer) -> str:
+    log = ("log.css", "log.js") if model.logbook is not None and view.overview else ()
     style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
         .get_template("page.html")
         .render(
-            story=story,
+            model=model,
             view=view,
             link=link,
-            drawing=drawing,
-            style=Markup(style + toggles(story.pictures)),
+            charts=charts,
+            style=Markup(style + toggles(model.pictures)),
             script=Markup(script),
             script_hash=digest,
             palette=PALETTE,
-            run_keys=run_keys,
-            arm_keys=arm_keys,
-            strips=strips,
-            heading_figures=heading_figures,
-            log_block=log_block,
             version=version("mmad"),
             zip=zip,
         )
     )
 
 
-def named(member: MemberFrame, ablation: AblationFrame) -> str:
-    """A member's title as the ablation's runs bear it."""
-    return member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1)
-
-
-#: What the templates ask beside the story.
-_EVIDENCE: dict[str, Callable[..., object]] = {
-    function.__name__: function
-    for function in (
-        tables.by_finding,
-        tables.by_finding_pair,
-        tables.common_parameters,
-        tables.filled_bins,
-        tables.froc_rows,
-        tables.gap_tables,
-        tables.parameters,
-        tables.reasons,
-        tables.settled,
-        tables.sure_rows,
-        tables.tests,
-        tables.tone,
-        tables.turns,
-        tables.verdict_words,
-        alteration_words,
-        meaning,
-        mirrored,
-        named,
-        setup_toml,
-        onset_of,
-        onset_words,
-    )
-}
-
-
 def run_keys(run: RunFrame) -> list[LegendKey]:
-    """The legend of a run's curves: the splits, and what of its own a panel draws."""
+    """The legend of a run's curves: the splits, and the learned loss weights."""
     lines = [*SPLIT_LINES.values(), *((s.name, s.colour, s.style) for s in weight_lines(run))]
     return [LegendKey(name, colour, _DASH_ARRAYS[style]) for name, colour, style in lines]
 
@@ -208,6 +141,62 @@ def _seeds(row: Comparison) -> tuple[list[float], list[float]]:
     return left, right
 
 
+def tags(view: PanelView, image: PageImage) -> list[tuple[Tag, PanelBox]]:
+    """The tags of a panel's boxes."""
+    return list(zip(place_tags(view.boxes, image.width, image.height), view.boxes, strict=True))
+
+
+def toggles(pictures: Pictures) -> str:
+    """One CSS rule for each finding of the longest legend: clearing its tick box hides its boxes, without a script."""
+    return "".join(
+        f".findings:has(.tick-{n}:not(:checked)) ~ .pair .box-{n} {{ display: none; }}\n"
+        for n in range(1, pictures.most_labels + 1)
+    )
+
+
+#: The functions that the templates call.
+_FUNCTIONS: dict[str, Callable[..., object]] = {
+    function.__name__: function
+    for function in (
+        arm_keys,
+        run_keys,
+        strips,
+        tags,
+        alteration_words,
+        heading_figures,
+        log_block,
+        meaning,
+        member_title,
+        mirrored,
+        onset_of,
+        onset_words,
+        picture_drawing.ap_contribution_words,
+        picture_drawing.box_words,
+        picture_drawing.differs,
+        picture_drawing.drawn_and_counted,
+        picture_drawing.has_more_settings,
+        picture_drawing.net_hits_words,
+        picture_drawing.panels_of,
+        picture_drawing.title_and_description,
+        setup_toml,
+        tables.best_epochs,
+        tables.by_finding,
+        tables.by_finding_pair,
+        tables.common_parameters,
+        tables.filled_bins,
+        tables.froc_rows,
+        tables.gap_tables,
+        tables.parameters,
+        tables.reasons,
+        tables.statistics_rows,
+        tables.tests,
+        tables.tone,
+        tables.verdict_summary,
+        tables.verdict_words,
+    )
+}
+
+
 @cache
 def _template(name: str) -> str:
     return (files("mmad.report") / "templates" / name).read_text("utf-8")
@@ -238,5 +227,5 @@ def _environment() -> Environment:
         environment.filters[name] = getattr(formatting, name)
     environment.filters["spread"] = spread
     environment.filters["bounds"] = tables.bounds
-    environment.globals.update(_EVIDENCE | ASKED)
+    environment.globals.update(_FUNCTIONS)
     return environment

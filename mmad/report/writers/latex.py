@@ -7,12 +7,11 @@ import unicodedata
 from mmad.base.formatting import clean
 from mmad.report.tables import PrintedTable, TableContent
 
-# Foreign text for LaTeX: every character that is a command there is written out, in plain ASCII.
+# Foreign text for LaTeX: every character that would be a command is escaped, in plain ASCII.
 #
-# The words compile under pdfLaTeX, XeLaTeX and LuaLaTeX with no package beside LaTeX itself. A letter that LaTeX's own
-# fonts have not (Hebrew, Chinese, emoji) becomes ``\mmadchar{5D0}``: the letter where the engine reads Unicode, else
-# ``[U+5D0]``. ``CHAR`` defines it.
-
+# The text compiles under pdfLaTeX, XeLaTeX and LuaLaTeX without any package. A letter that LaTeX's own fonts lack
+# (Hebrew, Chinese, emoji) becomes ``\mmadchar{5D0}``: the letter itself where the engine reads Unicode, else
+# ``[U+5D0]``. ``CHAR`` defines the command.
 
 #: Defines ``\\mmadchar``; a file that uses it begins with this line.
 CHAR = (
@@ -29,7 +28,7 @@ _SIGNS = {
     "Ø": r"\O{}", "å": r"\aa{}", "Å": r"\AA{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}", "¿": "?`", "¡": "!`",
     "§": r"\S{}", "¶": r"\P{}", "©": r"\copyright{}", "£": r"\pounds{}", "\u00a0": "~", "\ufffd": "?",
 } | {letter: f"\\{letter}" for letter in "&%$#_{}"}  # fmt: skip
-#: Combining marks that every font of LaTeX can set above or below a letter.
+#: Combining marks that LaTeX can set above or below a letter in every font.
 _ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
     "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0323": "d", "\u0327": "c", "\u0331": "b",
@@ -41,19 +40,19 @@ _GREEK = {
     "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Υ": "Upsilon", "Φ": "Phi",
     "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
-#: Letters that melt together with their like: ``--`` would be a dash, ``''`` a quotation mark.
-_MELTING = "-',"
-#: What the end of a row or a rule would take for its option, if a cell began with it.
+#: Characters that form ligatures when doubled: ``--`` would be a dash, ``''`` a quotation mark.
+_LIGATURES = "-',"
+#: Characters that a row end or a rule would read as its option if a cell began with one.
 _OPENING = "[*"
 
 
 def latex(text: str) -> str:
-    """``text`` on one line, in ASCII, with nothing left that LaTeX would take for a command."""
+    """``text`` on one line, in ASCII, with nothing left that LaTeX would read as a command."""
     line = " ".join(clean(text).split())
     parts = []
     for n, letter in enumerate(line):
         parts.append(f"{{{letter}}}" if n == 0 and letter in _OPENING else _letter(letter))
-        if letter in _MELTING and line[n + 1 : n + 2] == letter:
+        if letter in _LIGATURES and line[n + 1 : n + 2] == letter:
             parts.append("{}")
     return "".join(parts)
 
@@ -71,7 +70,7 @@ def _letter(letter: str) -> str:
     if letter in _GREEK:
         return f"$\\{_GREEK[letter]}$"
     if unicodedata.category(letter) == "Cf":
-        return ""  # marks without a shape, such as those that turn the direction of writing
+        return ""  # invisible marks, such as marks that change the direction of writing
     parts = unicodedata.normalize("NFD", letter)
     base, mark = parts[0], parts[1:]
     if base.isascii() and base.isalpha() and mark in _ACCENTS:
@@ -80,13 +79,13 @@ def _letter(letter: str) -> str:
     return f"\\mmadchar{{{ord(letter):X}}}"
 
 
-#: Rows beyond which a table runs over pages, and columns beyond which its letters are smaller.
+#: A table with more rows becomes a longtable, one with more columns gets a smaller font.
 LONG, WIDE = 40, 7
 _SMALLER = (r"\footnotesize", r"\setlength{\tabcolsep}{3pt}")
 
 
 def as_latex(table: TableContent) -> str:
-    """The file's text. A table without a printed form is refused with ValueError."""
+    """The file's text. Raises ValueError for a table without a printed form."""
     printed = table.printed
     if printed is None:
         raise ValueError(f"{table.name} has no form for a paper")
@@ -142,7 +141,7 @@ def _long(table: TableContent, printed: PrintedTable) -> list[str]:
 
 
 def _heads(printed: PrintedTable) -> list[str]:
-    """The headings, below those of groups with a rule under each group."""
+    """The column headings, below the group headings with a rule under each group."""
     above, rules, at = [], [], 1
     for words, columns in printed.groups:
         above.append(rf"\multicolumn{{{columns}}}{{c}}{{{latex(words)}}}" if words else " & " * (columns - 1))

@@ -34,21 +34,22 @@ from mmad.report.figures import (
     overlay_tops,
     run_chart,
     standalone_svg,
-    sure_panels,
+    statistics_panels,
 )
-from mmad.report.model import AblationSection, ReportModel, RunStory, member_title, mirrored
+from mmad.report.model import AblationSection, ReportModel, RunSection, member_title, mirrored
 from mmad.report.picture_drawing import (
-    at_stake,
+    ap_contribution_words,
     differs,
     drawn_and_counted,
-    gained,
     has_more_settings,
+    net_hits_words,
     panels_of,
     raster,
 )
 from mmad.report.pictures import AblationPictures, PairPictures, Pictures, StudyPicture
 from mmad.report.tables import (
     GapColumn,
+    best_epochs,
     bounds,
     by_finding,
     by_finding_pair,
@@ -57,9 +58,8 @@ from mmad.report.tables import (
     gap_tables,
     parameters,
     reasons,
-    settled,
-    sure_rows,
-    turns,
+    statistics_rows,
+    verdict_summary,
     verdict_words,
 )
 from mmad.report.text import heading_figures, log_block
@@ -68,7 +68,7 @@ from mmad.report.text import heading_figures, log_block
 
 
 def escape(text: str) -> str:
-    """Foreign text as plain words on one line: no markup, no HTML, no cell border."""
+    """Foreign text as plain text on one line: no markup, no HTML, no cell border."""
     line = " ".join(clean(text).split())
     return re.sub(
         r"([\\`*_{}\[\]()#+|~$!-])", r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -76,43 +76,42 @@ def escape(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> list[str]:
-    """A table whose columns from ``numbers_from`` on are set to the right. Cells are escaped already."""
+    """A table whose columns from ``numbers_from`` on are right-aligned. Cells are already escaped."""
     rule = ["---" if n < numbers_from else "---:" for n in range(len(head))]
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
-# How sure the figures are, as Markdown: the same tables as in the page.
-
+# Intervals, verdicts and tables as in the page.
 
 _MOST_ROWS = 200
 
 
 def _named(member: MemberFrame, ablation: AblationFrame) -> str:
-    return escape(member_title(member, seeds=len({m.record.seed for m in ablation.members}) > 1))
+    return escape(member_title(member, ablation))
 
 
 def verdict_lines(comparison: ComparisonTable, statistics: Statistics) -> list[str]:
-    """Intervals, verdict and tests of a comparison, and one line on what is missing."""
-    known = sure_rows(statistics, comparison)
+    """Intervals, verdicts and tests of a comparison, and one line on what is missing."""
+    known = statistics_rows(statistics, comparison)
     a, b = escape(clip(comparison.reference, 40)), escape(clip(comparison.other, 40))
     head = ["Setting", f"Test AP {a}", f"Test AP {b}", "difference", f"Test AR {a}", f"Test AR {b}", "difference"]
     rows = []
-    for row, sure in known:
-        if sure.difference is None:
+    for row, stats in known:
+        if stats.difference is None:
             continue
         cells = [escape(clip(row.setting, 80))]
         for measure in ("ap", "ar"):
-            cells += [_side(side, measure) for side in (sure.reference, sure.other)]
-            cells.append(escape(interval(getattr(sure.difference, measure), sign=True)))
-        tests = [p_value(sure.difference.p), p_value(sure.p_holm)]
-        rows.append([*cells, escape(verdict_words(sure)), *map(escape, tests)])
+            cells += [_side(side, measure) for side in (stats.reference, stats.other)]
+            cells.append(escape(interval(getattr(stats.difference, measure), sign=True)))
+        tests = [p_value(stats.difference.p), p_value(stats.p_holm)]
+        rows.append([*cells, escape(verdict_words(stats)), *map(escape, tests)])
     lines = []
     if rows:
-        seeds = any(sure.difference is not None and sure.difference.seeds > 1 for _, sure in known)
+        seeds = any(stats.difference is not None and stats.difference.seeds > 1 for _, stats in known)
         test = "a test over patients and seeds" if seeds else "permutation test over patients"
         said = f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation."
         lines += [said, "", *table([*head, "Verdict", "p", "Holm"], rows), ""]
-    why = reasons(sure for _, sure in known)
+    why = reasons(stats for _, stats in known)
     return [*lines, f"No interval{' for some rows' if rows else ''}: {escape(why)}", ""] if why else lines
 
 
@@ -135,15 +134,15 @@ def mirrored_lines(ablation: AblationSection) -> list[str]:
         ]
         for row in found[:_MOST_ROWS]
     ]  # fmt: skip
-    said = "Documented beside measured. The log's figures are of its own data and under its protocol of the time."
-    return [said, "", *table(head, rows, numbers_from=3), ""]
+    said = "The log's figures were obtained on its own data and under its protocol of the time."
+    return [f"Documented beside measured. {said}", "", *table(head, rows, numbers_from=3), ""]
 
 
-def evidence_lines(ablation: AblationSection, statistics: Statistics) -> list[str]:
+def table_lines(ablation: AblationSection, statistics: Statistics) -> list[str]:
     """Best epochs and overfitting, the threshold gap, and AP by finding."""
     frame = ablation.frame
     lines = []
-    if found := turns(frame):
+    if found := best_epochs(frame):
         head = ["Run", "Best AP at", "Best AR at", "Lowest validation loss at", "Overfitting"]
         lines += table(
             head,
@@ -176,8 +175,8 @@ def _gap(column: GapColumn, place: int) -> str:
 def _findings(comparison: ComparisonTable, statistics: Statistics) -> list[str]:
     head = ["Setting", "Finding", *(f"Test AP {escape(clip(x, 40))}" for x in (comparison.reference, comparison.other))]
     rows = []
-    for row, sure in sure_rows(statistics, comparison):
-        for finding in by_finding_pair(sure):
+    for row, stats in statistics_rows(statistics, comparison):
+        for finding in by_finding_pair(stats):
             both = (interval(finding.reference), interval(finding.other), interval(finding.difference, sign=True))
             rows.append([escape(clip(row.setting, 80)), escape(clip(finding.label, 60)), *map(escape, both)])
     return [*table([*head, "difference"], rows, numbers_from=2), ""] if rows else []
@@ -185,8 +184,8 @@ def _findings(comparison: ComparisonTable, statistics: Statistics) -> list[str]:
 
 def measured_lines(member: MemberFrame, statistics: Statistics) -> list[str]:
     """AP and AR of each finding, operating points, confusion, reliability and controls of one run."""
-    sure, lines = statistics.run(member), []
-    if member.alone is not None and (found := by_finding(member.alone, sure)):
+    stats, lines = statistics.run(member), []
+    if member.alone is not None and (found := by_finding(member.alone, stats)):
         head = ["Finding", "Val AP", "Val AR", "Test AP", "Test AR"]
         rows = [
             [escape(clip(label, 60)), decimal(val_ap), decimal(val_ar),
@@ -194,65 +193,65 @@ def measured_lines(member: MemberFrame, statistics: Statistics) -> list[str]:
             for label, val_ap, val_ar, test_ap, test_ar, ap, ar in found
         ]  # fmt: skip
         lines += [*table(head, rows), ""]
-    if sure is None:
+    if stats is None:
         return lines
-    lines += _profile(sure) + _masks(sure) + _controls(sure)
-    return [*lines, f"Not all could be told: {escape(clip(sure.why, 300))}", ""] if sure.why else lines
+    lines += _profile(stats) + _masks(stats) + _controls(stats)
+    return [*lines, f"Some figures are missing: {escape(clip(stats.why, 300))}", ""] if stats.why else lines
 
 
 def _bounded(value: float | None, within: str) -> str:
     return f"{decimal(value)} {escape(within)}".rstrip()
 
 
-def _profile(sure: RunStatistics) -> list[str]:
-    if sure.profile is None:
+def _profile(stats: RunStatistics) -> list[str]:
+    if stats.profile is None:
         return []
     head = ["Score", "AP", "AR", "Precision", "Recall", "F1", "Detections per image"]
     rows = []
-    for r, band in zip(sure.profile.rows, sure.profile.bands, strict=True):
+    for r, band in zip(stats.profile.rows, stats.profile.bands, strict=True):
         figures = (band.ap, band.ar, band.precision, band.recall, band.f1)
         rows.append([f"≥ {r.score:g}", *(escape(interval(v)) for v in figures), decimal(r.per_image, 2)])
-    lines = [*table(head, rows), "", *_froc(sure, sure.profile.froc.rates)]
-    confusion = sure.profile.confusion
+    lines = [*table(head, rows), "", *_froc(stats, stats.profile.froc.rates)]
+    confusion = stats.profile.confusion
     labels = [escape(clip(label, 40)) for label in confusion.labels]
-    head = [f"True (score ≥ {sure.profile.rows[-1].score:g})", *labels, "missed"]
+    head = [f"True (score ≥ {stats.profile.rows[-1].score:g})", *labels, "missed"]
     counts = [[str(n) for n in row] for row in confusion.counts.tolist()]
     counts[-1][-1] = DASH
     named = zip([*labels, "nothing there"], counts, strict=True)
     lines += [*table(head, ([label, *row] for label, row in named)), ""]
-    bins = [[score, decimal(mean), decimal(hits), str(n)] for score, mean, hits, n in filled_bins(sure)]
-    error = decimal(sure.profile.calibration.error)
+    bins = [[score, decimal(mean), decimal(hits), str(n)] for score, mean, hits, n in filled_bins(stats)]
+    error = decimal(stats.profile.calibration.error)
     head = [f"Reliability (expected error {error})", "Mean score", "Share right", "Detections"]
     return [*lines, *table(head, bins), ""] if bins else lines
 
 
-def _froc(sure: RunStatistics, rates: Sequence[float]) -> list[str]:
+def _froc(stats: RunStatistics, rates: Sequence[float]) -> list[str]:
     head = ["Sensitivity by false positives per image", *(f"{rate:g}" for rate in rates), "Mean"]
     rows = [
         [escape(clip(label, 60)), *(escape(interval(value)) for value in (*sensitivity, score))]
-        for label, score, sensitivity in froc_rows(sure)
+        for label, score, sensitivity in froc_rows(stats)
     ]
     return [*table(head, rows), ""]
 
 
-def _masks(sure: RunStatistics) -> list[str]:
-    if sure.masks is None:
+def _masks(stats: RunStatistics) -> list[str]:
+    if stats.masks is None:
         return []
-    found = sure.masks.estimate
+    found = stats.masks.estimate
     rows = [
         [escape(clip(label, 60)), escape(interval(ap)), escape(interval(ar))]
         for label, ap, ar in (("all findings", found.ap, found.ar), *found.per_class)
     ]
-    coco = [[escape(name), decimal(value)] for name, value in sure.masks.coco.figures.items()]
+    coco = [[escape(name), decimal(value)] for name, value in stats.masks.coco.figures.items()]
     return [*table(["Masks", "Test AP", "Test AR"], rows), "", *table(["Masks, COCO", "Test"], coco), ""]
 
 
-def _controls(sure: RunStatistics) -> list[str]:
-    if not sure.controls:
+def _controls(stats: RunStatistics) -> list[str]:
+    if not stats.controls:
         return []
     rows = [
         [escape(clip(alteration_words(c.alteration), 80)), decimal(c.drop.after), _lost(c.drop.ap), escape(meaning(c))]
-        for c in sure.controls
+        for c in stats.controls
     ]
     return [*table(["Altered", "AP left", "AP lost", "It says"], rows), ""]
 
@@ -261,24 +260,24 @@ def _lost(value: Interval) -> str:
     return f"{signed(value.value)} {escape(bounds(value, sign=True))}".rstrip()
 
 
-# Pictures in Markdown: each study as one file beside the charts, its words in the text.
+# Pictures: one file for each study beside the charts, with its words in the text.
 
 
 def picture_lines(
     ablation: AblationSection, pictures: Pictures, folder: str, files: list[tuple[str, bytes]]
 ) -> list[str]:
-    """The pictures of an ablation; what they refer to in ``folder`` is added to ``files`` as (name, JPEG)."""
+    """The pictures of an ablation; the images they show in ``folder`` are added to ``files`` as (name, JPEG)."""
     found, lines = pictures.of(ablation.frame), []
-    if found.told:
+    if found.shown:
         lines += ["### Pictures: where the arms differ most", ""]
     if found.labels:
         legend = ", ".join(f"{n} {escape(clip(label, 60))}" for n, label in enumerate(found.labels, 1))
         lines += [
-            "The studies on which the arms' hits less false alarms differ most: \\+2 is two more for the second arm. "
+            "The studies on which the arms' hits minus false alarms differ most: \\+2 is two more for the second arm. "
             f"Solid: true, or rightly found; dashed: false alarm; dotted: missed. {legend}.",
             "",
         ]
-    for number, pair in enumerate(found.told, 1):
+    for number, pair in enumerate(found.shown, 1):
         lines += _pair(pair, found, f"{ablation.anchor}-pair-{number}", folder, files)
     for note in found.notes:
         lines += [escape(note.text) + (f" `{note.command}`" if note.command else ""), ""]
@@ -309,75 +308,75 @@ def _study(
 ) -> list[str]:
     source = f" Source: {escape(clip(picture.source, 160))}." if picture.source else ""
     study = escape(clip(picture.study, 120))
-    said = f"{escape(differs(picture, pair))} {escape(at_stake(picture, pair))}{source}"
-    lines = [f"Study **{study}**, {escape(gained(picture, pair))}. {said}", ""]
-    if not picture.film:
+    said = f"{escape(differs(picture, pair))} {escape(ap_contribution_words(picture, pair))}{source}"
+    lines = [f"Study **{study}**, {escape(net_hits_words(picture, pair))}. {said}", ""]
+    if not picture.image:
         return [*lines, f"No picture: {escape(clip(picture.note, 300))}.", ""]
     views = panels_of(picture, pair)
-    files.append((name, raster(found.films[picture.film], views)))
+    files.append((name, raster(found.images[picture.image], views)))
     words = "; ".join(f"{view.title}: {view.summary}" for view in views)
     return [*lines, f"![Study {study}. {escape(words)}]({quote(folder)}/{quote(name)})", ""]
 
 
 @dataclass(frozen=True)
 class MarkdownReport:
-    """The text, and what it shows: charts as (file name, SVG), pictures as (file name, JPEG)."""
+    """The text and its files: charts as (file name, SVG), pictures as (file name, JPEG)."""
 
     text: str
     charts: tuple[tuple[str, str], ...]
     pictures: tuple[tuple[str, bytes], ...] = ()
 
 
-def render_markdown(story: ReportModel, charts_folder: str) -> MarkdownReport:
-    """The same report in Markdown; charts are referred to in ``charts_folder`` beside it."""
+def render_markdown(model: ReportModel, charts_folder: str) -> MarkdownReport:
+    """The same report in Markdown; its charts go into ``charts_folder`` beside it."""
     charts: list[tuple[str, str]] = []
     pictures: list[tuple[str, bytes]] = []
-    lines = ["# Ablation report", "", _summary(story), ""]
-    if story.attention:
-        lines += ["## Not finished", "", *_attention(story), ""]
+    lines = ["# Ablation report", "", _summary(model), ""]
+    if model.attention:
+        lines += ["## Not finished", "", *_attention(model), ""]
     lines += [
         "## Results",
         "",
-        f"{story.lead} A difference is the second arm less the "
+        f"{model.lead} A difference is the second arm minus the "
         "first, seed by seed; of several seeds the mean ± the sample standard deviation is given.",
         "",
     ]
-    for ablation in story.ablations:
-        lines += _results(ablation, story.statistics)
-    lines += ["## What the marks mean", "", *(f"- **{escape(b.text)}**: {escape(b.meaning)}" for b in story.legend), ""]
-    for ablation in story.ablations:
+    for ablation in model.ablations:
+        lines += _results(ablation, model.statistics)
+    lines += ["## What the marks mean", "", *(f"- **{escape(b.text)}**: {escape(b.meaning)}" for b in model.legend), ""]
+    for ablation in model.ablations:
         lines += [f"## {escape(clip(ablation.title, 200))}", ""]
         if ablation.count_rows:
             lines += [*_counts(ablation), ""]
-        lines += _arms(ablation, charts_folder, charts, story.statistics)
-        lines += evidence_lines(ablation, story.statistics)
-        lines += picture_lines(ablation, story.pictures, charts_folder, pictures)
-        for told in ablation.runs:
-            lines += _run(told, charts_folder, charts, story.statistics)
+        lines += _arms(ablation, charts_folder, charts, model.statistics)
+        lines += table_lines(ablation, model.statistics)
+        lines += picture_lines(ablation, model.pictures, charts_folder, pictures)
+        for section in ablation.runs:
+            lines += _run(section, charts_folder, charts, model.statistics)
     return MarkdownReport(clean("\n".join(lines).rstrip() + "\n"), tuple(charts), tuple(pictures))
 
 
 def fenced(text: str) -> list[str]:
-    """Text as it stands, in a fence longer than any within it."""
+    """Unchanged text in a fence that is longer than any fence in it."""
     longest = max((len(m) for m in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}text", *text.splitlines(), fence]
 
 
-def _summary(story: ReportModel) -> str:
-    counted = ", ".join(f"{count} {status}" for status, count in story.statuses)
+def _summary(model: ReportModel) -> str:
+    counted = ", ".join(f"{count} {status}" for status, count in model.statuses)
     return (
-        f"{plural(len(story.ablations), 'ablation')}, {plural(len(story.runs), 'run')}: {counted}. "
-        f"{moment(story.created)}, from {escape(clip(story.database, 200))}."
+        f"{plural(len(model.ablations), 'ablation')}, {plural(len(model.runs), 'run')}: {counted}. "
+        f"{moment(model.created)}, from {escape(clip(model.database, 200))}."
     )
 
 
-def _attention(story: ReportModel) -> list[str]:
+def _attention(model: ReportModel) -> list[str]:
     lines = []
-    for told in story.attention:
-        run = told.run
+    for section in model.attention:
+        run = section.run
         line = (
-            f"- **{run.record.status}**: [{escape(told.title)}](#{told.anchor}), "
+            f"- **{run.record.status}**: [{escape(section.title)}](#{section.anchor}), "
             f"{run.record.epochs_done} of {plural(run.epochs_asked, 'epoch')}"
         )
         lines.append(line + (f": {escape(clip(run.record.error, 300))}" if run.record.error else ""))
@@ -391,7 +390,7 @@ def _results(ablation: AblationSection, statistics: Statistics) -> list[str]:
     for comparison, headline, badges in zip(ablation.comparisons, ablation.headlines, ablation.badges, strict=True):
         marks = " · ".join(escape(b.text) for b in badges)
         design = f"{comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
-        said = " ".join(escape(words) for words in (settled(statistics, comparison), design) if words)
+        said = " ".join(escape(words) for words in (verdict_summary(statistics, comparison), design) if words)
         lines += [f"**{escape(headline)}** {said}".rstrip(), "", marks, "", *_pairs(ablation.frame, comparison), ""]
         lines += verdict_lines(comparison, statistics)
     lines += mirrored_lines(ablation)
@@ -400,8 +399,8 @@ def _results(ablation: AblationSection, statistics: Statistics) -> list[str]:
         lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
     for refusal in ablation.refusals:
         lines += [
-            f"{escape(clip(refusal.setting, 80))}: {escape(clip(refusal.other, 60))} and "
-            f"{escape(clip(refusal.reference, 60))} cannot be compared: {escape(clip(refusal.reason, 300))}.",
+            f"{escape(clip(refusal.setting, 80))}: {escape(clip(refusal.reference, 60))} and "
+            f"{escape(clip(refusal.other, 60))} cannot be compared: {escape(clip(refusal.reason, 300))}.",
             "",
         ]
     return lines
@@ -447,54 +446,54 @@ def _counts(ablation: AblationSection) -> list[str]:
 
 
 def _arms(ablation: AblationSection, folder: str, charts: list[tuple[str, str]], statistics: Statistics) -> list[str]:
-    """The arms of every setting over one another, where there is more to draw than the runs' own curves."""
+    """The arms of every setting overlaid, where statistics add curves to the runs' own."""
     lines = []
     tops = overlay_tops(ablation.frame)
     for n, setting in enumerate(ablation.frame.settings, start=1):
-        if sure := sure_panels(ablation.frame, setting, statistics):
-            panels = (*overlay_panels(ablation.frame, setting, tops), *sure)
+        if stats := statistics_panels(ablation.frame, setting, statistics):
+            panels = (*overlay_panels(ablation.frame, setting, tops), *stats)
             name = f"{ablation.anchor}-{n}.svg"
             charts.append((name, standalone_svg(Chart(panels, columns=3, legend=True))))
-            said = f"The arms of {escape(clip(setting, 80))} over one another"
+            said = f"The arms of {escape(clip(setting, 80))} overlaid"
             lines += [f"![{said}]({quote(folder)}/{quote(name)})", ""]
     return lines
 
 
-def _run(told: RunStory, folder: str, charts: list[tuple[str, str]], statistics: Statistics) -> list[str]:
-    run, record, member = told.run, told.run.record, told.member
+def _run(section: RunSection, folder: str, charts: list[tuple[str, str]], statistics: Statistics) -> list[str]:
+    run, record, member = section.run, section.run.record, section.member
     lines = [
-        f'<a id="{told.anchor}"></a>',
+        f'<a id="{section.anchor}"></a>',
         "",
-        f"### {escape(told.title)} {escape(heading_figures(member))}",
+        f"### {escape(section.title)} {escape(heading_figures(member))}",
         "",
-        f"{record.status}, {record.epochs_done} of {plural(run.epochs_asked, 'epoch')}, {duration(told.seconds)}, "
+        f"{record.status}, {record.epochs_done} of {plural(run.epochs_asked, 'epoch')}, {duration(section.seconds)}, "
         f"data {escape(clip(record.dataset_name, 80))}, key {escape(short_key(record.key))}. "
-        + " · ".join(escape(b.text) for b in told.badges),
+        + " · ".join(escape(b.text) for b in section.badges),
         "",
     ]
     if record.error:
         lines += [*fenced(clean(record.error[:4000])), ""]
     lines += [f"- {escape(clip(warning, 400))}" for warning in run.warnings[:20]]
     lines += [""] if run.warnings else []
-    for shown in told.blocks:
+    for shown in section.blocks:
         lines += [*_outcomes(shown), "", *measured_lines(shown, statistics)]
     if run.epochs:
         chart = run_chart(run, member.protocol.overlap, member.best_ap.epoch if member.best_ap else None)
-        name = f"{told.anchor}.svg"
+        name = f"{section.anchor}.svg"
         charts.append((name, standalone_svg(chart)))
         lines += [f"![Curves of this run by epoch]({quote(folder)}/{quote(name)})", ""]
     if (turned := onset_of(run)) is not None:
         lines += [f"Overfitting {onset_words(turned)}.", ""]
-    for shown in told.blocks:
+    for shown in section.blocks:
         lines += [*fenced(clean(log_block(shown))), ""]
-    return [*lines, *_facts(told), ""]
+    return [*lines, *_facts(section), ""]
 
 
 def _outcomes(member: MemberFrame) -> list[str]:
-    judged = member.protocol
-    overlap = OVERLAP_NAMES.get(judged.overlap, judged.overlap)
+    protocol = member.protocol
+    overlap = OVERLAP_NAMES.get(protocol.overlap, protocol.overlap)
     head = [
-        f"{overlap} ≥ {judged.threshold:g}, {judged.proposals.replace('_', ' ')} proposals",
+        f"{overlap} ≥ {protocol.threshold:g}, {protocol.proposals.replace('_', ' ')} proposals",
         "Epoch", "Val AP", "Val AR", "Test AP", "Test AR",
     ]  # fmt: skip
     rows = []
@@ -505,8 +504,8 @@ def _outcomes(member: MemberFrame) -> list[str]:
     return table(head, rows)
 
 
-def _facts(told: RunStory) -> list[str]:
-    record, member = told.run.record, told.member.record
+def _facts(section: RunSection) -> list[str]:
+    record, member = section.run.record, section.member.record
     facts = [
         f"- Data set: {escape(clip(record.dataset_name, 120))}, "
         f"fingerprint {escape(record.dataset_fingerprint) or 'none: provisional'}",
@@ -516,7 +515,7 @@ def _facts(told: RunStory) -> list[str]:
         facts.append(f"- Changed by hand: {escape(clip(', '.join(member.overrides), 600))}")
     if member.inferred:
         facts.append(f"- Inferred fields: {escape(clip(', '.join(member.inferred), 600))}")
-    for place in told.run.environments:
+    for place in section.run.environments:
         versions = ", ".join(f"{name} {number}" for name, number in place.versions.items())
         state = "" if place.git_dirty is None else " with uncommitted changes" if place.git_dirty else ", clean"
         facts.append(

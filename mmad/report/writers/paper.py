@@ -18,7 +18,7 @@ from mmad.report.writers.latex import CHAR, latex, needs_char
 from mmad.store.store import Store
 
 HEADS = {"val_ap": "validation AP", "val_ar": "validation AR", "test_ap": "test AP", "test_ar": "test AR"}
-BESIDE = "The documented figures were obtained on other data (REFLACX with MIMIC); they stand beside for orientation."
+BESIDE = "The documented figures were obtained on other data (REFLACX with MIMIC); they are shown for orientation."
 _STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem;
        color: #1b1b1b; background: #fff; }
@@ -32,12 +32,12 @@ small { display: block; opacity: .75; }
 
 
 def under(table: PaperTable) -> str:
-    """The conditions of all figures, in one line."""
+    """The conditions of all figures, on one line."""
     return "; ".join([f"data: {table.data}", *(badge.text for badge in table.badges), *table.design])
 
 
 def as_html(table: PaperTable) -> str:
-    """One page without network or script: measured above, documented below, in each cell."""
+    """One page without network or script; each cell has the measured figure above the documented one."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in HEADS.values())
     body = "\n".join(_html_row(row) for row in table.rows)
     meanings = "\n".join(f"<li><b>{escape(b.text)}</b>: {escape(b.meaning)}</li>" for b in table.badges)
@@ -72,7 +72,7 @@ def as_html(table: PaperTable) -> str:
 
 
 def caption(table: PaperTable) -> str:
-    """What the cells say."""
+    """The caption: what each cell shows."""
     return (
         f"Best-AP checkpoints. Above: measured, with 95 % intervals over {table.resamples:,} resamples of the "
         f"patients; below: documented. {under(table)}."
@@ -93,7 +93,7 @@ def _ordered(row: PaperRow) -> list[PaperFigure]:
 
 
 def measured(figure: PaperFigure) -> str:
-    """``0.614 [0.512, 0.701]``, the figure alone without an interval, or a dash."""
+    """``0.614 [0.512, 0.701]``, only the figure without an interval, or a dash."""
     value = figure.measured
     if value is None:
         return DASH
@@ -102,7 +102,7 @@ def measured(figure: PaperFigure) -> str:
 
 
 def as_latex(table: PaperTable) -> str:
-    """A ``table`` for the package booktabs: per arm a line as measured and one as documented."""
+    """A ``table`` for the package booktabs: for each arm one measured and one documented line."""
     lines = [
         f"% {latex(under(table))}",
         *(f"% {latex(note)}" for note in table.notes),
@@ -124,7 +124,7 @@ def as_latex(table: PaperTable) -> str:
 
 
 def as_csv(table: PaperTable) -> str:
-    """One line per arm: numbers in full, empty where there are none."""
+    """One line per arm: numbers in full, empty where there is none."""
     heads = ["arm", "documented", "seeds", "parameters", "parameters_documented"]
     for name in MEASURES:
         heads += [name, f"{name}_low", f"{name}_high", f"{name}_documented"]

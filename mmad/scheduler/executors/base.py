@@ -114,11 +114,11 @@ def worker_environment(database: str, threads: int) -> dict[str, str]:
     return {**environment(threads), "MMAD_RUNS": str(StorePaths(database).runs.absolute())}
 
 
-def require(package: str, engine: str) -> None:
-    """Refuses an engine whose package is not installed."""
+def require(package: str, executor: str) -> None:
+    """Refuses an executor whose package is not installed."""
     if importlib.util.find_spec(package) is None:
         raise MmadError(
             f"the package {package} is not installed",
-            where=f"--engine {engine}",
-            hint=f"install it into this environment (pip install 'mmad[{engine}]'), or leave out --engine",
+            where=f"--executor {executor}",
+            hint=f"install it into this environment (pip install 'mmad[{executor}]'), or leave out --executor",
         )

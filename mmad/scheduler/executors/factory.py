@@ -1,4 +1,4 @@
-"""Which executor trains the runs of a command, and where: by the names that ``--engine`` takes."""
+"""Which executor trains the runs of a command, and where: by the names that ``--executor`` takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXECUTORS = ("local", "ray", "slurm")
 
 
 def check_executor(name: str, address: str | None = None, slurm: Sequence[str] = ()) -> None:
-    """Refuses a name that is no engine, and words that belong to another one.
+    """Refuses a name that is no executor, and words that belong to another one.
 
     Raises:
         MmadError: with the nearest name.
@@ -27,11 +27,11 @@ def check_executor(name: str, address: str | None = None, slurm: Sequence[str] =
     if name not in EXECUTORS:
         near = nearest(name, EXECUTORS)
         hint = f"did you mean {near}?" if near else f"use {', '.join(EXECUTORS)}"
-        raise MmadError(f"no such engine {name!r}", where="--engine", hint=hint)
+        raise MmadError(f"no such executor {name!r}", where="--executor", hint=hint)
     if address is not None and name != "ray":
-        raise MmadError("is for a Ray cluster", where="--address", hint="add --engine ray, or leave it out")
+        raise MmadError("is for a Ray cluster", where="--address", hint="add --executor ray, or leave it out")
     if slurm and name != "slurm":
-        raise MmadError("is for a Slurm cluster", where="--slurm", hint="add --engine slurm, or leave it out")
+        raise MmadError("is for a Slurm cluster", where="--slurm", hint="add --executor slurm, or leave it out")
 
 
 def executor_slots(
@@ -50,7 +50,7 @@ def executor_slots(
         memory: returns the bytes that runs were seen to take of this machine's GPUs.
 
     Raises:
-        MmadError: no such engine or device, a package that is not installed, no connection to the cluster.
+        MmadError: no such executor or device, a package that is not installed, no connection to the cluster.
     """
     check_executor(name, address, slurm)
     if name != "local" and per_gpu is None:
@@ -85,7 +85,7 @@ def make_executor(
         runs: what is to be trained; nodes of a cluster are asked for its data sets before anything is queued.
 
     Raises:
-        MmadError: no such engine, a package that is not installed, or a node that lacks something.
+        MmadError: no such executor, a package that is not installed, or a node that lacks something.
     """
     check_executor(name, address, slurm)
     if name == "local":
@@ -94,7 +94,7 @@ def make_executor(
     from mmad.scheduler.scheduler import train_request
 
     if not isinstance(slots, ClusterSlots):
-        raise MmadError("slots of this machine are no slots of a cluster", where=f"--engine {name}")
+        raise MmadError("slots of this machine are no slots of a cluster", where=f"--executor {name}")
     if name == "slurm":
         from mmad.scheduler.executors.slurm import SlurmExecutor
 

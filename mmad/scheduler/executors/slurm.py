@@ -113,7 +113,7 @@ def require_slurm() -> None:
     require("submitit", "slurm")
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         hint = "run this on a login node of the cluster"
-        raise MmadError("there is no sbatch here", where="--engine slurm", hint=hint)
+        raise MmadError("there is no sbatch here", where="--executor slurm", hint=hint)
 
 
 def parse_slurm(given: Sequence[str]) -> dict[str, str]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import numpy as np
 import pytest
-from certainty_worlds import FEW, pairs, told, two_settings, words
+from statistics_fixtures import FEW, model_with, pairs, two_settings, words
 
 from mmad.analysis.comparison import verdict
 from mmad.analysis.frames import load_frame
@@ -23,7 +23,7 @@ from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import drop
-from mmad.report.tables import bounds, by_finding_pair, gap_tables, settled, tone, verdict_words
+from mmad.report.tables import bounds, by_finding_pair, gap_tables, tone, verdict_summary, verdict_words
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
@@ -49,54 +49,54 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.mark.slow
 def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None:
-    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
+    model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
     contrasts, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert refused == []
-    page, markdown = words(render_html(story)), render_markdown(story, "charts").text.replace("\\", "")
+    page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
     for contrast in contrasts:
-        sure = pairs(story)[contrast.setting]
+        stats = pairs(model)[contrast.setting]
         assert contrast.statistics is not None
-        assert sure == replace(contrast.statistics, agreement=None)
-        assert sure.difference is not None
+        assert stats == replace(contrast.statistics, agreement=None)
+        assert stats.difference is not None
         for measure in ("ap", "ar"):
-            for value in (getattr(sure.reference.estimate, measure), getattr(sure.other.estimate, measure)):
+            for value in (getattr(stats.reference.estimate, measure), getattr(stats.other.estimate, measure)):
                 assert interval(value) in markdown
                 assert f"[{decimal(value.low)}, {decimal(value.high)}]" in page
-            value = getattr(sure.difference, measure)
+            value = getattr(stats.difference, measure)
             assert interval(value, sign=True) in markdown
             assert f"[{signed(value.low)}, {signed(value.high)}]" in page
         for text in (page, markdown):
-            assert verdict(sure.difference) in text
+            assert verdict(stats.difference) in text
 
 
 def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
-    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
-    (comparison,) = story.ablations[0].comparisons
+    model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
+    (comparison,) = model.ablations[0].comparisons
     for row in comparison.rows:
-        sure = pairs(story)[row.setting]
+        stats = pairs(model)[row.setting]
         assert row.test_ap.difference is not None
-        assert sure.difference is not None
-        assert sure.difference.ap.value == pytest.approx(row.test_ap.difference.mean, abs=1e-6)
+        assert stats.difference is not None
+        assert stats.difference.ap.value == pytest.approx(row.test_ap.difference.mean, abs=1e-6)
 
 
 def test_the_words_of_the_verdicts(store: Store) -> None:
-    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
-    found = pairs(story)
+    model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
+    found = pairs(model)
     assert verdict_words(found["clear"]) == "better"
     assert tone(found["clear"]) == "up"
     assert verdict_words(found["even"]).startswith("not settled: ")
     assert tone(found["even"]) == "even"
-    ablation = story.ablations[0]
-    said = settled(story.statistics, ablation.comparisons[0])
+    ablation = model.ablations[0]
+    said = verdict_summary(model.statistics, ablation.comparisons[0])
     assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
 
 
 def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:
     frame = load_frame(store)
-    story = told(store, compute_statistics(frame, store, options=FEW), frame)
-    page, markdown = words(render_html(story)), render_markdown(story, "charts").text.replace("\\", "")
-    ablation = story.ablations[0]
-    (table,) = gap_tables(story.statistics, ablation.frame)
+    model = model_with(store, compute_statistics(frame, store, options=FEW), frame)
+    page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
+    ablation = model.ablations[0]
+    (table,) = gap_tables(model.statistics, ablation.frame)
     assert len(table.columns) == 8
     assert table.scores == (0.05, 0.1, 0.3)
     for column in table.columns:
@@ -105,16 +105,16 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
         shown = f"{decimal(column.rows[2].ap)} ({signed(column.gaps[2])} {column.bounds(2)})"
         assert shown in markdown
         assert f"{decimal(column.rows[2].ap)} {signed(column.gaps[2])}" in page
-    sure = story.statistics.run(ablation.frame.members[0])
-    assert sure is not None
-    assert sure.profile is not None
-    assert sure.curve is not None
-    assert sure.measured is not None
-    assert np.mean(sure.curve.precision) == pytest.approx(sure.measured.estimate.ap.value)
-    row = sure.profile.confusion.counts[0].tolist()
-    assert f"{sure.profile.confusion.labels[0]} {' '.join(map(str, row))}" in page
-    assert f"| {sure.profile.confusion.labels[0]} | {' | '.join(map(str, row))} |" in markdown
-    for finding in by_finding_pair(pairs(story)["clear"]):
+    stats = model.statistics.run(ablation.frame.members[0])
+    assert stats is not None
+    assert stats.profile is not None
+    assert stats.curve is not None
+    assert stats.measured is not None
+    assert np.mean(stats.curve.precision) == pytest.approx(stats.measured.estimate.ap.value)
+    row = stats.profile.confusion.counts[0].tolist()
+    assert f"{stats.profile.confusion.labels[0]} {' '.join(map(str, row))}" in page
+    assert f"| {stats.profile.confusion.labels[0]} | {' | '.join(map(str, row))} |" in markdown
+    for finding in by_finding_pair(pairs(model)["clear"]):
         assert interval(finding.difference, sign=True) in markdown
         assert f"{signed(finding.difference.value)} {bounds(finding.difference, sign=True)}".strip() in page
 
@@ -122,33 +122,33 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
 def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, dataset: DataSet) -> None:
     first = compute_statistics(load_frame(store), store, options=FEW)
     count = len(store.analyses())
-    monkeypatch.setattr(DetectionStore, "matched", lambda self, judged: pytest.fail("computed again"))
+    monkeypatch.setattr(DetectionStore, "matched", lambda self, target: pytest.fail("computed again"))
     again = compute_statistics(load_frame(store), store, options=FEW)
     assert again.pairs == first.pairs
     assert len(store.analyses()) == count
 
 
-def test_kept_controls_are_told_and_those_of_another_checkpoint_are_not(store: Store) -> None:
-    judged = evaluation_target(store, find_run(store, "made/clear/CXR+Clinical/0"), FEW)
-    archive = DetectionStore()
-    cost = drop(archive.matched(judged), [archive.matched(judged)], resamples=20)
+def test_cached_controls_are_shown_unless_they_are_of_another_checkpoint(store: Store) -> None:
+    target = evaluation_target(store, find_run(store, "made/clear/CXR+Clinical/0"), FEW)
+    detections = DetectionStore()
+    cost = drop(detections.matched(target), [detections.matched(target)], resamples=20)
     age, image = Alteration("column", "age"), Alteration("image")
     for alteration in (image, age):
-        store.put_analysis("control", _subject(judged, alteration, 5, FEW), to_json_value(cost))
-    stale = _subject(judged, Alteration("records"), 5, FEW) | {"weights": ["d" * 64]}
+        store.put_analysis("control", _subject(target, alteration, 5, FEW), to_json_value(cost))
+    stale = _subject(target, Alteration("records"), 5, FEW) | {"weights": ["d" * 64]}
     store.put_analysis("control", stale, to_json_value(cost))
-    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
-    (member,) = [m for m in story.ablations[0].frame.of("clear", "CXR+Clinical") if m.record.seed == 0]
-    sure = story.statistics.run(member)
-    assert sure is not None
-    assert [c.alteration for c in sure.controls] == [age, image]
-    for text in (words(render_html(story)), render_markdown(story, "charts").text):
+    model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
+    (member,) = [m for m in model.ablations[0].frame.of("clear", "CXR+Clinical") if m.record.seed == 0]
+    stats = model.statistics.run(member)
+    assert stats is not None
+    assert [c.alteration for c in stats.controls] == [age, image]
+    for text in (words(render_html(model)), render_markdown(model, "charts").text):
         assert "age shuffled" in text
         assert "no reliance on age is seen" in text
         assert "clinical records shuffled" not in text
 
 
-def test_a_threshold_that_training_did_not_judge_gets_its_figure_with_the_interval(
+def test_a_threshold_that_training_did_not_evaluate_gets_its_figure_with_the_interval(
     dataset: DataSet, tmp_path: Path
 ) -> None:
     asked = EvaluationProtocol(threshold=0.75)
@@ -158,10 +158,10 @@ def test_a_threshold_that_training_did_not_judge_gets_its_figure_with_the_interv
         for one in members:
             made.finish(store, one, dataset, made.SKILLS[one.arm])
         frame = load_frame(store)
-        story = told(store, compute_statistics(frame, store, options=FEW), frame)
-    sure = pairs(story)["default"]
-    (row,) = story.ablations[0].comparisons[0].rows
+        model = model_with(store, compute_statistics(frame, store, options=FEW), frame)
+    stats = pairs(model)["default"]
+    (row,) = model.ablations[0].comparisons[0].rows
     assert row.test_ap.reference is None
-    assert sure.reference is not None
-    value = sure.reference.estimate.ap
-    assert f"{decimal(value.value)} [{decimal(value.low)}, {decimal(value.high)}]" in words(render_html(story))
+    assert stats.reference is not None
+    value = stats.reference.estimate.ap
+    assert f"{decimal(value.value)} [{decimal(value.low)}, {decimal(value.high)}]" in words(render_html(model))

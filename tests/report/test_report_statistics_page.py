@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_worlds import HOSTILE, WHEN, World, hostile_world, patience_world
+from report_fixtures import HOSTILE, WHEN, Sample, hostile_sample, patience_sample
 from test_report_html import Page
 
 from mmad.analysis.comparison import MeasuredRun, PairStatistics
@@ -39,9 +39,9 @@ HALF = Interval(0.5, 0.4, 0.6)
 NAN = float("nan")
 
 
-def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
-    """Every pair and run of ``world`` with made-up statistics; every other pair lacks it for ``why``."""
-    frame = load_frame(world.source)
+def model_with(sample: Sample, labels: tuple[str, ...], why: str) -> ReportModel:
+    """Every pair and run of ``sample`` with made-up statistics; every other pair lacks it for ``why``."""
+    frame = load_frame(sample.source)
     estimate = IntervalEstimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
     measured = MeasuredRun(estimate, 10, 9)
     gain = Interval(0.1, 0.02, 0.2)
@@ -59,32 +59,32 @@ def told(world: World, labels: tuple[str, ...], why: str) -> ReportModel:
         FrocInterval(HALF, (HALF,) * len(FROC_RATES), tuple(FindingFroc(x, HALF, (HALF,) * 7) for x in labels)),
     )
     control = Control(Alteration("column", labels[0]), Drop(gain, gain, (), 0.5, 0.4, 5))
-    sure = RunStatistics("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)
+    stats = RunStatistics("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)
     keys = [pair_key(one) for ablation in frame.ablations for one in finished_comparisons(ablation)]
     pairs = {
         key: PairStatistics(measured, measured, difference, 0.0008) if n % 2 == 0 else PairStatistics(why=why)
         for n, key in enumerate(keys)
     }
-    runs = {(m.run.key, m.protocol): sure for a in frame.ablations for m in a.members if m.run.finished}
+    runs = {(m.run.key, m.protocol): stats for a in frame.ablations for m in a.members if m.run.finished}
     return build_model(frame, created=WHEN, database="x", statistics=Statistics(pairs, runs))
 
 
 @pytest.fixture(scope="module")
-def sure_story() -> ReportModel:
-    return told(patience_world(), ("Atelectasis", "Consolidation"), "data: not there")
+def statistics_model() -> ReportModel:
+    return model_with(patience_sample(), ("Atelectasis", "Consolidation"), "data: not there")
 
 
 @pytest.fixture(scope="module")
-def sure_page(sure_story: ReportModel) -> str:
-    return render_html(sure_story)
+def statistics_page(statistics_model: ReportModel) -> str:
+    return render_html(statistics_model)
 
 
 @pytest.fixture(scope="module")
-def hostile_sure_page() -> str:
-    return render_html(told(hostile_world(), HOSTILE, HOSTILE[2] + HOSTILE[4]))
+def hostile_statistics_page() -> str:
+    return render_html(model_with(hostile_sample(), HOSTILE, HOSTILE[2] + HOSTILE[4]))
 
 
-@pytest.mark.parametrize("which", ["sure_page", "hostile_sure_page"])
+@pytest.mark.parametrize("which", ["statistics_page", "hostile_statistics_page"])
 def test_it_is_sound(which: str, request: pytest.FixtureRequest) -> None:
     text: str = request.getfixturevalue(which)
     page = Page(text)  # checks that elements nest
@@ -100,13 +100,13 @@ def test_it_is_sound(which: str, request: pytest.FixtureRequest) -> None:
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
 
 
-def test_names_cannot_turn_the_text_around(hostile_sure_page: str) -> None:
-    for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_sure_page):
+def test_names_cannot_change_the_direction_of_the_text(hostile_statistics_page: str) -> None:
+    for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_statistics_page):
         assert before in ("bdi", "pre")
 
 
-def test_every_row_of_a_table_is_as_wide_as_its_head(sure_page: str) -> None:
-    for table in re.findall(r"<table.*?</table>", sure_page, flags=re.DOTALL):
+def test_every_row_of_a_table_is_as_wide_as_its_head(statistics_page: str) -> None:
+    for table in re.findall(r"<table.*?</table>", statistics_page, flags=re.DOTALL):
         head, *bodies = re.split(r"</thead>", table)
         width = _width(re.findall(r"<tr.*?</tr>", head, flags=re.DOTALL)[0])
         for row in re.findall(r"<tr.*?</tr>", bodies[0], flags=re.DOTALL):
@@ -118,51 +118,53 @@ def _width(row: str) -> int:
     return sum(int(found[1]) if (found := re.search(r'colspan="(\d+)"', cell)) else 1 for cell in cells)
 
 
-def test_a_verdict_its_tests_and_the_missing_ones_are_told_once(sure_page: str, sure_story: ReportModel) -> None:
-    text = Page(sure_page).text
+def test_a_verdict_its_tests_and_missing_ones_are_shown_once(
+    statistics_page: str, statistics_model: ReportModel
+) -> None:
+    text = Page(statistics_page).text
     assert "better p < 0.001, Holm < 0.001" in text
     assert "[+0.020, +0.200]" in text
     assert text.count("No interval for some rows: data: not there") == 1  # the one comparison that has both
-    markdown = render_markdown(sure_story, "charts").text.replace("\\", "")
+    markdown = render_markdown(statistics_model, "charts").text.replace("\\", "")
     assert "| better | < 0.001 | < 0.001 |" in markdown.replace("&lt;", "<")
-    assert "Not all could be told: data: not there" in markdown
+    assert "Some figures are missing: data: not there" in markdown
 
 
-def test_what_could_not_be_measured_is_a_dash_and_has_no_brackets(sure_page: str) -> None:
+def test_what_could_not_be_measured_is_a_dash_and_has_no_brackets(statistics_page: str) -> None:
     assert [
-        cell for cell in re.findall(r"<td.*?</td>", sure_page, flags=re.DOTALL) if re.search(r"\bnan\b", cell)
+        cell for cell in re.findall(r"<td.*?</td>", statistics_page, flags=re.DOTALL) if re.search(r"\bnan\b", cell)
     ] == []
 
 
-def test_markdown_has_a_chart_of_every_setting_that_has_curves(sure_story: ReportModel) -> None:
-    markdown = render_markdown(sure_story, "charts")
-    ablation = sure_story.ablations[0]
+def test_markdown_has_a_chart_of_every_setting_that_has_curves(statistics_model: ReportModel) -> None:
+    markdown = render_markdown(statistics_model, "charts")
+    ablation = statistics_model.ablations[0]
     names = [name for name, _ in markdown.charts if name.startswith(ablation.anchor)]
     assert names == [f"{ablation.anchor}-{n}.svg" for n in range(1, len(ablation.frame.settings) + 1)]
     assert all(f"(charts/{name})" in markdown.text for name in names)
 
 
-def test_an_onset_is_told_below_the_curves_of_its_run(sure_page: str, sure_story: ReportModel) -> None:
-    found = [words for told in sure_story.runs if (words := onset_of(told.run)) is not None]
+def test_an_onset_is_shown_below_the_curves_of_its_run(statistics_page: str, statistics_model: ReportModel) -> None:
+    found = [words for model_with in statistics_model.runs if (words := onset_of(model_with.run)) is not None]
     assert found
-    text, markdown = Page(sure_page).text, render_markdown(sure_story, "charts").text
+    text, markdown = Page(statistics_page).text, render_markdown(statistics_model, "charts").text
     for turn in found:
         assert f"Overfitting {onset_words(turn)}." in text
         assert f"Overfitting {onset_words(turn)}." in markdown
 
 
-def test_axes_that_are_known_change_no_panel() -> None:
-    ablation = load_frame(patience_world().source).ablations[0]
+def test_given_axes_change_no_panel() -> None:
+    ablation = load_frame(patience_sample().source).ablations[0]
     for setting in ablation.settings:
         assert overlay_panels(ablation, setting, overlay_tops(ablation)) == overlay_panels(ablation, setting)
 
 
-def test_final_checkpoints_bear_no_interval_of_best_ones() -> None:
-    world = World()
-    world.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
+def test_final_checkpoints_have_no_interval_of_best_ones() -> None:
+    sample = Sample()
+    sample.ablation("a", "A", "", compare=(("CXR", "CXR+Clinical"),))
     for arm in ("CXR", "CXR+Clinical"):
-        world.member("s", arm, protocol={"epochs": 3}, setup={"use_early_stop_model": False})
-    story = told(world, ("Atelectasis",), "")
-    runs = {key: replace(sure, profile=None, controls=()) for key, sure in story.statistics.runs.items()}
-    story = replace(story, statistics=Statistics({}, runs))
-    assert "[0.400, 0.600]" not in Page(render_html(story)).text
+        sample.member("s", arm, protocol={"epochs": 3}, setup={"use_early_stop_model": False})
+    model = model_with(sample, ("Atelectasis",), "")
+    runs = {key: replace(stats, profile=None, controls=()) for key, stats in model.statistics.runs.items()}
+    model = replace(model, statistics=Statistics({}, runs))
+    assert "[0.400, 0.600]" not in Page(render_html(model)).text

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_worlds import World
+from report_fixtures import Sample
 
 from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.metrics import Profile
@@ -25,12 +25,12 @@ from mmad.evaluation.operating_points import (
     OperatingPoint,
     RecallCurve,
 )
-from mmad.report.figures import describe, inline_svg, overlay_panels, sure_panels
+from mmad.report.figures import describe, inline_svg, overlay_panels, statistics_panels
 
 ROW = OperatingPoint(0.05, 0.5, 0.5, 0.5, 0.5, 0.5, 3.0)
 
 
-def sure(level: float) -> RunStatistics:
+def stats(level: float) -> RunStatistics:
     froc = Froc(FROC_RATES, tuple(level for _ in FROC_RATES), level, ())
     reliability = Calibration((0.0, 0.5, 1.0), (0.25, math.nan), (level, math.nan), (4, 0), 0.1)
     around = Interval(level, level - 0.05, level + 0.05)
@@ -43,21 +43,21 @@ def sure(level: float) -> RunStatistics:
 
 @pytest.fixture(scope="module")
 def ablation() -> AblationFrame:
-    world = World()
-    world.ablation("a", "A", "")
+    sample = Sample()
+    sample.ablation("a", "A", "")
     for arm in ("CXR", "CXR+Clinical"):
         for seed in (0, 1):
-            judged = EvaluationProtocol(overlap="iobb" if (arm, seed) == ("CXR+Clinical", 1) else "iou")
-            world.member("s", arm, seed=seed, judged=judged, protocol={"epochs": 4})
-    return load_frame(world.source).ablations[0]
+            evaluation = EvaluationProtocol(overlap="iobb" if (arm, seed) == ("CXR+Clinical", 1) else "iou")
+            sample.member("s", arm, seed=seed, evaluation=evaluation, protocol={"epochs": 4})
+    return load_frame(sample.source).ablations[0]
 
 
 def known(ablation: AblationFrame) -> Mapping[RunKey, RunStatistics]:
-    return {(m.run.key, m.protocol): sure(0.1 * (n + 1)) for n, m in enumerate(ablation.members)}
+    return {(m.run.key, m.protocol): stats(0.1 * (n + 1)) for n, m in enumerate(ablation.members)}
 
 
 def test_the_panels_hold_the_stores_points_and_one_protocol(ablation: AblationFrame) -> None:
-    froc, precision, reliability = sure_panels(ablation, "s", Statistics(runs=known(ablation)))
+    froc, precision, reliability = statistics_panels(ablation, "s", Statistics(runs=known(ablation)))
     assert [(s.name, s.faint) for s in froc.series] == [("CXR", False), ("CXR", True), ("CXR+Clinical", False)]
     assert [s.y[0] for s in froc.series] == pytest.approx([0.1, 0.2, 0.3])
     assert froc.series[0].x == FROC_RATES
@@ -72,17 +72,19 @@ def test_final_checkpoints_are_not_drawn_beside_best_ones(ablation: AblationFram
     runs = dict(known(ablation))
     last = ablation.members[1]
     runs[last.run.key, last.protocol] = replace(runs[last.run.key, last.protocol], kind="final")
-    froc, *_ = sure_panels(ablation, "s", Statistics(runs=runs))
+    froc, *_ = statistics_panels(ablation, "s", Statistics(runs=runs))
     assert [s.name for s in froc.series] == ["CXR", "CXR+Clinical"]
 
 
-def test_without_certainty_there_is_no_panel(ablation: AblationFrame) -> None:
-    assert sure_panels(ablation, "s", Statistics()) == ()
-    assert sure_panels(ablation, "s", Statistics(runs={k: RunStatistics("best_ap") for k in known(ablation)})) == ()
+def test_without_statistics_there_is_no_panel(ablation: AblationFrame) -> None:
+    assert statistics_panels(ablation, "s", Statistics()) == ()
+    assert (
+        statistics_panels(ablation, "s", Statistics(runs={k: RunStatistics("best_ap") for k in known(ablation)})) == ()
+    )
 
 
 def test_they_are_drawn_and_described_in_words(ablation: AblationFrame) -> None:
-    froc, precision, _ = sure_panels(ablation, "s", Statistics(runs=known(ablation)))
+    froc, precision, _ = statistics_panels(ablation, "s", Statistics(runs=known(ablation)))
     svg = inline_svg(froc, "c1", "x")
     for tick in ("0.125", "0.5", "2", "8"):
         assert f">{tick}<" in svg

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import analysis_worlds as made
-from certainty_worlds import FEW
-from report_worlds import WHEN
+import analysis_fixtures as made
+from report_fixtures import WHEN
+from statistics_fixtures import FEW
 
 from mmad.analysis.frames import load_frame
 from mmad.analysis.statistics import Statistics
@@ -17,7 +17,7 @@ from mmad.report.model import ReportModel, build_model
 from mmad.report.pictures import AblationPictures, Pictures, pictures_of
 from mmad.store.store import Store
 
-__all__ = ["ATTACKS", "FEW", "alone", "attacked", "gathered", "licensed", "story_of", "two_arms"]
+__all__ = ["ATTACKS", "FEW", "alone", "attacked", "gathered", "licensed", "model_of", "two_arms"]
 
 SCRIPT = "<script>window.hacked = 7</script>"
 ATTACKS = (SCRIPT, "../../etc/passwd", "x" * 10_000, "]]></title><img src=x onerror=hacked()>")
@@ -67,8 +67,8 @@ def two_arms(folder: Path, dataset: DataSet, *, settings: int = 1, seeds: int = 
     return database
 
 
-def gathered(store: Store, asked: int | None = None, data: Path | None = None) -> Pictures:
-    return pictures_of(load_frame(store), store, asked=asked, data=data)
+def gathered(store: Store, number: int | None = None, data: Path | None = None) -> Pictures:
+    return pictures_of(load_frame(store), store, number=number, data=data)
 
 
 def alone(pictures: Pictures) -> AblationPictures:
@@ -77,5 +77,5 @@ def alone(pictures: Pictures) -> AblationPictures:
     return found
 
 
-def story_of(store: Store, pictures: Pictures) -> ReportModel:
+def model_of(store: Store, pictures: Pictures) -> ReportModel:
     return build_model(load_frame(store), created=WHEN, database="x", statistics=Statistics(), pictures=pictures)

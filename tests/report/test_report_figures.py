@@ -1,4 +1,4 @@
-"""Charts: the same drawing for the same content, coloured by the page."""
+"""Charts: the same figure for the same content, in the page's colours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from random_search import examples
-from report_worlds import World
+from report_fixtures import Sample
 
 from mmad.analysis.frames import load_frame
 from mmad.base.records import Metric
@@ -140,7 +140,7 @@ def test_a_point_between_gaps_is_marked(y: tuple[float | None, ...], marked: int
     assert len(marks(y)) == marked
 
 
-def test_lines_are_cut_only_where_values_leave_the_axes() -> None:
+def test_lines_are_clipped_only_where_values_leave_the_axes() -> None:
     def clipped(**panel: Any) -> bool:
         return "clip-path" in inline_svg(
             Panel("AP", (Series("test", (1, 2, 3, 4), (0.1, 0.2, None, 0.4)),), **panel), "c1", "x"
@@ -200,7 +200,7 @@ def test_ticks_are_few_and_round_and_lie_within(low: float, span: float, most: i
         assert len(values) >= 1
 
 
-def test_axes_begin_at_nothing_and_take_what_they_are_told() -> None:
+def test_axes_start_at_zero_unless_a_range_is_given() -> None:
     up = Series("a", (1, 2, 3), (0.1, 0.2, 0.3))
     assert y_axis(Panel("AP", (up,)), 100, 0).low == 0
     assert y_axis(Panel("AP", (up,), y_range=(0, 1)), 100, 0).high == 1
@@ -210,8 +210,8 @@ def test_axes_begin_at_nothing_and_take_what_they_are_told() -> None:
     assert [name for _, name in x_axis(Panel("FROC", (rate,), across="rate"), 0, 1).ticks] == ["0.125", "0.5", "2", "8"]
 
 
-def test_a_run_shows_losses_by_component_ap_ar_and_rate(world: World) -> None:
-    run = load_frame(world.source).runs[0]
+def test_a_run_shows_losses_by_component_ap_ar_and_rate(sample: Sample) -> None:
+    run = load_frame(sample.source).runs[0]
     panels = run_panels(run, "iobb", 7)
     assert [p.title for p in panels] == [
         "Loss: total", "Loss: classifier", "Loss: box regression", "Loss: objectness", "Loss: RPN box regression",
@@ -222,12 +222,12 @@ def test_a_run_shows_losses_by_component_ap_ar_and_rate(world: World) -> None:
     assert len({(s.colour, s.style) for s in panels[0].series}) == 3
 
 
-def learned(*names: str) -> World:
+def learned(*names: str) -> Sample:
     """A run of three epochs that learned a w for each of ``names``."""
-    world = World()
-    world.ablation("a", "A", "")
-    key = world.member("s", "CXR", protocol={"epochs": 3})
-    world.source.epochs[key] = [
+    sample = Sample()
+    sample.ablation("a", "A", "")
+    key = sample.member("s", "CXR", protocol={"epochs": 3})
+    sample.source.epochs[key] = [
         replace(
             e,
             metrics=(
@@ -236,14 +236,14 @@ def learned(*names: str) -> World:
                 *(Metric("train", f"weight_{name}", 1.0 / e.epoch) for name in names),
             ),
         )
-        for e in world.source.epochs[key]
+        for e in sample.source.epochs[key]
     ]
-    return world
+    return sample
 
 
 def test_learned_loss_weights_have_a_panel_and_names_of_their_own() -> None:
-    world = learned("loss_classifier", "loss_rpn_box_reg", "loss_mask")
-    run = load_frame(world.source).runs[0]
+    sample = learned("loss_classifier", "loss_rpn_box_reg", "loss_mask")
+    run = load_frame(sample.source).runs[0]
     minimised, weights = run_panels(run, "iou", 2)[-2:]
     assert (minimised.title, weights.title) == ("Loss: as minimised", "Learned loss weights")
     assert [s.name for s in minimised.series] == ["training"]
@@ -256,8 +256,8 @@ def test_learned_loss_weights_have_a_panel_and_names_of_their_own() -> None:
     assert "w RPN box regression" in "".join(ET.fromstring(standalone_svg(run_chart(run, "iou", 2))).itertext())
 
 
-def test_fixed_loss_weights_have_none(world: World) -> None:
-    assert [key.name for key in run_keys(load_frame(world.source).runs[0])] == ["training", "validation", "test"]
+def test_fixed_loss_weights_have_none(sample: Sample) -> None:
+    assert [key.name for key in run_keys(load_frame(sample.source).runs[0])] == ["training", "validation", "test"]
 
 
 def test_a_legend_of_several_lines_gets_the_room_it_needs() -> None:
@@ -270,15 +270,15 @@ def test_a_legend_of_several_lines_gets_the_room_it_needs() -> None:
     assert height(many) == pytest.approx(height(few) + 2 * 0.16 * 72)
 
 
-def test_the_sheet_of_a_run_names_its_panels_and_lines(world: World) -> None:
-    sheet = run_chart(load_frame(world.source).runs[0], "iou", 7)
+def test_the_sheet_of_a_run_names_its_panels_and_lines(sample: Sample) -> None:
+    sheet = run_chart(load_frame(sample.source).runs[0], "iou", 7)
     words = "".join(ET.fromstring(standalone_svg(sheet)).itertext())
     for title in ("Loss: total", "AP (IoU)", "Learning rate", "training", "validation", "test"):
         assert title in words
 
 
-def test_overlaid_arms_share_their_axes_across_settings(world: World) -> None:
-    ablation = load_frame(world.source).ablations[0]
+def test_overlaid_arms_share_their_axes_across_settings(sample: Sample) -> None:
+    ablation = load_frame(sample.source).ablations[0]
     first, second = overlay_panels(ablation, "patience 5"), overlay_panels(ablation, "patience 30")
     assert [p.title for p in first] == ["Validation loss", "Validation AP", "Test AP"]
     assert [p.y_range for p in first] == [p.y_range for p in second]
@@ -287,18 +287,18 @@ def test_overlaid_arms_share_their_axes_across_settings(world: World) -> None:
 
 
 def test_an_exploding_epoch_does_not_flatten_the_other_curves() -> None:
-    world = World()
-    world.ablation("a", "A", "")
-    key = world.member("s", "CXR", protocol={"epochs": 200})
-    last = world.source.epochs[key][-1]
+    sample = Sample()
+    sample.ablation("a", "A", "")
+    key = sample.member("s", "CXR", protocol={"epochs": 200})
+    last = sample.source.epochs[key][-1]
     exploded = tuple(replace(m, value=1e9) if (m.split, m.name) == ("val", "loss") else m for m in last.metrics)
-    world.source.epochs[key][-1] = replace(last, metrics=exploded)
-    loss = overlay_panels(load_frame(world.source).ablations[0], "s")[0]
+    sample.source.epochs[key][-1] = replace(last, metrics=exploded)
+    loss = overlay_panels(load_frame(sample.source).ablations[0], "s")[0]
     assert loss.y_range is not None
     assert loss.y_range[1] < 10
 
 
-def test_a_chart_is_told_in_words() -> None:
+def test_a_chart_is_described_in_words() -> None:
     assert describe(PANEL) == "AP (IoU) by epoch. validation highest 0.2 at epoch 2, 0.15 at epoch 3."
 
 

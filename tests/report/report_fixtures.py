@@ -77,7 +77,7 @@ class ListSource:
 
 
 @dataclass
-class World:
+class Sample:
     """Builds a source run by run."""
 
     source: ListSource = field(default_factory=ListSource)
@@ -88,9 +88,9 @@ class World:
         )
 
     def member(self, setting: str, arm: str, *, seed: int = 0, **more: Any) -> str:
-        """Add a member (and its run, unless that is there) to the last ablation; gives the run's key."""
+        """Add a member (and its run, unless it exists) to the last ablation; return the run's key."""
         ablation = self.source.ablation_list[-1]
-        judged = more.pop("judged", EvaluationProtocol())
+        evaluation = more.pop("evaluation", EvaluationProtocol())
         words = {k: more.pop(k) for k in ("documented", "overrides", "inferred", "replicate") if k in more}
         key = more.pop("key", None) or self.run(f"{ablation.name}/{setting}/{arm}/{seed}", seed=seed, **more)
         member = MemberRecord(
@@ -102,7 +102,7 @@ class World:
             key=key,
             position=len(ablation.members),
             documented=words.pop("documented", None),
-            evaluation=judged.model_dump(mode="json"),
+            evaluation=evaluation.model_dump(mode="json"),
             **words,
         )
         self.source.ablation_list[-1] = replace(ablation, members=(*ablation.members, member))
@@ -254,14 +254,14 @@ HOSTILE: tuple[str, ...] = (
 )
 
 
-def hostile_world() -> World:
+def hostile_sample() -> Sample:
     """Every text that a user, a data set or a machine can choose is an attack."""
-    world = World()
-    world.ablation(HOSTILE[0], HOSTILE[1], HOSTILE[2] + HOSTILE[7], compare=((HOSTILE[0], HOSTILE[3]),))
+    sample = Sample()
+    sample.ablation(HOSTILE[0], HOSTILE[1], HOSTILE[2] + HOSTILE[7], compare=((HOSTILE[0], HOSTILE[3]),))
     for n, setting in enumerate(HOSTILE):
         for arm in (HOSTILE[0], HOSTILE[3]):
             failed = n == 5 and arm == HOSTILE[0]
-            key = world.member(
+            key = sample.member(
                 setting,
                 arm,
                 protocol={"epochs": 3},
@@ -273,9 +273,9 @@ def hostile_world() -> World:
                 dataset_name=HOSTILE[0] + HOSTILE[4],
                 dataset_path=HOSTILE[1],
             )
-            world.source.warned[key] = list(HOSTILE)
-            place = world.source.places[key][0]
-            world.source.places[key] = [
+            sample.source.warned[key] = list(HOSTILE)
+            place = sample.source.places[key][0]
+            sample.source.places[key] = [
                 replace(
                     place,
                     host=HOSTILE[0],
@@ -286,18 +286,18 @@ def hostile_world() -> World:
                     git_commit=HOSTILE[2],
                 )
             ]
-            world.source.counts[key].append(ParameterCount(f"model.{HOSTILE[1]}", 1))
-            world.source.evaluations[key] = [
+            sample.source.counts[key].append(ParameterCount(f"model.{HOSTILE[1]}", 1))
+            sample.source.evaluations[key] = [
                 replace(e, per_class=((HOSTILE[0], 0.5, 0.5), (HOSTILE[6], None, None)))
-                for e in world.source.evaluations[key]
+                for e in sample.source.evaluations[key]
             ]
-    return world
+    return sample
 
 
-def patience_world() -> World:
+def patience_sample() -> Sample:
     """Four settings × two arms; one run failed, one is still running. And a second ablation with seeds."""
-    world = World()
-    world.ablation(
+    sample = Sample()
+    sample.ablation(
         "patience",
         "ReduceLROnPlateau patience",
         "How long to wait on a plateau of the validation loss before the learning rate is lowered: 5, 10, 20 or 30 "
@@ -317,19 +317,19 @@ def patience_world() -> World:
             if (patience, arm) == (20, "CXR+Clinical"):
                 more = {"status": "failed", "done": 9, "error": "epoch 10, step 31: the loss is nan; lower lr (0.001)"}
             entry += 1
-            key = world.member(
+            key = sample.member(
                 f"patience {patience}", arm, setup=setup, level=level, documented=f"e{entry:03d}", **more
             )
             if patience == 5:
-                world.source.warned[key] = ["2 studies of the training split have no box"]
-    world.ablation(
+                sample.source.warned[key] = ["2 studies of the training split have no box"]
+    sample.ablation(
         "quickstart",
         "Does the clinical branch help?",
         "Three seeds of a small detector on the embedded phantom, trained from scratch.",
     )
     for arm, level in (("CXR", 0.36), ("CXR+Clinical", 0.45), ("CXR+Clinical (vector)", 0.35)):
         for seed in range(3):
-            world.member(
+            sample.member(
                 "from scratch",
                 arm,
                 seed=seed,
@@ -338,4 +338,4 @@ def patience_world() -> World:
                 level=level + (0.015 * (seed - 1)),
                 overrides=("epochs=20",),
             )
-    return world
+    return sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from report_worlds import World
+from report_fixtures import Sample
 
 from mmad.analysis.frames import CheckpointResult, MemberFrame, load_frame
 from mmad.base.records import CheckpointRecord
@@ -22,8 +22,8 @@ from mmad.report.text import (
 )
 
 
-def member(world: World, setting: str, arm: str) -> MemberFrame:
-    return load_frame(world.source).ablations[0].of(setting, arm)[0]
+def member(sample: Sample, setting: str, arm: str) -> MemberFrame:
+    return load_frame(sample.source).ablations[0].of(setting, arm)[0]
 
 
 def test_a_checkpoint_is_named_as_in_entry_69_of_the_log() -> None:
@@ -35,7 +35,7 @@ def test_a_checkpoint_is_named_as_in_entry_69_of_the_log() -> None:
     assert "_WithClincal_" in checkpoint_name(outcome, file, clinical=True, name="CXR+Clinical")
 
 
-def test_what_was_not_measured_is_no_zero() -> None:
+def test_a_missing_measurement_is_not_a_zero() -> None:
     outcome = CheckpointResult(1, None, None, None, None, "best_ap", (), ())
     file = CheckpointRecord("best_ap", 1, "x.pt", "", 0, datetime(2022, 5, 16, tzinfo=UTC))
     assert checkpoint_name(outcome, file, clinical=False, name="CXR").startswith("val_ar_nan_ap_nan_test_ar_nan")
@@ -56,20 +56,20 @@ def test_the_logs_order_names_real_fields_only() -> None:
     assert set(LOG_ORDER) <= set(ModelSetup.model_fields)
 
 
-def test_the_heading_gives_final_and_best_ap_figures(world: World) -> None:
-    done = member(world, "patience 10", "CXR")
+def test_the_heading_gives_final_and_best_ap_figures(sample: Sample) -> None:
+    done = member(sample, "patience 10", "CXR")
     assert done.final is not None
     assert done.best_ap is not None
     assert heading_figures(done) == (
         f"(v={done.final.val_ap:.4f}, t={done.final.test_ap:.4f}, "
         f"best_v={done.best_ap.val_ap:.4f}, best_t={done.best_ap.test_ap:.4f})"
     )
-    failed = member(world, "patience 20", "CXR+Clinical")
+    failed = member(sample, "patience 20", "CXR+Clinical")
     assert heading_figures(failed).startswith("(v=–, t=–, best_v=0.")
 
 
-def test_the_block_reads_as_the_log(world: World) -> None:
-    lines = log_block(member(world, "patience 10", "CXR+Clinical")).splitlines()
+def test_the_block_reads_as_the_log(sample: Sample) -> None:
+    lines = log_block(member(sample, "patience 10", "CXR+Clinical")).splitlines()
     assert lines[0] == "=" * 40 + "For Training [CXR+Clinical]" + "=" * 40
     assert lines[1].startswith("ModelSetup(use_clinical=True, use_custom_model=True,")
     assert lines[2] == "=" * len(lines[0])
@@ -83,14 +83,14 @@ def test_the_block_reads_as_the_log(world: World) -> None:
     assert lines[-1] == 'loss_dict["loss_classifier"] *= 10'
 
 
-def test_a_run_from_scratch_does_not_claim_pretrained_weights(world: World) -> None:
-    scratch = load_frame(world.source).ablations[1].members[0]
+def test_a_run_from_scratch_does_not_claim_pretrained_weights(sample: Sample) -> None:
+    scratch = load_frame(sample.source).ablations[1].members[0]
     assert scratch.run.record.setup["pretrained"] is True
     assert "pretrained backbone" not in log_block(scratch)
 
 
-def test_counts_and_weights_are_printed_as_the_log_does(world: World) -> None:
-    assert count_lines(member(world, "patience 5", "CXR"))[0] == "[model]: 1,040,729"
+def test_counts_and_weights_are_printed_as_the_log_does(sample: Sample) -> None:
+    assert count_lines(member(sample, "patience 5", "CXR"))[0] == "[model]: 1,040,729"
     assert weight_lines({"loss_objectness": 1e-5, "loss_rpn_box_reg": "detach", "loss_box_reg": 5.0}) == [
         'loss_dict["loss_objectness"] *= 1e-05',
         'loss_dict["loss_rpn_box_reg"] = loss_dict["loss_rpn_box_reg"].detach()',

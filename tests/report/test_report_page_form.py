@@ -28,9 +28,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, story: ReportModel) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, model: ReportModel) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
-    path.write_text(render_html(story), "utf-8")
+    path.write_text(render_html(model), "utf-8")
     return path
 
 
@@ -68,13 +68,13 @@ def test_a_table_is_copied_for_a_spreadsheet_and_for_a_paper(browser: Browser, p
     assert browser.run("return document.querySelector('.copy').textContent") == "Copied"
 
 
-def test_a_chart_tells_its_values_by_pointer_and_by_arrow_keys(
-    browser: Browser, plain: Path, story: ReportModel
+def test_a_chart_shows_its_values_by_pointer_and_by_arrow_keys(
+    browser: Browser, plain: Path, model: ReportModel
 ) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser.show(plain)
-    run = story.runs[0]
+    run = model.runs[0]
     charts = f"document.getElementById('{run.anchor}').closest('article').querySelectorAll('.chart')"
     browser.run(f"""
         const ap = [...{charts}].find(c => c.querySelector('svg').getAttribute('aria-label').startsWith('AP ('));
@@ -83,10 +83,10 @@ def test_a_chart_tells_its_values_by_pointer_and_by_arrow_keys(
           {{bubbles: true, clientX: box.right - 8, clientY: box.top + 20}}));
     """)
     last = run.run.epochs[-1]
-    told = browser.run("return document.querySelector('.readout').innerText").splitlines()
+    section = browser.run("return document.querySelector('.readout').innerText").splitlines()
     value = last.value("val", "ap_iou")
-    assert told[0] == f"epoch {last.epoch}"
-    assert f"{value:.3f} validation" in told
+    assert section[0] == f"epoch {last.epoch}"
+    assert f"{value:.3f} validation" in section
     browser.run(f"{charts}[0].closest('.grid').focus()")
     browser.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     heads = browser.run(f"return [...{charts}].map(c => c.querySelector('.readout b').textContent)")
@@ -128,7 +128,7 @@ def test_every_stop_shows_that_it_is_focused(browser: Browser, plain: Path) -> N
         assert width != "0px"
 
 
-def test_on_paper_no_table_is_wider_than_the_sheet(browser: Browser, plain: Path) -> None:
+def test_in_print_no_table_is_wider_than_the_page(browser: Browser, plain: Path) -> None:
     browser.show(plain)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     size = {"width": 1030, "height": 700, "deviceScaleFactor": 1, "mobile": False}  # A4 across, less its margins
@@ -143,7 +143,7 @@ def test_on_paper_no_table_is_wider_than_the_sheet(browser: Browser, plain: Path
     assert cut == []
 
 
-def test_a_setup_reads_back_from_its_toml(story: ReportModel) -> None:
-    for told in story.runs:
-        setup = ModelSetup(**tomllib.loads(setup_toml(told.run))["setup"])
-        assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == told.run.record.setup
+def test_a_setup_reads_back_from_its_toml(model: ReportModel) -> None:
+    for section in model.runs:
+        setup = ModelSetup(**tomllib.loads(setup_toml(section.run))["setup"])
+        assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == section.run.record.setup

@@ -1,4 +1,4 @@
-"""What cannot be told is left out with one line why, and a report never fails for it."""
+"""Missing statistics are left out with a line of explanation, and a report never fails for them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import analysis_worlds as made
+import analysis_fixtures as made
 import pytest
-from certainty_worlds import FEW, pairs, told, two_settings, words
-from report_worlds import WHEN
+from report_fixtures import WHEN
+from statistics_fixtures import FEW, model_with, pairs, two_settings, words
 
 from mmad.analysis import metrics as module
 from mmad.analysis.comparison import NotComparable, PairStatistics
@@ -48,21 +48,21 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.mark.slow
-def test_without_the_data_set_what_was_kept_stays_and_the_rest_says_why(
+def test_without_the_data_set_cached_figures_stay_and_the_rest_gives_the_reason(
     store: Store, dataset: DataSet, tmp_path: Path
 ) -> None:
     gone = tmp_path / "gone"
     found = compute_statistics(load_frame(store), store, data=gone, options=FEW)
-    story = told(store, found)
-    assert all(sure.difference is None and str(gone) in sure.why for sure in found.pairs.values())
-    for text in (words(render_html(story)), render_markdown(story, "charts").text):
+    model = model_with(store, found)
+    assert all(stats.difference is None and str(gone) in stats.why for stats in found.pairs.values())
+    for text in (words(render_html(model)), render_markdown(model, "charts").text):
         assert text.count("No interval: ") == 1
         assert "Verdict" not in text
     kept = compute_statistics(load_frame(store), store, options=FEW)
     assert compute_statistics(load_frame(store), store, data=gone, options=FEW).pairs == kept.pairs
 
 
-def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_data_set_is_looked_up_once(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     looked: list[Path] = []
 
     def refuse(folder: Path) -> DataSet:
@@ -72,32 +72,32 @@ def test_a_missing_data_set_is_looked_for_once(store: Store, monkeypatch: pytest
     monkeypatch.setattr("mmad.analysis.targets.load_dataset", refuse)
     found = compute_statistics(load_frame(store), store, options=FEW)
     assert len(looked) == 1
-    assert {sure.why for sure in found.runs.values()} == {f"{looked[0]}: not there"}
+    assert {stats.why for stats in found.runs.values()} == {f"{looked[0]}: not there"}
     assert issubclass(FailureCachingStore, DetectionStore)
 
 
-def test_missing_detections_leave_out_one_pair_and_name_the_mend(store: Store) -> None:
+def test_missing_detections_leave_out_one_pair_and_give_the_hint(store: Store) -> None:
     evaluation_target(store, find_run(store, "made/even/CXR/0"), FEW).file.unlink()
-    story = told(store, compute_statistics(load_frame(store), store, options=FEW))
-    assert "are not kept; make them with `mmad eval" in pairs(story)["even"].why
-    assert pairs(story)["clear"].difference is not None
-    assert pairs(story)["clear"].p_holm == pairs(story)["clear"].difference.p  # the only test that is left
-    text = words(render_html(story))
+    model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
+    assert "are not kept; make them with `mmad eval" in pairs(model)["even"].why
+    assert pairs(model)["clear"].difference is not None
+    assert pairs(model)["clear"].p_holm == pairs(model)["clear"].difference.p  # the only test that is left
+    text = words(render_html(model))
     assert "No interval for some rows: run made/even/CXR/0: its detections" in text
 
 
-def test_a_store_for_reading_only_shows_what_was_kept_and_computes_nothing(store: Store, template: Path) -> None:
+def test_a_read_only_store_shows_cached_figures_and_computes_nothing(store: Store, template: Path) -> None:
     with Store.open(template, read_only=True) as reading:
         found = compute_statistics(load_frame(reading), reading, options=FEW)
-        assert all("open for reading only" in sure.why for sure in (*found.pairs.values(), *found.runs.values()))
+        assert all("open for reading only" in stats.why for stats in (*found.pairs.values(), *found.runs.values()))
     kept = compute_statistics(load_frame(store), store, options=FEW)
     with Store.open(store.where, read_only=True) as reading:
         assert compute_statistics(load_frame(reading), reading, options=FEW).pairs == kept.pairs
 
 
 def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path) -> None:
-    judged = {"CXR": EvaluationProtocol(), "CXR+Clinical": EvaluationProtocol(overlap="iobb")}
-    members = [made.member(dataset, arm, 0, evaluation=judged[arm]) for arm in made.ARMS]
+    evaluation = {"CXR": EvaluationProtocol(), "CXR+Clinical": EvaluationProtocol(overlap="iobb")}
+    members = [made.member(dataset, arm, 0, evaluation=evaluation[arm]) for arm in made.ARMS]
     with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
         made.record(store, members)
         for one in members:
@@ -106,15 +106,15 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
         found = compute_statistics(frame, store, options=FEW)
     assert found.pairs == {}
     assert {key[1].overlap for key in found.runs} == {"iou", "iobb"}
-    story = build_model(frame, created=WHEN, database="x", statistics=found)
+    model = build_model(frame, created=WHEN, database="x", statistics=found)
     tables = gap_tables(found, frame.ablations[0])
     assert [len(table.columns) for table in tables] == [1, 1]
-    text = words(render_html(story))
-    assert "CXR+Clinical and CXR cannot be compared : overlap iou / iobb" in text
+    text = words(render_html(model))
+    assert "CXR and CXR+Clinical cannot be compared : overlap iou / iobb" in text
     assert "Verdict" not in text
 
 
-def test_one_run_that_answers_both_arms_is_not_compared_with_itself(store: Store) -> None:
+def test_a_run_shared_by_both_arms_is_not_compared_with_itself(store: Store) -> None:
     frame = load_frame(store)
     (ablation,) = frame.ablations
     same = tuple(replace(m, run=ablation.of(m.record.setting, "CXR")[0].run) for m in ablation.members)
@@ -126,7 +126,7 @@ def test_one_run_that_answers_both_arms_is_not_compared_with_itself(store: Store
     assert f"both are one run ({key})" in reasons_given
 
 
-def test_an_unfinished_run_and_a_store_that_fails_make_no_report_fail(
+def test_an_unfinished_run_or_a_failing_store_does_not_fail_the_report(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.requeue([find_run(store, "made/even/CXR/0").run.key, find_run(store, "made/even/CXR/1").run.key])
@@ -155,9 +155,9 @@ def test_reasons_are_one_line() -> None:
     assert reasons([PairStatistics()]) == ""
 
 
-def test_a_report_of_no_store_tells_no_intervals(page: str, story: ReportModel) -> None:
+def test_a_report_without_a_store_has_no_intervals(page: str, model: ReportModel) -> None:
     text = words(page)
     assert "Verdict" not in text
     assert "No interval" not in text
-    assert story.statistics == Statistics()
-    assert isinstance(story.ablations[0], AblationSection)
+    assert model.statistics == Statistics()
+    assert isinstance(model.ablations[0], AblationSection)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import analysis_worlds as made
-from report_worlds import WHEN
+import analysis_fixtures as made
+from report_fixtures import WHEN
 
 from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import ReportFrame, load_frame
@@ -14,7 +14,7 @@ from mmad.analysis.statistics import Statistics
 from mmad.analysis.targets import EvaluationOptions
 from mmad.data.dataset import DataSet
 from mmad.report.model import ReportModel, build_model
-from mmad.report.tables import sure_rows
+from mmad.report.tables import statistics_rows
 from mmad.store.store import Store
 
 FEW = EvaluationOptions(resamples=60)
@@ -41,14 +41,14 @@ def two_settings(folder: Path, dataset: DataSet) -> Path:
     return database
 
 
-def told(store: Store, found: Statistics, frame: ReportFrame | None = None) -> ReportModel:
+def model_with(store: Store, found: Statistics, frame: ReportFrame | None = None) -> ReportModel:
     return build_model(frame or load_frame(store), created=WHEN, database="x", statistics=found)
 
 
-def pairs(story: ReportModel) -> dict[str, PairStatistics]:
-    (ablation,) = story.ablations
+def pairs(model: ReportModel) -> dict[str, PairStatistics]:
+    (ablation,) = model.ablations
     (comparison,) = ablation.comparisons
-    return {row.setting: sure for row, sure in sure_rows(story.statistics, comparison)}
+    return {row.setting: stats for row, stats in statistics_rows(model.statistics, comparison)}
 
 
 def words(page: str) -> str:
