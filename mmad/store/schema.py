@@ -25,13 +25,13 @@ from mmad.base.records import SPLITS, CheckpointKind, Status
 from mmad.config.protocol import Overlap, Proposals, TrainingProtocol
 from mmad.config.setup import ModelSetup
 from mmad.store.values import (
+    FiniteFloat,
     InnerPath,
     Json,
     JsonShape,
     Key,
     Moment,
     NanSafeFloat,
-    Number,
     Truth,
     Whole,
     Words,
@@ -90,7 +90,7 @@ runs = Table(
     Column("error", Words()),
     Column("owner_host", Words()),
     Column("owner_pid", Whole()),
-    Column("owner_started", Number()),
+    Column("owner_started", FiniteFloat()),
     Column("owner_boot", Words()),
     Column("priority", Whole(None), nullable=False, server_default="0"),
     Column("attempts", Whole(), nullable=False, server_default="0"),
@@ -127,7 +127,7 @@ members = Table(
     Column("documented", Words(64)),
     # the evaluation protocol, one column per field of EvaluationProtocol
     Column("overlap", Words(16, get_args(Overlap)), nullable=False),
-    Column("threshold", Number(share=True), nullable=False),
+    Column("threshold", FiniteFloat(share=True), nullable=False),
     Column("max_detections", Whole(1, 1000), nullable=False),
     Column("proposals", Words(32, get_args(Proposals)), nullable=False),
     Column("inferred", Json(JsonShape("words")), nullable=False),
@@ -188,7 +188,7 @@ evaluations = Table(
     Column("epoch", Whole(), nullable=False),
     Column("split", Words(16, SPLITS), nullable=False),
     Column("overlap", Words(16), nullable=False),
-    Column("threshold", Number(share=True), nullable=False),
+    Column("threshold", FiniteFloat(share=True), nullable=False),
     Column("max_detections", Whole(1, 1000), nullable=False),
     Column("proposals", Words(32), nullable=False),
     Column("ap", NanSafeFloat()),
@@ -205,8 +205,8 @@ evaluation_classes = Table(
     Column("evaluation_id", Whole(), ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Whole(), primary_key=True, autoincrement=False),
     Column("label", Words(), nullable=False),
-    Column("ap", Number()),
-    Column("ar", Number()),
+    Column("ap", FiniteFloat()),
+    Column("ar", FiniteFloat()),
 )
 
 environments = Table(

@@ -165,7 +165,7 @@ class Truth(_Checked[bool]):
         return value
 
 
-class Number(_Checked[float]):
+class FiniteFloat(_Checked[float]):
     """A finite number; ``share``: in (0, 1]."""
 
     impl = Double

@@ -25,7 +25,7 @@ BAD: tuple[Any, ...] = (
     "<b>", "/dev/zero", "../../../../etc/passwd", b"\x00\xff", -1, 3.5, 12345, 2**62, float("inf"), True,
 )  # fmt: skip
 #: How many of all cases are tried.
-CASES = 20
+CASES = 10
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("runs", "--json"),
