@@ -29,7 +29,6 @@ for _name in ("MMAD_DB", "MMAD_DATA", "MMAD_RUNS", "MMAD_WEIGHTS", "MMAD_SET"):
 # Without byte code every process would compile torch anew, for some ten seconds each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-# What is imported and collected stays: to look through it for garbage again and again takes a tenth of the time.
 gc.set_threshold(20_000)
 # A shell's background job is started with Ctrl-C ignored, and so would be the commands whose Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)

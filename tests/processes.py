@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
+
+import pytest
 
 
 def one_core() -> None:
@@ -20,3 +24,20 @@ def wait_for(truth: Callable[[], object], seconds: float = 600.0) -> None:
     while not truth():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def pid_namespace() -> tuple[str, ...]:
+    """A program that starts another one where it sees no process but its own, as in a container of this host's name.
+
+    The test skips where that is forbidden.
+    """
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not installed")
+    why = ""
+    for rights in ((), ("--user", "--map-root-user")):
+        program = ("unshare", *rights, "--pid", "--fork", "--kill-child", "--mount-proc")
+        tried = subprocess.run([*program, "true"], capture_output=True, text=True, check=False)
+        if tried.returncode == 0:
+            return program
+        why = tried.stderr.strip()
+    pytest.skip(f"no pid namespace can be made: {why}")

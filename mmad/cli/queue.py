@@ -12,7 +12,7 @@ import typer
 from mmad.api.results import open_store
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
-from mmad.base.formatting import duration, size
+from mmad.base.formatting import duration, moment, size
 from mmad.cli.options import (
     DEFAULT_DB,
     HIGHEST,
@@ -111,12 +111,14 @@ def _running_line(run: RunningRun) -> str:
     from mmad.store.run_status import run_name
 
     words = [f"{run_name(run)}: epoch {run.epoch} of {run.epochs} done"]
-    if not run.alive:
+    if not run.alive and run.silent_since is None:
         return f"{words[0]}, but its process is gone: mmad ablate resumes it"
     if run.seconds_per_epoch is not None and run.seconds_left is not None:
         words.append(f"{run.seconds_per_epoch:.1f} s per epoch, {duration(run.seconds_left)} left")
     if run.owner is not None:
         words.append(f"process {run.owner.pid} on {run.owner.host}")
+    if run.silent_since is not None:
+        words.append(f"silent since {moment(run.silent_since)}")
     return ", ".join(words)
 
 
@@ -243,7 +245,7 @@ def stop(
         after = {key: status for key, (status, _, _) in store.statuses(list(before)).items()}
         asked = [key for key in before if after[key] in HELD]
         stopped = [key for key in before if after[key] == "stopped"]
-        closing = () if before else ("nothing to stop: none of them waits or is trained",)
+        closing = _unknown_owners(store, asked) if before else ["nothing to stop: none of them waits or is trained"]
         _print_changed(store, {"stopped": stopped, "asked": asked}, as_json, *closing)
 
 
@@ -304,14 +306,26 @@ def requeue(
             queued += store.take_away(keys)
         if priority is not None:
             store.prioritise(keys, priority)
-        closing = []
+        closing = _unknown_owners(store, keys)
         if priority is not None:
             closing.append(f"priority {priority} for {len(keys)} run{'s' * (len(keys) != 1)}")
         if queued:
             closing.append("train them with mmad ablate FILE")
-        elif priority is None:
+        elif priority is None and not closing:
             closing.append("nothing to queue: none of them was stopped, interrupted or left behind")
         _print_changed(store, {"queued": queued}, as_json, *closing)
+
+
+def _unknown_owners(store: Store, keys: Sequence[str]) -> list[str]:
+    """A line for each of ``keys`` whose process cannot be asked whether it lives, as on another machine."""
+    from mmad.base.formatting import short_key
+
+    return [
+        f"{short_key(key)} is left to process {owner.pid} on {owner.host}, which cannot be asked from here; "
+        "if it is gone, mmad requeue --force takes the run away"
+        for key, owner in store.owners().items()
+        if key in keys and owner.alive is None
+    ]
 
 
 def _print_changed(store: Store, changed: Mapping[str, Sequence[str]], as_json: bool, *closing: str) -> None:

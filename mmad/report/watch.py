@@ -86,7 +86,7 @@ class _Queue:
             self._state = state
         if self._queued or not self._running:
             return self._queued
-        return any(key in self._running and not owner.dead for key, owner in self._store.owners().items())
+        return not self._running <= self._store.free(list(self._running))
 
 
 def live(page: str, every: float) -> str:

@@ -142,7 +142,8 @@ def _shortened(name: str, width: int) -> str:
 def _cells(run: RunningRun, snapshot: Snapshot, plain: bool) -> dict[str, Text]:
     left = run.left_at(snapshot.moment)
     use = snapshot.machine.workers.get(run.key)
-    status = (run.status, RANK.get(run.status, "")) if run.alive else ("gone", "yellow")
+    lost = ("gone" if run.silent_since is None else "silent", "yellow")
+    status = (run.status, RANK.get(run.status, "")) if run.alive else lost
     gpu = None if use is None else use.gpu
     return {
         "status": Text(*status),

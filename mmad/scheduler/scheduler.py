@@ -269,9 +269,12 @@ class Scheduler:
         """Submits a run unless another command was faster; False when the executor has no room for it."""
         key = state.job.key
         status, error, _ = self._store.statuses([key])[key]
-        if status in HELD and not self._store.free([key]):
-            self._wait_for_other(state)
-            return True
+        if status in HELD:
+            # released here: a worker has not watched the heartbeat of one that cannot be asked
+            if not self._store.end_free(key, "queued"):
+                self._wait_for_other(state)
+                return True
+            status, error, _ = self._store.statuses([key])[key]
         if status in ("finished", "stopped"):
             self._end(state, status, error, written=True)
             return True
@@ -297,7 +300,8 @@ class Scheduler:
         owner = self._store.owners().get(state.job.key)
         if owner is not None:
             who = f"process {owner.pid} on {owner.host}"
-            self._view.note(f"{state.job.label}: {who} trains it, waiting for its end")
+            until = "its end" if owner.alive is not None else "its end, or three minutes without a heartbeat"
+            self._view.note(f"{state.job.label}: {who} trains it, waiting for {until}")
         state.phase = "elsewhere"
         self._looked = 0.0
 

@@ -12,23 +12,25 @@ import heapq
 import os
 import platform
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, select, update
 
-from mmad.base.clock import now
+from mmad.base.clock import now, seconds
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Status
 from mmad.store.run_rows import MANY_KEYS
 from mmad.store.schema import runs
 
-#: Seconds without a heartbeat after which a process that cannot be asked (another machine's) counts as dead.
+#: Seconds without a heartbeat after which a process that cannot be asked (another machine's) counts as gone.
 LEASE = 180.0
 #: How a heartbeat is answered: continue, stop at the next safe point, or leave: another process holds the run.
 Answer = Literal["held", "stop", "lost"]
@@ -48,13 +50,14 @@ class Owner:
     """A process on a machine since its start: what holds a run, distinct from a later one of the same number.
 
     ``process_started`` is in seconds on a clock that setting the time of day does not move (Linux: since
-    boot), so that ``pid`` reuse is seen. ``boot_id`` changes with every boot; empty where the system has none.
+    boot), so that ``pid`` reuse is seen. ``process_table`` names where ``pid`` counts: boot, machine and pid
+    namespace; empty where the system does not say. Processes of one table can ask whether the others live.
     """
 
     host: str
     pid: int
     process_started: float
-    boot_id: str
+    process_table: str
 
     @classmethod
     def current(cls) -> Owner:
@@ -63,45 +66,77 @@ class Owner:
 
     @classmethod
     def of(cls, pid: int) -> Owner:
-        """The process ``pid`` of this machine; raises ``psutil.NoSuchProcess`` when there is none."""
-        return cls(platform.node(), pid, _process_started(pid), _boot_id())
+        """The process ``pid`` of this process table; raises ``psutil.NoSuchProcess`` when there is none."""
+        return cls(platform.node(), pid, _process_started(pid) or 0.0, _process_table())
 
     @property
     def here(self) -> bool:
-        """Whether the process belongs to this machine, so that ``dead`` is certain."""
-        return self.host == platform.node()
+        """Whether the process belongs to the process table of the calling one."""
+        return self.process_table != "" and self.process_table == _process_table()
 
     @property
-    def dead(self) -> bool:
-        """Whether the process is known to be gone; False for another machine's, which cannot be asked."""
+    def alive(self) -> bool | None:
+        """Whether the process lives; None where that cannot be known: of another table, or hidden from this user."""
         if not self.here:
-            return False
-        if self.boot_id != _boot_id():
-            return True
+            return None
         try:
-            if psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-            return _process_started(self.pid) != self.process_started
+            started = _process_started(self.pid)
         except psutil.NoSuchProcess:
-            return True
-        except psutil.AccessDenied:
             return False
+        return None if started is None else started == self.process_started
 
 
-def _process_started(pid: int) -> float:
-    if sys.platform == "linux":
+def _process_started(pid: int) -> float | None:
+    """When ``pid`` began, None where that cannot be read; ``psutil.NoSuchProcess`` when it is gone or a zombie."""
+    if sys.platform != "linux":
         try:
-            # the command's name may hold spaces and brackets: fields are counted after its last bracket
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            raise psutil.NoSuchProcess(pid) from None
-        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return psutil.Process(pid).create_time()
-
-
-def _boot_id() -> str:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                raise psutil.NoSuchProcess(pid)
+            return process.create_time()
+        except psutil.AccessDenied:
+            return None
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        os.kill(pid, 0)  # /proc may hide the processes of other users
+    except ProcessLookupError:
+        raise psutil.NoSuchProcess(pid) from None
+    except PermissionError:
+        pass
+    own = pid == os.getpid()
+    try:
+        if not own and str(Path("/proc/self").readlink()) != str(os.getpid()):
+            return None  # /proc shows another pid namespace
+        stat = Path(f"/proc/{'self' if own else pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # the command's name may hold spaces and brackets: fields are counted after its last bracket
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] in "ZX":
+        raise psutil.NoSuchProcess(pid)
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _process_table() -> str:
+    """Boot, machine and pid namespace of the calling process, joined; empty where the system does not say."""
+    if sys.platform != "linux":
+        return f"/{_machine()}/"  # when a process began says of which boot it is
+    try:
+        return f"{_boot()}/{_machine()}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
+
+
+@cache
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+@cache
+def _machine() -> str:
+    if sys.platform != "linux":
+        return f"{uuid.getnode():x}"
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
 
@@ -117,24 +152,41 @@ def owner_of(row: Row[Any]) -> Owner | None:
     return Owner(row.owner_host, row.owner_pid, row.owner_started, row.owner_boot)
 
 
-def free(row: Row[Any]) -> bool:
-    """Whether the run of a row (status, heartbeat and ``OWNER``) may be claimed."""
-    if row.status == "queued":
-        return True
-    if row.status not in HELD:
-        return False
-    holder = owner_of(row)
-    return holder is None or not lives(holder, row.heartbeat)
+class Observer:
+    """Says which runs are free, and remembers for that since when it sees their heartbeats unchanged.
 
-
-def lives(holder: Owner, heartbeat: datetime | None) -> bool:
-    """Whether a run's holder counts as alive: asked on its own machine, by its heartbeat on another.
-
-    A holder on another machine that was never heard of (a run of an earlier version) is believed to live.
+    What counts is its own monotonic clock: those of the machines may be apart.
     """
-    if holder.here:
-        return not holder.dead
-    return heartbeat is None or now() - heartbeat <= timedelta(seconds=LEASE)
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[tuple[Owner, datetime], float]] = {}
+
+    def free(self, row: Row[Any]) -> bool:
+        """Whether the run of a row (key, status, heartbeat and ``OWNER``) may be claimed.
+
+        One is that waits, that nobody holds, or whose holder is known to be gone. A holder that cannot be asked
+        counts as gone when its heartbeat was seen unchanged for ``LEASE`` seconds; one that was never heard of (a run
+        of an earlier version) is believed to live.
+        """
+        if row.status == "queued":
+            return True
+        if row.status not in HELD:
+            return False
+        holder = owner_of(row)
+        if holder is None:
+            return True
+        alive = holder.alive
+        if alive is not None:
+            return not alive
+        return row.heartbeat is not None and self._silent(row.key, (holder, row.heartbeat))
+
+    def _silent(self, key: str, heartbeat: tuple[Owner, datetime]) -> bool:
+        moment = seconds()
+        seen, since = self._seen.get(key, (None, moment))
+        if seen != heartbeat:
+            self._seen[key] = heartbeat, moment
+            return False
+        return moment - since > LEASE
 
 
 def _held_by(key: str, owner: Owner) -> ColumnElement[bool]:
@@ -144,7 +196,7 @@ def _held_by(key: str, owner: Owner) -> ColumnElement[bool]:
         runs.c.owner_host == owner.host,
         runs.c.owner_pid == owner.pid,
         runs.c.owner_started == owner.process_started,
-        runs.c.owner_boot == owner.boot_id,
+        runs.c.owner_boot == owner.process_table,
     )
 
 
@@ -163,14 +215,16 @@ _HELD = (
 )
 
 
-def claim_run(connection: Connection, keys: Iterable[str] | None, owner: Owner, device: str | None) -> str | None:
+def claim_run(
+    connection: Connection, observer: Observer, keys: Iterable[str] | None, owner: Owner, device: str | None
+) -> str | None:
     """Hands the first free run of the queue to ``owner``: highest priority first, then as queued; None without one.
 
     A run that was to stop when its owner died is stopped, not handed on.
     """
     wanted = None if keys is None else frozenset(keys)
     for row in _candidates(connection, wanted):
-        if not free(row) or not _unchanged(connection, row):
+        if not observer.free(row) or not _unchanged(connection, row):
             continue
         if row.status in HELD and row.stop_asked:
             connection.execute(update(runs).where(runs.c.key == row.key).values(**_end("stopped", STOPPED)))
@@ -237,7 +291,7 @@ def _take(connection: Connection, row: Row[Any], owner: Owner, device: str | Non
         "owner_host": owner.host,
         "owner_pid": owner.pid,
         "owner_started": owner.process_started,
-        "owner_boot": owner.boot_id,
+        "owner_boot": owner.process_table,
     }
     connection.execute(update(runs).where(runs.c.key == row.key).values(**values))
 
@@ -266,7 +320,7 @@ def require_held(connection: Connection, key: str, owner: Owner) -> None:
         "of_host": owner.host,
         "of_pid": owner.pid,
         "of_start": owner.process_started,
-        "of_boot": owner.boot_id,
+        "of_boot": owner.process_table,
     }
     if connection.scalar(_HELD, holder) is None:
         raise NotHeld(
@@ -290,13 +344,13 @@ def end_run(connection: Connection, key: str, owner: Owner, status: Status, erro
     return status
 
 
-def end_free(connection: Connection, key: str, status: Status, error: str | None) -> bool:
+def end_free(connection: Connection, observer: Observer, key: str, status: Status, error: str | None) -> bool:
     """The end of a run that nobody alive holds; False where somebody does, or it is over.
 
     One that was to stop when its owner died is stopped, unless it ends for good.
     """
     for row in _rows(connection, [key], ("queued", *HELD), lock=True):
-        if not free(row):
+        if not observer.free(row):
             return False
         if row.stop_asked and status in ("queued", "interrupted"):
             status, error = "stopped", STOPPED
@@ -310,14 +364,16 @@ def _end(status: Status, error: str | None) -> dict[str, object]:
     return {"status": status, "error": error, "finished": over, **NO_OWNER}
 
 
-def write_requeued(connection: Connection, keys: Sequence[str], statuses: Sequence[Status]) -> tuple[str, ...]:
+def write_requeued(
+    connection: Connection, observer: Observer, keys: Sequence[str], statuses: Sequence[Status]
+) -> tuple[str, ...]:
     """The runs of ``keys`` in one of ``statuses`` become queued, held ones only if their owners are dead.
 
     Not those that another run is trained in place of: nobody would take them up.
     """
     chosen = []
     for row in _rows(connection, keys, statuses, lock=True):
-        if (row.status in HELD and not free(row)) or row.stand_in is not None:
+        if (row.status in HELD and not observer.free(row)) or row.stand_in is not None:
             continue
         connection.execute(update(runs).where(runs.c.key == row.key).values(**_end("queued", None)))
         chosen.append(str(row.key))
@@ -332,12 +388,12 @@ def force_requeued(connection: Connection, keys: Sequence[str]) -> tuple[str, ..
     return chosen
 
 
-def ask_stop(connection: Connection, keys: Sequence[str]) -> dict[str, Status]:
+def ask_stop(connection: Connection, observer: Observer, keys: Sequence[str]) -> dict[str, Status]:
     """Stops the runs of ``keys``: waiting ones at once, held ones at their next safe point; their statuses before."""
     before: dict[str, Status] = {}
     for row in _rows(connection, keys, ("queued", "interrupted", *HELD), lock=True):
         here = runs.c.key == row.key
-        values = {"stop_asked": True} if row.status in HELD and not free(row) else _end("stopped", STOPPED)
+        values = {"stop_asked": True} if row.status in HELD and not observer.free(row) else _end("stopped", STOPPED)
         connection.execute(update(runs).where(here).values(**values))
         before[str(row.key)] = row.status
     return before
@@ -355,9 +411,9 @@ def read_owners(connection: Connection) -> dict[str, Owner]:
     return {row.key: owner for row in connection.execute(held) if (owner := owner_of(row)) is not None}
 
 
-def read_free(connection: Connection, keys: Sequence[str]) -> frozenset[str]:
+def read_free(connection: Connection, observer: Observer, keys: Sequence[str]) -> frozenset[str]:
     """Which of ``keys`` could be claimed now."""
-    return frozenset(str(row.key) for row in _rows(connection, keys, ("queued", *HELD)) if free(row))
+    return frozenset(str(row.key) for row in _rows(connection, keys, ("queued", *HELD)) if observer.free(row))
 
 
 def read_statuses(connection: Connection, keys: Sequence[str]) -> Mapping[str, tuple[Status, str | None, int]]:

@@ -186,7 +186,7 @@ def _runs(store: Store) -> Iterator[DatabaseProblem]:
     for run in runs:
         if run.status in HELD:
             owner = owners.get(run.key)
-            if owner is None or owner.dead:
+            if owner is None or owner.alive is False:
                 who = "nobody" if owner is None else f"process {owner.pid} of {owner.host}, which is gone"
                 yield DatabaseProblem(
                     "runs", short_key(run.key), f"is {run.status} under {who}", "mmad ablate resumes it"
@@ -618,7 +618,7 @@ def _refuse_running(store: Store) -> None:
     if not running:
         return
     owners = store.owners()
-    dead = all(key not in owners or owners[key].dead for key in running)
+    dead = all(key not in owners or owners[key].alive is False for key in running)
     runs = f"{len(running)} run{'s are' if len(running) > 1 else ' is'} running"
     if dead:
         raise StoreError(

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, get_args
 
 from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true, type_coerce
 
+from mmad.base.clock import now
 from mmad.base.formatting import short_key
 from mmad.base.records import MemberRecord, Status
-from mmad.store.claims import OWNER, Owner, lives, owner_of
+from mmad.store.claims import LEASE, OWNER, Owner, owner_of
 from mmad.store.lookup import member_path
 from mmad.store.run_rows import MANY_KEYS, member_record
 from mmad.store.schema import ablations, environments, epochs, evaluations, members, metrics, runs
@@ -48,9 +49,10 @@ class RunningRun:
     """A run that is being trained.
 
     ``epoch`` is the last committed one, at the moment ``committed``; durations are in seconds, None before the first
-    epoch is measured. ``alive`` is False when its process is known to be gone, or when it is on another machine
-    and was not heard of for ``claims.LEASE`` seconds. ``val_ap`` is that of the last epoch, ``best_val_ap`` that of
-    the checkpoint kept as best.
+    epoch is measured. ``alive`` is False when its process is known to be gone, or when it cannot be asked from here
+    and was not heard of for ``claims.LEASE`` seconds by this machine's time. ``silent_since`` is the last heartbeat
+    where that is so long ago and the process is not known to be gone. ``val_ap`` is that of the last epoch,
+    ``best_val_ap`` that of the checkpoint kept as best.
     """
 
     key: str
@@ -67,6 +69,7 @@ class RunningRun:
     committed: datetime | None = None
     val_ap: float | None = None
     best_val_ap: float | None = None
+    silent_since: datetime | None = None
 
     def left_at(self, moment: datetime) -> float | None:
         """Seconds left at ``moment``: what went by of the present epoch is taken off, one epoch at most."""
@@ -285,7 +288,7 @@ def _running(
     )
     of_val = value.where(metrics.c.split == "val", metrics.c.name.in_(("ap_iou", "ap_iobb")))
     val_ap = {(row.run_key, row.name): row.value for row in connection.execute(of_val)}
-    best, devices = _best(connection, keys), _devices(connection, keys)
+    best, devices, moment = _best(connection, keys), _devices(connection, keys), now()
 
     def running(row: Row[Any]) -> RunningRun:
         protocol, own, owner = row.protocol, seen.get(row.key, []), owner_of(row)
@@ -294,6 +297,8 @@ def _running(
         # the first epoch of a stretch also loads; the middle of the latest ones says what an epoch takes now
         measured = [one.seconds for one in own if one.seconds == one.seconds]
         each = median(measured) if measured else None
+        silent = row.heartbeat is not None and moment - row.heartbeat > timedelta(seconds=LEASE)
+        alive = False if owner is None else owner.alive
         return RunningRun(
             key=row.key,
             member=named.get(row.key),
@@ -303,12 +308,13 @@ def _running(
             seconds_per_epoch=each,
             seconds_left=None if each is None else each * max(0, asked - epoch),
             owner=owner,
-            alive=owner is not None and lives(owner, row.heartbeat),
+            alive=not silent if alive is None else alive,
             device=row.device or devices.get(row.key),
             started=row.started,
             committed=own[-1].committed if own else None,
             val_ap=val_ap.get((row.key, f"ap_{overlap}")),
             best_val_ap=best.get((row.key, overlap)),
+            silent_since=row.heartbeat if silent and alive is not False else None,
         )
 
     return tuple(running(row) for row in rows)

@@ -93,6 +93,7 @@ class Store:
     def __init__(self, database: Database, paths: StorePaths) -> None:
         self.database = database
         self.paths = paths
+        self._observer = claims.Observer()
 
     @classmethod
     def open(
@@ -186,11 +187,11 @@ class Store:
     def claim(self, keys: Sequence[str] | None, owner: Owner, device: str | None = None) -> RunRecord | None:
         """Hands the first free run (of ``keys``, or of all) to ``owner``, as claimed; None when there is none.
 
-        Free are queued runs, and held ones whose owner is gone: a dead process of this machine, or one of another
-        machine without a heartbeat for ``claims.LEASE`` seconds. No run is ever handed to two living owners.
+        Free are queued runs, and held ones whose owner is gone: a process known to be dead, or one that cannot be
+        asked whose heartbeat this store saw unchanged for ``claims.LEASE`` seconds.
         """
         with self.database.writing() as connection:
-            key = claims.claim_run(connection, keys, owner, device)
+            key = claims.claim_run(connection, self._observer, keys, owner, device)
             return None if key is None else run_rows.read_run(connection, key)
 
     def begin(
@@ -233,7 +234,7 @@ class Store:
     def end_free(self, key: str, status: Status, error: str | None = None) -> bool:
         """Notes the end of a queued run, or of one whose owner is gone; False where one that lives holds it."""
         with self.database.writing() as connection:
-            return claims.end_free(connection, key, status, error)
+            return claims.end_free(connection, self._observer, key, status, error)
 
     @repeatable
     def owners(self) -> dict[str, Owner]:
@@ -245,7 +246,7 @@ class Store:
     def free(self, keys: Sequence[str]) -> frozenset[str]:
         """Which of ``keys`` could be claimed now."""
         with self.database.reading() as connection:
-            return claims.read_free(connection, keys)
+            return claims.read_free(connection, self._observer, keys)
 
     @repeatable
     def statuses(self, keys: Sequence[str]) -> Mapping[str, tuple[Status, str | None, int]]:
@@ -281,10 +282,10 @@ class Store:
     def requeue(self, keys: Sequence[str], statuses: Sequence[Status] = ("failed", "interrupted")) -> tuple[str, ...]:
         """Queues the runs of ``keys`` in one of ``statuses`` again; the keys of those it did.
 
-        Claimed and running ones are queued only when nobody alive holds them.
+        Claimed and running ones are queued only when nobody alive holds them, as ``claim`` has it.
         """
         with self.database.writing() as connection:
-            return claims.write_requeued(connection, keys, statuses)
+            return claims.write_requeued(connection, self._observer, keys, statuses)
 
     def take_away(self, keys: Sequence[str]) -> tuple[str, ...]:
         """Queues held runs of ``keys`` though their owner may live; what that one writes later is refused."""
@@ -294,7 +295,7 @@ class Store:
     def stop(self, keys: Sequence[str]) -> dict[str, Status]:
         """Stops runs: waiting ones at once, held ones at their next safe point. Their statuses before, by key."""
         with self.database.writing() as connection:
-            return claims.ask_stop(connection, keys)
+            return claims.ask_stop(connection, self._observer, keys)
 
     def prioritise(self, keys: Sequence[str], priority: int) -> None:
         """Has the runs of ``keys`` claimed before those of lower priority (0 by default)."""

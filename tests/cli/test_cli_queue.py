@@ -39,7 +39,7 @@ def test_waiting_runs_stop_at_once_and_others_when_they_can(
     database, keys = queued(tmp_path)
     with Store.open(database) as store:
         assert store.claim([keys[0]], ME) is not None
-        assert store.claim([keys[1]], replace(ME, boot_id="earlier")) is not None
+        assert store.claim([keys[1]], replace(ME, process_started=0.5)) is not None
     answer = mmad(capsys, monkeypatch, "stop", "--all", "--db", database)
     assert (answer.code, answer.err) == (0, "")
     assert f"{keys[0][:12]} patience/patience 5/CXR/0: asked to stop after its present step" in answer.out
@@ -50,6 +50,22 @@ def test_waiting_runs_stop_at_once_and_others_when_they_can(
         assert store.end(keys[0], ME, "stopped", "stopped by hand")
     again = mmad(capsys, monkeypatch, "stop", "--all", "--db", database)
     assert again.out == "nothing to stop: none of them waits or is trained\n"
+
+
+def test_a_run_of_a_process_that_cannot_be_asked_is_left_to_it_with_a_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, keys = queued(tmp_path)
+    with Store.open(database) as store:
+        assert store.claim([keys[0]], Owner("elsewhere", 7, 1.0, "another/machine/1")) is not None
+    hint = (
+        f"{keys[0][:12]} is left to process 7 on elsewhere, which cannot be asked from here; "
+        "if it is gone, mmad requeue --force takes the run away\n"
+    )
+    assert mmad(capsys, monkeypatch, "requeue", keys[0], "--db", database).out == hint
+    assert mmad(capsys, monkeypatch, "stop", keys[0], "--db", database).out.endswith(hint)
+    assert statuses(database)[0] == "claimed"
+    assert ": queued" in mmad(capsys, monkeypatch, "requeue", keys[0], "--force", "--db", database).out
 
 
 def test_stopped_runs_wait_again(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cli_store_runs import filled, mmad, samples
 
+from mmad.store import claims
 from mmad.store.claims import Owner
 from mmad.store.store import Store
 
@@ -22,12 +25,29 @@ def busy(folder: Path) -> str:
         run = store.claim(None, Owner.current())
         assert run is not None
         store.commit_epoch(run.key, samples.epoch(1, seconds=90.0))
-        gone = replace(Owner.current(), boot_id="earlier")
+        gone = replace(Owner.current(), process_started=0.5)
         lost = store.claim(None, gone)
         assert lost is not None
         assert store.begin(run.key, Owner.current())
         assert store.begin(lost.key, gone)
     return database
+
+
+def test_a_worker_that_lives_and_is_silent_is_not_called_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, _, _ = filled(tmp_path)
+    long_ago = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
+    with Store.open(database) as store, monkeypatch.context() as patch:
+        store.add_ablation(samples.ablation("seeds", seeds=(1, 2)))
+        patch.setattr(claims, "now", lambda: long_ago)
+        assert store.claim(None, Owner.current()) is not None
+        assert store.claim(None, Owner("elsewhere", 7, 1.0, "another/machine/1")) is not None
+    out = mmad(capsys, monkeypatch, "status", "--db", database).out
+    assert f"process {os.getpid()} on {socket.gethostname()}, silent since 2024-02-29 12:00 UTC" in out
+    assert "process 7 on elsewhere, silent since 2024-02-29 12:00 UTC" in out
+    shown = json.loads(mmad(capsys, monkeypatch, "status", "--db", database, "--json").out)
+    assert [run["alive"] for run in shown["running"]] == [True, False]
 
 
 def test_json_counts_and_tells_what_runs(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,11 +70,23 @@ class Bench:
         """Workers that pretend."""
         return Options(command=(sys.executable, str(PROGRAMS / "pretending_worker.py"), "--serve"))
 
-    def command(self, cores: int = 2) -> subprocess.Popen[str]:
-        """A scheduler in its own process, like a command that a user started."""
-        program = [sys.executable, str(PROGRAMS / "pretending_command.py"), self.database, str(cores), *self.keys]
+    def command(self, cores: int = 2, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """A scheduler in its own process, like a command that a user started (by the program ``within``)."""
+        program = [
+            *within,
+            sys.executable,
+            str(PROGRAMS / "pretending_command.py"),
+            self.database,
+            str(cores),
+            *self.keys,
+        ]
         process = subprocess.Popen(
-            program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ), cwd=self.folder
+            [*within, *program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
+            cwd=self.folder,
         )
         self.started.append(process)
         return process

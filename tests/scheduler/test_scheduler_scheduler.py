@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import wait_for
+from processes import pid_namespace, wait_for
 from queue_bench import Bench, workers_of
 
 from mmad.base.errors import StoreError
@@ -17,6 +17,7 @@ from mmad.scheduler.devices import Slots
 from mmad.scheduler.jobs import Summary
 from mmad.scheduler.progress import PlainView
 from mmad.scheduler.scheduler import run_jobs
+from mmad.store import claims
 from mmad.store.claims import Owner
 from mmad.store.store import Store
 
@@ -238,6 +239,35 @@ def test_a_command_waits_for_the_other_s_run_and_takes_it_over_when_that_dies(be
     assert second.returncode == 0, errors
     assert "released by its process, taken over" in out
     assert each_once(one)
+
+
+def test_commands_in_two_pid_namespaces_rob_each_other_of_nothing(bench: MakeBench) -> None:
+    four = bench(runs=4)
+    four.plan(**{f"s{i}": {"pause": 0.5} for i in range(4)})
+    first, second = four.command(cores=1, within=pid_namespace()), four.command(cores=1)
+    for command in (first, second):
+        out, errors = command.communicate(timeout=600)
+        assert command.returncode == 0, errors
+        assert "taken over" not in out
+    assert each_once(four)
+    assert [four.run(i).attempts for i in range(4)] == [1] * 4
+
+
+def test_a_silent_worker_of_another_machine_is_watched_for_a_lease_then_taken_over(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LEASE", 1.5)
+    one = bench(runs=2)
+    far = Owner("elsewhere", 7, 1.0, "another/machine/1")
+    with Store.open(one.database) as store:
+        for key in one.keys:
+            assert store.claim([key], far) is not None
+        assert store.stop(one.keys[1:]) == {one.keys[1]: "claimed"}
+    _, out, _ = run_off(one)
+    assert "process 7 on elsewhere trains it, waiting for its end, or three minutes without a heartbeat" in out
+    assert "released by its process, taken over" in out
+    assert one.statuses() == ["finished", "stopped"]
+    assert one.run(0).attempts == 2
 
 
 def test_a_run_held_by_a_living_process_is_left_alone(bench: MakeBench) -> None:

@@ -116,6 +116,8 @@ def test_columns_of_nothing_are_absent() -> None:
     assert lines[0].endswith("0 of 1 run over, no process trains, 1 running")
     assert lines[1].split() == ["run", "status", "epoch"]
     assert lines[2].split()[-3:] == ["gone", "3/10", "███░░░░░░░"]
+    silent = drawn(Snapshot(queue(replace(bare, silent_since=NOON)), MachineUse(), NOON), 200)
+    assert silent[2].split()[-3] == "silent"
 
 
 def test_statuses_of_other_versions_show_as_themselves() -> None:

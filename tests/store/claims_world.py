@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 
-from mmad.store import claims
-from mmad.store import claims as owners
+from mmad.store import claims, run_status
 from mmad.store.claims import Owner
 
 HERE, THERE = "here", "there"
@@ -22,6 +21,7 @@ class World:
     """This machine and another one. Who lives here can be asked; of the other one only heartbeats are seen."""
 
     moment: datetime = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
+    ahead: float = 0.0  # seconds that the clock of whoever acts now is ahead
     boot: int = 1
     started: float = 100.0
     living: dict[int, Owner] = field(default_factory=dict)  # this machine's, by number
@@ -33,7 +33,7 @@ class World:
     def process(self, host: str, pid: int) -> Owner:
         """A process that begins now; one of this machine takes the place of a dead one of its number."""
         self.started += 1
-        made = Owner(host, pid, self.started, self._boot(host))
+        made = Owner(host, pid, self.started, self.table(host))
         if host == HERE:
             self.living[pid] = made
         else:
@@ -53,7 +53,12 @@ class World:
     def alive(self, owner: Owner) -> bool:
         return owner in self.elsewhere or self.living.get(owner.pid) == owner
 
-    def _boot(self, host: str) -> str:
+    def moment_seconds(self) -> float:
+        """The monotonic clock of whoever looks."""
+        return self.moment.timestamp()
+
+    def table(self, host: str) -> str:
+        """The process table of a machine, another one with each boot."""
         return f"{host} {self.boot}" if host == HERE else host
 
     def _started(self, pid: int) -> float:
@@ -61,22 +66,14 @@ class World:
             raise psutil.NoSuchProcess(pid)
         return self.living[pid].process_started
 
-    def _ask(self, pid: int) -> _Process:
-        self._started(pid)
-        return _Process()
-
     @contextmanager
     def entered(self) -> Iterator[World]:
         """This is the world that the store sees."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(claims, "now", lambda: self.moment)
-            patch.setattr(owners.platform, "node", lambda: HERE)
-            patch.setattr(owners, "_boot_id", lambda: self._boot(HERE))
-            patch.setattr(owners, "_process_started", self._started)
-            patch.setattr(owners.psutil, "Process", self._ask)
+            for room in (claims, run_status):
+                patch.setattr(room, "now", lambda: self.moment + timedelta(seconds=self.ahead))
+            patch.setattr(claims, "seconds", self.moment_seconds)
+            patch.setattr(claims.platform, "node", lambda: HERE)
+            patch.setattr(claims, "_process_table", lambda: self.table(HERE))
+            patch.setattr(claims, "_process_started", self._started)
             yield self
-
-
-class _Process:
-    def status(self) -> str:
-        return str(psutil.STATUS_RUNNING)

@@ -78,7 +78,11 @@ def test_runs_that_nobody_trains_are_found(sound: tuple[str, Path]) -> None:
     with Store.open(address) as store:
         store.add_ablation(samples.ablation(patiences=(10, 20, 30)))
         me = Owner.current()
-        for owner in (me, replace(me, host="elsewhere"), replace(me, boot_id="before")):  # the last would be taken over
+        for owner in (
+            me,
+            replace(me, host="elsewhere"),
+            replace(me, process_started=0.5),
+        ):  # the last is gone
             assert store.claim(None, owner) is not None
         free = store.run_records()[-1].key
         with store.database.writing() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import store_samples as samples
@@ -76,6 +77,7 @@ def test_another_machine_s_run_is_free_when_its_lease_is_over(store: Store, worl
     assert store.claim([key], me) is None
     assert store.queue_status().places == 1
     assert store.beat(key, far) == "held"
+    assert store.claim([key], me) is None
     world.later(LEASE)
     assert store.free([key]) == frozenset()
     world.later(1)
@@ -94,9 +96,40 @@ def test_another_machine_s_run_is_free_when_its_lease_is_over(store: Store, worl
 def test_a_late_heartbeat_keeps_a_run_that_nobody_took(store: Store, world: World, me: Owner, key: str) -> None:
     far = world.process(THERE, 7)
     store.claim([key], far)
+    assert store.claim([key], me) is None
     world.later(10 * LEASE)
     assert store.beat(key, far) == "held"
     assert store.claim([key], me) is None
+
+
+@pytest.mark.parametrize("ahead", [-600.0, 600.0])
+def test_clocks_that_are_apart_change_nothing(store: Store, world: World, me: Owner, key: str, ahead: float) -> None:
+    far = world.process(THERE, 7)
+    world.ahead = ahead
+    store.claim([key], far)
+    for _ in range(20):
+        world.later(20)
+        world.ahead = ahead
+        assert store.beat(key, far) == "held"
+        world.ahead = 0.0
+        assert store.claim([key], me) is None
+    world.later(LEASE)
+    assert store.claim([key], me) is None
+    world.later(1)
+    assert store.claim([key], me) is not None
+
+
+def test_whoever_has_not_watched_for_a_lease_takes_nothing(store: Store, world: World, me: Owner, key: str) -> None:
+    """A command that looks once cannot know of a worker that it cannot ask."""
+    store.claim([key], world.process(THERE, 7))
+    world.later(100 * LEASE)
+    assert store.requeue([key], ("claimed", "running")) == ()
+    with Store.open(store.paths.database) as other:
+        assert other.stop([key]) == {key: "claimed"}
+        assert not other.end_free(key, "interrupted")
+        world.later(LEASE + 1)
+        assert other.end_free(key, "interrupted")
+    assert store.run(key).status == "stopped"
 
 
 def test_this_machine_s_run_is_never_free_for_want_of_heartbeats(
@@ -105,7 +138,8 @@ def test_this_machine_s_run_is_never_free_for_want_of_heartbeats(
     store.claim([key], me)
     world.later(100 * LEASE)
     assert store.free([key]) == frozenset()
-    assert [run.alive for run in store.queue_status().running] == [True]
+    (run,) = store.queue_status().running
+    assert (run.alive, run.silent_since) == (True, world.moment - timedelta(seconds=100 * LEASE))
     world.kill(me)
     assert store.free([key]) == {key}
 
@@ -117,7 +151,9 @@ def test_a_number_used_again_and_a_reboot_are_no_owner(store: Store, world: Worl
     assert store.beat(key, again) == "lost"
     assert store.claim([key], again) is not None
     world.reboot()
-    fresh = world.process(HERE, again.pid)
+    fresh = world.process(HERE, again.pid)  # that it was this machine's cannot be proven: machines may be copies
+    assert store.claim([key], fresh) is None
+    world.later(LEASE + 1)
     assert store.claim([key], fresh) is not None
 
 

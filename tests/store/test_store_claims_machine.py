@@ -16,7 +16,7 @@ from random_search import examples
 from sqlalchemy import delete, event
 
 from mmad.store import schema
-from mmad.store.claims import LEASE, NotHeld, Owner
+from mmad.store.claims import LEASE, NotHeld, Observer, Owner
 from mmad.store.store import Store
 
 pytestmark = pytest.mark.slow
@@ -39,6 +39,7 @@ class Model:
     asked: bool = False
     priority: int = 0
     attempts: int = 0
+    watched: tuple[Owner, datetime | None, datetime] | None = None  # owner and heartbeat as seen since a moment
 
     def release(self, status: str) -> None:
         self.status, self.owner, self.heartbeat, self.asked = status, None, None, False
@@ -54,6 +55,7 @@ class Claims(RuleBasedStateMachine):
         self.world = World()
         self.stack = ExitStack()
         self.stack.enter_context(self.world.entered())
+        self.store._observer = Observer()
         with self.store.database.writing() as connection:
             for table in (schema.members, schema.ablations, schema.runs):
                 connection.execute(delete(table))
@@ -219,6 +221,9 @@ class Claims(RuleBasedStateMachine):
         assert self.store.priorities() == {key: run.priority for key, run in queued.items() if run.priority}
         free = {key for key, run in zip(self.keys, self.runs, strict=True) if self._free(run)}
         assert self.store.free(self.keys) == free
+        for run in self.runs:  # each has been looked at
+            if run.owner is not None and (run.watched is None or run.watched[:2] != (run.owner, run.heartbeat)):
+                run.watched = (run.owner, run.heartbeat, self.world.moment) if self._unknown(run.owner) else None
 
     @invariant()
     def nobody_but_the_owner_is_told_to_go_on(self) -> None:
@@ -236,6 +241,7 @@ class Claims(RuleBasedStateMachine):
         """When all are dead and their leases over, a new process gets every run that waits or was held."""
         self.world.reboot()
         self.world.elsewhere.clear()
+        self.store.free(self.keys)
         self.world.later(LEASE + 1)
         last = self.world.process(HERE, 9)
         open_runs = [i for i, run in enumerate(self.runs) if run.status in ("queued", *HELD)]
@@ -262,9 +268,14 @@ class Claims(RuleBasedStateMachine):
             return False
         assert run.owner is not None
         assert run.heartbeat is not None
-        if run.owner.host == HERE:
+        if not self._unknown(run.owner):
             return not self.world.alive(run.owner)
-        return self.world.moment - run.heartbeat > timedelta(seconds=LEASE)
+        if run.watched is None or run.watched[:2] != (run.owner, run.heartbeat):
+            return False
+        return self.world.moment - run.watched[2] > timedelta(seconds=LEASE)
+
+    def _unknown(self, owner: Owner) -> bool:
+        return owner.process_table != self.world.table(HERE)
 
 
 def test_claims_keep_their_promises(store: Store) -> None:

@@ -125,7 +125,7 @@ def test_running_runs_are_refused(address: str, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=refused):
             copy_database(address, tmp_path / "copy.sqlite")
         assert store.take_away([run.key]) == (run.key,)
-        store.claim(None, replace(Owner.current(), boot_id="before"))
+        store.claim(None, replace(Owner.current(), process_started=0.5))
         with pytest.raises(StoreError, match="by processes that are gone; let mmad ablate resume them"):
             copy_database(address, tmp_path / "copy.sqlite")
     assert not (tmp_path / "copy.sqlite").exists()

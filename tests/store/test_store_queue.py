@@ -6,19 +6,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import store_samples as samples
+from processes import pid_namespace
 from sqlalchemy import update
 
+from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Member, RunSpec
 from mmad.config.setup import ModelSetup
-from mmad.store import schema
-from mmad.store.claims import Owner
+from mmad.store import claims, schema
+from mmad.store.claims import LEASE, Owner
 from mmad.store.store import Store
 
 ME = Owner.current()
@@ -44,9 +46,9 @@ def gone() -> Owner:
     return owner
 
 
-def claimer(address: str) -> subprocess.Popen[str]:
-    """A process that claims every run on a line of input, then waits for another line."""
-    command = [sys.executable, "-c", CLAIM_ALL, address]
+def claimer(address: str, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A process that claims every run on a line of input, then waits for another line; ``within`` starts it."""
+    command = [*within, sys.executable, "-c", CLAIM_ALL, address]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -182,12 +184,12 @@ def test_only_queued_runs_are_free(store: Store, status: str, free: bool) -> Non
     ("change", "free"),
     [
         (lambda: gone(), True),
-        (lambda: replace(ME, boot_id="another boot"), True),
+        (lambda: replace(ME, process_table="another boot"), False),
         (lambda: replace(ME, process_started=ME.process_started + 1), True),
-        (lambda: replace(ME, host="elsewhere", boot_id="another"), False),
+        (lambda: replace(ME, host="elsewhere", process_table="another"), False),
         (lambda: ME, False),
     ],
-    ids=["ended", "rebooted", "number reused", "other machine", "alive"],
+    ids=["ended", "another process table", "number reused", "other machine", "alive"],
 )
 def test_a_running_run_is_taken_back_only_from_the_dead(store: Store, change: Callable[[], Owner], free: bool) -> None:
     store.add_ablation(samples.made_of("one", [samples.member("one")]))
@@ -275,11 +277,50 @@ def test_the_runs_of_a_killed_process_are_taken_back(store: Store, address: str)
     assert len(held) == 4
     assert store.claim(None, ME) is None
     process.kill()  # not waited for: it stays a zombie, as under a parent that is busy
-    while not all(owner.dead for owner in store.owners().values()):
+    while not all(owner.alive is False for owner in store.owners().values()):
         time.sleep(0.01)
     taken = [run.key for run in iter(lambda: store.claim(None, ME), None)]
     assert taken == held
     process.communicate()
+
+
+@pytest.mark.slow
+def test_a_process_of_another_namespace_is_gone_only_when_its_lease_is_over(
+    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add_ablation(samples.ablation(seeds=range(1)))
+    process = claimer(address, within=pid_namespace())
+    go(process)
+    held = claimed_by(process)
+    owners = store.owners()
+    assert {owner.host for owner in owners.values()} == {ME.host}
+    assert [owner.alive for owner in owners.values()] == [None] * len(held)
+    assert store.claim(None, ME) is None
+    for owner in owners.values():
+        assert store.beat(held[0], owner) == "held"
+    monkeypatch.setattr(claims, "seconds", lambda: seconds() + LEASE + 1)
+    assert store.claim(held[:1], ME) is None
+    taken = store.claim(None, ME)
+    assert taken is not None
+    assert taken.key == held[1]
+    process.communicate("\n")
+
+
+def test_a_process_that_is_hidden_may_live_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under /proc with hidepid=2: another user's process answers a signal alone."""
+
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError
+
+    hidden = replace(ME, pid=2**22 + 1)
+    assert hidden.alive is False
+    monkeypatch.setattr(os, "kill", refused)
+    assert hidden.alive is None
+
+
+@pytest.mark.parametrize("table", ["", ME.process_table.split("/")[0], "boot/machine/1"])
+def test_a_process_of_another_table_or_an_earlier_version_cannot_be_asked(table: str) -> None:
+    assert replace(ME, process_table=table).alive is None
 
 
 @pytest.mark.slow
@@ -306,4 +347,4 @@ def test_ten_thousand_runs_are_queued_and_claimed(store: Store) -> None:
 def test_this_process_is_alive_and_known() -> None:
     assert Owner.of(os.getpid()) == ME
     assert ME.here
-    assert not ME.dead
+    assert ME.alive

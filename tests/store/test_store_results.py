@@ -148,7 +148,7 @@ def test_a_status_counts_members_and_tells_what_runs(store: Store) -> None:
     assert alive is not None
     for number, seconds in ((1, 60.0), (2, 2.0)):
         store.commit_epoch(alive.key, samples.epoch(number, seconds=seconds))
-    lost = store.claim(None, replace(ME, boot_id="earlier"))
+    lost = store.claim(None, replace(ME, process_started=0.5))
     assert lost is not None
     assert store.begin(alive.key, ME)
     now = store.status()

@@ -22,7 +22,7 @@ def test_a_look_at_a_queue_in_every_state(store: Store) -> None:
     samples.fill(store)  # one finished, one failed
     store.add_ablation(samples.ablation("seeds", seeds=(1, 2, 3)))
     one = store.claim(None, ME)
-    two = store.claim(None, replace(ME, boot_id="earlier"))
+    two = store.claim(None, replace(ME, process_started=0.5))
     assert one is not None
     assert two is not None
     for number, seconds in ((1, 60.0), (2, 20.0)):

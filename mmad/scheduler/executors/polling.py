@@ -92,16 +92,16 @@ class StorePoller:
     def _requeue(self, record: RunRecord, attempt: _PolledAttempt) -> bool:
         """Queues a run whose worker was lost with its node; should that live after all, it can write nothing more.
 
-        Returns whether it did. A worker of this machine can be asked whether it lives: it is given a moment to vanish,
-        and its run is left to the scheduler.
+        Returns whether it did. A worker that can be asked whether it lives is given a moment to vanish, and its run is
+        left to the scheduler.
         """
         owner = self._store.owners().get(record.key)
         if owner is None or record.attempts <= attempt.claims:
             return False
         end = seconds() + _VANISHES
-        while owner.here and not owner.dead and seconds() < end:
+        while owner.alive and seconds() < end:
             time.sleep(0.05)
-        return not owner.here and bool(self._store.take_away([record.key]))
+        return owner.alive is None and bool(self._store.take_away([record.key]))
 
     def _progress(self, attempt: _PolledAttempt, record: RunRecord) -> Iterator[Event]:
         key, epochs = record.key, attempt.state.job.epochs
