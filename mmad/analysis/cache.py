@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 import numpy as np
 
 from mmad.base.json import to_json_value
+from mmad.base.records import AnalysisRecord
 from mmad.store.measurements import analysis_key
 from mmad.store.store import Store
 
@@ -42,8 +43,8 @@ def cached(store: Store, kind: str, subject: Mapping[str, Any], record: type[T],
     if waiting is not None and key in waiting:
         return from_json_value(record, waiting[key][2])
     found = store.get_analysis(key)
-    if found is not None:
-        return from_json_value(record, found.value)
+    if found is not None and (read := read_cached(record, found)) is not None:
+        return read
     plain = to_json_value(compute())
     if waiting is not None:
         waiting[key] = (kind, subject, plain)
@@ -79,6 +80,14 @@ def from_json_value(record: type[T], value: Any) -> T:
     return cast(T, _reader(cast(Any, record))(value))
 
 
+def read_cached(record: type[T], analysis: AnalysisRecord) -> T | None:
+    """The record that is cached, or None where its row was damaged: it is computed anew."""
+    try:
+        return from_json_value(record, analysis.value)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+
+
 @functools.cache
 def _reader(kind: Any) -> Callable[[Any], Any]:
     """What reads a plain value as a ``kind``, found once: looking types up takes longer than reading."""
@@ -103,11 +112,19 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return lambda value: {name: held(part) for name, part in value.items()}
     if origin is np.ndarray:
         return lambda value: np.array(value, dtype=get_args(inner[1])[0])
+    if kind in (str, int, bool):
+        return functools.partial(_checked, kind)
     return _number if kind is float else _same
 
 
 def _number(value: Any) -> Any:
-    return math.nan if value is None else value
+    return math.nan if value is None else _checked((float, int), value)
+
+
+def _checked(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind}")
+    return value
 
 
 def _same(value: Any) -> Any:

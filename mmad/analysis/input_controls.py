@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmad.analysis.cache import cached, from_json_value
+from mmad.analysis.cache import cached, read_cached
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import decimal
@@ -160,9 +160,9 @@ def cached_controls(known: Mapping[str, Sequence[AnalysisRecord]], target: Evalu
     latest: dict[Alteration, Control] = {}
     for record in known.get(target.run.key, ()):
         if all(record.subject.get(name) == value for name, value in wanted.items()):
-            kind, name = record.subject["alteration"]
-            alteration = Alteration(kind, name)
-            latest[alteration] = Control(alteration, from_json_value(Drop, record.value))
+            alteration = Alteration(*record.subject["alteration"])
+            if (drop := read_cached(Drop, record)) is not None:
+                latest[alteration] = Control(alteration, drop)
     return tuple(sorted(latest.values(), key=lambda c: _ORDER.index(c.alteration.kind)))
 
 

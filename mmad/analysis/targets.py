@@ -125,12 +125,12 @@ def evaluation_target(
         store.checkpoints(run.key) if checkpoints is None else checkpoints, options.checkpoint, run
     )
     paths = store.run_paths(run.key)
-    file = paths.detections(checkpoint.epoch, options.split, protocol.proposals)
+    name = paths.relative(paths.detections(checkpoint.epoch, options.split, protocol.proposals))
     for row in store.evaluations(run.key) if evaluations is None else evaluations:
         here = (checkpoint.kind, checkpoint.epoch, options.split, protocol.proposals)
         if row.detections is not None and (row.kind, row.epoch, row.split, row.proposals) == here:
-            file = paths.folder / row.detections
-    return EvaluationTarget(run, member, checkpoint, options.split, protocol, file)
+            name = row.detections
+    return EvaluationTarget(run, member, checkpoint, options.split, protocol, paths.inner(name))
 
 
 def protocol_of(run: RunRecord, member: MemberRecord | None, options: EvaluationOptions) -> EvaluationProtocol:

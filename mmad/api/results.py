@@ -222,7 +222,7 @@ def rerun_inference(
 
     detections.truth(target)  # refuses before the network is built
     runner = inference_runner(store, detections, target, device)
-    file = runner.run.folder / target.checkpoint.path
+    file = runner.run.inner(target.checkpoint.path)
     with progress_bar(f"{target.name}: inference on {target.split}, {target.protocol.proposals} proposals") as progress:
         found = runner.detections(file, target.split, proposals=target.protocol.proposals, report=progress)
     keep_detections(store, detections, target, found)
@@ -241,7 +241,7 @@ def altered_inference(store: Store, detections: DetectionStore, target: Evaluati
         if alteration is not None:
             columns = (alteration.name,) if alteration.kind == "column" else ()
             change = InputAlteration(columns, alteration.kind == "records", alteration.kind == "image", seed)
-        file = runners[0].run.folder / target.checkpoint.path
+        file = runners[0].run.inner(target.checkpoint.path)
         return runners[0].detections(file, target.split, proposals=target.protocol.proposals, alteration=change)
 
     return infer

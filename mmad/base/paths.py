@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shlex
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from mmad.base.errors import StoreError
 
 DEFAULT_DATABASE = Path("db/mmad.sqlite")
 DEFAULT_REPORT = Path("reports/index.html")
+
+_PATH_HINT = "look for more with mmad db check, or go back to a backup"
 
 # as SQLAlchemy takes a URL apart
 _URL = re.compile(r"[^:]+://(?:(?P<user>[^:/]*)(?::[^@]*)?@)?[^/?]*(?:/(?P<name>[^?]*))?")
@@ -74,9 +77,32 @@ class RunPaths:
         """The folder of the run's TensorBoard event files."""
         return self.folder / "tensorboard"
 
+    def inner(self, name: str) -> Path:
+        """The file ``name`` of a row (see ``is_inner``), to be opened; StoreError where it is anything but a file."""
+        path = self.folder / name
+        if not is_inner(name):
+            raise StoreError(f"no path within the run's folder: {name!r}", where=self.folder, hint=_PATH_HINT)
+        try:
+            mode = path.stat().st_mode
+        except OSError:  # such as one that is not there, which whoever opens it says
+            return path
+        if not stat.S_ISREG(mode):
+            raise StoreError("is not a regular file", where=path, hint=_PATH_HINT)
+        return path
+
     def relative(self, path: Path) -> str:
         """``path`` as the store has it: relative to the run's folder, with forward slashes."""
         return path.relative_to(self.folder).as_posix()
+
+
+def is_inner(name: str) -> bool:
+    """Whether ``name`` is a path below a folder: relative, with forward slashes, without ``..``."""
+    return (
+        bool(name)
+        and not name.startswith(("/", "~"))
+        and not {"\\", "\0"} & set(name)
+        and not {"", ".", ".."} & set(name.split("/"))
+    )
 
 
 def _epoch_of(checkpoint: Path) -> int:

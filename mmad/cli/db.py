@@ -34,12 +34,12 @@ def _register_check(app: typer.Typer) -> None:
     ) -> None:
         """Look for what is wrong in the database and beside it.
 
-        Damaged pages, rows that name a row which is not there, a schema that lacks something, runs that nobody trains
-        although they say so, missing epochs, and files that are named and not there. Nothing is changed. Exit code 1
-        when something was found.
+        Damaged pages, values that their column cannot hold, rows that name a row which is not there, a schema that
+        lacks something, runs that nobody trains although they say so, missing epochs, and files that are named and not
+        there. Nothing is changed. Exit code 1 when something was found.
 
         --json prints {"database", "schema", "tables", "runs", "files", "read", "findings": [{check, where, what,
-        hint}]}; check is integrity, schema, references, runs, epochs or files.
+        hint}]}; check is integrity, schema, values, references, runs, epochs or files.
         """
         from mmad.store.maintenance import check_database
 

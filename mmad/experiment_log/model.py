@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError
+
+from mmad.base.errors import StoreError
+from mmad.base.formatting import clip
 
 _T = TypeVar("_T")
 #: A mapping from names that nobody can change; in JSON an object.
@@ -194,7 +197,15 @@ class Log(_Frozen):
     @classmethod
     def from_json(cls, name: str, content: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Log:
         """The log whose ``to_json`` is ``content`` and ``entries``, under ``name``."""
-        return cls.model_validate({**content, "name": name, "entries": list(entries)})
+        try:
+            return cls.model_validate({**content, "name": name, "entries": list(entries)})
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_context=False)[0]
+            place = ".".join(map(str, problem["loc"]))
+            hint = "import the log again with mmad log import"
+            raise StoreError(
+                f"{place}: {clip(problem['msg'])}", where=f"documented_logs, row name {name}", hint=hint
+            ) from error
 
     def to_json(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Plain JSON: everything but the entries, and the entries."""

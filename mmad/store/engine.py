@@ -9,19 +9,21 @@ import re
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, ProgrammingError
+from sqlalchemy import URL, Column, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, ProgrammingError
 
 from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
 from mmad.base.paths import StorePaths, without_secrets
+from mmad.store.schema import metadata
+from mmad.store.values import HINT, Damage, DamagedValue, find_damage
 
 #: Seconds to wait for another process that writes, or for a server that went away.
 BUSY_SECONDS = 60.0
@@ -106,6 +108,8 @@ _SILENT = re.compile(
     "connection refused|timeout expired|timed out|no such file or directory|unreachable|no route to host"
 )
 _REFUSED = re.compile("permission denied|no schema has been selected")
+#: What a database says of a value that it cannot read itself.
+_UNREADABLE = re.compile("malformed json|could not decode|invalid input syntax for type json")
 _REPEATED = re.compile("deadlock|duplicate key|could not serialize")
 
 #: Where Linux lists what is mounted where; absent elsewhere.
@@ -156,7 +160,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that writes nothing."""
-        with self.explained(), self._connected() as connection:
+        with self.explained(), self._located(), self._connected() as connection:
             if self.file is None:
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
@@ -168,11 +172,31 @@ class Database:
         """A transaction that writes: all of it counts, or nothing. StoreError when opened read-only."""
         if self.read_only:
             raise StoreError("was opened for reading only", where=self.where, hint="open it without read_only")
-        with self.explained(), self._connected() as connection:
+        with self.explained(), self._located(), self._connected() as connection:
             connection.execution_options(mmad_writes=True)
             with connection.begin():
                 yield connection
         self._require_file()
+
+    @contextmanager
+    def _located(self) -> Iterator[None]:
+        """Turns a failure over a damaged value into a StoreError that names its table, row and column."""
+        try:
+            yield
+        except DamagedValue as error:
+            damage = None if error.column is None else self._first_damage([[error.column]])
+            if damage is None:  # it is of another database, whose transaction is around this one
+                raise
+            raise StoreError(f"{damage.where}: {damage.what}", where=self.where, hint=HINT) from error
+        except DatabaseError as error:
+            damage = self._first_damage(_all_columns()) if _UNREADABLE.search(said(error.orig).lower()) else None
+            if damage is None:
+                raise
+            raise StoreError(f"{damage.where}: {damage.what}", where=self.where, hint=HINT) from error
+
+    def _first_damage(self, columns: Sequence[Sequence[Column[Any]]]) -> Damage | None:
+        with self._connected() as connection, connection.begin():
+            return next((damage for some in columns for damage in find_damage(connection, some)), None)
 
     def _connected(self) -> Connection:
         """A connection; a server that takes nobody in, or is silent and was reached before, is waited for."""
@@ -266,6 +290,10 @@ def _identity(file: Path) -> tuple[int, int]:
     """What tells a file from another one at its place."""
     found = file.stat()
     return found.st_dev, found.st_ino
+
+
+def _all_columns() -> list[list[Column[Any]]]:
+    return [list(table.c) for table in metadata.sorted_tables]
 
 
 def open_sqlite(file: Path, *, read_only: bool, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:

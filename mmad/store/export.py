@@ -19,9 +19,11 @@ from sqlalchemy import (
     Numeric,
     RowMapping,
     Table,
+    Text,
     TypeDecorator,
     inspect,
     select,
+    type_coerce,
 )
 from sqlalchemy.types import NullType, TypeEngine
 
@@ -29,6 +31,7 @@ from mmad.base.errors import StoreError
 from mmad.base.records import OnProgress
 from mmad.store import schema
 from mmad.store.store import Store
+from mmad.store.values import Json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -42,9 +45,10 @@ BATCH = 1000
 
 
 def batches(connection: Connection, table: Table, size: int = BATCH) -> Iterator[Sequence[RowMapping]]:
-    """The rows of ``table`` in the order of its primary key, ``size`` at a time; moments are in UTC."""
+    """The rows of ``table`` in the order of its primary key, ``size`` at a time; moments are in UTC, JSON its text."""
     order = tuple(table.primary_key.columns) or tuple(table.c)  # a view has no key
-    statement = select(table).order_by(*order).execution_options(yield_per=size)
+    texts = [type_coerce(c, Text).label(c.name) if isinstance(c.type, Json) else c for c in table.c]
+    statement = select(*texts).order_by(*order).execution_options(yield_per=size)
     with connection.execute(statement) as rows:
         yield from rows.mappings().partitions(size)
 

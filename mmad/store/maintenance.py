@@ -38,6 +38,7 @@ from mmad.store.export import batches
 from mmad.store.lookup import epochs_asked
 from mmad.store.migrate import OlderSchema
 from mmad.store.store import Store
+from mmad.store.values import find_damage
 
 #: What a finished run keeps when it is pruned, unless other kinds are named.
 KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
@@ -56,8 +57,8 @@ _RESTORE = "name the folder of the runs as MMAD_RUNS, restore it from a backup, 
 class DatabaseProblem:
     """What is wrong, where, and what to do about it.
 
-    ``check`` is ``integrity``, ``schema``, ``references``, ``runs``, ``epochs`` or ``files``; ``where`` a run's
-    key, a file or the database.
+    ``check`` is ``integrity``, ``schema``, ``values``, ``references``, ``runs``, ``epochs`` or ``files``; ``where``
+    a row, a run's key, a file or the database.
     """
 
     check: str
@@ -85,7 +86,8 @@ class Checked:
 def check_database(database: str | Path, *, deep: bool = False, progress: OnProgress | None = None) -> Checked:
     """Looks at every table, reference, run and file; changes nothing.
 
-    Where pages of an SQLite file are damaged or tables are missing, nothing else is looked at.
+    Where pages of an SQLite file are damaged or tables are missing, nothing else is looked at; where values are
+    damaged, no run and no file.
 
     Args:
         deep: read every checkpoint and every file of detections, instead of looking whether it is there.
@@ -107,10 +109,14 @@ def check_database(database: str | Path, *, deep: bool = False, progress: OnProg
             missing = tuple(_missing_parts(store.where, connection))
             if missing:
                 return Checked(store.where, schema.HEAD, 0, 0, 0, 0, missing)
-            within = list(_broken_references(store.where, connection))
+            tables = len(schema.metadata.tables)
+            within = [*_damaged_values(connection), *_broken_references(store.where, connection)]
+            if any(finding.check == "values" for finding in within):  # runs and files are read through these values
+                runs = count(connection, schema.runs)
+                return Checked(store.where, schema.HEAD, tables, runs, 0, 0, tuple(within))
         within += _runs(store)
         files = check_files(store, deep=deep, progress=progress)
-        tables, runs = len(schema.metadata.tables), len(store.run_records())
+        runs = len(store.run_records())
         findings = (*within, *files.findings)
         return Checked(store.where, schema.HEAD, tables, runs, files.looked_for, files.read, findings)
 
@@ -143,6 +149,14 @@ def _missing_parts(where: str, connection: Connection) -> Iterator[DatabaseProbl
         for own in table.c:
             if own.name not in columns:
                 yield DatabaseProblem("schema", where, f"{table.name} lacks the column {own.name}", hint)
+
+
+def _damaged_values(connection: Connection) -> Iterator[DatabaseProblem]:
+    """Values that their column cannot hold."""
+    hint = "set each to a sound value by hand (UPDATE in the sqlite3 shell or psql), or go back to a backup"
+    for table in schema.metadata.sorted_tables:
+        for damage in find_damage(connection, list(table.c)):
+            yield DatabaseProblem("values", damage.where, damage.what, hint)
 
 
 def _broken_references(where: str, connection: Connection) -> Iterator[DatabaseProblem]:
@@ -208,13 +222,15 @@ def check_files(store: Store, *, deep: bool, progress: OnProgress | None = None)
     looks = list(_looks(store))
     findings: list[DatabaseProblem] = []
     read = 0
-    for number, (key, file, record) in enumerate(looks, start=1):
-        what, whole = _wrong(file, record, deep)
+    for number, (key, paths, name, record) in enumerate(looks, start=1):
+        what, whole = _wrong(paths, name, record, deep)
         read += whole
         if what is not None:
             named = "detections" if record is None else f"checkpoint {record.kind}"
             findings.append(
-                DatabaseProblem("files", file.as_posix(), f"{what} ({named} of run {short_key(key)})", _RESTORE)
+                DatabaseProblem(
+                    "files", (paths.folder / name).as_posix(), f"{what} ({named} of run {short_key(key)})", _RESTORE
+                )
             )
         if progress is not None:
             progress(number, len(looks))
@@ -234,24 +250,25 @@ def read_pruned(run: RunPaths) -> frozenset[str]:
     return frozenset(name for name in names if not (run.folder / name).exists())
 
 
-def _looks(store: Store) -> Iterator[tuple[str, Path, CheckpointRecord | None]]:
-    """Each file once, with its run and, of a checkpoint, the row that names it."""
+def _looks(store: Store) -> Iterator[tuple[str, RunPaths, str, CheckpointRecord | None]]:
+    """Each file once: key and files of its run, its name there and, of a checkpoint, the row that names it."""
     keys = [run.key for run in store.run_records()]
     checkpoints, evaluations = store.all_checkpoints(keys), store.all_evaluations(keys)
     for key in keys:
-        folder = store.run_paths(key).folder
-        gone = read_pruned(store.run_paths(key))
+        paths = store.run_paths(key)
+        gone = read_pruned(paths)
         kept = {(record.path, record.sha256): record for record in checkpoints[key] if record.path not in gone}
         for record in kept.values():
-            yield key, folder / record.path, record
+            yield key, paths, record.path, record
         for name in dict.fromkeys(record.detections for record in evaluations[key]):
             if name is not None:
-                yield key, folder / name, None
+                yield key, paths, name, None
 
 
-def _wrong(file: Path, record: CheckpointRecord | None, deep: bool) -> tuple[str | None, bool]:
-    """What is wrong with ``file``, or None; and whether it was read to its end."""
+def _wrong(paths: RunPaths, name: str, record: CheckpointRecord | None, deep: bool) -> tuple[str | None, bool]:
+    """What is wrong with the file ``name``, or None; and whether it was read to its end."""
     try:
+        file = paths.inner(name)
         size = file.stat().st_size
         if record is not None and size != record.size:
             return f"has {size} bytes, its row says {record.size}", False
@@ -265,6 +282,8 @@ def _wrong(file: Path, record: CheckpointRecord | None, deep: bool) -> tuple[str
         with zipfile.ZipFile(file) as packed:
             broken = packed.testzip()
         return (None if broken is None else f"is damaged at {broken}"), True
+    except StoreError as error:
+        return error.what, False
     except FileNotFoundError:
         return "is not there", False
     except OSError as error:

@@ -6,17 +6,19 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, Double, Row, Select, Table, and_, bindparam, delete, insert, select, type_coerce
+from sqlalchemy import Connection, Row, Select, Table, and_, bindparam, delete, insert, select, type_coerce
+from sqlalchemy.types import NullType
 
 from mmad.base.clock import now
 from mmad.base.json import finite
 from mmad.base.records import (
+    SPLITS,
     AnalysisRecord,
     CheckpointRecord,
     EnvironmentRecord,
@@ -41,13 +43,22 @@ from mmad.store.schema import (
     parameter_counts,
     warnings,
 )
+from mmad.store.values import DamagedValue
 
 #: Rows that are fetched at once: one by one takes twice as long.
 _ROWS = 20_000
 
-
 #: The columns that identify an evaluation of a run.
 _IDENTITY = ("kind", "split", "overlap", "threshold", "max_detections", "proposals")
+#: What is read of every metric, and what sound values of these columns are.
+_METRIC = (metrics.c.run_key, metrics.c.epoch, metrics.c.split, metrics.c.name, metrics.c.value)
+_SOUND_METRIC: tuple[tuple[frozenset[type], Callable[[Any], bool]], ...] = (
+    (frozenset({str}), lambda keys: True),
+    (frozenset({int}), lambda numbers: min(numbers) >= 0),
+    (frozenset({str}), lambda splits: set(splits) <= set(SPLITS)),
+    (frozenset({str}), lambda names: True),
+    (frozenset({float, int, type(None)}), lambda values: True),
+)
 # statements of every epoch: put together once
 _EPOCH_THERE = select(epochs.c.epoch).where(
     and_(epochs.c.run_key == bindparam("of_run"), epochs.c.epoch == bindparam("of_epoch"))
@@ -143,12 +154,14 @@ def read_epochs(
     """The committed epochs of ``keys`` in order; runs without one are left out."""
     wanted = set(keys)
     c = metrics.c
-    chosen = _of_runs(select(c.run_key, c.epoch, c.split, c.name, type_coerce(c.value, Double)), metrics, wanted)
+    raw: Any = select(*(type_coerce(column, NullType()) for column in _METRIC))
+    chosen = _of_runs(raw, metrics, wanted)
     heads = _of_runs(select(epochs), epochs, wanted)
     if epoch is not None:
         chosen, heads = chosen.where(metrics.c.epoch == epoch), heads.where(epochs.c.epoch == epoch)
     measured: dict[tuple[str, int], list[Metric]] = {}
     for part in connection.execute(chosen.order_by(c.run_key, c.epoch, c.position)).partitions(_ROWS):
+        _refuse_damaged_metrics(part)
         for key, number, split, name, value in part:
             own = measured.setdefault((key, number), [])
             own.append(Metric(sys.intern(split), sys.intern(name), math.nan if value is None else value))  # type: ignore[arg-type]
@@ -159,6 +172,13 @@ def read_epochs(
             record = EpochRecord(row.epoch, row.lr, row.seconds, row.peak_memory, values)
             found.setdefault(row.run_key, []).append(record)
     return found
+
+
+def _refuse_damaged_metrics(part: Sequence[Sequence[Any]]) -> None:
+    """DamagedValue for what the columns' own types would refuse one by one, which takes longer than all else."""
+    for column, (allowed, sound), values in zip(_METRIC, _SOUND_METRIC, zip(*part, strict=True), strict=True):
+        if not set(map(type, values)) <= allowed or not sound(values):
+            raise DamagedValue(column, "holds a damaged value")
 
 
 def write_checkpoints(connection: Connection, key: str, records: Sequence[CheckpointRecord]) -> None:
@@ -302,7 +322,7 @@ def read_environments(connection: Connection, key: str) -> list[EnvironmentRecor
             host=row.host,
             platform=row.platform,
             python=row.python,
-            versions=json.loads(row.versions),
+            versions=row.versions,
             device=row.device,
             threads=row.threads,
             git_commit=row.git_commit,
@@ -374,7 +394,7 @@ def read_analyses(connection: Connection, kind: str | None) -> list[AnalysisReco
 
 
 def _analysis(row: Row[Any]) -> AnalysisRecord:
-    return AnalysisRecord(row.kind, row.key, json.loads(row.subject), json.loads(row.value), row.created)
+    return AnalysisRecord(row.kind, row.key, row.subject, row.value, row.created)
 
 
 def _canonical_json(value: Mapping[str, Any]) -> str:
@@ -462,12 +482,9 @@ def read_logs(connection: Connection) -> list[LogRecord]:
     entries: dict[str, list[Mapping[str, Any]]] = {}
     order = select(documented_entries).order_by(documented_entries.c.log, documented_entries.c.position)
     for row in connection.execute(order):
-        entries.setdefault(row.log, []).append(json.loads(row.content))
+        entries.setdefault(row.log, []).append(row.content)
     rows = connection.execute(select(documented_logs).order_by(documented_logs.c.name))
-    return [
-        LogRecord(r.name, r.path, r.sha256, json.loads(r.content), tuple(entries.get(r.name, ())), r.imported)
-        for r in rows
-    ]
+    return [LogRecord(r.name, r.path, r.sha256, r.content, tuple(entries.get(r.name, ())), r.imported) for r in rows]
 
 
 def _free_name(known: Mapping[str, LogRecord], name: str, path: str, sha256: str) -> str:

@@ -77,11 +77,11 @@ def _replaced(connection: Connection, keys: list[str]) -> list[str]:
 
 def _point_members(connection: Connection, key: str) -> None:
     (replacement, setup) = connection.execute(select(runs.c.stand_in, runs.c.setup).where(runs.c.key == key)).one()
-    other = json.loads(connection.execute(select(runs.c.setup).where(runs.c.key == replacement)).scalar_one())
-    differing = [f"{name}={value}" for name, value in other.items() if value != json.loads(setup).get(name)]
+    other = connection.execute(select(runs.c.setup).where(runs.c.key == replacement)).scalar_one()
+    differing = [f"{name}={value}" for name, value in other.items() if value != setup.get(name)]
     for row in connection.execute(select(members).where(members.c.run_key == key)).all():
         here = and_(*(column == row._mapping[column.name] for column in members.primary_key.columns))
-        words = _json([*json.loads(row.overrides), *differing])
+        words = _json([*row.overrides, *differing])
         connection.execute(update(members).where(here).values(run_key=replacement, overrides=words))
 
 
@@ -148,8 +148,8 @@ def member_record(row: Row[Any]) -> MemberRecord:
         position=row.position,
         documented=row.documented,
         evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
-        inferred=tuple(json.loads(row.inferred)),
-        overrides=tuple(json.loads(row.overrides)),
+        inferred=tuple(row.inferred),
+        overrides=tuple(row.overrides),
     )
 
 
@@ -165,7 +165,7 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
             description=row.description,
             path=row.path,
             source=row.source,
-            compare=tuple((a, b) for a, b in json.loads(row.compare)),
+            compare=tuple((a, b) for a, b in row.compare),
             members=tuple(of.get(row.name, ())),
         )
         for row in connection.execute(select(ablations).order_by(ablations.c.name))
@@ -181,8 +181,8 @@ def _run_record(row: Row[Any]) -> RunRecord:
     return RunRecord(
         key=row.key,
         status=row.status,
-        setup=json.loads(row.setup),
-        protocol=json.loads(row.protocol),
+        setup=row.setup,
+        protocol=row.protocol,
         dataset_name=row.dataset_name,
         dataset_path=row.dataset_path,
         dataset_fingerprint=row.dataset_fingerprint,

@@ -5,7 +5,6 @@ Read so that a database of many runs answers at once: counts, and few whole rows
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -292,7 +291,7 @@ def _running(
     best, devices, moment = _best(connection, keys), _devices(connection, keys), now()
 
     def running(row: Row[Any]) -> RunningRun:
-        protocol, own, owner = json.loads(row.protocol), seen.get(row.key, []), owner_of(row)
+        protocol, own, owner = row.protocol, seen.get(row.key, []), owner_of(row)
         overlap, asked = protocol.get("selection_overlap", "iou"), int(protocol.get("epochs", 0))
         epoch = own[-1].epoch if own else 0
         # the first epoch of a stretch also loads; the middle of the latest ones says what an epoch takes now

@@ -6,29 +6,36 @@ Numbers are in columns of numbers, never in blobs. A number that was measured bu
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime
-from typing import Any
+from typing import get_args
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
-    DateTime,
-    Dialect,
-    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
-    String,
     Table,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
     false,
+)
+
+from mmad.base.records import SPLITS, CheckpointKind, Status
+from mmad.config.protocol import Overlap, Proposals, TrainingProtocol
+from mmad.config.setup import ModelSetup
+from mmad.store.values import (
+    FiniteFloat,
+    InnerPath,
+    Json,
+    JsonShape,
+    Key,
+    Moment,
+    NanSafeFloat,
+    Truth,
+    Whole,
+    Words,
+    name_columns,
 )
 
 #: The newest revision below ``migrations/versions``.
@@ -44,83 +51,53 @@ NAMES = {
 metadata = MetaData(naming_convention=NAMES)
 
 
-class Moment(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite stores it as text without an offset."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value!r} has no time zone; take moments from mmad.base.clock")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class NanSafeFloat(TypeDecorator[float]):
-    """A double that was measured: NaN is written as NULL and read back as NaN."""
-
-    impl = Double()
-    cache_ok = True
-
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        return None if value is None or math.isnan(value) else float(value)
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> float:
-        return math.nan if value is None else float(value)
+_STATUSES = get_args(Status)
+_KINDS = get_args(CheckpointKind)
+_OBJECT = JsonShape("object")
 
 
 def _run_key(primary_key: bool = True) -> Column[str]:
-    return Column(
-        "run_key", String(64), ForeignKey("runs.key", ondelete="CASCADE"), primary_key=primary_key, nullable=False
-    )
+    return Column("run_key", Key(), ForeignKey("runs.key", ondelete="CASCADE"), primary_key=primary_key, nullable=False)
 
 
 ablations = Table(
     "ablations",
     metadata,
-    Column("name", String(255), primary_key=True),
-    Column("title", Text, nullable=False),
-    Column("description", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("compare", Text, nullable=False),  # JSON: [[reference arm, other arm], …]
-    Column("added", Moment, nullable=False),
+    Column("name", Words(255), primary_key=True),
+    Column("title", Words(), nullable=False),
+    Column("description", Words(), nullable=False),
+    Column("path", Words(), nullable=False),
+    Column("source", Words(), nullable=False),
+    Column("compare", Json(JsonShape("pairs")), nullable=False),  # [[reference arm, other arm], …]
+    Column("added", Moment(), nullable=False),
 )
 
 runs = Table(
     "runs",
     metadata,
-    Column("key", String(64), primary_key=True),
-    Column("position", Integer, nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("setup", Text, nullable=False),  # JSON
-    Column("protocol", Text, nullable=False),  # JSON
-    Column("dataset_name", Text, nullable=False),
-    Column("dataset_path", Text, nullable=False),
-    Column("dataset_fingerprint", String(64), nullable=False),
-    Column("recipe", Integer, nullable=False),
-    Column("created", Moment, nullable=False),
-    Column("started", Moment),
-    Column("finished", Moment),
-    Column("error", Text),
-    Column("owner_host", Text),
-    Column("owner_pid", Integer),
-    Column("owner_started", Double),
-    Column("owner_boot", Text),
-    Column("priority", Integer, nullable=False, server_default="0"),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("device", Text),
-    Column("heartbeat", Moment),
-    Column("stop_asked", Boolean, nullable=False, server_default=false()),
-    Column("stand_in", String(64)),  # the run that is trained in its place
+    Column("key", Key(), primary_key=True),
+    Column("position", Whole(), nullable=False),
+    Column("status", Words(16, _STATUSES), nullable=False),
+    Column("setup", Json(JsonShape("object", ModelSetup)), nullable=False),
+    Column("protocol", Json(JsonShape("object", TrainingProtocol)), nullable=False),
+    Column("dataset_name", Words(), nullable=False),
+    Column("dataset_path", Words(), nullable=False),
+    Column("dataset_fingerprint", Words(64), nullable=False),
+    Column("recipe", Whole(), nullable=False),
+    Column("created", Moment(), nullable=False),
+    Column("started", Moment()),
+    Column("finished", Moment()),
+    Column("error", Words()),
+    Column("owner_host", Words()),
+    Column("owner_pid", Whole()),
+    Column("owner_started", FiniteFloat()),
+    Column("owner_boot", Words()),
+    Column("priority", Whole(None), nullable=False, server_default="0"),
+    Column("attempts", Whole(), nullable=False, server_default="0"),
+    Column("device", Words()),
+    Column("heartbeat", Moment()),
+    Column("stop_asked", Truth(), nullable=False, server_default=false()),
+    Column("stand_in", Key()),  # the run that is trained in its place
     CheckConstraint(
         "status IN ('queued', 'claimed', 'running', 'finished', 'failed', 'interrupted', 'stopped')", name="status"
     ),
@@ -131,53 +108,53 @@ runs = Table(
 device_memory = Table(
     "device_memory",
     metadata,
-    Column("need", String(64), primary_key=True),
-    Column("device", String(255), primary_key=True),
-    Column("bytes", BigInteger, nullable=False),
-    Column("measured", Moment, nullable=False),
+    Column("need", Words(64), primary_key=True),
+    Column("device", Words(255), primary_key=True),
+    Column("bytes", Whole(big=True), nullable=False),
+    Column("measured", Moment(), nullable=False),
 )
 
 members = Table(
     "members",
     metadata,
-    Column("ablation", String(255), ForeignKey("ablations.name", ondelete="CASCADE"), primary_key=True),
-    Column("setting", String(255), primary_key=True),
-    Column("arm", String(255), primary_key=True),
-    Column("seed", Integer, primary_key=True, autoincrement=False),
-    Column("replicate", Integer, primary_key=True, autoincrement=False),
-    Column("run_key", String(64), ForeignKey("runs.key"), nullable=False, index=True),
-    Column("position", Integer, nullable=False),
-    Column("documented", String(64)),
+    Column("ablation", Words(255), ForeignKey("ablations.name", ondelete="CASCADE"), primary_key=True),
+    Column("setting", Words(255), primary_key=True),
+    Column("arm", Words(255), primary_key=True),
+    Column("seed", Whole(None), primary_key=True, autoincrement=False),
+    Column("replicate", Whole(), primary_key=True, autoincrement=False),
+    Column("run_key", Key(), ForeignKey("runs.key"), nullable=False, index=True),
+    Column("position", Whole(), nullable=False),
+    Column("documented", Words(64)),
     # the evaluation protocol, one column per field of EvaluationProtocol
-    Column("overlap", String(16), nullable=False),
-    Column("threshold", Double, nullable=False),
-    Column("max_detections", Integer, nullable=False),
-    Column("proposals", String(32), nullable=False),
-    Column("inferred", Text, nullable=False),  # JSON
-    Column("overrides", Text, nullable=False),  # JSON
+    Column("overlap", Words(16, get_args(Overlap)), nullable=False),
+    Column("threshold", FiniteFloat(share=True), nullable=False),
+    Column("max_detections", Whole(1, 1000), nullable=False),
+    Column("proposals", Words(32, get_args(Proposals)), nullable=False),
+    Column("inferred", Json(JsonShape("words")), nullable=False),
+    Column("overrides", Json(JsonShape("words")), nullable=False),
 )
 
 epochs = Table(
     "epochs",
     metadata,
     _run_key(),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
-    Column("lr", NanSafeFloat),
-    Column("seconds", NanSafeFloat),
-    Column("peak_memory", BigInteger, nullable=False),
-    Column("committed", Moment, nullable=False),
-    Column("replaced", Integer, nullable=False),  # how often other values were put in its place
+    Column("epoch", Whole(), primary_key=True, autoincrement=False),
+    Column("lr", NanSafeFloat()),
+    Column("seconds", NanSafeFloat()),
+    Column("peak_memory", Whole(big=True), nullable=False),
+    Column("committed", Moment(), nullable=False),
+    Column("replaced", Whole(), nullable=False),  # how often other values were put in its place
 )
 
 metrics = Table(
     "metrics",
     metadata,
-    Column("run_key", String(64), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
-    Column("split", String(16), primary_key=True),
-    Column("name", String(64), primary_key=True),
-    Column("value", NanSafeFloat),
-    Column("position", Integer, nullable=False),
+    Column("run_key", Key(), primary_key=True),
+    Column("epoch", Whole(), primary_key=True, autoincrement=False),
+    Column("split", Words(16, SPLITS), primary_key=True),
+    Column("name", Words(64), primary_key=True),
+    Column("value", NanSafeFloat()),
+    Column("position", Whole(), nullable=False),
     ForeignKeyConstraint(["run_key", "epoch"], ["epochs.run_key", "epochs.epoch"], ondelete="CASCADE"),
 )
 
@@ -185,21 +162,21 @@ parameter_counts = Table(
     "parameter_counts",
     metadata,
     _run_key(),
-    Column("module", String(255), primary_key=True),
-    Column("count", BigInteger, nullable=False),
-    Column("position", Integer, nullable=False),
+    Column("module", Words(255), primary_key=True),
+    Column("count", Whole(big=True), nullable=False),
+    Column("position", Whole(), nullable=False),
 )
 
 checkpoints = Table(
     "checkpoints",
     metadata,
     _run_key(),
-    Column("kind", String(16), primary_key=True),
-    Column("epoch", Integer, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("sha256", String(64), nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("created", Moment, nullable=False),
+    Column("kind", Words(16, _KINDS), primary_key=True),
+    Column("epoch", Whole(), nullable=False),
+    Column("path", InnerPath(), nullable=False),
+    Column("sha256", Key(), nullable=False),
+    Column("size", Whole(big=True), nullable=False),
+    Column("created", Moment(), nullable=False),
 )
 
 evaluations = Table(
@@ -207,16 +184,16 @@ evaluations = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     _run_key(primary_key=False),
-    Column("kind", String(16), nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("split", String(16), nullable=False),
-    Column("overlap", String(16), nullable=False),
-    Column("threshold", Double, nullable=False),
-    Column("max_detections", Integer, nullable=False),
-    Column("proposals", String(32), nullable=False),
-    Column("ap", NanSafeFloat),
-    Column("ar", NanSafeFloat),
-    Column("detections", Text),
+    Column("kind", Words(16, _KINDS), nullable=False),
+    Column("epoch", Whole(), nullable=False),
+    Column("split", Words(16, SPLITS), nullable=False),
+    Column("overlap", Words(16), nullable=False),
+    Column("threshold", FiniteFloat(share=True), nullable=False),
+    Column("max_detections", Whole(1, 1000), nullable=False),
+    Column("proposals", Words(32), nullable=False),
+    Column("ap", NanSafeFloat()),
+    Column("ar", NanSafeFloat()),
+    Column("detections", InnerPath()),
     UniqueConstraint(
         "run_key", "kind", "split", "overlap", "threshold", "max_detections", "proposals", name="uq_evaluations"
     ),
@@ -225,11 +202,11 @@ evaluations = Table(
 evaluation_classes = Table(
     "evaluation_classes",
     metadata,
-    Column("evaluation_id", Integer, ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("label", Text, nullable=False),
-    Column("ap", Double),
-    Column("ar", Double),
+    Column("evaluation_id", Whole(), ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Whole(), primary_key=True, autoincrement=False),
+    Column("label", Words(), nullable=False),
+    Column("ap", FiniteFloat()),
+    Column("ar", FiniteFloat()),
 )
 
 environments = Table(
@@ -237,17 +214,17 @@ environments = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     _run_key(primary_key=False),
-    Column("started", Moment, nullable=False),
-    Column("host", Text, nullable=False),
-    Column("platform", Text, nullable=False),
-    Column("python", Text, nullable=False),
-    Column("versions", Text, nullable=False),  # JSON
-    Column("device", Text, nullable=False),
-    Column("threads", Integer, nullable=False),
-    Column("git_commit", Text),
-    Column("git_dirty", Boolean),
-    Column("command", Text, nullable=False),
-    Column("from_epoch", Integer, nullable=False),
+    Column("started", Moment(), nullable=False),
+    Column("host", Words(), nullable=False),
+    Column("platform", Words(), nullable=False),
+    Column("python", Words(), nullable=False),
+    Column("versions", Json(JsonShape("texts")), nullable=False),
+    Column("device", Words(), nullable=False),
+    Column("threads", Whole(), nullable=False),
+    Column("git_commit", Words()),
+    Column("git_dirty", Truth()),
+    Column("command", Words(), nullable=False),
+    Column("from_epoch", Whole(), nullable=False),
     Index(None, "run_key"),
 )
 
@@ -256,8 +233,8 @@ warnings = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     _run_key(primary_key=False),
-    Column("text", Text, nullable=False),
-    Column("created", Moment, nullable=False),
+    Column("text", Words(), nullable=False),
+    Column("created", Moment(), nullable=False),
     Index(None, "run_key"),
 )
 
@@ -265,28 +242,30 @@ analyses = Table(
     "analyses",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("kind", String(32), nullable=False, index=True),
-    Column("key", String(64), nullable=False, unique=True),
-    Column("subject", Text, nullable=False),  # JSON: all that decides the value
-    Column("value", Text, nullable=False),  # JSON
-    Column("created", Moment, nullable=False),
+    Column("kind", Words(32), nullable=False, index=True),
+    Column("key", Key(), nullable=False, unique=True),
+    Column("subject", Json(_OBJECT), nullable=False),  # all that decides the value
+    Column("value", Json(_OBJECT), nullable=False),
+    Column("created", Moment(), nullable=False),
 )
 
 documented_logs = Table(
     "documented_logs",
     metadata,
-    Column("name", String(255), primary_key=True),
-    Column("path", Text, nullable=False),
-    Column("sha256", String(64), nullable=False),
-    Column("content", Text, nullable=False),  # JSON: all but the entries
-    Column("imported", Moment, nullable=False),
+    Column("name", Words(255), primary_key=True),
+    Column("path", Words(), nullable=False),
+    Column("sha256", Key(), nullable=False),
+    Column("content", Json(_OBJECT), nullable=False),  # all but the entries
+    Column("imported", Moment(), nullable=False),
 )
 
 documented_entries = Table(
     "documented_entries",
     metadata,
-    Column("log", String(255), ForeignKey("documented_logs.name", ondelete="CASCADE"), primary_key=True),
-    Column("id", String(64), primary_key=True),
-    Column("position", Integer, nullable=False),
-    Column("content", Text, nullable=False),  # JSON
+    Column("log", Words(255), ForeignKey("documented_logs.name", ondelete="CASCADE"), primary_key=True),
+    Column("id", Words(64), primary_key=True),
+    Column("position", Whole(), nullable=False),
+    Column("content", Json(_OBJECT), nullable=False),
 )
+
+name_columns(column for table in metadata.sorted_tables for column in table.c)

@@ -221,7 +221,7 @@ class Continuation:
         history.set_file(checkpoint.save(self.run, epoch, content))
 
     def _copied(self, row: CheckpointRecord) -> CheckpointRecord:
-        _, content = checkpoint.load(self.parent.folder / row.path)
+        _, content = checkpoint.load(self.parent.inner(row.path))
         mine = checkpoint.Content(content.tensors, {**content.facts, "key": self.spec.key, "copy": True})
         file = checkpoint.save(self.run, row.epoch, mine)
         return replace(row, path=self.run.relative(file.path), sha256=file.sha256, size=file.size)

@@ -11,6 +11,7 @@ import pytest
 
 from mmad.analysis.input_controls import Alteration
 from mmad.api import results
+from mmad.base.paths import RunPaths
 
 CXR, CLINICAL = "made/default/CXR/0", "made/default/CXR+Clinical/0"
 Call = Callable[..., Any]
@@ -23,12 +24,12 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
     truth = judged_world.dataset.ground_truth("test")
 
     class Network:
-        run = type("Run", (), {"folder": judged_world.database.parent})
+        run = RunPaths(judged_world.database.parent)
 
-        def detections(self, file: Any, split: str, *, proposals: str, change: Any) -> Any:
-            asked.append(change)
-            altered = change.columns or change.patients or change.blank
-            return made.seen(truth, 0.2 if altered else 1.0, change.seed, false=0.0)
+        def detections(self, file: Any, split: str, *, proposals: str, alteration: Any) -> Any:
+            asked.append(alteration)
+            altered = alteration.columns or alteration.patients or alteration.blank
+            return made.seen(truth, 0.2 if altered else 1.0, alteration.seed, false=0.0)
 
     monkeypatch.setattr(results, "inference_runner", lambda *_: Network())
     return asked

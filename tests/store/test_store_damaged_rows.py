@@ -1,0 +1,136 @@
+"""A damaged value is named with table, row, column and value, wherever it is read; paths of rows stay in the folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import store_samples as samples
+
+from mmad.base.errors import StoreError
+from mmad.base.formatting import short_key
+from mmad.base.paths import RunPaths, is_inner
+from mmad.store.lookup import member_summaries, run_detail
+from mmad.store.maintenance import check_database
+from mmad.store.store import Store
+
+#: A statement that damages one value, and what is said of it after ``FILE: ``.
+DAMAGED = [
+    ("update runs set setup = '{' where status = 'finished'", r"runs, row key \w{12}: setup is '\{' \(Expecting .*\)"),
+    ("update runs set protocol = 'null' where status = 'finished'", r"runs, .*: protocol is 'null' \(no JSON .*\)"),
+    ('update runs set protocol = \'{"epochs": "x"}\'', r"runs, .*: protocol is .* \(epochs: Input should be .*\)"),
+    ("update runs set created = 'yesterday'", r"runs, row key \w{12}: created is 'yesterday' \(.*\)"),
+    ("update runs set finished = 12345", r"runs, row key \w{12}: finished is .*12345.* \(.*\)"),
+    ("update runs set status = 'asleep'", r"runs, row key \w{12}: status is 'asleep' \(none of queued, .*\)"),
+    ("update runs set dataset_name = cast(x'ff' as text)", r"runs, row .*: dataset_name is .* \(no UTF-8\)"),
+    ("update epochs set lr = '<b>'", r"epochs, row run_key \w{12}, epoch 1: lr is '<b>' \(no number\)"),
+    (
+        "update epochs set epoch = -1 where epoch = 1",
+        r"epochs, row run_key \w{12}, epoch -1: epoch is -1 \(less than 0\)",
+    ),
+    ("update epochs set committed = x'00'", r"epochs, row .*, epoch 1: committed is b'\\x00' \(.*\)"),
+    (
+        "update metrics set value = 'abc'",
+        r"metrics, row .*, epoch 1, split '\w+', name '\w+': value is 'abc' \(no number\)",
+    ),
+    ("update evaluations set ap = 'abc'", r"evaluations, row id \d+: ap is 'abc' \(no number\)"),
+    ("update evaluations set threshold = 9e999", r"evaluations, row id \d+: threshold is inf \(no finite number\)"),
+    ("update evaluations set detections = '/dev/zero'", r"evaluations, .*: detections is '/dev/zero' \(no path .*\)"),
+    (
+        "update checkpoints set path = '../x.pt'",
+        r"checkpoints, row .*, kind 'best_ap': path is '../x.pt' \(no path .*\)",
+    ),
+    ("update checkpoints set size = 'x'", r"checkpoints, row .*, kind 'best_ap': size is 'x' \(no whole number\)"),
+    ("update ablations set compare = 'x'", r"ablations, row name 'patience': compare is 'x' \(Expecting value.*\)"),
+    ("update members set inferred = '5'", r"members, row .*: inferred is '5' \(no JSON of the form words\)"),
+    ("update environments set versions = '[]'", r"environments, row id 1: versions is '\[\]' \(no JSON .*\)"),
+]
+
+
+@pytest.fixture
+def filled(file_store: Store, database: Path) -> tuple[Path, str]:
+    good, _ = samples.fill(file_store)
+    return database, good
+
+
+def damage(database: Path, statement: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(statement)
+
+
+def read_everything(store: Store, key: str) -> None:
+    reads: tuple[Callable[[], Any], ...] = (
+        store.status,
+        store.queue_status,
+        store.state,
+        lambda: member_summaries(store),
+        lambda: run_detail(store, key),
+        lambda: store.all_epochs([key]),
+    )
+    said = []
+    for read in reads:
+        try:
+            read()
+        except StoreError as error:
+            said.append(str(error))
+    assert said
+    raise StoreError(said[0])
+
+
+@pytest.mark.parametrize(("statement", "said"), DAMAGED, ids=[said.split()[0] for _, said in DAMAGED])
+def test_a_damaged_value_is_named(filled: tuple[Path, str], statement: str, said: str) -> None:
+    database, key = filled
+    damage(database, statement)
+    with Store.open(database) as store, pytest.raises(StoreError) as caught:
+        read_everything(store, key)
+    line = rf"{re.escape(str(database))}: {said}; mmad db check lists every damaged value"
+    assert re.fullmatch(line, str(caught.value)), str(caught.value)
+    findings = check_database(database).findings
+    assert {finding.check for finding in findings} >= {"values"}
+    assert any(re.match(said, f"{finding.where}: {finding.what}") for finding in findings)
+
+
+def test_the_check_lists_every_damaged_value(filled: tuple[Path, str]) -> None:
+    database, key = filled
+    damage(database, "update epochs set lr = 'x', committed = 'y'")
+    damage(database, "update warnings set text = x'00'")
+    findings = check_database(database).findings
+    assert [(finding.where, finding.what.split(" ")[0]) for finding in findings] == [
+        *(
+            (f"epochs, row run_key {short_key(key)}, epoch {n}", name)
+            for n in (1, 2, 3)
+            for name in ("lr", "committed")
+        ),
+        ("warnings, row id 1", "text"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "/dev/zero", "../x", "a/../../x", "a//b", "./a", "~/x", "a\\b", "a\0b"])
+def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    assert not is_inner(name)
+    with pytest.raises(StoreError, match="no path within the run's folder"):
+        RunPaths(tmp_path).inner(name)
+
+
+def test_what_is_no_regular_file_is_not_opened(filled: tuple[Path, str]) -> None:
+    database, key = filled
+    with Store.open(database) as store:
+        samples.write_files(store, key)
+        paths = store.run_paths(key)
+    file = paths.folder / "detections" / "x.npz"
+    assert paths.inner("detections/x.npz") == file
+    assert paths.inner("detections/missing.npz").name == "missing.npz"
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(StoreError, match=r"x\.npz: is not a regular file; look for more with mmad db check"):
+        paths.inner("detections/x.npz")
+    (finding,) = check_database(database, deep=True).findings
+    assert (finding.check, finding.where) == ("files", file.as_posix())
+    assert finding.what.startswith("is not a regular file (detections of run")
