@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mmad.evaluation.coco_summary import CocoSet
     from mmad.evaluation.intervals import Interval
     from mmad.report.build import Report
+    from mmad.report.provenance import Provenance
     from mmad.store.store import Store
     from mmad.training.inference import InferenceRunner
 
@@ -348,6 +349,7 @@ def write_report(
     pictures: int | None = None,
     log: bool | None = None,
     every: float | None = None,
+    provenance: Provenance = "brief",
     progress: OnProgress = lambda done, whole: None,
 ) -> Report:
     """Write the report of everything recorded, in one or several forms.
@@ -369,6 +371,7 @@ def write_report(
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or one was
             imported.
         every: seconds after which the page reloads itself, while it is rewritten; None for a page that does not.
+        provenance: ``"full"`` also says on which host, in which folders and by which command each run was trained.
         progress: hears how many of how many runs are drawn.
 
     Returns:
@@ -399,6 +402,7 @@ def write_report(
         pictures=pictures,
         log=log,
         every=every,
+        provenance=provenance,
         progress=progress,
         computing=progress,
         picturing=progress,

@@ -110,6 +110,26 @@ def clean(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
 
 
+#: Control characters, lines and overrides of direction: on a terminal they act instead of being shown.
+_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def acting_character(text: str, allowed: str = "") -> str | None:
+    """``U+001B`` of the first character of ``text`` that a terminal would obey instead of show; None without one."""
+    found = next((match for match in _ACTING.findall(text) if match not in allowed), None)
+    return None if found is None else f"U+{ord(found):04X}"
+
+
+def terminal_text(text: str) -> str:
+    """The text as a terminal may print it: new lines and tabs stay, whatever else it would obey is replaced."""
+    return _ACTING.sub(lambda match: match[0] if match[0] in "\n\t" else "\ufffd", text)
+
+
+def terminal_json(text: str) -> str:
+    """JSON as a terminal may print it: what it would obey is escaped, so that no value changes."""
+    return _ACTING.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """``1 run``, ``3 runs``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

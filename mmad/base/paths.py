@@ -5,17 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from platformdirs import user_cache_path
 
+from mmad.base.errors import StoreError
+
 DEFAULT_DATABASE = Path("db/mmad.sqlite")
 DEFAULT_REPORT = Path("reports/index.html")
 
 # as SQLAlchemy takes a URL apart
 _URL = re.compile(r"[^:]+://(?:(?P<user>[^:/]*)(?::[^@]*)?@)?[^/?]*(?:/(?P<name>[^?]*))?")
+
+# names of options, in a URL or in NAME=VALUE, whose values are nobody's business
+_SECRET = re.compile(
+    r"pass|pwd|secret|token|auth|credential|signature|(api|access|private)[_-]?key|^(sig|key|user|username)$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,14 @@ class StorePaths:
 
     database: str
 
+    def __post_init__(self) -> None:
+        try:
+            self.database.encode()
+        except UnicodeEncodeError:
+            raise StoreError(
+                "the path is not UTF-8 text", where=repr(self.database), hint="name another file"
+            ) from None
+
     @property
     def url(self) -> str:
         if "://" in self.database:
@@ -120,10 +138,33 @@ class StorePaths:
         return RunPaths(self.runs / key[:2] / key)
 
 
-def without_password(text: str) -> str:
-    """``text`` without the password of a URL in it, before its host or among its options: it is shown and recorded."""
-    hidden = re.sub(r"(\w://[^:/@]*):[^@]*@", r"\1:***@", text)
-    return re.sub(r"([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", hidden) if "://" in text else hidden
+def without_secrets(text: str) -> str:
+    """A URL, or one word of a command line, as it is shown and recorded: user-info, passwords and tokens are ``***``.
+
+    Rather too much is hidden than too little: a password may hold ``@``, ``/`` and ``?``.
+    """
+    if "://" not in text:
+        return _without_secret_value(text, r"(?<![^=,])([\w-]+)=")
+    parts = re.sub(r"(\w://).*@", r"\1***@", text, flags=re.DOTALL).split("&")
+    return "&".join(_without_secret_value(part, r"([^=?;,/\s]+)=") for part in parts)
+
+
+def _without_secret_value(text: str, named: str) -> str:
+    for name in re.finditer(named, text):
+        if _SECRET.search(unquote(name[1])):
+            return f"{text[: name.end()]}***"
+    return text
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command as it is shown and recorded: without secrets, and without the command of ``--on-finish``."""
+    shown = [without_secrets(word) for word in words]
+    for position, word in enumerate(words):
+        if word.startswith("--on-finish="):
+            shown[position] = "--on-finish=***"
+        elif position and words[position - 1] == "--on-finish":
+            shown[position] = "***"
+    return shlex.join(shown)
 
 
 def cache_folder() -> Path:

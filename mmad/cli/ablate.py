@@ -13,7 +13,7 @@ import typer
 from mmad.api.loading import load_with_data, on_data
 from mmad.api.training import check_ablations, known_memory, run_ablations
 from mmad.base.formatting import short_key
-from mmad.base.paths import StorePaths, without_password
+from mmad.base.paths import StorePaths, command_line, without_secrets
 from mmad.cli.options import (
     DEFAULT_DB,
     AddressOption,
@@ -111,9 +111,9 @@ def _print_end(
     if summary.stopped:
         typer.echo(f"{_runs(len(summary.stopped))} stopped by hand: mmad requeue takes them up again")
     if stopped:
-        typer.echo(f"interrupted; resume it with: {command_line()}")
+        typer.echo(f"interrupted; resume it with: {_typed()}")
     elif done:
-        option = f" --db {shlex.quote(without_password(db))}" if db != DEFAULT_DB else ""
+        option = f" --db {shlex.quote(without_secrets(db))}" if db != DEFAULT_DB else ""
         typer.echo(f"write the report with: mmad report --html{option}")
 
 
@@ -162,9 +162,9 @@ def _runs(count: int) -> str:
     return f"{count} run{'s' * (count != 1)}"
 
 
-def command_line() -> str:
-    """What the user typed, without the password of a database's URL: it is shown, and kept with each run."""
-    return shlex.join(["mmad", *(without_password(word) for word in sys.argv[1:])])
+def _typed() -> str:
+    """What the user typed, without its secrets: it is shown, and recorded with each run."""
+    return command_line(["mmad", *sys.argv[1:]])
 
 
 def finish(command: str, summary: Summary, db: str, ablations: Sequence[Ablation]) -> None:
@@ -237,7 +237,7 @@ def _register_ablate(app: typer.Typer) -> None:
             check()
         options = Options(
             weights_dir=weights_dir,
-            command_line=command_line(),
+            command_line=_typed(),
             isolate=isolate,
             max_hours=max_hours,
             checkpoint_every=checkpoint_every,

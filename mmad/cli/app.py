@@ -114,10 +114,13 @@ def _root(
 
 def main() -> None:
     """The console script: a user's failure is one line on stderr and exit code 2, an interruption 130."""
-    try:
-        app(prog_name="mmad")
-    except MmadError as error:
-        print(f"mmad: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+    from mmad.cli.output import guarded_output
+
+    with guarded_output():
+        try:
+            app(prog_name="mmad")
+        except MmadError as error:
+            print(f"mmad: {error}", file=sys.stderr)
+            sys.exit(EXIT_USER_ERROR)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)

@@ -7,10 +7,11 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
+from mmad.base.formatting import terminal_json, terminal_text
 from mmad.base.json import to_json_value
 
 if TYPE_CHECKING:
@@ -26,17 +27,42 @@ if TYPE_CHECKING:
 WIDE = 10_000
 
 
+class _GuardedStream:
+    """``unguarded``, to which text is written as ``terminal_text`` has it."""
+
+    def __init__(self, unguarded: TextIO) -> None:
+        self.unguarded = unguarded
+
+    def write(self, text: str) -> int:
+        self.unguarded.write(terminal_text(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unguarded, name)
+
+
+@contextlib.contextmanager
+def guarded_output() -> Iterator[None]:
+    """Whatever is printed meanwhile, by whomever, commands no terminal; Rich's consoles see to it themselves."""
+    earlier = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, _GuardedStream(stream)) for stream in earlier)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = earlier
+
+
 def print_json(value: Any) -> None:
-    """``value`` as JSON on stdout, numbers that are not finite as null."""
-    typer.echo(json.dumps(to_json_value(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """``value`` as JSON on stdout, numbers that are not finite as null; what a terminal would obey is escaped."""
+    typer.echo(terminal_json(json.dumps(to_json_value(value), indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def console(*, stderr: bool = False, width: int = WIDE) -> Console:
     """A console that takes no word for markup, as wide as the terminal, or ``width`` where there is none."""
-    from rich.console import Console
+    from mmad.base.terminal import SafeConsole
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else width)
+    return SafeConsole(stream, markup=False, width=None if stream.isatty() else width)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -22,6 +22,7 @@ from mmad.cli.output import print_json, progress_bar
 if TYPE_CHECKING:
     from mmad.base.errors import MmadError
     from mmad.report.build import Report
+    from mmad.report.provenance import Provenance
 
 
 def report(
@@ -64,6 +65,12 @@ def report(
             show_default=False,
         ),
     ] = None,
+    provenance: Annotated[
+        str,
+        typer.Option(
+            "--provenance", metavar="brief|full", help="full: also host, folders and command line of each run."
+        ),
+    ] = "brief",
     watch: Annotated[bool, typer.Option("--watch", help="Write it again whenever something new is recorded.")] = False,
     every: Annotated[
         float, typer.Option("--every", metavar="SECONDS", min=1, help="With --watch: at most so often.")
@@ -87,6 +94,8 @@ def report(
 
     Pictures show true boxes and those of both arms on the studies where they differ most. Images of a data set whose
     licence does not say that they may be passed on are shown with --pictures N only; --pictures 0 shows none.
+
+    A report can be sent around: it names no host, user, absolute path or command line. --provenance full writes them.
 
     --paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
     the documented figures. Alone, it writes nothing else.
@@ -123,6 +132,7 @@ def report(
         data=data,
         pictures=pictures,
         log=log,
+        provenance=cast("Provenance", provenance),
     )
     if watch or until_done:
         opened = _open if show else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,12 +19,20 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from mmad.base.errors import SpecError
-from mmad.config.messages import did_you_mean, nearest
+from mmad.base.formatting import acting_character
+from mmad.config.messages import did_you_mean, nearest, shown
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup, unit
 
 # The text, and where each key stands in it: ``tomllib`` gives values without their lines.
+
+#: A larger file is no ablation file.
+MAX_FILE_BYTES = 1 << 20
+#: Tables and lists inside one another.
+MAX_DEPTH = 16
+#: Whole numbers are those of TOML, of 64 bits.
+MAX_INTEGER = 2**63 - 1
 
 KeyPath = tuple[str | int, ...]
 
@@ -117,6 +126,7 @@ def _resolve(names: tuple[str, ...], elements: dict[KeyPath, int], *, new_elemen
     return path
 
 
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){200}""")
 _LINE_IN_MESSAGE = re.compile(r"\s*\((?:at line (\d+), column \d+|at end of document)\)$")
 
 
@@ -140,12 +150,18 @@ class SourceFile:
         return SpecError(f"{name}: {what}" if name else what, where=self.where(key), hint=hint)
 
 
+#: A longer key is shortened where it is shown.
+_LONGEST_KEY = 200
+
+
 def dotted(key: KeyPath) -> str:
     """``key`` as a reader would look for it: ``settings[2].lr`` with positions from 1."""
     text = ""
     for part in key:
         if isinstance(part, int):
             text += f"[{part + 1}]"
+        elif len(part) > _LONGEST_KEY:
+            text += f".{shown(part)}"
         else:
             name = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"'
             text += f".{name}" if text else name
@@ -158,17 +174,69 @@ def read_source(path: Path) -> SourceFile:
     Raises:
         SpecError: no such file, a folder, no permission, not UTF-8, not TOML.
     """
+    _check_path(path)
     text = _read_text(path)
+    too_deep = SpecError(f"tables or lists nested more than {MAX_DEPTH} deep", where=path, hint="write it flatter")
+    if _LONG_KEY.search(text):  # tomllib takes the square of its length
+        raise too_deep
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, text, str(error)) from error
+    except RecursionError:
+        raise too_deep from None
+    except ValueError as error:  # Python reads no decimal number of thousands of digits
+        raise _long_number(path, text) from error
+    if _deeper(document, MAX_DEPTH):
+        raise too_deep
     return SourceFile(str(path), text, document, key_lines(text))
+
+
+def _check_path(path: Path) -> None:
+    """The file's name is the ablation's, and its path is recorded and printed."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise SpecError("the path is not UTF-8 text", where=shown(str(path)), hint="rename the file") from None
+    if (acting := acting_character(path.stem)) is not None:
+        raise SpecError(
+            f"its name holds the control character {acting}", where=shown(str(path)), hint="rename the file"
+        )
+
+
+def _deeper(document: Any, most: int) -> bool:
+    """Whether tables and lists are nested more than ``most`` deep; without recursion."""
+    level = [document]
+    for _ in range(most):
+        level = [value for node in level for value in _inside(node) if isinstance(value, dict | list)]
+    return bool(level)
+
+
+def _inside(node: Any) -> Iterable[Any]:
+    return node.values() if isinstance(node, dict) else node
+
+
+def _long_number(path: Path, text: str) -> SpecError:
+    found = re.search(r"[\d_]{4000,}", text)
+    where = path if found is None else f"{path}:{text.count(chr(10), 0, found.start()) + 1}"
+    what = f"a number of {len(found[0].replace('_', '')):,} digits" if found else "a number of too many digits"
+    return SpecError(what, where=where, hint=f"a whole number is at most {MAX_INTEGER}")
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise SpecError("is no regular file", where=path, hint="name an ablation file (.toml)")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
+        if len(content) > MAX_FILE_BYTES:
+            raise SpecError(
+                f"is too large for an ablation file ({size:,} bytes)",
+                where=path,
+                hint=f"at most {MAX_FILE_BYTES:,} bytes are read; was another file meant?",
+            )
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise SpecError("no such file", where=path, hint=_similar_file(path)) from None
     except IsADirectoryError:
@@ -412,7 +480,8 @@ def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
     for problem in error.errors(include_url=False):
         groups.setdefault(_key_in(source.document, problem), []).append(problem)
     # what holds a wrong value may be reported for it once more (a list that is too short without it)
-    inner = [path for path in groups if not any(other[: len(path)] == path for other in groups if other != path)]
+    holders = {path[:end] for path in groups for end in range(len(path))}
+    inner = [path for path in groups if path not in holders]
     key = min(inner, key=lambda path: (line_of(source.lines, path) or 0, len(path)))
     what, hint = explain(key, groups[key])
     return source.error(key, what, hint)
@@ -634,10 +703,12 @@ def parse_override(word: str) -> Layer:
     candidates: list[Any] = [text]
     try:
         document = tomllib.loads(f"value = {text}")
+        json.dumps(document, default=str)
+    except (ValueError, RecursionError):  # no TOML, or more of it than Python reads: a plain text
+        pass
+    else:
         if list(document) == ["value"] and document["value"] != text:
             candidates.insert(0, document["value"])
-    except tomllib.TOMLDecodeError:
-        pass
     problem: ValidationError | None = None
     for value in candidates:
         try:
@@ -646,10 +717,22 @@ def parse_override(word: str) -> Layer:
             problem = problem or error
             continue
         values = table.model_dump(exclude_unset=True)
+        for acting in filter(None, map(acting_character, _texts(values))):
+            raise SpecError(f"{field}: holds the control character {acting}", where=where, hint="leave it out")
         return Layer({"seeds": (values["seed"],)} if field == "seed" else values, (), word)
     assert problem is not None
     what, hint = explain((field,), problem.errors(include_url=False))
     raise SpecError(f"{field}: {what}", where=where, hint=hint)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        yield from _texts([*node, *node.values()])
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _texts(value)
 
 
 def override_place(word: str) -> str:
@@ -664,15 +747,27 @@ def _none_or(field: str, value: Any) -> Any:
 
 
 def _prepared(source: SourceFile, node: Any, key: KeyPath) -> Any:
-    """The document with ``"none"`` as null; dates, which no field takes, are refused."""
+    """The document with ``"none"`` as null; what no field takes is refused: dates, control characters, long numbers."""
     if isinstance(node, datetime.date | datetime.time):
         raise source.error(key, f"expected no date or time, got {node}", "put it in quotes if it is a text")
+    if isinstance(node, int) and abs(node) > MAX_INTEGER:
+        raise source.error(key, "the number is too large", f"a whole number is at most {MAX_INTEGER}")
+    if isinstance(node, str):
+        _check_text(source, key, node, "\n\t" if key in (("title",), ("description",)) else "")
     if isinstance(node, dict):
+        for name in node:
+            _check_text(source, (*key, name), name)
         return {name: _prepared(source, value, (*key, name)) for name, value in node.items()}
     if isinstance(node, list):
         return [_prepared(source, value, (*key, position)) for position, value in enumerate(node)]
     named = next((str(part) for part in reversed(key) if isinstance(part, str)), "")
     return _none_or(ALIASES.get(named, named), node)
+
+
+def _check_text(source: SourceFile, key: KeyPath, text: str, allowed: str = "") -> None:
+    if (acting := acting_character(text, allowed)) is not None:
+        what = f"{shown(text)} holds the control character {acting}"
+        raise SpecError(what, where=source.where(key), hint="leave it out")
 
 
 def _setting(source: SourceFile, position: int, given: Mapping[str, Any]) -> Setting:
@@ -715,7 +810,7 @@ def _grid(source: SourceFile, given: Mapping[str, Any] | None) -> dict[str, tupl
         raise source.error(("grid",), "an empty grid", "give a field a list of values, or leave [grid] out")
     grid: dict[str, tuple[Any, ...]] = {}
     for field, values in given.items():
-        if any(value in values[:position] for position, value in enumerate(values)):
+        if len({json.dumps(value, sort_keys=True, default=str) for value in values}) < len(values):
             raise source.error(("grid", field), "a value is listed twice", "leave one of them out")
         grid[field] = tuple(values)
     return grid

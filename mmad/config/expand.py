@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mmad.base.errors import SpecError, WeightsError
+from mmad.base.formatting import plural
 from mmad.config.ablation_file import (
     ContinueFrom,
     Layer,
@@ -30,6 +32,10 @@ from mmad.config.weights import weights_hash
 # Runs that continue another: which one that is, and whether it can be continued.
 
 
+#: Members that one file may have.
+MAX_MEMBERS = 100_000
+#: Runs of one file that continue each other, one after another.
+MAX_CHAIN = 100
 #: Digits of a run's whole key.
 _KEY_LENGTH = 64
 
@@ -49,6 +55,9 @@ def continued(members: Sequence[Member], origins: Mapping[str, ContinueFrom], so
             if index in path and origin is not None:
                 names = " → ".join(repr(members[i].setting) for i in (*path[path.index(index) :], index))
                 raise source.error(origin.place, f"runs that continue each other in a circle: {names}", "leave one out")
+            if len(path) > MAX_CHAIN:
+                what = f"more than {MAX_CHAIN} runs that continue each other"
+                raise source.error(origin.place if origin else (), what, "continue fewer")
             done[index] = member if origin is None else link(index, member, origin, path)
         return done[index]
 
@@ -140,6 +149,7 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
     Raises:
         SpecError: a combination of fields that is impossible or cannot be built yet; two members alike.
     """
+    _check_number(parsed, overrides)
     members: list[Member] = []
     seen: set[tuple[str, str, int, int]] = set()
     origins: dict[str, ContinueFrom] = {}
@@ -168,6 +178,31 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
         data=parsed.data,
         phantom=parsed.phantom,
     )
+
+
+def _check_number(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:
+    """Refuse, before one of them is made, more members than a queue is for."""
+    points = math.prod(map(len, parsed.grid.values()))
+    every = Layer({"seeds": (0,)}, ()) if "seed" in parsed.grid else None
+
+    def seeds(setting: Setting | None) -> int:
+        layers = [parsed.protocol, *([setting.layer] if setting else []), *([every] if every else []), *overrides]
+        return next((len(layer.values["seeds"]) for layer in reversed(layers) if "seeds" in layer.values), 1)
+
+    number = len(parsed.arms) * points * sum(map(seeds, parsed.settings or (None,)))
+    if number > MAX_MEMBERS:
+        counts = " × ".join(
+            (
+                plural(len(parsed.settings or (None,)), "setting"),
+                plural(points, "combination of the grid", "combinations of the grid"),
+                plural(len(parsed.arms), "arm"),
+            )
+        )
+        raise SpecError(
+            f"expands to {number:,} members ({counts}, each with its seeds)",
+            where=parsed.source.where(("grid",) if points > 1 else ("protocol", "seeds")),
+            hint=f"at most {MAX_MEMBERS:,} are possible: leave values out, or write several files",
+        )
 
 
 def _points(parsed: ParsedFile) -> Iterator[_Point]:

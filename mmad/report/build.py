@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 from mmad.analysis.frames import ReportSource, load_frame
 from mmad.analysis.statistics import compute_statistics
@@ -16,6 +17,7 @@ from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
 from mmad.report.pictures import check_number, pictures_of
+from mmad.report.provenance import Provenance, brief_frame, brief_pictures, brief_statistics, database_name
 from mmad.report.watch import live
 from mmad.report.writers.csv import write_tables
 from mmad.report.writers.html import render_html, render_pages
@@ -60,6 +62,7 @@ def write_report(
     pictures: int | None = None,
     log: bool | None = None,
     every: float | None = None,
+    provenance: Provenance = "brief",
     progress: Callable[[int, int], None] | None = None,
     computing: Callable[[int, int], None] = lambda done, whole: None,
     picturing: Callable[[int, int], None] = lambda done, whole: None,
@@ -81,6 +84,7 @@ def write_report(
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
             imported.
         every: seconds after which a watched page reloads itself; None for a static page.
+        provenance: ``full`` says on which host, in which folders and by which command each run was trained.
         progress: is called with (done, total) runs whose charts are drawn.
         computing: is called before that with (done, total) runs and pairs whose statistics are computed.
         picturing: is called between the two with (done, total) pairs whose pictures are made.
@@ -90,6 +94,8 @@ def write_report(
             be written; an older report is then left as it was.
     """
     check_number(pictures)
+    if provenance not in get_args(Provenance):
+        raise ReportError(f"unknown {provenance!r}", where="--provenance", hint="choose brief or full")
     frame = load_frame(source, ablations)
     separate_pages = (
         len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
@@ -103,6 +109,10 @@ def write_report(
             shown = pictures_of(
                 frame, source, number=pictures, data=data, separate_pages=separate_pages, progress=picturing
             )
+    if provenance == "brief":
+        frame, database = brief_frame(frame), database_name(database)
+        statistics = statistics and brief_statistics(statistics)
+        shown = shown and brief_pictures(shown)
     model = build_model(frame, created=created or now(), database=database, statistics=statistics, pictures=shown)
     written = 0
     if html is not None:

@@ -26,6 +26,7 @@ from rich.text import Text
 
 from mmad.base.clock import now, seconds
 from mmad.base.formatting import duration, size
+from mmad.base.terminal import SafeConsole, unguarded
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse
 from mmad.scheduler.progress import RANK, bar, counted, number
 from mmad.store.json import failed_json, running_json, waiting_json
@@ -241,10 +242,11 @@ def show(watch: Dashboard, stream: TextIO, interval: float, *, until_done: bool 
 
 def console(stream: TextIO) -> Console:
     """A console as wide as the terminal, else of ``WIDE`` columns; letters it cannot show are replaced."""
+    stream = unguarded(stream)
     if isinstance(stream, io.TextIOWrapper) and not knows_letters(stream):
         stream.reconfigure(errors="replace")
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDE
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    return SafeConsole(stream, markup=False, emoji=False, width=width)
 
 
 def knows_letters(stream: IO[str]) -> bool:

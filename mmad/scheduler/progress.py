@@ -16,6 +16,7 @@ from rich.text import Text
 
 from mmad.base.clock import seconds
 from mmad.base.formatting import duration
+from mmad.base.terminal import SafeConsole
 from mmad.scheduler.devices import Slots
 from mmad.scheduler.jobs import JobState, TimeEstimate, remaining
 from mmad.scheduler.supervisor_link import EpochDone
@@ -227,7 +228,7 @@ class LiveView:
     """A table of the runs, redrawn four times a second, with what needs reading printed above it."""
 
     def __init__(self, stream: TextIO, console: Console | None = None) -> None:
-        self._console = console or Console(file=stream, highlight=False)
+        self._console = console or SafeConsole(stream)
         self._states: list[JobState] = []
         self._capacity = 1
         self._left = TimeEstimate()

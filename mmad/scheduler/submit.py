@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmad.base.errors import SpecError, StoreError, WeightsError
-from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_password
+from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
 from mmad.config.runs import Ablation, Member
@@ -256,7 +256,7 @@ def run_hook(
         "MMAD_DB": _absolute(database),
         "MMAD_ABLATIONS": " ".join(content["ablations"]),
     }
-    name = f"--on-finish {command!r}"
+    name = "the command of --on-finish"  # itself it may hold a token
     try:
         code = run_shell(command, json.dumps(content, ensure_ascii=True) + "\n", environment, timeout)
     except (OSError, ValueError) as error:
@@ -269,11 +269,11 @@ def run_hook(
 
 
 def hook_summary(summary: Summary, *, database: str, ablations: Sequence[str] | None = None) -> dict[str, Any]:
-    """How a queue ended, as plain JSON; a password in the database's URL is left out."""
+    """How a queue ended, as plain JSON; secrets of the database's URL are left out."""
     jobs = [*summary.finished, *(failure.job for failure in summary.failed), *summary.interrupted]
     names = ablations if ablations is not None else dict.fromkeys(job.ablation for job in jobs)
     return {
-        "database": without_password(_absolute(database)),
+        "database": without_secrets(_absolute(database)),
         "ablations": list(names),
         "exit_code": summary.exit_code,
         "stopped": summary.cancelled,

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Program
 
 from mmad.base.clock import seconds
 from mmad.base.errors import StoreError
-from mmad.base.paths import StorePaths, without_password
+from mmad.base.paths import StorePaths, without_secrets
 
 #: Seconds to wait for another process that writes, or for a server that went away.
 BUSY_SECONDS = 60.0
@@ -142,7 +142,7 @@ class Database:
         self.timeout = timeout
         self.engine = server_engine(paths.url, timeout) if self.file is None else self._sqlite(self.file)
         self.where = (
-            without_password(self.engine.url.render_as_string(hide_password=False))
+            without_secrets(self.engine.url.render_as_string(hide_password=False))
             if self.file is None
             else self.file.as_posix()
         )

@@ -6,7 +6,6 @@ import platform
 import random
 import re
 import resource
-import shlex
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from torch.optim import Optimizer
 from mmad.base import clock
 from mmad.base.errors import DataError, SpecError
 from mmad.base.formatting import short_key
+from mmad.base.paths import command_line
 from mmad.base.records import EnvironmentRecord
 from mmad.config.runs import RunSpec
 from mmad.config.setup import ModelSetup
@@ -184,7 +184,7 @@ def describe_environment(device: torch.device, threads: int, from_epoch: int) ->
         threads=threads,
         git_commit=commit,
         git_dirty=dirty,
-        command=shlex.join(sys.argv),
+        command=command_line(sys.argv),
         from_epoch=from_epoch,
     )
 

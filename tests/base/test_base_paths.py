@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmad.base.paths import StorePaths, without_password
+from mmad.base.paths import StorePaths, command_line, without_secrets
 
 KEY = "ab" * 32
 
@@ -57,12 +57,25 @@ def test_checkpoints_after_an_epoch_are_told_by_their_names(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("postgresql+psycopg://me:secret@there:5432/runs", "postgresql+psycopg://me:***@there:5432/runs"),
-        ("--db=postgresql://me:se:cret@there/runs", "--db=postgresql://me:***@there/runs"),
-        ("postgresql://there/runs?user=me&password=secret", "postgresql://there/runs?user=me&password=***"),
-        ("postgresql://me@there/runs", "postgresql://me@there/runs"),
+        ("postgresql+psycopg://me:secret@there:5432/runs", "postgresql+psycopg://***@there:5432/runs"),
+        ("--db=postgresql://me:se:cret@there/runs", "--db=postgresql://***@there/runs"),
+        ("postgresql://u:p@ss/w?o&rd@h/d", "postgresql://***@h/d"),
+        ("https://TOKEN@h/hook", "https://***@h/hook"),
+        ("postgresql://h/d?application_name=a&password=secret", "postgresql://h/d?application_name=a&password=***"),
+        ("postgresql://h/d?p%61ssword=secret&connect_timeout=3", "postgresql://h/d?p%61ssword=***&connect_timeout=3"),
+        ("postgresql://h/d?passwd=a,b;c&user=me", "postgresql://h/d?passwd=***&user=***"),
+        ("https://h/x?access_token=s&api_key=t&sig=u", "https://h/x?access_token=***&api_key=***&sig=***"),
+        ("postgresql://there/runs", "postgresql://there/runs"),
+        ("--slurm=export=ALL,API_TOKEN=s", "--slurm=export=ALL,API_TOKEN=***"),
+        ("backbone=resnet50", "backbone=resnet50"),
         ("db/a:b@c?password=1.sqlite", "db/a:b@c?password=1.sqlite"),
     ],
 )
-def test_no_password_of_a_url_is_shown(text: str, shown: str) -> None:
-    assert without_password(text) == shown
+def test_no_secret_of_a_word_is_shown(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+
+
+def test_a_command_line_is_recorded_without_secrets() -> None:
+    hook = 'curl -H "Authorization: Bearer TOKEN" https://h/HOOK'
+    words = ["mmad", "ablate", "a.toml", "--on-finish", hook, f"--on-finish={hook}", "--db", "postgresql://u:p@h/d"]
+    assert command_line(words) == "mmad ablate a.toml --on-finish '***' '--on-finish=***' --db 'postgresql://***@h/d'"

@@ -179,7 +179,7 @@ def test_a_pair_is_trained_and_reported_on_a_server(
         for run in store.run_records():
             assert (run.status, run.epochs_done) == ("finished", 2)
             (environment,) = store.environments(run.key)
-            assert "mmad:***@127.0.0.1" in environment.command
+            assert "***@127.0.0.1" in environment.command
     assert run_mmad("runs", "--db", postgresql).stdout.count("finished") == 2
     report = run_mmad("report", "--html", "--db", postgresql)
     assert report.returncode == 0, report.stderr

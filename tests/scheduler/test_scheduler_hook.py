@@ -47,10 +47,10 @@ def test_the_command_finds_numbers_in_its_environment_and_the_runs_on_its_input(
 @pytest.mark.parametrize(
     ("command", "line"),
     [
-        ("exit 3", "--on-finish 'exit 3' failed with exit code 3"),
-        ("kill -9 $$", "--on-finish 'kill -9 $$' was killed by signal 9"),
-        ("no-such-program 2>/dev/null", "--on-finish 'no-such-program 2>/dev/null' failed with exit code 127"),
-        ("a\0b", "--on-finish 'a\\x00b' could not be started: embedded null byte"),
+        ("exit 3", "the command of --on-finish failed with exit code 3"),
+        ("kill -9 $$", "the command of --on-finish was killed by signal 9"),
+        ("no-such-program 2>/dev/null", "the command of --on-finish failed with exit code 127"),
+        ("a\0b", "the command of --on-finish could not be started: embedded null byte"),
         ("true", None),
     ],
 )
@@ -65,7 +65,7 @@ def test_a_command_that_reads_nothing_is_no_failure() -> None:
 
 def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path: Path) -> None:
     command = f'sleep 60 & echo $! > "{tmp_path}/pid"; wait'
-    assert run_hook(command, SUMMARY, timeout=0.5) == f"--on-finish {command!r} was ended after 0.5 s"
+    assert run_hook(command, SUMMARY, timeout=0.5) == "the command of --on-finish was ended after 0.5 s"
     pid = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 600
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
@@ -80,7 +80,7 @@ def test_what_it_prints_goes_to_standard_error(capfd: pytest.CaptureFixture[str]
 
 def test_a_password_is_left_out_of_the_summary_and_kept_for_the_command(tmp_path: Path) -> None:
     url = "postgresql+psycopg://me:secret@there/runs"
-    assert hook_summary(SUMMARY, database=url)["database"] == "postgresql+psycopg://me:***@there/runs"
+    assert hook_summary(SUMMARY, database=url)["database"] == "postgresql+psycopg://***@there/runs"
     assert run_hook(f'echo "$MMAD_DB" > "{tmp_path}/db"', SUMMARY, database=url, ablations=["patience"]) is None
     assert (tmp_path / "db").read_text().strip() == url
 

@@ -519,9 +519,11 @@ def _facts(section: RunSection) -> list[str]:
         versions = ", ".join(f"{name} {number}" for name, number in place.versions.items())
         state = "" if place.git_dirty is None else " with uncommitted changes" if place.git_dirty else ", clean"
         facts.append(
-            f"- After epoch {place.from_epoch}, {moment(place.started)}: {escape(clip(place.host, 80))}, "
+            f"- After epoch {place.from_epoch}, {moment(place.started)}: "
+            f"{escape(clip(place.host, 80)) + ', ' if place.host else ''}"
             f"{escape(clip(place.device, 80))}, {plural(place.threads, 'thread')}, "
             f"Python {escape(clip(place.python, 40))}, {escape(clip(versions, 300))}, "
-            f"commit {escape(clip(place.git_commit or 'none', 12))}{state}, command {escape(clip(place.command, 600))}"
+            f"commit {escape(clip(place.git_commit or 'none', 12))}{state}"
+            + (f", command {escape(clip(place.command, 600))}" if place.command else "")
         )
     return facts

@@ -18,7 +18,7 @@ from typing import Any
 
 from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
-from mmad.base.paths import StorePaths
+from mmad.base.paths import StorePaths, without_secrets
 from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.executors import node_process
 from mmad.scheduler.executors.base import GRACE, ClusterSlots, Event, require, worker_arguments, worker_environment
@@ -82,7 +82,7 @@ def _require_listener(address: str) -> None:
             raise _unconnected(address, "this machine is no node of one")
     host, _, port = found.rpartition(":")
     if "://" in found or not host or not port.isdecimal():
-        raise _unconnected(address, f"{found} is not HOST:PORT")
+        raise _unconnected(address, f"{without_secrets(found)} is not HOST:PORT")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -92,7 +92,7 @@ def _require_listener(address: str) -> None:
 def _unconnected(address: str, why: str) -> MmadError:
     return MmadError(
         f"no connection to a Ray cluster ({why})",
-        where=f"--address {address}",
+        where=f"--address {without_secrets(address)}",
         hint="run this on a node of it (ray start --address=HEAD:6379), or name its head as HOST:PORT",
     )
 
@@ -116,7 +116,9 @@ def ray_slots(address: str, device: str = "auto", per_gpu: int | None = 1) -> Cl
         name = f"a Ray cluster of {_nodes(nodes)}, {gpus} GPU{'s' * (gpus > 1)}"
         return ClusterSlots(name, gpus=gpus, cores=cores, per_gpu=per_gpu or 1)
     if not cores:
-        raise MmadError("the cluster has no CPU", where=f"--address {address}", hint="add a node with ray start")
+        raise MmadError(
+            "the cluster has no CPU", where=f"--address {without_secrets(address)}", hint="add a node with ray start"
+        )
     return ClusterSlots(f"a Ray cluster of {_nodes(nodes)}, {cores} core{'s' * (cores > 1)}", cores=cores)
 
 
