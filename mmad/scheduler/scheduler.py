@@ -389,15 +389,16 @@ class Scheduler:
         label = state.job.label
         if end.retry == "memory" and self._executor.slots.shared(state.device) and not state.alone:
             state.alone = True
-            self._view.note(f"{label}: out of memory beside other runs, retrying it alone on a device")
+            note = f"{label}: out of memory beside other runs, retrying it alone on a device"
         elif end.retry == "memory" and state.job.accumulates:
             return self._halved(state, end)
         elif end.retry == "transient" and state.attempts < RETRIES:
             self._back_off(state)
-            self._view.note(f"{label}: {end.error}; retrying it ({state.attempts} of {RETRIES})")
+            note = f"{label}: {end.error}; retrying it ({state.attempts} of {RETRIES})"
         else:
             return False
         self._store.requeue([state.job.key], ("failed",))
+        self._view.note(note)  # only now: nothing is retried where the database is gone
         self._requeue(state)
         return True
 
