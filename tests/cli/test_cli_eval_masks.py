@@ -46,7 +46,7 @@ def test_masks_are_judged_and_shown(call_mmad: Call, tmp_path: Path, monkeypatch
     page = call_mmad("report", "--out", tmp_path / "r" / "index.html", "--db", tmp_path / "db" / "m.sqlite")
     assert page.code == 0, page.err
     html = (tmp_path / "r" / "index.html").read_text("utf-8")
-    assert "Masks on test, held against the filled annotated boxes" in html
+    assert "Masks on test, compared with the filled annotated boxes" in html
     assert "AP of masks (IoU)" in html
     # kept before masks were: said, with the command that makes them
     write_detections(file, replace(read_detections(file), masks=None))

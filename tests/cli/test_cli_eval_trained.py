@@ -85,7 +85,7 @@ def test_a_trained_pair_is_judged_compared_and_controlled(bench: Bench, call_mma
     assert [r["ap"]["value"] for r in plain if r["arm"] == "CXR"] == pytest.approx([recorded["iou"], recorded["iobb"]])
 
     given = call("eval", CXR, "--protocol", "with_ground_truth,sampled", "--device", "cpu", "--json")
-    assert "looking at test, with_ground_truth proposals …" in given.err
+    assert "inference on test, with_ground_truth proposals …" in given.err
     runs = json.loads(given.out)["runs"]
     assert [r["proposals"] for r in runs] == ["with_ground_truth", "sampled"]
     file = kept_file(bench, keys["CXR"], runs[0]["epoch"], "with_ground_truth")
