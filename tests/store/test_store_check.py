@@ -70,7 +70,7 @@ def test_changed_content_is_found_when_it_is_read(sound: tuple[str, Path]) -> No
     assert "is damaged (File is not a zip file)" in found(address, deep=True)[1][1]
     detections.unlink()
     detections.mkdir()
-    assert "cannot be read" in found(address, deep=True)[1][1]
+    assert "is not a regular file" in found(address, deep=True)[1][1]
 
 
 def test_runs_that_nobody_trains_are_found(sound: tuple[str, Path]) -> None:
