@@ -80,7 +80,7 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
 
 
 class _Announcement:
-    """A progress that says once what goes on; what is refused before its first step is never announced."""
+    """A progress that says once what happens; what is refused before its first step is never announced."""
 
     def __init__(self, label: str) -> None:
         self._label = label

@@ -25,7 +25,7 @@ from mmad.detector.build import PRINTED_MODULES, image_networks
 from mmad.detector.model import MultimodalRCNN
 from mmad.detector.roi_heads import BOX_POOL, MASK_POOL
 
-#: Parts of a detector that are told apart, in the order a picture goes through them.
+#: Parts of a detector that are counted separately, in the order a picture goes through them.
 PARTS = ("backbone", "clinical", "rpn", "heads")
 #: Modules whose children are shown though they stand deeper than the others.
 _OPENED = ("body", "features", "box_head")

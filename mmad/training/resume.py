@@ -205,7 +205,7 @@ class Continuation:
     def write(self, recorder: Recorder) -> None:
         """Record the parent's epochs as this run's own, then write its first checkpoint.
 
-        Interrupted anywhere, the next start does it again: copies are told apart from the run's own checkpoints.
+        Interrupted anywhere, the next start does it again: copies are distinct from the run's own checkpoints.
         """
         history, epoch = self.state.history, self.resumed.epoch
         for record in history.epochs[:-1]:

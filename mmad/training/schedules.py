@@ -14,7 +14,7 @@ from mmad.config.setup import ModelSetup
 
 #: The documented log's value of ``gt_in_train_till`` for a run of any length.
 ALWAYS = 999
-#: What a schedule begins with, and the fields that say how the rate goes on.
+#: What a schedule begins with, and the fields that say how the rate continues.
 _PLAN = {"optimiser", "lr", "lr_scheduler", *reading(ModelSetup, "lr_scheduler")}
 
 
