@@ -43,7 +43,7 @@ def test_the_tutorial_can_be_followed(programmer: Workbench) -> None:
     assert "10 of 10 runs finished" in answers[more]
     assert "4 members, 4 runs: 4 to run" in answers[f"mmad plan {WRITTEN}"]
     page = (programmer.folder / "reports" / "index.html").read_text("utf-8")
-    for part in ("What the marks mean", "The arms over one another", "Best epochs and overfitting", "Pictures"):
+    for part in ("What the marks mean", "The arms overlaid", "Best epochs and overfitting", "Pictures"):
         assert part in page
     assert (programmer.folder / "backups" / "tutorial.sqlite").exists()
     assert "<svg" in (programmer.folder / "sheet.html").read_text("utf-8")

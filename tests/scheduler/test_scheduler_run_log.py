@@ -48,10 +48,10 @@ def test_a_full_log_is_renamed_and_the_oldest_goes(tmp_path: Path) -> None:
 CRASHING = """
 import ctypes, os, sys, time
 from pathlib import Path
-from mmad.scheduler import runlog
-runlog.LOG_BYTES, runlog._LOOK = 4000, 0.02
-runlog.RunLog.__init__.__kwdefaults__["limit"] = 4000
-runlog.divert_output(Path(sys.argv[1]))
+from mmad.scheduler import run_log
+run_log.LOG_BYTES, run_log._LOOK = 4000, 0.02
+run_log.RunLog.__init__.__kwdefaults__["limit"] = 4000
+run_log.divert_output(Path(sys.argv[1]))
 for number in range(300):
     print("python", number)
     os.write(2, b"native %d\\n" % number)
