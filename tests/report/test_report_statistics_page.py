@@ -30,7 +30,6 @@ from mmad.evaluation.operating_points import (
     OperatingPoint,
     RecallCurve,
 )
-from mmad.report.figures import overlay_panels, overlay_tops
 from mmad.report.model import ReportModel, build_model
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown
@@ -140,7 +139,8 @@ def test_markdown_has_a_chart_of_every_setting_that_has_curves(statistics_model:
     markdown = render_markdown(statistics_model, "charts")
     ablation = statistics_model.ablations[0]
     names = [name for name, _ in markdown.charts if name.startswith(ablation.anchor)]
-    assert names == [f"{ablation.anchor}-{n}.svg" for n in range(1, len(ablation.frame.settings) + 1)]
+    numbers = range(1, len(ablation.frame.settings) + 1)
+    assert names == [f"{ablation.anchor}-forest.svg", *(f"{ablation.anchor}-{n}.svg" for n in numbers)]
     assert all(f"(charts/{name})" in markdown.text for name in names)
 
 
@@ -151,12 +151,6 @@ def test_an_onset_is_shown_below_the_curves_of_its_run(statistics_page: str, sta
     for turn in found:
         assert f"Overfitting {onset_words(turn)}." in text
         assert f"Overfitting {onset_words(turn)}." in markdown
-
-
-def test_given_axes_change_no_panel() -> None:
-    ablation = load_frame(patience_sample().source).ablations[0]
-    for setting in ablation.settings:
-        assert overlay_panels(ablation, setting, overlay_tops(ablation)) == overlay_panels(ablation, setting)
 
 
 def test_final_checkpoints_have_no_interval_of_best_ones() -> None:
