@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from mmad.base.formatting import DASH, clean, clip, plural, signed, whole
+from mmad.base.formatting import DASH, clean, clip, plural, signed, straight, whole
 from mmad.report.figures import (
     KIND_WORDS,
     NARROW,
@@ -142,8 +142,12 @@ def _saved(figure: Figure, form: Format, title: str = "") -> bytes:
 
 
 def _text(text: str) -> str:
-    """Foreign text as one line, clipped."""
-    return clean(clip(text, _NAMES))
+    """Foreign text as one line, clipped, without marks that would turn what stands beside it."""
+    return _plain(clip(text, _NAMES))
+
+
+def _plain(text: str) -> str:
+    return straight(clean(text))
 
 
 # Panels of curves.
@@ -169,7 +173,7 @@ def _curves(
         box = (left + _LEFT, height - top - cell[1] + _BELOW, cell[0] - _LEFT - _RIGHT, cell[1] - _ABOVE - _BELOW)
         axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
         axes.set_gid(f"panel-{n}")
-        _draw_panel(axes, panel)
+        _draw_panel(axes, panel, (box[2], box[3]))
         places.append((left * _POINTS, top * _POINTS, cell[0] * _POINTS, cell[1] * _POINTS))
     if keys:
         handles = [Line2D([], [], color=_colour(k), linestyle=_DASHES[k.style], linewidth=1.4) for k in keys]
@@ -194,7 +198,8 @@ def _colour(series: Series) -> str:
     return PALETTE[series.colour % len(PALETTE)]
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
+def _draw_panel(axes: Axes, panel: Panel, size: tuple[float, float]) -> None:
+    """Draws ``panel`` on axes of ``size`` in inches."""
     axes.patch.set_visible(False)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -204,9 +209,13 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.spines[side].set_linewidth(0.7)
     axes.tick_params(length=0, labelsize=7.5, labelcolor=_MUTED, pad=3)
     axes.grid(True, axis="y", color=_GRID, linewidth=0.6)
-    axes.set_title(_text(panel.title), loc="left", fontsize=8.5, color=_INK, pad=11, x=-0.16, fontweight="bold")
-    axes.set_xlabel(_text(panel.x_label), fontsize=7.5, color=_MUTED, labelpad=2)
-    axes.set_ylabel(_text(panel.y_label), fontsize=7.5, color=_MUTED, labelpad=2)
+    place = {"x": -0.4 / size[0], "y": 1 + 0.16 / size[1]}
+    axes.set_title(_text(panel.title), loc="left", fontsize=8.5, color=_INK, fontweight="bold", **place)
+    axes.set_xlabel(_text(panel.x_label), fontsize=7.5, color=_MUTED)
+    axes.set_ylabel(_text(panel.y_label), fontsize=7.5, color=_MUTED)
+    # places are given: to look for them takes matplotlib a third of the time
+    axes.xaxis.set_label_coords(0.5, -0.32 / size[1])
+    axes.yaxis.set_label_coords(-0.5 / size[0], 0.5)
     _scale(axes, panel)
     low, high = axes.get_ylim()
     if panel.diagonal:
@@ -429,7 +438,7 @@ class _Columns:
         """The arms of a pair and, once, the names of the columns."""
         limit = 30 if self._narrow else 46
         arms = f"{clip(group.other, limit)} minus {clip(group.reference, limit)}"
-        self._write("label", y, clean(arms), fontweight="bold")
+        self._write("label", y, _plain(arms), fontweight="bold")
         if self._narrow:
             return
         others = [KIND_WORDS[kind] for kind, _ in group.rows[0].others]
@@ -529,7 +538,7 @@ def _panel_svg(
     width = axes.get_figure(root=True).get_figwidth() * _POINTS  # type: ignore[union-attr]
     edges = box.x0 * width, (1 - box.y1) * height, box.width * width, box.height * height
     box_words = " ".join(f'{key}="{v:.1f}"' for key, v in zip(("x", "y", "width", "height"), edges, strict=True))
-    clip_path = f'<clipPath id="{name}-c"><rect {box_words}/></clipPath>'
+    clip_path = f'<clipPath id="c-{name}"><rect {box_words}/></clipPath>'
     more = _values(panel, axes, edges) if with_values else ""
     lines = [(series.name, series.seed) for series in panel.series]
     return _svg(parsed, number, place, name, _text(panel.title), describe(panel), more, clip_path, lines)
@@ -547,23 +556,30 @@ def _svg(
     lines: Sequence[tuple[str, str]] = (),
     css: str = "panel",
 ) -> str:
-    body = _element(parsed.panels[f"panel-{number}"], parsed.shapes, f"{name}-c", lines)
-    if f"#{name}-c" not in body:
+    body = _element(parsed.panels[f"panel-{number}"], parsed.shapes, f"c-{name}", lines)
+    if f"#c-{name}" not in body:
         clip_path = ""
     x, y, width, height = (f"{v:.1f}".removesuffix(".0") for v in place)
     return (
-        f'<svg class="{css}" viewBox="{x} {y} {width} {height}" role="img" aria-label="{escape(clean(label))}" '
-        f'aria-describedby="{name}-d"{more}><desc id="{name}-d">{escape(clean(description), quote=False)}</desc>'
+        f'<svg class="{css}" viewBox="{x} {y} {width} {height}" role="img" aria-label="{escape(_plain(label))}" '
+        f'aria-describedby="d-{name}"{more}><desc id="d-{name}">{escape(_plain(description), quote=False)}</desc>'
         f"{clip_path}{body}</svg>"
     )
 
 
-def _element(element: ET.Element, shapes: Mapping[str, ET.Element], clip: str, lines: Sequence[tuple[str, str]]) -> str:
+def _element(
+    element: ET.Element,
+    shapes: Mapping[str, ET.Element],
+    clip: str,
+    lines: Sequence[tuple[str, str]],
+    within: bool = False,
+) -> str:
+    """An element of matplotlib's as one of the page; only lines (``within`` one) can leave the axes and are clipped."""
     tag = element.tag.removeprefix(_NAMESPACE)
     if tag == "defs":
         return ""
     attributes = _attributes(element)
-    if element.get("clip-path"):
+    if within and element.get("clip-path"):
         attributes["clip-path"] = f"url(#{clip})"
     if tag == "path":
         drawn = _path(element.get("d", ""))
@@ -580,10 +596,11 @@ def _element(element: ET.Element, shapes: Mapping[str, ET.Element], clip: str, l
             if "translate" in turn:
                 del attributes["x"], attributes["y"]
         return f"<text{_joined(attributes)}>{escape(''.join(element.itertext()), quote=False)}</text>"
-    body = "".join(_element(child, shapes, clip, lines) for child in element)
-    if (found := re.fullmatch(r"s(\d+)( band)?", element.get("id", ""))) and body:
+    found = re.fullmatch(r"s(\d+)( band)?", element.get("id", ""))
+    body = "".join(_element(child, shapes, clip, lines, within or found is not None) for child in element)
+    if found and body:
         name, seed = lines[int(found[1])]
-        one = f' data-seed="{escape(clean(seed))}"' if seed else ""
+        one = f' data-seed="{escape(_text(seed))}"' if seed else ""
         return f'<g class="line" data-name="{escape(_text(name))}"{one}>{body}</g>'
     return f"<g{_joined(attributes)}>{body}</g>" if attributes and body else body
 
@@ -640,7 +657,7 @@ def _values(panel: Panel, axes: Axes, edges: tuple[float, float, float, float]) 
     scale.append(int(panel.across == "rate"))
     ends = [round(edges[1], 1), round(edges[1] + edges[3], 1)]
     lines = [
-        [_text(s.name), clean(s.seed), s.colour % len(PALETTE), _places(s.x), [_value(v) for v in s.y]]
+        [_text(s.name), _text(s.seed), s.colour % len(PALETTE), _places(s.x), [_value(v) for v in s.y]]
         for s in panel.series
     ]
     plot = {"x": scale, "y": ends, "across": panel.across, "lines": lines}

@@ -28,6 +28,8 @@ from mmad.store.store import Store
 FEW = 8
 #: More helpers than this would wait for the one that writes.
 MOST = 16
+#: So many drawings are remembered by a process, for a report that is written again without a cache.
+_REMEMBERED = 500
 #: Drawings that are written at once: each waiting for the disk takes longer than many of them.
 _TOGETHER = 12
 _KIND = "figure"
@@ -63,7 +65,7 @@ class FigureRenderer:
     ) -> list[tuple[str, ...]]:
         """The SVG elements of each figure (see ``draw_page``). ``progress`` hears how many are there."""
         found: dict[int, tuple[str, ...]] = {}
-        digests = [_digest(figure) for figure in figures] if self._store is not None else []
+        digests = [_digest(figure) for figure in figures]
         for n, digest in enumerate(digests):
             if (kept := self._kept(figures[n].name, digest)) is not None:
                 found[n] = kept
@@ -73,11 +75,11 @@ class FigureRenderer:
         for n, drawn in zip(missing, self._drawn([figures[n] for n in missing]), strict=True):
             found[n] = drawn
             progress(len(found))
-            if digests:
-                packed = base64.b85encode(zlib.compress(json.dumps(drawn).encode())).decode()
-                waiting.append((_KIND, _subject(figures[n].name), {"digest": digests[n], "svg": packed}))
-                if len(waiting) >= _TOGETHER:
-                    self._keep(waiting)
+            value = {"digest": digests[n], "svg": _packed(drawn)}
+            _remember(figures[n].name, value)
+            waiting.append((_KIND, _subject(figures[n].name), value))
+            if len(waiting) >= _TOGETHER:
+                self._keep(waiting)
         self._keep(waiting)
         return [found[n] for n in range(len(figures))]
 
@@ -87,12 +89,12 @@ class FigureRenderer:
 
     def _kept(self, name: str, digest: str) -> tuple[str, ...] | None:
         """The drawing that is cached, unless the figure or what draws it has changed since, or it was damaged."""
-        assert self._store is not None
-        found = self._store.get_analysis(analysis_key(_KIND, _subject(name)))
-        if found is None or found.value.get("digest") != digest:
-            return None
+        value = _recent.get(name)
+        if (value is None or value["digest"] != digest) and self._store is not None:
+            found = self._store.get_analysis(analysis_key(_KIND, _subject(name)))
+            value = None if found is None else found.value
         try:
-            return tuple(map(str, json.loads(zlib.decompress(base64.b85decode(found.value["svg"])))))
+            return None if value is None or value["digest"] != digest else _unpacked(value["svg"])
         except (LookupError, TypeError, ValueError, AttributeError, zlib.error):
             return None
 
@@ -130,6 +132,24 @@ class FigureRenderer:
             return _draw(task)
         finally:
             self._helpers.put(process)
+
+
+_recent: dict[str, dict[str, str]] = {}
+
+
+def _remember(name: str, value: dict[str, str]) -> None:
+    _recent.pop(name, None)
+    _recent[name] = value
+    if len(_recent) > _REMEMBERED:
+        del _recent[next(iter(_recent))]
+
+
+def _packed(drawn: tuple[str, ...]) -> str:
+    return base64.b85encode(zlib.compress(json.dumps(drawn).encode())).decode()
+
+
+def _unpacked(packed: str) -> tuple[str, ...]:
+    return tuple(map(str, json.loads(zlib.decompress(base64.b85decode(packed)))))
 
 
 def _subject(name: str) -> dict[str, Any]:
