@@ -209,12 +209,12 @@ def _draw_panel(axes: Axes, panel: Panel, size: tuple[float, float]) -> None:
         axes.spines[side].set_linewidth(0.7)
     axes.tick_params(length=0, labelsize=7.5, labelcolor=_MUTED, pad=3)
     axes.grid(True, axis="y", color=_GRID, linewidth=0.6)
-    place = {"x": -0.4 / size[0], "y": 1 + 0.16 / size[1]}
+    place: Any = {"x": -0.52 / size[0], "y": 1 + 0.16 / size[1], "pad": 0}
     axes.set_title(_text(panel.title), loc="left", fontsize=8.5, color=_INK, fontweight="bold", **place)
     axes.set_xlabel(_text(panel.x_label), fontsize=7.5, color=_MUTED)
     axes.set_ylabel(_text(panel.y_label), fontsize=7.5, color=_MUTED)
     # places are given: to look for them takes matplotlib a third of the time
-    axes.xaxis.set_label_coords(0.5, -0.32 / size[1])
+    axes.xaxis.set_label_coords(0.5, -0.22 / size[1])
     axes.yaxis.set_label_coords(-0.5 / size[0], 0.5)
     _scale(axes, panel)
     low, high = axes.get_ylim()

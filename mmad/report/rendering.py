@@ -13,7 +13,7 @@ import queue
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -89,7 +89,7 @@ class FigureRenderer:
 
     def _kept(self, name: str, digest: str) -> tuple[str, ...] | None:
         """The drawing that is cached, unless the figure or what draws it has changed since, or it was damaged."""
-        value = _recent.get(name)
+        value: Mapping[str, Any] | None = _recent.get(name)
         if (value is None or value["digest"] != digest) and self._store is not None:
             found = self._store.get_analysis(analysis_key(_KIND, _subject(name)))
             value = None if found is None else found.value
