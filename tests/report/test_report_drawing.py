@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import math
 import re
@@ -105,7 +106,8 @@ def test_the_values_that_the_script_shows_are_in_the_page() -> None:
     low, high, left, right, log = plot["x"]
     assert log == 0
     path = next(e for e in ET.fromstring(svg).iter("g") if e.get("data-name") == "validation")[0].attrib["d"]
-    places = [float(x) for x, _ in re.findall(r"([\d.]+) ([\d.]+)", path)]
+    first, *steps = (float(x) for x in re.findall(r"-?\d*\.?\d+", path)[::2])
+    places = list(itertools.accumulate(steps, initial=first))
     assert places == pytest.approx([left + (x - low) / (high - low) * (right - left) for x in (1, 2, 3)], abs=0.1)
 
 
