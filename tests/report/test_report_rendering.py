@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from report_fixtures import WHEN, Sample
-from sqlalchemy import update
 
 from mmad.analysis.frames import load_frame
 from mmad.base.errors import ReportError
@@ -17,7 +16,6 @@ from mmad.report.drawing import draw_page
 from mmad.report.figures import CurveFigure, Panel, Series, report_figures
 from mmad.report.model import build_model
 from mmad.report.rendering import FEW, FigureRenderer
-from mmad.store.schema import analyses
 from mmad.store.store import Store
 
 
@@ -69,8 +67,7 @@ def test_a_damaged_drawing_is_drawn_anew(tmp_path: Path, drawn: list[str], monke
         first = renderer.page([figure(0)])
         digest = store.analyses("figure")[0].value["digest"]
         for value in ({}, {"digest": digest, "svg": "no"}, {"digest": digest, "svg": 3}):
-            with store.database.writing() as connection:
-                connection.execute(update(analyses).values(value=value))
+            store.put_analysis("figure", {"figure": "figure-0"}, value)
             forget(monkeypatch)
             assert renderer.page([figure(0)]) == first
         assert len(drawn) == 4
