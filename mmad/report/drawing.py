@@ -215,7 +215,7 @@ def _draw_panel(axes: Axes, panel: Panel, size: tuple[float, float]) -> None:
     axes.set_ylabel(_text(panel.y_label), fontsize=7.5, color=_MUTED)
     # places are given: to look for them takes matplotlib a third of the time
     axes.xaxis.set_label_coords(0.5, -0.22 / size[1])
-    axes.yaxis.set_label_coords(-0.5 / size[0], 0.5)
+    axes.yaxis.set_label_coords(-0.45 / size[0], 0.5)
     _scale(axes, panel)
     low, high = axes.get_ylim()
     if panel.diagonal:

@@ -145,11 +145,11 @@ def _remember(name: str, value: dict[str, str]) -> None:
 
 
 def _packed(drawn: tuple[str, ...]) -> str:
-    return base64.b85encode(zlib.compress(json.dumps(drawn).encode())).decode()
+    return base64.b64encode(zlib.compress(json.dumps(drawn).encode())).decode()
 
 
 def _unpacked(packed: str) -> tuple[str, ...]:
-    return tuple(map(str, json.loads(zlib.decompress(base64.b85decode(packed)))))
+    return tuple(map(str, json.loads(zlib.decompress(base64.b64decode(packed)))))
 
 
 def _subject(name: str) -> dict[str, Any]:
