@@ -163,8 +163,8 @@ class Store:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
         Runs that are there stay as they are, also those no member points to any more; only where their data
-        set lies is recorded again. StoreError for a run whose data set was not looked at. Returns the ablation under
-        the keys that its runs have here.
+        set and weights lie is recorded again. StoreError for a run whose data set or weights were not looked at.
+        Returns the ablation under the keys that its runs have here.
         """
         with self.database.writing() as connection:
             return run_rows.write_ablation(connection, ablation)
