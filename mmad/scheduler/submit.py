@@ -146,8 +146,8 @@ def queue_up(
 def _trained(records: Mapping[str, RunRecord], key: str) -> RunRecord:
     """The run ``key``, or the one that is trained in its place."""
     record = records[key]
-    while record.replacement is not None:
-        record = records[record.replacement]
+    while (replacement := records.get(record.replacement or "")) is not None:
+        record = replacement
     return record
 
 
@@ -206,7 +206,7 @@ def _known(database: str) -> Mapping[str, RunRecord]:
     if file is not None and not file.exists():
         return {}
     try:
-        with Store.open(database, create=False) as store:
+        with Store.open(database, create=False, lenient=True) as store:
             return {run.key: run for run in store.run_records()}
     except StoreError as error:
         if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it
