@@ -20,7 +20,7 @@ from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, ev
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, ProgrammingError
 
 from mmad.base.clock import seconds
-from mmad.base.errors import StoreError
+from mmad.base.errors import SHARE_HINT, StoreError
 from mmad.base.paths import StorePaths, without_secrets
 from mmad.store.damage import Damage, SoundViews, find_damage, sound_views
 from mmad.store.schema import metadata
@@ -61,7 +61,7 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
     ("not a database", "is not a database", "name another file with --db, or move this one away"),
     ("malformed", "the database is damaged", "go back to a backup, or start a new one with --db"),
-    ("readonly|read-only", "cannot be written", "check its permissions, or name another file with --db"),
+    ("readonly|read-only", "cannot be written", f"{SHARE_HINT}, or name another file with --db"),
     ("unable to open", "cannot be opened", "check the path and its permissions, or name another file with --db"),
     ("foreign key", "names a run the database does not hold", "queue it first with mmad ablate"),
     ("no such table", "lacks tables of mmad", "go back to a backup, or start a new one with --db"),
