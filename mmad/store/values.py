@@ -287,10 +287,10 @@ class Json(Checked[Any]):
     impl = Text
     cache_ok = True
 
-    def __init__(self, shape: JsonShape) -> None:
+    def __init__(self, shape: JsonShape, instead: str | None = None) -> None:
         super().__init__()
         self.shape = shape
-        self.instead = {"object": None, "texts": "'{}'"}.get(shape.form, "'[]'")
+        self.instead = instead or {"object": None, "texts": "'{}'"}.get(shape.form, "'[]'")
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Any:
         if value is None:
