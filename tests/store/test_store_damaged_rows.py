@@ -235,3 +235,18 @@ def test_what_is_made_again_is_removed_and_secrets_are_taken_out(address: str) -
         (*_, last) = store.environments(good)
         assert last.command == "mmad ablate t.toml --db 'postgresql://***@h/d' --on-finish '***'"
     assert fix_database(address) == Fixed(0, 0)
+
+
+def test_an_older_database_is_upgraded_beside_its_damaged_rows(filled: tuple[Path, str]) -> None:
+    database, key = filled
+    for statement in (
+        "drop index ix_runs_content",
+        "alter table runs drop column content",
+        "alter table members drop column own",
+        "update alembic_version set version_num = '0004'",
+        "update runs set setup = '{' where status = 'failed'",
+    ):
+        damage(database, statement)
+    with Store.open(database, lenient=True) as store:
+        assert [run.key for run in store.run_records()] == [key]
+    assert any(finding.what.startswith("setup is '{'") for finding in check_database(database).findings)
