@@ -200,7 +200,7 @@ def recorded_runs(database: str) -> Mapping[str, RunRecord]:
     if file is not None and not file.exists():
         return {}
     try:
-        with Store.open(database, create=False) as store:
+        with Store.open(database, create=False, lenient=True) as store:
             return {run.key: run for run in store.run_records()}
     except StoreError as error:
         if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it

@@ -19,6 +19,7 @@ from mmad.config.messages import nearest
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.store.damage import find_damage, same_row
 from mmad.store.engine import serialise
 from mmad.store.schema import ablations, epochs, members, runs
 
@@ -86,7 +87,8 @@ def write_contents(connection: Connection) -> None:
     continue one of the others are taken to continue that one. Rows that this version cannot read are left alone.
     """
     specs: dict[str, tuple[tuple[bool, int, int], RunSpec]] = {}
-    for row in connection.execute(_select_runs()):
+    damaged = {damage.identity: same_row(connection, runs, damage.identity) for damage in find_damage(connection, runs)}
+    for row in connection.execute(_select_runs().where(*(~here for here in damaged.values()))):
         with suppress(ValidationError):
             rank = (row.status != "finished", -row.epochs_done, row.position)
             specs[row.key] = (rank, spec_of(_run_record(row)))
