@@ -164,6 +164,27 @@ def write_tiny() -> Callable[..., None]:
     return write
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables under which workers are forked from a process that has imported torch, and begin at once."""
+    place = str(tmp_path_factory.mktemp("warm") / "socket")
+    program = [sys.executable, str(ROOT / "tests" / "warm" / "server.py"), place]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        path = os.pathsep.join(filter(None, (str(ROOT / "tests" / "warm"), os.environ.get("PYTHONPATH"))))
+        yield {"WARM": place, "PYTHONPATH": path}
+
+
+@pytest.fixture(scope="module")
+def warm_workers(warm: dict[str, str]) -> Iterator[None]:
+    """Let the workers of this module's commands be warm."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture
 def call_mmad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     """Run the console script's ``main`` in this process: the exit code and what it wrote."""

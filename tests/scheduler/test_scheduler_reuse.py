@@ -43,6 +43,7 @@ def train_one_after_the_other(database: str, jobs: list[Job], *, isolate: bool =
     assert summary.exit_code == 0, errors.getvalue()
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_what_a_worker_trains_second_equals_what_a_fresh_one_trains(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     before = psutil.Process().children()

@@ -15,7 +15,7 @@ from mmad.base.records import EpochRecord
 from mmad.scheduler.submit import queue_up
 from mmad.store.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_workers")]
 
 #: A real worker that waits half a second in place of a minute, and meets trouble when it commits its third epoch.
 WORKER = """
@@ -67,7 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., No
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: Path) -> Path:
+def undisturbed(world: Path, warm_workers: None) -> Path:
     """The database of the same run without trouble."""
     program = [
         sys.executable,
