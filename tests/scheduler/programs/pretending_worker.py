@@ -1,9 +1,8 @@
 """A worker whose training is pretended: everything else is the real one.
 
 ``PRETEND`` names a folder with ``plan.json``: key, or * for the others → {"pause": seconds per step, "steps": per
-epoch, "do": [[epoch, deed], …]}. A deed
-happens once, at the beginning of its epoch; with a trailing "!" every time. ``hold`` makes a file ``held`` beside the
-plan and waits until that is gone, ``wait`` trains until the run is stopped.
+epoch, "do": [[epoch, deed], …]}. A deed happens once, at the beginning of its epoch; with a trailing "!" every time.
+``hold`` makes a file ``held`` beside the plan and waits until that is gone, ``wait`` trains until the run is stopped.
 """
 
 from __future__ import annotations
