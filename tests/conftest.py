@@ -166,7 +166,7 @@ def write_tiny() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The variables under which workers are forked from a process that has imported torch, and begin at once."""
+    """The variables under which mmad and its workers are forked from a process that has imported all they need."""
     place = str(tmp_path_factory.mktemp("warm") / "socket")
     program = [sys.executable, str(ROOT / "tests" / "warm" / "server.py"), place]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -178,7 +178,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def warm_workers(warm: dict[str, str]) -> Iterator[None]:
-    """Let the workers of this module's commands be warm."""
+    """Let the commands of this module, and their workers, begin at once."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in warm.items():
             patch.setenv(name, value)
