@@ -56,9 +56,9 @@ test-fast: $(READY) ## Run the tests that take less than a second each
 test-long: $(READY) ## Search with random examples: others each time, and ten times as many
 	@$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=long --timeout=1800
 
-stress: $(READY) ## Kill workers and schedulers of a real queue: STRESS_RUNS=24 STRESS_SECONDS=240 STRESS_SEED=0
+stress: $(READY) ## Kill a real queue, and each operation at every call: STRESS_RUNS=24 STRESS_SECONDS=240 STRESS_SEED=0
 	@MMAD_STRESS_RUNS=$(STRESS_RUNS) MMAD_STRESS_SECONDS=$(STRESS_SECONDS) MMAD_STRESS_SEED=$(STRESS_SEED) \
-	  $(BIN)/python -m pytest -s -p no:xdist tests/scheduler/test_scheduler_stress.py
+	  MMAD_KILL_CALLS=0 $(BIN)/python -m pytest -s -p no:xdist tests/scheduler/test_scheduler_stress.py tests/kills
 
 check: $(READY) ## Lint, format, types, borders between the rooms, the manual
 	@echo "== ruff check";  $(BIN)/ruff check .
