@@ -104,7 +104,7 @@ def write_report(
     if unknown := [form for form in formats if form not in get_args(Format)]:
         raise ReportError(f"unknown form of a figure {unknown[0]!r}", where="--format", hint="choose pdf, svg or png")
     if provenance not in get_args(Provenance):
-        raise ReportError(f"unknown {provenance!r}", where="--provenance", hint="choose brief or full")
+        raise ReportError(f"unknown {provenance!r}", where="provenance", hint="choose brief or full")
     frame = load_frame(source, ablations)
     separate_pages = (
         len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
