@@ -15,12 +15,15 @@ from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
+from mmad.evaluation.intervals import RESAMPLES
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
 from mmad.report.pictures import check_number, pictures_of
 from mmad.report.provenance import Provenance, brief_frame, brief_pictures, brief_statistics, database_name
+from mmad.report.table import ReportTable
+from mmad.report.table_writers import as_csv, as_latex, write_tables
+from mmad.report.tables import ABLATION, all_tables, paper_table
 from mmad.report.watch import live
-from mmad.report.writers.csv import write_tables
-from mmad.report.writers.html import render_html, render_pages
+from mmad.report.writers.html import render_html, render_pages, table_page
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.measurements import LogRecord
 from mmad.store.store import Store
@@ -126,9 +129,25 @@ def write_report(
             _write(charts / name, content)
         _write(markdown, page.text.encode("utf-8"))
         _forget_older(charts, set(shown_there))
-    data_files, sources = write_tables(model, csv=csv, latex=latex)
+    data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
     counts = (len(model.ablations), len(model.runs), len(model.attention))
     return Report(html, markdown, *counts, written, data_files, sources)
+
+
+def write_paper(
+    store: Store, stem: Path, *, ablation: str = ABLATION, resamples: int = RESAMPLES
+) -> tuple[ReportTable, tuple[Path, ...]]:
+    """Write the paper's table as ``stem``.html, .tex and .csv; the table and the files.
+
+    Raises:
+        ReportError: as ``paper_table``, or a file that cannot be written.
+    """
+    table = paper_table(store, ablation=ablation, resamples=resamples)
+    forms = {".html": table_page(table), ".tex": as_latex(table), ".csv": as_csv(table)}
+    files = tuple(stem.with_name(stem.name + ending) for ending in forms)
+    for path, text in zip(files, forms.values(), strict=True):
+        _write(path, text.encode("utf-8"))
+    return table, files
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -209,7 +209,9 @@ def test_words_find_entries_by_keyboard(browser: Browser, page: str, tmp_path: P
     field = browser.driver.find_element("id", "log-words")
     field.send_keys("reduceLROnPlateau_patience=10 0.3713")
     assert browser.run(shown) == ["log-e069"]
-    assert browser.run("return document.querySelector('.find [role=status]').textContent") == "1 of 101 entries"
+    assert (
+        browser.run("return document.querySelector('.logbook .find [role=status]').textContent") == "1 of 101 entries"
+    )
     field.send_keys(Keys.ENTER)
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
     assert browser.run("return document.getElementById('log-e069').open")
@@ -232,4 +234,4 @@ def test_without_the_script_the_list_is_whole(browser: Browser, page: str, tmp_p
     browser.show(path, width=1280)
     count = "return [...document.querySelectorAll('details.entry')].filter((e) => e.checkVisibility()).length"
     assert browser.run(count) == 101
-    assert not browser.run("return document.querySelector('.find').checkVisibility()")
+    assert not browser.run("return document.querySelector('.logbook .find').checkVisibility()")

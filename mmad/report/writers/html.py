@@ -1,10 +1,10 @@
-"""The report as one HTML file: no network, everything escaped, charts inline."""
+"""The report as HTML: no network, everything escaped, charts inline."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -13,16 +13,16 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmad.analysis.comparison import Comparison, ComparisonTable, spread
 from mmad.analysis.frames import RunFrame
-from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.base import formatting
-from mmad.report import picture_drawing, tables
+from mmad.report import picture_drawing, table_writers, tables
+from mmad.report.badges import Badge
 from mmad.report.figures import PALETTE, SPLIT_LINES, ChartRenderer, weight_lines
-from mmad.report.model import Links, PageView, ReportModel, linked, member_title, mirrored, whole
+from mmad.report.model import Links, PageView, ReportModel, linked, whole
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox, Pictures
+from mmad.report.table import ReportTable
 from mmad.report.text import heading_figures, log_block, setup_toml
 
 _STYLES = ("style.css", "content.css", "form.css", "pictures.css")
@@ -37,16 +37,6 @@ class LegendKey:
     name: str
     colour: int
     dashes: str
-
-
-@dataclass(frozen=True)
-class Strip:
-    """The places of the arms' test AP on a line from 0 to 100 (small dots for seeds, large ones for means)."""
-
-    reference: float | None
-    other: float | None
-    reference_seeds: tuple[float, ...]
-    other_seeds: tuple[float, ...]
 
 
 def render_html(model: ReportModel, progress: Callable[[int, int], None] | None = None) -> str:
@@ -71,9 +61,17 @@ def render_pages(
         yield view.file, _render(model, view, links.of(view.file), charts)
 
 
+def table_page(table: ReportTable) -> str:
+    """A table as a page of its own, without network or script."""
+    style = "".join(map(_template, _STYLES[:2]))
+    page = _environment().get_template("table_page.html")
+    return page.render(table=table, style=Markup(style), places={}, link=str)
+
+
 def _render(model: ReportModel, view: PageView, link: Links, charts: ChartRenderer) -> str:
     log = ("log.css", "log.js") if model.logbook is not None and view.overview else ()
     style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
+    entries = {} if model.logbook is None else model.logbook.anchors
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -82,13 +80,13 @@ def _render(model: ReportModel, view: PageView, link: Links, charts: ChartRender
             model=model,
             view=view,
             link=link,
+            places={anchor: anchor for anchor in model.anchors.values()} | entries,
             charts=charts,
             style=Markup(style + toggles(model.pictures)),
             script=Markup(script),
             script_hash=digest,
             palette=PALETTE,
             version=version("mmad"),
-            zip=zip,
         )
     )
 
@@ -104,41 +102,12 @@ def arm_keys(arms: tuple[str, ...]) -> list[LegendKey]:
     return [LegendKey(arm, n % len(PALETTE), list(_DASH_ARRAYS.values())[n % 3]) for n, arm in enumerate(arms)]
 
 
-def strips(comparison: ComparisonTable) -> tuple[float, float, list[Strip]]:
-    """The common scale (low, high) of a comparison's test AP, and every row's place on it."""
-    means = [f.mean for row in comparison.rows for f in (row.test_ap.reference, row.test_ap.other) if f]
-    single = [v for row in comparison.rows for side in _seeds(row) for v in side]
-    if not means:
-        return 0.0, 1.0, [Strip(None, None, (), ()) for _ in comparison.rows]
-    low, high = min(means + single), max(means + single)
-    low, high = max(0.0, int(low * 20) / 20), min(1.0, (int(high * 20) + 1) / 20)
-
-    def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
-
-    rows = []
-    for row in comparison.rows:
-        left, right = _seeds(row)
-        a, b = row.test_ap.reference, row.test_ap.other
-        rows.append(
-            Strip(
-                place(a.mean) if a else None,
-                place(b.mean) if b else None,
-                tuple(map(place, left)),
-                tuple(map(place, right)),
-            )
-        )
-    return low, high, rows
-
-
-def _seeds(row: Comparison) -> tuple[list[float], list[float]]:
-    if len(row.seeds) < 2:
-        return [], []
-    left, right = (
-        [value for one in side if (value := getattr(one.figures(row.kind), "test_ap", None)) is not None]
-        for side in zip(*row.pairs, strict=True)
-    )
-    return left, right
+def meanings(badges: Iterable[Badge]) -> list[tuple[str, list[Badge]]]:
+    """Marks that mean the same, together."""
+    found: dict[str, list[Badge]] = {}
+    for badge in badges:
+        found.setdefault(badge.meaning, []).append(badge)
+    return list(found.items())
 
 
 def tags(view: PanelView, image: PageImage) -> list[tuple[Tag, PanelBox]]:
@@ -160,14 +129,10 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     for function in (
         arm_keys,
         run_keys,
-        strips,
+        meanings,
         tags,
-        alteration_words,
         heading_figures,
         log_block,
-        meaning,
-        member_title,
-        mirrored,
         onset_of,
         onset_words,
         picture_drawing.ap_contribution_words,
@@ -179,20 +144,18 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         picture_drawing.panels_of,
         picture_drawing.title_and_description,
         setup_toml,
-        tables.best_epochs,
-        tables.by_finding,
-        tables.by_finding_pair,
-        tables.common_parameters,
-        tables.filled_bins,
-        tables.froc_rows,
-        tables.gap_tables,
-        tables.parameters,
+        tables.all_runs_table,
+        tables.best_epochs_table,
+        tables.documented_table,
+        tables.gap_view,
+        tables.pair_tables,
+        tables.parameters_table,
+        tables.protocol_words,
         tables.reasons,
+        tables.run_tables,
         tables.statistics_rows,
-        tables.tests,
-        tables.tone,
+        tables.threshold_tables,
         tables.verdict_summary,
-        tables.verdict_words,
     )
 }
 
@@ -212,20 +175,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: formatting.clean(value) if type(value) is str else value,
     )
-    for name in (
-        "decimal",
-        "signed",
-        "direction",
-        "whole",
-        "moment",
-        "duration",
-        "size",
-        "clip",
-        "plural",
-        "short_key",
-    ):
+    for name in ("decimal", "signed", "whole", "moment", "duration", "size", "clip", "plural", "short_key"):
         environment.filters[name] = getattr(formatting, name)
-    environment.filters["spread"] = spread
-    environment.filters["bounds"] = tables.bounds
+    environment.filters["tsv"] = table_writers.as_tsv
+    environment.filters["latex"] = table_writers.tabular
     environment.globals.update(_FUNCTIONS)
     return environment
