@@ -217,7 +217,7 @@ def _by_words(found: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     settings: dict[str, list[str]] = {}
     for setting, words in found:
         settings.setdefault(words, []).append(clip(setting, 60))
-    return tuple(f"{', '.join(names)}: {words}" for words, names in settings.items())
+    return tuple(f"{', '.join(names)}: {words}." for words, names in settings.items())
 
 
 def measures_table(known: Known, name: str = "measures", **more: Any) -> ReportTable:
@@ -429,8 +429,11 @@ def parameters_table(section: AblationSection) -> ReportTable:
     )  # fmt: skip
 
 
-def runs_table(name: str, title: str, frames: Sequence[AblationFrame], **more: Any) -> ReportTable:
-    """Every member with its varied fields and its results; each run is displayed once."""
+def runs_table(frames: Sequence[AblationFrame], name: str, title: str, **more: Any) -> ReportTable:
+    """Every member with its results and the fields that vary; each run is displayed once.
+
+    The fields are displayed for one ablation (``subject``) alone.
+    """
     members = [(m, frame) for frame in frames for m in frame.members]
     records = [m.run.record for m, _ in members]
     setup = _varying(records, "setup")
@@ -452,24 +455,24 @@ def runs_table(name: str, title: str, frames: Sequence[AblationFrame], **more: A
             clip(frame.record.title or frame.record.name, 120), m.run.key not in seen,
         ))  # fmt: skip
         seen.add(m.run.key)
-    several = len(frames) > 1
+    displayed = setup[:_MOST_FIELDS] if "subject" in more else []
     shown = (
         _RUN, Shown("status", "Status", "text", tone="_status"),
-        *(Shown(f"setup.{field}", clip(field, 40), "field") for field in (() if several else setup[:_MOST_FIELDS])),
+        *(Shown(f"setup.{field}", clip(field, 40), "field") for field in displayed),
         Shown("_epochs", "Epochs", "text"), Shown("epoch", "Best at", "whole", below="_final"),
         Shown("val_ap", "Val AP"), Shown("test_ap", "Test AP"), Shown("val_ar", "Val AR"), Shown("test_ar", "Test AR"),
         Shown("_by", "Evaluated by", "text"), Shown("time_s", "Time", "seconds"),
     )  # fmt: skip
-    left = setup[_MOST_FIELDS:] if not several else ()
+    left = setup[len(displayed) :] if displayed else ()
     also = f" These vary too: {', '.join(left)}." if left else ""
     note = f"Each run once. AP and AR of its best-AP checkpoint, or of its final one without it.{also}"
-    section = "_title" if several else ""
+    section = "_title" if len(frames) > 1 else ""
     return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, brief="_first", **more)
 
 
 def all_runs_table(model: ReportModel) -> ReportTable:
     """The runs of all ablations."""
-    return runs_table("runs", "All runs", [a.frame for a in model.ablations])
+    return runs_table([a.frame for a in model.ablations], "runs", "All runs")
 
 
 def _varying(runs: Sequence[RunRecord], part: str) -> list[str]:
@@ -915,7 +918,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
     yield refused_table(section)
     yield documented_table(section)
     yield parameters_table(section)
-    yield runs_table(file_stem(name, "runs"), "Runs", [frame], subject=subject)
+    yield runs_table([frame], file_stem(name, "runs"), "Runs", subject=subject)
     yield best_epochs_table(section)
     yield checkpoints_table(frame.members, frame, subject=subject)
     yield findings_table(frame.members, frame, statistics, subject=subject)

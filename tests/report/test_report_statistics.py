@@ -89,7 +89,7 @@ def test_the_words_of_the_verdicts(store: Store) -> None:
     clear, even = (dict(zip(heads, row, strict=True)) for row in table.grid.rows)
     assert [row["Verdict"].text for row in (clear, even)] == ["better", "not settled"]
     assert [row["Difference"].tone for row in (clear, even)] == ["diff up", "diff even"]
-    assert table.footnotes == (f"even: {verdict(pairs(model)['even'].difference)}",)  # type: ignore[arg-type]
+    assert table.footnotes == (f"even: {verdict(pairs(model)['even'].difference)}.",)  # type: ignore[arg-type]
     said = verdict_summary(model.statistics, ablation.comparisons[0])
     assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
 
