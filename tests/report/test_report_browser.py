@@ -97,7 +97,7 @@ def test_a_link_to_a_run_opens_it(browser: Browser, plain: Path, model: ReportMo
 
 def test_words_filter_the_runs(browser: Browser, plain: Path) -> None:
     browser.show(plain)
-    field = browser.driver.find_element("id", "run-words")
+    field = browser.driver.find_element("id", "words-runs")
     field.send_keys("VECTOR scratch")
     shown = browser.run(
         "return [...document.querySelectorAll('table.runs tbody tr:not(.group)')].filter(r => !r.hidden)"
