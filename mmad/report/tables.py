@@ -33,7 +33,7 @@ from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.formatting import clip, plural, short_key, whole
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
-from mmad.base.records import CheckpointKind, MemberRecord, RunRecord, Split
+from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.intervals import RESAMPLES, Interval
@@ -435,9 +435,8 @@ def runs_table(frames: Sequence[AblationFrame], name: str, title: str, **more: A
     The fields are displayed for one ablation (``subject``) alone.
     """
     members = [(m, frame) for frame in frames for m in frame.members]
-    records = [m.run.record for m, _ in members]
-    setup = _varying(records, "setup")
-    protocol = [field for field in _varying(records, "protocol") if field != "seed"]
+    setup = _varying([m.setup for m, _ in members])
+    protocol = [field for field in _varying([m.run.record.protocol for m, _ in members]) if field != "seed"]
     columns = (
         *MEMBER,
         *_RESULT,
@@ -450,7 +449,7 @@ def runs_table(frames: Sequence[AblationFrame], name: str, title: str, **more: A
     rows = []
     for m, frame in members:
         rows.append((
-            *of_member(m, frame), *_result_cells(m), *(_plain(m.run.record.setup.get(field)) for field in setup),
+            *of_member(m, frame), *_result_cells(m), *(_plain(m.setup.get(field)) for field in setup),
             *(_plain(m.run.record.protocol.get(field)) for field in protocol),
             clip(frame.record.title or frame.record.name, 120), m.run.key not in seen,
         ))  # fmt: skip
@@ -475,10 +474,9 @@ def all_runs_table(model: ReportModel) -> ReportTable:
     return runs_table([a.frame for a in model.ablations], "runs", "All runs")
 
 
-def _varying(runs: Sequence[RunRecord], part: str) -> list[str]:
-    """The fields whose values differ between runs, in order of first appearance."""
+def _varying(given: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields whose values differ, in order of first appearance."""
     found: dict[str, set[str]] = {}
-    given: list[Mapping[str, Any]] = [getattr(run, part) for run in runs]
     for values in given:
         for field in values:
             found.setdefault(field, set())
