@@ -146,5 +146,5 @@ def test_in_print_no_table_is_wider_than_the_page(browser: Browser, plain: Path)
 
 def test_a_setup_reads_back_from_its_toml(model: ReportModel) -> None:
     for section in model.runs:
-        setup = ModelSetup(**tomllib.loads(setup_toml(section.run))["setup"])
-        assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == section.run.record.setup
+        setup = ModelSetup(**tomllib.loads(setup_toml(section.member.setup))["setup"])
+        assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == section.member.setup
