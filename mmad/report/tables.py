@@ -918,7 +918,8 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
     yield parameters_table(section)
     yield runs_table([frame], file_stem(name, "runs"), "Runs", subject=subject)
     yield best_epochs_table(section)
-    yield checkpoints_table(frame.members, frame, subject=subject)
+    if (checkpoints := checkpoints_table(frame.members, frame, subject=subject)).frame["epoch"].notna().any():
+        yield checkpoints
     yield findings_table(frame.members, frame, statistics, subject=subject)
     yield from threshold_tables(section, statistics)
     runs = evaluated(frame.members, frame, statistics)
