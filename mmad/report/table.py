@@ -46,6 +46,7 @@ class Shown:
         group: a heading above several columns.
         below: a column whose text stands below, in small letters.
         anchor: a column with the place in the page that the text leads to.
+        tone: a column with the class of the cell; a difference has one of its interval by itself.
     """
 
     column: str
@@ -241,7 +242,7 @@ class ReportTable:
             interval="" if text == DASH else bounds(low, high, sign=sign, digits=one.digits, seeds=row.get("seeds")),
             below=clip(str(row.get(one.below) or ""), 160) if one.below else "",
             values=(text if one.kind in ("text", "field") else value, *ends.values()),
-            tone=f"diff {_tone(low, high)}" if sign else str(row.get(one.tone) or "") if one.tone else "",
+            tone=str(row.get(one.tone) or "") if one.tone else f"diff {_tone(low, high)}" if sign else "",
             anchor=str(row.get(one.anchor) or "") if one.anchor else "",
         )
 
