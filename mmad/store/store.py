@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -217,17 +217,17 @@ class Store:
         Free are queued runs, and held ones whose owner is gone: a process known to be dead, or one that cannot be
         asked whose heartbeat this store saw unchanged for ``claims.LEASE`` seconds.
         """
-        moment, attempts = now(), count()
+        return self._claim(keys, owner, device, now(), count())
 
-        @repeatable
-        def claimed() -> RunRecord | None:
-            with self.database.writing() as connection:
-                # the transaction before may have counted, and its answer alone be lost
-                key = claims.claimed_at(connection, owner, moment) if next(attempts) else None
-                key = key or claims.claim_run(connection, self._observer, keys, owner, device, moment)
-                return None if key is None else run_rows.read_run(connection, key)
-
-        return claimed()
+    @repeatable
+    def _claim(
+        self, keys: Sequence[str] | None, owner: Owner, device: str | None, moment: datetime, attempts: Iterator[int]
+    ) -> RunRecord | None:
+        with self.database.writing() as connection:
+            # the transaction before may have counted, and its answer alone be lost
+            key = claims.claimed_at(connection, owner, moment) if next(attempts) else None
+            key = key or claims.claim_run(connection, self._observer, keys, owner, device, moment)
+            return None if key is None else run_rows.read_run(connection, key)
 
     @repeatable
     def begin(
