@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mmad.evaluation.coco_summary import CocoSet
     from mmad.evaluation.intervals import Interval
     from mmad.report.build import Report
-    from mmad.report.figures import Format
+    from mmad.report.figures import FigureFormat
     from mmad.report.provenance import Provenance
     from mmad.store.store import Store
     from mmad.training.inference import InferenceRunner
@@ -404,7 +404,7 @@ def write_report(
         csv=path(csv),
         latex=path(latex),
         figures=path(figures),
-        formats=cast("Sequence[Format]", _listed(formats)),
+        formats=cast("Sequence[FigureFormat]", _listed(formats)),
         pages=pages,
         ablations=_listed(ablations),
         database=store.where,

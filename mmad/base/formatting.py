@@ -45,7 +45,19 @@ def interval(figure: Bounded, *, sign: bool = False) -> str:
     form = signed if sign else decimal
     if math.isnan(figure.value):
         return DASH
-    return f"{form(figure.value)} [{form(figure.low)}, {form(figure.high)}]"
+    return f"{form(figure.value)} {bounds(figure.low, figure.high, sign=sign)}".rstrip()
+
+
+def bounds(
+    low: float | None, high: float | None, *, sign: bool = False, digits: int = 3, seeds: int | None = None
+) -> str:
+    """``[0.512, 0.701]``; empty without an interval, ``n/a (2 seeds)`` where it holds every possible value."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    if high >= 1 and low <= (-1 if sign else 0):
+        return f"n/a ({seeds} seeds)" if seeds is not None and seeds > 1 else "n/a"
+    form = signed if sign else decimal
+    return f"[{form(low, digits)}, {form(high, digits)}]"
 
 
 def p_value(p: float) -> str:

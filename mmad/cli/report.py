@@ -222,12 +222,12 @@ def _open(written: Report) -> None:
 
 def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     """The three files beside the report; intervals that are computed for them are cached in the database."""
-    from mmad.report.writers.paper import write_paper
+    from mmad.report.build import write_paper
 
     folder = out if out.is_dir() else out.parent
     with open_store(db) as store:
         table, files = write_paper(store, folder / "paper")
-    for note in table.notes:
+    for note in table.footnotes:
         print(f"mmad: {note}", file=sys.stderr)
     return files
 

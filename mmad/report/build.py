@@ -15,14 +15,17 @@ from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
-from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, Format, report_figures
+from mmad.evaluation.intervals import RESAMPLES
+from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
 from mmad.report.pictures import check_number, pictures_of
 from mmad.report.provenance import Provenance, brief_frame, brief_pictures, brief_statistics, database_name
 from mmad.report.rendering import FigureRenderer
+from mmad.report.table import ReportTable
+from mmad.report.table_writers import as_csv, as_latex, write_tables
+from mmad.report.tables import ABLATION, all_tables, paper_table
 from mmad.report.watch import live
-from mmad.report.writers.csv import write_tables
-from mmad.report.writers.html import render_html, render_pages
+from mmad.report.writers.html import render_html, render_pages, table_page
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.measurements import LogRecord
 from mmad.store.store import Store
@@ -59,7 +62,7 @@ def write_report(
     csv: Path | None = None,
     latex: Path | None = None,
     figures: Path | None = None,
-    formats: Sequence[Format] = ("pdf",),
+    formats: Sequence[FigureFormat] = ("pdf",),
     ablations: Sequence[str] = (),
     database: str = "",
     created: datetime | None = None,
@@ -101,7 +104,7 @@ def write_report(
             be written; an older report is then left as it was.
     """
     check_number(pictures)
-    if unknown := [form for form in formats if form not in get_args(Format)]:
+    if unknown := [form for form in formats if form not in get_args(FigureFormat)]:
         raise ReportError(f"unknown form of a figure {unknown[0]!r}", where="--format", hint="choose pdf, svg or png")
     if provenance not in get_args(Provenance):
         raise ReportError(f"unknown {provenance!r}", where="provenance", hint="choose brief or full")
@@ -133,7 +136,7 @@ def write_report(
             _write_markdown(model, markdown, renderer)
         if figures is not None:
             drawn = _write_figures(model, figures, formats, renderer)
-    data_files, sources = write_tables(model, csv=csv, latex=latex)
+    data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
     counts = (len(model.ablations), len(model.runs), len(model.attention))
     return Report(html, markdown, *counts, written, data_files, sources, drawn)
 
@@ -150,7 +153,7 @@ def _write_markdown(model: ReportModel, markdown: Path, renderer: FigureRenderer
 
 
 def _write_figures(
-    model: ReportModel, folder: Path, formats: Sequence[Format], renderer: FigureRenderer
+    model: ReportModel, folder: Path, formats: Sequence[FigureFormat], renderer: FigureRenderer
 ) -> tuple[Path, ...]:
     """Every figure in every form, as wide as two columns of a journal; those of ablations also as wide as one."""
     files = []
@@ -162,6 +165,22 @@ def _write_figures(
     for name, content in zip(names, renderer.files(files), strict=True):
         _write(folder / name, content)
     return tuple(folder / name for name in names)
+
+
+def write_paper(
+    store: Store, stem: Path, *, ablation: str = ABLATION, resamples: int = RESAMPLES
+) -> tuple[ReportTable, tuple[Path, ...]]:
+    """Write the paper's table as ``stem``.html, .tex and .csv; the table and the files.
+
+    Raises:
+        ReportError: as ``paper_table``, or a file that cannot be written.
+    """
+    table = paper_table(store, ablation=ablation, resamples=resamples)
+    forms = {".html": table_page(table), ".tex": as_latex(table), ".csv": as_csv(table)}
+    files = tuple(stem.with_name(stem.name + ending) for ending in forms)
+    for path, text in zip(files, forms.values(), strict=True):
+        _write(path, text.encode("utf-8"))
+    return table, files
 
 
 def _write(path: Path, content: bytes) -> None:

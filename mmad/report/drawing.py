@@ -34,11 +34,11 @@ from mmad.report.figures import (
     NARROW,
     WIDE,
     FigureFile,
+    FigureFormat,
     FigureTask,
     ForestFigure,
     ForestGroup,
     ForestRow,
-    Format,
     Panel,
     ReportFigure,
     Series,
@@ -134,7 +134,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _saved(figure: Figure, form: Format, title: str = "") -> bytes:
+def _saved(figure: Figure, form: FigureFormat, title: str = "") -> bytes:
     target = io.BytesIO()
     named = {} if form == "svg" and not title else {"Title": clean(clip(title, 200))}
     figure.savefig(target, format=form, dpi=_DPI if form == "png" else _POINTS, metadata=_NO_DATES[form] | named)

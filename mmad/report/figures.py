@@ -21,7 +21,6 @@ from mmad.report.model import AblationSection, ReportModel, RunSection
 Style = Literal["solid", "dashed", "dotted"]
 #: The x axis of a panel: epochs, a share from 0 to 1, or false positives per image (on a logarithmic scale).
 Across = Literal["epoch", "share", "rate"]
-Values = Sequence[float | None]
 
 STYLES: tuple[Style, ...] = ("solid", "dashed", "dotted")
 #: Of more epochs than this a line shows means of equally many, and a band their range.
@@ -149,7 +148,7 @@ class ForestFigure:
 
 
 ReportFigure = CurveFigure | ForestFigure
-Format = Literal["pdf", "svg", "png"]
+FigureFormat = Literal["pdf", "svg", "png"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class FigureFile:
     """A figure as a file of its own: its form, and its width in mm."""
 
     figure: ReportFigure
-    form: Format
+    form: FigureFormat
     width: float
 
 

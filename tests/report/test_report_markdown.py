@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.report.model import ReportModel
-from mmad.report.writers.markdown import MarkdownReport, escape, fenced, render_markdown, table
+from mmad.report.table import Column, ReportTable, Shown
+from mmad.report.table_writers import as_markdown, escape
+from mmad.report.writers.markdown import MarkdownReport, fenced, render_markdown
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_markdown_has_the_same_content(markdown: MarkdownReport, model: ReportMo
     assert "[model.backbone]: 1,009,968" in text
     difference = model.ablations[0].comparisons[0].rows[0].test_ap.difference
     assert difference is not None
-    assert f"**+{difference.mean:.3f}**" in text
+    assert f"| \\+{difference.mean:.3f} |" in text
 
 
 def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, model: ReportModel) -> None:
@@ -92,4 +94,6 @@ def test_a_fence_is_longer_than_any_within(text: str) -> None:
 
 
 def test_numbers_are_right_aligned() -> None:
-    assert table(["Arm", "AP"], [["CXR", "0.5"]]) == ["| Arm | AP |", "| --- | ---: |", "| CXR | 0.5 |"]
+    shown = (Shown("arm", "Arm", "text"), Shown("ap", "AP"))
+    table = ReportTable.of("t", "T", [Column("arm", ""), Column("ap", "")], [("CXR", 0.5)], shown=shown)
+    assert as_markdown(table) == ["T.", "", "| Arm | AP |", "| --- | ---: |", "| CXR | 0.500 |", ""]

@@ -63,8 +63,8 @@ def test_a_table_is_copied_for_a_spreadsheet_and_for_a_paper(browser: Browser, p
     tsv, tex, toml = browser.run("return window.copied")
     lines = [line.split("\t") for line in tsv.splitlines()]
     assert {len(line) for line in lines} == {len(lines[0])}
-    assert lines[0][:4] == ["Setting", "Test AP CXR", "Test AP CXR+Clinical", "Test AP Difference"]
-    assert tex.startswith(r"\begin{tabular}{l")
+    assert lines[0] == ["Setting", "Test AP CXR", "Test AP CXR+Clinical", "Test AP Difference"]
+    assert tex.startswith(r"\begin{tabular}{lrrr}")
     assert r"\multicolumn{3}{c}{Test AP}" in tex
     assert tomllib.loads(toml)["setup"] is not None
     assert browser.run("return document.querySelector('.copy').textContent") == "Copied"
@@ -77,6 +77,7 @@ def test_a_chart_shows_its_values_by_pointer_and_by_arrow_keys(
 
     browser.show(plain)
     run = model.runs[0]
+    browser.run("document.getElementById(arguments[0]).closest('details').open = true", run.anchor)
     charts = f"document.getElementById('{run.anchor}').closest('article').querySelectorAll('.chart')"
     browser.run(f"""
         const ap = [...{charts}].find(c => c.querySelector('svg').getAttribute('aria-label').startsWith('AP ('));
@@ -238,5 +239,5 @@ def test_in_print_no_table_is_wider_than_the_page(browser: Browser, plain: Path)
 
 def test_a_setup_reads_back_from_its_toml(model: ReportModel) -> None:
     for section in model.runs:
-        setup = ModelSetup(**tomllib.loads(setup_toml(section.run.record.setup))["setup"])
-        assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == section.run.record.setup
+        setup = ModelSetup(**tomllib.loads(setup_toml(section.member.setup))["setup"])
+        assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == section.member.setup

@@ -1,11 +1,11 @@
-"""The report as one HTML file: no network, everything escaped, figures inline."""
+"""The report as HTML: no network, everything escaped, figures inline."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -14,26 +14,16 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmad.analysis.comparison import spread
-from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.base import formatting
-from mmad.report import picture_drawing, tables
+from mmad.report import picture_drawing, table_writers, tables
+from mmad.report.badges import Badge
 from mmad.report.figures import CurveFigure, ReportFigure, arms_figure, forest_figure, run_figure
-from mmad.report.model import (
-    AblationSection,
-    Links,
-    PageView,
-    ReportModel,
-    RunSection,
-    linked,
-    member_title,
-    mirrored,
-    whole,
-)
+from mmad.report.model import AblationSection, Links, PageView, ReportModel, RunSection, linked, whole
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox, Pictures
 from mmad.report.rendering import FigureRenderer
+from mmad.report.table import ReportTable
 from mmad.report.text import heading_figures, log_block, setup_toml
 
 _STYLES = ("style.css", "content.css", "form.css", "figures.css", "pictures.css")
@@ -141,9 +131,17 @@ def render_pages(
             yield view.file, _render(model, view, links.of(view.file), figures)
 
 
+def table_page(table: ReportTable) -> str:
+    """A table as a page of its own, without network or script."""
+    style = "".join(map(_template, _STYLES[:2]))
+    page = _environment().get_template("table_page.html")
+    return page.render(table=table, style=Markup(style), places={}, link=str)
+
+
 def _render(model: ReportModel, view: PageView, link: Links, figures: PageFigures) -> str:
     log = ("log.css", "log.js") if model.logbook is not None and view.overview else ()
     style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
+    entries = {} if model.logbook is None else model.logbook.anchors
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -152,14 +150,22 @@ def _render(model: ReportModel, view: PageView, link: Links, figures: PageFigure
             model=model,
             view=view,
             link=link,
+            places={anchor: anchor for anchor in model.anchors.values()} | entries,
             figures=figures,
             style=Markup(style + toggles(model.pictures)),
             script=Markup(script),
             script_hash=digest,
             version=version("mmad"),
-            zip=zip,
         )
     )
+
+
+def meanings(badges: Iterable[Badge]) -> list[tuple[str, list[Badge]]]:
+    """Marks that mean the same, together."""
+    found: dict[str, list[Badge]] = {}
+    for badge in badges:
+        found.setdefault(badge.meaning, []).append(badge)
+    return list(found.items())
 
 
 def tags(view: PanelView, image: PageImage) -> list[tuple[Tag, PanelBox]]:
@@ -179,13 +185,10 @@ def toggles(pictures: Pictures) -> str:
 _FUNCTIONS: dict[str, Callable[..., object]] = {
     function.__name__: function
     for function in (
+        meanings,
         tags,
-        alteration_words,
         heading_figures,
         log_block,
-        meaning,
-        member_title,
-        mirrored,
         onset_of,
         onset_words,
         picture_drawing.ap_contribution_words,
@@ -197,20 +200,18 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         picture_drawing.panels_of,
         picture_drawing.title_and_description,
         setup_toml,
-        tables.best_epochs,
-        tables.by_finding,
-        tables.by_finding_pair,
-        tables.common_parameters,
-        tables.filled_bins,
-        tables.froc_rows,
-        tables.gap_tables,
-        tables.parameters,
+        tables.all_runs_table,
+        tables.best_epochs_table,
+        tables.documented_table,
+        tables.gap_view,
+        tables.pair_tables,
+        tables.parameters_table,
+        tables.protocol_words,
         tables.reasons,
+        tables.run_tables,
         tables.statistics_rows,
-        tables.tests,
-        tables.tone,
+        tables.threshold_tables,
         tables.verdict_summary,
-        tables.verdict_words,
     )
 }
 
@@ -230,20 +231,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: formatting.clean(value) if type(value) is str else value,
     )
-    for name in (
-        "decimal",
-        "signed",
-        "direction",
-        "whole",
-        "moment",
-        "duration",
-        "size",
-        "clip",
-        "plural",
-        "short_key",
-    ):
+    for name in ("decimal", "signed", "whole", "moment", "duration", "size", "clip", "plural", "short_key"):
         environment.filters[name] = getattr(formatting, name)
-    environment.filters["spread"] = spread
-    environment.filters["bounds"] = tables.bounds
+    environment.filters["tsv"] = table_writers.as_tsv
+    environment.filters["latex"] = table_writers.tabular
     environment.globals.update(_FUNCTIONS)
     return environment
