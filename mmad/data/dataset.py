@@ -75,7 +75,8 @@ class DataSet:
     """A checked data set. Boxes are parallel arrays; ``box_study`` holds positions in ``studies``.
 
     Boxes are ``(xmin, ymin, xmax, ymax)`` in pixels of the stored image; ``labels_of`` counts from 1 in the
-    order of ``labels``; ``certainty`` is NaN where the reader gave none.
+    order of ``labels``; ``certainty`` is NaN where the reader gave none. ``no_finding`` are the readings that looked
+    and found nothing: positions in ``studies``, and the reading's name.
     """
 
     root: Path
@@ -92,6 +93,7 @@ class DataSet:
     reading: tuple[str, ...]  # M of them
     certainty: NDArray[np.float64]  # (M,)
     mode: str | None = None  # what a study is: unified (an image), normal (a reading), full (without clinical data)
+    no_finding: tuple[tuple[int, str], ...] = ()
     _splits: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> tuple[int, ...]:
@@ -257,10 +259,10 @@ def samples(dataset: DataSet, mode: str) -> DataSet:
 def by_reading(dataset: DataSet) -> DataSet:
     """One study per reading, with that reading's boxes; images, patients, splits and clinical values are shared.
 
-    A study of several readings ``r1``, ``r2`` becomes ``s#r1``, ``s#r2``, in the order of ``boxes.csv``; one of
-    a single reading, or without a box, stays what it is. A reading without boxes stands in no table and is no
-    sample. The view has the fingerprint and the decoded images of ``dataset``. Raises DataError where a name
-    made so is a study's already.
+    A study of several readings ``r1``, ``r2`` becomes ``s#r1``, ``s#r2``, in the order of ``boxes.csv``, those that
+    found nothing after those with boxes; one of a single reading, or in no row of ``boxes.csv``, stays what it is.
+    The view has the fingerprint and the decoded images of ``dataset``. Raises DataError where a name made so is a
+    study's already.
     """
     readings = _readings(dataset)
     studies: list[Study] = []
@@ -274,14 +276,19 @@ def by_reading(dataset: DataSet) -> DataSet:
     _require_distinct(dataset, studies)
     owners = [place[int(study), reading] for study, reading in zip(dataset.box_study, dataset.reading, strict=True)]
     return dataclasses.replace(
-        dataset, studies=tuple(studies), box_study=np.array(owners, dtype=np.int64), mode="normal", _splits={}
+        dataset,
+        studies=tuple(studies),
+        box_study=np.array(owners, dtype=np.int64),
+        no_finding=(),
+        mode="normal",
+        _splits={},
     )
 
 
 def _readings(dataset: DataSet) -> dict[int, list[str]]:
-    """Per study that has a box the readings, in the order they first appear."""
+    """Per study in ``boxes.csv`` the readings, in the order they first appear, those without a box last."""
     readings: dict[int, list[str]] = {}
-    for study, reading in zip(dataset.box_study.tolist(), dataset.reading, strict=True):
+    for study, reading in (*zip(dataset.box_study.tolist(), dataset.reading, strict=True), *dataset.no_finding):
         of_study = readings.setdefault(study, [])
         if reading not in of_study:
             of_study.append(reading)

@@ -6,6 +6,7 @@ VOI LUT or window, MONOCHROME1 inverted. pydicom is an extra; it is imported whe
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.errors import DataError
+from mmad.data.column_types import read_age
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 
 ENDINGS = (".dcm", ".dicom")
-#: Years in the units of an age string (PS3.5, value representation AS).
-_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 #: As many pixels as Pillow accepts in any other image.
 _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
@@ -33,12 +33,16 @@ _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """What an importer reads from the header: the size in pixels, age in years and sex (F, M or O) if known."""
+    """What an importer reads from the header: the size in pixels, age in years and sex (F, M or O) if known.
+
+    ``patient`` is a digest of PatientID, equal for equal ids; the id itself is not kept.
+    """
 
     width: int
     height: int
     age: float | None
     sex: str | None
+    patient: str | None = None
 
 
 def is_dicom(path: Path) -> bool:
@@ -54,9 +58,11 @@ def read_header(path: Path, where: str) -> DicomHeader:
     with _refusing(where):
         file = _read(path, where, pixels=False)
         width, height = int(file.get("Columns", 0)), int(file.get("Rows", 0))
-        age, sex = _age(str(file.get("PatientAge", ""))), str(file.get("PatientSex", "")).strip().upper()
+        age, sex = read_age(str(file.get("PatientAge") or "")), str(file.get("PatientSex", "")).strip().upper()
+        patient = str(file.get("PatientID") or "").strip()
         _check(file, width, height, where)
-    return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None)
+    digest = hashlib.sha256(patient.encode()).hexdigest()[:16] if patient else None
+    return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None, digest)
 
 
 def decode_dicom(path: Path, where: str) -> Image.Image:
@@ -210,9 +216,3 @@ def _first(value: Any) -> float:
     if not np.isfinite(number):
         raise ValueError(number)
     return number
-
-
-def _age(text: str) -> float | None:
-    """``045Y``, ``018M``, ``006W`` or ``020D`` in years, None for anything else."""
-    digits, unit = text.strip()[:-1], text.strip()[-1:].upper()
-    return float(digits) * _YEARS[unit] if unit in _YEARS and digits.isdecimal() and len(digits) <= 3 else None

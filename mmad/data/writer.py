@@ -37,11 +37,11 @@ class StudyRow:
 
 @dataclass(frozen=True)
 class BoxRow:
-    """A row of ``boxes.csv``; the box is in pixels of the stored image."""
+    """A row of ``boxes.csv``; the box is in pixels of the stored image, None where the reading found nothing."""
 
     study: str
     reading: str
-    box: Box
+    box: Box | None
     label: str
     certainty: str = ""
 
@@ -111,7 +111,9 @@ def write_tables(
         [r.study, r.image, r.width, r.height, r.patient, r.split, *r.cells, *([r.source] if sources else [])]
         for r in studies
     )
-    box_rows = ([b.study, b.reading, *(number_text(side) for side in b.box), b.label, b.certainty] for b in boxes)
+    box_rows = (
+        [b.study, b.reading, *(map(number_text, b.box) if b.box else [""] * 4), b.label, b.certainty] for b in boxes
+    )
     box_header = ["study", "reading", "xmin", "ymin", "xmax", "ymax", "label", "certainty"]
     text = _toml(name, labels, numeric, categorical, licence, split_policy, mode)
     write_atomically(folder / TOML, text.encode())

@@ -170,7 +170,7 @@ def _boxes(dataset: DataSet, studies: dict[int, Study], done: list[str]) -> list
     beyond = np.concatenate([sizes, sizes], axis=1)[dataset.box_study]
     clipped = np.clip(dataset.boxes, 0, beyond)
     kept = np.isin(dataset.box_study, list(studies))
-    empty = kept & without_area(clipped)
+    empty = kept & without_area(clipped, beyond[:, :2].astype(np.float64))
     again = kept & ~empty & repeated(replace(dataset, boxes=clipped))
     changed = kept & ~empty & ~again & np.any(clipped != dataset.boxes, axis=1)
     for mask, words in ((changed, "clipped to their image"), (empty, "dropped: no area"), (again, "dropped: repeated")):
@@ -184,7 +184,8 @@ def _boxes(dataset: DataSet, studies: dict[int, Study], done: list[str]) -> list
         sure = "" if np.isnan(dataset.certainty[i]) else number_text(dataset.certainty[i])
         label = dataset.labels[dataset.labels_of[i] - 1]
         rows.append(BoxRow(dataset.studies[dataset.box_study[i]].study, dataset.reading[i], sides, label, sure))
-    return rows
+    bare = [(position, reading) for position, reading in dataset.no_finding if position in studies]
+    return rows + [BoxRow(studies[position].study, reading, None, "") for position, reading in bare]
 
 
 def _some(studies: Iterable[str], one: str, many: str) -> str:
