@@ -271,7 +271,7 @@ class _Chooser:
 
     def _left_out(self, name: str, cells: Sequence[str]) -> ColumnOutcome | None:
         """The column as something that no guess takes, None where it may be clinical."""
-        filled = [cell for cell in cells if not _is_missing(cell)]
+        filled = [word for word in _words_of(cells) if word]
         by_name = self._by_name(name)
         if by_name is not None:
             return ColumnOutcome(name, *by_name)
@@ -388,6 +388,8 @@ def _ranged(name: str, unit: str, values: NDArray[np.float64]) -> tuple[NumericC
     coded = sentinels(name, unit, values)
     rest = values[~coded]
     known = plausible_range(name, unit, rest)
+    if known is not None and ((rest < known[0]) | (rest > known[1])).sum() > len(rest) / 2:
+        known = None  # the column is something else than its name says
     low, high = known if known is not None else _span(rest)
     notes = []
     if coded.any():
@@ -433,7 +435,7 @@ _ABOUT_IMAGES = frozenset(
      "devices", "station", "institution", "hospital", "site", "source", "licence", "license", "url", "doi", "rad",
      "reader", "radiologist", "annotator", "rater", "reading", "kvp", "exposure", "spacing", "pixel", "pixels", "width",
      "dpi", "rows", "columns", "image", "images", "dicom", "file", "filename", "path", "followup", "follow", "series",
-     "instance", "split", "fold", "certainty"}
+     "split", "fold", "certainty"}
 )  # fmt: skip
 #: Words of columns that say which row, patient or moment it is.
 _ABOUT_ROWS = frozenset(
@@ -493,39 +495,42 @@ def determined_label(cells: Sequence[str], labels: Masks) -> str | None:
     """The label that the values of a column tell, or nearly so; None where they tell none.
 
     The rule may be any set of up to 20 values, or a threshold of a number. Rows without a value count as one more
-    value.
+    value. Chance is corrected for all rules of a kind that could have been chosen.
     """
     for label, has in labels.items():
-        agreement, table = agreement_with(cells, has)
-        if agreement >= LEAST_AGREEMENT and _chance(table) <= _ALPHA:
-            return label
+        for agreement, table, rules in _best_rules(cells, has):
+            if agreement >= LEAST_AGREEMENT and _chance(table) * rules <= _ALPHA:
+                return label
     return None
 
 
-def agreement_with(cells: Sequence[str], has: NDArray[np.bool_]) -> tuple[float, NDArray[np.int64]]:
-    """How far the best rule on ``cells`` agrees with ``has``: the correlation (0 to 1), and its table of 2 × 2 rows."""
+Counts = NDArray[np.int64]
+
+
+def _best_rules(cells: Sequence[str], has: NDArray[np.bool_]) -> Iterator[tuple[float, Counts, int]]:
+    """The best set of values and the best threshold: how far it agrees with ``has``, its table, how many there were.
+
+    How far is the correlation (0 to 1); the table (2, 2) holds rows that have the label and rows that have not, of
+    those in the rule and those beside it.
+    """
     values, inverse = np.unique(np.array(cells, dtype=np.str_), return_inverse=True)
     yes = np.bincount(inverse[has], minlength=len(values))
-    every = np.bincount(inverse, minlength=len(values))
-    rules: list[NDArray[np.int64]] = []  # (yes and rule, no and rule), one row for each rule
-    if len(values) <= _MOST_LEVELS:
-        order = np.argsort(-(yes / every), kind="stable")  # the best set holds the values with the most
-        rules.append(np.stack([np.cumsum(yes[order]), np.cumsum((every - yes)[order])], axis=1))
-    numbers = [parse(value) for value in values.tolist()]
-    known = np.array([number is not None for number in numbers], dtype=np.bool_)
-    if known.sum() > 1:
-        order = np.flatnonzero(known)[np.argsort([number for number in numbers if number is not None], kind="stable")]
-        rules.append(np.stack([np.cumsum(yes[order]), np.cumsum((every - yes)[order])], axis=1))
-    if not rules:
-        return 0.0, np.zeros((2, 2), dtype=np.int64)
-    inside = np.concatenate(rules)
-    whole = np.array([int(has.sum()), int((~has).sum())], dtype=np.int64)
-    sizes = _correlation(inside, whole)
-    best = int(np.argmax(sizes))
-    return float(sizes[best]), np.stack([inside[best], whole - inside[best]])
+    no = np.bincount(inverse[~has], minlength=len(values))
+    whole = np.array([yes.sum(), no.sum()], dtype=np.int64)
+    orders: list[tuple[Counts, int]] = []
+    if len(values) <= _MOST_LEVELS:  # the best set holds the values with the highest share
+        orders.append((np.argsort(-(yes / (yes + no)), kind="stable"), 2 ** len(values)))
+    numbers = {i: number for i, value in enumerate(values.tolist()) if (number := parse(value)) is not None}
+    if len(numbers) > 1:
+        orders.append((np.array(sorted(numbers, key=numbers.__getitem__), dtype=np.int64), 2 * len(numbers)))
+    for order, rules in orders:
+        inside = np.stack([np.cumsum(yes[order]), np.cumsum(no[order])], axis=1)
+        sizes = _correlation(inside, whole)
+        best = int(np.argmax(sizes))
+        yield float(sizes[best]), np.stack([inside[best], whole - inside[best]]), rules
 
 
-def _correlation(inside: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+def _correlation(inside: Counts, whole: Counts) -> NDArray[np.float64]:
     a, b = inside.astype(np.float64).T
     c, d = whole[0] - a, whole[1] - b
     margins = (a + b) * (c + d) * (a + c) * (b + d)
@@ -533,7 +538,7 @@ def _correlation(inside: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray
     return np.asarray(np.where(margins > 0, size, 0.0), dtype=np.float64)
 
 
-def _chance(table: NDArray[np.int64]) -> float:
+def _chance(table: Counts) -> float:
     from scipy.stats import fisher_exact
 
     return float(fisher_exact(table.tolist()).pvalue)

@@ -261,16 +261,21 @@ class _BoxRows:
         return numbers
 
 
+def without_area(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the boxes (M, 4) have no area."""
+    flat: NDArray[np.bool_] = np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
+    return flat
+
+
 #: The least share of the image's side that a box has to span. Less can be nothing in single precision, once the image
 #: is resized and mirrored: 2 to the power of -24 is the step between two such numbers below 1.
 LEAST_SHARE = 2.0**-22
 
 
-def without_area(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of the boxes (M, 4) have no area, or none that single precision holds, in images of ``sizes`` (M, 2)."""
-    known = np.where(np.isfinite(sizes), sizes, 0.0)
-    flat: NDArray[np.bool_] = np.any(boxes[:, 2:] - boxes[:, :2] <= known * LEAST_SHARE, axis=1)
-    return flat
+def slivers(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the boxes (M, 4) have an area that single precision may not hold, in images of ``sizes`` (M, 2)."""
+    thin: NDArray[np.bool_] = np.any(boxes[:, 2:] - boxes[:, :2] <= sizes * LEAST_SHARE, axis=1)
+    return thin
 
 
 def below_a_pixel(dataset: DataSet, image_size: int) -> NDArray[np.bool_]:
@@ -289,7 +294,7 @@ def outside(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[n
 def _check_boxes(path: Path, lines: Sequence[int], table: BoxTable, studies: Sequence[Study], refuse: Refuse) -> None:
     sides = [(study.width or math.inf, study.height or math.inf) for study in studies]
     sizes = np.array(sides, dtype=np.float64).reshape(-1, 2)[table.study]  # (M, 2)
-    flat, beyond = without_area(table.boxes, sizes), outside(table.boxes, sizes)
+    flat, beyond = without_area(table.boxes), outside(table.boxes, sizes)
     for i in np.flatnonzero(flat | beyond).tolist():
         study = studies[int(table.study[i])]
         box = ", ".join(f"{side:g}" for side in table.boxes[i])

@@ -109,7 +109,7 @@ def read_table(
 
 
 def _without_unnamed(path: Path, frame: pandas.DataFrame) -> pandas.DataFrame:
-    """Without the columns that commas at the end of each line make. Raises DataError where two of them hold something."""
+    """Without the columns that commas at the end of each line make. Raises DataError where two hold something."""
     if (frame.columns == "").sum() < 2:
         return frame
     filled = [i for i, name in enumerate(frame.columns) if name or bool((frame.iloc[:, i] != "").any())]

@@ -109,7 +109,8 @@ def test_what_pillow_can_decompress_is_read(tmp_path: Path) -> None:
         ("052W", pytest.approx(52 * 7 / 365.25)),
         ("", None),
         ("old", None),
-        ("45", None),
+        ("45", 45),  # as published headers write it
+        ("000Y", None),
         ("9999Y", None),
     ],
 )

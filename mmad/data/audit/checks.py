@@ -15,7 +15,7 @@ from mmad.data.audit.findings import AuditIssue, LabelCount, Level, SplitCount, 
 from mmad.data.column_types import alike_values, one_spelling
 from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet, NumericColumn
 from mmad.data.quantities import UnitConfusion, confusion, sentinels
-from mmad.data.reader import below_a_pixel
+from mmad.data.reader import below_a_pixel, slivers, without_area
 from mmad.data.spellings import number_groups, spelling_groups
 
 # Whether two yes-or-no questions go together: Fisher's exact test, and its effect size.
@@ -300,11 +300,21 @@ def _spellings(dataset: DataSet) -> list[AuditIssue]:
 
 
 def _tiny(dataset: DataSet) -> list[AuditIssue]:
-    """Boxes below one pixel of their image; those that are nothing at all the reader refuses."""
+    """Boxes whose area single precision does not hold, and others below one pixel of their image."""
     sides = dataset.boxes[:, 2:] - dataset.boxes[:, :2]
-    tiny = np.flatnonzero((sides.min(axis=1) < 1) & (sides.min(axis=1) > 0))
+    sizes = np.array([(s.width, s.height) for s in dataset.studies], dtype=np.float64)[dataset.box_study]
+    flat = without_area(dataset.boxes)  # those the reader names
+    thin = np.flatnonzero(slivers(dataset.boxes, sizes) & ~flat)
+    findings = []
+    if len(thin):
+        ids = [dataset.studies[i].study for i in dataset.box_study[thin].tolist()]
+        many = "boxes have" if len(thin) > 1 else "box has"
+        what = f"{len(thin)} {many} no area in single precision, in which a detector reads them"
+        hint = "drop them, with `mmad data check DIR --fix --out NEW`"
+        findings.append(finding("box-degenerate", "error", BOXES, what, hint, ids))
+    tiny = np.flatnonzero((sides < 1).any(axis=1) & ~flat & ~slivers(dataset.boxes, sizes))
     if not len(tiny):
-        return []
+        return findings
     ids = [dataset.studies[i].study for i in dataset.box_study[tiny].tolist()]
     several = "boxes are" if len(tiny) > 1 else "box is"
     what = f"{len(tiny)} {several} less than one pixel wide or high"
@@ -312,7 +322,7 @@ def _tiny(dataset: DataSet) -> list[AuditIssue]:
         what, hint = f"{what}, and all lie within 0 to 1", "they look relative: write pixels of the stored image"
     else:
         hint = "correct or drop them: nothing can be learned from them, and none will be found"
-    return [finding("box-tiny", "warning", BOXES, what, hint, ids)]
+    return [*findings, finding("box-tiny", "warning", BOXES, what, hint, ids)]
 
 
 def tiny_box_lines(dataset: DataSet, image_sizes: Iterable[int]) -> list[str]:

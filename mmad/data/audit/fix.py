@@ -18,7 +18,7 @@ from mmad.data.audit.images import Looks, connected, exact_groups, look_at_image
 from mmad.data.audit.run import audit_folder
 from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
-from mmad.data.reader import without_area
+from mmad.data.reader import slivers, without_area
 from mmad.data.writer import BoxRow, StudyRow, new_folder, write_tables
 
 
@@ -166,11 +166,12 @@ def _row(study: Study) -> StudyRow:
 
 def _boxes(dataset: DataSet, studies: dict[int, Study], done: list[str]) -> list[BoxRow]:
     """The boxes of the studies that are kept, clipped to their images."""
-    sizes = np.array([(s.width, s.height) for s in (studies.get(i, s) for i, s in enumerate(dataset.studies))])
+    measured = [(s.width, s.height) for s in (studies.get(i, s) for i, s in enumerate(dataset.studies))]
+    sizes = np.array(measured, dtype=np.float64)
     beyond = np.concatenate([sizes, sizes], axis=1)[dataset.box_study]
     clipped = np.clip(dataset.boxes, 0, beyond)
     kept = np.isin(dataset.box_study, list(studies))
-    empty = kept & without_area(clipped, beyond[:, :2].astype(np.float64))
+    empty = kept & (without_area(clipped) | slivers(clipped, beyond[:, :2]))
     again = kept & ~empty & repeated(replace(dataset, boxes=clipped))
     changed = kept & ~empty & ~again & np.any(clipped != dataset.boxes, axis=1)
     for mask, words in ((changed, "clipped to their image"), (empty, "dropped: no area"), (again, "dropped: repeated")):

@@ -34,7 +34,6 @@ from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import ClinicalCells, ColumnChoice, Masks, choose_columns, number_text
 from mmad.data.dataset import Box, CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
-    LEAST_PX,
     WITHOUT_PATIENT,
     ImportReport,
     SourceImage,
@@ -50,6 +49,7 @@ from mmad.data.importers.common import (
     scale_to_file,
     study_ids,
     warn_of_names,
+    warn_of_small,
 )
 from mmad.data.reader import MODES, SPLIT_POLICIES, load_dataset
 from mmad.data.tables import Table, read_table
@@ -361,7 +361,13 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise DataError("file missing", where=path, hint="name the annotation file")
         if path.stat().st_size > MOST_BYTES:
             raise DataError("is larger than 1 GiB", where=path, hint="split it into several files")
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+        constants: list[str] = []
+
+        def note(word: str) -> str:
+            constants.append(word)
+            return word
+
+        content = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=note)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path, hint="name a plain file") from None
     except UnicodeDecodeError:
@@ -375,7 +381,22 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataError("holds a number of thousands of digits", where=path, hint="correct it") from None
     if not isinstance(content, dict):
         raise DataError("is not a JSON object", where=path, hint="name a file of annotations")
+    if constants:
+        what = f"holds {constants[0]}, which is no number ({_place_of(content, constants[0])})"
+        raise DataError(what, where=path, hint="correct or remove it")
     return content
+
+
+def _place_of(content: object, word: str) -> str:
+    """Where in parsed JSON the text ``word`` stands first, as ``annotations[3]: bbox[1]``."""
+    open_: list[tuple[tuple[str | int, ...], object]] = [((), content)]
+    while open_:
+        place, value = open_.pop()
+        if value == word:
+            return ": ".join(_steps(place)) or "at its top"
+        inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        open_ += [((*place, key), one) for key, one in reversed(list(inside))]
+    return "at its top"
 
 
 def _require_unique(path: Path, name: str, entries: Sequence[CocoImage | Category | Crowd | Annotation]) -> None:
@@ -556,6 +577,7 @@ def import_coco(
         said.table, said.columns = str(joined.path), cells.outcomes
     if dicom_header:
         cells = cells.beside(header_cells(found, cells.frame.columns.tolist()), str(annotations))
+    warn_of_small(said, (row.box for row in boxes))
     warn_of_names(said, chosen, dict.fromkeys(named or ()))
     rows = _study_rows(coco, places, found, ids, patients, splits, cells)
     form = coco.form
@@ -730,7 +752,6 @@ def _box_rows(
     images = {image.id: i for i, image in enumerate(coco.images)}
     categories = {category.id: category.name for category in coco.categories}
     rows = []
-    least = 0.0 if coco.form else LEAST_PX
     _refuse_relative(coco, path)
     for i, mark in enumerate(coco.annotations):
         if isinstance(mark, Crowd):
@@ -753,7 +774,7 @@ def _box_rows(
             if (width, height) != (file.width, file.height):
                 across, down = file.width / width, file.height / height
                 box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-            box = clip_box(box, (file.width, file.height), where, name, least)
+            box = clip_box(box, (file.width, file.height), where, name)
             certainty = "" if mark.certainty is None else number_text(mark.certainty)
             rows.append(BoxRow(ids[position], mark.reading, box, label, certainty))
     bare = [
@@ -765,7 +786,9 @@ def _box_rows(
 def _refuse_relative(coco: CocoFile, path: Path) -> None:
     """Boxes whose every number lies within 0 to 1 are shares of the image. Raises DataError."""
     boxes = [mark.bbox for mark in coco.annotations if isinstance(mark, Annotation) and mark.bbox is not None]
-    if boxes and not coco.form and all(0 <= number <= 1 for box in boxes for number in box):
+    numbers = [number for box in boxes for number in box]
+    shares = any(number != int(number) for number in numbers) and all(0 <= number <= 1 for number in numbers)
+    if shares and not coco.form:
         what = "boxes look relative: every number of every bbox lies within 0 to 1"
         _refuse(str(path), what, "write [x, y, width, height] in pixels of the image")
 

@@ -28,7 +28,7 @@ from mmad.data.column_types import (
 )
 from mmad.data.dataset import IMAGES, Box
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
-from mmad.data.reader import is_inside, leads_out, load_dataset
+from mmad.data.reader import LEAST_SHARE, is_inside, leads_out, load_dataset
 from mmad.data.spellings import number_groups, spelling_groups
 from mmad.data.writer import new_folder
 
@@ -105,14 +105,17 @@ def _found_name(files: _Files, inside: Path, image: str, at: str, elsewhere: boo
         name, how = written
         what = f"image {shown(image)} is not there, but {name!a} is: {how}"
         raise DataError(what, where=at, hint="write the name as the file has it, or rename the file")
-    named = files.named(PurePosixPath(plain.replace("\\", "/")).name)
+    pure = PurePosixPath(plain.replace("\\", "/"))
+    named = files.named(pure.name) if elsewhere or len(pure.parts) == 1 else []
     if len(named) > 1:
         what = f"{len(named)} files below the folder are called {shown(image)}: {shown(named[0])}, {shown(named[1])}"
         raise DataError(what, where=at, hint="write the path of the one that is meant")
     if named:
         return named[0]
-    what = "leaves the folder, and no file in it has its name" if not allowed else "is missing"
-    raise DataError(f"image {shown(image)} {what}", where=at, hint="add the file or drop the row")
+    what = f"image {shown(image)} is missing"
+    if not allowed:
+        what = f"image path {shown(image)} leaves the folder, and no file in it has its name"
+    raise DataError(what, where=at, hint="add the file or drop the row")
 
 
 class _Files:
@@ -125,8 +128,8 @@ class _Files:
         """Whether the path leads to something, a folder too, which is refused where it is looked into."""
         try:
             return (self.src / name).exists()
-        except (OSError, ValueError):
-            return False
+        except OSError:  # a name longer than any is refused where it is looked into
+            return True
 
     @cached_property
     def _all(self) -> list[str]:
@@ -151,12 +154,12 @@ class _Files:
 
     def named(self, name: str) -> list[str]:
         """Paths of the files of this name, with or without their ending."""
-        return [path for path in self._by_name.get(name, []) if is_inside(path)]
+        return [path for path in self._by_name.get(name, []) if is_inside(path) and (self.src / path).is_file()]
 
     def written_otherwise(self, name: str) -> tuple[str, str] | None:
         """A file whose path differs in case or Unicode form only, and which of the two it is."""
         path = self._by_form.get(unicodedata.normalize("NFC", name).casefold())
-        if path is None:
+        if path is None or path == name:
             return None
         same = unicodedata.normalize("NFC", path) == unicodedata.normalize("NFC", name)
         return path, "its name has another Unicode form" if same else "capitals count"
@@ -242,14 +245,12 @@ def folder_name(path: Path) -> str:
 
 #: A box may overshoot its image by this much (rounding after a resize) and is clipped.
 SLACK_PX = 1.0
-#: What is left of a box has to be so wide and so high; less is a slip of the hand, and nothing can be learned from it.
-LEAST_PX = 1.0
 
 
-def clip_box(box: Box, size: tuple[int, int], where: str, image: str, least: float = LEAST_PX) -> Box:
+def clip_box(box: Box, size: tuple[int, int], where: str, image: str) -> Box:
     """``(xmin, ymin, xmax, ymax)`` within an image of (width, height) pixels, overshoots up to 1 px clipped.
 
-    Raises DataError for a box that leaves the image, has no area, or is less than ``least`` pixels wide or high.
+    Raises DataError for a box that leaves the image, or has no area that a detector could read.
     """
     xmin, ymin, xmax, ymax = box
     width, height = size
@@ -265,10 +266,18 @@ def clip_box(box: Box, size: tuple[int, int], where: str, image: str, least: flo
     if across <= 0 or down <= 0:
         hint = "correct or drop the row, or say with --box-format that the table has width and height"
         raise DataError(f"box ({sides}) has no area", where=where, hint=hint)
-    if min(across, down) < least:
+    if across <= width * LEAST_SHARE or down <= height * LEAST_SHARE:
         what = f"box ({sides}) has no area: {across:.2g} x {down:.2g} px of it lie in the image {shown(image)}"
         raise DataError(what, where=where, hint="correct or drop the row")
     return clipped
+
+
+def warn_of_small(report: ImportReport, boxes: Iterable[Box | None]) -> None:
+    """Boxes below one pixel of their image."""
+    small = sum(box is not None and min(box[2] - box[0], box[3] - box[1]) < 1 for box in boxes)
+    if small:
+        many = "boxes are" if small > 1 else "box is"
+        report.warnings.append(f"{small} {many} less than one pixel wide or high: nothing can be learned from them")
 
 
 def scale_to_file(

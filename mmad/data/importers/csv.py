@@ -34,6 +34,7 @@ from mmad.data.importers.common import (
     scale_to_file,
     study_ids,
     warn_of_names,
+    warn_of_small,
 )
 from mmad.data.reader import load_dataset
 from mmad.data.tables import Table, read_table
@@ -138,6 +139,7 @@ def import_csv(
     said.table, said.columns = str(subjects.path), (*cells.outcomes, *tables.varying)
     if dicom_header:
         cells = cells.beside(header_cells(found, subjects.frame.columns.tolist()), str(subjects.path))
+    warn_of_small(said, (mark.box for mark in marks.marks))
     warn_of_names(said, marks.labels, dict.fromkeys(patients) if patient else ())
     rows = [
         StudyRow(
@@ -480,7 +482,7 @@ def _refuse_relative(
         return
     kept = [row for row, name in zip(cells, names, strict=True) if name in labels and not _is_bare(row)]
     sides = [number for row in kept for cell in row if (number := parse(cell)) is not None]
-    if sides and all(0 <= side <= 1 for side in sides):
+    if any(side != int(side) for side in sides) and all(0 <= side <= 1 for side in sides):
         what = "boxes look relative: every side lies within 0 to 1"
         raise DataError(what, where=table.path, hint=f"--box-format relative-{form}, or write pixels of the image")
 
