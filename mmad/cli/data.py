@@ -216,6 +216,15 @@ UnitOption = Annotated[
     list[str] | None,
     typer.Option("--unit", metavar="COLUMN=UNIT", help="Unit of a column; may be repeated.", show_default=False),
 ]
+BitsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        metavar="N",
+        help="Bits that images of more than 8 use, such as 12; left out: those of the highest value of all.",
+        show_default=False,
+    ),
+]
 LabelOption = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="NAME", help="Keep only this label; may be repeated, in order."),
@@ -235,6 +244,7 @@ def _register_import_csv(importing: typer.Typer) -> None:
         ignore: IgnoreOption = None,
         unit: UnitOption = None,
         dicom_header: DicomHeaderOption = False,
+        bits: BitsOption = None,
         label: LabelOption = None,
         no_finding: Annotated[
             list[str] | None,
@@ -318,6 +328,7 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 name=name,
                 licence=licence,
                 dicom_header=dicom_header,
+                bits=bits,
                 progress=report,
                 report=said,
             )
@@ -392,6 +403,7 @@ def _register_import_coco(importing: typer.Typer) -> None:
         ignore: IgnoreOption = None,
         unit: UnitOption = None,
         dicom_header: DicomHeaderOption = False,
+        bits: BitsOption = None,
         label: LabelOption = None,
         name: Annotated[str | None, typer.Option("--name", help="Name; left out: the file's.")] = None,
         licence: Annotated[str | None, typer.Option("--licence", help="Licence; left out: the file's.")] = None,
@@ -442,6 +454,7 @@ def _register_import_coco(importing: typer.Typer) -> None:
                 name=name,
                 licence=licence,
                 dicom_header=dicom_header,
+                bits=bits,
                 box_size=box_size,
                 progress=report,
                 report=said,

@@ -265,7 +265,7 @@ class _Chooser:
                 return ColumnOutcome(name, "ignored", "words, and not named with --categorical")
             return self._category(name, cells, "words")
         if len(known) < 2:
-            return ColumnOutcome(name, "ignored", "one value in every row")
+            return ColumnOutcome(name, "ignored", "one value wherever it has any")
         why = f"{len(known)} different words" + (f", and {numbers} numbers" if numbers else "")
         return ColumnOutcome(name, "ignored", why)
 
@@ -281,7 +281,7 @@ class _Chooser:
         if why:
             return ColumnOutcome(name, "identifier", why)
         if len(set(filled)) == 1:
-            return ColumnOutcome(name, "ignored", "one value in every row")
+            return ColumnOutcome(name, "ignored", "one value wherever it has any")
         if len(filled) < LEAST_FILLED * len(cells):
             return ColumnOutcome(name, "ignored", f"{len(filled)} of {len(cells)} rows have a value")
         label = determined_label(cells, self._labels)

@@ -27,6 +27,7 @@ from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
 from mmad.config.messages import no_such, one_of
+from mmad.data.pixels import RULE, is_changed
 
 TOML = "dataset.toml"
 STUDIES = "studies.csv"
@@ -94,6 +95,7 @@ class DataSet:
     certainty: NDArray[np.float64]  # (M,)
     mode: str | None = None  # what a study is: unified (an image), normal (a reading), full (without clinical data)
     no_finding: tuple[tuple[int, str], ...] = ()
+    bits: int | None = None  # of images with more than 8, see mmad.data.pixels
     _splits: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> tuple[int, ...]:
@@ -176,7 +178,10 @@ class Digests:
 
 
 def digests(dataset: DataSet) -> Digests:
-    """Both digests (64 hex digits each); neither depends on where the folder stands. Raises DataError."""
+    """Both digests (64 hex digits each); neither depends on where the folder stands. Raises DataError.
+
+    The rule by which pixels are read enters both where the one before it reads other pixels.
+    """
     files = [TOML, STUDIES, BOXES, *sorted({study.image for study in dataset.studies})]
     signature, newest = _signature(dataset.root, files)
     place = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()
@@ -193,7 +198,7 @@ def digests(dataset: DataSet) -> Digests:
 
 
 def _signature(root: Path, files: list[str]) -> tuple[str, float]:
-    digest, newest = hashlib.sha256(), 0.0
+    digest, newest = hashlib.sha256(f"pixels {RULE}\n".encode()), 0.0
     for name in files:
         try:
             status = (root / name).stat()
@@ -216,8 +221,12 @@ def _remembered(memory: Path, signature: str) -> Digests | None:
 
 def _compute(dataset: DataSet, files: list[str]) -> Digests:
     hashes = {name: _hash_file(dataset.root / name) for name in files}
-    content = hashlib.sha256("".join(f"{name}\0{hashes[name]}\n" for name in files).encode())
-    images = hashlib.sha256("".join(f"{hashes[dataset.studies[i].image]}\n" for i in dataset.image_studies).encode())
+    changed = any(is_changed(dataset.root / name) for name in files if name not in (TOML, STUDIES, BOXES))
+    rule = f"pixels {RULE}\n" if changed else ""
+    content = hashlib.sha256(("".join(f"{name}\0{hashes[name]}\n" for name in files) + rule).encode())
+    images = hashlib.sha256(
+        ("".join(f"{hashes[dataset.studies[i].image]}\n" for i in dataset.image_studies) + rule).encode()
+    )
     return Digests(content.hexdigest(), images.hexdigest())
 
 

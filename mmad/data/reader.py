@@ -21,6 +21,7 @@ from mmad.base.records import SPLITS
 from mmad.config.messages import no_such, one_of
 from mmad.data.column_types import parse
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, DataSet, NumericColumn, Study
+from mmad.data.pixels import MOST_BITS
 from mmad.data.tables import Problem, Refuse, open_table, raise_first
 
 
@@ -382,7 +383,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 SPLIT_POLICIES = ("patient", "image", "reading", "documented")
 #: What a study is: an image with all its readings, one reading, or one reading without clinical data.
 MODES = ("unified", "normal", "full")
-_TOP_KEYS = ("name", "labels", "numeric", "categorical", "licence", "split_policy", "mode", "description")
+_TOP_KEYS = ("name", "labels", "numeric", "categorical", "licence", "split_policy", "mode", "bits", "description")
 
 
 @dataclass(frozen=True)
@@ -396,6 +397,7 @@ class Description:
     licence: str
     split_policy: str | None
     mode: str | None = None
+    bits: int | None = None
 
 
 def load_dataset(path: Path | str) -> DataSet:
@@ -434,6 +436,7 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
         licence=description.licence,
         split_policy=description.split_policy,
         mode=description.mode,
+        bits=description.bits,
         studies=studies,
         box_study=table.study,
         boxes=table.boxes,
@@ -473,8 +476,12 @@ def read_description(path: Path) -> Description:
     mode = raw.get("mode")
     if mode is not None and mode not in MODES:
         raise DataError(no_such("mode", str(mode), MODES), where=path, hint=one_of(MODES))
+    bits = raw.get("bits")
+    if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 8 <= bits <= MOST_BITS):
+        what = f"key 'bits' is not a whole number from 8 to {MOST_BITS}"
+        raise DataError(what, where=path, hint="write the bits that the images use, as bits = 12")
     name, licence = _text(path, raw, "name"), _text(path, raw, "licence")
-    return Description(name, labels, numeric, categorical, licence, policy, mode)
+    return Description(name, labels, numeric, categorical, licence, policy, mode, bits)
 
 
 def _text(path: Path, table: Mapping[str, Any], key: str, at: str = "") -> str:

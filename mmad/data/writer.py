@@ -102,6 +102,7 @@ def write_tables(
     studies: Sequence[StudyRow],
     boxes: Iterable[BoxRow],
     mode: str | None = None,
+    bits: int | None = None,
 ) -> None:
     """``dataset.toml``, ``studies.csv`` and ``boxes.csv``; a ``source`` column only if a study names one."""
     columns = [column.name for column in numeric] + [column.name for column in categorical]
@@ -115,7 +116,7 @@ def write_tables(
         [b.study, b.reading, *(map(number_text, b.box) if b.box else [""] * 4), b.label, b.certainty] for b in boxes
     )
     box_header = ["study", "reading", "xmin", "ymin", "xmax", "ymax", "label", "certainty"]
-    text = _toml(name, labels, numeric, categorical, licence, split_policy, mode)
+    text = _toml(name, labels, numeric, categorical, licence, split_policy, mode, bits)
     write_atomically(folder / TOML, text.encode())
     write_atomically(folder / STUDIES, _csv(header, study_rows))
     write_atomically(folder / BOXES, _csv(box_header, box_rows))
@@ -146,6 +147,7 @@ def _toml(
     licence: str,
     split_policy: str | None,
     mode: str | None,
+    bits: int | None,
 ) -> str:
     lines = [f"name = {_quoted(name)}", "labels = ["]
     lines += [f"    {_quoted(label)}," for label in labels] + ["]", f"licence = {_quoted(licence)}"]
@@ -153,6 +155,8 @@ def _toml(
         lines.append(f"split_policy = {_quoted(split_policy)}")
     if mode is not None:
         lines.append(f"mode = {_quoted(mode)}")
+    if bits is not None:
+        lines.append(f"bits = {bits}")
     for number in numeric:
         lines += ["", "[[numeric]]", f"name = {_quoted(number.name)}", f"unit = {_quoted(number.unit)}"]
         lines += [f"low = {float(number.low)!r}", f"high = {float(number.high)!r}"]

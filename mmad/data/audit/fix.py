@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mmad.base.errors import DataError
+from mmad.base.files import write_atomically
 from mmad.base.records import SPLITS, OnProgress, Split
 from mmad.data.audit.checks import repeated
 from mmad.data.audit.findings import Audit, ReadTables, read_tolerantly, rows_of
-from mmad.data.audit.images import Looks, connected, exact_groups, look_at_images
+from mmad.data.audit.images import Looks, connected, exact_groups, look_at_images, used_bits
 from mmad.data.audit.run import audit_folder
 from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
@@ -51,7 +53,7 @@ def fix_folder(root: Path | str, out: Path | str, progress: OnProgress | None = 
     if not studies:
         raise DataError("no study is left", where=root, hint="fix its images and tables by hand")
     with new_folder(out) as folder:
-        _write(tables.dataset, studies, folder, done)
+        _write(tables.dataset, studies, used_bits(tables.dataset, looks), folder, done)
     return Fixed(out, tuple(done), audit_folder(out, progress))
 
 
@@ -130,7 +132,7 @@ def _shared(studies: dict[int, Study]) -> Iterator[tuple[int, int]]:
             yield first.setdefault(key, position), position
 
 
-def _write(dataset: DataSet, studies: dict[int, Study], folder: Path, done: list[str]) -> None:
+def _write(dataset: DataSet, studies: dict[int, Study], bits: int | None, folder: Path, done: list[str]) -> None:
     for image in dict.fromkeys(study.image for study in studies.values()):
         (folder / image).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(dataset.root / image, folder / image)
@@ -143,10 +145,15 @@ def _write(dataset: DataSet, studies: dict[int, Study], folder: Path, done: list
         licence=dataset.licence,
         split_policy=dataset.split_policy,
         mode=dataset.mode,
+        bits=bits,
         studies=[_row(study) for study in studies.values()],
         boxes=_boxes(dataset, studies, done),
     )
-    shutil.copyfile(dataset.root / TOML, folder / TOML)  # with its description and remarks
+    text = (dataset.root / TOML).read_text(encoding="utf-8")  # with its description and remarks
+    if bits != dataset.bits:
+        text = f"bits = {bits}\n" + re.sub(r"(?m)^bits *=.*\n", "", text)
+        done.append(f"took the bits that the images use: {bits}")
+    write_atomically(folder / TOML, text.encode())
 
 
 def _row(study: Study) -> StudyRow:

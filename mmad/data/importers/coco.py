@@ -37,6 +37,7 @@ from mmad.data.importers.common import (
     WITHOUT_PATIENT,
     ImportReport,
     SourceImage,
+    bits_of,
     choose_labels,
     clip_box,
     copy_images,
@@ -51,6 +52,7 @@ from mmad.data.importers.common import (
     warn_of_names,
     warn_of_small,
 )
+from mmad.data.pixels import MOST_BITS
 from mmad.data.reader import MODES, SPLIT_POLICIES, load_dataset
 from mmad.data.tables import Table, read_table
 from mmad.data.writer import BoxRow, StudyRow, write_tables
@@ -218,6 +220,7 @@ class CocoForm:
     categorical: list[_Categorical]
     split_policy: Annotated[Text, _one_of("split_policy", SPLIT_POLICIES)] | None = None
     mode: Annotated[Text, _one_of("mode", MODES)] | None = None
+    bits: Annotated[int, Strict(), Field(ge=8, le=MOST_BITS)] | None = None
     name: Text
     licence: Text
 
@@ -229,7 +232,9 @@ class CocoForm:
 
 def written_form(dataset: DataSet) -> dict[str, object]:
     """``info.mmad`` as it is written."""
+    bits = {} if dataset.bits is None else {"bits": dataset.bits}
     return {
+        **bits,
         "name": dataset.name,
         "licence": dataset.licence,
         "split_policy": dataset.split_policy,
@@ -277,6 +282,9 @@ _WORDS = {
     "list_type": ("is not a list", 'write "{key}": [{{…}}]'),
     "dataclass_type": ("is not an object", 'write "{key}": {{…}}'),
     "dict_type": ("is not an object", 'write "{key}": {{…}}'),
+    "int_type": ("is not a whole number", "correct or remove it"),
+    "greater_than_equal": ("is too small", "correct or remove it"),
+    "less_than_equal": ("is too large", "correct or remove it"),
 }
 #: Lists that hold no objects.
 _LISTS = {"bbox": "4 numbers", "corner": "2 numbers", "values": "texts"}
@@ -522,6 +530,7 @@ def import_coco(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
+    bits: int | None = None,
     box_size: str | None = None,
     progress: OnProgress | None = None,
     report: ImportReport | None = None,
@@ -529,7 +538,8 @@ def import_coco(
     """Copy the images of the COCO file ``annotations``, found below ``images``, into the new folder ``out``.
 
     DICOM images are stored as 8-bit PNG. ``labels`` keeps only these categories, in this order; ``dicom_header``
-    adds age and sex from DICOM headers where no table has them. ``box_size`` says whose pixels the boxes are in where
+    adds age and sex from DICOM headers where no table has them; ``bits`` are those that images of more than 8 use
+    (None: those of the highest value of all). ``box_size`` says whose pixels the boxes are in where
     the size that is stated is not the file's: ``stated`` or ``file``. A file that ``mmad data export coco`` wrote
     becomes the data set that it was. ``progress`` hears (done, all); ``report`` is filled with what was
     decided. Raises DataError naming entry, key and hint.
@@ -583,6 +593,7 @@ def import_coco(
     form = coco.form
     policy = policy_of(patients, splits) if named else "image"
     divided = clinical is not None and (clinical.patient is not None or clinical.split is not None)
+    used_bits = form.bits if form and bits is None else bits_of(found, bits, said)
     with importing(Path(out)) as folder:
         copy_images(found, folder, progress)
         write_tables(
@@ -596,6 +607,7 @@ def import_coco(
             studies=rows,
             boxes=boxes,
             mode=form.mode if form else None,
+            bits=used_bits,
         )
     crowds = sum(isinstance(mark, Crowd) for mark in coco.annotations)
     outlined = sum(isinstance(mark, Annotation) and mark.bbox is None for mark in coco.annotations)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import pandas
 from PIL import Image
 
+from mmad.base.cores import usable_cores
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress
 from mmad.config.messages import no_such, one_of, shown
@@ -28,6 +29,8 @@ from mmad.data.column_types import (
 )
 from mmad.data.dataset import IMAGES, Box
 from mmad.data.dicom import DicomHeader, decode_dicom, is_dicom, read_header
+from mmad.data.image_cache import in_order, reason
+from mmad.data.pixels import BITS, MOST_BITS, highest_value, is_deep, is_float, significant_bits, upright_size
 from mmad.data.reader import LEAST_SHARE, is_inside, leads_out, load_dataset
 from mmad.data.spellings import number_groups, spelling_groups
 from mmad.data.writer import new_folder
@@ -38,7 +41,8 @@ class SourceImage:
     """One image below an importer's folder: its size in pixels, and its path in the data set (``stored``).
 
     ``name`` is its path below that folder; ``by_name`` says that only the file's name led to it. ``where`` is the row
-    that names it; ``header`` is there for a DICOM file, which is stored as PNG.
+    that names it; ``header`` is there for a DICOM file, which is stored as PNG. ``deep`` says that its pixels have more
+    than 8 bits.
     """
 
     path: Path
@@ -49,6 +53,7 @@ class SourceImage:
     height: int
     stored: str
     header: DicomHeader | None = None
+    deep: bool = False
 
 
 def find_images(
@@ -71,7 +76,7 @@ def find_images(
         if image in found:
             raise DataError(f"image {shown(image)} has a row already", where=at, hint="keep one row per image")
         name = _found_name(files, inside, image, at, elsewhere)
-        size, header = _look(src / name, image, at)
+        size, header, deep = _look(src / name, image, at)
         stored = _stored(name)
         if header is not None:
             png = str(PurePosixPath(stored).with_suffix(".png"))
@@ -80,7 +85,7 @@ def find_images(
             what = f"image {shown(image)} would take the place of {shown(owner[stored])}"
             raise DataError(what, where=at, hint="rename one of the files")
         owner[stored] = image
-        found[image] = SourceImage(src / name, name, name != image, at, *size, stored, header)
+        found[image] = SourceImage(src / name, name, name != image, at, *size, stored, header, deep)
     return found
 
 
@@ -165,18 +170,62 @@ class _Files:
         return path, "its name has another Unicode form" if same else "capitals count"
 
 
-def _look(path: Path, image: str, at: str) -> tuple[tuple[int, int], DicomHeader | None]:
+def _look(path: Path, image: str, at: str) -> tuple[tuple[int, int], DicomHeader | None, bool]:
+    """The size of the picture as it is shown, the header of a DICOM file, and whether it has more than 8 bits."""
     try:
         if path.is_dir():
             raise DataError(f"image {shown(image)} is a folder", where=at, hint="name the file or drop the row")
         if is_dicom(path):
             header = read_header(path, f"{at}: image {shown(image)}")
-            return (header.width, header.height), header
+            return (header.width, header.height), header, False
         with Image.open(path) as opened:
-            return opened.size, None
+            if is_float(opened):
+                what = f"image {shown(image)} holds floating-point values, and nothing says which is white"
+                raise DataError(what, where=at, hint="save it with 8 or 16 bits")
+            return upright_size(opened), None, is_deep(opened)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         hint = "replace it or drop the row"
         raise DataError(f"image {shown(image)} cannot be decoded", where=at, hint=hint) from None
+
+
+def bits_of(found: Mapping[str, SourceImage], asked: int | None, report: ImportReport) -> int | None:
+    """The bits that the images with more than 8 use, of the highest value of all; None for 16, which is the default.
+
+    Where each is a PNG whose chunk sBIT names more bits than the values need, these are taken; ``asked`` are the
+    user's. Raises DataError for an image that needs more than ``asked``, and for one that cannot be decoded.
+    """
+    deep = [source for source in found.values() if source.deep]
+    if asked is not None and not 8 <= asked <= MOST_BITS:
+        raise DataError(f"{asked} is not from 8 to {MOST_BITS}", where="--bits", hint="write the bits that are used")
+    if not deep:
+        if asked is not None:
+            report.notes.append("--bits: no image has more than 8 bits")
+        return None
+    values = list(in_order(lambda i: _highest(deep[i]), range(len(deep)), usable_cores()))
+    highest = max(values)
+    needed = max(8, highest.bit_length())
+    if asked is not None and needed > asked:
+        first = deep[next(i for i, value in enumerate(values) if value.bit_length() > asked)]
+        what = f"image {shown(first.name)} needs {needed} bits"
+        raise DataError(what, where=first.where, hint=f"--bits {needed}, or leave --bits out")
+    said = [significant_bits(source.path) for source in deep]
+    told = max((bits for bits in said if bits), default=0) if all(said) else 0
+    bits = asked or max(needed, told)
+    if len(deep) < len(found):
+        some = f"{len(deep)} of {len(found)} images have more than 8 bits, the others 8"
+        report.warnings.append(f"{some}: the depth may say where an image is from")
+    what = f"images of more than 8 bits: {bits} are used (the highest value of all is {highest})"
+    report.notes.append(f"{what}, and the upper 8 of them kept, in every image alike")
+    return None if asked is None and bits == BITS else bits
+
+
+def _highest(source: SourceImage) -> int:
+    try:
+        with Image.open(source.path) as image:
+            return highest_value(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        what = f"image {shown(source.name)} cannot be decoded ({reason(error)})"
+        raise DataError(what, where=source.where, hint="replace it or drop the row") from None
 
 
 def _stored(image: str) -> str:

@@ -22,6 +22,7 @@ from mmad.data.importers.common import (
     WITHOUT_PATIENT,
     ImportReport,
     SourceImage,
+    bits_of,
     choose_labels,
     clip_box,
     copy_images,
@@ -97,6 +98,7 @@ def import_csv(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
+    bits: int | None = None,
     progress: OnProgress | None = None,
     report: ImportReport | None = None,
 ) -> DataSet:
@@ -105,7 +107,8 @@ def import_csv(
     DICOM images are stored as 8-bit PNG (see ``mmad.data.dicom``). ``numeric`` and ``categorical`` name the
     clinical columns (None decides by name and content, see ``mmad.data.column_types``), ``ignore`` those to leave out;
     ``labels`` keeps only these, in this order; ``no_finding`` names labels of rows which say that nothing was found;
-    ``dicom_header`` adds age and sex from the headers of DICOM images where the table lacks them.
+    ``dicom_header`` adds age and sex from the headers of DICOM images where the table lacks them; ``bits``
+    are those that images of more than 8 use (None: those of the highest value of all).
     ``progress`` hears (done, all); ``report`` is filled with what was decided. Raises DataError for anything missing,
     unknown or impossible, naming file and row.
     """
@@ -154,6 +157,7 @@ def import_csv(
         )
         for image, patient_id, split, row in zip(images, patients, splits, cells.rows(), strict=True)
     ]
+    used_bits = bits_of(found, bits, said)
     with importing(Path(out)) as folder:
         copy_images(found, folder, progress)
         write_tables(
@@ -166,6 +170,7 @@ def import_csv(
             split_policy=policy_of(patients, splits) if patient else "image",
             studies=rows,
             boxes=[BoxRow(ids[mark.image], mark.reading, mark.box, mark.label, mark.certainty) for mark in marks.marks],
+            bits=used_bits,
         )
     return load_dataset(out)
 
