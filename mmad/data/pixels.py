@@ -99,7 +99,7 @@ def significant_bits(path: Path) -> int | None:
     return None
 
 
-_HEAD = 1 << 16
+_HEAD = 1 << 13
 
 
 def is_changed(path: Path) -> bool:

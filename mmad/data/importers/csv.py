@@ -495,9 +495,7 @@ def _refuse_relative(
 def _numbers(cells: Sequence[str], where: str, image: str, label: str) -> tuple[float, float, float, float]:
     if _is_bare(cells):
         what = f"{shown(label)} of {shown(image)} has no box"
-        hint = (
-            f"--no-finding {shown(label)} if that means that nothing was found, or name the labels to keep with --label"
-        )
+        hint = f"--no-finding {shown(label)} if nothing was found, or name the labels to keep with --label"
         raise DataError(what, where=where, hint=hint)
     numbers = [parse(cell) for cell in cells]
     for cell, number in zip(cells, numbers, strict=True):
