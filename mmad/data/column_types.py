@@ -160,14 +160,14 @@ class ClinicalCells:
         return ClinicalCells(self.numeric + other.numeric, self.categorical + other.categorical, frame, outcomes)
 
 
-Masks = Mapping[str, NDArray[np.bool_]]
+LabelMasks = Mapping[str, NDArray[np.bool_]]
 
 
 def choose_columns(
     table: pandas.DataFrame,
     choice: ColumnChoice,
     used: Mapping[str, str],
-    labels: Masks,
+    labels: LabelMasks,
     path: str,
     at: Callable[[int], str],
 ) -> ClinicalCells:
@@ -230,7 +230,7 @@ class _Chooser:
         table: pandas.DataFrame,
         choice: ColumnChoice,
         used: Mapping[str, str],
-        labels: Masks,
+        labels: LabelMasks,
         at: Callable[[int], str],
     ) -> None:
         self._table, self._choice, self._used, self._labels, self._at = table, choice, used, labels, at
@@ -491,7 +491,7 @@ _ALPHA = 1e-3
 _MOST_LEVELS = 20
 
 
-def determined_label(cells: Sequence[str], labels: Masks) -> str | None:
+def determined_label(cells: Sequence[str], labels: LabelMasks) -> str | None:
     """The label that the values of a column tell, or nearly so; None where they tell none.
 
     The rule may be any set of up to 20 values, or a threshold of a number. Rows without a value count as one more
@@ -504,10 +504,10 @@ def determined_label(cells: Sequence[str], labels: Masks) -> str | None:
     return None
 
 
-Counts = NDArray[np.int64]
+RowCounts = NDArray[np.int64]
 
 
-def _best_rules(cells: Sequence[str], has: NDArray[np.bool_]) -> Iterator[tuple[float, Counts, int]]:
+def _best_rules(cells: Sequence[str], has: NDArray[np.bool_]) -> Iterator[tuple[float, RowCounts, int]]:
     """The best set of values and the best threshold: how far it agrees with ``has``, its table, how many there were.
 
     How far is the correlation (0 to 1); the table (2, 2) holds rows that have the label and rows that have not, of
@@ -517,7 +517,7 @@ def _best_rules(cells: Sequence[str], has: NDArray[np.bool_]) -> Iterator[tuple[
     yes = np.bincount(inverse[has], minlength=len(values))
     no = np.bincount(inverse[~has], minlength=len(values))
     whole = np.array([yes.sum(), no.sum()], dtype=np.int64)
-    orders: list[tuple[Counts, int]] = []
+    orders: list[tuple[RowCounts, int]] = []
     if len(values) <= _MOST_LEVELS:  # the best set holds the values with the highest share
         orders.append((np.argsort(-(yes / (yes + no)), kind="stable"), 2 ** len(values)))
     numbers = {i: number for i, value in enumerate(values.tolist()) if (number := parse(value)) is not None}
@@ -530,7 +530,7 @@ def _best_rules(cells: Sequence[str], has: NDArray[np.bool_]) -> Iterator[tuple[
         yield float(sizes[best]), np.stack([inside[best], whole - inside[best]]), rules
 
 
-def _correlation(inside: Counts, whole: Counts) -> NDArray[np.float64]:
+def _correlation(inside: RowCounts, whole: RowCounts) -> NDArray[np.float64]:
     a, b = inside.astype(np.float64).T
     c, d = whole[0] - a, whole[1] - b
     margins = (a + b) * (c + d) * (a + c) * (b + d)
@@ -538,7 +538,7 @@ def _correlation(inside: Counts, whole: Counts) -> NDArray[np.float64]:
     return np.asarray(np.where(margins > 0, size, 0.0), dtype=np.float64)
 
 
-def _chance(table: Counts) -> float:
+def _chance(table: RowCounts) -> float:
     from scipy.stats import fisher_exact
 
     return float(fisher_exact(table.tolist()).pvalue)

@@ -31,7 +31,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.column_types import ClinicalCells, ColumnChoice, Masks, choose_columns, number_text
+from mmad.data.column_types import ClinicalCells, ColumnChoice, LabelMasks, choose_columns, number_text
 from mmad.data.dataset import Box, CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
     WITHOUT_PATIENT,
@@ -683,7 +683,7 @@ def _own_cell(value: object, where: str, name: str, known: Sequence[str] | None)
     return word
 
 
-def _table_cells(clinical: ClinicalTable, joined: Joined, labels: Masks) -> ClinicalCells:
+def _table_cells(clinical: ClinicalTable, joined: Joined, labels: LabelMasks) -> ClinicalCells:
     own = ("study", "image", "width", "height", "patient", "split")
     used = dict.fromkeys(own, "a name that every data set has of its own")
     for name, what in ((clinical.on, "the image"), (clinical.patient, "the patient"), (clinical.split, "the split")):

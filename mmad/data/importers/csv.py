@@ -16,7 +16,7 @@ import pandas
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, Masks, choose_columns, parse
+from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, parse
 from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
     WITHOUT_PATIENT,
@@ -296,7 +296,7 @@ def _used(subjects: Table, layout: CsvLayout, tables: _Tables, patient: str | No
     return {name: what for name, what in used.items() if name in columns}
 
 
-def _masks(marks: _Marks, images: Sequence[str]) -> Masks:
+def _masks(marks: _Findings, images: Sequence[str]) -> LabelMasks:
     """By label which images have a box of it."""
     with_box = {label: {mark.image for mark in marks.marks if mark.label == label} for label in marks.labels}
     return {label: np.array([image in has for image in images], dtype=np.bool_) for label, has in with_box.items()}
@@ -376,7 +376,7 @@ def _annotated_sizes(
 
 
 @dataclass(frozen=True)
-class _Mark:
+class _Finding:
     """A box of one image, or, without one, a reading that found nothing."""
 
     image: str
@@ -387,9 +387,9 @@ class _Mark:
 
 
 @dataclass(frozen=True)
-class _Marks:
+class _Findings:
     labels: tuple[str, ...]
-    marks: list[_Mark]
+    marks: list[_Finding]
 
 
 def _read_boxes(
@@ -400,7 +400,7 @@ def _read_boxes(
     wanted: Sequence[str] | None,
     no_finding: Sequence[str],
     report: ImportReport,
-) -> _Marks:
+) -> _Findings:
     """The labels in order, the boxes that have one of them, and the readings that found nothing."""
     table = tables.boxes
     columns = table.frame.columns.tolist()
@@ -421,7 +421,7 @@ def _read_boxes(
     if reading != layout.reading:
         report.notes.append(f"readings: column {reading!r}, as its name says")
     _refuse_relative(form, cells, names, labels, table)
-    marks: list[_Mark] = []
+    marks: list[_Finding] = []
     for row, (image, label, side, reader, sure) in enumerate(zip(owners, names, cells, *words, strict=True)):
         at = table.at(row)
         if image not in found:
@@ -430,7 +430,7 @@ def _read_boxes(
             )
         if label.casefold() in nothing or (not label and _is_bare(side)):
             _refuse_box(side, label, at)
-            marks.append(_Mark(image, reader or "1", None, "", ""))
+            marks.append(_Finding(image, reader or "1", None, "", ""))
             continue
         if not label:
             raise DataError(f"column {layout.label!r} is empty", where=at, hint="say what the box shows")
@@ -441,17 +441,17 @@ def _read_boxes(
             across, down = file.width / drawn_on[0], file.height / drawn_on[1]
             scaled = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
             clipped = clip_box(scaled, (file.width, file.height), at, image)
-            marks.append(_Mark(image, reader or "1", clipped, label, sure))
+            marks.append(_Finding(image, reader or "1", clipped, label, sure))
     if form.startswith("relative"):
         report.notes.append("boxes: shares of the image, written as pixels of the file")
     if annotated is not None:
         scaled_images = sum(size != (found[i].width, found[i].height) for i, size in annotated.items())
         if scaled_images:
             report.notes.append(f"boxes of {scaled_images} images were scaled from the size stated to the file's")
-    return _Marks(labels, _without_contradictions(marks, report))
+    return _Findings(labels, _without_contradictions(marks, report))
 
 
-def _without_contradictions(marks: Sequence[_Mark], report: ImportReport) -> list[_Mark]:
+def _without_contradictions(marks: Sequence[_Finding], report: ImportReport) -> list[_Finding]:
     """The boxes, and once each reading that found nothing. One that says so and has boxes is named, its boxes stay."""
     with_boxes = {(mark.image, mark.reading) for mark in marks if mark.box is not None}
     bare = [(mark.image, mark.reading) for mark in marks if mark.box is None]
@@ -464,7 +464,7 @@ def _without_contradictions(marks: Sequence[_Mark], report: ImportReport) -> lis
     kept = dict.fromkeys(of for of in bare if of not in with_boxes)
     if kept:
         report.notes.append(f"{len(kept)} readings found nothing" if len(kept) > 1 else "1 reading found nothing")
-    return [mark for mark in marks if mark.box is not None] + [_Mark(*of, None, "", "") for of in kept]
+    return [mark for mark in marks if mark.box is not None] + [_Finding(*of, None, "", "") for of in kept]
 
 
 def _is_bare(cells: Sequence[str]) -> bool:
