@@ -284,7 +284,7 @@ class _Chooser:
             return ColumnOutcome(name, "ignored", "one value wherever it has any")
         if len(filled) < LEAST_FILLED * len(cells):
             return ColumnOutcome(name, "ignored", f"{len(filled)} of {len(cells)} rows have a value")
-        label = determined_label(cells, self._labels)
+        label = determined_label(cells, self._labels) if quantity_of(name) is None else None
         return None if label is None else ColumnOutcome(name, "label-like", f"its values tell {shown(label)}")
 
     def _by_name(self, name: str) -> tuple[Outcome, str] | None:
@@ -372,6 +372,11 @@ def _missing_note(words: Mapping[str, int]) -> list[str]:
 
 def _is_missing(cell: str) -> bool:
     return cell.casefold() in MISSING
+
+
+def known_word(cell: str) -> str:
+    """The cell, empty where it is a word for a missing value."""
+    return "" if _is_missing(cell) else cell
 
 
 def _words_of(cells: Sequence[str]) -> list[str]:
@@ -482,7 +487,7 @@ def identifying(name: str, filled: Sequence[str]) -> str:
     return ""
 
 
-# Whether a column says what the label says.
+# Whether a column says what the label says. What is measured on a patient may: a fever, a pressure.
 
 
 #: A column tells a label where a rule on its values agrees with it so far (the correlation of the two) and so surely.
@@ -492,37 +497,50 @@ _MOST_LEVELS = 20
 
 
 def determined_label(cells: Sequence[str], labels: LabelMasks) -> str | None:
-    """The label that the values of a column tell, or nearly so; None where they tell none.
-
-    The rule may be any set of up to 20 values, or a threshold of a number. Rows without a value count as one more
-    value. Chance is corrected for all rules of a kind that could have been chosen.
-    """
-    for label, has in labels.items():
-        for agreement, table, rules in _best_rules(cells, has):
-            if agreement >= LEAST_AGREEMENT and _chance(table) * rules <= _ALPHA:
-                return label
-    return None
+    """The label that the cells of a column tell, see ``told_label``. Rows without a value have one more value."""
+    values, codes = np.unique(np.array(cells, dtype=np.str_), return_inverse=True)
+    numbers = np.array([np.nan if (number := parse(value)) is None else number for value in values.tolist()])
+    return told_label(codes, numbers, labels)
 
 
 RowCounts = NDArray[np.int64]
 
 
-def _best_rules(cells: Sequence[str], has: NDArray[np.bool_]) -> Iterator[tuple[float, RowCounts, int]]:
+def told_label(codes: NDArray[np.int64], numbers: NDArray[np.float64], labels: LabelMasks) -> str | None:
+    """The label that a column tells, or nearly so; None where it tells none.
+
+    The rule may be any set of up to 20 values, or a threshold of a number. Chance is corrected for all rules of a kind
+    that could have been chosen.
+
+    Args:
+        codes: per row (N,) its value, counted from 0.
+        numbers: per value (V,) what it is as a number, NaN where it is none.
+        labels: by label which rows (N,) have it.
+    """
+    for label, has in labels.items():
+        for agreement, table, rules in _best_rules(codes, numbers, has):
+            if agreement >= LEAST_AGREEMENT and _chance(table) * rules <= _ALPHA:
+                return label
+    return None
+
+
+def _best_rules(
+    codes: NDArray[np.int64], numbers: NDArray[np.float64], has: NDArray[np.bool_]
+) -> Iterator[tuple[float, RowCounts, int]]:
     """The best set of values and the best threshold: how far it agrees with ``has``, its table, how many there were.
 
     How far is the correlation (0 to 1); the table (2, 2) holds rows that have the label and rows that have not, of
     those in the rule and those beside it.
     """
-    values, inverse = np.unique(np.array(cells, dtype=np.str_), return_inverse=True)
-    yes = np.bincount(inverse[has], minlength=len(values))
-    no = np.bincount(inverse[~has], minlength=len(values))
+    yes = np.bincount(codes[has], minlength=len(numbers))
+    no = np.bincount(codes[~has], minlength=len(numbers))
     whole = np.array([yes.sum(), no.sum()], dtype=np.int64)
     orders: list[tuple[RowCounts, int]] = []
-    if len(values) <= _MOST_LEVELS:  # the best set holds the values with the highest share
-        orders.append((np.argsort(-(yes / (yes + no)), kind="stable"), 2 ** len(values)))
-    numbers = {i: number for i, value in enumerate(values.tolist()) if (number := parse(value)) is not None}
-    if len(numbers) > 1:
-        orders.append((np.array(sorted(numbers, key=numbers.__getitem__), dtype=np.int64), 2 * len(numbers)))
+    if len(numbers) <= _MOST_LEVELS:  # the best set holds the values with the highest share
+        orders.append((np.argsort(-(yes / np.maximum(yes + no, 1)), kind="stable"), 2 ** len(numbers)))
+    known = np.flatnonzero(np.isfinite(numbers))
+    if len(known) > 1:
+        orders.append((known[np.argsort(numbers[known], kind="stable")], 2 * len(known)))
     for order, rules in orders:
         inside = np.stack([np.cumsum(yes[order]), np.cumsum(no[order])], axis=1)
         sizes = _correlation(inside, whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 from mmad.base.errors import DataError
 from mmad.data.audit.run import audit_folder
 from mmad.data.column_types import ClinicalCells, ColumnChoice, alike_values, choose_columns, read_by_rule
+from mmad.data.dataset import DataSet
 from mmad.data.importers.common import ImportReport
 from mmad.data.importers.csv import import_csv
 from mmad.data.quantities import sentinels
@@ -86,6 +88,22 @@ def test_a_column_that_tells_a_label() -> None:
     assert outcome("crp", shuffled(5, 0, 100), labels) == "clinical number"
     assert outcome("sex", MALES, labels) == "category"
     assert chosen({"flag": copied}, labels=labels).outcomes[0].why == "its values tell 'Opacity'"
+
+
+def test_an_audit_finds_a_column_that_tells_a_label(phantom: DataSet, tmp_path: Path) -> None:
+    assert "value-tells-label" not in {found.code for found in audit_folder(phantom.root).findings}
+    for kind, cell in (("numeric", lambda has, i: i % 7 + 10 * has), ("categorical", lambda has, i: "AB"[has])):
+        root = tmp_path / kind
+        shutil.copytree(phantom.root, root)
+        with_label = set(phantom.box_study[phantom.labels_of == 4].tolist())
+        head, *rows = (root / "studies.csv").read_text().splitlines()
+        rows = [f"{row},{cell(int(i in with_label), i)}" for i, row in enumerate(rows)]
+        (root / "studies.csv").write_text("\n".join([f"{head},flag", *rows]) + "\n")
+        lines = {"numeric": "unit = ''\nlow = 0\nhigh = 20", "categorical": "values = ['A', 'B']"}
+        with (root / "dataset.toml").open("a") as file:
+            file.write(f"\n[[{kind}]]\nname = 'flag'\n{lines[kind]}\n")
+        (found,) = [found for found in audit_folder(root).findings if found.code == "value-tells-label"]
+        assert found.what == "the values of 'flag' tell, or nearly so, which studies have 'Consolidation'"
 
 
 def test_no_false_alarm_by_chance() -> None:

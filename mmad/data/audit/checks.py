@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mmad.base.multiple_testing import holm
 from mmad.base.records import SPLITS
 from mmad.data.audit.findings import AuditIssue, LabelCount, Level, SplitCount, finding
-from mmad.data.column_types import alike_values, one_spelling
+from mmad.data.column_types import alike_values, one_spelling, told_label
 from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet, NumericColumn
-from mmad.data.quantities import UnitConfusion, confusion, sentinels
+from mmad.data.quantities import UnitConfusion, confusion, quantity_of, sentinels
 from mmad.data.reader import below_a_pixel, slivers, without_area
 from mmad.data.spellings import number_groups, spelling_groups
 
@@ -106,6 +106,30 @@ def _tests(dataset: DataSet) -> list[_Test]:
         for source, of in sources.items():
             tests.append(_test("label-follows-source", label, source, has, of))
     return [test for test in tests if phi(test.table) != 0]
+
+
+def answer_findings(dataset: DataSet) -> list[AuditIssue]:
+    """Clinical columns that tell a label, but for what is measured on a patient: a fever may tell a finding."""
+    labels = _labels_by_study(dataset)
+    findings = []
+    for i, number in enumerate(dataset.numeric):
+        if quantity_of(number.name) is None:
+            cells = np.array([np.nan if (value := s.numeric[i]) is None else value for s in dataset.studies])
+            values, codes = np.unique(cells, return_inverse=True)
+            findings += _answer(number.name, told_label(codes, values, labels))
+    for i, category in enumerate(dataset.categorical):
+        place = {value: n for n, value in enumerate(category.values, 1)}
+        codes = np.array([place.get(study.categorical[i] or "", 0) for study in dataset.studies], dtype=np.int64)
+        findings += _answer(category.name, told_label(codes, np.full(len(place) + 1, np.nan), labels))
+    return findings
+
+
+def _answer(column: str, label: str | None) -> list[AuditIssue]:
+    if label is None:
+        return []
+    what = f"the values of {column!r} tell, or nearly so, which studies have {label!r}"
+    hint = "leave the column out (clinical_numeric, clinical_categorical), unless it is known before the image is read"
+    return [finding("value-tells-label", "warning", f"{STUDIES}, column {column}", what, hint)]
 
 
 def missing_of(dataset: DataSet) -> dict[str, Mask]:
@@ -360,8 +384,10 @@ def _twice(dataset: DataSet) -> list[AuditIssue]:
 # Clinical columns: missing values, values out of the expected range, other units, columns that say nothing.
 
 
-#: A column is reported to be missing from this share of a split's studies on.
-MOST_MISSING = 0.2
+#: A column is reported to be missing from this share of a split's studies on, where that is no chance: where so many
+#: have a probability of at most ``CHANCE`` if the second share is missing at random.
+MOST_MISSING, USUAL_MISSING = 0.2, 0.15
+CHANCE = 1e-4
 #: In a split with fewer studies a share says nothing.
 FEWEST_STUDIES = 10
 
@@ -389,12 +415,22 @@ def _missing(dataset: DataSet, column: str, mask: Mask) -> list[AuditIssue]:
     if shares.get("train") == 1.0:
         what = f"{column!r} has no value in the training split"
         return [finding("column-empty", "warning", where, what, "leave the column out", studies)]
-    if all(share < MOST_MISSING or len(dataset.split(split)) < FEWEST_STUDIES for split, share in shares.items()):
+    if not any(_often_missing(mask[list(dataset.split(split))]) for split in shares):
         return []
     listed = ", ".join(f"{100 * share:.0f} % of {split}" for split, share in shares.items())
     what = f"{column!r} is missing in {listed}"
     hint = "fill the cells or leave the column out: a missing value is read as the training mean, or as zeros"
     return [finding("value-missing", "warning", where, what, hint, studies)]
+
+
+def _often_missing(mask: Mask) -> bool:
+    """Whether so many of a split's studies lack a value that it is no chance."""
+    from scipy.stats import binom
+
+    missing = int(mask.sum())
+    if len(mask) < FEWEST_STUDIES or missing < MOST_MISSING * len(mask):
+        return False
+    return float(binom.sf(missing - 1, len(mask), USUAL_MISSING)) <= CHANCE
 
 
 def _numbers(dataset: DataSet, column: NumericColumn, values: NDArray[np.float64]) -> list[AuditIssue]:

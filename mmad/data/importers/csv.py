@@ -16,7 +16,7 @@ import pandas
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, parse
+from mmad.data.column_types import MISSING, ColumnChoice, ColumnOutcome, LabelMasks, choose_columns, known_word, parse
 from mmad.data.dataset import Box, DataSet, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
     WITHOUT_PATIENT,
@@ -319,7 +319,7 @@ def _patients(
         return list(study_ids(found).values()), None
     if column != layout.patient:
         report.notes.append(f"patients: column {column!r}, as its name says")
-    patients = subjects.column(column).tolist()
+    patients = list(map(known_word, subjects.column(column).tolist()))
     for row, patient in enumerate(patients):
         if not patient:
             raise DataError(f"column {column!r} is empty", where=subjects.at(row), hint="every image needs one")
@@ -409,15 +409,14 @@ def _read_boxes(
     cells = list(zip(*(table.column(side).tolist() for side in sides), strict=True))
     form = _box_format(sides, layout, f"{table.path}:1", report)
     nothing = {name.casefold() for name in no_finding}
-    present = [
-        n for n, row in zip(names, cells, strict=True) if n.casefold() not in nothing and (n or not _is_bare(row))
-    ]
+    rows = zip(names, cells, strict=True)
+    present = [n for n, row in rows if n.casefold() not in nothing and (known_word(n) or not _is_bare(row))]
     labels = choose_labels(tuple(dict.fromkeys(present)), wanted, str(table.path))
     if not labels:
         raise DataError("holds no box", where=table.path, hint="a detector needs boxes to learn from")
     empty = pandas.Series("", index=table.frame.index)
     reading, certainty = _reading_column(columns, layout), layout.certainty
-    words = (table.frame.get(name, empty).tolist() for name in (reading, certainty))
+    words = (map(known_word, table.frame.get(name, empty).tolist()) for name in (reading, certainty))
     if reading != layout.reading:
         report.notes.append(f"readings: column {reading!r}, as its name says")
     _refuse_relative(form, cells, names, labels, table)
@@ -428,7 +427,7 @@ def _read_boxes(
             raise DataError(
                 no_such("image", image, found), where=at, hint=f"give it a row in {tables.subjects.path.name}"
             )
-        if label.casefold() in nothing or (not label and _is_bare(side)):
+        if label.casefold() in nothing or (not known_word(label) and _is_bare(side)):
             _refuse_box(side, label, at)
             marks.append(_Finding(image, reader or "1", None, "", ""))
             continue
