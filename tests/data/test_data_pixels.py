@@ -220,6 +220,18 @@ def test_negatives_dark_and_blank_images_are_found(spoiled: Spoil) -> None:
     assert (counts["image-negative"], counts["image-dark"]) == (6, 6)
 
 
+@pytest.mark.parametrize("change", [lambda p: p[:, ::-1], lambda p: 255 - p, lambda p: p[::-1, ::-1]])
+def test_a_copy_that_is_mirrored_inverted_or_turned_is_found(
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], spoiled: Spoil
+) -> None:
+    root = spoiled(lambda _, pixels: pixels)
+    dataset = load_dataset(root)
+    pixels = np.asarray(Image.open(dataset.image_path(0)))
+    Image.fromarray(change(pixels)).save(dataset.image_path(7))
+    found = [found for found in audit_folder(root).findings if found.code.startswith("near-duplicate")]
+    assert [one.rows for one in found] == [(dataset.studies[0].study, dataset.studies[7].study)]
+
+
 def test_images_that_are_all_blank_are_an_error(spoiled: Spoil) -> None:
     assert codes(spoiled(lambda _, pixels: pixels * 0))["image-blank"] == "error"
 

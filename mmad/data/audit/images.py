@@ -43,6 +43,7 @@ class Looks:
     sizes: NDArray[np.int64]  # (K, 2) width and height; 0 where it cannot be decoded
     exact: tuple[bytes, ...]  # digest of the file's bytes; empty where it cannot be read
     small: NDArray[np.uint8]  # (K, 32): a difference hash of 256 bits
+    turned: NDArray[np.uint8]  # (K, 3, 32): those of the picture mirrored, inverted, and turned by 180°
     blank: NDArray[np.bool_]  # (K,)
     bright: NDArray[np.uint8]  # (K,): the highest grey of the picture in small
     deepest: NDArray[np.uint8]  # (K,): bits of the highest value of an image with more than 8, else 0
@@ -60,6 +61,7 @@ class _Look:
     exact: bytes
     small: bytes
     blank: bool
+    turned: bytes = bytes(3 * SIDE * SIDE // 8)
     bright: int = 0
     deepest: int = 0
     thumb: bytes = bytes(_THUMB * _THUMB)
@@ -78,11 +80,13 @@ def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progres
     places = tuple(firsts.values())
     sizes, exact = np.zeros((len(places), 2), dtype=np.int64), []
     small = np.zeros((len(places), SIDE * SIDE // 8), dtype=np.uint8)
+    turned = np.zeros((len(places), 3, SIDE * SIDE // 8), dtype=np.uint8)
     blank, unreadable = np.zeros(len(places), dtype=np.bool_), {}
     bright, deepest = np.zeros(len(places), dtype=np.uint8), np.zeros(len(places), dtype=np.uint8)
     thumbs = np.zeros((len(places), _THUMB * _THUMB), dtype=np.uint8)
     for i, look in enumerate(in_order(partial(_look, dataset), places, usable_cores())):
         sizes[i], blank[i], bright[i], deepest[i] = look.size, look.blank, look.bright, look.deepest
+        turned[i] = np.frombuffer(look.turned, dtype=np.uint8).reshape(3, -1)
         thumbs[i] = np.frombuffer(look.thumb, dtype=np.uint8)
         small[i] = np.frombuffer(look.small, dtype=np.uint8)
         exact.append(look.exact)
@@ -90,7 +94,7 @@ def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progres
             unreadable[i] = look.why
         if progress is not None:
             progress(i + 1, len(places))
-    return Looks(places, sizes, tuple(exact), small, blank, bright, deepest, thumbs, unreadable)
+    return Looks(places, sizes, tuple(exact), small, turned, blank, bright, deepest, thumbs, unreadable)
 
 
 def _look(dataset: DataSet, position: int) -> _Look:
@@ -107,9 +111,14 @@ def _look(dataset: DataSet, position: int) -> _Look:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return _Look((0, 0), b"", nothing, False, why=reason(error))
     grey = np.asarray(small, dtype=np.int16)  # (SIDE, SIDE + 1)
-    bits = np.packbits(grey[:, 1:] > grey[:, :-1])
+    small_hash, *others = (_hash(one) for one in (grey, grey[:, ::-1], -grey, grey[::-1, ::-1]))
     digest, blank = hashlib.sha256(content).digest()[:16], bool(np.ptp(grey) < LEAST_CONTRAST)
-    return _Look(size, digest, bits.tobytes(), blank, int(grey.max()), deepest, thumb.tobytes())
+    return _Look(size, digest, small_hash, blank, b"".join(others), int(grey.max()), deepest, thumb.tobytes())
+
+
+def _hash(grey: NDArray[np.int16]) -> bytes:
+    """Whether each pixel of the picture in small is darker than its right neighbour."""
+    return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
 
 
 def image_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
@@ -288,6 +297,18 @@ def near_groups(looks: Looks) -> Groups:
     return [[int(places[i]) for i in group] for group in connected(pairs.tolist())]
 
 
+def turned_groups(looks: Looks) -> Groups:
+    """Places of pictures that are nearly another one mirrored, inverted or turned by 180°; blank ones are left out."""
+    places = np.flatnonzero(np.array([bool(digest) for digest in looks.exact], dtype=np.bool_) & ~looks.blank)
+    count = len(places)
+    if not count:
+        return []
+    hashes = np.concatenate([looks.small[places], looks.turned[places].transpose(1, 0, 2).reshape(3 * count, -1)])
+    pairs = near_pairs(hashes)
+    plain = pairs[(pairs[:, 0] < count) & (pairs[:, 1] >= count)] % count
+    return [[int(places[i]) for i in group] for group in connected(plain[plain[:, 0] != plain[:, 1]].tolist())]
+
+
 def near_pairs(hashes: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pairs (P, 2) of rows of ``hashes`` (N, 32) that differ in at most ``NEAR_BITS`` bits.
 
@@ -363,11 +384,16 @@ def duplicate_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
     look = "look at them with `mmad data show`, and take out what is a copy"
     exact, near = exact_groups(dataset, looks), near_groups(looks)
     same, alike = "the same bytes", "nearly the same picture"
+    known = {frozenset(group) for group in (*exact, *near)}
+    turned = [group for group in turned_groups(looks) if frozenset(group) not in known]
+    other_way = "nearly the same picture, mirrored, inverted or turned"
     findings = [
         _group_finding(dataset, looks, exact, True, "duplicate-across-splits", across, same, drop),
         _group_finding(dataset, looks, exact, False, "duplicate", "warning", same, drop),
         _group_finding(dataset, looks, near, True, "near-duplicate-across-splits", "warning", alike, look),
         _group_finding(dataset, looks, near, False, "near-duplicate", "warning", alike, look),
+        _group_finding(dataset, looks, turned, True, "near-duplicate-across-splits", "warning", other_way, look),
+        _group_finding(dataset, looks, turned, False, "near-duplicate", "warning", other_way, look),
     ]
     return [one for one in findings if one is not None]
 
