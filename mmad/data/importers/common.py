@@ -24,6 +24,7 @@ from mmad.data.column_types import (
     ColumnChoice,
     ColumnOutcome,
     choose_columns,
+    known_word,
     number_text,
     one_spelling,
 )
@@ -417,6 +418,10 @@ def warn_of_names(report: ImportReport, labels: Sequence[str], patients: Iterabl
     """Labels that look like one label, and patients that look like one patient."""
     for group in spelling_groups(labels):
         report.warnings.append(f"labels {one_spelling(group)} are labels of their own, and look like one")
+    patients = list(patients)
+    for patient in patients:
+        if not known_word(patient):
+            report.warnings.append(f"the patient of some images is {patient!r}: all of these count as one patient")
     groups = number_groups(patients)
     if groups:
         more = f", and {len(groups) - 1} more such patients" if len(groups) > 1 else ""

@@ -319,7 +319,7 @@ def _patients(
         return list(study_ids(found).values()), None
     if column != layout.patient:
         report.notes.append(f"patients: column {column!r}, as its name says")
-    patients = list(map(known_word, subjects.column(column).tolist()))
+    patients = subjects.column(column).tolist()
     for row, patient in enumerate(patients):
         if not patient:
             raise DataError(f"column {column!r} is empty", where=subjects.at(row), hint="every image needs one")
