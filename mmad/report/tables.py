@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from statistics import fmean
 from typing import Any
 
 from mmad.analysis.comparison import (
+    ESTIMAND,
     Comparison,
     ComparisonTable,
     Conditions,
@@ -24,7 +25,6 @@ from mmad.analysis.comparison import (
     SeedMean,
     compare,
     spread,
-    verdict,
 )
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, RunFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
@@ -180,42 +180,33 @@ def bounds(value: Interval | None, *, sign: bool = False) -> str:
     return f"[{form(value.low)}, {form(value.high)}]"
 
 
-def verdict_words(stats: PairStatistics) -> str:
-    """The verdict, or an empty text without an interval."""
-    return "" if stats.difference is None else verdict(stats.difference)
-
-
-def tone(stats: PairStatistics) -> str:
-    """``up``, ``down`` or ``even``, according to the verdict."""
-    words = "" if stats.difference is None else stats.difference.verdict
-    return {"better": "up", "worse": "down"}.get(words, "even")
-
-
 def tests(stats: PairStatistics) -> str:
-    """``p 0.012, Holm 0.036``, or an empty text."""
-    if stats.difference is None or math.isnan(stats.difference.p):
+    """``p 0.012``, with p of this pair alone where it is one of several; or an empty text."""
+    found = stats.difference
+    if found is None or math.isnan(found.p):
         return ""
-    return f"p {p_value(stats.difference.p)}, Holm {p_value(stats.p_holm)}"
+    return f"p {p_value(found.p)}" + (f", pointwise {p_value(found.p_pointwise)}" if found.family > 1 else "")
 
 
-def verdict_summary(statistics: Statistics, comparison: ComparisonTable) -> str:
-    """One sentence on the verdicts of a comparison; empty without any."""
-    differences = [s.difference for _, s in statistics_rows(statistics, comparison) if s.difference is not None]
-    if not differences:
+def interval_note(known: Iterable[PairStatistics]) -> str:
+    """What intervals and p of the AP differences of a table are; an empty text without any."""
+    found = [stats.difference for stats in known if stats.difference is not None]
+    if not found:
         return ""
-    if len(differences) == 1:
-        words = verdict(differences[0])
-        return f"By its 95 % interval the difference is {words}."
-    counted = [(word, sum(d.verdict == word for d in differences)) for word in ("better", "worse", "not settled")]
-    if counted[-1][1] == len(differences):
-        return "By their 95 % intervals no setting is settled."
-    parts = [f"{count} {'is' if count == 1 else 'are'} {word}" for word, count in counted if count]
-    return f"By their 95 % intervals, of {plural(len(differences), 'setting')} {' and '.join(parts)}."
+    several = any(one.seeds > 1 for one in found)
+    over = "over seeds and patients" if several else "over patients, of these networks alone"
+    family = max(one.family for one in found)
+    together = (
+        f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
+        if family > 1
+        else ""
+    )
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
 
 
 def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
-    """Each row of a table with its statistics."""
-    return [(row, statistics.pair(row)) for row in comparison.rows]
+    """Each row of a table with its statistics, which the row then has, too."""
+    return [(replace(row, statistics=stats), stats) for row in comparison.rows for stats in [statistics.pair(row)]]
 
 
 def parameters(ablation: AblationFrame, row: Comparison) -> tuple[int | None, int | None]:
@@ -407,13 +398,16 @@ def _pair_columns() -> tuple[Column, ...]:
             if name.startswith("test"):
                 columns += bounded_columns(f"{name}_{side}", f"{words}, {whose}")[1:]
     columns += [
-        Column("verdict", "better, worse or not settled, by the interval of the test AP's difference"),
-        Column("verdict_words", "the verdict, and what would settle it"),
+        Column("verdict", "higher, lower, not settled or no verdict, by the interval of the test AP's difference"),
+        Column("reasons", "codes of why the verdict is what it is"),
+        Column("verdict_words", "the verdict in full"),
         Column(
-            "p", "two-sided test of the test AP's difference, over patients and seeds (of one: patients)", "probability"
+            "p", "two-sided, over seeds and patients (of one seed: patients), for all pairs together", "probability"
         ),
+        Column("p_pointwise", "the same for this pair alone", "probability"),
+        *bounded_columns("test_ap_difference_pointwise", "test AP, second minus first, for this pair alone")[1:],
         Column("p_patients", "permutation test over patients, for these trained networks", "probability"),
-        Column("p_holm", "p adjusted (Holm) over the pairs of this ablation", "probability"),
+        Column("by_checkpoint", "difference in test AP by each kind of checkpoint"),
         Column("seed_share", "share of the difference's variance between seeds", FRACTION),
         Column("parameters_reference", "parameters of the first arm's detector", "parameters"),
         Column("parameters_other", "parameters of the second arm's detector", "parameters"),
@@ -439,11 +433,14 @@ def _pair_cells(frame: AblationFrame, row: Comparison, stats: PairStatistics) ->
     difference = stats.difference
     return (
         *cells,
-        difference.verdict if difference else None,
-        verdict_words(stats) or None,
+        row.verdict if difference else None,
+        " ".join(row.reasons) or None if difference else None,
+        row.sentence if difference else None,
         finite(difference.p if difference else None),
+        finite(difference.p_pointwise if difference else None),
+        *bounded(difference.pointwise if difference else None)[1:],
         finite(difference.p_patients if difference else None),
-        finite(stats.p_holm),
+        "; ".join(f"{kind} {value:+.4f}" for kind, value in row.by_checkpoint.items()) or None,
         finite(difference.seed_share if difference else None),
         *parameters(frame, row),
         row.kind,
@@ -465,19 +462,18 @@ def _printed_pairs(
 ) -> PrintedTable:
     has_intervals = any(stats.difference is not None for _, stats in known)
     heads = ["Setting", "On test", clip(comparison.reference, 30), clip(comparison.other, 30), "Difference"]
-    heads += ["Verdict", "p", "Holm"] if has_intervals else []
+    heads += ["Verdict", "p"] if has_intervals else []
     rows = []
     for row, stats in known:
         name = f"{clip(row.setting, 60)} ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else clip(row.setting, 60)
         difference = stats.difference
-        tests = (difference.verdict, p_value(difference.p), p_value(stats.p_holm)) if difference else ("",) * 3
+        tests = (row.verdict, p_value(difference.p)) if difference else ("",) * 2
         rows.append((name, "AP", *_three(row.test_ap, stats, "test_ap"), *(tests if has_intervals else ())))
-        rows.append(("", "AR", *_three(row.test_ar, stats, "test_ar"), *(("",) * 3 if has_intervals else ())))
+        rows.append(("", "AR", *_three(row.test_ar, stats, "test_ar"), *(("",) * 2 if has_intervals else ())))
     said = [under]
     if has_intervals:
-        seeds = any(stats.difference is not None and stats.difference.seeds > 1 for _, stats in known)
-        test = "a test over patients and seeds" if seeds else "permutation test over patients"
-        said.append(f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation.")
+        said.append(interval_note(stats for _, stats in known))
+        said += [f"{clip(row.setting, 60)}: {row.sentence}" for row, stats in known if stats.difference is not None]
     if (counts := common_parameters(frame, comparison)) is not None:
         reference, other = counts
         said.append(f"{heads[3]}: {whole(other)} parameters, {heads[2]}: {whole(reference)}.")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from statistics_fixtures import FEW, model_with, pairs, two_settings, words
 
-from mmad.analysis.comparison import verdict
 from mmad.analysis.frames import load_frame
 from mmad.analysis.input_controls import Alteration, _subject
 from mmad.analysis.statistics import compare_ablation, compute_statistics
@@ -23,7 +22,7 @@ from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import drop
-from mmad.report.tables import bounds, by_finding_pair, gap_tables, tone, verdict_summary, verdict_words
+from mmad.report.tables import bounds, by_finding_pair, gap_tables, statistics_rows
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
@@ -53,8 +52,9 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
     contrasts, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert refused == []
     page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
+    sentences = {one.setting: one.sentence for one in contrasts}
     for contrast in contrasts:
-        stats = pairs(model)[contrast.setting]
+        setting, stats = contrast.setting, pairs(model)[contrast.setting]
         assert contrast.statistics is not None
         assert stats == replace(contrast.statistics, agreement=None)
         assert stats.difference is not None
@@ -64,9 +64,9 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
                 assert f"[{decimal(value.low)}, {decimal(value.high)}]" in page
             value = getattr(stats.difference, measure)
             assert interval(value, sign=True) in markdown
-            assert f"[{signed(value.low)}, {signed(value.high)}]" in page
+            assert bounds(value, sign=True) in page
         for text in (page, markdown):
-            assert verdict(stats.difference) in text
+            assert sentences[setting] in text
 
 
 def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
@@ -81,14 +81,20 @@ def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
 
 def test_the_words_of_the_verdicts(store: Store) -> None:
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
-    found = pairs(model)
-    assert verdict_words(found["clear"]) == "better"
-    assert tone(found["clear"]) == "up"
-    assert verdict_words(found["even"]).startswith("not settled: ")
-    assert tone(found["even"]) == "even"
-    ablation = model.ablations[0]
-    said = verdict_summary(model.statistics, ablation.comparisons[0])
-    assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
+    (ablation,) = model.ablations
+    found = {row.setting: row.judgement for row, _ in statistics_rows(model.statistics, ablation.comparisons[0])}
+    clear, even = found["clear"], found["even"]
+    assert clear is not None
+    assert even is not None
+    assert (clear.word, clear.tone, clear.reasons) == ("higher", "up", ("seed_variance_borrowed",))
+    assert clear.sentence.endswith("; seed variance borrowed from 1 pair (2 df).")
+    assert (even.word, even.tone) == ("not settled", "even")
+    assert even.sentence.startswith("Not settled: CXR+Clinical differs from CXR by ")
+    said = "CXR+Clinical against CXR on test AP, of 2 settings: 1 higher, 1 not settled."
+    assert ablation.headlines == (said,)
+    page = render_html(model)
+    assert page.count('class="num diff up"') == 1  # colour where it is settled alone
+    assert 'class="num diff down"' not in page
 
 
 def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:

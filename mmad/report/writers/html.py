@@ -186,13 +186,11 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tables.filled_bins,
         tables.froc_rows,
         tables.gap_tables,
+        tables.interval_note,
         tables.parameters,
         tables.reasons,
         tables.statistics_rows,
         tables.tests,
-        tables.tone,
-        tables.verdict_summary,
-        tables.verdict_words,
     )
 }
 
@@ -215,7 +213,6 @@ def _environment() -> Environment:
     for name in (
         "decimal",
         "signed",
-        "direction",
         "whole",
         "moment",
         "duration",

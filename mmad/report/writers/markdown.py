@@ -56,11 +56,10 @@ from mmad.report.tables import (
     filled_bins,
     froc_rows,
     gap_tables,
+    interval_note,
     parameters,
     reasons,
     statistics_rows,
-    verdict_summary,
-    verdict_words,
 )
 from mmad.report.text import heading_figures, log_block
 
@@ -103,14 +102,12 @@ def verdict_lines(comparison: ComparisonTable, statistics: Statistics) -> list[s
         for measure in ("ap", "ar"):
             cells += [_side(side, measure) for side in (stats.reference, stats.other)]
             cells.append(escape(interval(getattr(stats.difference, measure), sign=True)))
-        tests = [p_value(stats.difference.p), p_value(stats.p_holm)]
-        rows.append([*cells, escape(verdict_words(stats)), *map(escape, tests)])
+        tests = [p_value(stats.difference.p), interval(stats.difference.pointwise, sign=True)]
+        rows.append([*cells, escape(row.sentence), *map(escape, tests)])
     lines = []
     if rows:
-        seeds = any(stats.difference is not None and stats.difference.seeds > 1 for _, stats in known)
-        test = "a test over patients and seeds" if seeds else "permutation test over patients"
-        said = f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation."
-        lines += [said, "", *table([*head, "Verdict", "p", "Holm"], rows), ""]
+        said = interval_note(stats for _, stats in known)
+        lines += [said, "", *table([*head, "Verdict", "p", "pointwise"], rows), ""]
     why = reasons(stats for _, stats in known)
     return [*lines, f"No interval{' for some rows' if rows else ''}: {escape(why)}", ""] if why else lines
 
@@ -390,8 +387,14 @@ def _results(ablation: AblationSection, statistics: Statistics) -> list[str]:
     for comparison, headline, badges in zip(ablation.comparisons, ablation.headlines, ablation.badges, strict=True):
         marks = " · ".join(escape(b.text) for b in badges)
         design = f"{comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
-        said = " ".join(escape(words) for words in (verdict_summary(statistics, comparison), design) if words)
-        lines += [f"**{escape(headline)}** {said}".rstrip(), "", marks, "", *_pairs(ablation.frame, comparison), ""]
+        lines += [
+            f"**{escape(headline)}** {escape(design)}".rstrip(),
+            "",
+            marks,
+            "",
+            *_pairs(ablation.frame, comparison),
+            "",
+        ]
         lines += verdict_lines(comparison, statistics)
     lines += mirrored_lines(ablation)
     if ablation.audit:
