@@ -225,24 +225,20 @@ def _print(
 def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float]) -> None:
     from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
 
-    heads = (
-        "seeds",
-        "reference AP",
-        "other AP",
-        "AP difference [95 %]",
-        "AR difference [95 %]",
-        "p",
-        "pointwise [95 %]",
-    )
+    pairs = max((_family(one) for one in group), default=0)
+    heads = ["seeds", "reference AP", "other AP", "AP difference [95 %]", "AR difference [95 %]", "p"]
+    heads += ["pointwise [95 %]"] if pairs > 1 else []
     table = new_table("reference", "other", *heads, left=2)
     lines = []
     for one in group:
         known = one.statistics or PairStatistics()
         sides = [interval(side.estimate.ap) if side else DASH for side in (known.reference, known.other)]
-        tests = [DASH] * 4
+        tests = [DASH] * 3
         if (difference := known.difference) is not None:
             tests = [*(interval(value, sign=True) for value in (difference.ap, difference.ar))]
-            tests += [p_value(difference.p), interval(difference.pointwise, sign=True)]
+            tests.append(p_value(difference.p))
+        if pairs > 1:
+            tests.append(DASH if difference is None else interval(difference.pointwise, sign=True))
         add_row(table, *one.names, str(len(one.pairs)), *sides, *tests)
         reference, other = one.names
         lines.append(f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}")
@@ -251,7 +247,7 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         lines.append(spread_words(difference) if difference else "")
         lines += plan_words(difference, effects) if difference else ()
     show(out, title, table)
-    if (pairs := max((_family(one) for one in group), default=0)) > 1:
+    if pairs > 1:
         out.print(
             f"AP differences and p hold for all {pairs} pairs together; pointwise: for one alone.", soft_wrap=True
         )

@@ -32,7 +32,7 @@ from mmad.evaluation.intervals import (
 from mmad.evaluation.matching import Floats, Matched
 
 #: Draws of the largest of several t statistics.
-_DRAWS = 20_000
+DRAWS = 20_000
 #: Patients that are left out at once, one each.
 _LEFT_OUT = 500
 _UNKNOWN = math.nan
@@ -238,7 +238,7 @@ def _resamples(patients: int, resamples: int, seed: int) -> Floats:
 def _critical(largest: Floats, level: float) -> float:
     """The value that a statistic has to exceed for ``_p`` to be below 1 − level; infinite where draws are too few."""
     most = math.ceil(round((1 - level) * (len(largest) + 1), 9)) - 2  # draws that may reach it
-    return float(np.sort(largest)[::-1][most]) if most >= 0 else math.inf
+    return float(np.partition(largest, -1 - most)[-1 - most]) if most >= 0 else math.inf
 
 
 def _p(statistic: float, largest: Floats) -> float:
@@ -349,21 +349,29 @@ def compare(
 
 
 def differences(
-    family: Sequence[FamilyPair], *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+    family: Sequence[FamilyPair],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+    draws: int = DRAWS,
 ) -> list[Difference]:
     """What may be said of every pair of a family, in its order.
 
     Pairs of one seed are a family of their own: they speak of networks, the others of arms.
+
+    Args:
+        resamples: of the patients, with ``seed``: for pairs of one seed.
+        level: of the intervals.
+        draws: of the largest |t|: for pairs of several seeds.
     """
     found: dict[int, Difference] = {}
     order = sorted(range(len(family)), key=lambda n: repr(sorted((family[n].reference, family[n].other))))
     known = [n for n in order if np.isfinite(family[n].sample.differences).all()]  # draws do not depend on who asks
     single = [n for n in known if len(family[n].seeds) == 1]
     several = [n for n in known if len(family[n].seeds) > 1]
-    for places, of in ((single, _networks), (several, _arms)):
-        if places:
-            parts = of([family[n] for n in places], resamples, seed, level)
-            found |= zip(places, parts, strict=True)
+    found |= zip(single, _networks([family[n] for n in single], resamples, seed, level), strict=True)
+    found |= zip(several, _arms([family[n] for n in several], level, draws), strict=True)
     return [found[n] if n in found else _unknown(one) for n, one in enumerate(family)]
 
 
@@ -447,7 +455,7 @@ def _networks(family: Sequence[FamilyPair], resamples: int, seed: int, level: fl
         yield _assembled(one, len(family), reach, math.inf, 0, 0, None, error**2)
 
 
-def _arms(family: Sequence[FamilyPair], resamples: int, seed: int, level: float) -> Iterator[Difference]:
+def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Difference]:
     """Pairs of several seeds: Obuchowski and Rockette's variance, and the largest |t| of the family."""
     squares, freedom = pooled_squares(family)
     pooled = squares / freedom if freedom else 0.0
@@ -464,7 +472,7 @@ def _arms(family: Sequence[FamilyPair], resamples: int, seed: int, level: float)
     largest = None
     if len(sure) > 1:
         together = _correlation([family[n] for n in sure], [moved[n] for n in sure], [shared[n] for n in sure], pooled)
-        largest = largest_t(together, min(tests[n][1] for n in sure))
+        largest = np.sort(largest_t(together, min(tests[n][1] for n in sure), draws))
     for n, one in enumerate(family):
         value, seeds = float(one.sample.differences.mean()), len(one.seeds)
         error, of_t = tests.get(n, (_UNKNOWN, float(freedom)))
@@ -567,7 +575,7 @@ def _correlation(
     return found
 
 
-def largest_t(correlation: Floats, freedom: float, draws: int = _DRAWS) -> NDArray[np.float64]:
+def largest_t(correlation: Floats, freedom: float, draws: int = DRAWS) -> NDArray[np.float64]:
     """Draws of the largest |t| of K statistics with a common denominator (multivariate t).
 
     Args:

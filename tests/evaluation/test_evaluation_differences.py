@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +88,23 @@ def test_where_the_covariances_cross_the_spread_of_the_seeds_is_left() -> None:
     error, freedom = obuchowski_rockette(3, 0.020372, 0.014581, 0.021331, 2)
     assert error == pytest.approx(math.sqrt(2 / 3 * 0.020372))
     assert freedom == 2
+
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [(3, "*not\nsettled*"), (5, "*higher*")])
+def test_the_tutorial_prints_the_interval_of_its_seeds(seeds: int, verdict: str) -> None:
+    """From the differences that the page prints seed by seed, where patients add nothing to the spread of seeds."""
+    text = TUTORIAL.read_text("utf-8")
+    (listed,) = re.findall(r"In every seed the clinical arm is higher, by ([\d., and]+);", text)
+    each = [float(word) for word in re.findall(r"\d\.\d+", listed)][:seeds]
+    (found,) = differences([pair_of("x", [0.0] * seeds, each)])
+    ((printed, p),) = re.findall(rf"^\| {seeds} seeds .*\| (\+\S+ \[.*\]) \| (\S+) \|$", text, re.MULTILINE)
+    figures = [float(word.replace("−", "-")) for word in re.findall(r"[+−]\d\.\d+", printed)]
+    assert [found.ap.value, found.ap.low, found.ap.high, found.p] == pytest.approx([*figures, float(p)], abs=0.0011)
+    assert settled(found) == (verdict == "*higher*")
+    assert verdict in text
 
 
 def test_mean_squares_and_the_interval_are_those_of_van_dyke() -> None:
