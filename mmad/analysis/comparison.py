@@ -753,6 +753,12 @@ class Verdict:
         """``up``, ``down`` or ``even``: colour only where it is settled."""
         return {"higher": "up", "lower": "down"}.get(self.word, "even")
 
+    @property
+    def marks(self) -> str:
+        """``one seed, sign depends on checkpoint``: the reasons in short, but for what ``word`` says."""
+        said = ("interval_holds_zero", "networks_differ")
+        return ", ".join(code.replace("_", " ") for code in self.reasons if code not in said)
+
 
 def verdict_of(found: Comparison) -> Verdict | None:
     """What may be said of the difference; None where nothing was asked of the detections."""

@@ -408,7 +408,8 @@ def _assembled(
         mean = moved.mean(axis=0)
         patients, each = float(mean @ mean), float((moved**2).sum(axis=1).mean())
         # the variance between seeds holds what the patients do to each seed by itself, too
-        between = max(0.0, (variance_seeds or 0.0) - (each - patients) / (seeds - 1))
+        own = float(sample.differences.var(ddof=1)) / seeds
+        between = max(0.0, own - (each - patients) / (seeds - 1))
         share = between / (between + patients) if between + patients > 0 else None
     return Difference(
         ap=_within(value, reach.together),

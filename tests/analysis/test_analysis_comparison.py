@@ -8,7 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from verdicts import World
 
 from mmad.analysis.comparison import (
     VARIED_BY,
@@ -38,7 +40,7 @@ from mmad.base.records import (
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
-from mmad.evaluation.differences import Difference
+from mmad.evaluation.differences import Difference, differences
 from mmad.evaluation.intervals import Interval
 from mmad.store.lookup import CheckpointFigures, MemberResults
 from mmad.store.store import Store
@@ -173,6 +175,14 @@ def test_the_sentence_of_each_number_of_seeds(
     found = said(compared(seeds), known(ap, seeds, lent))
     assert (found.word, " ".join(found.reasons), found.sentence) == (word, reasons, sentence)
     assert found.tone == {"higher": "up", "lower": "down"}.get(word, "even")
+
+
+def test_pure_changes_of_one_seed_claim_nothing_about_arms() -> None:
+    rng, found = np.random.default_rng(0), compared(1)
+    one_arm = World(seeds=1, seed_sd=0.11)  # as far apart as seeds of the quickstart
+    verdicts = [said(found, *differences(one_arm.family(rng), resamples=200)) for _ in range(200)]
+    assert [one for one in verdicts if one.word != "not settled" or one.tone != "even"] == []
+    assert sum("networks_differ" in one.reasons for one in verdicts) > 60  # which these two networks do
 
 
 def test_a_figure_that_chose_the_checkpoints_or_was_not_registered_takes_no_verdict() -> None:
