@@ -64,7 +64,12 @@ def _ablation(n: int, source: DataSource, epochs_each: int) -> Ablation:
             arm,
             seed,
             RunSpec(
-                ModelSetup(use_clinical=arm != ARMS[0], reduceLROnPlateau_patience=5 * (s + 1), lr=1e-3 / (n + 1)),
+                ModelSetup(
+                    use_clinical=arm != ARMS[0],
+                    lr_scheduler="ReduceLROnPlateau",
+                    reduceLROnPlateau_patience=5 * (s + 1),
+                    lr=1e-3 / (n + 1),
+                ),
                 TrainingProtocol(epochs=epochs_each, seed=seed),
                 source,
             ),

@@ -146,7 +146,7 @@ def check_ablations(
     from mmad.scheduler.submit import asked_for, check_weights, require_named
 
     require_named([ablation for ablation, _ in loaded], only)
-    chosen = _narrowed(loaded, only)
+    chosen = _narrowed(_as_recorded(loaded, db), only)
     asked = asked_for([ablation for ablation, _ in chosen], db)
     waiting = [one.member for one in asked if one.waits]
     check_weights(waiting, weights_dir)
@@ -189,6 +189,7 @@ def run_ablations(
     from mmad.scheduler.scheduler import run_jobs
     from mmad.scheduler.submit import asked_for, queue_up
 
+    loaded = _as_recorded(loaded, db)
     chosen, everything = _narrowed(loaded, only), [ablation for ablation, _ in loaded]
     waiting = {one.member.run.key for one in asked_for([ablation for ablation, _ in chosen], db) if one.waits}
     issues = _audit((dataset for dataset, _ in _datasets(chosen, waiting)), progress_bar, warn)
@@ -217,6 +218,15 @@ def known_memory(db: str) -> dict[tuple[str, str], int]:
         if error.what.startswith("is empty"):
             return {}
         raise
+
+
+def _as_recorded(loaded: Sequence[Loaded], db: str) -> list[Loaded]:
+    """The ablations under the keys that ``db`` has for their runs."""
+    from mmad.config.runs import older_keys
+    from mmad.scheduler.submit import recorded_runs
+
+    older = older_keys(recorded_runs(db).values())
+    return [(ablation.recorded_as(older), data) for ablation, data in loaded]
 
 
 def _narrowed(loaded: Sequence[Loaded], only: Sequence[str]) -> list[Loaded]:

@@ -137,7 +137,7 @@ def _row_json(row: PlannedMember, counts: tuple[ParameterCount, ...] | None) -> 
         "inferred": member.inferred,
         "overrides": member.overrides,
         "setup": run.setup.model_dump(mode="json"),
-        "protocol": run.content()["protocol"] | member.evaluation.model_dump(mode="json"),
+        "protocol": run.recorded()[1] | member.evaluation.model_dump(mode="json"),
     }
     return content | ({} if counts is None else {"params": {count.module: count.count for count in counts}})
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmad.config.fields import ALWAYS, affects, when
+from mmad.config.fields import ALWAYS, Later, affects, when
 
 Overlap = Literal["iou", "iobb"]
 Proposals = Literal["clean", "sampled", "with_ground_truth"]
@@ -45,7 +45,7 @@ class TrainingProtocol(BaseModel):
     selection_proposals: Annotated[Proposals, affects("evaluation")] = Field(
         "clean", description="Which proposals the evaluations during training use."
     )
-    steps_per_epoch: Annotated[int | None, affects("training", "evaluation", "speed")] = Field(
+    steps_per_epoch: Annotated[int | None, affects("training", "evaluation", "speed"), Later(None)] = Field(
         None,
         ge=1,
         le=1_000_000,
@@ -55,7 +55,7 @@ class TrainingProtocol(BaseModel):
     replicate: Annotated[int, affects("training", idle=ALWAYS)] = Field(
         1, ge=1, description="Number of a true repeat of an equal run."
     )
-    continues: Annotated[Continues | None, affects("training")] = Field(
+    continues: Annotated[Continues | None, affects("training"), Later(None)] = Field(
         None, description="The run that this one continues; filled from a setting's continue_from."
     )
 

@@ -39,7 +39,7 @@ from mmad.store.values import (
 )
 
 #: The newest revision below ``migrations/versions``.
-HEAD = "0004"
+HEAD = "0005"
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -98,10 +98,13 @@ runs = Table(
     Column("heartbeat", Moment()),
     Column("stop_asked", Truth(), nullable=False, server_default=false()),
     Column("stand_in", Key()),  # the run that is trained in its place
+    # the key that its content has now; NULL where another run, kept for it, has it too
+    Column("content", Key()),
     CheckConstraint(
         "status IN ('queued', 'claimed', 'running', 'finished', 'failed', 'interrupted', 'stopped')", name="status"
     ),
     Index(None, "status", "priority", "position"),
+    Index(None, "content", unique=True),
 )
 
 #: The memory a setup was seen to take of a device; ``need`` is its memory key, a hash of what decides it.
@@ -132,6 +135,8 @@ members = Table(
     Column("proposals", Words(32, get_args(Proposals)), nullable=False),
     Column("inferred", Json(JsonShape("words")), nullable=False),
     Column("overrides", Json(JsonShape("words")), nullable=False),
+    # fields of the setup that are idle in the run and differ from its own
+    Column("own", Json(_OBJECT), nullable=False, server_default="{}"),
 )
 
 epochs = Table(

@@ -159,14 +159,15 @@ class Store:
     # the queue
 
     @repeatable
-    def add_ablation(self, ablation: Ablation) -> None:
+    def add_ablation(self, ablation: Ablation) -> Ablation:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
         Runs that are there stay as they are, also those no member points to any more; only where their data
-        set lies is recorded again. StoreError for a run whose data set was not looked at.
+        set lies is recorded again. StoreError for a run whose data set was not looked at. Returns the ablation under
+        the keys that its runs have here.
         """
         with self.database.writing() as connection:
-            run_rows.write_ablation(connection, ablation)
+            return run_rows.write_ablation(connection, ablation)
 
     @repeatable
     def ablations(self) -> list[AblationRecord]:

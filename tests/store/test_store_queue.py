@@ -94,10 +94,9 @@ def test_a_run_is_recorded_with_what_its_key_was_made_of(store: Store) -> None:
     member = samples.member()
     store.add_ablation(samples.made_of("one", [replace(member, ablation="one")]))
     (run,) = store.run_records()
-    content = member.run.content()
     assert (run.key, run.status, run.epochs_done, run.error) == (member.run.key, "queued", 0, None)
-    assert run.setup == content["setup"]
-    assert run.protocol == content["protocol"]
+    assert (run.setup, run.protocol) == member.run.recorded()
+    assert run.content == run.key
     again = RunSpec(ModelSetup(**run.setup), TrainingProtocol(**run.protocol), member.run.data)
     assert again.key == run.key
     assert (run.dataset_name, run.dataset_path, run.dataset_fingerprint) == ("set", "/data/set", "f" * 64)
