@@ -767,7 +767,7 @@ def verdict_of(found: Comparison) -> Verdict | None:
     difference = found.statistics.difference
     if difference is None:
         seen = found.test_ap.difference if found.sides[0].split == "test" else found.val_ap.difference
-        of = "" if seen is None else f" for {signed(seen.mean)} {_measure(found)}"
+        of = "" if seen is None else f" for the difference of {signed(seen.mean)} {_measure(found)}"
         return Verdict("no verdict", ("no_interval",), f"No interval{of}: {found.statistics.why or 'not computed'}")
     if math.isnan(difference.ap.value):
         return Verdict("no verdict", ("nothing_to_find",), "No verdict: there is nothing to find.")

@@ -84,21 +84,25 @@ def compare_arms(
     member = sides[0][0].member
     found = replace(found, setting=member.setting if member else "")
     measured = _measured(store, detections, found, options, same)
-    family = [] if file is None else _pairs_beside(store, file.name, found, options)
-    late = max((one.late for one in family), default=0)
+    family, late = ([], 0) if file is None else _pairs_beside(store, file.name, found, options)
     (settled, *_) = _as_family(
         [(found, measured), *((one, _sampled(store, detections, one, options)) for one in family)], options
     )
     return replace(found, statistics=settled, late=late)
 
 
-def _pairs_beside(store: Store, ablation: str, found: Comparison, options: EvaluationOptions) -> list[Comparison]:
-    """The other pairs of the ablation, where it compares these two itself: a verdict does not depend on who asks."""
+def _pairs_beside(
+    store: Store, ablation: str, found: Comparison, options: EvaluationOptions
+) -> tuple[list[Comparison], int]:
+    """The other pairs of the ablation, and how many of its runs were queued late.
+
+    Only where the ablation compares these two itself: a verdict does not depend on who asks.
+    """
     runs = [(a.run.key, b.run.key) for a, b in found.pairs]
     every = [one for one in compare_stored(store, ablation, options) if isinstance(one, Comparison) and one.pairs]
     turned = [(b, a) for a, b in runs]
     same = [n for n, one in enumerate(every) if [(a.run.key, b.run.key) for a, b in one.pairs] in (runs, turned)]
-    return every[: same[0]] + every[same[0] + 1 :] if same else []
+    return (every[: same[0]] + every[same[0] + 1 :], every[same[0]].late) if same else ([], 0)
 
 
 def _sampled(

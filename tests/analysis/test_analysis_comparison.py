@@ -256,7 +256,7 @@ def test_runs_that_were_queued_after_the_first_test_figures_are_counted() -> Non
 def test_without_an_interval_there_is_no_verdict() -> None:
     assert (
         said(compared(), None, "its detections are gone").sentence
-        == "No interval for +0.000 test AP: its detections are gone"
+        == "No interval for the difference of 0.000 test AP: its detections are gone"
     )
     nothing = said(compared(), known((math.nan,) * 3, 1))
     assert (nothing.word, nothing.reasons) == ("no verdict", ("nothing_to_find",))

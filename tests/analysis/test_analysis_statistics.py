@@ -10,9 +10,11 @@ import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import Comparison, PairStatistics
+from mmad.analysis.frames import load_frame
 from mmad.analysis.statistics import compare_ablation, compare_arms, finished_pairs
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.errors import EvaluationError, StoreError
+from mmad.base.records import EpochRecord, Metric
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -112,6 +114,27 @@ def test_an_ablation_s_pairs_are_one_family_of_tests(store: Store, dataset: Data
     ended = finished_pairs(store, DetectionStore(), "made", FEW)
     assert [one.sentence for one in ended if isinstance(one, Comparison)] == [one.sentence for one in found]
     assert seen == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_seeds_that_were_added_after_a_look_are_counted_by_every_output(store: Store, dataset: DataSet) -> None:
+    members = [made.member(dataset, arm, 0, lr=1e-5) for arm in made.ARMS]
+    made.record(store, members)
+    for one in members:
+        store.commit_epoch(one.run.key, EpochRecord(1, 0.1, 1.0, 0, (Metric("test", "ap_iou", 0.5),)), [])
+        made.finish(store, one, dataset, 0.5)
+    more = [made.member(dataset, arm, 1, lr=1e-5) for arm in made.ARMS]
+    made.record(store, [*members, *more])
+    for one in more:
+        made.finish(store, one, dataset, 0.5)
+    (compared,), _ = compare_ablation(store, DetectionStore(), "made", FEW)
+    (ended,) = finished_pairs(store, DetectionStore(), "made", FEW)
+    assert isinstance(ended, Comparison)
+    for found in (compared, ended, compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)):
+        assert found.late == 2
+        assert found.sentence.endswith(" 2 runs of this ablation were queued after its first test figures.")
+    (shown,) = load_frame(store).ablations[0].comparisons
+    assert isinstance(shown, Comparison)
+    assert shown.late == 2
 
 
 def test_what_cannot_be_compared_stands_beside_the_rest(store: Store, dataset: DataSet) -> None:

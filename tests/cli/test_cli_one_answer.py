@@ -206,7 +206,9 @@ def test_arms_on_other_true_boxes_have_figures_and_no_interval(ask: Call) -> Non
     (pair,) = json.loads(called.out)["pairs"]
     assert pair["differs_by_design"] == ["dataset mode unified / normal"]
     assert (pair["ap"], pair["p"], pair["verdict"], pair["agreement"]) == (None, None, "no verdict", None)
-    assert re.match(r"No interval for [+−]0\.\d{3} test AP: comparison: the runs were evaluated ", pair["words"])
+    assert re.match(
+        r"No interval for the difference of [+−]?0\.\d{3} test AP: comparison: the runs were evaluated ", pair["words"]
+    )
     assert pair["reference"]["ap"]["low"] <= pair["reference"]["ap"]["value"] <= pair["reference"]["ap"]["high"]
     words = ask("compare", "--ablation", "modes").out
-    assert "modes/default/Other minus modes/default/CXR: No interval for " in words
+    assert "modes/default/Other minus modes/default/CXR: No interval for the difference of " in words

@@ -150,7 +150,7 @@ def test_the_headline_says_no_more_than_was_measured(sample: Sample) -> None:
     said = "CXR+Clinical against CXR on test AP, of 2 settings: 2 no verdict. 2 settings are not finished."
     assert headline(comparison, Statistics()) == said
     assert headline(tables_of(frame.ablations[1])[0][0], Statistics()).startswith(
-        "CXR+Clinical minus CXR: No interval for +0.0"
+        "CXR+Clinical minus CXR: No interval for the difference of +0.0"
     )
 
 

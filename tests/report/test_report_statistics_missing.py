@@ -158,6 +158,6 @@ def test_reasons_are_one_line() -> None:
 def test_a_report_without_a_store_has_no_intervals(page: str, model: ReportModel) -> None:
     text = words(page)
     assert "Verdict" not in text
-    assert "No interval for +" in text
+    assert "No interval for the difference of +" in text
     assert model.statistics == Statistics()
     assert isinstance(model.ablations[0], AblationSection)
