@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, gammaincinv, stdtr, stdtrit  # type: ignore[import-untyped]
+from scipy.special import chdtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from mmad.base.errors import EvaluationError
 from mmad.evaluation.intervals import (
@@ -173,6 +173,19 @@ def obuchowski_rockette(seeds: int, ms_tr: float, cov2: float, cov3: float, df_t
     return error, math.inf if ms_tr <= 0 else df_tr * ((ms_tr + shared) / ms_tr) ** 2
 
 
+def _test_of(seeds: int, ms_tr: float, shared: float, df_tr: float) -> tuple[float, float]:
+    """Standard error and degrees of freedom of a test.
+
+    Hillis' degrees of freedom take the mean square for the truth. Where few seeds estimate it they are too many: of
+    three seeds by themselves up to 7.8 % of null differences would be settled. At MS(T×R)·(1 + 4/df) it is 5.3 %.
+
+    Args:
+        shared: covariance through common patients of two seeds' differences, 2 (Cov2 − Cov3).
+    """
+    error, _ = obuchowski_rockette(seeds, ms_tr, shared / 2, 0.0, df_tr)
+    return error, obuchowski_rockette(seeds, ms_tr * (1 + 4 / df_tr), shared / 2, 0.0, df_tr)[1]
+
+
 def _shared(first: Floats, second: Floats | None = None) -> float:
     """Covariance through common patients of different seeds' differences; of one pair 2 (Cov2 − Cov3)."""
     second = first if second is None else second
@@ -200,7 +213,7 @@ def _alone(each: Floats, moved: Floats, resamples: int, seed: int, level: float)
         if error == 0:
             return _within(value, 0.0 if value == 0 else _UNKNOWN)
         return _within(value, _critical(np.abs(bootstrap_t(moved, resamples, seed))[:, 0], level) * error)
-    error, freedom = obuchowski_rockette(seeds, float(each.var(ddof=1)) / 2, _shared(moved) / 2, 0.0, seeds - 1)
+    error, freedom = _test_of(seeds, float(each.var(ddof=1)) / 2, _shared(moved), seeds - 1)
     return _within(value, float(stdtrit(min(freedom, 1e9), (1 + level) / 2)) * error)
 
 
@@ -468,7 +481,7 @@ def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Di
     tests = {}
     for n in known:
         seeds = len(family[n].seeds)
-        tests[n] = obuchowski_rockette(seeds, max(own[n], pooled), shared[n] / 2, 0.0, freedom)
+        tests[n] = _test_of(seeds, max(own[n], pooled), shared[n], freedom)
     sure = [n for n in known if tests[n][0] > 0]
     largest = None
     if len(sure) > 1:
@@ -588,9 +601,8 @@ def largest_t(correlation: Floats, freedom: float, draws: int = DRAWS) -> NDArra
     root /= np.maximum(np.sqrt((root**2).sum(axis=1, keepdims=True)), 1e-12)
     random = np.random.default_rng([draws, len(correlation)])
     normal = random.standard_normal((draws, len(correlation))) @ root.T
-    chance = random.random(draws)
     freedom = min(freedom, 1e6)
-    spread = np.sqrt(2 * gammaincinv(freedom / 2, chance) / freedom)
+    spread = np.sqrt(2 * random.standard_gamma(freedom / 2, draws) / freedom)
     found: Floats = np.abs(normal).max(axis=1) / spread
     return found
 

