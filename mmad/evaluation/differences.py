@@ -177,13 +177,13 @@ def _test_of(seeds: int, ms_tr: float, shared: float, df_tr: float) -> tuple[flo
     """Standard error and degrees of freedom of a test.
 
     Hillis' degrees of freedom take the mean square for the truth. Where few seeds estimate it they are too many: of
-    three seeds by themselves up to 7.8 % of null differences would be settled. At MS(T×R)·(1 + 4/df) it is 5.3 %.
+    three seeds by themselves up to 7.8 % of null differences would be settled. At MS(T×R)·(1 + 8/df) it is 5 %.
 
     Args:
         shared: covariance through common patients of two seeds' differences, 2 (Cov2 − Cov3).
     """
     error, _ = obuchowski_rockette(seeds, ms_tr, shared / 2, 0.0, df_tr)
-    return error, obuchowski_rockette(seeds, ms_tr * (1 + 4 / df_tr), shared / 2, 0.0, df_tr)[1]
+    return error, obuchowski_rockette(seeds, ms_tr * (1 + 8 / df_tr), shared / 2, 0.0, df_tr)[1]
 
 
 def _shared(first: Floats, second: Floats | None = None) -> float:
@@ -618,7 +618,7 @@ _MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """``number`` of ``unit`` that show a true difference of ``effect`` in AP with a power of 80 % at 5 %.
 
     ``low`` and ``high`` are the numbers at the ends of the variance's 95 % interval (χ²). None: no number does.
@@ -631,7 +631,7 @@ class Plan:
     high: int | None
 
 
-def plans(found: Difference, effects: Sequence[float] = EFFECTS) -> tuple[Plan, ...]:
+def plans(found: Difference, effects: Sequence[float] = EFFECTS) -> tuple[StudyPlan, ...]:
     """Plans for a study like this one: of seeds where there are several, else of patients for two networks alone.
 
     Empty where the variance has fewer than 9 degrees of freedom, or there is none.
@@ -649,7 +649,7 @@ def plans(found: Difference, effects: Sequence[float] = EFFECTS) -> tuple[Plan, 
         return _seeds(effect, found.seeds * variance * scale, found.variance_patients)
 
     unit = "patients" if single else "seeds"
-    return tuple(Plan(effect, unit, *(number(effect, scale) for scale in scales)) for effect in effects)
+    return tuple(StudyPlan(effect, unit, *(number(effect, scale) for scale in scales)) for effect in effects)
 
 
 def _patients(effect: float, there: int, variance: float) -> int:
