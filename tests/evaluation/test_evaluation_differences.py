@@ -130,7 +130,7 @@ def test_mean_squares_and_the_interval_are_those_of_van_dyke() -> None:
     assert 2 * student.sf(found.ap.value / error, freedom) == pytest.approx(0.051665686, abs=1e-6)
     # few readers estimate MS(T×R): its degrees of freedom are fewer than Hillis' and the interval is a little wider
     assert 4 < found.freedom < freedom
-    assert 0.0517 < found.p < 0.07
+    assert 0.0517 < found.p < 0.08
 
 
 def test_squares_are_added_over_settings_and_a_shared_baseline_counts_once() -> None:
