@@ -70,7 +70,7 @@ def _ablation(n: int, source: DataSource, epochs_each: int) -> Ablation:
                     reduceLROnPlateau_patience=5 * (s + 1),
                     lr=1e-3 / (n + 1),
                 ),
-                TrainingProtocol(epochs=epochs_each, seed=seed),
+                TrainingProtocol(epochs=epochs_each, seed=seed, weights_hash="a" * 64),
                 source,
             ),
             EvaluationProtocol(),

@@ -104,7 +104,7 @@ def _recorded(db: str) -> tuple[Sequence[RunRecord], Mapping[str, Sequence[Epoch
         return (), {}
     from mmad.store.store import Store
 
-    with Store.open(db, read_only=True) as store:
+    with Store.open(db, read_only=True, lenient=True) as store:
         runs = store.run_records()
         return runs, store.all_epochs([run.key for run in runs])
 

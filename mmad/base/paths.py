@@ -41,6 +41,10 @@ class RunPaths:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
+    @property
+    def detections_folder(self) -> Path:
+        return self.folder / "detections"
+
     def checkpoint(self, epoch: int, digest: str) -> Path:
         """The checkpoint written at the end of ``epoch`` (from 1); its name carries the content's SHA-256."""
         return self.checkpoints / f"epoch-{epoch:05d}-{digest[:16]}.pt"
@@ -55,7 +59,7 @@ class RunPaths:
 
     def detections(self, epoch: int, split: str, proposals: str) -> Path:
         """The stored detections of the checkpoint of ``epoch`` on ``split``."""
-        return self.folder / "detections" / f"epoch-{epoch:05d}-{split}-{proposals}.npz"
+        return self.detections_folder / f"epoch-{epoch:05d}-{split}-{proposals}.npz"
 
     def checkpoints_after(self, epoch: int) -> list[Path]:
         """The checkpoints of epochs later than ``epoch`` that are there, by their names alone."""
@@ -191,6 +195,16 @@ def command_line(words: Sequence[str]) -> str:
         elif position and words[position - 1] == "--on-finish":
             shown[position] = "***"
     return shlex.join(shown)
+
+
+def clean_command(text: str) -> str:
+    """A recorded command line without secrets; ``text`` itself where it holds none."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # an open quotation mark
+        words = text.split()
+    shown = command_line(words)
+    return text if shown == shlex.join(words) else shown
 
 
 def cache_folder() -> Path:

@@ -33,11 +33,14 @@ class TrainingProtocol(BaseModel):
     threads: Annotated[int, affects("training", "speed")] = Field(
         1, ge=1, le=1024, description="Threads of one run on the CPU; other numbers of threads give other bits."
     )
-    weights: Annotated[Literal["imagenet", "none"], affects("training", idle=when(pretrained=False))] = Field(
-        "imagenet", description="Where pretrained weights come from; none trains from scratch."
+    weights: Annotated[str, affects("training", idle=when(pretrained=False))] = Field(
+        "imagenet",
+        min_length=1,
+        description="Pretrained weights: imagenet, a member of torchvision's enums, hf-hub:OWNER/NAME (timm), "
+        "or the path of a .safetensors or .pth file; none trains from scratch.",
     )
     weights_hash: Annotated[str, affects("training", idle=when(weights="none"))] = Field(
-        "", description="Hash of the pretrained weights' file, empty without one; filled when planning."
+        "", description="SHA-256 of the pretrained weights' file, empty without one; filled when planning."
     )
     selection_overlap: Annotated[Overlap, affects("evaluation")] = Field(
         "iou", description="Overlap of the validation AP and AR that choose the best checkpoints."

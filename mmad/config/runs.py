@@ -62,8 +62,13 @@ class RunSpec:
 
     @property
     def provisional(self) -> bool:
-        """Whether the data set was not there, so that the key will change once it is."""
-        return self.data.fingerprint is None
+        """Whether the data set or the weights were not there, so that the key will change once they are."""
+        return self.data.fingerprint is None or self.lacks_weights
+
+    @property
+    def lacks_weights(self) -> bool:
+        """Whether it starts from weights whose content nobody looked at yet."""
+        return not self.from_scratch and not self.protocol.weights_hash
 
     @property
     def continues(self) -> str | None:
@@ -93,6 +98,8 @@ class RunSpec:
             setup.pop("pretrained", None)
             protocol.pop("weights_hash", None)
             protocol["weights"] = "none"
+        else:
+            protocol.pop("weights")  # wherever they lie: their hash says what they are
         return {"setup": setup, "protocol": protocol, "data": self.data.fingerprint, "recipe": self.recipe}
 
     def recorded(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -164,6 +171,16 @@ class Ablation:
     def on(self, data: DataSource) -> Ablation:
         """The ablation with every run on ``data``: the keys follow, and with them those that others continue."""
         return self._moved(lambda run: replace(run, data=data))
+
+    def starting_from(self, digest: Callable[[RunSpec], str]) -> Ablation:
+        """The ablation with the hash of the pretrained weights of every run that starts from some."""
+
+        def filled(run: RunSpec) -> RunSpec:
+            if run.from_scratch:
+                return run
+            return replace(run, protocol=run.protocol.model_copy(update={"weights_hash": digest(run)}))
+
+        return self._moved(filled)
 
     def recorded_as(self, keys: Mapping[str, str]) -> Ablation:
         """The ablation with the keys that a database has for runs of equal content: ``keys`` by content key."""

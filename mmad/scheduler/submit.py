@@ -69,10 +69,10 @@ def check_weights(members: Iterable[Member], weights_dir: Path | None = None) ->
         WeightsError: names the missing files and the three ways out.
     """
     missing: dict[str, str] = {}
-    for member in members:
-        setup, protocol = member.run.setup, member.run.protocol
-        if setup.pretrained and protocol.weights != "none" and find_weights(setup.image_backbone, weights_dir) is None:
-            missing.setdefault(setup.image_backbone, weights_file(setup.image_backbone))
+    for run in (member.run for member in members):
+        backbone, weights = run.setup.image_backbone, run.protocol.weights
+        if not run.from_scratch and find_weights(backbone, weights_dir, weights) is None:
+            missing.setdefault(backbone, weights_file(backbone, weights))
     if missing:
         names = ", ".join(f"{backbone} ({file})" for backbone, file in missing.items())
         raise WeightsError(
@@ -200,7 +200,7 @@ def recorded_runs(database: str) -> Mapping[str, RunRecord]:
     if file is not None and not file.exists():
         return {}
     try:
-        with Store.open(database, create=False) as store:
+        with Store.open(database, create=False, lenient=True) as store:
             return {run.key: run for run in store.run_records()}
     except StoreError as error:
         if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it

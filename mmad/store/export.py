@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType, TypeEngine
 
 from mmad.base.errors import StoreError
+from mmad.base.files import replacing
 from mmad.base.records import OnProgress
 from mmad.store import schema
 from mmad.store.store import Store
@@ -67,12 +68,14 @@ def export_tables(
 ) -> tuple[Exported, ...]:
     """Writes each table, and each view, to ``folder``/NAME.csv or .parquet, all as they are at one moment.
 
-    In CSV an empty cell is NULL, a moment ISO 8601 in UTC, a truth ``true`` or ``false``, JSON its text.
+    In CSV an empty cell is NULL, a moment ISO 8601 in UTC, a truth ``true`` or ``false``, JSON its text. A lenient
+    store leaves out what is damaged.
 
     Raises:
         StoreError: a file that is there already or cannot be written; pyarrow is missing for Parquet.
     """
     write = _write_csv if form == "csv" else _parquet_writer()
+    store.leave_out()
     with store.database.reading() as connection:
         tables = [*schema.metadata.sorted_tables, *_views(connection)]
         files = {table.name: folder / f"{table.name}.{form}" for table in tables}
@@ -115,13 +118,8 @@ def _refuse_written(folder: Path, files: Sequence[Path]) -> None:
 
 def _whole(file: Path, table: Table, parts: Parts, write: Writer) -> int:
     """Writes beside ``file`` and renames into its place."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        rows = write(partial, table, parts)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-    return rows
+    with replacing(file) as part:
+        return write(part, table, parts)
 
 
 def _frames(table: Table, parts: Parts) -> Iterator[DataFrame]:

@@ -119,8 +119,8 @@ def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSu
 def trained_for(runs: Mapping[str, RunRecord], key: str) -> RunRecord:
     """The run ``key`` of ``runs``, or the one that is trained in its place."""
     run = runs[key]
-    while run.replacement is not None:
-        run = runs[run.replacement]
+    while (replacement := runs.get(run.replacement or "")) is not None:
+        run = replacement
     return run
 
 

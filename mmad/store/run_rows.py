@@ -19,6 +19,7 @@ from mmad.config.messages import nearest
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.store.damage import find_damage, same_row
 from mmad.store.engine import serialise
 from mmad.store.schema import ablations, epochs, members, runs
 
@@ -27,13 +28,19 @@ MANY_KEYS = 500
 
 
 def write_ablation(connection: Connection, ablation: Ablation) -> Ablation:
-    """One row per ablation, member and run; runs that are there keep all but the data set's path.
+    """One row per ablation, member and run; runs that are there keep all but where data set and weights lie.
 
     Returns:
         The ablation under the keys that its runs have here.
     """
     serialise(connection)
     for member in ablation.members:
+        if member.run.lacks_weights:
+            raise StoreError(
+                f"{member.setting} / {member.arm}: its pretrained weights are not here, so the run has no final key",
+                where=ablation.name,
+                hint="fetch them with mmad weights --fetch, or name their folder with --weights-dir",
+            )
         if member.run.provisional:
             raise StoreError(
                 f"{member.setting} / {member.arm}: the data set {member.run.data.path} was not looked at, so the run "
@@ -80,7 +87,8 @@ def write_contents(connection: Connection) -> None:
     continue one of the others are taken to continue that one. Rows that this version cannot read are left alone.
     """
     specs: dict[str, tuple[tuple[bool, int, int], RunSpec]] = {}
-    for row in connection.execute(_select_runs()):
+    damaged = {damage.identity: same_row(connection, runs, damage.identity) for damage in find_damage(connection, runs)}
+    for row in connection.execute(_select_runs().where(*(~here for here in damaged.values()))):
         with suppress(ValidationError):
             rank = (row.status != "finished", -row.epochs_done, row.position)
             specs[row.key] = (rank, spec_of(_run_record(row)))
@@ -157,17 +165,19 @@ def _point_members(connection: Connection, key: str) -> None:
 
 def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
     lies = {
-        row.key: (row.dataset_path, row.dataset_name)
-        for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name))
+        row.key: (row.dataset_path, row.dataset_name, row.protocol)
+        for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name, runs.c.protocol))
     }
     last = connection.scalar(select(func.max(runs.c.position)))
     position = 0 if last is None else last + 1
     fresh: list[dict[str, object]] = []
     for key, run in wanted.items():
         if key in lies:
-            if lies[key] != (run.data.path, run.data.name):
+            path, name, protocol = lies[key]
+            if (path, name, protocol.get("weights")) != (run.data.path, run.data.name, run.protocol.weights):
                 moved = {"dataset_path": run.data.path, "dataset_name": run.data.name}
-                connection.execute(update(runs).where(runs.c.key == key).values(**moved))
+                protocol = _json({**protocol, "weights": run.protocol.weights})
+                connection.execute(update(runs).where(runs.c.key == key).values(**moved, protocol=protocol))
         else:
             fresh.append(_run_row(key, run, position + len(fresh)))
     if fresh:

@@ -76,7 +76,7 @@ runs = Table(
     "runs",
     metadata,
     Column("key", Key(), primary_key=True),
-    Column("position", Whole(), nullable=False),
+    Column("position", Whole(shown_as=0), nullable=False),
     Column("status", Words(16, _STATUSES), nullable=False),
     Column("setup", Json(JsonShape("object", ModelSetup)), nullable=False),
     Column("protocol", Json(JsonShape("object", TrainingProtocol)), nullable=False),
@@ -92,8 +92,8 @@ runs = Table(
     Column("owner_pid", Whole()),
     Column("owner_started", FiniteFloat()),
     Column("owner_boot", Words()),
-    Column("priority", Whole(None), nullable=False, server_default="0"),
-    Column("attempts", Whole(), nullable=False, server_default="0"),
+    Column("priority", Whole(None, shown_as=0), nullable=False, server_default="0"),
+    Column("attempts", Whole(shown_as=0), nullable=False, server_default="0"),
     Column("device", Words()),
     Column("heartbeat", Moment()),
     Column("stop_asked", Truth(), nullable=False, server_default=false()),
@@ -126,7 +126,7 @@ members = Table(
     Column("seed", Whole(None), primary_key=True, autoincrement=False),
     Column("replicate", Whole(), primary_key=True, autoincrement=False),
     Column("run_key", Key(), ForeignKey("runs.key"), nullable=False, index=True),
-    Column("position", Whole(), nullable=False),
+    Column("position", Whole(shown_as=0), nullable=False),
     Column("documented", Words(64)),
     # the evaluation protocol, one column per field of EvaluationProtocol
     Column("overlap", Words(16, get_args(Overlap)), nullable=False),
@@ -136,7 +136,7 @@ members = Table(
     Column("inferred", Json(JsonShape("words")), nullable=False),
     Column("overrides", Json(JsonShape("words")), nullable=False),
     # fields of the setup that are idle in the run and differ from its own
-    Column("own", Json(_OBJECT), nullable=False, server_default="{}"),
+    Column("own", Json(_OBJECT, "'{}'"), nullable=False, server_default="{}"),
 )
 
 epochs = Table(
@@ -146,9 +146,9 @@ epochs = Table(
     Column("epoch", Whole(), primary_key=True, autoincrement=False),
     Column("lr", NanSafeFloat()),
     Column("seconds", NanSafeFloat()),
-    Column("peak_memory", Whole(big=True), nullable=False),
+    Column("peak_memory", Whole(big=True, shown_as=0), nullable=False),
     Column("committed", Moment(), nullable=False),
-    Column("replaced", Whole(), nullable=False),  # how often other values were put in its place
+    Column("replaced", Whole(shown_as=0), nullable=False),  # how often other values were put in its place
 )
 
 metrics = Table(
@@ -158,8 +158,8 @@ metrics = Table(
     Column("epoch", Whole(), primary_key=True, autoincrement=False),
     Column("split", Words(16, SPLITS), primary_key=True),
     Column("name", Words(64), primary_key=True),
-    Column("value", NanSafeFloat()),
-    Column("position", Whole(), nullable=False),
+    Column("value", NanSafeFloat(), info={"is_row": True}),  # NULL says that NaN was measured
+    Column("position", Whole(shown_as=0), nullable=False),
     ForeignKeyConstraint(["run_key", "epoch"], ["epochs.run_key", "epochs.epoch"], ondelete="CASCADE"),
 )
 
@@ -169,7 +169,7 @@ parameter_counts = Table(
     _run_key(),
     Column("module", Words(255), primary_key=True),
     Column("count", Whole(big=True), nullable=False),
-    Column("position", Whole(), nullable=False),
+    Column("position", Whole(shown_as=0), nullable=False),
 )
 
 checkpoints = Table(
@@ -180,7 +180,7 @@ checkpoints = Table(
     Column("epoch", Whole(), nullable=False),
     Column("path", InnerPath(), nullable=False),
     Column("sha256", Key(), nullable=False),
-    Column("size", Whole(big=True), nullable=False),
+    Column("size", Whole(big=True, shown_as=0), nullable=False),
     Column("created", Moment(), nullable=False),
 )
 
@@ -225,11 +225,11 @@ environments = Table(
     Column("python", Words(), nullable=False),
     Column("versions", Json(JsonShape("texts")), nullable=False),
     Column("device", Words(), nullable=False),
-    Column("threads", Whole(), nullable=False),
+    Column("threads", Whole(shown_as=0), nullable=False),
     Column("git_commit", Words()),
     Column("git_dirty", Truth()),
     Column("command", Words(), nullable=False),
-    Column("from_epoch", Whole(), nullable=False),
+    Column("from_epoch", Whole(shown_as=0), nullable=False),
     Index(None, "run_key"),
 )
 
@@ -269,7 +269,7 @@ documented_entries = Table(
     metadata,
     Column("log", Words(255), ForeignKey("documented_logs.name", ondelete="CASCADE"), primary_key=True),
     Column("id", Words(64), primary_key=True),
-    Column("position", Whole(), nullable=False),
+    Column("position", Whole(shown_as=0), nullable=False),
     Column("content", Json(_OBJECT), nullable=False),
 )
 

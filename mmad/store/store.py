@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -28,6 +29,7 @@ from mmad.base.records import (
 from mmad.config.runs import Ablation, RunSpec
 from mmad.store import claims, measurements, run_rows, run_status
 from mmad.store.claims import Owner
+from mmad.store.damage import Damage
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
 from mmad.store.lookup import check_ablation, epochs_frame, find_run, member_summaries, results_frame
 from mmad.store.migrate import prepare
@@ -105,6 +107,7 @@ class Store:
         read_only: bool = False,
         timeout: float = BUSY_SECONDS,
         known: bool = False,
+        lenient: bool = False,
     ) -> Store:
         """Opens ``database``, an SQLite file or an SQLAlchemy URL; creates or upgrades it if need be.
 
@@ -113,6 +116,8 @@ class Store:
             read_only: never write; a missing, empty or older database is refused.
             timeout: seconds to wait for another process that writes, or for a server that is away.
             known: another process has reached the server at this address, so that silence there will pass.
+            lenient: read what stands where a value is damaged, and warn of each such value; else it is a StoreError.
+                From the first one on nothing is written.
 
         Raises:
             StoreError: missing, not writable, locked for longer than ``timeout``, not a database of mmad,
@@ -122,7 +127,7 @@ class Store:
         create = create and not read_only
         if paths.file is not None:
             _check_file(paths.file, create)
-        opened = Database(database, read_only=read_only, timeout=timeout, known=known)
+        opened = Database(database, read_only=read_only, timeout=timeout, known=known, lenient=lenient)
         try:
             prepare(opened, create=create)
         except BaseException:
@@ -152,6 +157,19 @@ class Store:
         """Whether it was opened for reading alone, so that nothing can be cached."""
         return self.database.read_only
 
+    def leave_out(self, *tables: str) -> bool:
+        """Hides the damaged values of ``tables`` (none: of all) from what is read later; whether there are new ones.
+
+        They are found where they are met; this is for who reads a whole table at once. False in a store that is not
+        lenient.
+        """
+        return self.database.leave_out(*tables)
+
+    @property
+    def left_out(self) -> tuple[Damage, ...]:
+        """The damaged values that a lenient store left out so far."""
+        return tuple(damage for found in self.database.left_out.values() for damage in found)
+
     def run_paths(self, key: str) -> RunPaths:
         """Where the files of the run ``key`` are."""
         return self.paths.run(key)
@@ -163,8 +181,8 @@ class Store:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
         Runs that are there stay as they are, also those no member points to any more; only where their data
-        set lies is recorded again. StoreError for a run whose data set was not looked at. Returns the ablation under
-        the keys that its runs have here.
+        set and weights lie is recorded again. StoreError for a run whose data set or weights were not looked at.
+        Returns the ablation under the keys that its runs have here.
         """
         with self.database.writing() as connection:
             return run_rows.write_ablation(connection, ablation)
@@ -193,15 +211,22 @@ class Store:
         with self.database.reading() as connection:
             return run_rows.read_run(connection, key)
 
-    @repeatable
     def claim(self, keys: Sequence[str] | None, owner: Owner, device: str | None = None) -> RunRecord | None:
         """Hands the first free run (of ``keys``, or of all) to ``owner``, as claimed; None when there is none.
 
         Free are queued runs, and held ones whose owner is gone: a process known to be dead, or one that cannot be
         asked whose heartbeat this store saw unchanged for ``claims.LEASE`` seconds.
         """
+        return self._claim(keys, owner, device, now(), count())
+
+    @repeatable
+    def _claim(
+        self, keys: Sequence[str] | None, owner: Owner, device: str | None, moment: datetime, attempts: Iterator[int]
+    ) -> RunRecord | None:
         with self.database.writing() as connection:
-            key = claims.claim_run(connection, self._observer, keys, owner, device)
+            # the transaction before may have counted, and its answer alone be lost
+            key = claims.claimed_at(connection, owner, moment) if next(attempts) else None
+            key = key or claims.claim_run(connection, self._observer, keys, owner, device, moment)
             return None if key is None else run_rows.read_run(connection, key)
 
     @repeatable

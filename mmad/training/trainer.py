@@ -138,6 +138,7 @@ class _Training:
             seed=protocol.seed,
             weights=protocol.weights,
             weights_dir=weights_dir,
+            weights_hash=protocol.weights_hash,
         ).to(device)
         in_layout(self.model, setup)
         self.weighing = Weighing.of(setup)
@@ -201,6 +202,7 @@ class _Training:
             self.state.history.make_durable()
         if done:
             self.state.history.report_resumed(self.recorder)
+            checkpoint.prune(self.run, self.state.history.files())  # a kill may have kept its last epoch from it
         epoch = done
         while epoch < self.spec.protocol.epochs and not over:
             if self.stop():

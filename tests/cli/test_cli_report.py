@@ -28,7 +28,7 @@ def mmad(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_workers: None) -> Path:
     """A folder with a database that holds one queued run."""
     from mmad.config.load import load_ablation
     from mmad.config.runs import DataSource
@@ -80,7 +80,7 @@ def test_without_words_it_writes_html(place: Path) -> None:
 def test_json_is_the_documented_form(place: Path) -> None:
     done = mmad("report", "--html", "--md", "--out", "r.html", "--ablation", "one", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
-    counts = {"ablations": 1, "runs": 1, "unfinished": 1, "pages": 0, "csv": [], "latex": []}
+    counts = {"ablations": 1, "runs": 1, "unfinished": 1, "pages": 0, "csv": [], "latex": [], "figures": []}
     assert json.loads(done.stdout) == {"html": "r.html", "md": "r.md", **counts}
     assert (place / "r.md").is_file()
 

@@ -11,16 +11,22 @@ from typing import Any
 import pytest
 from docs_workbench import Workbench
 
-#: One epoch on images of 32 px; the patience chapter's members then share two runs.
-SHORT = "epochs=1 image_size=32 reduceLROnPlateau_patience=1 loss_weights={}"
+#: One epoch on images of 32 px, from weights drawn here; the patience chapter's members then share two runs.
+SHORT = "epochs=1 image_size=32 reduceLROnPlateau_patience=1 loss_weights={} weights=weights/drawn.pth"
 
 
 @pytest.fixture(scope="session")
-def make_workbench(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workbench]:
+def make_workbench(tmp_path_factory: pytest.TempPathFactory, warm: dict[str, str]) -> Callable[[str], Workbench]:
     """A function that makes a fresh workbench with MMAD_SET. Skips where mmad is not installed as a command."""
     if not (Path(sys.prefix) / "bin" / "mmad").exists():
         pytest.skip("mmad is not installed in the environment that runs the tests (make setup does it)")
-    return lambda words: Workbench(tmp_path_factory.mktemp("clone"), words)
+
+    def make(words: str) -> Workbench:
+        bench = Workbench(tmp_path_factory.mktemp("clone"), words)
+        bench.environment |= warm
+        return bench
+
+    return make
 
 
 @pytest.fixture

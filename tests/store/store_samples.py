@@ -42,7 +42,7 @@ def member(
     epochs: int = 3,
 ) -> Member:
     setup = ModelSetup(use_clinical=arm != "CXR", lr_scheduler="ReduceLROnPlateau", reduceLROnPlateau_patience=patience)
-    run = RunSpec(setup, TrainingProtocol(epochs=epochs, seed=seed), data or source())
+    run = RunSpec(setup, TrainingProtocol(epochs=epochs, seed=seed, weights_hash="a" * 64), data or source())
     return Member(ablation, setting, arm, seed, run, evaluation or EvaluationProtocol(), documented="e069")
 
 

@@ -326,7 +326,14 @@ def test_a_process_of_another_table_or_an_earlier_version_cannot_be_asked(table:
 def test_ten_thousand_runs_are_queued_and_claimed(store: Store) -> None:
     setup, data = ModelSetup(), samples.source()
     members = [
-        Member("many", "s", "CXR", seed, RunSpec(setup, TrainingProtocol(seed=seed), data), EvaluationProtocol())
+        Member(
+            "many",
+            "s",
+            "CXR",
+            seed,
+            RunSpec(setup, TrainingProtocol(seed=seed, weights_hash="a" * 64), data),
+            EvaluationProtocol(),
+        )
         for seed in range(10_000)
     ]
     store.add_ablation(samples.made_of("many", members))
