@@ -10,9 +10,9 @@ Example:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,7 @@ from mmad.evaluation.operating_points import (
 )
 from mmad.store.store import Store
 
+T = TypeVar("T")
 #: The score from which two runs' detections are compared with each other.
 AGREEMENT_SCORE = 0.3
 #: As many studies are named on which two runs differ most.
@@ -101,6 +102,20 @@ def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]
     }
 
 
+def _cached(
+    store: Store,
+    detections: DetectionStore,
+    kind: str,
+    targets: Sequence[EvaluationTarget],
+    record: type[T],
+    compute: Callable[[], T],
+    **more: Any,
+) -> T:
+    """The result of ``compute``, cached; ``more`` also decides it. Raises as ``DetectionStore.check_named_folder``."""
+    detections.check_named_folder(targets)
+    return cached(store, kind, subject_of(kind, targets) | more, record, compute)
+
+
 def estimate_of(
     store: Store,
     detections: DetectionStore,
@@ -115,14 +130,14 @@ def estimate_of(
     """
     options = options or EvaluationOptions()
     require_comparable(seeds)
-    subject = subject_of("estimate", seeds) | {"resamples": options.resamples, "seed": options.seed}
 
     def compute() -> MeasuredRun:
         runs = [detections.matched(one) for one in seeds]
         found = estimate(runs, resamples=options.resamples, seed=options.seed)
         return MeasuredRun(found, len(runs[0].patients), len(set(runs[0].patients)))
 
-    return cached(store, "estimate", subject, MeasuredRun, compute)
+    draws = {"resamples": options.resamples, "seed": options.seed}
+    return _cached(store, detections, "estimate", seeds, MeasuredRun, compute, **draws)
 
 
 def difference_of(
@@ -144,18 +159,14 @@ def difference_of(
     options = options or EvaluationOptions()
     reference, other = [a for a, _ in pairs], [b for _, b in pairs]
     require_comparable([*reference, *other], by_design)
-    subject = _pair_subject("difference", pairs) | {"resamples": options.resamples, "seed": options.seed}
 
     def compute() -> Difference:
         sides = [[detections.matched(one) for one in side] for side in (reference, other)]
         return compare(sides[0], sides[1], resamples=options.resamples, seed=options.seed)
 
-    return cached(store, "difference", subject, Difference, compute)
-
-
-def _pair_subject(kind: str, pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]]) -> dict[str, Any]:
-    """As ``subject_of``; the references stand first."""
-    return subject_of(kind, [*(a for a, _ in pairs), *(b for _, b in pairs)]) | {"pairs": len(pairs)}
+    draws = {"resamples": options.resamples, "seed": options.seed}
+    both = [*reference, *other]
+    return _cached(store, detections, "difference", both, Difference, compute, pairs=len(pairs), **draws)
 
 
 def agreement_of(
@@ -169,8 +180,13 @@ def agreement_of(
     same = same or AgreementOptions()
     require_comparable([one for pair in pairs for one in pair], by_design)
     threshold = same.threshold or pairs[0][0].protocol.threshold
-    subject = _pair_subject("agreement", pairs) | {"score": same.score, "between": [same.overlap, threshold]}
-    return cached(store, "agreement", subject, PairAgreement, lambda: _agreement(detections, pairs, same, threshold))
+    more = {"pairs": len(pairs), "score": same.score, "between": [same.overlap, threshold]}
+
+    def compute() -> PairAgreement:
+        return _agreement(detections, pairs, same, threshold)
+
+    both = [*(a for a, _ in pairs), *(b for _, b in pairs)]
+    return _cached(store, detections, "agreement", both, PairAgreement, compute, **more)
 
 
 def _agreement(
@@ -225,7 +241,6 @@ def profile_of(
     check_scores(scores)
     options = options or EvaluationOptions()
     draws = {"resamples": options.resamples, "seed": options.seed}
-    subject = subject_of("thresholds", [target]) | {"scores": list(scores)} | draws
 
     def compute() -> Profile:
         matched, protocol = detections.matched(target), target.protocol
@@ -246,11 +261,12 @@ def profile_of(
             froc_intervals(matched, resamples=options.resamples, seed=options.seed),
         )
 
-    return cached(store, "thresholds", subject, Profile, compute)
+    return _cached(store, detections, "thresholds", [target], Profile, compute, scores=list(scores), **draws)
 
 
 def coco_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> CocoSet:
     """COCO's twelve figures under the protocol's overlap (its threshold and number play no part)."""
+    detections.check_named_folder([target])
     subject = subject_of("coco", [target])
     del subject["threshold"], subject["max_detections"]
 
@@ -295,9 +311,12 @@ def masks_of(
     if not has_masks(target):
         return None
     options = options or EvaluationOptions()
-    subject = subject_of("masks", [target]) | {"resamples": options.resamples, "seed": options.seed}
-    found = cached(store, "masks", subject, _MaskResult, lambda: _MaskResult(_figures(detections, target, options)))
-    return found.figures
+
+    def compute() -> _MaskResult:
+        return _MaskResult(_figures(detections, target, options))
+
+    draws = {"resamples": options.resamples, "seed": options.seed}
+    return _cached(store, detections, "masks", [target], _MaskResult, compute, **draws).figures
 
 
 def _figures(detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions) -> MaskFigures | None:
@@ -410,5 +429,8 @@ def pair_statistics(
 
 def curve_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> RecallCurve:
     """Precision by recall. Raises as ``estimate_of``."""
-    subject = subject_of("precision", [target])
-    return cached(store, "precision", subject, RecallCurve, lambda: recall_curve(detections.matched(target)))
+
+    def compute() -> RecallCurve:
+        return recall_curve(detections.matched(target))
+
+    return _cached(store, detections, "precision", [target], RecallCurve, compute)

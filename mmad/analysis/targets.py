@@ -184,6 +184,16 @@ class DetectionStore:
             self._sets[key] = samples(dataset, key[2])
         return self._sets[key]
 
+    def check_named_folder(self, targets: Sequence[EvaluationTarget]) -> None:
+        """Refuse a folder that was named but does not hold the runs' data: figures never stand for another one.
+
+        Raises:
+            DataError: it is missing, or holds other data.
+        """
+        if self.data is not None:
+            for one in targets:
+                self.dataset(one.run)
+
     def truth(self, target: EvaluationTarget) -> GroundTruth:
         """The true boxes of the split. EvaluationError when the split has no study."""
         truth = self.dataset(target.run).ground_truth(target.split)

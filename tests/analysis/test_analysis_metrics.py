@@ -23,6 +23,7 @@ from mmad.analysis.metrics import (
 )
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.errors import DataError, EvaluationError
+from mmad.base.records import RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -88,7 +89,7 @@ def test_it_is_computed_once_and_needs_no_data_set_afterwards(
         agreement_of(store, DetectionStore(), pair),
         coco_of(store, DetectionStore(), one()),
     )
-    nowhere = DetectionStore(tmp_path / "gone")
+    nowhere = _Gone()
     again = (
         estimate_of(store, nowhere, [one()], FEW),
         difference_of(store, nowhere, pair, FEW),
@@ -102,7 +103,30 @@ def test_it_is_computed_once_and_needs_no_data_set_afterwards(
     assert {"epochs", "checkpoint", "split", "overlap", "threshold", "max_detections", "proposals"} <= set(subject)
     assert {"resamples", "seed", "version"} <= set(subject)
     with pytest.raises(DataError):
-        estimate_of(store, nowhere, [one()], EvaluationOptions(resamples=51))
+        estimate_of(store, nowhere, [one(options=replace(FEW, split="val"))], FEW)
+
+
+class _Gone(DetectionStore):
+    def dataset(self, run: RunRecord) -> DataSet:
+        raise DataError("the folder is gone")
+
+
+def test_a_folder_that_was_named_holds_the_runs_data_though_all_is_cached(
+    store: Store, one: Callable[..., EvaluationTarget], dataset: DataSet, tmp_path: Path
+) -> None:
+    first = estimate_of(store, DetectionStore(), [one()], FEW)
+    assert repr(estimate_of(store, DetectionStore(dataset.root), [one()], FEW)) == repr(first)
+    pair = [(one("CXR"), one("CXR+Clinical"))]
+    nowhere = DetectionStore(tmp_path / "gone")
+    for ask in (
+        lambda: estimate_of(store, nowhere, [one()], FEW),
+        lambda: difference_of(store, nowhere, pair, FEW),
+        lambda: agreement_of(store, nowhere, pair),
+        lambda: coco_of(store, nowhere, one()),
+        lambda: profile_of(store, nowhere, one(), (0.3,), FEW),
+    ):
+        with pytest.raises(DataError, match="gone"):
+            ask()
 
 
 def test_other_detections_are_judged_anew(store: Store, one: Callable[..., EvaluationTarget], dataset: DataSet) -> None:

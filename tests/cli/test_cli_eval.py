@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -164,3 +165,27 @@ def test_judging_what_is_kept_imports_no_torch(judged_world: Any, tmp_path: Path
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [["eval", f"{CXR}/0"], ["compare", f"{CXR}/0", f"{CLINICAL}/0"]])
+def test_kept_results_never_stand_for_another_folder(
+    call_judged: Call, judged_world: Any, command: list[str], tmp_path: Path
+) -> None:
+    assert call_judged(*command).code == 0  # kept
+    assert call_judged(*command, "--data", str(judged_world.dataset.root)).code == 0
+    other = tmp_path / "other"
+    shutil.copytree(judged_world.dataset.root, other)
+    with (other / "boxes.csv").open("a", encoding="utf-8") as table:
+        table.write(table_row(other))
+    changed = call_judged(*command, "--data", str(other))
+    assert (changed.code, changed.out) == (2, "")
+    assert "the data set changed" in changed.err
+    missing = call_judged(*command, "--data", str(tmp_path / "nowhere"))
+    assert (missing.code, missing.out) == (2, "")
+    assert "nowhere" in missing.err
+
+
+def table_row(folder: Path) -> str:
+    """The last box once more, a pixel narrower."""
+    last = (folder / "boxes.csv").read_text(encoding="utf-8").strip().splitlines()[-1].split(",")
+    return ",".join([*last[:4], str(float(last[4]) - 1), *last[5:]]) + "\n"
