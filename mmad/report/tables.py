@@ -587,7 +587,9 @@ _RUN = (
     Column("best_ap_epoch", "epoch of the best validation AP", "epoch, from 1"),
     Column("best_ar_epoch", "epoch of the best validation AR", "epoch, from 1"),
     Column("lowest_val_loss_epoch", "epoch of the lowest validation loss", "epoch, from 1"),
-    Column("overfitting_from_epoch", "where overfitting began; empty where none is seen", "epoch, from 1"),
+    Column(
+        "overfitting_from_epoch", "from which the validation loss rises; empty where it is not seen to", "epoch, from 1"
+    ),
     Column("time_s", "training and evaluation of all epochs", "s"),
     Column("started_utc", "first start", "ISO 8601, UTC"),
     Column("finished_utc", "end", "ISO 8601, UTC"),

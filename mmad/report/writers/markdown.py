@@ -150,7 +150,7 @@ def table_lines(ablation: AblationSection, statistics: Statistics) -> list[str]:
                 [
                     _named(row.member, frame),
                     *(DASH if n is None else str(n) for n in (row.best_ap, row.best_ar, row.lowest_loss)),
-                    onset_words(row.onset),
+                    onset_words(row.onset, len(row.member.run.epochs)),
                 ]
                 for row in found
             ),
@@ -483,7 +483,7 @@ def _run(section: RunSection, folder: str, charts: list[tuple[str, str]], statis
         charts.append((name, standalone_svg(chart)))
         lines += [f"![Curves of this run by epoch]({quote(folder)}/{quote(name)})", ""]
     if (turned := onset_of(run)) is not None:
-        lines += [f"Overfitting {onset_words(turned)}.", ""]
+        lines += [f"Overfitting: {onset_words(turned)}.", ""]
     for shown in section.blocks:
         lines += [*fenced(clean(log_block(shown))), ""]
     return [*lines, *_facts(section), ""]
