@@ -23,7 +23,8 @@ from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate, needed
+from mmad.evaluation.intervals import Difference, Interval, needed
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.store import Store
 

@@ -18,7 +18,8 @@ from mmad.analysis.metrics import MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.intervals import Interval, IntervalEstimate, needed
+from mmad.evaluation.intervals import Interval, needed
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
 
 JsonValue = dict[str, Any]
@@ -43,14 +44,12 @@ def plain_evaluation(
     profile: Profile,
     coco: CocoSet | None,
     masks: MaskFigures | None,
-    options: EvaluationOptions,
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
     return plain_target(target) | {
         "images": measured.images,
         "patients": measured.patients,
-        "resamples": options.resamples,
         **_estimate(found),
         "thresholds": [
             to_json_value(row) | {"gap": to_json_value(gap), "intervals": _band(band)}
@@ -212,4 +211,4 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
 
 def _interval(value: Interval) -> JsonValue:
     plain: JsonValue = to_json_value(value)
-    return plain
+    return plain if value.patients is not None else {name: plain[name] for name in ("value", "low", "high")}

@@ -26,7 +26,8 @@ from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
 from mmad.evaluation.coco import Overlap
 from mmad.evaluation.coco_summary import CocoSet, coco_set
 from mmad.evaluation.detections_file import version_of, write_detections
-from mmad.evaluation.intervals import Difference, IntervalEstimate, compare, estimate
+from mmad.evaluation.intervals import Difference, compare
+from mmad.evaluation.jackknife import IntervalEstimate, estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     Calibration,
@@ -116,28 +117,20 @@ def _cached(
     return cached(store, kind, subject_of(kind, targets) | more, record, compute)
 
 
-def estimate_of(
-    store: Store,
-    detections: DetectionStore,
-    seeds: Sequence[EvaluationTarget],
-    options: EvaluationOptions | None = None,
-) -> MeasuredRun:
+def estimate_of(store: Store, detections: DetectionStore, seeds: Sequence[EvaluationTarget]) -> MeasuredRun:
     """AP and AR with 95 % intervals over the patients; several runs are seeds of one setting.
 
     Raises:
         EvaluationError: detections that are missing or cannot be evaluated, or runs that differ in more than the seed.
         DataError: a data set that is gone or changed.
     """
-    options = options or EvaluationOptions()
     require_comparable(seeds)
 
     def compute() -> MeasuredRun:
         runs = [detections.matched(one) for one in seeds]
-        found = estimate(runs, resamples=options.resamples, seed=options.seed)
-        return MeasuredRun(found, len(runs[0].patients), len(set(runs[0].patients)))
+        return MeasuredRun(estimate(runs), len(runs[0].patients), len(set(runs[0].patients)))
 
-    draws = {"resamples": options.resamples, "seed": options.seed}
-    return _cached(store, detections, "estimate", seeds, MeasuredRun, compute, **draws)
+    return _cached(store, detections, "estimate", seeds, MeasuredRun, compute)
 
 
 def difference_of(
@@ -231,7 +224,6 @@ def profile_of(
     detections: DetectionStore,
     target: EvaluationTarget,
     scores: Sequence[float],
-    options: EvaluationOptions | None = None,
 ) -> Profile:
     """Operating points at ``scores`` and FROC, both with intervals; the confusion at the last score; calibration.
 
@@ -239,8 +231,6 @@ def profile_of(
         EvaluationError: no score in [0, 1], or as ``estimate_of``.
     """
     check_scores(scores)
-    options = options or EvaluationOptions()
-    draws = {"resamples": options.resamples, "seed": options.seed}
 
     def compute() -> Profile:
         matched, protocol = detections.matched(target), target.protocol
@@ -257,11 +247,11 @@ def profile_of(
                 max_detections=protocol.max_detections,
             ),
             calibration(matched.score[counted], matched.hit[0][counted]),
-            operating_intervals(matched, scores, resamples=options.resamples, seed=options.seed),
-            froc_intervals(matched, resamples=options.resamples, seed=options.seed),
+            operating_intervals(matched, scores),
+            froc_intervals(matched),
         )
 
-    return _cached(store, detections, "thresholds", [target], Profile, compute, scores=list(scores), **draws)
+    return _cached(store, detections, "thresholds", [target], Profile, compute, scores=list(scores))
 
 
 def coco_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> CocoSet:
@@ -300,9 +290,7 @@ def has_masks(target: EvaluationTarget) -> bool:
     return bool(setup.get("use_mask")) or not setup.get("use_custom_model", True)
 
 
-def masks_of(
-    store: Store, detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions | None = None
-) -> MaskFigures | None:
+def masks_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> MaskFigures | None:
     """The figures of the masks; None for a run without a mask head, or whose masks were not kept.
 
     Raises:
@@ -310,16 +298,14 @@ def masks_of(
     """
     if not has_masks(target):
         return None
-    options = options or EvaluationOptions()
 
     def compute() -> _MaskResult:
-        return _MaskResult(_figures(detections, target, options))
+        return _MaskResult(_figures(detections, target))
 
-    draws = {"resamples": options.resamples, "seed": options.seed}
-    return _cached(store, detections, "masks", [target], _MaskResult, compute, **draws).figures
+    return _cached(store, detections, "masks", [target], _MaskResult, compute).figures
 
 
-def _figures(detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions) -> MaskFigures | None:
+def _figures(detections: DetectionStore, target: EvaluationTarget) -> MaskFigures | None:
     truth, found, protocol = detections.truth(target), detections.read(target), target.protocol
     if found.masks is None:
         return None
@@ -331,8 +317,7 @@ def _figures(detections: DetectionStore, target: EvaluationTarget, options: Eval
         max_detections=protocol.max_detections,
         on="masks",
     )
-    interval = estimate([matched], resamples=options.resamples, seed=options.seed)
-    return MaskFigures(interval, coco_set(found, truth, overlap=protocol.overlap, on="masks"))
+    return MaskFigures(estimate([matched]), coco_set(found, truth, overlap=protocol.overlap, on="masks"))
 
 
 # AP and AR of kept checkpoints under protocols that the training did not measure, as rows of the store.
@@ -398,20 +383,18 @@ def _evaluations(
 SCORES = (0.05, 0.1, 0.3)
 
 
-def run_statistics(
-    store: Store, detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions
-) -> Iterator[dict[str, Any]]:
+def run_statistics(store: Store, detections: DetectionStore, target: EvaluationTarget) -> Iterator[dict[str, Any]]:
     """The figures of one run, one after another, under their names in ``RunStatistics``.
 
     Raises:
         EvaluationError: detections that are missing or cannot be evaluated.
         DataError: a data set that is gone or changed.
     """
-    yield {"measured": estimate_of(store, detections, [target], options)}
-    yield {"profile": profile_of(store, detections, target, SCORES, options)}
+    yield {"measured": estimate_of(store, detections, [target])}
+    yield {"profile": profile_of(store, detections, target, SCORES)}
     yield {"curve": curve_of(store, detections, target)}
     if has_masks(target):
-        yield {"masks": masks_of(store, detections, target, options)}
+        yield {"masks": masks_of(store, detections, target)}
 
 
 def pair_statistics(
@@ -422,8 +405,8 @@ def pair_statistics(
     by_design: Iterable[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """Likewise of two arms, (reference, other) of each seed, under their names in ``PairStatistics``."""
-    yield {"reference": estimate_of(store, detections, [a for a, _ in pairs], options)}
-    yield {"other": estimate_of(store, detections, [b for _, b in pairs], options)}
+    yield {"reference": estimate_of(store, detections, [a for a, _ in pairs])}
+    yield {"other": estimate_of(store, detections, [b for _, b in pairs])}
     yield {"difference": difference_of(store, detections, pairs, options, by_design)}
 
 

@@ -65,7 +65,7 @@ class Evaluation:
 
     Args:
         target: the run, its checkpoint, the split and the protocol.
-        measured: AP and AR with 95 % bootstrap intervals over whole patients.
+        measured: AP and AR with 95 % intervals over whole patients.
         profile: operating points, FROC, confusion and calibration.
         coco: COCO's twelve figures, where they were asked for.
         masks: AP and AR of the masks; None for a run without a mask head, or whose masks were not stored.
@@ -137,8 +137,6 @@ def evaluate(
     overlap: str | None = None,
     proposals: str | None = None,
     scores: Sequence[float] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
     coco: bool = False,
     rerun: bool = False,
     device: str = "auto",
@@ -158,8 +156,6 @@ def evaluate(
         overlap: ``iou`` or ``iobb``; None for what the member asked for.
         proposals: ``clean``, ``sampled`` or ``with_ground_truth``; None for what the member asked for.
         scores: score thresholds of the operating points, in [0, 1]; None for 0.05, 0.1 and 0.3.
-        resamples: of the patients, for the intervals.
-        seed: of the resamples.
         coco: add COCO's twelve figures.
         rerun: run the network again even if its detections are stored.
         device: where the network runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -179,19 +175,18 @@ def evaluate(
     argument("scores", scores, list, tuple, optional=True)
     for score in scores or ():
         argument("scores", score, int, float, least=0)
-    options = evaluation_options(split, checkpoint, overlap, proposals, resamples, seed)
+    options = evaluation_options(split, checkpoint, overlap, proposals)
     detections = DetectionStore(None if data is None else Path(data))
     target = evaluation_target(store, find_run(store, run), options)
     if rerun or (proposals is not None and not target.file.exists()):
         rerun_inference(store, detections, target, device)
-    return evaluation_of(store, detections, target, options, SCORES if scores is None else scores, coco=coco)
+    return evaluation_of(store, detections, target, SCORES if scores is None else scores, coco=coco)
 
 
 def evaluation_of(
     store: Store,
     detections: DetectionStore,
     target: EvaluationTarget,
-    options: EvaluationOptions,
     scores: Sequence[float],
     *,
     coco: bool = False,
@@ -201,10 +196,10 @@ def evaluation_of(
 
     found = Evaluation(
         target,
-        estimate_of(store, detections, [target], options),
-        profile_of(store, detections, target, scores, options),
+        estimate_of(store, detections, [target]),
+        profile_of(store, detections, target, scores),
         coco_of(store, detections, target) if coco else None,
-        masks_of(store, detections, target, options),
+        masks_of(store, detections, target),
     )
     note_evaluation(store, detections, target)
     return found
@@ -265,7 +260,7 @@ def evaluation_options(
     checkpoint: str | None,
     overlap: str | None,
     proposals: str | None,
-    resamples: int,
+    resamples: int = 1000,
     seed: int = 0,
     *,
     named: Callable[[str], str] = str,

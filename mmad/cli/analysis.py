@@ -56,7 +56,7 @@ def _options(
     overlap: str | None = None,
     proposals: str | None = None,
     *,
-    resamples: int,
+    resamples: int = 1000,
 ) -> EvaluationOptions:
     """The words of the options; EvaluationError for an unknown one."""
     options = {"proposals": "--protocol"}
@@ -260,13 +260,13 @@ def _register_compare(app: typer.Typer) -> None:
 HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
-bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and cached in
-the database; runs with a mask head have AP and AR of their masks, too. --protocol with one that was not kept,
-and --again, re-run inference.
+over whole patients, left out one after the other; fewer than 10 patients give none. Everything is computed from
+the kept detections, once, and cached in the database; runs with a mask head have AP and AR of their masks, too.
+--protocol with one that was not kept, and --again, re-run inference.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
-max_detections, proposals, images, patients, resamples, ap, ar, per_class, thresholds, froc, confusion,
-calibration, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high}.
+max_detections, proposals, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
+coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high, patients}.
 """
 
 
@@ -291,7 +291,6 @@ def evaluate(
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
-    resamples: ResamplesOption = 1000,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
     device: RerunDeviceOption = "auto",
@@ -307,9 +306,7 @@ def evaluate(
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
-    options = [
-        _options(split, checkpoint, o, p, resamples=resamples) for p in listed(protocol) for o in listed(overlap)
-    ]
+    options = [_options(split, checkpoint, o, p) for p in listed(protocol) for o in listed(overlap)]
     detections = DetectionStore(data)
     with open_store(db) as store:
         found = {one.run.key: one for name in runs for one in find_seeds(store, name)}
@@ -321,13 +318,11 @@ def evaluate(
             seen.add(one.file)
         done = []
         for one in targets:
-            done.append(evaluation_of(store, detections, one, options[0], scores, coco=coco))
+            done.append(evaluation_of(store, detections, one, scores, coco=coco))
             if done[-1].masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
-        print_json(
-            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, options[0]) for e in done]}
-        )
+        print_json({"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks) for e in done]})
     else:
         _print_evaluations(done, per_class=per_class)
 
@@ -430,10 +425,10 @@ def _confusion_table(profile: Profile) -> Table:
 
 def _class_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
     heads = [f"{name}: {figure}" for name in names for figure in ("AP [95 %]", "AR [95 %]")]
-    table = new_table("finding", *heads)
-    for k, (label, _, _) in enumerate(group[0].measured.estimate.per_class):
+    table = new_table("finding", "patients", *heads)
+    for k, (label, ap, _) in enumerate(group[0].measured.estimate.per_class):
         found = [e.measured.estimate.per_class[k] for e in group]
-        add_row(table, label, *(interval(value) for _, ap, ar in found for value in (ap, ar)))
+        add_row(table, label, str(ap.patients), *(interval(value) for _, ap, ar in found for value in (ap, ar)))
     return table
 
 

@@ -148,11 +148,12 @@ def patient_weights(patients: tuple[str, ...], resamples: int, seed: int) -> NDA
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its bootstrap percentile interval; NaN where nothing could be measured."""
+    """A figure with its interval; NaN where nothing could be measured, or too few ``patients`` have what it is of."""
 
     value: float
     low: float
     high: float
+    patients: int | None = None
 
 
 def percentiles(value: float, drawn: Floats, level: float = LEVEL) -> Interval:
@@ -215,37 +216,6 @@ def spread_of(once: Floats, drawn: Floats) -> Spread:
     return Spread(math.sqrt(both), freedom, math.sqrt(between), math.sqrt(patients))
 
 
-def mean_interval(once: Floats, drawn: Floats, level: float, limits: tuple[float, float]) -> Interval:
-    """The mean over seeds with its interval over seeds and patients.
-
-    The bootstrap's percentiles over the patients give its shape; with several seeds they are widened by what t with
-    the spread's degrees of freedom asks for. Drawing few seeds with replacement would understate their spread.
-
-    Args:
-        once: (S,) the figure of each seed.
-        drawn: (S, B) the same on resamples of the patients.
-        level: of the interval.
-        limits: between which the figure lies.
-    """
-    value, means = float(once.mean()), drawn.mean(axis=0)
-    found = percentiles(value, means, level)
-    if len(once) == 1 or math.isnan(found.low):
-        return found
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
-
-    spread = spread_of(once, drawn)
-    if spread.error == 0:
-        return found
-    tail = (1 + level) / 2
-    reach = float(stdtrit(min(spread.freedom, 1e9), tail)) * spread.error
-    if spread.error_patients > 0:
-        wider = reach / (float(stdtrit(1e9, tail)) * spread.error_patients)
-        low, high = value + wider * (found.low - value), value + wider * (found.high - value)
-    else:
-        low, high = value - reach, value + reach
-    return Interval(value, max(limits[0], low), min(limits[1], high))
-
-
 def difference_interval(once: Floats, drawn: Floats, level: float, limits: tuple[float, float]) -> Interval:
     """A mean difference over seeds with its interval over seeds and patients, which leaves out 0 where ``t_test`` does.
 
@@ -255,7 +225,7 @@ def difference_interval(once: Floats, drawn: Floats, level: float, limits: tuple
     spread = spread_of(once, drawn)
     if len(once) == 1 or math.isnan(spread.error):
         return percentiles(value, drawn.mean(axis=0), level)
-    from scipy.special import stdtrit
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
 
     reach = float(stdtrit(min(spread.freedom, 1e9), (1 + level) / 2)) * spread.error
     return Interval(value, max(limits[0], value - reach), min(limits[1], value + reach))
@@ -313,17 +283,7 @@ def _swapped(own: Matched, others: Matched, swapped: NDArray[np.bool_]) -> Float
     return mean_over_findings(ap)
 
 
-# One arm with its intervals, the paired difference of two, and how much more would settle it.
-
-
-@dataclass(frozen=True)
-class IntervalEstimate:
-    """AP and AR of one run, or of the mean over several seeds, and of each finding."""
-
-    ap: Interval
-    ar: Interval
-    per_class: tuple[tuple[str, Interval, Interval], ...]
-    sd: float | None  # of AP over the seeds; None for one
+# The paired difference of two arms, and how much more would settle it.
 
 
 @dataclass(frozen=True)
@@ -367,35 +327,6 @@ class Needed:
     images: int | None
 
 
-def estimate(
-    runs: Sequence[Matched], *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
-) -> IntervalEstimate:
-    """AP and AR with their intervals; several runs are seeds of one setting, whose spread counts.
-
-    Args:
-        runs: the matches of each seed, of the same split.
-        resamples: of the patients.
-        seed: of the random numbers.
-        level: of the intervals.
-
-    Raises:
-        EvaluationError: no run, or runs over other images.
-    """
-    _require_equal(runs)
-    weights = patient_weights(runs[0].patients, resamples, seed)
-    once, drawn = [weigh(run) for run in runs], [weigh(run, weights) for run in runs]
-
-    def over(figure: str, k: int | None = None) -> Interval:
-        return mean_interval(_stacked(once, figure, k)[:, 0], _stacked(drawn, figure, k), level, (0.0, 1.0))
-
-    return IntervalEstimate(
-        over("mean_ap"),
-        over("mean_ar"),
-        tuple((label, over("ap", k), over("ar", k)) for k, label in enumerate(runs[0].categories)),
-        _sd([float(w.mean_ap[0]) for w in once]),
-    )
-
-
 def compare(
     reference: Sequence[Matched],
     other: Sequence[Matched],
@@ -415,7 +346,7 @@ def compare(
             where="comparison",
             hint="compare the seeds that both arms have",
         )
-    _require_equal([*reference, *other])
+    require_equal([*reference, *other])
     weights = patient_weights(reference[0].patients, resamples, seed)
     once = [[weigh(run) for run in side] for side in (reference, other)]
     drawn = [[weigh(run, weights) for run in side] for side in (reference, other)]
@@ -457,7 +388,8 @@ def _sd(values: list[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _require_equal(runs: Sequence[Matched]) -> None:
+def require_equal(runs: Sequence[Matched]) -> None:
+    """Refuse runs over other patients, findings or true boxes, and no run. Raises EvaluationError."""
     if not runs:
         raise EvaluationError("no run to evaluate", where="comparison")
     for run in runs[1:]:

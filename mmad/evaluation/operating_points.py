@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,15 @@ from numpy.typing import NDArray
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap
-from mmad.evaluation.intervals import LEVEL, RECALLS, RESAMPLES, Interval, patient_weights, percentiles, weigh
+from mmad.evaluation.intervals import LEVEL, RECALLS, Interval, weigh
+from mmad.evaluation.jackknife import (
+    difference_interval_of,
+    estimate,
+    interval_of,
+    mean_area,
+    patients_with,
+    without_each,
+)
 from mmad.evaluation.matching import Floats, Matched, match
 
 #: False positives per image at which FROC's score is taken (Setio et al., LUNA16, 2017).
@@ -153,7 +162,7 @@ def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, thresh
     return result
 
 
-# How sure operating points and FROC are: bootstrap percentile intervals over whole patients.
+# How sure operating points and FROC are (``mmad.evaluation.jackknife``).
 
 
 @dataclass(frozen=True)
@@ -188,73 +197,62 @@ class FrocInterval:
 
 
 def operating_intervals(
-    matched: Matched,
-    scores: Sequence[float],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-    threshold: int = 0,
+    matched: Matched, scores: Sequence[float], *, level: float = LEVEL, threshold: int = 0
 ) -> tuple[OperatingInterval, ...]:
-    """The figures of ``operating_points`` with intervals, all on the same resamples.
+    """The figures of ``operating_points`` with intervals over the patients.
 
     Args:
         matched: the matches of one run.
         scores: least scores of the operating points.
-        resamples: of the patients.
-        seed: of the random numbers.
         level: of the intervals.
         threshold: which of the matches' overlap thresholds, by position.
 
     Raises:
         EvaluationError: score thresholds that are none.
     """
-    check_scores(scores)
-    weights = _weights(matched, resamples, seed)
-    found = []
+    points, patients = operating_points(matched, scores, threshold=threshold), patients_with(matched)
+    boxes, found = int(matched.boxes.sum()), []
     first: Floats | None = None
-    for score in scores:
-        kept = above(matched, score)
-        weighted = weigh(kept, weights, threshold=threshold)
-        rates = _rates(kept, weights, threshold)
-        first = weighted.mean_ap if first is None else first
-        drawn = (weighted.mean_ap, weighted.mean_ar, *rates, weighted.mean_ap - first)
-        found.append(OperatingInterval(score, *(_interval(figure, level) for figure in drawn)))
+    for point in points:
+        kept = above(matched, point.score)
+        area = mean_area(kept, threshold)
+        first = area if first is None else first
+        whole = estimate([kept], level=level, threshold=threshold)
+        rates = without_each(kept, partial(_rates, kept, threshold=threshold))
+        counted = kept.counted[threshold]
+        detecting = len({kept.patients[i] for i in kept.image[counted]})
+        precision = interval_of(rates[:, 0], detecting, int(counted.sum()), level=level)
+        recall, f1 = (interval_of(rates[:, n], patients, boxes, level=level) for n in (1, 2))
+        gap = area - first
+        gap[0] = point.ap - points[0].ap
+        lost = difference_interval_of(gap, patients, level=level)
+        found.append(OperatingInterval(point.score, whole.ap, whole.ar, precision, recall, f1, lost))
     return tuple(found)
 
 
-def _rates(kept: Matched, weights: Floats, threshold: int) -> tuple[Floats, Floats, Floats]:
-    """Precision, recall and F1 over all findings together, (B,) each; NaN where one has no meaning."""
+def _rates(kept: Matched, weights: Floats, threshold: int) -> Floats:
+    """Precision, recall and F1 over all findings together, (B, 3); NaN where one has no meaning."""
     images = len(kept.patients)
     hits = weights @ np.bincount(kept.image[kept.hit[threshold]], minlength=images)
     counted = weights @ np.bincount(kept.image[kept.counted[threshold]], minlength=images)
     boxes = weights @ kept.boxes.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         f1 = np.where(boxes > 0, 2 * hits / (counted + boxes), np.nan)
-        return hits / counted, hits / boxes, f1
+        return np.stack([hits / counted, hits / boxes, f1], axis=1)
 
 
-def froc_intervals(
-    matched: Matched, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL, threshold: int = 0
-) -> FrocInterval:
-    """The figures of ``froc`` with intervals; arguments as for the operating points."""
-    weights = _weights(matched, resamples, seed)
+def froc_intervals(matched: Matched, *, level: float = LEVEL, threshold: int = 0) -> FrocInterval:
+    """The figures of ``froc`` with intervals over the patients; arguments as for the operating points."""
 
     def of(finding: int | None) -> tuple[Interval, tuple[Interval, ...]]:
-        drawn = froc_curve(matched, weights, finding, threshold=threshold)  # (1 + B, rates)
-        return _interval(drawn.mean(axis=1), level), tuple(_interval(rate, level) for rate in drawn.T)
+        drawn = without_each(matched, partial(froc_curve, matched, finding=finding, threshold=threshold))
+        patients = patients_with(matched, finding)
+        boxes = int((matched.boxes if finding is None else matched.boxes[:, finding]).sum())
+
+        rates = tuple(interval_of(rate, patients, boxes, level=level) for rate in drawn.T)
+        return interval_of(drawn.mean(axis=1), patients, boxes, level=level), rates
 
     return FrocInterval(*of(None), tuple(FindingFroc(label, *of(k)) for k, label in enumerate(matched.categories)))
-
-
-def _weights(matched: Matched, resamples: int, seed: int) -> Floats:
-    """Every image once, then the resamples, (1 + B, I)."""
-    return np.concatenate([np.ones((1, len(matched.patients))), patient_weights(matched.patients, resamples, seed)])
-
-
-def _interval(figure: Floats, level: float) -> Interval:
-    """The first is the figure itself, the others what resamples gave."""
-    return percentiles(float(figure[0]), figure[1:], level)
 
 
 # Precision by recall as COCO draws it, so that the mean of the curve is the AP.

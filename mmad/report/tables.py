@@ -1156,5 +1156,5 @@ def _with_intervals(
 ) -> dict[str, Interval]:
     options = EvaluationOptions(split=split, checkpoint="best_ap", resamples=resamples)
     targets = [evaluation_target(store, FoundRun(member.run.record, (member.record,)), options) for member in members]
-    estimate = estimate_of(store, detections, targets, options).estimate
+    estimate = estimate_of(store, detections, targets).estimate
     return {f"{split}_ap": estimate.ap, f"{split}_ar": estimate.ar}

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from mmad.analysis.cache import cached, cached_together, from_json_value
 from mmad.base.json import to_json_value
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate
+from mmad.evaluation.intervals import Difference, Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import Confusion
 from mmad.store.store import Store
 

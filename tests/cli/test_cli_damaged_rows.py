@@ -34,7 +34,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("watch", "--once"),
     ("db", "check"),
     ("db", "check", "--deep"),
-    ("eval", CXR, "--resamples", "50"),
+    ("eval", CXR),
     ("compare", CXR, CLINICAL, "--resamples", "50"),
 )
 

@@ -16,13 +16,12 @@ from mmad.evaluation.intervals import (
     Spread,
     compare,
     difference_interval,
-    estimate,
-    mean_interval,
     permutation_p,
     spread_of,
     t_test,
     weigh,
 )
+from mmad.evaluation.jackknife import error_of, estimate
 from mmad.evaluation.matching import Matched, match
 
 TRIALS = 250
@@ -59,7 +58,7 @@ def test_the_interval_of_several_seeds_covers() -> None:
     known = np.mean([weigh(run).mean_ap[0] for i in range(3 * TRIALS) for run in runs(10**6 + i, 2, 0.05, 1)])
     inside = 0
     for i in range(TRIALS):
-        ap = estimate(runs(i, 5, 0.05, 1), resamples=300, seed=i).ap
+        ap = estimate(runs(i, 5, 0.05, 1)).ap
         inside += ap.low <= known <= ap.high
     assert 0.92 <= inside / TRIALS <= 0.98
 
@@ -83,9 +82,6 @@ def test_one_seed_is_left_to_the_patients() -> None:
     drawn = np.random.default_rng(0).normal(size=(1, 500))
     found = spread_of(np.zeros(1), drawn)
     assert (found.error_seeds, found.seed_share, found.freedom) == (None, None, math.inf)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    kept = mean_interval(np.zeros(1), drawn, 0.95, (-9, 9))
-    assert (kept.low, kept.high) == (low, high)
 
 
 def test_the_t_test_by_hand() -> None:
@@ -108,10 +104,25 @@ def test_the_interval_of_a_difference_leaves_0_out_where_the_test_rejects(seeds:
     assert (p < 0.05) == (not found.low <= 0 <= found.high)
 
 
-def test_an_interval_stays_within_what_is_possible() -> None:
-    drawn = np.array([[0.9] * 50, [0.2] * 50]) + np.random.default_rng(0).normal(0, 0.01, (2, 50))
-    found = mean_interval(np.array([0.9, 0.2]), drawn, 0.95, (0.0, 1.0))
-    assert (found.low, found.high) == (0, 1)
+@examples(50)
+@given(st.integers(2, 6), st.integers(0, 2**31))
+def test_the_error_of_a_mean_over_seeds_is_that_of_a_reader_study(seeds: int, seed: int) -> None:
+    """By the formulas: MS(seeds) / r + Cov2, with Hillis' degrees of freedom."""
+    rng = np.random.default_rng(seed)
+    values, patients = rng.normal(0, 1, seeds), 60
+    without = values[:, None] + rng.normal(0, 0.02, patients) + rng.normal(0, 0.01, (seeds, patients))
+    covariance = np.cov(without) * (patients - 1) ** 2 / patients
+    shared = max(0.0, covariance[~np.eye(seeds, dtype=bool)].mean())
+    among = max(values.var(ddof=1), np.diag(covariance).mean() - shared)
+    found = error_of(values, without, patients)
+    assert found.variance == pytest.approx(among / seeds + shared)
+    assert found.freedom <= ((among + seeds * shared) / among) ** 2 * (seeds - 1) + 1e-9
+
+
+def test_seeds_that_agree_by_luck_are_not_surer_than_their_patients() -> None:
+    without = 0.5 + np.random.default_rng(0).normal(0, 0.01, (2, 60))
+    alone = error_of(np.array([0.5]), without[:1], 60).variance
+    assert error_of(np.array([0.5, 0.5]), without, 60).variance > 0.4 * alone
 
 
 def test_seeds_of_one_patient_are_swapped_together() -> None:

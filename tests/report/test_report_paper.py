@@ -30,7 +30,7 @@ ENTRIES = {"CXR": "e098", "CXR+Clinical": "e099"}
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=40, image_size=64)
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=150, image_size=64)
 
 
 def _members(dataset: DataSet) -> list[Member]:
@@ -60,7 +60,7 @@ def test_documented_figures_stand_beside_measured_ones_with_their_intervals(full
     for split in ("val", "test"):
         how = EvaluationOptions(split=split, checkpoint="best_ap", resamples=RESAMPLES)  # type: ignore[arg-type]
         seeds = [evaluation_target(full, one, how) for one in find_seeds(full, "made/default/CXR+Clinical")]
-        found = estimate_of(full, DetectionStore(), seeds, how).estimate
+        found = estimate_of(full, DetectionStore(), seeds).estimate
         assert row.figures[f"{split}_ap"].measured == found.ap
         assert row.figures[f"{split}_ar"].measured == found.ar
         assert found.ap.low < found.ap.value < found.ap.high

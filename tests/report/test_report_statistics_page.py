@@ -19,7 +19,8 @@ from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics, finished_comparisons, pair_key
 from mmad.base.records import EpochRecord
 from mmad.evaluation.agreement import Drop
-from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate
+from mmad.evaluation.intervals import Difference, Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,

@@ -74,8 +74,8 @@ def as_html(table: PaperTable) -> str:
 def caption(table: PaperTable) -> str:
     """The caption: what each cell shows."""
     return (
-        f"Best-AP checkpoints. Above: measured, with 95 % intervals over {table.resamples:,} resamples of the "
-        f"patients; below: documented. {under(table)}."
+        "Best-AP checkpoints. Above: measured, with 95 % intervals over seeds and patients; below: documented. "
+        f"{under(table)}."
     )
 
 
