@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 
 from mmad.analysis.cache import cached
 from mmad.analysis.comparison import MeasuredRun, PairAgreement, require_comparable
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, on_validation
 from mmad.base.errors import EvaluationError
 from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
 from mmad.evaluation import coco
@@ -26,6 +27,18 @@ from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
 from mmad.evaluation.coco import Overlap
 from mmad.evaluation.coco_summary import CocoSet, coco_set
 from mmad.evaluation.detections_file import version_of, write_detections
+from mmad.evaluation.diagnosis import (
+    FALSE_POSITIVES,
+    Detected,
+    FindingCounts,
+    FrocMerit,
+    ScoreCalibration,
+    counts_at,
+    detected,
+    score_allowing,
+    score_calibration,
+    wafroc,
+)
 from mmad.evaluation.intervals import Difference, compare
 from mmad.evaluation.jackknife import IntervalEstimate, estimate
 from mmad.evaluation.matching import match
@@ -46,6 +59,7 @@ from mmad.evaluation.operating_points import (
     operating_points,
     recall_curve,
 )
+from mmad.evaluation.tide import ErrorCosts, error_costs
 from mmad.store.store import Store
 
 T = TypeVar("T")
@@ -252,6 +266,69 @@ def profile_of(
         )
 
     return _cached(store, detections, "thresholds", [target], Profile, compute, scores=list(scores))
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Beside AP: images, patients and boxes at a score that was fixed on validation, wAFROC, calibration, errors.
+
+    ``score`` is None where validation's detections are not kept, and ``why`` says so; ``counts`` are then empty.
+    """
+
+    false_positives: float  # per image that the rule allows on validation
+    score: float | None
+    why: str
+    counts: tuple[FindingCounts, ...]
+    images: tuple[Detected, ...]
+    patients: tuple[Detected, ...]
+    wafroc: tuple[FrocMerit, ...]
+    calibration: tuple[ScoreCalibration, ...]
+    errors: ErrorCosts
+
+    @property
+    def rule(self) -> str:
+        """The rule in words."""
+        return f"at most {self.false_positives:g} false positives per image on validation"
+
+
+def diagnosis_of(
+    store: Store, detections: DetectionStore, target: EvaluationTarget, false_positives: float = FALSE_POSITIVES
+) -> Diagnosis:
+    """What a checkpoint says of images and patients, at the lowest score that the rule allows on validation.
+
+    Args:
+        false_positives: per image that validation may have.
+
+    Raises:
+        EvaluationError: a rate below 0, or as ``estimate_of``.
+    """
+    if not 0 <= false_positives < math.inf:
+        raise EvaluationError(
+            f"{false_positives:g} false positives per image", hint="use a number of at least 0, such as 0.5"
+        )
+    validation, why = on_validation(store, target), ""
+    try:
+        digest = validation.digest()
+    except EvaluationError as error:
+        digest, why = "", str(error)
+
+    def compute() -> Diagnosis:
+        score = score_allowing(detections.matched(validation), false_positives) if digest else None
+        matched = detections.matched(target)
+        return Diagnosis(
+            false_positives,
+            score,
+            why,
+            () if score is None else counts_at(matched, score),
+            detected(matched, score),
+            detected(matched, score, by_patient=True),
+            wafroc(matched),
+            score_calibration(matched),
+            error_costs(matched, detections.read(target), detections.truth(target), overlap=target.protocol.overlap),
+        )
+
+    more = {"false_positives": false_positives, "validation": digest}
+    return _cached(store, detections, "diagnosis", [target], Diagnosis, compute, **more)
 
 
 def coco_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> CocoSet:

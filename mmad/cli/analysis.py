@@ -23,6 +23,7 @@ from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOp
 from mmad.cli.output import add_row, console, new_table, print_json, progress_bar, show
 from mmad.config.protocol import Overlap
 from mmad.evaluation.operating_points import gaps
+from mmad.evaluation.tide import NOTE
 from mmad.report.tables import bounds
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
-    from mmad.analysis.metrics import MaskFigures, Profile
+    from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
     from mmad.evaluation.coco_summary import CocoSet
 
@@ -266,7 +267,7 @@ the kept detections, once, and cached in the database; runs with a mask head hav
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
-coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high, patients}.
+diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high, patients}.
 """
 
 
@@ -291,6 +292,14 @@ def evaluate(
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
+    false_positives: Annotated[
+        float,
+        typer.Option(
+            "--false-positives",
+            metavar="R",
+            help="Per image on validation: fixes the score at which images and patients are told apart.",
+        ),
+    ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
     device: RerunDeviceOption = "auto",
@@ -318,11 +327,13 @@ def evaluate(
             seen.add(one.file)
         done = []
         for one in targets:
-            done.append(evaluation_of(store, detections, one, scores, coco=coco))
+            done.append(evaluation_of(store, detections, one, scores, coco=coco, false_positives=false_positives))
             if done[-1].masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
-        print_json({"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks) for e in done]})
+        print_json(
+            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis) for e in done]}
+        )
     else:
         _print_evaluations(done, per_class=per_class)
 
@@ -355,6 +366,14 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
     for name, e in zip(names, group, strict=True):
         score = e.profile.rows[-1].score
         show(out, f"{name}: true (rows) against detected, score ≥ {score:g}", _confusion_table(e.profile))
+    for name, e in zip(names, group, strict=True):
+        found = e.diagnosis
+        at = f"score ≥ {found.score:.3g}: {found.rule}" if found.score is not None else f"no score fixed: {found.why}"
+        show(out, f"{name}: images and patients told apart [95 %], {at}", _diagnosis_table(found, per_class))
+        if per_class:
+            show(out, f"{name}: boxes at that score", _box_table(found))
+            show(out, f"{name}: calibration of an image's highest score [95 %]", _score_table(found))
+    show(out, f"AP that repairing each kind of error would gain ({NOTE})", _error_table(names, group))
     if per_class:
         show(out, "Findings", _class_table(names, group))
     if group[0].coco is not None:
@@ -420,6 +439,46 @@ def _confusion_table(profile: Profile) -> Table:
     table = new_table("", *labels, "missed")
     for label, row in zip((*labels, "nothing there"), profile.confusion.counts.tolist(), strict=True):
         add_row(table, label, *map(str, row))
+    return table
+
+
+def _diagnosis_table(found: Diagnosis, per_class: bool) -> Table:
+    """Any finding; with ``per_class`` then each."""
+    table = new_table("finding", "of", "with", "without", "sensitivity", "specificity", "AUROC", left=2)
+    for place in range(len(found.images) if per_class else 1):
+        for kind, one in (("images", found.images[place]), ("patients", found.patients[place])):
+            figures = map(interval, (one.sensitivity, one.specificity, one.auroc))
+            add_row(table, one.label, kind, str(one.positives), str(one.negatives), *figures)
+    return table
+
+
+def _box_table(found: Diagnosis) -> Table:
+    """True boxes found and missed, and detections of nothing, at the score; wAFROC needs none."""
+    table = new_table("finding", "found", "missed", "false positives", "wAFROC [95 %]")
+    for place, merit in enumerate(found.wafroc):
+        names = ("true_positives", "false_negatives", "false_positives")
+        counts = [str(getattr(found.counts[place], name)) for name in names] if found.counts else [DASH] * 3
+        value = interval(merit.value) + ("" if merit.name == "wAFROC" else f" ({merit.name})")
+        add_row(table, merit.label, *counts, value)
+    return table
+
+
+def _score_table(found: Diagnosis) -> Table:
+    table = new_table("finding", "intercept", "slope", "Brier", "ECE")
+    for one in found.calibration:
+        lines = (interval(one.intercept, sign=True), interval(one.slope), interval(one.brier))
+        add_row(table, one.label, *lines, decimal(one.reliability.error))
+    return table
+
+
+def _error_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
+    table = new_table("error", *names)
+    costs = [e.diagnosis.errors for e in group]
+    for place, kind in enumerate(costs[0].kinds):
+        cells = (f"{decimal(cost.kinds[place].ap)} ({cost.kinds[place].count})" for cost in costs)
+        add_row(table, kind.kind, *cells)
+    add_row(table, "all false positives", *(decimal(cost.false_positives) for cost in costs))
+    add_row(table, "all false negatives", *(decimal(cost.false_negatives) for cost in costs))
     return table
 
 

@@ -128,7 +128,7 @@ def error_of(values: Floats, without: Floats, patients: int) -> Error:
     seeds = len(values)
     covariance = covariances(without)
     alone = float(covariance.trace()) / seeds
-    freedom = max(1.0, min(patients - 1.0, _freedom(without.mean(axis=0))))
+    freedom = max(1.0, patients - 1.0)
     if seeds == 1:
         return Error(alone, freedom)
     shared = max(0.0, (float(covariance.sum()) - seeds * alone) / (seeds * (seeds - 1)))
@@ -137,16 +137,6 @@ def error_of(values: Floats, without: Floats, patients: int) -> Error:
     both = among + seeds * shared
     hillis = (both / among) ** 2 * (seeds - 1) if among > 0 else math.inf
     return Error(both / seeds, min(freedom, hillis))
-
-
-def _freedom(without: Floats) -> float:
-    """Degrees of freedom of a jackknife variance, from the kurtosis of what each group of patients does."""
-    squares = (without - without.mean()) ** 2
-    whole = float(squares.sum())
-    if whole == 0:
-        return math.inf
-    kurtosis = len(squares) * float((squares**2).sum()) / whole**2
-    return 2 * len(squares) / (kurtosis - 1) if kurtosis > 1 else math.inf
 
 
 def share_interval(value: float, error: Error, patients: int, cases: float, *, level: float = LEVEL) -> Interval:
