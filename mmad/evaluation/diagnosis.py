@@ -280,7 +280,8 @@ def score_calibration(matched: Matched, *, threshold: int = 0) -> tuple[ScoreCal
 
 
 def _brier(weights: Floats, score: Floats, there: Flags) -> Floats:
-    mean: Floats = weights @ (score - there) ** 2 / weights.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = weights @ (score - there) ** 2 / weights.sum(axis=1)
     return mean
 
 
@@ -289,8 +290,8 @@ def _logistic(weights: Floats, score: Floats, there: Flags) -> Floats:
     x, y = logit(np.clip(score, _EDGE, 1 - _EDGE)), there.astype(np.float64)
     if there.all() or not there.any():
         return np.full((len(weights), 2), np.nan)
-    line = np.stack([logit(weights @ y / weights.sum(axis=1)), np.zeros(len(weights))], axis=1)
     with np.errstate(all="ignore"):
+        line = np.stack([logit(weights @ y / weights.sum(axis=1)), np.zeros(len(weights))], axis=1)
         for _ in range(_STEPS):
             chance = expit(line[:, :1] + line[:, 1:] * x)
             rest, curve = weights * (y - chance), weights * chance * (1 - chance)

@@ -86,7 +86,9 @@ def error_costs(
             return _mean_ap(finding, score, hit, positives - lost, positives) - base
         mended = (kind == repair) & best
         stays = (kind != repair) | mended
-        now = np.where(mended & (KINDS[repair] == "classification"), truth.labels[repaired] - 1, finding)
+        now = finding.copy()
+        if KINDS[repair] == "classification":
+            now[mended] = truth.labels[repaired[mended]] - 1
         return _mean_ap(now[stays], score[stays], (hit | mended)[stays], positives, positives) - base
 
     numbers = [int((kind == n).sum()) for n in range(len(KINDS) - 1)] + [int(missed.sum())]
