@@ -19,10 +19,13 @@ BUILD_MANUAL := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 JOBS ?= 2
 # A file's tests share what was made for them, and files begin in the order that tests/conftest.py gives them.
 SPREAD = -n $(JOBS) --dist loadfile --no-loadscope-reorder
-# What `make stress` trains, for how many seconds it kills, and the seed of who is killed when.
+# What `make stress` trains, for how many seconds it kills, and the seed of who is killed when; then how often a server is
+# started anew under how many commands.
 STRESS_RUNS ?= 24
 STRESS_SECONDS ?= 240
 STRESS_SEED ?= 0
+STRESS_RESTARTS ?= 20
+STRESS_WRITERS ?= 8
 # What `make reproduce` trains on, for how long, and which chapters of the documented log (all, in its order).
 DATA ?=
 PROFILE ?= full
@@ -56,9 +59,10 @@ test-fast: $(READY) ## Run the tests that take less than a second each
 test-long: $(READY) ## Search with random examples: others each time, and ten times as many
 	@$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=long --timeout=1800
 
-stress: $(READY) ## Kill workers and schedulers of a real queue: STRESS_RUNS=24 STRESS_SECONDS=240 STRESS_SEED=0
+stress: $(READY) ## Kill workers, schedulers and a server under a queue: STRESS_RUNS=24 STRESS_RESTARTS=20 STRESS_WRITERS=8
 	@MMAD_STRESS_RUNS=$(STRESS_RUNS) MMAD_STRESS_SECONDS=$(STRESS_SECONDS) MMAD_STRESS_SEED=$(STRESS_SEED) \
-	  $(BIN)/python -m pytest -s -p no:xdist tests/scheduler/test_scheduler_stress.py
+	  MMAD_STRESS_RESTARTS=$(STRESS_RESTARTS) MMAD_STRESS_WRITERS=$(STRESS_WRITERS) \
+	  $(BIN)/python -m pytest -s -p no:xdist tests/scheduler/test_scheduler_stress.py tests/scheduler/test_scheduler_restarts.py
 
 check: $(READY) ## Lint, format, types, borders between the rooms, the manual
 	@echo "== ruff check";  $(BIN)/ruff check .

@@ -64,8 +64,13 @@ def _ablation(n: int, source: DataSource, epochs_each: int) -> Ablation:
             arm,
             seed,
             RunSpec(
-                ModelSetup(use_clinical=arm != ARMS[0], reduceLROnPlateau_patience=5 * (s + 1), lr=1e-3 / (n + 1)),
-                TrainingProtocol(epochs=epochs_each, seed=seed),
+                ModelSetup(
+                    use_clinical=arm != ARMS[0],
+                    lr_scheduler="ReduceLROnPlateau",
+                    reduceLROnPlateau_patience=5 * (s + 1),
+                    lr=1e-3 / (n + 1),
+                ),
+                TrainingProtocol(epochs=epochs_each, seed=seed, weights_hash="a" * 64),
                 source,
             ),
             EvaluationProtocol(),

@@ -46,7 +46,7 @@ def cached(store: Store, kind: str, subject: Mapping[str, Any], record: type[T],
     if found is not None and (read := read_cached(record, found)) is not None:
         return read
     plain = to_json_value(compute())
-    if waiting is not None:
+    if waiting is not None and not store.read_only:
         waiting[key] = (kind, subject, plain)
         if len(waiting) >= _TOGETHER:
             _write(store, waiting)
@@ -70,7 +70,7 @@ def cached_together(store: Store) -> Iterator[None]:
 
 
 def _write(store: Store, waiting: dict[str, CachedValue]) -> None:
-    if waiting:
+    if waiting and not store.read_only:
         store.put_analyses(list(waiting.values()))
         waiting.clear()
 

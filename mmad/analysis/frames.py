@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -110,6 +110,11 @@ class MemberFrame:
     best_ap: CheckpointResult | None
     best_ar: CheckpointResult | None
     final: CheckpointResult | None
+
+    @functools.cached_property
+    def setup(self) -> Mapping[str, Any]:
+        """The setup that was asked for; its idle fields may differ from those of the run that is shared."""
+        return self.record.setup(self.run.record)
 
     @property
     def alone(self) -> CheckpointResult | None:

@@ -308,7 +308,7 @@ class _StatisticsBuilder:
 
     def __init__(self, frame: ReportFrame, store: Store, data: Path | None, options: EvaluationOptions) -> None:
         self._store, self._options = store, options
-        self._detections = CacheOnlyStore(data) if store.read_only else FailureCachingStore(data)
+        self._detections = CacheOnlyStore(data) if store.read_only and not store.left_out else FailureCachingStore(data)
         self._controls = controls_by_run(store)
         self._known = {run.key: run for run in frame.runs}
         self._helped = False

@@ -60,6 +60,7 @@ def load_ablation(
     data: str | Path | None = None,
     overrides: str | Sequence[str] = (),
     weights: str | None = None,
+    weights_dir: str | Path | None = None,
     create: bool = True,
 ) -> Ablation:
     """Read, check and expand an ablation file on its data set.
@@ -70,8 +71,10 @@ def load_ablation(
             parameters of the file's ``[phantom]`` table); None for what the file names.
         overrides: ``field=value`` words that win over the file, in order; recorded with every member.
         weights: ``"none"`` trains from scratch what the setup names as pretrained; ``"imagenet"`` is the default.
+        weights_dir: folder with files of weights, looked into before ``MMAD_WEIGHTS`` and torch's own cache.
         create: draw a missing phantom, and refuse another missing folder. False reads what is there; without a data
-            set the keys are provisional, and the ablation can be planned but not trained.
+            set, or without the weights that it starts from, a run's key is provisional: it can be planned but not
+            trained.
 
     Returns:
         The ablation; its ``members`` hold setting, arm, seed and the run with setup, protocol and key.
@@ -79,6 +82,7 @@ def load_ablation(
     Raises:
         SpecError: whatever is wrong in the file or the overrides, with file, line, key and hint.
         DataError: a data set that is missing or cannot be read, or a clinical column that it has not.
+        WeightsError: a file of weights that cannot be read, or is not what its name says.
     """
     argument("path", path, str, Path)
     argument("data", data, str, Path, optional=True)
@@ -86,7 +90,10 @@ def load_ablation(
         raise SpecError("is empty", where="data=", hint='name a folder, or "phantom", or leave it out')
     for word in _listed(overrides):
         argument("overrides", word, str, hint='words such as "epochs=5"')
-    return load_with_data(Path(path), data=data, overrides=overrides, weights=weights, create=create)[0]
+    folder = None if weights_dir is None else Path(weights_dir)
+    return load_with_data(
+        Path(path), data=data, overrides=overrides, weights=weights, weights_dir=folder, create=create
+    )[0]
 
 
 def load_with_data(
@@ -95,13 +102,16 @@ def load_with_data(
     data: str | Path | None,
     overrides: str | Sequence[str] = (),
     weights: str | None = None,
+    weights_dir: Path | None = None,
     create: bool = False,
     progress_bar: ProgressBar = silent,
 ) -> Loaded:
     """As ``load_ablation``, with the data set; ``progress_bar`` shows how a phantom is drawn."""
     from mmad.config.load import load_ablation
+    from mmad.config.weights import with_weights
 
     ablation = load_ablation(file, overrides=_listed(overrides), weights=weights)  # refuses before any data is drawn
+    ablation = with_weights(ablation, weights_dir)
     return on_data(ablation, data, create=create, progress_bar=progress_bar)
 
 

@@ -104,7 +104,7 @@ def _recorded(db: str) -> tuple[Sequence[RunRecord], Mapping[str, Sequence[Epoch
         return (), {}
     from mmad.store.store import Store
 
-    with Store.open(db, read_only=True) as store:
+    with Store.open(db, read_only=True, lenient=True) as store:
         runs = store.run_records()
         return runs, store.all_epochs([run.key for run in runs])
 
@@ -118,12 +118,16 @@ def planned(
     ablation: Ablation, data: ChosenData, recorded: Mapping[str, RunRecord], estimator: Estimator
 ) -> tuple[PlannedMember, ...]:
     """Every member of ``ablation`` with what ``known_runs`` says of its run."""
+    from mmad.config.runs import older_keys
+    from mmad.store.lookup import trained_for
+
+    ablation = ablation.recorded_as(older_keys(recorded.values()))
     rows: list[PlannedMember] = []
     first: dict[str, int] = {}
     sizes = _sizes(data)
     for position, member in enumerate(ablation.members):
-        key = member.run.key
-        run = recorded.get(key)
+        run = trained_for(recorded, member.run.key) if member.run.key in recorded else None
+        key = member.run.key if run is None else run.key
         shared = first.setdefault(key, position)
         rows.append(
             PlannedMember(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 def open_store(db: str | Path = DEFAULT_DATABASE, *, read_only: bool = False) -> Store:
     """Open the database of an earlier training; use it as a context manager.
 
+    A damaged value is warned of and left out; from then on nothing is written.
+
     Args:
         db: the database: an SQLite file or a URL.
         read_only: never write, so that intervals are computed anew each time. A file that cannot be written, or
@@ -51,12 +53,12 @@ def open_store(db: str | Path = DEFAULT_DATABASE, *, read_only: bool = False) ->
     locked = file is not None and file.exists() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
     if not (read_only or locked):
         with contextlib.suppress(DiskFull):
-            return Store.open(db, create=False)
+            return Store.open(db, create=False, lenient=True)
     try:
-        return Store.open(db, create=False, read_only=True)
+        return Store.open(db, create=False, read_only=True, lenient=True)
     except OlderSchema:
         Store.open(db, create=False).close()
-        return Store.open(db, create=False, read_only=True)
+        return Store.open(db, create=False, read_only=True, lenient=True)
 
 
 @dataclass(frozen=True, repr=False)

@@ -53,7 +53,7 @@ def train(
         executor: ``local`` (this machine), ``ray`` or ``slurm``.
         only: only members of this setting, arm, ``seed=N`` or ``ablation/setting/arm``; ``*`` is anything.
         per_gpu: how many runs share a GPU; None for as many as its memory holds.
-        weights_dir: folder with torchvision's weights files, looked into before torch's own cache.
+        weights_dir: folder with files of weights, looked into before ``MMAD_WEIGHTS`` and torch's own cache.
         priority: runs of higher priority train first (0); None leaves what they have.
         isolate: a process of its own for every run.
         max_hours: stop after so many hours.
@@ -79,6 +79,7 @@ def train(
     import warnings
 
     from mmad.base.clock import seconds
+    from mmad.config.weights import with_weights
     from mmad.scheduler.executors.factory import executor_slots
     from mmad.scheduler.progress import PlainView, choose_view
     from mmad.scheduler.scheduler import Options
@@ -90,7 +91,8 @@ def train(
     argument("max_hours", max_hours, int, float, least=0, optional=True)
     argument("checkpoint_every", checkpoint_every, int, least=1, optional=True)
     database = str(db)
-    loaded = [(one, _data_of(one)) for one in _ablations(ablation)]
+    words, folder = _listed(only), None if weights_dir is None else Path(weights_dir)
+    loaded = [(with_weights(one, folder), _data_of(one)) for one in _ablations(ablation)]
     for one, data in loaded:
         if data.dataset is None:
             raise SpecError(
@@ -100,7 +102,6 @@ def train(
     slots = executor_slots(executor, device, per_gpu, *cluster, memory=lambda: known_memory(database))
     if tensorboard:
         require_tensorboard()
-    words, folder = _listed(only), None if weights_dir is None else Path(weights_dir)
     check_ablations(loaded, database, only=words, weights_dir=folder, on_gpu=slots.on_gpu)
     options = Options(
         weights_dir=folder,
@@ -146,7 +147,7 @@ def check_ablations(
     from mmad.scheduler.submit import asked_for, check_weights, require_named
 
     require_named([ablation for ablation, _ in loaded], only)
-    chosen = _narrowed(loaded, only)
+    chosen = _narrowed(_as_recorded(loaded, db), only)
     asked = asked_for([ablation for ablation, _ in chosen], db)
     waiting = [one.member for one in asked if one.waits]
     check_weights(waiting, weights_dir)
@@ -189,6 +190,7 @@ def run_ablations(
     from mmad.scheduler.scheduler import run_jobs
     from mmad.scheduler.submit import asked_for, queue_up
 
+    loaded = _as_recorded(loaded, db)
     chosen, everything = _narrowed(loaded, only), [ablation for ablation, _ in loaded]
     waiting = {one.member.run.key for one in asked_for([ablation for ablation, _ in chosen], db) if one.waits}
     issues = _audit((dataset for dataset, _ in _datasets(chosen, waiting)), progress_bar, warn)
@@ -217,6 +219,15 @@ def known_memory(db: str) -> dict[tuple[str, str], int]:
         if error.what.startswith("is empty"):
             return {}
         raise
+
+
+def _as_recorded(loaded: Sequence[Loaded], db: str) -> list[Loaded]:
+    """The ablations under the keys that ``db`` has for their runs."""
+    from mmad.config.runs import older_keys
+    from mmad.scheduler.submit import recorded_runs
+
+    older = older_keys(recorded_runs(db).values())
+    return [(ablation.recorded_as(older), data) for ablation, data in loaded]
 
 
 def _narrowed(loaded: Sequence[Loaded], only: Sequence[str]) -> list[Loaded]:

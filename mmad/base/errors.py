@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: The hint where something cannot be written, perhaps because another user of a group made it.
+SHARE_HINT = "make it writable (of a shared folder: chmod -R g+w, and umask 002 for everybody)"
+
 
 class MmadError(Exception):
     """A failure the user can fix; the CLI prints it without a traceback and exits with 2.

@@ -193,6 +193,16 @@ def command_line(words: Sequence[str]) -> str:
     return shlex.join(shown)
 
 
+def clean_command(text: str) -> str:
+    """A recorded command line without secrets; ``text`` itself where it holds none."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # an open quotation mark
+        words = text.split()
+    shown = command_line(words)
+    return text if shown == shlex.join(words) else shown
+
+
 def cache_folder() -> Path:
     """Where decoded images are cached: ``MMAD_CACHE`` or the user's cache folder."""
     override = os.environ.get("MMAD_CACHE")

@@ -206,8 +206,10 @@ class ParameterCount:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One row of the store's runs. ``setup`` and ``protocol`` are the plain JSON that the key was made of.
+    """One row of the store's runs. ``setup`` and ``protocol`` are plain JSON, idle fields included.
 
+    ``content`` is the hash of all that decides the result: the key, but for runs from before keys left out idle
+    fields, and None for one of these whose content another has too.
     ``attempts`` counts how often it was claimed; ``device`` is where it was trained last; ``replacement`` is the key
     of the run that is trained in its place, whose batches fit into the memory.
     """
@@ -230,11 +232,15 @@ class RunRecord:
     device: str | None = None
     stop_asked: bool = False
     replacement: str | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True)
 class MemberRecord:
-    """One row of the store's members: what a user asked for, and the run that answers it."""
+    """One row of the store's members: what a user asked for, and the run that answers it.
+
+    ``own`` holds the fields of the setup that are idle in the run and have another value here than there.
+    """
 
     ablation: str
     setting: str
@@ -247,6 +253,11 @@ class MemberRecord:
     evaluation: Mapping[str, Any]
     inferred: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def setup(self, run: RunRecord) -> dict[str, Any]:
+        """The setup that was asked for: that of ``run``, which answers it, with the member's own idle fields."""
+        return {**run.setup, **self.own}
 
 
 @dataclass(frozen=True)

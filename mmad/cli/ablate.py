@@ -136,7 +136,7 @@ def show_dry(asked: Sequence[Submission], as_json: bool) -> None:
             f"{epochs}{status}{again}"
         )
     if any(one.member.run.provisional for one in asked):
-        typer.echo("* the data set is not there yet: the key will change once it is")
+        typer.echo("* the data set or the weights are not there yet: the key will change once they are")
     typer.echo(f"{_runs(len(waiting))} would be trained; nothing was written")
 
 
@@ -227,7 +227,10 @@ def _register_ablate(app: typer.Typer) -> None:
             return check_ablations(loaded, db, only=words, weights_dir=weights_dir, on_gpu=slots.on_gpu)
 
         words = tuple(only or ())
-        loaded = [load_with_data(file, data=data, overrides=overrides or (), weights=weights) for file in files]
+        loaded = [
+            load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
+            for file in files
+        ]
         asked = check()
         if dry_run:
             show_dry(asked, as_json)

@@ -30,24 +30,37 @@ def _register_check(app: typer.Typer) -> None:
         deep: Annotated[
             bool, typer.Option("--deep", help="Read every file: SHA-256 of checkpoints, check sums of detections.")
         ] = False,
+        fix: Annotated[
+            bool,
+            typer.Option("--fix", help="Remove damaged rows of caches, and secrets from recorded command lines."),
+        ] = False,
         json: JsonOption = False,
     ) -> None:
         """Look for what is wrong in the database and beside it.
 
         Damaged pages, values that their column cannot hold, rows that name a row which is not there, a schema that
-        lacks something, runs that nobody trains although they say so, missing epochs, and files that are named and not
-        there. Nothing is changed. Exit code 1 when something was found.
+        lacks something, command lines with passwords or tokens, runs that nobody trains although they say so, missing
+        epochs, and files that are named and not there. Exit code 1 when something was found.
+
+        Nothing is changed, unless --fix asks for what loses nothing: damaged rows that are computed or measured again
+        when they are needed are removed, and passwords and tokens are taken out of the command lines that earlier
+        versions recorded. What is left is listed.
 
         --json prints {"database", "schema", "tables", "runs", "files", "read", "findings": [{check, where, what,
-        hint}]}; check is integrity, schema, values, references, runs, epochs or files.
+        hint}], "fixed": null or {rows, commands}}; check is integrity, schema, values, references, secrets, runs,
+        epochs or files.
         """
-        from mmad.store.maintenance import check_database
+        from mmad.store.maintenance import check_database, fix_database
 
+        fixed = fix_database(db) if fix else None
         with progress_bar("looking at the files" if deep else "") as progress:
             checked = check_database(db, deep=deep, progress=progress)
         if json:
-            print_json(asdict(checked))
+            print_json(asdict(checked) | {"fixed": None if fixed is None else asdict(fixed)})
         else:
+            if fixed is not None:
+                removed = f"removed {plural(fixed.rows, 'damaged row')} of caches"
+                typer.echo(f"{removed}; took secrets out of {plural(fixed.commands, 'command line')}")
             _print_checked(checked)
         if checked.findings:
             raise typer.Exit(1)

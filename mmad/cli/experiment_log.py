@@ -94,7 +94,7 @@ def diff(
         detail = run_detail(store, run)
     measured = {kind: result or {} for kind, result in to_json_value(detail.results).items()}
     counts = {count.module: count.count for count in detail.counts}
-    compared = compare_entry(found.entry, detail.run.setup, measured, counts)
+    compared = compare_entry(found.entry, detail.setup, measured, counts)
     if json:
         print_json(_diff_json(found, detail, compared))
     else:

@@ -84,7 +84,10 @@ def plan(
     "provisional", "missing_weights", "estimate_seconds"}; status is new, queued, running, finished,
     failed or interrupted.
     """
-    loaded = [load_with_data(file, data=data, overrides=overrides or (), weights=weights) for file in files]
+    loaded = [
+        load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
+        for file in files
+    ]
     recorded, estimator = known_runs(db, trials)
     plans = []
     for ablation, chosen in loaded:
@@ -103,9 +106,13 @@ def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) ->
     """Weights files that open runs need and that are not here, with how many runs need each."""
     from mmad.config.weights import find_weights, weights_file
 
-    wanted = [row.member.run for row in rows if row.open and row.member.run.protocol.weights_hash]
-    backbones = [run.setup.image_backbone for run in wanted]
-    return Counter(weights_file(name) for name in backbones if find_weights(name, weights_dir) is None)
+    wanted = [row.member.run for row in rows if row.open and not row.member.run.from_scratch]
+    named = [(run.setup.image_backbone, run.protocol.weights) for run in wanted]
+    return Counter(
+        weights_file(backbone, weights)
+        for backbone, weights in named
+        if find_weights(backbone, weights_dir, weights) is None
+    )
 
 
 def _plan_json(plans: Sequence[Plan]) -> dict[str, Any]:
@@ -137,7 +144,7 @@ def _row_json(row: PlannedMember, counts: tuple[ParameterCount, ...] | None) -> 
         "inferred": member.inferred,
         "overrides": member.overrides,
         "setup": run.setup.model_dump(mode="json"),
-        "protocol": run.content()["protocol"] | member.evaluation.model_dump(mode="json"),
+        "protocol": run.recorded()[1] | member.evaluation.model_dump(mode="json"),
     }
     return content | ({} if counts is None else {"params": {count.module: count.count for count in counts}})
 
@@ -487,13 +494,13 @@ def weights(
     """
     from mmad.config.weights import find_weights, torch_checkpoints
 
-    backbones = _backbones_of(file)
+    needed = _needed(file)
     if weights_dir is not None and fetch:
         _make_folder(weights_dir)
-    found = {backbone: find_weights(backbone, weights_dir) for backbone in backbones}
-    if fetch and (missing := [backbone for backbone, path in found.items() if path is None]):
+    found = {one: find_weights(one[0], weights_dir, one[1]) for one in needed}
+    if fetch and (missing := [one for one, path in found.items() if path is None]):
         _fetch(missing, weights_dir or torch_checkpoints())
-        found = {backbone: find_weights(backbone, weights_dir) for backbone in backbones}
+        found = {one: find_weights(one[0], weights_dir, one[1]) for one in needed}
     _print_weights(found, json)
 
 
@@ -505,18 +512,24 @@ def _make_folder(folder: Path) -> None:
         raise WeightsError(f"no folder can be made here ({error.strerror})", where=folder, hint=hint) from None
 
 
-def _backbones_of(file: Path | None) -> tuple[str, ...]:
-    """The backbones whose weights ``file`` needs, or all that can be built."""
+#: A backbone, and the weights that it starts from.
+Needed = tuple[str, str]
+
+
+def _needed(file: Path | None) -> tuple[Needed, ...]:
+    """The backbones with the weights that ``file`` needs, or all that can be built with ImageNet's."""
     from mmad.config.load import load_ablation
     from mmad.config.setup import BACKBONES
 
     if file is None:
-        return BACKBONES
+        return tuple((backbone, "imagenet") for backbone in BACKBONES)
     runs = [member.run for member in load_ablation(file).members]
-    return tuple(dict.fromkeys(run.setup.image_backbone for run in runs if run.protocol.weights_hash))
+    return tuple(
+        dict.fromkeys((run.setup.image_backbone, run.protocol.weights) for run in runs if not run.from_scratch)
+    )
 
 
-def _print_weights(found: dict[str, Path | None], json: bool) -> None:
+def _print_weights(found: Mapping[Needed, Path | None], json: bool) -> None:
     from rich.table import Table
 
     from mmad.config.weights import weights_file
@@ -524,8 +537,8 @@ def _print_weights(found: dict[str, Path | None], json: bool) -> None:
     if json:
         print_json(
             [
-                {"backbone": backbone, "file": weights_file(backbone), "path": None if path is None else str(path)}
-                for backbone, path in found.items()
+                {"backbone": one[0], "file": weights_file(*one), "path": None if path is None else str(path)}
+                for one, path in found.items()
             ]
         )
         return
@@ -533,28 +546,34 @@ def _print_weights(found: dict[str, Path | None], json: bool) -> None:
         typer.echo("no weights are needed: nothing here starts pretrained")
         return
     table = Table("backbone", "file", "where")
-    for backbone, path in found.items():
-        table.add_row(backbone, weights_file(backbone), "missing" if path is None else str(path.parent))
+    for one, path in found.items():
+        table.add_row(one[0], weights_file(*one), "missing" if path is None else str(path.parent))
     console().print(table)
 
 
-def _fetch(backbones: list[str], folder: Path) -> None:
-    """Download the weights of ``backbones`` into ``folder``, their hashes checked.
+def _fetch(missing: Sequence[Needed], folder: Path) -> None:
+    """Download weights into ``folder``, their hashes checked.
 
     Raises:
-        WeightsError: no connection, or a file that is not what its name says.
+        WeightsError: no connection, a file that is not what its name says, or one of the user's own.
     """
     import torch
     from torchvision.models import get_model_weights
 
     from mmad.config.checks import TIMM
-    from mmad.config.weights import WEIGHTS_MODELS, weights_file
+    from mmad.config.weights import HUB, WEIGHTS_MODELS, is_file, torchvision_weights, weights_file
 
-    for name, backbone in {weights_file(backbone): backbone for backbone in backbones}.items():
+    for name, (backbone, weights) in {weights_file(*one): one for one in missing}.items():
+        if is_file(weights):
+            raise WeightsError("is not here", where=weights, hint="it is a file of your own: put it there")
+        if weights.startswith(HUB):
+            _fetch_hub(weights.removeprefix(HUB))
+            continue
         if backbone.startswith(TIMM):
             _fetch_timm(backbone, folder)
             continue
-        url = get_model_weights(WEIGHTS_MODELS[backbone]).IMAGENET1K_V1.url
+        member = str(torchvision_weights(backbone, weights)).partition(".")[2]
+        url = get_model_weights(WEIGHTS_MODELS[backbone])[member].url
         typer.echo(f"fetching {name} into {folder} …", err=True)
         try:
             torch.hub.load_state_dict_from_url(
@@ -565,6 +584,20 @@ def _fetch(backbones: list[str], folder: Path) -> None:
                 f"{name} could not be fetched ({error})",
                 hint=f"connect to the network, or copy the file into {folder} by hand",
             ) from error
+
+
+def _fetch_hub(repository: str) -> None:
+    """Download the tensors of ``repository`` into the hub's own cache."""
+    from huggingface_hub import hf_hub_download
+
+    typer.echo(f"fetching {repository} …", err=True)
+    try:
+        hf_hub_download(repository, "model.safetensors")
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{repository} could not be fetched ({str(error).splitlines()[0]})",
+            hint="connect to the network, check the name, or copy the file by hand and name its path",
+        ) from error
 
 
 def _fetch_timm(backbone: str, folder: Path) -> None:

@@ -192,7 +192,7 @@ def _setup(detail: RunDetail) -> list[str]:
     from mmad.report.text import setup_line
 
     member = detail.members[0] if detail.members else None
-    lines = [setup_line(detail.run.setup, member.arm if member else "")]
+    lines = [setup_line(detail.setup, member.arm if member else "")]
     if member and member.overrides:
         lines.append(f"set on the command line: {', '.join(member.overrides)}")
     if member and member.inferred:

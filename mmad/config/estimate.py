@@ -106,8 +106,8 @@ class Estimator:
 
         With the ``sizes`` of its data set a trial of its architecture will do.
         """
-        content = run.content()
-        per_epoch = self._seconds.get(_kind(content["setup"], run.data.fingerprint, content["protocol"]))
+        setup, protocol = run.recorded()
+        per_epoch = self._seconds.get(_kind(setup, run.data.fingerprint, protocol))
         if per_epoch is None and sizes is not None and self._trials is not None:
             per_epoch = self._trials.epoch_seconds(run.setup, sizes)
         return None if per_epoch is None else per_epoch * max(0, run.protocol.epochs - epochs_done)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from mmad.base.errors import SpecError, WeightsError
@@ -27,7 +28,7 @@ from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NO_DATA, Ablation, Member, RunSpec
 from mmad.config.setup import ModelSetup
-from mmad.config.weights import weights_hash
+from mmad.config.weights import is_file, weights_file
 
 # Runs that continue another: which one that is, and whether it can be continued.
 
@@ -253,8 +254,8 @@ def _members(parsed: ParsedFile, point: _Point, arm: str, layers: Sequence[Layer
     setup = _setup({"name": arm} | setup_values, origin, parsed.source)
     if not setup.pretrained:
         training["weights"] = "none"
-    elif training.get("weights", "imagenet") == "imagenet":
-        training["weights_hash"] = _weights_hash(setup, origin, parsed.source)
+    elif training.get("weights", "imagenet") != "none":
+        training["weights"] = _weights(setup, training.get("weights", "imagenet"), origin, parsed.source)
     for seed in values.get("seeds", (0,)):
         protocol = TrainingProtocol.model_construct(**training, seed=seed)
         yield Member(
@@ -286,11 +287,18 @@ def _setup(values: dict[str, Any], origin: Mapping[str, Layer], source: SourceFi
     return setup
 
 
-def _weights_hash(setup: ModelSetup, origin: Mapping[str, Layer], source: SourceFile) -> str:
+def _weights(setup: ModelSetup, weights: str, origin: Mapping[str, Layer], source: SourceFile) -> str:
+    """``weights`` if there are such for the backbone; a path that the file gives starts from the file's folder."""
     try:
-        return weights_hash(setup.image_backbone)
+        weights_file(setup.image_backbone, weights)
     except WeightsError as error:
-        raise _blame("backbone", error.what, error.hint, origin, source) from None
+        field = "backbone" if weights == "imagenet" else "weights"
+        raise _blame(field, error.what, error.hint, origin, source) from None
+    if not is_file(weights):
+        return weights
+    layer = origin.get("weights")
+    beside = Path(source.path).parent if layer is not None and layer.word is None else Path()
+    return str((beside / Path(weights).expanduser()).absolute())
 
 
 def _blame(field: str, what: str, hint: str | None, origin: Mapping[str, Layer], source: SourceFile) -> SpecError:

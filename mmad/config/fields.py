@@ -91,6 +91,23 @@ def affects(*effects: Effect, idle: Condition | tuple[Condition, ...] = ()) -> A
     return Affects(effects, idle if isinstance(idle, tuple) else (idle,))
 
 
+@dataclass(frozen=True)
+class Later:
+    """Marks a field that came after the first keys: at ``value`` a run is as it was before, and so is its key."""
+
+    value: object
+
+
+def later(model: type[BaseModel]) -> dict[str, object]:
+    """The fields of ``model`` that came after the first keys, with the value that leaves keys as they were."""
+    return {
+        name: item.value
+        for name, field in model.model_fields.items()
+        for item in field.metadata
+        if isinstance(item, Later)
+    }
+
+
 def stated(field: FieldInfo) -> tuple[Affects, ...]:
     """What ``field`` states of itself; nothing for one that names something and decides nothing."""
     return tuple(item for item in field.metadata if isinstance(item, Affects))

@@ -7,6 +7,7 @@ from typing import Any
 from mmad.config.ablation_file import ALIASES, AblationTable
 from mmad.config.checks import LOSS_NAMES
 from mmad.config.setup import BACKBONES
+from mmad.config.weights import HUB, SUFFIXES, TORCHVISION
 
 DRAFT = "http://json-schema.org/draft-04/schema#"
 TITLE = "Ablation file of mmad"
@@ -62,11 +63,22 @@ def _draft4(node: Any) -> Any:
 def _complete(schema: dict[str, Any]) -> None:
     """Add what the models check in code: backbones, names of losses, and other spellings of fields."""
     backbone = {"anyOf": [{"enum": list(BACKBONES)}, {"pattern": "^timm:."}]}
+    members = [member for model in TORCHVISION.values() for member in model]
+    ending = "|".join(suffix.removeprefix(".") for suffix in SUFFIXES)
+    weights = {
+        "anyOf": [
+            {"enum": ["imagenet", "none", *members]},
+            {"pattern": f"^{HUB}.+/."},
+            {"pattern": rf"\.({ending})$"},
+        ]
+    }
     weight = {"anyOf": [{"type": "number", "minimum": 0}, {"enum": ["detach"]}]}
     for table in schema["definitions"].values():
         fields = table["properties"]
         if (field := fields.get("backbone")) is not None:
             field.get("items", field).update(backbone)
+        if (field := fields.get("weights")) is not None:
+            field.get("items", field).update(weights)
         if (field := fields.get("loss_weights")) is not None:
             losses = dict.fromkeys(LOSS_NAMES, weight)
             field.get("items", field).update(properties=losses, additionalProperties=False)

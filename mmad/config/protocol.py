@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmad.config.fields import ALWAYS, affects, when
+from mmad.config.fields import ALWAYS, Later, affects, when
 
 Overlap = Literal["iou", "iobb"]
 Proposals = Literal["clean", "sampled", "with_ground_truth"]
@@ -33,11 +33,14 @@ class TrainingProtocol(BaseModel):
     threads: Annotated[int, affects("training", "speed")] = Field(
         1, ge=1, le=1024, description="Threads of one run on the CPU; other numbers of threads give other bits."
     )
-    weights: Annotated[Literal["imagenet", "none"], affects("training", idle=when(pretrained=False))] = Field(
-        "imagenet", description="Where pretrained weights come from; none trains from scratch."
+    weights: Annotated[str, affects("training", idle=when(pretrained=False))] = Field(
+        "imagenet",
+        min_length=1,
+        description="Pretrained weights: imagenet, a member of torchvision's enums, hf-hub:OWNER/NAME (timm), "
+        "or the path of a .safetensors or .pth file; none trains from scratch.",
     )
     weights_hash: Annotated[str, affects("training", idle=when(weights="none"))] = Field(
-        "", description="Hash of the pretrained weights' file, empty without one; filled when planning."
+        "", description="SHA-256 of the pretrained weights' file, empty without one; filled when planning."
     )
     selection_overlap: Annotated[Overlap, affects("evaluation")] = Field(
         "iou", description="Overlap of the validation AP and AR that choose the best checkpoints."
@@ -45,7 +48,7 @@ class TrainingProtocol(BaseModel):
     selection_proposals: Annotated[Proposals, affects("evaluation")] = Field(
         "clean", description="Which proposals the evaluations during training use."
     )
-    steps_per_epoch: Annotated[int | None, affects("training", "evaluation", "speed")] = Field(
+    steps_per_epoch: Annotated[int | None, affects("training", "evaluation", "speed"), Later(None)] = Field(
         None,
         ge=1,
         le=1_000_000,
@@ -55,7 +58,7 @@ class TrainingProtocol(BaseModel):
     replicate: Annotated[int, affects("training", idle=ALWAYS)] = Field(
         1, ge=1, description="Number of a true repeat of an equal run."
     )
-    continues: Annotated[Continues | None, affects("training")] = Field(
+    continues: Annotated[Continues | None, affects("training"), Later(None)] = Field(
         None, description="The run that this one continues; filled from a setting's continue_from."
     )
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, get_args
 
-from mmad.config.fields import Effect, affecting, naming
+from pydantic import BaseModel
+
+from mmad.base.records import RunRecord
+from mmad.config.fields import Effect, affecting, later, naming
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 
@@ -34,23 +38,37 @@ NO_DATA = DataSource(path="", name="", fingerprint=None)
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One training: setup, training protocol and data. Members with equal content share one."""
+    """One training: setup, training protocol and data. Members with equal content share one.
+
+    ``recorded_as`` is the key of a run of equal content that a database has from before keys left out idle fields.
+    """
 
     setup: ModelSetup
     protocol: TrainingProtocol
     data: DataSource
     recipe: int = RECIPE
+    recorded_as: str | None = None
 
     @property
     def key(self) -> str:
+        """What the run is known by: the hash of its content, unless a database knows it by an older key."""
+        return self.recorded_as or self.content_key
+
+    @cached_property
+    def content_key(self) -> str:
         """SHA-256 (64 hex digits) of the canonical JSON of everything that decides the result."""
         text = json.dumps(self.content(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def provisional(self) -> bool:
-        """Whether the data set was not there, so that the key will change once it is."""
-        return self.data.fingerprint is None
+        """Whether the data set or the weights were not there, so that the key will change once they are."""
+        return self.data.fingerprint is None or self.lacks_weights
+
+    @property
+    def lacks_weights(self) -> bool:
+        """Whether it starts from weights whose content nobody looked at yet."""
+        return not self.from_scratch and not self.protocol.weights_hash
 
     @property
     def continues(self) -> str | None:
@@ -62,24 +80,42 @@ class RunSpec:
         parts = (self.setup, self.protocol)
         return {name: getattr(part, name) for part in parts for name in affecting(type(part), *effects, run=parts)}
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the weights it starts from are drawn, by its setup or by its protocol."""
+        return not self.setup.pretrained or self.protocol.weights == "none"
+
     def content(self) -> dict[str, Any]:
-        """The plain JSON the key is made of. Whole numbers count as equal however they were written."""
+        """The plain JSON the key is made of: every field that is not idle, in one of the ways to write it.
+
+        Whole numbers count as equal however they were written.
+        """
+        setup, protocol = self.recorded()
+        used = self.affecting(*get_args(Effect))
+        setup = {name: value for name, value in setup.items() if name in used}
+        protocol = {name: value for name, value in protocol.items() if name in used or name == "replicate"}
+        if self.from_scratch:  # which two fields can say
+            setup.pop("pretrained", None)
+            protocol.pop("weights_hash", None)
+            protocol["weights"] = "none"
+        else:
+            protocol.pop("weights")  # wherever they lie: their hash says what they are
+        return {"setup": setup, "protocol": protocol, "data": self.data.fingerprint, "recipe": self.recipe}
+
+    def recorded(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Setup and training protocol as plain JSON: idle fields included, names and paths left out."""
         setup = self.setup.model_dump(mode="json", exclude=set(NAMING_FIELDS))
-        if not self.setup.channels_last:  # keys are those from before there was a choice
-            del setup["channels_last"]
         setup["multiStepLR_milestones"] = list(self.setup.milestones)
         setup["backbone"] = "custom1" if self.setup.backbone == "custom" else self.setup.backbone
-        return {
-            "setup": _plain(setup),
-            "protocol": _plain(self._protocol()),
-            "data": self.data.fingerprint,
-            "recipe": self.recipe,
-        }
+        return _plain(_without_later(self.setup, setup)), _plain(
+            _without_later(self.protocol, self.protocol.model_dump(mode="json"))
+        )
 
-    def _protocol(self) -> dict[str, Any]:
-        """The training protocol; fields that came later and are not given leave keys as they were before them."""
-        absent = {name for name in ("steps_per_epoch", "continues") if getattr(self.protocol, name) is None}
-        return self.protocol.model_dump(mode="json", exclude=absent)
+
+def _without_later(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` of ``model`` but for fields that came later and have the value of a run from before them."""
+    before = later(type(model))
+    return {name: value for name, value in values.items() if name not in before or before[name] != getattr(model, name)}
 
 
 def _plain(value: Any) -> Any:
@@ -134,13 +170,45 @@ class Ablation:
 
     def on(self, data: DataSource) -> Ablation:
         """The ablation with every run on ``data``: the keys follow, and with them those that others continue."""
+        return self._moved(lambda run: replace(run, data=data))
+
+    def starting_from(self, digest: Callable[[RunSpec], str]) -> Ablation:
+        """The ablation with the hash of the pretrained weights of every run that starts from some."""
+
+        def filled(run: RunSpec) -> RunSpec:
+            if run.from_scratch:
+                return run
+            return replace(run, protocol=run.protocol.model_copy(update={"weights_hash": digest(run)}))
+
+        return self._moved(filled)
+
+    def recorded_as(self, keys: Mapping[str, str]) -> Ablation:
+        """The ablation with the keys that a database has for runs of equal content: ``keys`` by content key."""
+        return self._moved(lambda run: replace(run, recorded_as=keys.get(run.content_key))) if keys else self
+
+    def _moved(self, change: Callable[[RunSpec], RunSpec]) -> Ablation:
+        """Every run changed; those that continue another follow its key before they are changed themselves."""
         runs = {member.run.key: member.run for member in self.members}
+        found: dict[str, RunSpec] = {}
 
         def moved(run: RunSpec) -> RunSpec:
-            protocol, parent = run.protocol, run.protocol.continues
-            if parent is not None and parent.key in runs:
-                continues = parent.model_copy(update={"key": moved(runs[parent.key]).key})
-                protocol = protocol.model_copy(update={"continues": continues})
-            return replace(run, data=data, protocol=protocol)
+            if run.key not in found:
+                parent, followed = run.protocol.continues, run
+                if parent is not None and parent.key in runs:
+                    continues = parent.model_copy(update={"key": moved(runs[parent.key]).key})
+                    protocol = run.protocol.model_copy(update={"continues": continues})
+                    followed = replace(run, protocol=protocol)
+                found[run.key] = change(followed)
+            return found[run.key]
 
-        return replace(self, members=tuple(replace(member, run=moved(member.run)) for member in self.members))
+        def own(member: Member) -> Member:
+            """The run of ``member`` in its own words: members that share a run may differ in idle fields."""
+            shared = moved(member.run)
+            return replace(member, run=replace(shared, setup=member.run.setup))
+
+        return replace(self, members=tuple(own(member) for member in self.members))
+
+
+def older_keys(runs: Iterable[RunRecord]) -> dict[str, str]:
+    """The keys of recorded runs by the key that their content has now, where the two differ."""
+    return {run.content: run.key for run in runs if run.content is not None and run.content != run.key}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mmad.config.checks import STRIDES, problems
-from mmad.config.fields import ALWAYS, Effect, affecting, affects, unless, when
+from mmad.config.fields import ALWAYS, Effect, Later, affecting, affects, unless, when
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
@@ -424,7 +424,7 @@ class ModelSetup(BaseModel):
     mixed_precision: Annotated[bool, affects("training", "speed")] = Field(
         False, description="Train and evaluate in half precision where it is safe; needs a CUDA device."
     )
-    channels_last: Annotated[bool, affects("training", "speed")] = Field(
+    channels_last: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,
         description="Keep the channels of a cell side by side in memory: faster on some GPUs, most in half precision; "
         "rounds otherwise.",

@@ -1,49 +1,80 @@
-"""Which file holds a backbone's ImageNet weights, and whether it is here; torch is never imported.
+"""Which file holds the pretrained weights of a backbone, whether it is here, and its hash; torch is never imported.
 
-The names are torchvision's (its ``IMAGENET1K_V1`` enums, which a test compares with this table). The part
-after the last dash is the beginning of the file's SHA-256, so a name alone identifies the content.
+The names are torchvision's (its enums, which a test compares with this table). The part after the last dash of such a
+name is the beginning of the file's SHA-256: a file whose content has another one is refused.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import re
 from pathlib import Path
 
 from mmad.base.errors import WeightsError
 from mmad.config.checks import TIMM
+from mmad.config.messages import did_you_mean
+from mmad.config.runs import Ablation, RunSpec
 
-_RESNET18 = "resnet18-f37072fd.pth"
-
-#: Backbone → name of torchvision's file. The cut ResNets read the weights of the whole one.
-WEIGHTS_FILES: dict[str, str] = {
-    "mobilenet_v3": "mobilenet_v3_small-047dcff4.pth",
-    "mobilenet_v2": "mobilenet_v2-b0353104.pth",
-    "resnet18": _RESNET18,
-    "resnet50": "resnet50-0676ba61.pth",
-    "swin_t": "swin_t-704ceda3.pth",
-    "custom": _RESNET18,
-    "custom1": _RESNET18,
-    "custom2": _RESNET18,
-    "custom3": _RESNET18,
+#: torchvision's model → the members of its enum of weights → their files.
+TORCHVISION: dict[str, dict[str, str]] = {
+    "mobilenet_v3_small": {"MobileNet_V3_Small_Weights.IMAGENET1K_V1": "mobilenet_v3_small-047dcff4.pth"},
+    "mobilenet_v2": {
+        "MobileNet_V2_Weights.IMAGENET1K_V1": "mobilenet_v2-b0353104.pth",
+        "MobileNet_V2_Weights.IMAGENET1K_V2": "mobilenet_v2-7ebf99e0.pth",
+    },
+    "resnet18": {"ResNet18_Weights.IMAGENET1K_V1": "resnet18-f37072fd.pth"},
+    "resnet50": {
+        "ResNet50_Weights.IMAGENET1K_V1": "resnet50-0676ba61.pth",
+        "ResNet50_Weights.IMAGENET1K_V2": "resnet50-11ad3fa6.pth",
+    },
+    "swin_t": {"Swin_T_Weights.IMAGENET1K_V1": "swin_t-704ceda3.pth"},
 }
 
-#: Backbone → name of the torchvision model whose ``IMAGENET1K_V1`` it is.
+#: Backbone → torchvision's model. The cut ResNets read the weights of the whole one.
 WEIGHTS_MODELS: dict[str, str] = {
     "mobilenet_v3": "mobilenet_v3_small",
     **{name: name for name in ("mobilenet_v2", "resnet18", "resnet50", "swin_t")},
     **dict.fromkeys(("custom", "custom1", "custom2", "custom3"), "resnet18"),
 }
 
+HUB = "hf-hub:"
+#: Endings of files of tensors.
+SUFFIXES = (".safetensors", ".pth", ".pt")
+#: The names under which a repository of the hub holds tensors, the better first.
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})$")
 
-def weights_file(backbone: str) -> str:
-    """The name of the file with the ImageNet weights of ``backbone``.
 
-    timm has several weights for one network, so its name must carry their tag: ``timm:resnet18.a1_in1k``.
+def is_file(weights: str) -> bool:
+    """Whether ``weights`` names a file of tensors by its path."""
+    return not weights.startswith(HUB) and weights.endswith(SUFFIXES)
+
+
+def torchvision_weights(backbone: str, weights: str) -> str | None:
+    """The member of torchvision's enums that ``weights`` means for ``backbone``; None where it means no such."""
+    known = TORCHVISION.get(WEIGHTS_MODELS.get(backbone, ""), {})
+    return next(iter(known), None) if weights == "imagenet" else (weights if weights in known else None)
+
+
+def weights_file(backbone: str, weights: str = "imagenet") -> str:
+    """What the weights of ``backbone`` are called: a file's name or path, or a repository of the hub.
+
+    Args:
+        backbone: as in a setup. timm has several weights for one network, so its name must carry the tag of those
+            that ``imagenet`` means: ``timm:resnet18.a1_in1k``.
+        weights: ``imagenet``, a member of torchvision's enums, ``hf-hub:OWNER/NAME`` (of timm's networks alone), or
+            the path of a file of tensors.
 
     Raises:
-        WeightsError: for a backbone that no file is known for.
+        WeightsError: for a backbone that no such weights are known for.
     """
-    if backbone.startswith(TIMM):
+    if is_file(weights):
+        return weights
+    if backbone.startswith(TIMM) and weights.startswith(HUB):
+        return weights
+    if backbone.startswith(TIMM) and weights == "imagenet":
         name = backbone.removeprefix(TIMM)
         if "." not in name:
             raise WeightsError(
@@ -51,21 +82,18 @@ def weights_file(backbone: str) -> str:
                 hint=f'add their tag, as in "{backbone}.a1_in1k", or set pretrained = false',
             )
         return f"timm-{name}.safetensors"
-    try:
-        return WEIGHTS_FILES[backbone]
-    except KeyError:
+    known = TORCHVISION.get(WEIGHTS_MODELS.get(backbone, ""), {})
+    if (member := torchvision_weights(backbone, weights)) is not None:
+        return known[member]
+    if weights == "imagenet":
         raise WeightsError(
             f"no ImageNet weights are known for backbone {backbone!r}",
-            hint="set pretrained = false, or choose one of " + ", ".join(WEIGHTS_FILES),
-        ) from None
-
-
-def weights_hash(backbone: str) -> str:
-    """What identifies the weights of ``backbone``: the SHA-256's beginning in its file's name, or timm's own name."""
-    if backbone.startswith(TIMM):
-        weights_file(backbone)
-        return backbone
-    return Path(weights_file(backbone)).stem.rsplit("-", 1)[1]
+            hint="set pretrained = false, or choose one of " + ", ".join(WEIGHTS_MODELS),
+        )
+    raise WeightsError(
+        f"no weights {weights!r} are known for backbone {backbone!r}",
+        hint=did_you_mean(weights, ["imagenet", "none", *known]) + ", or name a .safetensors or .pth file",
+    )
 
 
 def weights_folders(weights_dir: Path | None = None) -> tuple[Path, ...]:
@@ -78,18 +106,103 @@ def weights_folders(weights_dir: Path | None = None) -> tuple[Path, ...]:
 
 def torch_checkpoints() -> Path:
     """The folder in which torch keeps what it fetched: below ``TORCH_HOME`` or the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("TORCH_HOME") or str(Path(cache) / "torch")
+    home = os.environ.get("TORCH_HOME") or str(_cache() / "torch")
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
-def find_weights(backbone: str, weights_dir: Path | None = None) -> Path | None:
-    """The file with the ImageNet weights of ``backbone``, or None when it is in none of the folders.
+def hub_folder() -> Path:
+    """The folder in which huggingface_hub keeps what it fetched."""
+    if named := os.environ.get("HF_HUB_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("HF_HOME") or _cache() / "huggingface").expanduser() / "hub"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+
+
+def find_weights(backbone: str, weights_dir: Path | None = None, weights: str = "imagenet") -> Path | None:
+    """The file that ``weights`` means for ``backbone``, or None when it is not here.
+
+    Args:
+        weights_dir: looked into first for files that are named and have no path of their own.
 
     Raises:
-        WeightsError: for a backbone that no file is known for, or a ``weights_dir`` that is no folder.
+        WeightsError: as ``weights_file``, or a ``weights_dir`` that is no folder.
     """
     if weights_dir is not None and not weights_dir.is_dir():
         raise WeightsError("no such folder", where=weights_dir, hint="give --weights-dir a folder with weights files")
-    name = weights_file(backbone)
-    return next((folder / name for folder in weights_folders(weights_dir) if (folder / name).is_file()), None)
+    name = weights_file(backbone, weights)
+    if is_file(weights):
+        return Path(name) if Path(name).is_file() else None
+    if name.startswith(HUB):
+        return _in_hub(name.removeprefix(HUB))
+    found = next((folder / name for folder in weights_folders(weights_dir) if (folder / name).is_file()), None)
+    return _in_hub(f"timm/{backbone.removeprefix(TIMM)}") if found is None and backbone.startswith(TIMM) else found
+
+
+def _in_hub(repository: str) -> Path | None:
+    """The tensors of the main branch of ``repository`` (OWNER/NAME), if the hub's cache holds them."""
+    folder = hub_folder() / f"models--{repository.replace('/', '--')}"
+    try:
+        snapshot = folder / "snapshots" / (folder / "refs" / "main").read_text("utf-8").strip()
+    except OSError:
+        return None
+    return next((snapshot / name for name in _HUB_FILES if (snapshot / name).is_file()), None)
+
+
+def content_hash(file: Path) -> str:
+    """SHA-256 (64 hex digits) of the content of ``file``; read once for its size and time.
+
+    Raises:
+        WeightsError: a file that cannot be read, or whose name carries another hash.
+    """
+    try:
+        state = file.stat()
+        digest = _hash(str(file.resolve()), state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    check_name(file, digest)
+    return digest
+
+
+def check_name(file: Path, digest: str) -> None:
+    """Refuses a file whose name carries another hash than ``digest``, the SHA-256 of its content.
+
+    Raises:
+        WeightsError: with both hashes.
+    """
+    named = _HASH_IN_NAME.search(file.stem)
+    if named is not None and not digest.startswith(named[1]):
+        raise WeightsError(
+            f"is not what its name says: its SHA-256 begins {digest[: len(named[1])]}",
+            where=file,
+            hint="fetch it again, or rename it and name its path in weights",
+        )
+
+
+def unreadable(file: Path, error: OSError) -> WeightsError:
+    """One line for a file of weights that the system does not hand over."""
+    return WeightsError(f"cannot be read ({error.strerror})", where=file, hint="check the file and its permissions")
+
+
+@functools.cache
+def _hash(path: str, size: int, changed: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def with_weights(ablation: Ablation, weights_dir: Path | None = None) -> Ablation:
+    """``ablation`` with the hash of the weights that each run starts from.
+
+    Runs whose file is not here stay provisional.
+
+    Raises:
+        WeightsError: a ``weights_dir`` that is no folder; a file that cannot be read or is not what its name says.
+    """
+
+    def digest(run: RunSpec) -> str:
+        file = find_weights(run.setup.image_backbone, weights_dir, run.protocol.weights)
+        return "" if file is None else content_hash(file)
+
+    return ablation.starting_from(digest)

@@ -178,19 +178,27 @@ def rescale_residuals(network: ImageNetwork) -> None:
 def load_body(network: ImageNetwork, state: dict[str, Tensor], setup: ModelSetup) -> None:
     """Copy a torchvision classifier's ``state`` into the network's body; its classifier is left out.
 
+    What a training program puts before every name (``module.``, ``encoder.``) is left out too.
+
     Raises:
         SpecError: names what is missing or of another shape.
     """
-    prefix = "features." if setup.backbone.startswith("mobilenet") else ""
     own = network.body.state_dict()
+    prefix = _prefix(state, next(iter(own)), "features." if setup.backbone.startswith("mobilenet") else "")
     taken = {name: state[prefix + name] for name in own if prefix + name in state}
     missing = [name for name in own if name not in taken and not name.endswith("num_batches_tracked")]
     unequal = [name for name, value in taken.items() if value.shape != own[name].shape]
     if missing or unequal:
         raise SpecError(
             f"the weights do not fit backbone {setup.backbone}: missing {missing[:3]}, other shape {unequal[:3]}",
-            hint="use the file named by `mmad weights`",
+            hint="use the file named by `mmad weights`, or one of torchvision's network",
         )
     with torch.no_grad():
         for name, value in taken.items():
             own[name].copy_(value)
+
+
+def _prefix(state: dict[str, Tensor], first: str, usual: str) -> str:
+    """What stands before the names of the body in ``state``: ``usual``, or that and more."""
+    found = [name.removesuffix(first) for name in state if name.endswith(usual + first)]
+    return min(found, key=len, default=usual)

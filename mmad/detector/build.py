@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from pathlib import Path
 
+import safetensors.torch
 import torch
 
 from mmad.base.errors import WeightsError
+from mmad.base.formatting import short_key
 from mmad.base.records import DOCUMENTED_COLUMNS, DOCUMENTED_LABELS, ClinicalColumns, ParameterCount
 from mmad.config.setup import ModelSetup
-from mmad.config.weights import find_weights, weights_file
+from mmad.config.weights import check_name, find_weights, unreadable, weights_file
 from mmad.detector.backbones import ImageNetwork, freeze, load_body, rescale_residuals
 from mmad.detector.model import MultimodalRCNN
 from mmad.detector.timm_body import TimmBody
@@ -38,6 +42,7 @@ def build_detector(
     seed: int,
     weights: str = "imagenet",
     weights_dir: Path | None = None,
+    weights_hash: str = "",
 ) -> MultimodalRCNN:
     """The detector of ``setup`` on the CPU, drawn from ``seed``, its image networks pretrained if asked for.
 
@@ -46,8 +51,9 @@ def build_detector(
         labels: how many findings, the background not counted.
         columns: the clinical columns (idle without ``use_clinical``).
         seed: of the initial weights; modules of one name are equal in every detector of one seed.
-        weights: ``imagenet``, or ``none`` to leave a pretrained setup as drawn.
-        weights_dir: a folder with torchvision's weights files, before the usual places.
+        weights: ``none`` to leave a pretrained setup as drawn, or as in a training protocol.
+        weights_dir: a folder with files of weights, before the usual places.
+        weights_hash: the SHA-256 that the file of weights has to have; empty for any.
 
     Raises:
         WeightsError: when the weights' file is missing or damaged, with the hint.
@@ -67,18 +73,18 @@ def build_detector(
     """
     pretrained = setup.pretrained and weights != "none"
     built = setup.stock()
-    path = _weights_path(built, weights_dir) if pretrained else None
+    state = _read_weights(built, weights, weights_dir, weights_hash) if pretrained else None
     with torch.random.fork_rng(devices=[]):  # what is drawn while building is drawn anew by name
         model = MultimodalRCNN(setup, labels, columns)
     initialise(model, seed)
     for network in image_networks(model):
         freeze(network, built, pretrained=pretrained)
-        if path is None:
+        if state is None:
             rescale_residuals(network)
         elif isinstance(network.body, TimmBody):
-            network.body.load(path)
+            network.body.load(state)
         else:
-            load_body(network, _read_weights(path), built)
+            load_body(network, state, built)
     return model
 
 
@@ -97,25 +103,49 @@ def idle_modules(setup: ModelSetup) -> tuple[str, ...]:
     return ("clinical_convs",) if idle else ()
 
 
-def _weights_path(setup: ModelSetup, weights_dir: Path | None) -> Path:
-    path = find_weights(setup.backbone, weights_dir)
+def _read_weights(setup: ModelSetup, weights: str, weights_dir: Path | None, wanted: str) -> dict[str, torch.Tensor]:
+    """The tensors that ``weights`` means, of a file whose content has the SHA-256 ``wanted``."""
+    path = find_weights(setup.backbone, weights_dir, weights)
     if path is None:
         raise WeightsError(
-            f"the ImageNet weights {weights_file(setup.backbone)} of backbone {setup.backbone} are not here",
+            f"the weights {weights_file(setup.backbone, weights)} of backbone {setup.backbone} are not here",
             hint="fetch them with `mmad weights --fetch`, name their folder with --weights-dir, "
             "or train from scratch with --weights none",
         )
-    return path
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
-        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    digest = hashlib.sha256(data).hexdigest()
+    check_name(path, digest)
+    if wanted and digest != wanted:
         raise WeightsError(
-            f"cannot be read as weights ({type(error).__name__})", where=path, hint="fetch the file again"
+            f"has changed since the run was queued: its SHA-256 begins {short_key(digest)}, not {short_key(wanted)}",
+            where=path,
+            hint="put the file back, or give the ablation file to mmad ablate again, which queues a run of its own",
+        )
+    try:
+        return _tensors(safetensors.torch.load(data) if path.suffix == ".safetensors" else _unpickled(data))
+    except Exception as error:  # safetensors, pickle and torch each have their own
+        raise WeightsError(
+            f"cannot be read as weights ({type(error).__name__})",
+            where=path,
+            hint="it has to hold a state dict of tensors alone; fetch or export it again",
         ) from error
-    return state
+
+
+def _unpickled(data: bytes) -> object:
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _tensors(found: object) -> dict[str, torch.Tensor]:
+    """The state dict in ``found``: itself, or below the name that training programs give it."""
+    for name in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(name), dict):
+            found = found[name]
+    if not isinstance(found, dict):
+        raise TypeError("no state dict")
+    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
 def parameter_counts(

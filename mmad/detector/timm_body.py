@@ -62,23 +62,22 @@ class TimmBody(nn.Module):
         maps = [_channels_first(m, width) for m, width in found]
         return OrderedDict((str(i), m) for i, m in enumerate(maps)) if self.pyramid else maps[0]
 
-    def load(self, file: Path) -> None:
-        """Take in the whole network's weights from ``file`` (safetensors, or tensors saved by torch).
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take in the weights of the whole network.
 
         Raises:
-            WeightsError: a file that cannot be read or belongs to another network.
+            WeightsError: they belong to another network.
         """
-        overlay = {"file": str(file), "url": None, "hf_hub_id": None, "custom_load": False}
+        overlay = {"state_dict": state, "file": None, "url": None, "hf_hub_id": None, "custom_load": False}
         try:
             with torch.random.fork_rng(devices=[]):  # timm draws weights before it reads them
                 # The whole network refuses a file that lacks a tensor; the network of maps would leave it as drawn.
                 _create(self.name, self.side, features_only=False, pretrained=True, overlay=overlay)
                 filled = _create(self.name, self.side, out_indices=self.chosen, pretrained=True, overlay=overlay)
-        except Exception as error:  # safetensors, pickle, torch and timm each have their own
+        except Exception as error:  # timm has its own
             raise WeightsError(
-                f"cannot be read as the weights of timm's {self.name} ({type(error).__name__})",
-                where=file,
-                hint="fetch the file again",
+                f"the weights do not fit backbone timm:{self.name} ({type(error).__name__}: {_first_line(error)})",
+                hint="name weights of this network",
             ) from error
         self.network.load_state_dict(filled.state_dict())
 

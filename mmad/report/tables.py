@@ -36,7 +36,7 @@ from mmad.base.errors import DataError, EvaluationError, ReportError
 from mmad.base.formatting import DASH, clip, decimal, duration, interval, p_value, plural, short_key, signed, whole
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
-from mmad.base.records import MemberRecord, RunRecord, Split
+from mmad.base.records import MemberRecord, Split
 from mmad.evaluation.intervals import RESAMPLES, Interval
 from mmad.evaluation.operating_points import FROC_RATES, OperatingInterval, OperatingPoint, gaps
 from mmad.experiment_log import LogEntry, entry
@@ -646,8 +646,8 @@ def _printed_counts(section: AblationSection) -> PrintedTable:
 def runs_table(name: str, title: str, frames: Sequence[AblationFrame]) -> TableContent:
     """Every member with its varied fields and its results."""
     members = [m for frame in frames for m in frame.members]
-    setup = _varying([m.run.record for m in members], "setup")
-    protocol = [field for field in _varying([m.run.record for m in members], "protocol") if field != "seed"]
+    setup = _varying([m.setup for m in members])
+    protocol = [field for field in _varying([m.run.record.protocol for m in members]) if field != "seed"]
     columns = (
         *MEMBER,
         *_RUN,
@@ -658,7 +658,7 @@ def runs_table(name: str, title: str, frames: Sequence[AblationFrame]) -> TableC
         (
             *of_member(m),
             *_run_cells(m),
-            *(_plain(m.run.record.setup.get(field)) for field in setup),
+            *(_plain(m.setup.get(field)) for field in setup),
             *(_plain(m.run.record.protocol.get(field)) for field in protocol),
         )
         for m in members
@@ -666,10 +666,9 @@ def runs_table(name: str, title: str, frames: Sequence[AblationFrame]) -> TableC
     return TableContent(name, title, columns, rows, _printed_runs(frames, setup) if len(frames) == 1 else None)
 
 
-def _varying(runs: Sequence[RunRecord], part: str) -> list[str]:
-    """The fields whose values differ between runs, in order of first appearance."""
+def _varying(given: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields whose values differ, in order of first appearance."""
     found: dict[str, set[str]] = {}
-    given: list[Mapping[str, Any]] = [getattr(run, part) for run in runs]
     for values in given:
         for field in values:
             found.setdefault(field, set())
@@ -731,7 +730,7 @@ def _printed_runs(frames: Sequence[AblationFrame], setup: Sequence[str]) -> Prin
             rows.append(
                 (
                     member_title(m, frame) + state,
-                    *(_words(m.run.record.setup.get(field)) for field in shown),
+                    *(_words(m.setup.get(field)) for field in shown),
                     f"{m.run.record.epochs_done} / {m.run.epochs_asked}",
                     *(DASH if n is None else str(n) for n in epochs),
                     *(decimal(value) for value in figures),

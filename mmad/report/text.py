@@ -7,19 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmad.analysis.frames import CheckpointResult, MemberFrame, RunFrame
+from mmad.analysis.frames import CheckpointResult, MemberFrame
 from mmad.base.formatting import clean
 from mmad.base.records import CheckpointRecord
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup
 
 
-def setup_toml(run: RunFrame) -> str:
-    """``[setup]`` with every field that differs from its default; it reads back as the run's setup."""
+def setup_toml(setup: Mapping[str, Any]) -> str:
+    """``[setup]`` with every field that differs from its default; it reads back as ``setup``."""
     fields = ModelSetup.model_fields
     lines = [
         f"{_key(name)} = {_value(value)}"
-        for name, value in run.record.setup.items()
+        for name, value in setup.items()
         if name not in NAMING_FIELDS
         and (name not in fields or value != _plain(fields[name].get_default(call_default_factory=True)))
     ]
@@ -122,7 +122,7 @@ def checkpoint_name(outcome: CheckpointResult, checkpoint: CheckpointRecord, *, 
 
 def saved_lines(member: MemberFrame) -> list[str]:
     """The lines that name the best-AP, best-AR and final checkpoints, where they exist."""
-    clinical = bool(member.run.record.setup.get("use_clinical", False))
+    clinical = bool(member.setup.get("use_clinical", False))
     lines = []
     for title, outcome in member.outcomes:
         checkpoint = outcome and member.run.checkpoint(outcome.kind)
@@ -149,14 +149,14 @@ def weight_lines(weights: Mapping[str, Any]) -> list[str]:
 
 def log_block(member: MemberFrame) -> str:
     """The whole block: rule, setup, checkpoints, rule, parameter counts, loss weights."""
-    record, name = member.run.record, run_name(member)
+    name = run_name(member)
     opening = f"{'=' * 40}For Training [{name}]{'=' * 40}"
     rule = "=" * min(len(opening), 140)
-    lines = [opening, setup_line(record.setup, name), rule]
+    lines = [opening, setup_line(member.setup, name), rule]
     parts: Sequence[Sequence[str]] = (
         saved_lines(member),
-        [rule, *_model_lines(record.setup, record.protocol), *count_lines(member)],
-        weight_lines(record.setup.get("loss_weights") or {}),
+        [rule, *_model_lines(member.setup, member.run.record.protocol), *count_lines(member)],
+        weight_lines(member.setup.get("loss_weights") or {}),
     )
     for part in parts:
         if part:

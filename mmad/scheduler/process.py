@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmad.base.errors import MmadError
+from mmad.scheduler.run_log import log_refused
 from mmad.scheduler.supervisor_link import Message, TrainRequest, WorkerRequest, decode_message, encode
 
 #: The worker, as a node's Python takes it.
@@ -185,6 +186,4 @@ def _opened(log: Path) -> IO[bytes]:
         log.parent.mkdir(parents=True, exist_ok=True)
         return log.open("ab")
     except OSError as error:
-        raise MmadError(
-            f"the run's log cannot be written ({error.strerror})", where=log, hint="make the folder writable"
-        ) from error
+        raise log_refused(log, error) from error

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from mmad.base.clock import now
-from mmad.base.errors import MmadError
+from mmad.base.errors import SHARE_HINT, MmadError
 from mmad.base.paths import RunPaths
 
 #: Bytes after which a log is renamed ``run.log.1`` and a new one begun, and how many renamed ones are kept.
@@ -60,9 +60,7 @@ class RunLog(io.TextIOBase):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = _appending(path)
         except OSError as error:
-            raise MmadError(
-                f"the run's log cannot be written ({error.strerror})", where=path, hint="make the folder writable"
-            ) from error
+            raise log_refused(path, error) from error
         forked = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: method() if (method := forked()) else None)
 
@@ -140,7 +138,7 @@ class RunLog(io.TextIOBase):
 
 
 def _appending(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -150,6 +148,12 @@ def _numbered(path: Path, number: int) -> Path:
 def _write_all(descriptor: int, block: bytes) -> None:
     while block:
         block = block[os.write(descriptor, block) :]
+
+
+def log_refused(log: Path, error: OSError) -> MmadError:
+    """What to say where ``log`` cannot be made or written: it names the file or folder that refuses."""
+    refuses = next((path for path in (log, *log.parents) if path.exists()), log)
+    return MmadError(f"the run's log cannot be written ({error.strerror})", where=refuses, hint=SHARE_HINT)
 
 
 def divert_output(log: Path) -> None:

@@ -14,12 +14,13 @@ from mmad.base.errors import SpecError, StoreError, WeightsError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
-from mmad.config.runs import Ablation, Member
+from mmad.config.runs import Ablation, Member, older_keys
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
 from mmad.scheduler.process import run_shell
 from mmad.scheduler.worker import run_spec
+from mmad.store.lookup import trained_for
 from mmad.store.store import Store
 
 #: Seconds that the command at a queue's end (a mail, the report) may take.
@@ -48,15 +49,16 @@ def asked_for(ablations: Sequence[Ablation], database: str) -> list[Submission]:
         StoreError: a database that cannot be read.
     """
     _distinct(ablations)
-    known = _known(database)
-    members = [member for ablation in ablations for member in ablation.members]
+    known = recorded_runs(database)
+    older = older_keys(known.values())
+    members = [member for ablation in ablations for member in ablation.recorded_as(older).members]
     return [_submission(member, known) for member in members]
 
 
 def _submission(member: Member, known: Mapping[str, RunRecord]) -> Submission:
     if member.run.key not in known:
         return Submission(member, member.run.key, "queued")
-    trained = _trained(known, member.run.key)
+    trained = trained_for(known, member.run.key)
     return Submission(member, trained.key, trained.status)
 
 
@@ -67,10 +69,10 @@ def check_weights(members: Iterable[Member], weights_dir: Path | None = None) ->
         WeightsError: names the missing files and the three ways out.
     """
     missing: dict[str, str] = {}
-    for member in members:
-        setup, protocol = member.run.setup, member.run.protocol
-        if setup.pretrained and protocol.weights != "none" and find_weights(setup.image_backbone, weights_dir) is None:
-            missing.setdefault(setup.image_backbone, weights_file(setup.image_backbone))
+    for run in (member.run for member in members):
+        backbone, weights = run.setup.image_backbone, run.protocol.weights
+        if not run.from_scratch and find_weights(backbone, weights_dir, weights) is None:
+            missing.setdefault(backbone, weights_file(backbone, weights))
     if missing:
         names = ", ".join(f"{backbone} ({file})" for backbone, file in missing.items())
         raise WeightsError(
@@ -129,26 +131,17 @@ def queue_up(
         StoreError: a database that cannot be written.
     """
     with Store.open(database) as store:
-        for ablation in ablations:
-            store.add_ablation(ablation)
+        ablations = [store.add_ablation(ablation) for ablation in ablations]
         records = {run.key: run for run in store.run_records()}
         jobs: dict[str, Job] = {}
         for ablation in ablations:
             for member in narrowed(ablation, only).members:
-                trained = _trained(records, member.run.key)
+                trained = trained_for(records, member.run.key)
                 if trained.status != "finished":
                     jobs.setdefault(trained.key, _job_for(job_of(member, ablation), trained))
         if priority is not None:
             store.prioritise(list(jobs), priority)
     return list(jobs.values())
-
-
-def _trained(records: Mapping[str, RunRecord], key: str) -> RunRecord:
-    """The run ``key``, or the one that is trained in its place."""
-    record = records[key]
-    while record.replacement is not None:
-        record = records[record.replacement]
-    return record
 
 
 def job_of(member: Member, ablation: Ablation | None = None) -> Job:
@@ -191,7 +184,7 @@ def halved(store: Store, job: Job) -> Job | None:
     if batch % 2:
         return None
     setup = run.setup.model_copy(update={"batch_size": batch // 2, "gradient_accumulation": steps * 2})
-    smaller = replace(run, setup=setup)
+    smaller = replace(run, setup=setup, recorded_as=None)
     store.replace_run(job.key, smaller)
     store.add_warning(
         smaller.key,
@@ -201,12 +194,13 @@ def halved(store: Store, job: Job) -> Job | None:
     return replace(job, key=smaller.key, memory_key=memory_key(setup))
 
 
-def _known(database: str) -> Mapping[str, RunRecord]:
+def recorded_runs(database: str) -> Mapping[str, RunRecord]:
+    """The runs of ``database`` by key; none where there is none yet."""
     file = StorePaths(database).file
     if file is not None and not file.exists():
         return {}
     try:
-        with Store.open(database, create=False) as store:
+        with Store.open(database, create=False, lenient=True) as store:
             return {run.key: run for run in store.run_records()}
     except StoreError as error:
         if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it

@@ -40,9 +40,7 @@ from mmad.base.records import (
     Progress,
     RunRecord,
 )
-from mmad.config.protocol import TrainingProtocol
-from mmad.config.runs import RECIPE, DataSource, RunSpec
-from mmad.config.setup import ModelSetup
+from mmad.config.runs import RECIPE, RunSpec
 from mmad.scheduler.run_log import divert_output
 from mmad.scheduler.supervisor_link import (
     AttemptOutcome,
@@ -60,6 +58,7 @@ from mmad.scheduler.supervisor_link import (
 )
 from mmad.scheduler.tensorboard import TensorBoardRecorder
 from mmad.store.claims import STOPPED, NotHeld, Owner
+from mmad.store.run_rows import spec_of
 from mmad.store.store import Store
 
 #: Seconds between two renewals of the lease, and between two looks whether the run was stopped by hand.
@@ -372,16 +371,13 @@ def run_spec(record: RunRecord, data: Path | None = None) -> RunSpec:
             where=f"run {short_key(record.key)}",
             hint="give the ablation file to mmad ablate again, which queues it anew",
         )
-    source = DataSource(str(data or record.dataset_path), record.dataset_name, record.dataset_fingerprint)
     try:
-        setup = ModelSetup.model_validate(dict(record.setup))
-        protocol = TrainingProtocol.model_validate(dict(record.protocol))
+        spec = spec_of(record, None if data is None else str(data))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise SpecError(f"{place}: {first['msg']}", where=f"run {short_key(record.key)}") from error
-    spec = RunSpec(setup, protocol, source, record.recipe)
-    if spec.key != record.key:
+    if record.content == record.key != spec.content_key:  # older rows have keys of another form
         raise SpecError(
             "its stored setup and protocol do not give its key",
             where=f"run {short_key(record.key)}",

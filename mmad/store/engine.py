@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 from urllib.parse import quote
 
-from sqlalchemy import URL, Column, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, ProgrammingError
 
 from mmad.base.clock import seconds
-from mmad.base.errors import StoreError
+from mmad.base.errors import SHARE_HINT, StoreError
 from mmad.base.paths import StorePaths, without_secrets
+from mmad.store.damage import Damage, SoundViews, find_damage, sound_views
 from mmad.store.schema import metadata
-from mmad.store.values import HINT, Damage, DamagedValue, find_damage
+from mmad.store.values import HINT, DamagedValue
 
 #: Seconds to wait for another process that writes, or for a server that went away.
 BUSY_SECONDS = 60.0
@@ -31,11 +32,14 @@ BUSY_SECONDS = 60.0
 _PAUSE = 0.2
 #: How often a transaction that was lost is repeated.
 _REPEATS = 4
+#: How many damaged values are named.
+_NAMED = 10
 #: The server's number for locks of mmad.
 _LOCK = 6872900
 
 P = ParamSpec("P")
 T = TypeVar("T")
+S = TypeVar("S", bound="Lenient")
 
 DRIVER = "postgresql+psycopg"
 #: Seconds after which a host that does not answer counts as unreachable.
@@ -57,7 +61,7 @@ MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
     ("not a database", "is not a database", "name another file with --db, or move this one away"),
     ("malformed", "the database is damaged", "go back to a backup, or start a new one with --db"),
-    ("readonly|read-only", "cannot be written", "check its permissions, or name another file with --db"),
+    ("readonly|read-only", "cannot be written", f"{SHARE_HINT}, or name another file with --db"),
     ("unable to open", "cannot be opened", "check the path and its permissions, or name another file with --db"),
     ("foreign key", "names a run the database does not hold", "queue it first with mmad ablate"),
     ("no such table", "lacks tables of mmad", "go back to a backup, or start a new one with --db"),
@@ -109,7 +113,7 @@ _SILENT = re.compile(
 )
 _REFUSED = re.compile("permission denied|no schema has been selected")
 #: What a database says of a value that it cannot read itself.
-_UNREADABLE = re.compile("malformed json|could not decode|invalid input syntax for type json")
+_UNREADABLE = re.compile("malformed json|could not decode|invalid input syntax for type|timestamp too (large|small)")
 _REPEATED = re.compile("deadlock|duplicate key|could not serialize")
 
 #: Where Linux lists what is mounted where; absent elsewhere.
@@ -135,16 +139,29 @@ class Database:
     Failures of the database leave either as a StoreError that names the place and the hint (TransactionLost
     where it can be repeated); faults of our own statements do not. So does an SQLite file that is no longer at its
     place when the transaction ends: the system would let it be written to, where nobody finds it again.
+
+    A damaged value ends a transaction with ``DamagedRow``. Where the database is ``lenient``, ``leave_out`` hides what
+    is damaged, so that a transaction can be done again without it; from then on nothing is written.
     """
 
     def __init__(
-        self, database: str | Path, *, read_only: bool = False, timeout: float = BUSY_SECONDS, known: bool = False
+        self,
+        database: str | Path,
+        *,
+        read_only: bool = False,
+        timeout: float = BUSY_SECONDS,
+        known: bool = False,
+        lenient: bool = False,
     ) -> None:
         paths = StorePaths(str(database))
         self.file = paths.file
         self.read_only = read_only
         self.timeout = timeout
-        self.engine = server_engine(paths.url, timeout) if self.file is None else self._sqlite(self.file)
+        self.lenient = lenient
+        self.left_out: dict[str, tuple[Damage, ...]] = {}
+        self._database = database
+        self._views = SoundViews(())
+        self.engine = self._server(paths.url) if self.file is None else self._sqlite(self.file)
         self.where = (
             without_secrets(self.engine.url.render_as_string(hide_password=False))
             if self.file is None
@@ -169,7 +186,9 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that writes: all of it counts, or nothing. StoreError when opened read-only."""
+        """A transaction that writes: all of it counts, or nothing. StoreError when opened read-only, or damaged."""
+        if any(self.left_out.values()):
+            raise StoreError("holds damaged values, so nothing is written", where=self.where, hint=HINT)
         if self.read_only:
             raise StoreError("was opened for reading only", where=self.where, hint="open it without read_only")
         with self.explained(), self._located(), self._connected() as connection:
@@ -180,23 +199,67 @@ class Database:
 
     @contextmanager
     def _located(self) -> Iterator[None]:
-        """Turns a failure over a damaged value into a StoreError that names its table, row and column."""
+        """Turns a failure over a damaged value into a DamagedRow that names its table, row and column."""
         try:
             yield
         except DamagedValue as error:
-            damage = None if error.column is None else self._first_damage([[error.column]])
+            damage = None if error.column is None else self._first_damage([error.column.table], [error.column])
             if damage is None:  # it is of another database, whose transaction is around this one
                 raise
-            raise StoreError(f"{damage.where}: {damage.what}", where=self.where, hint=HINT) from error
+            raise _damaged_row(damage, self.where) from error
         except DatabaseError as error:
-            damage = self._first_damage(_all_columns()) if _UNREADABLE.search(said(error.orig).lower()) else None
+            unreadable = _UNREADABLE.search(said(error.orig).lower())
+            damage = self._first_damage(metadata.sorted_tables) if unreadable else None
             if damage is None:
                 raise
-            raise StoreError(f"{damage.where}: {damage.what}", where=self.where, hint=HINT) from error
+            raise _damaged_row(damage, self.where) from error
 
-    def _first_damage(self, columns: Sequence[Sequence[Column[Any]]]) -> Damage | None:
-        with self._connected() as connection, connection.begin():
-            return next((damage for some in columns for damage in find_damage(connection, some)), None)
+    def _first_damage(self, tables: Sequence[Table], columns: Sequence[Column[Any]] = ()) -> Damage | None:
+        """The first that is not left out yet."""
+        with self._plain() as connection:
+            for table in tables:
+                with contextlib.closing(find_damage(connection, table, columns)) as found:
+                    for damage in found:
+                        if damage not in self.left_out.get(table.name, ()):
+                            return damage
+        return None
+
+    @contextmanager
+    def _plain(self) -> Iterator[Connection]:
+        """A transaction that reads all that is stored, damaged or not."""
+        plain = Database(self._database, read_only=True, timeout=self.timeout, known=True)
+        with contextlib.closing(plain), plain.reading() as connection:
+            yield connection
+
+    def leave_out(self, *tables: str, warn: bool = True) -> bool:
+        """Hides what is damaged in ``tables`` (none: in all); whether there is more than before.
+
+        False where this database is not lenient. ``warn`` names each value.
+        """
+        if not self.lenient:
+            return False
+        fresh: list[Damage] = []
+        with self._plain() as connection:
+            for table in metadata.sorted_tables:
+                if not tables or table.name in tables:
+                    found = tuple(find_damage(connection, table))
+                    fresh += [one for one in found if one not in self.left_out.get(table.name, ())]
+                    self.left_out[table.name] = found
+            if fresh:
+                self._views = sound_views(connection, self.left_out)
+        if fresh:
+            self.read_only = True
+            self.engine.dispose()
+            if warn:
+                self._warn_of(fresh)
+        return bool(fresh)
+
+    def _warn_of(self, damage: Sequence[Damage]) -> None:
+        named = max(0, _NAMED - (sum(map(len, self.left_out.values())) - len(damage)))
+        for one in damage[:named]:
+            log.warning("%s: %s: %s; %s", self.where, one.where, one.what, one.read_as)
+        if len(damage) > named:
+            log.warning("%s: %s damaged values more; %s", self.where, len(damage) - named, HINT)
 
     def _connected(self) -> Connection:
         """A connection; a server that takes nobody in, or is silent and was reached before, is waited for."""
@@ -259,6 +322,8 @@ class Database:
             return open_sqlite(file, read_only=self.read_only, timeout=self.timeout)
 
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
+            connection.isolation_level = None  # transactions begin in _begin
+            self._views.make(connection)
             _prepare_reading(connection) if self.read_only else _prepare_writing(connection, file)
             if self._identity is None and network_type(file) is None:  # which may number an open file anew
                 self._identity = _identity(file)
@@ -266,6 +331,16 @@ class Database:
         engine = create_engine(URL.create("sqlite", database=str(file)), creator=connect)
         event.listen(engine, "connect", prepare)
         event.listen(engine, "begin", _begin)
+        return engine
+
+    def _server(self, address: str) -> Engine:
+        def prepare(connection: Any, _record: object) -> None:
+            with connection.cursor() as cursor:
+                self._views.make(cursor)
+            connection.commit()
+
+        engine = server_engine(address, self.timeout)
+        event.listen(engine, "connect", prepare)
         return engine
 
     def _require_file(self) -> None:
@@ -290,10 +365,6 @@ def _identity(file: Path) -> tuple[int, int]:
     """What tells a file from another one at its place."""
     found = file.stat()
     return found.st_dev, found.st_ino
-
-
-def _all_columns() -> list[list[Column[Any]]]:
-    return [list(table.c) for table in metadata.sorted_tables]
 
 
 def open_sqlite(file: Path, *, read_only: bool, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:
@@ -329,12 +400,10 @@ def _make_file(file: Path) -> None:
 
 
 def _prepare_reading(connection: sqlite3.Connection) -> None:
-    connection.isolation_level = None  # transactions begin in _begin
     connection.execute("PRAGMA query_only = ON")
 
 
 def _prepare_writing(connection: sqlite3.Connection, file: Path) -> None:
-    connection.isolation_level = None
     kind = network_type(file)
     if kind is not None:
         warn_once(file, kind)
@@ -351,19 +420,33 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("mmad_writes") else "BEGIN")
 
 
-def repeatable(method: Callable[P, T]) -> Callable[P, T]:
-    """Repeats a transaction that was lost on the way, perhaps only its answer: it may be done twice without harm."""
+class Lenient(Protocol):
+    """What ``repeatable`` methods belong to."""
+
+    def leave_out(self, *tables: str) -> bool: ...
+
+
+def repeatable(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Repeats a transaction that was lost on the way, perhaps only its answer: it may be done twice without harm.
+
+    One that met a damaged value is repeated without it where the store's database is lenient.
+    """
 
     @wraps(method)
-    def repeated(*words: P.args, **options: P.kwargs) -> T:
-        for _ in range(_REPEATS):
+    def repeated(store: S, *words: P.args, **options: P.kwargs) -> T:
+        repeats = 0
+        while True:
             try:
-                return method(*words, **options)
+                return method(store, *words, **options)
             except TransactionLost:
-                continue
-        return method(*words, **options)
+                repeats += 1
+                if repeats > _REPEATS:
+                    raise
+            except DamagedRow as error:
+                if not store.leave_out(error.table):
+                    raise
 
-    return repeated
+    return cast(Callable[Concatenate[S, P], T], repeated)
 
 
 def serialise(connection: Connection, about: str | None = None) -> None:
@@ -426,6 +509,18 @@ def server_engine(address: str, lock_seconds: float) -> Engine:
 
 class TransactionLost(StoreError):
     """A transaction that was lost on the way, so that nothing of it counts; it can be repeated."""
+
+
+class DamagedRow(StoreError):
+    """A value that its column cannot hold, in a row of ``table``."""
+
+    table = ""
+
+
+def _damaged_row(damage: Damage, where: str) -> DamagedRow:
+    found = DamagedRow(f"{damage.where}: {damage.what}", where=where, hint=HINT)
+    found.table = damage.table
+    return found
 
 
 class DiskFull(StoreError):

@@ -67,12 +67,14 @@ def export_tables(
 ) -> tuple[Exported, ...]:
     """Writes each table, and each view, to ``folder``/NAME.csv or .parquet, all as they are at one moment.
 
-    In CSV an empty cell is NULL, a moment ISO 8601 in UTC, a truth ``true`` or ``false``, JSON its text.
+    In CSV an empty cell is NULL, a moment ISO 8601 in UTC, a truth ``true`` or ``false``, JSON its text. A lenient
+    store leaves out what is damaged.
 
     Raises:
         StoreError: a file that is there already or cannot be written; pyarrow is missing for Parquet.
     """
     write = _write_csv if form == "csv" else _parquet_writer()
+    store.leave_out()
     with store.database.reading() as connection:
         tables = [*schema.metadata.sorted_tables, *_views(connection)]
         files = {table.name: folder / f"{table.name}.{form}" for table in tables}

@@ -44,7 +44,7 @@ def detail_json(detail: RunDetail) -> JsonValue:
         **to_json_value(detail.results),
         "members": [member_path(member) for member in detail.members],
         "evaluation": dict(detail.evaluation),
-        "setup": dict(run.setup),
+        "setup": dict(detail.setup),
         "protocol": dict(run.protocol),
         "params": {count.module: count.count for count in detail.counts},
         "epochs": [to_json_value(epoch_row(record, detail.evaluation["overlap"])) for record in detail.epochs],

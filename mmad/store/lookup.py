@@ -116,6 +116,14 @@ def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSu
     ]
 
 
+def trained_for(runs: Mapping[str, RunRecord], key: str) -> RunRecord:
+    """The run ``key`` of ``runs``, or the one that is trained in its place."""
+    run = runs[key]
+    while (replacement := runs.get(run.replacement or "")) is not None:
+        run = replacement
+    return run
+
+
 def results_frame(summaries: Sequence[MemberSummary]) -> DataFrame:
     """One row a summary, with the columns of ``Store.runs``."""
     import pandas
@@ -308,6 +316,11 @@ class RunDetail:
     environments: tuple[EnvironmentRecord, ...]
     warnings: tuple[str, ...]
     log: Path
+
+    @property
+    def setup(self) -> Mapping[str, Any]:
+        """The setup that the first member asked for, or the run's where no member points to it any more."""
+        return self.members[0].setup(self.run) if self.members else self.run.setup
 
 
 def run_detail(store: Store, name: str) -> RunDetail:

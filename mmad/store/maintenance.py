@@ -26,20 +26,27 @@ from sqlalchemy import (
     inspect,
     select,
     text,
+    type_coerce,
+    update,
 )
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.types import NullType
 
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
-from mmad.base.paths import RunPaths, StorePaths
+from mmad.base.paths import RunPaths, StorePaths, clean_command
 from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, OnProgress, RunRecord
 from mmad.store import schema
+from mmad.store.damage import Damage, find_damage, same_row
+from mmad.store.engine import serialise
 from mmad.store.export import batches
 from mmad.store.lookup import epochs_asked
 from mmad.store.migrate import OlderSchema
 from mmad.store.store import Store
-from mmad.store.values import find_damage
 
+#: Tables whose rows are made again when they are needed.
+_CACHES = ("analyses", "device_memory")
 #: What a finished run keeps when it is pruned, unless other kinds are named.
 KEPT: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
 #: In a run's folder: the names of checkpoints that a person had deleted, one a line.
@@ -47,6 +54,7 @@ _PRUNED = "pruned"
 _BLOCK = 2**20
 #: How many lines of SQLite's own check are read.
 _MOST_DAMAGE = 20
+_SOUND_FIRST = "set it to a sound value first: mmad db check lists every damaged one"
 _RESTORE = "name the folder of the runs as MMAD_RUNS, restore it from a backup, or train it again in another database"
 
 
@@ -57,8 +65,8 @@ _RESTORE = "name the folder of the runs as MMAD_RUNS, restore it from a backup, 
 class DatabaseProblem:
     """What is wrong, where, and what to do about it.
 
-    ``check`` is ``integrity``, ``schema``, ``values``, ``references``, ``runs``, ``epochs`` or ``files``; ``where``
-    a row, a run's key, a file or the database.
+    ``check`` is ``integrity``, ``schema``, ``values``, ``references``, ``secrets``, ``runs``, ``epochs`` or ``files``;
+    ``where`` a row, a run's key, a file or the database.
     """
 
     check: str
@@ -86,8 +94,8 @@ class Checked:
 def check_database(database: str | Path, *, deep: bool = False, progress: OnProgress | None = None) -> Checked:
     """Looks at every table, reference, run and file; changes nothing.
 
-    Where pages of an SQLite file are damaged or tables are missing, nothing else is looked at; where values are
-    damaged, no run and no file.
+    Where pages of an SQLite file are damaged or tables are missing, nothing else is looked at; rows that a damaged
+    value hides, and the files they name, are passed over.
 
     Args:
         deep: read every checkpoint and every file of detections, instead of looking whether it is there.
@@ -97,7 +105,7 @@ def check_database(database: str | Path, *, deep: bool = False, progress: OnProg
         StoreError: there is no such database, or none that this version can read.
     """
     try:
-        store = Store.open(database, create=False, read_only=True)
+        store = Store.open(database, create=False, read_only=True, lenient=True)
     except OlderSchema as error:
         found = DatabaseProblem("schema", str(database), error.what, "run mmad db upgrade, which keeps a copy")
         return Checked(error.where or str(database), error.what, 0, 0, 0, 0, (found,))
@@ -109,14 +117,12 @@ def check_database(database: str | Path, *, deep: bool = False, progress: OnProg
             missing = tuple(_missing_parts(store.where, connection))
             if missing:
                 return Checked(store.where, schema.HEAD, 0, 0, 0, 0, missing)
-            tables = len(schema.metadata.tables)
-            within = [*_damaged_values(connection), *_broken_references(store.where, connection)]
-            if any(finding.check == "values" for finding in within):  # runs and files are read through these values
-                runs = count(connection, schema.runs)
-                return Checked(store.where, schema.HEAD, tables, runs, 0, 0, tuple(within))
-        within += _runs(store)
+            tables, runs = len(schema.metadata.tables), count(connection, schema.runs)
+            broken = tuple(_broken_references(store.where, connection))
+        store.database.leave_out(warn=False)  # the damaged values, without which runs and files are looked at
+        values, secrets = tuple(_damaged_values(store.left_out)), tuple(_secrets(store))
+        within = (*values, *broken, *secrets, *_runs(store))
         files = check_files(store, deep=deep, progress=progress)
-        runs = len(store.run_records())
         findings = (*within, *files.findings)
         return Checked(store.where, schema.HEAD, tables, runs, files.looked_for, files.read, findings)
 
@@ -151,12 +157,57 @@ def _missing_parts(where: str, connection: Connection) -> Iterator[DatabaseProbl
                 yield DatabaseProblem("schema", where, f"{table.name} lacks the column {own.name}", hint)
 
 
-def _damaged_values(connection: Connection) -> Iterator[DatabaseProblem]:
+def _damaged_values(damage: Sequence[Damage]) -> Iterator[DatabaseProblem]:
     """Values that their column cannot hold."""
     hint = "set each to a sound value by hand (UPDATE in the sqlite3 shell or psql), or go back to a backup"
-    for table in schema.metadata.sorted_tables:
-        for damage in find_damage(connection, list(table.c)):
-            yield DatabaseProblem("values", damage.where, damage.what, hint)
+    drop = "mmad db check --fix removes each such row: it is computed or measured again when it is needed"
+    for one in damage:
+        yield DatabaseProblem("values", one.where, one.what, drop if one.table in _CACHES else hint)
+
+
+def _secrets(store: Store) -> Iterator[DatabaseProblem]:
+    """Command lines that an earlier version recorded with passwords and tokens in them."""
+    c = schema.environments.c
+    with store.database.reading() as connection:
+        for number, command in connection.execute(select(c.id, c.command).order_by(c.id)):
+            if clean_command(command) != command:
+                where = f"environments, row id {number}"
+                yield DatabaseProblem(
+                    "secrets", where, "command holds a password or a token", "mmad db check --fix takes it out"
+                )
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """How many damaged rows of caches were removed, and of how many command lines secrets were taken out."""
+
+    rows: int
+    commands: int
+
+
+def fix_database(database: str | Path) -> Fixed:
+    """Removes damaged rows that are made again when they are needed, and secrets from recorded command lines.
+
+    Nothing that was measured by a training is touched.
+
+    Raises:
+        StoreError: the database is missing or cannot be written.
+    """
+    c = schema.environments.c
+    with Store.open(database, create=False) as store, store.database.writing() as connection:
+        serialise(connection)
+        rows = 0
+        for table in (schema.metadata.tables[name] for name in _CACHES):
+            for identity in {damage.identity for damage in find_damage(connection, table)}:
+                connection.execute(delete_rows(table).where(same_row(connection, table, identity)))
+                rows += 1
+        commands = 0
+        raw = select(c.id, type_coerce(c.command, NullType()).label("command")).order_by(c.id)
+        for number, command in connection.execute(raw).all():
+            if isinstance(command, str) and (bare := clean_command(command)) != command:
+                connection.execute(update(schema.environments).where(c.id == number).values(command=bare))
+                commands += 1
+        return Fixed(rows, commands)
 
 
 def _broken_references(where: str, connection: Connection) -> Iterator[DatabaseProblem]:
@@ -326,6 +377,9 @@ def find_surplus(
 
     Args:
         orphans: also whole folders of runs that the database does not hold.
+
+    Raises:
+        StoreError: a value is damaged, so that what needs a file may not be known.
     """
     records = {run.key: run for run in store.run_records()}
     held = store.all_checkpoints(list(records))
@@ -334,7 +388,13 @@ def find_surplus(
     for key in records:
         if key in keys:
             found += _of_run(store, records[key], held[key], keep, whole=key in parents)
-    return found + (list(_orphaned_runs(store)) if orphans else [])
+    if orphans:
+        found += _orphaned_runs(store)
+    for damage in store.left_out:
+        raise StoreError(
+            f"{damage.where}: {damage.what}: what it needs is not known", where=store.where, hint=_SOUND_FIRST
+        )
+    return found
 
 
 def _waits_for_parent(run: RunRecord) -> bool:

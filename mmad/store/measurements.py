@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -50,15 +50,9 @@ _ROWS = 20_000
 
 #: The columns that identify an evaluation of a run.
 _IDENTITY = ("kind", "split", "overlap", "threshold", "max_detections", "proposals")
-#: What is read of every metric, and what sound values of these columns are.
+#: What is read of every metric, and the types of a sound value.
 _METRIC = (metrics.c.run_key, metrics.c.epoch, metrics.c.split, metrics.c.name, metrics.c.value)
-_SOUND_METRIC: tuple[tuple[frozenset[type], Callable[[Any], bool]], ...] = (
-    (frozenset({str}), lambda keys: True),
-    (frozenset({int}), lambda numbers: min(numbers) >= 0),
-    (frozenset({str}), lambda splits: set(splits) <= set(SPLITS)),
-    (frozenset({str}), lambda names: True),
-    (frozenset({float, int, type(None)}), lambda values: True),
-)
+_VALUES = frozenset({float, int, type(None)})
 # statements of every epoch: put together once
 _EPOCH_THERE = select(epochs.c.epoch).where(
     and_(epochs.c.run_key == bindparam("of_run"), epochs.c.epoch == bindparam("of_epoch"))
@@ -160,10 +154,13 @@ def read_epochs(
     if epoch is not None:
         chosen, heads = chosen.where(metrics.c.epoch == epoch), heads.where(epochs.c.epoch == epoch)
     measured: dict[tuple[str, int], list[Metric]] = {}
+    of, at, own = None, None, []
     for part in connection.execute(chosen.order_by(c.run_key, c.epoch, c.position)).partitions(_ROWS):
         _refuse_damaged_metrics(part)
         for key, number, split, name, value in part:
-            own = measured.setdefault((key, number), [])
+            if number != at or key != of:
+                _refuse_damaged_place(key, number)
+                of, at, own = key, number, measured.setdefault((key, number), [])
             own.append(Metric(sys.intern(split), sys.intern(name), math.nan if value is None else value))  # type: ignore[arg-type]
     found: dict[str, list[EpochRecord]] = {}
     for row in connection.execute(heads.order_by(epochs.c.run_key, epochs.c.epoch)):
@@ -176,9 +173,22 @@ def read_epochs(
 
 def _refuse_damaged_metrics(part: Sequence[Sequence[Any]]) -> None:
     """DamagedValue for what the columns' own types would refuse one by one, which takes longer than all else."""
-    for column, (allowed, sound), values in zip(_METRIC, _SOUND_METRIC, zip(*part, strict=True), strict=True):
-        if not set(map(type, values)) <= allowed or not sound(values):
+    _, _, splits, names, values = zip(*part, strict=True)
+    for column, sound in (
+        (metrics.c.split, set(splits) <= set(SPLITS)),
+        (metrics.c.name, set(map(type, set(names))) <= {str}),
+        (metrics.c.value, set(map(type, values)) <= _VALUES),
+    ):
+        if not sound:
             raise DamagedValue(column, "holds a damaged value")
+
+
+def _refuse_damaged_place(key: Any, number: Any) -> None:
+    """DamagedValue for a run's key or an epoch that is none."""
+    if type(key) is not str:
+        raise DamagedValue(metrics.c.run_key, "holds a damaged value")
+    if type(number) is not int or number < 0:
+        raise DamagedValue(metrics.c.epoch, "holds a damaged value")
 
 
 def write_checkpoints(connection: Connection, key: str, records: Sequence[CheckpointRecord]) -> None:

@@ -16,6 +16,7 @@ from mmad.base.paths import StorePaths
 from mmad.base.records import OnProgress
 from mmad.store import schema
 from mmad.store.engine import Database, meaning, open_sqlite, repeatable, serialise
+from mmad.store.run_rows import write_contents
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -80,6 +81,7 @@ def prepare(database: Database, *, create: bool) -> Prepared:
         if found is not None and database.file is not None:
             backup = back_up(database.file, found)
         upgrade(connection)
+        write_contents(connection)
     return Prepared(database.where, found, schema.HEAD, backup)
 
 

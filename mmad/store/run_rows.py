@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
 
 from mmad.base.clock import now
@@ -13,8 +16,10 @@ from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.records import AblationRecord, MemberRecord, RunRecord
 from mmad.config.messages import nearest
-from mmad.config.protocol import EvaluationProtocol
-from mmad.config.runs import Ablation, Member, RunSpec
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.setup import ModelSetup
+from mmad.store.damage import find_damage, same_row
 from mmad.store.engine import serialise
 from mmad.store.schema import ablations, epochs, members, runs
 
@@ -22,10 +27,20 @@ from mmad.store.schema import ablations, epochs, members, runs
 MANY_KEYS = 500
 
 
-def write_ablation(connection: Connection, ablation: Ablation) -> None:
-    """One row per ablation, member and run key; runs that are there keep all but the data set's path."""
+def write_ablation(connection: Connection, ablation: Ablation) -> Ablation:
+    """One row per ablation, member and run; runs that are there keep all but where data set and weights lie.
+
+    Returns:
+        The ablation under the keys that its runs have here.
+    """
     serialise(connection)
     for member in ablation.members:
+        if member.run.lacks_weights:
+            raise StoreError(
+                f"{member.setting} / {member.arm}: its pretrained weights are not here, so the run has no final key",
+                where=ablation.name,
+                hint="fetch them with mmad weights --fetch, or name their folder with --weights-dir",
+            )
         if member.run.provisional:
             raise StoreError(
                 f"{member.setting} / {member.arm}: the data set {member.run.data.path} was not looked at, so the run "
@@ -33,6 +48,8 @@ def write_ablation(connection: Connection, ablation: Ablation) -> None:
                 where=ablation.name,
                 hint="name its folder with --data",
             )
+    known = connection.execute(select(runs.c.content, runs.c.key).where(runs.c.content != runs.c.key))
+    ablation = ablation.recorded_as({row.content: row.key for row in known})
     keys = [member.run.key for member in ablation.members]
     _write_runs(connection, dict(zip(keys, (member.run for member in ablation.members), strict=True)))
     connection.execute(delete(members).where(members.c.ablation == ablation.name))
@@ -48,10 +65,71 @@ def write_ablation(connection: Connection, ablation: Ablation) -> None:
     }
     connection.execute(insert(ablations), row)
     if ablation.members:
-        rows = [_member_row(ablation.name, m, keys[i], i) for i, m in enumerate(ablation.members)]
+        setups = _setups(connection, frozenset(keys))
+        rows = [_member_row(ablation.name, m, keys[i], setups[keys[i]], i) for i, m in enumerate(ablation.members)]
         connection.execute(insert(members), rows)
         for key in _replaced(connection, keys):
             _point_members(connection, key)
+    return ablation
+
+
+def _setups(connection: Connection, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    found = select(runs.c.key, runs.c.setup)
+    if len(keys) <= MANY_KEYS:
+        found = found.where(runs.c.key.in_(keys))
+    return {row.key: row.setup for row in connection.execute(found)}
+
+
+def write_contents(connection: Connection) -> None:
+    """Records of every run the key that its content has now.
+
+    Of several with one content a finished one has it, else that with the most epochs, else the first; runs that
+    continue one of the others are taken to continue that one. Rows that this version cannot read are left alone.
+    """
+    specs: dict[str, tuple[tuple[bool, int, int], RunSpec]] = {}
+    damaged = {damage.identity: same_row(connection, runs, damage.identity) for damage in find_damage(connection, runs)}
+    for row in connection.execute(_select_runs().where(*(~here for here in damaged.values()))):
+        with suppress(ValidationError):
+            rank = (row.status != "finished", -row.epochs_done, row.position)
+            specs[row.key] = (rank, spec_of(_run_record(row)))
+    kept: dict[str, str] = {}  # content → key
+    for generation in _generations({key: spec.continues for key, (_, spec) in specs.items()}):
+        for key in sorted(generation, key=lambda key: specs[key][0]):
+            spec = specs[key][1]
+            if (parent := spec.protocol.continues) is not None and parent.key in specs:
+                continues = parent.model_copy(update={"key": kept[specs[parent.key][1].content_key]})
+                spec = replace(spec, protocol=spec.protocol.model_copy(update={"continues": continues}))
+                specs[key] = (specs[key][0], spec)
+            kept.setdefault(spec.content_key, key)
+    for content, key in kept.items():
+        connection.execute(update(runs).where(runs.c.key == key).values(content=content))
+
+
+def _generations(parents: Mapping[str, str | None]) -> Iterator[list[str]]:
+    """The keys of ``parents``: first those that continue none of the others, then those that continue these, …"""
+    waiting = dict(parents)
+    while waiting:
+        ready = [key for key, parent in waiting.items() if parent not in waiting]
+        if not ready:
+            return  # rows that continue one another in a circle were edited
+        yield ready
+        for key in ready:
+            del waiting[key]
+
+
+def spec_of(record: RunRecord, data: str | None = None) -> RunSpec:
+    """The specification that a row was made of, known by the row's key; ``data`` is where its data set lies now.
+
+    Raises:
+        ValidationError: of pydantic, for fields that this version does not know.
+    """
+    spec = RunSpec(
+        ModelSetup.model_validate(dict(record.setup)),
+        TrainingProtocol.model_validate(dict(record.protocol)),
+        DataSource(data or record.dataset_path, record.dataset_name, record.dataset_fingerprint),
+        record.recipe,
+    )
+    return spec if spec.content_key == record.key else replace(spec, recorded_as=record.key)
 
 
 def write_replacement(connection: Connection, key: str, run: RunSpec) -> None:
@@ -87,17 +165,19 @@ def _point_members(connection: Connection, key: str) -> None:
 
 def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
     lies = {
-        row.key: (row.dataset_path, row.dataset_name)
-        for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name))
+        row.key: (row.dataset_path, row.dataset_name, row.protocol)
+        for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name, runs.c.protocol))
     }
     last = connection.scalar(select(func.max(runs.c.position)))
     position = 0 if last is None else last + 1
     fresh: list[dict[str, object]] = []
     for key, run in wanted.items():
         if key in lies:
-            if lies[key] != (run.data.path, run.data.name):
+            path, name, protocol = lies[key]
+            if (path, name, protocol.get("weights")) != (run.data.path, run.data.name, run.protocol.weights):
                 moved = {"dataset_path": run.data.path, "dataset_name": run.data.name}
-                connection.execute(update(runs).where(runs.c.key == key).values(**moved))
+                protocol = _json({**protocol, "weights": run.protocol.weights})
+                connection.execute(update(runs).where(runs.c.key == key).values(**moved, protocol=protocol))
         else:
             fresh.append(_run_row(key, run, position + len(fresh)))
     if fresh:
@@ -105,13 +185,14 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
 
 
 def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
-    content = run.content()
+    setup, protocol = run.recorded()
     return {
         "key": key,
+        "content": run.content_key,
         "position": position,
         "status": "queued",
-        "setup": _json(content["setup"]),
-        "protocol": _json(content["protocol"]),
+        "setup": _json(setup),
+        "protocol": _json(protocol),
         "dataset_name": run.data.name,
         "dataset_path": run.data.path,
         "dataset_fingerprint": run.data.fingerprint,
@@ -120,7 +201,11 @@ def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
     }
 
 
-def _member_row(ablation: str, member: Member, key: str, position: int) -> dict[str, object]:
+def _member_row(
+    ablation: str, member: Member, key: str, trained: Mapping[str, Any], position: int
+) -> dict[str, object]:
+    """``trained`` is the setup in the row of the member's run."""
+    setup, _ = member.run.recorded()
     return {
         "ablation": ablation,
         "setting": member.setting,
@@ -133,6 +218,7 @@ def _member_row(ablation: str, member: Member, key: str, position: int) -> dict[
         **member.evaluation.model_dump(mode="json"),
         "inferred": _json(list(member.inferred)),
         "overrides": _json(list(member.overrides)),
+        "own": _json({name: value for name, value in setup.items() if trained.get(name) != value}),
     }
 
 
@@ -150,6 +236,7 @@ def member_record(row: Row[Any]) -> MemberRecord:
         evaluation={field: row._mapping[field] for field in EvaluationProtocol.model_fields},
         inferred=tuple(row.inferred),
         overrides=tuple(row.overrides),
+        own=row.own,
     )
 
 
@@ -197,6 +284,7 @@ def _run_record(row: Row[Any]) -> RunRecord:
         device=row.device,
         stop_asked=bool(row.stop_asked),
         replacement=row.stand_in,
+        content=row.content,
     )
 
 

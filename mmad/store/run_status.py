@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, get_args
 
-from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true, type_coerce
+from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true
 
 from mmad.base.clock import now
 from mmad.base.formatting import short_key
@@ -20,11 +20,15 @@ from mmad.store.claims import LEASE, OWNER, Owner, owner_of
 from mmad.store.lookup import member_path
 from mmad.store.run_rows import MANY_KEYS, member_record
 from mmad.store.schema import ablations, environments, epochs, evaluations, members, metrics, runs
+from mmad.store.values import Whole
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 #: Statuses of runs that wait, and of runs that are over; all others are held by somebody.
 WAITING = ("queued",)
 OVER = ("finished", "failed", "interrupted", "stopped")
+#: What the epochs in a protocol have to be.
+_ASKED = Whole()
+_ASKED.column = runs.c.protocol
 #: How many of the latest epochs say what an epoch takes now.
 _LATEST_EPOCHS = 9
 #: How many of the latest runs say what a run that was never trained will take.
@@ -238,10 +242,11 @@ def _order() -> list[ColumnElement[Any]]:
 
 
 def _epochs_asked(connection: Connection) -> ColumnElement[int]:
-    """How many epochs a run was asked for, out of its protocol."""
-    typed: Any = cast if connection.dialect.name == "postgresql" else type_coerce
-    asked: ColumnElement[int] = typed(runs.c.protocol, JSON)["epochs"].as_integer()
-    return asked
+    """How many epochs a run was asked for, out of its protocol; what is no number is not made one."""
+    if connection.dialect.name == "postgresql":
+        asked: ColumnElement[int] = cast(runs.c.protocol, JSON)["epochs"].as_integer()
+        return asked
+    return func.json_extract(runs.c.protocol, "$.epochs", type_=_ASKED)
 
 
 def _epochs_done() -> ColumnElement[int]:
@@ -343,7 +348,9 @@ def _costs(connection: Connection, wanted: ColumnElement[bool], active: Sequence
     asked = _epochs_asked(connection)
     one = select(first.label("ablation"), asked.label("asked"), _epochs_done().label("done"))
     each = one.where(wanted, runs.c.status.in_(WAITING)).subquery()
-    total = select(each.c.ablation, func.sum(each.c.asked - each.c.done).label("left")).group_by(each.c.ablation)
+    left = func.sum(each.c.asked - each.c.done).label("left")
+    # SQLite counts text as nothing, but sorts it last
+    total = select(each.c.ablation, left, func.max(each.c.asked)).group_by(each.c.ablation)
     rates = _rates(connection, wanted, active)
     return tuple(
         Cost(row.ablation, int(row.left or 0), rates.get(row.ablation, rates.get(None)))

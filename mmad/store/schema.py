@@ -39,7 +39,7 @@ from mmad.store.values import (
 )
 
 #: The newest revision below ``migrations/versions``.
-HEAD = "0004"
+HEAD = "0005"
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -76,7 +76,7 @@ runs = Table(
     "runs",
     metadata,
     Column("key", Key(), primary_key=True),
-    Column("position", Whole(), nullable=False),
+    Column("position", Whole(shown_as=0), nullable=False),
     Column("status", Words(16, _STATUSES), nullable=False),
     Column("setup", Json(JsonShape("object", ModelSetup)), nullable=False),
     Column("protocol", Json(JsonShape("object", TrainingProtocol)), nullable=False),
@@ -92,16 +92,19 @@ runs = Table(
     Column("owner_pid", Whole()),
     Column("owner_started", FiniteFloat()),
     Column("owner_boot", Words()),
-    Column("priority", Whole(None), nullable=False, server_default="0"),
-    Column("attempts", Whole(), nullable=False, server_default="0"),
+    Column("priority", Whole(None, shown_as=0), nullable=False, server_default="0"),
+    Column("attempts", Whole(shown_as=0), nullable=False, server_default="0"),
     Column("device", Words()),
     Column("heartbeat", Moment()),
     Column("stop_asked", Truth(), nullable=False, server_default=false()),
     Column("stand_in", Key()),  # the run that is trained in its place
+    # the key that its content has now; NULL where another run, kept for it, has it too
+    Column("content", Key()),
     CheckConstraint(
         "status IN ('queued', 'claimed', 'running', 'finished', 'failed', 'interrupted', 'stopped')", name="status"
     ),
     Index(None, "status", "priority", "position"),
+    Index(None, "content", unique=True),
 )
 
 #: The memory a setup was seen to take of a device; ``need`` is its memory key, a hash of what decides it.
@@ -123,7 +126,7 @@ members = Table(
     Column("seed", Whole(None), primary_key=True, autoincrement=False),
     Column("replicate", Whole(), primary_key=True, autoincrement=False),
     Column("run_key", Key(), ForeignKey("runs.key"), nullable=False, index=True),
-    Column("position", Whole(), nullable=False),
+    Column("position", Whole(shown_as=0), nullable=False),
     Column("documented", Words(64)),
     # the evaluation protocol, one column per field of EvaluationProtocol
     Column("overlap", Words(16, get_args(Overlap)), nullable=False),
@@ -132,6 +135,8 @@ members = Table(
     Column("proposals", Words(32, get_args(Proposals)), nullable=False),
     Column("inferred", Json(JsonShape("words")), nullable=False),
     Column("overrides", Json(JsonShape("words")), nullable=False),
+    # fields of the setup that are idle in the run and differ from its own
+    Column("own", Json(_OBJECT, "'{}'"), nullable=False, server_default="{}"),
 )
 
 epochs = Table(
@@ -141,9 +146,9 @@ epochs = Table(
     Column("epoch", Whole(), primary_key=True, autoincrement=False),
     Column("lr", NanSafeFloat()),
     Column("seconds", NanSafeFloat()),
-    Column("peak_memory", Whole(big=True), nullable=False),
+    Column("peak_memory", Whole(big=True, shown_as=0), nullable=False),
     Column("committed", Moment(), nullable=False),
-    Column("replaced", Whole(), nullable=False),  # how often other values were put in its place
+    Column("replaced", Whole(shown_as=0), nullable=False),  # how often other values were put in its place
 )
 
 metrics = Table(
@@ -153,8 +158,8 @@ metrics = Table(
     Column("epoch", Whole(), primary_key=True, autoincrement=False),
     Column("split", Words(16, SPLITS), primary_key=True),
     Column("name", Words(64), primary_key=True),
-    Column("value", NanSafeFloat()),
-    Column("position", Whole(), nullable=False),
+    Column("value", NanSafeFloat(), info={"is_row": True}),  # NULL says that NaN was measured
+    Column("position", Whole(shown_as=0), nullable=False),
     ForeignKeyConstraint(["run_key", "epoch"], ["epochs.run_key", "epochs.epoch"], ondelete="CASCADE"),
 )
 
@@ -164,7 +169,7 @@ parameter_counts = Table(
     _run_key(),
     Column("module", Words(255), primary_key=True),
     Column("count", Whole(big=True), nullable=False),
-    Column("position", Whole(), nullable=False),
+    Column("position", Whole(shown_as=0), nullable=False),
 )
 
 checkpoints = Table(
@@ -175,7 +180,7 @@ checkpoints = Table(
     Column("epoch", Whole(), nullable=False),
     Column("path", InnerPath(), nullable=False),
     Column("sha256", Key(), nullable=False),
-    Column("size", Whole(big=True), nullable=False),
+    Column("size", Whole(big=True, shown_as=0), nullable=False),
     Column("created", Moment(), nullable=False),
 )
 
@@ -220,11 +225,11 @@ environments = Table(
     Column("python", Words(), nullable=False),
     Column("versions", Json(JsonShape("texts")), nullable=False),
     Column("device", Words(), nullable=False),
-    Column("threads", Whole(), nullable=False),
+    Column("threads", Whole(shown_as=0), nullable=False),
     Column("git_commit", Words()),
     Column("git_dirty", Truth()),
     Column("command", Words(), nullable=False),
-    Column("from_epoch", Whole(), nullable=False),
+    Column("from_epoch", Whole(shown_as=0), nullable=False),
     Index(None, "run_key"),
 )
 
@@ -264,7 +269,7 @@ documented_entries = Table(
     metadata,
     Column("log", Words(255), ForeignKey("documented_logs.name", ondelete="CASCADE"), primary_key=True),
     Column("id", Words(64), primary_key=True),
-    Column("position", Whole(), nullable=False),
+    Column("position", Whole(shown_as=0), nullable=False),
     Column("content", Json(_OBJECT), nullable=False),
 )
 

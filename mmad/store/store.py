@@ -28,6 +28,7 @@ from mmad.base.records import (
 from mmad.config.runs import Ablation, RunSpec
 from mmad.store import claims, measurements, run_rows, run_status
 from mmad.store.claims import Owner
+from mmad.store.damage import Damage
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
 from mmad.store.lookup import check_ablation, epochs_frame, find_run, member_summaries, results_frame
 from mmad.store.migrate import prepare
@@ -105,6 +106,7 @@ class Store:
         read_only: bool = False,
         timeout: float = BUSY_SECONDS,
         known: bool = False,
+        lenient: bool = False,
     ) -> Store:
         """Opens ``database``, an SQLite file or an SQLAlchemy URL; creates or upgrades it if need be.
 
@@ -113,6 +115,8 @@ class Store:
             read_only: never write; a missing, empty or older database is refused.
             timeout: seconds to wait for another process that writes, or for a server that is away.
             known: another process has reached the server at this address, so that silence there will pass.
+            lenient: read what stands where a value is damaged, and warn of each such value; else it is a StoreError.
+                From the first one on nothing is written.
 
         Raises:
             StoreError: missing, not writable, locked for longer than ``timeout``, not a database of mmad,
@@ -122,7 +126,7 @@ class Store:
         create = create and not read_only
         if paths.file is not None:
             _check_file(paths.file, create)
-        opened = Database(database, read_only=read_only, timeout=timeout, known=known)
+        opened = Database(database, read_only=read_only, timeout=timeout, known=known, lenient=lenient)
         try:
             prepare(opened, create=create)
         except BaseException:
@@ -152,6 +156,19 @@ class Store:
         """Whether it was opened for reading alone, so that nothing can be cached."""
         return self.database.read_only
 
+    def leave_out(self, *tables: str) -> bool:
+        """Hides the damaged values of ``tables`` (none: of all) from what is read later; whether there are new ones.
+
+        They are found where they are met; this is for who reads a whole table at once. False in a store that is not
+        lenient.
+        """
+        return self.database.leave_out(*tables)
+
+    @property
+    def left_out(self) -> tuple[Damage, ...]:
+        """The damaged values that a lenient store left out so far."""
+        return tuple(damage for found in self.database.left_out.values() for damage in found)
+
     def run_paths(self, key: str) -> RunPaths:
         """Where the files of the run ``key`` are."""
         return self.paths.run(key)
@@ -159,14 +176,15 @@ class Store:
     # the queue
 
     @repeatable
-    def add_ablation(self, ablation: Ablation) -> None:
+    def add_ablation(self, ablation: Ablation) -> Ablation:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
         Runs that are there stay as they are, also those no member points to any more; only where their data
-        set lies is recorded again. StoreError for a run whose data set was not looked at.
+        set and weights lie is recorded again. StoreError for a run whose data set or weights were not looked at.
+        Returns the ablation under the keys that its runs have here.
         """
         with self.database.writing() as connection:
-            run_rows.write_ablation(connection, ablation)
+            return run_rows.write_ablation(connection, ablation)
 
     @repeatable
     def ablations(self) -> list[AblationRecord]:

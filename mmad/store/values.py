@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import re
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     DateTime,
     Dialect,
     Double,
@@ -23,10 +24,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
-    select,
-    type_coerce,
 )
-from sqlalchemy.types import NullType
 
 from mmad.base.errors import StoreError
 from mmad.base.formatting import clip, short_key
@@ -36,10 +34,9 @@ T = TypeVar("T")
 HINT = "mmad db check lists every damaged value"
 #: How much of a damaged value is shown.
 _SHOWN = 40
-#: PostgreSQL's number for doubles, which is all that psycopg's numbers ask about.
-_DOUBLE = 701
-#: Rows that are looked at together.
-_ROWS = 5_000
+#: How many texts of JSON that were found sound are remembered.
+_REMEMBERED = 10_000
+Read = Callable[[Any], Any]
 
 
 class DamagedValue(StoreError):
@@ -50,12 +47,17 @@ class DamagedValue(StoreError):
         self.column = column
 
 
-class _Checked(TypeDecorator[T]):
-    """A type whose ``process_result_value`` raises ValueError for what a column cannot hold. None passes."""
+class Checked(TypeDecorator[T]):
+    """A type whose ``process_result_value`` raises ValueError for what a column cannot hold. None passes.
+
+    ``fast`` reads what is sound at first sight in one call, and leaves everything else to the check.
+    """
 
     cache_ok = True
     #: The column that has this type, as ``name_columns`` found it.
     column: Column[Any] | None = None
+    #: What a damaged value that may not be NULL is read as, as SQL; None where nothing can stand in its place.
+    instead: str | None = None
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         read = super().result_processor(dialect, coltype)
@@ -68,17 +70,21 @@ class _Checked(TypeDecorator[T]):
             except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
                 raise DamagedValue(column, f"{shown(value)} ({clip(str(error), 100)})") from error
 
+        return self.fast(checked, dialect)
+
+    def fast(self, checked: Read, dialect: Dialect) -> Read:
+        """``checked``, or a reader that calls it for what is not sound at first sight."""
         return checked
 
 
 def name_columns(columns: Iterable[Column[Any]]) -> None:
     """Lets the type of each column know the column, so that a damaged value can be found again."""
     for column in columns:
-        if isinstance(column.type, _Checked):
+        if isinstance(column.type, Checked):
             column.type.column = column
 
 
-class Words(_Checked[str]):
+class Words(Checked[str]):
     """Text; of ``choices`` where there are some."""
 
     impl: Any = Text
@@ -88,6 +94,13 @@ class Words(_Checked[str]):
         super().__init__()
         self.impl = Text() if length is None else String(length)
         self.length, self.choices = length, choices
+        self.instead = None if choices else "''"
+
+    def fast(self, checked: Read, dialect: Dialect) -> Read:
+        if not self.choices:
+            return lambda value: value if value.__class__ is str else checked(value)
+        known = frozenset(self.choices)
+        return lambda value: value if value in known else checked(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
         if value is None:
@@ -99,6 +112,9 @@ class Words(_Checked[str]):
         return value
 
 
+_HEXADECIMAL = re.compile("[0-9a-f]+").fullmatch
+
+
 class Key(Words):
     """A run's key or a SHA-256: hexadecimal digits, which may name a folder."""
 
@@ -106,11 +122,15 @@ class Key(Words):
 
     def __init__(self) -> None:
         super().__init__(64)
+        self.instead = None
+
+    def fast(self, checked: Read, dialect: Dialect) -> Read:
+        return lambda value: value if value.__class__ is str and _HEXADECIMAL(value) else checked(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
         if (found := super().process_result_value(value, dialect)) is None:
             return None
-        if not found or not set(found) <= set("0123456789abcdef"):
+        if not _HEXADECIMAL(found):
             raise ValueError("no key")
         return found
 
@@ -122,6 +142,10 @@ class InnerPath(Words):
 
     def __init__(self) -> None:
         super().__init__()
+        self.instead = None
+
+    def fast(self, checked: Read, dialect: Dialect) -> Read:
+        return checked
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
         found = super().process_result_value(value, dialect)
@@ -130,16 +154,25 @@ class InnerPath(Words):
         return found
 
 
-class Whole(_Checked[int]):
-    """A whole number of at least ``least`` and at most ``most``."""
+class Whole(Checked[int]):
+    """A whole number of at least ``least`` and at most ``most``; ``shown_as`` stands in a damaged one's place."""
 
     impl: Any = Integer
     cache_ok = True
 
-    def __init__(self, least: int | None = 0, most: int | None = None, *, big: bool = False) -> None:
+    def __init__(
+        self, least: int | None = 0, most: int | None = None, *, big: bool = False, shown_as: int | None = None
+    ) -> None:
         super().__init__()
         self.impl = BigInteger() if big else Integer()
-        self.least, self.most, self.big = least, most, big
+        self.least, self.most, self.big, self.shown_as = least, most, big, shown_as
+        self.instead = None if shown_as is None else str(shown_as)
+
+    def fast(self, checked: Read, dialect: Dialect) -> Read:
+        least, most = self.least, self.most
+        low = -math.inf if least is None else least
+        high = math.inf if most is None else most
+        return lambda value: value if value.__class__ is int and low <= value <= high else checked(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:
         if value is None:
@@ -153,11 +186,12 @@ class Whole(_Checked[int]):
         return value
 
 
-class Truth(_Checked[bool]):
+class Truth(Checked[bool]):
     """True or false."""
 
     impl = Boolean
     cache_ok = True
+    instead = "FALSE"
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> bool | None:
         if value not in (None, 0, 1):
@@ -165,7 +199,10 @@ class Truth(_Checked[bool]):
         return value
 
 
-class FiniteFloat(_Checked[float]):
+_LARGEST = sys.float_info.max
+
+
+class FiniteFloat(Checked[float]):
     """A finite number; ``share``: in (0, 1]."""
 
     impl = Double
@@ -174,6 +211,11 @@ class FiniteFloat(_Checked[float]):
     def __init__(self, *, share: bool = False) -> None:
         super().__init__()
         self.share = share
+
+    def fast(self, checked: Read, dialect: Dialect) -> Read:
+        if self.share:
+            return lambda value: value if value.__class__ is float and 0 < value <= 1 else checked(value)
+        return lambda value: value if value.__class__ is float and -_LARGEST <= value <= _LARGEST else checked(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> float | None:
         if value is None:
@@ -185,7 +227,7 @@ class FiniteFloat(_Checked[float]):
         return float(value)
 
 
-class NanSafeFloat(_Checked[float]):
+class NanSafeFloat(Checked[float]):
     """A double that was measured: NaN is written as NULL and read back as NaN."""
 
     impl = Double
@@ -193,6 +235,9 @@ class NanSafeFloat(_Checked[float]):
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
         return None if value is None or math.isnan(value) else float(value)
+
+    def fast(self, checked: Read, dialect: Dialect) -> Read:
+        return lambda value: value if value.__class__ is float else checked(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> float:
         if value is None:
@@ -202,11 +247,12 @@ class NanSafeFloat(_Checked[float]):
         return float(value)
 
 
-class Moment(_Checked[datetime]):
+class Moment(Checked[datetime]):
     """A moment in UTC; SQLite stores it as text without an offset."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
+    instead = "'1970-01-01 00:00:00+00:00'"
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -216,34 +262,53 @@ class Moment(_Checked[datetime]):
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
+    def fast(self, checked: Read, dialect: Dialect) -> Read:
+        if dialect.name != "sqlite":
+            return checked
+
+        def read(value: Any) -> datetime | None:
+            try:
+                found = datetime.fromisoformat(value)
+            except (ValueError, TypeError):
+                return cast(datetime | None, checked(value))
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+        return read
+
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Json(_Checked[Any]):
+class Json(Checked[Any]):
     """JSON of the form ``shape``. It is written as the text it is given, so that equal content has equal bytes."""
 
     impl = Text
     cache_ok = True
 
-    def __init__(self, shape: JsonShape) -> None:
+    def __init__(self, shape: JsonShape, instead: str | None = None) -> None:
         super().__init__()
         self.shape = shape
+        self.instead = instead or {"object": None, "texts": "'{}'"}.get(shape.form, "'[]'")
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Any:
         if value is None:
             return None
         if not isinstance(value, str):
             raise ValueError("no text")
-        found = json.loads(value, parse_constant=_refuse_constant)
+        found = _DECODER.decode(value)
         self.shape.check(found, value)
         return found
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+#: Models and texts whose fields were found to be of their types.
+_sound: set[tuple[type[BaseModel], str]] = set()
 
 
 @dataclass(frozen=True)
@@ -269,13 +334,24 @@ class JsonShape:
         }
         if not sound[self.form]():
             raise ValueError(f"no JSON of the form {self.form}")
-        if self.model is not None:
-            try:
-                self.model.model_validate_json(text, strict=True)
-            except ValidationError as error:
-                for problem in error.errors(include_url=False, include_context=False):
-                    if _of_another_type(problem):
-                        raise ValueError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+        if self.model is None or (self.model, text) in _sound:
+            return
+        try:
+            _fields_of(self.model).model_validate_json(text)
+        except ValidationError as error:
+            for problem in error.errors(include_url=False, include_context=False):
+                if _of_another_type(problem):
+                    raise ValueError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+        if len(_sound) >= _REMEMBERED:
+            _sound.clear()
+        _sound.add((self.model, text))
+
+
+@cache
+def _fields_of(model: type[BaseModel]) -> type[BaseModel]:
+    """The fields of ``model`` with their types alone, any of which may be missing: quicker than its own checks."""
+    fields: dict[str, Any] = {name: (field.annotation, None) for name, field in model.model_fields.items()}
+    return create_model(f"{model.__name__}Fields", __config__=ConfigDict(extra="ignore", strict=True), **fields)
 
 
 def _texts(values: Iterable[Any]) -> bool:
@@ -289,74 +365,8 @@ def _of_another_type(problem: Any) -> bool:
     return kind.endswith(("_type", "_parsing", "_number")) or not isinstance(value, str | int | None)
 
 
-@dataclass(frozen=True)
-class Damage:
-    """A value that its column cannot hold: of which row, and why."""
-
-    table: str
-    row: str
-    column: str
-    value: str
-    why: str
-
-    @property
-    def where(self) -> str:
-        return f"{self.table}, row {self.row}"
-
-    @property
-    def what(self) -> str:
-        return f"{self.column} is {self.value} ({self.why})"
-
-
-def find_damage(connection: Connection, columns: Sequence[Column[Any]]) -> Iterator[Damage]:
-    """Every value of ``columns``, which are of one table, that its column cannot hold; nothing else is raised."""
-    checked = [column for column in columns if isinstance(column.type, _Checked)]
-    if not checked:
-        return
-    table = checked[0].table
-    keys = list(table.primary_key)
-    read: list[Any] = [
-        column.type.dialect_impl(connection.dialect).result_processor(connection.dialect, _DOUBLE) for column in checked
-    ]
-    raw = select(*(type_coerce(column, NullType()) for column in (*keys, *checked)))
-    with _lenient(connection):
-        for part in connection.execute(raw.execution_options(yield_per=_ROWS)).partitions():
-            for row in part:
-                for column, processor, value in zip(checked, read, row[len(keys) :], strict=True):
-                    if (why := _fault(processor, value)) is not None:
-                        held = ", ".join(f"{key.name} {shown(of)}" for key, of in zip(keys, row, strict=False))
-                        yield Damage(table.name, held, column.name, shown(value), why)
-
-
-def _fault(read: Callable[[Any], Any], value: Any) -> str | None:
-    try:
-        if isinstance(value, str):
-            value.encode()  # what is not UTF-8 was read as lone surrogates
-        read(value)
-    except UnicodeEncodeError:
-        return "no UTF-8"
-    except DamagedValue as error:
-        return clip(str(error.__cause__), 100)
-    return None
-
-
 def shown(value: Any) -> str:
     """A stored value as a message has it."""
     if isinstance(value, str) and set(value) <= set("0123456789abcdef") and len(value) == 64:
         return short_key(value)
     return clip(repr(value[:_SHOWN] if isinstance(value, str | bytes) else value), _SHOWN + 20)
-
-
-@contextmanager
-def _lenient(connection: Connection) -> Iterator[None]:
-    """Within the block, SQLite's text that is not UTF-8 is read instead of refused."""
-    if connection.dialect.name != "sqlite":
-        yield
-        return
-    own: Any = connection.connection.dbapi_connection
-    before = own.text_factory
-    own.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-    try:
-        yield
-    finally:
-        own.text_factory = before

@@ -138,6 +138,7 @@ class _Training:
             seed=protocol.seed,
             weights=protocol.weights,
             weights_dir=weights_dir,
+            weights_hash=protocol.weights_hash,
         ).to(device)
         in_layout(self.model, setup)
         self.weighing = Weighing.of(setup)

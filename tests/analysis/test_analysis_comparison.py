@@ -183,7 +183,11 @@ def measured(folder: Path, *kept: tuple[str, int, bool], unfinished: tuple[tuple
     members = []
     for arm, seed, best in kept:
         setup = ModelSetup(use_clinical=arm != "CXR", use_early_stop_model=best)
-        run = RunSpec(setup, TrainingProtocol(epochs=3, seed=seed), DataSource("/nowhere", "phantom", "f" * 64))
+        run = RunSpec(
+            setup,
+            TrainingProtocol(epochs=3, seed=seed, weights_hash="a" * 64),
+            DataSource("/nowhere", "phantom", "f" * 64),
+        )
         members.append(Member("a", "s", arm, seed, run, EvaluationProtocol()))
     arms = ("CXR", "CXR+Clinical")
     with Store.open(folder / "mmad.sqlite") as store:

@@ -1,8 +1,7 @@
-"""A damaged value in any column of any table: no reading command fails with a traceback."""
+"""A damaged value in any column of any table: reading commands show what stands, and name what does not."""
 
 from __future__ import annotations
 
-import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from typing import Any
 
 import pytest
 from cli_store_runs import samples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from test_cli_log import LOG
 
 from mmad.experiment_log.parser import read_log
@@ -24,8 +25,8 @@ BAD: tuple[Any, ...] = (
     "x", "", "{", "[]", "{}", "null", "5", '{"epochs": "x", "use_clinical": 3}', "[1]", "NaN", "yesterday",
     "<b>", "/dev/zero", "../../../../etc/passwd", b"\x00\xff", -1, 3.5, 12345, 2**62, float("inf"), True,
 )  # fmt: skip
-#: How many of all cases are tried.
-CASES = 10
+COLUMNS = [(table.name, column.name) for table in schema.metadata.sorted_tables for column in table.c]
+FEW = ("--resamples", "50")
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("runs", "--json"),
@@ -34,8 +35,23 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("watch", "--once"),
     ("db", "check"),
     ("db", "check", "--deep"),
+    ("db", "export", "tables"),
     ("eval", CXR),
-    ("compare", CXR, CLINICAL, "--resamples", "50"),
+    ("compare", CXR, CLINICAL, *FEW),
+    ("report", "--html", "--out", "page.html"),
+    ("plan", "tiny.toml"),
+    ("ablate", "tiny.toml", "--dry-run"),
+    ("log", "show", "e001"),
+)
+#: One damaged value each, and what every command prints that is still there.
+STANDING = (
+    ("update runs set setup = '{' where status = 'queued'", "runs, row key"),
+    ("update runs set created = 'yesterday'", "created is 'yesterday'"),
+    ("update epochs set lr = '<b>'", "lr is '<b>'"),
+    ("update epochs set peak_memory = -1", "peak_memory is -1"),
+    ("update evaluations set ap = 'abc'", "ap is 'abc'"),
+    ("update members set inferred = '5'", "inferred is '5'"),
+    ("update ablations set compare = 'x'", "compare is 'x'"),
 )
 
 
@@ -58,31 +74,60 @@ def whole(judged_world: Any) -> Path:
     return database
 
 
-def damage(database: Path, table: str, column: str, value: Any) -> bool:
-    """Whether SQLite let ``value`` into the column of the table's first row."""
+def damage(database: Path, statement: str, *values: Any) -> None:
     with closing(sqlite3.connect(database)) as connection, connection, suppress(sqlite3.IntegrityError):
         connection.execute("PRAGMA ignore_check_constraints = ON")
-        one = f"(SELECT rowid FROM {table} LIMIT 1)"
-        connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid = {one}", (value,))
-        return True
-    return False
+        connection.execute(statement, values)
 
 
 @pytest.mark.slow
+@pytest.mark.hypothesis
 def test_no_reading_command_fails_with_a_traceback(
-    whole: Path, tmp_path: Path, call_mmad: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    whole: Path,
+    tmp_path: Path,
+    call_mmad: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    write_tiny: Callable[..., None],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_tiny(tmp_path)
     sound = tmp_path / "sound.sqlite"
     shutil.copy2(whole, sound)
-    columns = [(table.name, column.name) for table in schema.metadata.sorted_tables for column in table.c]
-    cases = [(*column, value) for column in columns for value in BAD]
-    for number, case in enumerate(random.Random(14).sample(cases, CASES)):
+
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    @given(column=st.sampled_from(COLUMNS), value=st.sampled_from(BAD), words=st.sampled_from(COMMANDS))
+    def search(column: tuple[str, str], value: Any, words: tuple[str, ...]) -> None:
         shutil.copy2(sound, whole)
-        if not damage(whole, *case):
-            continue
-        writing = (("db", "export", f"tables{number}"), ("report", "--html", "--out", f"{number}.html"))
-        for words in (*COMMANDS, *writing):
-            called = call_mmad(*words, "--db", whole)  # which raises what is no user's failure
-            last = called.err.splitlines()[-1:]
-            assert called.code in (0, 1) or (called.code == 2 and last[0].startswith("mmad: ")), (case, words, last)
+        shutil.rmtree(tmp_path / "tables", ignore_errors=True)
+        table, name = column
+        damage(whole, f"UPDATE OR IGNORE {table} SET {name} = ? WHERE rowid = (SELECT min(rowid) FROM {table})", value)
+        called = call_mmad(*words, "--db", whole)  # which raises what is no user's failure
+        assert called.code in (0, 1) or "no run" in called.err or "nothing" in called.err, (words, called.err)
+
+    search()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("statement", "named"), STANDING, ids=[named.split()[0] for _, named in STANDING])
+def test_what_stands_is_shown_beside_a_damaged_value(
+    whole: Path,
+    tmp_path: Path,
+    call_mmad: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    statement: str,
+    named: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    damage(whole, statement)
+    for words in (("report", "--html", "--out", "page.html"), ("db", "export", "tables")):
+        caplog.clear()
+        called = call_mmad(*words, "--db", whole)
+        assert called.code == 0, (words, called.err)
+        assert named in caplog.text, words
+        assert len(caplog.messages) <= 11
+    assert "made" in (tmp_path / "page.html").read_text()
+    assert len((tmp_path / "tables" / "ablations.csv").read_text().splitlines()) > 2
+    checked = call_mmad("db", "check", "--db", whole)
+    assert (checked.code, checked.err) == (1, "")
+    assert named in checked.out

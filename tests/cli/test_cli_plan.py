@@ -38,7 +38,7 @@ def test_json_has_one_object_per_member(call_mmad: Call, phantom: DataSet) -> No
     called = call_mmad("plan", ABLATIONS / "patience.toml", "--data", phantom.root, "--json")
     assert called.code == 0
     plan = json.loads(called.out)
-    assert plan["provisional"] is False
+    assert plan["provisional"] is True  # its weights are not here
     assert len(plan["runs"]) == 8
     run = plan["runs"][2]
     assert (run["ablation"], run["setting"], run["arm"], run["seed"]) == ("patience", "patience 10", "CXR", 0)
@@ -82,7 +82,12 @@ def test_missing_weights_are_named_and_no_failure(call_mmad: Call, phantom: Data
     assert scratch["missing_weights"] == {}
     assert {run["protocol"]["weights"] for run in scratch["runs"]} == {"none"}
     (tmp_path / "mobilenet_v3_small-047dcff4.pth").touch()
-    assert json.loads(call_mmad(*words, "--weights-dir", tmp_path, "--json").out)["missing_weights"] == {}
+    false = call_mmad(*words, "--weights-dir", tmp_path)
+    assert false.code == 2
+    assert "is not what its name says: its SHA-256 begins e3b0c442" in false.err
+    (tmp_path / "own.pth").write_bytes(b"own")
+    own = json.loads(call_mmad(*words, "--set", f"weights={tmp_path / 'own.pth'}", "--json").out)
+    assert (own["missing_weights"], own["provisional"]) == ({}, False)
 
 
 def test_overrides_are_applied_recorded_and_change_the_key(call_mmad: Call, phantom: DataSet) -> None:

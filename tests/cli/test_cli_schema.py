@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mmad.config.json_schema import ablation_schema
-from mmad.config.weights import WEIGHTS_FILES, weights_file
+from mmad.config.setup import BACKBONES
+from mmad.config.weights import weights_file
 
 Call = Callable[..., Any]
 ABLATIONS = Path(__file__).parents[2] / "ablations"
@@ -85,6 +86,6 @@ def test_fetching_asks_once_per_file_and_checks_its_hash(
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
     called = call_mmad("weights", "--fetch", "--weights-dir", tmp_path / "new", "--json")
-    assert sorted(asked) == [(name, True) for name in sorted(set(WEIGHTS_FILES.values()))]
+    assert sorted(asked) == [(name, True) for name in sorted({weights_file(backbone) for backbone in BACKBONES})]
     assert len(asked) == 5
     assert all(row["path"] for row in json.loads(called.out))

@@ -18,12 +18,12 @@ def _spec(fingerprint: str | None = "f", epochs: int = 10, **setup: object) -> R
 
 
 def _record(run: RunSpec) -> RunRecord:
-    content = run.content()
+    setup, protocol = run.recorded()
     return RunRecord(
         run.key,
         "finished",
-        content["setup"],
-        content["protocol"],
+        setup,
+        protocol,
         "made up",
         "/data",
         run.data.fingerprint or "",

@@ -129,9 +129,9 @@ def test_overrides_win_and_are_recorded() -> None:
     assert all(m.run.key != n.run.key for m in ablation.members for n in _load(text).members)
 
 
-def test_weights_are_in_the_key_by_their_hash_and_idle_without_pretraining() -> None:
+def test_weights_are_idle_without_pretraining() -> None:
     pretrained, scratch = _load("").members[0].run, _load("", weights="none").members[0].run
-    assert (pretrained.protocol.weights, pretrained.protocol.weights_hash) == ("imagenet", "047dcff4")
+    assert (pretrained.protocol.weights, pretrained.protocol.weights_hash) == ("imagenet", "")
     assert (scratch.protocol.weights, scratch.protocol.weights_hash) == ("none", "")
     assert pretrained.key != scratch.key
     drawn = [_load("[setup]\npretrained = false\n", weights=word).members[0].run for word in (None, "none", "imagenet")]
@@ -152,7 +152,9 @@ def test_without_data_keys_are_provisional() -> None:
         (Path(folder) / "a.toml").write_text("")
         run = load_ablation(Path(folder) / "a.toml").members[0].run
     assert run.provisional
-    assert not _load("").members[0].run.provisional
+    scratch = "[setup]\npretrained = false\n"
+    assert not _load(scratch).members[0].run.provisional
+    assert _load("").members[0].run.lacks_weights
     assert run.key != _load("").members[0].run.key
 
 

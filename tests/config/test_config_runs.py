@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
+from mmad.config.fields import ALWAYS, Effect, stated
 from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS, DataSource, RunSpec
 from mmad.config.setup import ModelSetup
@@ -59,19 +61,68 @@ def test_every_field_is_covered_here() -> None:
     assert set(OTHER_PROTOCOL) == set(TrainingProtocol.model_fields)
 
 
-def test_a_feature_pyramid_changes_the_key() -> None:  # the default backbone has none
-    resnet = {"backbone": "resnet18"}
-    assert _key(resnet | {"using_fpn": True}) != _key(resnet)
+#: Runs in which, between them, every field that can decide anything does.
+BASES: dict[str, dict[str, Any]] = {
+    "image": {},
+    "no pyramid": {"backbone": "resnet18"},
+    "pyramid": {"backbone": "resnet18", "using_fpn": True, "use_mask": True, "frozen_norm": False},
+    "era A": {"use_clinical": True, "fuse_depth": 1, "lr_scheduler": "ReduceLROnPlateau"},
+    "era C": {"use_clinical": True, "era": "C", "clinical_expand_conv_channels": 16, "lr_scheduler": "MultiStepLR"},
+    "torchvision": {"use_custom_model": False},
+}  # fmt: skip
+#: What no run depends on.
+IDLE = {name for name, field in ModelSetup.model_fields.items() if any(ALWAYS in item.idle for item in stated(field))}
 
 
-@pytest.mark.parametrize("field", OTHER_SETUP)
-def test_a_deciding_field_of_the_setup_changes_the_key(field: str) -> None:
-    assert _key({field: OTHER_SETUP[field]}) != _key()
+def _run(setup: dict[str, Any], protocol: dict[str, Any] | None = None) -> RunSpec:
+    return RunSpec(ModelSetup(**setup), TrainingProtocol(**(protocol or {})), DATA)
+
+
+def _decides(field: str, *runs: RunSpec) -> bool:
+    return any(field in run.affecting(*get_args(Effect)) for run in runs)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_field_of_the_setup_changes_the_key_exactly_where_it_is_not_idle(base: str) -> None:
+    before = _run(BASES[base])
+    for field, value in OTHER_SETUP.items():
+        try:
+            after = _run(BASES[base] | {field: value})
+        except ValueError:
+            continue  # does not go with the rest
+        same = before.setup.model_dump() == after.setup.model_dump()
+        assert (after.key != before.key) == (not same and _decides(field, before, after)), field
+
+
+def test_every_field_that_is_not_always_idle_changes_the_key_of_some_run() -> None:
+    seen = set()
+    for setup in BASES.values():
+        for field, value in (OTHER_SETUP | {"using_fpn": True}).items():
+            with suppress(ValueError):
+                if _run(setup | {field: value}).key != _run(setup).key:
+                    seen.add(field)
+    assert seen == set(ModelSetup.model_fields) - NAMING_FIELDS - IDLE
 
 
 @pytest.mark.parametrize("field", OTHER_PROTOCOL)
 def test_a_field_of_the_training_protocol_changes_the_key(field: str) -> None:
     assert _key(protocol={field: OTHER_PROTOCOL[field]}) != _key()
+
+
+def test_one_image_arm_serves_every_setting_of_the_fusion() -> None:
+    depths = [_key({"use_clinical": False, "fuse_depth": depth}) for depth in (1, 2, 4)]
+    assert len(set(depths)) == 1
+    assert len({_key({"use_clinical": True, "fuse_depth": depth}) for depth in (1, 2, 4)}) == 3
+
+
+def test_two_ways_to_say_from_scratch_have_one_key() -> None:
+    scratch = {
+        _key({"pretrained": False}),
+        _key({"pretrained": False}, {"weights": "none"}),
+        _key(protocol={"weights": "none"}),
+    }
+    assert len(scratch) == 1
+    assert _key() not in scratch
 
 
 @pytest.mark.parametrize("field", sorted(NAMING_FIELDS))
@@ -94,15 +145,12 @@ def test_spellings_of_one_content_have_one_key() -> None:
     assert _key({"loss_weights": {"loss_classifier": 10}}) == _key({"loss_weights": {"loss_classifier": 10.0}})
 
 
-def test_the_usual_layout_has_the_keys_from_before_there_was_another() -> None:
-    assert "channels_last" not in RunSpec(ModelSetup(), TrainingProtocol(), DATA).content()["setup"]
-    assert RunSpec(ModelSetup(channels_last=True), TrainingProtocol(), DATA).content()["setup"]["channels_last"] is True
-
-
-def test_all_steps_have_the_keys_from_before_there_was_a_limit() -> None:
-    assert "steps_per_epoch" not in RunSpec(ModelSetup(), TrainingProtocol(), DATA).content()["protocol"]
-    limited = RunSpec(ModelSetup(), TrainingProtocol(steps_per_epoch=3), DATA)
-    assert limited.content()["protocol"]["steps_per_epoch"] == 3
+def test_fields_that_came_later_leave_keys_as_they_were_before_them() -> None:
+    plain = _run({}).content()
+    assert "channels_last" not in plain["setup"]
+    assert not {"steps_per_epoch", "continues"} & set(plain["protocol"])
+    assert _run({"channels_last": True}).content()["setup"]["channels_last"] is True
+    assert _run({}, {"steps_per_epoch": 3}).content()["protocol"]["steps_per_epoch"] == 3
 
 
 _SUBSETS = st.sets(st.sampled_from(sorted(OTHER_SETUP.keys() - {"fuse_depth", "fusion_strategy"})), max_size=6)
@@ -115,8 +163,8 @@ def test_keys_are_equal_exactly_when_contents_are(first: set[str], second: set[s
     one = {field: OTHER_SETUP[field] for field in sorted(first)}
     two = {field: OTHER_SETUP[field] for field in sorted(second, reverse=True)} | {"name": name}
     try:
-        keys = _key(one), _key(two)
+        runs = _run(one), _run(two)
     except ValueError:
         return  # fields that do not go together have no key
-    assert (keys[0] == keys[1]) == (first == second)
-    assert all(len(key) == 64 and set(key) <= set("0123456789abcdef") for key in keys)
+    assert (runs[0].key == runs[1].key) == (not any(_decides(field, *runs) for field in first ^ second))
+    assert all(len(run.key) == 64 and set(run.key) <= set("0123456789abcdef") for run in runs)

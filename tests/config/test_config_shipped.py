@@ -54,7 +54,7 @@ def test_patience_has_the_eight_documented_runs_under_the_log_s_protocol() -> No
         assert (member.run.setup.fuse_stride, member.run.setup.clinical_values) == (2, "raw")
         assert member.run.protocol.epochs == 100
         assert (member.evaluation.overlap, member.evaluation.proposals) == ("iobb", "with_ground_truth")
-        assert (member.run.protocol.selection_overlap, member.run.protocol.weights_hash) == ("iobb", "047dcff4")
+        assert (member.run.protocol.selection_overlap, member.run.protocol.weights) == ("iobb", "imagenet")
         assert {"fuse_stride", "overlap", "proposals", "epochs"} <= set(member.inferred)
 
 

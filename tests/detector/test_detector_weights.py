@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision import models
 
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
-from mmad.config.weights import weights_file
+from mmad.config.weights import content_hash, weights_file
 from mmad.detector import build_detector
 
 
@@ -20,9 +21,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def build(backbone: str, folder: Path | None, weights: str = "imagenet", **fields: object) -> torch.nn.Module:
+def build(backbone: str, weights: Path | str = "imagenet", digest: str = "", **fields: object) -> torch.nn.Module:
     setup = ModelSetup(backbone=backbone, image_size=64, pretrained=True, **fields)
-    return build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights=weights, weights_dir=folder)
+    return build_detector(
+        setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights=str(weights), weights_hash=digest
+    )
+
+
+def saved(model: torch.nn.Module, file: Path) -> Path:
+    torch.save(model.state_dict(), file)
+    return file
 
 
 @pytest.mark.slow
@@ -32,8 +40,8 @@ def build(backbone: str, folder: Path | None, weights: str = "imagenet", **field
 )
 def test_a_classifiers_weights_reach_both_networks(folder: Path, backbone: str, maker: object) -> None:
     classifier = maker(weights=None)
-    torch.save(classifier.state_dict(), folder / weights_file(backbone))
-    model = build(backbone, folder, use_clinical=True, clinical_expand_conv_channels=8)
+    file = saved(classifier, folder / "own.pth")
+    model = build(backbone, file, use_clinical=True, clinical_expand_conv_channels=8)
     first = next(p for p in classifier.parameters())
     for network in (model.backbone, model.clinical_convs):
         assert torch.equal(next(network.body.parameters()), first)
@@ -46,9 +54,8 @@ PYRAMIDS = {"resnet18": models.resnet18, "resnet50": models.resnet50, "swin_t": 
 @pytest.mark.parametrize("backbone", PYRAMIDS)
 def test_a_classifiers_weights_reach_both_pyramids(folder: Path, backbone: str) -> None:
     classifier = PYRAMIDS[backbone](weights=None)
-    given = classifier.state_dict()
-    torch.save(given, folder / weights_file(backbone))
-    model = build(backbone, folder, using_fpn=True, use_clinical=True, clinical_expand_conv_channels=8)
+    given, file = classifier.state_dict(), saved(classifier, folder / "own.pth")
+    model = build(backbone, file, using_fpn=True, use_clinical=True, clinical_expand_conv_channels=8)
     for network in (model.backbone, model.clinical_convs):
         body = network.body.state_dict()
         assert len(body) >= 100
@@ -61,9 +68,9 @@ FIXED = {None: "conv1 layer1", 0: "conv1 layer1 layer2 layer3 layer4", 4: "conv1
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", FIXED)
 def test_the_first_parts_below_a_pyramid_are_fixed(folder: Path, wanted: int | None) -> None:
-    torch.save(models.resnet18(weights=None).state_dict(), folder / weights_file("resnet18"))
+    file = saved(models.resnet18(weights=None), folder / "own.pth")
     for norm in (True, False):
-        model = build("resnet18", folder, using_fpn=True, trainable_layers=wanted, frozen_norm=norm)
+        model = build("resnet18", file, using_fpn=True, trainable_layers=wanted, frozen_norm=norm)
         fixed = {name.split(".")[0] for name, p in model.backbone.body.named_parameters() if not p.requires_grad}
         norms = {"bn1"} if not norm and wanted != 5 else set()  # a fixed norm has no parameters
         assert fixed == {*FIXED[wanted].split(), *norms}
@@ -71,7 +78,7 @@ def test_the_first_parts_below_a_pyramid_are_fixed(folder: Path, wanted: int | N
 
 
 def test_from_scratch_everything_trains_and_the_signal_stays_in_bounds(folder: Path) -> None:
-    model = build("resnet18", None, weights="none", using_fpn=True)
+    model = build("resnet18", "none", using_fpn=True)
     assert all(p.requires_grad for p in model.parameters())
     with torch.no_grad():
         maps = model.backbone(torch.randn((2, 3, 64, 64)))
@@ -80,22 +87,55 @@ def test_from_scratch_everything_trains_and_the_signal_stays_in_bounds(folder: P
 
 def test_missing_weights_are_refused_with_the_mend(folder: Path) -> None:
     with pytest.raises(WeightsError, match=r"mobilenet_v3_small-047dcff4\.pth.*--weights none"):
-        build("mobilenet_v3", folder)
+        build("mobilenet_v3")
 
 
 def test_none_trains_from_scratch(folder: Path) -> None:
-    drawn = build("custom1", None, weights="none")
-    again = build("custom1", None, weights="none")
+    drawn = build("custom1", "none")
+    again = build("custom1", "none")
     assert all(torch.equal(a, b) for a, b in zip(drawn.parameters(), again.parameters(), strict=True))
 
 
 def test_a_damaged_file_is_named(folder: Path) -> None:
-    (folder / weights_file("custom1")).write_bytes(b"not weights")
+    for name in ("own.pth", "own.safetensors"):
+        (folder / name).write_bytes(b"not weights")
+        with pytest.raises(WeightsError, match=f"{name}: cannot be read as weights"):
+            build("custom1", folder / name)
+
+
+def test_a_file_that_runs_code_is_refused(folder: Path) -> None:
+    torch.save({"state_dict": Path("/")}, folder / "own.pth")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
-        build("custom1", folder)
+        build("custom1", folder / "own.pth")
 
 
 def test_weights_of_another_network_are_refused(folder: Path) -> None:
-    torch.save(models.mobilenet_v3_small(weights=None).state_dict(), folder / weights_file("custom1"))
+    file = saved(models.mobilenet_v3_small(weights=None), folder / "own.pth")
     with pytest.raises(SpecError, match="do not fit backbone custom1: missing"):
-        build("custom1", folder)
+        build("custom1", file)
+
+
+def test_other_bytes_than_planned_are_refused(folder: Path) -> None:
+    file = saved(models.resnet18(weights=None), folder / "own.pth")
+    planned = content_hash(file)
+    build("custom1", file, planned)
+    saved(models.resnet18(weights=None), file)
+    with pytest.raises(WeightsError, match=f"own.pth: has changed since the run was queued: .*, not {planned[:12]}"):
+        build("custom1", file, planned)
+
+
+def test_a_file_named_by_a_hash_has_to_have_it(folder: Path) -> None:
+    saved(models.resnet18(weights=None), folder / weights_file("custom1"))
+    setup = ModelSetup(backbone="custom1", image_size=64)
+    with pytest.raises(WeightsError, match="is not what its name says"):
+        build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights_dir=folder)
+
+
+def test_weights_from_another_program_are_read(folder: Path) -> None:
+    state = models.resnet18(weights=None).state_dict()
+    save_file(state, str(folder / "plain.safetensors"))
+    wrapped = {"state_dict": {f"module.encoder.{name}": tensor for name, tensor in state.items()}, "epoch": 3}
+    torch.save(wrapped, folder / "wrapped.pt")
+    for name in ("plain.safetensors", "wrapped.pt"):
+        body = build("custom1", folder / name).backbone.body.state_dict()
+        assert all(torch.equal(tensor, state[key]) for key, tensor in body.items())

@@ -20,6 +20,7 @@ title = "Patience"
 description = "Two values."
 [setup]
 backbone = "mobilenet_v3"
+lr_scheduler = "ReduceLROnPlateau"
 [arms.CXR]
 use_clinical = false
 [arms."CXR+Clinical"]

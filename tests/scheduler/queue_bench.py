@@ -33,11 +33,12 @@ class Bench:
     folder: Path
     keys: list[str]
     epochs: int
+    url: str = ""
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def database(self) -> str:
-        return str(self.folder / "mmad.sqlite")
+        return self.url or str(self.folder / "mmad.sqlite")
 
     def jobs(self) -> list[Job]:
         return [Job(key, "a", f"s{i}", "CXR", 0, self.epochs) for i, key in enumerate(self.keys)]
@@ -81,7 +82,7 @@ class Bench:
             *self.keys,
         ]
         process = subprocess.Popen(
-            [*within, *program],
+            program,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -104,7 +105,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
     made: list[Bench] = []
 
-    def make(runs: int = 2, epochs: int = 3) -> Bench:
+    def make(runs: int = 2, epochs: int = 3, url: str = "") -> Bench:
         monkeypatch.setenv("PRETEND", str(tmp_path))
         source = DataSource("/nowhere", "phantom", "f" * 64)
         members = []
@@ -112,7 +113,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
             protocol = TrainingProtocol(epochs=epochs, seed=number, weights="none")
             run = RunSpec(ModelSetup(backbone="custom1"), protocol, source)
             members.append(Member("a", f"s{number}", "CXR", 0, run, EvaluationProtocol()))
-        one = Bench(tmp_path, [member.run.key for member in members], epochs)
+        one = Bench(tmp_path, [member.run.key for member in members], epochs, url)
         one.plan()
         with Store.open(one.database) as store:
             store.add_ablation(Ablation("a", "a.toml", "A", "", "", ("CXR",), (), tuple(members)))

@@ -186,6 +186,7 @@ studies = 16
 [setup]
 backbone = "custom1"
 pretrained = false
+lr_scheduler = "ReduceLROnPlateau"
 [grid]
 reduceLROnPlateau_patience = [5, 10]
 [protocol]

@@ -17,7 +17,7 @@ from mmad.store.store import Store
 
 
 def member(arm: str, seed: int = 0, weights: str = "none", **setup: object) -> Member:
-    protocol = TrainingProtocol(epochs=5, seed=seed, threads=2, weights=weights)  # type: ignore[arg-type]
+    protocol = TrainingProtocol(epochs=5, seed=seed, threads=2, weights=weights)
     run = RunSpec(ModelSetup.model_validate(setup), protocol, DataSource("data", "phantom", "f" * 64))
     return Member("quick", "default", arm, seed, run, EvaluationProtocol())
 

@@ -34,9 +34,9 @@ SPEC = RunSpec(
 
 
 def record(spec: RunSpec = SPEC) -> RunRecord:
-    content = spec.content()
+    setup, protocol = spec.recorded()
     return RunRecord(
-        spec.key, "running", content["setup"], content["protocol"], "phantom", "there", "f" * 64, spec.recipe, now()
+        spec.key, "running", setup, protocol, "phantom", "there", "f" * 64, spec.recipe, now(), content=spec.key
     )
 
 
@@ -46,6 +46,11 @@ def test_a_row_gives_back_its_specification() -> None:
     assert spec.data.path == "moved"
     assert run_spec(record()).data.path == "there"
     assert spec.protocol.epochs == 4
+
+
+def test_a_row_with_a_key_of_an_earlier_form_is_known_by_it() -> None:
+    older = run_spec(replace(record(), key="0" * 64))
+    assert (older.key, older.content_key) == ("0" * 64, SPEC.key)
 
 
 def test_a_row_of_another_recipe_is_not_trained() -> None:

@@ -41,8 +41,8 @@ def member(
     data: DataSource | None = None,
     epochs: int = 3,
 ) -> Member:
-    setup = ModelSetup(use_clinical=arm != "CXR", reduceLROnPlateau_patience=patience)
-    run = RunSpec(setup, TrainingProtocol(epochs=epochs, seed=seed), data or source())
+    setup = ModelSetup(use_clinical=arm != "CXR", lr_scheduler="ReduceLROnPlateau", reduceLROnPlateau_patience=patience)
+    run = RunSpec(setup, TrainingProtocol(epochs=epochs, seed=seed, weights_hash="a" * 64), data or source())
     return Member(ablation, setting, arm, seed, run, evaluation or EvaluationProtocol(), documented="e069")
 
 

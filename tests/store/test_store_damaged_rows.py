@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, is_inner
 from mmad.store.lookup import member_summaries, run_detail
-from mmad.store.maintenance import check_database
+from mmad.store.maintenance import Fixed, check_database, find_surplus, fix_database
 from mmad.store.store import Store
 
 #: A statement that damages one value, and what is said of it after ``FILE: ``.
@@ -101,7 +102,7 @@ def test_the_check_lists_every_damaged_value(filled: tuple[Path, str]) -> None:
     database, key = filled
     damage(database, "update epochs set lr = 'x', committed = 'y'")
     damage(database, "update warnings set text = x'00'")
-    findings = check_database(database).findings
+    findings = [finding for finding in check_database(database).findings if finding.check == "values"]
     assert [(finding.where, finding.what.split(" ")[0]) for finding in findings] == [
         *(
             (f"epochs, row run_key {short_key(key)}, epoch {n}", name)
@@ -134,3 +135,118 @@ def test_what_is_no_regular_file_is_not_opened(filled: tuple[Path, str]) -> None
     (finding,) = check_database(database, deep=True).findings
     assert (finding.check, finding.where) == ("files", file.as_posix())
     assert finding.what.startswith("is not a regular file (detections of run")
+
+
+#: A statement that damages rows of either database, what is left out or read instead, and how many runs are read.
+LENIENT = [
+    ("update runs set setup = '{' where status = 'failed'", "setup is '{' .*; the row is left out", 1),
+    ("update runs set protocol = 'null' where status = 'failed'", "protocol is 'null' .*; the row is left out", 1),
+    ("update runs set recipe = -1 where status = 'failed'", "recipe is -1 .*; the row is left out", 1),
+    ("update runs set attempts = -5 where status = 'failed'", "attempts is -5 .*; read as 0", 2),
+    ("update members set overrides = '5'", "overrides is '5' .*; read as empty", 2),
+    ("update checkpoints set path = '/dev/zero'", "path is '/dev/zero' .*; the row is left out", 2),
+    ("update epochs set peak_memory = -1", "peak_memory is -1 .*; read as 0", 2),
+]
+
+
+@pytest.mark.parametrize(("statement", "said", "runs"), LENIENT, ids=[said.split()[0] for _, said, _ in LENIENT])
+def test_a_lenient_store_reads_what_stands(
+    address: str, caplog: pytest.LogCaptureFixture, statement: str, said: str, runs: int
+) -> None:
+    with Store.open(address) as store:
+        good, _ = samples.fill(store)
+        with store.database.writing() as connection:
+            connection.exec_driver_sql(statement)
+    with Store.open(address, lenient=True) as store:
+        assert not store.read_only
+        found = {run.key for run in store.run_records()}
+        assert good in found
+        assert len(found) == runs
+        assert {summary.run.key for summary in member_summaries(store)} == found
+        assert len(run_detail(store, good).epochs) == 3
+        assert store.status().ablations
+        assert re.search(said.replace("{'", r"\{'"), caplog.text), caplog.text
+        assert store.left_out
+        assert store.read_only
+        with pytest.raises(StoreError, match="holds damaged values, so nothing is written; mmad db check"):
+            store.add_warning(good, "text")
+        caplog.clear()
+        assert len(store.run_records()) == runs
+        assert not caplog.text  # each is named once
+    with Store.open(address) as store, pytest.raises(StoreError, match=said.split(" ")[0]):
+        read_everything(store, good)
+
+
+def test_rows_that_name_a_damaged_one_are_left_out_too(filled: tuple[Path, str], caplog: Any) -> None:
+    database, key = filled
+    damage(database, "update runs set status = 'asleep' where status = 'finished'")
+    with Store.open(database, lenient=True) as store:
+        assert key not in {run.key for run in store.run_records()}
+        assert store.all_epochs([key]) == store.all_evaluations([key]) == {key: []}
+        assert all(member.key != key for ablation in store.ablations() for member in ablation.members)
+        assert "status is 'asleep'" in caplog.text
+
+
+def test_many_damaged_values_are_counted(filled: tuple[Path, str], caplog: pytest.LogCaptureFixture) -> None:
+    database, key = filled
+    damage(database, "update metrics set value = 'abc'")
+    with Store.open(database, lenient=True) as store:
+        assert [record.metrics for record in store.epoch_records(key)] == [(), (), ()]
+        assert len(caplog.messages) == 11
+        assert re.search(r"\d+ damaged values more; mmad db check lists every", caplog.messages[-1])
+
+
+def test_damage_that_comes_later_is_left_out_too(filled: tuple[Path, str], caplog: pytest.LogCaptureFixture) -> None:
+    database, key = filled
+    with Store.open(database, lenient=True) as store:
+        assert len(store.epoch_records(key)) == 3
+        for number in (1, 2):
+            damage(database, f"update epochs set committed = 'x', epoch = -{number} where epoch = {number}")
+            assert len(store.epoch_records(key)) == 3 - number
+            assert f"epoch is -{number}" in caplog.text
+
+
+def test_nothing_is_pruned_beside_a_damaged_row(filled: tuple[Path, str]) -> None:
+    database, key = filled
+    damage(database, "update checkpoints set sha256 = 'x'")
+    with Store.open(database, lenient=True) as store, pytest.raises(StoreError, match=r"sha256 is 'x'.*db check"):
+        find_surplus(store, {key}, orphans=True)
+
+
+def test_what_is_made_again_is_removed_and_secrets_are_taken_out(address: str) -> None:
+    secret = "mmad ablate t.toml --db postgresql://u:hunter2@h/d --on-finish 'curl -H \"Authorization: TOKEN\"'"
+    with Store.open(address) as store:
+        good, _ = samples.fill(store)
+        samples.write_files(store, good)
+        store.put_analysis("control", {"runs": [good]}, {"ap": 0.5})
+        store.put_memory("m" * 64, "NVIDIA A100", 2**30)
+        store.add_environment(good, replace(samples.environment(), command=secret))
+        with store.database.writing() as connection:
+            connection.exec_driver_sql("update analyses set value = '{'")
+            connection.exec_driver_sql("update device_memory set bytes = -1")
+            connection.exec_driver_sql("update evaluations set detections = '/dev/zero'")
+    kinds = [finding.check for finding in check_database(address).findings]
+    assert {kind: kinds.count(kind) for kind in ("values", "secrets")} == {"values": 2 + 16, "secrets": 1}
+    fixed = fix_database(address)
+    assert (fixed.rows, fixed.commands) == (2, 1)
+    kinds = [finding.check for finding in check_database(address).findings]
+    assert {kind: kinds.count(kind) for kind in ("values", "secrets")} == {"values": 16, "secrets": 0}
+    with Store.open(address) as store:
+        (*_, last) = store.environments(good)
+        assert last.command == "mmad ablate t.toml --db 'postgresql://***@h/d' --on-finish '***'"
+    assert fix_database(address) == Fixed(0, 0)
+
+
+def test_an_older_database_is_upgraded_beside_its_damaged_rows(filled: tuple[Path, str]) -> None:
+    database, key = filled
+    for statement in (
+        "drop index ix_runs_content",
+        "alter table runs drop column content",
+        "alter table members drop column own",
+        "update alembic_version set version_num = '0004'",
+        "update runs set setup = '{' where status = 'failed'",
+    ):
+        damage(database, statement)
+    with Store.open(database, lenient=True) as store:
+        assert [run.key for run in store.run_records()] == [key]
+    assert any(finding.what.startswith("setup is '{'") for finding in check_database(database).findings)

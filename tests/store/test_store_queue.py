@@ -94,10 +94,9 @@ def test_a_run_is_recorded_with_what_its_key_was_made_of(store: Store) -> None:
     member = samples.member()
     store.add_ablation(samples.made_of("one", [replace(member, ablation="one")]))
     (run,) = store.run_records()
-    content = member.run.content()
     assert (run.key, run.status, run.epochs_done, run.error) == (member.run.key, "queued", 0, None)
-    assert run.setup == content["setup"]
-    assert run.protocol == content["protocol"]
+    assert (run.setup, run.protocol) == member.run.recorded()
+    assert run.content == run.key
     again = RunSpec(ModelSetup(**run.setup), TrainingProtocol(**run.protocol), member.run.data)
     assert again.key == run.key
     assert (run.dataset_name, run.dataset_path, run.dataset_fingerprint) == ("set", "/data/set", "f" * 64)
@@ -327,7 +326,14 @@ def test_a_process_of_another_table_or_an_earlier_version_cannot_be_asked(table:
 def test_ten_thousand_runs_are_queued_and_claimed(store: Store) -> None:
     setup, data = ModelSetup(), samples.source()
     members = [
-        Member("many", "s", "CXR", seed, RunSpec(setup, TrainingProtocol(seed=seed), data), EvaluationProtocol())
+        Member(
+            "many",
+            "s",
+            "CXR",
+            seed,
+            RunSpec(setup, TrainingProtocol(seed=seed, weights_hash="a" * 64), data),
+            EvaluationProtocol(),
+        )
         for seed in range(10_000)
     ]
     store.add_ablation(samples.made_of("many", members))

@@ -67,7 +67,8 @@ def test_tables_are_sound_sql_for_postgresql(table: schema.Table) -> None:
     assert "BLOB" not in text
     assert "BYTEA" not in text
     for index in table.indexes:
-        assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=postgresql.dialect()))
+        kind = "CREATE UNIQUE INDEX" if index.unique else "CREATE INDEX"
+        assert kind in str(CreateIndex(index).compile(dialect=postgresql.dialect()))
 
 
 def test_moments_are_stored_in_utc_whatever_their_zone() -> None:
