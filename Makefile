@@ -59,10 +59,11 @@ test-fast: $(READY) ## Run the tests that take less than a second each
 test-long: $(READY) ## Search with random examples: others each time, and ten times as many
 	@$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=long --timeout=1800
 
-stress: $(READY) ## Kill workers, schedulers and a server under a queue: STRESS_RUNS=24 STRESS_RESTARTS=20 STRESS_WRITERS=8
+stress: $(READY) ## Kill a queue, its server, and each operation at every call: STRESS_RUNS=24 STRESS_RESTARTS=20
 	@MMAD_STRESS_RUNS=$(STRESS_RUNS) MMAD_STRESS_SECONDS=$(STRESS_SECONDS) MMAD_STRESS_SEED=$(STRESS_SEED) \
-	  MMAD_STRESS_RESTARTS=$(STRESS_RESTARTS) MMAD_STRESS_WRITERS=$(STRESS_WRITERS) \
-	  $(BIN)/python -m pytest -s -p no:xdist tests/scheduler/test_scheduler_stress.py tests/scheduler/test_scheduler_restarts.py
+	  MMAD_STRESS_RESTARTS=$(STRESS_RESTARTS) MMAD_STRESS_WRITERS=$(STRESS_WRITERS) MMAD_KILL_CALLS=0 \
+	  $(BIN)/python -m pytest -s -p no:xdist \
+	  tests/scheduler/test_scheduler_stress.py tests/scheduler/test_scheduler_restarts.py tests/kills
 
 check: $(READY) ## Lint, format, types, borders between the rooms, the manual
 	@echo "== ruff check";  $(BIN)/ruff check .

@@ -40,6 +40,12 @@ settings.register_profile("long", _steady, max_examples=10 * _steady.max_example
 settings.load_profile("steady")
 
 ROOT = Path(__file__).parents[1]
+#: Files that take more than twenty seconds, each by one process.
+_LONGEST = {
+    "test_scheduler_stress", "test_scheduler_ray_engine", "test_scheduler_scheduler", "test_scheduler_again",
+    "test_scheduler_reuse", "test_detector_family", "test_detector_model", "test_docs_pages", "test_docs_tutorial",
+    "test_docs_readme", "test_training_idle",
+}  # fmt: skip
 _schemas = count(1)
 _cache = tempfile.mkdtemp(prefix="mmad-tests-")
 os.environ["MMAD_CACHE"] = _cache
@@ -77,9 +83,15 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that at the end no process is left alone with one."""
+    """The longest files come first, then others with slow tests: at the end no process is left alone with one."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.stem not in _LONGEST, item.path not in slow))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -162,6 +174,27 @@ def write_tiny() -> Callable[..., None]:
         (folder / "tiny.toml").write_text(_TINY.format(epochs=epochs, pair=other))
 
     return write
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables under which mmad and its workers are forked from a process that has imported all they need."""
+    place = str(tmp_path_factory.mktemp("warm") / "socket")
+    program = [sys.executable, str(ROOT / "tests" / "warm" / "server.py"), place]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        path = os.pathsep.join(filter(None, (str(ROOT / "tests" / "warm"), os.environ.get("PYTHONPATH"))))
+        yield {"WARM": place, "PYTHONPATH": path}
+
+
+@pytest.fixture(scope="module")
+def warm_workers(warm: dict[str, str]) -> Iterator[None]:
+    """Let the commands of this module, and their workers, begin at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture

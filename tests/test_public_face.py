@@ -56,7 +56,7 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> Trained:
     """The pair, trained for one epoch by ``mmad.train``."""
     folder = tmp_path_factory.mktemp("face")
     mmad.make_phantom(str(folder / "phantom-small"), studies=40, image_size=64)
@@ -190,7 +190,7 @@ def test_ctrl_c_stops_after_the_present_step_and_the_same_call_resumes(trained: 
         if "epoch 1/300" in line:
             break
     command.send_signal(signal.SIGINT)
-    out, err = command.communicate(timeout=120)
+    out, err = command.communicate(timeout=600)
     assert command.returncode == -signal.SIGINT
     assert "not reached" not in out
     assert err.rstrip().endswith("KeyboardInterrupt")

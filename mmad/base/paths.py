@@ -41,6 +41,10 @@ class RunPaths:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
+    @property
+    def detections_folder(self) -> Path:
+        return self.folder / "detections"
+
     def checkpoint(self, epoch: int, digest: str) -> Path:
         """The checkpoint written at the end of ``epoch`` (from 1); its name carries the content's SHA-256."""
         return self.checkpoints / f"epoch-{epoch:05d}-{digest[:16]}.pt"
@@ -55,7 +59,7 @@ class RunPaths:
 
     def detections(self, epoch: int, split: str, proposals: str) -> Path:
         """The stored detections of the checkpoint of ``epoch`` on ``split``."""
-        return self.folder / "detections" / f"epoch-{epoch:05d}-{split}-{proposals}.npz"
+        return self.detections_folder / f"epoch-{epoch:05d}-{split}-{proposals}.npz"
 
     def checkpoints_after(self, epoch: int) -> list[Path]:
         """The checkpoints of epochs later than ``epoch`` that are there, by their names alone."""

@@ -385,6 +385,10 @@ def prune(
         typer.echo("nothing to delete")
     else:
         typer.echo(f"deleted {count}" if yes else f"{count}; nothing was deleted: --yes does")
+    more = ["--keep final deletes the best checkpoints too"] if len(kinds) > 1 and "final" in kinds else []
+    more += [] if orphans else ["--orphans deletes the folders of runs that the database does not hold"]
+    if more:
+        typer.echo(f"for more room: {'; '.join(more)}")
 
 
 def register(app: typer.Typer) -> None:

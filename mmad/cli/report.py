@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ from mmad.cli.output import print_json, progress_bar
 if TYPE_CHECKING:
     from mmad.base.errors import MmadError
     from mmad.report.build import Report
-    from mmad.report.provenance import Provenance
+    from mmad.store.store import Store
 
 
 def report(
@@ -122,7 +122,7 @@ def report(
     page, text = targets(out, html=wants_html, markdown=md)
     names = tuple(ablation or ())
     write = partial(
-        write_report,
+        _write,
         html=page,
         markdown=text,
         pages=pages,
@@ -132,7 +132,7 @@ def report(
         data=data,
         pictures=pictures,
         log=log,
-        provenance=cast("Provenance", provenance),
+        provenance=provenance,
     )
     if watch or until_done:
         opened = _open if show else None
@@ -149,6 +149,16 @@ def report(
             print("mmad: linked pages, for one file would be large; --one-file writes it all the same", file=sys.stderr)
     if show:
         _open(written)
+
+
+def _write(store: Store, **options: Any) -> Report:
+    """``write_report``, whose refusals of an argument name the option that gives it."""
+    try:
+        return write_report(store, **options)
+    except ReportError as error:
+        if error.where not in ("pictures", "provenance"):
+            raise
+        raise ReportError(error.what, where=f"--{error.where}", hint=error.hint) from None
 
 
 def targets(out: Path, *, html: bool, markdown: bool) -> tuple[Path | None, Path | None]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +20,7 @@ from PIL import Image
 
 from mmad.base.cores import usable_cores
 from mmad.base.errors import DataError
+from mmad.base.files import replacing
 from mmad.base.paths import cache_folder
 from mmad.base.records import OnProgress, Split
 from mmad.data.dataset import BOXES, STUDIES, DataSet, digests
@@ -69,8 +68,6 @@ def image_cache(
         try:
             with building(path):
                 if not _whole(path, shape):
-                    for left in path.parent.glob(f".{path.stem}.*{PART}"):
-                        left.unlink()  # of a process that was killed
                     _build(dataset, image_size, path, progress, workers or usable_cores())
         except OSError as error:
             raise DataError(
@@ -78,6 +75,8 @@ def image_cache(
                 where=path.parent,
                 hint="free some space or point MMAD_CACHE at another folder",
             ) from None
+    elif Path(_lock_of(path).lock_file).exists():
+        _is_being_built(path)  # of a process that was killed when the file was whole
     return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
 
 
@@ -97,7 +96,7 @@ def building(path: Path) -> Iterator[None]:
 
 
 def _lock_of(path: Path) -> FileLock:
-    """The lock of the file ``STEM.u8``, and of ``.STEM.RANDOM.part`` from which it is built."""
+    """The lock of the file ``STEM.u8``, and of ``.STEM.u8.RANDOM.part`` from which it is built."""
     return FileLock(path.with_name(path.name.removeprefix(".").split(".", 1)[0] + LOCK))
 
 
@@ -145,20 +144,11 @@ def as_grey(image: Image.Image) -> Image.Image:
 
 
 def _build(dataset: DataSet, image_size: int, path: Path, progress: OnProgress | None, workers: int) -> None:
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=PART)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for done, square in enumerate(_squares(dataset, image_size, workers), 1):
-                file.write(square)
-                if progress is not None:
-                    progress(done, len(dataset.image_studies))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)  # noqa: PTH105 - the name of the call that is atomic
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(part).unlink()
-        raise
+    with replacing(path) as part, part.open("wb") as file:
+        for done, square in enumerate(_squares(dataset, image_size, workers), 1):
+            file.write(square)
+            if progress is not None:
+                progress(done, len(dataset.image_studies))
 
 
 def _squares(dataset: DataSet, image_size: int, workers: int) -> Iterator[bytes]:

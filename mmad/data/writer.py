@@ -9,14 +9,12 @@ import filecmp
 import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmad.base.errors import DataError
-from mmad.base.files import write_atomically
+from mmad.base.files import part_beside, remove_left_parts, write_atomically
 from mmad.data.column_types import number_text
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, Box, CategoricalColumn, NumericColumn
 
@@ -55,33 +53,25 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises DataError when ``out`` holds something already or cannot be written; a failure leaves nothing.
     """
     filled = DataError("exists already", where=out, hint="name a new folder or remove this one first")
-    part: Path | None = None
     try:
+        remove_left_parts(out.absolute().parent, out.name)
         if out.is_symlink() or (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir())):
             raise filled
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.absolute().name}.", suffix=".part"))
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o777 & ~mask)
-        (part / IMAGES).mkdir()
-        yield part
-        try:
-            os.replace(part, out)  # noqa: PTH105 - the name of the call that is atomic
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            if not _equal(part, out):
-                raise filled from None
-        else:
-            part = None
+        with part_beside(out.absolute(), folder=True) as part:
+            (part / IMAGES).mkdir()
+            yield part
+            try:
+                os.replace(part, out)  # noqa: PTH105 - the name of the call that is atomic
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                if not _equal(part, out):
+                    raise filled from None
     except OSError as error:
         raise DataError(
             f"cannot be written: {error.strerror or error}", where=out, hint="free some space or name another folder"
         ) from None
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def _equal(folder: Path, other: Path) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmad.base.errors import SpecError, WeightsError
+from mmad.base.files import replacing
 from mmad.config.checks import PYRAMID_STRIDES
 
 #: Strides of the four maps a pyramid stands on; the fifth level is pooled.
@@ -179,6 +180,5 @@ def save_weights(name: str, file: Path) -> None:
 
     whole = timm.create_model(name, pretrained=True)
     state = {key: value.contiguous() for key, value in whole.state_dict().items()}
-    partial = file.with_suffix(".partial")
-    save_file(state, str(partial))
-    partial.replace(file)
+    with replacing(file) as part:
+        save_file(state, str(part))

@@ -95,7 +95,7 @@ def write_report(
     """
     check_number(pictures)
     if provenance not in get_args(Provenance):
-        raise ReportError(f"unknown {provenance!r}", where="--provenance", hint="choose brief or full")
+        raise ReportError(f"unknown {provenance!r}", where="provenance", hint="choose brief or full")
     frame = load_frame(source, ablations)
     separate_pages = (
         len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages

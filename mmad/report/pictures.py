@@ -331,7 +331,7 @@ def check_number(number: int | None) -> None:
     """ReportError unless ``number`` is None or a number of studies that a pair can have."""
     if number is not None and not 0 <= number <= MOST_STUDIES:
         raise ReportError(
-            f"{number} is out of range", where="--pictures", hint=f"choose 0 to {MOST_STUDIES} studies of each pair"
+            f"{number} is out of range", where="pictures", hint=f"choose 0 to {MOST_STUDIES} studies of each pair"
         )
 
 

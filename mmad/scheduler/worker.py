@@ -296,6 +296,7 @@ def work(request: TrainRequest, link: SupervisorLink) -> Ended:
         with Heartbeat(store, request.key, owner, link.stop) as heartbeat:
             ended = attempt(request, record, store, link)
         if heartbeat.lost or ended.status == "taken":
+            forget_checkpoints(store, request.key)
             return taken
         retry = ended.retry
         if retry is not None and store.beat(request.key, owner, renew=False) == "stop":
@@ -307,6 +308,14 @@ def work(request: TrainRequest, link: SupervisorLink) -> Ended:
             ended, retry = Ended(request.key, "stopped", STOPPED), None
         log.info("%s%s", ended.status, f": {ended.error}" if ended.error else "")
         return replace(ended, retry=retry, recorded=True)
+
+
+def forget_checkpoints(store: Store, key: str) -> None:
+    """Deletes what this process wrote for a run that another one has trained further meanwhile."""
+    from mmad.training import checkpoint
+
+    run = store.run_paths(key)
+    checkpoint.prune(run, {run.folder / row.path for row in store.checkpoints(key) if row.path})
 
 
 def attempt(request: TrainRequest, record: RunRecord, store: Store, link: SupervisorLink) -> Ended:

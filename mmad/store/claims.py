@@ -190,14 +190,13 @@ class Observer:
 
 
 def _held_by(key: str, owner: Owner) -> ColumnElement[bool]:
-    return and_(
-        runs.c.key == key,
-        runs.c.status.in_(HELD),
-        runs.c.owner_host == owner.host,
-        runs.c.owner_pid == owner.pid,
-        runs.c.owner_started == owner.process_started,
-        runs.c.owner_boot == owner.process_table,
-    )
+    return and_(runs.c.key == key, runs.c.status.in_(HELD), *_names(owner))
+
+
+def _names(owner: Owner) -> tuple[ColumnElement[bool], ...]:
+    """That ``OWNER`` is ``owner``."""
+    values = (owner.host, owner.pid, owner.process_started, owner.process_table)
+    return tuple(column == value for column, value in zip(OWNER, values, strict=True))
 
 
 #: Whether a run is held by whom its parameters name; put together once, because every epoch asks.
@@ -216,11 +215,16 @@ _HELD = (
 
 
 def claim_run(
-    connection: Connection, observer: Observer, keys: Iterable[str] | None, owner: Owner, device: str | None
+    connection: Connection,
+    observer: Observer,
+    keys: Iterable[str] | None,
+    owner: Owner,
+    device: str | None,
+    moment: datetime,
 ) -> str | None:
     """Hands the first free run of the queue to ``owner``: highest priority first, then as queued; None without one.
 
-    A run that was to stop when its owner died is stopped, not handed on.
+    A run that was to stop when its owner died is stopped, not handed on. ``moment`` becomes the first heartbeat.
     """
     wanted = None if keys is None else frozenset(keys)
     for row in _candidates(connection, wanted):
@@ -229,9 +233,16 @@ def claim_run(
         if row.status in HELD and row.stop_asked:
             connection.execute(update(runs).where(runs.c.key == row.key).values(**_end("stopped", STOPPED)))
             continue
-        _take(connection, row, owner, device)
+        _take(connection, row, owner, device, moment)
         return str(row.key)
     return None
+
+
+def claimed_at(connection: Connection, owner: Owner, moment: datetime) -> str | None:
+    """The run that ``claim_run`` handed to ``owner`` at ``moment``, where its answer was lost; None without one."""
+    held: Select[Any] = select(runs.c.key).where(*_names(owner), runs.c.status == "claimed")
+    found = connection.scalar(held.where(runs.c.heartbeat == moment))
+    return None if found is None else str(found)
 
 
 def _candidates(connection: Connection, wanted: frozenset[str] | None) -> Iterator[Row[Any]]:
@@ -278,15 +289,15 @@ def _unchanged(connection: Connection, row: Row[Any]) -> bool:
     return connection.scalar(select(runs.c.key).where(seen).with_for_update(skip_locked=True)) is not None
 
 
-def _take(connection: Connection, row: Row[Any], owner: Owner, device: str | None) -> None:
+def _take(connection: Connection, row: Row[Any], owner: Owner, device: str | None, moment: datetime) -> None:
     values = {
         "status": "claimed",
-        "started": row.started or now(),
+        "started": row.started or moment,
         "finished": None,
         "error": None,
         "attempts": row.attempts + 1,
         "device": device,
-        "heartbeat": now(),
+        "heartbeat": moment,
         "stop_asked": False,
         "owner_host": owner.host,
         "owner_pid": owner.pid,

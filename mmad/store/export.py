@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType, TypeEngine
 
 from mmad.base.errors import StoreError
+from mmad.base.files import replacing
 from mmad.base.records import OnProgress
 from mmad.store import schema
 from mmad.store.store import Store
@@ -117,13 +118,8 @@ def _refuse_written(folder: Path, files: Sequence[Path]) -> None:
 
 def _whole(file: Path, table: Table, parts: Parts, write: Writer) -> int:
     """Writes beside ``file`` and renames into its place."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        rows = write(partial, table, parts)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-    return rows
+    with replacing(file) as part:
+        return write(part, table, parts)
 
 
 def _frames(table: Table, parts: Parts) -> Iterator[DataFrame]:

@@ -34,6 +34,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.types import NullType
 
 from mmad.base.errors import StoreError
+from mmad.base.files import left_parts, replacing, write_atomically
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, StorePaths, clean_command
 from mmad.base.records import HELD, CheckpointKind, CheckpointRecord, OnProgress, RunRecord
@@ -290,15 +291,18 @@ def check_files(store: Store, *, deep: bool, progress: OnProgress | None = None)
 
 def note_pruned(run: RunPaths, checkpoint: Path) -> None:
     """Remembers that ``checkpoint`` is about to be deleted on purpose."""
-    with (run.folder / _PRUNED).open("a", encoding="utf-8") as names:
-        names.write(f"{run.relative(checkpoint)}\n")
+    names = dict.fromkeys((*_noted(run), run.relative(checkpoint)))
+    write_atomically(run.folder / _PRUNED, "".join(f"{name}\n" for name in names).encode())
 
 
 def read_pruned(run: RunPaths) -> frozenset[str]:
     """The checkpoints of ``run`` that were deleted on purpose and are not there again, as the store names them."""
+    return frozenset(name for name in _noted(run) if not (run.folder / name).exists())
+
+
+def _noted(run: RunPaths) -> list[str]:
     file = run.folder / _PRUNED
-    names = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
-    return frozenset(name for name in names if not (run.folder / name).exists())
+    return file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
 
 
 def _looks(store: Store) -> Iterator[tuple[str, RunPaths, str, CheckpointRecord | None]]:
@@ -416,6 +420,8 @@ def _of_run(
         if file not in needed:
             kind = names.get(file)
             yield Surplus(file, run.key, _size(file), f"checkpoint {kind}" if kind else "of no kept checkpoint", kind)
+    for part in left_parts(paths.detections_folder):
+        yield Surplus(part, run.key, _size(part), "left by an interrupted write")
 
 
 def _orphaned_runs(store: Store) -> Iterator[Surplus]:
@@ -504,16 +510,14 @@ def copy_files(sender: Store, target: StorePaths) -> CopiedFiles:
 
 def _copy(source: Path, target: Path) -> bool:
     """Whether ``source`` had to be copied to ``target``."""
-    partial = target.with_name(f".{target.name}.partial")
     try:
         own = source.stat()
         if target.is_file() and (target.stat().st_size, target.stat().st_mtime_ns) == (own.st_size, own.st_mtime_ns):
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, partial)
-        partial.replace(target)
+        with replacing(target) as part:
+            shutil.copy2(source, part)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StoreError(
             f"cannot be copied to {target.parent} ({error.strerror}); no row was copied",
             where=source,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from sqlalchemy import Connection, inspect, text
 
 from mmad.base.errors import StoreError
+from mmad.base.files import replacing
 from mmad.base.paths import StorePaths
 from mmad.base.records import OnProgress
 from mmad.store import schema
@@ -112,7 +114,8 @@ def back_up(file: Path, found: str) -> Path:
     """Copies the SQLite database to ``<name>.<revision>.backup`` beside it, whole or not at all."""
     backup = file.with_name(f"{file.name}.{found}.backup")
     try:
-        write_backup(file, backup)
+        with _backing_up(file, backup):
+            pass
     except OSError as error:
         hint = "free space or check permissions there; the database is as it was"
         raise StoreError(
@@ -184,58 +187,48 @@ def back_up_database(database: str | Path, target: Path, progress: OnProgress | 
         )
     if not file.exists():
         raise StoreError("no such database", where=file, hint="name another with --db")
+    if target.is_dir():
+        raise StoreError("is a folder", where=target, hint=f"name a file in it, such as {target / file.name}")
     if target.exists():
         raise StoreError("exists already", where=target, hint="name a new file, or remove this one first")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_backup(file, target, progress)
+        with _backing_up(file, target, progress) as part:
+            runs, epochs = _rows_of_sound(file, part)
     except sqlite3.Error as error:
         raise meaning(str(error), file.as_posix()) from error
     except OSError as error:
         hint = "free space or check permissions there, or name another file"
         raise StoreError(f"cannot be written ({error.strerror})", where=target, hint=hint) from error
-    return _checked_backup(file, target)
-
-
-def _checked_backup(file: Path, target: Path) -> Backup:
-    """What the backup holds. StoreError, and no backup, where it is not whole."""
-    try:
-        with closing(open_sqlite(target, read_only=True)) as copy:
-            (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise StoreError(f"is damaged ({' '.join(verdict.split())})", where=file, hint="see mmad db check")
-            runs, epochs = (copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("runs", "epochs"))
-    except (sqlite3.Error, StoreError) as error:
-        for name in (target.name, f"{target.name}-wal", f"{target.name}-shm"):
-            target.with_name(name).unlink(missing_ok=True)
-        if isinstance(error, StoreError):
-            raise
-        raise meaning(str(error), file.as_posix()) from error
     return Backup(file.as_posix(), target, target.stat().st_size, runs, epochs)
 
 
-def write_backup(file: Path, target: Path, progress: OnProgress | None = None) -> None:
-    """Copies the SQLite database ``file`` to ``target`` as it is at one moment, whole or not at all.
+def _rows_of_sound(file: Path, part: Path) -> tuple[int, int]:
+    """Rows of ``runs`` and ``epochs`` in the backup ``part`` of ``file``; StoreError where it is damaged."""
+    # immutable: SQLite lays no files beside it
+    with closing(sqlite3.connect(f"file:{quote(part.absolute().as_posix())}?immutable=1", uri=True)) as copy:
+        (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StoreError(f"is damaged ({' '.join(verdict.split())})", where=file, hint="see mmad db check")
+        runs, epochs = (copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("runs", "epochs"))
+    return runs, epochs
+
+
+@contextmanager
+def _backing_up(file: Path, target: Path, progress: OnProgress | None = None) -> Iterator[Path]:
+    """The SQLite database ``file`` as it is at one moment, which becomes ``target`` when the block succeeds.
 
     ``progress`` hears how many pages of how many are copied. Raises OSError and sqlite3's own errors.
     """
-    partial = target.with_name(f"{target.name}.partial")
-    partial.unlink(missing_ok=True)
 
     def step(status: int, remaining: int, total: int) -> None:
         if progress is not None:
             progress(total - remaining, total)
 
-    try:
+    with replacing(target) as part:
         with (
             closing(open_sqlite(file, read_only=True)) as source,
-            closing(open_sqlite(partial, read_only=False)) as copy,
+            closing(open_sqlite(part, read_only=False)) as copy,
         ):
             source.backup(copy, pages=-1 if progress is None else _PAGES, progress=step, sleep=0.01)
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.replace(target)
-    except BaseException:
-        if partial.is_file():
-            partial.unlink()
-        raise
+        yield part

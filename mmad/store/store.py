@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -210,15 +211,22 @@ class Store:
         with self.database.reading() as connection:
             return run_rows.read_run(connection, key)
 
-    @repeatable
     def claim(self, keys: Sequence[str] | None, owner: Owner, device: str | None = None) -> RunRecord | None:
         """Hands the first free run (of ``keys``, or of all) to ``owner``, as claimed; None when there is none.
 
         Free are queued runs, and held ones whose owner is gone: a process known to be dead, or one that cannot be
         asked whose heartbeat this store saw unchanged for ``claims.LEASE`` seconds.
         """
+        return self._claim(keys, owner, device, now(), count())
+
+    @repeatable
+    def _claim(
+        self, keys: Sequence[str] | None, owner: Owner, device: str | None, moment: datetime, attempts: Iterator[int]
+    ) -> RunRecord | None:
         with self.database.writing() as connection:
-            key = claims.claim_run(connection, self._observer, keys, owner, device)
+            # the transaction before may have counted, and its answer alone be lost
+            key = claims.claimed_at(connection, owner, moment) if next(attempts) else None
+            key = key or claims.claim_run(connection, self._observer, keys, owner, device, moment)
             return None if key is None else run_rows.read_run(connection, key)
 
     @repeatable

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mmad.base.errors import CheckpointError
-from mmad.base.files import write_atomically
+from mmad.base.files import remove_left_parts, write_atomically
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths
 
@@ -148,10 +148,17 @@ def _set_aside(path: Path) -> str:
 
 
 def prune(paths: RunPaths, keep: set[Path]) -> None:
-    """Delete the run's checkpoints that are not in ``keep``, and what an interrupted write left."""
-    for path in [*paths.checkpoints.glob("epoch-*.pt"), *paths.checkpoints.glob(".*.part")]:
-        if path not in keep:
+    """Delete the run's checkpoints that are not in ``keep``, and what an interrupted write left.
+
+    Later ones than those of ``keep`` stay: they are of the process that took the run over from this one while it was
+    suspended.
+    """
+    newest = max(map(_age, keep), default=(0, 0.0))
+    for path in paths.checkpoints.glob("epoch-*.pt"):
+        if path not in keep and _age(path) <= newest:
             path.unlink(missing_ok=True)
+    for folder in (paths.checkpoints, paths.detections_folder):
+        remove_left_parts(folder)
 
 
 def module_tensors(module: torch.nn.Module) -> dict[str, Tensor]:

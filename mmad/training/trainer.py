@@ -202,6 +202,7 @@ class _Training:
             self.state.history.make_durable()
         if done:
             self.state.history.report_resumed(self.recorder)
+            checkpoint.prune(self.run, self.state.history.files())  # a kill may have kept its last epoch from it
         epoch = done
         while epoch < self.spec.protocol.epochs and not over:
             if self.stop():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmad.base.files import write_atomically
+from mmad.base.files import left_parts, part_beside, remove_left_parts, replacing, write_atomically
 
 
 def test_folders_are_made_and_content_replaced(tmp_path: Path) -> None:
@@ -52,3 +52,29 @@ def test_a_very_long_name_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 250)
     write_atomically(path, b"x")
     assert path.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("name", ["file", "n" * 250, "[a*?].npz"])
+def test_what_a_killed_process_left_is_removed_by_the_next_that_writes_the_same(tmp_path: Path, name: str) -> None:
+    left = tmp_path / f".{name[:200]}.0a.part"
+    left.write_bytes(b"half")
+    left.with_name(f"{left.name}-journal").touch()  # SQLite's, of a backup
+    other = tmp_path / ".other.0a.part"
+    other.mkdir()
+    (other / "image.png").touch()
+    write_atomically(tmp_path / name, b"new")
+    assert {p.name for p in tmp_path.iterdir()} == {name, other.name}
+    remove_left_parts(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_a_living_process_writes_is_not_left(tmp_path: Path, folder: bool) -> None:
+    path = tmp_path / "new"
+    with part_beside(path, folder=folder) as part:
+        assert list(left_parts(tmp_path)) == []
+        with replacing(path) as second:  # both write the same: the last one counts
+            second.write_bytes(b"second")
+        assert part.exists()
+    assert path.read_bytes() == b"second"
+    assert [p.name for p in tmp_path.iterdir()] == ["new"]

@@ -1,4 +1,4 @@
-"""``mmad ablate``: refusals, dry runs, and real small trainings that are killed and go on."""
+"""``mmad ablate``: refusals, dry runs, a real small training, and pretended ones that are killed and go on."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from mmad.cli.app import app
 from mmad.data.phantom.generate import make_phantom
 from mmad.store.store import Store
 
+PRETENDING = Path(__file__).parents[1] / "scheduler" / "programs" / "pretending_mmad.py"
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_tiny: Callable[..., None]) -> Path:
@@ -40,25 +42,19 @@ def invoke(*words: str) -> Result:
     return CliRunner().invoke(app, ["ablate", *words])
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """``mmad ablate tiny.toml`` in a process of its own, which has one core and so trains one run at once."""
-    program = [
-        sys.executable,
-        "-c",
-        "from mmad.cli.app import main; main()",
-        "ablate",
-        "tiny.toml",
-        "--device",
-        "cpu",
-        *words,
-    ]
+def start(folder: Path, **plan: object) -> subprocess.Popen[str]:
+    """``mmad ablate tiny.toml`` in a process of its own, which has one core and so trains one run at once.
+
+    Its workers pretend to train, each run by ``plan`` (tests/scheduler/programs/pretending_worker.py).
+    """
+    (folder / "plan.json").write_text(json.dumps({"*": plan}))
     return subprocess.Popen(
-        program,
+        [sys.executable, str(PRETENDING), "ablate", "tiny.toml", "--device", "cpu"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env=environment(),
+        env=environment() | {"PRETEND": str(folder)},
         preexec_fn=one_core,
     )
 
@@ -83,7 +79,7 @@ def committed(folder: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., None]) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., None], warm_workers: None) -> Path:
     """The folder of a command that nobody disturbed, with what it printed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     write_tiny(folder, epochs=3)
@@ -138,47 +134,45 @@ def test_the_same_command_again_has_nothing_to_do(undisturbed: Path, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_killed_worker_ends_with_the_numbers_of_an_undisturbed_run(undisturbed: Path, here: Path) -> None:
-    command = start(here)
+def test_a_killed_worker_is_started_again(here: Path, write_tiny: Callable[..., None]) -> None:
+    write_tiny(here, epochs=3, pair=False)
+    command = start(here, do=[[3, "wait"]])
     try:
-        wait_for(lambda: committed(here) >= 2)
-        victims = psutil.Process(command.pid).children()
-        assert victims
-        for victim in victims:
-            victim.send_signal(signal.SIGKILL)
+        wait_for(lambda: committed(here) == 2)
+        (victim,) = psutil.Process(command.pid).children()
+        victim.send_signal(signal.SIGKILL)
         out, errors = command.communicate(timeout=600)
     finally:
         command.kill()
     assert command.returncode == 0, errors
     assert "killed by SIGKILL, retrying it (1 of 2)" in out
-    assert epochs_of(here) == epochs_of(undisturbed)
+    assert [[epoch.epoch for epoch in epochs] for epochs in epochs_of(here).values()] == [[1, 2, 3]]
 
 
 @pytest.mark.slow
-def test_a_killed_command_goes_on_and_ends_with_equal_numbers(undisturbed: Path, here: Path) -> None:
-    command = start(here)
+def test_a_killed_command_goes_on(here: Path) -> None:
+    command = start(here, do=[[3, "wait"]])
     try:
-        wait_for(lambda: committed(here) >= 2)
+        wait_for(lambda: committed(here) == 2)  # of the first run; the second did not begin
         workers = psutil.Process(command.pid).children()
         command.kill()
         wait_for(lambda: not any(worker.is_running() for worker in workers))
     finally:
         command.kill()
         command.communicate()
-    before = committed(here)
-    assert before < 6
+    assert committed(here) == 2
     again = start(here)
     out, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
-    assert "resumes after epoch" in out
-    assert epochs_of(here) == epochs_of(undisturbed)
+    assert "resumes after epoch 2 of 3" in out
+    assert [[epoch.epoch for epoch in epochs] for epochs in epochs_of(here).values()] == [[1, 2, 3]] * 2
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
-    command = start(here)
+    command = start(here, do=[[2, "wait"]])
     try:
-        wait_for(lambda: committed(here) >= 1)
+        wait_for(lambda: committed(here) == 1)
         command.send_signal(signal.SIGINT)
         out, errors = command.communicate(timeout=600)
     finally:
@@ -189,11 +183,11 @@ def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_gives_1_and_one_line(here: Path) -> None:
+@pytest.mark.usefixtures("warm_workers")
+def test_a_run_that_fails_gives_1_and_one_line(here: Path, call_mmad: Callable[..., Any]) -> None:
     wild = ("--set", "lr=10", "--set", "loss_weights={loss_classifier=1e30}", "--set", "epochs=1")
-    command = start(here, "--json", *wild)
-    out, errors = command.communicate(timeout=600)
-    assert command.returncode == 1, errors
+    code, out, errors = call_mmad("ablate", "tiny.toml", "--device", "cpu", "--json", *wild)
+    assert code == 1, errors
     content = json.loads(out)
     assert [run["status"] for run in content["runs"]] == ["failed", "failed"]
     assert "the training diverged: " in content["runs"][0]["error"]

@@ -120,6 +120,7 @@ def test_errors_stop_a_training_before_anything_is_queued(root: Path, call_mmad:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_warnings_are_said_once_by_code_kept_with_the_runs_and_reported(root: Path, call_mmad: Call) -> None:
     edit(root / "dataset.toml", "high = 95.0", "high = 40.0")
     edit(root / "dataset.toml", 'split_policy = "patient"', 'split_policy = "documented"')

@@ -166,25 +166,27 @@ def test_a_wrong_server_is_one_line(call_mmad: Call, server: Server) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_a_pair_is_trained_and_reported_on_a_server(
-    run_mmad: Call, postgresql: str, tmp_path: Path, write_tiny: Call
+    call_mmad: Call, postgresql: str, tmp_path: Path, write_tiny: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     write_tiny(tmp_path)
-    done = run_mmad("ablate", "tiny.toml", "--db", postgresql)
-    assert done.returncode == 0, done.stderr
-    assert "2 of 2 runs finished" in done.stdout
-    assert "s3cret" not in done.stdout + done.stderr
+    done = call_mmad("ablate", "tiny.toml", "--db", postgresql)
+    assert done.code == 0, done.err
+    assert "2 of 2 runs finished" in done.out
+    assert "s3cret" not in done.out + done.err
     assert len(list((tmp_path / "db" / "runs" / "mmad.postgresql").rglob("*.pt"))) >= 2
     with Store.open(postgresql, read_only=True) as store:
         for run in store.run_records():
             assert (run.status, run.epochs_done) == ("finished", 2)
             (environment,) = store.environments(run.key)
             assert "***@127.0.0.1" in environment.command
-    assert run_mmad("runs", "--db", postgresql).stdout.count("finished") == 2
-    report = run_mmad("report", "--html", "--db", postgresql)
-    assert report.returncode == 0, report.stderr
+    assert call_mmad("runs", "--db", postgresql).out.count("finished") == 2
+    report = call_mmad("report", "--html", "--db", postgresql)
+    assert report.code == 0, report.err
     assert "Tiny" in (tmp_path / "reports" / "index.html").read_text("utf-8")
-    checked = run_mmad("db", "check", "--deep", "--db", postgresql)
-    assert checked.returncode == 0, checked.stdout
-    again = run_mmad("ablate", "tiny.toml", "--db", postgresql)
-    assert "nothing to do" in again.stdout
+    checked = call_mmad("db", "check", "--deep", "--db", postgresql)
+    assert checked.code == 0, checked.out
+    again = call_mmad("ablate", "tiny.toml", "--db", postgresql)
+    assert "nothing to do" in again.out

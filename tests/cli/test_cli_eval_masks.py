@@ -14,7 +14,7 @@ from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.detections_file import read_detections, write_detections
 from mmad.store.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_workers")]
 Call = Callable[..., Any]
 HEAD = FILE.replace("lr = 3e-3", "lr = 3e-3\nuse_mask = true\nmask_hidden_layers = 8")
 

@@ -50,7 +50,7 @@ class Bench(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> Bench:
     """The pair, trained in workers of its own."""
     from mmad.api.loading import load_with_data
     from mmad.scheduler.devices import find_slots

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_store_runs import filled, mmad
@@ -55,9 +55,16 @@ def test_following_ends_with_the_run(
     monkeypatch.setattr(room, "_ASK", 0.05)
     monkeypatch.setattr(room, "_LOOK", 0.02)
     database, good, log = logged(tmp_path)
+    followed, honest = threading.Event(), room._follow
+
+    def follow(*words: Any) -> None:
+        followed.set()
+        honest(*words)
+
+    monkeypatch.setattr(room, "_follow", follow)
 
     def train() -> None:
-        time.sleep(0.2)
+        assert followed.wait(600)
         log.rename(log.with_name("run.log.2"))
         log.with_name("run.log.1").rename(log.with_name("run.log.3"))
         log.with_name("run.log.2").rename(log.with_name("run.log.1"))

@@ -154,7 +154,12 @@ def test_prune_lists_first_and_deletes_only_what_nothing_needs(
     assert orphan.exists()
     mmad(capsys, monkeypatch, "prune", "--db", database, "--yes", "--orphans")
     assert not orphan.exists()
-    assert mmad(capsys, monkeypatch, "prune", "--db", database).out == "nothing to delete\n"
+    assert mmad(capsys, monkeypatch, "prune", "--db", database).out == (
+        "nothing to delete\nfor more room: --keep final deletes the best checkpoints too; "
+        "--orphans deletes the folders of runs that the database does not hold\n"
+    )
+    last = mmad(capsys, monkeypatch, "prune", "--db", database, "--keep", "final", "--orphans").out
+    assert "for more room" not in last
 
 
 def test_prune_keeps_what_an_unfinished_run_goes_on_from(

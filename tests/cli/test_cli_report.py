@@ -28,7 +28,7 @@ def mmad(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_workers: None) -> Path:
     """A folder with a database that holds one queued run."""
     from mmad.config.load import load_ablation
     from mmad.config.runs import DataSource

@@ -45,10 +45,10 @@ REFUSED = {
 @pytest.mark.parametrize("text", REFUSED, ids=map(str, range(len(REFUSED))))
 def test_a_hostile_file_is_refused_soon_and_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.toml").write_text(text, encoding="utf-8")
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(SpecError) as refused:
         load_ablation(tmp_path / "a.toml")
-    assert time.monotonic() - begun < 5  # two seconds and a crowded machine
+    assert time.process_time() - begun < 5
     line = str(refused.value)
     assert line.isprintable()
     assert len(line) < 1000

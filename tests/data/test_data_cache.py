@@ -151,7 +151,7 @@ def test_of_two_at_once_one_decodes(tiny: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_a_killed_process_left_is_swept(tiny: Path, cache: Path) -> None:
     image_cache(load_dataset(tiny), 32)
     (file,) = (cache / "images").iterdir()
-    part = file.with_name(f".{file.stem}.abc.part")
+    part = file.with_name(f".{file.name}.abc.part")
     file.rename(part)
     image_cache(load_dataset(tiny), 32)
     assert list((cache / "images").iterdir()) == [file]
@@ -161,6 +161,9 @@ def test_a_lock_left_behind_holds_nobody_up(tiny: Path, cache: Path) -> None:
     image_cache(load_dataset(tiny), 32)
     (file,) = (cache / "images").iterdir()
     file.rename(file.with_suffix(".lock"))
+    image_cache(load_dataset(tiny), 32)
+    assert list((cache / "images").iterdir()) == [file]
+    file.with_suffix(".lock").touch()  # of a process that was killed when the file was whole
     image_cache(load_dataset(tiny), 32)
     assert list((cache / "images").iterdir()) == [file]
     file.with_suffix(".lock").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,17 +199,15 @@ def test_patients_may_cross_splits_where_the_policy_says_image(change: Change) -
 
 @pytest.mark.slow
 def test_a_hundred_thousand_rows_are_read_in_seconds(tiny: Path) -> None:
-    from mmad.base.clock import seconds
-
     rows = [f"s{i},images/a.png,40,20,p{i},train,{i % 90},98.6,F" for i in range(100_000)]
     header = (tiny / "studies.csv").read_text(encoding="utf-8").splitlines()[0]
     (tiny / "studies.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
     boxes = [f"s{i},r1,4,5,20,15,Atelectasis," for i in range(100_000)]
     first = (tiny / "boxes.csv").read_text(encoding="utf-8").splitlines()[0]
     (tiny / "boxes.csv").write_text("\n".join([first, *boxes]), encoding="utf-8")
-    start = seconds()
+    start = time.process_time()
     dataset = load_dataset(tiny)
-    assert seconds() - start < 20
+    assert time.process_time() - start < 20
     assert np.array_equal(dataset.box_study, np.arange(100_000))
 
 

@@ -16,11 +16,17 @@ SHORT = "epochs=1 image_size=32 reduceLROnPlateau_patience=1 loss_weights={} wei
 
 
 @pytest.fixture(scope="session")
-def make_workbench(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workbench]:
+def make_workbench(tmp_path_factory: pytest.TempPathFactory, warm: dict[str, str]) -> Callable[[str], Workbench]:
     """A function that makes a fresh workbench with MMAD_SET. Skips where mmad is not installed as a command."""
     if not (Path(sys.prefix) / "bin" / "mmad").exists():
         pytest.skip("mmad is not installed in the environment that runs the tests (make setup does it)")
-    return lambda words: Workbench(tmp_path_factory.mktemp("clone"), words)
+
+    def make(words: str) -> Workbench:
+        bench = Workbench(tmp_path_factory.mktemp("clone"), words)
+        bench.environment |= warm
+        return bench
+
+    return make
 
 
 @pytest.fixture

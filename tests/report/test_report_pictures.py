@@ -165,7 +165,7 @@ def test_a_data_set_that_may_be_passed_on_is_named_with_its_licence(store: Store
 
 @pytest.mark.parametrize("number", [-1, 13, 10**9])
 def test_a_number_out_of_range_is_refused(store: Store, number: int) -> None:
-    with pytest.raises(ReportError, match=r"--pictures: .* is out of range; choose 0 to 12 studies"):
+    with pytest.raises(ReportError, match=r"^pictures: .* is out of range; choose 0 to 12 studies"):
         made.gathered(store, number)
 
 

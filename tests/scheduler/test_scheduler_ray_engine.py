@@ -174,9 +174,9 @@ def test_nodes_that_lack_something_are_named_before_anything_is_queued(bench: Ma
 
 def test_a_node_killed_in_mid_run_costs_no_epoch(bench: MakeBench, cluster: Cluster) -> None:
     two = bench(runs=2, epochs=6)
-    two.plan(s0={"pause": 0.3}, s1={"pause": 0.3})
+    two.plan(s0={"do": [[3, "wait"]]})
     process = command(two, cluster)
-    wait_for(lambda: all(len(epochs) >= 2 for epochs in rows(two)))
+    wait_for(lambda: len(rows(two)[0]) == 2)
     with Store.open(two.database, read_only=True) as store:
         cluster.kill_node_of(store.owners()[two.keys[0]].pid)
     out, errors = process.communicate(timeout=600)

@@ -43,8 +43,12 @@ def train_one_after_the_other(database: str, jobs: list[Job], *, isolate: bool =
     assert summary.exit_code == 0, errors.getvalue()
 
 
-def test_what_a_worker_trains_second_equals_what_a_fresh_one_trains(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm_workers")
+def test_what_a_worker_trains_second_equals_what_a_fresh_one_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch = pytest.importorskip("torch")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # two threads that wait for each other on a busy machine
     before = psutil.Process().children()
     dataset = phantom(tmp_path / "phantom")
     wanted = [member(dataset, n, arm, threads) for threads in (1, 2) for n, arm in enumerate(("CXR+Clinical", "CXR"))]

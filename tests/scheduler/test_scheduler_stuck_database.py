@@ -15,11 +15,12 @@ from mmad.base.records import EpochRecord
 from mmad.scheduler.submit import queue_up
 from mmad.store.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_workers")]
 
 #: A real worker that waits half a second in place of a minute, and meets trouble when it commits its third epoch.
 WORKER = """
 import sqlite3, sys
+from sqlalchemy import event
 from mmad.store.store import Store
 Store.open.__func__.__kwdefaults__["timeout"] = 0.5
 trouble, honest, held = sys.argv[1], Store.commit_epoch, []
@@ -30,9 +31,10 @@ def lock(store):
     held.append(other)  # until the worker is gone
 
 def fill(store):
-    with store.database.engine.connect() as connection:  # the pool hands this connection out again
+    with store.database.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    words = f"PRAGMA max_page_count = {pages}"
+    event.listen(store.database.engine, "checkout", lambda raw, *_: raw.execute(words))  # the heartbeat's one too
     for text in ("x" * 1000, "x"):  # and what is free within the pages
         try:
             while True:
@@ -67,7 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., No
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: Path) -> Path:
+def undisturbed(world: Path, warm_workers: None) -> Path:
     """The database of the same run without trouble."""
     program = [
         sys.executable,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 
-from mmad.store import claims, run_status
+from mmad.store import claims, run_status, store
 from mmad.store.claims import Owner
 
 HERE, THERE = "here", "there"
@@ -70,7 +70,7 @@ class World:
     def entered(self) -> Iterator[World]:
         """This is the world that the store sees."""
         with pytest.MonkeyPatch.context() as patch:
-            for room in (claims, run_status):
+            for room in (claims, run_status, store):
                 patch.setattr(room, "now", lambda: self.moment + timedelta(seconds=self.ahead))
             patch.setattr(claims, "seconds", self.moment_seconds)
             patch.setattr(claims.platform, "node", lambda: HERE)

@@ -46,7 +46,7 @@ def test_a_backup_is_a_database_of_one_moment_while_others_write(database: Path,
                 assert (backup.runs, backup.epochs) == (2, len(epochs))
                 assert copy.run(bad).status == "failed"
             assert backup.size == backup.file.stat().st_size
-    assert sorted(path.suffix for path in (tmp_path / "new").iterdir() if "partial" in path.name) == []
+    assert not list((tmp_path / "new").glob(".*.part*"))
 
 
 def test_backups_that_cannot_be_are_refused(database: Path, tmp_path: Path) -> None:
@@ -69,6 +69,8 @@ def test_backups_that_cannot_be_are_refused(database: Path, tmp_path: Path) -> N
     notes.write_text("these are notes, not a database\n" * 100)
     with pytest.raises(StoreError, match=r"notes\.txt: is not a database"):
         back_up_database(notes, tmp_path / "other.sqlite")
+    with pytest.raises(StoreError, match=rf"db: is a folder; name a file in it, such as {database}$"):
+        back_up_database(database, database.parent)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.sqlite", "db", "notes.txt"]
 
 

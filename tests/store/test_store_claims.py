@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import store_samples as samples
 from claims_world import HERE, THERE, World
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from mmad.store.claims import LEASE, NotHeld, Owner
+from mmad.store.engine import TransactionLost
 from mmad.store.measurements import write_memory
 from mmad.store.run_rows import write_ablation
 from mmad.store.schema import runs
@@ -273,3 +275,27 @@ def test_priorities_count_among_named_runs_too(store: Store, me: Owner) -> None:
     store.prioritise([keys[0]], -1)
     expected = [keys[i] for i in (4, 1, 2, 3, 5, 0)]
     assert [run.key for run in iter(lambda: store.claim(keys, me), None)] == expected
+
+
+def test_a_claim_whose_answer_was_lost_hands_out_the_same_run(
+    store: Store, me: Owner, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection dies when the transaction has counted: the claim is attempted again by itself."""
+    writing, answers = store.database.writing, iter(["lost", "lost"])
+
+    @contextmanager
+    def losing() -> Iterator[Connection]:
+        with writing() as connection:
+            yield connection
+        if next(answers, None) is not None:
+            raise TransactionLost("the database server cannot be reached")
+
+    monkeypatch.setattr(store.database, "writing", losing)
+    run = store.claim(None, me)
+    assert run is not None
+    assert (run.key, run.status, run.attempts) == (key, "claimed", 1)
+    assert list(store.owners()) == [key]
+    second = store.claim(None, me)  # another claim of the same process is another run
+    assert second is not None
+    assert second.key != key
+    assert store.claim(None, me) is None

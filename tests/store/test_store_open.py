@@ -136,7 +136,7 @@ def test_an_older_database_is_upgraded_after_a_backup(
     assert "note" not in columns(backup, "runs")
     with closing(sqlite3.connect(backup)) as connection:
         assert connection.execute("SELECT count(*) FROM epochs").fetchone() == (3,)
-    assert not list(database.parent.glob("*.partial"))
+    assert not list(database.parent.glob(".*.part"))
 
 
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
@@ -156,7 +156,7 @@ def test_an_upgrade_without_room_for_a_backup_is_refused(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(database).close()
-    database.with_name(f"mmad.sqlite.{schema.HEAD}.backup.partial").mkdir()
+    database.with_name(f"mmad.sqlite.{schema.HEAD}.backup").mkdir()
     next_schema(monkeypatch, tmp_path)
     with pytest.raises(StoreError, match="no backup could be made"):
         Store.open(database)

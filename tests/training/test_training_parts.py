@@ -198,6 +198,14 @@ def test_pruning_keeps_what_is_named(paths: RunPaths) -> None:
     assert not first.exists()
 
 
+def test_pruning_by_a_process_that_was_suspended_takes_nothing_from_its_successor(paths: RunPaths) -> None:
+    best = checkpoint.save(paths, 1, content(1)).path
+    theirs = [checkpoint.save(paths, epoch, content(epoch)).path for epoch in (2, 3)]
+    mine = checkpoint.save(paths, 2, content(9), step=5).path
+    checkpoint.prune(paths, {best, mine})
+    assert sorted(paths.checkpoints.iterdir()) == sorted([best, mine, *theirs])
+
+
 def test_a_pickle_is_never_executed(paths: RunPaths) -> None:
     import hashlib
     import pickle

@@ -1,7 +1,8 @@
 """A worker whose training is pretended: everything else is the real one.
 
-``PRETEND`` names a JSON file: key → {"pause": seconds per step, "steps": per epoch, "do": [[epoch, deed], …]}.
-A deed happens once, at the beginning of its epoch; with a trailing "!" every time.
+``PRETEND`` names a folder with ``plan.json``: key, or * for the others → {"pause": seconds per step, "steps": per
+epoch, "do": [[epoch, deed], …]}. A deed happens once, at the beginning of its epoch; with a trailing "!" every time.
+``hold`` makes a file ``held`` beside the plan and waits until that is gone, ``wait`` trains until the run is stopped.
 """
 
 from __future__ import annotations
@@ -50,6 +51,12 @@ def hang() -> None:
     time.sleep(3600)
 
 
+def hold() -> None:
+    (FOLDER / "held").touch()
+    while (FOLDER / "held").exists():
+        time.sleep(0.01)
+
+
 def chatter() -> None:
     print("a library talks\nto standard output")
     os.write(1, b"and so does C\n")
@@ -62,6 +69,7 @@ DEEDS: dict[str, Callable[[], None]] = {
     "leave": leave,
     "die": die,
     "hang": hang,
+    "hold": hold,
     "chatter": chatter,
 }
 
@@ -81,7 +89,8 @@ def allowed(epoch: int) -> bool:
 
 
 def train(request: TrainRequest, record: RunRecord, store: Store, link: SupervisorLink) -> AttemptOutcome:
-    plan = json.loads((FOLDER / "plan.json").read_text()).get(request.key, {})
+    plans = json.loads((FOLDER / "plan.json").read_text())
+    plan = plans.get(request.key, plans.get("*", {}))
     epochs = int(record.protocol["epochs"])
     recorder = StoreRecorder(store, link, request, epochs=epochs, owner=Owner.current())
     done = record.epochs_done

@@ -1,0 +1,15 @@
+"""The console script ``mmad`` with workers that pretend to train."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mmad.scheduler import process
+
+process.SERVE = (sys.executable, str(Path(__file__).with_name("pretending_worker.py")), "--serve")
+
+if __name__ == "__main__":
+    from mmad.cli.app import main
+
+    main()

@@ -1,0 +1,97 @@
+"""A process with torch imported, of which others are forked: ``server.py SOCKET``, until its standard input ends.
+
+Workers, ``mmad`` and programs that import mmad so begin at once in place of importing for up to four seconds. Each is
+a process of its own; whoever asked for it (``sitecustomize``) stands for it in its parent's eyes: it ends as the other
+does, and when it is killed, so is the other.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import marshal
+import os
+import pkgutil
+import runpy
+import selectors
+import signal
+import socket
+import sys
+
+import torch._dynamo  # noqa: F401  # an optimiser's first call imports it
+
+import mmad.cli
+import mmad.report.writers.html
+import mmad.scheduler.worker
+import mmad.training.trainer
+
+for _module in pkgutil.iter_modules(mmad.cli.__path__):
+    importlib.import_module(f"mmad.cli.{_module.name}")
+
+
+def serve(place: str) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(place)
+    listener.listen()
+    ready = selectors.DefaultSelector()
+    ready.register(0, selectors.EVENT_READ)
+    ready.register(listener, selectors.EVENT_READ)
+    clients: dict[int, socket.socket] = {}  # by the number of the process that they stand for
+    print("ready", flush=True)
+    while True:
+        for key, _ in ready.select():
+            if key.fileobj == 0:
+                for pid in clients:
+                    os.kill(pid, signal.SIGKILL)
+                return
+            if key.fileobj is listener:
+                client, _ = listener.accept()
+                words, descriptors, _, _ = socket.recv_fds(client, 1 << 20, 3)
+                if (pid := os.fork()) == 0:
+                    return begin(*marshal.loads(words), descriptors)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                clients[pid] = client
+                ready.register(client, selectors.EVENT_READ, pid)
+                ready.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+            elif isinstance(key.fileobj, socket.socket):  # killed
+                ready.unregister(key.fileobj)
+                os.kill(key.data, signal.SIGKILL)
+            else:
+                client = clients.pop(key.data)
+                _, status = os.waitpid(key.data, 0)
+                ready.unregister(key.fileobj)
+                os.close(key.fd)
+                if client in ready.get_map():
+                    ready.unregister(client)
+                    client.send(str(status).encode())
+                client.close()
+
+
+def begin(program: list[str], folder: str, environment: dict[str, str], descriptors: list[int]) -> None:
+    """Be the program of this command line."""
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+    os.closerange(3, 1 << 16)
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    del sys.path[0]
+    match program:
+        case ["-c", code, *words]:
+            sys.path.insert(0, "")
+            sys.argv = ["-c", *words]
+            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+        case ["-P", "-m", module, *words]:
+            sys.argv = [module, *words]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case [script, *words]:
+            sys.argv = [script, *words]
+            runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    gc.collect()
+    gc.freeze()
+    serve(sys.argv[1])
