@@ -114,6 +114,15 @@ def clean(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
 
 
+#: Marks that change the direction of the text after them.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
+
+
+def straight(text: str) -> str:
+    """The text without marks that change its direction, for places where nothing else could isolate it."""
+    return _TURNING.sub("", text)
+
+
 #: Control characters, lines and overrides of direction: on a terminal they act instead of being shown.
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

@@ -133,7 +133,7 @@ def test_the_dark_page_is_dark_and_lines_follow(browser: Browser, plain: Path) -
         browser.show(plain, dark=dark)
         colours.append(
             browser.run("""
-            const line = [...document.querySelectorAll('.chart path')].find(p => p.style.stroke.includes('series'));
+            const line = document.querySelector('.chart path.s-c0');
             return [getComputedStyle(document.body).backgroundColor, getComputedStyle(line).stroke]
         """)
         )

@@ -15,7 +15,7 @@ from report_fixtures import WHEN, Sample
 from mmad.analysis.frames import load_frame
 from mmad.config.protocol import EvaluationProtocol
 from mmad.report.model import ReportModel, build_model
-from mmad.report.writers.html import _environment, render_html, strips
+from mmad.report.writers.html import _environment, render_html
 from mmad.report.writers.markdown import render_markdown
 
 
@@ -162,17 +162,6 @@ def test_a_badge_that_does_not_occur_is_not_explained(parsed: Page) -> None:
 
 def test_equal_reports_are_equal_to_the_byte(page: str, model: ReportModel) -> None:
     assert render_html(model) == page
-
-
-def test_strips_place_every_mean_on_a_common_scale(model: ReportModel) -> None:
-    low, high, places = strips(model.ablations[0].comparisons[0])
-    assert 0 <= low < high <= 1
-    assert places[2].reference is None
-    for place in places[:2]:
-        assert place.reference is not None
-        assert place.other is not None
-        assert 0 <= place.reference <= 100
-        assert 0 <= place.other <= 100
 
 
 def test_a_run_that_is_only_queued_makes_a_page() -> None:

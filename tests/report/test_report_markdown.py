@@ -50,7 +50,7 @@ def test_no_html_but_the_anchors_is_left(hostile: MarkdownReport) -> None:
 def test_links_and_pictures_are_the_reports_own(hostile: MarkdownReport) -> None:
     targets = re.findall(r"(?<!\\)\]\(([^)]*)\)", without_fences(hostile.text))
     assert targets
-    assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/run-[0-9a-f]{12}\.svg", t) for t in targets)
+    assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/(run|ablation)-[0-9a-z-]+\.svg", t) for t in targets)
 
 
 def test_markdown_has_the_same_content(markdown: MarkdownReport, model: ReportModel) -> None:
@@ -65,7 +65,12 @@ def test_markdown_has_the_same_content(markdown: MarkdownReport, model: ReportMo
 
 
 def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, model: ReportModel) -> None:
-    assert [name for name, _ in markdown.charts] == [f"{run.anchor}.svg" for run in model.runs]
+    names = [name for name, _ in markdown.charts]
+    assert [name for name in names if name.startswith("run-")] == [f"{run.anchor}.svg" for run in model.runs]
+    for ablation in model.ablations:
+        numbers = range(1, len(ablation.frame.settings) + 1)
+        of_it = {f"{ablation.anchor}-forest.svg", *(f"{ablation.anchor}-{n}.svg" for n in numbers)}
+        assert of_it <= set(names)
     for _, svg in markdown.charts:
         ET.fromstring(svg)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,12 +30,13 @@ from mmad.base.formatting import (
 from mmad.evaluation.intervals import Interval
 from mmad.report.figures import (
     OVERLAP_NAMES,
-    Chart,
-    overlay_panels,
-    overlay_tops,
-    run_chart,
-    standalone_svg,
-    statistics_panels,
+    WIDE,
+    FigureFile,
+    ReportFigure,
+    arms_figure,
+    describe_forest,
+    forest_figure,
+    run_figure,
 )
 from mmad.report.model import AblationSection, ReportModel, RunSection, member_title, mirrored
 from mmad.report.picture_drawing import (
@@ -47,6 +49,7 @@ from mmad.report.picture_drawing import (
     raster,
 )
 from mmad.report.pictures import AblationPictures, PairPictures, Pictures, StudyPicture
+from mmad.report.rendering import FigureRenderer
 from mmad.report.tables import (
     GapColumn,
     best_epochs,
@@ -323,13 +326,13 @@ class MarkdownReport:
     """The text and its files: charts as (file name, SVG), pictures as (file name, JPEG)."""
 
     text: str
-    charts: tuple[tuple[str, str], ...]
+    charts: tuple[tuple[str, bytes], ...]
     pictures: tuple[tuple[str, bytes], ...] = ()
 
 
-def render_markdown(model: ReportModel, charts_folder: str) -> MarkdownReport:
-    """The same report in Markdown; its charts go into ``charts_folder`` beside it."""
-    charts: list[tuple[str, str]] = []
+def render_markdown(model: ReportModel, charts_folder: str, renderer: FigureRenderer | None = None) -> MarkdownReport:
+    """The same report in Markdown; its charts, drawn by ``renderer``, go into ``charts_folder`` beside it."""
+    charts: list[ReportFigure] = []
     pictures: list[tuple[str, bytes]] = []
     lines = ["# Ablation report", "", _summary(model), ""]
     if model.attention:
@@ -342,7 +345,7 @@ def render_markdown(model: ReportModel, charts_folder: str) -> MarkdownReport:
         "",
     ]
     for ablation in model.ablations:
-        lines += _results(ablation, model.statistics)
+        lines += _results(ablation, charts_folder, charts, model.statistics)
     lines += ["## What the marks mean", "", *(f"- **{escape(b.text)}**: {escape(b.meaning)}" for b in model.legend), ""]
     for ablation in model.ablations:
         lines += [f"## {escape(clip(ablation.title, 200))}", ""]
@@ -353,7 +356,17 @@ def render_markdown(model: ReportModel, charts_folder: str) -> MarkdownReport:
         lines += picture_lines(ablation, model.pictures, charts_folder, pictures)
         for section in ablation.runs:
             lines += _run(section, charts_folder, charts, model.statistics)
-    return MarkdownReport(clean("\n".join(lines).rstrip() + "\n"), tuple(charts), tuple(pictures))
+    with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
+        files = list(drawing.files([FigureFile(figure, "svg", WIDE) for figure in charts]))
+    names = [f"{figure.name}.svg" for figure in charts]
+    text = clean("\n".join(lines).rstrip() + "\n")
+    return MarkdownReport(text, tuple(zip(names, files, strict=True)), tuple(pictures))
+
+
+def _shown(figure: ReportFigure, words: str, folder: str, charts: list[ReportFigure]) -> list[str]:
+    """The line that shows a figure, which is added to ``charts``."""
+    charts.append(figure)
+    return [f"![{words}]({quote(folder)}/{quote(figure.name)}.svg)", ""]
 
 
 def fenced(text: str) -> list[str]:
@@ -383,10 +396,12 @@ def _attention(model: ReportModel) -> list[str]:
     return lines
 
 
-def _results(ablation: AblationSection, statistics: Statistics) -> list[str]:
+def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure], statistics: Statistics) -> list[str]:
     lines = [f"### {escape(clip(ablation.title, 160))}", ""]
     if ablation.frame.record.description:
         lines += [escape(clip(ablation.frame.record.description, 1200)), ""]
+    if forest := forest_figure(ablation, statistics):
+        lines += _shown(forest, f"Differences in test AP: {escape(clip(describe_forest(forest), 600))}", folder, charts)
     for comparison, headline, badges in zip(ablation.comparisons, ablation.headlines, ablation.badges, strict=True):
         marks = " · ".join(escape(b.text) for b in badges)
         design = f"{comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
@@ -445,21 +460,16 @@ def _counts(ablation: AblationSection) -> list[str]:
     return table(head, rows, numbers_from=2)
 
 
-def _arms(ablation: AblationSection, folder: str, charts: list[tuple[str, str]], statistics: Statistics) -> list[str]:
-    """The arms of every setting overlaid, where statistics add curves to the runs' own."""
+def _arms(ablation: AblationSection, folder: str, charts: list[ReportFigure], statistics: Statistics) -> list[str]:
+    """The arms of every setting overlaid."""
     lines = []
-    tops = overlay_tops(ablation.frame)
-    for n, setting in enumerate(ablation.frame.settings, start=1):
-        if stats := statistics_panels(ablation.frame, setting, statistics):
-            panels = (*overlay_panels(ablation.frame, setting, tops), *stats)
-            name = f"{ablation.anchor}-{n}.svg"
-            charts.append((name, standalone_svg(Chart(panels, columns=3, legend=True))))
-            said = f"The arms of {escape(clip(setting, 80))} overlaid"
-            lines += [f"![{said}]({quote(folder)}/{quote(name)})", ""]
+    for setting in ablation.frame.settings:
+        if figure := arms_figure(ablation, setting, statistics):
+            lines += _shown(figure, f"The arms of {escape(clip(setting, 80))} overlaid", folder, charts)
     return lines
 
 
-def _run(section: RunSection, folder: str, charts: list[tuple[str, str]], statistics: Statistics) -> list[str]:
+def _run(section: RunSection, folder: str, charts: list[ReportFigure], statistics: Statistics) -> list[str]:
     run, record, member = section.run, section.run.record, section.member
     lines = [
         f'<a id="{section.anchor}"></a>',
@@ -477,11 +487,8 @@ def _run(section: RunSection, folder: str, charts: list[tuple[str, str]], statis
     lines += [""] if run.warnings else []
     for shown in section.blocks:
         lines += [*_outcomes(shown), "", *measured_lines(shown, statistics)]
-    if run.epochs:
-        chart = run_chart(run, member.protocol.overlap, member.best_ap.epoch if member.best_ap else None)
-        name = f"{section.anchor}.svg"
-        charts.append((name, standalone_svg(chart)))
-        lines += [f"![Curves of this run by epoch]({quote(folder)}/{quote(name)})", ""]
+    if curves := run_figure(section):
+        lines += _shown(curves, "Curves of this run by epoch", folder, charts)
     if (turned := onset_of(run)) is not None:
         lines += [f"Overfitting: {onset_words(turned)}.", ""]
     for shown in section.blocks:
