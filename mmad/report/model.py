@@ -23,6 +23,7 @@ from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
 from mmad.experiment_log.parser import heading_name
 from mmad.experiment_log.shipped import SHIPPED, Library, entry
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
+from mmad.report.cohort import Cohort, CohortKey
 from mmad.report.pictures import Pictures
 from mmad.store.measurements import LogRecord
 
@@ -109,6 +110,7 @@ class ReportModel:
     anchors: dict[str, str]
     statistics: Statistics = field(default_factory=Statistics)
     pictures: Pictures = field(default_factory=Pictures)
+    cohorts: Mapping[CohortKey, Cohort] = field(default_factory=dict)
     logbook: Logbook | None = None
 
     @property
@@ -130,6 +132,7 @@ def build_model(
     database: str,
     statistics: Statistics | None = None,
     pictures: Pictures | None = None,
+    cohorts: Mapping[CohortKey, Cohort] | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
@@ -160,6 +163,7 @@ def build_model(
         anchors=anchors,
         statistics=known,
         pictures=pictures or Pictures(),
+        cohorts=cohorts or {},
     )
 
 
