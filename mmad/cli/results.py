@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mmad.base.records import EnvironmentRecord, EpochRecord
     from mmad.store.lookup import MemberSummary, RunDetail
+    from mmad.store.notes import Notes
 
 
 RUNS_HELP = """List the members of every ablation with their results.
@@ -29,7 +30,8 @@ which a * marks.
 --json prints a list, one object per member: key, ablation, setting, arm, seed, replicate, documented (the
 log's entry it mirrors, or null), status (queued, running, finished, failed, interrupted), epoch (the last
 committed one), epochs (how many were asked for), error (or null), and best_ap, best_ar, final: each null
-or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured.
+or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured; notes, those of the
+run and then of the ablation: {about, text, tags, moment}.
 """
 #: The table's columns after setting and arm, and the least width of a terminal that shows them.
 COLUMNS = {
@@ -48,21 +50,29 @@ COLUMNS = {
 def runs(
     db: DatabaseOption = DEFAULT_DB,
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", help="Only members whose run or ablation has a note with this tag.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     from mmad.store.json import summary_json
     from mmad.store.lookup import check_ablation, member_summaries
+    from mmad.store.notes import read_notes
 
     with open_store(db, read_only=True) as store:
         if ablation is not None:
             check_ablation(store, ablation)
-        summaries = member_summaries(store, ablation)
+        summaries, notes = member_summaries(store, ablation), read_notes(store)
+    if tag is not None:
+        runs_tagged = {key for key, found in notes.runs.items() if any(tag in note.tags for note in found)}
+        whole = {name for name, found in notes.ablations.items() if any(tag in note.tags for note in found)}
+        summaries = [one for one in summaries if one.run.key in runs_tagged or one.member.ablation in whole]
     if as_json:
-        print_json([summary_json(summary) for summary in summaries])
+        print_json([summary_json(summary, notes) for summary in summaries])
         return
     out = console()
     if not summaries:
-        out.print("no run yet: queue some with mmad ablate FILE")
+        out.print(f"no run is tagged {tag}" if tag else "no run yet: queue some with mmad ablate FILE", markup=False)
         return
     for name in dict.fromkeys(summary.member.ablation for summary in summaries):
         out.print(_table(name, [s for s in summaries if s.member.ablation == name], out.width))
@@ -71,6 +81,12 @@ def runs(
     for summary in summaries:
         if summary.run.error:
             out.print(f"{summary.path}: {summary.run.error}", style="red", soft_wrap=True)
+    for name in dict.fromkeys(summary.member.ablation for summary in summaries):
+        for note in notes.of_ablation(name):
+            out.print(f"{name}: {note.line}", markup=False, highlight=False, soft_wrap=True)
+    for summary in summaries:
+        for note in notes.of_run(summary.run.key):
+            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
@@ -129,7 +145,7 @@ alone is more than one run.
 answers), evaluation, setup, protocol, params ({"model": 1040729, ...}), epochs (a list, one object per
 committed epoch: epoch, lr, seconds, peak_memory in bytes, and every recorded metric flat as split_name, such
 as train_loss, train_loss_classifier, val_ap_iou, test_ar_iobb; val_ap, val_ar, test_ap, test_ar are those
-under the member's overlap), checkpoints, environments, warnings, dataset, recipe, created, started,
+under the member's overlap), checkpoints, environments, warnings, notes, dataset, recipe, created, started,
 finished, log. A number that is not finite is null.
 """
 _LATEST_EPOCHS = 5
@@ -142,16 +158,17 @@ def show(
 ) -> None:
     from mmad.store.json import detail_json
     from mmad.store.lookup import run_detail
+    from mmad.store.notes import read_notes
 
     with open_store(db, read_only=True) as store:
-        detail = run_detail(store, run)
+        detail, notes = run_detail(store, run), read_notes(store)
     if as_json:
-        print_json(detail_json(detail))
+        print_json(detail_json(detail, notes))
     else:
-        _print(detail)
+        _print(detail, notes)
 
 
-def _print(detail: RunDetail) -> None:
+def _print(detail: RunDetail, notes: Notes) -> None:
     out, run = console(), detail.run
     section(out, "Run", *_head(detail))
     if run.error:
@@ -170,6 +187,11 @@ def _print(detail: RunDetail) -> None:
     section(out, f"Epochs ({len(detail.epochs)} recorded, the latest here)", *_epochs(detail))
     section(out, "Environment", *[line for record in detail.environments for line in _environment(record)])
     section(out, "Warnings", *detail.warnings)
+    section(
+        out,
+        "Notes",
+        *[f"{note.moment:%Y-%m-%d %H:%M} UTC: {note.line}" for note in notes.about(run.key, detail.members)],
+    )
 
 
 def _head(detail: RunDetail) -> list[str | Text]:

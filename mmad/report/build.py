@@ -29,6 +29,7 @@ from mmad.report.watch import live
 from mmad.report.writers.html import render_html, render_pages, table_page
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.measurements import LogRecord
+from mmad.store.notes import Notes, read_notes
 from mmad.store.store import Store
 
 #: A report of more runs than this is written as linked pages by default.
@@ -118,9 +119,10 @@ def write_report(
     statistics, shown = None, None
     logs: Sequence[LogRecord] = ()
     cohorts: Mapping[CohortKey, Cohort] = {}
+    notes = Notes()
     if isinstance(source, Store):
         statistics = compute_statistics(frame, source, data=data, options=options, progress=computing)
-        logs = source.logs()
+        logs, notes = source.logs(), read_notes(source)
         if html is not None or methods is not None:
             cohorts = cohorts_of(frame, source, data)
         if html is not None or markdown is not None:
@@ -138,6 +140,7 @@ def write_report(
         statistics=statistics,
         pictures=shown,
         cohorts=cohorts,
+        notes=notes,
     )
     written = 0
     drawn: tuple[Path, ...] = ()

@@ -26,6 +26,7 @@ from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, m
 from mmad.report.cohort import Cohort, CohortKey
 from mmad.report.pictures import Pictures
 from mmad.store.measurements import LogRecord
+from mmad.store.notes import Notes
 
 #: The statuses of a run, in the order of a summary.
 STATUSES: tuple[Status, ...] = (
@@ -111,6 +112,7 @@ class ReportModel:
     statistics: Statistics = field(default_factory=Statistics)
     pictures: Pictures = field(default_factory=Pictures)
     cohorts: Mapping[CohortKey, Cohort] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
     logbook: Logbook | None = None
 
     @property
@@ -133,6 +135,7 @@ def build_model(
     statistics: Statistics | None = None,
     pictures: Pictures | None = None,
     cohorts: Mapping[CohortKey, Cohort] | None = None,
+    notes: Notes | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
@@ -164,6 +167,7 @@ def build_model(
         statistics=known,
         pictures=pictures or Pictures(),
         cohorts=cohorts or {},
+        notes=notes or Notes(),
     )
 
 

@@ -7,13 +7,14 @@ from typing import Any
 from mmad.base.json import to_json_value
 from mmad.base.records import MemberRecord
 from mmad.store.lookup import MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
+from mmad.store.notes import Notes
 from mmad.store.run_status import STATUSES, FailedRun, RunningRun, StoreStatus, WaitingRun
 
 JsonValue = dict[str, Any]
 
 
-def summary_json(summary: MemberSummary) -> JsonValue:
-    """One member of ``mmad runs``."""
+def summary_json(summary: MemberSummary, notes: Notes) -> JsonValue:
+    """One member of ``mmad runs``, with the notes of its run and its ablation."""
     run = summary.run
     return {
         "key": run.key,
@@ -23,6 +24,7 @@ def summary_json(summary: MemberSummary) -> JsonValue:
         "epochs": summary.epochs,
         "error": run.error,
         **to_json_value(summary.results),
+        "notes": [note.plain for note in notes.about(run.key, [summary.member])],
     }
 
 
@@ -31,7 +33,7 @@ def _member(member: MemberRecord | None) -> JsonValue:
     return {name: None if member is None else getattr(member, name) for name in names}
 
 
-def detail_json(detail: RunDetail) -> JsonValue:
+def detail_json(detail: RunDetail, notes: Notes) -> JsonValue:
     """The run of ``mmad show``: its member of ``mmad runs``, and everything recorded about it."""
     run = detail.run
     return {
@@ -51,6 +53,7 @@ def detail_json(detail: RunDetail) -> JsonValue:
         "checkpoints": to_json_value(detail.checkpoints),
         "environments": to_json_value(detail.environments),
         "warnings": list(detail.warnings),
+        "notes": [note.plain for note in notes.about(run.key, detail.members)],
         "dataset": {"name": run.dataset_name, "path": run.dataset_path, "fingerprint": run.dataset_fingerprint},
         "recipe": run.recipe,
         "created": to_json_value(run.created),
