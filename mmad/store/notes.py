@@ -79,6 +79,10 @@ def add_note(store: Store, name: str, text: str, tags: Sequence[str] = ()) -> No
         raise StoreError("nothing to write", where="note", hint='give a text, as in mmad note RUN "it became worse"')
     if len(text) > MOST_LETTERS:
         raise StoreError(f"{len(text):,} characters", where="note", hint=f"use at most {MOST_LETTERS:,}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise StoreError("a letter that is no UTF-8", where="note", hint="write it in a UTF-8 terminal") from None
     for word in words:
         if not _TAG.fullmatch(word):
             raise StoreError(f"{word!r} is no tag", where="--tag", hint="use up to 40 letters, digits and _ . : + -")
