@@ -592,7 +592,8 @@ def _register_phantom(data: typer.Typer) -> None:
             typer.Option(
                 "--clinical-effect",
                 metavar="E",
-                help="How much the clinical values say of findings the image leaves ambiguous: 1 all, 0 nothing.",
+                help="How much the clinical values say of findings the image leaves ambiguous: 1 all (they do not "
+                "overlap), 0 nothing; between them they overlap, as on a ward.",
             ),
         ] = 1.0,
         missing: Annotated[
@@ -613,7 +614,13 @@ def _register_phantom(data: typer.Typer) -> None:
             ),
         ] = None,
     ) -> None:
-        """Draw the embedded data set: chest-like radiographs with five findings and clinical values."""
+        """Draw the embedded data set: chest-like radiographs with five findings and clinical values.
+
+        Prints how well its vital signs, and its images, tell the findings.
+        """
+        from mmad.data.phantom.cases import make_cases
+        from mmad.data.phantom.separability import separability
+
         width, height = _sides(size)
         with progress_bar(f"drawing {studies} radiographs in {out}") as report:
             made = make_phantom(
@@ -630,6 +637,11 @@ def _register_phantom(data: typer.Typer) -> None:
                 progress=report,
             )
         typer.echo(made_line(made))
+        measured = separability(made, make_cases(studies, seed, clinical_effect, missing))
+        words = max((len(one.question) for one in measured), default=0)
+        typer.echo(f"{'AUC of a linear classifier, other patients':{words}}  studies  vital signs  image")
+        for one in measured:
+            typer.echo(f"{one.question:{words}}  {one.studies:7}  {one.vitals:11.2f}  {one.image:5.2f}")
 
 
 def _sides(size: str | None) -> tuple[int | None, int | None]:

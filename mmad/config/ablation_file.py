@@ -374,7 +374,7 @@ class PhantomTable(BaseModel):
     image_size: int = Field(256, ge=64, le=4096, description="Side of the images.", json_schema_extra=unit("px"))
     seed: int = Field(0, ge=0, lt=2**31, description="Same seed, same bytes.")
     clinical_effect: float = Field(
-        1.0, ge=0, le=1, description="Share of the studies whose clinical values depend on their finding; 0 is none."
+        1.0, ge=0, le=1, description="How far vital signs of the findings lie apart: 1 without overlap, 0 not at all."
     )
     missing: float = Field(0.05, ge=0, le=0.9, description="Share of the clinical values that are missing.")
     artefacts: bool = Field(
