@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,14 +47,11 @@ def separability(dataset: DataSet, cases: Sequence[Case]) -> list[Separability]:
     patients = np.array([case.patient for case in cases])
     everyone = np.ones(len(cases), dtype=np.bool_)
     questions: list[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]] = []
-    named: dict[str, list[str]] = {}
-    for look, label, _ in LOOKS:
-        if label is not None:
-            named.setdefault(look, []).append(label)
-    for look, (first, *others) in named.items():
-        among = np.array([case.look == look for case in cases])
-        for other in others:
-            questions.append((f"{first} or {other} ({look})", among, np.array([c.label == first for c in cases])))
+    for (look, first, _), (same, other, _) in pairwise(LOOKS):  # names of one look stand side by side
+        if look == same:
+            among = np.array([case.look == look for case in cases])
+            yes = np.array([case.label == first for case in cases])
+            questions.append((f"{first} or {other} ({look})", among, yes))
     for number, label in enumerate(dataset.labels, 1):
         having = np.zeros(len(dataset.studies), dtype=np.bool_)
         having[dataset.box_study[dataset.labels_of == number]] = True
