@@ -369,6 +369,47 @@ def units(words: list[str] | None) -> dict[str, str]:
     return found
 
 
+# ``mmad data import vindr`` and the like: published data sets, each by its description, and a user's own.
+
+
+def _register_import_published(importing: typer.Typer) -> None:
+    descriptions = Path(__file__).parent.parent / "data" / "importers" / "published"
+    for file in sorted(descriptions.glob("*.toml")):
+        _register_one(importing, file)
+
+    @importing.command("described")
+    def import_described(
+        src: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the images and the tables.")],
+        describe: Annotated[Path, typer.Option("--describe", metavar="FILE.toml", help="Description of the tables.")],
+        out: OutOption,
+        label: LabelOption = None,
+    ) -> None:
+        """Import a data set by a description of your own (docs/data.md says what is in one)."""
+        _import_described(src, describe, out, label)
+
+
+def _register_one(importing: typer.Typer, file: Path) -> None:
+    @importing.command(file.stem, help=f"Import {file.stem} as it is published: its tables and images below DIR.")
+    def import_one(
+        src: Annotated[Path, typer.Argument(metavar="DIR", help="Folder into which it was unpacked.")],
+        out: OutOption,
+        label: LabelOption = None,
+    ) -> None:
+        _import_described(src, file, out, label)
+
+
+def _import_described(src: Path, description: Path, out: Path, label: list[str] | None) -> None:
+    from mmad.data.importers.common import ImportReport
+    from mmad.data.importers.published import import_published, read_description
+
+    said = ImportReport()
+    of = read_description(description)
+    with progress_bar(f"importing {src} to {out}") as report:
+        made = import_published(src, out, of, labels=label or None, progress=report, report=said)
+    _print_report(said)
+    typer.echo(made_line(made))
+
+
 # ``mmad data import coco``: a COCO detection file with its images, and clinical values joined to them.
 
 
@@ -792,6 +833,7 @@ def register(app: typer.Typer) -> None:
     data.add_typer(importing, name="import")
     _register_import_csv(importing)
     _register_import_coco(importing)
+    _register_import_published(importing)
     _register_reflacx(data)
     _register_info(data)
     _register_check(data)
