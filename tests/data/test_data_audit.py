@@ -247,8 +247,8 @@ def test_a_marker_in_the_corner_and_a_padded_copy_are_found(tmp_path: Path) -> N
             image = opened.copy()
         image.paste(255 if position in having else 40, (58, 2, 62, 6))
         image.save(path)
-    padded = ImageOps.expand(Image.open(dataset.image_path(0)), 8)
-    padded.resize((64, 64)).save(dataset.image_path(1))
+    with Image.open(dataset.image_path(0)) as opened:
+        ImageOps.expand(opened, 8).save(dataset.image_path(1))
     found = {one.code: one for one in audit_folder(dataset.root).findings}
     assert "top right corner have 'Consolidation'" in found["label-follows-marker"].what
     near = found.get("near-duplicate") or found["near-duplicate-across-splits"]

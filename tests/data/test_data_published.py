@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet
-from mmad.data.importers.published import Description, import_published, read_description
+from mmad.data.importers.published import PublishedSet, import_published, read_description
 
 FOLDER = Path(__file__).parents[2] / "mmad" / "data" / "importers" / "published"
 Boxes = set[tuple[str, str, float, float, float, float]]
@@ -211,7 +211,7 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
         read_description(file)
     file.write_text(file.read_text().replace("imagge", "image"))
     of = read_description(file)
-    assert of == Description.model_validate(of.model_dump())
+    assert of == PublishedSet.model_validate(of.model_dump())
     with pytest.raises(DataError, match="holds no table of Mine"):
         import_published(tmp_path, tmp_path / "out", of)
     (tmp_path / "t.csv").write_text(

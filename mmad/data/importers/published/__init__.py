@@ -30,7 +30,7 @@ from mmad.data.tables import Table, read_table
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _SPLIT = "split"
 
-Row = dict[str, str]
+NamedCells = dict[str, str]
 
 
 class BoxFile(BaseModel):
@@ -42,7 +42,7 @@ class BoxFile(BaseModel):
     split: Split | None = None
 
 
-class Description(BaseModel):
+class PublishedSet(BaseModel):
     """A published data set. Files are patterns (``**/train.csv``) below the folder; what is not there is left out.
 
     ``patient_pattern`` finds the patient in the image's name; ``labels`` rename; ``subjects`` is a table of clinical
@@ -71,17 +71,17 @@ class Description(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class _Joined(Table):
+class _RowsOfFiles(Table):
     """Rows of several files: the index of a row is its file and line."""
 
     def at(self, row: int) -> str:
         return str(self.frame.index[row])
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path) -> PublishedSet:
     """A description of the user's own. Raises DataError, naming the key."""
     try:
-        found = Description.model_validate(tomllib.loads(path.read_text("utf-8")))
+        found = PublishedSet.model_validate(tomllib.loads(path.read_text("utf-8")))
         re.compile(found.patient_pattern or "")
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path, hint="name the description") from None
@@ -99,7 +99,7 @@ def read_description(path: Path) -> Description:
 def import_published(
     src: str | Path,
     out: str | Path,
-    of: Description,
+    of: PublishedSet,
     *,
     labels: Sequence[str] | None = None,
     progress: OnProgress | None = None,
@@ -131,7 +131,7 @@ def import_published(
     )
 
 
-def published_tables(src: Path, of: Description) -> tuple[Tables, CsvLayout]:
+def published_tables(src: Path, of: PublishedSet) -> tuple[Tables, CsvLayout]:
     """The tables of a published data set below ``src``, and their layout. Raises DataError."""
     frame = _boxes(src, of)
     coded = of.form != "table"
@@ -153,11 +153,11 @@ def published_tables(src: Path, of: Description) -> tuple[Tables, CsvLayout]:
         box_format=of.box_format,
         reading=of.reading if of.reading in frame else CsvLayout.reading,
     )
-    tables = one_table(_Joined(src, frame), layout)
+    tables = one_table(_RowsOfFiles(src, frame), layout)
     return (tables if of.subjects is None else _with_subjects(src, of, tables, image)), layout
 
 
-def _boxes(src: Path, of: Description) -> pandas.DataFrame:
+def _boxes(src: Path, of: PublishedSet) -> pandas.DataFrame:
     """The rows of all tables of boxes that are there."""
     frames = []
     for one in of.boxes:
@@ -173,7 +173,7 @@ def _boxes(src: Path, of: Description) -> pandas.DataFrame:
     return pandas.concat(frames).fillna("")
 
 
-def _with_subjects(src: Path, of: Description, tables: Tables, image: str) -> Tables:
+def _with_subjects(src: Path, of: PublishedSet, tables: Tables, image: str) -> Tables:
     """With the clinical columns of the table of subjects, of the images that have boxes."""
     pattern = of.subjects or ""
     paths = sorted(src.glob(pattern))
@@ -188,7 +188,7 @@ def _with_subjects(src: Path, of: Description, tables: Tables, image: str) -> Ta
         raise DataError(no_such("column", image, rows.columns.tolist()), where=paths[0], hint="take the published file")
     rows = rows.drop_duplicates(image).set_index(image)
     frame = tables.subjects.frame.join(rows, on=image).fillna("")
-    return Tables(_Joined(src, frame), tables.boxes, one=True, varying=tables.varying)
+    return Tables(_RowsOfFiles(src, frame), tables.boxes, one=True, varying=tables.varying)
 
 
 def _patient(pattern: str, name: str, at: object) -> str:
@@ -199,7 +199,7 @@ def _patient(pattern: str, name: str, at: object) -> str:
     return found[1]
 
 
-def _listed(src: Path, of: Description, images: pandas.Series[str]) -> list[str]:
+def _listed(src: Path, of: PublishedSet, images: pandas.Series[str]) -> list[str]:
     """The split of each image by the lists of names, empty where none has it."""
     split_of: dict[str, str] = {}
     for split, pattern in of.splits.items():
@@ -218,23 +218,23 @@ def _filled(frame: pandas.DataFrame, patient: str) -> list[str]:
 # What is no table of boxes.
 
 
-def _table(path: Path, of: Description) -> pandas.DataFrame:
+def _table(path: Path, of: PublishedSet) -> pandas.DataFrame:
     return read_table(path).frame
 
 
-def _rows(rows: Iterator[tuple[object, Row]]) -> pandas.DataFrame:
+def _rows(rows: Iterator[tuple[object, NamedCells]]) -> pandas.DataFrame:
     lines, cells = zip(*rows, strict=True)
     return pandas.DataFrame(list(cells), index=list(lines), dtype="str").fillna("")
 
 
-def _row(image: str, label: str = "", box: tuple[object, ...] = ("",) * 4) -> Row:
+def _row(image: str, label: str = "", box: tuple[object, ...] = ("",) * 4) -> NamedCells:
     return {"image": image, "label": label, **dict(zip(_SIDES, map(str, box), strict=True))}
 
 
-def _chestx_det(path: Path, of: Description) -> pandas.DataFrame:
+def _chestx_det(path: Path, of: PublishedSet) -> pandas.DataFrame:
     """A list of images with the lists ``syms`` and ``boxes``."""
 
-    def rows() -> Iterator[tuple[object, Row]]:
+    def rows() -> Iterator[tuple[object, NamedCells]]:
         for place, one in enumerate(json.loads(path.read_text("utf-8"))):
             if len(one["syms"]) != len(one["boxes"]):
                 what = f"image {shown(one['file_name'])} has {len(one['boxes'])} boxes of {len(one['syms'])} names"
@@ -247,11 +247,11 @@ def _chestx_det(path: Path, of: Description) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _object_cxr(path: Path, of: Description) -> pandas.DataFrame:
+def _object_cxr(path: Path, of: PublishedSet) -> pandas.DataFrame:
     """Shapes separated by ``;``: a type (0 rectangle, 1 ellipse, 2 polygon) and its points."""
     table = read_table(path)
 
-    def rows() -> Iterator[tuple[object, Row]]:
+    def rows() -> Iterator[tuple[object, NamedCells]]:
         for line, image, words in zip(
             table.frame.index, table.column(of.image), table.column("annotation"), strict=True
         ):
@@ -265,11 +265,11 @@ def _object_cxr(path: Path, of: Description) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _siim(path: Path, of: Description) -> pandas.DataFrame:
+def _siim(path: Path, of: PublishedSet) -> pandas.DataFrame:
     """``boxes`` is a Python list of ``x``, ``y``, ``width``, ``height``."""
     table = read_table(path)
 
-    def rows() -> Iterator[tuple[object, Row]]:
+    def rows() -> Iterator[tuple[object, NamedCells]]:
         columns = (table.column(name) for name in ("id", "boxes", "StudyInstanceUID"))
         for line, name, words, study in zip(table.frame.index, *columns, strict=True):
             image = name.removesuffix("_image")
@@ -282,16 +282,16 @@ def _siim(path: Path, of: Description) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _padchest_gr(path: Path, of: Description) -> pandas.DataFrame:
+def _padchest_gr(path: Path, of: PublishedSet) -> pandas.DataFrame:
     """A record for each study, with findings of labels and relative boxes; ``master_table.csv`` has the patients."""
     table = next(iter(sorted(path.parent.glob("master_table*.csv"))), None)
-    of_image: dict[str, Row] = {}
+    of_image: dict[str, NamedCells] = {}
     if table is not None:
         read = read_table(table)
         columns = (read.column(name) for name in ("ImageID", "PatientID", "split"))
         of_image = {image: {"PatientID": who, _SPLIT: split} for image, who, split in zip(*columns, strict=True)}
 
-    def rows() -> Iterator[tuple[object, Row]]:
+    def rows() -> Iterator[tuple[object, NamedCells]]:
         for place, study in enumerate(json.loads(path.read_text("utf-8"))):
             image = study["ImageID"]
             found = [
@@ -311,10 +311,10 @@ def _around(points: Sequence[tuple[float, float]]) -> tuple[float, float, float,
     return min(across), min(down), max(across), max(down)
 
 
-def _voc(path: Path, of: Description) -> pandas.DataFrame:
+def _voc(path: Path, of: PublishedSet) -> pandas.DataFrame:
     """A file for each image; the corners by name, and as they are."""
 
-    def rows() -> Iterator[tuple[object, Row]]:
+    def rows() -> Iterator[tuple[object, NamedCells]]:
         root = ElementTree.parse(path).getroot()
         image, objects = root.findtext("filename", ""), root.findall("object")
         for one in objects:
@@ -325,10 +325,10 @@ def _voc(path: Path, of: Description) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _cvat(path: Path, of: Description) -> pandas.DataFrame:
+def _cvat(path: Path, of: PublishedSet) -> pandas.DataFrame:
     """Boxes, and the boxes around polygons."""
 
-    def rows() -> Iterator[tuple[object, Row]]:
+    def rows() -> Iterator[tuple[object, NamedCells]]:
         root = ElementTree.parse(path).getroot()
         if root.find("track") is not None:
             raise ValueError("it is a video's, with tracks")
@@ -347,10 +347,10 @@ def _cvat(path: Path, of: Description) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _labelme(path: Path, of: Description) -> pandas.DataFrame:
+def _labelme(path: Path, of: PublishedSet) -> pandas.DataFrame:
     """A file for each image; a rectangle has two corners in any order, a polygon gets the box around it."""
 
-    def rows() -> Iterator[tuple[object, Row]]:
+    def rows() -> Iterator[tuple[object, NamedCells]]:
         found = json.loads(path.read_text("utf-8"))
         image = found["imagePath"].replace("\\", "/").rpartition("/")[2]
         for shape in found["shapes"]:
@@ -363,7 +363,7 @@ def _labelme(path: Path, of: Description) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _checked(path: Path, rows: Callable[[], Iterator[tuple[object, Row]]]) -> pandas.DataFrame:
+def _checked(path: Path, rows: Callable[[], Iterator[tuple[object, NamedCells]]]) -> pandas.DataFrame:
     try:
         return _rows(rows())
     except (KeyError, TypeError, ValueError, SyntaxError, IndexError, AttributeError, OSError) as error:
@@ -371,7 +371,7 @@ def _checked(path: Path, rows: Callable[[], Iterator[tuple[object, Row]]]) -> pa
         raise DataError(what, where=path, hint="take the file as it was published") from None
 
 
-_FORMS: Mapping[str, Callable[[Path, Description], pandas.DataFrame]] = {
+_FORMS: Mapping[str, Callable[[Path, PublishedSet], pandas.DataFrame]] = {
     "table": _table,
     "chestx-det": _chestx_det,
     "object-cxr": _object_cxr,
