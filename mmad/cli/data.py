@@ -400,10 +400,10 @@ def _register_one(importing: typer.Typer, file: Path) -> None:
 
 def _import_described(src: Path, description: Path, out: Path, label: list[str] | None) -> None:
     from mmad.data.importers.common import ImportReport
-    from mmad.data.importers.published import import_published, read_description
+    from mmad.data.importers.published import import_published, read_published_set
 
     said = ImportReport()
-    of = read_description(description)
+    of = read_published_set(description)
     with progress_bar(f"importing {src} to {out}") as report:
         made = import_published(src, out, of, labels=label or None, progress=report, report=said)
     _print_report(said)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmad.base.errors import DataError
 from mmad.data.dataset import DataSet
-from mmad.data.importers.published import PublishedSet, import_published, read_description
+from mmad.data.importers.published import PublishedSet, import_published, read_published_set
 
 FOLDER = Path(__file__).parents[2] / "mmad" / "data" / "importers" / "published"
 Boxes = set[tuple[str, str, float, float, float, float]]
@@ -173,7 +173,7 @@ def imported(name: str, tmp_path: Path) -> tuple[DataSet, Boxes]:
     src = tmp_path / "src"
     src.mkdir()
     wanted = SETS[name](src)
-    return import_published(src, tmp_path / "out", read_description(FOLDER / f"{name}.toml")), wanted
+    return import_published(src, tmp_path / "out", read_published_set(FOLDER / f"{name}.toml")), wanted
 
 
 def test_every_description_is_tried() -> None:
@@ -208,9 +208,9 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
     file = tmp_path / "mine.toml"
     file.write_text('title = "Mine"\nlicence = "own"\nimagge = "file"\n[[boxes]]\nfile = "t.csv"\n')
     with pytest.raises(DataError, match="key 'imagge'"):
-        read_description(file)
+        read_published_set(file)
     file.write_text(file.read_text().replace("imagge", "image"))
-    of = read_description(file)
+    of = read_published_set(file)
     assert of == PublishedSet.model_validate(of.model_dump())
     with pytest.raises(DataError, match="holds no table of Mine"):
         import_published(tmp_path, tmp_path / "out", of)
@@ -238,5 +238,5 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
 def test_a_file_of_another_form_is_one_line(tmp_path: Path, name: str, file: str, text: str) -> None:
     (tmp_path / file).write_text(text)
     with pytest.raises(DataError, match="cannot be read as it is published"):
-        import_published(tmp_path, tmp_path / "out", read_description(FOLDER / f"{name}.toml"))
+        import_published(tmp_path, tmp_path / "out", read_published_set(FOLDER / f"{name}.toml"))
     assert not (tmp_path / "out").exists()

@@ -78,7 +78,7 @@ class _RowsOfFiles(Table):
         return str(self.frame.index[row])
 
 
-def read_description(path: Path) -> PublishedSet:
+def read_published_set(path: Path) -> PublishedSet:
     """A description of the user's own. Raises DataError, naming the key."""
     try:
         found = PublishedSet.model_validate(tomllib.loads(path.read_text("utf-8")))
