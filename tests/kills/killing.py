@@ -280,6 +280,7 @@ OPERATIONS = (
     Operation("`mmad data export coco`", _data_set, command("data", "export", "coco", "data", "--out", "out.json")),
     Operation("`mmad db backup`", _trained, command("db", "backup", "copies/b.sqlite", "--db", "mmad.sqlite")),
     Operation("`mmad db copy --files`", _trained, command("db", "copy", "mmad.sqlite", "other/new.sqlite", "--files")),
+    Operation("`mmad db export`", _trained, command("db", "export", "tables", "--db", "mmad.sqlite")),
     Operation("`mmad db upgrade`", _older, command("db", "upgrade", "--db", "mmad.sqlite")),
     Operation("`mmad log import`", _log, command("log", "import", "mine.md", "--db", "mmad.sqlite")),
     Operation(
