@@ -323,6 +323,7 @@ class Child:
 
     def _live(self, run: Callable[[], int], at: int | None, half: bool, word: signal.Signals, write: int) -> NoReturn:
         shim, code = ctypes.CDLL(None), 3
+        sys.dont_write_bytecode = True  # no call of the operation's
         try:
             heard = os.open(self._said, os.O_WRONLY)
             os.dup2(heard, 1)
@@ -447,6 +448,7 @@ class Bench:
         os.chdir(self.now)
         operation.prepare(self.now)
         shutil.copytree(self.now, self.seed)
+        self._again()
         gc.freeze()
         undisturbed = self._attempt(0)
         assert undisturbed.code == 0, undisturbed.said
