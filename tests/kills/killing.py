@@ -533,7 +533,7 @@ def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--folder", type=Path, required=True)
     options.add_argument("--only", default="", help="operations whose name has this text")
-    options.add_argument("--sample", type=int, default=0, help="calls of each operation; 0: all")
+    options.add_argument("--sample", type=int, default=0, help="tries of each operation; 0: at all calls")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     for module in ("alembic.command", "pandas", "PIL.Image", "mmad.training.trainer"):
@@ -546,9 +546,9 @@ def main() -> int:
         bench = Bench(operation, given.folder.absolute())
         points = bench.points()
         chance.shuffle(points)  # so that the first ones of a long run are a sample too
-        if given.sample:
-            points = points[: given.sample]
         for at, half in points:
+            if given.sample and bench.tally.tries == given.sample:
+                break
             bench.kill(at, half)
             if bench.tally.tries % 20 == 0:
                 print(json.dumps(asdict(bench.tally) | {"of": len(points)}), file=sys.stderr, flush=True)
