@@ -442,12 +442,13 @@ class Bench:
     """The folder in which one operation is killed again and again."""
 
     def __init__(self, operation: Operation, work: Path) -> None:
-        self.operation, self.seed, self.now = operation, work / "seed", work / "now"
-        shutil.rmtree(work, ignore_errors=True)
-        self.now.mkdir(parents=True)
-        os.chdir(self.now)
-        operation.prepare(self.now)
-        shutil.copytree(self.now, self.seed)
+        self.operation, self.seed, self.now = operation, work / operation.prepare.__name__, work / "now"
+        if not self.seed.exists():  # by an operation before this one
+            self.now.mkdir(parents=True)
+            os.chdir(self.now)
+            operation.prepare(self.now)
+            os.chdir(work)
+            self.now.rename(self.seed)
         self._again()
         gc.freeze()
         undisturbed = self._attempt(0)
@@ -469,7 +470,7 @@ class Bench:
 
     def _again(self) -> None:
         os.chdir(self.seed)
-        shutil.rmtree(self.now)
+        shutil.rmtree(self.now, ignore_errors=True)
         shutil.copytree(self.seed, self.now)
         os.chdir(self.now)
 
@@ -540,6 +541,7 @@ def main() -> int:
         importlib.import_module(module)  # once, not in every child
     chance = random.Random(given.seed)
     tallies = []
+    shutil.rmtree(given.folder, ignore_errors=True)
     for operation in OPERATIONS:
         if given.only not in operation.name:
             continue

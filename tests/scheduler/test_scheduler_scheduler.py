@@ -194,6 +194,10 @@ def test_ctrl_c_twice_ends_at_once(bench: MakeBench) -> None:
     assert command.returncode == 130
     assert one.statuses() == ["interrupted"]
     assert one.run(0).error == "its process was ended by SIGKILL"
+    again = one.command()
+    _, errors = again.communicate(timeout=600)
+    assert again.returncode == 0, errors
+    assert each_once(one)
 
 
 def test_sigterm_stops_cleanly_too(bench: MakeBench) -> None:
