@@ -443,11 +443,12 @@ class Bench:
 
     def __init__(self, operation: Operation, work: Path) -> None:
         self.operation, self.seed, self.now = operation, work / operation.prepare.__name__, work / "now"
-        if not self.seed.exists():  # by an operation before this one
-            self.now.mkdir(parents=True)
+        if not self.seed.exists():  # made for an operation before this one
+            os.chdir(work)
+            shutil.rmtree(self.now, ignore_errors=True)
+            self.now.mkdir()
             os.chdir(self.now)
             operation.prepare(self.now)
-            os.chdir(work)
             self.now.rename(self.seed)
         self._again()
         gc.freeze()
@@ -542,6 +543,7 @@ def main() -> int:
     chance = random.Random(given.seed)
     tallies = []
     shutil.rmtree(given.folder, ignore_errors=True)
+    given.folder.mkdir(parents=True)
     for operation in OPERATIONS:
         if given.only not in operation.name:
             continue
