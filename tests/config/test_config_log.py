@@ -98,11 +98,12 @@ def test_a_member_has_its_time_s_protocol(member: Member) -> None:
     assert judged.proposals == ("with_ground_truth" if early else "sampled")
     assert setup.learned_loss_weights == (not early)
     if setup.lr_scheduler == "ReduceLROnPlateau":
-        assert setup.plateau_metric == ("previous_val_ap" if number <= 53 else "val_loss")
+        assert setup.plateau_metric == ("previous_val_ap" if number <= 53 else "val_loss_last_20")
         assert "plateau_metric" in member.inferred
     if setup.use_clinical:
         assert setup.resolved_era == ("A" if number <= 80 else "B" if number <= 82 else "C")
         assert setup.clinical_values == "raw"
+        assert setup.clinical_last_relu == (member.documented != "e077")
         assert {"era", "clinical_values"} <= set(member.inferred)
     assert {"epochs", "overlap", "proposals"} <= set(member.inferred)
 

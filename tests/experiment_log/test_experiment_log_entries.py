@@ -21,6 +21,7 @@ INFERRED = {
     "e002": {"backbone": "mobilenet_v3", "backbone_out_channels": 516, "representation_size": 1024, "use_mask": True},
     "e004": {"use_mask": True},
     "e010": {"backbone": "custom2", "backbone_out_channels": 16, "representation_size": 32},
+    "e077": {"fuse_stride": 2, "clinical_last_relu": False},
 }
 
 
