@@ -228,7 +228,7 @@ def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     folder = out if out.is_dir() else out.parent
     with open_store(db) as store:
         table, files = write_paper(store, folder / "paper")
-    for note in table.footnotes:
+    for note in (*table.footnotes, table.note):
         print(f"mmad: {note}", file=sys.stderr)
     return files
 

@@ -15,7 +15,6 @@ from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
-from mmad.evaluation.intervals import RESAMPLES
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
 from mmad.report.pictures import check_number, pictures_of
@@ -167,9 +166,7 @@ def _write_figures(
     return tuple(folder / name for name in names)
 
 
-def write_paper(
-    store: Store, stem: Path, *, ablation: str = ABLATION, resamples: int = RESAMPLES
-) -> tuple[ReportTable, tuple[Path, ...]]:
+def write_paper(store: Store, stem: Path, *, ablation: str = ABLATION) -> tuple[ReportTable, tuple[Path, ...]]:
     """Write the published table as ``stem``.html, .tex and .csv, and those by finding and clinical columns beside it.
 
     Returns:
@@ -178,7 +175,7 @@ def write_paper(
     Raises:
         ReportError: as ``paper_table``, or a file that cannot be written.
     """
-    tables = paper_tables(store, ablation=ablation, resamples=resamples)
+    tables = paper_tables(store, ablation=ablation)
     files: list[Path] = []
     for table in tables:
         name = stem.name + table.name.removeprefix("paper")

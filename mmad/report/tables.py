@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from mmad.analysis.comparison import (
+    ESTIMAND,
     Comparison,
     ComparisonTable,
     Conditions,
@@ -21,7 +22,6 @@ from mmad.analysis.comparison import (
     PairAgreement,
     PairStatistics,
     compare,
-    verdict,
 )
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, RunFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
@@ -36,7 +36,7 @@ from mmad.base.paths import file_stem
 from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.intervals import RESAMPLES, Interval
+from mmad.evaluation.intervals import Interval
 from mmad.evaluation.operating_points import FROC_RATES, gaps
 from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
@@ -131,8 +131,8 @@ Known = Sequence[tuple[Comparison, PairStatistics]]
 
 
 def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
-    """Each row of a comparison with its statistics."""
-    return [(row, statistics.pair(row)) for row in comparison.rows]
+    """Each row of a comparison with its statistics, which the row then has, too."""
+    return [(replace(row, statistics=stats), stats) for row in comparison.rows for stats in [statistics.pair(row)]]
 
 
 def _ends(row: Comparison) -> Row:
@@ -151,18 +151,18 @@ def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str)
     return cells
 
 
-def _arm_heads(known: Known, columns: Sequence[str], group: str = "") -> list[Shown]:
+def _arm_heads(known: Known, columns: Sequence[str], group: str = "", tone: str = "") -> list[Shown]:
     reference, other, difference = columns
     first = known[0][0]
     return [
         Shown(reference, clip(first.reference, 30), group=group),
         Shown(other, clip(first.other, 30), group=group),
-        Shown(difference, "Difference", "difference", group),
+        Shown(difference, "Difference", "difference", group, tone=tone),
     ]
 
 
 def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any) -> ReportTable:
-    """Two arms in every setting: AP of both, the difference, the verdict in one word, p and Holm's p.
+    """Two arms in every setting: AP of both, the difference, the verdict in one word, p for all pairs together.
 
     Args:
         known: rows of one pair of arms on one split, with their statistics.
@@ -173,11 +173,14 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
     columns = [
         *_PAIR,
         *(c for n, (_, who) in zip(names, _SIDES, strict=True) for c in bounded_columns(n, f"{words}, {who}", sd=True)),
-        Column("verdict", "better, worse or not settled, by the interval of the AP's difference"),
-        Column("verdict_words", "the verdict, and what would settle it"),
-        Column("p", "two-sided test of the AP's difference, over patients and seeds (of one: patients)", "probability"),
+        Column("verdict", "higher, lower, not settled or no verdict, by the interval of the AP's difference"),
+        Column("reasons", "codes of why the verdict is what it is"),
+        Column("verdict_words", "the verdict in full"),
+        Column("p", "two-sided, over seeds and patients (one seed: patients), for all pairs together", "probability"),
+        Column("p_pointwise", "the same for this pair alone", "probability"),
+        *bounded_columns(f"{names[-1]}_pointwise", f"{words}, second minus first, for this pair alone")[1:],
         Column("p_patients", "permutation test over patients, for these trained networks", "probability"),
-        Column("p_holm", "p adjusted (Holm) over the pairs of this ablation", "probability"),
+        Column("by_checkpoint", "difference in test AP by each kind of checkpoint"),
         Column("seed_share", "share of the difference's variance between seeds", FRACTION),
         Column("checkpoint", "which checkpoints are compared"),
         *(Column(name, f"of the first arm: {name.replace('_', ' ')}") for name in _CONDITIONS),
@@ -185,40 +188,41 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
         Column("note", "seeds that are missing"),
         Column("no_interval", "why there is no interval"),
         Column("_below", "seeds, and those that are missing"),
+        Column("_tone", "colour of the difference"),
     ]  # fmt: skip
     rows: list[Row] = []
     for row, stats in known:
         found = stats.difference
         seeds = plural(len(row.seeds), "seed") if len(row.seeds) > 1 and not row.note else ""
-        ps = (found.p, found.p_patients, stats.p_holm, found.seed_share) if found else (None,) * 4
-        words_of = (found.verdict, verdict(found)) if found else (None, None)
+        judgement = row.judgement
+        said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
+        ps = (found.p, found.p_pointwise) if found else (None, None)
         rows.append((
-            *_ends(row), *_figures(row, stats, split, "ap"), *words_of, *map(finite, ps), row.kind,
+            *_ends(row), *_figures(row, stats, split, "ap"), *said, *map(finite, ps),
+            *bounded(found.pointwise if found else None)[1:], finite(found.p_patients if found else None),
+            "; ".join(f"{kind} {value:+.4f}" for kind, value in row.by_checkpoint.items()) or None,
+            finite(found.seed_share if found else None), row.kind,
             *(getattr(row.sides[0], name) for name in _CONDITIONS), "; ".join(row.by_design.values()) or None,
             row.note or None, stats.why or None, row.note or seeds,
+            f"diff {judgement.tone}" if judgement else "diff even",
         ))  # fmt: skip
-    shown = [Shown("setting", "Setting", "text", below="_below"), *_arm_heads(known, names, words)]
-    told = [(row, stats.difference) for row, stats in known if stats.difference is not None]
-    note = ""
+    shown = [Shown("setting", "Setting", "text", below="_below"), *_arm_heads(known, names, words, "_tone")]
+    told = [row for row, stats in known if stats.difference is not None]
     if told:
-        shown += [Shown("verdict", "Verdict", "text"), Shown("p", "p", "p"), Shown("p_holm", "Holm", "p")]
-        several = any(found.seeds > 1 for _, found in told)
-        test = "a test over patients and seeds" if several else "permutation test over patients"
-        note = f"{_INTERVALS} p: {test}; Holm: adjusted over the pairs of this ablation."
+        shown += [Shown("verdict", "Verdict", "text"), Shown("p", "p", "p")]
     title = title or f"{clip(known[0][0].other, 60)} against {clip(known[0][0].reference, 60)}"
-    footnotes = _by_words((row.setting, verdict(found)) for row, found in told if verdict(found) != found.verdict)
     return ReportTable.of(
-        name, title, columns, rows, shown=tuple(shown), note=note, footnotes=footnotes,
-        footing="What would settle it", **more,
+        name, title, columns, rows, shown=tuple(shown), note=interval_note(stats for _, stats in known),
+        footnotes=_by_words((row.setting, row.sentence) for row in told), footing="The verdicts in full", **more,
     )  # fmt: skip
 
 
 def _by_words(found: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """``patience 10: not settled: 12 more images …``; settings with equal words together."""
+    """``patience 10: These two networks differ …``; settings with equal words together."""
     settings: dict[str, list[str]] = {}
     for setting, words in found:
         settings.setdefault(words, []).append(clip(setting, 60))
-    return tuple(f"{', '.join(names)}: {words}." for words, names in settings.items())
+    return tuple(f"{', '.join(names)}: {words}" for words, names in settings.items())
 
 
 def measures_table(known: Known, name: str = "measures", **more: Any) -> ReportTable:
@@ -291,18 +295,20 @@ def pair_tables(section: AblationSection, number: int, statistics: Statistics) -
     )
 
 
-def verdict_summary(statistics: Statistics, comparison: ComparisonTable) -> str:
-    """One sentence on the verdicts of a comparison; empty without any."""
-    differences = [s.difference for _, s in statistics_rows(statistics, comparison) if s.difference is not None]
-    if not differences:
+def interval_note(known: Iterable[PairStatistics]) -> str:
+    """What intervals and p of the AP differences of a table are; an empty text without any."""
+    found = [stats.difference for stats in known if stats.difference is not None]
+    if not found:
         return ""
-    if len(differences) == 1:
-        return f"By its 95 % interval the difference is {verdict(differences[0])}."
-    counted = [(word, sum(d.verdict == word for d in differences)) for word in ("better", "worse", "not settled")]
-    if counted[-1][1] == len(differences):
-        return "By their 95 % intervals no setting is settled."
-    parts = [f"{count} {'is' if count == 1 else 'are'} {word}" for word, count in counted if count]
-    return f"By their 95 % intervals, of {plural(len(differences), 'setting')} {' and '.join(parts)}."
+    several = any(one.seeds > 1 for one in found)
+    over = "over seeds and patients" if several else "over patients, of these networks alone"
+    family = max(one.family for one in found)
+    together = (
+        f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
+        if family > 1
+        else ""
+    )
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
@@ -525,7 +531,7 @@ def best_epochs_table(section: AblationSection) -> ReportTable:
         if m.run.epochs:
             onset = onset_of(m.run)
             best = (one.epoch if one else None for one in (m.best_ap, m.best_ar))
-            cells = (*best, lowest_loss(m.run), onset.epoch if onset else None, onset_words(onset))
+            cells = (*best, lowest_loss(m.run), onset.epoch if onset else None, onset_words(onset, len(m.run.epochs)))
             rows.append((*of_member(m, section.frame), *cells))
     shown = (
         _RUN, Shown("best_ap_epoch", "Best AP at", "whole"), Shown("best_ar_epoch", "Best AR at", "whole"),
@@ -955,25 +961,26 @@ _KIND_WORDS = {
 }
 
 
-def paper_tables(store: Store, *, ablation: str = ABLATION, resamples: int = RESAMPLES) -> tuple[ReportTable, ...]:
+def paper_tables(store: Store, *, ablation: str = ABLATION) -> tuple[ReportTable, ...]:
     """The table of the arms and, where they mirror published rows, those by finding and by clinical columns.
 
     Raises:
         ReportError: as ``paper_table``.
     """
-    table = paper_table(store, ablation=ablation, resamples=resamples)
+    table = paper_table(store, ablation=ablation)
     frame = load_frame(store, [ablation]).ablations[0]
     if not any(_published(members) for _, _, members in _groups(frame)):
         return (table,)
     return table, _published_findings(frame), _published_features(store)
 
 
-def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESAMPLES) -> ReportTable:
+def paper_table(store: Store, *, ablation: str = ABLATION) -> ReportTable:
     """The store's results so far: per setting and arm what is measured at best-AP checkpoints and what the log prints.
 
     Where the published table shows the arm's entry, the published row follows, what is measured at the kind of
     checkpoint that it used, and at whichever of a run's kept checkpoints has the higher test AP: that choice reads the
-    test and is made here alone. ``footnotes`` say what is missing, and what lifts the published difference.
+    test and is made here alone. The note says what lifts the published difference,
+    ``footnotes`` what is missing.
 
     Raises:
         ReportError: the ablation was never started, or its arms were trained or evaluated under unequal conditions.
@@ -989,7 +996,7 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
     under = "; ".join([f"data: {first.data}", *(badge.text for badge in badges), *design])
     detections = DetectionStore()
     found = {
-        (setting, arm): _paper_rows(store, detections, setting, arm, members, resamples, under)
+        (setting, arm): _paper_rows(store, detections, setting, arm, members, under)
         for setting, arm, members in _groups(frame)
     }
     columns = (
@@ -1006,24 +1013,23 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
         Column("_checkpoint", "the checkpoint in words"),
         Column("_setting", "the setting, where there are several"),
     )
-    within = f"95 % intervals over {resamples:,} resamples of the patients"
-    note = f"Measured figures with {within}. {BESIDE}"
+    note = f"Measured figures with 95 % intervals over patients and seeds. {BESIDE}"
     shown = (
         Shown("arm", "Arm", "text", below="_setting"), Shown("source", "Source", "text", below="_checkpoint"),
         Shown("parameters", "Parameters", "whole"), *(Shown(name, words) for name, words in MEASURES.items()),
     )  # fmt: skip
     several = len(frame.settings) > 1
-    notes = [
+    notes = tuple(
         f"{arm}{f', {setting}' if several else ''}: {rows[0][-2]}"
         for (setting, arm), rows in found.items()
         if rows[0][-2]
-    ]
+    )
     if any(row[1] == "published" for rows in found.values() for row in rows):
-        notes.append("What lifts the published difference: " + "; ".join(published_table().what_lifts_it) + ".")
+        note += f" What lifts the published difference: {'; '.join(published_table().what_lifts_it)}."
     rows = [(*row, row[4] if several else None) for rows in found.values() for row in rows]
     return ReportTable.of(
         "paper", frame.record.title, columns, rows, shown=shown, note=note, conditions=f"{under}.",
-        footnotes=tuple(notes),
+        footnotes=notes,
     )  # fmt: skip
 
 
@@ -1078,7 +1084,6 @@ def _paper_rows(
     setting: str,
     arm: str,
     members: Sequence[MemberFrame],
-    resamples: int,
     under: str,
 ) -> list[tuple[Value, ...]]:
     """The measured row of an arm, what the log prints for it, if it mirrors an entry, and the published rows."""
@@ -1096,7 +1101,7 @@ def _paper_rows(
         return (*head, *figures, conditions, note or None, _KIND_WORDS[kind])
 
     def measured(kind: CheckpointKind, notes: Sequence[str] = ()) -> tuple[Value, ...]:
-        found, why = _measured(store, detections, done, kind, resamples)
+        found, why = _measured(store, detections, done, kind)
         figures = [x for measure in MEASURES for x in bounded(found.get(measure))]
         note = "; ".join([*notes, *([why] if why else [])])
         return row("measured", kind, _epoch(done, kind), counted, figures, note, len(done), under)
@@ -1140,7 +1145,7 @@ def _epoch(members: Sequence[MemberFrame], kind: CheckpointKind) -> int | None:
 
 
 def _measured(
-    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], kind: CheckpointKind, resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], kind: CheckpointKind
 ) -> tuple[dict[str, Interval], str]:
     """(mean of each measure over the seeds, with an interval where stored detections allow one; reason if not)."""
     outcomes = [one for member in members if (one := member.outcome(kind)) is not None]
@@ -1150,7 +1155,7 @@ def _measured(
     why = ""
     for split in ("val", "test"):
         try:
-            found |= _with_intervals(store, detections, members, split, kind, resamples) if members else {}
+            found |= _with_intervals(store, detections, members, split, kind) if members else {}
         except (EvaluationError, DataError) as error:
             why = f"no interval: {error}"
     return found, why
@@ -1172,11 +1177,10 @@ def _with_intervals(
     members: Sequence[MemberFrame],
     split: Split,
     kind: CheckpointKind,
-    resamples: int,
 ) -> dict[str, Interval]:
-    options = EvaluationOptions(split=split, checkpoint=kind, resamples=resamples)
+    options = EvaluationOptions(split=split, checkpoint=kind)
     targets = [evaluation_target(store, FoundRun(member.run.record, (member.record,)), options) for member in members]
-    estimate = estimate_of(store, detections, targets, options).estimate
+    estimate = estimate_of(store, detections, targets).estimate
     return {f"{split}_ap": estimate.ap, f"{split}_ar": estimate.ar}
 
 
