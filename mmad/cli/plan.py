@@ -195,11 +195,11 @@ def _time(row: PlannedMember) -> str:
 
 
 def _notes(plan: Plan) -> list[str]:
-    from mmad.config.checks import map_sides, shrunken
+    from mmad.config.checks import map_sides, network_warnings
 
     notes = [] if plan.data.note is None else [plan.data.note]
     setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}
-    warned = [said for setup in setups.values() if (said := shrunken(setup, map_sides(setup))) is not None]
+    warned = [said for setup in setups.values() if (said := network_warnings(setup, map_sides(setup))) is not None]
     notes += [f"{plural(warned.count(said), 'run')}: {said}" for said in dict.fromkeys(warned)]
     for name, number in plan.missing.items():
         notes.append(

@@ -355,10 +355,10 @@ class ContinueTable(BaseModel):
 
 class _Setting(_Seeded):
     name: Name = Field(description="Name of this point of the ablation, as tables and charts print it.")
-    documented: dict[str, Annotated[str, StringConstraints(pattern=r"^e\d{3}$")]] = Field(
+    documented: dict[str, Annotated[str, StringConstraints(pattern=r"^[en]\d{3}$")]] = Field(
         default_factory=dict, description="Arm → the entry of the documented log that it mirrors."
     )
-    continue_from: ContinueTable | Annotated[str, StringConstraints(pattern=r"^(e\d{3}|[0-9a-f]{64})$")] = Field(
+    continue_from: ContinueTable | Annotated[str, StringConstraints(pattern=r"^([en]\d{3}|[0-9a-f]{64})$")] = Field(
         "",
         description="Continue another run: a setting, an entry of the log that this file mirrors, or a run's key. "
         "epochs counts those of both.",
