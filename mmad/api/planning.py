@@ -61,8 +61,9 @@ def plan(
     """
     import pandas as pd
 
-    recorded, estimator = known_runs(str(db), None if trials is None else str(trials))
-    rows = [row for one in _ablations(ablation) for row in planned(one, _data_of(one), recorded, estimator)]
+    ablations = _ablations(ablation)
+    recorded, estimator = known_runs(str(db), None if trials is None else str(trials), ablations)
+    rows = [row for one in ablations for row in planned(one, _data_of(one), recorded, estimator)]
     return pd.DataFrame(
         {
             "ablation": [row.member.ablation for row in rows],
@@ -89,11 +90,18 @@ def _ablations(given: Ablation | Sequence[Ablation]) -> list[Ablation]:
     return [one for one in found if isinstance(one, Ablation)]
 
 
-def known_runs(db: str, trials: str | None = None) -> tuple[Mapping[str, RunRecord], Estimator]:
-    """The runs of ``db`` by key, and what estimates the time of others from them; makes no database."""
+def known_runs(db: str, trials: str | None, ablations: Sequence[Ablation]) -> tuple[Mapping[str, RunRecord], Estimator]:
+    """The runs of ``db`` by key, and what estimates the time of others from them; makes no database.
+
+    Raises:
+        SpecError: two of ``ablations`` are files of one name.
+        StoreError: a database that cannot be read, or that has another file of one's name.
+    """
     from mmad.config.estimate import Estimator, Trials
+    from mmad.scheduler.submit import require_distinct
 
     runs, epochs = _recorded(db)
+    require_distinct(ablations, db)
     return {run.key: run for run in runs}, Estimator(
         runs, epochs, None if trials is None else Trials(*_recorded(trials))
     )

@@ -175,7 +175,7 @@ def run_ablations(
     """Audit and decode the data sets, queue every run that is not finished, and train those that ``only`` names.
 
     Args:
-        loaded: ablations that ``check_ablations`` let pass; all their members are recorded.
+        loaded: ablations that ``check_ablations`` let pass.
         slots: of ``executor_slots`` for this ``executor``.
         warn: hears each kind of warning of an audit once.
 

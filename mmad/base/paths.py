@@ -207,6 +207,14 @@ def clean_command(text: str) -> str:
     return text if shown == shlex.join(words) else shown
 
 
+def near(path: str) -> str:
+    """``path``, relative to the working directory where it lies below it."""
+    try:
+        return Path(path).relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path
+
+
 def cache_folder() -> Path:
     """Where decoded images are cached: ``MMAD_CACHE`` or the user's cache folder."""
     override = os.environ.get("MMAD_CACHE")

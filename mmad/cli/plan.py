@@ -88,7 +88,7 @@ def plan(
         load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
         for file in files
     ]
-    recorded, estimator = known_runs(db, trials)
+    recorded, estimator = known_runs(db, trials, [ablation for ablation, _ in loaded])
     plans = []
     for ablation, chosen in loaded:
         rows = planned(ablation, chosen, recorded, estimator)

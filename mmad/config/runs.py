@@ -19,6 +19,9 @@ from mmad.config.setup import ModelSetup
 #: Raised whenever the code changes the results of an unchanged specification.
 RECIPE = 2
 
+#: What stands between the name of an ablation's file and the overrides of a variant of it: ``depth3 · epochs=4``.
+VARIANT = " · "
+
 #: Fields of a setup that name things and decide nothing.
 NAMING_FIELDS = naming(ModelSetup)
 
@@ -152,6 +155,9 @@ class Member:
 class Ablation:
     """A file: a family of settings, expanded. ``compare`` holds pairs (reference arm, other arm).
 
+    ``name`` is the file's, followed by ``VARIANT`` and the overrides where there are some: a variant of the file,
+    beside the file's own form.
+
     ``on_out_of_memory`` is ``fail`` or ``accumulate``: half the batch, twice the accumulated steps. ``data`` is the
     data set that the file names, a folder beside it or ``phantom``, which is drawn with the parameters ``phantom``.
     """
@@ -207,6 +213,11 @@ class Ablation:
             return replace(member, run=replace(shared, setup=member.run.setup))
 
         return replace(self, members=tuple(own(member) for member in self.members))
+
+
+def file_name(ablation: str) -> str:
+    """The name of the file that ``ablation`` is the own form or a variant of."""
+    return ablation.partition(VARIANT)[0]
 
 
 def older_keys(runs: Iterable[RunRecord]) -> dict[str, str]:

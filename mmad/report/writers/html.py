@@ -18,6 +18,7 @@ from mmad.analysis.frames import RunFrame
 from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.base import formatting
+from mmad.base.paths import near
 from mmad.report import picture_drawing, tables
 from mmad.report.figures import PALETTE, SPLIT_LINES, ChartRenderer, weight_lines
 from mmad.report.model import Links, PageView, ReportModel, linked, member_title, mirrored, whole
@@ -225,6 +226,7 @@ def _environment() -> Environment:
         "short_key",
     ):
         environment.filters[name] = getattr(formatting, name)
+    environment.filters["near"] = near
     environment.filters["spread"] = spread
     environment.filters["bounds"] = tables.bounds
     environment.globals.update(_FUNCTIONS)
