@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mmad.evaluation.coco_summary import CocoSet
     from mmad.evaluation.intervals import Interval
     from mmad.report.build import Report
+    from mmad.report.figures import FigureFormat
     from mmad.report.provenance import Provenance
     from mmad.store.store import Store
     from mmad.training.inference import InferenceRunner
@@ -345,6 +346,8 @@ def write_report(
     markdown: str | Path | None = None,
     csv: str | Path | None = None,
     latex: str | Path | None = None,
+    figures: str | Path | None = None,
+    formats: str | Sequence[str] = ("pdf",),
     pages: bool | None = None,
     ablations: str | Sequence[str] = (),
     data: str | Path | None = None,
@@ -365,6 +368,8 @@ def write_report(
         markdown: the same as Markdown, with its charts in a folder beside it.
         csv: a folder for every table as CSV, figures in full.
         latex: a folder for every table as LaTeX.
+        figures: a folder for every figure as a file for a paper, 174 mm wide, those of ablations also 85 mm.
+        formats: of the figures: ``"pdf"``, ``"svg"``, ``"png"``.
         pages: whether the HTML is an overview with linked pages beside it (``NAME_pages``); None for one file up to
             300 runs.
         ablations: only these.
@@ -389,14 +394,17 @@ def write_report(
         return None if given is None else Path(given)
 
     store_argument(store)
-    if html is None and markdown is None and csv is None and latex is None:
-        raise ReportError("nothing to write", hint="name a file or a folder: html=, markdown=, csv= or latex=")
+    if html is None and markdown is None and csv is None and latex is None and figures is None:
+        hint = "name a file or a folder: html=, markdown=, csv=, latex= or figures="
+        raise ReportError("nothing to write", hint=hint)
     return write_report(
         store,
         html=path(html),
         markdown=path(markdown),
         csv=path(csv),
         latex=path(latex),
+        figures=path(figures),
+        formats=cast("Sequence[FigureFormat]", _listed(formats)),
         pages=pages,
         ablations=_listed(ablations),
         database=store.where,

@@ -141,7 +141,7 @@ def build_model(
             if member.run.key in anchors:
                 elsewhere.append((member, anchors[member.run.key]))
                 continue
-            anchors[member.run.key] = _anchor(member.run.key)
+            anchors[member.run.key] = run_anchor(member.run.key)
             runs.append(_run_section(member, ablation, frame))
         shown_here = {r.run.key for r in runs}
         ablations.append(
@@ -163,7 +163,8 @@ def build_model(
     )
 
 
-def _anchor(key: str) -> str:
+def run_anchor(key: str) -> str:
+    """The place of a run's section in the page."""
     known = re.fullmatch(r"[0-9a-f]{64}", key)
     return f"run-{short_key(key) if known else short_key(hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest())}"
 
@@ -184,7 +185,7 @@ def _run_section(member: MemberFrame, ablation: AblationFrame, frame: ReportFram
     badges = [b for m in everyone for b in member_badges(m)]
     conditions = member.compared.conditions(compared_kind([member.compared]))
     return RunSection(
-        anchor=_anchor(member.run.key),
+        anchor=run_anchor(member.run.key),
         title=member_title(member, ablation),
         members=(member, *(m for m in everyone if m is not member)),
         blocks=tuple(blocks.values()),

@@ -50,7 +50,11 @@ def test_people_read_verdict_findings_agreement_and_studies(call_judged: Call) -
     )
     (line,) = (x for x in call_judged("compare", f"{CXR}/1", f"{CLINICAL}/1").out.splitlines() if " against " in x)
     assert line.endswith(": better")
-    for title in ("Findings", "Detections with score ≥ 0.3, the same from iou ≥ 0.5 on", "Studies that differ most"):
+    for title in (
+        "Test AP by finding",
+        "Detections with score ≥ 0.3, the same from iou ≥ 0.5 on",
+        "Studies that differ most",
+    ):
         assert title in called.out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,14 +63,13 @@ def test_people_read_the_log_s_threshold_table(call_judged: Call) -> None:
     assert any(
         line.startswith("test, best_ap, iou ≥ 0.5, 10 detections per image, clean proposals (") for line in lines
     )
-    start = lines.index("AP by score threshold (gap to the first) [95 %]")
-    assert lines[start + 2] == "score ≥ CXR CXR+Clinical"
-    assert lines[start + 4].startswith("0.05 0.")
-    assert lines[start + 5].startswith("0.8 0.")
-    assert "(−0." in lines[start + 5]
-    assert "Operating points" in lines
+    start = lines.index("Operating points")
+    assert lines[start + 2] == "Run Score AP Gap AR Precision Recall F1 Per image"
+    assert re.match(r"CXR ≥ 0.05 0\.\d+ \S+ \S+ 0.000 ", lines[start + 4])
+    assert re.match(r"CXR ≥ 0.8 0\.\d+ \S+ \S+ −0\.", lines[start + 5])
+    assert lines[start + 6].startswith("CXR+Clinical ≥ 0.05")
     assert "CXR: true (rows) against detected, score ≥ 0.8" in lines
-    assert "finding CXR: AP [95 %] CXR: AR [95 %] CXR+Clinical: AP [95 %] CXR+Clinical: AR [95 %]" in lines
+    assert "Run Finding AP AR" in lines
 
 
 def test_a_second_call_reads_what_the_first_kept(call_judged: Call, judged_world: Any) -> None:

@@ -24,8 +24,9 @@ from mmad.config.runs import Ablation, DataSource, Member
 from mmad.data.dataset import samples
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
+from mmad.report.table_writers import as_csv, as_latex
 from mmad.report.tables import paper_table
-from mmad.report.writers.paper import as_csv, as_html, as_latex
+from mmad.report.writers.html import table_page
 from mmad.scheduler.jobs import Summary
 from mmad.store.store import Store
 
@@ -126,7 +127,11 @@ def answers(ask: Call, folder: Path, name: str, out: Path, capsys: pytest.Captur
     with Store.open(folder / "mmad.sqlite") as store:
         try:
             table = paper_table(store, ablation=name, resamples=20)
-            found |= {"paper html": as_html(table), "paper tex": as_latex(table), "paper csv": as_csv(table)}
+            found |= {
+                "paper html": page_words(table_page(table)),
+                "paper tex": as_latex(table),
+                "paper csv": as_csv(table),
+            }
         except ReportError as error:
             found["paper"] = str(error)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,13 +18,14 @@ from mmad.analysis.frames import load_frame
 from mmad.analysis.input_controls import Alteration, _subject
 from mmad.analysis.statistics import compare_ablation, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
-from mmad.base.formatting import decimal, interval, signed
+from mmad.base.formatting import bounds, decimal, interval, signed
 from mmad.base.json import to_json_value
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import drop
-from mmad.report.tables import bounds, by_finding_pair, gap_tables, tone, verdict_summary, verdict_words
+from mmad.evaluation.intervals import Interval
+from mmad.report.tables import pair_tables, threshold_tables, verdict_summary
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
@@ -60,11 +62,11 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
         assert stats.difference is not None
         for measure in ("ap", "ar"):
             for value in (getattr(stats.reference.estimate, measure), getattr(stats.other.estimate, measure)):
-                assert interval(value) in markdown
-                assert f"[{decimal(value.low)}, {decimal(value.high)}]" in page
+                shown = f"{decimal(value.value)} {bounds(value.low, value.high, seeds=2)}"
+                assert all(shown in re.sub(r" ± [0-9.]+", "", text) for text in (page, markdown))
             value = getattr(stats.difference, measure)
-            assert interval(value, sign=True) in markdown
-            assert f"[{signed(value.low)}, {signed(value.high)}]" in page
+            shown = f"{signed(value.value)} {bounds(value.low, value.high, sign=True, seeds=2)}"
+            assert all(shown in re.sub(r" ± [0-9.]+", "", text) for text in (page, markdown))
         for text in (page, markdown):
             assert verdict(stats.difference) in text
 
@@ -81,12 +83,13 @@ def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
 
 def test_the_words_of_the_verdicts(store: Store) -> None:
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
-    found = pairs(model)
-    assert verdict_words(found["clear"]) == "better"
-    assert tone(found["clear"]) == "up"
-    assert verdict_words(found["even"]).startswith("not settled: ")
-    assert tone(found["even"]) == "even"
     ablation = model.ablations[0]
+    table, *_ = pair_tables(ablation, 0, model.statistics)
+    heads = [head.text for head in table.grid.heads]
+    clear, even = (dict(zip(heads, row, strict=True)) for row in table.grid.rows)
+    assert [row["Verdict"].text for row in (clear, even)] == ["better", "not settled"]
+    assert [row["Difference"].tone for row in (clear, even)] == ["diff up", "diff even"]
+    assert table.footnotes == (f"even: {verdict(pairs(model)['even'].difference)}.",)  # type: ignore[arg-type]
     said = verdict_summary(model.statistics, ablation.comparisons[0])
     assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
 
@@ -96,15 +99,15 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
     model = model_with(store, compute_statistics(frame, store, options=FEW), frame)
     page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
     ablation = model.ablations[0]
-    (table,) = gap_tables(model.statistics, ablation.frame)
-    assert len(table.columns) == 8
-    assert table.scores == (0.05, 0.1, 0.3)
-    for column in table.columns:
-        assert column.gaps[0] == 0
-        assert column.gaps[2] == pytest.approx(column.rows[2].ap - column.rows[0].ap)
-        shown = f"{decimal(column.rows[2].ap)} ({signed(column.gaps[2])} {column.bounds(2)})"
-        assert shown in markdown
-        assert f"{decimal(column.rows[2].ap)} {signed(column.gaps[2])}" in page
+    (table,) = threshold_tables(ablation, model.statistics)
+    assert len(table.frame) == 8 * 3
+    for _, rows in table.frame.groupby("run", sort=False):
+        assert list(rows["score"]) == [0.05, 0.1, 0.3]
+        assert list(rows["ap_gap"]) == pytest.approx([ap - rows["ap"].iloc[0] for ap in rows["ap"]])
+        last = rows.iloc[-1]
+        ap, gap = (Interval(*(last[f"{name}{end}"] for end in ("", "_low", "_high"))) for name in ("ap", "ap_gap"))
+        assert f"| {interval(ap)} | {interval(gap, sign=True)} |" in markdown
+        assert f"{interval(ap)} {interval(gap, sign=True)}" in page
     stats = model.statistics.run(ablation.frame.members[0])
     assert stats is not None
     assert stats.profile is not None
@@ -114,9 +117,9 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
     row = stats.profile.confusion.counts[0].tolist()
     assert f"{stats.profile.confusion.labels[0]} {' '.join(map(str, row))}" in page
     assert f"| {stats.profile.confusion.labels[0]} | {' | '.join(map(str, row))} |" in markdown
-    for finding in by_finding_pair(pairs(model)["clear"]):
-        assert interval(finding.difference, sign=True) in markdown
-        assert f"{signed(finding.difference.value)} {bounds(finding.difference, sign=True)}".strip() in page
+    for _, ap, _ in pairs(model)["clear"].difference.per_class:  # type: ignore[union-attr]
+        assert interval(ap, sign=True) in markdown
+        assert interval(ap, sign=True) in page
 
 
 def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, dataset: DataSet) -> None:

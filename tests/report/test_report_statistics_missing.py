@@ -23,7 +23,7 @@ from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_report
 from mmad.report.model import AblationSection, ReportModel, build_model
-from mmad.report.tables import gap_tables, reasons
+from mmad.report.tables import reasons, threshold_tables
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
@@ -107,8 +107,8 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
     assert found.pairs == {}
     assert {key[1].overlap for key in found.runs} == {"iou", "iobb"}
     model = build_model(frame, created=WHEN, database="x", statistics=found)
-    tables = gap_tables(found, frame.ablations[0])
-    assert [len(table.columns) for table in tables] == [1, 1]
+    tables = threshold_tables(model.ablations[0], found)
+    assert [len(set(table.frame["run"])) for table in tables] == [1, 1]
     text = words(render_html(model))
     assert "CXR and CXR+Clinical cannot be compared : overlap iou / iobb" in text
     assert "Verdict" not in text

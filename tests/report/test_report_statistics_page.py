@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from page_parser import Page
 from report_fixtures import HOSTILE, WHEN, Sample, hostile_sample, patience_sample
-from test_report_html import Page
 
 from mmad.analysis.comparison import MeasuredRun, PairStatistics
 from mmad.analysis.frames import load_frame
@@ -30,10 +30,9 @@ from mmad.evaluation.operating_points import (
     OperatingPoint,
     RecallCurve,
 )
-from mmad.report.figures import overlay_panels, overlay_tops
 from mmad.report.model import ReportModel, build_model
 from mmad.report.writers.html import render_html
-from mmad.report.writers.markdown import render_markdown
+from mmad.report.writers.markdown import MarkdownReport, render_markdown
 
 HALF = Interval(0.5, 0.4, 0.6)
 NAN = float("nan")
@@ -75,6 +74,11 @@ def statistics_model() -> ReportModel:
 
 
 @pytest.fixture(scope="module")
+def statistics_markdown(statistics_model: ReportModel) -> MarkdownReport:
+    return render_markdown(statistics_model, "charts")
+
+
+@pytest.fixture(scope="module")
 def statistics_page(statistics_model: ReportModel) -> str:
     return render_html(statistics_model)
 
@@ -102,7 +106,7 @@ def test_it_is_sound(which: str, request: pytest.FixtureRequest) -> None:
 
 def test_names_cannot_change_the_direction_of_the_text(hostile_statistics_page: str) -> None:
     for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", hostile_statistics_page):
-        assert before in ("bdi", "pre")
+        assert before in ("bdi", "pre", "template")
 
 
 def test_every_row_of_a_table_is_as_wide_as_its_head(statistics_page: str) -> None:
@@ -119,13 +123,13 @@ def _width(row: str) -> int:
 
 
 def test_a_verdict_its_tests_and_missing_ones_are_shown_once(
-    statistics_page: str, statistics_model: ReportModel
+    statistics_page: str, statistics_model: ReportModel, statistics_markdown: MarkdownReport
 ) -> None:
     text = Page(statistics_page).text
-    assert "better p < 0.001, Holm < 0.001" in text
+    assert "+0.020 [+0.020, +0.200] better < 0.001 < 0.001" in text
     assert "[+0.020, +0.200]" in text
     assert text.count("No interval for some rows: data: not there") == 1  # the one comparison that has both
-    markdown = render_markdown(statistics_model, "charts").text.replace("\\", "")
+    markdown = statistics_markdown.text.replace("\\", "")
     assert "| better | < 0.001 | < 0.001 |" in markdown.replace("&lt;", "<")
     assert "Some figures are missing: data: not there" in markdown
 
@@ -136,27 +140,26 @@ def test_what_could_not_be_measured_is_a_dash_and_has_no_brackets(statistics_pag
     ] == []
 
 
-def test_markdown_has_a_chart_of_every_setting_that_has_curves(statistics_model: ReportModel) -> None:
-    markdown = render_markdown(statistics_model, "charts")
+def test_markdown_has_a_chart_of_every_setting_that_has_curves(
+    statistics_model: ReportModel, statistics_markdown: MarkdownReport
+) -> None:
+    markdown = statistics_markdown
     ablation = statistics_model.ablations[0]
     names = [name for name, _ in markdown.charts if name.startswith(ablation.anchor)]
-    assert names == [f"{ablation.anchor}-{n}.svg" for n in range(1, len(ablation.frame.settings) + 1)]
+    numbers = range(1, len(ablation.frame.settings) + 1)
+    assert names == [f"{ablation.anchor}-forest.svg", *(f"{ablation.anchor}-{n}.svg" for n in numbers)]
     assert all(f"(charts/{name})" in markdown.text for name in names)
 
 
-def test_an_onset_is_shown_below_the_curves_of_its_run(statistics_page: str, statistics_model: ReportModel) -> None:
+def test_an_onset_is_shown_below_the_curves_of_its_run(
+    statistics_page: str, statistics_model: ReportModel, statistics_markdown: MarkdownReport
+) -> None:
     found = [words for model_with in statistics_model.runs if (words := onset_of(model_with.run)) is not None]
     assert found
-    text, markdown = Page(statistics_page).text, render_markdown(statistics_model, "charts").text
+    text, markdown = Page(statistics_page).text, statistics_markdown.text
     for turn in found:
         assert f"Overfitting {onset_words(turn)}." in text
         assert f"Overfitting {onset_words(turn)}." in markdown
-
-
-def test_given_axes_change_no_panel() -> None:
-    ablation = load_frame(patience_sample().source).ablations[0]
-    for setting in ablation.settings:
-        assert overlay_panels(ablation, setting, overlay_tops(ablation)) == overlay_panels(ablation, setting)
 
 
 def test_final_checkpoints_have_no_interval_of_best_ones() -> None:
