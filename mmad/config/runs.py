@@ -22,6 +22,9 @@ RECIPE = 2
 #: What stands between the name of an ablation's file and the overrides of a variant of it: ``depth3 · epochs=4``.
 VARIANT = " · "
 
+#: Stands for the value of a field that decides nothing in a run.
+IDLE = "idle"
+
 #: Fields of a setup that name things and decide nothing.
 NAMING_FIELDS = naming(ModelSetup)
 
@@ -104,6 +107,20 @@ class RunSpec:
         else:
             protocol.pop("weights")  # wherever they lie: their hash says what they are
         return {"setup": setup, "protocol": protocol, "data": self.data.fingerprint, "recipe": self.recipe}
+
+    def differences(self, other: RunSpec) -> dict[str, tuple[Any, Any]]:
+        """What of the contents of two runs differs: ``setup.lr``, ``protocol.epochs``, ``data`` … with both values.
+
+        A field that is idle in one of them, or came later, is ``IDLE`` there.
+        """
+        contents = (self.content(), other.content())
+        every = {part: (contents[0][part], contents[1][part]) for part in ("data", "recipe")}
+        for part in ("setup", "protocol"):
+            mine, theirs = (content[part] for content in contents)
+            every |= {
+                f"{part}.{n}": (mine.get(n, IDLE), theirs.get(n, IDLE)) for n in sorted(mine.keys() | theirs.keys())
+            }
+        return {name: values for name, values in every.items() if values[0] != values[1]}
 
     def recorded(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Setup and training protocol as plain JSON: idle fields included, names and paths left out."""

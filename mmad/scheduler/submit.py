@@ -106,15 +106,16 @@ def require_named(ablations: Sequence[Ablation], only: Sequence[str]) -> None:
     members = [member for ablation in ablations for member in ablation.members]
     for word in only:
         if not any(_named(member, word) for member in members):
-            names = list(dict.fromkeys(name for member in members for name in _names(member)[:3]))
+            names = list(dict.fromkeys(name for member in members for name in names_of(member)[:3]))
             raise SpecError(f"no setting, arm or seed {word!r}", where="--only", hint=did_you_mean(word, names))
 
 
 def _named(member: Member, word: str) -> bool:
-    return any(word == name or fnmatchcase(name, word) for name in _names(member))
+    return any(word == name or fnmatchcase(name, word) for name in names_of(member))
 
 
-def _names(member: Member) -> tuple[str, ...]:
+def names_of(member: Member) -> tuple[str, ...]:
+    """What ``--only`` may call a member, ``seed=N`` included."""
     named = f"{member.setting}/{member.arm}"
     paths = [f"{name}/{named}" for name in dict.fromkeys((member.ablation, file_name(member.ablation)))]
     return (member.setting, member.arm, f"seed={member.seed}", *paths, *(f"{path}/{member.seed}" for path in paths))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mmad.analysis.comparison import Comparison, compare_stored
 from mmad.api.loading import load_with_data
 from mmad.base.records import CheckpointRecord, EpochRecord, EvaluationRecord, Metric
-from mmad.config.runs import Ablation
+from mmad.config.runs import RECIPE, Ablation
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.report.watch import watch as watch_report
@@ -185,3 +187,67 @@ def test_runs_that_no_member_asks_for_are_listed_and_can_be_pruned(
     assert "no member asks for it" in pruned.out
     assert not folder.exists()
     assert [row["ablation"] for row in listed(call_mmad)] == [OWN] * 2
+
+
+def test_why_compares_with_the_nearest_finished_run(call_mmad: Call, load: Callable[..., Ablation]) -> None:
+    words = ("plan", "tiny.toml", "--data", load().members[0].run.data.path)
+    assert "no finished run to compare it with" in call_mmad(*words, "--why", "CXR").out
+    queue_up([load(), load("epochs=7", "lr=1")], DB)
+    done = {member.arm: member.run.key for member in load().members}
+    finish(list(done.values()))
+    assert "is finished, nothing trains" in call_mmad(*words, "--why", done["CXR"][:8]).out
+    told = call_mmad(*words, "--set", "lr=0.5", "--why", "tiny/default/CXR")
+    assert told.code == 0, told.err
+    assert told.out.splitlines()[1:] == ["  setup.lr: 0.5 here, 0.01 there"]
+    assert f"would run; the nearest finished run is {done['CXR'][:10]}, which differs in" in told.out
+    (found,) = json.loads(call_mmad(*words, "--set", "lr=0.5", "--why", "CXR+Clinical", "--json").out)
+    assert found["nearest"] == done["CXR+Clinical"]
+    assert found["differences"] == [{"field": "setup.lr", "here": 0.5, "there": 0.01}]
+    refused = call_mmad(*words, "--why", "CRX")
+    assert (refused.code, "did you mean CXR" in refused.err) == (2, True)
+
+
+def test_plan_says_that_runs_train_anew_for_the_recipe_alone(
+    call_mmad: Call, load: Callable[..., Ablation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = [replace(m, run=replace(m.run, recipe=RECIPE - 1)) for m in load().members]
+    queue_up([replace(load(), members=tuple(older))], DB)
+    finish([member.run.key for member in older])
+    words = ("plan", "tiny.toml", "--data", load().members[0].run.data.path)
+    assert "2 runs will train anew only because a change of mmad changes the results" in call_mmad(*words).err
+    told = call_mmad(*words, "--why", "CXR").out
+    assert f"recipe: {RECIPE} here, {RECIPE - 1} there" in told
+    # what is finished stays: listed, and compared among itself
+    assert [run["status"] for run in listed(call_mmad)] == ["finished"] * 2
+    assert call_mmad("show", "tiny/default/CXR").code == 0
+    with Store.open(DB) as store:
+        (pair,) = compare_stored(store, "tiny")
+        assert isinstance(pair, Comparison)
+        assert len(pair.pairs) == 1
+
+
+def test_plan_says_that_weights_alone_differ(call_mmad: Call, load: Callable[..., Ablation], tmp_path: Path) -> None:
+    weights = tmp_path / "own.pth"
+    weights.write_bytes(b"one")
+    text = Path("tiny.toml").read_text().replace("pretrained = false", "pretrained = true")
+    Path("tiny.toml").write_text(text + 'weights = "own.pth"\n')
+    first = load()
+    queue_up([first], DB)
+    finish([member.run.key for member in first.members])
+    words = ("plan", "tiny.toml", "--data", first.members[0].run.data.path)
+    assert "train anew" not in call_mmad(*words).err
+    weights.write_bytes(b"two")
+    assert (
+        "2 runs will train anew only because the content of the pretrained weights is another" in call_mmad(*words).err
+    )
+    assert (
+        "the content of the pretrained weights: 3fc4ccfe74 here, 7692c3ad35 there"
+        in call_mmad(*words, "--why", "CXR").out
+    )
+
+
+def test_plan_names_fields_that_are_idle_in_shared_runs(call_mmad: Call, load: Callable[..., Ablation]) -> None:
+    with Path("tiny.toml").open("a") as file:
+        file.write("[grid]\nfuse_depth = [1, 2, 4]\n")
+    told = call_mmad("plan", "tiny.toml", "--data", load().members[0].run.data.path)
+    assert "3 members that share runs differ in fuse_depth, which is idle there (use_clinical = false)" in told.err
