@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmad.api.arguments import argument
-from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, silent
+from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, read_anew, silent
 from mmad.api.planning import _ablations, _missing
 from mmad.base.errors import SpecError, StoreError
 from mmad.base.paths import DEFAULT_DATABASE
@@ -92,7 +92,7 @@ def train(
     argument("checkpoint_every", checkpoint_every, int, least=1, optional=True)
     database = str(db)
     words, folder = _listed(only), None if weights_dir is None else Path(weights_dir)
-    loaded = [(with_weights(one, folder), _data_of(one)) for one in _ablations(ablation)]
+    loaded = read_anew([(with_weights(one, folder), _data_of(one)) for one in _ablations(ablation)])
     for one, data in loaded:
         if data.dataset is None:
             raise SpecError(
