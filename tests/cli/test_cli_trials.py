@@ -12,12 +12,15 @@ import pytest
 
 from mmad.analysis.comparison import Comparison, compare_stored
 from mmad.api.loading import load_with_data
+from mmad.base.errors import CheckpointError
+from mmad.base.paths import StorePaths
 from mmad.base.records import CheckpointRecord, EpochRecord, EvaluationRecord, Metric
 from mmad.config.runs import RECIPE, Ablation
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.report.watch import watch as watch_report
 from mmad.scheduler.submit import queue_up
+from mmad.scheduler.worker import require_checkpoints
 from mmad.store.store import Store
 
 Call = Callable[..., Any]
@@ -251,3 +254,24 @@ def test_plan_names_fields_that_are_idle_in_shared_runs(call_mmad: Call, load: C
         file.write("[grid]\nfuse_depth = [1, 2, 4]\n")
     told = call_mmad("plan", "tiny.toml", "--data", load().members[0].run.data.path)
     assert "3 members that share runs differ in fuse_depth, which is idle there (use_clinical = false)" in told.err
+
+
+def test_a_run_is_never_begun_again_where_its_checkpoints_were_left_behind(load: Callable[..., Ablation]) -> None:
+    (job, _) = queue_up([load()], DB)
+    with Store.open(DB) as store:
+        store.commit_epoch(job.key, EpochRecord(1, 1e-3, 1.0, 0, (Metric("val", "ap_iou", 0.5),)))
+        kept = store.run_paths(job.key).checkpoints
+        kept.mkdir(parents=True)
+        record = store.run(job.key)
+    require_checkpoints(record, StorePaths(DB))
+    Path(DB).rename("db/renamed.sqlite")
+    with pytest.raises(CheckpointError) as refused:
+        require_checkpoints(record, StorePaths("db/renamed.sqlite"))
+    wanted = Path("db/runs/renamed.sqlite") / job.key[:2] / job.key / "checkpoints"
+    assert str(refused.value) == (
+        f"{wanted}: 1 epoch of it is recorded, but its checkpoints are not here; they may be those in {kept.parent}: "
+        f"move the folder of its runs back, or name it as MMAD_RUNS; make an empty {wanted} to train it from the first "
+        "epoch"
+    )
+    wanted.mkdir(parents=True)
+    require_checkpoints(record, StorePaths("db/renamed.sqlite"))
