@@ -18,7 +18,8 @@ import torch
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import evaluate
-from mmad.evaluation.intervals import compare, weigh
+from mmad.evaluation.differences import compare
+from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import froc_intervals, operating_intervals
 from mmad.training.device import peak_memory

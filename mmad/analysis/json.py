@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmad.analysis.comparison import (
+    ESTIMAND,
     ComparedRun,
     Comparison,
     MeasuredRun,
@@ -18,7 +19,8 @@ from mmad.analysis.metrics import MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.intervals import Interval, IntervalEstimate, needed
+from mmad.evaluation.differences import EFFECTS, plans
+from mmad.evaluation.intervals import Interval, IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
 
 JsonValue = dict[str, Any]
@@ -92,12 +94,16 @@ def _coco(coco: CocoSet) -> JsonValue:
 
 
 def plain_comparisons(
-    comparisons: Sequence[Comparison], refused: Sequence[NotComparable], options: EvaluationOptions
+    comparisons: Sequence[Comparison],
+    refused: Sequence[NotComparable],
+    options: EvaluationOptions,
+    effects: Sequence[float] = EFFECTS,
 ) -> JsonValue:
-    """``mmad compare``."""
+    """``mmad compare``; ``effects`` are those that a plan is made for."""
     return {
         "resamples": options.resamples,
-        "pairs": [_comparison(one, one.statistics or PairStatistics()) for one in comparisons],
+        "estimand": ESTIMAND,
+        "pairs": [_comparison(one, one.statistics or PairStatistics(), effects) for one in comparisons],
         "refused": [plain_refusal(one) for one in refused],
     }
 
@@ -107,7 +113,7 @@ def plain_refusal(refused: NotComparable) -> JsonValue:
     return {name: getattr(refused, name) for name in ("setting", "reference", "other", "reason")}
 
 
-def _comparison(comparison: Comparison, found: PairStatistics) -> JsonValue:
+def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence[float]) -> JsonValue:
     conditions, difference = comparison.sides[0], found.difference
     protocol = ("split", "overlap", "threshold", "max_detections", "proposals")
     return {
@@ -127,13 +133,21 @@ def _comparison(comparison: Comparison, found: PairStatistics) -> JsonValue:
             for label, ap, ar in (difference.per_class if difference else ())
         ],
         "p": difference and to_json_value(difference.p),
-        "p_holm": to_json_value(found.p_holm),
+        "family": difference and difference.family,
+        "ap_pointwise": difference and _interval(difference.pointwise),
+        "p_pointwise": difference and to_json_value(difference.p_pointwise),
+        "freedom": difference and to_json_value(difference.freedom),
+        "variance_lent_by": difference and difference.lent,
         "p_patients": difference and to_json_value(difference.p_patients),
         "seed_share": difference and to_json_value(difference.seed_share),
         "sd": difference and to_json_value(difference.sd),
-        "verdict": difference and difference.verdict,
-        "words": comparison.verdict,
-        "needed": difference and to_json_value(needed(difference)),
+        "verdict": comparison.verdict or None,
+        "reasons": list(comparison.reasons),
+        "words": comparison.sentence,
+        "by_checkpoint": to_json_value(comparison.by_checkpoint),
+        "sign_depends_on_checkpoint": comparison.sign_depends,
+        "queued_after_test_figures": comparison.late,
+        "plan": [to_json_value(plan) for plan in (plans(difference, effects) if difference else ())],
         "agreement": found.agreement and _agreement(found.agreement),
         "studies": [
             {"study": study, "gain": gain} for study, gain in (found.agreement.studies if found.agreement else ())
@@ -163,6 +177,26 @@ def _agreement(agreement: PairAgreement) -> JsonValue:
         "threshold": agreement.threshold,
         "per_class": per_class,
     }
+
+
+def plain_verdicts(comparisons: Sequence[Comparison]) -> list[JsonValue]:
+    """The end of ``mmad ablate``: one object per setting and pair of arms, over the seeds that both have finished."""
+    return [
+        {
+            "ablation": one.ablation,
+            "setting": one.setting,
+            "reference": one.reference,
+            "other": one.other,
+            "seeds": list(one.seeds),
+            "verdict": one.verdict,
+            "reasons": list(one.reasons),
+            "words": one.sentence,
+            "ap": None if one.difference is None else _interval(one.difference),
+            "p": to_json_value(one.p),
+        }
+        for one in comparisons
+        if one.statistics is not None
+    ]
 
 
 def plain_ablation_pairs(comparisons: Sequence[Comparison]) -> list[JsonValue]:

@@ -26,7 +26,8 @@ from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
 from mmad.evaluation.coco import Overlap
 from mmad.evaluation.coco_summary import CocoSet, coco_set
 from mmad.evaluation.detections_file import version_of, write_detections
-from mmad.evaluation.intervals import Difference, IntervalEstimate, compare, estimate
+from mmad.evaluation.differences import PairSample, pair_sample
+from mmad.evaluation.intervals import IntervalEstimate, estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     Calibration,
@@ -125,14 +126,14 @@ def estimate_of(
     return cached(store, "estimate", subject, MeasuredRun, compute)
 
 
-def difference_of(
+def sample_of(
     store: Store,
     detections: DetectionStore,
     pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
     options: EvaluationOptions | None = None,
     by_design: Iterable[str] = (),
-) -> Difference:
-    """The other arm minus the reference, paired by seed on the same resamples of the patients.
+) -> PairSample:
+    """Two arms seed by seed, and what each patient does to their difference.
 
     Args:
         pairs: (reference, other) of each seed.
@@ -146,11 +147,11 @@ def difference_of(
     require_comparable([*reference, *other], by_design)
     subject = _pair_subject("difference", pairs) | {"resamples": options.resamples, "seed": options.seed}
 
-    def compute() -> Difference:
+    def compute() -> PairSample:
         sides = [[detections.matched(one) for one in side] for side in (reference, other)]
-        return compare(sides[0], sides[1], resamples=options.resamples, seed=options.seed)
+        return pair_sample(sides[0], sides[1], resamples=options.resamples, seed=options.seed)
 
-    return cached(store, "difference", subject, Difference, compute)
+    return cached(store, "difference", subject, PairSample, compute)
 
 
 def _pair_subject(kind: str, pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]]) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def agreement_of(
     same: AgreementOptions | None = None,
     by_design: Iterable[str] = (),
 ) -> PairAgreement:
-    """How far two arms detect the same, and where not, summed over the seeds. Raises as ``difference_of``."""
+    """How far two arms detect the same, and where not, summed over the seeds. Raises as ``sample_of``."""
     same = same or AgreementOptions()
     require_comparable([one for pair in pairs for one in pair], by_design)
     threshold = same.threshold or pairs[0][0].protocol.threshold
@@ -405,7 +406,7 @@ def pair_statistics(
     """Likewise of two arms, (reference, other) of each seed, under their names in ``PairStatistics``."""
     yield {"reference": estimate_of(store, detections, [a for a, _ in pairs], options)}
     yield {"other": estimate_of(store, detections, [b for _, b in pairs], options)}
-    yield {"difference": difference_of(store, detections, pairs, options, by_design)}
+    yield {"sample": sample_of(store, detections, pairs, options, by_design)}
 
 
 def curve_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> RecallCurve:

@@ -41,7 +41,7 @@ class Bounded(Protocol):
 
 
 def interval(figure: Bounded, *, sign: bool = False) -> str:
-    """``0.614 [0.512, 0.701]``; a difference with its sign."""
+    """``0.614 [0.512, 0.701]``, without brackets where there is no interval; a difference with its sign."""
     form = signed if sign else decimal
     if math.isnan(figure.value):
         return DASH

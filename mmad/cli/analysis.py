@@ -100,16 +100,18 @@ def conditions_line(found: Conditions) -> str:
 COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other minus the reference.
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
-over the seeds that both have finished. Intervals are 95 % bootstrap percentiles over whole patients, with several
-seeds widened by their spread. p covers seeds and patients, with one seed patients alone (a permutation test); for
-an ablation it is adjusted over its pairs by Holm's method.
+over the seeds that both have finished. The verdict is higher or lower where the 95 % interval over seeds and patients
+leaves 0 out, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
+the arms: its interval is of the two networks, over patients. Only the primary checkpoint on test takes a verdict.
 
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
---json prints {"resamples", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap, threshold,
-max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share,
-sd, verdict, words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
+--json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
+threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
+p_pointwise, freedom, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words, by_checkpoint,
+sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused": [{setting,
+reference, other, reason}]}.
 """
 
 
@@ -151,6 +153,15 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    effect: Annotated[
+        float | None,
+        typer.Option(
+            "--effect",
+            metavar="AP",
+            help="The smallest difference that matters, for the plan; left out: 0.02, 0.05 and 0.10.",
+            show_default=False,
+        ),
+    ] = None,
     resamples: ResamplesOption = 1000,
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -160,6 +171,7 @@ def compare(
     from mmad.analysis.metrics import AgreementOptions
     from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
+    from mmad.evaluation.differences import EFFECTS
 
     named = runs or []
     if len(named) != (2 if ablation is None else 0):
@@ -171,6 +183,9 @@ def compare(
     options = _options(split, checkpoint, overlap, protocol, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
     same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
+    if effect is not None and not 0 < effect <= 1:
+        raise EvaluationError(f"an effect of {effect:g}", where="--effect", hint="use a number above 0 and up to 1")
+    effects = EFFECTS if effect is None else (effect,)
     detections = DetectionStore(data)
     refused: list[NotComparable] = []
     with open_store(db) as store:
@@ -180,19 +195,20 @@ def compare(
         else:
             found = [compare_arms(store, detections, named[0], named[1], options, same)]
     if as_json:
-        print_json(plain_comparisons(found, refused, options))
+        print_json(plain_comparisons(found, refused, options, effects))
         return
-    _print(found, refused, detailed=ablation is None)
+    _print(found, refused, effects, detailed=ablation is None)
 
 
-def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
-
+def _print(
+    found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float], *, detailed: bool
+) -> None:
     out = console()
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for one in found:
         groups.setdefault((conditions_line(one.sides[0]), one.reference, one.other), []).append(one)
     for (title, *_), group in groups.items():
-        _print_group(out, title, group)
+        _print_group(out, title, group, effects)
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -203,8 +219,8 @@ def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, det
         print(f"{pair.setting}: {pair.reference} and {pair.other} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
-def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
-    from mmad.analysis.comparison import PairStatistics, spread_words
+def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float]) -> None:
+    from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
     from mmad.report.table_writers import print_table
     from mmad.report.tables import measures_table, pairs_table
 
@@ -213,11 +229,15 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
     print_table(out, measures_table(known))
     for one, found in known:
         reference, other = one.names
-        out.print(
-            f"{other} against {reference}: {one.verdict}{f'; {one.design}' if one.design else ''}", soft_wrap=True
-        )
-        if found.difference is not None and (words := spread_words(found.difference)):
-            out.print(words, soft_wrap=True)
+        lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
+        if not one.sign_depends:
+            lines.append(checkpoint_words(one))
+        if found.difference is not None:
+            lines += [spread_words(found.difference), *plan_words(found.difference, effects)]
+        for line in filter(None, lines):
+            out.print(line, soft_wrap=True)
+    if any(len(one.pairs) > 1 and one.verdict == "not settled" for one in group):
+        out.print(ADDING_SEEDS, soft_wrap=True)
     out.print()
 
 

@@ -15,11 +15,11 @@ from mmad.analysis.metrics import (
     AgreementOptions,
     agreement_of,
     coco_of,
-    difference_of,
     estimate_of,
     keep_detections,
     note_evaluation,
     profile_of,
+    sample_of,
 )
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.errors import DataError, EvaluationError
@@ -84,14 +84,14 @@ def test_it_is_computed_once_and_needs_no_data_set_afterwards(
     pair = [(one("CXR"), one("CXR+Clinical"))]
     first = (
         estimate_of(store, DetectionStore(), [one()], FEW),
-        difference_of(store, DetectionStore(), pair, FEW),
+        sample_of(store, DetectionStore(), pair, FEW),
         agreement_of(store, DetectionStore(), pair),
         coco_of(store, DetectionStore(), one()),
     )
     nowhere = DetectionStore(tmp_path / "gone")
     again = (
         estimate_of(store, nowhere, [one()], FEW),
-        difference_of(store, nowhere, pair, FEW),
+        sample_of(store, nowhere, pair, FEW),
         agreement_of(store, nowhere, pair),
         coco_of(store, nowhere, one()),
     )
@@ -120,9 +120,9 @@ def test_seeds_are_joined_and_the_better_arm_is_ahead(store: Store, one: Callabl
     alone = [estimate_of(store, DetectionStore(), [a], FEW).estimate.ap.value for a, _ in pairs]
     assert both.estimate.ap.value == pytest.approx(np.mean(alone))
     assert both.estimate.sd is not None
-    difference = difference_of(store, DetectionStore(), pairs, FEW)
-    assert difference.seeds == 2
-    assert difference.ap.value > 0.1
+    found = sample_of(store, DetectionStore(), pairs, FEW)
+    assert len(found.differences) == 2
+    assert found.differences.mean() > 0.1
     alike = agreement_of(store, DetectionStore(), pairs, AgreementOptions(0.1))
     parts = [agreement_of(store, DetectionStore(), [pair], AgreementOptions(0.1)) for pair in pairs]
     assert [s.both for s in alike.shared] == [a.both + b.both for a, b in zip(*(p.shared for p in parts), strict=True)]
@@ -206,7 +206,7 @@ def test_unlike_runs_are_refused_with_the_difference(
     with pytest.raises(
         EvaluationError, match=f"made/default/CXR/0 and made/default/CXR\\+Clinical/0 cannot be compared: {words}"
     ):
-        difference_of(store, DetectionStore(), [pair], FEW)
+        sample_of(store, DetectionStore(), [pair], FEW)
 
 
 def test_runs_of_other_data_sets_are_refused(store: Store, one: Callable[..., EvaluationTarget]) -> None:

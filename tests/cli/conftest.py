@@ -16,7 +16,7 @@ from mmad.data.phantom.generate import make_phantom
 @pytest.fixture(scope="session")
 def _judged_template(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("judged")
-    return made.world(folder, make_phantom(folder / "phantom", studies=30, image_size=64))
+    return made.world(folder, make_phantom(folder / "phantom", studies=120, image_size=64))
 
 
 @pytest.fixture
