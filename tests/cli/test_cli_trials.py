@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mmad.analysis.comparison import Comparison, compare_stored
+from mmad.analysis.comparison import Comparison, compare_stored, shared_words
 from mmad.api.loading import load_with_data
 from mmad.base.errors import CheckpointError
 from mmad.base.paths import StorePaths
@@ -275,3 +275,22 @@ def test_a_run_is_never_begun_again_where_its_checkpoints_were_left_behind(load:
     )
     wanted.mkdir(parents=True)
     require_checkpoints(record, StorePaths("db/renamed.sqlite"))
+
+
+def test_one_baseline_of_several_settings_is_said_to_be_one(call_mmad: Call, load: Callable[..., Ablation]) -> None:
+    with Path("tiny.toml").open("a") as file:
+        file.write("[grid]\nfuse_depth = [1, 2]\n")
+    queue_up([load()], DB)
+    finish(list(dict.fromkeys(member.run.key for member in load().members)))
+    sentence = (
+        "CXR was not trained anew for each of 2 settings (fuse_depth=1, fuse_depth=2): one and the same run stands in "
+        "their differences, which therefore do not confirm one another."
+    )
+    with Store.open(DB) as store:
+        found = [one for one in compare_stored(store, OWN) if isinstance(one, Comparison)]
+    assert len(found) == 2
+    assert shared_words(found) == [sentence]
+    assert shared_words(found[:1]) == []
+    assert call_mmad("report", "--html", "--md", "--out", "r.html").code == 0
+    assert sentence in Path("r.html").read_text()
+    assert any(sentence in page.read_text().replace("\\", "") for page in Path().rglob("*.md"))
