@@ -177,7 +177,7 @@ def run_ablations(
     Args:
         loaded: ablations that ``check_ablations`` let pass.
         slots: of ``executor_slots`` for this ``executor``.
-        warn: hears each kind of warning of an audit once.
+        warn: hears each kind of warning of an audit once, and of finished runs that leave the reports.
 
     Raises:
         DataError: an error that the audit finds, or a damaged image.
@@ -202,7 +202,7 @@ def run_ablations(
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
     trains = make_executor(executor, db, slots, options, address, slurm, runs=runs)
-    jobs = queue_up(everything, db, only=only, priority=priority)
+    jobs = queue_up(everything, db, only=only, priority=priority, warn=warn)
     if not jobs:
         return Summary((), (), ())
     _record_warnings(db, everything, issues)

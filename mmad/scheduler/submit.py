@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mmad.base.errors import SpecError, StoreError, WeightsError
+from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
@@ -20,7 +21,7 @@ from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
 from mmad.scheduler.process import run_shell
 from mmad.scheduler.worker import run_spec
-from mmad.store.lookup import trained_for
+from mmad.store.lookup import trained_for, unasked_runs
 from mmad.store.store import Store
 
 T = TypeVar("T")
@@ -127,17 +128,20 @@ def queue_up(
     *,
     only: Sequence[str] = (),
     priority: int | None = None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> list[Job]:
     """Records ``ablations`` in ``database`` (made if need be); the jobs of their runs that are not finished.
 
     Args:
         only: words that narrow what is recorded and queued, as for ``narrowed``; members recorded before stay.
         priority: of the jobs' runs; None leaves what they have.
+        warn: hears of finished runs that no member asks for any more.
 
     Raises:
         StoreError: a database that cannot be written.
     """
     with Store.open(database) as store:
+        unasked = {run.key for run in unasked_runs(store)}
         ablations = [store.add_ablation(ablation, lambda member: is_named(member, only)) for ablation in ablations]
         records = {run.key: run for run in store.run_records()}
         jobs: dict[str, Job] = {}
@@ -148,6 +152,13 @@ def queue_up(
                     jobs.setdefault(trained.key, _job_for(job_of(member, ablation), trained))
         if priority is not None:
             store.prioritise(list(jobs), priority)
+        left = [run for run in unasked_runs(store) if run.status == "finished" and run.key not in unasked]
+        if left:
+            names = ", ".join(ablation.name for ablation in ablations)
+            warn(
+                f"{plural(len(left), 'finished run')} of {names} will be in no report any more, since the file or the "
+                "data set is another; they stay, and mmad runs lists them. A file of another name, or --db, keeps both"
+            )
     return list(jobs.values())
 
 

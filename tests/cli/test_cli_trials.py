@@ -172,7 +172,10 @@ def test_runs_that_no_member_asks_for_are_listed_and_can_be_pruned(
     old = [member.run.key for member in load().members]
     finish(old[:1])
     Path("tiny.toml").write_text(Path("tiny.toml").read_text().replace("lr = 0.01", "lr = 0.02"))
-    queue_up([load()], DB)
+    heard: list[str] = []
+    queue_up([load()], DB, warn=heard.append)
+    queue_up([load()], DB, warn=heard.append)
+    assert [line.split(",")[0] for line in heard] == ["1 finished run of tiny will be in no report any more"]
     rows = listed(call_mmad)
     assert [(row["ablation"], row["status"]) for row in rows[2:]] == [(None, "finished"), (None, "queued")]
     assert [row["key"] for row in rows[2:]] == old
