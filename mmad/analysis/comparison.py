@@ -25,7 +25,8 @@ from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.agreement import SharedBoxes
 from mmad.evaluation.differences import Difference, PairSample, plans
-from mmad.evaluation.intervals import Interval, IntervalEstimate
+from mmad.evaluation.intervals import Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.store import Store
 

@@ -16,13 +16,15 @@ from mmad.analysis.comparison import (
     shared_words,
 )
 from mmad.analysis.input_controls import Control, meaning
-from mmad.analysis.metrics import MaskFigures, Profile
+from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.differences import EFFECTS, plans
-from mmad.evaluation.intervals import Interval, IntervalEstimate
+from mmad.evaluation.intervals import Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
+from mmad.evaluation.tide import NOTE
 
 JsonValue = dict[str, Any]
 
@@ -46,14 +48,13 @@ def plain_evaluation(
     profile: Profile,
     coco: CocoSet | None,
     masks: MaskFigures | None,
-    options: EvaluationOptions,
+    diagnosis: Diagnosis,
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
     return plain_target(target) | {
         "images": measured.images,
         "patients": measured.patients,
-        "resamples": options.resamples,
         **_estimate(found),
         "thresholds": [
             to_json_value(row) | {"gap": to_json_value(gap), "intervals": _band(band)}
@@ -63,6 +64,7 @@ def plain_evaluation(
         | {"per_class": to_json_value(dict(profile.froc.per_class)), "intervals": to_json_value(profile.froc_band)},
         "confusion": {"score": profile.rows[-1].score} | to_json_value(profile.confusion),
         "calibration": _calibration(profile.calibration),
+        "diagnosis": _diagnosis(diagnosis),
         "coco": None if coco is None else _coco(coco),
         "masks": None if masks is None else _estimate(masks.estimate) | {"coco": _coco(masks.coco)},
     }
@@ -86,6 +88,29 @@ def _calibration(calibration: Calibration) -> JsonValue:
     return {
         "error": to_json_value(calibration.error),
         "bins": [dict(zip(names, to_json_value(row), strict=True)) for row in rows],
+    }
+
+
+def _diagnosis(diagnosis: Diagnosis) -> JsonValue:
+    return {
+        "rule": diagnosis.rule,
+        "false_positives": diagnosis.false_positives,
+        "score": diagnosis.score,
+        "why": diagnosis.why or None,
+        "counts": to_json_value(diagnosis.counts),
+        "images": to_json_value(diagnosis.images),
+        "patients": to_json_value(diagnosis.patients),
+        "wafroc": to_json_value(diagnosis.wafroc),
+        "calibration": [
+            {
+                "label": one.label,
+                **{name: _interval(getattr(one, name)) for name in ("intercept", "slope", "brier")},
+                "ece": to_json_value(one.reliability.error),
+                "bins": _calibration(one.reliability)["bins"],
+            }
+            for one in diagnosis.calibration
+        ],
+        "errors": to_json_value(diagnosis.errors) | {"note": NOTE},
     }
 
 
@@ -248,4 +273,4 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
 
 def _interval(value: Interval) -> JsonValue:
     plain: JsonValue = to_json_value(value)
-    return plain
+    return plain if value.patients is not None else {name: plain[name] for name in ("value", "low", "high")}

@@ -382,7 +382,7 @@ class _StatisticsBuilder:
                 evaluations=known.evaluations,
             )
             found = replace(found, controls=cached_controls(self._controls, target))
-            for part in run_statistics(self._store, self._detections, target, self._options):
+            for part in run_statistics(self._store, self._detections, target):
                 found = replace(found, **part)
         except MmadError as error:
             found = replace(found, why=str(error))

@@ -200,7 +200,7 @@ def _finished(recorded: Mapping[str, RunRecord]) -> dict[str, RunSpec]:
     from mmad.store.run_rows import spec_of
 
     found: dict[str, RunSpec] = {}
-    for key, record in reversed(recorded.items()):
+    for key, record in reversed(list(recorded.items())):
         if record.status == "finished":
             with contextlib.suppress(ValidationError):
                 found[key] = spec_of(record)

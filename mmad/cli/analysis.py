@@ -19,15 +19,18 @@ from mmad.api.results import (
     rerun_inference,
 )
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import plural, short_key
+from mmad.base.formatting import DASH, decimal, interval, plural, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
-from mmad.cli.output import console, print_json, progress_bar
+from mmad.cli.output import add_row, console, new_table, print_json, progress_bar, show
 from mmad.config.protocol import Overlap
+from mmad.evaluation.tide import NOTE
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
+    from mmad.analysis.metrics import Diagnosis
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
     from mmad.report.tables import EvaluatedRun
 
@@ -53,7 +56,7 @@ def _options(
     overlap: str | None = None,
     proposals: str | None = None,
     *,
-    resamples: int,
+    resamples: int = 1000,
 ) -> EvaluationOptions:
     """The words of the options; EvaluationError for an unknown one."""
     options = {"proposals": "--protocol"}
@@ -269,13 +272,13 @@ def _register_compare(app: typer.Typer) -> None:
 HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
-bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and cached in
-the database; runs with a mask head have AP and AR of their masks, too. --protocol with one that was not kept,
-and --again, re-run inference.
+over whole patients, left out one after the other; fewer than 10 patients give none. Everything is computed from
+the kept detections, once, and cached in the database; runs with a mask head have AP and AR of their masks, too.
+--protocol with one that was not kept, and --again, re-run inference.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
-max_detections, proposals, images, patients, resamples, ap, ar, per_class, thresholds, froc, confusion,
-calibration, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high}.
+max_detections, proposals, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
+diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high, patients}.
 """
 
 
@@ -300,7 +303,14 @@ def evaluate(
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
-    resamples: ResamplesOption = 1000,
+    false_positives: Annotated[
+        float,
+        typer.Option(
+            "--false-positives",
+            metavar="R",
+            help="Per image on validation: fixes the score at which images and patients are told apart.",
+        ),
+    ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
     device: RerunDeviceOption = "auto",
@@ -316,9 +326,7 @@ def evaluate(
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
-    options = [
-        _options(split, checkpoint, o, p, resamples=resamples) for p in listed(protocol) for o in listed(overlap)
-    ]
+    options = [_options(split, checkpoint, o, p) for p in listed(protocol) for o in listed(overlap)]
     detections = DetectionStore(data)
     with open_store(db) as store:
         found = {one.run.key: one for name in runs for one in find_seeds(store, name)}
@@ -330,12 +338,12 @@ def evaluate(
             seen.add(one.file)
         done = []
         for one in targets:
-            done.append(evaluation_of(store, detections, one, options[0], scores, coco=coco))
+            done.append(evaluation_of(store, detections, one, scores, coco=coco, false_positives=false_positives))
             if done[-1].masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(
-            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, options[0]) for e in done]}
+            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis) for e in done]}
         )
     else:
         _print_evaluations(done, per_class=per_class)
@@ -390,12 +398,64 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         confusion = tables.confusion_table([run]).without("_run")
         title = f"{run.name}: true (rows) against detected, score ≥ {confusion.frame['score'].iloc[0]:g}"
         print_table(out, confusion, title)
+    for name, e in zip([run.name for run in runs], group, strict=True):
+        found = e.diagnosis
+        at = f"score ≥ {found.score:.3g}: {found.rule}" if found.score is not None else f"no score fixed: {found.why}"
+        show(out, f"{name}: images and patients told apart [95 %], {at}", _diagnosis_table(found, per_class))
+        if per_class:
+            show(out, f"{name}: boxes at that score", _box_table(found))
+            show(out, f"{name}: calibration of an image's highest score [95 %]", _score_table(found))
+    show(
+        out,
+        f"AP that repairing each kind of error would gain ({NOTE})",
+        _error_table([run.name for run in runs], group),
+    )
     if per_class:
         print_table(out, tables.classes_table(runs))
     if any(run.stats.masks for run in runs):
         print_table(out, tables.masks_table(runs, brief=whole))
     if group[0].coco is not None:
         print_table(out, tables.coco_table(runs, across="_run").without("_run"))
+
+
+def _diagnosis_table(found: Diagnosis, per_class: bool) -> Table:
+    """Any finding; with ``per_class`` then each."""
+    table = new_table("finding", "of", "with", "without", "sensitivity", "specificity", "AUROC", left=2)
+    for place in range(len(found.images) if per_class else 1):
+        for kind, one in (("images", found.images[place]), ("patients", found.patients[place])):
+            figures = map(interval, (one.sensitivity, one.specificity, one.auroc))
+            add_row(table, one.label, kind, str(one.positives), str(one.negatives), *figures)
+    return table
+
+
+def _box_table(found: Diagnosis) -> Table:
+    """True boxes found and missed, and detections of nothing, at the score; wAFROC needs none."""
+    table = new_table("finding", "found", "missed", "false positives", "wAFROC [95 %]")
+    for place, merit in enumerate(found.wafroc):
+        names = ("true_positives", "false_negatives", "false_positives")
+        counts = [str(getattr(found.counts[place], name)) for name in names] if found.counts else [DASH] * 3
+        value = interval(merit.value) + ("" if merit.name == "wAFROC" else f" ({merit.name})")
+        add_row(table, merit.label, *counts, value)
+    return table
+
+
+def _score_table(found: Diagnosis) -> Table:
+    table = new_table("finding", "intercept", "slope", "Brier", "ECE")
+    for one in found.calibration:
+        lines = (interval(one.intercept, sign=True), interval(one.slope), interval(one.brier))
+        add_row(table, one.label, *lines, decimal(one.reliability.error))
+    return table
+
+
+def _error_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
+    table = new_table("error", *names)
+    costs = [e.diagnosis.errors for e in group]
+    for place, kind in enumerate(costs[0].kinds):
+        cells = (f"{decimal(cost.kinds[place].ap)} ({cost.kinds[place].count})" for cost in costs)
+        add_row(table, kind.kind, *cells)
+    add_row(table, "all false positives", *(decimal(cost.false_positives) for cost in costs))
+    add_row(table, "all false negatives", *(decimal(cost.false_negatives) for cost in costs))
+    return table
 
 
 def _register_eval(app: typer.Typer) -> None:

@@ -103,8 +103,8 @@ def plan(
     ]
     recorded, estimator = known_runs(db, trials, [ablation for ablation, _ in loaded])
     if why is not None:
-        rows = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
-        found = reasons(_named_rows(why, rows), recorded)
+        every = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
+        found = reasons(_named_rows(why, every), recorded)
         print_json([_reason_json(reason) for reason in found]) if json else _print_reasons(found)
         return
     plans = []

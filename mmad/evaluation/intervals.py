@@ -144,11 +144,12 @@ def patient_weights(patients: tuple[str, ...], resamples: int, seed: int) -> NDA
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its bootstrap percentile interval; NaN where nothing could be measured."""
+    """A figure with its interval; NaN where nothing could be measured, or too few ``patients`` have what it is of."""
 
     value: float
     low: float
     high: float
+    patients: int | None = None
 
 
 def percentiles(value: float, drawn: Floats, level: float = LEVEL) -> Interval:
@@ -158,141 +159,6 @@ def percentiles(value: float, drawn: Floats, level: float = LEVEL) -> Interval:
         return Interval(value, math.nan, math.nan)
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))
-
-
-# The spread of a mean over seeds: what other patients would change of it, and what other seeds would.
-#
-# Several trainings evaluated on the same patients are what several readers of the same cases are in a reader study.
-# The variance is therefore taken apart as Obuchowski and Rockette (1995) do it, with the degrees of freedom of Hillis
-# (2007); the covariance that comes from shared patients is read off the bootstrap.
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How sure a mean over seeds is.
-
-    ``error`` is its standard error over seeds and patients, with ``freedom`` degrees of freedom (infinite for one
-    seed). ``error_seeds`` is the part of it between seeds alone (None for one), ``error_patients`` that between
-    patients for these very seeds; squared they add up, as far as chance lets them.
-    """
-
-    error: float
-    freedom: float
-    error_seeds: float | None
-    error_patients: float
-
-    @property
-    def seed_share(self) -> float | None:
-        """The part of the variance that lies between seeds, 0 to 1; None for one seed or without any spread."""
-        if self.error_seeds is None:
-            return None
-        seeds, patients = self.error_seeds**2, self.error_patients**2
-        return seeds / (seeds + patients) if seeds + patients > 0 else None
-
-
-def spread_of(once: Floats, drawn: Floats) -> Spread:
-    """The spread of the mean of ``once`` (S,), whose values on B resamples of the patients are ``drawn`` (S, B)."""
-    seeds = len(once)
-    known = drawn[:, ~np.isnan(drawn).any(axis=0)]
-    if known.shape[1] < 2 or np.isnan(once).any():
-        return Spread(math.nan, math.nan, None if seeds == 1 else math.nan, math.nan)
-    patients = float(known.mean(axis=0).var(ddof=1))  # of the mean of these seeds
-    if seeds == 1:
-        return Spread(math.sqrt(patients), math.inf, None, math.sqrt(patients))
-    alone = float(known.var(axis=1, ddof=1).mean())  # of one seed
-    among = float(once.var(ddof=1)) / seeds
-    shared = max(0.0, (seeds * patients - alone) / (seeds - 1))  # covariance of two seeds, by their common patients
-    both = among + shared
-    # two seeds alone can agree by luck, which the formula would take for certainty
-    known_better = (both / among) ** 2 if among > 0 and seeds > 2 else 1.0
-    freedom = (seeds - 1) * known_better
-    # ``among`` holds what the patients do to each seed by itself, too
-    between = max(0.0, among - (alone - patients) / (seeds - 1))
-    return Spread(math.sqrt(both), freedom, math.sqrt(between), math.sqrt(patients))
-
-
-def mean_interval(once: Floats, drawn: Floats, level: float, limits: tuple[float, float]) -> Interval:
-    """The mean over seeds with its interval over seeds and patients.
-
-    The bootstrap's percentiles over the patients give its shape; with several seeds they are widened by what t with
-    the spread's degrees of freedom asks for. Drawing few seeds with replacement would understate their spread.
-
-    Args:
-        once: (S,) the figure of each seed.
-        drawn: (S, B) the same on resamples of the patients.
-        level: of the interval.
-        limits: between which the figure lies.
-    """
-    value, means = float(once.mean()), drawn.mean(axis=0)
-    found = percentiles(value, means, level)
-    if len(once) == 1 or math.isnan(found.low):
-        return found
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
-
-    spread = spread_of(once, drawn)
-    if spread.error == 0:
-        return found
-    tail = (1 + level) / 2
-    reach = float(stdtrit(min(spread.freedom, 1e9), tail)) * spread.error
-    if spread.error_patients > 0:
-        wider = reach / (float(stdtrit(1e9, tail)) * spread.error_patients)
-        low, high = value + wider * (found.low - value), value + wider * (found.high - value)
-    else:
-        low, high = value - reach, value + reach
-    return Interval(value, max(limits[0], low), min(limits[1], high))
-
-
-# One arm with its intervals.
-
-
-@dataclass(frozen=True)
-class IntervalEstimate:
-    """AP and AR of one run, or of the mean over several seeds, and of each finding."""
-
-    ap: Interval
-    ar: Interval
-    per_class: tuple[tuple[str, Interval, Interval], ...]
-    sd: float | None  # of AP over the seeds; None for one
-
-
-def estimate(
-    runs: Sequence[Matched], *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
-) -> IntervalEstimate:
-    """AP and AR with their intervals; several runs are seeds of one setting, whose spread counts.
-
-    Args:
-        runs: the matches of each seed, of the same split.
-        resamples: of the patients.
-        seed: of the random numbers.
-        level: of the intervals.
-
-    Raises:
-        EvaluationError: no run, or runs over other images.
-    """
-    require_equal(runs)
-    weights = patient_weights(runs[0].patients, resamples, seed)
-    once, drawn = [weigh(run) for run in runs], [weigh(run, weights) for run in runs]
-
-    def over(figure: str, k: int | None = None) -> Interval:
-        return mean_interval(_stacked(once, figure, k)[:, 0], _stacked(drawn, figure, k), level, (0.0, 1.0))
-
-    return IntervalEstimate(
-        over("mean_ap"),
-        over("mean_ar"),
-        tuple((label, over("ap", k), over("ar", k)) for k, label in enumerate(runs[0].categories)),
-        _sd([float(w.mean_ap[0]) for w in once]),
-    )
-
-
-def _stacked(weighted: Sequence[Weighted], figure: str, k: int | None) -> Floats:
-    """A figure of every seed, (S, B); of finding ``k`` alone, or the mean over all."""
-    values = np.stack([getattr(w, figure) for w in weighted])
-    stacked: Floats = values if k is None else values[:, :, k]
-    return stacked
-
-
-def _sd(values: list[float]) -> float | None:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def require_equal(runs: Sequence[Matched]) -> None:

@@ -36,7 +36,7 @@ from mmad.base.paths import file_stem
 from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.intervals import RESAMPLES, Interval
+from mmad.evaluation.intervals import Interval
 from mmad.evaluation.operating_points import FROC_RATES, gaps
 from mmad.experiment_log import LogEntry, entry
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
@@ -530,7 +530,7 @@ def best_epochs_table(section: AblationSection) -> ReportTable:
         if m.run.epochs:
             onset = onset_of(m.run)
             best = (one.epoch if one else None for one in (m.best_ap, m.best_ar))
-            cells = (*best, lowest_loss(m.run), onset.epoch if onset else None, onset_words(onset))
+            cells = (*best, lowest_loss(m.run), onset.epoch if onset else None, onset_words(onset, len(m.run.epochs)))
             rows.append((*of_member(m, section.frame), *cells))
     shown = (
         _RUN, Shown("best_ap_epoch", "Best AP at", "whole"), Shown("best_ar_epoch", "Best AR at", "whole"),
@@ -954,7 +954,7 @@ BESIDE = "The documented figures were obtained on other data (REFLACX with MIMIC
 NAN = float("nan")
 
 
-def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESAMPLES) -> ReportTable:
+def paper_table(store: Store, *, ablation: str = ABLATION) -> ReportTable:
     """The store's results so far, a row an arm, and below it what the log prints; ``footnotes``: what is missing.
 
     Raises:
@@ -968,7 +968,7 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
     badges = legend([*evaluation_badges(conditions), *_marks(frame)])
     under = "; ".join([f"data: {conditions.data}", *(badge.text for badge in badges), *design])
     detections = DetectionStore()
-    found = [_paper_rows(store, detections, arm, _of(frame, arm), resamples, under) for arm in frame.arms]
+    found = [_paper_rows(store, detections, arm, _of(frame, arm), under) for arm in frame.arms]
     columns = (
         Column("arm", "arm of the ablation"),
         Column("source", "measured, or the documented entry"),
@@ -978,7 +978,7 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
         Column("under", "the conditions of the measured figures"),
         Column("note", "why figures or intervals are missing"),
     )
-    within = f"95 % intervals over {resamples:,} resamples of the patients"
+    within = "95 % intervals over patients and seeds"
     note = f"Best-AP checkpoints; measured figures with {within}. {BESIDE}"
     shown = (
         Shown("arm", "Arm", "text"), Shown("source", "Source", "text"), Shown("parameters", "Parameters", "whole"),
@@ -1023,12 +1023,12 @@ def _conditions(frame: AblationFrame) -> tuple[Conditions, tuple[str, ...]]:
 
 
 def _paper_rows(
-    store: Store, detections: DetectionStore, arm: str, members: Sequence[MemberFrame], resamples: int, under: str
+    store: Store, detections: DetectionStore, arm: str, members: Sequence[MemberFrame], under: str
 ) -> list[tuple[Value, ...]]:
     """The measured row of an arm, and what the log prints for it, if it mirrors an entry."""
     name = next((member.record.documented for member in members if member.record.documented), None)
     done = [member for member in members if member.run.finished and member.best_ap is not None]
-    measured, note = _measured(store, detections, done, resamples)
+    measured, note = _measured(store, detections, done)
     waiting = [
         "has no best-AP checkpoint" if m.run.finished else f"{m.run.record.status} at epoch {m.run.record.epochs_done}"
         for m in members
@@ -1051,14 +1051,14 @@ def _documented(log: LogEntry, measure: str) -> float | None:
 
 
 def _measured(
-    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame]
 ) -> tuple[dict[str, Interval], str]:
     """(mean of each measure over the seeds, with an interval where stored detections allow one; reason if not)."""
     found = {name: Interval(mean, NAN, NAN) for name in MEASURES if (mean := _mean(members, name)) is not None}
     why = ""
     for split in ("val", "test"):
         try:
-            found |= _with_intervals(store, detections, members, split, resamples) if members else {}
+            found |= _with_intervals(store, detections, members, split) if members else {}
         except (EvaluationError, DataError) as error:
             why = f"no interval: {error}"
     return found, why
@@ -1071,9 +1071,9 @@ def _mean(members: Sequence[MemberFrame], measure: str) -> float | None:
 
 
 def _with_intervals(
-    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], split: Split, resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], split: Split
 ) -> dict[str, Interval]:
-    options = EvaluationOptions(split=split, checkpoint="best_ap", resamples=resamples)
+    options = EvaluationOptions(split=split, checkpoint="best_ap")
     targets = [evaluation_target(store, FoundRun(member.run.record, (member.record,)), options) for member in members]
-    estimate = estimate_of(store, detections, targets, options).estimate
+    estimate = estimate_of(store, detections, targets).estimate
     return {f"{split}_ap": estimate.ap, f"{split}_ar": estimate.ar}

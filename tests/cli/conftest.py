@@ -31,7 +31,7 @@ def call_judged(judged_world: Any, call_mmad: Callable[..., Any]) -> Callable[..
     """Run a command on that database; few resamples unless ``--resamples`` is among the words."""
 
     def call(*words: str) -> Any:
-        few = () if "--resamples" in words else ("--resamples", "50")
+        few = ("--resamples", "50") if words[0] != "eval" and "--resamples" not in words else ()
         return call_mmad(*words, *few, "--db", judged_world.database)
 
     return call

@@ -126,7 +126,7 @@ def answers(ask: Call, folder: Path, name: str, out: Path, capsys: pytest.Captur
         found[form] = "\n".join(file.read_text() for file in files)
     with Store.open(folder / "mmad.sqlite") as store:
         try:
-            table = paper_table(store, ablation=name, resamples=20)
+            table = paper_table(store, ablation=name)
             found |= {
                 "paper html": page_words(table_page(table)),
                 "paper tex": as_latex(table),
@@ -214,6 +214,9 @@ def test_arms_on_other_true_boxes_have_figures_and_no_interval(ask: Call) -> Non
     assert re.match(
         r"No interval for the difference of [+−]?0\.\d{3} test AP: comparison: the runs were evaluated ", pair["words"]
     )
-    assert pair["reference"]["ap"]["low"] <= pair["reference"]["ap"]["value"] <= pair["reference"]["ap"]["high"]
+    ap = pair["reference"]["ap"]
+    assert ap["patients"] < 10
+    assert (ap["low"], ap["high"]) == (None, None)
+    assert ap["value"] is not None
     words = ask("compare", "--ablation", "modes").out
     assert "modes/default/Other minus modes/default/CXR: No interval for the difference of " in words

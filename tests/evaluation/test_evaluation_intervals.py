@@ -5,39 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
 import pytest
-from evaluation_samples import simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.errors import EvaluationError
 from mmad.base.multiple_testing import holm
-from mmad.evaluation.intervals import estimate, weigh
-from mmad.evaluation.matching import Matched, match
-
-
-def matched(seed: int, images: int, **how: float) -> Matched:
-    return match(*simulated(seed, images, **how))
-
-
-@pytest.mark.slow
-def test_the_interval_covers() -> None:
-    known = float(np.mean([weigh(matched(10**6 + i, 4000)).mean_ap[0] for i in range(40)]))
-    inside = 0
-    for i in range(500):
-        ap = estimate([matched(i, 150)], resamples=300, seed=i).ap
-        inside += ap.low <= known <= ap.high
-    assert 0.92 <= inside / 500 <= 0.98
-
-
-def test_seeds_are_resampled_before_the_patients() -> None:
-    alike = [matched(0, 100, arm=1)] * 3
-    apart = [matched(0, 100, arm=1, shift=s) for s in (-0.4, 0.0, 0.3)]
-    narrow, wide = (estimate(runs, resamples=300).ap for runs in (alike, apart))
-    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
-    assert estimate(alike, resamples=50).sd == 0
-    assert estimate(alike[:1], resamples=50).sd is None
+from mmad.evaluation.jackknife import estimate
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

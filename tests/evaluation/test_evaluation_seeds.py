@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from evaluation_samples import several
@@ -11,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
-from mmad.evaluation.intervals import estimate, mean_interval, spread_of, weigh
+from mmad.evaluation.intervals import weigh
+from mmad.evaluation.jackknife import error_of, estimate
 from mmad.evaluation.matching import Matched, match
 
 TRIALS = 250
@@ -26,36 +25,27 @@ def test_the_interval_of_several_seeds_covers() -> None:
     known = np.mean([weigh(run).mean_ap[0] for i in range(3 * TRIALS) for run in runs(10**6 + i, 2, 0.05, 1)])
     inside = 0
     for i in range(TRIALS):
-        ap = estimate(runs(i, 5, 0.05, 1), resamples=300, seed=i).ap
+        ap = estimate(runs(i, 5, 0.05, 1)).ap
         inside += ap.low <= known <= ap.high
     assert 0.92 <= inside / TRIALS <= 0.98
 
 
 @examples(50)
 @given(st.integers(2, 6), st.integers(0, 2**31))
-def test_the_parts_of_the_spread_are_those_of_the_model(seeds: int, seed: int) -> None:
-    """Without noise of its own a seed's difference moves with the patients as every other's does."""
+def test_the_error_of_a_mean_over_seeds_is_that_of_a_reader_study(seeds: int, seed: int) -> None:
+    """By the formulas: MS(seeds) / r + Cov2, with Hillis' degrees of freedom."""
     rng = np.random.default_rng(seed)
-    once, shared = rng.normal(size=seeds), rng.normal(size=200)
-    found = spread_of(once, once[:, None] + shared)
-    among, patients = once.var(ddof=1) / seeds, shared.var(ddof=1)
-    assert found.error == pytest.approx(math.sqrt(among + patients))
-    assert found.error_seeds == pytest.approx(math.sqrt(among))
-    assert found.error_patients == pytest.approx(math.sqrt(patients))
-    assert found.seed_share == pytest.approx(among / (among + patients))
-    assert found.freedom >= seeds - 1 - 1e-9
+    values, patients = rng.normal(0, 1, seeds), 60
+    without = values[:, None] + rng.normal(0, 0.02, patients) + rng.normal(0, 0.01, (seeds, patients))
+    covariance = np.cov(without) * (patients - 1) ** 2 / patients
+    shared = max(0.0, covariance[~np.eye(seeds, dtype=bool)].mean())
+    among = max(values.var(ddof=1), np.diag(covariance).mean() - shared)
+    found = error_of(values, without, patients)
+    assert found.variance == pytest.approx(among / seeds + shared)
+    assert found.freedom <= ((among + seeds * shared) / among) ** 2 * (seeds - 1) + 1e-9
 
 
-def test_one_seed_is_left_to_the_patients() -> None:
-    drawn = np.random.default_rng(0).normal(size=(1, 500))
-    found = spread_of(np.zeros(1), drawn)
-    assert (found.error_seeds, found.seed_share, found.freedom) == (None, None, math.inf)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    kept = mean_interval(np.zeros(1), drawn, 0.95, (-9, 9))
-    assert (kept.low, kept.high) == (low, high)
-
-
-def test_an_interval_stays_within_what_is_possible() -> None:
-    drawn = np.array([[0.9] * 50, [0.2] * 50]) + np.random.default_rng(0).normal(0, 0.01, (2, 50))
-    found = mean_interval(np.array([0.9, 0.2]), drawn, 0.95, (0.0, 1.0))
-    assert (found.low, found.high) == (0, 1)
+def test_seeds_that_agree_by_luck_are_not_surer_than_their_patients() -> None:
+    without = 0.5 + np.random.default_rng(0).normal(0, 0.01, (2, 60))
+    alone = error_of(np.array([0.5]), without[:1], 60).variance
+    assert error_of(np.array([0.5, 0.5]), without, 60).variance > 0.4 * alone

@@ -33,7 +33,7 @@ from mmad.store.store import Store
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=60, image_size=64)
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=160, image_size=64)
 
 
 @pytest.fixture(scope="module")

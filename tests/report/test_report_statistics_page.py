@@ -18,9 +18,11 @@ from mmad.analysis.input_controls import Alteration, Control
 from mmad.analysis.metrics import Profile
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics, finished_comparisons, pair_key
+from mmad.base.records import EpochRecord
 from mmad.evaluation.agreement import Drop
 from mmad.evaluation.differences import Difference
-from mmad.evaluation.intervals import Interval, IntervalEstimate
+from mmad.evaluation.intervals import Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,
@@ -72,7 +74,19 @@ def model_with(sample: Sample, labels: tuple[str, ...], why: str) -> ReportModel
 
 @pytest.fixture(scope="module")
 def statistics_model() -> ReportModel:
-    return model_with(patience_sample(), ("Atelectasis", "Consolidation"), "data: not there")
+    sample = patience_sample()
+    with_a_rise(sample.source.epochs[sample.source.run_list[0].key])
+    return model_with(sample, ("Atelectasis", "Consolidation"), "data: not there")
+
+
+def with_a_rise(epochs: list[EpochRecord]) -> None:
+    """The validation loss falls to epoch 20 and then rises, while the training loss falls."""
+    for n, row in enumerate(epochs):
+        losses = {"train": 2 - 0.02 * n, "val": 1 + 0.02 * abs(n - 19)}
+        metrics = tuple(
+            replace(m, value=losses[m.split]) if m.name == "loss" and m.split in losses else m for m in row.metrics
+        )
+        epochs[n] = replace(row, metrics=metrics)
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +175,8 @@ def test_an_onset_is_shown_below_the_curves_of_its_run(
     assert found
     text, markdown = Page(statistics_page).text, statistics_markdown.text
     for turn in found:
-        assert f"Overfitting {onset_words(turn)}." in text
-        assert f"Overfitting {onset_words(turn)}." in markdown
+        assert f"Overfitting: {onset_words(turn)}." in text
+        assert f"Overfitting: {onset_words(turn)}." in markdown
 
 
 def test_final_checkpoints_have_no_interval_of_best_ones() -> None:

@@ -251,7 +251,7 @@ def _run(
     if curves := run_figure(section):
         lines += _shown(curves, "Curves of this run by epoch", folder, charts)
     if (turned := onset_of(run)) is not None:
-        lines += [f"Overfitting {onset_words(turned)}.", ""]
+        lines += [f"Overfitting: {onset_words(turned)}.", ""]
     for shown in section.blocks:
         lines += [*fenced(clean(log_block(shown))), ""]
     return [*lines, *_facts(section), ""]
