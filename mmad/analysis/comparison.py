@@ -668,6 +668,11 @@ class ComparisonTable:
         return _design("; ".join(f"{name}: {text}" for name, text in words.items() if text), self)
 
     @property
+    def shared(self) -> str:
+        """As ``shared_words``."""
+        return " ".join(shared_words(self.rows))
+
+    @property
     def differences(self) -> list[float]:
         """The mean test AP differences that exist."""
         return [row.test_ap.difference.mean for row in self.rows if row.test_ap.difference is not None]
@@ -920,6 +925,24 @@ def line_of(found: Comparison | NotComparable) -> str:
     if len(found.pairs) < len(found.runs):
         head += f", {len(found.pairs)} of {len(found.runs)} seeds"
     return _with_design(f"{head}: {found.sentence or 'no interval was asked for'}", found)
+
+
+def shared_words(found: Iterable[Comparison]) -> list[str]:
+    """A sentence for each arm whose runs serve several settings, which are no independent repeats then."""
+    served: dict[str, dict[str, list[str]]] = {}  # arm → run → settings
+    for one in found:
+        for arm, side in zip((one.reference, one.other), zip(*one.pairs, strict=True), strict=False):
+            for run in side:
+                settings = served.setdefault(arm, {}).setdefault(run.run.key, [])
+                settings.extend([] if one.setting in settings else [one.setting])
+    said = []
+    for arm, runs in served.items():
+        if settings := list(dict.fromkeys(s for several in runs.values() if len(several) > 1 for s in several)):
+            said.append(
+                f"{arm} was not trained anew for each of {plural(len(settings), 'setting')} ({', '.join(settings)}): "
+                "one and the same run stands in their differences, which therefore do not confirm one another."
+            )
+    return said
 
 
 def _design(words: str, found: Comparison | ComparisonTable) -> str:

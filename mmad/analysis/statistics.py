@@ -41,7 +41,7 @@ from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.evaluation.differences import FamilyPair, differences
 from mmad.evaluation.operating_points import RecallCurve
-from mmad.store.lookup import FoundRun, check_ablation, find_seeds, results_under
+from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
 from mmad.store.store import Store
 
 #: Runs and pairs left to compute that are worth another process.
@@ -131,7 +131,7 @@ def compare_ablation(
         EvaluationError: no pair can be compared.
     """
     options = options or EvaluationOptions()
-    check_ablation(store, ablation)
+    ablation = named_ablation(store, ablation)
     pairs = compare_stored(store, ablation, options)
     done: list[tuple[Comparison, PairStatistics]] = []
     refused: list[NotComparable] = []

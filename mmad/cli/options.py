@@ -185,17 +185,14 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
         MmadError: nothing was named, or no such ablation.
         StoreError: no such run.
     """
-    from mmad.config.messages import did_you_mean
-    from mmad.store.lookup import find_seeds
+    from mmad.store.lookup import ablation_called, find_seeds
 
     if not (runs or ablations or every):
         raise MmadError("name runs", hint="give keys or ablation/setting/arm, --ablation NAME, or --all")
     there = {record.name: record for record in store.ablations()}
     chosen = {found.run.key for name in runs or () for found in find_seeds(store, name)}
     for name in ablations or ():
-        if name not in there:
-            raise MmadError(f"no ablation {name!r}", where="--ablation", hint=did_you_mean(name, list(there)))
-        chosen |= {member.key for member in there[name].members}
+        chosen |= {member.key for member in there[ablation_called(name, list(there), "--ablation")].members}
     return [run.key for run in store.run_records() if every or run.key in chosen]
 
 

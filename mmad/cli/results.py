@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmad.api.results import open_store
-from mmad.base.formatting import short_key
+from mmad.base.formatting import moment, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
 from mmad.cli.output import console, figure, file_line, print_json, result_line, section, status_text
 
@@ -27,7 +27,11 @@ A member is ablation x setting x arm x seed; members with equal content share on
 of the best-AP checkpoint under the protocol the member asked for, or, where none was kept, of the final one,
 which a * marks.
 
---json prints a list, one object per member: key, ablation, setting, arm, seed, replicate, documented (the
+Runs that no member asks for any more, as of a file that was edited, are listed below: mmad show KEY shows one,
+mmad prune --unasked deletes them.
+
+--json prints a list, one object per member, then one per run that no member asks for (ablation to documented and the
+results null): key, ablation, setting, arm, seed, replicate, documented (the
 log's entry it mirrors, or null), status (queued, running, finished, failed, interrupted), epoch (the last
 committed one), epochs (how many were asked for), error (or null), and best_ap, best_ar, final: each null
 or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured; notes, those of the
@@ -55,24 +59,26 @@ def runs(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import summary_json
-    from mmad.store.lookup import check_ablation, member_summaries
+    from mmad.store.json import summary_json, unasked_json
+    from mmad.store.lookup import epochs_asked, member_summaries, named_ablation, unasked_runs
     from mmad.store.notes import read_notes
 
     with open_store(db, read_only=True) as store:
         if ablation is not None:
-            check_ablation(store, ablation)
+            ablation = named_ablation(store, ablation)
         summaries, notes = member_summaries(store, ablation), read_notes(store)
+        unasked = unasked_runs(store) if ablation is None and tag is None else []
     if tag is not None:
-        runs_tagged = {key for key, found in notes.runs.items() if any(tag in note.tags for note in found)}
-        whole = {name for name, found in notes.ablations.items() if any(tag in note.tags for note in found)}
-        summaries = [one for one in summaries if one.run.key in runs_tagged or one.member.ablation in whole]
+        summaries = [one for one in summaries if tag in notes.tags(one.run.key, [one.member])]
     if as_json:
-        print_json([summary_json(summary, notes) for summary in summaries])
+        members = [summary_json(summary, notes) for summary in summaries]
+        print_json([*members, *(unasked_json(run, notes) for run in unasked)])
         return
     out = console()
-    if not summaries:
-        out.print(f"no run is tagged {tag}" if tag else "no run yet: queue some with mmad ablate FILE", markup=False)
+    if not (summaries or unasked):
+        out.print(
+            "no run yet: queue some with mmad ablate FILE" if tag is None else f"no run is tagged {tag}", markup=False
+        )
         return
     for name in dict.fromkeys(summary.member.ablation for summary in summaries):
         out.print(_table(name, [s for s in summaries if s.member.ablation == name], out.width))
@@ -87,6 +93,11 @@ def runs(
     for summary in summaries:
         for note in notes.of_run(summary.run.key):
             out.print(f"{summary.path}: {note.line}", markup=False, highlight=False, soft_wrap=True)
+    lines = [
+        f"{short_key(run.key)}: {run.status}, epoch {run.epochs_done}/{epochs_asked(run)}, queued {moment(run.created)}"
+        for run in unasked
+    ]
+    section(out, "Runs that no member asks for (mmad prune --unasked deletes them)", *lines)
 
 
 def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
@@ -205,7 +216,7 @@ def _head(detail: RunDetail) -> list[str | Text]:
     ]
     lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
     moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))
-    lines += [f"{name}: {moment:%Y-%m-%d %H:%M:%S} UTC" for name, moment in moments if moment is not None]
+    lines += [f"{name}: {when:%Y-%m-%d %H:%M:%S} UTC" for name, when in moments if when is not None]
     lines.append(f"data: {run.dataset_name} in {run.dataset_path} ({short_key(run.dataset_fingerprint)})")
     return lines
 

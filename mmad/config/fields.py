@@ -131,6 +131,12 @@ def affecting(model: type[BaseModel], *effects: Effect, run: tuple[BaseModel, ..
     )
 
 
+def idle_because(field: FieldInfo, run: tuple[BaseModel, ...]) -> str | None:
+    """The conditions that make ``field`` idle in a run, in words; None where it is not idle."""
+    held = [next((c for c in item.idle if c.holds(*run)), None) for item in stated(field)]
+    return None if None in held else " and ".join(dict.fromkeys(str(condition) for condition in held))
+
+
 def naming(model: type[BaseModel]) -> frozenset[str]:
     """The fields of ``model`` that affect nothing: names, and paths filled in later."""
     return frozenset(name for name, field in model.model_fields.items() if not stated(field))

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from mmad.base.clock import seconds
 from mmad.base.errors import CheckpointError, MmadError, SpecError, StoreError
 from mmad.base.formatting import short_key
-from mmad.base.paths import StorePaths
+from mmad.base.paths import RunPaths, StorePaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import (
     CheckpointRecord,
@@ -352,6 +352,8 @@ def train_run(request: TrainRequest, record: RunRecord, store: Store, link: Supe
         owner=Owner.current(),
     )
     run = StorePaths(request.database).run(request.key)
+    if spec.continues is None:
+        require_checkpoints(record, StorePaths(request.database))
     if (aside := set_aside(store, request.key)) is not None:
         recorder.warning(f"checkpoints of epochs this database does not hold were moved to {aside}; trained anew")
     if request.tensorboard:
@@ -393,6 +395,29 @@ def run_spec(record: RunRecord, data: Path | None = None) -> RunSpec:
             hint="the row was edited, or written by another version; queue the ablation file again",
         )
     return spec
+
+
+def require_checkpoints(record: RunRecord, paths: StorePaths) -> None:
+    """Refuses to train from the first epoch what has epochs already, where no folder of its checkpoints is.
+
+    Each of its epochs had a checkpoint before it had a row, so the database, or the folder, was moved or renamed.
+
+    Raises:
+        CheckpointError: with where it was looked for, and where it may be.
+    """
+    checkpoints = paths.run(record.key).checkpoints
+    if not record.epochs_done or any(checkpoints.parent.glob(f"{checkpoints.name}*")):  # those set aside too
+        return
+    looked = ", ".join(str(RunPaths(place / record.key[:2] / record.key).checkpoints) for place in paths.places)
+    there = paths.elsewhere(record.key)
+    hint = f"they may be those in {there[0]}: " if there else ""
+    done = "1 epoch of it is" if record.epochs_done == 1 else f"{record.epochs_done} epochs of it are"
+    raise CheckpointError(
+        f"{done} recorded, but its checkpoints are not here",
+        where=looked,
+        hint=f"{hint}move the folder of its runs back, or name it as MMAD_RUNS; make an empty {checkpoints} to train "
+        "it from the first epoch",
+    )
 
 
 def set_aside(store: Store, key: str) -> Path | None:

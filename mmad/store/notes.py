@@ -62,6 +62,10 @@ class Notes:
         names = dict.fromkeys(member.ablation for member in members)
         return (*self.of_run(key), *(note for name in names for note in self.of_ablation(name)))
 
+    def tags(self, key: str, members: Iterable[MemberRecord]) -> set[str]:
+        """The tags of ``about``."""
+        return {tag for note in self.about(key, members) for tag in note.tags}
+
 
 def add_note(store: Store, name: str, text: str, tags: Sequence[str] = ()) -> Note:
     """Write a note about the ablation or the run that ``name`` means.

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, get_args
 
-from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true
+from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select
 
 from mmad.base.clock import now
 from mmad.base.formatting import short_key
-from mmad.base.records import MemberRecord, Status
+from mmad.base.records import HELD, MemberRecord, Status
 from mmad.store.claims import LEASE, OWNER, Owner, owner_of
 from mmad.store.lookup import member_path
 from mmad.store.run_rows import MANY_KEYS, member_record
@@ -196,7 +196,7 @@ def read_queue_status(
     waiting: int,
     costs: tuple[Cost, ...] | None = None,
 ) -> QueueStatus:
-    """How far the queue (of ``ablation``) is.
+    """How far the queue (of ``ablation``) is: runs that a member asks for, and others that are being trained.
 
     Args:
         failed: at most so many failed runs, the latest first; None for all of them, in the queue's order.
@@ -231,8 +231,8 @@ def one_line(error: str | None) -> str:
 
 
 def _wanted(ablation: str | None) -> ColumnElement[bool]:
-    if ablation is None:
-        return true()
+    if ablation is None:  # what was asked for, and whatever takes a place
+        return runs.c.key.in_(select(members.c.run_key)) | runs.c.status.in_(HELD)
     return runs.c.key.in_(select(members.c.run_key).where(members.c.ablation == ablation))
 
 

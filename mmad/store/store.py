@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -26,12 +26,12 @@ from mmad.base.records import (
     RunRecord,
     Status,
 )
-from mmad.config.runs import Ablation, RunSpec
+from mmad.config.runs import Ablation, Member, RunSpec
 from mmad.store import claims, measurements, run_rows, run_status
 from mmad.store.claims import Owner
 from mmad.store.damage import Damage
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
-from mmad.store.lookup import check_ablation, epochs_frame, find_run, member_summaries, results_frame
+from mmad.store.lookup import epochs_frame, find_run, member_summaries, named_ablation, results_frame
 from mmad.store.migrate import prepare
 from mmad.store.schema import (
     ablations,
@@ -177,15 +177,22 @@ class Store:
     # the queue
 
     @repeatable
-    def add_ablation(self, ablation: Ablation) -> Ablation:
+    def add_ablation(self, ablation: Ablation, asked: Callable[[Member], bool] = lambda member: True) -> Ablation:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
-        Runs that are there stay as they are, also those no member points to any more; only where their data
-        set and weights lie is recorded again. StoreError for a run whose data set or weights were not looked at.
-        Returns the ablation under the keys that its runs have here.
+        Members that are not ``asked`` for are neither recorded nor queued; those that were recorded before stay. Runs
+        that are there stay as they are, also those no member points to any more; only where their data set and weights
+        lie is recorded again. StoreError for a run whose data set or weights were not looked at, and for another file
+        of a name that is recorded. Returns the ablation under the keys that its runs have here.
         """
         with self.database.writing() as connection:
-            return run_rows.write_ablation(connection, ablation)
+            return run_rows.write_ablation(connection, ablation, asked)
+
+    @repeatable
+    def refuse_other_file(self, ablation: Ablation) -> None:
+        """StoreError where another file of the name of ``ablation``'s is recorded: it would take its members' place."""
+        with self.database.reading() as connection:
+            run_rows.refuse_other_file(connection, ablation)
 
     @repeatable
     def ablations(self) -> list[AblationRecord]:
@@ -286,6 +293,12 @@ class Store:
         """Which of ``keys`` could be claimed now."""
         with self.database.reading() as connection:
             return claims.read_free(connection, self._observer, keys)
+
+    @repeatable
+    def forget(self, keys: Collection[str]) -> tuple[str, ...]:
+        """Deletes every row of those of ``keys`` that no member asks for and nobody trains; their keys."""
+        with self.database.writing() as connection:
+            return run_rows.delete_unasked(connection, keys)
 
     @repeatable
     def statuses(self, keys: Sequence[str]) -> Mapping[str, tuple[Status, str | None, int]]:
@@ -407,7 +420,7 @@ class Store:
             StoreError: there is no such ablation.
         """
         if ablation is not None:
-            check_ablation(self, ablation)
+            ablation = named_ablation(self, ablation)
         return results_frame(member_summaries(self, ablation))
 
     def epochs(self, name: str) -> DataFrame:

@@ -82,7 +82,7 @@ def open_dataset(spec: RunSpec, path: Path) -> DataSet:
         DataError: when it is not the one that ``spec`` was queued for, or has no such samples.
     """
     dataset = load_dataset(path)
-    fingerprint = dataset.fingerprint()
+    fingerprint = dataset.fingerprint(anew=True)
     if spec.data.fingerprint is not None and fingerprint != spec.data.fingerprint:
         raise DataError(
             f"the data set changed: the run was queued for {short_key(spec.data.fingerprint)}, the folder now holds "

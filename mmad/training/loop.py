@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -281,7 +282,8 @@ class Interrupted(Exception):
 class PassResult:
     """What one pass measured; ``detections`` in pixels of the original images (training: of the S×S image).
 
-    ``losses`` are means over images; ``weights`` are the learned weights after a training pass, by metric name.
+    ``losses`` are means over images; ``last_20`` is the plain mean of ``loss`` over the last 20 batches of an
+    evaluation; ``weights`` are the learned weights after a training pass, by metric name.
     """
 
     split: Split
@@ -289,6 +291,7 @@ class PassResult:
     detections: Detections | None
     scores: dict[str, Scores]
     weights: dict[str, float] = field(default_factory=dict)
+    last_20: float = float("nan")
 
     def metrics(self) -> tuple[Metric, ...]:
         """Losses, learned weights and, per overlap, AP and AR."""
@@ -299,10 +302,8 @@ class PassResult:
 
 
 def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tensor]], Tensor, Tensor]:
-    targets = [
-        {"boxes": t["boxes"].to(device, non_blocking=True), "labels": t["labels"].to(device, non_blocking=True)}
-        for t in batch.targets
-    ]
+    """What a detector reads, on ``device``; the targets stay on the CPU, where it checks them."""
+    targets = [{"boxes": t["boxes"], "labels": t["labels"]} for t in batch.targets]
     return (
         _pinned(batch.images, device).to(device, non_blocking=True),
         targets,
@@ -447,4 +448,5 @@ def evaluation_pass(
     collector.add_unseen(dataset.split(split))
     found = collector.detections(dataset, scales)
     scores = _scores(found, dataset.ground_truth(split))
-    return PassResult(split, mean.result(), found, scores)
+    last = [measured["loss"] for measured in losses_read[-20:]]
+    return PassResult(split, mean.result(), found, scores, last_20=fmean(last) if last else float("nan"))

@@ -8,6 +8,7 @@ From Python:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -243,7 +244,7 @@ class _Training:
             monitor.check_gradients()
             self._save_partial(epoch, partial, epoch_clock)
             raise
-        schedule.after_epoch(epoch, *self._plateau_metrics(metrics))
+        schedule.after_epoch(epoch, *self._plateau_metrics(results))
         history.add_epoch(EpochRecord(epoch, lr, *epoch_clock.read(), _metrics(results)), results[1:], kinds)
         history.write_detections()
         if over:
@@ -266,11 +267,13 @@ class _Training:
         """The evaluation of ``split``; nothing for a data set without it."""
         return [self._evaluation_pass(split, epoch)] if self.dataset.split(split) else []
 
-    def _plateau_metrics(self, metrics: Sequence[Metric]) -> tuple[float, float]:
-        """Validation loss and AP, which a schedule may follow."""
-        values = {(m.split, m.name): m.value for m in metrics}
-        overlap = self.spec.protocol.selection_overlap
-        return values.get(("val", "loss"), float("nan")), values.get(("val", f"ap_{overlap}"), float("nan"))
+    def _plateau_metrics(self, results: Sequence[loop.PassResult]) -> tuple[float, float, float]:
+        """Validation loss, AP and the loss's mean over the last 20 batches, which a schedule may follow."""
+        for result in results:
+            if result.split == "val":
+                ap = result.scores[self.spec.protocol.selection_overlap].ap
+                return result.losses.get("loss", math.nan), ap, result.last_20
+        return math.nan, math.nan, math.nan
 
     def _train_pass(
         self, epoch: int, partial: PartialEpoch, epoch_clock: _EpochClock, monitor: DivergenceMonitor

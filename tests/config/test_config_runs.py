@@ -28,7 +28,8 @@ OTHER_SETUP: dict[str, Any] = {
     "clinical_values": "raw", "clinical_expand_conv_channels": 8, "clinical_conv_channels": 33,
     "clinical_expand_dropout_rate": 0.1, "clinical_conv_dropout_rate": 0.1, "fuse_conv_channels": 33,
     "fuse_dropout_rate": 0.1, "fuse_depth": 5, "fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True,
-    "spatialise_clinical": False, "spatialise_method": "repeat", "pre_spatialised_layer": True,
+    "spatialise_clinical": False, "spatialise_method": "repeat", "pre_spatialised_layer": 2,
+    "clinical_last_relu": False, "clinical_idle_network": False,
     "add_clinical_to_roi_heads": False, "anchor_sizes": [16], "anchor_ratios": [1.0],
     "representation_size": 33, "box_head_dropout_rate": 0.1, "use_mask": True, "mask_hidden_layers": 257,
     "rpn_pre_nms_top_n_train": 9, "rpn_pre_nms_top_n_test": 9, "rpn_post_nms_top_n_train": 9,
@@ -67,7 +68,9 @@ BASES: dict[str, dict[str, Any]] = {
     "no pyramid": {"backbone": "resnet18"},
     "pyramid": {"backbone": "resnet18", "using_fpn": True, "use_mask": True, "frozen_norm": False},
     "era A": {"use_clinical": True, "fuse_depth": 1, "lr_scheduler": "ReduceLROnPlateau"},
+    "era A, added": {"use_clinical": True, "fusion_strategy": "add"},
     "era C": {"use_clinical": True, "era": "C", "clinical_expand_conv_channels": 16, "lr_scheduler": "MultiStepLR"},
+    "era C, RoI heads alone": {"use_clinical": True, "era": "C", "spatialise_clinical": False},
     "torchvision": {"use_custom_model": False},
 }  # fmt: skip
 #: What no run depends on.

@@ -163,7 +163,7 @@ def test_what_was_pruned_is_not_missed(sound: tuple[str, Path]) -> None:
     with Store.open(address) as store:
         found = find_surplus(store, {run.key for run in store.run_records()}, keep=["final"])
         assert found
-        delete_surplus(found)
+        delete_surplus(store, found)
     checked = check_database(address, deep=True)
     assert checked.findings == ()
     with Store.open(address) as store:

@@ -203,7 +203,9 @@ def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure],
     for number, (comparison, headline, badges) in enumerate(parts):
         marks = " · ".join(escape(b.text) for b in badges)
         design = f"{comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
-        lines += [f"**{escape(headline)}** {escape(design)}".rstrip(), "", marks, ""]
+        lines += [f"**{escape(headline)}** {escape(design)}".rstrip(), ""]
+        lines += [escape(clip(comparison.shared, 1200)), ""] if comparison.shared else []
+        lines += [marks, ""]
         lines += _tables(pair_tables(ablation, number, statistics))
         known = [stats for _, stats in statistics_rows(statistics, comparison)]
         if why := reasons(known):
