@@ -21,7 +21,7 @@ from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.store.damage import find_damage, same_row
 from mmad.store.engine import serialise
-from mmad.store.schema import ablations, epochs, members, runs
+from mmad.store.schema import ablations, members, run_epochs, runs
 
 #: More keys than this are chosen here instead of by the database, which limits a statement's length.
 MANY_KEYS = 500
@@ -168,8 +168,8 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
         row.key: (row.dataset_path, row.dataset_name, row.protocol)
         for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name, runs.c.protocol))
     }
-    last = connection.scalar(select(func.max(runs.c.position)))
-    position = 0 if last is None else last + 1
+    last, most = connection.execute(select(func.max(runs.c.position), func.max(runs.c.id))).one()
+    position, number = 0 if last is None else last + 1, (most or 0) + 1
     fresh: list[dict[str, object]] = []
     for key, run in wanted.items():
         if key in lies:
@@ -179,14 +179,15 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
                 protocol = _json({**protocol, "weights": run.protocol.weights})
                 connection.execute(update(runs).where(runs.c.key == key).values(**moved, protocol=protocol))
         else:
-            fresh.append(_run_row(key, run, position + len(fresh)))
+            fresh.append(_run_row(key, run, position + len(fresh), number + len(fresh)))
     if fresh:
         connection.execute(insert(runs), fresh)
 
 
-def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
+def _run_row(key: str, run: RunSpec, position: int, number: int) -> dict[str, object]:
     setup, protocol = run.recorded()
     return {
+        "id": number,
         "key": key,
         "content": run.content_key,
         "position": position,
@@ -260,7 +261,7 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
 
 
 def _select_runs() -> Select[Any]:
-    done = select(func.max(epochs.c.epoch)).where(epochs.c.run_key == runs.c.key).scalar_subquery()
+    done = select(func.max(run_epochs.c.epoch)).where(run_epochs.c.run == runs.c.id).scalar_subquery()
     return select(runs, func.coalesce(done, 0).label("epochs_done")).order_by(runs.c.priority.desc(), runs.c.position)
 
 

@@ -39,9 +39,9 @@ from mmad.store.schema import (
     checkpoints,
     documented_logs,
     environments,
-    epochs,
     evaluations,
     members,
+    run_epochs,
     runs,
     warnings,
 )
@@ -67,7 +67,7 @@ def read_state(connection: Connection) -> StoreState:
     found = tuple((str(status), int(count)) for status, count in statuses)
     asked = (
         select(func.max(runs.c.created), func.max(runs.c.started), func.max(runs.c.finished)),
-        select(func.count(), func.max(epochs.c.committed), func.sum(epochs.c.replaced)).select_from(epochs),
+        select(func.count(), func.max(run_epochs.c.committed), func.sum(run_epochs.c.replaced)).select_from(run_epochs),
         select(func.count(), func.max(evaluations.c.id)).select_from(evaluations),
         select(func.count(), func.max(checkpoints.c.created)).select_from(checkpoints),
         select(func.count(), func.max(warnings.c.id)).select_from(warnings),

@@ -47,8 +47,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 STANDING = (
     ("update runs set setup = '{' where status = 'queued'", "runs, row key"),
     ("update runs set created = 'yesterday'", "created is 'yesterday'"),
-    ("update epochs set lr = '<b>'", "lr is '<b>'"),
-    ("update epochs set peak_memory = -1", "peak_memory is -1"),
+    ("update run_epochs set lr = '<b>'", "lr is '<b>'"),
+    ("update run_epochs set peak_memory = -1", "peak_memory is -1"),
     ("update evaluations set ap = 'abc'", "ap is 'abc'"),
     ("update members set inferred = '5'", "inferred is '5'"),
     ("update ablations set compare = 'x'", "compare is 'x'"),
