@@ -100,7 +100,9 @@ def test_no_reading_command_fails_with_a_traceback(
         shutil.copy2(sound, whole)
         shutil.rmtree(tmp_path / "tables", ignore_errors=True)
         table, name = column
-        damage(whole, f"UPDATE OR IGNORE {table} SET {name} = ? WHERE rowid = (SELECT min(rowid) FROM {table})", value)
+        key = ", ".join(f'"{one.name}"' for one in schema.metadata.tables[table].primary_key)
+        first = f"({key}) = (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1)"
+        damage(whole, f"UPDATE OR IGNORE {table} SET {name} = ? WHERE {first}", value)
         called = call_mmad(*words, "--db", whole)  # which raises what is no user's failure
         assert called.code in (0, 1) or "no run" in called.err or "nothing" in called.err, (words, called.err)
 
