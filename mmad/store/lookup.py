@@ -90,10 +90,13 @@ def epochs_asked(run: RunRecord) -> int:
     return int(run.protocol.get("epochs", 0))
 
 
-def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSummary]:
-    """Every member (of ``ablation``) with its run and results, ablations by name and members in their order."""
-    members = [m for a in store.ablations() if ablation in (None, a.name) for m in a.members]
-    runs = {run.key: run for run in store.run_records()}
+def member_summaries(store: Store, ablation: str | None = None, most: int | None = None) -> list[MemberSummary]:
+    """Every member (of ``ablation``) with its run and results, ablations by name and members in their order.
+
+    ``most`` reads no more than so many.
+    """
+    members = store.members(ablation, most)
+    runs = {run.key: run for run in store.some_runs({member.key for member in members})}
     members = [member for member in members if member.key in runs]
     begun = {key for key, run in runs.items() if run.epochs_done or run.status == "finished"}
     keys = list(dict.fromkeys(member.key for member in members if member.key in begun))
@@ -147,7 +150,7 @@ def results_frame(summaries: Sequence[MemberSummary]) -> DataFrame:
 
 def check_ablation(store: Store, name: str) -> None:
     """StoreError naming the nearest when there is no ablation ``name``."""
-    names = [ablation.name for ablation in store.ablations()]
+    names = list(store.member_counts())
     if name not in names:
         raise StoreError(f"no ablation {name!r}", where=store.where, hint=did_you_mean(name, names))
 

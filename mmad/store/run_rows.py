@@ -260,6 +260,21 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
     ]
 
 
+def read_members(connection: Connection, ablation: str | None, most: int | None) -> list[MemberRecord]:
+    """The first ``most`` members (None: all) of ``ablation`` (None: of all by name), in the file's order."""
+    chosen = select(members).order_by(members.c.ablation, members.c.position).limit(most)
+    if ablation is not None:
+        chosen = chosen.where(members.c.ablation == ablation)
+    return [member_record(row) for row in connection.execute(chosen)]
+
+
+def count_members(connection: Connection) -> dict[str, int]:
+    """How many members every ablation has, by name."""
+    counts = select(ablations.c.name, func.count(members.c.ablation).label("n")).outerjoin(members)
+    found = connection.execute(counts.group_by(ablations.c.name).order_by(ablations.c.name))
+    return {row.name: row.n for row in found}
+
+
 def _select_runs() -> Select[Any]:
     done = select(func.max(run_epochs.c.epoch)).where(run_epochs.c.run == runs.c.id).scalar_subquery()
     return select(runs, func.coalesce(done, 0).label("epochs_done")).order_by(runs.c.priority.desc(), runs.c.position)
@@ -296,9 +311,10 @@ def read_runs(connection: Connection) -> list[RunRecord]:
 
 def read_some_runs(connection: Connection, keys: Collection[str]) -> list[RunRecord]:
     """The runs of ``keys`` that are there, in the order of the queue."""
-    if len(keys) > MANY_KEYS:
-        return [run for run in read_runs(connection) if run.key in keys]
-    return [_run_record(row) for row in connection.execute(_select_runs().where(runs.c.key.in_(keys)))]
+    chosen = _select_runs()
+    if len(keys) <= MANY_KEYS:
+        chosen = chosen.where(runs.c.key.in_(keys))
+    return [_run_record(row) for row in connection.execute(chosen) if row.key in keys]
 
 
 def read_run(connection: Connection, key: str) -> RunRecord:

@@ -22,6 +22,7 @@ from mmad.base.records import (
     EnvironmentRecord,
     EpochRecord,
     EvaluationRecord,
+    MemberRecord,
     ParameterCount,
     RunRecord,
     Status,
@@ -192,6 +193,18 @@ class Store:
         """Every ablation with its members, by name."""
         with self.database.reading() as connection:
             return run_rows.read_ablations(connection)
+
+    @repeatable
+    def members(self, ablation: str | None = None, most: int | None = None) -> list[MemberRecord]:
+        """The members of every ablation (or of one), ablations by name, members in their order; ``most`` of them."""
+        with self.database.reading() as connection:
+            return run_rows.read_members(connection, ablation, most)
+
+    @repeatable
+    def member_counts(self) -> dict[str, int]:
+        """How many members every ablation has, by name."""
+        with self.database.reading() as connection:
+            return run_rows.count_members(connection)
 
     @repeatable
     def run_records(self) -> list[RunRecord]:
