@@ -87,10 +87,10 @@ def report(folder: Path, runs: int, epochs: int) -> None:
     out = folder / "reports" / "index.html"
     words = ("report", *form, "--db", str(database), "--out", str(out))
     cold(database)
-    print(mmad(folder, *words).line("cold", None if many else 40))
-    print(mmad(folder, *words).line("warm", 60 if many else 15))
+    print(mmad(folder, *words).line("cold", 240 if many else 60))
+    print(mmad(folder, *words).line("warm", 10 if many else 8))
     change(database, keys[len(keys) // 2])
-    print(mmad(folder, *words).line("one run changed"))
+    print(mmad(folder, *words).line("one run changed", 3))
     whole, largest = size(out.parent), max(map(size, out.parent.rglob("*.html")))
     aim = "" if many else f" ({whole / 25:.2f} of the 25 MB aimed at)"
     print(f"  report of {whole:.1f} MB{aim}, the largest file {largest:.1f} MB")

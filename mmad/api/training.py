@@ -184,6 +184,7 @@ def run_ablations(
         StoreError: a database that cannot be written.
         MmadError: a cluster's node that lacks something.
     """
+    from mmad.data.audit.checks import tiny_box_lines
     from mmad.data.image_cache import prepare_images
     from mmad.scheduler.executors.factory import make_executor
     from mmad.scheduler.jobs import Summary
@@ -195,6 +196,8 @@ def run_ablations(
     waiting = {one.member.run.key for one in asked_for([ablation for ablation, _ in chosen], db) if one.waits}
     issues = _audit((dataset for dataset, _ in _datasets(chosen, waiting)), progress_bar, warn)
     for dataset, sizes in _datasets(chosen, waiting):  # a damaged image stops the command, not its runs one by one
+        for line in tiny_box_lines(dataset, sizes):
+            warn(f"{dataset.root}: {line}")
         with progress_bar(f"reading {len(dataset.studies)} images of {dataset.root}") as progress:
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]

@@ -38,14 +38,30 @@ class Bounded(Protocol):
     def low(self) -> float: ...
     @property
     def high(self) -> float: ...
+    @property
+    def patients(self) -> int | None: ...
 
 
 def interval(figure: Bounded, *, sign: bool = False) -> str:
-    """``0.614 [0.512, 0.701]``; a difference with its sign."""
+    """``0.614 [0.512, 0.701]``, a difference with its sign; ``0.614 (too few patients: 4)`` without an interval."""
     form = signed if sign else decimal
     if math.isnan(figure.value):
         return DASH
-    return f"{form(figure.value)} [{form(figure.low)}, {form(figure.high)}]"
+    if math.isnan(figure.low) and figure.patients is not None:
+        return f"{form(figure.value)} (too few patients: {figure.patients})"
+    return f"{form(figure.value)} {bounds(figure.low, figure.high, sign=sign)}".rstrip()
+
+
+def bounds(
+    low: float | None, high: float | None, *, sign: bool = False, digits: int = 3, seeds: int | None = None
+) -> str:
+    """``[0.512, 0.701]``; empty without an interval, ``n/a (2 seeds)`` where it holds every possible value."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    if high >= 1 and low <= (-1 if sign else 0):
+        return f"n/a ({seeds} seeds)" if seeds is not None and seeds > 1 else "n/a"
+    form = signed if sign else decimal
+    return f"[{form(low, digits)}, {form(high, digits)}]"
 
 
 def p_value(p: float) -> str:
@@ -108,6 +124,15 @@ def clip(text: str, most: int = 120) -> str:
 def clean(text: str) -> str:
     """The text without control characters and lone surrogates, which no page may hold."""
     return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
+
+
+#: Marks that change the direction of the text after them.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
+
+
+def straight(text: str) -> str:
+    """The text without marks that change its direction, for places where nothing else could isolate it."""
+    return _TURNING.sub("", text)
 
 
 #: Control characters, lines and overrides of direction: on a terminal they act instead of being shown.

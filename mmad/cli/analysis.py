@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -18,21 +19,20 @@ from mmad.api.results import (
     rerun_inference,
 )
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import DASH, decimal, interval, p_value, plural, signed
+from mmad.base.formatting import DASH, decimal, interval, plural, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
 from mmad.cli.output import add_row, console, new_table, print_json, progress_bar, show
 from mmad.config.protocol import Overlap
-from mmad.evaluation.operating_points import gaps
-from mmad.report.tables import bounds
+from mmad.evaluation.tide import NOTE
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
-    from mmad.analysis.metrics import MaskFigures, Profile
+    from mmad.analysis.metrics import Diagnosis
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
-    from mmad.evaluation.coco_summary import CocoSet
+    from mmad.report.tables import EvaluatedRun
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
 CheckpointOption = Annotated[
@@ -56,7 +56,7 @@ def _options(
     overlap: str | None = None,
     proposals: str | None = None,
     *,
-    resamples: int,
+    resamples: int = 1000,
 ) -> EvaluationOptions:
     """The words of the options; EvaluationError for an unknown one."""
     options = {"proposals": "--protocol"}
@@ -103,16 +103,18 @@ def conditions_line(found: Conditions) -> str:
 COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other minus the reference.
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
-over the seeds that both have finished. Intervals are 95 % bootstrap percentiles over whole patients, with several
-seeds widened by their spread. p covers seeds and patients, with one seed patients alone (a permutation test); for
-an ablation it is adjusted over its pairs by Holm's method.
+over the seeds that both have finished. The verdict is higher or lower where the 95 % interval over seeds and patients
+leaves 0 out, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
+the arms: its interval is of the two networks, over patients. Only the primary checkpoint on test takes a verdict.
 
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
---json prints {"resamples", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap, threshold,
-max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share,
-sd, verdict, words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
+--json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
+threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
+p_pointwise, freedom, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words, by_checkpoint,
+sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused": [{setting,
+reference, other, reason}]}.
 """
 
 
@@ -154,6 +156,15 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    effect: Annotated[
+        float | None,
+        typer.Option(
+            "--effect",
+            metavar="AP",
+            help="The smallest difference that matters, for the plan; left out: 0.02, 0.05 and 0.10.",
+            show_default=False,
+        ),
+    ] = None,
     resamples: ResamplesOption = 1000,
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -163,6 +174,7 @@ def compare(
     from mmad.analysis.metrics import AgreementOptions
     from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
+    from mmad.evaluation.differences import EFFECTS
 
     named = runs or []
     if len(named) != (2 if ablation is None else 0):
@@ -174,6 +186,9 @@ def compare(
     options = _options(split, checkpoint, overlap, protocol, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
     same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
+    if effect is not None and not 0 < effect <= 1:
+        raise EvaluationError(f"an effect of {effect:g}", where="--effect", hint="use a number above 0 and up to 1")
+    effects = EFFECTS if effect is None else (effect,)
     detections = DetectionStore(data)
     refused: list[NotComparable] = []
     with open_store(db) as store:
@@ -183,19 +198,20 @@ def compare(
         else:
             found = [compare_arms(store, detections, named[0], named[1], options, same)]
     if as_json:
-        print_json(plain_comparisons(found, refused, options))
+        print_json(plain_comparisons(found, refused, options, effects))
         return
-    _print(found, refused, detailed=ablation is None)
+    _print(found, refused, effects, detailed=ablation is None)
 
 
-def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
-
+def _print(
+    found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float], *, detailed: bool
+) -> None:
     out = console()
-    groups: dict[str, list[Comparison]] = {}
+    groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for one in found:
-        groups.setdefault(conditions_line(one.sides[0]), []).append(one)
-    for title, group in groups.items():
-        _print_group(out, title, group)
+        groups.setdefault((conditions_line(one.sides[0]), one.reference, one.other), []).append(one)
+    for (title, *_), group in groups.items():
+        _print_group(out, title, group, effects)
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -206,47 +222,39 @@ def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, det
         print(f"{pair.setting}: {pair.reference} and {pair.other} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
-def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
-    from mmad.analysis.comparison import PairStatistics, spread_words
+def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float]) -> None:
+    from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
+    from mmad.report.table_writers import print_table
+    from mmad.report.tables import measures_table, pairs_table
 
-    heads = ("seeds", "reference AP", "other AP", "AP difference [95 %]", "AR difference [95 %]", "p", "p (Holm)")
-    table = new_table("reference", "other", *heads, left=2)
-    lines = []
-    for one in group:
-        known = one.statistics or PairStatistics()
-        sides = [interval(side.estimate.ap) if side else DASH for side in (known.reference, known.other)]
-        tests = [DASH] * 4
-        if (difference := known.difference) is not None:
-            tests = [*(interval(value, sign=True) for value in (difference.ap, difference.ar))]
-            tests += [p_value(difference.p), p_value(known.p_holm)]
-        add_row(table, *one.names, str(len(one.pairs)), *sides, *tests)
+    known = [(one, one.statistics or PairStatistics()) for one in group]
+    print_table(out, pairs_table(known), title)
+    print_table(out, measures_table(known))
+    for one, found in known:
         reference, other = one.names
-        lines.append(f"{other} against {reference}: {one.verdict}{f'; {one.design}' if one.design else ''}")
-        lines.append(spread_words(difference) if difference else "")
-    show(out, title, table)
-    for line in filter(None, lines):
-        out.print(line, soft_wrap=True)
+        lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
+        if not one.sign_depends:
+            lines.append(checkpoint_words(one))
+        if found.difference is not None:
+            lines += [spread_words(found.difference), *plan_words(found.difference, effects)]
+        for line in filter(None, lines):
+            out.print(line, soft_wrap=True)
+    if any(len(one.pairs) > 1 and one.verdict == "not settled" for one in group):
+        out.print(ADDING_SEEDS, soft_wrap=True)
     out.print()
 
 
 def _print_details(out: Console, comparison: Comparison) -> None:
+    from mmad.report.table_writers import print_table
+    from mmad.report.tables import agreement_table, pair_findings_table, studies_table
 
     known = comparison.statistics
     if known is None or known.difference is None or (same := known.agreement) is None:
         return
-    table = new_table("finding", "AP difference [95 %]", "AR difference [95 %]")
-    for label, ap, ar in known.difference.per_class:
-        add_row(table, label, interval(ap, sign=True), interval(ar, sign=True))
-    show(out, "Findings", table)
-    table = new_table("finding", "both", "reference alone", "other alone", "agreement")
-    for s in same.shared:
-        add_row(table, s.label, str(s.both), str(s.first), str(s.second), decimal(s.agreement))
-    show(out, f"Detections with score ≥ {same.score:g}, the same from {same.overlap} ≥ {same.threshold:g} on", table)
+    print_table(out, pair_findings_table([(comparison, known)]))
+    print_table(out, agreement_table(same))
     if same.studies:
-        table = new_table("study", "gain")
-        for study, gain in same.studies:
-            add_row(table, study, f"{gain:+d}")
-        show(out, "Studies that differ most (hits minus false alarms, other minus reference)", table)
+        print_table(out, studies_table(same))
 
 
 def _register_compare(app: typer.Typer) -> None:
@@ -260,13 +268,13 @@ def _register_compare(app: typer.Typer) -> None:
 HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
-bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and cached in
-the database; runs with a mask head have AP and AR of their masks, too. --protocol with one that was not kept,
-and --again, re-run inference.
+over whole patients, left out one after the other; fewer than 10 patients give none. Everything is computed from
+the kept detections, once, and cached in the database; runs with a mask head have AP and AR of their masks, too.
+--protocol with one that was not kept, and --again, re-run inference.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
-max_detections, proposals, images, patients, resamples, ap, ar, per_class, thresholds, froc, confusion,
-calibration, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high}.
+max_detections, proposals, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
+diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high, patients}.
 """
 
 
@@ -291,7 +299,14 @@ def evaluate(
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
-    resamples: ResamplesOption = 1000,
+    false_positives: Annotated[
+        float,
+        typer.Option(
+            "--false-positives",
+            metavar="R",
+            help="Per image on validation: fixes the score at which images and patients are told apart.",
+        ),
+    ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
     device: RerunDeviceOption = "auto",
@@ -307,9 +322,7 @@ def evaluate(
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
-    options = [
-        _options(split, checkpoint, o, p, resamples=resamples) for p in listed(protocol) for o in listed(overlap)
-    ]
+    options = [_options(split, checkpoint, o, p) for p in listed(protocol) for o in listed(overlap)]
     detections = DetectionStore(data)
     with open_store(db) as store:
         found = {one.run.key: one for name in runs for one in find_seeds(store, name)}
@@ -321,12 +334,12 @@ def evaluate(
             seen.add(one.file)
         done = []
         for one in targets:
-            done.append(evaluation_of(store, detections, one, options[0], scores, coco=coco))
+            done.append(evaluation_of(store, detections, one, scores, coco=coco, false_positives=false_positives))
             if done[-1].masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(
-            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, options[0]) for e in done]}
+            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis) for e in done]}
         )
     else:
         _print_evaluations(done, per_class=per_class)
@@ -349,109 +362,95 @@ def _heads_of(targets: Sequence[EvaluationTarget]) -> list[str]:
     return [one.name for one in targets]
 
 
+def _evaluated(target: EvaluationTarget, name: str, **found: Any) -> EvaluatedRun:
+    """What was found of a target, for the report's tables."""
+    from mmad.analysis.statistics import RunStatistics
+    from mmad.report.tables import EvaluatedRun
+
+    member, key = target.member, short_key(target.run.key)
+    who = (
+        (None,) * 5 if member is None else (member.ablation, member.setting, member.arm, member.seed, member.replicate)
+    )
+    coco, stats = found.pop("coco", None), RunStatistics(target.checkpoint.kind, **found)
+    return EvaluatedRun((*who, key), name, "", target.protocol, stats, target.checkpoint.epoch, coco)
+
+
 def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation], per_class: bool) -> None:
-    names = _heads_of([e.target for e in group])
+    from mmad.report import tables
+    from mmad.report.table_writers import print_table
+
     size = group[0].measured
     words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
-    show(out, f"{title} ({words})", _head_table(group))
-    show(out, "AP by score threshold (gap to the first) [95 %]", _gap_table(names, group))
-    show(out, "Operating points", _operating_table(names, group))
-    show(out, "FROC: sensitivity by false positives per image [95 %]", _froc_table(names, group, per_class))
-    for name, e in zip(names, group, strict=True):
-        score = e.profile.rows[-1].score
-        show(out, f"{name}: true (rows) against detected, score ≥ {score:g}", _confusion_table(e.profile))
+    runs = [
+        _evaluated(e.target, name, measured=e.measured, profile=e.profile, masks=e.masks, coco=e.coco)
+        for name, e in zip(_heads_of([e.target for e in group]), group, strict=True)
+    ]
+    whole = "" if per_class else "_brief"
+    whole_names = [replace(run, name=e.name) for run, e in zip(runs, group, strict=True)]
+    print_table(out, tables.evaluation_table(whole_names), f"{title} ({words})")
+    print_table(out, tables.thresholds_table(runs))
+    print_table(out, tables.froc_table(runs, brief=whole))
+    for run in runs:
+        confusion = tables.confusion_table([run]).without("_run")
+        title = f"{run.name}: true (rows) against detected, score ≥ {confusion.frame['score'].iloc[0]:g}"
+        print_table(out, confusion, title)
+    for name, e in zip([run.name for run in runs], group, strict=True):
+        found = e.diagnosis
+        at = f"score ≥ {found.score:.3g}: {found.rule}" if found.score is not None else f"no score fixed: {found.why}"
+        show(out, f"{name}: images and patients told apart [95 %], {at}", _diagnosis_table(found, per_class))
+        if per_class:
+            show(out, f"{name}: boxes at that score", _box_table(found))
+            show(out, f"{name}: calibration of an image's highest score [95 %]", _score_table(found))
+    show(
+        out,
+        f"AP that repairing each kind of error would gain ({NOTE})",
+        _error_table([run.name for run in runs], group),
+    )
     if per_class:
-        show(out, "Findings", _class_table(names, group))
+        print_table(out, tables.classes_table(runs))
+    if any(run.stats.masks for run in runs):
+        print_table(out, tables.masks_table(runs, brief=whole))
     if group[0].coco is not None:
-        show(out, "COCO", _coco_table(names, [e.coco for e in group if e.coco is not None]))
-    drawn = [(name, e.masks) for name, e in zip(names, group, strict=True) if e.masks is not None]
-    if drawn:
-        show(out, "Masks", _mask_table(drawn, per_class))
-        if group[0].coco is not None:
-            show(out, "COCO, masks", _coco_table([name for name, _ in drawn], [m.coco for _, m in drawn]))
+        print_table(out, tables.coco_table(runs, across="_run").without("_run"))
 
 
-def _head_table(group: Sequence[Evaluation]) -> Table:
-    table = new_table("run", "epoch", "AP [95 %]", "AR [95 %]", "FROC [95 %]", "ECE")
-    for e in group:
-        found, profile = e.measured.estimate, e.profile
-        figures = (interval(found.ap), interval(found.ar), interval(profile.froc_band.score))
-        error = decimal(profile.calibration.error)
-        add_row(table, e.target.name, str(e.target.checkpoint.epoch), *figures, error)
+def _diagnosis_table(found: Diagnosis, per_class: bool) -> Table:
+    """Any finding; with ``per_class`` then each."""
+    table = new_table("finding", "of", "with", "without", "sensitivity", "specificity", "AUROC", left=2)
+    for place in range(len(found.images) if per_class else 1):
+        for kind, one in (("images", found.images[place]), ("patients", found.patients[place])):
+            figures = map(interval, (one.sensitivity, one.specificity, one.auroc))
+            add_row(table, one.label, kind, str(one.positives), str(one.negatives), *figures)
     return table
 
 
-def _gap_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
-    """The documented log's threshold gap: AP by score threshold, and its gap to the first row."""
-    table = new_table("score ≥", *names)
-    for place, point in enumerate(group[0].profile.rows):
-        add_row(table, f"{point.score:g}", *(_gap_cell(e.profile, place) for e in group))
+def _box_table(found: Diagnosis) -> Table:
+    """True boxes found and missed, and detections of nothing, at the score; wAFROC needs none."""
+    table = new_table("finding", "found", "missed", "false positives", "wAFROC [95 %]")
+    for place, merit in enumerate(found.wafroc):
+        names = ("true_positives", "false_negatives", "false_positives")
+        counts = [str(getattr(found.counts[place], name)) for name in names] if found.counts else [DASH] * 3
+        value = interval(merit.value) + ("" if merit.name == "wAFROC" else f" ({merit.name})")
+        add_row(table, merit.label, *counts, value)
     return table
 
 
-def _gap_cell(profile: Profile, place: int) -> str:
-    """The AP and its interval; from the second row on the AP and its gap, with the gap's interval."""
-    rows, band = profile.rows, profile.bands[place]
-    ap = decimal(rows[place].ap, 4)
-    if not place:
-        return f"{ap} {bounds(band.ap)}".rstrip()
-    return f"{ap} ({signed(gaps(rows)[place], 4)} {bounds(band.gap, sign=True)}".rstrip() + ")"
-
-
-def _operating_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
-    heads = ("AR", "precision [95 %]", "recall [95 %]", "F1 [95 %]", "detections per image")
-    table = new_table("run", "score ≥", *heads)
-    for name, e in zip(names, group, strict=True):
-        for p, band in zip(e.profile.rows, e.profile.bands, strict=True):
-            figures = map(interval, (band.precision, band.recall, band.f1))
-            add_row(table, name, f"{p.score:g}", decimal(p.ar), *figures, decimal(p.per_image, 2))
+def _score_table(found: Diagnosis) -> Table:
+    table = new_table("finding", "intercept", "slope", "Brier", "ECE")
+    for one in found.calibration:
+        lines = (interval(one.intercept, sign=True), interval(one.slope), interval(one.brier))
+        add_row(table, one.label, *lines, decimal(one.reliability.error))
     return table
 
 
-def _froc_table(names: Sequence[str], group: Sequence[Evaluation], per_class: bool) -> Table:
-    """One row per rate; with ``per_class`` then one per finding, its mean over the rates."""
-    table = new_table("false positives per image", *names)
-    bands = [e.profile.froc_band for e in group]
-    for place, rate in enumerate(group[0].profile.froc.rates):
-        add_row(table, f"{rate:g}", *(interval(band.sensitivity[place]) for band in bands))
-    if per_class:
-        for k, finding in enumerate(bands[0].per_class):
-            add_row(table, f"mean, {finding.label}", *(interval(band.per_class[k].score) for band in bands))
-    return table
-
-
-def _confusion_table(profile: Profile) -> Table:
-    labels = profile.confusion.labels
-    table = new_table("", *labels, "missed")
-    for label, row in zip((*labels, "nothing there"), profile.confusion.counts.tolist(), strict=True):
-        add_row(table, label, *map(str, row))
-    return table
-
-
-def _class_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
-    heads = [f"{name}: {figure}" for name in names for figure in ("AP [95 %]", "AR [95 %]")]
-    table = new_table("finding", *heads)
-    for k, (label, _, _) in enumerate(group[0].measured.estimate.per_class):
-        found = [e.measured.estimate.per_class[k] for e in group]
-        add_row(table, label, *(interval(value) for _, ap, ar in found for value in (ap, ar)))
-    return table
-
-
-def _mask_table(drawn: Sequence[tuple[str, MaskFigures]], per_class: bool) -> Table:
-    """AP and AR of masks; with ``per_class`` of each finding, too."""
-    table = new_table("run", "finding", "AP [95 %]", "AR [95 %]", left=2)
-    for name, masks in drawn:
-        found = masks.estimate
-        add_row(table, name, "all", interval(found.ap), interval(found.ar))
-        for label, ap, ar in found.per_class if per_class else ():
-            add_row(table, name, label, interval(ap), interval(ar))
-    return table
-
-
-def _coco_table(names: Sequence[str], found: Sequence[CocoSet]) -> Table:
-    table = new_table("figure", *names)
-    for figure in found[0].figures:
-        add_row(table, figure, *(decimal(coco.figures[figure]) for coco in found))
+def _error_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
+    table = new_table("error", *names)
+    costs = [e.diagnosis.errors for e in group]
+    for place, kind in enumerate(costs[0].kinds):
+        cells = (f"{decimal(cost.kinds[place].ap)} ({cost.kinds[place].count})" for cost in costs)
+        add_row(table, kind.kind, *cells)
+    add_row(table, "all false positives", *(decimal(cost.false_positives) for cost in costs))
+    add_row(table, "all false negatives", *(decimal(cost.false_negatives) for cost in costs))
     return table
 
 
@@ -489,6 +488,8 @@ def controls(
     from mmad.analysis.input_controls import alteration_words, controls_of, meaning, unclinical
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
+    from mmad.report.table_writers import print_table
+    from mmad.report.tables import controls_table
     from mmad.store.lookup import find_run
 
     options = _options(split, checkpoint, resamples=resamples)
@@ -508,12 +509,8 @@ def controls(
         print_json(plain_controls(target, found, options))
         return
     out = console()
-    table = new_table("altered", "repeats", "AP as it is", "AP altered", "drop in AP [95 %]")
-    for control in found:
-        cost = control.drop
-        figures = (decimal(cost.before), decimal(cost.after), interval(cost.ap, sign=True))
-        add_row(table, alteration_words(control.alteration), str(cost.repeats), *figures)
-    show(out, f"{target.name}: {protocol_line(target)}", table)
+    table = controls_table([_evaluated(target, target.name, controls=tuple(found))])
+    print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
     for control in found:
         out.print(f"{alteration_words(control.alteration)}: {meaning(control)}", soft_wrap=True)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmad.data.audit.fix import Fixed
     from mmad.data.dataset import DataSet
     from mmad.data.importers.coco import CocoImport
+    from mmad.data.importers.common import ImportReport
     from mmad.data.importers.reflacx.build import Built
 
 
@@ -189,15 +190,40 @@ def _json(built: Built) -> dict[str, Any]:
 
 NumericOption = Annotated[
     str | None,
-    typer.Option("--numeric", metavar="A,B", help="Columns of numbers; left out: guessed.", show_default=False),
+    typer.Option(
+        "--numeric", metavar="A,B", help="Columns of numbers; left out: by name and content.", show_default=False
+    ),
 ]
 CategoricalOption = Annotated[
     str | None,
-    typer.Option("--categorical", metavar="A,B", help="Columns of words; left out: guessed.", show_default=False),
+    typer.Option(
+        "--categorical", metavar="A,B", help="Columns of words; left out: by name and content.", show_default=False
+    ),
+]
+IgnoreOption = Annotated[
+    str | None, typer.Option("--ignore", metavar="A,B", help="Columns to leave out.", show_default=False)
+]
+BoxSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--box-size",
+        metavar="stated|file",
+        help="Whose pixels the boxes are in, where the size that is stated is not the file's: scaled, or as they are.",
+        show_default=False,
+    ),
 ]
 UnitOption = Annotated[
     list[str] | None,
     typer.Option("--unit", metavar="COLUMN=UNIT", help="Unit of a column; may be repeated.", show_default=False),
+]
+BitsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        metavar="N",
+        help="Bits that images of more than 8 use, such as 12; left out: those of the highest value of all.",
+        show_default=False,
+    ),
 ]
 LabelOption = Annotated[
     list[str] | None,
@@ -215,15 +241,28 @@ def _register_import_csv(importing: typer.Typer) -> None:
         out: OutOption,
         numeric: NumericOption = None,
         categorical: CategoricalOption = None,
+        ignore: IgnoreOption = None,
         unit: UnitOption = None,
         dicom_header: DicomHeaderOption = False,
+        bits: BitsOption = None,
         label: LabelOption = None,
+        no_finding: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--no-finding",
+                metavar="NAME",
+                help="Label of rows which say that nothing was found; may be repeated. No finding is one anyway.",
+                show_default=False,
+            ),
+        ] = None,
         name: Annotated[str | None, typer.Option("--name", help="Name; left out: the folder's.")] = None,
         licence: Annotated[str | None, typer.Option("--licence", help="Licence; left out: all in the sources.")] = None,
         subjects: Annotated[
             str, typer.Option("--subjects", metavar="FILE", help="One row per image.")
         ] = "subjects.csv",
-        boxes: Annotated[str, typer.Option("--boxes", metavar="FILE", help="One row per box.")] = "boxes.csv",
+        boxes: Annotated[
+            str, typer.Option("--boxes", metavar="FILE", help="One row per box; may be the same file.")
+        ] = "boxes.csv",
         sources: Annotated[
             str, typer.Option("--sources", metavar="FILE", help="One row per image: where it is from.")
         ] = "provenance.csv",
@@ -234,15 +273,29 @@ def _register_import_csv(importing: typer.Typer) -> None:
             str, typer.Option("--source-column", help="What the source is read from.")
         ] = "licence",
         label_column: Annotated[str, typer.Option("--label-column", help="What a box shows.")] = "label",
+        reading_column: Annotated[str, typer.Option("--reading-column", help="Who drew a box.")] = "reading",
         box_columns: Annotated[
-            str, typer.Option("--box-columns", metavar="A,B,C,D", help="Left, top, right, bottom.")
+            str, typer.Option("--box-columns", metavar="A,B,C,D", help="Left, top, right, bottom, or see --box-format.")
         ] = "xmin,ymin,xmax,ymax",
+        box_format: Annotated[
+            str | None,
+            typer.Option(
+                "--box-format",
+                metavar="xyxy|xywh|cxcywh|relative-…",
+                help="What the four columns are: corners; corner, width, height; centre, width, height; relative-xyxy, "
+                "relative-xywh, relative-cxcywh: shares of the image. Left out: what their names say.",
+                show_default=False,
+            ),
+        ] = None,
+        box_size: BoxSizeOption = None,
     ) -> None:
-        """Import images with a table of boxes and a table of subjects.
+        """Import images with a table of boxes and a table of subjects, or with one table that is both.
 
-        Guessed columns hold numbers only, or two to eight words, in at least a fifth of the rows. Missing values
-        stay missing. A column source keeps where each image is from.
+        Every column is printed with what became of it and why. What says what was found, how the image was taken or
+        which row it is, is left out unless --numeric or --categorical name it. Missing values stay missing. A row
+        without a box says that its reading found nothing. A column source keeps where each image is from.
         """
+        from mmad.data.importers.common import ImportReport
         from mmad.data.importers.csv import CsvLayout, import_csv
 
         layout = CsvLayout(
@@ -255,7 +308,12 @@ def _register_import_csv(importing: typer.Typer) -> None:
             source=source_column,
             label=label_column,
             sides=_four(box_columns),
+            reading=reading_column,
+            box_format=box_format,
+            box_size=box_size,
         )
+        said = ImportReport()
+
         with progress_bar(f"importing {src} to {out}") as report:
             made = import_csv(
                 src,
@@ -263,14 +321,34 @@ def _register_import_csv(importing: typer.Typer) -> None:
                 layout=layout,
                 numeric=names(numeric),
                 categorical=names(categorical),
+                ignore=names(ignore) or (),
                 units=units(unit),
                 labels=label or None,
+                no_finding=no_finding or (),
                 name=name,
                 licence=licence,
                 dicom_header=dicom_header,
+                bits=bits,
                 progress=report,
+                report=said,
             )
+        _print_report(said)
         typer.echo(made_line(made))
+
+
+def _print_report(said: ImportReport) -> None:
+    """What became of every column, what was done, and what may be wrong."""
+    if said.columns:
+        typer.echo(f"columns of {said.table}:")
+        width = min(32, max(len(column.name) for column in said.columns))
+    for column in said.columns:
+        typer.echo(f"  {column.name or '(no name)':{width}}  {column.outcome}: {column.why}")
+        for note in column.notes:
+            typer.echo(f"  {'':{width}}    {note}")
+    for note in said.notes:
+        typer.echo(note)
+    for warning in said.warnings:
+        typer.echo(f"warning: {warning}")
 
 
 def _four(words: str) -> tuple[str, str, str, str]:
@@ -322,24 +400,35 @@ def _register_import_coco(importing: typer.Typer) -> None:
         ] = None,
         numeric: NumericOption = None,
         categorical: CategoricalOption = None,
+        ignore: IgnoreOption = None,
         unit: UnitOption = None,
         dicom_header: DicomHeaderOption = False,
+        bits: BitsOption = None,
         label: LabelOption = None,
         name: Annotated[str | None, typer.Option("--name", help="Name; left out: the file's.")] = None,
         licence: Annotated[str | None, typer.Option("--licence", help="Licence; left out: the file's.")] = None,
+        box_size: BoxSizeOption = None,
     ) -> None:
         """Import a COCO detection file with its images.
 
         Crowd regions are left out and counted; an annotation without a bbox gets the box around its polygons.
-        Patients and splits come from the table's columns, else from keys patient and split of each image, else every
-        image is a patient of its own and whole patients are split 70/15/15.
+        Patients and splits come from the table's columns, else from keys patient and split of each image, else from
+        DICOM headers, else every image is a patient of its own, which is said; whole patients are split 70/15/15.
         """
         from mmad.data.importers.coco import ClinicalTable, import_coco
+        from mmad.data.importers.common import ImportReport
 
         table = None
         if clinical is not None:
             table = ClinicalTable(
-                clinical, on, patient_column, split_column, names(numeric), names(categorical), units(unit)
+                clinical,
+                on,
+                patient_column,
+                split_column,
+                names(numeric),
+                names(categorical),
+                units(unit),
+                names(ignore) or (),
             )
         else:
             _refuse_without_table(
@@ -349,9 +438,12 @@ def _register_import_coco(importing: typer.Typer) -> None:
                     "--split-column": split_column,
                     "--numeric": numeric,
                     "--categorical": categorical,
+                    "--ignore": ignore,
                     "--unit": unit,
                 }
             )
+        said = ImportReport()
+
         with progress_bar(f"importing {annotations} to {out}") as report:
             made = import_coco(
                 annotations,
@@ -362,8 +454,12 @@ def _register_import_coco(importing: typer.Typer) -> None:
                 name=name,
                 licence=licence,
                 dicom_header=dicom_header,
+                bits=bits,
+                box_size=box_size,
                 progress=report,
+                report=said,
             )
+        _print_report(said)
         for line in _import_lines(made):
             typer.echo(line)
 

@@ -515,10 +515,10 @@ def _make_folder(folder: Path) -> None:
 
 
 #: A backbone, and the weights that it starts from.
-Needed = tuple[str, str]
+WeightsNeed = tuple[str, str]
 
 
-def _needed(file: Path | None) -> tuple[Needed, ...]:
+def _needed(file: Path | None) -> tuple[WeightsNeed, ...]:
     """The backbones with the weights that ``file`` needs, or all that can be built with ImageNet's."""
     from mmad.config.load import load_ablation
     from mmad.config.setup import BACKBONES
@@ -531,7 +531,7 @@ def _needed(file: Path | None) -> tuple[Needed, ...]:
     )
 
 
-def _print_weights(found: Mapping[Needed, Path | None], json: bool) -> None:
+def _print_weights(found: Mapping[WeightsNeed, Path | None], json: bool) -> None:
     from rich.table import Table
 
     from mmad.config.weights import weights_file
@@ -553,7 +553,7 @@ def _print_weights(found: Mapping[Needed, Path | None], json: bool) -> None:
     console().print(table)
 
 
-def _fetch(missing: Sequence[Needed], folder: Path) -> None:
+def _fetch(missing: Sequence[WeightsNeed], folder: Path) -> None:
     """Download weights into ``folder``, their hashes checked.
 
     Raises:

@@ -40,6 +40,13 @@ def report(
         Path | None,
         typer.Option("--latex", metavar="DIR", help="Write every table as LaTeX into DIR.", show_default=False),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Write every figure for a paper into DIR.", show_default=False),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="Forms of --figures: of pdf, svg and png, with commas.")
+    ] = "pdf",
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
     ] = DEFAULT_REPORT,
@@ -103,22 +110,25 @@ def report(
     --csv DIR and --latex DIR write every table of the report as a file of its own: figures in full for analysis, and
     booktabs tables for a paper. Alone, they write nothing else.
 
+    --figures DIR writes every figure of the report as a file 174 mm wide, and those of ablations also 85 mm: two
+    columns of a journal, and one. Fonts are embedded; lines differ in dash and colour. Alone, it writes nothing else.
+
     --watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each
     time; an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the
     queue.
 
-    --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "ablations": n,
-    "runs": n, "unfinished": n, "pages": n}; pages is 0 for one file. With --paper also "paper": [paths]; with
-    --watch one such object on a line of its own each time.
+    --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "figures": [paths],
+    "ablations": n, "runs": n, "unfinished": n, "pages": n}; pages is 0 for one file. With --paper also
+    "paper": [paths]; with --watch one such object on a line of its own each time.
     """
     if paper and (watch or until_done):
         raise ReportError("--paper is written once", where="--watch", hint="leave out one of the two")
     if paper:
         files = _write_paper(out, db)
-        if not (html or md or csv or latex):
+        if not (html or md or csv or latex or figures):
             _print_paper(files, as_json)
             return
-    wants_html = html or pages is not None or not (md or csv or latex)
+    wants_html = html or pages is not None or not (md or csv or latex or figures)
     page, text = targets(out, html=wants_html, markdown=md)
     names = tuple(ablation or ())
     write = partial(
@@ -128,6 +138,8 @@ def report(
         pages=pages,
         csv=csv,
         latex=latex,
+        figures=figures,
+        formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
         ablations=names,
         data=data,
         pictures=pictures,
@@ -170,7 +182,7 @@ def targets(out: Path, *, html: bool, markdown: bool) -> tuple[Path | None, Path
 
 
 def _lines(written: Report) -> list[str]:
-    """What was written, a line for every page and every folder of tables."""
+    """What was written, a line for every page and every folder."""
     counts = [plural(written.ablations, "ablation"), plural(written.runs, "run")]
     if written.unfinished:
         counts.append(f"{written.unfinished} of them not finished")
@@ -181,8 +193,8 @@ def _lines(written: Report) -> list[str]:
         lines.append(f"{written.html}: {summary}{pages}")
     if written.markdown is not None:
         lines.append(f"{written.markdown}: {summary}")
-    tables = (("CSV", written.csv), ("LaTeX", written.latex))
-    return lines + [f"{files[0].parent}: {len(files)} {form} files" for form, files in tables if files]
+    folders = (("CSV files", written.csv), ("LaTeX files", written.latex), ("figures", written.figures))
+    return lines + [f"{files[0].parent}: {len(files)} {words}" for words, files in folders if files]
 
 
 def _report_json(written: Report) -> dict[str, Any]:
@@ -192,6 +204,7 @@ def _report_json(written: Report) -> dict[str, Any]:
         "md": written.markdown.as_posix() if written.markdown else None,
         "csv": [path.as_posix() for path in written.csv],
         "latex": [path.as_posix() for path in written.latex],
+        "figures": [path.as_posix() for path in written.figures],
         "ablations": written.ablations,
         "runs": written.runs,
         "unfinished": written.unfinished,
@@ -209,12 +222,12 @@ def _open(written: Report) -> None:
 
 def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     """The three files beside the report; intervals that are computed for them are cached in the database."""
-    from mmad.report.writers.paper import write_paper
+    from mmad.report.build import write_paper
 
     folder = out if out.is_dir() else out.parent
     with open_store(db) as store:
         table, files = write_paper(store, folder / "paper")
-    for note in table.notes:
+    for note in table.footnotes:
         print(f"mmad: {note}", file=sys.stderr)
     return files
 

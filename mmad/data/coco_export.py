@@ -31,16 +31,19 @@ def export_coco(dataset: DataSet, out: Path) -> None:
 
 def coco_of(dataset: DataSet) -> dict[str, object]:
     """The data set in COCO's form; ids count from 1 in the order of the tables."""
+    bare: dict[int, list[str]] = {}
+    for position, reading in dataset.no_finding:
+        bare.setdefault(position, []).append(reading)
     return {
         "info": {"description": dataset.name, "mmad": written_form(dataset)},
         "licenses": [{"id": 1, "name": dataset.licence}],
-        "images": [_image(dataset, i, study) for i, study in enumerate(dataset.studies)],
+        "images": [_image(dataset, i, study, bare.get(i)) for i, study in enumerate(dataset.studies)],
         "annotations": [_annotation(dataset, i) for i in range(len(dataset.boxes))],
         "categories": [{"id": i, "name": label} for i, label in enumerate(dataset.labels, 1)],
     }
 
 
-def _image(dataset: DataSet, position: int, study: Study) -> dict[str, object]:
+def _image(dataset: DataSet, position: int, study: Study, bare: list[str] | None) -> dict[str, object]:
     columns = [column.name for column in dataset.numeric] + [column.name for column in dataset.categorical]
     values = [None if number is None else _number(number) for number in study.numeric] + list(study.categorical)
     entry: dict[str, object] = {
@@ -54,6 +57,7 @@ def _image(dataset: DataSet, position: int, study: Study) -> dict[str, object]:
         "split": study.split,
         "clinical": {name: value for name, value in zip(columns, values, strict=True) if value is not None},
     }
+    entry = {**entry, "no_finding": bare} if bare else entry
     return entry if study.source is None else {**entry, "source": study.source}
 
 

@@ -27,6 +27,7 @@ from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
 from mmad.config.messages import no_such, one_of
+from mmad.data.pixels import RULE, is_changed
 
 TOML = "dataset.toml"
 STUDIES = "studies.csv"
@@ -75,7 +76,8 @@ class DataSet:
     """A checked data set. Boxes are parallel arrays; ``box_study`` holds positions in ``studies``.
 
     Boxes are ``(xmin, ymin, xmax, ymax)`` in pixels of the stored image; ``labels_of`` counts from 1 in the
-    order of ``labels``; ``certainty`` is NaN where the reader gave none.
+    order of ``labels``; ``certainty`` is NaN where the reader gave none. ``no_finding`` are the readings that looked
+    and found nothing: positions in ``studies``, and the reading's name.
     """
 
     root: Path
@@ -92,6 +94,8 @@ class DataSet:
     reading: tuple[str, ...]  # M of them
     certainty: NDArray[np.float64]  # (M,)
     mode: str | None = None  # what a study is: unified (an image), normal (a reading), full (without clinical data)
+    no_finding: tuple[tuple[int, str], ...] = ()
+    bits: int | None = None  # of images with more than 8, see mmad.data.pixels
     _splits: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def split(self, name: str) -> tuple[int, ...]:
@@ -132,6 +136,7 @@ class DataSet:
             study=place[self.box_study[keep]],
             boxes=self.boxes[keep],
             labels=self.labels_of[keep],
+            extent=np.array([(self.studies[i].width, self.studies[i].height) for i in positions], float).reshape(-1, 2),
         )
 
     def columns(
@@ -174,7 +179,10 @@ class Digests:
 
 
 def digests(dataset: DataSet) -> Digests:
-    """Both digests (64 hex digits each); neither depends on where the folder stands. Raises DataError."""
+    """Both digests (64 hex digits each); neither depends on where the folder stands. Raises DataError.
+
+    The rule by which pixels are read enters both where the one before it reads other pixels.
+    """
     files = [TOML, STUDIES, BOXES, *sorted({study.image for study in dataset.studies})]
     signature, newest = _signature(dataset.root, files)
     place = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()
@@ -191,7 +199,7 @@ def digests(dataset: DataSet) -> Digests:
 
 
 def _signature(root: Path, files: list[str]) -> tuple[str, float]:
-    digest, newest = hashlib.sha256(), 0.0
+    digest, newest = hashlib.sha256(f"pixels {RULE}\n".encode()), 0.0
     for name in files:
         try:
             status = (root / name).stat()
@@ -214,8 +222,12 @@ def _remembered(memory: Path, signature: str) -> Digests | None:
 
 def _compute(dataset: DataSet, files: list[str]) -> Digests:
     hashes = {name: _hash_file(dataset.root / name) for name in files}
-    content = hashlib.sha256("".join(f"{name}\0{hashes[name]}\n" for name in files).encode())
-    images = hashlib.sha256("".join(f"{hashes[dataset.studies[i].image]}\n" for i in dataset.image_studies).encode())
+    changed = any(is_changed(dataset.root / name) for name in files if name not in (TOML, STUDIES, BOXES))
+    rule = f"pixels {RULE}\n" if changed else ""
+    content = hashlib.sha256(("".join(f"{name}\0{hashes[name]}\n" for name in files) + rule).encode())
+    images = hashlib.sha256(
+        ("".join(f"{hashes[dataset.studies[i].image]}\n" for i in dataset.image_studies) + rule).encode()
+    )
     return Digests(content.hexdigest(), images.hexdigest())
 
 
@@ -257,10 +269,10 @@ def samples(dataset: DataSet, mode: str) -> DataSet:
 def by_reading(dataset: DataSet) -> DataSet:
     """One study per reading, with that reading's boxes; images, patients, splits and clinical values are shared.
 
-    A study of several readings ``r1``, ``r2`` becomes ``s#r1``, ``s#r2``, in the order of ``boxes.csv``; one of
-    a single reading, or without a box, stays what it is. A reading without boxes stands in no table and is no
-    sample. The view has the fingerprint and the decoded images of ``dataset``. Raises DataError where a name
-    made so is a study's already.
+    A study of several readings ``r1``, ``r2`` becomes ``s#r1``, ``s#r2``, in the order of ``boxes.csv``, those that
+    found nothing after those with boxes; one of a single reading, or in no row of ``boxes.csv``, stays what it is.
+    The view has the fingerprint and the decoded images of ``dataset``. Raises DataError where a name made so is a
+    study's already.
     """
     readings = _readings(dataset)
     studies: list[Study] = []
@@ -274,14 +286,19 @@ def by_reading(dataset: DataSet) -> DataSet:
     _require_distinct(dataset, studies)
     owners = [place[int(study), reading] for study, reading in zip(dataset.box_study, dataset.reading, strict=True)]
     return dataclasses.replace(
-        dataset, studies=tuple(studies), box_study=np.array(owners, dtype=np.int64), mode="normal", _splits={}
+        dataset,
+        studies=tuple(studies),
+        box_study=np.array(owners, dtype=np.int64),
+        no_finding=(),
+        mode="normal",
+        _splits={},
     )
 
 
 def _readings(dataset: DataSet) -> dict[int, list[str]]:
-    """Per study that has a box the readings, in the order they first appear."""
+    """Per study in ``boxes.csv`` the readings, in the order they first appear, those without a box last."""
     readings: dict[int, list[str]] = {}
-    for study, reading in zip(dataset.box_study.tolist(), dataset.reading, strict=True):
+    for study, reading in (*zip(dataset.box_study.tolist(), dataset.reading, strict=True), *dataset.no_finding):
         of_study = readings.setdefault(study, [])
         if reading not in of_study:
             of_study.append(reading)

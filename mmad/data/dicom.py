@@ -6,6 +6,7 @@ VOI LUT or window, MONOCHROME1 inverted. pydicom is an extra; it is imported whe
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.errors import DataError
+from mmad.data.column_types import read_age
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 
 ENDINGS = (".dcm", ".dicom")
-#: Years in the units of an age string (PS3.5, value representation AS).
-_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 #: As many pixels as Pillow accepts in any other image.
 _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
@@ -33,12 +33,16 @@ _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """What an importer reads from the header: the size in pixels, age in years and sex (F, M or O) if known."""
+    """What an importer reads from the header: the size in pixels, age in years and sex (F, M or O) if known.
+
+    ``patient`` is a digest of PatientID, equal for equal ids; the id itself is not kept.
+    """
 
     width: int
     height: int
     age: float | None
     sex: str | None
+    patient: str | None = None
 
 
 def is_dicom(path: Path) -> bool:
@@ -54,16 +58,19 @@ def read_header(path: Path, where: str) -> DicomHeader:
     with _refusing(where):
         file = _read(path, where, pixels=False)
         width, height = int(file.get("Columns", 0)), int(file.get("Rows", 0))
-        age, sex = _age(str(file.get("PatientAge", ""))), str(file.get("PatientSex", "")).strip().upper()
+        age, sex = read_age(str(file.get("PatientAge") or "")), str(file.get("PatientSex", "")).strip().upper()
+        patient = str(file.get("PatientID") or "").strip()
         _check(file, width, height, where)
-    return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None)
+    digest = hashlib.sha256(patient.encode()).hexdigest()[:16] if patient else None
+    return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None, digest)
 
 
 def decode_dicom(path: Path, where: str) -> Image.Image:
     """The image in the DICOM file at ``path`` as 8-bit grey; ``where`` begins a message.
 
     With a window or VOI LUT (the first, if there are several) its range becomes 0 to 255. Without one, images of
-    up to 8 bits keep their values and deeper ones stretch from their least to their greatest. Raises DataError.
+    up to 8 bits keep their values; of deeper ones all but the lowest and the highest 0.5 % of the pixels become 0 to
+    255, and what PixelPaddingValue says is padding is black and counts for nothing. Raises DataError.
     """
     with _refusing(where):
         file = _read(path, where, pixels=True)
@@ -73,10 +80,13 @@ def decode_dicom(path: Path, where: str) -> Image.Image:
             return Image.fromarray(pixels).convert("L")
         stored = _stored(pixels, file)
         low = int(stored.min())
-        levels = np.flatnonzero(np.bincount((stored - low).ravel()))  # what is in the image, a few thousand at most
-        shown = np.clip(_shown(levels + low, file), 0.0, 1.0)
+        counts = np.bincount((stored - low).ravel())
+        levels = np.flatnonzero(counts)  # what is in the image, a few thousand at most
+        padding = _padding(levels + low, file)
+        shown = np.clip(_shown(levels + low, np.where(padding, 0, counts[levels]), file), 0.0, 1.0)
         if file.PhotometricInterpretation == "MONOCHROME1":
             shown = 1.0 - shown
+        shown[padding] = 0.0
         grey = np.zeros(int(levels[-1]) + 1, dtype=np.uint8)
         grey[levels] = np.rint(shown * 255.0)
         return Image.fromarray(grey[stored - low])
@@ -150,8 +160,39 @@ def _stored(pixels: NDArray[Any], file: Dataset) -> NDArray[np.int32]:
     return values
 
 
-def _shown(stored: NDArray[np.integer[Any]], file: Dataset) -> NDArray[np.float64]:
-    """Stored values through both tables or their formulas; 0 is the darkest of MONOCHROME2, 1 the brightest."""
+def _has_window(file: Dataset) -> bool:
+    """Whether the file says which of its values are shown."""
+    window = file.get("WindowWidth") is not None and file.get("WindowCenter") is not None
+    return bool(file.get("VOILUTSequence")) or window
+
+
+def _padding(stored: NDArray[np.integer[Any]], file: Dataset) -> NDArray[np.bool_]:
+    """Which of the stored values are padding, as far as no window says what is shown (PS3.3 C.7.5.1.1.2)."""
+    none = np.zeros(len(stored), dtype=np.bool_)
+    value = file.get("PixelPaddingValue")
+    if value is None or _has_window(file):
+        return none
+    ends = [_as_stored(int(end), file) for end in (value, file.get("PixelPaddingRangeLimit", value))]
+    inside = (stored >= min(ends)) & (stored <= max(ends))
+    return none if inside.all() else np.asarray(inside, dtype=np.bool_)
+
+
+def _as_stored(value: int, file: Dataset) -> int:
+    """A value of the header as pixels hold it: of so many bits, with or without a sign."""
+    bits = int(file.BitsStored)
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if int(file.PixelRepresentation) == 1 and value >> (bits - 1) else value
+
+
+#: Share of the pixels below and above the range that is shown where no window says it.
+_OUTLIERS = 0.005
+
+
+def _shown(stored: NDArray[np.integer[Any]], counts: NDArray[np.integer[Any]], file: Dataset) -> NDArray[np.float64]:
+    """Stored values through both tables or their formulas; 0 is the darkest of MONOCHROME2, 1 the brightest.
+
+    ``counts`` says how many pixels have each of them, 0 for padding.
+    """
     values: NDArray[np.float64] = stored.astype(np.float64)
     if file.get("ModalityLUTSequence"):
         values, _ = _looked_up(values, file.ModalityLUTSequence[0], file)
@@ -160,11 +201,15 @@ def _shown(stored: NDArray[np.integer[Any]], file: Dataset) -> NDArray[np.float6
     if file.get("VOILUTSequence"):
         values, bits = _looked_up(values, file.VOILUTSequence[0], file)
         return _between(values, 0.0, 2.0**bits - 1.0)
-    if file.get("WindowWidth") is not None and file.get("WindowCenter") is not None:
+    if _has_window(file):
         return _windowed(values, file)
     if int(file.BitsStored) <= 8 and np.array_equal(values, stored) and stored.min() >= 0:
         return _between(values, 0.0, 2.0 ** int(file.BitsStored) - 1.0)
-    return _between(values, float(values.min()), float(values.max()))
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(counts[order])  # pixels up to each value
+    least = int(np.searchsorted(below, _OUTLIERS * below[-1], side="right"))
+    most = int(np.searchsorted(below, (1 - _OUTLIERS) * below[-1], side="left"))
+    return _between(values, float(values[order[least]]), float(values[order[most]]))
 
 
 def _between(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
@@ -210,9 +255,3 @@ def _first(value: Any) -> float:
     if not np.isfinite(number):
         raise ValueError(number)
     return number
-
-
-def _age(text: str) -> float | None:
-    """``045Y``, ``018M``, ``006W`` or ``020D`` in years, None for anything else."""
-    digits, unit = text.strip()[:-1], text.strip()[-1:].upper()
-    return float(digits) * _YEARS[unit] if unit in _YEARS and digits.isdecimal() and len(digits) <= 3 else None

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 from PIL import Image
 
 from mmad.base.cores import usable_cores
@@ -24,6 +23,7 @@ from mmad.base.files import replacing
 from mmad.base.paths import cache_folder
 from mmad.base.records import OnProgress, Split
 from mmad.data.dataset import BOXES, STUDIES, DataSet, digests
+from mmad.data.pixels import as_grey
 
 #: Raised whenever decoding or resizing gives other bytes.
 _VERSION = 1
@@ -62,7 +62,8 @@ def image_cache(
     firsts = dataset.image_studies
     shape = (len(firsts), image_size, image_size)
     sizes = " ".join(f"{dataset.studies[i].width}x{dataset.studies[i].height}" for i in firsts)
-    key = hashlib.sha256(f"{_VERSION} {image_size} {digests(dataset).images} {sizes}".encode()).hexdigest()
+    bits = "" if dataset.bits is None else f" {dataset.bits} bits"
+    key = hashlib.sha256(f"{_VERSION} {image_size} {digests(dataset).images} {sizes}{bits}".encode()).hexdigest()
     path = images_folder() / f"{len(firsts)}x{image_size}px-{key}{SUFFIX}"
     if not _whole(path, shape):
         try:
@@ -105,7 +106,7 @@ def _whole(path: Path, shape: tuple[int, int, int]) -> bool:
 
 
 def decode(dataset: DataSet, position: int) -> Image.Image:
-    """The stored image of one study as 8-bit grey, in its own size. Raises DataError.
+    """The stored image of one study as 8-bit grey, upright, in its own size. Raises DataError.
 
     JPEG is decoded whole. Pillow's draft mode takes two thirds of the time, but moves grey levels of the resized
     image: by up to 2 where four pixels a side are decoded for one, by up to 8 (at odd sizes 26) where two are.
@@ -116,7 +117,7 @@ def decode(dataset: DataSet, position: int) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            grey = as_grey(image)
+            grey = as_grey(image, dataset.bits)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
             f"image cannot be decoded ({reason(error)})", where=at, hint="replace the file or take the study out"
@@ -125,7 +126,7 @@ def decode(dataset: DataSet, position: int) -> Image.Image:
         raise DataError(
             f"image is {grey.width} x {grey.height} px where studies.csv says {study.width} x {study.height}",
             where=at,
-            hint="correct width and height, and check the boxes",
+            hint="correct width and height, and check the boxes; a picture that EXIF turns counts as it is shown",
         )
     return grey
 
@@ -133,14 +134,6 @@ def decode(dataset: DataSet, position: int) -> Image.Image:
 def reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
     return "not an image" if "cannot identify" in text else text.splitlines()[0][:120]
-
-
-def as_grey(image: Image.Image) -> Image.Image:
-    """8-bit grey of any mode; 16-bit images keep their upper byte."""
-    if image.mode.startswith("I"):
-        wide: NDArray[np.int64] = np.asarray(image).astype(np.int64)
-        return Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
-    return image if image.mode == "L" else image.convert("L")
 
 
 def _build(dataset: DataSet, image_size: int, path: Path, progress: OnProgress | None, workers: int) -> None:

@@ -21,6 +21,7 @@ from mmad.base.records import SPLITS
 from mmad.config.messages import no_such, one_of
 from mmad.data.column_types import parse
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, DataSet, NumericColumn, Study
+from mmad.data.pixels import MOST_BITS
 from mmad.data.tables import Problem, Refuse, open_table, raise_first
 
 
@@ -163,6 +164,7 @@ class BoxTable:
     labels: NDArray[np.int64]  # (M,)
     reading: tuple[str, ...]
     certainty: NDArray[np.float64]  # (M,)
+    no_finding: tuple[tuple[int, str], ...]  # readings without a box: the study's position and the reading
 
 
 def read_boxes(
@@ -170,8 +172,9 @@ def read_boxes(
 ) -> BoxTable:
     """``boxes.csv``, every row checked against its study and the labels.
 
-    A row without study, label or numbers is refused and left out; a box without area or outside its image is
-    refused and kept. Raises DataError for a table that cannot be read.
+    A row without sides and label is a reading that found nothing. One without study, label or numbers is refused and
+    left out; a box without area or outside its image is refused and kept. Raises DataError for a table that cannot be
+    read.
     """
     header, rows = open_table(path, refuse)
     check_header(path, header, BOX_COLUMNS, OPTIONAL_COLUMNS)
@@ -188,6 +191,7 @@ def read_boxes(
         labels=np.array([box.label for box in boxes], dtype=np.int64),
         reading=tuple(box.reading for box in boxes),
         certainty=numbers[:, 4].copy(),
+        no_finding=tuple(dict.fromkeys(make.no_finding)),
     )
     _check_boxes(path, lines, table, studies, refuse)
     return table
@@ -217,9 +221,10 @@ class _BoxRows:
         self._studies = {study.study: i for i, study in enumerate(studies)}
         self._labels = {label: i for i, label in enumerate(labels, 1)}
         self._strange = False
+        self.no_finding: list[tuple[int, str]] = []
 
     def box(self, line: int, cells: Sequence[str]) -> _Box | None:
-        """The box of one row, or None where its study, its label or a side is not known."""
+        """The box of one row, or None where its study, its label or a side is not known, or where it has none."""
         study, label = cells[self._place["study"]], cells[self._place["label"]]
         at = f"{self._path}:{line}"
         if study not in self._studies:
@@ -229,13 +234,16 @@ class _BoxRows:
             error = DataError(what, where=at, hint="every box needs a row in studies.csv")
             self._refuse(Problem("box-without-study", error, study))
             return None
+        reading = cells[self._place["reading"]] if "reading" in self._place else ""
+        if not label and not any(cells[self._place[side]] for side in _SIDES):
+            self.no_finding.append((self._studies[study], reading))
+            return None
         if label not in self._labels:
             hint = f"{one_of(self._labels)}, or add it to {TOML}"
             error = DataError(no_such("label", label, self._labels), where=at, hint=hint)
             self._refuse(Problem("label-unknown", error, study, label))
             return None
         numbers = self._numbers(cells, at, study)
-        reading = cells[self._place["reading"]] if "reading" in self._place else ""
         return None if numbers is None else _Box(self._studies[study], self._labels[label], numbers, reading)
 
     def _numbers(self, cells: Sequence[str], at: str, study: str) -> list[float] | None:
@@ -258,6 +266,24 @@ def without_area(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the boxes (M, 4) have no area."""
     flat: NDArray[np.bool_] = np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
     return flat
+
+
+#: The least share of the image's side that a box has to span. Less can be nothing in single precision, once the image
+#: is resized and mirrored: 2 to the power of -24 is the step between two such numbers below 1.
+LEAST_SHARE = 2.0**-22
+
+
+def slivers(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the boxes (M, 4) have an area that single precision may not hold, in images of ``sizes`` (M, 2)."""
+    thin: NDArray[np.bool_] = np.any(boxes[:, 2:] - boxes[:, :2] <= sizes * LEAST_SHARE, axis=1)
+    return thin
+
+
+def below_a_pixel(dataset: DataSet, image_size: int) -> NDArray[np.bool_]:
+    """Which boxes (M,) are less than one pixel wide or high once images are resized to ``image_size`` px a side."""
+    sizes = np.array([(s.width, s.height) for s in dataset.studies], dtype=np.float64)[dataset.box_study]
+    small: NDArray[np.bool_] = np.any((dataset.boxes[:, 2:] - dataset.boxes[:, :2]) * image_size < sizes, axis=1)
+    return small
 
 
 def outside(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -357,7 +383,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 SPLIT_POLICIES = ("patient", "image", "reading", "documented")
 #: What a study is: an image with all its readings, one reading, or one reading without clinical data.
 MODES = ("unified", "normal", "full")
-_TOP_KEYS = ("name", "labels", "numeric", "categorical", "licence", "split_policy", "mode", "description")
+_TOP_KEYS = ("name", "labels", "numeric", "categorical", "licence", "split_policy", "mode", "bits", "description")
 
 
 @dataclass(frozen=True)
@@ -371,6 +397,7 @@ class Description:
     licence: str
     split_policy: str | None
     mode: str | None = None
+    bits: int | None = None
 
 
 def load_dataset(path: Path | str) -> DataSet:
@@ -409,12 +436,14 @@ def assemble(root: Path, description: Description, studies: tuple[Study, ...], t
         licence=description.licence,
         split_policy=description.split_policy,
         mode=description.mode,
+        bits=description.bits,
         studies=studies,
         box_study=table.study,
         boxes=table.boxes,
         labels_of=table.labels,
         reading=table.reading,
         certainty=table.certainty,
+        no_finding=table.no_finding,
     )
 
 
@@ -447,8 +476,12 @@ def read_description(path: Path) -> Description:
     mode = raw.get("mode")
     if mode is not None and mode not in MODES:
         raise DataError(no_such("mode", str(mode), MODES), where=path, hint=one_of(MODES))
+    bits = raw.get("bits")
+    if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 8 <= bits <= MOST_BITS):
+        what = f"key 'bits' is not a whole number from 8 to {MOST_BITS}"
+        raise DataError(what, where=path, hint="write the bits that the images use, as bits = 12")
     name, licence = _text(path, raw, "name"), _text(path, raw, "licence")
-    return Description(name, labels, numeric, categorical, licence, policy, mode)
+    return Description(name, labels, numeric, categorical, licence, policy, mode, bits)
 
 
 def _text(path: Path, table: Mapping[str, Any], key: str, at: str = "") -> str:

@@ -105,7 +105,18 @@ def read_table(
         frame = pandas.DataFrame(cells, index=lines, columns=header, dtype="str")
         frame = frame if columns is None else frame[list(columns)]
         frames.append(frame if keep is None else frame[keep(frame)])
-    return Table(path, pandas.concat(frames))
+    return Table(path, _without_unnamed(path, pandas.concat(frames)))
+
+
+def _without_unnamed(path: Path, frame: pandas.DataFrame) -> pandas.DataFrame:
+    """Without the columns that commas at the end of each line make. Raises DataError where two hold something."""
+    if (frame.columns == "").sum() < 2:
+        return frame
+    filled = [i for i, name in enumerate(frame.columns) if name or bool((frame.iloc[:, i] != "").any())]
+    kept = frame.iloc[:, filled]
+    if (kept.columns == "").sum() > 1:
+        raise DataError("several columns have no name", where=f"{path}:1", hint="name them")
+    return kept
 
 
 def _chunks(rows: Iterator[NumberedRow]) -> Iterator[tuple[list[int], list[list[str]]]]:
@@ -189,8 +200,12 @@ def _check_names(path: Path, header: Sequence[str]) -> None:
     if len(header) > MOST_COLUMNS:
         what = f"{len(header):,} columns where {MOST_COLUMNS:,} are the most"
         raise DataError(what, where=f"{path}:1", hint="keep the columns that are needed")
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            what, hint = f"is separated by {word}", "save it as comma-separated text, with points in its numbers"
+            raise DataError(what, where=f"{path}:1", hint=hint)
     seen: set[str] = set()
-    for name in header:
+    for name in filter(None, header):  # several columns without a name are let pass, if nothing is in them
         if name in seen:
             raise DataError(f"column {shown(name)} stands twice", where=f"{path}:1", hint="keep one of them")
         seen.add(name)

@@ -35,11 +35,11 @@ class StudyRow:
 
 @dataclass(frozen=True)
 class BoxRow:
-    """A row of ``boxes.csv``; the box is in pixels of the stored image."""
+    """A row of ``boxes.csv``; the box is in pixels of the stored image, None where the reading found nothing."""
 
     study: str
     reading: str
-    box: Box
+    box: Box | None
     label: str
     certainty: str = ""
 
@@ -92,6 +92,7 @@ def write_tables(
     studies: Sequence[StudyRow],
     boxes: Iterable[BoxRow],
     mode: str | None = None,
+    bits: int | None = None,
 ) -> None:
     """``dataset.toml``, ``studies.csv`` and ``boxes.csv``; a ``source`` column only if a study names one."""
     columns = [column.name for column in numeric] + [column.name for column in categorical]
@@ -101,9 +102,11 @@ def write_tables(
         [r.study, r.image, r.width, r.height, r.patient, r.split, *r.cells, *([r.source] if sources else [])]
         for r in studies
     )
-    box_rows = ([b.study, b.reading, *(number_text(side) for side in b.box), b.label, b.certainty] for b in boxes)
+    box_rows = (
+        [b.study, b.reading, *(map(number_text, b.box) if b.box else [""] * 4), b.label, b.certainty] for b in boxes
+    )
     box_header = ["study", "reading", "xmin", "ymin", "xmax", "ymax", "label", "certainty"]
-    text = _toml(name, labels, numeric, categorical, licence, split_policy, mode)
+    text = _toml(name, labels, numeric, categorical, licence, split_policy, mode, bits)
     write_atomically(folder / TOML, text.encode())
     write_atomically(folder / STUDIES, _csv(header, study_rows))
     write_atomically(folder / BOXES, _csv(box_header, box_rows))
@@ -134,6 +137,7 @@ def _toml(
     licence: str,
     split_policy: str | None,
     mode: str | None,
+    bits: int | None,
 ) -> str:
     lines = [f"name = {_quoted(name)}", "labels = ["]
     lines += [f"    {_quoted(label)}," for label in labels] + ["]", f"licence = {_quoted(licence)}"]
@@ -141,6 +145,8 @@ def _toml(
         lines.append(f"split_policy = {_quoted(split_policy)}")
     if mode is not None:
         lines.append(f"mode = {_quoted(mode)}")
+    if bits is not None:
+        lines.append(f"bits = {bits}")
     for number in numeric:
         lines += ["", "[[numeric]]", f"name = {_quoted(number.name)}", f"unit = {_quoted(number.unit)}"]
         lines += [f"low = {float(number.low)!r}", f"high = {float(number.high)!r}"]

@@ -15,12 +15,16 @@ from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
+from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
 from mmad.report.pictures import check_number, pictures_of
 from mmad.report.provenance import Provenance, brief_frame, brief_pictures, brief_statistics, database_name
+from mmad.report.rendering import FigureRenderer
+from mmad.report.table import ReportTable
+from mmad.report.table_writers import as_csv, as_latex, write_tables
+from mmad.report.tables import ABLATION, all_tables, paper_table
 from mmad.report.watch import live
-from mmad.report.writers.csv import write_tables
-from mmad.report.writers.html import render_html, render_pages
+from mmad.report.writers.html import render_html, render_pages, table_page
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.measurements import LogRecord
 from mmad.store.store import Store
@@ -31,7 +35,8 @@ RUNS_IN_ONE_FILE = 300
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html`` and ``markdown`` are None, ``csv`` and ``latex`` empty where not requested.
+    """What was written: ``html`` and ``markdown`` are None, ``csv``, ``latex`` and ``figures`` empty where not
+    requested.
 
     ``pages`` counts the linked pages beside the overview, 0 where the HTML is one file.
     """
@@ -44,6 +49,7 @@ class Report:
     pages: int = 0
     csv: tuple[Path, ...] = ()
     latex: tuple[Path, ...] = ()
+    figures: tuple[Path, ...] = ()
 
 
 def write_report(
@@ -54,6 +60,8 @@ def write_report(
     pages: bool | None = None,
     csv: Path | None = None,
     latex: Path | None = None,
+    figures: Path | None = None,
+    formats: Sequence[FigureFormat] = ("pdf",),
     ablations: Sequence[str] = (),
     database: str = "",
     created: datetime | None = None,
@@ -69,7 +77,8 @@ def write_report(
 ) -> Report:
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
 
-    Its tables go into the folders ``csv`` and ``latex``, a file each.
+    Its tables go into the folders ``csv`` and ``latex``, its figures into ``figures`` (in each of ``formats``), a file
+    each.
 
     Intervals, verdicts, thresholds and curves come from the cache in the store; missing ones are computed from the
     stored detections and cached, unless the store is open for reading only.
@@ -94,6 +103,8 @@ def write_report(
             be written; an older report is then left as it was.
     """
     check_number(pictures)
+    if unknown := [form for form in formats if form not in get_args(FigureFormat)]:
+        raise ReportError(f"unknown form of a figure {unknown[0]!r}", where="--format", hint="choose pdf, svg or png")
     if provenance not in get_args(Provenance):
         raise ReportError(f"unknown {provenance!r}", where="provenance", hint="choose brief or full")
     frame = load_frame(source, ablations)
@@ -115,20 +126,58 @@ def write_report(
         shown = shown and brief_pictures(shown)
     model = build_model(frame, created=created or now(), database=database, statistics=statistics, pictures=shown)
     written = 0
-    if html is not None:
-        model = replace(model, logbook=logbook_of(model, logs, log))
-        written = _write_html(model, html, separate_pages, progress, every)
-    if markdown is not None:
-        charts = markdown.parent / f"{markdown.stem}_charts"
-        page = render_markdown(model, charts.name)
-        shown_there = {name: svg.encode("utf-8") for name, svg in page.charts} | dict(page.pictures)
-        for name, content in shown_there.items():
-            _write(charts / name, content)
-        _write(markdown, page.text.encode("utf-8"))
-        _forget_older(charts, set(shown_there))
-    data_files, sources = write_tables(model, csv=csv, latex=latex)
+    drawn: tuple[Path, ...] = ()
+    with FigureRenderer(source if isinstance(source, Store) else None) as renderer:
+        if html is not None:
+            model = replace(model, logbook=logbook_of(model, logs, log))
+            written = _write_html(model, html, separate_pages, renderer, progress, every)
+        if markdown is not None:
+            _write_markdown(model, markdown, renderer)
+        if figures is not None:
+            drawn = _write_figures(model, figures, formats, renderer)
+    data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
     counts = (len(model.ablations), len(model.runs), len(model.attention))
-    return Report(html, markdown, *counts, written, data_files, sources)
+    return Report(html, markdown, *counts, written, data_files, sources, drawn)
+
+
+def _write_markdown(model: ReportModel, markdown: Path, renderer: FigureRenderer) -> None:
+    """Write the text and, in a folder beside it, what it shows; remove what an earlier report showed there."""
+    charts = markdown.parent / f"{markdown.stem}_charts"
+    page = render_markdown(model, charts.name, renderer)
+    shown_there = dict(page.charts) | dict(page.pictures)
+    for name, content in shown_there.items():
+        _write(charts / name, content)
+    _write(markdown, page.text.encode("utf-8"))
+    _forget_older(charts, set(shown_there))
+
+
+def _write_figures(
+    model: ReportModel, folder: Path, formats: Sequence[FigureFormat], renderer: FigureRenderer
+) -> tuple[Path, ...]:
+    """Every figure in every form, as wide as two columns of a journal; those of ablations also as wide as one."""
+    files = []
+    for figure in report_figures(model):
+        runs = isinstance(figure, CurveFigure) and figure.name.startswith("run-")
+        for width in (WIDE,) if runs else (WIDE, NARROW):
+            files += [FigureFile(figure, form, width) for form in formats]
+    names = [f"{file.figure.name}-{file.width:.0f}mm.{file.form}" for file in files]
+    for name, content in zip(names, renderer.files(files), strict=True):
+        _write(folder / name, content)
+    return tuple(folder / name for name in names)
+
+
+def write_paper(store: Store, stem: Path, *, ablation: str = ABLATION) -> tuple[ReportTable, tuple[Path, ...]]:
+    """Write the paper's table as ``stem``.html, .tex and .csv; the table and the files.
+
+    Raises:
+        ReportError: as ``paper_table``, or a file that cannot be written.
+    """
+    table = paper_table(store, ablation=ablation)
+    forms = {".html": table_page(table), ".tex": as_latex(table), ".csv": as_csv(table)}
+    files = tuple(stem.with_name(stem.name + ending) for ending in forms)
+    for path, text in zip(files, forms.values(), strict=True):
+        _write(path, text.encode("utf-8"))
+    return table, files
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -146,6 +195,7 @@ def _write_html(
     model: ReportModel,
     html: Path,
     separate_pages: bool,
+    renderer: FigureRenderer,
     progress: Callable[[int, int], None] | None,
     every: float | None,
 ) -> int:
@@ -153,11 +203,11 @@ def _write_html(
     folder = html.parent / f"{html.stem}_pages"
     written_pages = set()
     if separate_pages:
-        for file, page in render_pages(model, html.name, folder.name, progress):
+        for file, page in render_pages(model, html.name, folder.name, progress, renderer):
             _write_changed(html.parent / file, (live(page, every) if every else page).encode("utf-8"))
             written_pages.add(html.parent / file)
     else:
-        page = render_html(model, progress)
+        page = render_html(model, progress, renderer)
         _write(html, (live(page, every) if every else page).encode("utf-8"))
     _forget_pages(folder, written_pages)
     return max(0, len(written_pages) - 1)

@@ -1,43 +1,46 @@
-"""Line charts as SVG: in a page's own colours, legible in light and dark, or as a file in fixed mid-tones."""
+"""Which figures a report shows, as data: the curves of a run, the arms of a setting overlaid, the forest plot.
+
+``mmad.report.drawing`` draws them with matplotlib.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
-from typing import Literal, NamedTuple, overload
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+from typing import Literal, NamedTuple
 
-from markupsafe import Markup
-
+from mmad.analysis.comparison import Comparison
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.statistics import RunStatistics, Statistics
-from mmad.base import formatting
-from mmad.base.formatting import clean
-from mmad.base.records import LOSS_COMPONENTS, SPLITS, Split
-from mmad.report.model import RunSection, ablation_anchor
-
-# One pair of axes: its lines, and the scales that place values in the figure.
-
-#: Mid-tones that people with the common colour-blindnesses can distinguish (after Okabe and Ito, 2008).
-PALETTE: tuple[str, ...] = ("#2b7bba", "#d1661c", "#1f9e78", "#b0619b", "#8a7a12", "#5b6ee1", "#a3483d", "#5d7f8c")
+from mmad.base.formatting import clip, plural, signed
+from mmad.base.records import SPLITS, CheckpointKind, Split
+from mmad.report.model import AblationSection, ReportModel, RunSection
 
 Style = Literal["solid", "dashed", "dotted"]
 #: The x axis of a panel: epochs, a share from 0 to 1, or false positives per image (on a logarithmic scale).
 Across = Literal["epoch", "share", "rate"]
-_RATES = (0.125, 0.5, 2.0, 8.0)
-_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-_MOST = 1e307
-#: The least span of an axis: below it floats can no longer represent the steps.
-_LEAST = 1e-300
+
+STYLES: tuple[Style, ...] = ("solid", "dashed", "dotted")
+#: Of more epochs than this a line shows means of equally many, and a band their range.
+MOST_EPOCHS = 300
+#: From the median upwards, a value so many times the one below it is no part of the curve: an exploding epoch.
+_JUMP = 5.0
+#: Widths of a file in mm: two columns of a journal, and one.
+WIDE, NARROW = 174.0, 85.0
+OVERLAP_NAMES = {"iou": "IoU", "iobb": "IoBB"}
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line; a value that is None (or not finite) leaves a gap. ``colour`` counts through the palette.
+    """One line. None is not measured, NaN or infinity measured so; both leave a gap, and the panel says the latter.
 
-    ``dots`` are values of ``x`` to mark on the line; ``band`` holds the lower and upper ends of the shaded interval.
+    Args:
+        colour: counts through the palette.
+        seed: of a line that is one of several seeds, drawn thin; empty for what represents an arm, or stands alone.
+        dots: values of ``x`` that are marked on the line.
+        band: the lower and upper ends of the shaded interval at each of ``x``; NaN where there is none.
     """
 
     name: str
@@ -45,334 +48,199 @@ class Series:
     y: tuple[float | None, ...]
     colour: int = 0
     style: Style = "solid"
-    faint: bool = False
+    seed: str = ""
     dots: tuple[float, ...] = ()
     band: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. ``marks`` are epochs to mark, ``y_range`` fixes the axis across panels."""
+    """One pair of axes.
+
+    Args:
+        marks: epochs with an upright line.
+        y_range: the ends of the y axis, equal where panels are compared; values beyond it are marked at its edge.
+        steps: values hold for a whole epoch.
+        diagonal: draw the line on which y equals x.
+    """
 
     title: str
     series: tuple[Series, ...]
+    x_label: str = "Epoch"
+    y_label: str = ""
     marks: tuple[int, ...] = ()
     y_range: tuple[float, float] | None = None
     log: bool = False
     across: Across = "epoch"
+    steps: bool = False
+    diagonal: bool = False
 
 
 @dataclass(frozen=True)
-class Axis:
-    """From ``low`` to ``high``, drawn from ``start`` to ``end``; ``ticks`` are the labelled values."""
+class CurveFigure:
+    """Panels that share their lines; ``log_panels`` show losses again on a logarithmic axis.
 
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-    ticks: tuple[tuple[float, str], ...] = ()
-
-    def place(self, value: float) -> float:
-        """The place of ``value``; a value that a logarithmic axis cannot show is placed at the low end."""
-        (place,) = self.places((value,))
-        assert place is not None
-        return place
-
-    @overload
-    def places(self, values: Sequence[float]) -> list[float]: ...
-    @overload
-    def places(self, values: Sequence[float | None]) -> list[float | None]: ...
-    def places(self, values: Sequence[float | None]) -> Sequence[float | None]:
-        """The place of each of ``values``, None for None."""
-        if self.log:
-            low = math.log(self.low)
-            scale = (self.end - self.start) / (math.log(self.high) - low)
-            return [
-                None if v is None else self.start + scale * (math.log(v) - low) if v > 0 else self.start for v in values
-            ]
-        start, low, scale = self.start, self.low, (self.end - self.start) / (self.high - self.low)
-        return [None if v is None else start + scale * (v - low) for v in values]
-
-
-def x_axis(panel: Panel, start: float, end: float) -> Axis:
-    """The horizontal axis of the panel."""
-    xs = [x for series in panel.series for x in series.x]
-    low, high = (min(xs), max(xs)) if xs else (0.0, 1.0)
-    if low == high:
-        low, high = low - 1, high + 1
-    if panel.across == "share":
-        return Axis(0, 1, start, end, ticks=linear_ticks(0, 1, 5))
-    if panel.across == "rate" and low > 0:
-        return Axis(low, high, start, end, True, tuple((v, f"{v:g}") for v in _RATES if low <= v <= high))
-    return Axis(low, high, start, end, ticks=linear_ticks(low, high, 5, whole=panel.across == "epoch"))
-
-
-def y_axis(panel: Panel, start: float, end: float) -> Axis:
-    """The vertical axis of the panel: it starts at 0 unless values are negative or the panel sets a range."""
-    values = [v for series in panel.series for v in series.y if v is not None and math.isfinite(v)]
-    if panel.log and values and min(values) > 0:
-        low, high = min(values), max(values)
-        room = 3.0 if high < 10 * low else (high / low if high / low < _MOST else _MOST) ** 0.05
-        low, high = max(low / room, math.ulp(0.0)), min(high * room, _MOST)
-        return Axis(low, high, start, end, True, decades(low, high))
-    if panel.y_range is not None:
-        low, high = panel.y_range
-    elif values and min(values) < 0:
-        low, high = max(min(values), -_MOST), min(max(values), _MOST)
-        room = max(0.05 * max(high - low, abs(low) * 1e-6), _LEAST)
-        low, high = low - room, high + room
-    else:
-        low, high = 0.0, max(min((max(values) if values else 1.0) or 1.0, _MOST) * 1.06, _LEAST)
-    return Axis(low, high, start, end, ticks=linear_ticks(low, high, 6))
-
-
-def linear_ticks(low: float, high: float, most: int, *, whole: bool = False) -> tuple[tuple[float, str], ...]:
-    """Round values at equal steps between ``low`` and ``high``, at most ``most`` + 1, with their labels."""
-    span = high - low
-    power = 10.0 ** math.floor(math.log10(span / most))
-    steps = [s * p for p in (power, power * 10) for s in _STEPS if not whole or (s * p >= 1 and (s * p) % 1 == 0)]
-    step = next((s for s in steps if s >= span / most * (1 - 1e-9)), steps[-1] if steps else 1.0)
-    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
-    values = [n * step for n in range(first, last + 1)]
-    if step < 1e-4 or max(abs(low), abs(high)) >= 1e6:
-        return tuple((v, f"{v:.3g}") for v in values)
-    digits = max(0, -math.floor(math.log10(step)))
-    if round(step * 10**digits, 6) % 1:  # a step of 2.5 has a digit more
-        digits += 1
-    return tuple((v, f"{v:.{digits}f}".replace("-", "−")) for v in values)
-
-
-def decades(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    """The powers of ten between ``low`` and ``high``; only every second, third, … where there are many."""
-    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    step = max(1, math.ceil((last - first + 1) / 6))
-    return tuple((10.0**n, f"{10.0**n:g}") for n in range(first, last + 1, step))
-
-
-# One panel as SVG: axes, bands, lines, dots; written directly, because a plotting library takes thirty times as long.
-
-DASHES = {"solid": "", "dashed": "6.75 2.4", "dotted": "1.8 2.25"}
-#: Room around a panel's axes, in points.
-_LEFT, _RIGHT, _ABOVE, _BELOW = 30.24, 8.64, 17.28, 17.28
-_TEXT, _TITLE, _SHARE = 8, 8.5, 0.35  # share of the font size between the middle of a letter and its baseline
-_NAMES = 60
-
-
-@dataclass(frozen=True)
-class Inks:
-    """The colours of a figure: CSS values for its lines, its text and its grid."""
-
-    series: tuple[str, ...]
-    ink: str
-    grid: str
-
-
-@dataclass(frozen=True)
-class RenderedPanel:
-    """A panel's SVG elements and its axes."""
-
-    svg: str
-    x: Axis
-    y: Axis
-
-
-def render_panel(
-    panel: Panel, inks: Inks, size: tuple[float, float], at: tuple[float, float], clip: str
-) -> RenderedPanel:
-    """Render ``panel`` with its upper left corner at ``at``; ``clip`` is an identifier for its clip path."""
-    left, top = at[0] + _LEFT, at[1] + _ABOVE
-    right, bottom = at[0] + size[0] - _RIGHT, at[1] + size[1] - _BELOW
-    x, y = x_axis(panel, left, right), y_axis(panel, bottom, top)
-    frame = edge = ""
-    if panel.y_range is not None and any(_leaves(series, y) for series in panel.series):
-        box = f'x="{left:.2f}" y="{top:.2f}" width="{right - left:.2f}" height="{bottom - top:.2f}"'
-        frame, edge = f'<clipPath id="{clip}"><rect {box}/></clipPath>', f' clip-path="url(#{clip})"'
-    parts = [
-        frame,
-        f'<text x="{left:.2f}" y="{top - 6:.2f}" style="font-size:{_TITLE}px">{words(panel.title)}</text>',
-        _grid(x, y, inks, left, right, top, bottom),
-        *(_mark(x.place(mark), inks, top, bottom) for mark in panel.marks),
-        f"<g{edge}>",
-        *(_band(series, x, y, _colour(series, inks)) for series in panel.series if series.band),
-        *(_line(n, series, x, y, _colour(series, inks)) for n, series in enumerate(panel.series)),
-        "</g>",
-    ]
-    return RenderedPanel("".join(parts), x, y)
-
-
-def scales(panel: Panel, rendered: RenderedPanel) -> str:
-    """The attribute from which the page's script reads a panel's values.
-
-    Each axis is ``[from, to, at, at, logarithmic]``: two values and their places in the figure, in points.
+    ``name`` is unique in a report: letters, digits, dots and hyphens.
     """
-    axes = {
-        name: [*(float(f"{v:.12g}") for v in (a.low, a.high, a.start, a.end)), int(a.log)]
-        for name, a in (("x", rendered.x), ("y", rendered.y))
-    }
-    plot = {**axes, "across": panel.across, "names": [clean(series.name[:_NAMES]) for series in panel.series]}
-    return f'data-plot="{escape(json.dumps(plot, separators=(",", ":")))}"'
 
-
-def words(text: str) -> str:
-    """Foreign text, clipped and escaped for an element."""
-    return escape(clean(text[:_NAMES]), quote=False)
-
-
-def sample(series: Series, inks: Inks, x: float, y: float) -> str:
-    """A short piece of the line for a legend."""
-    return f'<path d="M{x:.2f} {y:.2f} {x + 18:.2f} {y:.2f}" style="{_stroke(series, _colour(series, inks))}"/>'
-
-
-def _colour(series: Series, inks: Inks) -> str:
-    return inks.series[series.colour % len(inks.series)]
-
-
-def _stroke(series: Series, colour: str) -> str:
-    dashes = DASHES[series.style]
-    faint = ";stroke-opacity:.45" if series.faint else ""
-    return (
-        f"fill:none;stroke:{colour};stroke-width:{1 if series.faint else 1.5}{faint}"
-        f"{f';stroke-dasharray:{dashes}' if dashes else ''}"
-    )
-
-
-def _grid(x: Axis, y: Axis, inks: Inks, left: float, right: float, top: float, bottom: float) -> str:
-    """Horizontal grid lines, the two axes, ticks and their labels."""
-    level = "".join(f"M{left:.2f} {y.place(v):.2f}H{right:.2f}" for v, _ in y.ticks)
-    ticks = "".join(f"M{x.place(v):.2f} {bottom:.2f}v3" for v, _ in x.ticks)
-    down = "".join(
-        f'<text x="{left - 3.5:.2f}" y="{y.place(v) + _SHARE * _TEXT:.2f}">{escape(name)}</text>' for v, name in y.ticks
-    )
-    along = "".join(f'<text x="{x.place(v):.2f}" y="{bottom + 13:.2f}">{escape(name)}</text>' for v, name in x.ticks)
-    return (
-        f'<path d="{level}" style="stroke:{inks.grid};stroke-width:.6;stroke-opacity:.55"/>'
-        f'<path d="M{left:.2f} {top:.2f}V{bottom:.2f}H{right:.2f}{ticks}" '
-        f'style="fill:none;stroke:{inks.grid};stroke-width:.8"/>'
-        f'<g style="text-anchor:end">{down}</g><g style="text-anchor:middle">{along}</g>'
-    )
-
-
-def _mark(at: float, inks: Inks, top: float, bottom: float) -> str:
-    style = f"stroke:{inks.ink};stroke-width:.7;stroke-opacity:.55;stroke-dasharray:1.4 1.4"
-    return f'<path d="M{at:.2f} {bottom:.2f}V{top:.2f}" style="{style}"/>'
-
-
-def _band(series: Series, x: Axis, y: Axis, colour: str) -> str:
-    known = [(at, *ends) for at, ends in zip(series.x, series.band, strict=True) if all(map(math.isfinite, ends))]
-    if not known:
-        return ""
-    there = [f"{x.place(at):.2f} {y.place(high):.2f}" for at, _, high in known]
-    back = [f"{x.place(at):.2f} {y.place(low):.2f}" for at, low, _ in reversed(known)]
-    return f'<path class="band" d="M{" ".join(there + back)}Z" style="fill:{colour};fill-opacity:.15"/>'
-
-
-def _line(number: int, series: Series, x: Axis, y: Axis, colour: str) -> str:
-    """The line with gaps where nothing was measured; dots mark isolated points and chosen ones."""
-    values = [v if v is not None and math.isfinite(v) else None for v in series.y]
-    along = [f"{at:.2f}" for at in x.places(series.x)]
-    down = [None if at is None else f"{at:.2f}" for at in y.places(values)]
-    way, before = [], None
-    for left, level in zip(along, down, strict=True):
-        if level is not None:
-            way.append(f"{left} {level}" if before is not None else f"M{left} {level}")
-        before = level
-    marked = _alone(values) | {n for n, at in enumerate(series.x) if at in series.dots and values[n] is not None}
-    dots = [f'<circle cx="{along[n]}" cy="{down[n]}" r="1.6" style="fill:{colour}"/>' for n in sorted(marked)]
-    return f'<g data-s="{number}"><path d="{" ".join(way)}" style="{_stroke(series, colour)}"/>{"".join(dots)}</g>'
-
-
-def _alone(values: Sequence[float | None]) -> set[int]:
-    """The points between two gaps: no line reaches them, so they are visible only as dots."""
-    there = [False, *(v is not None for v in values), False]
-    return {n for n in range(len(values)) if there[n + 1] and not there[n] and not there[n + 2]}
-
-
-def _leaves(series: Series, y: Axis) -> bool:
-    return any(v is not None and math.isfinite(v) and not y.low <= v <= y.high for v in series.y)
-
-
-# Panels on a page, or as a file of their own.
-
-_PAGE = Inks(tuple(f"var(--series-{n})" for n in range(len(PALETTE))), "currentColor", "var(--grid)")
-_FILE = Inks(PALETTE, "#7a808a", "#9aa0a8")
-_POINTS = 72  # per inch
-_LEGEND_COLUMNS = 4
-_LETTER = 4.4  # points: the mean width of a letter at 8 pt
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Panels in rows of ``columns``, with or without a legend; sizes are in inches."""
-
+    name: str
+    title: str
     panels: tuple[Panel, ...]
-    columns: int = 1
-    legend: bool = False
-    width: float = 3.1
-    height: float = 1.95
+    log_panels: tuple[Panel, ...] = ()
 
     @property
-    def lines(self) -> tuple[Series, ...]:
-        """The lines of the legend: the first of each name, because further seeds are fainter."""
+    def keys(self) -> tuple[Series, ...]:
+        """The legend: the first line of each name that is no single seed of several."""
         found: dict[str, Series] = {}
-        for series in (series for panel in self.panels for series in panel.series):
+        for series in (series for panel in self.panels for series in panel.series if not series.seed):
             found.setdefault(series.name, series)
         return tuple(found.values())
 
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """The seeds that are drawn one by one."""
+        return tuple(dict.fromkeys(s.seed for panel in self.panels for s in panel.series if s.seed))
 
-def inline_svg(panel: Panel, prefix: str, label: str, size: tuple[float, float] = (3.1, 1.95)) -> str:
-    """One panel as an ``<svg>`` element of a page, whose identifiers start with ``prefix`` (letters, digits, ``-``).
 
-    ``label`` is its description for screen readers; ``size`` is in inches.
+@dataclass(frozen=True)
+class ForestRow:
+    """One setting: the difference by the compared checkpoints, its 95 % interval, and by the other checkpoints.
+
+    Args:
+        low, high: NaN without an interval.
+        others: (kind, difference), None where not every run kept one.
+        patients: of the test split; None without an interval.
+        note: what stands in place of a difference.
+        settled: whether the verdict is higher or lower.
     """
-    width, height = size[0] * _POINTS, size[1] * _POINTS
-    rendered = render_panel(panel, _PAGE, (width, height), (0, 0), f"{prefix}-clip")
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" {scales(panel, rendered)} role="img" '
-        f'aria-label="{escape(label)}" style="fill:currentColor;font-size:8px">{rendered.svg}</svg>'
-    )
+
+    label: str
+    value: float | None
+    low: float
+    high: float
+    others: tuple[tuple[CheckpointKind, float | None], ...]
+    seeds: int
+    patients: int | None
+    note: str = ""
+    settled: bool = False
 
 
-def standalone_svg(chart: Chart) -> str:
-    """The chart as a file of its own, in colours that contrast with white and with black."""
-    rows = math.ceil(len(chart.panels) / chart.columns)
-    size = chart.width * _POINTS, chart.height * _POINTS
-    width, height = size[0] * chart.columns, size[1] * rows
-    rendered = [
-        render_panel(
-            panel, _FILE, size, (size[0] * (n % chart.columns), size[1] * (n // chart.columns)), f"clip-{n}"
-        ).svg
-        for n, panel in enumerate(chart.panels)
+@dataclass(frozen=True)
+class ForestGroup:
+    """A pair of arms: other minus reference, by checkpoints of one kind."""
+
+    reference: str
+    other: str
+    kind: CheckpointKind
+    rows: tuple[ForestRow, ...]
+
+
+@dataclass(frozen=True)
+class ForestFigure:
+    """The differences in test AP of an ablation, a row for each setting of each pair of arms."""
+
+    name: str
+    title: str
+    groups: tuple[ForestGroup, ...]
+
+
+ReportFigure = CurveFigure | ForestFigure
+FigureFormat = Literal["pdf", "svg", "png"]
+
+
+@dataclass(frozen=True)
+class FigureFile:
+    """A figure as a file of its own: its form, and its width in mm."""
+
+    figure: ReportFigure
+    form: FigureFormat
+    width: float
+
+
+#: What is drawn: a figure for a page, or a file.
+FigureTask = ReportFigure | FigureFile
+
+KIND_WORDS: dict[CheckpointKind, str] = {"best_ap": "best AP", "best_ar": "best AR", "final": "final"}
+
+
+# Words about a figure: what its axes leave out, and what a reader who cannot see it is told.
+
+
+def notes(panel: Panel) -> tuple[str, ...]:
+    """What the panel cannot show: NaN, infinite values, and values beyond the axis, with their epochs."""
+    found = []
+    odd = sorted({x for s in panel.series for x, v in zip(s.x, s.y, strict=True) if v is not None and v != v})
+    if odd and panel.across == "epoch":
+        found.append(f"NaN at {_epochs(odd)}")
+    beyond = [
+        (v, x) for s in panel.series for x, v in zip(s.x, s.y, strict=True) if v is not None and _beyond(v, panel)
     ]
-    legend, room = _legend(chart, width, height) if chart.legend else ("", 0.0)
-    height += room
-    return (
-        '<?xml version="1.0" encoding="utf-8"?>\n'
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}pt" height="{height:g}pt" '
-        f'viewBox="0 0 {width:g} {height:g}" '
-        f'style="fill:{_FILE.ink};font:8px system-ui,sans-serif;stroke-linejoin:round">'
-        f"{''.join(rendered)}{legend}</svg>\n"
-    )
+    if beyond:
+        value, at = max(beyond)
+        where = f" (epoch {at:g})" if panel.across == "epoch" else ""
+        found.append(f"{plural(len(beyond), 'value')} above the axis, up to {_size(value)}{where}")
+    return tuple(found)
 
 
-def _legend(chart: Chart, width: float, top: float) -> tuple[str, float]:
-    """The lines' names in columns below the panels, and the height they take."""
-    lines = chart.lines
-    column = 34 + _LETTER * max((len(series.name[:60]) for series in lines), default=0)
-    columns = max(1, min(_LEGEND_COLUMNS, len(lines), int(width // column)))
-    rows = math.ceil(len(lines) / columns)
-    left = (width - columns * column) / 2
+def _size(value: float) -> str:
+    return "infinity" if value == math.inf else f"{value:.3g}"
+
+
+def _beyond(value: float, panel: Panel) -> bool:
+    return value == math.inf or (panel.y_range is not None and value > panel.y_range[1])
+
+
+def _epochs(found: Sequence[float]) -> str:
+    """``epochs 3 to 5, 9``; at most four stretches."""
+    stretches: list[list[int]] = []
+    for epoch in map(int, found):
+        if stretches and epoch == stretches[-1][1] + 1:
+            stretches[-1][1] = epoch
+        else:
+            stretches.append([epoch, epoch])
+    words = [str(a) if a == b else f"{a} to {b}" for a, b in stretches]
+    more = f" and {len(words) - 4} more" if len(words) > 4 else ""
+    return f"{'epoch' if len(found) == 1 else 'epochs'} {', '.join(words[:4])}{more}"
+
+
+def describe(panel: Panel) -> str:
+    """A panel in words: each line's last value and its extreme, and what it cannot show."""
     parts = []
-    for n, series in enumerate(lines):
-        x, y = left + column * (n % columns), top + 0.16 * _POINTS * (n // columns) + 9
-        parts.append(sample(series, _FILE, x, y - 2.8))
-        parts.append(f'<text x="{x + 24:.2f}" y="{y:.2f}">{words(series.name)}</text>')
-    return f'<g class="legend">{"".join(parts)}</g>', (0.14 + 0.16 * rows) * _POINTS
+    where = "epoch " if panel.across == "epoch" else ""
+    for series in panel.series:
+        points = [(x, v) for x, v in zip(series.x, series.y, strict=True) if v is not None and math.isfinite(v)]
+        if not points or series.seed:
+            continue
+        pick = min if "oss" in panel.title else max
+        at, extreme = pick(points, key=lambda p: p[1])
+        word = "lowest" if pick is min else "highest"
+        last = points[-1]
+        parts.append(f"{series.name} {word} {extreme:.4g} at {where}{at:g}, {last[1]:.4g} at {where}{last[0]:g}")
+    said = f"{panel.title}{' by epoch' if where else ''}. " + ("; ".join(parts) + "." if parts else "No values.")
+    return " ".join([said, *(f"{note}." for note in notes(panel))])
 
 
-# Which curves a report shows: every measure of one run, and the arms of an ablation overlaid.
+def describe_forest(figure: ForestFigure) -> str:
+    """The forest plot in words, a sentence for each row."""
+    parts = [
+        f"{clip(row.label, 80)}, {clip(group.other, 60)} minus {clip(group.reference, 60)}: {said(row)}"
+        for group in figure.groups
+        for row in group.rows
+    ]
+    return "; ".join(parts) + "."
 
-#: Training, validation, test: colour and line style differ, so that either alone distinguishes them.
+
+def said(row: ForestRow) -> str:
+    """``+0.048 [−0.012, +0.101]``, or the note."""
+    if row.value is None:
+        return row.note
+    within = "" if math.isnan(row.low) else f" [{signed(row.low)}, {signed(row.high)}]"
+    return f"{signed(row.value)}{within}"
+
+
+# The curves of one run: training, validation, test.
+
+#: Colour and line style differ, so that either alone distinguishes the splits.
 SPLIT_LINES: dict[Split, tuple[str, int, Style]] = {
     "train": ("training", 2, "dotted"),
     "val": ("validation", 0, "solid"),
@@ -393,26 +261,36 @@ _WEIGHTS: tuple[tuple[str, str, int, Style], ...] = (
     ("weight_loss_rpn_box_reg", "w RPN box regression", 7, "solid"),
     ("weight_loss_mask", "w mask", 3, "dashed"),
 )
-OVERLAP_NAMES = {"iou": "IoU", "iobb": "IoBB"}
+
+
+def run_figure(section: RunSection) -> CurveFigure | None:
+    """Losses by component, AP, AR, learning rate and learned loss weights over the epochs of one run."""
+    run, member = section.run, section.member
+    panels = run_panels(run, member.protocol.overlap, member.best_ap.epoch if member.best_ap else None)
+    if not panels:
+        return None
+    return CurveFigure(section.anchor, section.title, panels, _on_log_axes(panels[:1]))
 
 
 def run_panels(run: RunFrame, overlap: str, best_epoch: int | None) -> tuple[Panel, ...]:
-    """Losses by component, AP, AR, learning rate and learned loss weights over the epochs of one run."""
+    """The panels of a run; ``best_epoch`` gets an upright line."""
     marks = () if best_epoch is None else (best_epoch,)
-    panels = [Panel("Loss: total", _splits(run, "loss"), marks)]
-    panels += [Panel(title, _splits(run, name), marks) for name, title in _COMPONENT_TITLES.items() if _has(run, name)]
-    for figure in ("ap", "ar"):
-        title = f"{figure.upper()} ({OVERLAP_NAMES.get(overlap, overlap)})"
-        panels.append(Panel(title, _splits(run, f"{figure}_{overlap}"), marks))
-    for figure in ("ap", "ar"):
-        name = f"{figure}_mask_{overlap}"
-        if _has(run, name):
-            title = f"{figure.upper()} of masks ({OVERLAP_NAMES.get(overlap, overlap)})"
-            panels.append(Panel(title, _splits(run, name), marks))
-    rate = Series("learning rate", tuple(e.epoch for e in run.epochs), tuple(e.lr for e in run.epochs), colour=3)
-    panels.append(Panel("Learning rate", (rate,), log=True))
-    panels.append(Panel("Loss: as minimised", _splits(run, "objective"), marks))
-    panels.append(Panel("Learned loss weights", weight_lines(run), marks))
+    epochs = [e.epoch for e in run.epochs]
+
+    def panel(title: str, *lines: Series, y_label: str = "Loss") -> Panel:
+        return _epoch_panel(title, lines, y_label=y_label, marks=marks)
+
+    panels = [_cut(panel("Loss: total", *_splits(run, "loss")))]
+    for name, title in _COMPONENT_TITLES.items():
+        panels.append(_cut(panel(title, *_splits(run, name))))
+    for what in ("", "_mask"):
+        for figure in ("ap", "ar"):
+            label = f"{figure.upper()}{' of masks' if what else ''} ({OVERLAP_NAMES.get(overlap, overlap)})"
+            panels.append(panel(label, *_splits(run, f"{figure}{what}_{overlap}"), y_label=figure.upper()))
+    rate = Series("learning rate", tuple(epochs), tuple(e.lr for e in run.epochs), colour=3)
+    panels.append(Panel("Learning rate", (rate,), y_label="Learning rate", log=True, steps=True))
+    panels.append(_cut(panel("Loss: as minimised", *_splits(run, "objective"))))
+    panels.append(panel("Learned loss weights", *weight_lines(run), y_label="Weight w"))
     return tuple(p for p in panels if any(v is not None for s in p.series for v in s.y))
 
 
@@ -426,10 +304,6 @@ def weight_lines(run: RunFrame) -> tuple[Series, ...]:
     )
 
 
-def _has(run: RunFrame, name: str) -> bool:
-    return any(name == known for _, known in run.curves)
-
-
 def _splits(run: RunFrame, name: str) -> tuple[Series, ...]:
     epochs = tuple(e.epoch for e in run.epochs)
     lines = []
@@ -440,106 +314,154 @@ def _splits(run: RunFrame, name: str) -> tuple[Series, ...]:
     return tuple(lines)
 
 
-def run_chart(run: RunFrame, overlap: str, best_epoch: int | None) -> Chart:
-    """All panels of a run in one figure, for viewers that show images only as files."""
-    return Chart(run_panels(run, overlap, best_epoch), columns=2, legend=True)
+def _epoch_panel(
+    title: str,
+    series: Sequence[Series],
+    *,
+    y_label: str,
+    marks: tuple[int, ...] = (),
+    y_range: tuple[float, float] | None = None,
+) -> Panel:
+    """A panel over epochs, many of them in means of equally many."""
+    longest = max((len(s.x) for s in series), default=0)
+    size = math.ceil(longest / (MOST_EPOCHS // 2)) if longest > MOST_EPOCHS else 1
+    label = "Epoch" if size == 1 else f"Epoch (means of {size}, their range shaded)"
+    lines = tuple(series) if size == 1 else tuple(_in_means(one, size) for one in series if not one.seed)
+    return Panel(title, lines, x_label=label, y_label=y_label, marks=marks, y_range=y_range)
 
+
+def _in_means(series: Series, size: int) -> Series:
+    """Means of ``size`` epochs; NaN where one of them is, the range as a band unless there is one."""
+    x, y, band = [], [], []
+    for start in range(0, len(series.x), size):
+        here = slice(start, start + size)
+        known = [v for v in series.y[here] if v is not None]
+        value = fmean(known) if known else None
+        x.append(series.x[min(start + size // 2, len(series.x) - 1)])
+        y.append(value)
+        band.append((min(known), max(known)) if value is not None and math.isfinite(value) else (math.nan, math.nan))
+    return replace(series, x=tuple(x), y=tuple(y), band=tuple(band), dots=())
+
+
+def _cut(panel: Panel) -> Panel:
+    """The panel with an axis that an exploding epoch does not stretch until nothing else is visible."""
+    values = [v for s in panel.series for v in s.y if v is not None and math.isfinite(v)]
+    top = robust_top(values)
+    return replace(panel, y_range=(0.0, top)) if values and min(values) >= 0 and max(values) > top else panel
+
+
+def robust_top(values: Sequence[float]) -> float:
+    """An upper end for an axis: a little above the highest value that no exploding epoch reached.
+
+    From the median upwards, values count until one is five times the one before it.
+    """
+    ordered = sorted(v for v in values if math.isfinite(v))
+    if not ordered:
+        return 1.0
+    middle = median(ordered)
+    top = middle
+    for value in ordered:
+        if value > top:
+            if top > 0 and value > _JUMP * top:
+                break
+            top = value
+    return 1.06 * top if top > 0 else 1.0
+
+
+def _on_log_axes(panels: Sequence[Panel]) -> tuple[Panel, ...]:
+    """The panels again on logarithmic axes, as far as they have values above 0."""
+    return tuple(
+        replace(p, title=f"{p.title}, logarithmic", log=True, y_range=None)
+        for p in panels
+        if any(v is not None and v > 0 for s in p.series for v in s.y)
+    )
+
+
+# The arms of one setting overlaid: the mean over seeds with their range, single seeds thin.
 
 _OVERLAID: tuple[tuple[str, Split, str], ...] = (
+    ("Training loss", "train", "loss"),
     ("Validation loss", "val", "loss"),
     ("Validation AP", "val", "ap"),
     ("Test AP", "test", "ap"),
 )
 
 
-def overlay_tops(ablation: AblationFrame) -> tuple[float | None, ...]:
-    """The upper end of each overlaid panel's axis, equal across the settings; None where nothing was measured."""
-    overlap = ablation.members[0].protocol.overlap
-    tops: list[float | None] = []
-    for _, split, measure in _OVERLAID:
-        name = measure if measure == "loss" else f"{measure}_{overlap}"
-        everywhere = [v for m in ablation.members for v in _values(m, split, name)]
-        tops.append(_robust_top(everywhere) if everywhere else None)
-    return tuple(tops)
+def arms_figure(section: AblationSection, setting: str, statistics: Statistics) -> CurveFigure | None:
+    """The arms of a setting: their losses and AP by epoch, and on test FROC, precision, reliability and thresholds."""
+    frame = section.frame
+    losses = overlay_panels(frame, setting)
+    panels = (*losses, *statistics_panels(frame, setting, statistics))
+    if not panels:
+        return None
+    name = f"{section.anchor}-{frame.settings.index(setting) + 1}"
+    on_log = _on_log_axes([panel for panel in losses if panel.y_label == "Loss"])
+    return CurveFigure(name, setting, panels, on_log)
 
 
-def overlay_panels(
-    ablation: AblationFrame, setting: str, tops: Sequence[float | None] | None = None
-) -> tuple[Panel, ...]:
-    """The arms of one setting overlaid, with a dot at the best validation AP; further seeds of an arm are fainter.
+def overlay_panels(ablation: AblationFrame, setting: str) -> tuple[Panel, ...]:
+    """Losses and AP by epoch, with a dot at each best validation AP.
 
-    Axes are equal across the settings of the ablation. The AP of arms evaluated under another overlap than the
-    first is left out. ``tops`` is the result of ``overlay_tops`` where the caller has it already.
+    Loss axes are equal to one another and across the settings of the ablation, AP axes likewise. The AP of arms
+    evaluated under another overlap than the first is left out.
     """
     overlap = ablation.members[0].protocol.overlap
     panels = []
-    for (title, split, measure), top in zip(_OVERLAID, tops or overlay_tops(ablation), strict=True):
+    for title, split, measure in _OVERLAID:
         name = measure if measure == "loss" else f"{measure}_{overlap}"
-        lines = tuple(
+        lines = [
             line
             for n, arm in enumerate(ablation.arms)
             for line in _arm_lines(ablation.of(setting, arm), arm, n, split, name, overlap)
-        )
+        ]
         if lines:
-            panels.append(Panel(title, lines, y_range=None if top is None else (0, top)))
+            label = "Loss" if measure == "loss" else f"AP ({OVERLAP_NAMES.get(overlap, overlap)})"
+            panels.append(_epoch_panel(title, lines, y_label=label, y_range=(0, _top(ablation, name))))
     return tuple(panels)
+
+
+def _top(ablation: AblationFrame, name: str) -> float:
+    """The upper end of the axis of a measure, equal for every split that is shown and every setting."""
+    splits = [split for _, split, measure in _OVERLAID if name.startswith(measure)]
+    curves = [m.run.curves.get((split, name), ()) for m in ablation.members for split in splits]
+    return robust_top([v for curve in curves for v in curve if v is not None])
 
 
 def _arm_lines(
     members: Sequence[MemberFrame], arm: str, colour: int, split: Split, name: str, overlap: str
 ) -> list[Series]:
-    style: Style = ("solid", "dashed", "dotted")[colour % 3]
     lines = []
-    for k, member in enumerate(members):
+    for member in members:
         values = member.run.curves.get((split, name))
-        same = name == "loss" or member.protocol.overlap == overlap
-        if same and values is not None:
-            epochs = tuple(e.epoch for e in member.run.epochs)
+        if values is not None and (name == "loss" or member.protocol.overlap == overlap):
             best = () if member.best_ap is None else (member.best_ap.epoch,)
-            lines.append(Series(arm, epochs, values, colour, style, faint=k > 0, dots=best))
-    return lines
+            epochs = tuple(e.epoch for e in member.run.epochs)
+            lines.append(Series(arm, epochs, values, colour, STYLES[colour % 3], _seed(member), best))
+    return _with_mean(lines)
 
 
-def _values(member: MemberFrame, split: Split, name: str) -> list[float]:
-    found = member.run.curves.get((split, name), ())
-    return [v for v in found if v is not None and v == v and abs(v) != float("inf")]
+def _seed(member: MemberFrame) -> str:
+    replicate = member.record.replicate
+    return f"{member.record.seed}{f', replicate {replicate}' if replicate > 1 else ''}"
 
 
-def _robust_top(values: list[float]) -> float:
-    """An upper end for an axis that one diverging epoch does not stretch until nothing else is visible."""
-    if not values:
-        return 1.0
-    ordered = sorted(values)
-    high = ordered[min(len(ordered) - 1, int(len(ordered) * 0.98))]
-    top = ordered[-1] if ordered[-1] <= 3 * high or high <= 0 else high
-    return (top or 1.0) * 1.06
+def _with_mean(seeds: Sequence[Series]) -> list[Series]:
+    """The seeds of an arm and their mean, with a band from the lowest to the highest of them; one alone is itself."""
+    if len(seeds) < 2:
+        return [replace(one, seed="") for one in seeds]
+    by_place = list(zip(*(zip(one.x, one.y, strict=True) for one in seeds), strict=False))
+    x, y, band = [], [], []
+    for points in by_place:
+        known = [v for _, v in points if v is not None and math.isfinite(v)]
+        whole = len(known) == len(seeds)
+        x.append(fmean(at for at, _ in points))
+        y.append(fmean(known) if whole else None)
+        band.append((min(known), max(known)) if whole else (math.nan, math.nan))
+    thin = [replace(one, band=()) for one in seeds]
+    return [*thin, replace(seeds[0], x=tuple(x), y=tuple(y), band=tuple(band), seed="", dots=())]
 
 
-def components(run: RunFrame) -> tuple[str, ...]:
-    """The loss components that a run reports, with the usual four first."""
-    found = dict.fromkeys(name for _, name in run.curves if name.startswith("loss_"))
-    return tuple(sorted(found, key=lambda n: (n not in LOSS_COMPONENTS, n)))
-
-
-def describe(panel: Panel) -> str:
-    """A chart in words: each line's last value and its extreme."""
-    parts = []
-    where = "epoch " if panel.across == "epoch" else ""
-    for series in panel.series:
-        points = [(x, v) for x, v in zip(series.x, series.y, strict=True) if v is not None and v == v]
-        if not points:
-            continue
-        pick = min if "oss" in panel.title else max
-        at, extreme = pick(points, key=lambda p: p[1])
-        word = "lowest" if pick is min else "highest"
-        last = points[-1]
-        parts.append(f"{series.name} {word} {extreme:.4g} at {where}{at:g}, {last[1]:.4g} at {where}{last[0]:g}")
-    return f"{panel.title}{' by epoch' if where else ''}. " + ("; ".join(parts) + "." if parts else "No values.")
-
-
-# FROC, precision by recall and reliability of the arms of one setting, overlaid.
-
-_STYLES: tuple[Style, ...] = ("solid", "dashed", "dotted")
+# On test, of the compared checkpoints: FROC, precision by recall, reliability and thresholds of the arms of a setting.
 
 
 class _Points(NamedTuple):
@@ -554,21 +476,28 @@ Line = Callable[[RunStatistics], _Points]
 
 
 def statistics_panels(ablation: AblationFrame, setting: str, statistics: Statistics) -> tuple[Panel, ...]:
-    """Three panels on the test split; arms have the colours of the other curves, further seeds are fainter.
+    """Four panels on the test split; arms have the colours of the other curves.
 
-    The FROC of an arm's first seed is shaded over its 95 % intervals. Runs evaluated under another protocol, or with
-    another kind of checkpoint, than the setting's first are left out.
+    The band of several seeds is their range, that of one seed the 95 % interval over the patients. Runs evaluated
+    under another protocol, or with another kind of checkpoint, than the setting's first are left out.
     """
-    lines: tuple[tuple[str, Line, str], ...] = (
-        ("Sensitivity by false positives per image", _froc, "rate"),
-        ("Precision by recall", _precision, "share"),
-        ("Share of hits by score", _reliability, "share"),
+    sensitivity = Panel("FROC", (), "False positives per image", "Sensitivity", y_range=(0, 1), across="rate")
+    precision = Panel("Precision by recall", (), "Recall", "Precision", y_range=(0, 1), across="share")
+    reliability = Panel(
+        "Reliability of the scores", (), "Mean score", "Share right", y_range=(0, 1), across="share", diagonal=True
+    )
+    thresholds = Panel("AP by score threshold", (), "Only detections with at least this score", "AP", across="share")
+    asked: tuple[tuple[Panel, Line], ...] = (
+        (sensitivity, _froc),
+        (precision, _precision),
+        (reliability, _reliability),
+        (thresholds, _thresholds),
     )
     panels = []
-    for title, line, across in lines:
+    for panel, line in asked:
         series = _series(ablation, setting, statistics, line)
         if series:
-            panels.append(Panel(title, series, y_range=(0, 1), across="rate" if across == "rate" else "share"))
+            panels.append(replace(panel, series=series))
     return tuple(panels)
 
 
@@ -576,7 +505,7 @@ def _series(ablation: AblationFrame, setting: str, statistics: Statistics, line:
     found: list[Series] = []
     first = None
     for n, arm in enumerate(ablation.arms):
-        count = 0
+        seeds = []
         for member in ablation.of(setting, arm):
             stats = statistics.run(member)
             if stats is None:
@@ -585,8 +514,9 @@ def _series(ablation: AblationFrame, setting: str, statistics: Statistics, line:
             x, y, band = line(stats)
             if not x or (member.protocol, stats.kind) != first:
                 continue
-            found.append(Series(arm, x, y, n, _STYLES[n % 3], faint=count > 0, band=() if count else band))
-            count += 1
+            dots = x if line is _thresholds else ()
+            seeds.append(Series(arm, x, y, n, STYLES[n % 3], _seed(member), dots, band))
+        found += _with_mean(seeds)
     return tuple(found)
 
 
@@ -594,8 +524,7 @@ def _froc(stats: RunStatistics) -> _Points:
     if stats.profile is None:
         return _Points()
     ends = tuple((value.low, value.high) for value in stats.profile.froc_band.sensitivity)
-    known = all(math.isfinite(end) for pair in ends for end in pair)
-    return _Points(stats.profile.froc.rates, stats.profile.froc.sensitivity, ends if known else ())
+    return _Points(stats.profile.froc.rates, stats.profile.froc.sensitivity, ends)
 
 
 def _precision(stats: RunStatistics) -> _Points:
@@ -603,47 +532,55 @@ def _precision(stats: RunStatistics) -> _Points:
 
 
 def _reliability(stats: RunStatistics) -> _Points:
+    """Every bin of scores has its place, so that seeds meet; one without a detection has no point."""
     if stats.profile is None:
         return _Points()
     found = stats.profile.calibration
-    known = [(s, h) for s, h in zip(found.score, found.hits, strict=True) if math.isfinite(s) and math.isfinite(h)]
-    return _Points(tuple(s for s, _ in known), tuple(h for _, h in known))
+    known = [math.isfinite(s) and math.isfinite(h) for s, h in zip(found.score, found.hits, strict=True)]
+    middles = [(a + b) / 2 for a, b in zip(found.edges, found.edges[1:], strict=False)]
+    x = tuple(s if k else m for s, k, m in zip(found.score, known, middles, strict=True))
+    return (
+        _Points(x, tuple(h if k else None for h, k in zip(found.hits, known, strict=True))) if any(known) else _Points()
+    )
 
 
-# The charts of a page: a row for each run and each setting.
+def _thresholds(stats: RunStatistics) -> _Points:
+    if stats.profile is None or len(stats.profile.rows) < 2:
+        return _Points()
+    rows, ends = stats.profile.rows, tuple((b.ap.low, b.ap.high) for b in stats.profile.bands)
+    return _Points(tuple(r.score for r in rows), tuple(r.ap for r in rows), ends)
 
 
-class ChartRenderer:
-    """Renders the charts of all pages. ``progress`` is called with (done, total) run sections."""
-
-    def __init__(self, runs: int, progress: Callable[[int, int], None] | None) -> None:
-        self._tops: dict[str, tuple[float | None, ...]] = {}
-        self._runs = 0
-        self._of = runs
-        self._progress = progress
-
-    def run(self, section: RunSection) -> list[Markup]:
-        """The curves of one run."""
-        best = section.member.best_ap.epoch if section.member.best_ap else None
-        rendered = _render_panels(run_panels(section.run, section.member.protocol.overlap, best), section.anchor)
-        self._runs += 1
-        if self._progress is not None:
-            self._progress(self._runs, self._of)
-        return rendered
-
-    def overlay(self, ablation: AblationFrame, setting: str, statistics: Statistics) -> list[Markup]:
-        """The arms of one setting, overlaid."""
-        name = ablation.record.name
-        if name not in self._tops:
-            self._tops[name] = overlay_tops(ablation)
-        panels = (
-            *overlay_panels(ablation, setting, self._tops[name]),
-            *statistics_panels(ablation, setting, statistics),
-        )
-        return _render_panels(panels, f"{ablation_anchor(name)}-{ablation.settings.index(setting)}")
+# The forest plot: a row for each setting.
 
 
-def _render_panels(panels: Sequence[Panel], prefix: str) -> list[Markup]:
-    """Each panel as an ``<svg>`` element; identifiers begin with ``prefix``."""
-    found = [inline_svg(panel, f"{prefix}-{n}", formatting.clean(describe(panel))) for n, panel in enumerate(panels)]
-    return list(map(Markup, found))
+def forest_figure(section: AblationSection, statistics: Statistics) -> ForestFigure | None:
+    """The differences in test AP of all settings and pairs, in the file's order; None where nothing is compared."""
+    groups = tuple(
+        ForestGroup(table.reference, table.other, table.kind, tuple(_forest_row(row, statistics) for row in table.rows))
+        for table in section.comparisons
+    )
+    if not any(row.value is not None for group in groups for row in group.rows):
+        return None
+    return ForestFigure(f"{section.anchor}-forest", section.title, groups)
+
+
+def _forest_row(row: Comparison, statistics: Statistics) -> ForestRow:
+    found = statistics.pair(row).difference
+    mean = row.test_ap.difference
+    value = mean.mean if mean else found.ap.value if found else None
+    others = tuple((kind, row.by_checkpoint.get(kind)) for kind in KIND_WORDS if kind != row.kind)
+    low, high = (found.ap.low, found.ap.high) if found else (math.nan, math.nan)
+    note = "" if value is not None else row.note or "not measured"
+    patients = found.patients if found else None
+    settled = replace(row, statistics=statistics.pair(row)).verdict in ("higher", "lower") if row.pairs else False
+    return ForestRow(row.setting, value, low, high, others, len(row.seeds), patients, note, settled)
+
+
+def report_figures(model: ReportModel) -> Iterator[ReportFigure]:
+    """Every figure of a report, in its order."""
+    for ablation in model.ablations:
+        found: list[ReportFigure | None] = [forest_figure(ablation, model.statistics)]
+        found += [arms_figure(ablation, setting, model.statistics) for setting in ablation.frame.settings]
+        found += [run_figure(section) for section in ablation.runs]
+        yield from (figure for figure in found if figure is not None)

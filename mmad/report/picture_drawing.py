@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mmad.base.formatting import clip, decimal, plural, signed
+from mmad.base.formatting import clip, decimal, plural, signed, straight
 from mmad.data.contact_sheet import COLOURS
 from mmad.report.pictures import AblationPictures, Box, BoxOutcome, PageImage, PairPictures, PanelBox, StudyPicture
 
@@ -21,8 +20,6 @@ TRUTH = "Ground truth"
 _NAMED = 60
 _OUTCOMES: dict[BoxOutcome, str] = {"right": "Right", "false": "False alarm", "missed": "Missed"}
 _FROM_RIGHT = {"R", "AL", "RLE", "RLO", "LRE", "LRO", "RLI", "LRI", "FSI"}
-#: Marks that change the direction of the text after them; in a tooltip nothing else could isolate a name.
-_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 
 
 @dataclass(frozen=True)
@@ -162,11 +159,6 @@ def isolated(name: str) -> str:
     """``name``, isolated by direction marks where it is written from right to left."""
     turns = any(unicodedata.bidirectional(letter) in _FROM_RIGHT for letter in name)
     return f"\u2068{name}\u2069" if turns else name
-
-
-def straight(text: str) -> str:
-    """``text`` without characters that change the direction of writing."""
-    return _TURNING.sub("", text)
 
 
 def has_more_settings(found: AblationPictures) -> bool:

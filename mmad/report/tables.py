@@ -1,90 +1,49 @@
-"""The tables of a report as data: for every figure a column with its name, unit and meaning, in full precision.
+"""The tables of a report: for every figure a column with its name, unit and meaning, in full precision.
 
-CSV is written from ``columns`` and ``rows``, LaTeX from ``printed``: the same figures, rounded and combined as the
-page shows them.
+Each is made once, whether the page, Markdown, LaTeX, CSV or ``mmad eval`` and ``mmad compare`` print it. Tables of an
+ablation take its section and the statistics; tables of evaluated runs take ``EvaluatedRun``s.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
 from mmad.analysis.comparison import (
+    ESTIMAND,
     Comparison,
     ComparisonTable,
     Conditions,
     NotComparable,
-    PairedMeans,
+    PairAgreement,
     PairStatistics,
-    SeedMean,
     compare,
-    spread,
-    verdict,
 )
-from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, RunFrame, load_frame
+from mmad.analysis.frames import AblationFrame, ClassFigures, MemberFrame, RunFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.metrics import estimate_of
-from mmad.analysis.overfitting import Onset, lowest_loss, onset_of
+from mmad.analysis.overfitting import lowest_loss, onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
 from mmad.base.errors import DataError, EvaluationError, ReportError
-from mmad.base.formatting import DASH, clip, decimal, duration, interval, p_value, plural, short_key, signed, whole
+from mmad.base.formatting import clip, plural, short_key, whole
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
-from mmad.base.records import MemberRecord, Split
-from mmad.evaluation.intervals import RESAMPLES, Interval
-from mmad.evaluation.operating_points import FROC_RATES, OperatingInterval, OperatingPoint, gaps
+from mmad.base.records import CheckpointKind, MemberRecord, Split
+from mmad.config.protocol import EvaluationProtocol
+from mmad.evaluation.coco_summary import CocoSet
+from mmad.evaluation.intervals import Interval
+from mmad.evaluation.operating_points import FROC_RATES, gaps
 from mmad.experiment_log import LogEntry, entry
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
-from mmad.report.model import AblationSection, ReportModel, member_title, mirrored
+from mmad.report.model import AblationSection, ReportModel, member_title, mirrored, run_anchor
+from mmad.report.table import FRACTION, HIGH, LOW, SD, Column, ReportTable, Row, Shown, Value
 from mmad.store.lookup import FoundRun
 from mmad.store.store import Store
-
-Cell = str | int | float | bool | datetime | None
-Row = tuple[Cell, ...]
-
-#: The unit of AP, AR, precision, recall and every other figure in [0, 1].
-FRACTION = "fraction"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column; ``name`` ends with the unit where a figure has one (``time_s``)."""
-
-    name: str
-    meaning: str
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class PrintedTable:
-    """A table as text for a paper; columns from ``numbers_from`` on are right-aligned.
-
-    ``groups`` are headings above the column headings: (text, number of columns).
-    """
-
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers_from: int = 1
-    note: str = ""
-    groups: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True)
-class TableContent:
-    """One table; ``name`` is its file name without the suffix. ``printed`` is None where it has no form for a paper."""
-
-    name: str
-    title: str
-    columns: tuple[Column, ...]
-    rows: Sequence[Row]
-    printed: PrintedTable | None = None
-
 
 #: The columns that identify a member in every table.
 MEMBER = (
@@ -94,6 +53,8 @@ MEMBER = (
     Column("seed", "seed of the run"),
     Column("replicate", "number of a true repeat, from 1"),
     Column("run", "first 12 digits of the run's key"),
+    Column("_run", "what the run is called"),
+    Column("_anchor", "its place in the page"),
 )
 #: The columns of the protocol under which a member was evaluated.
 EVALUATION = (
@@ -102,131 +63,260 @@ EVALUATION = (
     Column("max_detections", "detections of an image that count, best first"),
     Column("proposals", "source of the proposals"),
 )
+_RUN = Shown("_run", "Run", "text", anchor="_anchor")
+_CHECKPOINT = Column("checkpoint", "which checkpoint was evaluated")
+_EPOCH = Column("epoch", "its epoch", "epoch, from 1")
+_SCORE = Column("score", "least score of the detections that count", FRACTION)
+_FINDING = Column("finding", "the finding")
+_OVERLAPS = {"iou": "IoU", "iobb": "IoBB"}
+_INTERVALS = "In brackets: 95 % intervals."
 
 
-def of_member(member: MemberFrame) -> Row:
+def of_member(member: MemberFrame, ablation: AblationFrame) -> Row:
     """The cells of ``MEMBER``."""
     record: MemberRecord = member.record
-    return (record.ablation, record.setting, record.arm, record.seed, record.replicate, short_key(member.run.key))
+    key = member.run.key
+    names = (record.ablation, record.setting, record.arm, record.seed, record.replicate, short_key(key))
+    return (*names, member_title(member, ablation), run_anchor(key))
 
 
-def of_evaluation(member: MemberFrame) -> Row:
+def of_evaluation(protocol: EvaluationProtocol) -> Row:
     """The cells of ``EVALUATION``."""
-    protocol = member.protocol
     return (protocol.overlap, protocol.threshold, protocol.max_detections, protocol.proposals)
 
 
-def each(items: Iterable[MemberFrame], cells: Callable[[MemberFrame], Iterable[Row]]) -> list[Row]:
-    """The rows of every member, each preceded by the cells of ``MEMBER``."""
-    return [(*of_member(member), *row) for member in items for row in cells(member)]
+def protocol_words(protocol: EvaluationProtocol) -> str:
+    """``IoU ≥ 0.5, clean proposals``."""
+    return f"{_OVERLAPS[protocol.overlap]} ≥ {protocol.threshold:g}, {protocol.proposals.replace('_', ' ')} proposals"
 
 
-# What the page and Markdown show: intervals, verdicts, thresholds and best epochs.
+def _by(protocol: EvaluationProtocol) -> str:
+    """``IoU, clean``."""
+    return f"{_OVERLAPS[protocol.overlap]}, {protocol.proposals.replace('_', ' ')}"
 
 
-@dataclass(frozen=True)
-class GapColumn:
-    """One run of a gap table: its operating points and their gaps to the first, with intervals."""
-
-    member: MemberFrame
-    rows: tuple[OperatingPoint, ...]
-    bands: tuple[OperatingInterval, ...]
-
-    @property
-    def gaps(self) -> tuple[float, ...]:
-        return gaps(self.rows)
-
-    def bounds(self, place: int) -> str:
-        """The interval of the AP at the first score; at later scores the interval of the gap."""
-        return bounds(self.bands[place].gap, sign=True) if place else bounds(self.bands[place].ap)
+def bounded(value: Interval | None) -> tuple[float | None, float | None, float | None]:
+    """Value and bounds; None for what could not be measured."""
+    if value is None:
+        return None, None, None
+    return finite(value.value), finite(value.low), finite(value.high)
 
 
-@dataclass(frozen=True)
-class GapTable:
-    """Runs of one protocol and one kind of checkpoint side by side, by score threshold."""
-
-    first: MemberFrame
-    kind: str
-    scores: tuple[float, ...]
-    columns: tuple[GapColumn, ...]
-
-
-@dataclass(frozen=True)
-class BestEpochs:
-    """The best epochs of one run, and the onset of its overfitting."""
-
-    member: MemberFrame
-    best_ap: int | None
-    best_ar: int | None
-    lowest_loss: int | None
-    onset: Onset | None
+def bounded_columns(name: str, meaning: str, *, sd: bool = False) -> tuple[Column, ...]:
+    """A figure and the ends of its interval, with ``sd`` its deviation too."""
+    within = "of the 95 % interval over patients and seeds"
+    spread = (Column(f"{name}{SD}", f"{meaning}: sample standard deviation over the seeds", FRACTION),) if sd else ()
+    return (
+        Column(name, meaning, FRACTION),
+        *spread,
+        Column(f"{name}{LOW}", f"{meaning}: lower end {within}", FRACTION),
+        Column(f"{name}{HIGH}", f"{meaning}: upper end {within}", FRACTION),
+    )
 
 
-@dataclass(frozen=True)
-class FindingPair:
-    """One finding's test AP in both arms, and the difference."""
+# Tables that compare: arms, arms by finding, documented with measured figures.
 
-    label: str
-    reference: Interval
-    other: Interval
-    difference: Interval
-
-
-def bounds(value: Interval | None, *, sign: bool = False) -> str:
-    """``[0.512, 0.701]``, or an empty text where it could not be measured."""
-    if value is None or not (math.isfinite(value.low) and math.isfinite(value.high)):
-        return ""
-    form = signed if sign else decimal
-    return f"[{form(value.low)}, {form(value.high)}]"
-
-
-def verdict_words(stats: PairStatistics) -> str:
-    """The verdict, or an empty text without an interval."""
-    return "" if stats.difference is None else verdict(stats.difference)
-
-
-def tone(stats: PairStatistics) -> str:
-    """``up``, ``down`` or ``even``, according to the verdict."""
-    words = "" if stats.difference is None else stats.difference.verdict
-    return {"better": "up", "worse": "down"}.get(words, "even")
-
-
-def tests(stats: PairStatistics) -> str:
-    """``p 0.012, Holm 0.036``, or an empty text."""
-    if stats.difference is None or math.isnan(stats.difference.p):
-        return ""
-    return f"p {p_value(stats.difference.p)}, Holm {p_value(stats.p_holm)}"
-
-
-def verdict_summary(statistics: Statistics, comparison: ComparisonTable) -> str:
-    """One sentence on the verdicts of a comparison; empty without any."""
-    differences = [s.difference for _, s in statistics_rows(statistics, comparison) if s.difference is not None]
-    if not differences:
-        return ""
-    if len(differences) == 1:
-        words = verdict(differences[0])
-        return f"By its 95 % interval the difference is {words}."
-    counted = [(word, sum(d.verdict == word for d in differences)) for word in ("better", "worse", "not settled")]
-    if counted[-1][1] == len(differences):
-        return "By their 95 % intervals no setting is settled."
-    parts = [f"{count} {'is' if count == 1 else 'are'} {word}" for word, count in counted if count]
-    return f"By their 95 % intervals, of {plural(len(differences), 'setting')} {' and '.join(parts)}."
+_PAIR = (
+    Column("ablation", "name of the ablation's file"),
+    Column("setting", "setting of the ablation"),
+    Column("reference", "first arm of the pair"),
+    Column("other", "second arm of the pair"),
+    Column("seeds", "seeds that both arms have finished", "seeds"),
+)
+_SIDES = (("reference", "first arm"), ("other", "second arm"), ("difference", "second minus first"))
+#: Conditions with a column of their own; the checkpoint has one before them, the split is in the figures' names.
+_CONDITIONS = tuple(f.name for f in fields(Conditions) if f.name not in ("split", "checkpoint"))
+Known = Sequence[tuple[Comparison, PairStatistics]]
 
 
 def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
-    """Each row of a table with its statistics."""
-    return [(row, statistics.pair(row)) for row in comparison.rows]
+    """Each row of a comparison with its statistics, which the row then has, too."""
+    return [(replace(row, statistics=stats), stats) for row in comparison.rows for stats in [statistics.pair(row)]]
 
 
-def parameters(ablation: AblationFrame, row: Comparison) -> tuple[int | None, int | None]:
-    """The numbers of parameters of the detectors of the reference arm and of the other arm."""
-    left, right = (ablation.of(row.setting, arm) for arm in (row.reference, row.other))
-    return tuple(next((m.run.count("model") for m in members), None) for members in (left, right))  # type: ignore[return-value]
+def _ends(row: Comparison) -> Row:
+    return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
+
+
+def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str) -> list[Value]:
+    """Value, deviation and bounds of both arms and the difference; intervals are of the split that was compared."""
+    here = split == row.sides[0].split
+    sides = (stats.reference and stats.reference.estimate, stats.other and stats.other.estimate, stats.difference)
+    cells: list[Value] = []
+    for (name, _), found in zip(_SIDES, sides, strict=True):
+        figure = getattr(getattr(row, f"{split}_{measure}"), name)
+        value, low, high = bounded(getattr(found, measure, None) if here else None)
+        cells += [figure.mean if figure else value, figure.sd if figure else None, low, high]
+    return cells
+
+
+def _arm_heads(known: Known, columns: Sequence[str], group: str = "", tone: str = "") -> list[Shown]:
+    reference, other, difference = columns
+    first = known[0][0]
+    return [
+        Shown(reference, clip(first.reference, 30), group=group),
+        Shown(other, clip(first.other, 30), group=group),
+        Shown(difference, "Difference", "difference", group, tone=tone),
+    ]
+
+
+def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any) -> ReportTable:
+    """Two arms in every setting: AP of both, the difference, the verdict in one word, p for all pairs together.
+
+    Args:
+        known: rows of one pair of arms on one split, with their statistics.
+    """
+    split = known[0][0].sides[0].split
+    words = "Test AP" if split == "test" else "Validation AP"
+    names = [f"{split}_ap_{side}" for side, _ in _SIDES]
+    columns = [
+        *_PAIR,
+        *(c for n, (_, who) in zip(names, _SIDES, strict=True) for c in bounded_columns(n, f"{words}, {who}", sd=True)),
+        Column("verdict", "higher, lower, not settled or no verdict, by the interval of the AP's difference"),
+        Column("reasons", "codes of why the verdict is what it is"),
+        Column("verdict_words", "the verdict in full"),
+        Column("p", "two-sided, over seeds and patients (one seed: patients), for all pairs together", "probability"),
+        Column("p_pointwise", "the same for this pair alone", "probability"),
+        *bounded_columns(f"{names[-1]}_pointwise", f"{words}, second minus first, for this pair alone")[1:],
+        Column("p_patients", "permutation test over patients, for these trained networks", "probability"),
+        Column("by_checkpoint", "difference in test AP by each kind of checkpoint"),
+        Column("seed_share", "share of the difference's variance between seeds", FRACTION),
+        Column("checkpoint", "which checkpoints are compared"),
+        *(Column(name, f"of the first arm: {name.replace('_', ' ')}") for name in _CONDITIONS),
+        Column("differs_by_design", "what the ablation file varies between the arms: first / second"),
+        Column("note", "seeds that are missing"),
+        Column("no_interval", "why there is no interval"),
+        Column("_below", "seeds, and those that are missing"),
+        Column("_tone", "colour of the difference"),
+    ]  # fmt: skip
+    rows: list[Row] = []
+    for row, stats in known:
+        found = stats.difference
+        seeds = plural(len(row.seeds), "seed") if len(row.seeds) > 1 and not row.note else ""
+        judgement = row.judgement
+        said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
+        ps = (found.p, found.p_pointwise) if found else (None, None)
+        rows.append((
+            *_ends(row), *_figures(row, stats, split, "ap"), *said, *map(finite, ps),
+            *bounded(found.pointwise if found else None)[1:], finite(found.p_patients if found else None),
+            "; ".join(f"{kind} {value:+.4f}" for kind, value in row.by_checkpoint.items()) or None,
+            finite(found.seed_share if found else None), row.kind,
+            *(getattr(row.sides[0], name) for name in _CONDITIONS), "; ".join(row.by_design.values()) or None,
+            row.note or None, stats.why or None, row.note or seeds,
+            f"diff {judgement.tone}" if judgement else "diff even",
+        ))  # fmt: skip
+    shown = [Shown("setting", "Setting", "text", below="_below"), *_arm_heads(known, names, words, "_tone")]
+    told = [row for row, stats in known if stats.difference is not None]
+    if told:
+        shown += [Shown("verdict", "Verdict", "text"), Shown("p", "p", "p")]
+    title = title or f"{clip(known[0][0].other, 60)} against {clip(known[0][0].reference, 60)}"
+    return ReportTable.of(
+        name, title, columns, rows, shown=tuple(shown), note=interval_note(stats for _, stats in known),
+        footnotes=_by_words((row.setting, row.sentence) for row in told), footing="The verdicts in full", **more,
+    )  # fmt: skip
+
+
+def _by_words(found: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """``patience 10: These two networks differ …``; settings with equal words together."""
+    settings: dict[str, list[str]] = {}
+    for setting, words in found:
+        settings.setdefault(words, []).append(clip(setting, 60))
+    return tuple(f"{', '.join(names)}: {words}" for words, names in settings.items())
+
+
+def measures_table(known: Known, name: str = "measures", **more: Any) -> ReportTable:
+    """AR and validation figures of both arms beside the AP that decides, a row a setting and measure."""
+    decided = known[0][0].sides[0].split
+    measures = [(split, measure) for split in ("test", "val") for measure in ("ap", "ar")]
+    columns = [
+        *_PAIR,
+        Column("split", "val or test"),
+        Column("measure", "AP or AR"),
+        *(c for side, who in _SIDES for c in bounded_columns(f"figure_{side}", f"mean over the seeds, {who}", sd=True)),
+        Column("_measure", "both in words"),
+    ]  # fmt: skip
+    rows = [
+        (*_ends(row), split, measure.upper(), *_figures(row, stats, split, measure),  # type: ignore[arg-type]
+         f"{'Test' if split == 'test' else 'Validation'} {measure.upper()}")
+        for row, stats in known
+        if row.seeds
+        for split, measure in measures
+        if (split, measure) != (decided, "ap")
+    ]  # fmt: skip
+    shown = (
+        Shown("setting", "Setting", "text"),
+        Shown("_measure", "Measure", "text"),
+        *_arm_heads(known, [f"figure_{side}" for side, _ in _SIDES]),
+    )
+    return ReportTable.of(name, "AR, and validation", columns, rows, shown=shown, note=_INTERVALS, **more)
+
+
+def pair_findings_table(known: Known, name: str = "findings-pairs", **more: Any) -> ReportTable:
+    """AP of each finding in both arms, and the difference."""
+    columns = (*_PAIR, _FINDING, *(c for side, whose in _SIDES for c in bounded_columns(f"ap_{side}", f"AP, {whose}")))
+    rows = []
+    for row, stats in known:
+        if stats.difference is None or stats.reference is None or stats.other is None:
+            continue
+        left, right = ({x: ap for x, ap, _ in side.estimate.per_class} for side in (stats.reference, stats.other))
+        rows += [
+            (*_ends(row), label, *bounded(left[label]), *bounded(right[label]), *bounded(ap))
+            for label, ap, _ in stats.difference.per_class
+        ]
+    heads = _arm_heads(known, [f"ap_{side}" for side, _ in _SIDES])
+    shown = (Shown("finding", "Finding", "text"), *heads)
+    note = "95 % intervals; findings are not tested one by one."
+    section = "setting" if len(known) > 1 else ""
+    title = f"{'Test' if known[0][0].sides[0].split == 'test' else 'Validation'} AP by finding"
+    return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, **more)
+
+
+def pair_tables(section: AblationSection, number: int, statistics: Statistics) -> tuple[ReportTable, ...]:
+    """The results of a comparison of the ablation (from 0), its other measures, and the same by finding."""
+    comparison, frame = section.comparisons[number], section.frame
+    known = statistics_rows(statistics, comparison)
+    design = f" {comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
+    marks = "; ".join(badge.text for badge in section.badges[number])
+    ends = f"{clip(comparison.other, 60)} against {clip(comparison.reference, 60)}"
+    title = f"{ends}, on {clip(comparison.sides[0].data, 80)}"
+    title += ", final checkpoints" if comparison.kind == "final" else ""
+    counts = common_parameters(frame, comparison)
+    title += f"; {whole(counts[1])} against {whole(counts[0])} parameters" if counts else ""
+    more = {"subject": clip(section.title, 120), "conditions": f"{marks}.{design}"}
+
+    def named(part: str) -> str:
+        return file_stem(frame.record.name, f"{part}-{number + 1}")
+
+    return (
+        pairs_table(known, named("pairs"), title, **more),
+        measures_table(known, named("measures"), **more),
+        pair_findings_table(known, named("findings-pairs"), **more),
+    )
+
+
+def interval_note(known: Iterable[PairStatistics]) -> str:
+    """What intervals and p of the AP differences of a table are; an empty text without any."""
+    found = [stats.difference for stats in known if stats.difference is not None]
+    if not found:
+        return ""
+    several = any(one.seeds > 1 for one in found)
+    over = "over seeds and patients" if several else "over patients, of these networks alone"
+    family = max(one.family for one in found)
+    together = (
+        f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
+        if family > 1
+        else ""
+    )
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
-    """The numbers of parameters that all rows of the table share, if they do."""
-    found = {parameters(ablation, row) for row in comparison.rows}
+    """The numbers of parameters of both arms' detectors, if all rows share them."""
+
+    def count(setting: str, arm: str) -> int | None:
+        return next((m.run.count("model") for m in ablation.of(setting, arm)), None)
+
+    found = {(count(row.setting, row.reference), count(row.setting, row.other)) for row in comparison.rows}
     reference, other = found.pop() if len(found) == 1 else (None, None)
     return None if reference is None or other is None else (reference, other)
 
@@ -238,356 +328,60 @@ def reasons(found: Iterable[PairStatistics | RunStatistics]) -> str:
     return f"{clip(whys[0], 300)}{more}" if whys else ""
 
 
-def gap_tables(statistics: Statistics, ablation: AblationFrame) -> tuple[GapTable, ...]:
-    """AP by score threshold of every run, one table per protocol and kind of checkpoint; each run once."""
-    groups: dict[object, list[tuple[GapColumn, RunStatistics]]] = {}
-    seen = set()
-    for member in ablation.members:
-        stats = statistics.run(member)
-        if stats is None or stats.profile is None or (member.run.key, member.protocol) in seen:
-            continue
-        seen.add((member.run.key, member.protocol))
-        group = groups.setdefault((member.protocol, stats.kind), [])
-        group.append((GapColumn(member, stats.profile.rows, stats.profile.bands), stats))
-    return tuple(
-        GapTable(
-            columns[0][0].member,
-            columns[0][1].kind,
-            tuple(row.score for row in columns[0][0].rows),
-            tuple(column for column, _ in columns),
-        )
-        for columns in groups.values()
-    )
-
-
-def best_epochs(ablation: AblationFrame) -> tuple[BestEpochs, ...]:
-    """Best epochs and onset of overfitting of every run that has an epoch."""
-    return tuple(
-        BestEpochs(
-            member,
-            member.best_ap.epoch if member.best_ap else None,
-            member.best_ar.epoch if member.best_ar else None,
-            lowest_loss(member.run),
-            onset_of(member.run),
-        )
-        for member in ablation.members
-        if member.run.epochs
-    )
-
-
-def by_finding_pair(stats: PairStatistics) -> tuple[FindingPair, ...]:
-    """Every finding of a pair; empty where the pair has no interval."""
-    if stats.difference is None or stats.reference is None or stats.other is None:
-        return ()
-    left = {label: ap for label, ap, _ in stats.reference.estimate.per_class}
-    right = {label: ap for label, ap, _ in stats.other.estimate.per_class}
-    return tuple(FindingPair(label, left[label], right[label], ap) for label, ap, _ in stats.difference.per_class)
-
-
-FindingRow = tuple[str, float | None, float | None, float | None, float | None, str, str]
-
-
-def by_finding(outcome: CheckpointResult, stats: RunStatistics | None = None) -> list[FindingRow]:
-    """(finding, validation AP, AR, test AP, AR, interval of test AP, of test AR) for every finding of either split."""
-    val = {label: (ap, ar) for label, ap, ar in outcome.val_classes}
-    test = {label: (ap, ar) for label, ap, ar in outcome.test_classes}
-    known = stats is not None and stats.kind == outcome.kind and stats.measured is not None
-    each = stats.measured.estimate.per_class if known and stats is not None and stats.measured is not None else ()
-    intervals = {label: (bounds(ap), bounds(ar)) for label, ap, ar in each}
-    none = (None, None)
-    labels = dict.fromkeys([*val, *test])
-    return [(x, *val.get(x, none), *test.get(x, none), *intervals.get(x, ("", ""))) for x in labels]
-
-
-def filled_bins(stats: RunStatistics) -> list[tuple[str, float, float, int]]:
-    """(score range, mean score, share of hits, count) of each reliability bin that has detections."""
-    if stats.profile is None:
-        return []
-    found = stats.profile.calibration
-    edges: Sequence[float] = found.edges
-    rows = zip(edges, edges[1:], found.score, found.hits, found.count, strict=False)
-    return [(f"{low:.1f} to {high:.1f}", score, hits, count) for low, high, score, hits, count in rows if count]
-
-
-FrocRow = tuple[str, Interval, tuple[Interval, ...]]
-
-
-def froc_rows(stats: RunStatistics) -> list[FrocRow]:
-    """(finding, FROC score, sensitivity at each rate); the first row is over all findings."""
-    if stats.profile is None:
-        return []
-    band = stats.profile.froc_band
-    return [
-        ("all findings", band.score, band.sensitivity),
-        *((finding.label, finding.score, finding.sensitivity) for finding in band.per_class),
-    ]
-
-
-# Tables that compare: arms, arms by finding, documented with measured figures.
-
-_MEASURES = (("test_ap", "test AP"), ("test_ar", "test AR"), ("val_ap", "validation AP"), ("val_ar", "validation AR"))
-_INTERVAL = "of the 95 % interval over patients and seeds"
-_PAIR = (
-    Column("ablation", "name of the ablation's file"),
-    Column("setting", "setting of the ablation"),
-    Column("reference", "first arm of the pair"),
-    Column("other", "second arm of the pair"),
-    Column("seeds", "seeds that both arms have finished", "seeds"),
-)
-
-
-def bounded(value: Interval | None) -> tuple[float | None, float | None, float | None]:
-    """Value and bounds; None for what could not be measured."""
-    found = (None,) * 3 if value is None else (value.value, value.low, value.high)
-    return tuple(None if x is None or math.isnan(x) else x for x in found)  # type: ignore[return-value]
-
-
-def bounded_columns(name: str, meaning: str) -> tuple[Column, ...]:
-    """A figure and the ends of its interval."""
-    return (
-        Column(name, meaning, FRACTION),
-        Column(f"{name}_low", f"{meaning}: lower end {_INTERVAL}", FRACTION),
-        Column(f"{name}_high", f"{meaning}: upper end {_INTERVAL}", FRACTION),
-    )
-
-
-def pair_tables(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
-    """For every pair of arms and protocol one table, followed by one of its findings."""
-    frame = section.frame
-    for n, comparison in enumerate(section.comparisons, start=1):
-        known = statistics_rows(statistics, comparison)
-        marks = "; ".join(badge.text for badge in section.badges[n - 1])
-        ends = f"{clip(comparison.other, 60)} against {clip(comparison.reference, 60)}"
-        head = f"{clip(section.title, 120)}: {ends}"
-        design = f" {comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
-        under = f"On {clip(comparison.sides[0].data, 80)}: {marks}.{design}"
-        yield TableContent(
-            file_stem(frame.record.name, f"pairs-{n}"),
-            head,
-            _pair_columns(),
-            [_pair_cells(frame, row, stats) for row, stats in known],
-            _printed_pairs(frame, comparison, known, under),
-        )
-        if rows := [
-            (*_ends(row), f.label, *bounded(f.reference), *bounded(f.other), *bounded(f.difference))
-            for row, stats in known
-            for f in by_finding_pair(stats)
-        ]:
-            yield TableContent(
-                file_stem(frame.record.name, f"findings-pairs-{n}"),
-                f"{head}: test AP by finding",
-                (
-                    *_PAIR,
-                    Column("finding", "the finding"),
-                    *bounded_columns("test_ap_reference", "test AP of the first arm"),
-                    *bounded_columns("test_ap_other", "test AP of the second arm"),
-                    *bounded_columns("test_ap_difference", "second arm minus first"),
-                ),
-                rows,
-                _printed_findings(comparison, known, under),
-            )
-
-
-def _ends(row: Comparison) -> Row:
-    return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
-
-
-#: Conditions with a column of their own; the checkpoint has one before them, the split is in the figures' names.
-_CONDITIONS = tuple(f.name for f in fields(Conditions) if f.name not in ("split", "checkpoint"))
-
-
-def _pair_columns() -> tuple[Column, ...]:
-    columns = [*_PAIR]
-    for name, words in _MEASURES:
-        for side, whose in (("reference", "first arm"), ("other", "second arm"), ("difference", "second minus first")):
-            columns += [
-                Column(f"{name}_{side}", f"{words}, {whose}: mean over the seeds", FRACTION),
-                Column(f"{name}_{side}_sd", f"{words}, {whose}: sample standard deviation over the seeds", FRACTION),
-            ]
-            if name.startswith("test"):
-                columns += bounded_columns(f"{name}_{side}", f"{words}, {whose}")[1:]
-    columns += [
-        Column("verdict", "better, worse or not settled, by the interval of the test AP's difference"),
-        Column("verdict_words", "the verdict, and what would settle it"),
-        Column(
-            "p", "two-sided test of the test AP's difference, over patients and seeds (of one: patients)", "probability"
-        ),
-        Column("p_patients", "permutation test over patients, for these trained networks", "probability"),
-        Column("p_holm", "p adjusted (Holm) over the pairs of this ablation", "probability"),
-        Column("seed_share", "share of the difference's variance between seeds", FRACTION),
-        Column("parameters_reference", "parameters of the first arm's detector", "parameters"),
-        Column("parameters_other", "parameters of the second arm's detector", "parameters"),
-        Column("checkpoint", "which checkpoints are compared"),
-        *(Column(name, f"of the first arm: {name.replace('_', ' ')}") for name in _CONDITIONS),
-        Column("differs_by_design", "what the ablation file varies between the arms: first / second"),
-        Column("note", "seeds that are missing"),
-        Column("no_interval", "why there is no interval"),
-    ]
-    return tuple(columns)
-
-
-def _pair_cells(frame: AblationFrame, row: Comparison, stats: PairStatistics) -> Row:
-    cells: list[Cell] = [*_ends(row)]
-    for name, _ in _MEASURES:
-        contrast: PairedMeans = getattr(row, name)
-        within = _intervals(stats, name)
-        for side in ("reference", "other", "difference"):
-            figure: SeedMean | None = getattr(contrast, side)
-            cells += [figure.mean if figure else None, figure.sd if figure else None]
-            if name.startswith("test"):
-                cells += bounded(within[side])[1:]
-    difference = stats.difference
-    return (
-        *cells,
-        difference.verdict if difference else None,
-        verdict_words(stats) or None,
-        finite(difference.p if difference else None),
-        finite(difference.p_patients if difference else None),
-        finite(stats.p_holm),
-        finite(difference.seed_share if difference else None),
-        *parameters(frame, row),
-        row.kind,
-        *(getattr(row.sides[0], name) for name in _CONDITIONS),
-        "; ".join(row.by_design.values()) or None,
-        row.note or None,
-        stats.why or None,
-    )
-
-
-def _intervals(stats: PairStatistics, name: str) -> dict[str, Interval | None]:
-    measure = name.rsplit("_", 1)[-1]
-    reference, other = (getattr(s.estimate, measure) if s else None for s in (stats.reference, stats.other))
-    return {"reference": reference, "other": other, "difference": getattr(stats.difference, measure, None)}
-
-
-def _printed_pairs(
-    frame: AblationFrame, comparison: ComparisonTable, known: list[tuple[Comparison, PairStatistics]], under: str
-) -> PrintedTable:
-    has_intervals = any(stats.difference is not None for _, stats in known)
-    heads = ["Setting", "On test", clip(comparison.reference, 30), clip(comparison.other, 30), "Difference"]
-    heads += ["Verdict", "p", "Holm"] if has_intervals else []
-    rows = []
-    for row, stats in known:
-        name = f"{clip(row.setting, 60)} ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else clip(row.setting, 60)
-        difference = stats.difference
-        tests = (difference.verdict, p_value(difference.p), p_value(stats.p_holm)) if difference else ("",) * 3
-        rows.append((name, "AP", *_three(row.test_ap, stats, "test_ap"), *(tests if has_intervals else ())))
-        rows.append(("", "AR", *_three(row.test_ar, stats, "test_ar"), *(("",) * 3 if has_intervals else ())))
-    said = [under]
-    if has_intervals:
-        seeds = any(stats.difference is not None and stats.difference.seeds > 1 for _, stats in known)
-        test = "a test over patients and seeds" if seeds else "permutation test over patients"
-        said.append(f"In brackets: 95 % intervals. p: {test}; Holm: adjusted over the pairs of this ablation.")
-    if (counts := common_parameters(frame, comparison)) is not None:
-        reference, other = counts
-        said.append(f"{heads[3]}: {whole(other)} parameters, {heads[2]}: {whole(reference)}.")
-    return PrintedTable(tuple(heads), tuple(rows), 2, " ".join(said))
-
-
-def _three(contrast: PairedMeans, stats: PairStatistics, name: str) -> tuple[str, str, str]:
-    """Reference, other and difference: each a mean with its interval, or else with its standard deviation."""
-    within = _intervals(stats, name)
-
-    def cell(side: str) -> str:
-        figure: SeedMean | None = getattr(contrast, side)
-        of_side = within[side]
-        form = signed if side == "difference" else decimal
-        value = figure.mean if figure else of_side.value if of_side else None
-        beside = bounds(of_side, sign=side == "difference") or spread(figure)
-        return f"{form(value)} {beside}".rstrip()
-
-    return cell("reference"), cell("other"), cell("difference")
-
-
-def _printed_findings(
-    comparison: ComparisonTable, known: list[tuple[Comparison, PairStatistics]], under: str
-) -> PrintedTable:
-    heads = ("Setting", "Finding", clip(comparison.reference, 30), clip(comparison.other, 30), "Difference")
-    rows = tuple(
-        (clip(row.setting, 60), clip(f.label, 60), interval(f.reference), interval(f.other),
-         interval(f.difference, sign=True))
-        for row, stats in known
-        for f in by_finding_pair(stats)
-    )  # fmt: skip
-    return PrintedTable(heads, rows, 2, f"{under} In brackets: 95 % intervals; findings are not tested one by one.")
-
-
-def refused_table(section: AblationSection) -> Iterable[TableContent]:
+def refused_table(section: AblationSection) -> ReportTable:
     """Pairs that cannot be compared."""
-    if section.refusals:
-        name = section.frame.record.name
-        yield TableContent(
-            file_stem(name, "not-compared"),
-            f"{clip(section.title, 120)}: cannot be compared",
-            (*_PAIR[:4], Column("reason", "what differs between the arms: first / second")),
-            [(name, r.setting, r.reference, r.other, r.reason) for r in section.refusals],
-        )
+    name = section.frame.record.name
+    columns = (*_PAIR[:4], Column("reason", "what differs between the arms: first / second"))
+    rows = [(name, r.setting, r.reference, r.other, r.reason) for r in section.refusals]
+    return ReportTable.of(file_stem(name, "not-compared"), "Cannot be compared", columns, rows)
 
 
-def documented_table(section: AblationSection) -> Iterable[TableContent]:
+_FOUR = (("test_ap", "Test AP"), ("val_ap", "Val AP"), ("test_ar", "Test AR"), ("val_ar", "Val AR"))
+
+
+def documented_table(section: AblationSection) -> ReportTable:
     """What the documented log prints beside what was measured here."""
-    found = mirrored(section.frame)
-    if not found:
-        return
-    names = ("test_ap", "val_ap", "test_ar", "val_ar")
-    words = dict(_MEASURES)
     columns = [*MEMBER, Column("entry", "entry of the documented log"), Column("checkpoint", "the log's word for it")]
-    for name in names:
+    shown = [_RUN, Shown("entry", "Entry", "text", anchor="_entry"), Shown("checkpoint", "Checkpoint", "text")]
+    for name, head in _FOUR:
         columns += [
-            Column(f"{name}_documented", f"{words[name]} that the log prints", FRACTION),
-            Column(f"{name}_measured", f"{words[name]} measured here", FRACTION),
+            Column(f"{name}_documented", f"{head} that the log prints", FRACTION),
+            Column(f"{name}_measured", f"{head} measured here", FRACTION),
         ]
+        shown += [Shown(f"{name}_documented", "doc.", group=head), Shown(f"{name}_measured", "meas.", group=head)]
     rows = [
-        (
-            *of_member(m.member),
-            m.entry,
-            m.checkpoint,
-            *(x for both in m.figures for x in both),
-            *of_evaluation(m.member),
-        )
-        for m in found
-    ]
-    heads = ("Run", "Entry", "Checkpoint", *("doc.", "meas.") * 4)
-    groups = (("", 3), *((word, 2) for word in ("Test AP", "Val AP", "Test AR", "Val AR")))
-    printed = tuple(
-        (
-            member_title(m.member, section.frame),
-            m.entry,
-            m.checkpoint,
-            *(decimal(x) for both in m.figures for x in both),
-        )
-        for m in found
+        (*of_member(m.member, section.frame), m.entry, m.checkpoint, *(x for both in m.figures for x in both),
+         *of_evaluation(m.member.protocol), _by(m.member.protocol), m.entry)
+        for m in mirrored(section.frame)
+    ]  # fmt: skip
+    hidden = (Column("_by", "the protocol in words"), Column("_entry", "the entry's name"))
+    note = (
+        "What the documented log prints for the entry, and what was measured here. The log's figures were obtained on "
+        "its own data and under its protocol of the time: they are shown side by side, without a difference."
     )
-    note = "The log's figures were obtained on its own data and under its protocol of the time."
-    yield TableContent(
-        file_stem(section.frame.record.name, "documented"),
-        f"{clip(section.title, 120)}: documented beside measured",
-        (*columns, *EVALUATION),
-        rows,
-        PrintedTable(heads, printed, 3, note, groups),
-    )
+    return ReportTable.of(
+        file_stem(section.frame.record.name, "documented"), "Documented beside measured",
+        (*columns, *EVALUATION, *hidden), rows, subject=clip(section.title, 120),
+        shown=(*shown, Shown("_by", "Measured by", "text")), note=note,
+    )  # fmt: skip
 
 
-# Tables of runs: parameter counts, varied fields and results, checkpoints, and every epoch.
+# Tables of runs: parameter counts, varied fields and results, best epochs, checkpoints, and every epoch.
 
-#: The most setup fields in the printed form of a table of runs; the CSV has all.
+#: The most setup fields in the displayed form of a table of runs; the CSV has all.
 _MOST_FIELDS = 5
-_RUN = (
+_RESULT = (
     Column("key", "the run's whole key"),
     Column("status", "finished, running, queued, interrupted or failed"),
     Column("epochs_done", "committed epochs", "epochs"),
     Column("epochs_asked", "epochs requested", "epochs"),
     Column("checkpoint", "the checkpoint of the figures: best_ap, or final where there is no best one"),
-    Column("epoch", "its epoch", "epoch, from 1"),
+    _EPOCH,
     Column("val_ap", "validation AP", FRACTION),
     Column("val_ar", "validation AR", FRACTION),
     Column("test_ap", "test AP", FRACTION),
     Column("test_ar", "test AR", FRACTION),
     *EVALUATION,
-    Column("best_ap_epoch", "epoch of the best validation AP", "epoch, from 1"),
-    Column("best_ar_epoch", "epoch of the best validation AR", "epoch, from 1"),
-    Column("lowest_val_loss_epoch", "epoch of the lowest validation loss", "epoch, from 1"),
-    Column("overfitting_from_epoch", "where overfitting began; empty where none is seen", "epoch, from 1"),
     Column("time_s", "training and evaluation of all epochs", "s"),
     Column("started_utc", "first start", "ISO 8601, UTC"),
     Column("finished_utc", "end", "ISO 8601, UTC"),
@@ -599,69 +393,91 @@ _RUN = (
     Column("documented", "entry of the documented log that it mirrors"),
     Column("changed_by_hand", "fields set on the command line"),
     Column("error", "why it failed"),
+    Column("_epochs", "done / asked for"),
+    Column("_by", "the protocol in words"),
+    Column("_status", "the class of the status"),
+    Column("_final", "final, where the figures are of the final checkpoint"),
 )
+_FIGURES = ("val_ap", "val_ar", "test_ap", "test_ar")
 
 
-def parameters_table(section: AblationSection) -> Iterable[TableContent]:
-    """Parameter counts of every module in every setting and arm."""
-    if not section.count_rows:
-        return
+def parameters_table(section: AblationSection) -> ReportTable:
+    """Parameter counts of every module in every setting and arm; settings with equal counts are displayed once."""
     frame, name = section.frame, section.frame.record.name
     first = {(m.record.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
-    members = [first[s, a] for a in frame.arms for s in frame.settings if (s, a) in first]
+    alike: dict[tuple[str, str], tuple[str, bool]] = {}
+    for row in section.count_rows:
+        every = len(row.settings) == len(frame.settings)
+        title = clip(row.arm if every else f"{row.arm}: {', '.join(row.settings)}", 80)
+        alike |= {(setting, row.arm): (title, setting == row.settings[0]) for setting in row.settings}
     columns = (
-        *(
-            Column(x, y)
-            for x, y in (("ablation", "name of the ablation's file"), ("setting", "setting"), ("arm", "arm"))
-        ),
+        *_PAIR[:2],
+        Column("arm", "arm"),
         Column("module", "module of the detector"),
         Column("parameters", "trainable and fixed parameters", "parameters"),
-    )
-    rows = [(name, m.record.setting, m.record.arm, c.module, c.count) for m in members for c in m.run.counts]
-    yield TableContent(
-        file_stem(name, "parameters"),
-        f"{clip(section.title, 120)}: parameters",
-        columns,
-        rows,
-        _printed_counts(section),
-    )
-
-
-def _printed_counts(section: AblationSection) -> PrintedTable:
-    settings = len(section.frame.settings)
-    groups = [
-        clip(row.arm if len(row.settings) == settings else f"{row.arm}: {', '.join(row.settings)}", 60)
-        for row in section.count_rows
-    ]
-    counts = [[whole(count) for count in row.counts] for row in section.count_rows]
-    if len(groups) > len(section.modules):
-        heads = ("Arm and settings", *(clip(m.rsplit(".", 1)[-1], 40) for m in section.modules))
-        return PrintedTable(heads, tuple((group, *row) for group, row in zip(groups, counts, strict=True)))
-    by_module = zip(section.modules, zip(*counts, strict=True), strict=True)
-    return PrintedTable(("Module", *groups), tuple((clip(module, 60), *row) for module, row in by_module))
-
-
-def runs_table(name: str, title: str, frames: Sequence[AblationFrame]) -> TableContent:
-    """Every member with its varied fields and its results."""
-    members = [m for frame in frames for m in frame.members]
-    setup = _varying([m.setup for m in members])
-    protocol = [field for field in _varying([m.run.record.protocol for m in members]) if field != "seed"]
-    columns = (
-        *MEMBER,
-        *_RUN,
-        *(Column(f"setup.{field}", "field of the setup that varies") for field in setup),
-        *(Column(f"protocol.{field}", "field of the training protocol that varies") for field in protocol),
+        Column("_of", "the settings and the arm with these counts"),
+        Column("_brief", "whether it is displayed"),
     )
     rows = [
-        (
-            *of_member(m),
-            *_run_cells(m),
-            *(_plain(m.setup.get(field)) for field in setup),
-            *(_plain(m.run.record.protocol.get(field)) for field in protocol),
-        )
-        for m in members
+        (name, setting, arm, c.module, c.count, *alike.get((setting, arm), ("", False)))
+        for arm in frame.arms
+        for setting in frame.settings
+        if (setting, arm) in first
+        for c in first[setting, arm].run.counts
     ]
-    return TableContent(name, title, columns, rows, _printed_runs(frames, setup) if len(frames) == 1 else None)
+    down, across = ("module", "_of") if len(section.count_rows) <= 6 else ("_of", "module")
+    return ReportTable.of(
+        file_stem(name, "parameters"), "Parameters", columns, rows, subject=clip(section.title, 120), across=across,
+        shown=(Shown(down, "Module" if down == "module" else "Arm and settings", "text"),
+               Shown("parameters", "Parameters", "whole")),
+        brief="_brief",
+        note="Trainable and fixed parameters of each module. Settings with equal counts stand together.",
+    )  # fmt: skip
+
+
+def runs_table(frames: Sequence[AblationFrame], name: str, title: str, **more: Any) -> ReportTable:
+    """Every member with its results and the fields that vary; each run is displayed once.
+
+    The fields are displayed for one ablation (``subject``) alone.
+    """
+    members = [(m, frame) for frame in frames for m in frame.members]
+    setup = _varying([m.setup for m, _ in members])
+    protocol = [field for field in _varying([m.run.record.protocol for m, _ in members]) if field != "seed"]
+    columns = (
+        *MEMBER,
+        *_RESULT,
+        *(Column(f"setup.{field}", "field of the setup that varies") for field in setup),
+        *(Column(f"protocol.{field}", "field of the training protocol that varies") for field in protocol),
+        Column("_title", "title of the ablation"),
+        Column("_first", "whether the run is met for the first time"),
+    )
+    seen: set[str] = set()
+    rows = []
+    for m, frame in members:
+        rows.append((
+            *of_member(m, frame), *_result_cells(m), *(_plain(m.setup.get(field)) for field in setup),
+            *(_plain(m.run.record.protocol.get(field)) for field in protocol),
+            clip(frame.record.title or frame.record.name, 120), m.run.key not in seen,
+        ))  # fmt: skip
+        seen.add(m.run.key)
+    displayed = setup[:_MOST_FIELDS] if "subject" in more else []
+    shown = (
+        _RUN, Shown("status", "Status", "text", tone="_status"),
+        *(Shown(f"setup.{field}", clip(field, 40), "field") for field in displayed),
+        Shown("_epochs", "Epochs", "text"), Shown("epoch", "Best at", "whole", below="_final"),
+        Shown("val_ap", "Val AP"), Shown("test_ap", "Test AP"), Shown("val_ar", "Val AR"), Shown("test_ar", "Test AR"),
+        Shown("_by", "Evaluated by", "text"), Shown("time_s", "Time", "seconds"),
+    )  # fmt: skip
+    left = setup[len(displayed) :] if displayed else ()
+    also = f" These vary too: {', '.join(left)}." if left else ""
+    note = f"Each run once. AP and AR of its best-AP checkpoint, or of its final one without it.{also}"
+    section = "_title" if len(frames) > 1 else ""
+    return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, brief="_first", **more)
+
+
+def all_runs_table(model: ReportModel) -> ReportTable:
+    """The runs of all ablations."""
+    return runs_table([a.frame for a in model.ablations], "runs", "All runs")
 
 
 def _varying(given: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -675,7 +491,7 @@ def _varying(given: Sequence[Mapping[str, Any]]) -> list[str]:
     return [field for field, texts in found.items() if len(texts) > 1]
 
 
-def _plain(value: Any) -> Cell:
+def _plain(value: Any) -> Value:
     """A field's value as one cell: lists and tables as JSON."""
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
 
@@ -685,96 +501,113 @@ def time_of(run: RunFrame) -> float:
     return math.fsum(e.seconds for e in run.epochs if math.isfinite(e.seconds))
 
 
-def _run_cells(member: MemberFrame) -> Row:
+def _result_cells(member: MemberFrame) -> Row:
     run, record, best = member.run, member.run.record, member.alone
-    turned = onset_of(run)
     return (
-        record.key,
-        record.status,
-        record.epochs_done,
-        run.epochs_asked,
-        *((best.kind, best.epoch, best.val_ap, best.val_ar, best.test_ap, best.test_ar) if best else (None,) * 6),
-        *of_evaluation(member),
-        member.best_ap.epoch if member.best_ap else None,
-        member.best_ar.epoch if member.best_ar else None,
-        lowest_loss(run),
-        turned.epoch if turned else None,
-        time_of(run) if run.epochs else None,
-        record.started,
-        record.finished,
-        run.count("model"),
-        record.dataset_name,
-        record.dataset_fingerprint or None,
-        run.split_policy,
-        record.recipe,
-        member.record.documented,
-        ", ".join(member.record.overrides) or None,
-        record.error,
-    )
+        record.key, record.status, record.epochs_done, run.epochs_asked,
+        *((best.kind, best.epoch, *(getattr(best, f) for f in _FIGURES)) if best else (None,) * 6),
+        *of_evaluation(member.protocol),
+        time_of(run) if run.epochs else None, record.started, record.finished, run.count("model"),
+        record.dataset_name, record.dataset_fingerprint or None, run.split_policy, record.recipe,
+        member.record.documented, ", ".join(member.record.overrides) or None, record.error,
+        f"{record.epochs_done} / {run.epochs_asked}", _by(member.protocol),
+        f"status {record.status}", "final" if best and best.kind == "final" else "",
+    )  # fmt: skip
 
 
-def _printed_runs(frames: Sequence[AblationFrame], setup: Sequence[str]) -> PrintedTable:
-    shown, left = setup[:_MOST_FIELDS], setup[_MOST_FIELDS:]
-    heads = ("Run", *(clip(field, 40) for field in shown), "Epochs", "Best AP at", "Best AR at", "Lowest loss at",
-             "Overfitting from", "Val AP", "Test AP", "Val AR", "Test AR", "Time")  # fmt: skip
-    rows = []
-    for frame in frames:
-        for m in frame.members:
-            best, turned = m.alone, onset_of(m.run)
-            epochs = (m.best_ap.epoch if m.best_ap else None, m.best_ar.epoch if m.best_ar else None,
-                      lowest_loss(m.run), turned.epoch if turned else None)  # fmt: skip
-            figures = (best.val_ap, best.test_ap, best.val_ar, best.test_ar) if best else (None,) * 4
-            state = "" if m.run.finished else f" ({m.run.record.status})"
-            rows.append(
-                (
-                    member_title(m, frame) + state,
-                    *(_words(m.setup.get(field)) for field in shown),
-                    f"{m.run.record.epochs_done} / {m.run.epochs_asked}",
-                    *(DASH if n is None else str(n) for n in epochs),
-                    *(decimal(value) for value in figures),
-                    duration(time_of(m.run)) if m.run.epochs else DASH,
-                )
-            )
-    also = f" These vary too: {', '.join(left)}." if left else ""
-    return PrintedTable(heads, tuple(rows), note=f"AP and AR of best-AP checkpoints, or final ones without them.{also}")
-
-
-def _words(value: Any) -> str:
-    cell = _plain(value)
-    return DASH if cell is None else f"{cell:g}" if isinstance(cell, float) else clip(str(cell), 40)
-
-
-def checkpoints_table(section: AblationSection) -> Iterable[TableContent]:
-    """AP and AR of the three checkpoints of every run."""
-    frame = section.frame
-    figures = ("val_ap", "val_ar", "test_ap", "test_ar")
-    words = {"val": "validation", "test": "test"}
+def best_epochs_table(section: AblationSection) -> ReportTable:
+    """Best epochs and onset of overfitting of every run that has an epoch."""
     columns = (
         *MEMBER,
-        Column("checkpoint", "best_ap, best_ar or final"),
-        Column("epoch", "its epoch", "epoch, from 1"),
-        *(Column(f, f"{words[f[:-3]]} {f[-2:].upper()}", FRACTION) for f in figures),
-        *EVALUATION,
+        Column("best_ap_epoch", "epoch of the best validation AP", "epoch, from 1"),
+        Column("best_ar_epoch", "epoch of the best validation AR", "epoch, from 1"),
+        Column("lowest_val_loss_epoch", "epoch of the lowest validation loss", "epoch, from 1"),
+        Column("overfitting_from_epoch", "where overfitting began; empty where none is seen", "epoch, from 1"),
+        Column("overfitting", "the same in words"),
     )
-    rows = each(
-        frame.members,
-        lambda m: [(o.kind, o.epoch, *(getattr(o, f) for f in figures), *of_evaluation(m)) for _, o in m.outcomes if o],
+    rows = []
+    for m in section.frame.members:
+        if m.run.epochs:
+            onset = onset_of(m.run)
+            best = (one.epoch if one else None for one in (m.best_ap, m.best_ar))
+            cells = (*best, lowest_loss(m.run), onset.epoch if onset else None, onset_words(onset, len(m.run.epochs)))
+            rows.append((*of_member(m, section.frame), *cells))
+    shown = (
+        _RUN, Shown("best_ap_epoch", "Best AP at", "whole"), Shown("best_ar_epoch", "Best AR at", "whole"),
+        Shown("lowest_val_loss_epoch", "Lowest validation loss at", "whole"),
+        Shown("overfitting", "Overfitting", "text"),
+    )  # fmt: skip
+    note = (
+        "Overfitting begins at the lowest validation loss, if in the end that loss is at least 2 % above it while the "
+        "training loss kept falling."
     )
-    if rows:
-        printed = tuple(
-            (member_title(m, frame), name, str(o.epoch), *(decimal(getattr(o, f), 4) for f in figures))
-            for m in frame.members
-            for name, o in m.outcomes
-            if o
-        )
-        heads = ("Run", "Checkpoint", "Epoch", "Val AP", "Val AR", "Test AP", "Test AR")
-        title = f"{clip(section.title, 120)}: checkpoints"
-        yield TableContent(
-            file_stem(frame.record.name, "checkpoints"), title, columns, rows, PrintedTable(heads, printed, 2)
-        )
+    name = file_stem(section.frame.record.name, "best-epochs")
+    title, subject = "Best epochs and overfitting", clip(section.title, 120)
+    return ReportTable.of(name, title, columns, rows, subject=subject, shown=shown, note=note)
 
 
-def epochs_table(model: ReportModel) -> TableContent:
+def checkpoints_table(members: Sequence[MemberFrame], frame: AblationFrame, **more: Any) -> ReportTable:
+    """AP and AR of the three checkpoints of runs."""
+    words = {"val": "validation", "test": "test"}
+    columns = (
+        *MEMBER, Column("checkpoint", "best_ap, best_ar or final"), _EPOCH,
+        *(Column(f, f"{words[f[:-3]]} {f[-2:].upper()}", FRACTION) for f in _FIGURES), *EVALUATION,
+        Column("missing", "why there are no figures"), Column("_checkpoint", "the checkpoint in words"),
+    )  # fmt: skip
+    rows = [
+        (*of_member(m, frame), kind, *((o.epoch, *(getattr(o, f) for f in _FIGURES)) if o else (None,) * 5),
+         *of_evaluation(m.protocol), None if o else "none stored" if m.run.finished else "none yet", title)
+        for m in members
+        for kind, (title, o) in zip(("best_ap", "best_ar", "final"), m.outcomes, strict=True)
+    ]  # fmt: skip
+    figures = (("Val AP", "val_ap"), ("Val AR", "val_ar"), ("Test AP", "test_ap"), ("Test AR", "test_ar"))
+    shown = (
+        _RUN, Shown("_checkpoint", "Checkpoint", "text", below="missing"), Shown("epoch", "Epoch", "whole"),
+        *(Shown(name, head, digits=4) for head, name in figures),
+    )  # fmt: skip
+    name = file_stem(frame.record.name, "checkpoints")
+    return ReportTable.of(name, "Checkpoints", columns, rows, shown=shown, **more)
+
+
+def findings_table(
+    members: Sequence[MemberFrame], frame: AblationFrame, statistics: Statistics, **more: Any
+) -> ReportTable:
+    """AP and AR of each finding on both splits, of every checkpoint; the one that stands for the run is displayed."""
+    columns = (
+        *MEMBER, _CHECKPOINT, _EPOCH, *EVALUATION, Column("split", "val or test"), _FINDING,
+        *bounded_columns("ap", "AP of the finding"), *bounded_columns("ar", "AR of the finding"),
+        Column("_split", "the split in words"), Column("_brief", "whether it is displayed"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    for m in members:
+        stats = statistics.run(m)
+        for _, outcome in m.outcomes:
+            if outcome is None:
+                continue
+            measured = stats.measured if stats is not None and stats.kind == outcome.kind else None
+            known = {x: (ap, ar) for x, ap, ar in measured.estimate.per_class} if measured else {}
+            splits: Sequence[tuple[str, str, ClassFigures]] = (
+                ("val", "Val", outcome.val_classes), ("test", "Test", outcome.test_classes),
+            )  # fmt: skip
+            for split, words, classes in splits:
+                for label, *values in classes:
+                    within = known.get(label, (None, None)) if split == "test" else (None, None)
+                    cells = (x for v, i in zip(values, within, strict=True) for x in (v, *bounded(i)[1:]))
+                    rows.append((
+                        *of_member(m, frame), outcome.kind, outcome.epoch, *of_evaluation(m.protocol), split, label,
+                        *cells, words, outcome is m.alone,
+                    ))  # fmt: skip
+    shown = (_RUN, Shown("finding", "Finding", "text"), Shown("ap", "AP"), Shown("ar", "AR"))
+    kinds = dict.fromkeys("Final" if m.best_ap is None else "Best-AP" for m in members if m.alone is not None)
+    note = f"{' and '.join(kinds)} checkpoint{'s' if len(members) > 1 else ''}."
+    note += f" {_INTERVALS}" if statistics.runs else ""
+    name = file_stem(frame.record.name, "findings")
+    return ReportTable.of(
+        name, "By finding", columns, rows, shown=shown, across="_split", brief="_brief", note=note, **more
+    )
+
+
+def epochs_table(model: ReportModel) -> ReportTable:
     """Every metric of every epoch in long form, each run once."""
     columns = (
         Column("run", "first 12 digits of the run's key"),
@@ -793,267 +626,336 @@ def epochs_table(model: ReportModel) -> TableContent:
                 (key, e.epoch, None, "peak_memory_bytes", e.peak_memory),
             ]
             rows += [(key, e.epoch, m.split, m.name, m.value) for m in e.metrics]
-    return TableContent("epochs", "Every metric of every epoch", columns, rows)
+    return ReportTable.of("epochs", "Every metric of every epoch", columns, rows)
 
 
-# Tables of a run's detections: score thresholds, findings, confusion, reliability, controls.
-
-_CHECKPOINT = Column("checkpoint", "which checkpoint was evaluated")
-_SCORE = Column("score", "least score of the detections that count", FRACTION)
+# Tables of evaluated runs: score thresholds, FROC, confusion, reliability, masks, controls.
 
 
-def threshold_tables(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
-    """Test AP by score threshold, one table per protocol and kind of checkpoint."""
-    frame = section.frame
-    names = ("ap", "ar", "precision", "recall", "f1")
-    words = {"ap": "AP", "ar": "AR", "f1": "F1"}
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A checkpoint of a run and what its detections come to.
+
+    ``identity`` has the cells of ``MEMBER`` but for the last two, ``name`` and ``anchor``.
+    """
+
+    identity: Row
+    name: str
+    anchor: str
+    protocol: EvaluationProtocol
+    stats: RunStatistics
+    epoch: int | None = None
+    coco: CocoSet | None = None
+
+    @property
+    def head(self) -> Row:
+        """The cells of ``EVALUATED``."""
+        return (*self.identity, self.name, self.anchor, self.stats.kind, *of_evaluation(self.protocol))
+
+
+#: The columns of an evaluated run.
+EVALUATED = (*MEMBER, _CHECKPOINT, *EVALUATION)
+
+
+def evaluated(members: Iterable[MemberFrame], frame: AblationFrame, statistics: Statistics) -> tuple[EvaluatedRun, ...]:
+    """The members of which there are statistics; a run asked for twice alike is met once."""
+    found: dict[object, EvaluatedRun] = {}
+    for m in members:
+        if (stats := statistics.run(m)) is not None:
+            *identity, name, anchor = of_member(m, frame)
+            run = EvaluatedRun(identity, str(name), str(anchor), m.protocol, stats)
+            found.setdefault((m.run.key, m.protocol), run)
+    return tuple(found.values())
+
+
+def thresholds_table(runs: Sequence[EvaluatedRun], name: str = "thresholds", **more: Any) -> ReportTable:
+    """Operating points of runs under one protocol: AP and its gap to the first score, AR, precision, recall, F1."""
+    names = (("ap", "AP"), ("ar", "AR"), ("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"))
     columns = (
-        *MEMBER, _CHECKPOINT, *EVALUATION, _SCORE,
-        *bounded_columns("test_ap_gap", "test AP minus test AP at the first score"),
-        *(column for name in names for column in bounded_columns(f"test_{name}", f"test {words.get(name, name)}")),
-        Column("detections_per_image", "detections of an image on average", "detections"),
+        *EVALUATED, _SCORE, *(column for one, head in names for column in bounded_columns(one, head)),
+        *bounded_columns("ap_gap", "AP minus AP at the first score"),
+        Column("per_image", "detections of an image on average", "detections"),
     )  # fmt: skip
-    for n, gap in enumerate(gap_tables(statistics, frame), start=1):
-        rows: list[Row] = [
-            (*of_member(c.member), gap.kind, *of_evaluation(c.member), r.score, c.gaps[i],
-             *bounded(b.gap)[1:], *(x for name in names for x in (getattr(r, name), *bounded(getattr(b, name))[1:])),
-             r.per_image)
-            for c in gap.columns
-            for i, (r, b) in enumerate(zip(c.rows, c.bands, strict=True))
-        ]  # fmt: skip
-        heads = ("Run", *(f"≥ {score:g}" for score in gap.scores))
-        printed = tuple(
-            (member_title(c.member, frame),
-             *(f"{decimal(r.ap)}{f' ({signed(c.gaps[i])})' if i else ''} {c.bounds(i)}".rstrip()
-               for i, r in enumerate(c.rows)))
-            for c in gap.columns
-        )  # fmt: skip
-        protocol = gap.first.protocol
-        said = (
-            f"{'Final' if gap.kind == 'final' else 'Best-AP'} checkpoints by "
-            f"{'IoBB' if protocol.overlap == 'iobb' else 'IoU'} ≥ {protocol.threshold:g}, "
-            f"{protocol.proposals.replace('_', ' ')} proposals; in parentheses the gap to the first column. "
-            "In brackets: 95 % intervals, of the gap where there is one."
-        )
-        title = f"{clip(section.title, 120)}: test AP of the detections with at least a score"
-        yield TableContent(
-            file_stem(frame.record.name, f"thresholds-{n}"),
-            title,
-            columns,
-            rows,
-            PrintedTable(heads, printed, note=said),
-        )
-
-
-def findings_table(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
-    """AP and AR of each finding, for every checkpoint, on validation and test."""
-    frame = section.frame
-
-    def cells(member: MemberFrame) -> Iterable[Row]:
-        for _, outcome in member.outcomes:
-            if outcome is not None:
-                yield from _by_split(outcome, statistics.run(member), of_evaluation(member))
-
-    rows = each(frame.members, cells)
-    if not rows:
-        return
-    columns = (
-        *MEMBER, _CHECKPOINT, Column("epoch", "its epoch", "epoch, from 1"), *EVALUATION,
-        Column("split", "val or test"), Column("finding", "the finding"),
-        *bounded_columns("ap", "AP of the finding"), *bounded_columns("ar", "AR of the finding"),
+    rows: list[Row] = []
+    for run in runs:
+        if (profile := run.stats.profile) is not None:
+            for row, band, gap in zip(profile.rows, profile.bands, gaps(profile.rows), strict=True):
+                cells = (x for one, _ in names for x in (finite(getattr(row, one)), *bounded(getattr(band, one))[1:]))
+                rows.append((*run.head, row.score, *cells, gap, *bounded(band.gap)[1:], row.per_image))
+    shown = (
+        _RUN, Shown("score", "Score", "at least"), Shown("ap", "AP"), Shown("ap_gap", "Gap", "difference"),
+        *(Shown(one, head) for one, head in names[1:]), Shown("per_image", "Per image", digits=2),
     )  # fmt: skip
-    heads = ("Run", "Finding", "Val AP", "Val AR", "Test AP", "Test AR")
-    printed = tuple(
-        (member_title(m, frame), clip(label, 60), *figures)
-        for m in frame.members
-        if m.alone is not None
-        for label, *figures in _finding_cells(m.alone, statistics.run(m))
-    )
-    title = f"{clip(section.title, 120)}: by finding"
-    note = "Best-AP checkpoints, or final ones without them; in brackets 95 % intervals."
-    yield TableContent(
-        file_stem(frame.record.name, "findings"), title, columns, rows, PrintedTable(heads, printed, 2, note)
-    )
+    note = f"Detections with at least a score; the gap is to the AP at the first score. {_INTERVALS}"
+    return ReportTable.of(name, "Operating points", columns, rows, shown=shown, note=note, **more)
 
 
-def _within(outcome: CheckpointResult, stats: RunStatistics | None) -> dict[str, tuple[Row, Row]]:
-    """The test intervals of AP and AR by finding, if the statistics are for this checkpoint."""
-    if stats is None or stats.measured is None or stats.kind != outcome.kind:
-        return {}
-    return {label: (bounded(ap)[1:], bounded(ar)[1:]) for label, ap, ar in stats.measured.estimate.per_class}
+def gap_view(table: ReportTable) -> ReportTable:
+    """A table of operating points displayed as a row a run, with the AP and its gap at each score."""
+    run, _, *figures = table.shown
+    return replace(table, title="Test AP by score threshold", shown=(run, *figures[:2]), across="score")
 
 
-def _by_split(outcome: CheckpointResult, stats: RunStatistics | None, evaluation: Row) -> Iterable[Row]:
-    within = _within(outcome, stats)
-    splits: Sequence[tuple[str, ClassFigures]] = (("val", outcome.val_classes), ("test", outcome.test_classes))
-    for split, classes in splits:
-        for label, ap, ar in classes:
-            none: Row = (None, None)
-            of_ap, of_ar = within.get(label, (none, none)) if split == "test" else (none, none)
-            yield (outcome.kind, outcome.epoch, *evaluation, split, label, ap, *of_ap, ar, *of_ar)
+def threshold_tables(section: AblationSection, statistics: Statistics) -> Iterator[ReportTable]:
+    """One table per protocol and kind of checkpoint."""
+    groups: dict[tuple[EvaluationProtocol, CheckpointKind], list[EvaluatedRun]] = {}
+    for run in evaluated(section.frame.members, section.frame, statistics):
+        if run.stats.profile is not None:
+            groups.setdefault((run.protocol, run.stats.kind), []).append(run)
+    for n, ((protocol, kind), runs) in enumerate(groups.items(), start=1):
+        said = f"{'Final' if kind == 'final' else 'Best-AP'} checkpoints by {protocol_words(protocol)}."
+        name = file_stem(section.frame.record.name, f"thresholds-{n}")
+        yield thresholds_table(runs, name, subject=clip(section.title, 120), conditions=said)
 
 
-def _finding_cells(outcome: CheckpointResult, stats: RunStatistics | None) -> Iterable[tuple[str, ...]]:
-    val = {label: (ap, ar) for label, ap, ar in outcome.val_classes}
-    test = {label: (ap, ar) for label, ap, ar in outcome.test_classes}
-    each_ = stats.measured.estimate.per_class if stats and stats.measured and stats.kind == outcome.kind else ()
-    within = {label: (interval(ap), interval(ar)) for label, ap, ar in each_}
-    for label in dict.fromkeys([*val, *test]):
-        plain = tuple(map(decimal, test.get(label, (None, None))))
-        shown = tuple(w if w != DASH else p for w, p in zip(within.get(label, plain), plain, strict=True))
-        yield (label, *map(decimal, val.get(label, (None, None))), *shown)
-
-
-def _profiles(section: AblationSection, statistics: Statistics) -> Iterable[tuple[MemberFrame, RunStatistics]]:
-    for member in section.frame.members:
-        stats = statistics.run(member)
-        if stats is not None:
-            yield member, stats
-
-
-def confusion_table(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
-    """Confusion and reliability of every run's scores in long form."""
-    name, title = section.frame.record.name, clip(section.title, 120)
-    profiled = [(m, s, s.profile) for m, s in _profiles(section, statistics) if s.profile is not None]
-    counts: list[Row] = [
-        (*of_member(m), s.kind, *of_evaluation(m), p.rows[-1].score, true, called, int(p.confusion.counts[i, j]))
-        for m, s, p in profiled
-        for i, true in enumerate([*p.confusion.labels, "nothing there"])
-        for j, called in enumerate([*p.confusion.labels, "missed"])
-        if (i, j) != (len(p.confusion.labels),) * 2
-    ]
-    if counts:
-        columns = (
-            *MEMBER, _CHECKPOINT, *EVALUATION, _SCORE, Column("true", "the true finding"),
-            Column("called", "what was detected there"), Column("count", "how often, on test", "findings"),
-        )  # fmt: skip
-        yield TableContent(file_stem(name, "confusion"), f"{title}: confusion", columns, counts)
-    bins: list[Row] = [
-        (*of_member(m), s.kind, *of_evaluation(m), *row)
-        for m, s, p in profiled
-        for row in zip(
-            p.calibration.edges, p.calibration.edges[1:], p.calibration.score, p.calibration.hits, p.calibration.count,
-            strict=False,
-        )
-        if row[-1]
-    ]  # fmt: skip
-    if bins:
-        edges = (
-            *MEMBER, _CHECKPOINT, *EVALUATION, Column("score_from", "lower end of the bin", FRACTION),
-            Column("score_to", "upper end of the bin", FRACTION), Column("mean_score", "mean score in it", FRACTION),
-            Column("share_right", "share of its detections that are right", FRACTION),
-            Column("detections", "detections in it, on test", "detections"),
-        )  # fmt: skip
-        yield TableContent(file_stem(name, "reliability"), f"{title}: reliability of the scores", edges, bins)
-
-
-def froc_table(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
+def froc_table(runs: Sequence[EvaluatedRun], name: str = "froc", **more: Any) -> ReportTable:
     """Sensitivity by false positives per image, over all findings together and of each."""
-    frame = section.frame
-    profiled = [(m, s, froc_rows(s)) for m, s in _profiles(section, statistics) if s.profile is not None]
-    if not profiled:
-        return
     columns = (
-        *MEMBER, _CHECKPOINT, *EVALUATION, Column("finding", "the finding, or all findings together"),
-        Column("false_positives_per_image", "the rate; empty of the score, the mean over the rates", "detections"),
+        *EVALUATED, Column("finding", "the finding, or all findings together"),
+        Column("false_positives_per_image", "the rate; empty of the mean over the rates", "detections"),
         *bounded_columns("sensitivity", "share of the findings that are found at this rate"),
+        Column("_brief", "whether it is of all findings"),
     )  # fmt: skip
-    rows: list[Row] = [
-        (*of_member(m), s.kind, *of_evaluation(m), label, rate, *bounded(value))
-        for m, s, found in profiled
-        for label, score, each_rate in found
-        for rate, value in ((None, score), *zip(FROC_RATES, each_rate, strict=True))
-    ]
-    printed = tuple(
-        (member_title(m, frame), interval(score), *(decimal(value.value) for value in each_rate))
-        for m, _, found in profiled
-        for label, score, each_rate in found[:1]
-    )
-    heads = ("Run", "Score", *(f"{rate:g}" for rate in FROC_RATES))
-    note = "Sensitivity over all findings by false positives per image, and its mean (score) with a 95 % interval."
-    title = f"{clip(section.title, 120)}: FROC on test"
-    yield TableContent(
-        file_stem(frame.record.name, "froc"), title, columns, rows, PrintedTable(heads, printed, note=note)
+    rows: list[Row] = []
+    for run in runs:
+        if (profile := run.stats.profile) is None:
+            continue
+        band = profile.froc_band
+        each = [("all findings", band.sensitivity, band.score)]
+        each += [(finding.label, finding.sensitivity, finding.score) for finding in band.per_class]
+        for label, sensitivity, score in each:
+            for rate, value in (*zip(FROC_RATES, sensitivity, strict=True), (None, score)):
+                rows.append((*run.head, label, rate, *bounded(value), label == "all findings"))
+    shown = (_RUN, Shown("finding", "Finding", "text"), Shown("sensitivity", "Sensitivity"))
+    note = f"Sensitivity by false positives per image, and its mean. {_INTERVALS}"
+    return ReportTable.of(
+        name, "FROC", columns, rows, shown=shown, across="false_positives_per_image", note=note, **more
     )
 
 
-def controls_table(section: AblationSection, statistics: Statistics) -> Iterable[TableContent]:
-    """What the test AP loses when an input is made useless."""
-    found = [(m, s, c) for m, s in _profiles(section, statistics) for c in s.controls]
-    if not found:
-        return
+def confusion_table(runs: Sequence[EvaluatedRun], name: str = "confusion", **more: Any) -> ReportTable:
+    """How often each finding was called what."""
     columns = (
-        *MEMBER, _CHECKPOINT, *EVALUATION, Column("altered", "column, records or image"),
-        Column("column", "the clinical column that was shuffled"),
-        Column("ap_before", "test AP as it is", FRACTION), Column("ap_after", "test AP altered", FRACTION),
-        *bounded_columns("ap_lost", "test AP lost"), *bounded_columns("ar_lost", "test AR lost"),
-        Column("repeats", "how often the input was altered", "repeats"), Column("meaning", "what it says"),
+        *EVALUATED, _SCORE, Column("true", "the true finding"), Column("called", "what was detected there"),
+        Column("count", "how often", "findings"), Column("_tone", "same, where it was rightly called"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    score = None
+    for run in runs:
+        if (profile := run.stats.profile) is None:
+            continue
+        labels, score = profile.confusion.labels, profile.rows[-1].score
+        for i, true in enumerate([*labels, "nothing there"]):
+            for j, called in enumerate([*labels, "missed"]):
+                if (i, j) != (len(labels),) * 2:
+                    count = int(profile.confusion.counts[i, j])
+                    rows.append((*run.head, score, true, called, count, "same" if i == j else ""))
+    shown = (_RUN, Shown("true", "True", "text"), Shown("count", "Count", "whole", tone="_tone"))
+    note = f"At a score of {score:g}: true findings down, what was called across." if score is not None else ""
+    return ReportTable.of(name, "Confusion", columns, rows, shown=shown, across="called", note=note, **more)
+
+
+def reliability_table(runs: Sequence[EvaluatedRun], name: str = "reliability", **more: Any) -> ReportTable:
+    """Do scores say how often a detection is right? By bins of the score."""
+    columns = (
+        *EVALUATED, Column("score_from", "lower end of the bin", FRACTION),
+        Column("score_to", "upper end of the bin", FRACTION), Column("mean_score", "mean score in it", FRACTION),
+        Column("share_right", "share of its detections that are right", FRACTION),
+        Column("detections", "detections in it", "detections"), Column("_bin", "the bin in words"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    errors = []
+    for run in runs:
+        if (profile := run.stats.profile) is None:
+            continue
+        found = profile.calibration
+        errors.append(f"{found.error:.3f}")
+        bins = zip(found.edges, found.edges[1:], found.score, found.hits, found.count, strict=False)
+        rows += [(*run.head, *row, f"{row[0]:.1f} to {row[1]:.1f}") for row in bins if row[-1]]
+    shown = (
+        _RUN, Shown("_bin", "Score", "text"), Shown("mean_score", "Mean score"), Shown("share_right", "Share right"),
+        Shown("detections", "Detections", "whole"),
+    )  # fmt: skip
+    note = "Do scores say how often a detection is right?"
+    note += f" Expected calibration error {errors[0]}." if len(errors) == 1 else ""
+    return ReportTable.of(name, "Reliability", columns, rows, shown=shown, note=note, **more)
+
+
+def masks_table(runs: Sequence[EvaluatedRun], name: str = "masks", **more: Any) -> ReportTable:
+    """AP and AR of masks, over all findings and of each."""
+    columns = (
+        *EVALUATED, _FINDING, *bounded_columns("mask_ap", "AP of the masks"),
+        *bounded_columns("mask_ar", "AR of the masks"), Column("_brief", "whether it is of all findings"),
+    )  # fmt: skip
+    rows = [
+        (*run.head, label, *bounded(ap), *bounded(ar), label == "all findings")
+        for run in runs
+        if run.stats.masks is not None and (found := run.stats.masks.estimate)
+        for label, ap, ar in (("all findings", found.ap, found.ar), *found.per_class)
+    ]
+    shown = (_RUN, Shown("finding", "Finding", "text"), Shown("mask_ap", "AP"), Shown("mask_ar", "AR"))
+    note = f"Masks compared with the filled annotated boxes. {_INTERVALS}"
+    return ReportTable.of(name, "Masks", columns, rows, shown=shown, note=note, **more)
+
+
+def coco_table(runs: Sequence[EvaluatedRun], name: str = "coco", **more: Any) -> ReportTable:
+    """COCO's figures of boxes and masks, as far as they are known."""
+    columns = (
+        *EVALUATED, Column("outline", "boxes or masks"), Column("figure", "COCO's name of the figure"),
+        Column("value", "the figure", FRACTION),
+    )  # fmt: skip
+    rows = [
+        (*run.head, outline, figure, finite(value))
+        for run in runs
+        for outline, found in (("boxes", run.coco), ("masks", run.stats.masks and run.stats.masks.coco))
+        if found
+        for figure, value in found.figures.items()
+    ]
+    shown = (_RUN, Shown("outline", "Of", "text"), Shown("figure", "Figure", "text"), Shown("value", "Value"))
+    return ReportTable.of(name, "COCO's figures", columns, rows, shown=shown, **more)
+
+
+def controls_table(runs: Sequence[EvaluatedRun], name: str = "controls", **more: Any) -> ReportTable:
+    """What the AP loses when an input is made useless."""
+    columns = (
+        *EVALUATED, Column("altered", "column, records or image"),
+        Column("column", "the clinical column that was shuffled"), Column("ap_before", "AP as it is", FRACTION),
+        Column("ap_after", "AP altered", FRACTION), *bounded_columns("ap_lost", "AP lost"),
+        *bounded_columns("ar_lost", "AR lost"), Column("repeats", "how often the input was altered", "repeats"),
+        Column("meaning", "what it says"), Column("_altered", "the alteration in words"),
     )  # fmt: skip
     rows: list[Row] = [
-        (*of_member(m), s.kind, *of_evaluation(m), c.alteration.kind, c.alteration.name or None, c.drop.before,
-         c.drop.after, *bounded(c.drop.ap), *bounded(c.drop.ar), c.drop.repeats, meaning(c))
-        for m, s, c in found
+        (*run.head, c.alteration.kind, c.alteration.name or None, c.drop.before, c.drop.after, *bounded(c.drop.ap),
+         *bounded(c.drop.ar), c.drop.repeats, meaning(c), alteration_words(c.alteration))
+        for run in runs
+        for c in run.stats.controls
     ]  # fmt: skip
-    printed = tuple(
-        (member_title(m, section.frame), clip(alteration_words(c.alteration), 60), decimal(c.drop.after),
-         interval(c.drop.ap, sign=True))
-        for m, _, c in found
+    shown = (
+        _RUN, Shown("_altered", "Altered", "text"), Shown("ap_before", "AP as it is"), Shown("ap_after", "AP left"),
+        Shown("ap_lost", "AP lost", "difference"), Shown("meaning", "It says", "text"),
     )  # fmt: skip
-    heads = ("Run", "Altered", "AP left", "AP lost")
-    title = f"{clip(section.title, 120)}: controls"
-    yield TableContent(
-        file_stem(section.frame.record.name, "controls"), title, columns, rows, PrintedTable(heads, printed, 2)
+    note = f"What the AP loses when an input is made useless. {_INTERVALS}"
+    return ReportTable.of(name, "Controls", columns, rows, shown=shown, note=note, **more)
+
+
+def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """AP, AR and FROC score of runs, with intervals, and how well their scores are calibrated."""
+    columns = (
+        *EVALUATED, _EPOCH, *bounded_columns("ap", "AP"), *bounded_columns("ar", "AR"),
+        *bounded_columns("froc", "mean sensitivity"), Column("ece", "expected calibration error", FRACTION),
+    )  # fmt: skip
+    rows = [
+        (*run.head, run.epoch, *bounded(found.measured.estimate.ap), *bounded(found.measured.estimate.ar),
+         *bounded(found.profile.froc_band.score), found.profile.calibration.error)
+        for run in runs
+        if (found := run.stats) and found.measured is not None and found.profile is not None
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("epoch", "Epoch", "whole"), Shown("ap", "AP"), Shown("ar", "AR"), Shown("froc", "FROC"),
+        Shown("ece", "ECE"),
+    )  # fmt: skip
+    return ReportTable.of("evaluations", "Evaluations", columns, rows, shown=shown, **more)
+
+
+def classes_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """AP and AR of each finding on the split that was evaluated."""
+    columns = (*EVALUATED, _FINDING, *bounded_columns("ap", "AP"), *bounded_columns("ar", "AR"))
+    rows = [
+        (*run.head, label, *bounded(ap), *bounded(ar))
+        for run in runs
+        if run.stats.measured is not None
+        for label, ap, ar in run.stats.measured.estimate.per_class
+    ]
+    shown = (_RUN, Shown("finding", "Finding", "text"), Shown("ap", "AP"), Shown("ar", "AR"))
+    return ReportTable.of("classes", "Findings", columns, rows, shown=shown, **more)
+
+
+def agreement_table(same: PairAgreement) -> ReportTable:
+    """Detections of each finding that two arms share."""
+    columns = (
+        _FINDING, Column("both", "found by both", "detections"),
+        Column("reference", "found by the reference alone", "detections"),
+        Column("other", "found by the other alone", "detections"),
+        Column("agreement", "share found by both", FRACTION),
+    )  # fmt: skip
+    rows = [(s.label, s.both, s.first, s.second, finite(s.agreement)) for s in same.shared]
+    shown = (
+        Shown("finding", "Finding", "text"), Shown("both", "Both", "whole"),
+        Shown("reference", "Reference alone", "whole"), Shown("other", "Other alone", "whole"),
+        Shown("agreement", "Agreement"),
+    )  # fmt: skip
+    title = f"Detections with score ≥ {same.score:g}, the same from {same.overlap} ≥ {same.threshold:g} on"
+    return ReportTable.of("agreement", title, columns, rows, shown=shown)
+
+
+def studies_table(same: PairAgreement) -> ReportTable:
+    """The studies on which two arms differ most."""
+    columns = (Column("study", "the study"), Column("gain", "hits minus false alarms, other minus reference", "boxes"))
+    shown = (Shown("study", "Study", "text"), Shown("gain", "Gain", "difference", digits=0))
+    title = "Studies that differ most (hits minus false alarms, other minus reference)"
+    return ReportTable.of("studies", title, columns, same.studies, shown=shown)
+
+
+#: The tables of a run's detections, in the order in which they are shown.
+DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
+    thresholds_table, froc_table, confusion_table, reliability_table, masks_table, coco_table, controls_table,
+)  # fmt: skip
+
+
+def run_tables(member: MemberFrame, ablation: AblationFrame, statistics: Statistics) -> tuple[ReportTable, ...]:
+    """The tables below a run: checkpoints, findings, and those of its detections; only those with rows."""
+    runs = evaluated([member], ablation, statistics)
+    found = (
+        checkpoints_table([member], ablation),
+        findings_table([member], ablation, statistics),
+        *(make(runs) for make in DETECTIONS),
     )
+    found = (*found[:2], *(replace(table, title=f"{table.title} on test") for table in found[2:]))
+    return tuple(table.without("_run") for table in found if len(table.frame))
+
+
+def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterator[ReportTable]:
+    """Every table of an ablation, as it becomes a file."""
+    frame, name, subject = section.frame, section.frame.record.name, clip(section.title, 120)
+    for number in range(len(section.comparisons)):
+        yield from pair_tables(section, number, statistics)
+    yield refused_table(section)
+    yield documented_table(section)
+    yield parameters_table(section)
+    yield runs_table([frame], file_stem(name, "runs"), "Runs", subject=subject)
+    yield best_epochs_table(section)
+    if (checkpoints := checkpoints_table(frame.members, frame, subject=subject)).frame["epoch"].notna().any():
+        yield checkpoints
+    yield findings_table(frame.members, frame, statistics, subject=subject)
+    yield from threshold_tables(section, statistics)
+    runs = evaluated(frame.members, frame, statistics)
+    for make in DETECTIONS[1:]:
+        table = make(runs, subject=subject)
+        brief = "_brief" if make in (froc_table, masks_table) else ""
+        yield replace(table, name=file_stem(name, table.name), title=f"{table.title} on test", brief=brief)
+
+
+def all_tables(model: ReportModel) -> Iterator[ReportTable]:
+    """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
+    for ablation in model.ablations:
+        yield from (table for table in ablation_tables(ablation, model.statistics) if len(table.frame))
+    if len(model.ablations) > 1:
+        yield all_runs_table(model)
+    if any(section.run.epochs for section in model.runs):
+        yield epochs_table(model)
 
 
 # The paper's table: the four arms of ``ablations/paper.toml``, documented figures beside measured ones.
 
 #: The ablation of the table, and the figures of the table (from the best-AP checkpoints).
 ABLATION = "paper"
-MEASURES = ("val_ap", "val_ar", "test_ap", "test_ar")
+MEASURES = {"val_ap": "validation AP", "val_ar": "validation AR", "test_ap": "test AP", "test_ar": "test AR"}
+BESIDE = "The documented figures were obtained on other data (REFLACX with MIMIC); they are shown for orientation."
 NAN = float("nan")
 
 
-@dataclass(frozen=True)
-class PaperFigure:
-    """One measure: documented, and measured here (bounds are NaN without an interval)."""
-
-    documented: float | None
-    measured: Interval | None
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """One arm; ``note`` says why figures or intervals are missing."""
-
-    arm: str
-    documented: str | None
-    documented_parameters: int | None
-    parameters: int | None
-    seeds: int
-    figures: Mapping[str, PaperFigure]
-    note: str
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """All arms under equal conditions, with badges; ``design`` says what differs from the first arm by design."""
-
-    title: str
-    rows: tuple[PaperRow, ...]
-    badges: tuple[Badge, ...]
-    data: str
-    resamples: int
-    design: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> list[str]:
-        """Why something is missing, arm by arm."""
-        return [f"{row.arm}: {row.note}" for row in self.rows if row.note]
-
-
-def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESAMPLES) -> PaperTable:
-    """The table of the store's results so far; unfinished arms have only their documented figures.
+def paper_table(store: Store, *, ablation: str = ABLATION) -> ReportTable:
+    """The store's results so far, a row an arm, and below it what the log prints; ``footnotes``: what is missing.
 
     Raises:
         ReportError: the ablation was never started, or its arms were trained or evaluated under unequal conditions.
@@ -1063,10 +965,30 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
     except ReportError as error:
         raise ReportError(error.what, hint=f"train it with `mmad ablate ablations/{ABLATION}.toml`") from error
     conditions, design = _conditions(frame)
+    badges = legend([*evaluation_badges(conditions), *_marks(frame)])
+    under = "; ".join([f"data: {conditions.data}", *(badge.text for badge in badges), *design])
     detections = DetectionStore()
-    rows = tuple(_row(store, detections, arm, _of(frame, arm), resamples) for arm in frame.arms)
-    badges = tuple(legend([*evaluation_badges(conditions), *_marks(frame)]))
-    return PaperTable(frame.record.title, rows, badges, conditions.data, resamples, design)
+    found = [_paper_rows(store, detections, arm, _of(frame, arm), under) for arm in frame.arms]
+    columns = (
+        Column("arm", "arm of the ablation"),
+        Column("source", "measured, or the documented entry"),
+        Column("seeds", "seeds that are finished", "seeds"),
+        Column("parameters", "parameters of the detector", "parameters"),
+        *(column for name, words in MEASURES.items() for column in bounded_columns(name, words)),
+        Column("under", "the conditions of the measured figures"),
+        Column("note", "why figures or intervals are missing"),
+    )
+    within = "95 % intervals over patients and seeds"
+    note = f"Best-AP checkpoints; measured figures with {within}. {BESIDE}"
+    shown = (
+        Shown("arm", "Arm", "text"), Shown("source", "Source", "text"), Shown("parameters", "Parameters", "whole"),
+        *(Shown(name, words) for name, words in MEASURES.items()),
+    )  # fmt: skip
+    notes = tuple(f"{rows[0][0]}: {rows[0][-1]}" for rows in found if rows[0][-1])
+    return ReportTable.of(
+        "paper", frame.record.title, columns, [row for rows in found for row in rows], shown=shown, note=note,
+        conditions=f"{under}.", footnotes=notes,
+    )  # fmt: skip
 
 
 def _marks(frame: AblationFrame) -> list[Badge]:
@@ -1100,43 +1022,43 @@ def _conditions(frame: AblationFrame) -> tuple[Conditions, tuple[str, ...]]:
     return frame.members[0].compared.conditions("best_ap"), tuple(design)
 
 
-def _row(
-    store: Store, detections: DetectionStore, arm: str, members: Sequence[MemberFrame], resamples: int
-) -> PaperRow:
+def _paper_rows(
+    store: Store, detections: DetectionStore, arm: str, members: Sequence[MemberFrame], under: str
+) -> list[tuple[Value, ...]]:
+    """The measured row of an arm, and what the log prints for it, if it mirrors an entry."""
     name = next((member.record.documented for member in members if member.record.documented), None)
-    log = None if name is None else entry(name)
     done = [member for member in members if member.run.finished and member.best_ap is not None]
-    measured, note = _measured(store, detections, done, resamples)
+    measured, note = _measured(store, detections, done)
     waiting = [
         "has no best-AP checkpoint" if m.run.finished else f"{m.run.record.status} at epoch {m.run.record.epochs_done}"
         for m in members
         if m not in done
     ]
-    return PaperRow(
-        arm=arm,
-        documented=name,
-        documented_parameters=None if log is None else log.params.get("model"),
-        parameters=next((member.run.count("model") for member in members), None),
-        seeds=len(done),
-        figures={name: PaperFigure(_documented(log, name), measured.get(name)) for name in MEASURES},
-        note="; ".join([*waiting, *([note] if note else [])]),
-    )
+    counted = next((member.run.count("model") for member in members), None)
+    figures = (x for measure in MEASURES for x in bounded(measured.get(measure)))
+    notes = "; ".join([*waiting, *([note] if note else [])]) or None
+    rows: list[tuple[Value, ...]] = [(arm, "measured", len(done), counted, *figures, under, notes)]
+    if name is not None:
+        log = entry(name)
+        documented = (x for measure in MEASURES for x in (_documented(log, measure), None, None))
+        rows.append((arm, name, None, log.params.get("model"), *documented, None, None))
+    return rows
 
 
-def _documented(log: LogEntry | None, measure: str) -> float | None:
-    best = None if log is None else log.results.get("best_ap")
+def _documented(log: LogEntry, measure: str) -> float | None:
+    best = log.results.get("best_ap")
     return None if best is None else float(getattr(best, measure))
 
 
 def _measured(
-    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame]
 ) -> tuple[dict[str, Interval], str]:
     """(mean of each measure over the seeds, with an interval where stored detections allow one; reason if not)."""
     found = {name: Interval(mean, NAN, NAN) for name in MEASURES if (mean := _mean(members, name)) is not None}
     why = ""
     for split in ("val", "test"):
         try:
-            found |= _with_intervals(store, detections, members, split, resamples) if members else {}
+            found |= _with_intervals(store, detections, members, split) if members else {}
         except (EvaluationError, DataError) as error:
             why = f"no interval: {error}"
     return found, why
@@ -1149,9 +1071,9 @@ def _mean(members: Sequence[MemberFrame], measure: str) -> float | None:
 
 
 def _with_intervals(
-    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], split: Split, resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], split: Split
 ) -> dict[str, Interval]:
-    options = EvaluationOptions(split=split, checkpoint="best_ap", resamples=resamples)
+    options = EvaluationOptions(split=split, checkpoint="best_ap")
     targets = [evaluation_target(store, FoundRun(member.run.record, (member.record,)), options) for member in members]
-    estimate = estimate_of(store, detections, targets, options).estimate
+    estimate = estimate_of(store, detections, targets).estimate
     return {f"{split}_ap": estimate.ap, f"{split}_ar": estimate.ar}

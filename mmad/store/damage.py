@@ -27,7 +27,7 @@ from sqlalchemy.types import NullType
 
 from mmad.base.formatting import clip
 from mmad.store.schema import metadata, metric_names, runs
-from mmad.store.values import Checked, DamagedValue, Moment, shown
+from mmad.store.values import CheckedColumn, DamagedValue, Moment, shown
 
 #: PostgreSQL's number for doubles, which is all that psycopg's numbers ask about.
 _DOUBLE = 701
@@ -67,7 +67,7 @@ def find_damage(
     connection: Connection, table: Table, columns: Sequence[Column[Any]] = ()
 ) -> Generator[Damage, None, None]:
     """Every value of ``columns`` of ``table`` (none: of all) that its column cannot hold; nothing else is raised."""
-    checked = [column for column in columns or table.c if isinstance(column.type, Checked)]
+    checked = [column for column in columns or table.c if isinstance(column.type, CheckedColumn)]
     keys, identity = list(table.primary_key), _identity(connection, table)
     read = [_reader(connection, column) for column in checked]
     wanted = (*identity, *(type_coerce(key, NullType()) for key in keys), *(_raw(connection, one) for one in checked))
@@ -231,7 +231,7 @@ def _instead(column: Column[Any]) -> str | None:
     """What a damaged value of ``column`` is read as, as SQL; None where its row has to be left out."""
     together = [one.columns.values() for one in column.table.constraints if isinstance(one, UniqueConstraint)]
     tells_apart = column.primary_key or column.unique or any(column in columns for columns in together)
-    if tells_apart or column.foreign_keys or column.info.get("is_row") or not isinstance(column.type, Checked):
+    if tells_apart or column.foreign_keys or column.info.get("is_row") or not isinstance(column.type, CheckedColumn):
         return None
     return "NULL" if column.nullable else column.type.instead
 

@@ -179,14 +179,14 @@ def _secrets(store: Store) -> Iterator[DatabaseProblem]:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class DatabaseFixes:
     """How many damaged rows of caches were removed, and of how many command lines secrets were taken out."""
 
     rows: int
     commands: int
 
 
-def fix_database(database: str | Path) -> Fixed:
+def fix_database(database: str | Path) -> DatabaseFixes:
     """Removes damaged rows that are made again when they are needed, and secrets from recorded command lines.
 
     Nothing that was measured by a training is touched.
@@ -208,7 +208,7 @@ def fix_database(database: str | Path) -> Fixed:
             if isinstance(command, str) and (bare := clean_command(command)) != command:
                 connection.execute(update(schema.environments).where(c.id == number).values(command=bare))
                 commands += 1
-        return Fixed(rows, commands)
+        return DatabaseFixes(rows, commands)
 
 
 def _broken_references(where: str, connection: Connection) -> Iterator[DatabaseProblem]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, bindparam, delete, insert, select, type_coerce
+from sqlalchemy import Connection, Row, Select, Table, and_, bindparam, delete, func, insert, select, type_coerce
 from sqlalchemy.types import NullType
 
 from mmad.base.clock import now
@@ -207,6 +207,17 @@ def _in_their_order(
     """The metrics of one epoch as they were recorded; those whose name is damaged are left out."""
     placed = sorted((names[metric], value) for metric, value in values if metric in names)
     return tuple(Metric(split, name, value) for (_, split, name), value in placed)
+
+
+def first_epochs(connection: Connection, keys: Collection[str]) -> dict[str, datetime]:
+    """When the first epoch of each of ``keys`` was committed; runs without one are left out."""
+    wanted, c = set(keys), run_epochs.c
+    first = select(c.run, func.min(c.epoch).label("epoch")).group_by(c.run).subquery()
+    chosen = select(runs.c.key, c.committed).join(runs, runs.c.id == c.run)
+    chosen = chosen.join(first, and_(first.c.run == c.run, first.c.epoch == c.epoch))
+    if len(wanted) <= MANY_KEYS:
+        chosen = chosen.where(runs.c.key.in_(wanted))
+    return {row.key: row.committed for row in connection.execute(chosen) if row.key in wanted}
 
 
 def _refuse_damaged_metrics(part: Sequence[Sequence[Any]]) -> None:

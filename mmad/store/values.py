@@ -47,7 +47,7 @@ class DamagedValue(StoreError):
         self.column = column
 
 
-class Checked(TypeDecorator[T]):
+class CheckedColumn(TypeDecorator[T]):
     """A type whose ``process_result_value`` raises ValueError for what a column cannot hold. None passes.
 
     ``fast`` reads what is sound at first sight in one call, and leaves everything else to the check.
@@ -80,11 +80,11 @@ class Checked(TypeDecorator[T]):
 def name_columns(columns: Iterable[Column[Any]]) -> None:
     """Lets the type of each column know the column, so that a damaged value can be found again."""
     for column in columns:
-        if isinstance(column.type, Checked):
+        if isinstance(column.type, CheckedColumn):
             column.type.column = column
 
 
-class Words(Checked[str]):
+class Words(CheckedColumn[str]):
     """Text; of ``choices`` where there are some."""
 
     impl: Any = Text
@@ -154,7 +154,7 @@ class InnerPath(Words):
         return found
 
 
-class Whole(Checked[int]):
+class Whole(CheckedColumn[int]):
     """A whole number of at least ``least`` and at most ``most``; ``shown_as`` stands in a damaged one's place."""
 
     impl: Any = Integer
@@ -186,7 +186,7 @@ class Whole(Checked[int]):
         return value
 
 
-class Truth(Checked[bool]):
+class Truth(CheckedColumn[bool]):
     """True or false."""
 
     impl = Boolean
@@ -202,7 +202,7 @@ class Truth(Checked[bool]):
 _LARGEST = sys.float_info.max
 
 
-class FiniteFloat(Checked[float]):
+class FiniteFloat(CheckedColumn[float]):
     """A finite number; ``share``: in (0, 1]."""
 
     impl = Double
@@ -227,7 +227,7 @@ class FiniteFloat(Checked[float]):
         return float(value)
 
 
-class NanSafeFloat(Checked[float]):
+class NanSafeFloat(CheckedColumn[float]):
     """A double that was measured: NaN is written as NULL and read back as NaN."""
 
     impl = Double
@@ -247,7 +247,7 @@ class NanSafeFloat(Checked[float]):
         return float(value)
 
 
-class Moment(Checked[datetime]):
+class Moment(CheckedColumn[datetime]):
     """A moment in UTC; SQLite stores it as text without an offset."""
 
     impl = DateTime(timezone=True)
@@ -281,7 +281,7 @@ class Moment(Checked[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Json(Checked[Any]):
+class Json(CheckedColumn[Any]):
     """JSON of the form ``shape``. It is written as the text it is given, so that equal content has equal bytes."""
 
     impl = Text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def test_masks_are_judged_and_shown(call_mmad: Call, tmp_path: Path, monkeypatch
     data = ("--data", tmp_path / "phantom")
     done = call_mmad("ablate", "masks.toml", *data, "--device", "cpu", "--db", tmp_path / "db" / "m.sqlite")
     assert done.code == 0, done.err
-    where = ("masks/default/CXR", "--resamples", "50", "--db", tmp_path / "db" / "m.sqlite")
+    where = ("masks/default/CXR", "--db", tmp_path / "db" / "m.sqlite")
     (run,) = json.loads(call_mmad("eval", *where, "--coco", "--json").out)["runs"]
     masks = run["masks"]
     assert masks["ap"]["low"] <= masks["ap"]["value"] <= masks["ap"]["high"]
@@ -42,11 +43,12 @@ def test_masks_are_judged_and_shown(call_mmad: Call, tmp_path: Path, monkeypatch
     words = call_mmad("eval", *where, "--coco", "--per-class")
     assert (words.code, words.err) == (0, "")
     assert "\nMasks\n" in words.out
-    assert "\nCOCO, masks\n" in words.out
+    assert "\nCOCO's figures\n" in words.out
+    assert re.search(r"masks +AP50", words.out)
     page = call_mmad("report", "--out", tmp_path / "r" / "index.html", "--db", tmp_path / "db" / "m.sqlite")
     assert page.code == 0, page.err
     html = (tmp_path / "r" / "index.html").read_text("utf-8")
-    assert "Masks on test, compared with the filled annotated boxes" in html
+    assert "Masks compared with the filled annotated boxes" in html
     assert "AP of masks (IoU)" in html
     # kept before masks were: said, with the command that makes them
     write_detections(file, replace(read_detections(file), masks=None))

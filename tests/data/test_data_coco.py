@@ -84,8 +84,8 @@ def tables(draw: st.DrawFn) -> Rows:
         )
         for _ in range(draw(st.integers(0, 2)) if i else 1):
             left, top = draw(st.floats(0, WIDTH - 1)), draw(st.floats(0, HEIGHT - 1))
-            right = draw(st.floats(left, WIDTH, exclude_min=True))
-            bottom = draw(st.floats(top, HEIGHT, exclude_min=True))
+            right = draw(st.floats(max(left, 1) + 0.001, WIDTH))
+            bottom = draw(st.floats(top + 0.001, HEIGHT))
             reading = draw(st.one_of(st.just(""), _words))
             boxes.append([f"{i}.png", *map(repr, (left, top, right, bottom)), draw(_words), reading, draw(cells)])
     return subjects, boxes
@@ -159,7 +159,7 @@ def test_the_commands(call_mmad: Callable[..., Any], tiny: Path, tmp_path: Path)
     write_csv(tmp_path / "t.csv", [["who", "age"], ["one", 1], ["two", 2], ["nobody", 2]])
     words = ["data", "import", "coco", file, "--images", pics]
     made = call_mmad(*words, "--out", tmp_path / "out", "--clinical", tmp_path / "t.csv", "--on", "who")
-    assert made.out.splitlines()[1:] == [
+    assert made.out.splitlines()[-3:] == [
         "left out: 1 crowd regions",
         "drawn around polygons: 1 boxes",
         f"{tmp_path / 't.csv'}: joined on file name without its ending, 2 of 4 images have a row, 1 rows name no image",

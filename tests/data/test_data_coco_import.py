@@ -20,7 +20,7 @@ def test_a_foreign_file(tmp_path: Path) -> None:
     assert (dataset.name, dataset.licence, dataset.labels) == ("ann", "CC BY 4.0", ("Opacity", "Effusion"))
     assert [study.study for study in dataset.studies] == ["one", "two", "three", "four"]
     assert [study.patient for study in dataset.studies] == ["one", "two", "three", "four"]
-    assert dataset.split_policy == "patient"
+    assert dataset.split_policy == "image"  # nothing says who is on the images
     assert dataset.boxes.tolist() == [[1, 2, 11, 12.5], [2, 1, 12, 9.5], [30, 10, 40, 20], [0.5, 0.25, 3.5, 3.25]]
     assert dataset.labels_of.tolist() == [1, 2, 1, 2]
     assert dataset.studies[0].image == "images/a/one.png"

@@ -54,8 +54,8 @@ def edit(src: Path) -> Callable[[str, str, str], None]:
 def test_guessed_columns_missing_values_and_sources(src: Path, tmp_path: Path) -> None:
     dataset = import_csv(src, tmp_path / "out")
     assert [(c.name, c.unit, c.low, c.high) for c in dataset.numeric] == [
-        ("age", "years", 40, 70),
-        ("temp_c", "°C", 37.5, 39),
+        ("age", "years", 0, 125),
+        ("temp_c", "°C", 25, 45),
     ]
     assert [(c.name, c.values) for c in dataset.categorical] == [("sex", ("F", "M")), ("ward", ("north", "south"))]
     one, two, three, four = dataset.studies
@@ -174,7 +174,7 @@ def test_mistakes_in_what_was_asked(src: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"unknown clinical column 'agee'.*'age'"):
         import_csv(src, out, numeric=["agee"])
-    with pytest.raises(DataError, match=r"column 'sex' holds something that is not a number"):
+    with pytest.raises(DataError, match=r"subjects.csv:2: column 'sex' holds 'F', which is not a number"):
         import_csv(src, out, numeric=["sex"])
     with pytest.raises(DataError, match=r"unknown clinical column 'split'"):
         import_csv(src, out, categorical=["split"])

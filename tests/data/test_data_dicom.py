@@ -82,6 +82,42 @@ def test_without_a_window_eight_bits_stay_and_more_are_stretched(tmp_path: Path)
     assert shown(tmp_path, dicom(np.full((2, 2), 9, np.uint16))).ravel().tolist() == [0, 0, 0, 0]
 
 
+def test_without_a_window_padding_and_single_pixels_set_no_range(tmp_path: Path) -> None:
+    tissue = np.linspace(500, 2000, 64 * 64).reshape(64, 64).astype(np.uint16)
+    plain = shown(tmp_path, dicom(tissue, bits=16)).astype(int)
+    assert (int(plain[1:-1].min()), int(plain[1:-1].max())) == (3, 252)
+    padded = tissue.copy()
+    padded[:20] = 65535
+    found = shown(tmp_path, dicom(padded, bits=16, PixelPaddingValue=65535)).astype(int)
+    assert not found[:20].any()
+    assert int(found[20:].max()) - int(found[20:].min()) == 255
+    light = dicom(padded, bits=16, PixelPaddingValue=65535)
+    light.PhotometricInterpretation = "MONOCHROME1"
+    inverted = shown(tmp_path, light).astype(int)
+    assert not inverted[:20].any()
+    assert np.array_equal(inverted[20:], 255 - found[20:])
+    ranged = dicom(padded, bits=16, PixelPaddingValue=65000, PixelPaddingRangeLimit=65535)
+    assert np.array_equal(shown(tmp_path, ranged), found)
+    hot = tissue.copy()
+    hot[0, 0] = 4095
+    assert np.abs(shown(tmp_path, dicom(hot, bits=12)).astype(int) - plain)[1:].max() <= 1
+
+
+def test_patients_of_the_header(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    for i in range(6):
+        save(src / f"{i}.dcm", dicom(RAMP + i, bits=12, PatientID=f"id{i // 2}", PatientAge="51", **_WINDOW))
+    (src / "subjects.csv").write_text("\n".join(["image", *(f"{i}.dcm" for i in range(6))]), encoding="utf-8")
+    (src / "boxes.csv").write_text("image,xmin,ymin,xmax,ymax,label\n0.dcm,1,1,9,9,A\n", encoding="utf-8")
+    made = import_csv(src, tmp_path / "out", dicom_header=True)
+    patients = [study.patient for study in made.studies]
+    assert len(set(patients)) == 3
+    assert patients[0::2] == patients[1::2]
+    assert "id0" not in (tmp_path / "out" / "studies.csv").read_text()
+    assert made.split_policy == "patient"
+    assert {study.numeric for study in made.studies} == {(51.0,)}
+
+
 def test_bits_above_those_stored_are_no_part_of_the_value(tmp_path: Path) -> None:
     overlaid = dicom(RAMP | 0x8000, bits=12, WindowCenter=2048, WindowWidth=4096)
     assert np.array_equal(shown(tmp_path, overlaid), shown(tmp_path, dicom(RAMP, bits=12, **_WINDOW)))
@@ -109,7 +145,8 @@ def test_what_pillow_can_decompress_is_read(tmp_path: Path) -> None:
         ("052W", pytest.approx(52 * 7 / 365.25)),
         ("", None),
         ("old", None),
-        ("45", None),
+        ("45", 45),  # as published headers write it
+        ("000Y", None),
         ("9999Y", None),
     ],
 )

@@ -28,11 +28,11 @@ def hostile_model() -> ReportModel:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(model: ReportModel) -> str:
     return render_html(model)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hostile_page(hostile_model: ReportModel) -> str:
     return render_html(hostile_model)

@@ -54,6 +54,9 @@ class Browser:
     def run(self, script: str, *words: object) -> Any:
         return self.driver.execute_script(script, *words)
 
+    def run_async(self, script: str) -> Any:
+        return self.driver.execute_async_script(script)
+
     def log(self, kind: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.driver.get_log(kind)
         return found

@@ -8,7 +8,7 @@ VOID = {"meta", "link", "br", "img", "wbr", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Elements, attributes and text of a page; checks that tags nest."""
+    """Elements, attributes and displayed text of a page; checks that tags nest."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -32,7 +32,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] not in ("script", "style"):
+        if not self.open or self.open[-1] not in ("script", "style", "template"):
             self.words.append(data)
 
     @property

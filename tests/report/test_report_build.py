@@ -32,7 +32,7 @@ def test_both_forms_are_written_and_counted(small: ListSource, tmp_path: Path) -
     assert heard == [(1, 2), (2, 2)]
     assert html.read_text("utf-8").startswith("<!doctype html>")
     shown = {p.name for p in (tmp_path / "deep" / "r_charts").iterdir()}
-    assert len(shown) == 2
+    assert len(shown) == 4  # both runs, the arms overlaid, and the forest plot
     assert all(f"r_charts/{name}" in markdown.read_text("utf-8") for name in shown)
     assert {p.name for p in html.parent.iterdir()} == {"r.html", "r.md", "r_charts"}
 

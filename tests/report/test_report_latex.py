@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.report.model import ReportModel
-from mmad.report.tables import Column, PrintedTable, TableContent
-from mmad.report.writers.csv import all_tables, write_tables
-from mmad.report.writers.latex import CHAR, LONG, as_latex, latex
+from mmad.report.table import Column, ReportTable, Shown
+from mmad.report.table_writers import CHAR, LONG, as_latex, latex, write_tables
+from mmad.report.tables import all_tables
 
 ENGINES = [name for name in ("pdflatex", "xelatex", "lualatex", "tectonic") if shutil.which(name)]
 DOCUMENT = "\\documentclass{article}\n\\usepackage{booktabs,longtable,graphicx}\n\\begin{document}\n%s\\end{document}\n"
@@ -27,9 +27,10 @@ WORD = re.compile(
 )
 
 
-def table(*cells: str, rows: int = 1) -> TableContent:
-    printed = PrintedTable(("Name", *(f"c{n}" for n in range(len(cells) - 1))), (cells,) * rows)
-    return TableContent("t", "Title", (Column("name", ""),), [], printed)
+def table(*cells: str, rows: int = 1) -> ReportTable:
+    names = [f"c{n}" for n in range(len(cells))]
+    shown = tuple(Shown(name, name, "text") for name in names)
+    return ReportTable.of("t", "Title", [Column(name, "") for name in names], [cells] * rows, shown=shown)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +80,16 @@ def test_only_tables_that_need_it_define_a_letter() -> None:
     assert as_latex(table("א", "1")).count(CHAR) == 1
 
 
-def test_a_table_without_a_printed_form_is_refused() -> None:
-    with pytest.raises(ValueError, match="no form for a paper"):
-        as_latex(TableContent("epochs", "", (), []))
+def test_a_figure_and_its_interval_have_columns_of_their_own_and_groups_a_heading() -> None:
+    columns = [Column(name, "") for name in ("s", "ap", "ap_sd", "ap_low", "ap_high", "d", "d_low", "d_high", "seeds")]
+    rows = [("a_b", 0.5, 0.01, 0.4, 0.6, 0.1, -0.1, 0.2, 2), ("c", None, None, 0.0, 1.0, 0.1, -1.0, 1.0, 2)]
+    shown = (Shown("s", "Setting", "text"), Shown("ap", "CXR", group="Test AP"), Shown("d", "Diff.", "difference"))
+    source = as_latex(ReportTable.of("t", "Title", columns, rows, shown=shown))
+    assert r"\begin{tabular}{lrlrl}" in source
+    assert r" & \multicolumn{2}{c}{Test AP} & \multicolumn{2}{c}{} \\" in source
+    assert r"Setting & CXR & 95 \% interval & Diff. & 95 \% interval \\" in source
+    assert r"a\_b & 0.500 $\pm$ 0.010 & {[}0.400, 0.600] & +0.100 & {[}$-$0.100, +0.200] \\" in source
+    assert r"c & -- &  & +0.100 & n/a (2 seeds) \\" in source
 
 
 def balanced(source: str) -> bool:
@@ -97,7 +105,7 @@ def test_every_table_is_whole_by_rule(model: ReportModel, hostile_model: ReportM
     """Braces and environments close, every row has as many cells as the table has columns, all of it is ASCII."""
     seen = 0
     for made in [*all_tables(model), *all_tables(hostile_model)]:
-        if made.printed is None:
+        if not made.shown:
             continue
         seen += 1
         source = as_latex(made)
@@ -105,11 +113,14 @@ def test_every_table_is_whole_by_rule(model: ReportModel, hostile_model: ReportM
         assert balanced(source), made.name
         begun, ended = (re.findall(rf"\\{word}\{{(\w+)\}}", source) for word in ("begin", "end"))
         assert sorted(begun) == sorted(ended)
-        columns = len(re.search(r"\{([lr]+)\}\n", source)[1])  # type: ignore[index]
-        assert columns == len(made.printed.heads)
+        columns = len(re.search(r"\{(?:tabular|longtable)\}\{([lr]+)\}", source)[1])  # type: ignore[index]
+        heads = made.grid.heads
+        within = [n for n in range(len(heads)) if any(row[n].interval for row in made.grid.rows)]
+        titles = any(title for title, _ in made.grid.sections)
+        assert columns == len(heads) + len(within) + titles
         body = source.split(r"\midrule")[-1]
         rows = [line for line in body.splitlines() if line.endswith(r" \\")]
-        assert len(rows) == len(made.printed.rows)
+        assert len(rows) == sum(1 for _ in made.grid.rows)
         assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in rows} <= {columns}
     assert seen > 15
 
@@ -118,7 +129,9 @@ def test_every_table_is_whole_by_rule(model: ReportModel, hostile_model: ReportM
 @pytest.mark.skipif(not ENGINES, reason="needs a LaTeX engine on the PATH")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_tables_compile(engine: str, model: ReportModel, hostile_model: ReportModel, tmp_path: Path) -> None:
-    names = [path.name for report in (model, hostile_model) for path in write_tables(report, latex=tmp_path)[1]]
+    names = [
+        path.name for report in (model, hostile_model) for path in write_tables(all_tables(report), latex=tmp_path)[1]
+    ]
     odd = [table("[x]", "*", '"a" <b> |', "-- '' ``", "é ą א 🫁 \\ ^ ~ { } $ % # & _", rows=3)]
     (tmp_path / "odd.tex").write_text(as_latex(odd[0]), "ascii")
     inputs = "".join(f"\\input{{{name}}}\n\\clearpage\n" for name in [*names, "odd.tex"])

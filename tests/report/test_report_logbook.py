@@ -177,7 +177,8 @@ def test_the_store_s_logs_are_read(tmp_path: Path) -> None:
     from mmad.config.runs import DataSource
 
     (tmp_path / "one.toml").write_text(
-        'title = "One"\n[arms.CXR]\nuse_clinical = false\n[[settings]]\nname = "s"\n[protocol]\nepochs = 1\n'
+        'title = "One"\n[setup]\npretrained = false\n[arms.CXR]\nuse_clinical = false\n[[settings]]\nname = "s"\n'
+        "[protocol]\nepochs = 1\n"
     )
     with Store.open(tmp_path / "db.sqlite") as store:
         store.add_ablation(load_ablation(tmp_path / "one.toml", data=DataSource("d", "d", "5f" * 32)))
@@ -209,7 +210,9 @@ def test_words_find_entries_by_keyboard(browser: Browser, page: str, tmp_path: P
     field = browser.driver.find_element("id", "log-words")
     field.send_keys("reduceLROnPlateau_patience=10 0.3713")
     assert browser.run(shown) == ["log-e069"]
-    assert browser.run("return document.querySelector('.find [role=status]').textContent") == "1 of 101 entries"
+    assert (
+        browser.run("return document.querySelector('.logbook .find [role=status]').textContent") == "1 of 101 entries"
+    )
     field.send_keys(Keys.ENTER)
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
     assert browser.run("return document.getElementById('log-e069').open")
@@ -232,4 +235,4 @@ def test_without_the_script_the_list_is_whole(browser: Browser, page: str, tmp_p
     browser.show(path, width=1280)
     count = "return [...document.querySelectorAll('details.entry')].filter((e) => e.checkVisibility()).length"
     assert browser.run(count) == 101
-    assert not browser.run("return document.querySelector('.find').checkVisibility()")
+    assert not browser.run("return document.querySelector('.logbook .find').checkVisibility()")

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.report.model import ReportModel
-from mmad.report.writers.markdown import MarkdownReport, escape, fenced, render_markdown, table
+from mmad.report.table import Column, ReportTable, Shown
+from mmad.report.table_writers import as_markdown, escape
+from mmad.report.writers.markdown import MarkdownReport, fenced, render_markdown
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_no_html_but_the_anchors_is_left(hostile: MarkdownReport) -> None:
 def test_links_and_pictures_are_the_reports_own(hostile: MarkdownReport) -> None:
     targets = re.findall(r"(?<!\\)\]\(([^)]*)\)", without_fences(hostile.text))
     assert targets
-    assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/run-[0-9a-f]{12}\.svg", t) for t in targets)
+    assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/(run|ablation)-[0-9a-z-]+\.svg", t) for t in targets)
 
 
 def test_markdown_has_the_same_content(markdown: MarkdownReport, model: ReportModel) -> None:
@@ -61,11 +63,16 @@ def test_markdown_has_the_same_content(markdown: MarkdownReport, model: ReportMo
     assert "[model.backbone]: 1,009,968" in text
     difference = model.ablations[0].comparisons[0].rows[0].test_ap.difference
     assert difference is not None
-    assert f"**+{difference.mean:.3f}**" in text
+    assert f"| \\+{difference.mean:.3f} |" in text
 
 
 def test_every_run_has_its_chart_as_a_whole_picture(markdown: MarkdownReport, model: ReportModel) -> None:
-    assert [name for name, _ in markdown.charts] == [f"{run.anchor}.svg" for run in model.runs]
+    names = [name for name, _ in markdown.charts]
+    assert [name for name in names if name.startswith("run-")] == [f"{run.anchor}.svg" for run in model.runs]
+    for ablation in model.ablations:
+        numbers = range(1, len(ablation.frame.settings) + 1)
+        of_it = {f"{ablation.anchor}-forest.svg", *(f"{ablation.anchor}-{n}.svg" for n in numbers)}
+        assert of_it <= set(names)
     for _, svg in markdown.charts:
         ET.fromstring(svg)
 
@@ -87,4 +94,6 @@ def test_a_fence_is_longer_than_any_within(text: str) -> None:
 
 
 def test_numbers_are_right_aligned() -> None:
-    assert table(["Arm", "AP"], [["CXR", "0.5"]]) == ["| Arm | AP |", "| --- | ---: |", "| CXR | 0.5 |"]
+    shown = (Shown("arm", "Arm", "text"), Shown("ap", "AP"))
+    table = ReportTable.of("t", "T", [Column("arm", ""), Column("ap", "")], [("CXR", 0.5)], shown=shown)
+    assert as_markdown(table) == ["T.", "", "| Arm | AP |", "| --- | ---: |", "| CXR | 0.500 |", ""]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import tomllib
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from page_browser import MARKS, Browser, open_browser
@@ -61,9 +63,9 @@ def test_a_table_is_copied_for_a_spreadsheet_and_for_a_paper(browser: Browser, p
     tsv, tex, toml = browser.run("return window.copied")
     lines = [line.split("\t") for line in tsv.splitlines()]
     assert {len(line) for line in lines} == {len(lines[0])}
-    assert lines[0][:4] == ["Setting", "Test AP CXR", "Test AP CXR+Clinical", "Test AP Difference"]
-    assert tex.startswith(r"\begin{tabular}{l")
-    assert r"\multicolumn{4}{c}{Test AP}" in tex
+    assert lines[0] == ["Setting", "Test AP CXR", "Test AP CXR+Clinical", "Test AP Difference"]
+    assert tex.startswith(r"\begin{tabular}{lrrr}")
+    assert r"\multicolumn{3}{c}{Test AP}" in tex
     assert tomllib.loads(toml)["setup"] is not None
     assert browser.run("return document.querySelector('.copy').textContent") == "Copied"
 
@@ -75,6 +77,7 @@ def test_a_chart_shows_its_values_by_pointer_and_by_arrow_keys(
 
     browser.show(plain)
     run = model.runs[0]
+    browser.run("document.getElementById(arguments[0]).closest('details').open = true", run.anchor)
     charts = f"document.getElementById('{run.anchor}').closest('article').querySelectorAll('.chart')"
     browser.run(f"""
         const ap = [...{charts}].find(c => c.querySelector('svg').getAttribute('aria-label').startsWith('AP ('));
@@ -89,13 +92,104 @@ def test_a_chart_shows_its_values_by_pointer_and_by_arrow_keys(
     assert f"{value:.3f} validation" in section
     browser.run(f"{charts}[0].closest('.grid').focus()")
     browser.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-    heads = browser.run(f"return [...{charts}].map(c => c.querySelector('.readout b').textContent)")
+    shown = f"[...{charts}].filter(c => !c.closest('details'))"
+    heads = browser.run(f"return {shown}.map(c => c.querySelector('.readout b').textContent)")
     assert set(heads) == {"epoch 2"}
     assert f"{run.run.epochs[1].value('val', 'loss'):.3f} validation" in browser.run(
         f"return {charts}[0].querySelector('.readout').innerText"
     )
     browser.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert browser.run("return document.querySelectorAll('.readout').length") == 0
+
+
+def figure_of(anchor: str) -> str:
+    return f"document.getElementById('{anchor}').closest('article').querySelector('figure.multiples')"
+
+
+def test_a_legend_hides_and_shows_a_line_in_every_chart(browser: Browser, plain: Path, model: ReportModel) -> None:
+    browser.show(plain)
+    figure = figure_of(model.runs[0].anchor)
+    lines = f"[...{figure}.querySelectorAll('g.line[data-name=test]')]"
+    seen = f"return {lines}.map(line => getComputedStyle(line).display !== 'none')"
+    shown = browser.run(seen)
+    assert len(shown) > 6
+    assert all(shown)
+    key = f"{figure}.querySelector('.keys li[data-name=test] button')"
+    browser.run(f"{key}.click()")
+    assert browser.run(f"return {key}.ariaPressed") == "false"
+    assert not any(browser.run(seen))
+    told = browser.run(f"""
+        const grid = {figure}.querySelector('.grid');
+        grid.dispatchEvent(new KeyboardEvent('keydown', {{key: 'End', bubbles: true}}));
+        return grid.querySelector('.readout').innerText;
+    """)
+    assert "validation" in told
+    assert "test" not in told
+    browser.run(f"{key}.click()")
+    assert all(browser.run(seen))
+
+
+def test_a_seed_can_be_hidden_and_the_mean_stays(browser: Browser, plain: Path, model: ReportModel) -> None:
+    browser.show(plain)
+    section = f"document.getElementById('{model.ablations[1].anchor}').closest('section')"
+    figure = f"{section}.querySelector('figure.multiples')"
+    browser.run(f"{figure}.querySelector('.keys li[data-seed=\\'1\\'] button').click()")
+    hidden, shown = (
+        browser.run(f"""return [...{figure}.querySelectorAll('g.line')]
+            .filter(line => (getComputedStyle(line).display === 'none') === arguments[0])
+            .map(line => line.dataset.seed ?? '')""", gone)
+        for gone in (True, False)
+    )  # fmt: skip
+    assert set(hidden) == {"1"}
+    assert set(shown) == {"", "0", "2"}
+
+
+def test_a_part_of_a_chart_is_enlarged_and_shown_whole_again(browser: Browser, plain: Path, model: ReportModel) -> None:
+    browser.show(plain)
+    svg = f"{figure_of(model.runs[0].anchor)}.querySelector('.chart svg')"
+    view = f"return {svg}.getAttribute('viewBox').split(' ').map(Number)"
+    whole, height = browser.run(view), browser.run(f"return {svg}.getBoundingClientRect().height")
+    browser.run(f"""
+        const svg = {svg}, box = svg.getBoundingClientRect();
+        const at = (kind, x, y) => svg.dispatchEvent(new PointerEvent(kind, {{bubbles: true, button: 0, pointerId: 1,
+          clientX: box.left + x * box.width, clientY: box.top + y * box.height}}));
+        svg.setPointerCapture = () => {{}};
+        at('pointerdown', 0.3, 0.3); at('pointermove', 0.55, 0.5); at('pointerup', 0.55, 0.5);
+    """)
+    part = browser.run(view)
+    assert 0.1 < part[2] / whole[2] < 0.5
+    assert browser.run(f"return {svg}.getBoundingClientRect().height") == pytest.approx(height, abs=1)
+    browser.run(f"{svg}.dispatchEvent(new MouseEvent('dblclick', {{bubbles: true}}))")
+    assert browser.run(view) == whole
+    grid = f"{svg}.closest('.grid')"
+    browser.run(f"{grid}.dispatchEvent(new KeyboardEvent('keydown', {{key: '+', bubbles: true}}))")
+    assert browser.run(view)[2] == pytest.approx(0.8 * whole[2], abs=0.2)
+    browser.run(f"{grid}.dispatchEvent(new KeyboardEvent('keydown', {{key: '0', bubbles: true}}))")
+    assert browser.run(view) == whole
+
+
+def test_a_figure_is_saved_as_it_is_shown(browser: Browser, plain: Path, model: ReportModel) -> None:
+    """With its colours and without what is hidden; as PNG too, which the page's policy must allow."""
+    browser.show(plain)
+    figure = figure_of(model.runs[0].anchor)
+    saved = browser.driver.execute_async_script(f"""
+        const done = arguments[0], found = {{}};
+        HTMLAnchorElement.prototype.click = function () {{
+          found[this.download] = this.href;
+          if (Object.keys(found).length === 2) done(found);
+        }};
+        {figure}.querySelector('.keys li[data-name=test] button').click();
+        for (const button of {figure}.querySelectorAll('.tools button')) button.click();
+    """)
+    (svg_name, svg), (png_name, png) = sorted(saved.items(), key=lambda item: item[0].endswith("png"))
+    assert svg_name.endswith(".svg")
+    assert png_name.endswith(".png")
+    assert png.startswith("data:image/png;base64,")
+    root = ET.fromstring(unquote(svg.split(",", 1)[1]))
+    strokes = {e.get("stroke") for e in root.iter("{http://www.w3.org/2000/svg}path")}
+    assert browser.run("return getComputedStyle(document.querySelector('.chart path.s-c0')).stroke") in strokes
+    assert any(e.get("display") == "none" for e in root.iter("{http://www.w3.org/2000/svg}g"))
+    assert browser.log("browser") == []
 
 
 def test_headings_landmarks_tables_and_charts_are_named(browser: Browser, plain: Path) -> None:
@@ -145,5 +239,5 @@ def test_in_print_no_table_is_wider_than_the_page(browser: Browser, plain: Path)
 
 def test_a_setup_reads_back_from_its_toml(model: ReportModel) -> None:
     for section in model.runs:
-        setup = ModelSetup(**tomllib.loads(setup_toml(section.run))["setup"])
-        assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == section.run.record.setup
+        setup = ModelSetup(**tomllib.loads(setup_toml(section.member.setup))["setup"])
+        assert setup.model_dump(mode="json", exclude=set(NAMING_FIELDS)) == section.member.setup

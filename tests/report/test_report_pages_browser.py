@@ -42,7 +42,9 @@ def test_links_lead_from_page_to_page_and_back(browser: Browser, moved: Path) ->
     browser.show(moved)
     browser.run("[...document.querySelectorAll('.runs a')].find(a => a.textContent.startsWith('patience 20')).click()")
     assert browser.run("return location.pathname.split('/').pop()") == "ablation-patience.html"
-    assert browser.run("return document.querySelector(':target').textContent").startswith("patience 20")
+    assert browser.run("return document.querySelector(':target').closest('article').textContent.trim()").startswith(
+        "patience 20"
+    )
     top = "return document.querySelector(':target').getBoundingClientRect().top"
     WebDriverWait(browser.driver, 600).until(lambda _: 0 <= browser.run(top) < 120)
     browser.run("document.querySelector('.pager .next').click()")

@@ -18,19 +18,19 @@ from mmad.base.errors import ReportError
 from mmad.config.runs import Member
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
+from mmad.report.build import write_paper
+from mmad.report.table_writers import as_csv, as_latex, latex
 from mmad.report.tables import MEASURES, paper_table
-from mmad.report.writers.latex import latex
-from mmad.report.writers.paper import as_csv, as_html, as_latex, write_paper
+from mmad.report.writers.html import table_page
 from mmad.store.lookup import find_seeds
 from mmad.store.store import Store
 
-RESAMPLES = 50
 ENTRIES = {"CXR": "e098", "CXR+Clinical": "e099"}
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=40, image_size=64)
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=150, image_size=64)
 
 
 def _members(dataset: DataSet) -> list[Member]:
@@ -52,69 +52,72 @@ def full(store: Store, dataset: DataSet) -> Store:
     return store
 
 
-def test_documented_figures_stand_beside_measured_ones_with_their_intervals(full: Store) -> None:
-    table = paper_table(full, ablation="made", resamples=RESAMPLES)
-    row = table.rows[1]
-    assert (row.arm, row.documented, row.documented_parameters, row.seeds) == ("CXR+Clinical", "e099", 3_213_856, 2)
-    assert [row.figures[name].documented for name in MEASURES] == [0.2239, 0.4854, 0.258, 0.5159]
+def test_documented_figures_stand_below_measured_ones_with_their_intervals(full: Store) -> None:
+    table = paper_table(full, ablation="made")
+    assert list(zip(table.frame["arm"], table.frame["source"], strict=True)) == [
+        pair for arm in made.ARMS for pair in ((arm, "measured"), (arm, ENTRIES[arm]))
+    ]
+    measured, documented = table.frame.iloc[2], table.frame.iloc[3]
+    assert (documented["parameters"], measured["seeds"]) == (3_213_856, 2)
+    assert [documented[name] for name in MEASURES] == [0.2239, 0.4854, 0.258, 0.5159]
     for split in ("val", "test"):
-        how = EvaluationOptions(split=split, checkpoint="best_ap", resamples=RESAMPLES)  # type: ignore[arg-type]
+        how = EvaluationOptions(split=split, checkpoint="best_ap")  # type: ignore[arg-type]
         seeds = [evaluation_target(full, one, how) for one in find_seeds(full, "made/default/CXR+Clinical")]
-        found = estimate_of(full, DetectionStore(), seeds, how).estimate
-        assert row.figures[f"{split}_ap"].measured == found.ap
-        assert row.figures[f"{split}_ar"].measured == found.ar
+        found = estimate_of(full, DetectionStore(), seeds).estimate
+        for name, value in (("ap", found.ap), ("ar", found.ar)):
+            held = tuple(measured[f"{split}_{name}{end}"] for end in ("", "_low", "_high"))
+            assert held == (value.value, value.low, value.high)
         assert found.ap.low < found.ap.value < found.ap.high
-    assert not table.notes
+    assert not table.footnotes
 
 
 def test_the_mean_of_the_store_equals_the_mean_of_the_stored_detections(full: Store) -> None:
     from mmad.analysis.frames import load_frame
 
     frame = load_frame(full, ["made"]).ablations[0]
-    for row in paper_table(full, ablation="made", resamples=RESAMPLES).rows:
-        best = [m.best_ap for m in frame.members if m.record.arm == row.arm]
+    rows = paper_table(full, ablation="made").frame.query("source == 'measured'")
+    for _, row in rows.iterrows():
+        best = [m.best_ap for m in frame.members if m.record.arm == row["arm"]]
         for name in MEASURES:
-            value = row.figures[name].measured
-            assert value is not None
-            assert value.value == pytest.approx(sum(getattr(one, name) for one in best) / 2, abs=1e-12)
+            assert row[name] == pytest.approx(sum(getattr(one, name) for one in best) / 2, abs=1e-12)
 
 
 def test_what_is_not_finished_has_its_documented_figures_and_a_note(store: Store, dataset: DataSet) -> None:
     made.finish(store, _members(dataset)[0], dataset, 0.5)
-    table = paper_table(store, ablation="made", resamples=RESAMPLES)
-    assert [row.seeds for row in table.rows] == [1, 0]
-    assert table.notes == ["CXR: queued at epoch 0", "CXR+Clinical: queued at epoch 0; queued at epoch 0"]
-    assert table.rows[1].figures["val_ap"].measured is None
-    assert table.rows[1].figures["val_ap"].documented == 0.2239
+    table = paper_table(store, ablation="made")
+    assert list(table.frame["seeds"]) == [1, None, 0, None]
+    assert table.footnotes == ("CXR: queued at epoch 0", "CXR+Clinical: queued at epoch 0; queued at epoch 0")
+    assert list(table.frame["val_ap"])[2:] == [None, 0.2239]
 
 
 def test_figures_stay_without_intervals_where_detections_are_missing(full: Store, dataset: DataSet) -> None:
     shutil.rmtree(full.run_paths(_members(dataset)[0].run.key).folder)
-    table = paper_table(full, ablation="made", resamples=RESAMPLES)
-    figure = table.rows[0].figures["test_ap"].measured
-    assert figure is not None
-    assert figure.value > 0
-    assert figure.low != figure.low
-    assert "no interval: " in table.notes[0]
-    assert " [" not in as_latex(table).split("CXR & ")[1].split("\n")[0]
+    table = paper_table(full, ablation="made")
+    row = table.frame.iloc[0]
+    assert row["test_ap"] > 0
+    assert row["test_ap_low"] is None
+    assert "no interval: " in table.footnotes[0]
+    assert " {[}" not in as_latex(table).split("CXR & ")[1].split("\n")[0]
 
 
 def test_three_files_are_written_and_hold_the_same(full: Store, tmp_path: Path) -> None:
-    table, files = write_paper(full, tmp_path / "reports" / "paper.v1", ablation="made", resamples=RESAMPLES)
+    table, files = write_paper(full, tmp_path / "reports" / "paper.v1", ablation="made")
     assert [path.name for path in files] == ["paper.v1.html", "paper.v1.tex", "paper.v1.csv"]
     page, tex, rows = (path.read_text("utf-8") for path in files)
-    assert (page, tex, rows) == (as_html(table), as_latex(table), as_csv(table))
+    assert (page, tex, rows) == (table_page(table), as_latex(table), as_csv(table))
     lines = list(csv.DictReader(io.StringIO(rows)))
-    assert [line["arm"] for line in lines] == list(made.ARMS)
-    figure = table.rows[0].figures["test_ap"]
-    assert figure.measured is not None
-    assert float(lines[0]["test_ap_low"]) == figure.measured.low
+    assert [line["arm"] for line in lines] == [arm for arm in made.ARMS for _ in range(2)]
+    row = table.frame.iloc[2]
+    assert float(lines[2]["test_ap_low"]) == row["test_ap_low"]
+    within = f"{row['test_ap_low']:.3f}, {row['test_ap_high']:.3f}]"
+    assert f"{row['test_ap']:.3f} & {{[}}{within}" in tex
     for form in (page, tex):
-        assert f"{figure.measured.value:.3f} [{figure.measured.low:.3f}, {figure.measured.high:.3f}]" in form
+        assert f"{row['test_ap']:.3f}" in form
+        assert within in form
         assert "0.209" in form
         assert "1,507,529" in form
         assert "REFLACX" in form
-    assert tex.count(r"\\") == 1 + 2 * len(table.rows)
+    assert tex.count(r"\\") == 1 + len(table.frame)
     assert "<script" not in page
     assert "http:" not in page
 

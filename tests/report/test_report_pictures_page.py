@@ -10,12 +10,13 @@ import picture_fixtures as made
 import pytest
 from test_report_html import Page
 
+from mmad.base.formatting import straight
 from mmad.data.contact_sheet import COLOURS
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_report
 from mmad.report.model import ReportModel
-from mmad.report.picture_drawing import differs, isolated, straight
+from mmad.report.picture_drawing import differs, isolated
 from mmad.report.pictures import AblationPictures
 from mmad.report.writers.html import _template, render_html
 from mmad.report.writers.markdown import render_markdown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,18 +13,18 @@ import numpy as np
 import pytest
 from statistics_fixtures import FEW, model_with, pairs, two_settings, words
 
-from mmad.analysis.comparison import verdict
 from mmad.analysis.frames import load_frame
 from mmad.analysis.input_controls import Alteration, _subject
 from mmad.analysis.statistics import compare_ablation, compute_statistics
 from mmad.analysis.targets import DetectionStore, evaluation_target
-from mmad.base.formatting import decimal, interval, signed
+from mmad.base.formatting import bounds, decimal, interval, signed
 from mmad.base.json import to_json_value
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import drop
-from mmad.report.tables import bounds, by_finding_pair, gap_tables, tone, verdict_summary, verdict_words
+from mmad.evaluation.intervals import Interval
+from mmad.report.tables import pair_tables, statistics_rows, threshold_tables
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
@@ -32,7 +33,7 @@ from mmad.store.store import Store
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=60, image_size=64)
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=160, image_size=64)
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +54,21 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
     contrasts, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert refused == []
     page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
+    sentences = {one.setting: one.sentence for one in contrasts}
     for contrast in contrasts:
-        stats = pairs(model)[contrast.setting]
+        setting, stats = contrast.setting, pairs(model)[contrast.setting]
         assert contrast.statistics is not None
         assert stats == replace(contrast.statistics, agreement=None)
         assert stats.difference is not None
         for measure in ("ap", "ar"):
             for value in (getattr(stats.reference.estimate, measure), getattr(stats.other.estimate, measure)):
-                assert interval(value) in markdown
-                assert f"[{decimal(value.low)}, {decimal(value.high)}]" in page
+                shown = f"{decimal(value.value)} {bounds(value.low, value.high, seeds=2)}"
+                assert all(shown in re.sub(r" ± [0-9.]+", "", text) for text in (page, markdown))
             value = getattr(stats.difference, measure)
-            assert interval(value, sign=True) in markdown
-            assert f"[{signed(value.low)}, {signed(value.high)}]" in page
+            shown = f"{signed(value.value)} {bounds(value.low, value.high, sign=True, seeds=2)}"
+            assert all(shown in re.sub(r" ± [0-9.]+", "", text) for text in (page, markdown))
         for text in (page, markdown):
-            assert verdict(stats.difference) in text
+            assert sentences[setting] in text
 
 
 def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
@@ -81,14 +83,24 @@ def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
 
 def test_the_words_of_the_verdicts(store: Store) -> None:
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
-    found = pairs(model)
-    assert verdict_words(found["clear"]) == "better"
-    assert tone(found["clear"]) == "up"
-    assert verdict_words(found["even"]).startswith("not settled: ")
-    assert tone(found["even"]) == "even"
-    ablation = model.ablations[0]
-    said = verdict_summary(model.statistics, ablation.comparisons[0])
-    assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
+    (ablation,) = model.ablations
+    known = statistics_rows(model.statistics, ablation.comparisons[0])
+    found = {row.setting: row.judgement for row, _ in known}
+    clear, even = found["clear"], found["even"]
+    assert clear is not None
+    assert even is not None
+    assert (clear.word, clear.tone, clear.reasons) == ("higher", "up", ("seed_variance_borrowed",))
+    assert clear.sentence.endswith("; seed variance borrowed from 1 pair (2 df).")
+    assert (even.word, even.tone) == ("not settled", "even")
+    assert even.sentence.startswith("Not settled: CXR+Clinical differs from CXR by ")
+    said = "CXR+Clinical against CXR on test AP, of 2 settings: 1 higher, 1 not settled."
+    assert ablation.headlines == (said,)
+    table, *_ = pair_tables(ablation, 0, model.statistics)
+    heads = [head.text for head in table.grid.heads]
+    rows = [dict(zip(heads, row, strict=True)) for row in table.grid.rows]
+    assert [row["Verdict"].text for row in rows] == ["higher", "not settled"]
+    assert [row["Difference"].tone for row in rows] == ["diff up", "diff even"]  # colour where it is settled alone
+    assert table.footnotes == (f"clear: {clear.sentence}", f"even: {even.sentence}")
 
 
 def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:
@@ -96,15 +108,15 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
     model = model_with(store, compute_statistics(frame, store, options=FEW), frame)
     page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
     ablation = model.ablations[0]
-    (table,) = gap_tables(model.statistics, ablation.frame)
-    assert len(table.columns) == 8
-    assert table.scores == (0.05, 0.1, 0.3)
-    for column in table.columns:
-        assert column.gaps[0] == 0
-        assert column.gaps[2] == pytest.approx(column.rows[2].ap - column.rows[0].ap)
-        shown = f"{decimal(column.rows[2].ap)} ({signed(column.gaps[2])} {column.bounds(2)})"
-        assert shown in markdown
-        assert f"{decimal(column.rows[2].ap)} {signed(column.gaps[2])}" in page
+    (table,) = threshold_tables(ablation, model.statistics)
+    assert len(table.frame) == 8 * 3
+    for _, rows in table.frame.groupby("run", sort=False):
+        assert list(rows["score"]) == [0.05, 0.1, 0.3]
+        assert list(rows["ap_gap"]) == pytest.approx([ap - rows["ap"].iloc[0] for ap in rows["ap"]])
+        last = rows.iloc[-1]
+        ap, gap = (Interval(*(last[f"{name}{end}"] for end in ("", "_low", "_high"))) for name in ("ap", "ap_gap"))
+        assert f"| {interval(ap)} | {interval(gap, sign=True)} |" in markdown
+        assert f"{interval(ap)} {interval(gap, sign=True)}" in page
     stats = model.statistics.run(ablation.frame.members[0])
     assert stats is not None
     assert stats.profile is not None
@@ -114,9 +126,9 @@ def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Sto
     row = stats.profile.confusion.counts[0].tolist()
     assert f"{stats.profile.confusion.labels[0]} {' '.join(map(str, row))}" in page
     assert f"| {stats.profile.confusion.labels[0]} | {' | '.join(map(str, row))} |" in markdown
-    for finding in by_finding_pair(pairs(model)["clear"]):
-        assert interval(finding.difference, sign=True) in markdown
-        assert f"{signed(finding.difference.value)} {bounds(finding.difference, sign=True)}".strip() in page
+    for _, ap, _ in pairs(model)["clear"].difference.per_class:  # type: ignore[union-attr]
+        assert interval(ap, sign=True) in markdown
+        assert interval(ap, sign=True) in page
 
 
 def test_a_second_report_computes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, dataset: DataSet) -> None:

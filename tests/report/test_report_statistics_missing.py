@@ -23,7 +23,7 @@ from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_report
 from mmad.report.model import AblationSection, ReportModel, build_model
-from mmad.report.tables import gap_tables, reasons
+from mmad.report.tables import reasons, threshold_tables
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
@@ -81,7 +81,7 @@ def test_missing_detections_leave_out_one_pair_and_give_the_hint(store: Store) -
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
     assert "are not kept; make them with `mmad eval" in pairs(model)["even"].why
     assert pairs(model)["clear"].difference is not None
-    assert pairs(model)["clear"].p_holm == pairs(model)["clear"].difference.p  # the only test that is left
+    assert pairs(model)["clear"].difference.family == 1  # the only pair that is left
     text = words(render_html(model))
     assert "No interval for some rows: run made/even/CXR/0: its detections" in text
 
@@ -107,8 +107,8 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
     assert found.pairs == {}
     assert {key[1].overlap for key in found.runs} == {"iou", "iobb"}
     model = build_model(frame, created=WHEN, database="x", statistics=found)
-    tables = gap_tables(found, frame.ablations[0])
-    assert [len(table.columns) for table in tables] == [1, 1]
+    tables = threshold_tables(model.ablations[0], found)
+    assert [len(set(table.frame["run"])) for table in tables] == [1, 1]
     text = words(render_html(model))
     assert "CXR and CXR+Clinical cannot be compared : overlap iou / iobb" in text
     assert "Verdict" not in text
@@ -134,7 +134,7 @@ def test_an_unfinished_run_or_a_failing_store_does_not_fail_the_report(
     def refuse(*_: object, **__: object) -> None:
         raise DataError("broken", where="analysis")
 
-    monkeypatch.setattr(module, "difference_of", refuse)
+    monkeypatch.setattr(module, "sample_of", refuse)
     heard: list[tuple[int, int]] = []
     write_report(store, html=tmp_path / "r.html", options=FEW, computing=lambda *step: heard.append(step))
     assert "No interval: <bdi>analysis: broken" in (tmp_path / "r.html").read_text("utf-8")
@@ -158,6 +158,6 @@ def test_reasons_are_one_line() -> None:
 def test_a_report_without_a_store_has_no_intervals(page: str, model: ReportModel) -> None:
     text = words(page)
     assert "Verdict" not in text
-    assert "No interval" not in text
+    assert "No interval for the difference of +" in text
     assert model.statistics == Statistics()
     assert isinstance(model.ablations[0], AblationSection)

@@ -6,8 +6,10 @@ import csv
 import hashlib
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,10 +24,11 @@ from mmad.base.errors import ReportError
 from mmad.base.paths import file_stem
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.operating_points import gaps
 from mmad.report.build import write_report
-from mmad.report.model import ReportModel, build_model, mirrored
-from mmad.report.tables import gap_tables
-from mmad.report.writers.csv import all_tables, write_tables
+from mmad.report.model import AblationSection, ReportModel, build_model, mirrored
+from mmad.report.table_writers import as_tsv, write_tables
+from mmad.report.tables import all_tables, pair_tables
 from mmad.store.store import Store
 
 SAFE = re.compile(r"[a-z0-9][a-z0-9_-]*--[a-z0-9-]+|_[a-z0-9_-]*--[a-z0-9-]+")
@@ -34,7 +37,7 @@ SAFE = re.compile(r"[a-z0-9][a-z0-9_-]*--[a-z0-9-]+|_[a-z0-9_-]*--[a-z0-9-]+")
 @pytest.fixture(scope="module")
 def folder(model: ReportModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("tables")
-    write_tables(model, csv=place)
+    write_tables(all_tables(model), csv=place)
     return place
 
 
@@ -44,11 +47,18 @@ def read(folder: Path, name: str) -> pd.DataFrame:
 
 def test_every_table_is_a_file_of_its_own(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
-        "patience--pairs-1.csv", "patience--documented.csv", "patience--parameters.csv", "patience--runs.csv",
-        "patience--checkpoints.csv", "patience--findings.csv", "quickstart--pairs-1.csv", "quickstart--pairs-2.csv",
-        "quickstart--parameters.csv", "quickstart--runs.csv", "quickstart--checkpoints.csv", "quickstart--findings.csv",
+        "patience--pairs-1.csv", "patience--measures-1.csv", "patience--documented.csv", "patience--parameters.csv",
+        "patience--runs.csv", "patience--best-epochs.csv", "patience--checkpoints.csv", "patience--findings.csv",
+        "quickstart--pairs-1.csv", "quickstart--measures-1.csv", "quickstart--pairs-2.csv",
+        "quickstart--measures-2.csv", "quickstart--parameters.csv", "quickstart--runs.csv",
+        "quickstart--best-epochs.csv", "quickstart--checkpoints.csv", "quickstart--findings.csv",
         "runs.csv", "epochs.csv", "columns.csv",
     }  # fmt: skip
+
+
+def measures(folder: Path, ablation: AblationSection, n: int, setting: str) -> Iterator[tuple[Any, Any]]:
+    table = read(folder, f"{ablation.frame.record.name}--measures-{n}")
+    yield from table[table["setting"] == setting].set_index(["split", "measure"]).iterrows()
 
 
 def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, model: ReportModel) -> None:
@@ -57,14 +67,15 @@ def test_a_pair_has_the_figures_of_the_report_in_full(folder: Path, model: Repor
             table = read(folder, f"{ablation.frame.record.name}--pairs-{n}").set_index("setting")
             for row in comparison.rows:
                 found = table.loc[row.setting]
-                for name in ("test_ap", "val_ap", "test_ar", "val_ar"):
-                    for side in ("reference", "other", "difference"):
-                        figure = getattr(getattr(row, name), side)
-                        if figure is None:
-                            assert math.isnan(found[f"{name}_{side}"])
-                        else:
-                            assert found[f"{name}_{side}"] == figure.mean  # to the last bit
-                            assert figure.sd is None or found[f"{name}_{side}_sd"] == figure.sd
+                for side in ("reference", "other", "difference"):
+                    figure = getattr(row.test_ap, side)
+                    if figure is None:
+                        assert math.isnan(found[f"test_ap_{side}"])
+                    else:
+                        assert found[f"test_ap_{side}"] == figure.mean  # to the last bit
+                        assert figure.sd is None or found[f"test_ap_{side}_sd"] == figure.sd
+                    for (split, measure), other in measures(folder, ablation, n, row.setting):
+                        assert other[f"figure_{side}"] == getattr(getattr(row, f"{split}_{measure.lower()}"), side).mean
                 assert (found["reference"], found["other"]) == (comparison.reference, comparison.other)
                 assert found["seeds"] == len(row.seeds)
                 assert (found["overlap"], found["proposals"], found["checkpoint"]) == ("iou", "clean", "best_ap")
@@ -136,30 +147,42 @@ def test_intervals_verdicts_and_thresholds_equal_the_store(tmp_path: Path) -> No
         stats = statistics.pair(row)
         found = pairs.loc[row.setting]
         assert stats.difference is not None
-        assert (found["verdict"], found["p"], found["p_holm"]) == (
-            stats.difference.verdict,
+        said = replace(row, statistics=stats)
+        assert (found["verdict"], found["verdict_words"], found["p"], found["p_pointwise"]) == (
+            said.verdict,
+            said.sentence,
             stats.difference.p,
-            stats.p_holm,
+            stats.difference.p_pointwise,
         )
         assert (found["test_ap_difference_low"], found["test_ap_difference_high"]) == (
             stats.difference.ap.low,
             stats.difference.ap.high,
         )
-    (gap,) = gap_tables(statistics, ablation.frame)
+    profiles = [statistics.run(member).profile for member in ablation.frame.members]  # type: ignore[union-attr]
     scores = read(tmp_path / "out", "made--thresholds-1")
-    assert list(scores["test_ap"]) == [r.ap for c in gap.columns for r in c.rows]
-    assert list(scores["test_ap_gap"]) == [g for c in gap.columns for g in c.gaps]
-    assert list(scores["test_ap_gap_low"]) == [b.gap.low for c in gap.columns for b in c.bands]
+    assert list(scores["ap"]) == [r.ap for p in profiles for r in p.rows]  # type: ignore[union-attr]
+    assert list(scores["ap_gap"]) == [g for p in profiles for g in gaps(p.rows)]  # type: ignore[union-attr]
+    assert list(scores["ap_gap_low"]) == [b.gap.low for p in profiles for b in p.bands]  # type: ignore[union-attr]
     froc = read(tmp_path / "out", "made--froc").query("finding == 'all findings'").set_index("run")
     for member in ablation.frame.members:
         band = statistics.run(member).profile.froc_band  # type: ignore[union-attr]
         own = froc.loc[member.run.key[:12]]
-        assert list(own["sensitivity"]) == [band.score.value, *(x.value for x in band.sensitivity)]
+        assert list(own["sensitivity"]) == [*(x.value for x in band.sensitivity), band.score.value]
     findings = read(tmp_path / "out", "made--findings-pairs-1")
     assert set(findings["setting"]) == {"clear", "even"}
     confusion = read(tmp_path / "out", "made--confusion")
     assert (confusion["true"] == "nothing there").any()
     assert len(read(tmp_path / "out", "made--reliability")) > 0
+
+
+def test_a_copy_holds_what_is_shown_in_full_and_nothing_else(model: ReportModel) -> None:
+    pairs, *_ = pair_tables(model.ablations[1], 0, model.statistics)
+    head, row = (line.split("\t") for line in as_tsv(pairs).splitlines())
+    arms = ("Test AP CXR", "Test AP CXR+Clinical", "Test AP Difference")
+    assert head == ["Setting", *(f"{name}{end}" for name in arms for end in ("", " sd"))]
+    compared = model.ablations[1].comparisons[0].rows[0].test_ap
+    figures = [compared.reference, compared.other, compared.difference]
+    assert row == ["from scratch", *(str(x) for figure in figures if figure for x in (figure.mean, figure.sd))]
 
 
 def test_tables_of_different_protocols_are_different_files(tmp_path: Path) -> None:
@@ -170,13 +193,13 @@ def test_tables_of_different_protocols_are_different_files(tmp_path: Path) -> No
             evaluation = EvaluationProtocol(overlap=overlap)  # type: ignore[arg-type]
             sample.member(overlap, arm, evaluation=evaluation, protocol={"epochs": 3})
     model = build_model(load_frame(sample.source), created=WHEN, database="x")
-    write_tables(model, csv=tmp_path)
+    write_tables(all_tables(model), csv=tmp_path)
     assert [set(read(tmp_path, f"a--pairs-{n}")["overlap"]) for n in (1, 2)] == [{"iou"}, {"iobb"}]
 
 
 def test_hostile_names_stay_in_the_folder_and_within_their_cells(hostile_model: ReportModel, tmp_path: Path) -> None:
     place = tmp_path / "deep" / "tables"
-    files, sources = write_tables(hostile_model, csv=place, latex=place)
+    files, sources = write_tables(all_tables(hostile_model), csv=place, latex=place)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*files, *sources}
     for path in files:
         assert path.name in ("epochs.csv", "columns.csv") or SAFE.fullmatch(path.stem)
@@ -218,7 +241,7 @@ def test_a_cell_is_not_a_formula(tmp_path: Path) -> None:
     sample = Sample()
     sample.ablation("a", "A", "")
     sample.member("=HYPERLINK(1)", "-x", protocol={"epochs": 2})
-    write_tables(build_model(load_frame(sample.source), created=WHEN, database="x"), csv=tmp_path)
+    write_tables(all_tables(build_model(load_frame(sample.source), created=WHEN, database="x")), csv=tmp_path)
     row = read(tmp_path, "a--runs").iloc[0]
     assert (row["setting"], row["arm"]) == ("'=HYPERLINK(1)", "'-x")
 
@@ -229,7 +252,7 @@ def test_nan_reads_back_as_nan(tmp_path: Path) -> None:
     key = sample.member("s", "CXR", protocol={"epochs": 1})
     record = sample.source.epochs[key][0]
     sample.source.epochs[key] = [replace(record, seconds=math.nan)]
-    write_tables(build_model(load_frame(sample.source), created=WHEN, database="x"), csv=tmp_path)
+    write_tables(all_tables(build_model(load_frame(sample.source), created=WHEN, database="x")), csv=tmp_path)
     assert f"{key[:12]},1,,time_s,nan\n" in (tmp_path / "epochs.csv").read_text("utf-8")
     assert not [
         t for t in all_tables(build_model(load_frame(sample.source), created=WHEN, database="x")) if not t.columns
@@ -241,4 +264,4 @@ def test_a_folder_that_cannot_be_made_is_named(model: ReportModel, tmp_path: Pat
     with pytest.raises(
         ReportError, match=r"file/patience--pairs-1\.csv: cannot be written .*choose another folder with --csv"
     ):
-        write_tables(model, csv=tmp_path / "file")
+        write_tables(all_tables(model), csv=tmp_path / "file")

@@ -29,6 +29,8 @@ from mmad.store.store import Store
 
 FILE = """
 title = "{title}"
+[setup]
+pretrained = false
 [arms.CXR]
 use_clinical = false
 [arms."CXR+Clinical"]

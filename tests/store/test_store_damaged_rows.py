@@ -18,7 +18,7 @@ from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, is_inner
 from mmad.store.lookup import member_summaries, run_detail
-from mmad.store.maintenance import Fixed, check_database, find_surplus, fix_database
+from mmad.store.maintenance import DatabaseFixes, check_database, find_surplus, fix_database
 from mmad.store.store import Store
 
 #: A statement that damages one value, and what is said of it after ``FILE: ``.
@@ -234,7 +234,7 @@ def test_what_is_made_again_is_removed_and_secrets_are_taken_out(address: str) -
     with Store.open(address) as store:
         (*_, last) = store.environments(good)
         assert last.command == "mmad ablate t.toml --db 'postgresql://***@h/d' --on-finish '***'"
-    assert fix_database(address) == Fixed(0, 0)
+    assert fix_database(address) == DatabaseFixes(0, 0)
 
 
 def test_an_older_database_is_upgraded_beside_its_damaged_rows(database: Path) -> None:

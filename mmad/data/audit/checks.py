@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,11 @@ from numpy.typing import NDArray
 from mmad.base.multiple_testing import holm
 from mmad.base.records import SPLITS
 from mmad.data.audit.findings import AuditIssue, LabelCount, Level, SplitCount, finding
+from mmad.data.column_types import alike_values, one_spelling, told_label
 from mmad.data.dataset import BOXES, STUDIES, TOML, DataSet, NumericColumn
+from mmad.data.quantities import UnitConfusion, confusion, quantity_of, sentinels
+from mmad.data.reader import below_a_pixel, slivers, without_area
+from mmad.data.spellings import number_groups, spelling_groups
 
 # Whether two yes-or-no questions go together: Fisher's exact test, and its effect size.
 
@@ -103,6 +106,30 @@ def _tests(dataset: DataSet) -> list[_Test]:
         for source, of in sources.items():
             tests.append(_test("label-follows-source", label, source, has, of))
     return [test for test in tests if phi(test.table) != 0]
+
+
+def answer_findings(dataset: DataSet) -> list[AuditIssue]:
+    """Clinical columns that tell a label, but for what is measured on a patient: a fever may tell a finding."""
+    labels = _labels_by_study(dataset)
+    findings = []
+    for i, number in enumerate(dataset.numeric):
+        if quantity_of(number.name) is None:
+            cells = np.array([np.nan if (value := s.numeric[i]) is None else value for s in dataset.studies])
+            values, codes = np.unique(cells, return_inverse=True)
+            findings += _answer(number.name, told_label(codes, values, labels))
+    for i, category in enumerate(dataset.categorical):
+        place = {value: n for n, value in enumerate(category.values, 1)}
+        codes = np.array([place.get(study.categorical[i] or "", 0) for study in dataset.studies], dtype=np.int64)
+        findings += _answer(category.name, told_label(codes, np.full(len(place) + 1, np.nan), labels))
+    return findings
+
+
+def _answer(column: str, label: str | None) -> list[AuditIssue]:
+    if label is None:
+        return []
+    what = f"the values of {column!r} tell, or nearly so, which studies have {label!r}"
+    hint = "leave the column out (clinical_numeric, clinical_categorical), unless it is known before the image is read"
+    return [finding("value-tells-label", "warning", f"{STUDIES}, column {column}", what, hint)]
 
 
 def missing_of(dataset: DataSet) -> dict[str, Mask]:
@@ -207,7 +234,8 @@ def _area_shares(dataset: DataSet) -> NDArray[np.float64]:
 
 def split_findings(dataset: DataSet, counts: tuple[SplitCount, ...]) -> list[AuditIssue]:
     """Patients and images in several splits, splits without studies or boxes, labels that a split lacks."""
-    return [*_across(dataset), *_empty(counts), *_labels(dataset, counts), *_twice(dataset)]
+    named = [*_labels(dataset, counts), *_spellings(dataset)]
+    return [*_across(dataset), *_empty(counts), *named, *_twice(dataset), *_tiny(dataset)]
 
 
 def _across(dataset: DataSet) -> list[AuditIssue]:
@@ -274,6 +302,65 @@ def _labels(dataset: DataSet, counts: tuple[SplitCount, ...]) -> list[AuditIssue
     return findings
 
 
+def _spellings(dataset: DataSet) -> list[AuditIssue]:
+    """Labels, values of a category and patients that are several in the tables and look like one."""
+    findings = []
+    for group in spelling_groups(dataset.labels):
+        what, hint = f"labels {one_spelling(group)} look like one label", "write them alike, in both tables"
+        findings.append(finding("label-spelling", "warning", TOML, what, hint))
+    for category in dataset.categorical:
+        for group in alike_values(category.values):
+            what, hint = f"{category.name!r} has values {one_spelling(group)} that look like one", "write them alike"
+            findings.append(finding("value-spelling", "warning", f"{TOML}, column {category.name}", what, hint))
+    groups = number_groups(dict.fromkeys(study.patient for study in dataset.studies))
+    if groups:
+        more = f", and {len(groups) - 1} more such patients" if len(groups) > 1 else ""
+        several = {patient for group in groups for patient in group}
+        what = f"patients {one_spelling(groups[0])} look like one patient{more}"
+        ids = [study.study for study in dataset.studies if study.patient in several]
+        hint = "write the id alike wherever it is one patient: else images of one stand in several splits"
+        findings.append(finding("patient-spelling", "warning", STUDIES, what, hint, ids))
+    return findings
+
+
+def _tiny(dataset: DataSet) -> list[AuditIssue]:
+    """Boxes whose area single precision does not hold, and others below one pixel of their image."""
+    sides = dataset.boxes[:, 2:] - dataset.boxes[:, :2]
+    sizes = np.array([(s.width, s.height) for s in dataset.studies], dtype=np.float64)[dataset.box_study]
+    flat = without_area(dataset.boxes)  # those the reader names
+    thin = np.flatnonzero(slivers(dataset.boxes, sizes) & ~flat)
+    findings = []
+    if len(thin):
+        ids = [dataset.studies[i].study for i in dataset.box_study[thin].tolist()]
+        many = "boxes have" if len(thin) > 1 else "box has"
+        what = f"{len(thin)} {many} no area in single precision, in which a detector reads them"
+        hint = "drop them, with `mmad data check DIR --fix --out NEW`"
+        findings.append(finding("box-degenerate", "error", BOXES, what, hint, ids))
+    tiny = np.flatnonzero((sides < 1).any(axis=1) & ~flat & ~slivers(dataset.boxes, sizes))
+    if not len(tiny):
+        return findings
+    ids = [dataset.studies[i].study for i in dataset.box_study[tiny].tolist()]
+    several = "boxes are" if len(tiny) > 1 else "box is"
+    what = f"{len(tiny)} {several} less than one pixel wide or high"
+    if len(tiny) == len(sides) and dataset.boxes.max() <= 1:
+        what, hint = f"{what}, and all lie within 0 to 1", "they look relative: write pixels of the stored image"
+    else:
+        hint = "correct or drop them: nothing can be learned from them, and none will be found"
+    return [*findings, finding("box-tiny", "warning", BOXES, what, hint, ids)]
+
+
+def tiny_box_lines(dataset: DataSet, image_sizes: Iterable[int]) -> list[str]:
+    """A line for each size of image to which some boxes are reduced below one pixel."""
+    lines = []
+    for size in sorted(set(image_sizes)):
+        small = np.flatnonzero(below_a_pixel(dataset, size))
+        if len(small):
+            study = dataset.studies[int(dataset.box_study[small[0]])].study
+            several = f"{len(small)} of {len(dataset.boxes)} boxes are less than a pixel wide or high"
+            lines.append(f"{several} at image_size {size}, the first in study {study!r}: none of them will be found")
+    return lines
+
+
 def repeated(dataset: DataSet) -> NDArray[np.bool_]:
     """Which boxes (M,) repeat an earlier one: study, reading, label and sides alike."""
     readings = {name: i for i, name in enumerate(dict.fromkeys(dataset.reading))}
@@ -294,115 +381,13 @@ def _twice(dataset: DataSet) -> list[AuditIssue]:
     return [finding("box-twice", "warning", BOXES, what, hint, ids)]
 
 
-# Which unit a clinical column is in, as far as its name, its declared unit and its values say.
-#
-# The intervals are what a living patient in a hospital can show, wide on purpose: they separate units, not the ill
-# from the well. Where two units overlap (a weight of 90 is possible in kg and lb) the column's median decides.
-
-
-ValueRange = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """Something measured in several units. ``names`` begin or stand in a column's name."""
-
-    names: tuple[str, ...]
-    units: dict[str, ValueRange]
-    by_median: bool = False  # the intervals overlap and hold the median of a column of adults
-
-
-QUANTITIES = (
-    Quantity(("temp", "temperature"), {"°C": (25, 45), "°F": (77, 113)}),
-    Quantity(
-        ("o2sat", "spo2", "sao2", "sat", "saturation"),
-        {"%": (30, 100), "fraction of 1": (0.3, 1), "mmHg": (100.5, 700)},
-    ),
-    Quantity(("pao2", "po2", "paco2", "pco2"), {"mmHg": (20, 700), "kPa": (1.5, 19.9)}),
-    Quantity(("sbp", "dbp", "map", "bp", "systolic", "diastolic", "pressure"), {"mmHg": (26, 320), "kPa": (2.5, 25)}),
-    Quantity(("weight", "wt"), {"kg": (35, 110), "lb": (110, 300)}, by_median=True),
-    Quantity(("height", "ht", "length"), {"cm": (110, 250), "m": (0.4, 2.4), "in": (25, 100)}),
-    Quantity(("age",), {"years": (0, 125), "months or days": (125.5, 50_000)}),
-)
-_SPELLINGS = {
-    "c": "°C", "degc": "°C", "celsius": "°C", "°c": "°C", "f": "°F", "degf": "°F", "fahrenheit": "°F", "°f": "°F",
-    "pct": "%", "percent": "%", "%": "%", "mmhg": "mmHg", "torr": "mmHg", "kpa": "kPa", "kg": "kg", "lb": "lb",
-    "lbs": "lb", "pounds": "lb", "cm": "cm", "m": "m", "in": "in", "inch": "in", "inches": "in", "years": "years",
-    "year": "years", "y": "years", "1": "fraction of 1", "fraction": "fraction of 1",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class UnitConfusion:
-    """Values that another unit explains. ``declared`` is empty where the column says no unit."""
-
-    declared: str
-    other: str
-    interval: ValueRange
-    values: NDArray[np.bool_]  # (N,), parallel to the values looked at
-    whole: bool  # of the whole column, not of single values
-
-
-def quantity_of(column: NumericColumn) -> Quantity | None:
-    """What the column's name says it measures."""
-    words = [word for word in re.split(r"[^a-z0-9]+", column.name.casefold()) if word]
-    return next((q for q in QUANTITIES if any(word in q.names for word in words)), None)
-
-
-def unit_of(column: NumericColumn, quantity: Quantity) -> str:
-    """The unit that ``column`` declares, or its name ends with; empty where it says none that is known."""
-    ending = re.split(r"[^a-z0-9]+", column.name.casefold())[-1]
-    for spelling in (re.sub(r"[\s.]|deg(rees?)?\s+", "", column.unit.casefold()), ending):
-        unit = _SPELLINGS.get(spelling, "")
-        if unit in quantity.units:
-            return unit
-    return ""
-
-
-def confusion(column: NumericColumn, values: NDArray[np.float64]) -> UnitConfusion | None:
-    """What of ``values`` (N,), NaN where missing, is in another unit than the column's; None where nothing is."""
-    quantity = quantity_of(column)
-    if quantity is None or not np.isfinite(values).any():
-        return None
-    unit = unit_of(column, quantity)
-    if quantity.by_median:
-        return _by_median(quantity, unit, values)
-    own = unit or _most_frequent(quantity, values)
-    strange = np.isfinite(values) & ~_within(values, quantity.units[own])
-    found = {other: strange & _within(values, interval) for other, interval in quantity.units.items() if other != own}
-    other = max(found, key=lambda name: int(found[name].sum()))
-    if not found[other].any():
-        return None
-    whole = bool(found[other].sum() > np.isfinite(values).sum() / 2)
-    return UnitConfusion(unit, other, quantity.units[other], found[other], whole)
-
-
-def _by_median(quantity: Quantity, unit: str, values: NDArray[np.float64]) -> UnitConfusion | None:
-    """The whole column is in another unit if that is where its median lies."""
-    if not unit:
-        return None
-    median = float(np.nanmedian(values))
-    for other, (low, high) in quantity.units.items():
-        own = quantity.units[unit]
-        if other != unit and low < median <= high and not own[0] <= median <= own[1]:
-            return UnitConfusion(unit, other, (low, high), np.isfinite(values), True)
-    return None
-
-
-def _most_frequent(quantity: Quantity, values: NDArray[np.float64]) -> str:
-    return max(quantity.units, key=lambda unit: int(_within(values, quantity.units[unit]).sum()))
-
-
-def _within(values: NDArray[np.float64], interval: ValueRange) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = (values >= interval[0]) & (values <= interval[1])
-    return inside
-
-
 # Clinical columns: missing values, values out of the expected range, other units, columns that say nothing.
 
 
-#: A column is reported to be missing from this share of a split's studies on.
-MOST_MISSING = 0.2
+#: A column is reported to be missing from this share of a split's studies on, where that is no chance: where so many
+#: have a probability of at most ``CHANCE`` if the second share is missing at random.
+MOST_MISSING, USUAL_MISSING = 0.2, 0.15
+CHANCE = 1e-4
 #: In a split with fewer studies a share says nothing.
 FEWEST_STUDIES = 10
 
@@ -430,7 +415,7 @@ def _missing(dataset: DataSet, column: str, mask: Mask) -> list[AuditIssue]:
     if shares.get("train") == 1.0:
         what = f"{column!r} has no value in the training split"
         return [finding("column-empty", "warning", where, what, "leave the column out", studies)]
-    if all(share < MOST_MISSING or len(dataset.split(split)) < FEWEST_STUDIES for split, share in shares.items()):
+    if not any(_often_missing(mask[list(dataset.split(split))]) for split in shares):
         return []
     listed = ", ".join(f"{100 * share:.0f} % of {split}" for split, share in shares.items())
     what = f"{column!r} is missing in {listed}"
@@ -438,11 +423,29 @@ def _missing(dataset: DataSet, column: str, mask: Mask) -> list[AuditIssue]:
     return [finding("value-missing", "warning", where, what, hint, studies)]
 
 
+def _often_missing(mask: Mask) -> bool:
+    """Whether so many of a split's studies lack a value that it is no chance."""
+    from scipy.stats import binom
+
+    missing = int(mask.sum())
+    if len(mask) < FEWEST_STUDIES or missing < MOST_MISSING * len(mask):
+        return False
+    return float(binom.sf(missing - 1, len(mask), USUAL_MISSING)) <= CHANCE
+
+
 def _numbers(dataset: DataSet, column: NumericColumn, values: NDArray[np.float64]) -> list[AuditIssue]:
     findings = []
     where = f"{STUDIES}, column {column.name}"
     other = confusion(column, values)
     beyond = (values < column.low) | (values > column.high)
+    coded = sentinels(column.name, column.unit, values)
+    if coded.any():
+        ids = [dataset.studies[i].study for i in np.flatnonzero(coded)]
+        codes = ", ".join(f"{code:g}" for code in np.unique(values[coded]).tolist())
+        what = f"{column.name!r} holds {codes} apart from all its other values, in {len(ids)} studies"
+        hint = "empty the cells if that stands for a missing value"
+        findings.append(finding("value-code", "warning", where, what, hint, ids))
+        beyond &= ~coded
     if other is not None:
         findings.append(_other_unit(dataset, column, other))
         beyond &= ~other.values

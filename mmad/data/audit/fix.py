@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,14 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from mmad.base.errors import DataError
+from mmad.base.files import write_atomically
 from mmad.base.records import SPLITS, OnProgress, Split
 from mmad.data.audit.checks import repeated
 from mmad.data.audit.findings import Audit, ReadTables, read_tolerantly, rows_of
-from mmad.data.audit.images import Looks, connected, exact_groups, look_at_images
+from mmad.data.audit.images import Looks, connected, exact_groups, look_at_images, used_bits
 from mmad.data.audit.run import audit_folder
 from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
-from mmad.data.reader import without_area
+from mmad.data.reader import slivers, without_area
 from mmad.data.writer import BoxRow, StudyRow, new_folder, write_tables
 
 
@@ -51,7 +53,7 @@ def fix_folder(root: Path | str, out: Path | str, progress: OnProgress | None = 
     if not studies:
         raise DataError("no study is left", where=root, hint="fix its images and tables by hand")
     with new_folder(out) as folder:
-        _write(tables.dataset, studies, folder, done)
+        _write(tables.dataset, studies, used_bits(tables.dataset, looks), folder, done)
     return Fixed(out, tuple(done), audit_folder(out, progress))
 
 
@@ -130,7 +132,7 @@ def _shared(studies: dict[int, Study]) -> Iterator[tuple[int, int]]:
             yield first.setdefault(key, position), position
 
 
-def _write(dataset: DataSet, studies: dict[int, Study], folder: Path, done: list[str]) -> None:
+def _write(dataset: DataSet, studies: dict[int, Study], bits: int | None, folder: Path, done: list[str]) -> None:
     for image in dict.fromkeys(study.image for study in studies.values()):
         (folder / image).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(dataset.root / image, folder / image)
@@ -143,10 +145,15 @@ def _write(dataset: DataSet, studies: dict[int, Study], folder: Path, done: list
         licence=dataset.licence,
         split_policy=dataset.split_policy,
         mode=dataset.mode,
+        bits=bits,
         studies=[_row(study) for study in studies.values()],
         boxes=_boxes(dataset, studies, done),
     )
-    shutil.copyfile(dataset.root / TOML, folder / TOML)  # with its description and remarks
+    text = (dataset.root / TOML).read_text(encoding="utf-8")  # with its description and remarks
+    if bits != dataset.bits:
+        text = f"bits = {bits}\n" + re.sub(r"(?m)^bits *=.*\n", "", text)
+        done.append(f"took the bits that the images use: {bits}")
+    write_atomically(folder / TOML, text.encode())
 
 
 def _row(study: Study) -> StudyRow:
@@ -166,11 +173,12 @@ def _row(study: Study) -> StudyRow:
 
 def _boxes(dataset: DataSet, studies: dict[int, Study], done: list[str]) -> list[BoxRow]:
     """The boxes of the studies that are kept, clipped to their images."""
-    sizes = np.array([(s.width, s.height) for s in (studies.get(i, s) for i, s in enumerate(dataset.studies))])
+    measured = [(s.width, s.height) for s in (studies.get(i, s) for i, s in enumerate(dataset.studies))]
+    sizes = np.array(measured, dtype=np.float64)
     beyond = np.concatenate([sizes, sizes], axis=1)[dataset.box_study]
     clipped = np.clip(dataset.boxes, 0, beyond)
     kept = np.isin(dataset.box_study, list(studies))
-    empty = kept & without_area(clipped)
+    empty = kept & (without_area(clipped) | slivers(clipped, beyond[:, :2]))
     again = kept & ~empty & repeated(replace(dataset, boxes=clipped))
     changed = kept & ~empty & ~again & np.any(clipped != dataset.boxes, axis=1)
     for mask, words in ((changed, "clipped to their image"), (empty, "dropped: no area"), (again, "dropped: repeated")):
@@ -184,7 +192,8 @@ def _boxes(dataset: DataSet, studies: dict[int, Study], done: list[str]) -> list
         sure = "" if np.isnan(dataset.certainty[i]) else number_text(dataset.certainty[i])
         label = dataset.labels[dataset.labels_of[i] - 1]
         rows.append(BoxRow(dataset.studies[dataset.box_study[i]].study, dataset.reading[i], sides, label, sure))
-    return rows
+    bare = [(position, reading) for position, reading in dataset.no_finding if position in studies]
+    return rows + [BoxRow(studies[position].study, reading, None, "") for position, reading in bare]
 
 
 def _some(studies: Iterable[str], one: str, many: str) -> str:

@@ -16,14 +16,23 @@ from PIL import Image
 from mmad.base.cores import usable_cores
 from mmad.base.records import SPLITS, OnProgress
 from mmad.data.audit.findings import AuditIssue, Level, finding
-from mmad.data.dataset import STUDIES, DataSet
-from mmad.data.image_cache import as_grey, in_order, reason
+from mmad.data.dataset import STUDIES, TOML, DataSet
+from mmad.data.image_cache import in_order, reason
+from mmad.data.pixels import BITS, as_grey, highest_value, is_deep, upright_size
 from mmad.data.reader import UNKNOWN_SIDE
 
 #: The picture in small whose neighbouring pixels are compared: so many rows, and one column more.
 SIDE = 16
 #: An image whose grey levels differ by less than this over the picture in small shows nothing.
 LEAST_CONTRAST = 3
+#: One that is nowhere brighter than this, of 255, over the picture in small uses an eighth of the greys.
+LEAST_BRIGHT = 32
+#: With fewer bits than these used of 16, 64 greys or less are left of an image.
+LEAST_BITS = 15
+#: Side of the picture in small by which negatives are told, and the correlation from which on pictures are alike.
+_THUMB, _ALIKE = 8, 0.3
+#: Among fewer pictures nothing says which of them are negatives.
+_FEWEST = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +43,11 @@ class Looks:
     sizes: NDArray[np.int64]  # (K, 2) width and height; 0 where it cannot be decoded
     exact: tuple[bytes, ...]  # digest of the file's bytes; empty where it cannot be read
     small: NDArray[np.uint8]  # (K, 32): a difference hash of 256 bits
+    turned: NDArray[np.uint8]  # (K, 3, 32): those of the picture mirrored, inverted, and turned by 180°
     blank: NDArray[np.bool_]  # (K,)
+    bright: NDArray[np.uint8]  # (K,): the highest grey of the picture in small
+    deepest: NDArray[np.uint8]  # (K,): bits of the highest value of an image with more than 8, else 0
+    thumbs: NDArray[np.uint8]  # (K, 64): the picture in small
     unreadable: dict[int, str]  # place here → why
 
     def size_of(self) -> dict[int, tuple[int, int]]:
@@ -48,6 +61,10 @@ class _Look:
     exact: bytes
     small: bytes
     blank: bool
+    turned: bytes = bytes(3 * SIDE * SIDE // 8)
+    bright: int = 0
+    deepest: int = 0
+    thumb: bytes = bytes(_THUMB * _THUMB)
     why: str = ""
 
 
@@ -63,16 +80,21 @@ def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progres
     places = tuple(firsts.values())
     sizes, exact = np.zeros((len(places), 2), dtype=np.int64), []
     small = np.zeros((len(places), SIDE * SIDE // 8), dtype=np.uint8)
+    turned = np.zeros((len(places), 3, SIDE * SIDE // 8), dtype=np.uint8)
     blank, unreadable = np.zeros(len(places), dtype=np.bool_), {}
+    bright, deepest = np.zeros(len(places), dtype=np.uint8), np.zeros(len(places), dtype=np.uint8)
+    thumbs = np.zeros((len(places), _THUMB * _THUMB), dtype=np.uint8)
     for i, look in enumerate(in_order(partial(_look, dataset), places, usable_cores())):
-        sizes[i], blank[i] = look.size, look.blank
+        sizes[i], blank[i], bright[i], deepest[i] = look.size, look.blank, look.bright, look.deepest
+        turned[i] = np.frombuffer(look.turned, dtype=np.uint8).reshape(3, -1)
+        thumbs[i] = np.frombuffer(look.thumb, dtype=np.uint8)
         small[i] = np.frombuffer(look.small, dtype=np.uint8)
         exact.append(look.exact)
         if look.why:
             unreadable[i] = look.why
         if progress is not None:
             progress(i + 1, len(places))
-    return Looks(places, sizes, tuple(exact), small, blank, unreadable)
+    return Looks(places, sizes, tuple(exact), small, turned, blank, bright, deepest, thumbs, unreadable)
 
 
 def _look(dataset: DataSet, position: int) -> _Look:
@@ -80,15 +102,23 @@ def _look(dataset: DataSet, position: int) -> _Look:
     try:
         content = dataset.image_path(position).read_bytes()
         with Image.open(io.BytesIO(content)) as image:
-            size = image.size
+            size = upright_size(image)
             image.draft("L", (4 * SIDE, 4 * SIDE))  # a JPEG is read to its end and decoded small
             image.load()
-            small = as_grey(image).resize((SIDE + 1, SIDE), Image.Resampling.BOX)
+            deepest = highest_value(image).bit_length() if is_deep(image) else 0
+            whole = as_grey(image, dataset.bits)
+            small, thumb = (whole.resize(s, Image.Resampling.BOX) for s in ((SIDE + 1, SIDE), (_THUMB, _THUMB)))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return _Look((0, 0), b"", nothing, False, reason(error))
+        return _Look((0, 0), b"", nothing, False, why=reason(error))
     grey = np.asarray(small, dtype=np.int16)  # (SIDE, SIDE + 1)
-    bits = np.packbits(grey[:, 1:] > grey[:, :-1])
-    return _Look(size, hashlib.sha256(content).digest()[:16], bits.tobytes(), bool(np.ptp(grey) < LEAST_CONTRAST))
+    small_hash, *others = (_hash(one) for one in (grey, grey[:, ::-1], -grey, grey[::-1, ::-1]))
+    digest, blank = hashlib.sha256(content).digest()[:16], bool(np.ptp(grey) < LEAST_CONTRAST)
+    return _Look(size, digest, small_hash, blank, b"".join(others), int(grey.max()), deepest, thumb.tobytes())
+
+
+def _hash(grey: NDArray[np.int16]) -> bytes:
+    """Whether each pixel of the picture in small is darker than its right neighbour."""
+    return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
 
 
 def image_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
@@ -116,8 +146,101 @@ def image_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
     if empty:
         many = "images show" if len(empty) > 1 else "image shows"
         what, hint = f"{len(empty)} {many} nothing but one grey", "look, and take out what is blank"
-        findings.append(finding("image-blank", "warning", STUDIES, what, hint, empty))
+        level: Level = "error" if len(empty) == len(seen) else "warning"
+        what = f"every image shows nothing but one grey ({len(empty)})" if level == "error" else what
+        findings.append(finding("image-blank", level, STUDIES, what, hint, empty))
+    return [*findings, *_depth_findings(dataset, looks), *_dark(dataset, looks), *_negatives(dataset, looks)]
+
+
+def used_bits(dataset: DataSet, looks: Looks) -> int | None:
+    """What ``bits`` of the data set should be: its own, unless values need more, or none and greys are lost."""
+    used, said = max(8, int(looks.deepest.max(initial=0))), dataset.bits or BITS
+    lost = looks.deepest.any() and dataset.bits is None and used < LEAST_BITS
+    return used if used > said or lost else dataset.bits
+
+
+def _depth_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
+    """Images with more than 8 bits: too few of them used, more than ``bits`` says, or others beside them."""
+    deep = looks.deepest > 0
+    if not deep.any():
+        return []
+    findings = []
+    used, said = used_bits(dataset, looks), dataset.bits or BITS
+    here = [dataset.studies[p].study for p, one in zip(looks.studies, deep, strict=True) if one]
+    if used is not None and used != dataset.bits:
+        greys = 2 ** max(0, used - said + 8)
+        what = f"of {said} bits {used} are used in all images: {greys} of 256 greys are left"
+        if used > said:
+            here = [dataset.studies[p].study for p, n in zip(looks.studies, looks.deepest, strict=True) if n > said]
+            what = f"values need {used} bits where {said} are taken: what is brighter becomes white"
+        hint = f"write bits = {used} at the top, or `mmad data check DIR --fix --out NEW`"
+        findings.append(finding("image-depth", "error", TOML, what, hint, here))
+    read = looks.sizes[:, 0] > 0
+    if (read & ~deep).any():
+        what = f"{int(deep.sum())} images have more than 8 bits, {int((read & ~deep).sum())} have 8"
+        hint = "make sure that the depth does not say where an image is from, or what it shows"
+        findings.append(finding("depth-mixed", "warning", STUDIES, what + _follows(dataset, looks, deep), hint, here))
     return findings
+
+
+def _follows(dataset: DataSet, looks: Looks, some: NDArray[np.bool_]) -> str:
+    """The source, split or label that images in ``some`` (K,) follow most, in words; empty where they follow none."""
+    studies = [dataset.studies[p] for p in looks.studies]
+    groups = {f"split {study.split!r}": np.array([s.split == study.split for s in studies]) for study in studies}
+    for source in {study.source for study in studies if study.source}:
+        groups[f"source {source!r}"] = np.array([study.source == source for study in studies])
+    for number, label in enumerate(dataset.labels, 1):
+        of = set(dataset.box_study[dataset.labels_of == number].tolist())
+        groups[f"label {label!r}"] = np.array([p in of for p in looks.studies])
+    sizes = {}
+    for name, group in groups.items():
+        if 0 < group.sum() < len(group) and 0 < some.sum() < len(some):
+            sizes[name] = abs(float(np.corrcoef(group, some)[0, 1]))
+    best = max(sizes, key=sizes.__getitem__, default=None)
+    return f"; they follow {best} (correlation {sizes[best]:.2f})" if best and sizes[best] >= _FOLLOWS else ""
+
+
+_FOLLOWS = 0.5
+
+
+def _dark(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
+    dark = (looks.sizes[:, 0] > 0) & ~looks.blank & (looks.bright < LEAST_BRIGHT)
+    ids = [dataset.studies[p].study for p, one in zip(looks.studies, dark, strict=True) if one]
+    if not ids:
+        return []
+    many = "images are" if len(ids) > 1 else "image is"
+    what = f"{len(ids)} {many} nowhere brighter than {LEAST_BRIGHT} of 255" + _follows(dataset, looks, dark)
+    hint = "export them again: their values may have been divided, or their window lost"
+    return [finding("image-dark", "warning", STUDIES, what, hint, ids)]
+
+
+def _negatives(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
+    """Pictures that are the negatives of most others: they point the other way along what all have in common."""
+    places = np.flatnonzero((looks.sizes[:, 0] > 0) & ~looks.blank)
+    if len(places) < _FEWEST:
+        return []
+    pictures = looks.thumbs[places].astype(np.float64)
+    pictures -= pictures.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(pictures, axis=1, keepdims=True)
+    pictures /= np.where(lengths > 0, lengths, 1)
+    common = np.linalg.eigh(pictures.T @ pictures)[1][:, -1]  # (64,): the direction of the most
+    along = pictures @ common
+    if (along > 0).sum() < (along < 0).sum():
+        along = -along
+    alike, negative = along > _ALIKE, along < -_ALIKE
+    if not negative.any() or alike.sum() + negative.sum() < _MOST_ALIKE * len(places):
+        return []
+    mask = np.zeros(len(looks.studies), dtype=np.bool_)
+    mask[places[negative]] = True
+    ids = [dataset.studies[p].study for p, one in zip(looks.studies, mask, strict=True) if one]
+    many = "images look" if len(ids) > 1 else "image looks"
+    what = f"{len(ids)} {many} like the negative of the other {int(alike.sum())}" + _follows(dataset, looks, mask)
+    hint = "look with `mmad data show`, and invert them (MONOCHROME1 saved as it is stored is a negative)"
+    return [finding("image-negative", "warning", STUDIES, what, hint, ids)]
+
+
+#: The share of the pictures that have to be clear one way or the other.
+_MOST_ALIKE = 0.8
 
 
 # Images that are there twice: the same bytes, or nearly the same picture.
@@ -172,6 +295,18 @@ def near_groups(looks: Looks) -> Groups:
     places = np.array(list(first.values()), dtype=np.int64)
     pairs = near_pairs(looks.small[places])
     return [[int(places[i]) for i in group] for group in connected(pairs.tolist())]
+
+
+def turned_groups(looks: Looks) -> Groups:
+    """Places of pictures that are nearly another one mirrored, inverted or turned by 180°; blank ones are left out."""
+    places = np.flatnonzero(np.array([bool(digest) for digest in looks.exact], dtype=np.bool_) & ~looks.blank)
+    count = len(places)
+    if not count:
+        return []
+    hashes = np.concatenate([looks.small[places], looks.turned[places].transpose(1, 0, 2).reshape(3 * count, -1)])
+    pairs = near_pairs(hashes)
+    plain = pairs[(pairs[:, 0] < count) & (pairs[:, 1] >= count)] % count
+    return [[int(places[i]) for i in group] for group in connected(plain[plain[:, 0] != plain[:, 1]].tolist())]
 
 
 def near_pairs(hashes: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -249,11 +384,16 @@ def duplicate_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
     look = "look at them with `mmad data show`, and take out what is a copy"
     exact, near = exact_groups(dataset, looks), near_groups(looks)
     same, alike = "the same bytes", "nearly the same picture"
+    known = {frozenset(group) for group in (*exact, *near)}
+    turned = [group for group in turned_groups(looks) if frozenset(group) not in known]
+    other_way = "nearly the same picture, mirrored, inverted or turned"
     findings = [
         _group_finding(dataset, looks, exact, True, "duplicate-across-splits", across, same, drop),
         _group_finding(dataset, looks, exact, False, "duplicate", "warning", same, drop),
         _group_finding(dataset, looks, near, True, "near-duplicate-across-splits", "warning", alike, look),
         _group_finding(dataset, looks, near, False, "near-duplicate", "warning", alike, look),
+        _group_finding(dataset, looks, turned, True, "near-duplicate-across-splits", "warning", other_way, look),
+        _group_finding(dataset, looks, turned, False, "near-duplicate", "warning", other_way, look),
     ]
     return [one for one in findings if one is not None]
 

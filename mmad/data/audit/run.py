@@ -10,7 +10,7 @@ from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.records import OnProgress
-from mmad.data.audit.checks import clinical_findings, leak_findings, split_counts, split_findings
+from mmad.data.audit.checks import answer_findings, clinical_findings, leak_findings, split_counts, split_findings
 from mmad.data.audit.findings import (
     VERSION,
     Audit,
@@ -53,6 +53,7 @@ def audit_of(tables: ReadTables, looks: Looks) -> Audit:
         *duplicate_findings(dataset, looks),
         *clinical_findings(dataset),
         *leak_findings(dataset),
+        *answer_findings(dataset),
     ]
     findings.sort(key=lambda found: found.level != "error")  # errors first, else in the order found
     return Audit(tuple(findings), counts)

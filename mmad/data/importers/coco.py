@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import numpy as np
 import pandas
 from pydantic import (
     AfterValidator,
@@ -30,28 +31,35 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.column_types import number_text
+from mmad.data.column_types import ClinicalCells, ColumnChoice, LabelMasks, choose_columns, number_text
 from mmad.data.dataset import Box, CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
 from mmad.data.importers.common import (
-    ClinicalCells,
+    WITHOUT_PATIENT,
+    ImportReport,
     SourceImage,
-    choose_cells,
+    bits_of,
     choose_labels,
     clip_box,
     copy_images,
     find_images,
     folder_name,
     header_cells,
+    header_patients,
     importing,
+    patient_column,
+    scale_to_file,
     study_ids,
+    warn_of_names,
+    warn_of_small,
 )
+from mmad.data.pixels import MOST_BITS
 from mmad.data.reader import MODES, SPLIT_POLICIES, load_dataset
 from mmad.data.tables import Table, read_table
 from mmad.data.writer import BoxRow, StudyRow, write_tables
 
 # What a COCO detection file holds (https://cocodataset.org/#format-data). Keys that COCO does not know are read where
-# ``mmad data export coco`` writes them: ``study``, ``patient``, ``split``, ``source`` and ``clinical`` of an image,
-# ``reading``, ``certainty`` and ``corner`` of an annotation, and ``info.mmad``.
+# ``mmad data export coco`` writes them: ``study``, ``patient``, ``split``, ``source``, ``clinical`` and ``no_finding``
+# of an image, ``reading``, ``certainty`` and ``corner`` of an annotation, and ``info.mmad``.
 
 
 #: A larger file is refused: parsed, it takes several times its size of memory.
@@ -94,6 +102,11 @@ def _pixels(value: float) -> int:
     return int(value)
 
 
+def _not_blank(value: object) -> object:
+    """CVAT writes an empty name where there is no licence."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
 def _flag(value: object) -> bool:
     if value not in (None, 0, 1):
         raise _wrong("is neither 0 nor 1", "correct it")
@@ -131,6 +144,7 @@ class CocoImage:
     split: Text | None = None
     source: Any = None
     clinical: Any = None
+    no_finding: list[Annotated[str, PlainValidator(_reading)]] | None = None
 
     @model_validator(mode="after")
     def _whole_size(self) -> CocoImage:
@@ -176,11 +190,12 @@ class Category:
 
     id: Id
     name: Text
+    supercategory: Any = None
 
 
 @model(frozen=True, slots=True, kw_only=True)
 class _Licence:
-    name: Text | None = None
+    name: Annotated[Text | None, BeforeValidator(_not_blank)] = None
 
 
 @model(frozen=True, slots=True, kw_only=True)
@@ -205,6 +220,7 @@ class CocoForm:
     categorical: list[_Categorical]
     split_policy: Annotated[Text, _one_of("split_policy", SPLIT_POLICIES)] | None = None
     mode: Annotated[Text, _one_of("mode", MODES)] | None = None
+    bits: Annotated[int, Strict(), Field(ge=8, le=MOST_BITS)] | None = None
     name: Text
     licence: Text
 
@@ -216,7 +232,9 @@ class CocoForm:
 
 def written_form(dataset: DataSet) -> dict[str, object]:
     """``info.mmad`` as it is written."""
+    bits = {} if dataset.bits is None else {"bits": dataset.bits}
     return {
+        **bits,
         "name": dataset.name,
         "licence": dataset.licence,
         "split_policy": dataset.split_policy,
@@ -264,6 +282,9 @@ _WORDS = {
     "list_type": ("is not a list", 'write "{key}": [{{…}}]'),
     "dataclass_type": ("is not an object", 'write "{key}": {{…}}'),
     "dict_type": ("is not an object", 'write "{key}": {{…}}'),
+    "int_type": ("is not a whole number", "correct or remove it"),
+    "greater_than_equal": ("is too small", "correct or remove it"),
+    "less_than_equal": ("is too large", "correct or remove it"),
 }
 #: Lists that hold no objects.
 _LISTS = {"bbox": "4 numbers", "corner": "2 numbers", "values": "texts"}
@@ -348,15 +369,19 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise DataError("file missing", where=path, hint="name the annotation file")
         if path.stat().st_size > MOST_BYTES:
             raise DataError("is larger than 1 GiB", where=path, hint="split it into several files")
-        content = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_no_constant)
+        constants: list[str] = []
+
+        def note(word: str) -> str:
+            constants.append(word)
+            return word
+
+        content = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=note)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path, hint="name a plain file") from None
     except UnicodeDecodeError:
         raise DataError("not UTF-8 text", where=path, hint="save it as UTF-8") from None
     except RecursionError:
         raise DataError("is nested too deeply", where=path, hint="name a file of annotations") from None
-    except _ConstantError as error:
-        raise DataError(f"holds {error}, which is no number", where=path, hint="correct or remove it") from None
     except json.JSONDecodeError as error:
         at = f"{path}:{error.lineno}"
         raise DataError(f"not JSON: {error.msg}", where=at, hint="correct the file or export it again") from None
@@ -364,15 +389,22 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataError("holds a number of thousands of digits", where=path, hint="correct it") from None
     if not isinstance(content, dict):
         raise DataError("is not a JSON object", where=path, hint="name a file of annotations")
+    if constants:
+        what = f"holds {constants[0]}, which is no number ({_place_of(content, constants[0])})"
+        raise DataError(what, where=path, hint="correct or remove it")
     return content
 
 
-class _ConstantError(Exception):
-    """NaN, Infinity or -Infinity, which Python reads and JSON does not know."""
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise _ConstantError(word)
+def _place_of(content: object, word: str) -> str:
+    """Where in parsed JSON the text ``word`` stands first, as ``annotations[3]: bbox[1]``."""
+    open_: list[tuple[tuple[str | int, ...], object]] = [((), content)]
+    while open_:
+        place, value = open_.pop()
+        if value == word:
+            return ": ".join(_steps(place)) or "at its top"
+        inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        open_ += [((*place, key), one) for key, one in reversed(list(inside))]
+    return "at its top"
 
 
 def _require_unique(path: Path, name: str, entries: Sequence[CocoImage | Category | Crowd | Annotation]) -> None:
@@ -400,14 +432,21 @@ KINDS: Mapping[str, Callable[[CocoImage], str]] = {
 class Joined:
     """A table beside the images: ``frame`` has a row for each, of empty cells where the table has none.
 
+    ``lines`` holds by image the line of its row.
+
     ``kind`` is a key of ``KINDS``; ``unmatched`` counts the table's rows that name none of the images.
     """
 
     path: Path
     kind: str
     frame: pandas.DataFrame
+    lines: Mapping[int, int]
     matched: int
     unmatched: int
+
+    def at(self, image: int) -> str:
+        """``file:line`` of an image's row."""
+        return f"{self.path}:{self.lines[image]}" if image in self.lines else str(self.path)
 
     def column(self, name: str) -> list[str]:
         """The cells of one column by image. Raises DataError."""
@@ -436,7 +475,8 @@ def join_table(path: Path, on: str | None, images: Sequence[CocoImage]) -> Joine
         hint = "it may hold file names, with or without folder and ending, or COCO image ids"
         raise DataError(what, where=path, hint=hint)
     frame = table.frame.loc[place.index].set_axis(place).reindex(range(len(images)), fill_value="")
-    return Joined(path, kind, frame, len(place), len(values) - len(place))
+    lines = dict(zip(place.tolist(), place.index.tolist(), strict=True))
+    return Joined(path, kind, frame, lines, len(place), len(values) - len(place))
 
 
 def _places(images: Sequence[CocoImage]) -> dict[str, dict[str, int]]:
@@ -452,7 +492,9 @@ def _places(images: Sequence[CocoImage]) -> dict[str, dict[str, int]]:
 class ClinicalTable:
     """A CSV file of clinical values: ``on`` says of which image a row is; a patient and a split, if columns say them.
 
-    ``numeric`` and ``categorical`` name the clinical columns; None guesses them (see ``mmad.data.column_types``).
+    A column that published tables call the patient is one where ``patient`` names none. ``numeric`` and
+    ``categorical`` name the clinical columns; None decides by name and content (see ``mmad.data.column_types``);
+    ``ignore`` leaves columns out.
     """
 
     path: str | Path
@@ -462,6 +504,7 @@ class ClinicalTable:
     numeric: Sequence[str] | None = None
     categorical: Sequence[str] | None = None
     units: Mapping[str, str] | None = None
+    ignore: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -487,15 +530,24 @@ def import_coco(
     name: str | None = None,
     licence: str | None = None,
     dicom_header: bool = False,
+    bits: int | None = None,
+    box_size: str | None = None,
     progress: OnProgress | None = None,
+    report: ImportReport | None = None,
 ) -> CocoImport:
     """Copy the images of the COCO file ``annotations``, found below ``images``, into the new folder ``out``.
 
     DICOM images are stored as 8-bit PNG. ``labels`` keeps only these categories, in this order; ``dicom_header``
-    adds age and sex from DICOM headers where no table has them. A file that ``mmad data export coco`` wrote
-    becomes the data set that it was. ``progress`` hears (done, all). Raises DataError naming entry, key and hint.
+    adds age and sex from DICOM headers where no table has them; ``bits`` are those that images of more than 8 use
+    (None: those of the highest value of all). ``box_size`` says whose pixels the boxes are in where
+    the size that is stated is not the file's: ``stated`` or ``file``. A file that ``mmad data export coco`` wrote
+    becomes the data set that it was. ``progress`` hears (done, all); ``report`` is filled with what was
+    decided. Raises DataError naming entry, key and hint.
     """
     annotations, images = Path(annotations), Path(images)
+    if box_size not in (None, "stated", "file"):
+        raise DataError(no_such("word", box_size, ("stated", "file")), where="--box-size", hint="stated or file")
+    said = report if report is not None else ImportReport()
     coco = read_coco(annotations)
     places = [f"{annotations}: images[{i}]" for i in range(len(coco.images))]
     own = _own_cells(coco, places)
@@ -503,25 +555,45 @@ def import_coco(
         raise DataError("no such folder", where=images, hint="name the folder of the images with --images")
     studies = _given(coco, places, [image.study for image in coco.images], "study")
     found = _found(coco, places, images, shared=studies is not None)
+    if by_name := sum(source.by_name for source in found.values()):
+        said.notes.append(f"{by_name} images were found by their file's name: their paths are those of another place")
+    drawn_on = _annotated_sizes(coco, places, found, box_size)
     joined = join_table(Path(clinical.path), clinical.on, coco.images) if clinical is not None else None
     cells = own
     if clinical is not None and joined is not None:
-        cells = own.beside(_table_cells(clinical, joined), str(joined.path))
-    if dicom_header:
-        cells = cells.beside(header_cells(found, cells.frame.columns.tolist()), str(annotations))
-    ids = studies or list(study_ids([image.file_name for image in coco.images]).values())
+        clinical = _with_patient(clinical, joined, said)
+    ids = studies or list(study_ids(found).values())
     own_patients = [image.patient or image.patient_id for image in coco.images]
-    patients = (
-        _given(coco, places, _column(joined, clinical.patient if clinical else None, own_patients), "patient") or ids
-    )
+    named = _given(coco, places, _column(joined, clinical.patient if clinical else None, own_patients), "patient")
+    if named is None and (of_header := header_patients(found)) is not None and len(found) == len(coco.images):
+        said.notes.append("patients: PatientID of the DICOM headers, kept as a digest")
+        named = of_header
+    if named is None:
+        said.warnings.append(WITHOUT_PATIENT)
+    patients = named or ids
     own_splits = [image.split for image in coco.images]
     words = _given(coco, places, _column(joined, clinical.split if clinical else None, own_splits), "split")
     splits = split_by_patient(patients) if words is None else list(map(read_split, words, places))
-    chosen = choose_labels([category.name for category in coco.categories], labels, str(annotations))
-    boxes = _box_rows(coco, annotations, found, ids, chosen)
+    names = _categories(coco, labels, said)
+    chosen = choose_labels(names, labels, str(annotations))
+    boxes = _box_rows(coco, annotations, found, ids, chosen, drawn_on)
+    if clinical is not None and joined is not None:
+        masks = {label: np.zeros(len(ids), dtype=np.bool_) for label in chosen}
+        place = {study: i for i, study in enumerate(ids)}
+        for row in boxes:
+            if row.box is not None:
+                masks[row.label][place[row.study]] = True
+        cells = own.beside(_table_cells(clinical, joined, masks), str(joined.path))
+        said.table, said.columns = str(joined.path), cells.outcomes
+    if dicom_header:
+        cells = cells.beside(header_cells(found, cells.frame.columns.tolist()), str(annotations))
+    warn_of_small(said, (row.box for row in boxes))
+    warn_of_names(said, chosen, dict.fromkeys(named or ()))
     rows = _study_rows(coco, places, found, ids, patients, splits, cells)
     form = coco.form
+    policy = policy_of(patients, splits) if named else "image"
     divided = clinical is not None and (clinical.patient is not None or clinical.split is not None)
+    used_bits = form.bits if form and bits is None else bits_of(found, bits, said)
     with importing(Path(out)) as folder:
         copy_images(found, folder, progress)
         write_tables(
@@ -531,10 +603,11 @@ def import_coco(
             numeric=cells.numeric,
             categorical=cells.categorical,
             licence=licence or (form.licence if form else _licence(coco)) or "not stated",
-            split_policy=form.split_policy if form and not divided else policy_of(patients, splits),
+            split_policy=form.split_policy if form and not divided else policy,
             studies=rows,
             boxes=boxes,
             mode=form.mode if form else None,
+            bits=used_bits,
         )
     crowds = sum(isinstance(mark, Crowd) for mark in coco.annotations)
     outlined = sum(isinstance(mark, Annotation) and mark.bbox is None for mark in coco.annotations)
@@ -542,18 +615,40 @@ def import_coco(
 
 
 def _found(coco: CocoFile, places: Sequence[str], folder: Path, *, shared: bool) -> dict[str, SourceImage]:
-    """The image files, each of the size that is stated; studies with ids of their own may share one."""
+    """The image files; studies with ids of their own may share one."""
     entries = list(zip(coco.images, places, strict=True))
     if shared:
         entries = list({image.file_name: (image, where) for image, where in reversed(entries)}.values())[::-1]
-    found = find_images(folder, [image.file_name for image, _ in entries], lambda position: entries[position][1])
+    names = [image.file_name for image, _ in entries]
+    return find_images(folder, names, lambda position: entries[position][1], elsewhere=True)
+
+
+def _annotated_sizes(
+    coco: CocoFile, places: Sequence[str], found: Mapping[str, SourceImage], box_size: str | None
+) -> list[tuple[int, int]]:
+    """By image the size in whose pixels its boxes are. Raises DataError for one that is not the file's."""
+    sizes = []
     for image, where in zip(coco.images, places, strict=True):
-        source = found[image.file_name]
-        if image.width is not None and (image.width, image.height) != (source.width, source.height):
-            stated = f"{image.width} x {image.height}"
-            what = f"image {shown(image.file_name)} is {source.width} x {source.height} px where {stated} is stated"
-            _refuse(where, what, "name the images that were annotated, in that size")
-    return found
+        file = found[image.file_name]
+        size = (file.width, file.height)
+        if image.width is not None and box_size != "file":
+            stated = (image.width, image.height)
+            size = scale_to_file(stated, file, image.file_name, where, scale=box_size == "stated")
+        sizes.append(size)
+    return sizes
+
+
+def _categories(coco: CocoFile, wanted: Sequence[str] | None, report: ImportReport) -> list[str]:
+    """The names of the categories, without one that only groups the others, as Roboflow writes it first."""
+    used = {mark.category_id for mark in coco.annotations if isinstance(mark, Annotation)}
+    above = {category.supercategory for category in coco.categories if isinstance(category.supercategory, str)}
+    kept = []
+    for category in coco.categories:
+        if category.id not in used and category.name in above and category.name not in (wanted or ()):
+            report.notes.append(f"left out: category {shown(category.name)}, which has no box and groups the others")
+        else:
+            kept.append(category.name)
+    return kept
 
 
 def _own_cells(coco: CocoFile, places: Sequence[str]) -> ClinicalCells:
@@ -588,11 +683,28 @@ def _own_cell(value: object, where: str, name: str, known: Sequence[str] | None)
     return word
 
 
-def _table_cells(clinical: ClinicalTable, joined: Joined) -> ClinicalCells:
-    reserved = {clinical.on or "", clinical.patient or "", clinical.split or ""}
-    reserved |= {"study", "image", "width", "height", "patient", "split"}
-    where = str(joined.path)
-    return choose_cells(joined.frame, clinical.numeric, clinical.categorical, reserved, where, clinical.units)
+def _table_cells(clinical: ClinicalTable, joined: Joined, labels: LabelMasks) -> ClinicalCells:
+    own = ("study", "image", "width", "height", "patient", "split")
+    used = dict.fromkeys(own, "a name that every data set has of its own")
+    for name, what in ((clinical.on, "the image"), (clinical.patient, "the patient"), (clinical.split, "the split")):
+        if name:
+            used[name] = what
+    choice = ColumnChoice(clinical.numeric, clinical.categorical, clinical.ignore, clinical.units)
+    return choose_columns(joined.frame, choice, used, labels, str(joined.path), joined.at)
+
+
+def _with_patient(clinical: ClinicalTable, joined: Joined, report: ImportReport) -> ClinicalTable:
+    """``clinical`` with the column of the patient that its name gives away."""
+    column = patient_column([name for name in joined.frame.columns.tolist() if name != clinical.on])
+    if clinical.patient is not None or column is None:
+        return clinical
+    filled = sum(map(bool, joined.frame[column].tolist()))
+    if filled < len(joined.frame):
+        what = f"column {column!r} of {joined.path} names the patient of {filled} of {len(joined.frame)} images only"
+        report.warnings.append(f"{what}, and is left out")
+        return clinical
+    report.notes.append(f"patients: column {column!r} of {joined.path}, as its name says")
+    return replace(clinical, patient=column)
 
 
 def _given(coco: CocoFile, places: Sequence[str], values: Sequence[str | None], key: str) -> list[str] | None:
@@ -642,18 +754,26 @@ def _study_rows(
 
 
 def _box_rows(
-    coco: CocoFile, path: Path, found: Mapping[str, SourceImage], ids: Sequence[str], labels: Sequence[str]
+    coco: CocoFile,
+    path: Path,
+    found: Mapping[str, SourceImage],
+    ids: Sequence[str],
+    labels: Sequence[str],
+    drawn_on: Sequence[tuple[int, int]],
 ) -> list[BoxRow]:
     images = {image.id: i for i, image in enumerate(coco.images)}
     categories = {category.id: category.name for category in coco.categories}
     rows = []
+    _refuse_relative(coco, path)
     for i, mark in enumerate(coco.annotations):
         if isinstance(mark, Crowd):
             continue
         where = f"{path}: annotations[{i}]"
         if mark.image_id not in images:
             what = f"image_id {shown(str(mark.image_id))} is that of no image"
-            _refuse(where, what, "add the image or drop the annotation")
+            twin = next((str(of) for of in images if str(of) == str(mark.image_id)), None)
+            hint = f"images has {twin} as another kind of id: write both as numbers" if twin else None
+            _refuse(where, what, hint or "add the image or drop the annotation")
         if mark.category_id not in categories:
             what = f"category_id {shown(str(mark.category_id))} is that of no category"
             _refuse(where, what, "add the category or drop the annotation")
@@ -662,10 +782,27 @@ def _box_rows(
         if label in labels:
             position = images[mark.image_id]
             name = coco.images[position].file_name
-            box = clip_box(box, (found[name].width, found[name].height), where, name)
+            file, (width, height) = found[name], drawn_on[position]
+            if (width, height) != (file.width, file.height):
+                across, down = file.width / width, file.height / height
+                box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+            box = clip_box(box, (file.width, file.height), where, name)
             certainty = "" if mark.certainty is None else number_text(mark.certainty)
             rows.append(BoxRow(ids[position], mark.reading, box, label, certainty))
-    return rows
+    bare = [
+        (study, reading) for study, image in zip(ids, coco.images, strict=True) for reading in image.no_finding or ()
+    ]
+    return rows + [BoxRow(study, reading, None, "") for study, reading in bare]
+
+
+def _refuse_relative(coco: CocoFile, path: Path) -> None:
+    """Boxes whose every number lies within 0 to 1 are shares of the image. Raises DataError."""
+    boxes = [mark.bbox for mark in coco.annotations if isinstance(mark, Annotation) and mark.bbox is not None]
+    numbers = [number for box in boxes for number in box]
+    shares = any(number != int(number) for number in numbers) and all(0 <= number <= 1 for number in numbers)
+    if shares and not coco.form:
+        what = "boxes look relative: every number of every bbox lies within 0 to 1"
+        _refuse(str(path), what, "write [x, y, width, height] in pixels of the image")
 
 
 def _corners(bbox: Sequence[float], corner: Sequence[float] | None, where: str) -> Box:

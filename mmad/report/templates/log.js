@@ -2,7 +2,7 @@
 (() => {
   const entries = [...document.querySelectorAll("details.entry")];
   if (!entries.length) return;
-  const box = document.querySelector(".find");
+  const box = document.querySelector(".logbook .find");
   const field = box.querySelector("input");
   const said = box.querySelector("[role=status]");
   box.hidden = false;

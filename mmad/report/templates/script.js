@@ -2,9 +2,7 @@
 (() => {
   const contents = document.querySelector("nav.contents details");
   const narrow = matchMedia("(max-width: 63rem)");
-  const fold = () => {
-    for (const details of [contents, ...document.querySelectorAll("details.wide")]) details.open = !narrow.matches;
-  };
+  const fold = () => { contents.open = !narrow.matches; };
   fold();
   narrow.addEventListener("change", fold);
   contents.addEventListener("click", (event) => {
@@ -40,7 +38,18 @@
   }, { passive: true });
   mark();
 
+  // A link to a run opens it; so do browsers that open what a link leads into.
+  const reveal = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const details = target?.closest("article.run > details");
+    if (!details || details.open) return;
+    details.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("main details:not(.entry)")) details.open = true;
+    for (const details of document.querySelectorAll("main details:not(.entry, .run details)")) details.open = true;
   });
 })();

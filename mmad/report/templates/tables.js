@@ -14,7 +14,7 @@
   // Sorting: a button in each heading of a column; missing values come last either way.
   const main = (cell) => {
     const copy = cell.cloneNode(true);
-    for (const part of copy.querySelectorAll("small, .track")) part.remove();
+    for (const part of copy.querySelectorAll("small")) part.remove();
     return copy.textContent.trim().replace(/\s+/g, " ");
   };
   const value = (cell) => {
@@ -59,10 +59,10 @@
     }
     said.textContent = `Sorted by ${main(head)}, ${up ? "ascending" : "descending"}`;
   };
-  for (const table of document.querySelectorAll("main table:not(.gaps, .confusion, .printed)")) {
+  for (const table of document.querySelectorAll("main table:not(.matrix, .printed)")) {
     if (!table.tHead || ![...table.tBodies].some((b) => b.querySelectorAll("tr:not(.group)").length > 1)) continue;
     grid(table).at(-1).forEach((head, column) => {
-      if (head.colSpan > 1 || head.matches(".scale") || head.querySelector("a, button")) return;
+      if (head.colSpan > 1 || head.querySelector("a, button")) return;
       const inside = [...head.childNodes];
       const button = make("sort", "", head);
       button.append(...inside);
@@ -70,33 +70,7 @@
     });
   }
 
-  // Copying: what a table or a setup says, for a spreadsheet, a paper or an ablation file.
-  const text = (cell) => {
-    const small = [...cell.querySelectorAll("small")].map((part) => part.textContent.trim());
-    return [main(cell), ...small].filter(Boolean).join(" ");
-  };
-  const rows = (part) => [...part].map((row) => [...row.cells]);
-  const flat = (cells) => cells.flatMap((cell) => [text(cell), ...Array(cell.colSpan - 1).fill("")]);
-  const tsv = (table) => {
-    const heads = grid(table);
-    const first = heads.at(-1).map((cell, x) => [...new Set(heads.map((row) => row[x]))].map(text).join(" "));
-    const body = [...table.tBodies].flatMap((b) => rows(b.rows).map(flat));
-    return [first, ...body].map((row) => row.map((one) => one.replace(/\s+/g, " ")).join("\t")).join("\n") + "\n";
-  };
-  const signs = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "≥": "$\\ge$",
-    "≤": "$\\le$", "–": "--", "−": "$-$", "±": "$\\pm$", "…": "\\ldots{}", "×": "$\\times$", "<": "$<$", ">": "$>$" };
-  const escaped = (words) => [...words.replace(/\s+/g, " ")].map((c) => signs[c] || ("&%$#_{}".includes(c) ? `\\${c}` : c)).join("");
-  const line = (cells) => cells.map((cell) => (cell.colSpan > 1 ? `\\multicolumn{${cell.colSpan}}{l}{${escaped(text(cell))}}` : escaped(text(cell)))).join(" & ") + " \\\\";
-  const latex = (table) => {
-    const last = grid(table).at(-1);
-    const heads = grid(table).map((row, y, all) => [...new Set(row)].map((cell) => {
-      const words = y && all[y - 1].includes(cell) ? "" : escaped(text(cell));
-      return cell.colSpan > 1 ? `\\multicolumn{${cell.colSpan}}{c}{${words}}` : words;
-    }).join(" & ") + " \\\\");
-    const columns = last.map((cell) => (cell.matches(".num, .arm") ? "r" : "l")).join("");
-    const body = [...table.tBodies].flatMap((b) => rows(b.rows).map(line));
-    return [`\\begin{tabular}{${columns}}`, "\\toprule", ...heads, "\\midrule", ...body, "\\bottomrule", "\\end{tabular}", ""].join("\n");
-  };
+  // Copying: the page carries what a table says for a spreadsheet and for a paper.
   const write = async (words) => {
     try {
       await navigator.clipboard.writeText(words);
@@ -126,15 +100,41 @@
     box.after(row);
     return row;
   };
-  for (const table of document.querySelectorAll("main .scroll:not(.plain) > table")) {
-    if (!table.tHead) continue;
-    const what = (table.parentElement.getAttribute("aria-label") || "Table").replace(/^Table: /, "");
-    const row = tools(table);
-    copier(row, "Copy TSV", `Copy as TSV: ${what}`, () => tsv(table));
-    copier(row, "LaTeX", `Copy as LaTeX: ${what}`, () => latex(table));
-    table.style.setProperty("--columns", grid(table).at(-1).length + 3);
+  for (const box of document.querySelectorAll("main .scroll:has(> template)")) {
+    const what = box.getAttribute("aria-label").replace(/^Table: /, "");
+    const row = tools(box.querySelector("table"));
+    const held = (name) => () => box.querySelector(`template.${name}`).content.textContent;
+    copier(row, "Copy TSV", `Copy as TSV: ${what}`, held("tsv"));
+    if (box.querySelector("template.latex")) copier(row, "LaTeX", `Copy as LaTeX: ${what}`, held("latex"));
   }
   for (const block of document.querySelectorAll("pre.toml")) {
     copier(tools(block), "Copy TOML", "Copy setup as TOML", () => block.textContent);
   }
+
+  // A field above a table leaves the rows in which each of its words occurs.
+  for (const field of document.querySelectorAll("input[data-filter]")) {
+    const box = field.closest(".find");
+    const list = [...document.querySelectorAll(`${field.dataset.filter} tbody tr:not(.group)`)];
+    const count = box.querySelector("[role=status]");
+    const texts = list.map((row) => row.textContent.toLowerCase().replaceAll("−", "-"));
+    const filter = () => {
+      const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+      list.forEach((row, n) => { row.hidden = !words.every((word) => texts[n].includes(word)); });
+      count.textContent = `${list.filter((row) => !row.hidden).length} of ${list.length}`;
+    };
+    box.hidden = list.length < 8;
+    field.addEventListener("input", filter);
+    if (field.value) filter();
+  }
+
+  // A box that does not scroll is no stop of the keyboard.
+  const stops = () => {
+    for (const box of document.querySelectorAll(".scroll")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else if (box !== document.activeElement) box.removeAttribute("tabindex");
+    }
+  };
+  addEventListener("resize", stops);
+  document.addEventListener("toggle", stops, true);
+  stops();
 })();

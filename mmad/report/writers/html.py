@@ -1,10 +1,11 @@
-"""The report as one HTML file: no network, everything escaped, charts inline."""
+"""The report as HTML: no network, everything escaped, figures inline."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -13,50 +14,106 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmad.analysis.comparison import Comparison, ComparisonTable, spread
-from mmad.analysis.frames import RunFrame
-from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.base import formatting
-from mmad.report import picture_drawing, tables
-from mmad.report.figures import PALETTE, SPLIT_LINES, ChartRenderer, weight_lines
-from mmad.report.model import Links, PageView, ReportModel, linked, member_title, mirrored, whole
+from mmad.report import picture_drawing, table_writers, tables
+from mmad.report.badges import Badge
+from mmad.report.figures import CurveFigure, ReportFigure, arms_figure, forest_figure, run_figure
+from mmad.report.model import AblationSection, Links, PageView, ReportModel, RunSection, linked, whole
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox, Pictures
+from mmad.report.rendering import FigureRenderer
+from mmad.report.table import ReportTable
 from mmad.report.text import heading_figures, log_block, setup_toml
 
-_STYLES = ("style.css", "content.css", "form.css", "pictures.css")
-_SCRIPTS = ("script.js", "tables.js", "hover.js")
-_DASH_ARRAYS = {"solid": "none", "dashed": "6 2.2", "dotted": "1.6 2"}
+_STYLES = ("style.css", "content.css", "form.css", "figures.css", "pictures.css")
+_SCRIPTS = ("script.js", "tables.js", "figures.js")
 
 
 @dataclass(frozen=True)
-class LegendKey:
-    """One line of a legend: its name, colour and dashes."""
+class PageFigure:
+    """A drawn figure: its SVG elements, and the second ones of its losses on logarithmic axes."""
 
-    name: str
-    colour: int
-    dashes: str
-
-
-@dataclass(frozen=True)
-class Strip:
-    """The places of the arms' test AP on a line from 0 to 100 (small dots for seeds, large ones for means)."""
-
-    reference: float | None
-    other: float | None
-    reference_seeds: tuple[float, ...]
-    other_seeds: tuple[float, ...]
+    figure: ReportFigure
+    panels: tuple[Markup, ...]
+    log_panels: tuple[Markup, ...]
 
 
-def render_html(model: ReportModel, progress: Callable[[int, int], None] | None = None) -> str:
-    """The whole report as one page. ``progress`` is called with (done, total) run sections."""
+class PageFigures:
+    """The figures of one page, drawn together before it is rendered; None for what has nothing to show."""
+
+    def __init__(self, model: ReportModel, view: PageView, renderer: FigureRenderer, runs: RunProgress) -> None:
+        figures = list(_figures(model, view))
+        drawn = renderer.page(figures, lambda done: runs.page(done / max(1, len(figures)), view))
+        self._found = {figure.name: _page_figure(figure, svg) for figure, svg in zip(figures, drawn, strict=True)}
+
+    def forest(self, section: AblationSection) -> PageFigure | None:
+        return self._found.get(f"{section.anchor}-forest")
+
+    def arms(self, section: AblationSection, setting: str) -> PageFigure | None:
+        return self._found.get(f"{section.anchor}-{section.frame.settings.index(setting) + 1}")
+
+    def run(self, section: RunSection) -> PageFigure | None:
+        return self._found.get(section.anchor)
+
+
+class RunProgress:
+    """Says how many runs of all pages are drawn."""
+
+    def __init__(self, model: ReportModel, progress: Callable[[int, int], None] | None) -> None:
+        self._whole, self._before, self._said, self._progress = len(model.runs), 0, 0, progress
+
+    def page(self, share: float, view: PageView) -> None:
+        """``share`` of the page is drawn."""
+        runs = sum(len(part.runs) for part in view.parts)
+        done = self._before + int(share * runs)
+        if self._progress is not None and done > self._said:
+            self._progress(done, self._whole)
+        self._said = done
+        if share >= 1:
+            self._before += runs
+
+
+def _figures(model: ReportModel, view: PageView) -> Iterator[ReportFigure]:
+    """What the page shows, in its order."""
+    found: list[ReportFigure | None] = []
+    if view.overview:
+        found += [forest_figure(section, model.statistics) for section in model.ablations]
+    for part in view.parts:
+        found += [arms_figure(part.ablation, setting, model.statistics) for setting in part.settings]
+        found += [run_figure(section) for section in part.runs]
+    yield from (figure for figure in found if figure is not None)
+
+
+def _page_figure(figure: ReportFigure, svg: Sequence[str]) -> PageFigure:
+    panels = len(figure.panels) if isinstance(figure, CurveFigure) else len(svg)
+    elements = tuple(map(Markup, svg))
+    return PageFigure(figure, elements[:panels], elements[panels:])
+
+
+def render_html(
+    model: ReportModel,
+    progress: Callable[[int, int], None] | None = None,
+    renderer: FigureRenderer | None = None,
+) -> str:
+    """The whole report as one page.
+
+    Args:
+        progress: is called with (done, total) runs whose figures are drawn.
+        renderer: draws the figures; None for one without a cache.
+    """
     view = whole(model)
-    return _render(model, view, Links(view.file, view.file, {}), ChartRenderer(len(model.runs), progress))
+    with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
+        figures = PageFigures(model, view, drawing, RunProgress(model, progress))
+    return _render(model, view, Links(view.file, view.file, {}), figures)
 
 
 def render_pages(
-    model: ReportModel, overview: str, folder: str, progress: Callable[[int, int], None] | None = None
+    model: ReportModel,
+    overview: str,
+    folder: str,
+    progress: Callable[[int, int], None] | None = None,
+    renderer: FigureRenderer | None = None,
 ) -> Iterator[tuple[str, str]]:
     """The report as linked pages: the ablations' pages in ``folder``, last the overview; (file, page) of each.
 
@@ -64,16 +121,27 @@ def render_pages(
 
     Args:
         overview: the overview's file name; ``folder`` is beside it.
+        progress, renderer: as of ``render_html``.
     """
     views, links = linked(model, overview, folder)
-    charts = ChartRenderer(len(model.runs), progress)
-    for view in views:
-        yield view.file, _render(model, view, links.of(view.file), charts)
+    runs = RunProgress(model, progress)
+    with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
+        for view in views:
+            figures = PageFigures(model, view, drawing, runs)
+            yield view.file, _render(model, view, links.of(view.file), figures)
 
 
-def _render(model: ReportModel, view: PageView, link: Links, charts: ChartRenderer) -> str:
+def table_page(table: ReportTable) -> str:
+    """A table as a page of its own, without network or script."""
+    style = "".join(map(_template, _STYLES[:2]))
+    page = _environment().get_template("table_page.html")
+    return page.render(table=table, style=Markup(style), places={}, link=str)
+
+
+def _render(model: ReportModel, view: PageView, link: Links, figures: PageFigures) -> str:
     log = ("log.css", "log.js") if model.logbook is not None and view.overview else ()
     style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
+    entries = {} if model.logbook is None else model.logbook.anchors
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -82,63 +150,22 @@ def _render(model: ReportModel, view: PageView, link: Links, charts: ChartRender
             model=model,
             view=view,
             link=link,
-            charts=charts,
+            places={anchor: anchor for anchor in model.anchors.values()} | entries,
+            figures=figures,
             style=Markup(style + toggles(model.pictures)),
             script=Markup(script),
             script_hash=digest,
-            palette=PALETTE,
             version=version("mmad"),
-            zip=zip,
         )
     )
 
 
-def run_keys(run: RunFrame) -> list[LegendKey]:
-    """The legend of a run's curves: the splits, and the learned loss weights."""
-    lines = [*SPLIT_LINES.values(), *((s.name, s.colour, s.style) for s in weight_lines(run))]
-    return [LegendKey(name, colour, _DASH_ARRAYS[style]) for name, colour, style in lines]
-
-
-def arm_keys(arms: tuple[str, ...]) -> list[LegendKey]:
-    """The legend of the overlaid curves."""
-    return [LegendKey(arm, n % len(PALETTE), list(_DASH_ARRAYS.values())[n % 3]) for n, arm in enumerate(arms)]
-
-
-def strips(comparison: ComparisonTable) -> tuple[float, float, list[Strip]]:
-    """The common scale (low, high) of a comparison's test AP, and every row's place on it."""
-    means = [f.mean for row in comparison.rows for f in (row.test_ap.reference, row.test_ap.other) if f]
-    single = [v for row in comparison.rows for side in _seeds(row) for v in side]
-    if not means:
-        return 0.0, 1.0, [Strip(None, None, (), ()) for _ in comparison.rows]
-    low, high = min(means + single), max(means + single)
-    low, high = max(0.0, int(low * 20) / 20), min(1.0, (int(high * 20) + 1) / 20)
-
-    def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
-
-    rows = []
-    for row in comparison.rows:
-        left, right = _seeds(row)
-        a, b = row.test_ap.reference, row.test_ap.other
-        rows.append(
-            Strip(
-                place(a.mean) if a else None,
-                place(b.mean) if b else None,
-                tuple(map(place, left)),
-                tuple(map(place, right)),
-            )
-        )
-    return low, high, rows
-
-
-def _seeds(row: Comparison) -> tuple[list[float], list[float]]:
-    if len(row.seeds) < 2:
-        return [], []
-    left, right = (
-        [value for one in side if (value := getattr(one.figures(row.kind), "test_ap", None)) is not None]
-        for side in zip(*row.pairs, strict=True)
-    )
-    return left, right
+def meanings(badges: Iterable[Badge]) -> list[tuple[str, list[Badge]]]:
+    """Marks that mean the same, together."""
+    found: dict[str, list[Badge]] = {}
+    for badge in badges:
+        found.setdefault(badge.meaning, []).append(badge)
+    return list(found.items())
 
 
 def tags(view: PanelView, image: PageImage) -> list[tuple[Tag, PanelBox]]:
@@ -158,16 +185,10 @@ def toggles(pictures: Pictures) -> str:
 _FUNCTIONS: dict[str, Callable[..., object]] = {
     function.__name__: function
     for function in (
-        arm_keys,
-        run_keys,
-        strips,
+        meanings,
         tags,
-        alteration_words,
         heading_figures,
         log_block,
-        meaning,
-        member_title,
-        mirrored,
         onset_of,
         onset_words,
         picture_drawing.ap_contribution_words,
@@ -179,20 +200,17 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         picture_drawing.panels_of,
         picture_drawing.title_and_description,
         setup_toml,
-        tables.best_epochs,
-        tables.by_finding,
-        tables.by_finding_pair,
-        tables.common_parameters,
-        tables.filled_bins,
-        tables.froc_rows,
-        tables.gap_tables,
-        tables.parameters,
+        tables.all_runs_table,
+        tables.best_epochs_table,
+        tables.documented_table,
+        tables.gap_view,
+        tables.pair_tables,
+        tables.parameters_table,
+        tables.protocol_words,
         tables.reasons,
+        tables.run_tables,
         tables.statistics_rows,
-        tables.tests,
-        tables.tone,
-        tables.verdict_summary,
-        tables.verdict_words,
+        tables.threshold_tables,
     )
 }
 
@@ -212,20 +230,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: formatting.clean(value) if type(value) is str else value,
     )
-    for name in (
-        "decimal",
-        "signed",
-        "direction",
-        "whole",
-        "moment",
-        "duration",
-        "size",
-        "clip",
-        "plural",
-        "short_key",
-    ):
+    for name in ("decimal", "signed", "whole", "moment", "duration", "size", "clip", "plural", "short_key"):
         environment.filters[name] = getattr(formatting, name)
-    environment.filters["spread"] = spread
-    environment.filters["bounds"] = tables.bounds
+    environment.filters["tsv"] = table_writers.as_tsv
+    environment.filters["latex"] = table_writers.tabular
     environment.globals.update(_FUNCTIONS)
     return environment

@@ -170,17 +170,20 @@ class Choices:
 
 
 def box_rows(sieve: Sieve, sizes: Mapping[str, Size], choices: Choices) -> tuple[list[BoxRow], EllipseCounts]:
-    """The boxes of all readings still in."""
+    """The boxes of all readings still in; where a study is an image, also the readings that found nothing."""
     rows: list[BoxRow] = []
+    bare: list[BoxRow] = []
     counts = EllipseCounts()
     for reading in sieve.kept:
         drawn, count = read_ellipses(reading, sizes[reading.dicom], choices.labels)
         study = _study_id(reading, choices)
         rows += [BoxRow(study, reading.reading, each.box, each.label, each.certainty) for each in drawn]
+        if not drawn and choices.mode == "unified":
+            bare.append(BoxRow(study, reading.reading, None, ""))
         counts += count
         shown = {each.label for each in drawn if each.certainty != "0"}
         sieve.notes["findings_differ"] += not count.no_area and shown != reading.findings
-    return rows, counts
+    return rows + bare, counts
 
 
 def study_rows(

@@ -1,0 +1,267 @@
+"""One table: raw values in a DataFrame, what each column means, and which columns are shown how.
+
+A table exists once. ``mmad.report.tables`` makes them, ``mmad.report.table_writers`` writes them as HTML, Markdown,
+LaTeX, CSV and for the terminal. A figure ``ap`` with a deviation or an interval has columns ``ap_sd``, ``ap_low`` and
+``ap_high`` of its own; ``0.614 [0.512, 0.701]`` is composed where it is displayed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+
+import pandas as pd
+
+from mmad.base.formatting import DASH, bounds, clip, decimal, duration, p_value, signed, whole
+
+Value = str | int | float | bool | datetime | None
+Row = Sequence[Value]
+Kind = Literal["text", "figure", "difference", "whole", "at least", "seconds", "p", "field"]
+
+#: The unit of AP, AR, precision, recall and every other figure in [0, 1].
+FRACTION = "fraction"
+#: Ends of the names of the columns beside a figure's own.
+SD, LOW, HIGH = "_sd", "_low", "_high"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the frame; a name that begins with ``_`` serves the display and is not exported."""
+
+    name: str
+    meaning: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One displayed column.
+
+    Args:
+        column: of the frame; a deviation and an interval beside it are displayed with it.
+        group: a heading above several columns.
+        below: a column whose text stands below, in small letters.
+        anchor: a column with the place in the page that the text leads to.
+        tone: a column with the class of the cell, its colour.
+    """
+
+    column: str
+    head: str
+    kind: Kind = "figure"
+    group: str = ""
+    digits: int = 3
+    below: str = ""
+    anchor: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One displayed cell: its text, what stands beside it, its raw values, its colour and where it leads."""
+
+    text: str
+    spread: str = ""
+    interval: str = ""
+    below: str = ""
+    values: tuple[Value, ...] = (None,)
+    tone: str = ""
+    anchor: str = ""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.spread, self.interval, self.below)))
+
+    @property
+    def line(self) -> str:
+        """Everything on one line."""
+        return " ".join((self.text, *self.beside))
+
+
+@dataclass(frozen=True)
+class Head:
+    """The heading of a displayed column; ``parts`` are the ends of the names of its raw values."""
+
+    text: str
+    group: str
+    number: bool
+    parts: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """Both headings on one line."""
+        return f"{self.group} {self.text}".strip()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as it is displayed; ``sections`` are runs of rows under a title (empty: none)."""
+
+    heads: tuple[Head, ...]
+    sections: tuple[tuple[str, tuple[tuple[Cell, ...], ...]], ...]
+
+    @property
+    def rows(self) -> Iterator[tuple[Cell, ...]]:
+        return (row for _, rows in self.sections for row in rows)
+
+    @property
+    def grouped(self) -> bool:
+        return any(head.group for head in self.heads)
+
+    @property
+    def upper(self) -> list[tuple[Head, int]]:
+        """The first row of headings: the first head under each, and how many there are."""
+        found: list[tuple[Head, int]] = []
+        for head in self.heads:
+            if head.group and found and found[-1][0].group == head.group:
+                found[-1] = (found[-1][0], found[-1][1] + 1)
+            else:
+                found.append((head, 1))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class ReportTable:
+    """One table of the report.
+
+    Args:
+        name: of its file, without the suffix.
+        title: what it shows; ``subject`` of which ablation.
+        columns: of ``frame``, in order.
+        shown: how it is displayed; empty where it is only exported.
+        note: what a reader has to know about all of it; ``conditions``: under what its figures were obtained.
+        footnotes: what a reader may want to know about single rows; ``footing`` says what they are.
+        across: a column whose values become headings: each stands above the figures of its rows.
+        section: a column whose values become titles between the rows.
+        brief: a column that says of each row whether it is displayed.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    frame: pd.DataFrame
+    subject: str = ""
+    shown: tuple[Shown, ...] = ()
+    note: str = ""
+    conditions: str = ""
+    footnotes: tuple[str, ...] = ()
+    footing: str = "What is missing"
+    across: str = ""
+    section: str = ""
+    brief: str = ""
+
+    @classmethod
+    def of(cls, name: str, title: str, columns: Sequence[Column], rows: Iterable[Row], **more: Any) -> ReportTable:
+        """The table of ``rows``, each with a value for every column."""
+        frame = pd.DataFrame(list(rows), columns=[column.name for column in columns], dtype=object)
+        return cls(name, title, tuple(columns), frame, **more)
+
+    @property
+    def kind(self) -> str:
+        """The name without ablation and number: ``pairs`` of ``NAME--pairs-1``."""
+        return self.name.rsplit("--", 1)[-1].rstrip("-0123456789")
+
+    @property
+    def full_title(self) -> str:
+        return f"{self.subject}: {self.title}" if self.subject else self.title
+
+    @property
+    def exported(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if not column.name.startswith("_"))
+
+    def without(self, *columns: str) -> ReportTable:
+        """The same table, displayed without some columns."""
+        return replace(self, shown=tuple(one for one in self.shown if one.column not in columns))
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The table as it is displayed."""
+        names = [str(name) for name in self.frame]
+        rows = [dict(zip(names, row, strict=True)) for row in self.frame.to_numpy(dtype=object).tolist()]
+        if self.brief:
+            rows = [row for row in rows if row[self.brief]]
+        heads, cells = self._across(rows) if self.across else self._plain(rows)
+        if not self.section:
+            return Grid(heads, (("", tuple(cells.values())),))
+        found: dict[str, list[tuple[Cell, ...]]] = {}
+        for place, row in cells.items():
+            found.setdefault(str(rows[place][self.section]), []).append(row)
+        return Grid(heads, tuple((clip(title), tuple(part)) for title, part in found.items()))
+
+    def _plain(self, rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[Head, ...], dict[int, tuple[Cell, ...]]]:
+        heads = tuple(self._head(one) for one in self.shown)
+        return heads, {n: tuple(self._cell(one, row) for one in self.shown) for n, row in enumerate(rows)}
+
+    def _across(self, rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[Head, ...], dict[int, tuple[Cell, ...]]]:
+        """Rows that agree in the displayed words become one, with their figures side by side."""
+        words = [one for one in self.shown if one.kind == "text"]
+        figures = [one for one in self.shown if one.kind != "text"]
+        values = list(dict.fromkeys(row[self.across] for row in rows))
+        lines: dict[tuple[Any, ...], tuple[int, dict[Any, Mapping[str, Any]]]] = {}
+        for n, row in enumerate(rows):
+            key = tuple(row[name] for one in words for name in filter(None, (one.column, one.anchor)))
+            lines.setdefault((*key, row[self.section] if self.section else None), (n, {}))[1][row[self.across]] = row
+        heads = [self._head(one) for one in words]
+        for value in values:
+            for one in figures:
+                name = "mean" if value is None else f"{value:g}" if isinstance(value, float) else clip(str(value), 60)
+                single = len(figures) == 1
+                heads.append(replace(self._head(one), text=name if single else one.head, group="" if single else name))
+        cells = {
+            n: (
+                *(self._cell(one, rows[n]) for one in words),
+                *(self._cell(one, found.get(value, {})) for value in values for one in figures),
+            )
+            for n, found in lines.values()
+        }
+        return tuple(heads), cells
+
+    def _head(self, one: Shown) -> Head:
+        words = one.kind in ("text", "field")
+        return Head(clip(one.head, 60), clip(one.group, 60), not words, ("", *self._ends[one.column]))
+
+    @cached_property
+    def _ends(self) -> dict[str, tuple[str, ...]]:
+        """For each displayed column the ends of the names of the columns beside it that hold anything."""
+        beside = {one.column + end for one in self.shown for end in (SD, LOW, HIGH)}.intersection(self.frame)
+        held = {name for name in beside if self.frame[name].notna().any()}
+        return {one.column: tuple(end for end in (SD, LOW, HIGH) if one.column + end in held) for one in self.shown}
+
+    def _cell(self, one: Shown, row: Mapping[str, Any]) -> Cell:
+        value = row.get(one.column)
+        ends = {end: row.get(one.column + end) for end in self._ends[one.column]}
+        low, high = ends.get(LOW), ends.get(HIGH)
+        sign = one.kind == "difference"
+        text = display(value, one.kind, one.digits)
+        return Cell(
+            text,
+            spread="" if ends.get(SD) is None else f"± {decimal(ends[SD], one.digits)}",
+            interval="" if text == DASH else bounds(low, high, sign=sign, digits=one.digits, seeds=row.get("seeds")),
+            below=clip(str(row.get(one.below) or ""), 160) if one.below else "",
+            values=(text if one.kind in ("text", "field") else value, *ends.values()),
+            tone=str(row.get(one.tone) or "") if one.tone else "",
+            anchor=str(row.get(one.anchor) or "") if one.anchor else "",
+        )
+
+
+def display(value: Value, kind: Kind, digits: int = 3) -> str:
+    """A value as text; a dash for what was not measured."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "" if kind == "text" else DASH
+    if isinstance(value, str) or kind == "text":
+        return clip(str(value), 200)
+    if kind == "field":
+        return f"{value:g}" if isinstance(value, float) else clip(str(value), 40)
+    number = float(value)  # type: ignore[arg-type]
+    if kind == "whole":
+        return whole(int(number))
+    if kind == "at least":
+        return f"≥ {number:g}"
+    if kind == "seconds":
+        return duration(number)
+    if kind == "p":
+        return p_value(number)
+    return signed(number, digits) if kind == "difference" else decimal(number, digits)
