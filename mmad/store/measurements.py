@@ -383,6 +383,13 @@ def read_environments(connection: Connection, key: str) -> list[EnvironmentRecor
     ]
 
 
+def read_versions(connection: Connection, keys: Collection[str]) -> dict[str, Mapping[str, str]]:
+    """The versions of the latest stretch of each of ``keys``; runs without one are left out."""
+    wanted, c = set(keys), environments.c
+    chosen = _of_runs(select(c.run_key, c.versions), environments, wanted)
+    return {row.run_key: row.versions for row in connection.execute(chosen.order_by(c.id)) if row.run_key in wanted}
+
+
 def write_warning(connection: Connection, key: str, text: str, created: datetime | None = None) -> None:
     """One more thing the reader of the results should know; the same one of the same moment counts once."""
     _insert_once(connection, warnings, {"run_key": key, "text": text, "created": created or now()})

@@ -483,6 +483,12 @@ class Store:
         with self.database.reading() as connection:
             return measurements.read_environments(connection, key)
 
+    @repeatable
+    def latest_versions(self, keys: Collection[str]) -> dict[str, Mapping[str, str]]:
+        """With which versions each of ``keys`` was trained last; runs that never began are left out."""
+        with self.database.reading() as connection:
+            return measurements.read_versions(connection, keys)
+
     def add_warning(self, key: str, text: str) -> None:
         """Records something the reader of the run's results should know."""
         self._put_warning(key, text, now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_store_runs import filled, mmad, samples
@@ -149,11 +150,11 @@ def test_an_older_database_is_upgraded_when_it_is_read(
     database, _, _ = filled(tmp_path)
     real, modes = Store.open, []
 
-    def older_at_first(database: str, *, create: bool = True, read_only: bool = False) -> Store:
+    def older_at_first(database: str, *, read_only: bool = False, **options: Any) -> Store:
         modes.append(read_only)
         if modes == [True]:
             raise OlderSchema("older")
-        return real(database, create=create, read_only=read_only)
+        return real(database, read_only=read_only, **options)
 
     monkeypatch.setattr(Store, "open", older_at_first)
     assert mmad(capsys, monkeypatch, "runs", "--db", database).code == 0
