@@ -309,6 +309,12 @@ def read_runs(connection: Connection) -> list[RunRecord]:
     return [_run_record(row) for row in connection.execute(_select_runs())]
 
 
+def read_epochs_done(connection: Connection) -> dict[str, int]:
+    """The last committed epoch of every run that has one, by key."""
+    last = select(runs.c.key, func.max(run_epochs.c.epoch).label("done")).join(runs, runs.c.id == run_epochs.c.run)
+    return {row.key: row.done for row in connection.execute(last.group_by(runs.c.key))}
+
+
 def read_some_runs(connection: Connection, keys: Collection[str]) -> list[RunRecord]:
     """The runs of ``keys`` that are there, in the order of the queue."""
     chosen = _select_runs()

@@ -213,6 +213,12 @@ class Store:
             return run_rows.read_runs(connection)
 
     @repeatable
+    def epochs_done(self) -> dict[str, int]:
+        """The last committed epoch of every run that has one, by key."""
+        with self.database.reading() as connection:
+            return run_rows.read_epochs_done(connection)
+
+    @repeatable
     def some_runs(self, keys: Collection[str]) -> list[RunRecord]:
         """The runs of ``keys`` (whole ones) that are there, in the order of the run_rows."""
         with self.database.reading() as connection:
