@@ -175,11 +175,15 @@ def run_name(run: RunningRun | FailedRun | WaitingRun) -> str:
 def read_store_status(connection: Connection) -> StoreStatus:
     """How far everything in the database is."""
     queue = read_queue_status(connection, failed=None, waiting=0, costs=())
-    counts: dict[str, dict[str, int]] = {}
+    totals = connection.execute(select(members.c.ablation, func.count().label("n")).group_by(members.c.ablation))
+    most = max(queue.counts, key=queue.counts.__getitem__, default="queued")  # the members that are left have this one
+    counts = {row.ablation: {most: row.n} for row in totals}
     pairs = select(members.c.ablation, runs.c.status, func.count().label("n"))
     pairs = pairs.join(runs, runs.c.key == members.c.run_key)
+    pairs = pairs.where(runs.c.status.in_([status for status in queue.counts if status != most]))
     for row in connection.execute(pairs.group_by(members.c.ablation, runs.c.status)):
-        counts.setdefault(row.ablation, {})[row.status] = row.n
+        counts[row.ablation][row.status] = row.n
+        counts[row.ablation][most] -= row.n
     titles = connection.execute(select(ablations.c.name, ablations.c.title).order_by(ablations.c.name))
     by_ablation = tuple(
         AblationStatus(row.name, row.title, tuple(counts.get(row.name, {}).get(status, 0) for status in STATUSES))
