@@ -23,6 +23,7 @@ from mmad.base.records import LOSS_COMPONENTS, SPLITS, EpochRecord, Metric
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.data.phantom.generate import make_phantom
 from mmad.store.migrate import _config
 from mmad.store.store import Store
 
@@ -71,12 +72,12 @@ def bench_size(folder: Path, runs: int, epochs: int) -> None:
     print(f"  size after the upgrade {after:8.1f} MB, which took {used:.1f} s of CPU time")
 
 
-def spent(folder: Path, *words: str) -> float:
-    """CPU seconds of ``mmad`` in ``folder``, the least of three."""
-    return min(_spent(folder, words) for _ in range(3))
+def spent(*words: str) -> float:
+    """CPU seconds of ``mmad``, the least of three."""
+    return min(_spent(words) for _ in range(3))
 
 
-def _spent(folder: Path, words: tuple[str, ...]) -> float:
+def _spent(words: tuple[str, ...]) -> float:
     silent = os.open(os.devnull, os.O_WRONLY)
     environment = {"PYTHONPATH": str(Path.cwd())} | os.environ
     child = os.posix_spawn(MMAD[0], [*MMAD, *words], environment, file_actions=[(os.POSIX_SPAWN_DUP2, silent, 1)])
@@ -87,6 +88,36 @@ def _spent(folder: Path, words: tuple[str, ...]) -> float:
     return used.ru_utime + used.ru_stime
 
 
+FILE = """title = "Many"
+description = "As many members as seeds and arms."
+[setup]
+backbone = "custom1"
+pretrained = false
+[arms.CXR]
+use_clinical = false
+[arms."CXR+Clinical"]
+use_clinical = true
+[protocol]
+epochs = 100
+seeds = {seeds}
+"""
+
+
+def bench_commands(folder: Path, runs: int) -> None:
+    """Queued runs, and an ablation of four among them."""
+    with Store.open(folder / "many.sqlite") as store:
+        store.add_ablation(ablation("many", runs))
+        store.add_ablation(ablation("few", 4, shift=runs))
+    dataset = make_phantom(folder / "phantom", studies=24, image_size=64)
+    file = folder / "file.toml"
+    file.write_text(FILE.format(seeds=list(range(runs // 2))))
+    print(f"{runs:,} runs, CPU time of a command from start to end, the least of 3")
+    here = ("--db", str(folder / "many.sqlite"))
+    for words in (("runs",), ("runs", "--ablation", "few"), ("runs", "--json"), ("status",)):
+        print(f"  mmad {' '.join(words):24} {spent(*words, *here):6.2f} s")
+    print(f"  mmad plan                     {spent('plan', str(file), '--data', str(dataset.root), *here):6.2f} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000)
@@ -95,6 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bench_size(folder, given.sized, 100)
+        bench_commands(folder, given.runs)
 
 
 if __name__ == "__main__":
