@@ -169,6 +169,7 @@ class Scheduler:
         self._order = {state.job.key: position for position, state in enumerate(self._states)}
         self._waiting = list(self._states)
         self._submitted: set[str] = set()
+        self._priorities: dict[str, int] | None = {}  # as ``_waiting`` is sorted by
         self._failed_elsewhere: set[str] = set()
         self._cancelled = self._killed = False
         self._enough = 2  # interrupts that kill
@@ -176,7 +177,7 @@ class Scheduler:
 
     def run(self) -> Summary:
         """Until every job has come to an end, or the user interrupted them."""
-        done = {record.key: record.epochs_done for record in self._store.run_records()}
+        done = self._store.epochs_done()
         for state in self._states:
             state.epochs_done = done.get(state.job.key, 0)
         self._prioritise()
@@ -344,6 +345,9 @@ class Scheduler:
 
     def _prioritise(self) -> None:
         found = self._store.priorities()
+        if found == self._priorities:
+            return
+        self._priorities = found
         for state in self._waiting:
             state.priority = found.get(state.job.key, 0)
         self._waiting.sort(key=lambda state: (-state.priority, self._order[state.job.key]))
@@ -453,6 +457,7 @@ class Scheduler:
         state.phase = "queued"
         if state not in self._waiting:
             self._waiting.insert(0, state)
+            self._priorities = None  # it goes to its place with the next look
 
     def _end(self, state: JobState, phase: AttemptOutcome, error: str | None = None, *, written: bool = False) -> None:
         """Closes a job in the view, and unless that is ``written`` in the store, if nobody alive holds the run."""

@@ -39,6 +39,7 @@ from mmad.base.records import (
     ParameterCount,
     Progress,
     RunRecord,
+    differing_versions,
 )
 from mmad.config.runs import RECIPE, RunSpec
 from mmad.scheduler.run_log import divert_output
@@ -143,8 +144,12 @@ class StoreRecorder:
         """Records the environment and the parameter counts, and sends that the training begins."""
         if self._request.command_line:  # in place of the worker's own
             environment = replace(environment, command=self._request.command_line)
+        earlier = self._store.latest_versions([self._key]).get(self._key, {})
         if not self._store.begin(self._key, self._owner, environment, counts):
             raise NotHeld("another process has taken the run over", where=f"run {short_key(self._key)}")
+        if environment.from_epoch and (words := differing_versions(earlier, environment.versions)):
+            after = f"resumed after epoch {environment.from_epoch}"
+            self.warning(f"{after} under other versions ({words}): not equal bit by bit to a run without interruption")
         log.info("training on %s from epoch %d of %d", environment.device, environment.from_epoch, self._epochs)
         self._link.send(Started(self._key, self._done, self._epochs, self._best))
 

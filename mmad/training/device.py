@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ from mmad.data.reader import load_dataset
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 #: Packages whose version can change a result.
-DECIDING_PACKAGES = ("mmad", "torch", "torchvision", "numpy", "pillow", "pycocotools")
+DECIDING_PACKAGES = ("mmad", "torch", "torchvision", "timm", "numpy", "pillow", "pycocotools")
 
 
 def prepare_process(threads: int, seed: int, device: torch.device) -> None:
@@ -179,7 +179,7 @@ def describe_environment(device: torch.device, threads: int, from_epoch: int) ->
         host=socket.gethostname(),
         platform=platform.platform(),
         python=platform.python_version(),
-        versions={name: _version(name) for name in DECIDING_PACKAGES},
+        versions=_versions(),
         device=_device_name(device),
         threads=threads,
         git_commit=commit,
@@ -189,11 +189,13 @@ def describe_environment(device: torch.device, threads: int, from_epoch: int) ->
     )
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
+def _versions() -> dict[str, str]:
+    """Of the packages that are here; ``cpu`` names the instructions that torch uses, which decide bits too."""
+    found = {}
+    for package in DECIDING_PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found | {"cpu": torch.backends.cpu.get_cpu_capability()}
 
 
 def _device_name(device: torch.device) -> str:
