@@ -11,26 +11,28 @@ import math
 import statistics
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, protocol_of
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import DASH, decimal, interval, p_value, plural, short_key
+from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split
 from mmad.config.ablation_file import ALIASES
-from mmad.config.protocol import EvaluationProtocol
+from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate, needed
+from mmad.evaluation.differences import Difference, PairSample, plans
+from mmad.evaluation.intervals import Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-POWER = "80 %"
 _HINT = "compare runs of one data set under one protocol (--overlap and --protocol choose it)"
 
 
@@ -210,6 +212,11 @@ class ComparedRun:
             return self.results.best_ap is None
         return self.run.setup.get("use_early_stop_model") is False
 
+    @property
+    def as_asked(self) -> bool:
+        """Whether the run is evaluated under the protocol that its member asks for."""
+        return self.protocol == protocol_of(self.run, self.member, EvaluationOptions())
+
     def conditions(self, checkpoint: CheckpointKind, split: Split = "test") -> Conditions:
         return Conditions.of(self.run, self.protocol, checkpoint, split=split, split_policy=self.split_policy)
 
@@ -245,15 +252,15 @@ class PairAgreement:
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """Intervals and tests of a comparison. ``p_holm`` is adjusted over all pairs asked for together.
+    """Intervals and tests of a comparison; ``difference`` is as one of all pairs of the ablation, ``sample`` cached.
 
     ``why`` says why something is missing.
     """
 
     reference: MeasuredRun | None = None
     other: MeasuredRun | None = None
+    sample: PairSample | None = None
     difference: Difference | None = None
-    p_holm: float = float("nan")
     agreement: PairAgreement | None = None
     why: str = ""
 
@@ -287,6 +294,9 @@ class Comparison:
         runs: both runs of every seed and replicate; None where an arm has none.
         note: why fewer seeds count than were asked for, or nothing.
         statistics: None where nothing was asked of the detections.
+        primary: the kind of checkpoint that takes a verdict.
+        trial: how the runs were cut short (``2 of 100 epochs``), or nothing.
+        late: how many of the ablation's runs were queued after its first test figures.
     """
 
     ablation: str
@@ -299,6 +309,9 @@ class Comparison:
     runs: tuple[tuple[ComparedRun | None, ComparedRun | None], ...]
     note: str
     statistics: PairStatistics | None = None
+    primary: CheckpointKind = "best_ap"
+    trial: str = ""
+    late: int = 0
 
     @property
     def names(self) -> tuple[str, str]:
@@ -346,23 +359,55 @@ class Comparison:
 
     @property
     def difference(self) -> Interval | None:
-        """In AP, other minus reference: ``value``, and its 95 % interval from ``low`` to ``high``; None without any."""
+        """In AP, other minus reference: ``value``, and its 95 % interval from ``low`` to ``high``; None without any.
+
+        The interval holds for all pairs of the ablation together.
+        """
         found = None if self.statistics is None else self.statistics.difference
         return None if found is None else found.ap
 
     @property
     def p(self) -> float:
-        """Two-sided; over seeds and patients, with one seed over patients alone; NaN where there is no interval."""
+        """Two-sided, adjusted over the pairs of the ablation; below 0.05 where the interval leaves 0 out, else NaN."""
         found = None if self.statistics is None else self.statistics.difference
         return math.nan if found is None else found.p
 
+    @functools.cached_property
+    def judgement(self) -> Verdict | None:
+        """What may be said; None where nothing was asked of the detections."""
+        return verdict_of(self)
+
     @property
     def verdict(self) -> str:
-        """``better``, ``worse``, or ``not settled`` with what would settle it; or why there is no interval."""
-        if self.statistics is None:
-            return ""
-        found = self.statistics.difference
-        return f"no interval: {self.statistics.why}" if found is None else verdict(found)
+        """``higher``, ``lower``, ``not settled`` or ``no verdict``; empty where nothing was asked of the detections."""
+        return "" if self.judgement is None else self.judgement.word
+
+    @property
+    def sentence(self) -> str:
+        """The verdict as every output says it."""
+        return "" if self.judgement is None else self.judgement.sentence
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Codes of why the verdict is what it is (docs/json.md)."""
+        return () if self.judgement is None else self.judgement.reasons
+
+    @functools.cached_property
+    def by_checkpoint(self) -> dict[CheckpointKind, float]:
+        """The mean difference in test AP by each kind of checkpoint that all runs have."""
+        kinds: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+        found = {}
+        for kind in kinds:
+            sides = [[getattr(one.figures(kind), "test_ap", None) for one in pair] for pair in self.pairs]
+            means = paired_means([a for a, _ in sides], [b for _, b in sides]).difference
+            if means is not None and means.n == len(self.pairs):
+                found[kind] = means.mean
+        return found
+
+    @property
+    def sign_depends(self) -> bool:
+        """Whether the sign of the difference depends on which checkpoint is chosen."""
+        return {"up", "down"} <= {direction(value) for value in self.by_checkpoint.values()}
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -386,6 +431,7 @@ class Comparison:
             {
                 "comparison": f"{self.names[1]} against {self.names[0]}",
                 "verdict": self.verdict,
+                "in words": self.sentence,
                 "difference in AP [95 %]": DASH if self.difference is None else interval(self.difference, sign=True),
                 "p": p_value(self.p),
                 "seeds": len(self.pairs),
@@ -440,7 +486,8 @@ def compare(
         split: on which they are compared.
         by_seed: pair runs of equal seed and replicate; else the first of each, whatever their seeds.
     """
-    kind = kind or compared_kind((*reference, *other))
+    primary = compared_kind((*reference, *other))
+    kind = kind or primary
     ablation = "" if file is None or not setting else file.name
     who = (ablation, setting, *names)
     for arm, side in zip(names, (reference, other), strict=True):
@@ -459,7 +506,25 @@ def compare(
     runs = _by_seed(reference, other) if by_seed else ((reference[0], other[0]),)
     if same := next((a.run.key for a, b in runs if a is not None and b is not None and a.run.key == b.run.key), None):
         return NotComparable(*who, f"both are one run ({short_key(same)})", "name two runs of different content")
-    return Comparison(*who, kind, sides, by_design, runs, _note(runs))
+    trial = _trial(file, (*reference, *other))
+    return Comparison(*who, kind, sides, by_design, runs, _note(runs), primary=primary, trial=trial)
+
+
+def _trial(file: AblationRecord | None, runs: Iterable[ComparedRun]) -> str:
+    """How a run was cut short: by ``steps_per_epoch``, or by ``--set`` to fewer epochs than the file asks for."""
+    for one in runs:
+        if (steps := one.run.protocol.get("steps_per_epoch")) is not None:
+            return f"{plural(int(steps), 'step')} per epoch"
+        overrides = () if one.member is None else one.member.overrides
+        if file is not None and any(word.partition("=")[0].strip() == "epochs" for word in overrides):
+            try:
+                declared = _document(file.source).get("protocol", {}).get("epochs")
+            except ValueError:
+                continue
+            whole = declared if isinstance(declared, int) else TrainingProtocol().epochs
+            if (asked := epochs_asked(one.run)) < whole:
+                return f"{asked} of {plural(whole, 'epoch')}"
+    return ""
 
 
 def _named(file: AblationRecord | None, first: ComparedRun, second: ComparedRun) -> frozenset[str]:
@@ -510,12 +575,18 @@ def _state(run: RunRecord) -> str:
 
 
 def compare_pairs(
-    file: AblationRecord, runs: Sequence[ComparedRun], *, kind: CheckpointKind | None = None, split: Split = "test"
+    file: AblationRecord,
+    runs: Sequence[ComparedRun],
+    *,
+    kind: CheckpointKind | None = None,
+    split: Split = "test",
+    first_epochs: Mapping[str, datetime] | None = None,
 ) -> tuple[Comparison | NotComparable, ...]:
     """Every pair of arms that an ablation compares, setting by setting, as far as ``runs`` has both.
 
     Args:
         runs: of the ablation's members, in their order.
+        first_epochs: when the first epoch of each run, by key, was committed.
     """
     sides: dict[tuple[str, str], list[ComparedRun]] = {}
     for one in runs:
@@ -523,12 +594,25 @@ def compare_pairs(
             sides.setdefault((one.member.setting, one.member.arm), []).append(one)
     arms = list(dict.fromkeys(arm for _, arm in sides))
     pairs = file.compare or tuple((arms[0], arm) for arm in arms[1:])
-    return tuple(
+    found = [
         compare(left, right, names=pair, file=file, setting=setting, kind=kind, split=split)
         for setting in dict.fromkeys(setting for setting, _ in sides)
         for pair in pairs
         if (left := sides.get((setting, pair[0]))) and (right := sides.get((setting, pair[1])))
-    )
+    ]
+    late = _late_runs(runs, [one for one in found if isinstance(one, Comparison)], first_epochs or {})
+    return tuple(replace(one, late=late) if isinstance(one, Comparison) else one for one in found)
+
+
+def _late_runs(runs: Iterable[ComparedRun], found: Iterable[Comparison], first_epochs: Mapping[str, datetime]) -> int:
+    """How many runs were queued after both arms of some pair had their first test figures."""
+    seen = [
+        max(first_epochs[a.run.key], first_epochs[b.run.key])
+        for one in found
+        for a, b in one.runs
+        if a is not None and b is not None and a.run.key in first_epochs and b.run.key in first_epochs
+    ]
+    return len({one.run.key for one in runs if one.run.created > min(seen)}) if seen else 0
 
 
 def compare_stored(
@@ -545,7 +629,8 @@ def compare_stored(
         )
         for one in found
     ]
-    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split)
+    first = store.first_epochs([one.run.key for one in runs])
+    return compare_pairs(file, runs, kind=options.checkpoint, split=options.split, first_epochs=first)
 
 
 @dataclass(frozen=True)
@@ -648,27 +733,167 @@ def spread(figure: SeedMean | None) -> str:
     return "" if figure is None or figure.sd is None else f"± {decimal(figure.sd)}"
 
 
-# A comparison in words: by its interval, and at the end of ``mmad ablate`` by its figures alone.
+# What may be said of a comparison: one function for every output.
+
+Word = Literal["higher", "lower", "not settled", "no verdict"]
+#: Seeds up to which a verdict says that they are few.
+FEW_SEEDS = 4
+_KINDS: Mapping[str, str] = {"best_ap": "best-AP", "best_ar": "best-AR", "final": "final"}
 
 
-def verdict(difference: Difference) -> str:
-    """``better``, ``worse``, or ``not settled`` with what would settle the difference that was seen."""
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of two arms: ``word`` in short, ``sentence`` in full, and why, as codes (docs/json.md)."""
+
+    word: Word
+    reasons: tuple[str, ...]
+    sentence: str
+
+    @property
+    def tone(self) -> str:
+        """``up``, ``down`` or ``even``: colour only where it is settled."""
+        return {"higher": "up", "lower": "down"}.get(self.word, "even")
+
+    @property
+    def marks(self) -> str:
+        """``one seed, sign depends on checkpoint``: the reasons in short, but for what ``word`` says."""
+        said = ("interval_holds_zero", "networks_differ")
+        return ", ".join(code.replace("_", " ") for code in self.reasons if code not in said)
+
+
+def verdict_of(found: Comparison) -> Verdict | None:
+    """What may be said of the difference; None where nothing was asked of the detections."""
+    if found.statistics is None:
+        return None
+    difference = found.statistics.difference
+    if difference is None:
+        seen = found.test_ap.difference if found.sides[0].split == "test" else found.val_ap.difference
+        of = "" if seen is None else f" for the difference of {signed(seen.mean)} {_measure(found)}"
+        return Verdict("no verdict", ("no_interval",), f"No interval{of}: {found.statistics.why or 'not computed'}")
     if math.isnan(difference.ap.value):
-        return "cannot be told: there is nothing to find"
-    if difference.verdict != "not settled":
-        return difference.verdict
-    if difference.ap.value == 0:
-        return "not settled: no difference was seen"
-    wanted = needed(difference)
-    ways = []
-    if wanted.seeds is not None:
-        ways.append(plural(max(1, wanted.seeds - difference.seeds), "more seed"))
-    if wanted.images is not None:
-        ways.append(plural(max(1, wanted.images - difference.images), "more image"))
-    if not ways:
-        return "not settled: neither more seeds nor more images alone would settle it"
-    unknown = " (one seed tells nothing about seeds)" if difference.seeds == 1 else ""
-    return f"not settled: {' or '.join(ways)} would settle it at {POWER}{unknown}"
+        return Verdict("no verdict", ("nothing_to_find",), "No verdict: there is nothing to find.")
+    if barred := _barred(found):
+        code, why = barred
+        said = Verdict("no verdict", (code,), f"No verdict, {why}: {_figure(found, difference)}.")
+    else:
+        said = _of_networks(found, difference) if difference.seeds == 1 else _of_arms(found, difference)
+    reasons, sentence = list(said.reasons), said.sentence
+    if found.trial:
+        reasons.append("trial")
+        sentence = f"Trial ({found.trial}): {sentence}"
+    if found.sign_depends:
+        reasons.append("sign_depends_on_checkpoint")
+        sentence = f"{sentence} {checkpoint_words(found)}"
+    if found.late:
+        reasons.append("queued_after_test_figures")
+        were = plural(found.late, "run of this ablation was", "runs of this ablation were")
+        sentence = f"{sentence} {were} queued after its first test figures."
+    return Verdict(said.word, tuple(reasons), sentence)
+
+
+def _barred(found: Comparison) -> tuple[str, str] | None:
+    """(code, words) of why this figure takes no verdict: only the primary checkpoint, split and metric do."""
+    if found.sides[0].split != "test":
+        if found.kind != "final":
+            return "chosen_on_split", "the checkpoints were chosen on this split"
+        return "not_primary_split", "the primary split is test"
+    if found.kind != found.primary:
+        return "not_primary_checkpoint", f"the primary checkpoint is {_KINDS[found.primary]}"
+    if not all(one.as_asked for pair in found.pairs for one in pair):
+        return "not_primary_metric", "the ablation asks for another protocol"
+    return None
+
+
+def _of_networks(found: Comparison, difference: Difference) -> Verdict:
+    if math.isnan(difference.ap.low):
+        figure = f"{_figure(found, difference)}; {plural(difference.patients, 'patient')} give no interval"
+        return Verdict("not settled", ("one_seed", "too_few_patients"), f"Not settled: {figure}.")
+    settled = not difference.ap.low <= 0 <= difference.ap.high
+    these = "These" if settled else "Not settled: these"
+    sentence = (
+        f"{these} two networks differ by {_figure(found, difference)} on such patients; "
+        "one seed says nothing about the arms."
+    )
+    return Verdict("not settled", ("one_seed", "networks_differ" if settled else "interval_holds_zero"), sentence)
+
+
+def _of_arms(found: Comparison, difference: Difference) -> Verdict:
+    ap, seeds = difference.ap, difference.seeds
+    word: Word = "higher" if ap.low > 0 else "lower" if ap.high < 0 else "not settled"
+    held: tuple[str, ...] = ("interval_holds_zero",) if word == "not settled" else ()
+    if math.isnan(ap.low) and (seeds > 2 or difference.lent):
+        held = ("no_spread",)
+    reference, other = _arm_names(found)
+    if word == "not settled":
+        claim, head = f"{other} differs from {reference} by {_figure(found, difference)}", "Not settled: "
+    else:
+        claim, head = f"{other} is {word} than {reference} by {_figure(found, difference, word=word)}", ""
+    if seeds == 2:
+        if not difference.lent:
+            return Verdict(word, ("two_seeds_alone",), f"{head}{claim}; two seeds alone settle nothing.")
+        lent = f"seed variance borrowed from {plural(difference.lent, 'pair')} ({difference.lent_freedom} df)"
+        return Verdict(word, (*held, "seed_variance_borrowed"), f"{head}{claim}; {lent}.")
+    freedom = "∞" if math.isinf(difference.freedom) else f"{difference.freedom:.0f}"
+    size = f"{seeds} seeds, {plural(difference.patients, 'patient')}, {freedom} df"
+    few = seeds <= FEW_SEEDS
+    sentence = (
+        f"{head}{'trained' if head else 'Trained'} so on this training set, {claim} over seeds and patients ({size})"
+        f"{'; few seeds' if few else ''}."
+    )
+    return Verdict(word, (*held, *(("few_seeds",) if few else ())), sentence)
+
+
+def _figure(found: Comparison, difference: Difference, *, word: Word = "not settled") -> str:
+    """``+0.048 [−0.031, +0.113] test AP``; without signs where ``word`` says which arm is higher."""
+    ap, sign = difference.ap, word not in ("higher", "lower")
+    if word == "lower":
+        ap = Interval(-ap.value, -ap.high, -ap.low)
+    return f"{interval(ap, sign=sign)} {_measure(found)}"
+
+
+def _measure(found: Comparison) -> str:
+    """``test AP``, and of which checkpoints where they are not best-AP ones."""
+    whose = "" if found.kind == "best_ap" else f" of the {_KINDS[found.kind]} checkpoints"
+    return f"{found.sides[0].split} AP{whose}"
+
+
+def _arm_names(found: Comparison) -> tuple[str, str]:
+    """The arms' names, also where the two were named by ablation and setting."""
+    members = [one.member for one in found.pairs[0]]
+    if all(member is not None for member in members):
+        first, second = (member for member in members if member is not None)
+        if first.setting == second.setting and first.arm != second.arm:
+            return first.arm, second.arm
+    return found.reference, found.other
+
+
+def checkpoint_words(found: Comparison) -> str:
+    """The differences by best-AP, best-AR and final checkpoints, and whether the sign depends on the choice."""
+    values = ", ".join(f"{_KINDS[kind]} {signed(value)}" for kind, value in found.by_checkpoint.items())
+    head = "The sign depends on the checkpoint" if found.sign_depends else "By checkpoint"
+    return f"{head}: {values}." if values else ""
+
+
+def plan_words(difference: Difference, effects: Sequence[float]) -> list[str]:
+    """How many seeds (of one seed: patients) would show effects named beforehand, a line each; never the one seen."""
+    lines = []
+    for plan in plans(difference, effects):
+        ends = " to ".join("no number" if n is None else f"{n:,}" for n in (plan.low, plan.high))
+        enough = f"no number of {plan.unit}" if plan.number is None else f"{plan.number:,} {plan.unit}"
+        whose = " (these two networks)" if plan.unit == "patients" else ""
+        lines.append(f"A study to show a true difference of {plan.effect:g} at 80 % power: {enough} [{ends}]{whose}")
+    return lines
+
+
+ESTIMAND = (
+    "Estimand: the expectation of AP(other) − AP(reference) over seeds and patients, the training set fixed, by the "
+    "primary checkpoint on test, averaged over a fixed list of findings; with one seed of these two networks alone, "
+    "over patients."
+)
+#: What is said beside a difference of several seeds that is not settled.
+ADDING_SEEDS = (
+    "Decide the number of seeds beforehand: adding seeds until a difference is settled doubles the false claims."
+)
 
 
 def spread_words(difference: Difference) -> str:
@@ -681,31 +906,20 @@ def spread_words(difference: Difference) -> str:
     ).replace("%", " %", 1)
 
 
-def has_figures(found: Comparison | NotComparable) -> bool:
-    """Whether there is something to say: figures of both arms, or that they cannot be compared."""
-    return isinstance(found, NotComparable) or any(_both(found, split) for split in ("test", "val"))
-
-
 def line_of(found: Comparison | NotComparable) -> str:
-    """Who is ahead in one line, several seeds by their mean; or that the two cannot be compared, and why."""
+    """A pair in one line: the verdict, or that the two cannot be compared, and why."""
     if isinstance(found, NotComparable):
         return f"{found.setting}: {found.reference} and {found.other} cannot be compared: {found.reason}"
-    split: Split = "test" if _both(found, "test") else "val"
-    measured = _both(found, split)
-    asked = [(a, b) for a, b in found.runs if a is not None and b is not None]
-    if not measured:
+    if not found.pairs:
+        asked = [(a, b) for a, b in found.runs if a is not None and b is not None]
         arms = zip((found.reference, found.other), zip(*asked[:1], strict=True), strict=False)
         missing = [arm for arm, (one, *_) in arms if one.figures(found.kind) is None]
         words = " and ".join(missing or [found.reference, found.other])
         return _with_design(f"{found.setting}: no comparison, nothing measured for {words}", found)
-    head = f"{found.setting}, final checkpoints" if found.kind == "final" else found.setting
-    if len(asked) > 1:
-        head += f", mean of {'' if len(measured) == len(asked) else f'{len(measured)} of '}{len(asked)} repeats"
-    line = f"{head}: {_ahead(found, measured, split)}"
-    if split == "test" and all(_ap(found, one, "val") is not None for pair in measured for one in pair):
-        val = [_mean(found, [pair[side] for pair in measured], "val") for side in (0, 1)]
-        line += f"; val AP {val[1]:.3f} for {found.other}, {val[0]:.3f} for {found.reference}"
-    return _with_design(line, found)
+    head = f"{found.setting}, {found.other} minus {found.reference}"
+    if len(found.pairs) < len(found.runs):
+        head += f", {len(found.pairs)} of {len(found.runs)} seeds"
+    return _with_design(f"{head}: {found.sentence or 'no interval was asked for'}", found)
 
 
 def _design(words: str, found: Comparison | ComparisonTable) -> str:
@@ -715,31 +929,6 @@ def _design(words: str, found: Comparison | ComparisonTable) -> str:
 
 def _with_design(line: str, found: Comparison) -> str:
     return f"{line}; {found.design}" if found.by_design else line
-
-
-def _both(found: Comparison, split: Split) -> list[tuple[ComparedRun, ComparedRun]]:
-    """The pairs of which both have an AP on ``split``."""
-    return [pair for pair in found.pairs if all(_ap(found, one, split) is not None for one in pair)]
-
-
-def _ahead(found: Comparison, measured: Sequence[tuple[ComparedRun, ComparedRun]], split: Split) -> str:
-    first, second = (_mean(found, [pair[side] for pair in measured], split) for side in (0, 1))
-    if f"{first:.3f}" == f"{second:.3f}":
-        return f"{found.other} and {found.reference} are level at {first:.3f} {split} AP"
-    ends = [(first, found.reference), (second, found.other)]
-    (low, behind), (high, ahead) = ends if second > first else reversed(ends)
-    return f"{ahead} is ahead of {behind} by {high - low:.3f} {split} AP ({high:.3f} against {low:.3f})"
-
-
-def _ap(found: Comparison, one: ComparedRun, split: Split) -> float | None:
-    figures = one.figures(found.kind)
-    value = None if figures is None else (figures.test_ap if split == "test" else figures.val_ap)
-    return None if value is None or math.isnan(value) else value
-
-
-def _mean(found: Comparison, runs: Sequence[ComparedRun], split: Split) -> float:
-    known = [value for one in runs if (value := _ap(found, one, split)) is not None]
-    return sum(known) / len(known)
 
 
 # Comparisons and evaluations as a program sees them.

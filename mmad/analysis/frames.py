@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -39,6 +40,7 @@ class ReportSource(Protocol):
     def all_epochs(self, keys: Sequence[str]) -> Mapping[str, Sequence[EpochRecord]]: ...
     def all_evaluations(self, keys: Sequence[str]) -> Mapping[str, Sequence[EvaluationRecord]]: ...
     def all_checkpoints(self, keys: Sequence[str]) -> Mapping[str, Sequence[CheckpointRecord]]: ...
+    def first_epochs(self, keys: Sequence[str]) -> Mapping[str, datetime]: ...
     def all_parameter_counts(self, keys: Sequence[str]) -> Mapping[str, Sequence[ParameterCount]]: ...
     def environments(self, key: str) -> Sequence[EnvironmentRecord]: ...
     def warnings(self, key: str) -> Sequence[str]: ...
@@ -138,10 +140,11 @@ class MemberFrame:
 
 @dataclass(frozen=True)
 class AblationFrame:
-    """A family of settings and its members, in the file's order."""
+    """A family of settings and its members, in the file's order; ``first_epochs``: when each run had its first."""
 
     record: AblationRecord
     members: tuple[MemberFrame, ...]
+    first_epochs: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -154,7 +157,8 @@ class AblationFrame:
     @functools.cached_property
     def comparisons(self) -> tuple[Comparison | NotComparable, ...]:
         """Every pair of arms that the ablation compares, setting by setting."""
-        return compare_pairs(self.record, [member.compared for member in self.members])
+        runs = [member.compared for member in self.members]
+        return compare_pairs(self.record, runs, first_epochs=self.first_epochs)
 
     def of(self, setting: str, arm: str) -> tuple[MemberFrame, ...]:
         return tuple(m for m in self.members if m.record.setting == setting and m.record.arm == arm)
@@ -199,8 +203,9 @@ def load_frame(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame:
         )
         for key in keys
     }
+    first = source.first_epochs(keys)
     frames = tuple(
-        AblationFrame(a, tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs)) for a in ablations
+        AblationFrame(a, tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs), first) for a in ablations
     )
     return ReportFrame(tuple(f for f in frames if f.members), tuple(runs.values()))
 

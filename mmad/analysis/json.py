@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmad.analysis.comparison import (
+    ESTIMAND,
     ComparedRun,
     Comparison,
     MeasuredRun,
@@ -14,12 +15,15 @@ from mmad.analysis.comparison import (
     PairStatistics,
 )
 from mmad.analysis.input_controls import Control, meaning
-from mmad.analysis.metrics import MaskFigures, Profile
+from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.intervals import Interval, IntervalEstimate, needed
+from mmad.evaluation.differences import EFFECTS, plans
+from mmad.evaluation.intervals import Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
+from mmad.evaluation.tide import NOTE
 
 JsonValue = dict[str, Any]
 
@@ -43,14 +47,13 @@ def plain_evaluation(
     profile: Profile,
     coco: CocoSet | None,
     masks: MaskFigures | None,
-    options: EvaluationOptions,
+    diagnosis: Diagnosis,
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
     return plain_target(target) | {
         "images": measured.images,
         "patients": measured.patients,
-        "resamples": options.resamples,
         **_estimate(found),
         "thresholds": [
             to_json_value(row) | {"gap": to_json_value(gap), "intervals": _band(band)}
@@ -60,6 +63,7 @@ def plain_evaluation(
         | {"per_class": to_json_value(dict(profile.froc.per_class)), "intervals": to_json_value(profile.froc_band)},
         "confusion": {"score": profile.rows[-1].score} | to_json_value(profile.confusion),
         "calibration": _calibration(profile.calibration),
+        "diagnosis": _diagnosis(diagnosis),
         "coco": None if coco is None else _coco(coco),
         "masks": None if masks is None else _estimate(masks.estimate) | {"coco": _coco(masks.coco)},
     }
@@ -86,18 +90,45 @@ def _calibration(calibration: Calibration) -> JsonValue:
     }
 
 
+def _diagnosis(diagnosis: Diagnosis) -> JsonValue:
+    return {
+        "rule": diagnosis.rule,
+        "false_positives": diagnosis.false_positives,
+        "score": diagnosis.score,
+        "why": diagnosis.why or None,
+        "counts": to_json_value(diagnosis.counts),
+        "images": to_json_value(diagnosis.images),
+        "patients": to_json_value(diagnosis.patients),
+        "wafroc": to_json_value(diagnosis.wafroc),
+        "calibration": [
+            {
+                "label": one.label,
+                **{name: _interval(getattr(one, name)) for name in ("intercept", "slope", "brier")},
+                "ece": to_json_value(one.reliability.error),
+                "bins": _calibration(one.reliability)["bins"],
+            }
+            for one in diagnosis.calibration
+        ],
+        "errors": to_json_value(diagnosis.errors) | {"note": NOTE},
+    }
+
+
 def _coco(coco: CocoSet) -> JsonValue:
     per_class = [dict(zip(("label", "ap", "ap50"), to_json_value(row), strict=True)) for row in coco.per_class]
     return {"figures": to_json_value(coco.figures), "per_class": per_class}
 
 
 def plain_comparisons(
-    comparisons: Sequence[Comparison], refused: Sequence[NotComparable], options: EvaluationOptions
+    comparisons: Sequence[Comparison],
+    refused: Sequence[NotComparable],
+    options: EvaluationOptions,
+    effects: Sequence[float] = EFFECTS,
 ) -> JsonValue:
-    """``mmad compare``."""
+    """``mmad compare``; ``effects`` are those that a plan is made for."""
     return {
         "resamples": options.resamples,
-        "pairs": [_comparison(one, one.statistics or PairStatistics()) for one in comparisons],
+        "estimand": ESTIMAND,
+        "pairs": [_comparison(one, one.statistics or PairStatistics(), effects) for one in comparisons],
         "refused": [plain_refusal(one) for one in refused],
     }
 
@@ -107,7 +138,7 @@ def plain_refusal(refused: NotComparable) -> JsonValue:
     return {name: getattr(refused, name) for name in ("setting", "reference", "other", "reason")}
 
 
-def _comparison(comparison: Comparison, found: PairStatistics) -> JsonValue:
+def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence[float]) -> JsonValue:
     conditions, difference = comparison.sides[0], found.difference
     protocol = ("split", "overlap", "threshold", "max_detections", "proposals")
     return {
@@ -127,13 +158,21 @@ def _comparison(comparison: Comparison, found: PairStatistics) -> JsonValue:
             for label, ap, ar in (difference.per_class if difference else ())
         ],
         "p": difference and to_json_value(difference.p),
-        "p_holm": to_json_value(found.p_holm),
+        "family": difference and difference.family,
+        "ap_pointwise": difference and _interval(difference.pointwise),
+        "p_pointwise": difference and to_json_value(difference.p_pointwise),
+        "freedom": difference and to_json_value(difference.freedom),
+        "variance_lent_by": difference and difference.lent,
         "p_patients": difference and to_json_value(difference.p_patients),
         "seed_share": difference and to_json_value(difference.seed_share),
         "sd": difference and to_json_value(difference.sd),
-        "verdict": difference and difference.verdict,
-        "words": comparison.verdict,
-        "needed": difference and to_json_value(needed(difference)),
+        "verdict": comparison.verdict or None,
+        "reasons": list(comparison.reasons),
+        "words": comparison.sentence,
+        "by_checkpoint": to_json_value(comparison.by_checkpoint),
+        "sign_depends_on_checkpoint": comparison.sign_depends,
+        "queued_after_test_figures": comparison.late,
+        "plan": [to_json_value(plan) for plan in (plans(difference, effects) if difference else ())],
         "agreement": found.agreement and _agreement(found.agreement),
         "studies": [
             {"study": study, "gain": gain} for study, gain in (found.agreement.studies if found.agreement else ())
@@ -163,6 +202,26 @@ def _agreement(agreement: PairAgreement) -> JsonValue:
         "threshold": agreement.threshold,
         "per_class": per_class,
     }
+
+
+def plain_verdicts(comparisons: Sequence[Comparison]) -> list[JsonValue]:
+    """The end of ``mmad ablate``: one object per setting and pair of arms, over the seeds that both have finished."""
+    return [
+        {
+            "ablation": one.ablation,
+            "setting": one.setting,
+            "reference": one.reference,
+            "other": one.other,
+            "seeds": list(one.seeds),
+            "verdict": one.verdict,
+            "reasons": list(one.reasons),
+            "words": one.sentence,
+            "ap": None if one.difference is None else _interval(one.difference),
+            "p": to_json_value(one.p),
+        }
+        for one in comparisons
+        if one.statistics is not None
+    ]
 
 
 def plain_ablation_pairs(comparisons: Sequence[Comparison]) -> list[JsonValue]:
@@ -212,4 +271,4 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
 
 def _interval(value: Interval) -> JsonValue:
     plain: JsonValue = to_json_value(value)
-    return plain
+    return plain if value.patients is not None else {name: plain[name] for name in ("value", "low", "high")}

@@ -9,16 +9,17 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mmad.analysis.cache import cached
 from mmad.analysis.comparison import MeasuredRun, PairAgreement, require_comparable
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, on_validation
 from mmad.base.errors import EvaluationError
 from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
 from mmad.evaluation import coco
@@ -26,7 +27,20 @@ from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
 from mmad.evaluation.coco import Overlap
 from mmad.evaluation.coco_summary import CocoSet, coco_set
 from mmad.evaluation.detections_file import version_of, write_detections
-from mmad.evaluation.intervals import Difference, IntervalEstimate, compare, estimate
+from mmad.evaluation.diagnosis import (
+    FALSE_POSITIVES,
+    Detected,
+    FindingCounts,
+    FrocMerit,
+    ScoreCalibration,
+    counts_at,
+    detected,
+    score_allowing,
+    score_calibration,
+    wafroc,
+)
+from mmad.evaluation.differences import PairSample, pair_sample
+from mmad.evaluation.jackknife import IntervalEstimate, estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     Calibration,
@@ -45,8 +59,10 @@ from mmad.evaluation.operating_points import (
     operating_points,
     recall_curve,
 )
+from mmad.evaluation.tide import ErrorCosts, error_costs
 from mmad.store.store import Store
 
+T = TypeVar("T")
 #: The score from which two runs' detections are compared with each other.
 AGREEMENT_SCORE = 0.3
 #: As many studies are named on which two runs differ most.
@@ -101,38 +117,44 @@ def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]
     }
 
 
-def estimate_of(
+def _cached(
     store: Store,
     detections: DetectionStore,
-    seeds: Sequence[EvaluationTarget],
-    options: EvaluationOptions | None = None,
-) -> MeasuredRun:
+    kind: str,
+    targets: Sequence[EvaluationTarget],
+    record: type[T],
+    compute: Callable[[], T],
+    **more: Any,
+) -> T:
+    """The result of ``compute``, cached; ``more`` also decides it. Raises as ``DetectionStore.check_named_folder``."""
+    detections.check_named_folder(targets)
+    return cached(store, kind, subject_of(kind, targets) | more, record, compute)
+
+
+def estimate_of(store: Store, detections: DetectionStore, seeds: Sequence[EvaluationTarget]) -> MeasuredRun:
     """AP and AR with 95 % intervals over the patients; several runs are seeds of one setting.
 
     Raises:
         EvaluationError: detections that are missing or cannot be evaluated, or runs that differ in more than the seed.
         DataError: a data set that is gone or changed.
     """
-    options = options or EvaluationOptions()
     require_comparable(seeds)
-    subject = subject_of("estimate", seeds) | {"resamples": options.resamples, "seed": options.seed}
 
     def compute() -> MeasuredRun:
         runs = [detections.matched(one) for one in seeds]
-        found = estimate(runs, resamples=options.resamples, seed=options.seed)
-        return MeasuredRun(found, len(runs[0].patients), len(set(runs[0].patients)))
+        return MeasuredRun(estimate(runs), len(runs[0].patients), len(set(runs[0].patients)))
 
-    return cached(store, "estimate", subject, MeasuredRun, compute)
+    return _cached(store, detections, "estimate", seeds, MeasuredRun, compute)
 
 
-def difference_of(
+def sample_of(
     store: Store,
     detections: DetectionStore,
     pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
     options: EvaluationOptions | None = None,
     by_design: Iterable[str] = (),
-) -> Difference:
-    """The other arm minus the reference, paired by seed on the same resamples of the patients.
+) -> PairSample:
+    """Two arms seed by seed, and what each patient does to their difference.
 
     Args:
         pairs: (reference, other) of each seed.
@@ -144,18 +166,14 @@ def difference_of(
     options = options or EvaluationOptions()
     reference, other = [a for a, _ in pairs], [b for _, b in pairs]
     require_comparable([*reference, *other], by_design)
-    subject = _pair_subject("difference", pairs) | {"resamples": options.resamples, "seed": options.seed}
 
-    def compute() -> Difference:
+    def compute() -> PairSample:
         sides = [[detections.matched(one) for one in side] for side in (reference, other)]
-        return compare(sides[0], sides[1], resamples=options.resamples, seed=options.seed)
+        return pair_sample(sides[0], sides[1], resamples=options.resamples, seed=options.seed)
 
-    return cached(store, "difference", subject, Difference, compute)
-
-
-def _pair_subject(kind: str, pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]]) -> dict[str, Any]:
-    """As ``subject_of``; the references stand first."""
-    return subject_of(kind, [*(a for a, _ in pairs), *(b for _, b in pairs)]) | {"pairs": len(pairs)}
+    draws = {"resamples": options.resamples, "seed": options.seed}
+    both = [*reference, *other]
+    return _cached(store, detections, "difference", both, PairSample, compute, pairs=len(pairs), **draws)
 
 
 def agreement_of(
@@ -165,12 +183,17 @@ def agreement_of(
     same: AgreementOptions | None = None,
     by_design: Iterable[str] = (),
 ) -> PairAgreement:
-    """How far two arms detect the same, and where not, summed over the seeds. Raises as ``difference_of``."""
+    """How far two arms detect the same, and where not, summed over the seeds. Raises as ``sample_of``."""
     same = same or AgreementOptions()
     require_comparable([one for pair in pairs for one in pair], by_design)
     threshold = same.threshold or pairs[0][0].protocol.threshold
-    subject = _pair_subject("agreement", pairs) | {"score": same.score, "between": [same.overlap, threshold]}
-    return cached(store, "agreement", subject, PairAgreement, lambda: _agreement(detections, pairs, same, threshold))
+    more = {"pairs": len(pairs), "score": same.score, "between": [same.overlap, threshold]}
+
+    def compute() -> PairAgreement:
+        return _agreement(detections, pairs, same, threshold)
+
+    both = [*(a for a, _ in pairs), *(b for _, b in pairs)]
+    return _cached(store, detections, "agreement", both, PairAgreement, compute, **more)
 
 
 def _agreement(
@@ -215,7 +238,6 @@ def profile_of(
     detections: DetectionStore,
     target: EvaluationTarget,
     scores: Sequence[float],
-    options: EvaluationOptions | None = None,
 ) -> Profile:
     """Operating points at ``scores`` and FROC, both with intervals; the confusion at the last score; calibration.
 
@@ -223,9 +245,6 @@ def profile_of(
         EvaluationError: no score in [0, 1], or as ``estimate_of``.
     """
     check_scores(scores)
-    options = options or EvaluationOptions()
-    draws = {"resamples": options.resamples, "seed": options.seed}
-    subject = subject_of("thresholds", [target]) | {"scores": list(scores)} | draws
 
     def compute() -> Profile:
         matched, protocol = detections.matched(target), target.protocol
@@ -242,15 +261,79 @@ def profile_of(
                 max_detections=protocol.max_detections,
             ),
             calibration(matched.score[counted], matched.hit[0][counted]),
-            operating_intervals(matched, scores, resamples=options.resamples, seed=options.seed),
-            froc_intervals(matched, resamples=options.resamples, seed=options.seed),
+            operating_intervals(matched, scores),
+            froc_intervals(matched),
         )
 
-    return cached(store, "thresholds", subject, Profile, compute)
+    return _cached(store, detections, "thresholds", [target], Profile, compute, scores=list(scores))
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Beside AP: images, patients and boxes at a score that was fixed on validation, wAFROC, calibration, errors.
+
+    ``score`` is None where validation's detections are not kept, and ``why`` says so; ``counts`` are then empty.
+    """
+
+    false_positives: float  # per image that the rule allows on validation
+    score: float | None
+    why: str
+    counts: tuple[FindingCounts, ...]
+    images: tuple[Detected, ...]
+    patients: tuple[Detected, ...]
+    wafroc: tuple[FrocMerit, ...]
+    calibration: tuple[ScoreCalibration, ...]
+    errors: ErrorCosts
+
+    @property
+    def rule(self) -> str:
+        """The rule in words."""
+        return f"at most {self.false_positives:g} false positives per image on validation"
+
+
+def diagnosis_of(
+    store: Store, detections: DetectionStore, target: EvaluationTarget, false_positives: float = FALSE_POSITIVES
+) -> Diagnosis:
+    """What a checkpoint says of images and patients, at the lowest score that the rule allows on validation.
+
+    Args:
+        false_positives: per image that validation may have.
+
+    Raises:
+        EvaluationError: a rate below 0, or as ``estimate_of``.
+    """
+    if not 0 <= false_positives < math.inf:
+        raise EvaluationError(
+            f"{false_positives:g} false positives per image", hint="use a number of at least 0, such as 0.5"
+        )
+    validation, why = on_validation(store, target), ""
+    try:
+        digest = validation.digest()
+    except EvaluationError as error:
+        digest, why = "", str(error)
+
+    def compute() -> Diagnosis:
+        score = score_allowing(detections.matched(validation), false_positives) if digest else None
+        matched = detections.matched(target)
+        return Diagnosis(
+            false_positives,
+            score,
+            why,
+            () if score is None else counts_at(matched, score),
+            detected(matched, score),
+            detected(matched, score, by_patient=True),
+            wafroc(matched),
+            score_calibration(matched),
+            error_costs(matched, detections.read(target), detections.truth(target), overlap=target.protocol.overlap),
+        )
+
+    more = {"false_positives": false_positives, "validation": digest}
+    return _cached(store, detections, "diagnosis", [target], Diagnosis, compute, **more)
 
 
 def coco_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> CocoSet:
     """COCO's twelve figures under the protocol's overlap (its threshold and number play no part)."""
+    detections.check_named_folder([target])
     subject = subject_of("coco", [target])
     del subject["threshold"], subject["max_detections"]
 
@@ -284,9 +367,7 @@ def has_masks(target: EvaluationTarget) -> bool:
     return bool(setup.get("use_mask")) or not setup.get("use_custom_model", True)
 
 
-def masks_of(
-    store: Store, detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions | None = None
-) -> MaskFigures | None:
+def masks_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> MaskFigures | None:
     """The figures of the masks; None for a run without a mask head, or whose masks were not kept.
 
     Raises:
@@ -294,13 +375,14 @@ def masks_of(
     """
     if not has_masks(target):
         return None
-    options = options or EvaluationOptions()
-    subject = subject_of("masks", [target]) | {"resamples": options.resamples, "seed": options.seed}
-    found = cached(store, "masks", subject, _MaskResult, lambda: _MaskResult(_figures(detections, target, options)))
-    return found.figures
+
+    def compute() -> _MaskResult:
+        return _MaskResult(_figures(detections, target))
+
+    return _cached(store, detections, "masks", [target], _MaskResult, compute).figures
 
 
-def _figures(detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions) -> MaskFigures | None:
+def _figures(detections: DetectionStore, target: EvaluationTarget) -> MaskFigures | None:
     truth, found, protocol = detections.truth(target), detections.read(target), target.protocol
     if found.masks is None:
         return None
@@ -312,8 +394,7 @@ def _figures(detections: DetectionStore, target: EvaluationTarget, options: Eval
         max_detections=protocol.max_detections,
         on="masks",
     )
-    interval = estimate([matched], resamples=options.resamples, seed=options.seed)
-    return MaskFigures(interval, coco_set(found, truth, overlap=protocol.overlap, on="masks"))
+    return MaskFigures(estimate([matched]), coco_set(found, truth, overlap=protocol.overlap, on="masks"))
 
 
 # AP and AR of kept checkpoints under protocols that the training did not measure, as rows of the store.
@@ -379,20 +460,18 @@ def _evaluations(
 SCORES = (0.05, 0.1, 0.3)
 
 
-def run_statistics(
-    store: Store, detections: DetectionStore, target: EvaluationTarget, options: EvaluationOptions
-) -> Iterator[dict[str, Any]]:
+def run_statistics(store: Store, detections: DetectionStore, target: EvaluationTarget) -> Iterator[dict[str, Any]]:
     """The figures of one run, one after another, under their names in ``RunStatistics``.
 
     Raises:
         EvaluationError: detections that are missing or cannot be evaluated.
         DataError: a data set that is gone or changed.
     """
-    yield {"measured": estimate_of(store, detections, [target], options)}
-    yield {"profile": profile_of(store, detections, target, SCORES, options)}
+    yield {"measured": estimate_of(store, detections, [target])}
+    yield {"profile": profile_of(store, detections, target, SCORES)}
     yield {"curve": curve_of(store, detections, target)}
     if has_masks(target):
-        yield {"masks": masks_of(store, detections, target, options)}
+        yield {"masks": masks_of(store, detections, target)}
 
 
 def pair_statistics(
@@ -403,12 +482,15 @@ def pair_statistics(
     by_design: Iterable[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """Likewise of two arms, (reference, other) of each seed, under their names in ``PairStatistics``."""
-    yield {"reference": estimate_of(store, detections, [a for a, _ in pairs], options)}
-    yield {"other": estimate_of(store, detections, [b for _, b in pairs], options)}
-    yield {"difference": difference_of(store, detections, pairs, options, by_design)}
+    yield {"reference": estimate_of(store, detections, [a for a, _ in pairs])}
+    yield {"other": estimate_of(store, detections, [b for _, b in pairs])}
+    yield {"sample": sample_of(store, detections, pairs, options, by_design)}
 
 
 def curve_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> RecallCurve:
     """Precision by recall. Raises as ``estimate_of``."""
-    subject = subject_of("precision", [target])
-    return cached(store, "precision", subject, RecallCurve, lambda: recall_curve(detections.matched(target)))
+
+    def compute() -> RecallCurve:
+        return recall_curve(detections.matched(target))
+
+    return _cached(store, detections, "precision", [target], RecallCurve, compute)

@@ -112,7 +112,7 @@ def run_prefetch(task: dict[str, Any], parent: int) -> None:
                     pairs = [(finder.target(a), finder.target(b)) for a, b in one["pairs"]]
                     deque(pair_statistics(store, detections, pairs, options, one["by_design"]), maxlen=0)
                 else:
-                    deque(run_statistics(store, detections, finder.target(one["run"]), options), maxlen=0)
+                    deque(run_statistics(store, detections, finder.target(one["run"])), maxlen=0)
 
 
 class _Finder:

@@ -31,14 +31,15 @@ from mmad.analysis.metrics import (
     agreement_of,
     pair_statistics,
     run_statistics,
+    sample_of,
 )
 from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
-from mmad.base.multiple_testing import holm
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
+from mmad.evaluation.differences import FamilyPair, differences
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, check_ablation, find_seeds, results_under
 from mmad.store.store import Store
@@ -81,8 +82,38 @@ def compare_arms(
     if not found.pairs:
         raise found.unfinished().error()
     member = sides[0][0].member
-    (measured,) = _with_holm([_measured(store, detections, found, options, same)])
-    return replace(found, setting=member.setting if member else "", statistics=measured)
+    found = replace(found, setting=member.setting if member else "")
+    measured = _measured(store, detections, found, options, same)
+    family, late = ([], 0) if file is None else _pairs_beside(store, file.name, found, options)
+    (settled, *_) = _as_family(
+        [(found, measured), *((one, _sampled(store, detections, one, options)) for one in family)], options
+    )
+    return replace(found, statistics=settled, late=late)
+
+
+def _pairs_beside(
+    store: Store, ablation: str, found: Comparison, options: EvaluationOptions
+) -> tuple[list[Comparison], int]:
+    """The other pairs of the ablation, and how many of its runs were queued late.
+
+    Only where the ablation compares these two itself: a verdict does not depend on who asks.
+    """
+    runs = [(a.run.key, b.run.key) for a, b in found.pairs]
+    every = [one for one in compare_stored(store, ablation, options) if isinstance(one, Comparison) and one.pairs]
+    turned = [(b, a) for a, b in runs]
+    same = [n for n, one in enumerate(every) if [(a.run.key, b.run.key) for a, b in one.pairs] in (runs, turned)]
+    return (every[: same[0]] + every[same[0] + 1 :], every[same[0]].late) if same else ([], 0)
+
+
+def _sampled(
+    store: Store, detections: DetectionStore, comparison: Comparison, options: EvaluationOptions
+) -> PairStatistics:
+    """What the family of a pair needs of another one; what cannot be had is left out, and why."""
+    try:
+        pairs = comparison_targets(store, comparison, options)
+        return PairStatistics(sample=sample_of(store, detections, pairs, options, comparison.by_design))
+    except MmadError as error:
+        return PairStatistics(why=str(error))
 
 
 def compare_ablation(
@@ -93,7 +124,7 @@ def compare_ablation(
     progress: OnProgress = lambda done, whole: None,
     same: AgreementOptions | None = None,
 ) -> tuple[list[Comparison], list[NotComparable]]:
-    """Every pair of arms that the ablation compares, setting by setting, with Holm's p over all of them.
+    """Every pair of arms that the ablation compares, setting by setting, as one family.
 
     Raises:
         StoreError: no such ablation.
@@ -123,8 +154,23 @@ def compare_ablation(
         if refused:
             what, hint = refused[0].error().what, refused[0].hint
         raise EvaluationError(what, where=f"ablation {ablation}", hint=hint)
-    adjusted = _with_holm([measured for _, measured in done])
-    return [replace(one, statistics=found) for (one, _), found in zip(done, adjusted, strict=True)], refused
+    together = zip(done, _as_family(done, options), strict=True)
+    return [replace(one, statistics=found) for (one, _), found in together], refused
+
+
+def finished_pairs(
+    store: Store, detections: DetectionStore, ablation: str, options: EvaluationOptions | None = None
+) -> list[Comparison | NotComparable]:
+    """The same for the end of ``mmad ablate``: pairs that are not finished or cannot be measured stay in, too."""
+    options = options or EvaluationOptions()
+    pairs = compare_stored(store, ablation, options)
+    known = [one for one in pairs if isinstance(one, Comparison) and one.pairs]
+    measured = [(one, _sampled(store, detections, one, options)) for one in known]
+    settled = dict(zip(map(id, known), _as_family(measured, options), strict=True))
+    return [
+        replace(one, statistics=settled[id(one)]) if isinstance(one, Comparison) and id(one) in settled else one
+        for one in pairs
+    ]
 
 
 def _compared(store: Store, found: FoundRun, file: AblationRecord | None, options: EvaluationOptions) -> ComparedRun:
@@ -151,7 +197,7 @@ def _measured(
     options: EvaluationOptions,
     same: AgreementOptions | None,
 ) -> PairStatistics:
-    """The statistics of a comparison, p not yet adjusted.
+    """The statistics of a comparison by itself.
 
     Where arms differ by design their images or true boxes may be others, too: then there is no interval, and why.
     """
@@ -188,11 +234,18 @@ def comparison_targets(
     return [(target(a), target(b)) for a, b in comparison.pairs]
 
 
-def _with_holm(found: Sequence[PairStatistics]) -> list[PairStatistics]:
-    """Holm's p over all pairs that have a p."""
-    tested = {n: one.difference.p for n, one in enumerate(found) if one.difference is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return [replace(one, p_holm=adjusted.get(n, one.p_holm)) for n, one in enumerate(found)]
+def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: EvaluationOptions) -> list[PairStatistics]:
+    """The statistics with the difference of each pair as one of them all, where it has a sample."""
+    places = [n for n, (_, stats) in enumerate(found) if stats.sample is not None]
+    family = [_family_pair(*found[n]) for n in places]
+    settled = dict(zip(places, differences(family, resamples=options.resamples, seed=options.seed), strict=True))
+    return [replace(stats, difference=settled.get(n)) for n, (_, stats) in enumerate(found)]
+
+
+def _family_pair(comparison: Comparison, stats: PairStatistics) -> FamilyPair:
+    assert stats.sample is not None
+    reference, other = (tuple(pair[side].run.key for pair in comparison.pairs) for side in (0, 1))
+    return FamilyPair(stats.sample, reference, other, tuple(a.seed for a, _ in comparison.pairs))
 
 
 # The statistics of a report: of every run, and of every pair of arms.
@@ -256,6 +309,7 @@ def compute_statistics(
     work = list(_work(frame))
     runs: dict[RunKey, RunStatistics] = {}
     pairs: dict[PairKey, PairStatistics] = {}
+    compared: dict[PairKey, Comparison] = {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(cached_together(store))
         for done, one in enumerate(work):
@@ -263,6 +317,7 @@ def compute_statistics(
             if isinstance(one, MemberFrame):
                 runs[one.run.key, one.protocol] = builder.run(one)
             else:
+                compared[pair_key(one)] = one
                 pairs[pair_key(one)] = builder.pair(one)
             if builder.begins_to_compute and len(work) - done > LONG:
                 requests = [asked for one in work[done:] if (asked := _request(one)) is not None]
@@ -271,7 +326,7 @@ def compute_statistics(
         progress(len(work), len(work))
     for name in dict.fromkeys(key[0] for key in pairs):
         keys = [key for key in pairs if key[0] == name]
-        pairs |= zip(keys, _with_holm([pairs[key] for key in keys]), strict=True)
+        pairs |= zip(keys, _as_family([(compared[key], pairs[key]) for key in keys], options), strict=True)
     return Statistics(pairs, runs)
 
 
@@ -327,7 +382,7 @@ class _StatisticsBuilder:
                 evaluations=known.evaluations,
             )
             found = replace(found, controls=cached_controls(self._controls, target))
-            for part in run_statistics(self._store, self._detections, target, self._options):
+            for part in run_statistics(self._store, self._detections, target):
                 found = replace(found, **part)
         except MmadError as error:
             found = replace(found, why=str(error))

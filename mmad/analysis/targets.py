@@ -133,6 +133,18 @@ def evaluation_target(
     return EvaluationTarget(run, member, checkpoint, options.split, protocol, paths.inner(name))
 
 
+def on_validation(store: Store, target: EvaluationTarget) -> EvaluationTarget:
+    """The same checkpoint under the same protocol on the validation split."""
+    same = EvaluationOptions(
+        split="val",
+        checkpoint=target.checkpoint.kind,
+        overlap=target.protocol.overlap,
+        proposals=target.protocol.proposals,
+    )
+    found = FoundRun(target.run, () if target.member is None else (target.member,))
+    return evaluation_target(store, found, same)
+
+
 def protocol_of(run: RunRecord, member: MemberRecord | None, options: EvaluationOptions) -> EvaluationProtocol:
     """The protocol that the member asked for, but for what ``options`` say."""
     asked = EvaluationProtocol.model_validate(dict(member.evaluation if member else own_evaluation(run)))
@@ -183,6 +195,16 @@ class DetectionStore:
                 )
             self._sets[key] = samples(dataset, key[2])
         return self._sets[key]
+
+    def check_named_folder(self, targets: Sequence[EvaluationTarget]) -> None:
+        """Refuse a folder that was named but does not hold the runs' data: figures never stand for another one.
+
+        Raises:
+            DataError: it is missing, or holds other data.
+        """
+        if self.data is not None:
+            for one in targets:
+                self.dataset(one.run)
 
     def truth(self, target: EvaluationTarget) -> GroundTruth:
         """The true boxes of the split. EvaluationError when the split has no study."""

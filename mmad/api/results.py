@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mmad.analysis.comparison import Comparison, MeasuredRun
     from mmad.analysis.input_controls import Alteration, Inference
-    from mmad.analysis.metrics import MaskFigures, Profile
+    from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
@@ -68,8 +68,9 @@ class Evaluation:
 
     Args:
         target: the run, its checkpoint, the split and the protocol.
-        measured: AP and AR with 95 % bootstrap intervals over whole patients.
+        measured: AP and AR with 95 % intervals over whole patients.
         profile: operating points, FROC, confusion and calibration.
+        diagnosis: images and patients at a score fixed on validation, wAFROC, calibration and the cost of errors.
         coco: COCO's twelve figures, where they were asked for.
         masks: AP and AR of the masks; None for a run without a mask head, or whose masks were not stored.
     """
@@ -77,6 +78,7 @@ class Evaluation:
     target: EvaluationTarget
     measured: MeasuredRun
     profile: Profile
+    diagnosis: Diagnosis
     coco: CocoSet | None = None
     masks: MaskFigures | None = None
 
@@ -140,8 +142,7 @@ def evaluate(
     overlap: str | None = None,
     proposals: str | None = None,
     scores: Sequence[float] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
+    false_positives: float = 0.5,
     coco: bool = False,
     rerun: bool = False,
     device: str = "auto",
@@ -161,8 +162,7 @@ def evaluate(
         overlap: ``iou`` or ``iobb``; None for what the member asked for.
         proposals: ``clean``, ``sampled`` or ``with_ground_truth``; None for what the member asked for.
         scores: score thresholds of the operating points, in [0, 1]; None for 0.05, 0.1 and 0.3.
-        resamples: of the patients, for the intervals.
-        seed: of the resamples.
+        false_positives: per image on validation, that fix the score at which images and patients are told apart.
         coco: add COCO's twelve figures.
         rerun: run the network again even if its detections are stored.
         device: where the network runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -180,34 +180,37 @@ def evaluate(
     store_argument(store)
     argument("run", run, str)
     argument("scores", scores, list, tuple, optional=True)
+    argument("false_positives", false_positives, int, float, least=0)
     for score in scores or ():
         argument("scores", score, int, float, least=0)
-    options = evaluation_options(split, checkpoint, overlap, proposals, resamples, seed)
+    options = evaluation_options(split, checkpoint, overlap, proposals)
     detections = DetectionStore(None if data is None else Path(data))
     target = evaluation_target(store, find_run(store, run), options)
     if rerun or (proposals is not None and not target.file.exists()):
         rerun_inference(store, detections, target, device)
-    return evaluation_of(store, detections, target, options, SCORES if scores is None else scores, coco=coco)
+    scores = SCORES if scores is None else scores
+    return evaluation_of(store, detections, target, scores, coco=coco, false_positives=false_positives)
 
 
 def evaluation_of(
     store: Store,
     detections: DetectionStore,
     target: EvaluationTarget,
-    options: EvaluationOptions,
     scores: Sequence[float],
     *,
     coco: bool = False,
+    false_positives: float = 0.5,
 ) -> Evaluation:
     """All figures of ``target``, from its stored detections; AP and AR become a row of the store."""
-    from mmad.analysis.metrics import coco_of, estimate_of, masks_of, note_evaluation, profile_of
+    from mmad.analysis.metrics import coco_of, diagnosis_of, estimate_of, masks_of, note_evaluation, profile_of
 
     found = Evaluation(
         target,
-        estimate_of(store, detections, [target], options),
-        profile_of(store, detections, target, scores, options),
+        estimate_of(store, detections, [target]),
+        profile_of(store, detections, target, scores),
+        diagnosis_of(store, detections, target, false_positives),
         coco_of(store, detections, target) if coco else None,
-        masks_of(store, detections, target, options),
+        masks_of(store, detections, target),
     )
     note_evaluation(store, detections, target)
     return found
@@ -268,7 +271,7 @@ def evaluation_options(
     checkpoint: str | None,
     overlap: str | None,
     proposals: str | None,
-    resamples: int,
+    resamples: int = 1000,
     seed: int = 0,
     *,
     named: Callable[[str], str] = str,

@@ -38,13 +38,17 @@ class Bounded(Protocol):
     def low(self) -> float: ...
     @property
     def high(self) -> float: ...
+    @property
+    def patients(self) -> int | None: ...
 
 
 def interval(figure: Bounded, *, sign: bool = False) -> str:
-    """``0.614 [0.512, 0.701]``; a difference with its sign."""
+    """``0.614 [0.512, 0.701]``, a difference with its sign; ``0.614 (too few patients: 4)`` without an interval."""
     form = signed if sign else decimal
     if math.isnan(figure.value):
         return DASH
+    if math.isnan(figure.low) and figure.patients is not None:
+        return f"{form(figure.value)} (too few patients: {figure.patients})"
     return f"{form(figure.value)} {bounds(figure.low, figure.high, sign=sign)}".rstrip()
 
 

@@ -72,7 +72,7 @@ class GroundTruth:
 
     ``study`` holds, per box, the position of its study in ``studies``. ``patients`` is parallel to
     ``studies``. Studies without boxes are listed too. ``ignore`` marks boxes that neither count nor
-    punish (COCO's crowd).
+    punish (COCO's crowd). ``extent`` holds width and height of every study's image in pixels, where it is known.
     """
 
     studies: tuple[str, ...]
@@ -82,6 +82,7 @@ class GroundTruth:
     boxes: NDArray[np.float64]  # (M, 4)
     labels: NDArray[np.int64]  # (M,)
     ignore: NDArray[np.bool_] | None = None  # (M,)
+    extent: NDArray[np.float64] | None = None  # (I, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,9 +277,9 @@ class AblationRecord:
 class AnalysisRecord:
     """One row of the store's analyses: a result computed from stored detections, and all that decides it.
 
-    ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement`` or
-    ``control``; ``key`` the SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain
-    JSON.
+    ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement``,
+    ``diagnosis`` or ``control``; ``key`` the SHA-256 of the canonical JSON of kind and ``subject``; ``subject`` and
+    ``value`` are plain JSON.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""``mmad ablate``: train what ablation files ask for, then say who is ahead."""
+"""``mmad ablate``: train what ablation files ask for, then say what came out."""
 
 from __future__ import annotations
 
@@ -44,18 +44,31 @@ if TYPE_CHECKING:
     from mmad.scheduler.jobs import Summary
     from mmad.scheduler.submit import Submission
 
+#: The exit code of who interrupts.
+INTERRUPTED = 130
 
 # How ``mmad ablate`` ends: what it prints of its runs and pairs, and what it does then.
 
 
 def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool) -> int:
-    """Prints how it ended and who is ahead; the exit code."""
+    """Prints how it ended and the verdicts; the exit code. Whoever interrupts is not kept waiting for verdicts."""
     from mmad.analysis.comparison import compare_stored
+    from mmad.analysis.statistics import finished_pairs
+    from mmad.analysis.targets import DetectionStore
     from mmad.scheduler.submit import asked_for
     from mmad.store.store import Store
 
     with Store.open(db, create=False) as store:
-        compared = {a.name: _of_settings(compare_stored(store, a.name), a) for a in ablations}
+        detections = DetectionStore()
+        compared = {
+            a.name: _of_settings(
+                compare_stored(store, a.name)
+                if summary.exit_code == INTERRUPTED
+                else finished_pairs(store, detections, a.name),
+                a,
+            )
+            for a in ablations
+        }
         errors = {run.key: run.error for run in store.run_records()}
     asked = asked_for(ablations, db)
     if as_json:
@@ -78,12 +91,14 @@ def _of_settings(every: Sequence[Comparison | NotComparable], ablation: Ablation
 
 def _pairs(compared: Mapping[str, Sequence[Comparison | NotComparable]]) -> dict[str, Any]:
     from mmad.analysis.comparison import NotComparable
-    from mmad.analysis.json import plain_ablation_pairs, plain_refusal
+    from mmad.analysis.json import plain_ablation_pairs, plain_refusal, plain_verdicts
 
     found = [one for group in compared.values() for one in group]
     refused = [one for one in found if isinstance(one, NotComparable)]
+    pairs = [one for one in found if not isinstance(one, NotComparable)]
     return {
-        "pairs": plain_ablation_pairs([one for one in found if not isinstance(one, NotComparable)]),
+        "pairs": plain_ablation_pairs(pairs),
+        "verdicts": plain_verdicts(pairs),
         "refused": [{"ablation": one.ablation, **plain_refusal(one)} for one in refused],
     }
 
@@ -94,11 +109,11 @@ def _print_end(
     compared: Mapping[str, Sequence[Comparison | NotComparable]],
     db: str,
 ) -> None:
-    from mmad.analysis.comparison import has_figures, line_of
+    from mmad.analysis.comparison import NotComparable, line_of
 
     total = len({one.key for one in asked})
     done = len({one.key for one in asked if not one.waits})
-    stopped = summary.exit_code == 130
+    stopped = summary.exit_code == INTERRUPTED
     trained = sum(map(len, (summary.finished, summary.failed, summary.interrupted, summary.stopped)))
     if not trained and not summary.cancelled:
         typer.echo(f"nothing to do: {_runs(total)} finished already")
@@ -106,7 +121,7 @@ def _print_end(
         failed = f", {len(summary.failed)} failed" if summary.failed else ""
         typer.echo(f"{done} of {_runs(total)} finished{failed}")
     for name, group in compared.items():
-        for line in (line_of(one) for one in group if has_figures(one) or not stopped):
+        for line in (line_of(one) for one in group if isinstance(one, NotComparable) or not stopped):
             typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
     if summary.stopped:
         typer.echo(f"{_runs(len(summary.stopped))} stopped by hand: mmad requeue takes them up again")
@@ -204,7 +219,7 @@ def _register_ablate(app: typer.Typer) -> None:
         dry_run: DryRunOption = False,
         as_json: JsonOption = False,
     ) -> None:
-        """Train every run of FILE... that is not finished, and say which arm is ahead.
+        """Train every run of FILE... that is not finished, and say what may be said of the arms.
 
         Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
         them after their present step; the same command goes on from there. A run that fails stops no other.

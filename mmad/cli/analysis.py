@@ -19,15 +19,18 @@ from mmad.api.results import (
     rerun_inference,
 )
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import plural, short_key
+from mmad.base.formatting import DASH, decimal, interval, plural, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
-from mmad.cli.output import console, print_json, progress_bar
+from mmad.cli.output import add_row, console, new_table, print_json, progress_bar, show
 from mmad.config.protocol import Overlap
+from mmad.evaluation.tide import NOTE
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
+    from mmad.analysis.metrics import Diagnosis
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
     from mmad.report.tables import EvaluatedRun
 
@@ -53,7 +56,7 @@ def _options(
     overlap: str | None = None,
     proposals: str | None = None,
     *,
-    resamples: int,
+    resamples: int = 1000,
 ) -> EvaluationOptions:
     """The words of the options; EvaluationError for an unknown one."""
     options = {"proposals": "--protocol"}
@@ -100,16 +103,18 @@ def conditions_line(found: Conditions) -> str:
 COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same images: the other minus the reference.
 
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
-over the seeds that both have finished. Intervals are 95 % bootstrap percentiles over whole patients, with several
-seeds widened by their spread. p covers seeds and patients, with one seed patients alone (a permutation test); for
-an ablation it is adjusted over its pairs by Holm's method.
+over the seeds that both have finished. The verdict is higher or lower where the 95 % interval over seeds and patients
+leaves 0 out, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
+the arms: its interval is of the two networks, over patients. Only the primary checkpoint on test takes a verdict.
 
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
---json prints {"resamples", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap, threshold,
-max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, p_holm, p_patients, seed_share,
-sd, verdict, words, needed, agreement, studies, note}], "refused": [{setting, reference, other, reason}]}.
+--json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
+threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
+p_pointwise, freedom, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words, by_checkpoint,
+sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused": [{setting,
+reference, other, reason}]}.
 """
 
 
@@ -151,6 +156,15 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    effect: Annotated[
+        float | None,
+        typer.Option(
+            "--effect",
+            metavar="AP",
+            help="The smallest difference that matters, for the plan; left out: 0.02, 0.05 and 0.10.",
+            show_default=False,
+        ),
+    ] = None,
     resamples: ResamplesOption = 1000,
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -160,6 +174,7 @@ def compare(
     from mmad.analysis.metrics import AgreementOptions
     from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
+    from mmad.evaluation.differences import EFFECTS
 
     named = runs or []
     if len(named) != (2 if ablation is None else 0):
@@ -171,6 +186,9 @@ def compare(
     options = _options(split, checkpoint, overlap, protocol, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
     same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
+    if effect is not None and not 0 < effect <= 1:
+        raise EvaluationError(f"an effect of {effect:g}", where="--effect", hint="use a number above 0 and up to 1")
+    effects = EFFECTS if effect is None else (effect,)
     detections = DetectionStore(data)
     refused: list[NotComparable] = []
     with open_store(db) as store:
@@ -180,19 +198,20 @@ def compare(
         else:
             found = [compare_arms(store, detections, named[0], named[1], options, same)]
     if as_json:
-        print_json(plain_comparisons(found, refused, options))
+        print_json(plain_comparisons(found, refused, options, effects))
         return
-    _print(found, refused, detailed=ablation is None)
+    _print(found, refused, effects, detailed=ablation is None)
 
 
-def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, detailed: bool) -> None:
-
+def _print(
+    found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float], *, detailed: bool
+) -> None:
     out = console()
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for one in found:
         groups.setdefault((conditions_line(one.sides[0]), one.reference, one.other), []).append(one)
     for (title, *_), group in groups.items():
-        _print_group(out, title, group)
+        _print_group(out, title, group, effects)
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -203,8 +222,8 @@ def _print(found: Sequence[Comparison], refused: Sequence[NotComparable], *, det
         print(f"{pair.setting}: {pair.reference} and {pair.other} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
-def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
-    from mmad.analysis.comparison import PairStatistics, spread_words
+def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float]) -> None:
+    from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
     from mmad.report.table_writers import print_table
     from mmad.report.tables import measures_table, pairs_table
 
@@ -213,11 +232,15 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison]) -> None:
     print_table(out, measures_table(known))
     for one, found in known:
         reference, other = one.names
-        out.print(
-            f"{other} against {reference}: {one.verdict}{f'; {one.design}' if one.design else ''}", soft_wrap=True
-        )
-        if found.difference is not None and (words := spread_words(found.difference)):
-            out.print(words, soft_wrap=True)
+        lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
+        if not one.sign_depends:
+            lines.append(checkpoint_words(one))
+        if found.difference is not None:
+            lines += [spread_words(found.difference), *plan_words(found.difference, effects)]
+        for line in filter(None, lines):
+            out.print(line, soft_wrap=True)
+    if any(len(one.pairs) > 1 and one.verdict == "not settled" for one in group):
+        out.print(ADDING_SEEDS, soft_wrap=True)
     out.print()
 
 
@@ -245,13 +268,13 @@ def _register_compare(app: typer.Typer) -> None:
 HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
-bootstrap percentiles over whole patients. Everything is computed from the kept detections, once, and cached in
-the database; runs with a mask head have AP and AR of their masks, too. --protocol with one that was not kept,
-and --again, re-run inference.
+over whole patients, left out one after the other; fewer than 10 patients give none. Everything is computed from
+the kept detections, once, and cached in the database; runs with a mask head have AP and AR of their masks, too.
+--protocol with one that was not kept, and --again, re-run inference.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
-max_detections, proposals, images, patients, resamples, ap, ar, per_class, thresholds, froc, confusion,
-calibration, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high}.
+max_detections, proposals, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
+diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high, patients}.
 """
 
 
@@ -276,7 +299,14 @@ def evaluate(
         ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Re-run inference even for what was kept.")] = False,
-    resamples: ResamplesOption = 1000,
+    false_positives: Annotated[
+        float,
+        typer.Option(
+            "--false-positives",
+            metavar="R",
+            help="Per image on validation: fixes the score at which images and patients are told apart.",
+        ),
+    ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
     device: RerunDeviceOption = "auto",
@@ -292,9 +322,7 @@ def evaluate(
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
-    options = [
-        _options(split, checkpoint, o, p, resamples=resamples) for p in listed(protocol) for o in listed(overlap)
-    ]
+    options = [_options(split, checkpoint, o, p) for p in listed(protocol) for o in listed(overlap)]
     detections = DetectionStore(data)
     with open_store(db) as store:
         found = {one.run.key: one for name in runs for one in find_seeds(store, name)}
@@ -306,12 +334,12 @@ def evaluate(
             seen.add(one.file)
         done = []
         for one in targets:
-            done.append(evaluation_of(store, detections, one, options[0], scores, coco=coco))
+            done.append(evaluation_of(store, detections, one, scores, coco=coco, false_positives=false_positives))
             if done[-1].masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(
-            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, options[0]) for e in done]}
+            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis) for e in done]}
         )
     else:
         _print_evaluations(done, per_class=per_class)
@@ -366,12 +394,64 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         confusion = tables.confusion_table([run]).without("_run")
         title = f"{run.name}: true (rows) against detected, score ≥ {confusion.frame['score'].iloc[0]:g}"
         print_table(out, confusion, title)
+    for name, e in zip([run.name for run in runs], group, strict=True):
+        found = e.diagnosis
+        at = f"score ≥ {found.score:.3g}: {found.rule}" if found.score is not None else f"no score fixed: {found.why}"
+        show(out, f"{name}: images and patients told apart [95 %], {at}", _diagnosis_table(found, per_class))
+        if per_class:
+            show(out, f"{name}: boxes at that score", _box_table(found))
+            show(out, f"{name}: calibration of an image's highest score [95 %]", _score_table(found))
+    show(
+        out,
+        f"AP that repairing each kind of error would gain ({NOTE})",
+        _error_table([run.name for run in runs], group),
+    )
     if per_class:
         print_table(out, tables.classes_table(runs))
     if any(run.stats.masks for run in runs):
         print_table(out, tables.masks_table(runs, brief=whole))
     if group[0].coco is not None:
         print_table(out, tables.coco_table(runs, across="_run").without("_run"))
+
+
+def _diagnosis_table(found: Diagnosis, per_class: bool) -> Table:
+    """Any finding; with ``per_class`` then each."""
+    table = new_table("finding", "of", "with", "without", "sensitivity", "specificity", "AUROC", left=2)
+    for place in range(len(found.images) if per_class else 1):
+        for kind, one in (("images", found.images[place]), ("patients", found.patients[place])):
+            figures = map(interval, (one.sensitivity, one.specificity, one.auroc))
+            add_row(table, one.label, kind, str(one.positives), str(one.negatives), *figures)
+    return table
+
+
+def _box_table(found: Diagnosis) -> Table:
+    """True boxes found and missed, and detections of nothing, at the score; wAFROC needs none."""
+    table = new_table("finding", "found", "missed", "false positives", "wAFROC [95 %]")
+    for place, merit in enumerate(found.wafroc):
+        names = ("true_positives", "false_negatives", "false_positives")
+        counts = [str(getattr(found.counts[place], name)) for name in names] if found.counts else [DASH] * 3
+        value = interval(merit.value) + ("" if merit.name == "wAFROC" else f" ({merit.name})")
+        add_row(table, merit.label, *counts, value)
+    return table
+
+
+def _score_table(found: Diagnosis) -> Table:
+    table = new_table("finding", "intercept", "slope", "Brier", "ECE")
+    for one in found.calibration:
+        lines = (interval(one.intercept, sign=True), interval(one.slope), interval(one.brier))
+        add_row(table, one.label, *lines, decimal(one.reliability.error))
+    return table
+
+
+def _error_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
+    table = new_table("error", *names)
+    costs = [e.diagnosis.errors for e in group]
+    for place, kind in enumerate(costs[0].kinds):
+        cells = (f"{decimal(cost.kinds[place].ap)} ({cost.kinds[place].count})" for cost in costs)
+        add_row(table, kind.kind, *cells)
+    add_row(table, "all false positives", *(decimal(cost.false_positives) for cost in costs))
+    add_row(table, "all false negatives", *(decimal(cost.false_negatives) for cost in costs))
+    return table
 
 
 def _register_eval(app: typer.Typer) -> None:

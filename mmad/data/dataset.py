@@ -136,6 +136,7 @@ class DataSet:
             study=place[self.box_study[keep]],
             boxes=self.boxes[keep],
             labels=self.labels_of[keep],
+            extent=np.array([(self.studies[i].width, self.studies[i].height) for i in positions], float).reshape(-1, 2),
         )
 
     def columns(

@@ -170,7 +170,18 @@ def check_protocol(overlap: str, threshold: float, max_detections: int) -> None:
 
 
 def positions_in(detections: Detections, truth: GroundTruth) -> NDArray[np.int64]:
-    """For every study of ``detections`` its position in ``truth``; both must hold the same studies."""
+    """For every study of ``detections`` its position in ``truth``; both must hold the same studies.
+
+    Raises EvaluationError for that, for unknown labels and for true boxes that are not finite.
+    """
+    broken = ~np.isfinite(truth.boxes).all(axis=1)
+    if broken.any():
+        raise EvaluationError(
+            f"{int(broken.sum())} true boxes that are not finite, the first in study "
+            f"{truth.studies[int(truth.study[broken][0])]!r}",
+            where="evaluation",
+            hint="correct the boxes of the data set",
+        )
     place = {name: n for n, name in enumerate(truth.studies)}
     for label, known in ((detections.labels, len(truth.categories)), (truth.labels, len(truth.categories))):
         wrong = (label < 1) | (label > known)

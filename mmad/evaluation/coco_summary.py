@@ -1,4 +1,8 @@
-"""The figures COCO reports of a detector: AP over overlaps 0.50 to 0.95, by size, and AR by detections per image."""
+"""The figures COCO reports of a detector: AP over overlaps 0.50 to 0.95, by size, and AR by detections per image.
+
+COCO's sizes are pixels of the original image, whatever its size: a small finding on a film of 3,000 pixels is "large".
+Sizes by the share of the image that a box covers stand beside them.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,17 @@ from mmad.evaluation.matching import Floats, match
 THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
 SMALL, MEDIUM = 32.0**2, 96.0**2  # px², where COCO's sizes meet
 AREAS: dict[str, tuple[float, float]] = {"small": (0, SMALL), "medium": (SMALL, MEDIUM), "large": (MEDIUM, 1e10)}
+#: Shares of the image's area, this program's own: less than a hundredth, up to a tenth, more.
+SHARES: dict[str, tuple[float, float]] = {"below 1 %": (0, 0.01), "1 to 10 %": (0.01, 0.1), "above 10 %": (0.1, 1e10)}
 MAX_DETECTIONS = (1, 10, 100)
 
 
 @dataclass(frozen=True)
 class CocoSet:
-    """COCO's twelve figures under their usual names, and AP and AP50 of each finding; NaN where nothing counts."""
+    """COCO's twelve figures under their usual names, and AP and AP50 of each finding; NaN where nothing counts.
+
+    Where the images' sizes are known, AP and AR by share of the image follow as ``AP below 1 %`` and so on.
+    """
 
     figures: dict[str, float]
     per_class: tuple[tuple[str, float, float], ...]
@@ -35,8 +44,11 @@ def coco_set(detections: Detections, truth: GroundTruth, *, overlap: Overlap = "
     ap, ar = _over(detections, truth, overlap, on, MAX_DETECTIONS[-1], None)
     figures = {"AP": _mean(ap), "AP50": _mean(ap[:1]), "AP75": _mean(ap[5:6])}
     recalls = {}
-    for size, area in AREAS.items():
-        by_size = _over(detections, truth, overlap, on, MAX_DETECTIONS[-1], area)
+    sizes = [(size, area, False) for size, area in AREAS.items()]
+    if truth.extent is not None:
+        sizes += [(share, area, True) for share, area in SHARES.items()]
+    for size, area, relative in sizes:
+        by_size = _over(detections, truth, overlap, on, MAX_DETECTIONS[-1], area, relative=relative)
         figures[f"AP {size}"], recalls[f"AR {size}"] = _mean(by_size[0]), _mean(by_size[1])
     for max_detections in MAX_DETECTIONS:
         recall = (
@@ -56,6 +68,8 @@ def _over(
     on: Outline,
     max_detections: int,
     area: tuple[float, float] | None,
+    *,
+    relative: bool = False,
 ) -> tuple[Floats, Floats]:
     """AP and AR (T, K) at all thresholds."""
     matched = match(
@@ -65,6 +79,7 @@ def _over(
         thresholds=THRESHOLDS,
         max_detections=max_detections,
         area=area or (0.0, 1e10),
+        relative=relative,
         on=on,
     )
     found = [weigh(matched, threshold=t) for t in range(len(THRESHOLDS))]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask
 
+from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap, check_protocol, positions_in
 from mmad.evaluation.detections_file import check_detections
@@ -73,6 +74,7 @@ def match(
     thresholds: Sequence[float] = (0.5,),
     max_detections: int = 10,
     area: tuple[float, float] = (0.0, 1e10),
+    relative: bool = False,
     on: Outline = "boxes",
 ) -> Matched:
     """Match the detections of one split with its true boxes, each finding by itself.
@@ -84,6 +86,7 @@ def match(
         thresholds: overlaps from which a detection is a hit.
         max_detections: best detections that count per image and finding.
         area: true boxes outside these px² are ignored, and unmatched detections outside too.
+        relative: ``area`` is in shares of the image's area (0 to 1); needs the truth's ``extent``.
         on: what is compared: boxes, or the detections' masks and the filled true boxes.
 
     Raises:
@@ -100,10 +103,11 @@ def match(
         mine, theirs = rles_of(masks), true_rles(truth, masks, place)
         found = replace(found, area=areas(mine, place[detections.study], masks, place))
         given = replace(given, area=areas(theirs, truth.study, masks, place))
+    unit = _image_areas(truth) if relative else np.ones(len(truth.studies))
     rows = found.best(detections.scores, max_detections)
     found = found.take(rows)
     crowd = np.zeros(len(truth.labels), dtype=bool) if truth.ignore is None else truth.ignore
-    given_ignored = crowd | (given.area < area[0]) | (given.area > area[1])
+    given_ignored = crowd | _outside(given.area / unit[truth.study], area)
     limits = np.minimum(np.asarray(thresholds, dtype=np.float64), _ALMOST_ONE)
 
     def shared(d: Ints, g: Ints) -> Floats:
@@ -112,7 +116,7 @@ def match(
         return _overlaps(found, given, d, g, crowd, overlap)
 
     true, ignored = _match(found, given, crowd, given_ignored, limits, shared)
-    ignored |= (true < 0) & ((found.area < area[0]) | (found.area > area[1]))
+    ignored |= (true < 0) & _outside(found.area / unit[place[detections.study[rows]]], area)
     boxes = np.zeros((len(truth.studies), len(truth.categories)), dtype=np.int64)
     np.add.at(boxes, (truth.study[~given_ignored], truth.labels[~given_ignored] - 1), 1)
     scores = detections.scores[rows]
@@ -131,6 +135,17 @@ def match(
         patients=truth.patients,
         categories=truth.categories,
     )
+
+
+def _image_areas(truth: GroundTruth) -> Floats:
+    if truth.extent is None:
+        raise EvaluationError("the sizes of the images are not known", where="evaluation")
+    whole: Floats = truth.extent.prod(axis=1)
+    return whole
+
+
+def _outside(size: Floats, limits: tuple[float, float]) -> Flags:
+    return (size < limits[0]) | (size > limits[1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,15 @@ from numpy.typing import NDArray
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap
-from mmad.evaluation.intervals import LEVEL, RECALLS, RESAMPLES, Interval, patient_weights, percentiles, weigh
+from mmad.evaluation.intervals import LEVEL, RECALLS, Interval, weigh
+from mmad.evaluation.jackknife import (
+    difference_interval_of,
+    estimate,
+    interval_of,
+    mean_area,
+    patients_with,
+    without_each,
+)
 from mmad.evaluation.matching import Floats, Matched, match
 
 #: False positives per image at which FROC's score is taken (Setio et al., LUNA16, 2017).
@@ -74,8 +83,7 @@ def operating_points(matched: Matched, scores: Sequence[float], *, threshold: in
         boxes = int(matched.boxes.sum())
         precision = hits / counted if counted else float("nan")
         recall = hits / boxes if boxes else float("nan")
-        both = precision + recall
-        f1 = 2 * precision * recall / both if both > 0 else (0.0 if counted and boxes else float("nan"))
+        f1 = 2 * hits / (counted + boxes) if boxes else float("nan")
         found.append(
             OperatingPoint(
                 score,
@@ -126,21 +134,24 @@ def froc(matched: Matched, weights: NDArray[np.floating] | None = None, *, thres
 def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, threshold: int = 0) -> Floats:
     """(B, rates) highest sensitivity with at most so many false positives per image, for B weightings.
 
-    ``finding`` takes one alone, None all together. NaN where a weighting leaves no true box.
+    The curve is read at score values, so that detections of one score come together or not at all and the order of
+    the studies plays no part. ``finding`` takes one alone, None all together. NaN where a weighting leaves no true box.
     """
     part = slice(None) if finding is None else matched.of(finding)
     order = np.argsort(-matched.score[part], kind="stable")
-    image = matched.image[part][order]
+    score, image = matched.score[part][order], matched.image[part][order]
     hit = matched.hit[threshold, part][order]
     false = matched.counted[threshold, part][order] & ~hit
     boxes = weights @ (matched.boxes.sum(axis=1) if finding is None else matched.boxes[:, finding])
     images = weights.sum(axis=1)
     hits, alarms = np.flatnonzero(hit), np.flatnonzero(false)
-    # how many hits stand before each false alarm, and before the end
-    before = np.r_[np.searchsorted(hits, alarms), len(hits)]
+    # how many hits have a higher score than each false alarm, and than none
+    before = np.r_[np.searchsorted(-score[hits], -score[alarms], side="left"), len(hits)].astype(np.int64)
+    # an alarm counts with all others of its score
+    last = np.searchsorted(-score[alarms], -score[alarms], side="right") - 1
     by_image = np.ascontiguousarray(weights.T)  # (I, B): sums over detections are sums of whole rows
     with np.errstate(divide="ignore", invalid="ignore"):
-        wrong = np.cumsum(by_image[image[alarms]], axis=0) / images  # (alarms, B)
+        wrong = (np.cumsum(by_image[image[alarms]], axis=0) / images)[last]  # (alarms, B)
         right = np.cumsum(by_image[image[hits]], axis=0) / boxes  # (hits, B)
     right = np.concatenate([np.zeros((1, len(weights))), right])
     result = np.full((len(weights), len(FROC_RATES)), np.nan)
@@ -151,7 +162,7 @@ def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, thresh
     return result
 
 
-# How sure operating points and FROC are: bootstrap percentile intervals over whole patients.
+# How sure operating points and FROC are (``mmad.evaluation.jackknife``).
 
 
 @dataclass(frozen=True)
@@ -186,73 +197,62 @@ class FrocInterval:
 
 
 def operating_intervals(
-    matched: Matched,
-    scores: Sequence[float],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-    threshold: int = 0,
+    matched: Matched, scores: Sequence[float], *, level: float = LEVEL, threshold: int = 0
 ) -> tuple[OperatingInterval, ...]:
-    """The figures of ``operating_points`` with intervals, all on the same resamples.
+    """The figures of ``operating_points`` with intervals over the patients.
 
     Args:
         matched: the matches of one run.
         scores: least scores of the operating points.
-        resamples: of the patients.
-        seed: of the random numbers.
         level: of the intervals.
         threshold: which of the matches' overlap thresholds, by position.
 
     Raises:
         EvaluationError: score thresholds that are none.
     """
-    check_scores(scores)
-    weights = _weights(matched, resamples, seed)
-    found = []
+    points, patients = operating_points(matched, scores, threshold=threshold), patients_with(matched)
+    boxes, found = int(matched.boxes.sum()), []
     first: Floats | None = None
-    for score in scores:
-        kept = above(matched, score)
-        weighted = weigh(kept, weights, threshold=threshold)
-        rates = _rates(kept, weights, threshold)
-        first = weighted.mean_ap if first is None else first
-        drawn = (weighted.mean_ap, weighted.mean_ar, *rates, weighted.mean_ap - first)
-        found.append(OperatingInterval(score, *(_interval(figure, level) for figure in drawn)))
+    for point in points:
+        kept = above(matched, point.score)
+        area = mean_area(kept, threshold)
+        first = area if first is None else first
+        whole = estimate([kept], level=level, threshold=threshold)
+        rates = without_each(kept, partial(_rates, kept, threshold=threshold))
+        counted = kept.counted[threshold]
+        detecting = len({kept.patients[i] for i in kept.image[counted]})
+        precision = interval_of(rates[:, 0], detecting, int(counted.sum()), level=level)
+        recall, f1 = (interval_of(rates[:, n], patients, boxes, level=level) for n in (1, 2))
+        gap = area - first
+        gap[0] = point.ap - points[0].ap
+        lost = difference_interval_of(gap, patients, level=level)
+        found.append(OperatingInterval(point.score, whole.ap, whole.ar, precision, recall, f1, lost))
     return tuple(found)
 
 
-def _rates(kept: Matched, weights: Floats, threshold: int) -> tuple[Floats, Floats, Floats]:
-    """Precision, recall and F1 over all findings together, (B,) each; NaN where one has no meaning."""
+def _rates(kept: Matched, weights: Floats, threshold: int) -> Floats:
+    """Precision, recall and F1 over all findings together, (B, 3); NaN where one has no meaning."""
     images = len(kept.patients)
     hits = weights @ np.bincount(kept.image[kept.hit[threshold]], minlength=images)
     counted = weights @ np.bincount(kept.image[kept.counted[threshold]], minlength=images)
     boxes = weights @ kept.boxes.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        f1 = np.where((counted > 0) & (boxes > 0), 2 * hits / (counted + boxes), np.nan)
-        return hits / counted, hits / boxes, f1
+        f1 = np.where(boxes > 0, 2 * hits / (counted + boxes), np.nan)
+        return np.stack([hits / counted, hits / boxes, f1], axis=1)
 
 
-def froc_intervals(
-    matched: Matched, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL, threshold: int = 0
-) -> FrocInterval:
-    """The figures of ``froc`` with intervals; arguments as for the operating points."""
-    weights = _weights(matched, resamples, seed)
+def froc_intervals(matched: Matched, *, level: float = LEVEL, threshold: int = 0) -> FrocInterval:
+    """The figures of ``froc`` with intervals over the patients; arguments as for the operating points."""
 
     def of(finding: int | None) -> tuple[Interval, tuple[Interval, ...]]:
-        drawn = froc_curve(matched, weights, finding, threshold=threshold)  # (1 + B, rates)
-        return _interval(drawn.mean(axis=1), level), tuple(_interval(rate, level) for rate in drawn.T)
+        drawn = without_each(matched, partial(froc_curve, matched, finding=finding, threshold=threshold))
+        patients = patients_with(matched, finding)
+        boxes = int((matched.boxes if finding is None else matched.boxes[:, finding]).sum())
+
+        rates = tuple(interval_of(rate, patients, boxes, level=level) for rate in drawn.T)
+        return interval_of(drawn.mean(axis=1), patients, boxes, level=level), rates
 
     return FrocInterval(*of(None), tuple(FindingFroc(label, *of(k)) for k, label in enumerate(matched.categories)))
-
-
-def _weights(matched: Matched, resamples: int, seed: int) -> Floats:
-    """Every image once, then the resamples, (1 + B, I)."""
-    return np.concatenate([np.ones((1, len(matched.patients))), patient_weights(matched.patients, resamples, seed)])
-
-
-def _interval(figure: Floats, level: float) -> Interval:
-    """The first is the figure itself, the others what resamples gave."""
-    return percentiles(float(figure[0]), figure[1:], level)
 
 
 # Precision by recall as COCO draws it, so that the mean of the curve is the AP.
@@ -300,8 +300,8 @@ def _of_finding(matched: Matched, finding: int, threshold: int) -> Floats:
 class Confusion:
     """Counts (K + 1, K + 1): rows are true findings and last the background, columns detected and last missed.
 
-    A true box is matched with the best-scored detection of ANY finding that overlaps it enough, so that a wrong
-    name is not taken for a wrong place.
+    Equal names are matched first, as in AP, so that the diagonal holds AP's hits. What is left, false alarms and
+    missed boxes, is then matched whatever the names, best scores first: a wrong name is not taken for a wrong place.
     """
 
     labels: tuple[str, ...]
@@ -328,24 +328,34 @@ def confusion(
     threshold: float = 0.5,
     max_detections: int = 10,
 ) -> Confusion:
-    """The confusion matrix of the detections with at least ``score``."""
+    """The confusion matrix of the detections with at least ``score``, matched under the protocol of AP.
 
+    Only detections that AP counts are here: the best ``max_detections`` of an image and finding, without those on
+    ignored boxes.
+    """
     kept = at_least(detections, score)
-    one = np.ones_like
-    nameless = Detections(kept.studies, kept.study, kept.boxes, kept.scores, one(kept.labels))
-    blind = GroundTruth(
-        truth.studies, truth.patients, ("any",), truth.study, truth.boxes, one(truth.labels), truth.ignore
-    )
-    matched = match(nameless, blind, overlap=overlap, thresholds=(threshold,), max_detections=max_detections)
+    matched = match(kept, truth, overlap=overlap, thresholds=(threshold,), max_detections=max_detections)
     findings = len(truth.categories)
     counts = np.zeros((findings + 1, findings + 1), dtype=np.int64)
-    named = kept.labels[matched.row] - 1
-    hit, counted, true = matched.hit[0], matched.counted[0], matched.true[0]
-    np.add.at(counts, (truth.labels[true[hit]] - 1, named[hit]), 1)
-    counts[findings, :findings] = np.bincount(named[counted & ~hit], minlength=findings)
-    ignored = np.zeros(len(truth.labels), dtype=bool) if truth.ignore is None else truth.ignore
-    missed = ~ignored
+    hit, true = matched.hit[0], matched.true[0]
+    np.add.at(counts, (truth.labels[true[hit]] - 1, matched.finding[hit]), 1)
+    # what AP calls a false alarm and a missed box, matched with each other whatever their names
+    left = matched.row[matched.counted[0] & ~hit]
+    missed = np.ones(len(truth.labels), dtype=bool) if truth.ignore is None else ~truth.ignore
     missed[true[hit]] = False
+    boxes = np.flatnonzero(missed)
+    one = np.ones_like
+    nameless = Detections(kept.studies, kept.study[left], kept.boxes[left], kept.scores[left], one(kept.labels[left]))
+    blind = GroundTruth(
+        truth.studies, truth.patients, ("any",), truth.study[boxes], truth.boxes[boxes], one(truth.labels[boxes])
+    )
+    most = max(1, len(left))
+    mistaken = match(nameless, blind, overlap=overlap, thresholds=(threshold,), max_detections=most)
+    named, wrong = kept.labels[left[mistaken.row]] - 1, mistaken.hit[0]
+    taken = boxes[mistaken.true[0][wrong]]
+    np.add.at(counts, (truth.labels[taken] - 1, named[wrong]), 1)
+    missed[taken] = False
+    counts[findings, :findings] = np.bincount(named[~wrong], minlength=findings)
     counts[:findings, findings] = np.bincount(truth.labels[missed] - 1, minlength=findings)
     return Confusion(truth.categories, counts)
 

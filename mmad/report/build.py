@@ -15,7 +15,6 @@ from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
-from mmad.evaluation.intervals import RESAMPLES
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
 from mmad.report.pictures import check_number, pictures_of
@@ -167,15 +166,13 @@ def _write_figures(
     return tuple(folder / name for name in names)
 
 
-def write_paper(
-    store: Store, stem: Path, *, ablation: str = ABLATION, resamples: int = RESAMPLES
-) -> tuple[ReportTable, tuple[Path, ...]]:
+def write_paper(store: Store, stem: Path, *, ablation: str = ABLATION) -> tuple[ReportTable, tuple[Path, ...]]:
     """Write the paper's table as ``stem``.html, .tex and .csv; the table and the files.
 
     Raises:
         ReportError: as ``paper_table``, or a file that cannot be written.
     """
-    table = paper_table(store, ablation=ablation, resamples=resamples)
+    table = paper_table(store, ablation=ablation)
     forms = {".html": table_page(table), ".tex": as_latex(table), ".csv": as_csv(table)}
     files = tuple(stem.with_name(stem.name + ending) for ending in forms)
     for path, text in zip(files, forms.values(), strict=True):

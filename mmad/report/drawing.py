@@ -379,7 +379,7 @@ def _forest(figure: ForestFigure, width: float, paper: str) -> Figure:
         f"Difference in test AP; right of 0 the second arm is higher\n{_marks(figure)}",
         fontsize=7, color=_MUTED, labelpad=3, linespacing=1.5,
     )  # fmt: skip
-    place = _Columns(axes, width, left, right, narrow)
+    place = _Legends(axes, width, left, right, narrow)
     for n, row in enumerate(rows):
         if isinstance(row, ForestGroup):
             place.heading(n, row, first=n == 0)
@@ -411,7 +411,7 @@ def _reach(figure: ForestFigure) -> tuple[float, float]:
     return low + room, high + room
 
 
-class _Columns:
+class _Legends:
     """Writes the rows of a forest plot: labels at the left, figures at the right of its axis."""
 
     def __init__(self, axes: Axes, width: float, left: float, right: float, narrow: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal, NamedTuple
 
-from mmad.analysis.comparison import Comparison, paired_means
+from mmad.analysis.comparison import Comparison
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.base.formatting import clip, plural, signed
@@ -111,6 +111,7 @@ class ForestRow:
         others: (kind, difference), None where not every run kept one.
         patients: of the test split; None without an interval.
         note: what stands in place of a difference.
+        settled: whether the verdict is higher or lower.
     """
 
     label: str
@@ -121,11 +122,7 @@ class ForestRow:
     seeds: int
     patients: int | None
     note: str = ""
-
-    @property
-    def settled(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.low > 0 or self.high < 0
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -572,19 +569,12 @@ def _forest_row(row: Comparison, statistics: Statistics) -> ForestRow:
     found = statistics.pair(row).difference
     mean = row.test_ap.difference
     value = mean.mean if mean else found.ap.value if found else None
-    others = tuple((kind, _difference(row, kind)) for kind in KIND_WORDS if kind != row.kind)
+    others = tuple((kind, row.by_checkpoint.get(kind)) for kind in KIND_WORDS if kind != row.kind)
     low, high = (found.ap.low, found.ap.high) if found else (math.nan, math.nan)
     note = "" if value is not None else row.note or "not measured"
-    return ForestRow(row.setting, value, low, high, others, len(row.seeds), found.patients if found else None, note)
-
-
-def _difference(row: Comparison, kind: CheckpointKind) -> float | None:
-    """The mean difference in test AP by checkpoints of ``kind``; None unless every run of the pairs kept one."""
-    sides = [[getattr(one.figures(kind), "test_ap", None) for one in pair] for pair in row.pairs]
-    if not sides or any(value is None for pair in sides for value in pair):
-        return None
-    found = paired_means(*zip(*sides, strict=True)).difference
-    return None if found is None else found.mean
+    patients = found.patients if found else None
+    settled = replace(row, statistics=statistics.pair(row)).verdict in ("higher", "lower") if row.pairs else False
+    return ForestRow(row.setting, value, low, high, others, len(row.seeds), patients, note, settled)
 
 
 def report_figures(model: ReportModel) -> Iterator[ReportFigure]:

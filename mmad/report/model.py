@@ -7,9 +7,8 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from mmad.analysis.comparison import ComparisonTable, NotComparable, compared_ki
 from mmad.analysis.frames import AblationFrame, CheckpointResult, MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.statistics import Statistics
 from mmad.base.errors import SpecError
-from mmad.base.formatting import clip, direction, moment, plural, short_key, signed
+from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.base.records import Status
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
@@ -135,6 +134,7 @@ def build_model(
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
     ablations = []
+    known = statistics or Statistics()
     for ablation in frame.ablations:
         runs, elsewhere = [], []
         for member in ablation.members:
@@ -145,7 +145,7 @@ def build_model(
             runs.append(_run_section(member, ablation, frame))
         shown_here = {r.run.key for r in runs}
         ablations.append(
-            _ablation_section(ablation, runs, [(m, a) for m, a in elsewhere if m.run.key not in shown_here])
+            _ablation_section(ablation, runs, [(m, a) for m, a in elsewhere if m.run.key not in shown_here], known)
         )
     sections = [r for a in ablations for r in a.runs]
     counted = Counter(r.run.record.status for r in sections)
@@ -158,7 +158,7 @@ def build_model(
         attention=tuple(r for r in sections if not r.run.finished),
         legend=tuple(legend(used)),
         anchors=anchors,
-        statistics=statistics or Statistics(),
+        statistics=known,
         pictures=pictures or Pictures(),
     )
 
@@ -207,7 +207,10 @@ def member_title(member: MemberFrame, ablation: AblationFrame) -> str:
 
 
 def _ablation_section(
-    ablation: AblationFrame, runs: Iterable[RunSection], elsewhere: Iterable[tuple[MemberFrame, str]]
+    ablation: AblationFrame,
+    runs: Iterable[RunSection],
+    elsewhere: Iterable[tuple[MemberFrame, str]],
+    statistics: Statistics,
 ) -> AblationSection:
     comparisons = comparison_tables(ablation.record, ablation.comparisons)
     modules = tuple(dict.fromkeys(c.module for m in ablation.members for c in m.run.counts))
@@ -221,7 +224,7 @@ def _ablation_section(
         count_rows=_count_rows(ablation, modules),
         runs=tuple(runs),
         shown_elsewhere=tuple(elsewhere),
-        headlines=tuple(headline(c) for c in comparisons),
+        headlines=tuple(headline(c, statistics) for c in comparisons),
         audit=tuple(dict.fromkeys(line for m in ablation.members for line in m.run.audit)),
     )
 
@@ -244,25 +247,23 @@ def _count_rows(ablation: AblationFrame, modules: tuple[str, ...]) -> tuple[Coun
     return tuple(CountRow(arm, tuple(settings), counts) for (arm, counts), settings in groups.items())
 
 
-def headline(comparison: ComparisonTable) -> str:
-    """One sentence on the test AP of a pair of arms: a count and a mean of what was measured."""
-    differences = comparison.differences
+def headline(comparison: ComparisonTable, statistics: Statistics) -> str:
+    """What may be said of a pair of arms: the sentence of one setting, of several how many came out how."""
+    rows = [replace(row, statistics=statistics.pair(row)) for row in comparison.rows if row.pairs]
     reference, other = clip(comparison.reference, 60), clip(comparison.other, 60)
-    if not differences:
+    if not rows:
         return f"{other} against {reference}: no setting has finished in both arms."
-    mean = fmean(differences)
+    if len(rows) == 1:
+        return f"{other} minus {reference}: {rows[0].sentence}"
     measure = "test AP of the final checkpoints" if comparison.kind == "final" else "test AP"
-    if len(differences) == 1:
-        word = {"up": "higher than", "down": "lower than", "even": "equal to"}[direction(mean)]
-        by = "" if word == "equal to" else f", by {abs(mean):.3f}"
-        return f"{other} is {word} {reference} on {measure}{by}."
-    better = sum(direction(d) == "up" for d in differences)
-    open_ends = len(comparison.rows) - len(differences)
+    counted = Counter(row.verdict for row in rows)
+    words = ("higher", "lower", "not settled", "no verdict")
+    parts = ", ".join(f"{counted[word]} {word}" for word in words if counted[word])
+    single = sum("one_seed" in row.reasons for row in rows)
+    seeds = f" {single} have one seed, which says nothing about the arms." if single else ""
+    open_ends = len(comparison.rows) - len(rows)
     rest = f" {plural(open_ends, 'setting is', 'settings are')} not finished." if open_ends else ""
-    return (
-        f"{other} is higher than {reference} on {measure} in {better} of {plural(len(differences), 'setting')}; "
-        f"the mean difference is {signed(mean)}.{rest}"
-    )
+    return f"{other} against {reference} on {measure}, of {plural(len(rows), 'setting')}: {parts}.{seeds}{rest}"
 
 
 # The entries of experiment logs as a section of the report: what each entry prints, beside what was measured.

@@ -46,7 +46,7 @@ class Shown:
         group: a heading above several columns.
         below: a column whose text stands below, in small letters.
         anchor: a column with the place in the page that the text leads to.
-        tone: a column with the class of the cell; a difference has one of its interval by itself.
+        tone: a column with the class of the cell, its colour.
     """
 
     column: str
@@ -242,16 +242,9 @@ class ReportTable:
             interval="" if text == DASH else bounds(low, high, sign=sign, digits=one.digits, seeds=row.get("seeds")),
             below=clip(str(row.get(one.below) or ""), 160) if one.below else "",
             values=(text if one.kind in ("text", "field") else value, *ends.values()),
-            tone=str(row.get(one.tone) or "") if one.tone else f"diff {_tone(low, high)}" if sign else "",
+            tone=str(row.get(one.tone) or "") if one.tone else "",
             anchor=str(row.get(one.anchor) or "") if one.anchor else "",
         )
-
-
-def _tone(low: float | None, high: float | None) -> str:
-    """``up`` or ``down`` where the interval of a difference leaves 0 out, else ``even``."""
-    if low is None or high is None:
-        return "even"
-    return "up" if low > 0 else "down" if high < 0 else "even"
 
 
 def display(value: Value, kind: Kind, digits: int = 3) -> str:

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from mmad.analysis.comparison import (
+    ESTIMAND,
     Comparison,
     ComparisonTable,
     Conditions,
@@ -21,7 +22,6 @@ from mmad.analysis.comparison import (
     PairAgreement,
     PairStatistics,
     compare,
-    verdict,
 )
 from mmad.analysis.frames import AblationFrame, ClassFigures, MemberFrame, RunFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
@@ -36,7 +36,7 @@ from mmad.base.paths import file_stem
 from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.intervals import RESAMPLES, Interval
+from mmad.evaluation.intervals import Interval
 from mmad.evaluation.operating_points import FROC_RATES, gaps
 from mmad.experiment_log import LogEntry, entry
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
@@ -130,8 +130,8 @@ Known = Sequence[tuple[Comparison, PairStatistics]]
 
 
 def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list[tuple[Comparison, PairStatistics]]:
-    """Each row of a comparison with its statistics."""
-    return [(row, statistics.pair(row)) for row in comparison.rows]
+    """Each row of a comparison with its statistics, which the row then has, too."""
+    return [(replace(row, statistics=stats), stats) for row in comparison.rows for stats in [statistics.pair(row)]]
 
 
 def _ends(row: Comparison) -> Row:
@@ -150,18 +150,18 @@ def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str)
     return cells
 
 
-def _arm_heads(known: Known, columns: Sequence[str], group: str = "") -> list[Shown]:
+def _arm_heads(known: Known, columns: Sequence[str], group: str = "", tone: str = "") -> list[Shown]:
     reference, other, difference = columns
     first = known[0][0]
     return [
         Shown(reference, clip(first.reference, 30), group=group),
         Shown(other, clip(first.other, 30), group=group),
-        Shown(difference, "Difference", "difference", group),
+        Shown(difference, "Difference", "difference", group, tone=tone),
     ]
 
 
 def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any) -> ReportTable:
-    """Two arms in every setting: AP of both, the difference, the verdict in one word, p and Holm's p.
+    """Two arms in every setting: AP of both, the difference, the verdict in one word, p for all pairs together.
 
     Args:
         known: rows of one pair of arms on one split, with their statistics.
@@ -172,11 +172,14 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
     columns = [
         *_PAIR,
         *(c for n, (_, who) in zip(names, _SIDES, strict=True) for c in bounded_columns(n, f"{words}, {who}", sd=True)),
-        Column("verdict", "better, worse or not settled, by the interval of the AP's difference"),
-        Column("verdict_words", "the verdict, and what would settle it"),
-        Column("p", "two-sided test of the AP's difference, over patients and seeds (of one: patients)", "probability"),
+        Column("verdict", "higher, lower, not settled or no verdict, by the interval of the AP's difference"),
+        Column("reasons", "codes of why the verdict is what it is"),
+        Column("verdict_words", "the verdict in full"),
+        Column("p", "two-sided, over seeds and patients (one seed: patients), for all pairs together", "probability"),
+        Column("p_pointwise", "the same for this pair alone", "probability"),
+        *bounded_columns(f"{names[-1]}_pointwise", f"{words}, second minus first, for this pair alone")[1:],
         Column("p_patients", "permutation test over patients, for these trained networks", "probability"),
-        Column("p_holm", "p adjusted (Holm) over the pairs of this ablation", "probability"),
+        Column("by_checkpoint", "difference in test AP by each kind of checkpoint"),
         Column("seed_share", "share of the difference's variance between seeds", FRACTION),
         Column("checkpoint", "which checkpoints are compared"),
         *(Column(name, f"of the first arm: {name.replace('_', ' ')}") for name in _CONDITIONS),
@@ -184,40 +187,41 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
         Column("note", "seeds that are missing"),
         Column("no_interval", "why there is no interval"),
         Column("_below", "seeds, and those that are missing"),
+        Column("_tone", "colour of the difference"),
     ]  # fmt: skip
     rows: list[Row] = []
     for row, stats in known:
         found = stats.difference
         seeds = plural(len(row.seeds), "seed") if len(row.seeds) > 1 and not row.note else ""
-        ps = (found.p, found.p_patients, stats.p_holm, found.seed_share) if found else (None,) * 4
-        words_of = (found.verdict, verdict(found)) if found else (None, None)
+        judgement = row.judgement
+        said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
+        ps = (found.p, found.p_pointwise) if found else (None, None)
         rows.append((
-            *_ends(row), *_figures(row, stats, split, "ap"), *words_of, *map(finite, ps), row.kind,
+            *_ends(row), *_figures(row, stats, split, "ap"), *said, *map(finite, ps),
+            *bounded(found.pointwise if found else None)[1:], finite(found.p_patients if found else None),
+            "; ".join(f"{kind} {value:+.4f}" for kind, value in row.by_checkpoint.items()) or None,
+            finite(found.seed_share if found else None), row.kind,
             *(getattr(row.sides[0], name) for name in _CONDITIONS), "; ".join(row.by_design.values()) or None,
             row.note or None, stats.why or None, row.note or seeds,
+            f"diff {judgement.tone}" if judgement else "diff even",
         ))  # fmt: skip
-    shown = [Shown("setting", "Setting", "text", below="_below"), *_arm_heads(known, names, words)]
-    told = [(row, stats.difference) for row, stats in known if stats.difference is not None]
-    note = ""
+    shown = [Shown("setting", "Setting", "text", below="_below"), *_arm_heads(known, names, words, "_tone")]
+    told = [row for row, stats in known if stats.difference is not None]
     if told:
-        shown += [Shown("verdict", "Verdict", "text"), Shown("p", "p", "p"), Shown("p_holm", "Holm", "p")]
-        several = any(found.seeds > 1 for _, found in told)
-        test = "a test over patients and seeds" if several else "permutation test over patients"
-        note = f"{_INTERVALS} p: {test}; Holm: adjusted over the pairs of this ablation."
+        shown += [Shown("verdict", "Verdict", "text"), Shown("p", "p", "p")]
     title = title or f"{clip(known[0][0].other, 60)} against {clip(known[0][0].reference, 60)}"
-    footnotes = _by_words((row.setting, verdict(found)) for row, found in told if verdict(found) != found.verdict)
     return ReportTable.of(
-        name, title, columns, rows, shown=tuple(shown), note=note, footnotes=footnotes,
-        footing="What would settle it", **more,
+        name, title, columns, rows, shown=tuple(shown), note=interval_note(stats for _, stats in known),
+        footnotes=_by_words((row.setting, row.sentence) for row in told), footing="The verdicts in full", **more,
     )  # fmt: skip
 
 
 def _by_words(found: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """``patience 10: not settled: 12 more images …``; settings with equal words together."""
+    """``patience 10: These two networks differ …``; settings with equal words together."""
     settings: dict[str, list[str]] = {}
     for setting, words in found:
         settings.setdefault(words, []).append(clip(setting, 60))
-    return tuple(f"{', '.join(names)}: {words}." for words, names in settings.items())
+    return tuple(f"{', '.join(names)}: {words}" for words, names in settings.items())
 
 
 def measures_table(known: Known, name: str = "measures", **more: Any) -> ReportTable:
@@ -290,18 +294,20 @@ def pair_tables(section: AblationSection, number: int, statistics: Statistics) -
     )
 
 
-def verdict_summary(statistics: Statistics, comparison: ComparisonTable) -> str:
-    """One sentence on the verdicts of a comparison; empty without any."""
-    differences = [s.difference for _, s in statistics_rows(statistics, comparison) if s.difference is not None]
-    if not differences:
+def interval_note(known: Iterable[PairStatistics]) -> str:
+    """What intervals and p of the AP differences of a table are; an empty text without any."""
+    found = [stats.difference for stats in known if stats.difference is not None]
+    if not found:
         return ""
-    if len(differences) == 1:
-        return f"By its 95 % interval the difference is {verdict(differences[0])}."
-    counted = [(word, sum(d.verdict == word for d in differences)) for word in ("better", "worse", "not settled")]
-    if counted[-1][1] == len(differences):
-        return "By their 95 % intervals no setting is settled."
-    parts = [f"{count} {'is' if count == 1 else 'are'} {word}" for word, count in counted if count]
-    return f"By their 95 % intervals, of {plural(len(differences), 'setting')} {' and '.join(parts)}."
+    several = any(one.seeds > 1 for one in found)
+    over = "over seeds and patients" if several else "over patients, of these networks alone"
+    family = max(one.family for one in found)
+    together = (
+        f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
+        if family > 1
+        else ""
+    )
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
@@ -524,7 +530,7 @@ def best_epochs_table(section: AblationSection) -> ReportTable:
         if m.run.epochs:
             onset = onset_of(m.run)
             best = (one.epoch if one else None for one in (m.best_ap, m.best_ar))
-            cells = (*best, lowest_loss(m.run), onset.epoch if onset else None, onset_words(onset))
+            cells = (*best, lowest_loss(m.run), onset.epoch if onset else None, onset_words(onset, len(m.run.epochs)))
             rows.append((*of_member(m, section.frame), *cells))
     shown = (
         _RUN, Shown("best_ap_epoch", "Best AP at", "whole"), Shown("best_ar_epoch", "Best AR at", "whole"),
@@ -948,7 +954,7 @@ BESIDE = "The documented figures were obtained on other data (REFLACX with MIMIC
 NAN = float("nan")
 
 
-def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESAMPLES) -> ReportTable:
+def paper_table(store: Store, *, ablation: str = ABLATION) -> ReportTable:
     """The store's results so far, a row an arm, and below it what the log prints; ``footnotes``: what is missing.
 
     Raises:
@@ -962,7 +968,7 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
     badges = legend([*evaluation_badges(conditions), *_marks(frame)])
     under = "; ".join([f"data: {conditions.data}", *(badge.text for badge in badges), *design])
     detections = DetectionStore()
-    found = [_paper_rows(store, detections, arm, _of(frame, arm), resamples, under) for arm in frame.arms]
+    found = [_paper_rows(store, detections, arm, _of(frame, arm), under) for arm in frame.arms]
     columns = (
         Column("arm", "arm of the ablation"),
         Column("source", "measured, or the documented entry"),
@@ -972,7 +978,7 @@ def paper_table(store: Store, *, ablation: str = ABLATION, resamples: int = RESA
         Column("under", "the conditions of the measured figures"),
         Column("note", "why figures or intervals are missing"),
     )
-    within = f"95 % intervals over {resamples:,} resamples of the patients"
+    within = "95 % intervals over patients and seeds"
     note = f"Best-AP checkpoints; measured figures with {within}. {BESIDE}"
     shown = (
         Shown("arm", "Arm", "text"), Shown("source", "Source", "text"), Shown("parameters", "Parameters", "whole"),
@@ -1017,12 +1023,12 @@ def _conditions(frame: AblationFrame) -> tuple[Conditions, tuple[str, ...]]:
 
 
 def _paper_rows(
-    store: Store, detections: DetectionStore, arm: str, members: Sequence[MemberFrame], resamples: int, under: str
+    store: Store, detections: DetectionStore, arm: str, members: Sequence[MemberFrame], under: str
 ) -> list[tuple[Value, ...]]:
     """The measured row of an arm, and what the log prints for it, if it mirrors an entry."""
     name = next((member.record.documented for member in members if member.record.documented), None)
     done = [member for member in members if member.run.finished and member.best_ap is not None]
-    measured, note = _measured(store, detections, done, resamples)
+    measured, note = _measured(store, detections, done)
     waiting = [
         "has no best-AP checkpoint" if m.run.finished else f"{m.run.record.status} at epoch {m.run.record.epochs_done}"
         for m in members
@@ -1045,14 +1051,14 @@ def _documented(log: LogEntry, measure: str) -> float | None:
 
 
 def _measured(
-    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame]
 ) -> tuple[dict[str, Interval], str]:
     """(mean of each measure over the seeds, with an interval where stored detections allow one; reason if not)."""
     found = {name: Interval(mean, NAN, NAN) for name in MEASURES if (mean := _mean(members, name)) is not None}
     why = ""
     for split in ("val", "test"):
         try:
-            found |= _with_intervals(store, detections, members, split, resamples) if members else {}
+            found |= _with_intervals(store, detections, members, split) if members else {}
         except (EvaluationError, DataError) as error:
             why = f"no interval: {error}"
     return found, why
@@ -1065,9 +1071,9 @@ def _mean(members: Sequence[MemberFrame], measure: str) -> float | None:
 
 
 def _with_intervals(
-    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], split: Split, resamples: int
+    store: Store, detections: DetectionStore, members: Sequence[MemberFrame], split: Split
 ) -> dict[str, Interval]:
-    options = EvaluationOptions(split=split, checkpoint="best_ap", resamples=resamples)
+    options = EvaluationOptions(split=split, checkpoint="best_ap")
     targets = [evaluation_target(store, FoundRun(member.run.record, (member.record,)), options) for member in members]
-    estimate = estimate_of(store, detections, targets, options).estimate
+    estimate = estimate_of(store, detections, targets).estimate
     return {f"{split}_ap": estimate.ap, f"{split}_ar": estimate.ar}

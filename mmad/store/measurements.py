@@ -171,6 +171,13 @@ def read_epochs(
     return found
 
 
+def first_epochs(connection: Connection, keys: Collection[str]) -> dict[str, datetime]:
+    """When the first epoch of each of ``keys`` was committed; runs without one are left out."""
+    c = epochs.c
+    chosen = _of_runs(select(c.run_key, c.committed), epochs, set(keys)).order_by(c.run_key, c.epoch.desc())
+    return {row.run_key: row.committed for row in connection.execute(chosen) if row.run_key in set(keys)}
+
+
 def _refuse_damaged_metrics(part: Sequence[Sequence[Any]]) -> None:
     """DamagedValue for what the columns' own types would refuse one by one, which takes longer than all else."""
     _, _, splits, names, values = zip(*part, strict=True)

@@ -555,6 +555,12 @@ class Store:
             return _complete(keys, measurements.read_epochs(connection, keys))
 
     @repeatable
+    def first_epochs(self, keys: Collection[str]) -> dict[str, datetime]:
+        """When the first epoch of each run was committed; runs without an epoch are left out."""
+        with self.database.reading() as connection:
+            return measurements.first_epochs(connection, keys)
+
+    @repeatable
     def all_checkpoints(self, keys: Collection[str]) -> dict[str, list[CheckpointRecord]]:
         """The checkpoints of many runs, by key."""
         with self.database.reading() as connection:

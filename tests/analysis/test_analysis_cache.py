@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from mmad.analysis.cache import cached, cached_together, from_json_value
 from mmad.base.json import to_json_value
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate
+from mmad.evaluation.differences import PairSample
+from mmad.evaluation.intervals import Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import Confusion
 from mmad.store.store import Store
 
@@ -38,7 +40,7 @@ class Odd:
     [
         IntervalEstimate(HALF, HALF, (("A", HALF, HALF), ("B", HALF, HALF)), None),
         IntervalEstimate(HALF, HALF, (), 0.125),
-        Difference(HALF, HALF, (("A", HALF, HALF),), 0.01, 0.01, 2, 30, 40, 0.5, None, 0.25, None),
+        PairSample((0.5, 0.25), (0.75, 0.5), ((0.1, 0.2), (0.3, 0.4)), HALF, (("A", HALF, HALF),), 0.01, 30, 40, "c"),
         CocoSet({"AP": 0.5, "AR@1": 0.25}, (("A", 0.5, 0.75),)),
         HALF,
     ],

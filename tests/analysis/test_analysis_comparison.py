@@ -1,12 +1,16 @@
-"""Who is ahead in one line, by which checkpoints, and what differs by design."""
+"""What may be said of two arms, by which checkpoints, and what differs by design."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from verdicts import World
 
 from mmad.analysis.comparison import (
     VARIED_BY,
@@ -14,11 +18,13 @@ from mmad.analysis.comparison import (
     Comparison,
     Conditions,
     NotComparable,
+    PairStatistics,
+    Verdict,
     compare,
     compare_pairs,
     compare_stored,
-    has_figures,
     line_of,
+    verdict_of,
 )
 from mmad.analysis.json import plain_ablation_pairs
 from mmad.base.clock import now
@@ -34,6 +40,8 @@ from mmad.base.records import (
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.evaluation.differences import Difference, differences
+from mmad.evaluation.intervals import Interval
 from mmad.store.lookup import CheckpointFigures, MemberResults
 from mmad.store.store import Store
 
@@ -108,70 +116,173 @@ def pair(
     return run_of("CXR", first, seed, setting, final), run_of("CXR+Clinical", second, seed, setting)
 
 
-def lines_of(*pairs: tuple[ComparedRun, ComparedRun], whole: bool = True) -> list[str]:
-    found = compare_pairs(file_of(), [one for both in pairs for one in both])
-    return [line_of(one) for one in found if whole or has_figures(one)]
+def lines_of(*pairs: tuple[ComparedRun, ComparedRun]) -> list[str]:
+    return [line_of(one) for one in compare_pairs(file_of(), [one for both in pairs for one in both])]
+
+
+def known(ap: tuple[float, float, float], seeds: int = 3, lent: int = 0, **changed: Any) -> Difference:
+    """A difference with this interval, of 55 patients."""
+    value = Interval(*ap)
+    size = (0.5, seeds, 55, 73, lent + 1, 7.4, lent, 12, 0.01, 0.01, 0.01, None)
+    return replace(Difference(value, 0.01, value, 0.01, value, (), *size), **changed)
+
+
+def compared(seeds: int = 1, file: AblationRecord | None = None, **changed: Any) -> Comparison:
+    runs = [run_of(arm, result(0.5), seed, **changed) for seed in range(seeds) for arm in ARMS]
+    (found,) = compare_pairs(file or file_of(), runs)
+    assert isinstance(found, Comparison)
+    return found
+
+
+def said(found: Comparison, difference: Difference | None, why: str = "") -> Verdict:
+    verdict = verdict_of(replace(found, statistics=PairStatistics(difference=difference, why=why)))
+    assert verdict is not None
+    return verdict
+
+
+SURE, LESS, UNSURE = (0.1, 0.05, 0.15), (-0.1, -0.15, -0.05), (0.1, -0.05, 0.25)
+SIZE = "over seeds and patients (3 seeds, 55 patients, 7 df)"
 
 
 @pytest.mark.parametrize(
-    ("pairs", "line"),
+    ("seeds", "ap", "lent", "word", "reasons", "sentence"),
     [
-        (
-            [pair(result(0.331, 0.3), result(0.412, 0.5))],
-            "default: CXR+Clinical is ahead of CXR by 0.081 test AP (0.412 against 0.331); "
-            "val AP 0.500 for CXR+Clinical, 0.300 for CXR",
-        ),
-        (
-            [pair(result(0.5), result(0.25))],
-            "default: CXR is ahead of CXR+Clinical by 0.250 test AP (0.500 against 0.250)",
-        ),
-        ([pair(result(0.5), result(0.5001))], "default: CXR+Clinical and CXR are level at 0.500 test AP"),
-        (
-            [pair(result(None, 0.1), result(None, 0.2))],
-            "default: CXR+Clinical is ahead of CXR by 0.100 val AP (0.200 against 0.100)",
-        ),
-        ([pair(result(0.5), None)], "default: no comparison, nothing measured for CXR+Clinical"),
-        (
-            [pair(result(0.1), result(0.3), 0), pair(result(0.3), result(0.5), 1)],
-            "default, mean of 2 repeats: CXR+Clinical is ahead of CXR by 0.200 test AP (0.400 against 0.200)",
-        ),
-        (
-            [pair(result(0.1), result(0.3), 0), pair(result(0.3), None, 1)],
-            "default, mean of 1 of 2 repeats: CXR+Clinical is ahead of CXR by 0.200 test AP (0.300 against 0.100)",
-        ),
+        (1, SURE, 0, "not settled", "one_seed networks_differ",
+         "These two networks differ by +0.100 [+0.050, +0.150] "
+         "test AP on such patients; one seed says nothing about the arms."),
+        (1, UNSURE, 0, "not settled", "one_seed interval_holds_zero",
+         "Not settled: these two networks differ by +0.100 "
+         "[−0.050, +0.250] test AP on such patients; one seed says nothing about the arms."),
+        (2, (0.1, math.nan, math.nan), 0, "not settled", "two_seeds_alone",
+         "Not settled: CXR+Clinical differs from CXR by +0.100 test AP; two seeds alone settle nothing."),
+        (2, SURE, 10, "higher", "seed_variance_borrowed", "CXR+Clinical is higher than CXR by 0.100 [0.050, 0.150] "
+         "test AP; seed variance borrowed from 10 pairs (12 df)."),
+        (2, UNSURE, 1, "not settled", "interval_holds_zero seed_variance_borrowed", "Not settled: CXR+Clinical differs "
+         "from CXR by +0.100 [−0.050, +0.250] test AP; seed variance borrowed from 1 pair (12 df)."),
+        (3, SURE, 0, "higher", "few_seeds", "Trained so on this training set, CXR+Clinical is higher than CXR by 0.100 "
+         f"[0.050, 0.150] test AP {SIZE}; few seeds."),
+        (4, LESS, 0, "lower", "few_seeds", "Trained so on this training set, CXR+Clinical is lower than CXR by 0.100 "
+         f"[0.050, 0.150] test AP {SIZE.replace('3 s', '4 s')}; few seeds."),
+        (5, SURE, 3, "higher", "", "Trained so on this training set, CXR+Clinical is higher than CXR by 0.100 "
+         f"[0.050, 0.150] test AP {SIZE.replace('3 s', '5 s')}."),
+        (5, UNSURE, 0, "not settled", "interval_holds_zero", "Not settled: trained so on this training set, "
+         f"CXR+Clinical differs from CXR by +0.100 [−0.050, +0.250] test AP {SIZE.replace('3 s', '5 s')}."),
     ],
-)
-def test_one_line_says_who_is_ahead_and_by_how_much(pairs: list[tuple[ComparedRun, ComparedRun]], line: str) -> None:
-    assert lines_of(*pairs) == [line]
+)  # fmt: skip
+def test_the_sentence_of_each_number_of_seeds(
+    seeds: int, ap: tuple[float, float, float], lent: int, word: str, reasons: str, sentence: str
+) -> None:
+    found = said(compared(seeds), known(ap, seeds, lent))
+    assert (found.word, " ".join(found.reasons), found.sentence) == (word, reasons, sentence)
+    assert found.tone == {"higher": "up", "lower": "down"}.get(word, "even")
 
 
-def test_pairs_without_figures_can_be_left_out() -> None:
-    measured, empty = pair(result(0.1), result(0.2)), pair(None, None, setting="later")
-    assert len(lines_of(measured, empty)) == 2
-    assert len(lines_of(measured, empty, whole=False)) == 1
+def test_pure_changes_of_one_seed_claim_nothing_about_arms() -> None:
+    rng, found = np.random.default_rng(0), compared(1)
+    one_arm = World(seeds=1, seed_sd=0.11)  # as far apart as seeds of the quickstart
+    verdicts = [said(found, *differences(one_arm.family(rng), resamples=200)) for _ in range(200)]
+    assert [one for one in verdicts if one.word != "not settled" or one.tone != "even"] == []
+    assert sum("networks_differ" in one.reasons for one in verdicts) > 60  # which these two networks do
+
+
+def test_a_figure_that_chose_the_checkpoints_or_was_not_registered_takes_no_verdict() -> None:
+    for changed, code in (
+        ({"split": "val"}, "chosen_on_split"),
+        ({"split": "val", "kind": "final"}, "not_primary_split"),
+        ({"kind": "final"}, "not_primary_checkpoint"),
+        ({"kind": "best_ar"}, "not_primary_checkpoint"),
+    ):
+        runs = [run_of(arm, result(0.5), seed) for seed in range(3) for arm in ARMS]
+        (found,) = compare_pairs(file_of(), runs, **changed)  # type: ignore[arg-type]
+        assert isinstance(found, Comparison)
+        verdict = said(found, known(SURE))
+        assert (verdict.word, verdict.reasons, verdict.tone) == ("no verdict", (code,), "even")
+        assert "+0.100 [+0.050, +0.150]" in verdict.sentence
+    verdict = said(compared(3, overlap="iobb"), known(SURE))
+    assert (verdict.word, verdict.reasons) == ("no verdict", ("not_primary_metric",))
+    runs = [run_of(arm, result(0.5), final=True) for arm in ARMS]
+    (found,) = compare_pairs(file_of(), runs)
+    assert isinstance(found, Comparison)
+    assert "test AP of the final checkpoints on such patients" in said(found, known(SURE, 1)).sentence
+
+
+def test_what_was_cut_short_is_a_trial() -> None:
+    assert said(compared(3, steps_per_epoch=6), known(SURE)).sentence.startswith(
+        "Trial (6 steps per epoch): Trained so"
+    )
+    file = file_of("[protocol]\nepochs = 100\n")
+    cut = said(compared(3, file, epochs=2, overrides=("epochs=2",)), known(SURE))
+    assert cut.sentence.startswith("Trial (2 of 100 epochs): Trained so")
+    assert "trial" in cut.reasons
+    assert "trial" not in said(compared(3, file, epochs=100, overrides=("lr=0.1",)), known(SURE)).reasons
+    assert "trial" not in said(compared(3, file, epochs=200, overrides=("epochs=200",)), known(SURE)).reasons
+
+
+def test_a_sign_that_depends_on_the_checkpoint_is_marked() -> None:
+    def both(best: float, last: float) -> Comparison:
+        runs = []
+        for arm, ap in zip(ARMS, (0.5, best), strict=True):
+            one = run_of(arm, result(ap))
+            final = result(0.5 if arm == "CXR" else last)
+            runs.append(replace(one, results=MemberResults(result(ap), None, final)))
+        (found,) = compare_pairs(file_of(), runs)
+        assert isinstance(found, Comparison)
+        return found
+
+    turned, same = both(0.548, 0.492), both(0.548, 0.6)
+    assert turned.by_checkpoint == {"best_ap": pytest.approx(0.048), "final": pytest.approx(-0.008)}
+    verdict = said(turned, known(SURE, 1))
+    assert verdict.sentence.endswith(" The sign depends on the checkpoint: best-AP +0.048, final −0.008.")
+    assert "sign_depends_on_checkpoint" in verdict.reasons
+    assert "sign_depends_on_checkpoint" not in said(same, known(SURE, 1)).reasons
+
+
+def test_runs_that_were_queued_after_the_first_test_figures_are_counted() -> None:
+    noon = now()
+    early, late = noon - timedelta(hours=2), noon + timedelta(hours=1)
+    runs = [run_of(arm, result(0.5), seed, created=late if seed else early) for seed in range(3) for arm in ARMS]
+    first = {one.run.key: noon + timedelta(hours=3 * one.seed[0]) for one in runs}
+    (found,) = compare_pairs(file_of(), runs, first_epochs=first)
+    assert isinstance(found, Comparison)
+    assert found.late == 4
+    verdict = said(found, known(SURE))
+    assert verdict.sentence.endswith(" 4 runs of this ablation were queued after its first test figures.")
+    assert verdict.reasons[-1] == "queued_after_test_figures"
+    (alone,) = compare_pairs(file_of(), runs, first_epochs={runs[0].run.key: early})  # one arm shows no difference
+    assert isinstance(alone, Comparison)
+    assert alone.late == 0
+
+
+def test_without_an_interval_there_is_no_verdict() -> None:
+    assert (
+        said(compared(), None, "its detections are gone").sentence
+        == "No interval for the difference of 0.000 test AP: its detections are gone"
+    )
+    nothing = said(compared(), known((math.nan,) * 3, 1))
+    assert (nothing.word, nothing.reasons) == ("no verdict", ("nothing_to_find",))
+    assert verdict_of(compared()) is None
+
+
+def test_one_line_a_pair_at_the_end() -> None:
+    found = replace(compared(3), statistics=PairStatistics(difference=known(SURE)))
+    assert line_of(found) == f"default, CXR+Clinical minus CXR: {found.sentence}"
+    assert lines_of(pair(result(0.5), None)) == ["default: no comparison, nothing measured for CXR+Clinical"]
+    (one,) = compare_pairs(file_of(), [*pair(result(0.1), result(0.3), 0), *pair(result(0.3), None, 1)])
+    assert isinstance(one, Comparison)
+    one = replace(one, statistics=PairStatistics(difference=known(SURE, 1)))
+    assert line_of(one).startswith("default, CXR+Clinical minus CXR, 1 of 2 seeds: These two networks differ by ")
 
 
 def test_settings_keep_their_order_and_stay_apart() -> None:
-    lines = lines_of(*(pair(result(0.1), result(0.2), setting=name) for name in ("b", "a")))
+    lines = lines_of(*(pair(None, None, setting=name) for name in ("b", "a")))
     assert [line.split(":")[0] for line in lines] == ["b", "a"]
 
 
 def test_a_figure_that_is_not_a_number_is_none() -> None:
-    (line,) = lines_of(pair(result(float("nan")), result(0.2)))
-    assert line == "default: no comparison, nothing measured for CXR and CXR+Clinical"
     (found,) = compare_pairs(file_of(), pair(result(0.1), result(0.3)))
     assert isinstance(found, Comparison)
     assert found.test_ap.difference is not None
     assert found.test_ap.difference.mean == pytest.approx(0.2)
-
-
-def test_a_comparison_of_final_checkpoints_says_so() -> None:
-    first = pair(result(0.1), result(0.3), final=True)
-    assert lines_of(first) == [
-        "default, final checkpoints: CXR+Clinical is ahead of CXR by 0.200 test AP (0.300 against 0.100)"
-    ]
-    (line,) = lines_of(first, pair(result(0.1), result(0.3), seed=1))
-    assert line.startswith("default, final checkpoints, mean of 2 repeats: ")
 
 
 #: Validation AP of the three epochs of every run of ``measured``.
@@ -223,7 +334,7 @@ def test_a_best_is_never_compared_with_a_final(tmp_path: Path, bests: tuple[bool
     found = measured(tmp_path, ("CXR", 0, bests[0]), ("CXR+Clinical", 0, bests[1]))
     assert (found.kind, epochs_of(found)) == ("final", [(3, 3)])
     assert plain_ablation_pairs([found])[0]["checkpoint"] == "final"
-    assert line_of(found) == "s, final checkpoints: CXR+Clinical and CXR are level at 0.500 val AP"
+    assert found.primary == "final"
 
 
 def test_seeds_are_averaged_over_one_kind_of_checkpoint(tmp_path: Path) -> None:
@@ -282,7 +393,7 @@ def test_what_the_file_names_differs_by_design(name: str) -> None:
     assert isinstance(found, Comparison)
     design = f"differs by design: {words} (CXR / CXR+Clinical)"
     assert (dict(found.by_design), found.design) == ({name: words}, design)
-    assert line_of(found).endswith(f"(0.200 against 0.100); {design}")
+    assert line_of(found).endswith(f"; {design}")
     refused = both(changed, "[arms.CXR]")
     assert isinstance(refused, NotComparable)
     assert line_of(refused) == f"default: CXR and CXR+Clinical cannot be compared: {words}"

@@ -10,7 +10,6 @@ from pathlib import Path
 import analysis_fixtures as made
 import pytest
 
-from mmad.analysis.comparison import verdict
 from mmad.analysis.input_controls import (
     Alteration,
     Control,
@@ -27,7 +26,7 @@ from mmad.base.records import Detections
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import Drop
-from mmad.evaluation.intervals import Difference, Interval
+from mmad.evaluation.intervals import Interval
 from mmad.store.lookup import find_run
 from mmad.store.store import Store
 
@@ -132,32 +131,6 @@ def test_meanings_are_told_in_words() -> None:
     assert meaning(control("image", (0.1, -0.1, 0.3))).startswith("no reliance on the image is seen")
     assert meaning(control("image", (math.nan,) * 3)) == "cannot be told: there is nothing to find"
     assert meaning(control("image", (0.0,) * 3, 0.0, 0.0)) == "cannot be told: the run finds nothing as it is"
-
-
-def difference(
-    ap: tuple[float, float, float], seeds: int = 2, error_seeds: float | None = 0.02, error_patients: float = 0.01
-) -> Difference:
-    value = Interval(*ap)
-    return Difference(value, value, (), 0.5, 0.5, seeds, 80, 100, 0.01, error_seeds, error_patients, None)
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (difference((0.1, 0.05, 0.15)), "better"),
-        (difference((-0.1, -0.15, -0.05)), "worse"),
-        (difference((0.04, -0.01, 0.09)), "not settled: 10 more seeds would settle it at 80 %"),
-        (
-            difference((0.04, -0.01, 0.09), 1, None, 0.03),
-            "not settled: 342 more images would settle it at 80 % (one seed tells nothing about seeds)",
-        ),
-        (difference((0.01, -0.01, 0.09)), "not settled: neither more seeds nor more images alone would settle it"),
-        (difference((0.0, -0.01, 0.01)), "not settled: no difference was seen"),
-        (difference((math.nan, math.nan, math.nan)), "cannot be told: there is nothing to find"),
-    ],
-)
-def test_verdicts_say_what_would_settle_it(given: Difference, words: str) -> None:
-    assert verdict(given) == words
 
 
 def test_figures_are_written_with_their_intervals() -> None:

@@ -15,14 +15,15 @@ from mmad.analysis.metrics import (
     AgreementOptions,
     agreement_of,
     coco_of,
-    difference_of,
     estimate_of,
     keep_detections,
     note_evaluation,
     profile_of,
+    sample_of,
 )
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
 from mmad.base.errors import DataError, EvaluationError
+from mmad.base.records import RunRecord
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -66,7 +67,7 @@ def test_the_value_is_the_recorded_one_and_lies_in_its_interval(
 ) -> None:
     for how in (FEW, replace(FEW, overlap="iobb"), replace(FEW, split="val")):
         judged = one(options=how)
-        found = estimate_of(store, DetectionStore(), [judged], FEW)
+        found = estimate_of(store, DetectionStore(), [judged])
         (row,) = (
             e
             for e in store.evaluations(judged.run.key)
@@ -83,15 +84,15 @@ def test_it_is_computed_once_and_needs_no_data_set_afterwards(
 ) -> None:
     pair = [(one("CXR"), one("CXR+Clinical"))]
     first = (
-        estimate_of(store, DetectionStore(), [one()], FEW),
-        difference_of(store, DetectionStore(), pair, FEW),
+        estimate_of(store, DetectionStore(), [one()]),
+        sample_of(store, DetectionStore(), pair, FEW),
         agreement_of(store, DetectionStore(), pair),
         coco_of(store, DetectionStore(), one()),
     )
-    nowhere = DetectionStore(tmp_path / "gone")
+    nowhere = _Gone()
     again = (
-        estimate_of(store, nowhere, [one()], FEW),
-        difference_of(store, nowhere, pair, FEW),
+        estimate_of(store, nowhere, [one()]),
+        sample_of(store, nowhere, pair, FEW),
         agreement_of(store, nowhere, pair),
         coco_of(store, nowhere, one()),
     )
@@ -102,13 +103,36 @@ def test_it_is_computed_once_and_needs_no_data_set_afterwards(
     assert {"epochs", "checkpoint", "split", "overlap", "threshold", "max_detections", "proposals"} <= set(subject)
     assert {"resamples", "seed", "version"} <= set(subject)
     with pytest.raises(DataError):
-        estimate_of(store, nowhere, [one()], EvaluationOptions(resamples=51))
+        estimate_of(store, nowhere, [one(options=replace(FEW, split="val"))])
+
+
+class _Gone(DetectionStore):
+    def dataset(self, run: RunRecord) -> DataSet:
+        raise DataError("the folder is gone")
+
+
+def test_a_folder_that_was_named_holds_the_runs_data_though_all_is_cached(
+    store: Store, one: Callable[..., EvaluationTarget], dataset: DataSet, tmp_path: Path
+) -> None:
+    first = estimate_of(store, DetectionStore(), [one()])
+    assert repr(estimate_of(store, DetectionStore(dataset.root), [one()])) == repr(first)
+    pair = [(one("CXR"), one("CXR+Clinical"))]
+    nowhere = DetectionStore(tmp_path / "gone")
+    for ask in (
+        lambda: estimate_of(store, nowhere, [one()]),
+        lambda: sample_of(store, nowhere, pair, FEW),
+        lambda: agreement_of(store, nowhere, pair),
+        lambda: coco_of(store, nowhere, one()),
+        lambda: profile_of(store, nowhere, one(), (0.3,)),
+    ):
+        with pytest.raises(DataError, match="gone"):
+            ask()
 
 
 def test_other_detections_are_judged_anew(store: Store, one: Callable[..., EvaluationTarget], dataset: DataSet) -> None:
-    before = estimate_of(store, DetectionStore(), [one()], FEW)
+    before = estimate_of(store, DetectionStore(), [one()])
     keep_detections(store, DetectionStore(), one(), made.seen(dataset.ground_truth("test"), 1.0, 7, false=0.0))
-    after = estimate_of(store, DetectionStore(), [one()], FEW)
+    after = estimate_of(store, DetectionStore(), [one()])
     assert after.estimate.ap.value > before.estimate.ap.value
     rows = {(e.kind, e.overlap): e.ap for e in store.evaluations(one().run.key) if e.split == "test"}
     assert rows["best_ap", "iou"] == rows["final", "iou"] == pytest.approx(after.estimate.ap.value)
@@ -116,13 +140,13 @@ def test_other_detections_are_judged_anew(store: Store, one: Callable[..., Evalu
 
 def test_seeds_are_joined_and_the_better_arm_is_ahead(store: Store, one: Callable[..., EvaluationTarget]) -> None:
     pairs = [(one("CXR", seed), one("CXR+Clinical", seed)) for seed in (0, 1)]
-    both = estimate_of(store, DetectionStore(), [a for a, _ in pairs], FEW)
-    alone = [estimate_of(store, DetectionStore(), [a], FEW).estimate.ap.value for a, _ in pairs]
+    both = estimate_of(store, DetectionStore(), [a for a, _ in pairs])
+    alone = [estimate_of(store, DetectionStore(), [a]).estimate.ap.value for a, _ in pairs]
     assert both.estimate.ap.value == pytest.approx(np.mean(alone))
     assert both.estimate.sd is not None
-    difference = difference_of(store, DetectionStore(), pairs, FEW)
-    assert difference.seeds == 2
-    assert difference.ap.value > 0.1
+    found = sample_of(store, DetectionStore(), pairs, FEW)
+    assert len(found.differences) == 2
+    assert found.differences.mean() > 0.1
     alike = agreement_of(store, DetectionStore(), pairs, AgreementOptions(0.1))
     parts = [agreement_of(store, DetectionStore(), [pair], AgreementOptions(0.1)) for pair in pairs]
     assert [s.both for s in alike.shared] == [a.both + b.both for a, b in zip(*(p.shared for p in parts), strict=True)]
@@ -145,7 +169,7 @@ def test_detections_that_are_gone_name_the_command_that_makes_them(
     judged = one(options=replace(FEW, split="val", proposals="sampled"))
     key = judged.run.key[:12]
     with pytest.raises(EvaluationError) as caught:
-        estimate_of(store, DetectionStore(), [judged], FEW)
+        estimate_of(store, DetectionStore(), [judged])
     assert str(caught.value) == (
         "run made/default/CXR/0: its detections (best_ap, val, sampled) are not kept; "
         f"make them with `mmad eval {key} --again --split val --protocol sampled`"
@@ -164,13 +188,13 @@ def test_numbers_that_are_not_finite_name_file_and_study(
         write_detections(judged.file, found)
     study = found.studies[found.study[3]]
     with pytest.raises(EvaluationError, match=f"{judged.file}: 1 detections with a {what} .* in study '{study}'"):
-        estimate_of(store, DetectionStore(), [judged], FEW)
+        estimate_of(store, DetectionStore(), [judged])
 
 
 def test_a_changed_data_set_is_refused(store: Store, one: Callable[..., EvaluationTarget], tmp_path: Path) -> None:
     other = make_phantom(tmp_path / "other", studies=12, image_size=64, seed=5)
     with pytest.raises(DataError, match=r"the data set changed: .* name the right one with --data"):
-        estimate_of(store, DetectionStore(other.root), [one()], FEW)
+        estimate_of(store, DetectionStore(other.root), [one()])
 
 
 def test_an_absent_split_is_refused(store: Store, dataset: DataSet, tmp_path: Path) -> None:
@@ -186,7 +210,7 @@ def test_an_absent_split_is_refused(store: Store, dataset: DataSet, tmp_path: Pa
     made.finish(store, given, moved, 0.5)
     judged = evaluation_target(store, find_run(store, "made/short/CXR"), FEW)
     with pytest.raises(EvaluationError, match="run made/short/CXR/0: the data set has no test split; use --split val"):
-        estimate_of(store, DetectionStore(), [judged], FEW)
+        estimate_of(store, DetectionStore(), [judged])
 
 
 @pytest.mark.parametrize(
@@ -206,14 +230,14 @@ def test_unlike_runs_are_refused_with_the_difference(
     with pytest.raises(
         EvaluationError, match=f"made/default/CXR/0 and made/default/CXR\\+Clinical/0 cannot be compared: {words}"
     ):
-        difference_of(store, DetectionStore(), [pair], FEW)
+        sample_of(store, DetectionStore(), [pair], FEW)
 
 
 def test_runs_of_other_data_sets_are_refused(store: Store, one: Callable[..., EvaluationTarget]) -> None:
     first = one()
     moved = replace(first.run, dataset_fingerprint="e" * 64)
     with pytest.raises(EvaluationError, match=r"cannot be compared: data set's fingerprint .* / eeeeeeeeeeee"):
-        estimate_of(store, DetectionStore(), [first, replace(first, run=moved)], FEW)
+        estimate_of(store, DetectionStore(), [first, replace(first, run=moved)])
 
 
 def test_only_finished_runs_and_kept_checkpoints_are_judged(store: Store, one: Callable[..., EvaluationTarget]) -> None:
@@ -244,7 +268,7 @@ def test_a_protocol_of_its_own_is_recorded_when_judged(store: Store, dataset: Da
     assert [(e.kind, e.overlap, e.max_detections) for e in rows] == [
         (kind, overlap, 5) for overlap in ("iou", "iobb") for kind in ("best_ap", "final")
     ]
-    found = estimate_of(store, DetectionStore(), [judged], FEW)
+    found = estimate_of(store, DetectionStore(), [judged])
     assert found.estimate.ap.value == pytest.approx(rows[0].ap)
 
 

@@ -10,13 +10,15 @@ import analysis_fixtures as made
 import pytest
 
 from mmad.analysis.comparison import Comparison, PairStatistics
-from mmad.analysis.statistics import compare_ablation, compare_arms
+from mmad.analysis.frames import load_frame
+from mmad.analysis.statistics import compare_ablation, compare_arms, finished_pairs
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.errors import EvaluationError, StoreError
+from mmad.base.records import EpochRecord, Metric
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.intervals import Difference
+from mmad.evaluation.differences import Difference
 from mmad.store.store import Store
 
 FEW = EvaluationOptions(resamples=50)
@@ -59,7 +61,8 @@ def test_arms_are_compared_over_all_their_seeds(store: Store) -> None:
     assert known.other is not None
     sides = known.reference.estimate.ap.value, known.other.estimate.ap.value
     assert difference_of(found).ap.value == pytest.approx(sides[1] - sides[0])
-    assert known.p_holm == difference_of(found).p
+    assert (found.verdict, found.reasons) == ("not settled", ("two_seeds_alone",))
+    assert found.sentence.endswith(" test AP; two seeds alone settle nothing.")
     back = compare_arms(store, DetectionStore(), CLINICAL, CXR, FEW)
     assert difference_of(back).ap.value == pytest.approx(-difference_of(found).ap.value)
 
@@ -104,11 +107,34 @@ def test_an_ablation_s_pairs_are_one_family_of_tests(store: Store, dataset: Data
     )
     assert [c.setting for c in found] == ["default", "lower lr"]
     assert refused == []
-    low, high = sorted(difference_of(c).p for c in found)
-    assert sorted(statistics_of(c).p_holm for c in found) == pytest.approx(
-        [min(1, 2 * low), max(high, min(1, 2 * low))]
-    )
+    assert [found[0].reasons, found[1].reasons[0]] == [("two_seeds_alone",), "one_seed"]
+    for one in found:
+        alone = compare_arms(store, DetectionStore(), *one.names, FEW)
+        assert (alone.sentence, alone.difference, alone.reasons) == (one.sentence, one.difference, one.reasons)
+    ended = finished_pairs(store, DetectionStore(), "made", FEW)
+    assert [one.sentence for one in ended if isinstance(one, Comparison)] == [one.sentence for one in found]
     assert seen == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_seeds_that_were_added_after_a_look_are_counted_by_every_output(store: Store, dataset: DataSet) -> None:
+    members = [made.member(dataset, arm, 0, lr=1e-5) for arm in made.ARMS]
+    made.record(store, members)
+    for one in members:
+        store.commit_epoch(one.run.key, EpochRecord(1, 0.1, 1.0, 0, (Metric("test", "ap_iou", 0.5),)), [])
+        made.finish(store, one, dataset, 0.5)
+    more = [made.member(dataset, arm, 1, lr=1e-5) for arm in made.ARMS]
+    made.record(store, [*members, *more])
+    for one in more:
+        made.finish(store, one, dataset, 0.5)
+    (compared,), _ = compare_ablation(store, DetectionStore(), "made", FEW)
+    (ended,) = finished_pairs(store, DetectionStore(), "made", FEW)
+    assert isinstance(ended, Comparison)
+    for found in (compared, ended, compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)):
+        assert found.late == 2
+        assert found.sentence.endswith(" 2 runs of this ablation were queued after its first test figures.")
+    (shown,) = load_frame(store).ablations[0].comparisons
+    assert isinstance(shown, Comparison)
+    assert shown.late == 2
 
 
 def test_what_cannot_be_compared_stands_beside_the_rest(store: Store, dataset: DataSet) -> None:

@@ -16,7 +16,7 @@ from mmad.data.phantom.generate import make_phantom
 @pytest.fixture(scope="session")
 def _judged_template(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("judged")
-    return made.world(folder, make_phantom(folder / "phantom", studies=30, image_size=64))
+    return made.world(folder, make_phantom(folder / "phantom", studies=120, image_size=64))
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def call_judged(judged_world: Any, call_mmad: Callable[..., Any]) -> Callable[..
     """Run a command on that database; few resamples unless ``--resamples`` is among the words."""
 
     def call(*words: str) -> Any:
-        few = () if "--resamples" in words else ("--resamples", "50")
+        few = ("--resamples", "50") if words[0] != "eval" and "--resamples" not in words else ()
         return call_mmad(*words, *few, "--db", judged_world.database)
 
     return call

@@ -110,7 +110,7 @@ def test_a_pair_is_trained_without_torch_in_the_command_itself(undisturbed: Path
     lines = (undisturbed / "out").read_text().splitlines()
     assert lines[-1] == "code 0 False", (undisturbed / "errors").read_text()
     assert lines[-2] == "write the report with: mmad report --html"
-    assert lines[-3].startswith("default: CXR")
+    assert lines[-3].startswith("default, ")
     assert "test AP" in lines[-3]
     assert lines[-4] == "2 of 2 runs finished"
     assert sum("epoch 3/3" in line for line in lines) == 2

@@ -24,9 +24,11 @@ def test_two_arms_are_compared_over_their_seeds(call_judged: Call) -> None:
     assert (pair["setting"], pair["seeds"], pair["checkpoint"]) == ("default", [0, 1], "best_ap")
     assert pair["reference"]["name"] == CXR
     assert pair["ap"]["value"] == pytest.approx(pair["other"]["ap"]["value"] - pair["reference"]["ap"]["value"])
-    # better on these networks; but two seeds that differ leave open what others would show
-    assert pair["p_patients"] < pair["p"] == pair["p_holm"]
-    assert (pair["verdict"], pair["words"][:11]) == ("not settled", "not settled")
+    # higher for these networks; but two seeds by themselves leave open what others would show
+    assert (pair["p_patients"] < 0.05, pair["p"], pair["ap"]["low"]) == (True, None, None)
+    assert (pair["verdict"], pair["reasons"]) == ("not settled", ["two_seeds_alone"])
+    assert pair["words"].endswith(" test AP; two seeds alone settle nothing.")
+    assert pair["by_checkpoint"] == {kind: pytest.approx(pair["ap"]["value"]) for kind in ("best_ap", "final")}
     assert 0 <= pair["seed_share"] <= 1
     assert [c["label"] for c in pair["per_class"]] == [c["label"] for c in pair["agreement"]["per_class"]]
     assert pair["studies"][0]["gain"] > 0
@@ -34,22 +36,49 @@ def test_two_arms_are_compared_over_their_seeds(call_judged: Call) -> None:
     assert back["ap"]["value"] == -pair["ap"]["value"]
 
 
-def test_of_one_seed_p_is_that_of_the_networks(call_judged: Call) -> None:
-    for names, word in (((CXR, CLINICAL), "better"), ((CLINICAL, CXR), "worse")):
+def test_one_seed_says_nothing_about_the_arms(call_judged: Call) -> None:
+    for names, sign in (((CXR, CLINICAL), "+"), ((CLINICAL, CXR), "−")):
         (pair,) = json.loads(call_judged("compare", *(f"{name}/1" for name in names), "--json").out)["pairs"]
-        assert (pair["verdict"], pair["words"]) == (word, word)
-        assert (pair["p"], pair["seed_share"]) == (pair["p_patients"], None)
+        assert (pair["verdict"], pair["reasons"]) == ("not settled", ["one_seed", "networks_differ"])
+        assert pair["words"].startswith(f"These two networks differ by {sign}")
+        assert pair["words"].endswith(" test AP on such patients; one seed says nothing about the arms.")
+        assert (pair["p"] < 0.05, pair["seed_share"], pair["family"]) == (True, None, 1)
+    assert {plan["unit"] for plan in pair["plan"]} <= {"patients"}
+
+
+def test_figures_that_chose_the_checkpoints_take_no_verdict(call_judged: Call) -> None:
+    names = [f"{name}/1" for name in (CXR, CLINICAL)]
+    for words, reason in (
+        (("--split", "val"), "chosen_on_split"),
+        (("--checkpoint", "final"), "not_primary_checkpoint"),
+        (("--overlap", "iobb"), "not_primary_metric"),
+    ):
+        (pair,) = json.loads(call_judged("compare", *names, *words, "--json").out)["pairs"]
+        assert (pair["verdict"], pair["reasons"]) == ("no verdict", [reason])
+        assert pair["words"].startswith("No verdict, ")
+
+
+def test_a_plan_is_for_the_effect_that_is_declared(call_judged: Call) -> None:
+    names = [f"{name}/1" for name in (CXR, CLINICAL)]
+    (pair,) = json.loads(call_judged("compare", *names, "--json").out)["pairs"]
+    assert [plan["effect"] for plan in pair["plan"]] in ([0.02, 0.05, 0.1], [])
+    out = call_judged("compare", *names, "--effect", "0.03").out
+    assert ("A study to show a true difference of 0.03 at 80 % power: " in out) == bool(pair["plan"])
+    assert "would settle it" not in out
 
 
 def test_people_read_verdict_findings_agreement_and_studies(call_judged: Call) -> None:
     called = call_judged("compare", CXR, CLINICAL)
     assert (called.code, called.err) == (0, "")
-    assert f"{CLINICAL} against {CXR}: not settled: " in called.out
+    assert f"{CLINICAL} minus {CXR}: Not settled: CXR+Clinical differs from CXR by +" in called.out
+    assert "Decide the number of seeds beforehand: " in called.out
     assert (
         " % of the spread lies between the 2 seeds; of these very networks, over patients alone, p is 0." in called.out
     )
-    (line,) = (x for x in call_judged("compare", f"{CXR}/1", f"{CLINICAL}/1").out.splitlines() if " against " in x)
-    assert line.endswith(": better")
+    (line,) = (
+        x for x in call_judged("compare", f"{CXR}/1", f"{CLINICAL}/1").out.splitlines() if f"{CLINICAL}/1 minus " in x
+    )
+    assert line.endswith("one seed says nothing about the arms.")
     for title in (
         "Test AP by finding",
         "Detections with score ≥ 0.3, the same from iou ≥ 0.5 on",
@@ -112,6 +141,7 @@ def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, jud
         ((CXR, CLINICAL, "--protocol", "sampled"), "are not kept; make them with `mmad eval"),
         ((CXR, CLINICAL, "--overlap", "iou,iobb"), "--overlap: unknown word 'iou,iobb'"),
         ((CXR, CLINICAL, "--agreement-overlap", "iuo"), "--agreement-overlap: unknown word 'iuo'; did you mean iou?"),
+        ((CXR, CLINICAL, "--effect", "0"), "--effect: an effect of 0; use a number above 0 and up to 1"),
         ((CXR, CLINICAL, "--agreement-score", "3"), "score thresholds [3.0]; use numbers from 0 to 1"),
         (
             (CXR, CLINICAL, "--agreement-threshold", "0"),

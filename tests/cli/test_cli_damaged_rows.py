@@ -36,7 +36,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("db", "check"),
     ("db", "check", "--deep"),
     ("db", "export", "tables"),
-    ("eval", CXR, *FEW),
+    ("eval", CXR),
     ("compare", CXR, CLINICAL, *FEW),
     ("report", "--html", "--out", "page.html"),
     ("plan", "tiny.toml"),

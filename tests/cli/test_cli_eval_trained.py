@@ -70,7 +70,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> Bench
 
 def test_a_trained_pair_is_judged_compared_and_controlled(bench: Bench, call_mmad: Call) -> None:
     def call(*words: str) -> Any:
-        called = call_mmad(*words, "--db", bench.database, "--resamples", "50")
+        few = () if words[0] == "eval" else ("--resamples", "50")
+        called = call_mmad(*words, *few, "--db", bench.database)
         assert called.code == 0, called.err
         return called
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evaluation_samples import sample_split
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
@@ -18,6 +19,7 @@ from random_search import examples
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import ClassScore, evaluate
+from mmad.evaluation.matching import match
 
 FINDINGS = ("Atelectasis", "Consolidation", "Pulmonary edema")
 
@@ -278,3 +280,14 @@ def test_what_cannot_be_judged_is_refused_by_name(detections: Detections, words:
 def test_an_impossible_protocol_is_refused(protocol: dict[str, object]) -> None:
     with pytest.raises(EvaluationError, match=next(iter(protocol))):
         evaluate(found(), truth_of(), **protocol)  # type: ignore[arg-type]
+
+
+def test_a_true_box_that_is_not_finite_is_refused() -> None:
+    found, truth = sample_split(1)
+    boxes = truth.boxes.copy()
+    boxes[2, 1] = np.nan
+    broken = GroundTruth(truth.studies, truth.patients, truth.categories, truth.study, boxes, truth.labels)
+    name = truth.studies[truth.study[2]]
+    for judge in (evaluate, match):
+        with pytest.raises(EvaluationError, match=f"1 true boxes that are not finite, the first in study '{name}'"):
+            judge(found, broken)

@@ -65,6 +65,25 @@ def test_the_summary_equals_pycocotools(seed: int, scale: float) -> None:
         assert (np.isnan(mine[name]) and value == -1) or abs(mine[name] - value) < 1e-12, name
 
 
+def test_sizes_by_share_of_the_image_do_not_depend_on_its_pixels() -> None:
+    found, truth = sample_split(2, images=15)
+
+    def figures(scale: float) -> dict[str, float]:
+        grown = Detections(found.studies, found.study, found.boxes * scale, found.scores, found.labels)
+        extent = np.full((len(truth.studies), 2), 100.0 * scale)
+        rows = truth.study, truth.boxes * scale, truth.labels, truth.ignore
+        return coco_set(grown, GroundTruth(truth.studies, truth.patients, truth.categories, *rows, extent)).figures
+
+    small, large = figures(1.0), figures(10.0)
+    shares = [name for name in small if "%" in name]
+    assert sorted(shares) == sorted(f"{a} {s}" for s in ("below 1 %", "1 to 10 %", "above 10 %") for a in ("AP", "AR"))
+    assert [small[name] for name in shares] == pytest.approx([large[name] for name in shares], nan_ok=True)
+    assert small["AP small"] != large["AP small"]
+    # by hand: the same as COCO's sizes where the limits are the same pixels
+    areas = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(axis=1)
+    assert np.isnan(small["AP below 1 %"]) == (not (areas[~truth.ignore] <= 100).any())
+
+
 def test_per_class_and_the_other_overlap() -> None:
     found, truth = sample_split(1, images=15)
     summary = coco_set(found, truth, overlap="iobb")

@@ -32,13 +32,13 @@ SCORES = (0.05, 0.3, 0.6)
 @given(st.integers(0, 2**31))
 def test_the_figures_are_the_plain_ones_and_lie_in_order(seed: int) -> None:
     matched = match(*sample_split(seed, images=10))
-    rows, bands = operating_points(matched, SCORES), operating_intervals(matched, SCORES, resamples=20)
+    rows, bands = operating_points(matched, SCORES), operating_intervals(matched, SCORES)
     for row, gap, band in zip(rows, gaps(rows), bands, strict=True):
         found = (band.ap, band.ar, band.precision, band.recall, band.f1, band.gap)
         plain = (row.ap, row.ar, row.precision, row.recall, row.f1, gap)
         assert [f.value for f in found] == pytest.approx(plain, abs=1e-12, nan_ok=True)
         assert all(not f.low > f.high for f in found)
-    plain_froc, band = froc(matched), froc_intervals(matched, resamples=20)
+    plain_froc, band = froc(matched), froc_intervals(matched)
     assert band.score.value == pytest.approx(plain_froc.score, nan_ok=True)
     assert [s.value for s in band.sensitivity] == pytest.approx(plain_froc.sensitivity, nan_ok=True)
     assert [(f.label, f.score.value) for f in band.per_class] == [
@@ -79,13 +79,16 @@ def test_a_weight_is_an_image_that_stands_there_as_often(seed: int) -> None:
 
 
 def test_what_cannot_be_measured_has_no_interval() -> None:
-    found, truth = sample_split(3, images=6)
+    found, truth = sample_split(3, images=20)
     nothing = Detections(found.studies, *(getattr(found, n)[:0] for n in ("study", "boxes", "scores", "labels")))
-    band = operating_intervals(match(nothing, truth), (0.5,), resamples=20)[0]
+    band = operating_intervals(match(nothing, truth), (0.5,))[0]
     assert math.isnan(band.precision.value)
     assert math.isnan(band.precision.low)
-    assert (band.recall.value, band.recall.high) == (0, 0)
-    assert froc_intervals(match(nothing, truth), resamples=20).score.high == 0
+    people = band.recall.patients
+    assert people is not None
+    assert (band.recall.value, band.recall.low) == (0, 0)
+    assert band.recall.high == pytest.approx(1 - 0.025 ** (1 / people))  # none of so many patients
+    assert 0 < froc_intervals(match(nothing, truth)).score.high < 0.25
     with pytest.raises(EvaluationError, match=r"0\.05,0\.1,0\.3"):
         operating_intervals(match(found, truth), (2.0,))
 
@@ -100,8 +103,8 @@ def test_the_intervals_cover() -> None:
     for i in range(500):
         matched = match(*simulated(i, 150))
         (point,), band = (
-            operating_intervals(matched, (0.4,), resamples=300, seed=i),
-            froc_intervals(matched, resamples=300, seed=i),
+            operating_intervals(matched, (0.4,)),
+            froc_intervals(matched),
         )
         for name in names:
             within = getattr(point, name)
@@ -109,4 +112,4 @@ def test_the_intervals_cover() -> None:
         inside["score"] += band.score.low <= known_froc.score <= band.score.high
         for n in rates:
             inside[n] += band.sensitivity[n].low <= known_froc.sensitivity[n] <= band.sensitivity[n].high
-    assert all(0.92 <= count / 500 <= 0.98 for count in inside.values()), inside
+    assert all(0.92 <= count / 500 <= 0.985 for count in inside.values()), inside

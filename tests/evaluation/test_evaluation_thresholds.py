@@ -49,6 +49,7 @@ def test_operating_points_by_hand() -> None:
     assert rows[0].f1 == pytest.approx(2 * 0.5 * (2 / 3) / (0.5 + 2 / 3))
     assert rows[0].per_image == 1
     assert math.isnan(rows[2].precision)
+    assert rows[2].f1 == 0  # it finds nothing of what is there
     assert gaps(rows)[0] == 0
     assert gaps(rows)[1] == pytest.approx(rows[1].ap - rows[0].ap)
     with pytest.raises(EvaluationError, match=r"0\.05,0\.1,0\.3"):
@@ -64,6 +65,29 @@ def test_froc_by_hand() -> None:
     assert found.score == pytest.approx(np.mean(found.sensitivity))
 
 
+def test_detections_of_one_score_come_together_or_not_at_all() -> None:
+    """Three of 0.5 and one of them right: at 2 of 3 alarms per image nothing can be cut out."""
+    box = np.array([[0.0, 0, 10, 10], [50, 50, 60, 60], [50, 50, 60, 60]])
+    for right in range(3):
+        truth = GroundTruth(STUDIES[:3], STUDIES[:3], ("A",), np.array([right]), box[:1], np.array([1]))
+        place = np.roll(np.arange(3), -right)
+        found = Detections(STUDIES[:3], place, box, np.full(3, 0.5), np.ones(3, dtype=int))
+        assert froc(match(found, truth)).sensitivity == (0, 0, 0, 1, 1, 1, 1)
+
+
+@examples(40)
+@given(st.integers(0, 2**31))
+def test_the_order_of_the_studies_changes_no_froc(seed: int) -> None:
+    found, truth = sample_split(seed, crowd=0)
+    order = np.random.default_rng(seed).permutation(len(truth.studies))
+    place = np.argsort(order)
+    names = tuple(truth.studies[i] for i in order)
+    moved = GroundTruth(names, names, truth.categories, place[truth.study], truth.boxes, truth.labels)
+    one, other = froc(match(found, truth)), froc(match(found, moved))
+    assert other.sensitivity == pytest.approx(one.sensitivity, nan_ok=True)
+    assert [v for _, v in other.per_class] == pytest.approx([v for _, v in one.per_class], nan_ok=True)
+
+
 @examples(30)
 @given(st.integers(0, 2**31))
 def test_sensitivity_never_falls_with_more_false_alarms(seed: int) -> None:
@@ -75,6 +99,36 @@ def test_the_confusion_matrix_by_hand() -> None:
     found = confusion(*by_hand(), score=0.3)
     assert found.labels == ("A", "B")
     assert found.counts.tolist() == [[1, 0, 1], [1, 0, 0], [1, 0, 0]]
+
+
+def test_a_faultless_detector_gives_a_diagonal_even_where_two_findings_share_a_place() -> None:
+    box = np.array([[0.0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 40, 40]])
+    truth = GroundTruth(STUDIES[:1], STUDIES[:1], ("A", "B"), np.zeros(3, dtype=int), box, np.array([1, 2, 2]))
+    exact = Detections(STUDIES[:1], truth.study, box, np.array([0.9, 0.9, 0.8]), truth.labels)
+    assert confusion(exact, truth).counts.tolist() == [[1, 0, 0], [0, 2, 0], [0, 0, 0]]
+
+
+def test_the_matrix_counts_as_many_detections_of_each_finding_as_ap_does() -> None:
+    count = 15  # three boxes of each of five findings
+    corner = np.arange(count)[:, None] * [20.0, 0]
+    box, labels = np.concatenate([corner, corner + 10], axis=1), np.arange(count) % 5 + 1
+    truth = GroundTruth(STUDIES[:1], STUDIES[:1], tuple("ABCDE"), np.zeros(count, dtype=int), box, labels)
+    exact = Detections(STUDIES[:1], truth.study, box, np.full(count, 0.9), labels)
+    assert np.trace(confusion(exact, truth, max_detections=10).counts) == count
+    assert np.trace(confusion(exact, truth, max_detections=2).counts) == 10
+
+
+@examples(40)
+@given(st.integers(0, 2**31), st.sampled_from(["iou", "iobb"]), st.integers(1, 5), st.sampled_from([0.0, 0.4]))
+def test_the_matrix_has_the_hits_misses_and_alarms_of_ap(seed: int, overlap: str, most: int, score: float) -> None:
+    found, truth = sample_split(seed, per_image=8)
+    matched = match(at_least(found, score), truth, overlap=overlap, max_detections=most)
+    counts = confusion(found, truth, score=score, overlap=overlap, max_detections=most).counts
+    for k in range(len(truth.categories)):
+        hits, counted = (flags[0, matched.of(k)].sum() for flags in (matched.hit, matched.counted))
+        assert counts[k, k] == hits
+        assert counts[k].sum() == matched.boxes[:, k].sum()
+        assert counts[:, k].sum() == counted
 
 
 @examples(30)

@@ -66,6 +66,9 @@ class ListSource:
     def all_checkpoints(self, keys: Sequence[str]) -> Mapping[str, Sequence[CheckpointRecord]]:
         return {k: self.checkpoints[k] for k in keys if k in self.checkpoints}
 
+    def first_epochs(self, keys: Sequence[str]) -> Mapping[str, datetime]:
+        return {}
+
     def all_parameter_counts(self, keys: Sequence[str]) -> Mapping[str, Sequence[ParameterCount]]:
         return {k: self.counts[k] for k in keys if k in self.counts}
 

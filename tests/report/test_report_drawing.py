@@ -23,7 +23,7 @@ from mmad.report.figures import (
     WIDE,
     CurveFigure,
     FigureFile,
-    Format,
+    FigureFormat,
     Panel,
     Series,
     arms_figure,
@@ -184,7 +184,7 @@ def test_a_forest_plot_is_drawn_wide_and_narrow_with_all_its_settings(model: Rep
 @pytest.mark.parametrize(("form", "begin"), [("pdf", b"%PDF"), ("png", b"\x89PNG"), ("svg", b"<?xml")])
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_a_file_has_the_asked_width_and_fixed_colours(
-    model: ReportModel, form: Format, begin: bytes, width: float
+    model: ReportModel, form: FigureFormat, begin: bytes, width: float
 ) -> None:
     figure = run_figure(model.runs[0])
     assert figure is not None

@@ -12,7 +12,8 @@ from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.statistics import Statistics, pair_key
 from mmad.base.records import EpochRecord, Metric
-from mmad.evaluation.intervals import Difference, Interval
+from mmad.evaluation.differences import Difference
+from mmad.evaluation.intervals import Interval
 from mmad.report.figures import (
     MOST_EPOCHS,
     Panel,
@@ -187,7 +188,7 @@ def test_a_panel_is_described_in_words() -> None:
 
 def difference(value: float, low: float, high: float) -> Difference:
     ap = Interval(value, low, high)
-    return Difference(ap, ap, (), 0.04, 0.04, 1, 120, 150, None, None, 0.02, None)
+    return Difference(ap, 0.04, ap, 0.04, ap, (), 0.04, 5, 120, 150, 1, 4.0, 0, 4, 0.02, 4e-4, 0.0, None)
 
 
 def test_the_forest_has_a_row_for_each_setting_with_interval_and_other_checkpoints(model: ReportModel) -> None:

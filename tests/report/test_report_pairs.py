@@ -11,6 +11,7 @@ from report_fixtures import WHEN, Sample
 
 from mmad.analysis.comparison import ComparisonTable, NotComparable, comparison_tables, paired_means, seed_mean
 from mmad.analysis.frames import AblationFrame, load_frame
+from mmad.analysis.statistics import Statistics
 from mmad.config.protocol import EvaluationProtocol
 from mmad.report.model import build_model, headline
 from mmad.report.tables import common_parameters
@@ -145,16 +146,16 @@ def test_by_default_every_arm_is_compared_with_the_first(sample: Sample) -> None
 def test_the_headline_says_no_more_than_was_measured(sample: Sample) -> None:
     frame = load_frame(sample.source)
     (comparison,), _ = tables_of(frame.ablations[0])
-    assert "in 2 of 2 settings" in headline(comparison)
-    assert "2 settings are not finished" in headline(comparison)
-    assert headline(tables_of(frame.ablations[1])[0][0]).startswith(
-        "CXR+Clinical is higher than CXR on test AP, by 0.0"
+    said = "CXR+Clinical against CXR on test AP, of 2 settings: 2 no verdict. 2 settings are not finished."
+    assert headline(comparison, Statistics()) == said
+    assert headline(tables_of(frame.ablations[1])[0][0], Statistics()).startswith(
+        "CXR+Clinical minus CXR: No interval for the difference of +0.0"
     )
 
 
 def test_a_headline_without_a_finished_pair_claims_nothing() -> None:
     (comparison,), _ = tables_of(frame_of(two_arms(status="queued", done=0)))
-    assert headline(comparison) == "CXR+Clinical against CXR: no setting has finished in both arms."
+    assert headline(comparison, Statistics()) == "CXR+Clinical against CXR: no setting has finished in both arms."
 
 
 FINAL_ONLY = {"use_early_stop_model": False}
@@ -179,7 +180,7 @@ def test_a_final_is_never_compared_with_a_best() -> None:
         found = getattr(row, name)
         assert found.reference.mean == getattr(plain.final, name)
         assert found.other.mean == getattr(clinical.final, name)
-    assert "on test AP of the final checkpoints" in headline(comparison)
+    assert "test AP of the final checkpoints" in headline(comparison, Statistics())
 
 
 def test_settings_compared_by_final_checkpoints_get_a_table_of_their_own() -> None:
@@ -201,7 +202,7 @@ def test_settings_compared_by_final_checkpoints_get_a_table_of_their_own() -> No
         ("best_ap", ["one", "three"]),
         ("final", ["two", "four"]),
     ]
-    assert "on test AP in " in headline(comparisons[0])
+    assert "on test AP, of 2 settings: " in headline(comparisons[0], Statistics())
     told = build_model(load_frame(sample.source), created=WHEN, database="x")
     assert [any(b.text == "final checkpoints" for b in badges) for badges in told.ablations[0].badges] == [False, True]
 

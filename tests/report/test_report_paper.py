@@ -25,13 +25,12 @@ from mmad.report.writers.html import table_page
 from mmad.store.lookup import find_seeds
 from mmad.store.store import Store
 
-RESAMPLES = 50
 ENTRIES = {"CXR": "e098", "CXR+Clinical": "e099"}
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=40, image_size=64)
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=150, image_size=64)
 
 
 def _members(dataset: DataSet) -> list[Member]:
@@ -54,7 +53,7 @@ def full(store: Store, dataset: DataSet) -> Store:
 
 
 def test_documented_figures_stand_below_measured_ones_with_their_intervals(full: Store) -> None:
-    table = paper_table(full, ablation="made", resamples=RESAMPLES)
+    table = paper_table(full, ablation="made")
     assert list(zip(table.frame["arm"], table.frame["source"], strict=True)) == [
         pair for arm in made.ARMS for pair in ((arm, "measured"), (arm, ENTRIES[arm]))
     ]
@@ -62,9 +61,9 @@ def test_documented_figures_stand_below_measured_ones_with_their_intervals(full:
     assert (documented["parameters"], measured["seeds"]) == (3_213_856, 2)
     assert [documented[name] for name in MEASURES] == [0.2239, 0.4854, 0.258, 0.5159]
     for split in ("val", "test"):
-        how = EvaluationOptions(split=split, checkpoint="best_ap", resamples=RESAMPLES)  # type: ignore[arg-type]
+        how = EvaluationOptions(split=split, checkpoint="best_ap")  # type: ignore[arg-type]
         seeds = [evaluation_target(full, one, how) for one in find_seeds(full, "made/default/CXR+Clinical")]
-        found = estimate_of(full, DetectionStore(), seeds, how).estimate
+        found = estimate_of(full, DetectionStore(), seeds).estimate
         for name, value in (("ap", found.ap), ("ar", found.ar)):
             held = tuple(measured[f"{split}_{name}{end}"] for end in ("", "_low", "_high"))
             assert held == (value.value, value.low, value.high)
@@ -76,7 +75,7 @@ def test_the_mean_of_the_store_equals_the_mean_of_the_stored_detections(full: St
     from mmad.analysis.frames import load_frame
 
     frame = load_frame(full, ["made"]).ablations[0]
-    rows = paper_table(full, ablation="made", resamples=RESAMPLES).frame.query("source == 'measured'")
+    rows = paper_table(full, ablation="made").frame.query("source == 'measured'")
     for _, row in rows.iterrows():
         best = [m.best_ap for m in frame.members if m.record.arm == row["arm"]]
         for name in MEASURES:
@@ -85,7 +84,7 @@ def test_the_mean_of_the_store_equals_the_mean_of_the_stored_detections(full: St
 
 def test_what_is_not_finished_has_its_documented_figures_and_a_note(store: Store, dataset: DataSet) -> None:
     made.finish(store, _members(dataset)[0], dataset, 0.5)
-    table = paper_table(store, ablation="made", resamples=RESAMPLES)
+    table = paper_table(store, ablation="made")
     assert list(table.frame["seeds"]) == [1, None, 0, None]
     assert table.footnotes == ("CXR: queued at epoch 0", "CXR+Clinical: queued at epoch 0; queued at epoch 0")
     assert list(table.frame["val_ap"])[2:] == [None, 0.2239]
@@ -93,7 +92,7 @@ def test_what_is_not_finished_has_its_documented_figures_and_a_note(store: Store
 
 def test_figures_stay_without_intervals_where_detections_are_missing(full: Store, dataset: DataSet) -> None:
     shutil.rmtree(full.run_paths(_members(dataset)[0].run.key).folder)
-    table = paper_table(full, ablation="made", resamples=RESAMPLES)
+    table = paper_table(full, ablation="made")
     row = table.frame.iloc[0]
     assert row["test_ap"] > 0
     assert row["test_ap_low"] is None
@@ -102,7 +101,7 @@ def test_figures_stay_without_intervals_where_detections_are_missing(full: Store
 
 
 def test_three_files_are_written_and_hold_the_same(full: Store, tmp_path: Path) -> None:
-    table, files = write_paper(full, tmp_path / "reports" / "paper.v1", ablation="made", resamples=RESAMPLES)
+    table, files = write_paper(full, tmp_path / "reports" / "paper.v1", ablation="made")
     assert [path.name for path in files] == ["paper.v1.html", "paper.v1.tex", "paper.v1.csv"]
     page, tex, rows = (path.read_text("utf-8") for path in files)
     assert (page, tex, rows) == (table_page(table), as_latex(table), as_csv(table))

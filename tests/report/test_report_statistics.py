@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from statistics_fixtures import FEW, model_with, pairs, two_settings, words
 
-from mmad.analysis.comparison import verdict
 from mmad.analysis.frames import load_frame
 from mmad.analysis.input_controls import Alteration, _subject
 from mmad.analysis.statistics import compare_ablation, compute_statistics
@@ -25,7 +24,7 @@ from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import drop
 from mmad.evaluation.intervals import Interval
-from mmad.report.tables import pair_tables, threshold_tables, verdict_summary
+from mmad.report.tables import pair_tables, statistics_rows, threshold_tables
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
@@ -34,7 +33,7 @@ from mmad.store.store import Store
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=60, image_size=64)
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=160, image_size=64)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +54,9 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
     contrasts, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert refused == []
     page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
+    sentences = {one.setting: one.sentence for one in contrasts}
     for contrast in contrasts:
-        stats = pairs(model)[contrast.setting]
+        setting, stats = contrast.setting, pairs(model)[contrast.setting]
         assert contrast.statistics is not None
         assert stats == replace(contrast.statistics, agreement=None)
         assert stats.difference is not None
@@ -68,7 +68,7 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
             shown = f"{signed(value.value)} {bounds(value.low, value.high, sign=True, seeds=2)}"
             assert all(shown in re.sub(r" ± [0-9.]+", "", text) for text in (page, markdown))
         for text in (page, markdown):
-            assert verdict(stats.difference) in text
+            assert sentences[setting] in text
 
 
 def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
@@ -83,15 +83,24 @@ def test_the_interval_belongs_to_the_figure_beside_it(store: Store) -> None:
 
 def test_the_words_of_the_verdicts(store: Store) -> None:
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
-    ablation = model.ablations[0]
+    (ablation,) = model.ablations
+    known = statistics_rows(model.statistics, ablation.comparisons[0])
+    found = {row.setting: row.judgement for row, _ in known}
+    clear, even = found["clear"], found["even"]
+    assert clear is not None
+    assert even is not None
+    assert (clear.word, clear.tone, clear.reasons) == ("higher", "up", ("seed_variance_borrowed",))
+    assert clear.sentence.endswith("; seed variance borrowed from 1 pair (2 df).")
+    assert (even.word, even.tone) == ("not settled", "even")
+    assert even.sentence.startswith("Not settled: CXR+Clinical differs from CXR by ")
+    said = "CXR+Clinical against CXR on test AP, of 2 settings: 1 higher, 1 not settled."
+    assert ablation.headlines == (said,)
     table, *_ = pair_tables(ablation, 0, model.statistics)
     heads = [head.text for head in table.grid.heads]
-    clear, even = (dict(zip(heads, row, strict=True)) for row in table.grid.rows)
-    assert [row["Verdict"].text for row in (clear, even)] == ["better", "not settled"]
-    assert [row["Difference"].tone for row in (clear, even)] == ["diff up", "diff even"]
-    assert table.footnotes == (f"even: {verdict(pairs(model)['even'].difference)}.",)  # type: ignore[arg-type]
-    said = verdict_summary(model.statistics, ablation.comparisons[0])
-    assert said == "By their 95 % intervals, of 2 settings 1 is better and 1 is not settled."
+    rows = [dict(zip(heads, row, strict=True)) for row in table.grid.rows]
+    assert [row["Verdict"].text for row in rows] == ["higher", "not settled"]
+    assert [row["Difference"].tone for row in rows] == ["diff up", "diff even"]  # colour where it is settled alone
+    assert table.footnotes == (f"clear: {clear.sentence}", f"even: {even.sentence}")
 
 
 def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:

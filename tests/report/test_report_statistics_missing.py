@@ -81,7 +81,7 @@ def test_missing_detections_leave_out_one_pair_and_give_the_hint(store: Store) -
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
     assert "are not kept; make them with `mmad eval" in pairs(model)["even"].why
     assert pairs(model)["clear"].difference is not None
-    assert pairs(model)["clear"].p_holm == pairs(model)["clear"].difference.p  # the only test that is left
+    assert pairs(model)["clear"].difference.family == 1  # the only pair that is left
     text = words(render_html(model))
     assert "No interval for some rows: run made/even/CXR/0: its detections" in text
 
@@ -134,7 +134,7 @@ def test_an_unfinished_run_or_a_failing_store_does_not_fail_the_report(
     def refuse(*_: object, **__: object) -> None:
         raise DataError("broken", where="analysis")
 
-    monkeypatch.setattr(module, "difference_of", refuse)
+    monkeypatch.setattr(module, "sample_of", refuse)
     heard: list[tuple[int, int]] = []
     write_report(store, html=tmp_path / "r.html", options=FEW, computing=lambda *step: heard.append(step))
     assert "No interval: <bdi>analysis: broken" in (tmp_path / "r.html").read_text("utf-8")
@@ -158,6 +158,6 @@ def test_reasons_are_one_line() -> None:
 def test_a_report_without_a_store_has_no_intervals(page: str, model: ReportModel) -> None:
     text = words(page)
     assert "Verdict" not in text
-    assert "No interval" not in text
+    assert "No interval for the difference of +" in text
     assert model.statistics == Statistics()
     assert isinstance(model.ablations[0], AblationSection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import replace
 
@@ -17,8 +18,11 @@ from mmad.analysis.input_controls import Alteration, Control
 from mmad.analysis.metrics import Profile
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics, finished_comparisons, pair_key
+from mmad.base.records import EpochRecord
 from mmad.evaluation.agreement import Drop
-from mmad.evaluation.intervals import Difference, Interval, IntervalEstimate
+from mmad.evaluation.differences import Difference
+from mmad.evaluation.intervals import Interval
+from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,
@@ -44,9 +48,9 @@ def model_with(sample: Sample, labels: tuple[str, ...], why: str) -> ReportModel
     estimate = IntervalEstimate(HALF, HALF, tuple((label, HALF, Interval(NAN, NAN, NAN)) for label in labels), None)
     measured = MeasuredRun(estimate, 10, 9)
     gain = Interval(0.1, 0.02, 0.2)
-    difference = Difference(
-        gain, gain, tuple((x, gain, gain) for x in labels), 0.0004, 0.0004, 1, 9, 10, None, None, 0.05, None
-    )
+    findings = tuple((x, gain, gain) for x in labels)
+    size = (0.0004, 1, 9, 10, 1, math.inf, 0, 0, None, None, 0.0025, None)
+    difference = Difference(gain, 0.0004, gain, 0.0004, gain, findings, *size)
     points = tuple(OperatingPoint(s, 0.5 - s, 0.5, 0.5, 0.5, NAN, 2.0) for s in (0.05, 0.1, 0.3))
     counts = np.arange((len(labels) + 1) ** 2).reshape(len(labels) + 1, -1)
     profile = Profile(
@@ -61,7 +65,7 @@ def model_with(sample: Sample, labels: tuple[str, ...], why: str) -> ReportModel
     stats = RunStatistics("best_ap", measured, profile, RecallCurve((0.0, 1.0), (1.0, 0.0)), (control,), why)
     keys = [pair_key(one) for ablation in frame.ablations for one in finished_comparisons(ablation)]
     pairs = {
-        key: PairStatistics(measured, measured, difference, 0.0008) if n % 2 == 0 else PairStatistics(why=why)
+        key: PairStatistics(measured, measured, difference=difference) if n % 2 == 0 else PairStatistics(why=why)
         for n, key in enumerate(keys)
     }
     runs = {(m.run.key, m.protocol): stats for a in frame.ablations for m in a.members if m.run.finished}
@@ -70,7 +74,19 @@ def model_with(sample: Sample, labels: tuple[str, ...], why: str) -> ReportModel
 
 @pytest.fixture(scope="module")
 def statistics_model() -> ReportModel:
-    return model_with(patience_sample(), ("Atelectasis", "Consolidation"), "data: not there")
+    sample = patience_sample()
+    with_a_rise(sample.source.epochs[sample.source.run_list[0].key])
+    return model_with(sample, ("Atelectasis", "Consolidation"), "data: not there")
+
+
+def with_a_rise(epochs: list[EpochRecord]) -> None:
+    """The validation loss falls to epoch 20 and then rises, while the training loss falls."""
+    for n, row in enumerate(epochs):
+        losses = {"train": 2 - 0.02 * n, "val": 1 + 0.02 * abs(n - 19)}
+        metrics = tuple(
+            replace(m, value=losses[m.split]) if m.name == "loss" and m.split in losses else m for m in row.metrics
+        )
+        epochs[n] = replace(row, metrics=metrics)
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +142,12 @@ def test_a_verdict_its_tests_and_missing_ones_are_shown_once(
     statistics_page: str, statistics_model: ReportModel, statistics_markdown: MarkdownReport
 ) -> None:
     text = Page(statistics_page).text
-    assert "+0.020 [+0.020, +0.200] better < 0.001 < 0.001" in text
+    said = "differ by +0.100 [+0.020, +0.200] test AP on such patients; one seed says nothing about the arms."
+    assert f"These two networks {said}" in text
     assert "[+0.020, +0.200]" in text
     assert text.count("No interval for some rows: data: not there") == 1  # the one comparison that has both
     markdown = statistics_markdown.text.replace("\\", "")
-    assert "| better | < 0.001 | < 0.001 |" in markdown.replace("&lt;", "<")
+    assert "| not settled | < 0.001 |" in markdown.replace("&lt;", "<")
     assert "Some figures are missing: data: not there" in markdown
 
 
@@ -158,8 +175,8 @@ def test_an_onset_is_shown_below_the_curves_of_its_run(
     assert found
     text, markdown = Page(statistics_page).text, statistics_markdown.text
     for turn in found:
-        assert f"Overfitting {onset_words(turn)}." in text
-        assert f"Overfitting {onset_words(turn)}." in markdown
+        assert f"Overfitting: {onset_words(turn)}." in text
+        assert f"Overfitting: {onset_words(turn)}." in markdown
 
 
 def test_final_checkpoints_have_no_interval_of_best_ones() -> None:

@@ -147,10 +147,12 @@ def test_intervals_verdicts_and_thresholds_equal_the_store(tmp_path: Path) -> No
         stats = statistics.pair(row)
         found = pairs.loc[row.setting]
         assert stats.difference is not None
-        assert (found["verdict"], found["p"], found["p_holm"]) == (
-            stats.difference.verdict,
+        said = replace(row, statistics=stats)
+        assert (found["verdict"], found["verdict_words"], found["p"], found["p_pointwise"]) == (
+            said.verdict,
+            said.sentence,
             stats.difference.p,
-            stats.p_holm,
+            stats.difference.p_pointwise,
         )
         assert (found["test_ap_difference_low"], found["test_ap_difference_high"]) == (
             stats.difference.ap.low,

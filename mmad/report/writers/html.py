@@ -211,7 +211,6 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tables.run_tables,
         tables.statistics_rows,
         tables.threshold_tables,
-        tables.verdict_summary,
     )
 }
 

@@ -46,7 +46,6 @@ from mmad.report.tables import (
     run_tables,
     statistics_rows,
     threshold_tables,
-    verdict_summary,
 )
 from mmad.report.text import heading_figures, log_block
 
@@ -196,8 +195,7 @@ def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure],
     for number, (comparison, headline, badges) in enumerate(parts):
         marks = " · ".join(escape(b.text) for b in badges)
         design = f"{comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
-        said = " ".join(escape(words) for words in (verdict_summary(statistics, comparison), design) if words)
-        lines += [f"**{escape(headline)}** {said}".rstrip(), "", marks, ""]
+        lines += [f"**{escape(headline)}** {escape(design)}".rstrip(), "", marks, ""]
         lines += _tables(pair_tables(ablation, number, statistics))
         known = [stats for _, stats in statistics_rows(statistics, comparison)]
         if why := reasons(known):
@@ -251,7 +249,7 @@ def _run(
     if curves := run_figure(section):
         lines += _shown(curves, "Curves of this run by epoch", folder, charts)
     if (turned := onset_of(run)) is not None:
-        lines += [f"Overfitting {onset_words(turned)}.", ""]
+        lines += [f"Overfitting: {onset_words(turned)}.", ""]
     for shown in section.blocks:
         lines += [*fenced(clean(log_block(shown))), ""]
     return [*lines, *_facts(section), ""]

@@ -1,0 +1,203 @@
+"""How often verdicts on differences are wrong, and how often they are right: simulations with a known truth.
+
+Every cell is seeded and calls ``mmad.evaluation.differences`` as the commands do. Printed are the share of repeats, its
+standard error and the one-sided 95 % bound. Run it with ``python benchmarks/verdicts.py``; docs/evaluation.md has the
+figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from mmad.evaluation.differences import Difference, FamilyPair, PairSample, differences
+from mmad.evaluation.intervals import Interval
+
+PATIENTS = 60
+#: Standard error of a difference in AP that patients alone make, and the sd of a difference between seeds.
+PATIENT_ERROR, SEED_SD = 0.03, 0.06
+#: Differences of the tutorial's five seeds: real runs of the phantom.
+PHANTOM = (0.048, 0.215, 0.142, 0.055, 0.119)
+NONE = Interval(math.nan, math.nan, math.nan)
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class World:
+    """A family of pairs: ``pairs`` of ``seeds`` each, the first by ``effect`` apart.
+
+    ``noise`` is the model of what a seed adds to an arm: ``normal``, ``heavy`` (t with 3 degrees of freedom) or
+    ``phantom`` (drawn from real runs). ``loud`` multiplies the seeds' sd in the last arm. ``shared``: all pairs have
+    one reference arm.
+    """
+
+    pairs: int = 1
+    seeds: int = 3
+    effect: float = 0.0
+    noise: str = "normal"
+    loud: float = 1.0
+    patient_error: float = PATIENT_ERROR
+    seed_sd: float = SEED_SD
+    shared: bool = False
+
+    def family(self, rng: np.random.Generator) -> list[FamilyPair]:
+        arms = rng.permuted(self._seeds(rng, (2, self.pairs, self.seeds)), axis=0)
+        arms[1, -1] *= self.loud
+        arms[1, 0] += self.effect
+        if self.shared:
+            arms[0] = arms[0, 0]
+        # what each patient does to a pair, alike for all its seeds
+        drawn = rng.normal(0, self.patient_error * math.sqrt(PATIENTS), (self.pairs, PATIENTS))
+        if self.noise == "heavy":
+            drawn = drawn * np.sqrt(1 / rng.standard_gamma(1.5, drawn.shape) / 2)
+        found = []
+        for k in range(self.pairs):
+            mean = drawn[k].mean()
+            without = np.tile((drawn[k].sum() - drawn[k]) / (PATIENTS - 1), (self.seeds, 1))
+            figures = tuple(arms[0, k].tolist()), tuple((arms[1, k] + mean).tolist())
+            rows = tuple(map(tuple, without.tolist()))
+            sample = PairSample(*figures, rows, NONE, (), 1.0, PATIENTS, PATIENTS, f"patients {k}")
+            numbers = tuple(range(self.seeds))
+            reference = tuple(("reference", 0 if self.shared else k, n) for n in numbers)
+            found.append(FamilyPair(sample, reference, tuple(("other", k, n) for n in numbers), numbers))
+        return found
+
+    def _seeds(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+        """Noise of arms, such that a difference of two has the sd of the world."""
+        size = self.seed_sd / math.sqrt(2)
+        if self.noise == "heavy":
+            return rng.standard_t(3, shape) * size / math.sqrt(3)
+        if self.noise == "phantom":
+            known = (np.array(PHANTOM) - np.mean(PHANTOM)) * (self.seed_sd / SEED_SD)
+            signs = rng.choice([-1.0, 1.0], shape)  # of arms that differ by nothing either may be the other
+            return signs * rng.choice(known / math.sqrt(2), shape)
+        return rng.normal(0, size, shape)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of repeats with its standard error and one-sided 95 % bounds (Clopper & Pearson)."""
+
+    hits: int
+    repeats: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.repeats
+
+    @property
+    def error(self) -> float:
+        return math.sqrt(self.value * (1 - self.value) / self.repeats)
+
+    @property
+    def upper(self) -> float:
+        return 1.0 if self.hits == self.repeats else float(beta.ppf(0.95, self.hits + 1, self.repeats - self.hits))
+
+    @property
+    def lower(self) -> float:
+        return 0.0 if self.hits == 0 else float(beta.ppf(0.05, self.hits, self.repeats - self.hits + 1))
+
+
+def claimed(found: Difference, truth: float = 0.0) -> bool:
+    """Whether the interval leaves ``truth`` out."""
+    return not (math.isnan(found.ap.low) or found.ap.low <= truth <= found.ap.high)
+
+
+def any_claim(found: list[Difference]) -> bool:
+    return any(map(claimed, found))
+
+
+def pointwise_claim(found: list[Difference]) -> bool:
+    """Whether the first pair is settled by itself."""
+    return not found[0].pointwise.low <= 0 <= found[0].pointwise.high
+
+
+def simulate(world: World, hit: Callable[[list[Difference]], bool], repeats: int, seed: int = 0) -> Share:
+    """The share of ``repeats`` families for which ``hit`` is true."""
+    rng = np.random.default_rng([seed, repeats])
+    return Share(sum(hit(differences(world.family(rng), resamples=400, draws=4000)) for _ in range(repeats)), repeats)
+
+
+def until_settled(repeats: int, most: int = 10, seed: int = 0) -> Share:
+    """False claims of who adds a seed at a time, from three up to ``most``, until the difference is settled."""
+    rng, hits = np.random.default_rng([seed, repeats, most]), 0
+    for _ in range(repeats):
+        (whole,) = World(seeds=most).family(rng)
+        for seeds in range(3, most + 1):
+            sample = whole.sample
+            part = PairSample(
+                *(sample.reference[:seeds], sample.other[:seeds], sample.without[:seeds]),
+                *(sample.ar, (), 1.0, PATIENTS, PATIENTS, sample.cohort),
+            )
+            one = FamilyPair(part, whole.reference[:seeds], whole.other[:seeds], whole.seeds[:seeds])
+            if any_claim(differences([one])):
+                hits += 1
+                break
+    return Share(hits, repeats)
+
+
+def false_claims(repeats: int) -> Iterator[tuple[str, Share]]:
+    """Single pairs and families without any difference; with one seed of two networks that are equally good."""
+    for noise in ("normal", "heavy", "phantom"):
+        for seeds in (1, 3, 5):
+            world = World(seeds=seeds, noise=noise, seed_sd=0 if seeds == 1 else SEED_SD)
+            yield f"1 pair, seeds {seeds}, {noise}", simulate(world, any_claim, repeats)
+    for seeds in (3, 5):
+        world = World(seeds=seeds, patient_error=0.01)
+        yield f"1 pair, seeds {seeds}, patients add little", simulate(world, any_claim, repeats)
+    for noise in ("normal", "phantom"):
+        for seeds in (2, 3, 5):
+            world = World(pairs=20, seeds=seeds, noise=noise)
+            yield f"20 pairs, seeds {seeds}, {noise}", simulate(world, any_claim, repeats)
+    for seeds in (2, 3, 5):
+        world = World(pairs=20, seeds=seeds, loud=3)
+        yield f"20 pairs, seeds {seeds}, one arm's sd threefold", simulate(world, any_claim, repeats)
+    world = World(pairs=10, seeds=3, shared=True)
+    yield "10 arms, seeds 3, against one baseline", simulate(world, any_claim, repeats)
+
+
+def coverage(repeats: int) -> Iterator[tuple[str, Share]]:
+    """Intervals of a difference of 0.10 that hold it."""
+    hit = partial(_covers, truth=0.1)
+    worlds = [World(effect=0.1, noise=noise, seeds=seeds) for noise in ("normal", "phantom") for seeds in (3, 5)]
+    worlds.append(World(effect=0.1, seeds=1, seed_sd=0))
+    for w in worlds:
+        yield f"1 pair, seeds {w.seeds}, {w.noise}", simulate(w, hit, repeats, seed=1)
+
+
+def _covers(found: list[Difference], truth: float) -> bool:
+    return not claimed(found[0], truth)
+
+
+def power(repeats: int) -> Iterator[tuple[str, Share]]:
+    """A true difference of 0.20 that is settled."""
+    for pairs, seeds in ((10, 2), (20, 2), (1, 3), (1, 5)):
+        world = World(pairs=pairs, seeds=seeds, effect=0.2)
+        yield f"1 of {pairs} pairs, seeds {seeds}, alone", simulate(world, pointwise_claim, repeats, seed=2)
+        if pairs > 1:
+            share = simulate(world, lambda d: claimed(d[0]), repeats, seed=2)
+            yield f"1 of {pairs} pairs, seeds {seeds}, as one of the family", share
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=2000)
+    repeats = parser.parse_args().repeats
+    for title, cells in (("coverage", coverage), ("power", power), ("false claims", false_claims)):
+        print(title)
+        for name, share in cells(repeats):
+            bound = f"<= {share.upper:.3f}" if title == "false claims" else f">= {share.lower:.3f}"
+            print(f"  {name:48} {share.value:.3f} ({share.error:.3f}) {bound}", flush=True)
+    share = until_settled(repeats)
+    print(f"a seed at a time from 3 to 10 until settled: {share.value:.3f} ({share.error:.3f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,670 @@
+"""What may be said of a difference in AP: one variance for all seed counts, one procedure for interval, p and verdict.
+
+The estimand is the expectation over seeds and patients of AP(other) minus AP(reference), with the training set fixed;
+seeds count equally. Several trainings evaluated on the same patients are what several readers of the same cases are in
+a reader study, so the variance is the one of Obuchowski and Rockette (1995) with the degrees of freedom of Hillis
+(2007). With one seed nothing is known of seeds: interval and p are of these two networks, over patients.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri, stdtr, stdtrit  # type: ignore[import-untyped]
+
+from mmad.base.errors import EvaluationError
+from mmad.evaluation.intervals import (
+    CELLS,
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    average_precision,
+    mean_over_findings,
+    require_equal,
+    weigh,
+)
+from mmad.evaluation.matching import Floats, Matched
+
+#: Draws of the largest of several t statistics.
+DRAWS = 20_000
+#: Patients that are left out at once, one each.
+_LEFT_OUT = 500
+_UNKNOWN = math.nan
+
+
+# One pair on its patients: the figures of every seed, and what each patient does to them.
+
+
+@dataclass(frozen=True)
+class PairSample:
+    """Two arms on the same patients, seed by seed.
+
+    ``reference`` and ``other`` hold the AP of each seed, ``without`` the difference in AP without each patient,
+    (S, P). AR and the findings have intervals of their own and take no verdict. ``p_patients`` is the permutation
+    test's, of these very networks. ``cohort`` is a digest of the patients.
+    """
+
+    reference: tuple[float, ...]
+    other: tuple[float, ...]
+    without: tuple[tuple[float, ...], ...]
+    ar: Interval
+    per_class: tuple[tuple[str, Interval, Interval], ...]  # AP, AR
+    p_patients: float
+    patients: int
+    images: int
+    cohort: str
+
+    @property
+    def differences(self) -> Floats:
+        """Other minus reference of each seed, (S,)."""
+        found: Floats = np.array(self.other) - np.array(self.reference)
+        return found
+
+    @property
+    def influence(self) -> Floats:
+        """(S, P) what each patient does to each seed's difference: products sum to jackknife covariances."""
+        return influence(np.array(self.without))
+
+
+def influence(without: Floats) -> Floats:
+    """Deviations (…, P) of figures without each patient, scaled so that products over patients are covariances.
+
+    The covariance of two figures is (P − 1)/P times the sum of products of deviations (the delete-one jackknife).
+    """
+    patients = without.shape[-1]
+    scaled: Floats = (without.mean(axis=-1, keepdims=True) - without) * math.sqrt((patients - 1) / patients)
+    return scaled
+
+
+def pair_sample(
+    reference: Sequence[Matched],
+    other: Sequence[Matched],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> PairSample:
+    """What is known of two arms on the same patients.
+
+    Args:
+        reference: the matches of each seed; ``other`` likewise, in the same order.
+        resamples: of the patients, for bootstrap and permutation test.
+        seed: of the random numbers.
+        level: of the intervals of AR and of the findings.
+
+    Raises:
+        EvaluationError: no run, not one of each arm per seed, or runs over other images or findings.
+    """
+    if len(reference) != len(other):
+        raise EvaluationError(
+            f"{len(reference)} runs of one arm and {len(other)} of the other",
+            where="comparison",
+            hint="compare the seeds that both arms have",
+        )
+    require_equal([*reference, *other])
+    sides = [[_Jackknifed.of(run) for run in side] for side in (reference, other)]
+    names, draws = reference[0].categories, (resamples, seed, level)
+
+    def over(figure: str, k: int) -> Interval:
+        both = [[getattr(run, figure)[:, k] for run in side] for side in sides]
+        differences = np.stack(both[1]) - np.stack(both[0])  # (S, 1 + P), all patients first
+        return _alone(differences[:, 0], influence(differences[:, 1:]), *draws)
+
+    ap = [np.stack([mean_over_findings(run.ap) for run in side]) for side in sides]
+    ar = [np.stack([mean_over_findings(run.ar) for run in side]) for side in sides]
+    return PairSample(
+        reference=tuple(ap[0][:, 0].tolist()),
+        other=tuple(ap[1][:, 0].tolist()),
+        without=tuple(map(tuple, (ap[1] - ap[0])[:, 1:].tolist())),
+        ar=_alone((ar[1] - ar[0])[:, 0], influence((ar[1] - ar[0])[:, 1:]), *draws),
+        per_class=tuple((label, over("ap", k), over("ar", k)) for k, label in enumerate(names)),
+        p_patients=permutation_p(list(zip(reference, other, strict=True)), resamples=resamples, seed=seed),
+        patients=len(set(reference[0].patients)),
+        images=len(reference[0].patients),
+        cohort=hashlib.sha256("\n".join(reference[0].patients).encode("utf-8", "replace")).hexdigest(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Jackknifed:
+    """AP and AR of each finding, (1 + P, K): with all patients, then without each.
+
+    A finding that is left without a true box counts 0: the list of findings that is averaged never changes, and what
+    one patient decides is not taken for certain.
+    """
+
+    ap: Floats
+    ar: Floats
+
+    @classmethod
+    def of(cls, run: Matched) -> _Jackknifed:
+        names, place = np.unique(np.array(run.patients, dtype=object).astype(str), return_inverse=True)
+        found = [weigh(run)]
+        for start in range(0, len(names), _LEFT_OUT):
+            rows = np.arange(start, min(start + _LEFT_OUT, len(names)))
+            found.append(weigh(run, (place[None, :] != rows[:, None]).astype(np.float64)))
+        return cls(*(_kept(np.concatenate([getattr(part, name) for part in found])) for name in ("ap", "ar")))
+
+
+def _kept(values: Floats) -> Floats:
+    kept: Floats = np.where(np.isnan(values), 0.0 * values[:1], values)
+    return kept
+
+
+# Obuchowski and Rockette's variance of a mean difference over seeds.
+
+
+def obuchowski_rockette(seeds: int, ms_tr: float, cov2: float, cov3: float, df_tr: float) -> tuple[float, float]:
+    """Standard error of a difference between two arms, and its degrees of freedom by Hillis.
+
+    Args:
+        seeds: r, of each arm.
+        ms_tr: mean square of arm × seed, with ``df_tr`` degrees of freedom.
+        cov2: covariance through common patients of one arm's seeds; ``cov3``: of different arms and seeds.
+    """
+    shared = seeds * max(cov2 - cov3, 0.0)
+    error = math.sqrt(2 / seeds * (ms_tr + shared))
+    return error, math.inf if ms_tr <= 0 else df_tr * ((ms_tr + shared) / ms_tr) ** 2
+
+
+def _test_of(seeds: int, ms_tr: float, shared: float, df_tr: float) -> tuple[float, float]:
+    """Standard error and degrees of freedom of a test.
+
+    Hillis' degrees of freedom take the mean square for the truth. Where few seeds estimate it they are too many: of
+    three seeds by themselves up to 7.8 % of null differences would be settled. At MS(T×R)·(1 + 8/df) it is 5 %.
+
+    Args:
+        shared: covariance through common patients of two seeds' differences, 2 (Cov2 − Cov3).
+    """
+    error, _ = obuchowski_rockette(seeds, ms_tr, shared / 2, 0.0, df_tr)
+    return error, obuchowski_rockette(seeds, ms_tr * (1 + 8 / df_tr), shared / 2, 0.0, df_tr)[1]
+
+
+def _shared(first: Floats, second: Floats | None = None) -> float:
+    """Covariance through common patients of different seeds' differences; of one pair 2 (Cov2 − Cov3)."""
+    second = first if second is None else second
+    count = len(first) * len(second)
+    both = min(len(first), len(second))
+    if count == both:
+        return 0.0
+    products = first.sum(axis=0) @ second.sum(axis=0) - (first[:both] * second[:both]).sum()
+    return float(products) / (count - both)
+
+
+def _within(value: float, reach: float) -> Interval:
+    if math.isnan(reach):
+        return Interval(value, _UNKNOWN, _UNKNOWN)
+    return Interval(value, max(-1.0, value - reach), min(1.0, value + reach))
+
+
+def _alone(each: Floats, moved: Floats, resamples: int, seed: int, level: float) -> Interval:
+    """The interval of a figure that takes no verdict, by the same reckoning; none where two seeds stand alone."""
+    value, seeds = float(each.mean()), len(each)
+    if math.isnan(value) or np.isnan(moved).any() or seeds == 2:
+        return _within(value, _UNKNOWN)
+    if seeds == 1:
+        error = float(np.sqrt((moved**2).sum()))
+        if error == 0:
+            return _within(value, 0.0 if value == 0 else _UNKNOWN)
+        return _within(value, _critical(np.abs(bootstrap_t(moved, resamples, seed))[:, 0], level) * error)
+    error, freedom = _test_of(seeds, float(each.var(ddof=1)) / 2, _shared(moved), seeds - 1)
+    return _within(value, float(stdtrit(min(freedom, 1e9), (1 + level) / 2)) * error)
+
+
+# The bootstrap-t over patients: two networks, one seed each.
+
+
+def bootstrap_t(moved: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """(B, K) t statistics of K figures on the same B resamples of the patients, each less the figure itself.
+
+    Args:
+        moved: (K, P) what each patient does to each figure (``influence``).
+    """
+    patients = moved.shape[1]
+    drawn = _resamples(patients, resamples, seed)
+    sums = drawn @ moved.T
+    square = drawn @ (moved**2).T - sums**2 / patients
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = math.sqrt((patients - 1) / patients) * sums / np.sqrt(np.maximum(square, 0.0))
+    # where a resample holds nobody of those who decide a figure, nothing is known of its spread
+    scale = np.abs(moved).max(axis=1)
+    unknown = square <= 1e-9 * np.maximum(scale, 1e-300) ** 2
+    result: Floats = np.where(unknown, np.where(np.abs(sums) > 1e-9 * scale, np.inf, 0.0), found)
+    return result
+
+
+@functools.lru_cache(maxsize=2)  # the figures of a pair are asked for one after another
+def _resamples(patients: int, resamples: int, seed: int) -> Floats:
+    """(B, P) how often each patient stands in a resample."""
+    chances = np.full(patients, 1 / patients)
+    drawn: Floats = np.random.default_rng([seed, patients]).multinomial(patients, chances, resamples).astype(float)
+    drawn.setflags(write=False)
+    return drawn
+
+
+def _critical(largest: Floats, level: float) -> float:
+    """The value that a statistic has to exceed for ``_p`` to be below 1 − level; infinite where draws are too few."""
+    most = math.ceil(round((1 - level) * (len(largest) + 1), 9)) - 2  # draws that may reach it
+    return float(np.partition(largest, -1 - most)[-1 - most]) if most >= 0 else math.inf
+
+
+def _p(statistic: float, largest: Floats) -> float:
+    """(1 + draws that reach the statistic) / (1 + draws) (Phipson & Smyth, 2010)."""
+    return (1 + int((largest >= statistic).sum())) / (len(largest) + 1)
+
+
+# A test of a difference between two arms: swapping their detections within patients.
+
+
+def permutation_p(pairs: Sequence[tuple[Matched, Matched]], *, resamples: int = RESAMPLES, seed: int = 0) -> float:
+    """Two-sided p of no difference in AP between these very networks, over the patients.
+
+    A patient's detections change arms with chance one half, those of all seeds together: what one patient does to
+    several seeds is no independent evidence. The statistic is the mean difference over the seeds. The smallest p is
+    1 / (resamples + 1) (Phipson & Smyth, 2010).
+    """
+    first = pairs[0][0]
+    names, place = np.unique(np.array(first.patients, dtype=object).astype(str), return_inverse=True)
+    swapped = (np.random.default_rng([seed, 2]).random((resamples, len(names))) < 0.5)[:, place]  # (B, I)
+    observed, permuted = 0.0, np.zeros(resamples)
+    for one, other in pairs:
+        observed += float(weigh(other).mean_ap[0] - weigh(one).mean_ap[0])
+        permuted += _swapped(other, one, swapped) - _swapped(one, other, swapped)
+    extreme = int((np.abs(permuted) >= abs(observed) - 1e-12).sum())
+    return (extreme + 1) / (resamples + 1)
+
+
+def _swapped(own: Matched, others: Matched, swapped: NDArray[np.bool_]) -> Floats:
+    """Mean AP (B,) of ``own`` with the detections of ``others`` where patients are swapped."""
+    findings = len(own.categories)
+    ap = np.full((len(swapped), findings), np.nan)
+    for k in range(findings):
+        mine, theirs = own.of(k), others.of(k)
+        score = np.r_[own.score[mine], others.score[theirs]]
+        order = np.argsort(-score, kind="stable")
+        hit = np.r_[own.hit[0, mine], others.hit[0, theirs]][order]
+        counted = np.r_[own.counted[0, mine], others.counted[0, theirs]][order]
+        boxes = np.full(len(swapped), float(own.boxes[:, k].sum()))
+        step = max(1, CELLS // max(1, len(order)))
+        for start in range(0, len(swapped), step):
+            chunk = swapped[start : start + step]
+            weight = np.concatenate([~chunk[:, own.image[mine]], chunk[:, others.image[theirs]]], axis=1)[:, order]
+            there = slice(start, start + len(chunk))
+            ap[there, k] = average_precision(weight.astype(np.float64), hit, counted, boxes[there])[0]
+    return mean_over_findings(ap)
+
+
+# A family of pairs: one variance between seeds, and intervals that hold together.
+
+
+@dataclass(frozen=True)
+class FamilyPair:
+    """One pair of a family: its sample, the runs of both arms (by key) and their seeds, in the sample's order."""
+
+    sample: PairSample
+    reference: tuple[Hashable, ...]
+    other: tuple[Hashable, ...]
+    seeds: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Other minus reference: the mean over the seeds, and what may be said of it.
+
+    ``ap`` is the interval that holds for all ``family`` pairs together (single-step largest |t|) and ``p`` the p
+    adjusted likewise: the interval leaves 0 out exactly where p is below 0.05. ``pointwise`` and ``p_pointwise`` look
+    at this pair alone. With one seed all of them are over patients for these two networks (bootstrap-t).
+
+    ``lent`` counts the other pairs whose seeds share their variance, ``lent_freedom`` are the degrees of freedom of
+    that variance, ``freedom`` those of t. ``variance_seeds`` and ``variance_patients`` sum to the squared standard
+    error; None and the patients' for one seed.
+    """
+
+    ap: Interval
+    p: float
+    pointwise: Interval
+    p_pointwise: float
+    ar: Interval
+    per_class: tuple[tuple[str, Interval, Interval], ...]  # AP, AR
+    p_patients: float
+    seeds: int
+    patients: int
+    images: int
+    family: int
+    freedom: float
+    lent: int
+    lent_freedom: int
+    sd: float | None
+    variance_seeds: float | None
+    variance_patients: float
+    seed_share: float | None
+
+
+def compare(
+    reference: Sequence[Matched],
+    other: Sequence[Matched],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Difference:
+    """The difference of two arms by themselves. Raises as ``pair_sample``."""
+    sample = pair_sample(reference, other, resamples=resamples, seed=seed, level=level)
+    numbers = range(len(sample.reference))
+    one = FamilyPair(sample, tuple(("a", n) for n in numbers), tuple(("b", n) for n in numbers), tuple(numbers))
+    return differences([one], resamples=resamples, seed=seed, level=level)[0]
+
+
+def differences(
+    family: Sequence[FamilyPair],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+) -> list[Difference]:
+    """What may be said of every pair of a family, in its order.
+
+    Pairs of one seed are a family of their own: they speak of networks, the others of arms.
+
+    Args:
+        resamples: of the patients, with ``seed``: for pairs of one seed.
+        level: of the intervals.
+        draws: of the largest |t|: for pairs of several seeds.
+    """
+    found: dict[int, Difference] = {}
+    order = sorted(range(len(family)), key=lambda n: repr(sorted((family[n].reference, family[n].other))))
+    known = [n for n in order if np.isfinite(family[n].sample.differences).all()]  # draws do not depend on who asks
+    single = [n for n in known if len(family[n].seeds) == 1]
+    several = [n for n in known if len(family[n].seeds) > 1]
+    found |= zip(single, _networks([family[n] for n in single], resamples, seed, level), strict=True)
+    found |= zip(several, _arms([family[n] for n in several], level, draws), strict=True)
+    return [found[n] if n in found else _unknown(one) for n, one in enumerate(family)]
+
+
+def _unknown(one: FamilyPair) -> Difference:
+    """A pair without an AP: nothing to find."""
+    return _assembled(one, 0, _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN), _UNKNOWN, 0, 0, None, _UNKNOWN)
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """Half widths of the intervals that hold together and alone, and both p."""
+
+    together: float
+    alone: float
+    p: float
+    p_pointwise: float
+
+
+def _assembled(
+    one: FamilyPair,
+    family: int,
+    reach: _Reach,
+    freedom: float,
+    lent: int,
+    lent_freedom: int,
+    variance_seeds: float | None,
+    variance_patients: float,
+) -> Difference:
+    sample = one.sample
+    value, seeds = float(sample.differences.mean()), len(sample.reference)
+    share = None
+    if seeds > 1 and not math.isnan(value):
+        moved = sample.influence
+        mean = moved.mean(axis=0)
+        patients, each = float(mean @ mean), float((moved**2).sum(axis=1).mean())
+        # the variance between seeds holds what the patients do to each seed by itself, too
+        own = float(sample.differences.var(ddof=1)) / seeds
+        between = max(0.0, own - (each - patients) / (seeds - 1))
+        share = between / (between + patients) if between + patients > 0 else None
+    return Difference(
+        ap=_within(value, reach.together),
+        p=reach.p,
+        pointwise=_within(value, reach.alone),
+        p_pointwise=reach.p_pointwise,
+        ar=sample.ar,
+        per_class=sample.per_class,
+        p_patients=sample.p_patients,
+        seeds=seeds,
+        patients=sample.patients,
+        images=sample.images,
+        family=family,
+        freedom=freedom,
+        lent=lent,
+        lent_freedom=lent_freedom,
+        sd=float(sample.differences.std(ddof=1)) if seeds > 1 else None,
+        variance_seeds=variance_seeds,
+        variance_patients=variance_patients,
+        seed_share=share,
+    )
+
+
+def _networks(family: Sequence[FamilyPair], resamples: int, seed: int, level: float) -> Iterator[Difference]:
+    """Pairs of one seed: the bootstrap-t over patients; pairs of equal patients share their resamples."""
+    moved = [one.sample.influence for one in family]
+    errors = [float(np.sqrt((m**2).sum())) for m in moved]
+    drawn: dict[int, Floats] = {}
+    cohorts = list(dict.fromkeys(one.sample.cohort for one in family))
+    for number, cohort in enumerate(cohorts):
+        places = [n for n, one in enumerate(family) if one.sample.cohort == cohort and errors[n] > 0]
+        if places:
+            found = np.abs(bootstrap_t(np.concatenate([moved[n] for n in places]), resamples, seed + number))
+            drawn |= {n: found[:, k] for k, n in enumerate(places)}
+    largest = np.max(np.stack(list(drawn.values())), axis=0) if drawn else np.zeros(resamples)
+    for n, one in enumerate(family):
+        value, error = float(one.sample.differences[0]), errors[n]
+        if error == 0:
+            same = value == 0
+            reach = _Reach(*([0.0] * 2 if same else [_UNKNOWN] * 2), *([1.0] * 2 if same else [_UNKNOWN] * 2))
+        else:
+            t, own = abs(value) / error, drawn[n]
+            reach = _Reach(_critical(largest, level) * error, _critical(own, level) * error, _p(t, largest), _p(t, own))
+        yield _assembled(one, len(family), reach, math.inf, 0, 0, None, error**2)
+
+
+def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Difference]:
+    """Pairs of several seeds: Obuchowski and Rockette's variance, and the largest |t| of the family."""
+    squares, freedom = pooled_squares(family)
+    pooled = squares / freedom if freedom else 0.0
+    moved = [one.sample.influence for one in family]
+    shared = [max(0.0, _shared(m)) for m in moved]
+    own = [float(one.sample.differences.var(ddof=1)) / 2 for one in family]
+    # two seeds by themselves can agree by luck
+    known = [n for n, one in enumerate(family) if len(one.seeds) > 2 or len(family) > 1]
+    tests = {}
+    for n in known:
+        seeds = len(family[n].seeds)
+        tests[n] = _test_of(seeds, max(own[n], pooled), shared[n], freedom)
+    sure = [n for n in known if tests[n][0] > 0]
+    largest = None
+    if len(sure) > 1:
+        together = _correlation([family[n] for n in sure], [moved[n] for n in sure], [shared[n] for n in sure], pooled)
+        largest = np.sort(largest_t(together, min(tests[n][1] for n in sure), draws))
+    for n, one in enumerate(family):
+        value, seeds = float(one.sample.differences.mean()), len(one.seeds)
+        error, of_t = tests.get(n, (_UNKNOWN, float(freedom)))
+        if n not in sure:
+            same = error == 0 and value == 0
+            reach = _Reach(*([0.0] * 2 if same else [_UNKNOWN] * 2), *([1.0] * 2 if same else [_UNKNOWN] * 2))
+        else:
+            reach = _reach(value, error, of_t, largest, level)
+        among = 2 / seeds * max(own[n], pooled)
+        yield _assembled(one, len(family), reach, of_t, len(family) - 1, freedom, among, shared[n])
+
+
+def _reach(value: float, error: float, freedom: float, largest: Floats | None, level: float) -> _Reach:
+    t, freedom = abs(value) / error, min(freedom, 1e9)
+    alone, p = float(stdtrit(freedom, (1 + level) / 2)), 2 * float(stdtr(freedom, -t))
+    if largest is None:
+        return _Reach(alone * error, alone * error, p, p)
+    together = max(alone, _critical(largest, level))
+    return _Reach(together * error, alone * error, max(p, _p(t, largest)), p)
+
+
+def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:
+    """Sum of squares of arm × seed over all arms of all settings, and its degrees of freedom.
+
+    Within settings that share no run an arm and a seed have an effect each; runs that serve several settings count
+    once. What the two effects leave is summed, as in Obuchowski and Rockette's MS(T×R).
+    """
+    table = _Columns()
+    for one in family:
+        table.add(one)
+    squares, freedom = 0.0, 0
+    for cells in table.parts():
+        columns = {name: n for n, name in enumerate(dict.fromkeys(column for column, _, _ in cells))}
+        rows = {name: n + len(columns) for n, name in enumerate(dict.fromkeys(seed for _, seed, _ in cells))}
+        design = np.zeros((len(cells), len(columns) + len(rows)))
+        for n, (column, seed, _) in enumerate(cells):
+            design[n, columns[column]] = design[n, rows[seed]] = 1.0
+        values = np.array([value for _, _, value in cells])
+        fit, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+        squares += float(((values - design @ fit) ** 2).sum())
+        freedom += len(cells) - int(rank)
+    return squares, freedom
+
+
+class _Columns:
+    """Runs joined into arms, and arms into parts of the family that share none with another."""
+
+    def __init__(self) -> None:
+        self._cells: dict[Hashable, tuple[Hashable, float]] = {}  # run: seed, AP
+        self._arm: dict[Hashable, Hashable] = {}
+        self._part: dict[Hashable, Hashable] = {}
+
+    def add(self, one: FamilyPair) -> None:
+        sides = ((one.reference, one.sample.reference), (one.other, one.sample.other))
+        for runs, values in sides:
+            self._cells |= {run: (seed, value) for run, seed, value in zip(runs, one.seeds, values, strict=True)}
+            for run in runs:
+                _join(self._arm, runs[0], run)
+        for run in (*one.reference, *one.other):
+            _join(self._part, one.reference[0], run)
+
+    def parts(self) -> list[list[tuple[Hashable, Hashable, float]]]:
+        """(arm, seed, AP) of every run, part by part."""
+        found: dict[Hashable, list[tuple[Hashable, Hashable, float]]] = {}
+        for run, (seed, value) in self._cells.items():
+            found.setdefault(_root(self._part, run), []).append((_root(self._arm, run), seed, value))
+        return list(found.values())
+
+
+def _root(parents: dict[Hashable, Hashable], one: Hashable) -> Hashable:
+    while parents.setdefault(one, one) != one:
+        one = parents[one]
+    return one
+
+
+def _join(parents: dict[Hashable, Hashable], one: Hashable, other: Hashable) -> None:
+    parents[_root(parents, one)] = _root(parents, other)
+
+
+def _correlation(
+    family: Sequence[FamilyPair], moved: Sequence[Floats], shared: Sequence[float], pooled: float
+) -> Floats:
+    """(K, K) how the differences of a family go together: by runs that pairs share, and by common patients."""
+    runs = {run: n for n, run in enumerate(dict.fromkeys(r for one in family for r in (*one.reference, *one.other)))}
+    weight = np.zeros((len(family), len(runs)))
+    for k, one in enumerate(family):
+        for a, b in zip(one.reference, one.other, strict=True):
+            weight[k, runs[a]] -= 1 / len(one.seeds)
+            weight[k, runs[b]] += 1 / len(one.seeds)
+    found: Floats = pooled * weight @ weight.T
+    for k, one in enumerate(family):
+        found[k, k] += shared[k]
+        for m in range(k):
+            if one.sample.cohort == family[m].sample.cohort:
+                among = _shared(moved[k], moved[m])
+                found[k, m] += among
+                found[m, k] += among
+    scale = np.sqrt(np.maximum(np.diag(found), 1e-300))
+    found /= np.outer(scale, scale)
+    return found
+
+
+def largest_t(correlation: Floats, freedom: float, draws: int = DRAWS) -> NDArray[np.float64]:
+    """Draws of the largest |t| of K statistics with a common denominator (multivariate t).
+
+    Args:
+        correlation: (K, K); made positive semi-definite where estimates are not.
+        freedom: degrees of freedom.
+    """
+    values, vectors = np.linalg.eigh(correlation)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    root /= np.maximum(np.sqrt((root**2).sum(axis=1, keepdims=True)), 1e-12)
+    random = np.random.default_rng([draws, len(correlation)])
+    normal = random.standard_normal((draws, len(correlation))) @ root.T
+    freedom = min(freedom, 1e6)
+    spread = np.sqrt(2 * random.standard_gamma(freedom / 2, draws) / freedom)
+    found: Floats = np.abs(normal).max(axis=1) / spread
+    return found
+
+
+# How many seeds or patients a study would need: a plan for an effect declared beforehand, never for the one seen.
+
+#: Effects in AP that a plan is made for where none is declared.
+EFFECTS = (0.02, 0.05, 0.10)
+POWER = 0.8
+#: A variance with fewer degrees of freedom plans nothing.
+LEAST_FREEDOM = 9
+_MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """``number`` of ``unit`` that show a true difference of ``effect`` in AP with a power of 80 % at 5 %.
+
+    ``low`` and ``high`` are the numbers at the ends of the variance's 95 % interval (χ²). None: no number does.
+    """
+
+    effect: float
+    unit: str  # seeds or patients
+    number: int | None
+    low: int | None
+    high: int | None
+
+
+def plans(found: Difference, effects: Sequence[float] = EFFECTS) -> tuple[StudyPlan, ...]:
+    """Plans for a study like this one: of seeds where there are several, else of patients for two networks alone.
+
+    Empty where the variance has fewer than 9 degrees of freedom, or there is none.
+    """
+    single = found.variance_seeds is None
+    freedom = found.patients - 1 if single else found.lent_freedom
+    variance = found.variance_patients if found.variance_seeds is None else found.variance_seeds
+    if freedom < LEAST_FREEDOM or not variance > 0:
+        return ()
+    scales = (1.0, *(freedom / float(chdtri(freedom, tail)) for tail in (0.025, 0.975)))
+
+    def number(effect: float, scale: float) -> int | None:
+        if single:
+            return _patients(effect, found.patients, variance * scale)
+        return _seeds(effect, found.seeds * variance * scale, found.variance_patients)
+
+    unit = "patients" if single else "seeds"
+    return tuple(StudyPlan(effect, unit, *(number(effect, scale) for scale in scales)) for effect in effects)
+
+
+def _patients(effect: float, there: int, variance: float) -> int:
+    wanted = (effect / (_quantile(math.inf, 0.975) + _quantile(math.inf, POWER))) ** 2
+    return max(2, math.ceil(there * variance / wanted))
+
+
+def _seeds(effect: float, variance: float, patients: float) -> int | None:
+    """The fewest seeds; None where these patients would not show it with any number."""
+    for count in range(2, _MOST_SEEDS + 1):
+        quantiles = _quantile(count - 1, 0.975) + _quantile(count - 1, POWER)
+        if effect >= quantiles * math.sqrt(variance / count + patients):
+            return count
+    return None
+
+
+def _quantile(freedom: float, chance: float) -> float:
+    return float(stdtrit(min(freedom, 1e9), chance))
