@@ -130,7 +130,8 @@ class MemberFrame:
     def compared(self) -> ComparedRun:
         """The run as it is compared with others."""
         results = MemberResults(self.best_ap, self.best_ar, self.final)
-        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.split_policy)
+        versions = self.run.environments[-1].versions if self.run.environments else {}
+        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.split_policy, versions)
 
     @property
     def outcomes(self) -> tuple[tuple[str, CheckpointResult | None], ...]:

@@ -181,7 +181,8 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     protocol = protocol_of(run, member, options)
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
-    return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path))
+    versions = store.latest_versions([run.key]).get(run.key, {})
+    return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path), versions)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:

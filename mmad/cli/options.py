@@ -78,7 +78,8 @@ MovedDataOption = Annotated[
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
 
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train; auto takes every GPU found.")
+    str,
+    typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where to train; auto takes every GPU."),
 ]
 PerGpuOption = Annotated[
     str, typer.Option("--per-gpu", metavar="N|auto", help="Runs that share a GPU; auto: as many as its memory holds.")

@@ -24,7 +24,7 @@ from mmad.cli.options import (
     WeightsDirOption,
     WeightsOption,
 )
-from mmad.cli.output import console, print_json
+from mmad.cli.output import MOST_ROWS, console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -184,7 +184,7 @@ def _print_plan(plan: Plan) -> None:
     for head in heads:
         numeric = head in ("#", "seed", "parameters", "time")
         table.add_column(head, justify="right" if numeric else "left", no_wrap=head in ("key", "#"), overflow="fold")
-    for position, row in enumerate(plan.rows):
+    for position, row in enumerate(plan.rows[:MOST_ROWS]):
         member = row.member
         status = _WORDS.get(row.status, row.status)
         if row.shared_with is not None:
@@ -202,6 +202,8 @@ def _print_plan(plan: Plan) -> None:
         ]
         table.add_row(*(Text(cell) for cell in cells))
     console().print(table)
+    if (more := len(plan.rows) - MOST_ROWS) > 0:
+        print(f"and {more:,} more: --json prints them all")
     for note in _notes(plan):
         print(note, file=sys.stderr)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from mmad.api.results import open_store
 from mmad.base.formatting import moment, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
-from mmad.cli.output import console, figure, file_line, print_json, result_line, section, status_text
+from mmad.cli.output import MOST_ROWS, console, figure, file_line, print_json, result_line, section, status_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +26,7 @@ RUNS_HELP = """List the members of every ablation with their results.
 
 A member is ablation x setting x arm x seed; members with equal content share one run. AP and AR are those
 of the best-AP checkpoint under the protocol the member asked for, or, where none was kept, of the final one,
-which a * marks.
+which a * marks. The table ends after --limit members and says how many more there are.
 
 Runs that no member asks for any more, as of a file that was edited, are listed below: mmad show KEY shows one,
 mmad prune --unasked deletes them.
@@ -57,6 +58,9 @@ def runs(
     tag: Annotated[
         str | None, typer.Option("--tag", help="Only members whose run or ablation has a note with this tag.")
     ] = None,
+    most: Annotated[
+        int, typer.Option("--limit", min=0, metavar="N", help="Members of the table at most; 0: all of them.")
+    ] = MOST_ROWS,
     as_json: JsonOption = False,
 ) -> None:
     from mmad.store.json import summary_json, unasked_json
@@ -66,8 +70,10 @@ def runs(
     with open_store(db, read_only=True) as store:
         if ablation is not None:
             ablation = named_ablation(store, ablation)
-        summaries, notes = member_summaries(store, ablation), read_notes(store)
+        whole = as_json or not most or tag is not None
+        summaries, notes = member_summaries(store, ablation, None if whole else most), read_notes(store)
         unasked = unasked_runs(store) if ablation is None and tag is None else []
+        counts = store.member_counts()
     if tag is not None:
         summaries = [one for one in summaries if tag in notes.tags(one.run.key, [one.member])]
     if as_json:
@@ -80,8 +86,8 @@ def runs(
             "no run yet: queue some with mmad ablate FILE" if tag is None else f"no run is tagged {tag}", markup=False
         )
         return
-    for name in dict.fromkeys(summary.member.ablation for summary in summaries):
-        out.print(_table(name, [s for s in summaries if s.member.ablation == name], out.width))
+    for name, of in groupby(summaries, key=lambda summary: summary.member.ablation):
+        out.print(_table(name, list(of), out.width))
     if any(_starred(summary) for summary in summaries):
         out.print("* final checkpoints: no best one was kept", soft_wrap=True)
     for summary in summaries:
@@ -98,6 +104,9 @@ def runs(
         for run in unasked
     ]
     section(out, "Runs that no member asks for (mmad prune --unasked deletes them)", *lines)
+    more = (sum(counts.values()) if ablation is None else counts[ablation]) - most
+    if not whole and more > 0:
+        out.print(f"and {more:,} more: list all with --limit 0, or one ablation with --ablation")
 
 
 def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:

@@ -211,6 +211,8 @@ class Ablation:
 
     def _moved(self, change: Callable[[RunSpec], RunSpec]) -> Ablation:
         """Every run changed; those that continue another follow its key before they are changed themselves."""
+        if all(member.run.continues is None for member in self.members):  # then no key is needed, which takes long
+            return replace(self, members=tuple(replace(one, run=change(one.run)) for one in self.members))
         runs = {member.run.key: member.run for member in self.members}
         found: dict[str, RunSpec] = {}
 

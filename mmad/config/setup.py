@@ -454,6 +454,11 @@ class ModelSetup(BaseModel):
         description="Keep the channels of a cell side by side in memory: faster on some GPUs, most in half precision; "
         "rounds otherwise.",
     )
+    tf32: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
+        False,
+        description="Compute single precision with 10 bits of mantissa (TensorFloat-32) on NVIDIA GPUs that can: faster, "
+        "rounds otherwise; no effect elsewhere.",
+    )
     warmup_epochs: Annotated[int, affects("training", idle=when(lr_scheduler=None))] = Field(
         0,
         ge=0,

@@ -91,10 +91,13 @@ def epochs_asked(run: RunRecord) -> int:
     return int(run.protocol.get("epochs", 0))
 
 
-def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSummary]:
-    """Every member (of ``ablation``) with its run and results, ablations by name and members in their order."""
-    members = [m for a in store.ablations() if ablation in (None, a.name) for m in a.members]
-    runs = {run.key: run for run in store.run_records()}
+def member_summaries(store: Store, ablation: str | None = None, most: int | None = None) -> list[MemberSummary]:
+    """Every member (of ``ablation``) with its run and results, ablations by name and members in their order.
+
+    ``most`` reads no more than so many.
+    """
+    members = store.members(ablation, most)
+    runs = {run.key: run for run in store.some_runs({member.key for member in members})}
     members = [member for member in members if member.key in runs]
     begun = {key for key, run in runs.items() if run.epochs_done or run.status == "finished"}
     keys = list(dict.fromkeys(member.key for member in members if member.key in begun))
@@ -158,7 +161,7 @@ def results_frame(summaries: Sequence[MemberSummary]) -> DataFrame:
 
 def named_ablation(store: Store, name: str) -> str:
     """The name of the ablation that ``name`` means, in the words of ``ablation_called``."""
-    return ablation_called(name, [ablation.name for ablation in store.ablations()], store.where)
+    return ablation_called(name, list(store.member_counts()), store.where)
 
 
 def ablation_called(name: str, names: Sequence[str], where: str) -> str:

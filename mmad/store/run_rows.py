@@ -22,7 +22,7 @@ from mmad.config.runs import Ablation, DataSource, Member, RunSpec, file_name
 from mmad.config.setup import ModelSetup
 from mmad.store.damage import find_damage, same_row
 from mmad.store.engine import serialise
-from mmad.store.schema import ablations, epochs, members, runs
+from mmad.store.schema import ablations, members, run_epochs, runs
 
 #: More keys than this are chosen here instead of by the database, which limits a statement's length.
 MANY_KEYS = 500
@@ -232,8 +232,8 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
         row.key: (row.dataset_path, row.dataset_name, row.protocol)
         for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name, runs.c.protocol))
     }
-    last = connection.scalar(select(func.max(runs.c.position)))
-    position = 0 if last is None else last + 1
+    last, most = connection.execute(select(func.max(runs.c.position), func.max(runs.c.id))).one()
+    position, number = 0 if last is None else last + 1, (most or 0) + 1
     fresh: list[dict[str, object]] = []
     for key, run in wanted.items():
         if key in lies:
@@ -243,14 +243,15 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
                 protocol = _json({**protocol, "weights": run.protocol.weights})
                 connection.execute(update(runs).where(runs.c.key == key).values(**moved, protocol=protocol))
         else:
-            fresh.append(_run_row(key, run, position + len(fresh)))
+            fresh.append(_run_row(key, run, position + len(fresh), number + len(fresh)))
     if fresh:
         connection.execute(insert(runs), fresh)
 
 
-def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
+def _run_row(key: str, run: RunSpec, position: int, number: int) -> dict[str, object]:
     setup, protocol = run.recorded()
     return {
+        "id": number,
         "key": key,
         "content": run.content_key,
         "position": position,
@@ -321,8 +322,23 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
     ]
 
 
+def read_members(connection: Connection, ablation: str | None, most: int | None) -> list[MemberRecord]:
+    """The first ``most`` members (None: all) of ``ablation`` (None: of all by name), in the file's order."""
+    chosen = select(members).order_by(members.c.ablation, members.c.position).limit(most)
+    if ablation is not None:
+        chosen = chosen.where(members.c.ablation == ablation)
+    return [member_record(row) for row in connection.execute(chosen)]
+
+
+def count_members(connection: Connection) -> dict[str, int]:
+    """How many members every ablation has, by name."""
+    counts = select(ablations.c.name, func.count(members.c.ablation).label("n")).outerjoin(members)
+    found = connection.execute(counts.group_by(ablations.c.name).order_by(ablations.c.name))
+    return {row.name: row.n for row in found}
+
+
 def _select_runs() -> Select[Any]:
-    done = select(func.max(epochs.c.epoch)).where(epochs.c.run_key == runs.c.key).scalar_subquery()
+    done = select(func.max(run_epochs.c.epoch)).where(run_epochs.c.run == runs.c.id).scalar_subquery()
     return select(runs, func.coalesce(done, 0).label("epochs_done")).order_by(runs.c.priority.desc(), runs.c.position)
 
 
@@ -355,11 +371,18 @@ def read_runs(connection: Connection) -> list[RunRecord]:
     return [_run_record(row) for row in connection.execute(_select_runs())]
 
 
+def read_epochs_done(connection: Connection) -> dict[str, int]:
+    """The last committed epoch of every run that has one, by key."""
+    last = select(runs.c.key, func.max(run_epochs.c.epoch).label("done")).join(runs, runs.c.id == run_epochs.c.run)
+    return {row.key: row.done for row in connection.execute(last.group_by(runs.c.key))}
+
+
 def read_some_runs(connection: Connection, keys: Collection[str]) -> list[RunRecord]:
     """The runs of ``keys`` that are there, in the order of the queue."""
-    if len(keys) > MANY_KEYS:
-        return [run for run in read_runs(connection) if run.key in keys]
-    return [_run_record(row) for row in connection.execute(_select_runs().where(runs.c.key.in_(keys)))]
+    chosen = _select_runs()
+    if len(keys) <= MANY_KEYS:
+        chosen = chosen.where(runs.c.key.in_(keys))
+    return [_run_record(row) for row in connection.execute(chosen) if row.key in keys]
 
 
 def read_run(connection: Connection, key: str) -> RunRecord:

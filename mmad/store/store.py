@@ -22,6 +22,7 @@ from mmad.base.records import (
     EnvironmentRecord,
     EpochRecord,
     EvaluationRecord,
+    MemberRecord,
     ParameterCount,
     RunRecord,
     Status,
@@ -39,9 +40,9 @@ from mmad.store.schema import (
     checkpoints,
     documented_logs,
     environments,
-    epochs,
     evaluations,
     members,
+    run_epochs,
     runs,
     warnings,
 )
@@ -67,7 +68,7 @@ def read_state(connection: Connection) -> StoreState:
     found = tuple((str(status), int(count)) for status, count in statuses)
     asked = (
         select(func.max(runs.c.created), func.max(runs.c.started), func.max(runs.c.finished)),
-        select(func.count(), func.max(epochs.c.committed), func.sum(epochs.c.replaced)).select_from(epochs),
+        select(func.count(), func.max(run_epochs.c.committed), func.sum(run_epochs.c.replaced)).select_from(run_epochs),
         select(func.count(), func.max(evaluations.c.id)).select_from(evaluations),
         select(func.count(), func.max(checkpoints.c.created)).select_from(checkpoints),
         select(func.count(), func.max(warnings.c.id)).select_from(warnings),
@@ -201,10 +202,28 @@ class Store:
             return run_rows.read_ablations(connection)
 
     @repeatable
+    def members(self, ablation: str | None = None, most: int | None = None) -> list[MemberRecord]:
+        """The members of every ablation (or of one), ablations by name, members in their order; ``most`` of them."""
+        with self.database.reading() as connection:
+            return run_rows.read_members(connection, ablation, most)
+
+    @repeatable
+    def member_counts(self) -> dict[str, int]:
+        """How many members every ablation has, by name."""
+        with self.database.reading() as connection:
+            return run_rows.count_members(connection)
+
+    @repeatable
     def run_records(self) -> list[RunRecord]:
         """Every run in the order of the run_rows."""
         with self.database.reading() as connection:
             return run_rows.read_runs(connection)
+
+    @repeatable
+    def epochs_done(self) -> dict[str, int]:
+        """The last committed epoch of every run that has one, by key."""
+        with self.database.reading() as connection:
+            return run_rows.read_epochs_done(connection)
 
     @repeatable
     def some_runs(self, keys: Collection[str]) -> list[RunRecord]:
@@ -482,6 +501,12 @@ class Store:
         """Where and with what the run was trained: one per stretch between interruptions."""
         with self.database.reading() as connection:
             return measurements.read_environments(connection, key)
+
+    @repeatable
+    def latest_versions(self, keys: Collection[str]) -> dict[str, Mapping[str, str]]:
+        """With which versions each of ``keys`` was trained last; runs that never began are left out."""
+        with self.database.reading() as connection:
+            return measurements.read_versions(connection, keys)
 
     def add_warning(self, key: str, text: str) -> None:
         """Records something the reader of the run's results should know."""

@@ -183,7 +183,7 @@ class Collector:
 def _stack(rows: list[dict[str, Tensor]], key: str, width: int | None = None) -> NDArray[np.float64]:
     if not rows:
         return np.zeros((0,) if width is None else (0, width))
-    stacked: NDArray[np.float64] = torch.cat([row[key] for row in rows]).double().cpu().numpy()
+    stacked: NDArray[np.float64] = torch.cat([row[key] for row in rows]).cpu().double().numpy()
     return stacked
 
 
@@ -317,6 +317,11 @@ def _pinned(images: Tensor, device: torch.device) -> Tensor:
     return images.pin_memory() if device.type == "cuda" else images
 
 
+def _forked(device: torch.device) -> str:
+    """The kind of device whose random state is kept beside the CPU's; with no device of it there is none."""
+    return "cuda" if device.type == "cpu" else device.type
+
+
 def _scores(detections: Detections, truth: GroundTruth) -> dict[str, Scores]:
     return scores_by_overlap(detections, truth, threshold=THRESHOLD, max_detections=MAX_DETECTIONS)
 
@@ -425,7 +430,7 @@ def evaluation_pass(
     names: tuple[str, ...] = ()
     rows: list[Tensor] = []  # per batch its losses, left on the device until the end
     shown: list[list[int]] = []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=_forked(device)):
         torch.manual_seed(seed)
         for step, batch in enumerate(batches):
             images, targets, numeric, categorical = _to(batch, device)

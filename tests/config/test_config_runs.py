@@ -39,7 +39,7 @@ OTHER_SETUP: dict[str, Any] = {
     "rpn_nms_thresh": 0.7, "rpn_score_thresh": 0.1, "box_nms_thresh": 0.5, "box_score_thresh": 0.1,
     "box_detections_per_img": 11, "gt_in_train_till": 0, "optimiser": "adamw", "lr": 0.5, "momentum": 0.5,
     "weight_decay": 0.5, "batch_size": 5,
-    "gradient_accumulation": 2, "gradient_clip_norm": 1.0, "mixed_precision": True, "channels_last": True,
+    "gradient_accumulation": 2, "gradient_clip_norm": 1.0, "mixed_precision": True, "channels_last": True, "tf32": True,
     "warmup_epochs": 1, "lr_scheduler": "MultiStepLR",
     "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
     "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
