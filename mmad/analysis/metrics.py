@@ -470,6 +470,7 @@ def run_statistics(store: Store, detections: DetectionStore, target: EvaluationT
     yield {"measured": estimate_of(store, detections, [target])}
     yield {"profile": profile_of(store, detections, target, SCORES)}
     yield {"curve": curve_of(store, detections, target)}
+    yield {"diagnosis": diagnosis_of(store, detections, target)}
     if has_masks(target):
         yield {"masks": masks_of(store, detections, target)}
 

@@ -26,6 +26,7 @@ from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFra
 from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
 from mmad.analysis.metrics import (
     AgreementOptions,
+    Diagnosis,
     MaskFigures,
     Profile,
     agreement_of,
@@ -262,6 +263,7 @@ class RunStatistics:
     controls: tuple[Control, ...] = ()
     why: str = ""
     masks: MaskFigures | None = None
+    diagnosis: Diagnosis | None = None
 
 
 PairKey = tuple[str, str, str, str]

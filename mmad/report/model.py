@@ -19,6 +19,7 @@ from mmad.base.errors import SpecError
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.base.records import Status
+from mmad.data.phantom import is_phantom
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
 from mmad.experiment_log.parser import heading_name
 from mmad.experiment_log.shipped import SHIPPED, Library, entry
@@ -114,6 +115,12 @@ class ReportModel:
     @property
     def runs(self) -> tuple[RunSection, ...]:
         return tuple(r for a in self.ablations for r in a.runs)
+
+    @property
+    def synthetic(self) -> str:
+        """``Synthetic data``, where every run or some are trained on drawn images; else empty."""
+        drawn = [is_phantom(section.run.record.dataset_name) for section in self.runs]
+        return "Synthetic data" if all(drawn) else "Partly synthetic data" if any(drawn) else ""
 
     @property
     def lead(self) -> str:
