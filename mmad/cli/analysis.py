@@ -397,8 +397,9 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         made = [tables.detected_table([run], brief=whole)]
         made += [tables.boxes_table([run]), tables.image_scores_table([run])] if per_class else []
         for table in made:
-            print_table(out, table.without("_run"), f"{run.name}: {table.title}")
-    print_table(out, tables.errors_table(runs, across="_run").without("_run"))
+            print_table(out, table.without("_run"), f"{run.name}: {table.title}. {table.note}")
+    errors = tables.errors_table(runs, across="_run").without("_run")
+    print_table(out, errors, f"{errors.title}. {errors.note}")
     if per_class:
         print_table(out, tables.classes_table(runs))
     if any(run.stats.masks for run in runs):

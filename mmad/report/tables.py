@@ -603,7 +603,7 @@ def findings_table(
                         *cells, people.get(label) if split == "test" else None, words, outcome is m.alone,
                         people.get(label),
                     ))  # fmt: skip
-    patients = [Shown("_test_patients", "Patients", "whole", once=True)] if statistics.runs else []
+    patients = [Shown("_test_patients", "Test patients", "whole", once=True)] if statistics.runs else []
     shown = (
         _RUN, Shown("finding", "Finding", "text"), *patients,
         Shown("ap", "AP", patients="patients"), Shown("ar", "AR", patients="patients"),
@@ -924,11 +924,13 @@ def _diagnosed(runs: Sequence[EvaluatedRun]) -> list[tuple[EvaluatedRun, Diagnos
 
 
 def _at_score(found: Sequence[tuple[EvaluatedRun, Diagnosis]]) -> str:
-    """``, score ≥ 0.12 (at most 0.5 false positives per image on validation)`` of one run; empty of several."""
+    """``Score ≥ 0.12, the lowest with at most 0.5 false positives per image on validation.``; empty of several runs."""
     if len(found) != 1:
         return ""
     ((_, one),) = found
-    return f": no score fixed, {one.why}" if one.score is None else f", score ≥ {one.score:.3g} ({one.rule})"
+    if one.score is None:
+        return f"No score is fixed: {clip(one.why, 300)}. "
+    return f"Score ≥ {one.score:.3g}, the lowest with {one.rule}. "
 
 
 def detected_table(runs: Sequence[EvaluatedRun], name: str = "told-apart", **more: Any) -> ReportTable:
@@ -958,9 +960,9 @@ def detected_table(runs: Sequence[EvaluatedRun], name: str = "told-apart", **mor
         Shown("specificity", "Specificity", patients="patients_without"),
         Shown("auroc", "AUROC", patients="patients_fewer"),
     )  # fmt: skip
-    note = f"An image has the score of its best detection, a patient that of the best image. {_INTERVALS}"
-    title = f"Images and patients told apart{_at_score(found)}"
-    return ReportTable.of(name, title, columns, rows, shown=shown, note=note, **more)
+    said = "An image has the score of its best detection, a patient that of the best image."
+    note = f"{_at_score(found)}{said} {_INTERVALS}"
+    return ReportTable.of(name, "Images and patients told apart", columns, rows, shown=shown, note=note, **more)
 
 
 def boxes_table(runs: Sequence[EvaluatedRun], name: str = "boxes", **more: Any) -> ReportTable:
@@ -987,10 +989,8 @@ def boxes_table(runs: Sequence[EvaluatedRun], name: str = "boxes", **more: Any) 
         Shown("false_negatives", "Missed", "whole"), Shown("false_positives", "False positives", "whole"),
         Shown("wafroc", "wAFROC", below="_below", patients="patients"),
     )  # fmt: skip
-    note = f"wAFROC is of all scores. {_INTERVALS}"
-    return ReportTable.of(
-        name, f"Boxes found and missed{_at_score(found)}", columns, rows, shown=shown, note=note, **more
-    )
+    note = f"{_at_score(found)}wAFROC is of all scores. {_INTERVALS}"
+    return ReportTable.of(name, "Boxes found and missed", columns, rows, shown=shown, note=note, **more)
 
 
 def image_scores_table(runs: Sequence[EvaluatedRun], name: str = "image-scores", **more: Any) -> ReportTable:
@@ -1036,8 +1036,8 @@ def errors_table(runs: Sequence[EvaluatedRun], name: str = "errors", **more: Any
     shown = (
         _RUN, Shown("error", "Error", "text"), Shown("ap_gained", "AP gained"), Shown("errors", "Errors", "whole"),
     )  # fmt: skip
-    title = f"AP that repairing each kind of error alone would gain ({TIDE_NOTE})"
-    return ReportTable.of(name, title, columns, rows, shown=shown, **more)
+    note = f"AP that repairing each kind alone would gain; it {TIDE_NOTE}."
+    return ReportTable.of(name, "Cost of errors", columns, rows, shown=shown, note=note, **more)
 
 
 #: The tables of a run's detections, in the order in which they are shown.
