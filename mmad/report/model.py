@@ -58,11 +58,6 @@ class RunSection:
         return self.member.run
 
     @property
-    def by_final(self) -> bool:
-        """Whether the run is shown by its final checkpoint because it has no best one."""
-        return self.member.best_ap is None and self.member.final is not None
-
-    @property
     def seconds(self) -> float:
         return sum(e.seconds for e in self.run.epochs if e.seconds == e.seconds)
 

@@ -718,7 +718,7 @@ def threshold_tables(section: AblationSection, statistics: Statistics) -> Iterat
         yield thresholds_table(runs, name, subject=clip(section.title, 120), conditions=said)
 
 
-def froc_table(runs: Sequence[EvaluatedRun], name: str = "froc", **more: Any) -> ReportTable:
+def froc_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """Sensitivity by false positives per image, over all findings together and of each."""
     columns = (
         *EVALUATED, Column("finding", "the finding, or all findings together"),
@@ -741,11 +741,11 @@ def froc_table(runs: Sequence[EvaluatedRun], name: str = "froc", **more: Any) ->
     )  # fmt: skip
     note = f"Sensitivity by false positives per image, and its mean. {_INTERVALS}"
     return ReportTable.of(
-        name, "FROC", columns, rows, shown=shown, across="false_positives_per_image", note=note, **more
+        "froc", "FROC", columns, rows, shown=shown, across="false_positives_per_image", note=note, **more
     )
 
 
-def confusion_table(runs: Sequence[EvaluatedRun], name: str = "confusion", **more: Any) -> ReportTable:
+def confusion_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """How often each finding was called what."""
     columns = (
         *EVALUATED, _SCORE, Column("true", "the true finding"), Column("called", "what was detected there"),
@@ -764,10 +764,10 @@ def confusion_table(runs: Sequence[EvaluatedRun], name: str = "confusion", **mor
                     rows.append((*run.head, score, true, called, count, "same" if i == j else ""))
     shown = (_RUN, Shown("true", "True", "text"), Shown("count", "Count", "whole", tone="_tone"))
     note = f"At a score of {score:g}: true findings down, what was called across." if score is not None else ""
-    return ReportTable.of(name, "Confusion", columns, rows, shown=shown, across="called", note=note, **more)
+    return ReportTable.of("confusion", "Confusion", columns, rows, shown=shown, across="called", note=note, **more)
 
 
-def reliability_table(runs: Sequence[EvaluatedRun], name: str = "reliability", **more: Any) -> ReportTable:
+def reliability_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """Do scores say how often a detection is right? By bins of the score."""
     columns = (
         *EVALUATED, Column("score_from", "lower end of the bin", FRACTION),
@@ -790,10 +790,10 @@ def reliability_table(runs: Sequence[EvaluatedRun], name: str = "reliability", *
     )  # fmt: skip
     note = "Do scores say how often a detection is right?"
     note += f" Expected calibration error {errors[0]}." if len(errors) == 1 else ""
-    return ReportTable.of(name, "Reliability", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("reliability", "Reliability", columns, rows, shown=shown, note=note, **more)
 
 
-def masks_table(runs: Sequence[EvaluatedRun], name: str = "masks", **more: Any) -> ReportTable:
+def masks_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """AP and AR of masks, over all findings and of each."""
     columns = (
         *EVALUATED, _FINDING, *bounded_columns("mask_ap", "AP of the masks"),
@@ -811,10 +811,10 @@ def masks_table(runs: Sequence[EvaluatedRun], name: str = "masks", **more: Any) 
         Shown("mask_ap", "AP", patients="patients"), Shown("mask_ar", "AR", patients="patients"),
     )  # fmt: skip
     note = f"Masks compared with the filled annotated boxes. {_INTERVALS}"
-    return ReportTable.of(name, "Masks", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("masks", "Masks", columns, rows, shown=shown, note=note, **more)
 
 
-def coco_table(runs: Sequence[EvaluatedRun], name: str = "coco", **more: Any) -> ReportTable:
+def coco_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """COCO's figures of boxes and masks, as far as they are known."""
     columns = (
         *EVALUATED, Column("outline", "boxes or masks"), Column("figure", "COCO's name of the figure"),
@@ -828,10 +828,10 @@ def coco_table(runs: Sequence[EvaluatedRun], name: str = "coco", **more: Any) ->
         for figure, value in found.figures.items()
     ]
     shown = (_RUN, Shown("outline", "Of", "text"), Shown("figure", "Figure", "text"), Shown("value", "Value"))
-    return ReportTable.of(name, "COCO's figures", columns, rows, shown=shown, **more)
+    return ReportTable.of("coco", "COCO's figures", columns, rows, shown=shown, **more)
 
 
-def controls_table(runs: Sequence[EvaluatedRun], name: str = "controls", **more: Any) -> ReportTable:
+def controls_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """What the AP loses when an input is made useless."""
     columns = (
         *EVALUATED, Column("altered", "column, records or image"),
@@ -851,7 +851,7 @@ def controls_table(runs: Sequence[EvaluatedRun], name: str = "controls", **more:
         Shown("ap_lost", "AP lost", "difference"), Shown("meaning", "It says", "text"),
     )  # fmt: skip
     note = f"What the AP loses when an input is made useless. {_INTERVALS}"
-    return ReportTable.of(name, "Controls", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("controls", "Controls", columns, rows, shown=shown, note=note, **more)
 
 
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
@@ -933,7 +933,7 @@ def _at_score(found: Sequence[tuple[EvaluatedRun, Diagnosis]]) -> str:
     return f"Score ≥ {one.score:.3g}, the lowest with {one.rule}. "
 
 
-def detected_table(runs: Sequence[EvaluatedRun], name: str = "told-apart", **more: Any) -> ReportTable:
+def detected_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """How images and patients with a finding are told from others at the score that was fixed on validation."""
     columns = (
         *EVALUATED, _SCORE, Column("finding", "the finding, or any finding"), Column("of", "images or patients"),
@@ -962,10 +962,10 @@ def detected_table(runs: Sequence[EvaluatedRun], name: str = "told-apart", **mor
     )  # fmt: skip
     said = "An image has the score of its best detection, a patient that of the best image."
     note = f"{_at_score(found)}{said} {_INTERVALS}"
-    return ReportTable.of(name, "Images and patients told apart", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("told-apart", "Images and patients told apart", columns, rows, shown=shown, note=note, **more)
 
 
-def boxes_table(runs: Sequence[EvaluatedRun], name: str = "boxes", **more: Any) -> ReportTable:
+def boxes_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """True boxes found and missed, and detections of nothing, at the same score; wAFROC needs none."""
     columns = (
         *EVALUATED, _SCORE, _FINDING, Column("true_positives", "true boxes found", "boxes"),
@@ -990,10 +990,10 @@ def boxes_table(runs: Sequence[EvaluatedRun], name: str = "boxes", **more: Any) 
         Shown("wafroc", "wAFROC", below="_below", patients="patients"),
     )  # fmt: skip
     note = f"{_at_score(found)}wAFROC is of all scores. {_INTERVALS}"
-    return ReportTable.of(name, "Boxes found and missed", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("boxes", "Boxes found and missed", columns, rows, shown=shown, note=note, **more)
 
 
-def image_scores_table(runs: Sequence[EvaluatedRun], name: str = "image-scores", **more: Any) -> ReportTable:
+def image_scores_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """Whether images with a finding are as frequent as the highest score says."""
     columns = (
         *EVALUATED, _FINDING, *bounded_columns("intercept", "of the logistic regression on the score's logit"),
@@ -1015,11 +1015,11 @@ def image_scores_table(runs: Sequence[EvaluatedRun], name: str = "image-scores",
     )  # fmt: skip
     note = f"Intercept 0 and slope 1 where scores are chances; ECE only describes. {_INTERVALS}"
     return ReportTable.of(
-        name, "Calibration of an image's highest score", columns, rows, shown=shown, note=note, **more
+        "image-scores", "Calibration of an image's highest score", columns, rows, shown=shown, note=note, **more
     )
 
 
-def errors_table(runs: Sequence[EvaluatedRun], name: str = "errors", **more: Any) -> ReportTable:
+def errors_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """The AP that repairing each kind of error alone would gain."""
     columns = (
         *EVALUATED, Column("error", "kind of error, or all false positives or negatives"),
@@ -1037,7 +1037,7 @@ def errors_table(runs: Sequence[EvaluatedRun], name: str = "errors", **more: Any
         _RUN, Shown("error", "Error", "text"), Shown("ap_gained", "AP gained"), Shown("errors", "Errors", "whole"),
     )  # fmt: skip
     note = f"AP that repairing each kind alone would gain; it {TIDE_NOTE}."
-    return ReportTable.of(name, "Cost of errors", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("errors", "Cost of errors", columns, rows, shown=shown, note=note, **more)
 
 
 #: The tables of a run's detections, in the order in which they are shown.
