@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import filecmp
 import os
 import secrets
 import shutil
@@ -15,6 +17,10 @@ _PART = ".part"
 _SIDES = ("-journal", "-wal", "-shm")
 #: Bytes of a target's name in that of its part, so that a file system takes both (255 at most).
 _NAME_BYTES = 200
+
+
+class FolderFilled(Exception):
+    """A folder that was to be made holds something already."""
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -68,6 +74,39 @@ def part_beside(path: Path, *, folder: bool = False) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             _remove(part)
         os.close(handle)
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which becomes ``path`` when the block succeeds and is gone when it does not.
+
+    Folders on the way are made. Where another process made ``path`` meanwhile and put the same files into it, that
+    one is kept.
+
+    Raises:
+        FolderFilled: ``path`` holds something already, or is no folder.
+        OSError: the disk refuses.
+    """
+    path = path.absolute()
+    remove_left_parts(path.parent, path.name)
+    if path.is_symlink() or (path.exists() and not path.is_dir()) or (path.is_dir() and any(path.iterdir())):
+        raise FolderFilled(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with part_beside(path, folder=True) as part:
+        yield part
+        try:
+            part.replace(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if not _equal(part, path):
+                raise FolderFilled(path) from None
+
+
+def _equal(folder: Path, other: Path) -> bool:
+    """Whether two folders hold the same files with the same bytes."""
+    files, others = ({path.relative_to(top) for path in top.rglob("*") if path.is_file()} for top in (folder, other))
+    return files == others and all(filecmp.cmp(folder / file, other / file, shallow=False) for file in files)
 
 
 def left_parts(folder: Path, name: str = "") -> Iterator[Path]:

@@ -141,7 +141,7 @@ def _print_copied(copied: Copied) -> None:
 def _register_export(app: typer.Typer) -> None:
     @app.command("export")
     def export(
-        folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into; made where it is missing.")],
+        folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; must be empty or not there.")],
         form: Annotated[str, typer.Option("--format", metavar="csv|parquet", help="Form of the files.")] = "csv",
         db: DatabaseOption = DEFAULT_DB,
         json: JsonOption = False,
@@ -149,8 +149,8 @@ def _register_export(app: typer.Typer) -> None:
         """Write every table to a CSV or Parquet file.
 
         Tables and views, DIR/NAME.csv or .parquet, all as they are at one moment. In CSV an empty cell is NULL, a
-        moment is ISO 8601 in UTC and a truth true or false. Parquet has the columns' own types and needs pyarrow. A
-        file that is there already is never written over.
+        moment is ISO 8601 in UTC and a truth true or false. Parquet has the columns' own types and needs pyarrow. The
+        folder is whole or not there; one that holds something is refused.
 
         --json prints {"folder", "format", "tables": [{name, file, rows}]}.
         """

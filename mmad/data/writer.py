@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
-import filecmp
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmad.base.errors import DataError
-from mmad.base.files import part_beside, remove_left_parts, write_atomically
+from mmad.base.files import FolderFilled, folder_beside, write_atomically
 from mmad.data.column_types import number_text
 from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, Box, CategoricalColumn, NumericColumn
 
@@ -52,32 +49,17 @@ def new_folder(out: Path) -> Iterator[Path]:
 
     Raises DataError when ``out`` holds something already or cannot be written; a failure leaves nothing.
     """
-    filled = DataError("exists already", where=out, hint="name a new folder or remove this one first")
     try:
-        remove_left_parts(out.absolute().parent, out.name)
-        if out.is_symlink() or (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir())):
-            raise filled
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with part_beside(out.absolute(), folder=True) as part:
+        with folder_beside(out) as part:
             (part / IMAGES).mkdir()
             yield part
-            try:
-                os.replace(part, out)  # noqa: PTH105 - the name of the call that is atomic
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                if not _equal(part, out):
-                    raise filled from None
+    except FolderFilled:
+        hint = "name a new folder or remove this one first"
+        raise DataError("exists already", where=out, hint=hint) from None
     except OSError as error:
         raise DataError(
             f"cannot be written: {error.strerror or error}", where=out, hint="free some space or name another folder"
         ) from None
-
-
-def _equal(folder: Path, other: Path) -> bool:
-    """Whether two folders hold the same files with the same bytes."""
-    files, others = ({path.relative_to(top) for path in top.rglob("*") if path.is_file()} for top in (folder, other))
-    return files == others and all(filecmp.cmp(folder / file, other / file, shallow=False) for file in files)
 
 
 def write_tables(

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType, TypeEngine
 
 from mmad.base.errors import StoreError
-from mmad.base.files import replacing
+from mmad.base.files import FolderFilled, folder_beside, make_durable
 from mmad.base.records import OnProgress
 from mmad.store import schema
 from mmad.store.store import Store
@@ -68,30 +68,35 @@ def export_tables(
 ) -> tuple[Exported, ...]:
     """Writes each table, and each view, to ``folder``/NAME.csv or .parquet, all as they are at one moment.
 
+    The folder is whole or not there: it is filled beside its place and renamed.
+
     In CSV an empty cell is NULL, a moment ISO 8601 in UTC, a truth ``true`` or ``false``, JSON its text. A lenient
     store leaves out what is damaged.
 
     Raises:
-        StoreError: a file that is there already or cannot be written; pyarrow is missing for Parquet.
+        StoreError: a folder that holds something already or cannot be written; pyarrow is missing for Parquet.
     """
     write = _write_csv if form == "csv" else _parquet_writer()
     store.leave_out()
+    written = []
     with store.database.reading() as connection:
         tables = [*schema.metadata.sorted_tables, *_views(connection)]
-        files = {table.name: folder / f"{table.name}.{form}" for table in tables}
-        _refuse_written(folder, list(files.values()))
-        written = []
-        for number, table in enumerate(tables, start=1):
-            file = files[table.name]
-            try:
-                rows = _whole(file, table, batches(connection, table), write)
-            except OSError as error:
-                hint = "free space or check permissions there, or name another folder"
-                raise StoreError(f"cannot be written ({error.strerror})", where=file, hint=hint) from error
-            written.append(Exported(table.name, file, rows))
-            if progress is not None:
-                progress(number, len(tables))
-        return tuple(written)
+        try:
+            with folder_beside(folder) as part:
+                for number, table in enumerate(tables, start=1):
+                    file = f"{table.name}.{form}"
+                    rows = write(part / file, table, batches(connection, table))
+                    written.append(Exported(table.name, folder / file, rows))
+                    if progress is not None:
+                        progress(number, len(tables))
+                make_durable(part / one.file.name for one in written)
+        except FolderFilled:
+            hint = "name a new folder, or remove this one first"
+            raise StoreError("exists already", where=folder, hint=hint) from None
+        except OSError as error:
+            hint = "free space or check permissions there, or name another folder"
+            raise StoreError(f"cannot be written ({error.strerror})", where=folder, hint=hint) from error
+    return tuple(written)
 
 
 def _views(connection: Connection) -> list[Table]:
@@ -104,22 +109,6 @@ def _views(connection: Connection) -> list[Table]:
             if isinstance(column.type, NullType):
                 column.type = known.get(column.name, column.type)
     return views
-
-
-def _refuse_written(folder: Path, files: Sequence[Path]) -> None:
-    there = [file for file in files if file.exists()]
-    if there:
-        raise StoreError("exists already", where=there[0], hint="name a new folder, or remove what is in this one")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot be made ({error.strerror})", where=folder, hint="name another folder") from error
-
-
-def _whole(file: Path, table: Table, parts: Parts, write: Writer) -> int:
-    """Writes beside ``file`` and renames into its place."""
-    with replacing(file) as part:
-        return write(part, table, parts)
 
 
 def _frames(table: Table, parts: Parts) -> Iterator[DataFrame]:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from mmad.base.files import left_parts, part_beside, remove_left_parts, replacing, write_atomically
+from mmad.base.files import (
+    FolderFilled,
+    folder_beside,
+    left_parts,
+    part_beside,
+    remove_left_parts,
+    replacing,
+    write_atomically,
+)
 
 
 def test_folders_are_made_and_content_replaced(tmp_path: Path) -> None:
@@ -23,9 +31,12 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_atomically(tmp_path / "file", b"")
+        with folder_beside(tmp_path / "folder"):
+            pass
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o750
 
 
 @pytest.mark.parametrize("stage", ["fsync", "replace"])
@@ -78,3 +89,21 @@ def test_what_a_living_process_writes_is_not_left(tmp_path: Path, folder: bool) 
         assert part.exists()
     assert path.read_bytes() == b"second"
     assert [p.name for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_folder_is_there_when_it_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "new"
+    with folder_beside(path) as part:
+        (part / "file").touch()
+        assert not path.exists()
+    assert [p.name for p in path.parent.iterdir()] == ["new"]
+    with pytest.raises(FolderFilled), folder_beside(path):
+        raise AssertionError
+    with pytest.raises(FolderFilled), folder_beside(path / "file"):
+        raise AssertionError
+    (path / "file").unlink()
+    with folder_beside(path) as part:  # an empty one may be filled
+        (part / "other").touch()
+    with pytest.raises(ZeroDivisionError), folder_beside(tmp_path / "a" / "second"):
+        raise ZeroDivisionError
+    assert [p.name for p in path.parent.rglob("*")] == ["new", "other"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,25 @@ def test_one_image_with_two_sizes_is_refused(change: Callable[[str, str, str], P
     dataset = load_dataset(change("studies.csv", "images/b.png,40,20", "images/a.png,40,21"))
     with pytest.raises(DataError, match=r"study 'b': image is 40 x 20 px where studies.csv says 40 x 21"):
         image_cache(dataset, 32)
+
+
+def test_users_of_a_group_can_read_and_wait_for_what_another_builds(tiny: Path, cache: Path) -> None:
+    seen: dict[str, int] = {}
+
+    def look(done: int, whole: int) -> None:
+        for path in (cache, *cache.rglob("*")):
+            seen[path.suffix or path.name] = stat.S_IMODE(path.stat().st_mode)
+
+    before = os.umask(0o002)
+    try:
+        image_cache(load_dataset(tiny), 32, look)
+    finally:
+        os.umask(before)
+    look(4, 4)
+    folders = {"cache": 0o775, "images": 0o775}
+    assert {name: seen.pop(name) for name in folders} == folders
+    assert {".u8", ".part", ".lock"} <= seen.keys()
+    assert set(seen.values()) == {0o664}
 
 
 def test_an_interruption_leaves_nothing(tiny: Path, cache: Path) -> None:

@@ -280,6 +280,7 @@ OPERATIONS = (
     Operation("`mmad data export coco`", _data_set, command("data", "export", "coco", "data", "--out", "out.json")),
     Operation("`mmad db backup`", _trained, command("db", "backup", "copies/b.sqlite", "--db", "mmad.sqlite")),
     Operation("`mmad db copy --files`", _trained, command("db", "copy", "mmad.sqlite", "other/new.sqlite", "--files")),
+    Operation("`mmad db export`", _trained, command("db", "export", "tables", "--db", "mmad.sqlite")),
     Operation("`mmad db upgrade`", _older, command("db", "upgrade", "--db", "mmad.sqlite")),
     Operation("`mmad log import`", _log, command("log", "import", "mine.md", "--db", "mmad.sqlite")),
     Operation(
@@ -322,6 +323,7 @@ class Child:
 
     def _live(self, run: Callable[[], int], at: int | None, half: bool, word: signal.Signals, write: int) -> NoReturn:
         shim, code = ctypes.CDLL(None), 3
+        sys.dont_write_bytecode = True  # no call of the operation's
         try:
             heard = os.open(self._said, os.O_WRONLY)
             os.dup2(heard, 1)
@@ -440,12 +442,15 @@ class Bench:
     """The folder in which one operation is killed again and again."""
 
     def __init__(self, operation: Operation, work: Path) -> None:
-        self.operation, self.seed, self.now = operation, work / "seed", work / "now"
-        shutil.rmtree(work, ignore_errors=True)
-        self.now.mkdir(parents=True)
-        os.chdir(self.now)
-        operation.prepare(self.now)
-        shutil.copytree(self.now, self.seed)
+        self.operation, self.seed, self.now = operation, work / operation.prepare.__name__, work / "now"
+        if not self.seed.exists():  # made for an operation before this one
+            os.chdir(work)
+            shutil.rmtree(self.now, ignore_errors=True)
+            self.now.mkdir()
+            os.chdir(self.now)
+            operation.prepare(self.now)
+            self.now.rename(self.seed)
+        self._again()
         gc.freeze()
         undisturbed = self._attempt(0)
         assert undisturbed.code == 0, undisturbed.said
@@ -466,7 +471,7 @@ class Bench:
 
     def _again(self) -> None:
         os.chdir(self.seed)
-        shutil.rmtree(self.now)
+        shutil.rmtree(self.now, ignore_errors=True)
         shutil.copytree(self.seed, self.now)
         os.chdir(self.now)
 
@@ -530,22 +535,24 @@ def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--folder", type=Path, required=True)
     options.add_argument("--only", default="", help="operations whose name has this text")
-    options.add_argument("--sample", type=int, default=0, help="calls of each operation; 0: all")
+    options.add_argument("--sample", type=int, default=0, help="tries of each operation; 0: at all calls")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     for module in ("alembic.command", "pandas", "PIL.Image", "mmad.training.trainer"):
         importlib.import_module(module)  # once, not in every child
     chance = random.Random(given.seed)
     tallies = []
+    shutil.rmtree(given.folder, ignore_errors=True)
+    given.folder.mkdir(parents=True)
     for operation in OPERATIONS:
         if given.only not in operation.name:
             continue
         bench = Bench(operation, given.folder.absolute())
         points = bench.points()
         chance.shuffle(points)  # so that the first ones of a long run are a sample too
-        if given.sample:
-            points = points[: given.sample]
         for at, half in points:
+            if given.sample and bench.tally.tries == given.sample:
+                break
             bench.kill(at, half)
             if bench.tally.tries % 20 == 0:
                 print(json.dumps(asdict(bench.tally) | {"of": len(points)}), file=sys.stderr, flush=True)

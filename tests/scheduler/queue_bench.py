@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mmad.base.records import RunRecord
+from mmad.base.records import EpochRecord, Metric, RunRecord
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
@@ -67,11 +67,25 @@ class Bench:
         lines = trace.read_text().splitlines() if trace.exists() else []
         return Counter((line.split()[0], int(line.split()[1])) for line in lines)
 
+    def undisturbed(self) -> bool:
+        """Whether every run was trained once, by one attempt, and has the rows of one that nothing happened to."""
+        rows = []
+        for epoch in range(1, self.epochs + 1):
+            numbers = (("train", "loss", 1.0 / epoch), ("val", "loss", 2.0 / epoch), ("val", "ap_iou", 0.1))
+            rows.append(EpochRecord(epoch, 0.01, 0.05, 1000, tuple(Metric(*number) for number in numbers)))
+        with Store.open(self.database, read_only=True) as store:
+            found = store.run_records()
+            return (
+                {(run.status, run.attempts) for run in found} == {("finished", 1)}
+                and all(store.epoch_records(run.key) == rows for run in found)
+                and self.trained() == Counter((key, row.epoch) for key in self.keys for row in rows)
+            )
+
     def options(self) -> Options:
         """Workers that pretend."""
         return Options(command=(sys.executable, str(PROGRAMS / "pretending_worker.py"), "--serve"))
 
-    def command(self, cores: int = 2, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+    def command(self, cores: int = 2, within: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
         """A scheduler in its own process, like a command that a user started (by the program ``within``)."""
         program = [
             *within,
@@ -86,7 +100,7 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=dict(os.environ),
+            env=os.environ | environment,
             cwd=self.folder,
         )
         self.started.append(process)

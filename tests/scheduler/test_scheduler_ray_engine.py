@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from processes import wait_for
 from queue_bench import PROGRAMS, Bench
@@ -170,6 +171,25 @@ def test_nodes_that_lack_something_are_named_before_anything_is_queued(bench: Ma
         ": the data set /nowhere is not there; put it on shared storage, or copy it to the same path"
     )
     assert said[1:] == ["fine"]
+
+
+def test_a_worker_vanishes_with_its_killed_command_and_the_next_one_resumes(bench: MakeBench, cluster: Cluster) -> None:
+    one = bench(runs=1, epochs=4)
+    one.plan(s0={"do": [[3, "hang"]]})
+    process = command(one, cluster)
+    wait_for(lambda: rows(one) == [[1, 2]])
+    with Store.open(one.database, read_only=True) as store:
+        (worker,) = (owner.pid for owner in store.owners().values())
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not psutil.pid_exists(worker))
+    again = command(one, cluster)
+    out, errors = again.communicate(timeout=600)
+    assert (again.returncode, errors) == (0, "")
+    assert "resumes after epoch 2 of 4" in out
+    assert one.statuses() == ["finished"]
+    assert rows(one) == [[1, 2, 3, 4]]
+    assert set(one.trained().values()) == {1}
 
 
 def test_a_node_killed_in_mid_run_costs_no_epoch(bench: MakeBench, cluster: Cluster) -> None:

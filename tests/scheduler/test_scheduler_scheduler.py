@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from processes import pid_namespace, wait_for
-from queue_bench import Bench, workers_of
+from queue_bench import PROGRAMS, Bench, workers_of
 
 from mmad.base.errors import StoreError
 from mmad.scheduler.devices import Slots
@@ -90,6 +93,21 @@ def test_a_killed_worker_is_started_again(bench: MakeBench) -> None:
     assert summary.exit_code == 0
     assert each_once(two)
     assert "s0 · CXR · seed 0: its process was killed by SIGKILL, retrying it (1 of 2)" in out.splitlines()
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_is_started_again(bench: MakeBench) -> None:
+    """Its killer is pretended: a SIGKILL from outside."""
+    two = bench(runs=2)
+    two.plan(s0={"do": [[2, "hold"]]})
+    command = two.command(cores=1)
+    wait_for((two.folder / "held").exists)
+    (worker,) = workers_of(command)
+    worker.kill()
+    out, errors = command.communicate(timeout=600)
+    assert command.returncode == 0, errors
+    assert "SIGKILL, retrying it (1 of 2)" in out
+    assert each_once(two)
+    assert [two.run(i).attempts for i in (0, 1)] == [2, 1]
 
 
 def test_a_worker_that_is_killed_every_time_fails(bench: MakeBench) -> None:
@@ -176,6 +194,10 @@ def test_ctrl_c_twice_ends_at_once(bench: MakeBench) -> None:
     assert command.returncode == 130
     assert one.statuses() == ["interrupted"]
     assert one.run(0).error == "its process was ended by SIGKILL"
+    again = one.command()
+    _, errors = again.communicate(timeout=600)
+    assert again.returncode == 0, errors
+    assert each_once(one)
 
 
 def test_sigterm_stops_cleanly_too(bench: MakeBench) -> None:
@@ -249,8 +271,35 @@ def test_commands_in_two_pid_namespaces_rob_each_other_of_nothing(bench: MakeBen
         out, errors = command.communicate(timeout=600)
         assert command.returncode == 0, errors
         assert "taken over" not in out
-    assert each_once(four)
-    assert [four.run(i).attempts for i in range(4)] == [1] * 4
+    assert four.undisturbed()
+
+
+@pytest.mark.parametrize("ahead", [-600, 600])
+def test_machines_of_one_name_whose_clocks_are_apart_rob_each_other_of_nothing(bench: MakeBench, ahead: int) -> None:
+    four = bench(runs=4)
+    four.plan(s0={"do": [[2, "hold"]]})
+    first = four.command(cores=1, PRETEND_MACHINE="another/machine/1", PRETEND_AHEAD=str(ahead))
+    wait_for((four.folder / "held").exists)
+    second = four.command(cores=2)
+    assert second.stdout is not None
+    heard = []
+    for line in iter(second.stdout.readline, ""):
+        heard.append(line)
+        if "trains it, waiting for its end, or three minutes without a heartbeat" in line:
+            break
+    wait_for(lambda: four.statuses()[1:] == ["finished"] * 3)
+    words = [sys.executable, str(PROGRAMS / "pretending_mmad.py"), "status", "--db", four.database]
+    said = subprocess.run(words, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True, check=True).stdout
+    assert "a/s0/CXR/0: epoch 1 of 3 done" in said
+    assert "gone" not in said
+    assert ("silent since" in said) == (ahead < 0)  # its last heartbeat, as its own clock has it
+    (four.folder / "held").unlink()
+    for command in (first, second):
+        out, errors = command.communicate(timeout=600)
+        assert command.returncode == 0, errors
+        heard.append(out)
+    assert "taken over" not in "".join(heard)
+    assert four.undisturbed()
 
 
 def test_a_silent_worker_of_another_machine_is_watched_for_a_lease_then_taken_over(

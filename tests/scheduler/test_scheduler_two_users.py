@@ -70,6 +70,27 @@ def test_two_users_of_a_group_share_a_queue(folder: Path, bench: Callable[..., B
 
 
 @pytest.mark.slow
+def test_users_whose_processes_are_hidden_rob_each_other_of_nothing(folder: Path, bench: Callable[..., Bench]) -> None:
+    """/proc with hidepid=2, in which neither sees that the other's worker lives."""
+    hide = ("unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh")
+    seen = subprocess.run([*hide, *become(BOB), "test", "-e", f"/proc/{os.getpid()}"], capture_output=True, check=False)
+    if seen.returncode != 1 or seen.stderr:
+        pytest.skip(f"/proc cannot be hidden: {seen.stderr.decode().strip()}")
+    one = bench(runs=4, epochs=3)
+    (folder / "allowed").write_text("1")
+    commands = [one.command(cores=1, within=(*hide, *become(user))) for user in (ALICE, BOB)]
+    with Store.open(one.database, read_only=True) as store:
+        while len(store.owners()) < 2:  # each has a run in hand
+            assert all(process.poll() is None for process in commands), commands[0].communicate()
+    (folder / "allowed").write_text("3")
+    for process in commands:
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert "taken over" not in out
+    assert one.undisturbed()
+
+
+@pytest.mark.slow
 def test_what_another_user_made_without_the_group_is_named(folder: Path, write_tiny: Callable[..., None]) -> None:
     write_tiny(folder)
     Store.open(folder / "none.sqlite").close()

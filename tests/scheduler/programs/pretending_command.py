@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pretending_machine  # noqa: F401
+
 from mmad.scheduler.devices import Slots
 from mmad.scheduler.jobs import Job
 from mmad.scheduler.progress import choose_view

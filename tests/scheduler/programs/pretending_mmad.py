@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pretending_machine  # noqa: F401
+
 from mmad.scheduler import process
 
 process.SERVE = (sys.executable, str(Path(__file__).with_name("pretending_worker.py")), "--serve")

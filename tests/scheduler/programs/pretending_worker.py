@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pretending_machine  # noqa: F401
+
 from mmad.base.clock import now
 from mmad.base.errors import MmadError
 from mmad.base.records import EnvironmentRecord, EpochRecord, Metric, ParameterCount, Progress, RunRecord

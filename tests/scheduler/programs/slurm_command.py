@@ -21,7 +21,8 @@ def main() -> int:
     jobs = [Job(run.key, "a", f"s{run.protocol['seed']}", "CXR", 0, int(run.protocol["epochs"])) for run in records]
     given = [options] if options else []
     folder, program = os.environ["PRETEND"], str(Path(__file__).with_name("pretending_worker.py"))
-    text = f"import os, runpy; os.environ['PRETEND'] = {folder!r}; runpy.run_path({program!r}, run_name='__main__')"
+    path = f"os.environ['PRETEND'] = {folder!r}; sys.path.insert(0, {str(Path(program).parent)!r})"
+    text = f"import os, runpy, sys; {path}; runpy.run_path({program!r}, run_name='__main__')"
     executor = SlurmExecutor(slurm_slots(given), TrainRequest(database, ""), given, cluster, ("-c", text))
     return run_jobs(database, jobs, executor.slots, choose_view(), executor=executor).exit_code
 
