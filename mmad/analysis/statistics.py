@@ -37,7 +37,7 @@ from mmad.analysis.metrics import (
 from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
-from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord
+from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.evaluation.differences import FamilyPair, differences
@@ -376,15 +376,19 @@ class _StatisticsBuilder:
         kind, known = member.alone.kind, member.run
         found = RunStatistics(kind)
         try:
-            target = evaluation_target(
-                self._store,
-                FoundRun(known.record, (member.record,)),
-                replace(self._options, checkpoint=kind),
-                checkpoints=known.checkpoints,
-                evaluations=known.evaluations,
+            splits: tuple[Split, Split] = ("test", "val")
+            target, validation = (
+                evaluation_target(
+                    self._store,
+                    FoundRun(known.record, (member.record,)),
+                    replace(self._options, checkpoint=kind, split=split),
+                    checkpoints=known.checkpoints,
+                    evaluations=known.evaluations,
+                )
+                for split in splits
             )
             found = replace(found, controls=cached_controls(self._controls, target))
-            for part in run_statistics(self._store, self._detections, target):
+            for part in run_statistics(self._store, self._detections, target, validation):
                 found = replace(found, **part)
         except MmadError as error:
             found = replace(found, why=str(error))
