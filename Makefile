@@ -30,7 +30,7 @@ STRESS_WRITERS ?= 8
 DATA ?=
 PROFILE ?= full
 ONLY ?= overfitting schedulers with_clinical learning_rate fusion determined depth loss_weights patience correct \
-  resnet50 clinical_placement larger newer small large paper
+  resnet50 clinical_placement larger newer small large last_chapter mdf_net
 
 .PHONY: help setup demo test test-fast test-long stress check docs bench reproduce report clean
 
@@ -79,7 +79,7 @@ docs: $(READY) ## Build the manual: site/index.html
 bench: $(READY) ## Run the benchmarks
 	@for file in $(sort $(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
 
-reproduce: $(READY) ## Train the documented log: DATA=folder PROFILE=full|short|smoke ONLY=paper
+reproduce: $(READY) ## Train the documented log: DATA=folder PROFILE=full|short|smoke ONLY=mdf_net
 	@.ci/reproduce "$(PROFILE)" "$(DATA)" $(ONLY)
 
 report: $(READY) ## Write the report of everything recorded

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Table, TypeDecorator, insert, select
+from sqlalchemy import Column, MetaData, Table, TypeDecorator, select
+from support.rows import put_epochs
 from watching import ablation, epoch
 
 from mmad.base.records import Metric
@@ -39,20 +40,7 @@ def fill(store: Store, runs: int, epochs: int) -> list[str]:
     with store.database.writing() as connection:
         moment = store.run_records()[0].created
         for key in keys:
-            heads = [
-                {
-                    "run_key": key, "epoch": n, "lr": 1e-3, "seconds": 60.0, "peak_memory": 2**30, "committed": moment,
-                    "replaced": 0,
-                }
-                for n in range(1, epochs + 1)
-            ]  # fmt: skip
-            values = [
-                {"run_key": key, "epoch": n, "split": m.split, "name": m.name, "value": m.value, "position": at}
-                for n in range(1, epochs + 1)
-                for at, m in enumerate(epoch(n).metrics)
-            ]
-            connection.execute(insert(schema.epochs), heads)
-            connection.execute(insert(schema.metrics), values)
+            put_epochs(connection, key, [epoch(n) for n in range(1, epochs + 1)], moment)
     return keys
 
 
@@ -90,12 +78,13 @@ def main() -> None:
 
             def plain_metrics() -> int:
                 """The same records as ``read_epochs`` has."""
-                found: dict[tuple[str, int], list[Metric]] = {}
-                c = (bare := unchecked(schema.metrics)).c
-                chosen = select(c.run_key, c.epoch, c.split, c.name, c.value).select_from(bare)
-                for row in connection.execute(chosen.order_by(c.run_key, c.epoch, c.position)):
-                    found.setdefault((row.run_key, row.epoch), []).append(Metric(row.split, row.name, row.value))
-                return plain(schema.epochs)
+                found: dict[tuple[int, int], list[Metric]] = {}
+                names = {row.id: row for row in connection.execute(select(unchecked(schema.metric_names)))}
+                c = (bare := unchecked(schema.run_metrics)).c
+                for row in connection.execute(select(bare).order_by(c.run, c.epoch, c.metric)):
+                    name = names[row.metric]
+                    found.setdefault((row.run, row.epoch), []).append(Metric(name.split, name.name, row.value))
+                return plain(schema.run_epochs)
 
             metrics = len(keys) * words.epochs * len(epoch(1).metrics)
             cases: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from support.report_store import make_store
 
 from mmad.data.phantom.generate import make_phantom
-from mmad.store.schema import analyses, metrics
+from mmad.store.schema import analyses, metric_names, run_metrics, runs
 from mmad.store.store import Store
 
 MMAD = (sys.executable, "-c", "import sys; from mmad.cli.app import main; sys.exit(main())")
@@ -67,9 +67,11 @@ def cold(database: Path) -> None:
 def change(database: Path, key: str) -> None:
     """Gives one run another course of its validation loss."""
     with Store.open(database) as store, store.database.writing() as connection:
-        c = metrics.c
-        here = (c.run_key == key, c.split == "val", c.name == "loss")
-        connection.execute(update(metrics).where(*here).values(value=c.value + 0.01 * np.random.default_rng().random()))
+        c, name = run_metrics.c, metric_names.c
+        run = select(runs.c.id).where(runs.c.key == key).scalar_subquery()
+        loss = select(name.id).where(name.split == "val", name.name == "loss").scalar_subquery()
+        shifted = c.value + 0.01 * np.random.default_rng().random()
+        connection.execute(update(run_metrics).where(c.run == run, c.metric == loss).values(value=shifted))
 
 
 def report(folder: Path, runs: int, epochs: int) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from sqlalchemy import insert, update
+from sqlalchemy import update
+from support.rows import put_epochs
 
 from mmad.base.clock import now
 from mmad.base.records import EpochRecord, Metric
@@ -26,7 +27,7 @@ from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.scheduler.dashboard import Dashboard, draw
 from mmad.store.claims import Owner
-from mmad.store.schema import epochs, metrics, runs
+from mmad.store.schema import runs
 from mmad.store.store import Store
 
 
@@ -63,34 +64,8 @@ def fill(store: Store, count: int, finished: int, failed: int, running: int) -> 
         for key, status, error in ended:
             row = {"status": status, "error": error, "finished": now()}
             connection.execute(update(runs).where(runs.c.key == key).values(**row))
-        heads, values = [], []
         for key in keys[:finished]:
-            for one in (epoch(number) for number in range(1, 31)):
-                heads.append(
-                    {
-                        "run_key": key,
-                        "epoch": one.epoch,
-                        "lr": one.lr,
-                        "seconds": one.seconds,
-                        "peak_memory": one.peak_memory,
-                        "committed": now(),
-                        "replaced": 0,
-                    }
-                )
-                values += [
-                    {
-                        "run_key": key,
-                        "epoch": one.epoch,
-                        "split": metric.split,
-                        "name": metric.name,
-                        "value": metric.value,
-                        "position": position,
-                    }
-                    for position, metric in enumerate(one.metrics)
-                ]
-        if heads:
-            connection.execute(insert(epochs), heads)
-            connection.execute(insert(metrics), values)
+            put_epochs(connection, key, [epoch(number) for number in range(1, 31)], now())
     for number in range(running):
         run = store.claim(None, replace(Owner.current(), host=f"node{number}"))
         assert run is not None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import insert
+from support.rows import put_epochs
 
 from mmad.base.records import (
     LOSS_COMPONENTS,
@@ -14,9 +14,12 @@ from mmad.base.records import (
     CheckpointRecord,
     Detections,
     EnvironmentRecord,
+    EpochRecord,
     EvaluationRecord,
     GroundTruth,
+    Metric,
     ParameterCount,
+    Split,
 )
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
@@ -26,7 +29,6 @@ from mmad.evaluation.detections_file import write_detections
 from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 from mmad.store import measurements
-from mmad.store.schema import epochs, metrics
 from mmad.store.store import Store
 
 ARMS = ("CXR", "CXR+Clinical")
@@ -110,19 +112,18 @@ def finish(store: Store, key: str, truths: dict[str, GroundTruth], level: float,
         {"torch": "2.6.0", "torchvision": "0.21.0", "numpy": "2.2.1", "mmad": "0.1.0"}, "cuda:0 (24 GiB)", 1,
         "0123456789abcdef0123456789abcdef01234567", False, "mmad ablate ablations/patience.toml", 0,
     )  # fmt: skip
-    heads = [
-        {"run_key": key, "epoch": n + 1, "lr": 1e-3 * 0.1 ** (n > 60), "seconds": 20.0 + float(rng.random()),
-         "peak_memory": 1_200_000_000, "committed": NOON, "replaced": 0}
+    epochs = [
+        EpochRecord(
+            n + 1,
+            1e-3 * 0.1 ** (n > 60),
+            20.0 + float(rng.random()),
+            1_200_000_000,
+            tuple(Metric(split, name, float(values[n])) for (split, name), values in curves.items()),
+        )
         for n in range(epochs_each)
-    ]  # fmt: skip
-    numbers = [
-        {"run_key": key, "epoch": n + 1, "split": split, "name": name, "value": float(values[n]), "position": i}
-        for n in range(epochs_each)
-        for i, ((split, name), values) in enumerate(curves.items())
     ]
     with store.database.writing() as connection:
-        connection.execute(insert(epochs), heads)
-        connection.execute(insert(metrics), numbers)
+        put_epochs(connection, key, epochs, NOON)
         measurements.write_checkpoints(connection, key, kept)
         measurements.write_evaluations(connection, key, rows)
         measurements.write_parameter_counts(connection, key, [ParameterCount(*one) for one in _MODULES.items()])
@@ -130,7 +131,7 @@ def finish(store: Store, key: str, truths: dict[str, GroundTruth], level: float,
     store.end_free(key, "finished")
 
 
-def _curves(rng: np.random.Generator, level: float, count: int) -> dict[tuple[str, str], np.ndarray]:
+def _curves(rng: np.random.Generator, level: float, count: int) -> dict[tuple[Split, str], np.ndarray]:
     """What a training records by (split, name), over the epochs: losses that fall, AP and AR that rise."""
     n = np.arange(1, count + 1)
     curves = {}

@@ -11,7 +11,7 @@ import math
 import statistics
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, protocol_of
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
-from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split
+from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
@@ -193,6 +193,7 @@ class ComparedRun:
     protocol: EvaluationProtocol
     results: MemberResults
     split_policy: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> tuple[int, int]:
@@ -410,6 +411,12 @@ class Comparison:
         return {"up", "down"} <= {direction(value) for value in self.by_checkpoint.values()}
 
     @property
+    def versions(self) -> str:
+        """Which versions of what decides bits differ between the runs of a pair; they are no reason for a refusal."""
+        found = (differing_versions(a.versions, b.versions) for a, b in self.pairs)
+        return "; ".join(dict.fromkeys(words for words in found if words))
+
+    @property
     def conditions(self) -> dict[str, str]:
         """Under what both sides are compared, in words; what differs by design as ``1 / 5``."""
         return self.sides[0].words(self.sides[1])
@@ -623,9 +630,15 @@ def compare_stored(
     (file,) = (a for a in store.ablations() if a.name == ablation)
     found = member_summaries(store, ablation)
     policies = {path: split_policy(path) for path in {one.run.dataset_path for one in found}}
+    versions = store.latest_versions([one.run.key for one in found])
     runs = [
         ComparedRun(
-            one.run, one.member, protocol_of(one.run, one.member, options), one.results, policies[one.run.dataset_path]
+            one.run,
+            one.member,
+            protocol_of(one.run, one.member, options),
+            one.results,
+            policies[one.run.dataset_path],
+            versions.get(one.run.key, {}),
         )
         for one in found
     ]
@@ -666,6 +679,11 @@ class ComparisonTable:
         if len(set(words.values())) == 1:
             return self.rows[0].design
         return _design("; ".join(f"{name}: {text}" for name, text in words.items() if text), self)
+
+    @property
+    def shared(self) -> str:
+        """As ``shared_words``."""
+        return " ".join(shared_words(self.rows))
 
     @property
     def differences(self) -> list[float]:
@@ -784,6 +802,9 @@ def verdict_of(found: Comparison) -> Verdict | None:
     if found.sign_depends:
         reasons.append("sign_depends_on_checkpoint")
         sentence = f"{sentence} {checkpoint_words(found)}"
+    if found.versions:
+        reasons.append("versions_differ")
+        sentence = f"{sentence} The arms were trained under other versions: {found.versions}."
     if found.late:
         reasons.append("queued_after_test_figures")
         were = plural(found.late, "run of this ablation was", "runs of this ablation were")
@@ -920,6 +941,24 @@ def line_of(found: Comparison | NotComparable) -> str:
     if len(found.pairs) < len(found.runs):
         head += f", {len(found.pairs)} of {len(found.runs)} seeds"
     return _with_design(f"{head}: {found.sentence or 'no interval was asked for'}", found)
+
+
+def shared_words(found: Iterable[Comparison]) -> list[str]:
+    """A sentence for each arm whose runs serve several settings, which are no independent repeats then."""
+    served: dict[str, dict[str, list[str]]] = {}  # arm → run → settings
+    for one in found:
+        for arm, side in zip((one.reference, one.other), zip(*one.pairs, strict=True), strict=False):
+            for run in side:
+                settings = served.setdefault(arm, {}).setdefault(run.run.key, [])
+                settings.extend([] if one.setting in settings else [one.setting])
+    said = []
+    for arm, runs in served.items():
+        if settings := list(dict.fromkeys(s for several in runs.values() if len(several) > 1 for s in several)):
+            said.append(
+                f"{arm} was not trained anew for each of {plural(len(settings), 'setting')} ({', '.join(settings)}): "
+                "one and the same run stands in their differences, which therefore do not confirm one another."
+            )
+    return said
 
 
 def _design(words: str, found: Comparison | ComparisonTable) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from mmad.analysis.comparison import ComparedRun, Comparison, NotComparable, compare_pairs, split_policy
-from mmad.base.errors import ReportError
+from mmad.base.errors import ReportError, StoreError
 from mmad.base.records import (
     AblationRecord,
     CheckpointKind,
@@ -24,10 +24,9 @@ from mmad.base.records import (
     RunRecord,
     Split,
 )
-from mmad.config.messages import did_you_mean
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.audit.findings import MARK
-from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, results_under
+from mmad.store.lookup import CheckpointFigures, MemberResults, ablation_called, epochs_asked, results_under
 
 ClassFigures = tuple[tuple[str, float | None, float | None], ...]
 
@@ -131,7 +130,8 @@ class MemberFrame:
     def compared(self) -> ComparedRun:
         """The run as it is compared with others."""
         results = MemberResults(self.best_ap, self.best_ar, self.final)
-        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.split_policy)
+        versions = self.run.environments[-1].versions if self.run.environments else {}
+        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.split_policy, versions)
 
     @property
     def outcomes(self) -> tuple[tuple[str, CheckpointResult | None], ...]:
@@ -216,10 +216,11 @@ def _ordered(ablation: AblationRecord) -> list[MemberRecord]:
 
 def _chosen(ablations: Sequence[AblationRecord], names: Sequence[str]) -> list[AblationRecord]:
     known = {a.name: a for a in ablations}
-    for name in names:
-        if name not in known:
-            raise ReportError(f"no ablation {name!r}", hint=did_you_mean(name, known))
-    return [known[name] for name in dict.fromkeys(names)] if names else list(ablations)
+    try:
+        meant = [ablation_called(name, list(known), "--ablation") for name in names]
+    except StoreError as error:
+        raise ReportError(error.what, hint=error.hint) from None
+    return [known[name] for name in dict.fromkeys(meant)] if names else list(ablations)
 
 
 def _member(record: MemberRecord, run: RunFrame) -> MemberFrame:

@@ -13,6 +13,7 @@ from mmad.analysis.comparison import (
     NotComparable,
     PairAgreement,
     PairStatistics,
+    shared_words,
 )
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
@@ -128,6 +129,7 @@ def plain_comparisons(
     return {
         "resamples": options.resamples,
         "estimand": ESTIMAND,
+        "shared_runs": shared_words(comparisons),
         "pairs": [_comparison(one, one.statistics or PairStatistics(), effects) for one in comparisons],
         "refused": [plain_refusal(one) for one in refused],
     }

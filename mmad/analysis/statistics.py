@@ -42,7 +42,7 @@ from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.evaluation.differences import FamilyPair, differences
 from mmad.evaluation.operating_points import RecallCurve
-from mmad.store.lookup import FoundRun, check_ablation, find_seeds, results_under
+from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
 from mmad.store.store import Store
 
 #: Runs and pairs left to compute that are worth another process.
@@ -132,7 +132,7 @@ def compare_ablation(
         EvaluationError: no pair can be compared.
     """
     options = options or EvaluationOptions()
-    check_ablation(store, ablation)
+    ablation = named_ablation(store, ablation)
     pairs = compare_stored(store, ablation, options)
     done: list[tuple[Comparison, PairStatistics]] = []
     refused: list[NotComparable] = []
@@ -182,7 +182,8 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     protocol = protocol_of(run, member, options)
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
-    return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path))
+    versions = store.latest_versions([run.key]).get(run.key, {})
+    return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path), versions)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:

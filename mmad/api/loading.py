@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,27 @@ def on_data(
         for setup in setups.values():
             _require_fit(setup, chosen.dataset, file)
     return ablation, chosen
+
+
+def read_anew(loaded: Sequence[Loaded]) -> list[Loaded]:
+    """``loaded`` under the keys of what its data sets hold now: every byte is read, where a plan remembers hashes.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    found: dict[str, str] = {}
+
+    def on_content(ablation: Ablation, data: ChosenData) -> Loaded:
+        if data.dataset is None:
+            return ablation, data
+        path = data.source.path
+        found[path] = found.get(path) or data.dataset.fingerprint(anew=True)
+        if found[path] == data.source.fingerprint:
+            return ablation, data
+        source = replace(data.source, fingerprint=found[path])
+        return ablation.on(source), replace(data, source=source)
+
+    return [on_content(ablation, data) for ablation, data in loaded]
 
 
 def _require_samples(modes: set[str], dataset: DataSet) -> None:

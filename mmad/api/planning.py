@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from mmad.base.records import EpochRecord, RunRecord
     from mmad.config.estimate import Estimator, Sizes
-    from mmad.config.runs import Ablation, Member
+    from mmad.config.runs import Ablation, Member, RunSpec
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ def plan(
     """
     import pandas as pd
 
-    recorded, estimator = known_runs(str(db), None if trials is None else str(trials))
-    rows = [row for one in _ablations(ablation) for row in planned(one, _data_of(one), recorded, estimator)]
+    ablations = _ablations(ablation)
+    recorded, estimator = known_runs(str(db), None if trials is None else str(trials), ablations)
+    rows = [row for one in ablations for row in planned(one, _data_of(one), recorded, estimator)]
     return pd.DataFrame(
         {
             "ablation": [row.member.ablation for row in rows],
@@ -89,11 +91,18 @@ def _ablations(given: Ablation | Sequence[Ablation]) -> list[Ablation]:
     return [one for one in found if isinstance(one, Ablation)]
 
 
-def known_runs(db: str, trials: str | None = None) -> tuple[Mapping[str, RunRecord], Estimator]:
-    """The runs of ``db`` by key, and what estimates the time of others from them; makes no database."""
+def known_runs(db: str, trials: str | None, ablations: Sequence[Ablation]) -> tuple[Mapping[str, RunRecord], Estimator]:
+    """The runs of ``db`` by key, and what estimates the time of others from them; makes no database.
+
+    Raises:
+        SpecError: two of ``ablations`` are files of one name.
+        StoreError: a database that cannot be read, or that has another file of one's name.
+    """
     from mmad.config.estimate import Estimator, Trials
+    from mmad.scheduler.submit import require_distinct
 
     runs, epochs = _recorded(db)
+    require_distinct(ablations, db)
     return {run.key: run for run in runs}, Estimator(
         runs, epochs, None if trials is None else Trials(*_recorded(trials))
     )
@@ -139,6 +148,71 @@ def planned(
             )
         )
     return tuple(rows)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a member's run trains, or does not: the finished run that is nearest to it, and what differs, field by field.
+
+    ``differences`` holds both values, the member's first, by name: ``setup.lr``, ``protocol.epochs``, ``data``,
+    ``recipe``. ``nearest`` is None where the run is finished itself, or none that can be read is.
+    """
+
+    row: PlannedMember
+    nearest: str | None
+    differences: Mapping[str, tuple[object, object]]
+
+    @property
+    def only_renewed(self) -> bool:
+        """Whether the same run is finished under another recipe, or with weights of another or unknown content."""
+        return self.nearest is not None and self.differences.keys() <= {"recipe", WEIGHTS}
+
+
+#: What a run's content calls the SHA-256 of its pretrained weights.
+WEIGHTS = "protocol.weights_hash"
+
+
+def reasons(rows: Sequence[PlannedMember], recorded: Mapping[str, RunRecord]) -> tuple[Reason, ...]:
+    """Why the run of each of ``rows`` trains again, or for the first time."""
+    finished = _finished(recorded)
+    return tuple(_reason(row, finished) for row in rows)
+
+
+def renewed(rows: Sequence[PlannedMember], recorded: Mapping[str, RunRecord]) -> tuple[Reason, ...]:
+    """Those new rows whose run is finished already but for the recipe or the content of its weights."""
+    new = [row for row in rows if row.status == "new" and row.open]
+    if not new:
+        return ()
+    hashes = {row.member.run.protocol.weights_hash for row in new}
+    older = {
+        key: run
+        for key, run in recorded.items()
+        if run.recipe != new[0].member.run.recipe or run.protocol.get("weights_hash", "") not in hashes
+    }
+    finished = _finished(older)
+    return tuple(reason for row in new if (reason := _reason(row, finished)).only_renewed) if finished else ()
+
+
+def _finished(recorded: Mapping[str, RunRecord]) -> dict[str, RunSpec]:
+    """The finished runs that this version can read, the latest first."""
+    from pydantic import ValidationError
+
+    from mmad.store.run_rows import spec_of
+
+    found: dict[str, RunSpec] = {}
+    for key, record in reversed(list(recorded.items())):
+        if record.status == "finished":
+            with contextlib.suppress(ValidationError):
+                found[key] = spec_of(record)
+    return found
+
+
+def _reason(row: PlannedMember, finished: Mapping[str, RunSpec]) -> Reason:
+    if row.status == "finished" or not finished:
+        return Reason(row, None, {})
+    compared = {key: row.member.run.differences(spec) for key, spec in finished.items()}
+    nearest = min(compared, key=lambda key: len(compared[key]))
+    return Reason(row, nearest, compared[nearest])
 
 
 def _sizes(data: ChosenData) -> Sizes | None:

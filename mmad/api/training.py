@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmad.api.arguments import argument
-from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, silent
+from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, read_anew, silent
 from mmad.api.planning import _ablations, _missing
 from mmad.base.errors import SpecError, StoreError
 from mmad.base.paths import DEFAULT_DATABASE
@@ -92,7 +92,7 @@ def train(
     argument("checkpoint_every", checkpoint_every, int, least=1, optional=True)
     database = str(db)
     words, folder = _listed(only), None if weights_dir is None else Path(weights_dir)
-    loaded = [(with_weights(one, folder), _data_of(one)) for one in _ablations(ablation)]
+    loaded = read_anew([(with_weights(one, folder), _data_of(one)) for one in _ablations(ablation)])
     for one, data in loaded:
         if data.dataset is None:
             raise SpecError(
@@ -175,9 +175,9 @@ def run_ablations(
     """Audit and decode the data sets, queue every run that is not finished, and train those that ``only`` names.
 
     Args:
-        loaded: ablations that ``check_ablations`` let pass; all their members are recorded.
+        loaded: ablations that ``check_ablations`` let pass.
         slots: of ``executor_slots`` for this ``executor``.
-        warn: hears each kind of warning of an audit once.
+        warn: hears each kind of warning of an audit once, and of finished runs that leave the reports.
 
     Raises:
         DataError: an error that the audit finds, or a damaged image.
@@ -202,7 +202,7 @@ def run_ablations(
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
     trains = make_executor(executor, db, slots, options, address, slurm, runs=runs)
-    jobs = queue_up(everything, db, only=only, priority=priority)
+    jobs = queue_up(everything, db, only=only, priority=priority, warn=warn)
     if not jobs:
         return Summary((), (), ())
     _record_warnings(db, everything, issues)

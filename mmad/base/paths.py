@@ -119,8 +119,8 @@ class StorePaths:
     """Where one database lives and what is beside it.
 
     ``database`` is a file path or an SQLAlchemy URL. Runs are in ``runs/NAME/`` beside the SQLite file
-    NAME, so that two databases of one folder share none, or in ``db/runs/NAME.postgresql/`` for the database
-    NAME of a server; ``MMAD_RUNS`` takes the place of either.
+    NAME (the one that a link leads to), so that two databases of one folder share none, or in
+    ``db/runs/NAME.postgresql/`` for the database NAME of a server; ``MMAD_RUNS`` takes the place of either.
     """
 
     database: str
@@ -150,12 +150,24 @@ class StorePaths:
 
     @property
     def runs(self) -> Path:
-        if (override := os.environ.get("MMAD_RUNS")) is not None:
-            return Path(override)
-        file = self.file
+        """The folder of new runs."""
+        return self.places[0]
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The folders in which a run may be, that of new ones first."""
+        override, file = os.environ.get("MMAD_RUNS"), self.file
+        named = () if override is None else (Path(override),)
         if file is None:
-            return DEFAULT_DATABASE.parent / "runs" / f"{self._server_name}.postgresql"
-        return file.parent / "runs" / file.name
+            return (*named, DEFAULT_DATABASE.parent / "runs" / f"{self._server_name}.postgresql")
+        led_to = (file.resolve(),) if file.is_symlink() else ()
+        return (*named, *(one.parent / "runs" / one.name for one in (*led_to, file)))
+
+    def elsewhere(self, key: str) -> list[Path]:
+        """Folders of the run ``key`` beside the database that belong to other names: it may have been renamed."""
+        siblings = {sibling for place in self.places for sibling in place.parent.glob("*") if sibling.is_dir()}
+        found = (sibling / key[:2] / key for sibling in sorted(siblings - set(self.places)))
+        return [folder for folder in found if RunPaths(folder).checkpoints.is_dir()]
 
     @property
     def _server_name(self) -> str:
@@ -165,7 +177,9 @@ class StorePaths:
         return unquote(name or "database").replace("/", "_")
 
     def run(self, key: str) -> RunPaths:
-        return RunPaths(self.runs / key[:2] / key)
+        """The files of the run ``key``: in the first of the places that has some, else in that of new runs."""
+        folders = [place / key[:2] / key for place in self.places]
+        return RunPaths(next((folder for folder in folders if folder.is_dir()), folders[0]))
 
 
 def without_secrets(text: str) -> str:
@@ -205,6 +219,14 @@ def clean_command(text: str) -> str:
         words = text.split()
     shown = command_line(words)
     return text if shown == shlex.join(words) else shown
+
+
+def near(path: str) -> str:
+    """``path``, relative to the working directory where it lies below it."""
+    try:
+        return Path(path).relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path
 
 
 def cache_folder() -> Path:

@@ -181,7 +181,10 @@ class EvaluationRecord:
 
 @dataclass(frozen=True)
 class EnvironmentRecord:
-    """Where and with what a run (or a part of it, after an interruption) was trained."""
+    """Where and with what a run (or a part of it, after an interruption) was trained.
+
+    ``versions`` are those of the packages that decide bits, and the instructions that torch uses of the CPU as ``cpu``.
+    """
 
     started: datetime
     host: str
@@ -194,6 +197,15 @@ class EnvironmentRecord:
     git_dirty: bool | None
     command: str
     from_epoch: int
+
+
+def differing_versions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """What two environments name in another version, such as ``torch 2.6.0 / 2.7.1, cpu AVX2 / AVX512``, or nothing.
+
+    mmad's own version does not count: what changes its results raises the recipe.
+    """
+    shared = [name for name in before if name in after and name != "mmad"]
+    return ", ".join(f"{name} {before[name]} / {after[name]}" for name in shared if before[name] != after[name])
 
 
 @dataclass(frozen=True)

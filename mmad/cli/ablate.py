@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmad.api.loading import load_with_data, on_data
+from mmad.api.loading import load_with_data, on_data, read_anew
 from mmad.api.training import check_ablations, known_memory, run_ablations
 from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths, command_line, without_secrets
@@ -246,6 +246,7 @@ def _register_ablate(app: typer.Typer) -> None:
             load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
             for file in files
         ]
+        loaded = loaded if dry_run else read_anew(loaded)
         asked = check()
         if dry_run:
             show_dry(asked, as_json)

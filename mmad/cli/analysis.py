@@ -203,12 +203,16 @@ def compare(
 def _print(
     found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float], *, detailed: bool
 ) -> None:
+    from mmad.analysis.comparison import shared_words
+
     out = console()
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for one in found:
         groups.setdefault((conditions_line(one.sides[0]), one.reference, one.other), []).append(one)
     for (title, *_), group in groups.items():
         _print_group(out, title, group, effects)
+    for line in shared_words(found):
+        out.print(line, soft_wrap=True)
     if detailed:
         for one in found:
             _print_details(out, one)

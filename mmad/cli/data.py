@@ -369,6 +369,47 @@ def units(words: list[str] | None) -> dict[str, str]:
     return found
 
 
+# ``mmad data import vindr`` and the like: published data sets, each by its description, and a user's own.
+
+
+def _register_import_published(importing: typer.Typer) -> None:
+    descriptions = Path(__file__).parent.parent / "data" / "importers" / "published"
+    for file in sorted(descriptions.glob("*.toml")):
+        _register_one(importing, file)
+
+    @importing.command("described")
+    def import_described(
+        src: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the images and the tables.")],
+        describe: Annotated[Path, typer.Option("--describe", metavar="FILE.toml", help="Description of the tables.")],
+        out: OutOption,
+        label: LabelOption = None,
+    ) -> None:
+        """Import a data set by a description of your own (docs/data.md says what is in one)."""
+        _import_described(src, describe, out, label)
+
+
+def _register_one(importing: typer.Typer, file: Path) -> None:
+    @importing.command(file.stem, help=f"Import {file.stem} as it is published: its tables and images below DIR.")
+    def import_one(
+        src: Annotated[Path, typer.Argument(metavar="DIR", help="Folder into which it was unpacked.")],
+        out: OutOption,
+        label: LabelOption = None,
+    ) -> None:
+        _import_described(src, file, out, label)
+
+
+def _import_described(src: Path, description: Path, out: Path, label: list[str] | None) -> None:
+    from mmad.data.importers.common import ImportReport
+    from mmad.data.importers.published import import_published, read_published_set
+
+    said = ImportReport()
+    of = read_published_set(description)
+    with progress_bar(f"importing {src} to {out}") as report:
+        made = import_published(src, out, of, labels=label or None, progress=report, report=said)
+    _print_report(said)
+    typer.echo(made_line(made))
+
+
 # ``mmad data import coco``: a COCO detection file with its images, and clinical values joined to them.
 
 
@@ -592,7 +633,8 @@ def _register_phantom(data: typer.Typer) -> None:
             typer.Option(
                 "--clinical-effect",
                 metavar="E",
-                help="How much the clinical values say of findings the image leaves ambiguous: 1 all, 0 nothing.",
+                help="How much the clinical values say of findings the image leaves ambiguous: 1 all (they do not "
+                "overlap), 0 nothing; between them they overlap, as on a ward.",
             ),
         ] = 1.0,
         missing: Annotated[
@@ -613,7 +655,13 @@ def _register_phantom(data: typer.Typer) -> None:
             ),
         ] = None,
     ) -> None:
-        """Draw the embedded data set: chest-like radiographs with five findings and clinical values."""
+        """Draw the embedded data set: chest-like radiographs with five findings and clinical values.
+
+        Prints how well its vital signs, and its images, tell the findings.
+        """
+        from mmad.data.phantom.cases import make_cases
+        from mmad.data.phantom.separability import separability
+
         width, height = _sides(size)
         with progress_bar(f"drawing {studies} radiographs in {out}") as report:
             made = make_phantom(
@@ -630,6 +678,11 @@ def _register_phantom(data: typer.Typer) -> None:
                 progress=report,
             )
         typer.echo(made_line(made))
+        measured = separability(made, make_cases(studies, seed, clinical_effect, missing))
+        words = max((len(one.question) for one in measured), default=0)
+        typer.echo(f"{'AUC of a linear classifier, other patients':{words}}  studies  vital signs  image")
+        for one in measured:
+            typer.echo(f"{one.question:{words}}  {one.studies:7}  {one.vitals:11.2f}  {one.image:5.2f}")
 
 
 def _sides(size: str | None) -> tuple[int | None, int | None]:
@@ -780,6 +833,7 @@ def register(app: typer.Typer) -> None:
     data.add_typer(importing, name="import")
     _register_import_csv(importing)
     _register_import_coco(importing)
+    _register_import_published(importing)
     _register_reflacx(data)
     _register_info(data)
     _register_check(data)

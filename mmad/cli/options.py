@@ -78,7 +78,8 @@ MovedDataOption = Annotated[
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
 
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train; auto takes every GPU found.")
+    str,
+    typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where to train; auto takes every GPU."),
 ]
 PerGpuOption = Annotated[
     str, typer.Option("--per-gpu", metavar="N|auto", help="Runs that share a GPU; auto: as many as its memory holds.")
@@ -185,17 +186,14 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
         MmadError: nothing was named, or no such ablation.
         StoreError: no such run.
     """
-    from mmad.config.messages import did_you_mean
-    from mmad.store.lookup import find_seeds
+    from mmad.store.lookup import ablation_called, find_seeds
 
     if not (runs or ablations or every):
         raise MmadError("name runs", hint="give keys or ablation/setting/arm, --ablation NAME, or --all")
     there = {record.name: record for record in store.ablations()}
     chosen = {found.run.key for name in runs or () for found in find_seeds(store, name)}
     for name in ablations or ():
-        if name not in there:
-            raise MmadError(f"no ablation {name!r}", where="--ablation", hint=did_you_mean(name, list(there)))
-        chosen |= {member.key for member in there[name].members}
+        chosen |= {member.key for member in there[ablation_called(name, list(there), "--ablation")].members}
     return [run.key for run in store.run_records() if every or run.key in chosen]
 
 

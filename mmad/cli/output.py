@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mmad.experiment_log.model import Checkpoint
     from mmad.store.lookup import CheckpointFigures
 
+#: Rows that a table of members has at most, unless more are asked for: Rich takes a millisecond to draw one.
+MOST_ROWS = 500
 #: Width where no terminal sets one: nothing is cut off.
 WIDE = 10_000
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.api.loading import load_with_data, resolve_data
-from mmad.api.planning import known_runs, planned
+from mmad.api.planning import WEIGHTS, known_runs, planned, reasons, renewed
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
@@ -24,15 +24,15 @@ from mmad.cli.options import (
     WeightsDirOption,
     WeightsOption,
 )
-from mmad.cli.output import console, print_json
+from mmad.cli.output import MOST_ROWS, console, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mmad.api.loading import ChosenData
-    from mmad.api.planning import PlannedMember
+    from mmad.api.planning import PlannedMember, Reason
     from mmad.base.records import ClinicalColumns, ParameterCount
-    from mmad.config.runs import Ablation
+    from mmad.config.runs import Ablation, RunSpec
     from mmad.config.setup import ModelSetup
     from mmad.data.dataset import DataSet
     from mmad.detector.cost import DetectorCost
@@ -48,13 +48,15 @@ _SHORT_KEY = 10
 
 @dataclass(frozen=True)
 class Plan:
-    """One file's members and data set, the missing weights with how many runs need each, and counts by key."""
+    """One file's members and data set, the missing weights with how many runs need each, counts by key, and the runs
+    that train anew for their recipe or weights alone."""
 
     ablation: Ablation
     data: ChosenData
     rows: tuple[PlannedMember, ...]
     missing: Mapping[str, int]
     counts: Mapping[str, tuple[ParameterCount, ...]]
+    renewed: tuple[Reason, ...]
 
 
 def plan(
@@ -74,26 +76,42 @@ def plan(
         ),
     ] = None,
     params: Annotated[bool, typer.Option("--params", help="Add parameter counts (loads torch).")] = False,
+    why: Annotated[
+        str | None,
+        typer.Option(
+            "--why",
+            metavar="RUN|MEMBER",
+            help="Say what differs from the nearest finished run: of a key, or ablation/setting/arm[/seed].",
+            show_default=False,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show the members of ablation files: keys, what is done, what would run, for how long.
 
-    Nothing is written. Missing weights are named and do not fail the plan.
+    Nothing is written. Missing weights are named and do not fail the plan. --why says, in place of the table, why a
+    run trains: field by field, data, weights and recipe.
 
     --json prints {"runs": [{key, ablation, setting, arm, seed, documented, status, setup, protocol, …}],
     "provisional", "missing_weights", "estimate_seconds"}; status is new, queued, running, finished,
-    failed or interrupted.
+    failed or interrupted. With --why it prints [{"key", "ablation", "setting", "arm", "seed", "replicate", "status",
+    "nearest", "differences": [{"field", "here", "there"}]}].
     """
     loaded = [
         load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
         for file in files
     ]
-    recorded, estimator = known_runs(db, trials)
+    recorded, estimator = known_runs(db, trials, [ablation for ablation, _ in loaded])
+    if why is not None:
+        every = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
+        found = reasons(_named_rows(why, every), recorded)
+        print_json([_reason_json(reason) for reason in found]) if json else _print_reasons(found)
+        return
     plans = []
     for ablation, chosen in loaded:
         rows = planned(ablation, chosen, recorded, estimator)
         counts = {row.key: counts_of(row.member.run.setup, chosen.dataset) for row in rows} if params else {}
-        plans.append(Plan(ablation, chosen, rows, _missing_weights(rows, weights_dir), counts))
+        plans.append(Plan(ablation, chosen, rows, _missing_weights(rows, weights_dir), counts, renewed(rows, recorded)))
     if json:
         print_json(_plan_json(plans))
         return
@@ -166,7 +184,7 @@ def _print_plan(plan: Plan) -> None:
     for head in heads:
         numeric = head in ("#", "seed", "parameters", "time")
         table.add_column(head, justify="right" if numeric else "left", no_wrap=head in ("key", "#"), overflow="fold")
-    for position, row in enumerate(plan.rows):
+    for position, row in enumerate(plan.rows[:MOST_ROWS]):
         member = row.member
         status = _WORDS.get(row.status, row.status)
         if row.shared_with is not None:
@@ -184,6 +202,8 @@ def _print_plan(plan: Plan) -> None:
         ]
         table.add_row(*(Text(cell) for cell in cells))
     console().print(table)
+    if (more := len(plan.rows) - MOST_ROWS) > 0:
+        print(f"and {more:,} more: --json prints them all")
     for note in _notes(plan):
         print(note, file=sys.stderr)
 
@@ -195,18 +215,110 @@ def _time(row: PlannedMember) -> str:
 
 
 def _notes(plan: Plan) -> list[str]:
-    from mmad.config.checks import map_sides, shrunken
+    from mmad.config.checks import map_sides, network_warnings
 
     notes = [] if plan.data.note is None else [plan.data.note]
     setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}
-    warned = [said for setup in setups.values() if (said := shrunken(setup, map_sides(setup))) is not None]
+    warned = [said for setup in setups.values() if (said := network_warnings(setup, map_sides(setup))) is not None]
     notes += [f"{plural(warned.count(said), 'run')}: {said}" for said in dict.fromkeys(warned)]
+    notes += _idle_notes(plan.rows)
+    if plan.renewed:
+        causes = {name for reason in plan.renewed for name in reason.differences}
+        words = [text for name, text in _RENEWED.items() if name in causes]
+        notes.append(
+            f"{plural(len(plan.renewed), 'run')} will train anew only because {' and '.join(words)}; "
+            "the finished ones stay, and --why compares them"
+        )
     for name, number in plan.missing.items():
         notes.append(
             f"missing weights: {name}, needed by {plural(number, 'run')}; fetch them with "
             "`mmad weights --fetch`, name their folder with --weights-dir, or train from scratch with --weights none"
         )
     return notes
+
+
+#: Why a run that is finished but for this trains anew.
+_RENEWED = {
+    "recipe": "a change of mmad changes the results of an unchanged file",
+    WEIGHTS: "the content of the pretrained weights is another, or was not recorded",
+}
+
+
+def _idle_notes(rows: Iterable[PlannedMember]) -> list[str]:
+    """One line for each field in which members of one run differ, because it is idle there."""
+    from mmad.config.fields import idle_because
+
+    sharing: dict[str, list[RunSpec]] = {}
+    for row in rows:
+        sharing.setdefault(row.key, []).append(row.member.run)
+    found: dict[tuple[str, str], int] = {}
+    for runs in sharing.values():
+        setups = [run.setup for run in runs]
+        for name, field in type(setups[0]).model_fields.items():
+            values = {repr(getattr(setup, name)) for setup in setups}
+            if len(values) > 1 and (cause := idle_because(field, (setups[0], runs[0].protocol))):
+                found[name, cause] = found.get((name, cause), 0) + len(runs)
+    return [
+        f"{number} members that share runs differ in {name}, which is idle there ({cause})"
+        for (name, cause), number in found.items()
+    ]
+
+
+def _named_rows(name: str, rows: Sequence[PlannedMember]) -> list[PlannedMember]:
+    """The rows, each run once, whose key begins with ``name`` or whose member it names.
+
+    Raises:
+        SpecError: there are none; with the nearest name.
+    """
+    from mmad.config.messages import did_you_mean
+    from mmad.scheduler.submit import is_named, names_of
+
+    found = [row for row in rows if is_named(row.member, (name,)) or row.key.startswith(name.lower())]
+    if not found:
+        names = list(dict.fromkeys(one for row in rows for one in names_of(row.member)))
+        raise SpecError(f"no run or member {name!r} in the plan", where="--why", hint=did_you_mean(name, names))
+    return list({row.key: row for row in reversed(found)}.values())[::-1]
+
+
+def _reason_json(reason: Reason) -> dict[str, Any]:
+    names = ("key", "ablation", "setting", "arm", "seed", "replicate", "status")
+    row = _row_json(reason.row, None)
+    differences = [{"field": name, "here": a, "there": b} for name, (a, b) in reason.differences.items()]
+    return {name: row[name] for name in names} | {"nearest": reason.nearest, "differences": differences}
+
+
+def _print_reasons(reasons: Iterable[Reason]) -> None:
+    for reason in reasons:
+        row, member = reason.row, reason.row.member
+        name = f"{row.key[:_SHORT_KEY]} {member.ablation}/{member.setting}/{member.arm}/{member.seed}"
+        if row.status == "finished":
+            print(f"{name}: is finished, nothing trains")
+        elif reason.nearest is None:
+            print(f"{name}: {_WORDS.get(row.status, row.status)}; no finished run to compare it with is recorded")
+        else:
+            what = f"the nearest finished run is {reason.nearest[:_SHORT_KEY]}"
+            print(f"{name}: {_WORDS.get(row.status, row.status)}; {what}, which differs in")
+            for field, (here, there) in reason.differences.items():
+                print(f"  {_difference(field, here, there)}")
+
+
+def _difference(field: str, here: object, there: object) -> str:
+    from mmad.config.ablation_file import toml_value
+    from mmad.config.runs import IDLE
+
+    if field == WEIGHTS and not there:
+        return "the hash of its pretrained weights: it was recorded before their content was part of the key"
+    if field in (WEIGHTS, "data"):
+        name = "the data set's content" if field == "data" else "the content of the pretrained weights"
+        return f"{name}: {_short(here)} here, {_short(there)} there"
+    if field == "recipe":
+        return f"recipe: {here} here, {there} there ({_RENEWED['recipe']})"
+    values = [IDLE if value == IDLE else "none" if value is None else toml_value(value) for value in (here, there)]
+    return f"{field}: {values[0]} here, {values[1]} there"
+
+
+def _short(digest: object) -> str:
+    return str(digest)[:_SHORT_KEY] if digest else "unknown"
 
 
 def _print_total(plans: Sequence[Plan]) -> None:

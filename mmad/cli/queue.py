@@ -146,11 +146,11 @@ def watch(
     "failed" and "next": the first ones, "gpus": [{index, name, percent, used, total}]}.
     """
     from mmad.scheduler.dashboard import Dashboard, console, draw, knows_letters, show, snapshot_json
-    from mmad.store.lookup import check_ablation
+    from mmad.store.lookup import named_ablation
 
     with open_store(db, read_only=True) as store:
         if ablation is not None:
-            check_ablation(store, ablation)
+            ablation = named_ablation(store, ablation)
         dashboard = Dashboard(store, ablation)
         if as_json:
             print_json(snapshot_json(dashboard.snapshot(settle=True), ablation))
@@ -349,6 +349,7 @@ def prune(
         str, typer.Option("--keep", metavar="KINDS", help="Checkpoints that finished runs keep.")
     ] = "best_ap,best_ar,final",
     orphans: Annotated[bool, typer.Option("--orphans", help="Also runs that the database does not hold.")] = False,
+    unasked: Annotated[bool, typer.Option("--unasked", help="Also whole runs that no member asks for.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete what is listed.")] = False,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
@@ -358,22 +359,27 @@ def prune(
     RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it; without any it is all runs.
     Finished runs keep the checkpoints of --keep; detections, from which every figure is computed, stay in any case.
     A run that is not finished keeps all that it resumes from. Checkpoints of epochs that the database does not hold
-    (set aside when a run began anew) go; with --orphans also the folders of runs it does not hold.
+    (set aside when a run began anew) go; with --orphans also the folders of runs it does not hold. With --unasked
+    runs go that no member asks for and nobody trains, with all that was recorded of them; those that an unfinished
+    run continues stay.
 
     --json prints {"files": [{path, key, size, reason}], "size": bytes, "deleted": true or false}.
     """
     from mmad.store.maintenance import KEPT, delete, find_surplus
+    from mmad.store.store import Store
 
     kinds = [word.strip() for word in keep.split(",") if word.strip()]
     if unknown := [kind for kind in kinds if kind not in KEPT]:
         raise MmadError(f"no kind of checkpoint {unknown[0]!r}", where="--keep", hint=f"give some of {', '.join(KEPT)}")
     with open_store(db, read_only=True) as store:
         keys = choose(store, runs, ablation, every or not (runs or ablation))
-        found = find_surplus(store, set(keys), keep=[kind for kind in KEPT if kind in kinds], orphans=orphans)
+        kept = [kind for kind in KEPT if kind in kinds]
+        found = find_surplus(store, set(keys), keep=kept, orphans=orphans, unasked=unasked)
         names = labels(store, sorted({one.key for one in found}))
     whole = sum(one.size for one in found)
     if yes:
-        delete(found)
+        with Store.open(db, create=False) as store:
+            delete(store, found)
     if as_json:
         files = [{"path": str(o.path), "key": o.key, "size": o.size, "reason": o.reason} for o in found]
         print_json({"files": files, "size": whole, "deleted": yes})

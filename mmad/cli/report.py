@@ -32,7 +32,7 @@ def report(
         bool | None,
         typer.Option("--pages/--one-file", help="Linked pages, or one file whatever its size.", show_default=False),
     ] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="Write the paper's table: HTML, LaTeX and CSV.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="Write the published table: HTML, LaTeX and CSV.")] = False,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="DIR", help="Write every table as CSV into DIR.", show_default=False)
     ] = None,
@@ -104,8 +104,9 @@ def report(
 
     A report can be sent around: it names no host, user, absolute path or command line. --provenance full writes them.
 
-    --paper writes paper.html, paper.tex and paper.csv beside them: the table of ablations/paper.toml with intervals and
-    the documented figures. Alone, it writes nothing else.
+    --paper writes paper.html, paper.tex and paper.csv beside them: the published rows of MDF-Net, documented figures
+    and what ablations/mdf_net.toml measured, with intervals, and what lifts the published difference; likewise
+    paper-findings.* by finding and paper-features.* by clinical columns. Alone, it writes nothing else.
 
     --csv DIR and --latex DIR write every table of the report as a file of its own: figures in full for analysis, and
     booktabs tables for a paper. Alone, they write nothing else.
@@ -227,7 +228,7 @@ def _write_paper(out: Path, db: str) -> tuple[Path, ...]:
     folder = out if out.is_dir() else out.parent
     with open_store(db) as store:
         table, files = write_paper(store, folder / "paper")
-    for note in table.footnotes:
+    for note in (*table.footnotes, table.note):
         print(f"mmad: {note}", file=sys.stderr)
     return files
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmad.api.results import open_store
-from mmad.base.formatting import short_key
+from mmad.base.formatting import moment, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption
-from mmad.cli.output import console, figure, file_line, print_json, result_line, section, status_text
+from mmad.cli.output import MOST_ROWS, console, figure, file_line, print_json, result_line, section, status_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,9 +25,13 @@ RUNS_HELP = """List the members of every ablation with their results.
 
 A member is ablation x setting x arm x seed; members with equal content share one run. AP and AR are those
 of the best-AP checkpoint under the protocol the member asked for, or, where none was kept, of the final one,
-which a * marks.
+which a * marks. The table ends after --limit members and says how many more there are.
 
---json prints a list, one object per member: key, ablation, setting, arm, seed, replicate, documented (the
+Runs that no member asks for any more, as of a file that was edited, are listed below: mmad show KEY shows one,
+mmad prune --unasked deletes them.
+
+--json prints a list, one object per member, then one per run that no member asks for (ablation to documented and the
+results null): key, ablation, setting, arm, seed, replicate, documented (the
 log's entry it mirrors, or null), status (queued, running, finished, failed, interrupted), epoch (the last
 committed one), epochs (how many were asked for), error (or null), and best_ap, best_ar, final: each null
 or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured.
@@ -48,29 +53,42 @@ COLUMNS = {
 def runs(
     db: DatabaseOption = DEFAULT_DB,
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
+    most: Annotated[
+        int, typer.Option("--limit", min=0, metavar="N", help="Members of the table at most; 0: all of them.")
+    ] = MOST_ROWS,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.store.json import summary_json
-    from mmad.store.lookup import check_ablation, member_summaries
+    from mmad.store.json import summary_json, unasked_json
+    from mmad.store.lookup import epochs_asked, member_summaries, named_ablation, unasked_runs
 
     with open_store(db, read_only=True) as store:
         if ablation is not None:
-            check_ablation(store, ablation)
-        summaries = member_summaries(store, ablation)
+            ablation = named_ablation(store, ablation)
+        summaries = member_summaries(store, ablation, None if as_json or not most else most)
+        unasked = unasked_runs(store) if ablation is None else []
+        counts = store.member_counts()
     if as_json:
-        print_json([summary_json(summary) for summary in summaries])
+        print_json([*map(summary_json, summaries), *map(unasked_json, unasked)])
         return
     out = console()
-    if not summaries:
+    if not (summaries or unasked):
         out.print("no run yet: queue some with mmad ablate FILE")
         return
-    for name in dict.fromkeys(summary.member.ablation for summary in summaries):
-        out.print(_table(name, [s for s in summaries if s.member.ablation == name], out.width))
+    for name, of in groupby(summaries, key=lambda summary: summary.member.ablation):
+        out.print(_table(name, list(of), out.width))
     if any(_starred(summary) for summary in summaries):
         out.print("* final checkpoints: no best one was kept", soft_wrap=True)
     for summary in summaries:
         if summary.run.error:
             out.print(f"{summary.path}: {summary.run.error}", style="red", soft_wrap=True)
+    lines = [
+        f"{short_key(run.key)}: {run.status}, epoch {run.epochs_done}/{epochs_asked(run)}, queued {moment(run.created)}"
+        for run in unasked
+    ]
+    section(out, "Runs that no member asks for (mmad prune --unasked deletes them)", *lines)
+    more = (sum(counts.values()) if ablation is None else counts[ablation]) - most
+    if most and more > 0:
+        out.print(f"and {more:,} more: list all with --limit 0, or one ablation with --ablation")
 
 
 def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
@@ -183,7 +201,7 @@ def _head(detail: RunDetail) -> list[str | Text]:
     ]
     lines.append(status_text(run.status).append(f", epoch {run.epochs_done} of {epochs_asked(run)}", style="default"))
     moments = (("queued", run.created), ("started", run.started), ("ended", run.finished))
-    lines += [f"{name}: {moment:%Y-%m-%d %H:%M:%S} UTC" for name, moment in moments if moment is not None]
+    lines += [f"{name}: {when:%Y-%m-%d %H:%M:%S} UTC" for name, when in moments if when is not None]
     lines.append(f"data: {run.dataset_name} in {run.dataset_path} ({short_key(run.dataset_fingerprint)})")
     return lines
 

@@ -355,10 +355,10 @@ class ContinueTable(BaseModel):
 
 class _Setting(_Seeded):
     name: Name = Field(description="Name of this point of the ablation, as tables and charts print it.")
-    documented: dict[str, Annotated[str, StringConstraints(pattern=r"^e\d{3}$")]] = Field(
+    documented: dict[str, Annotated[str, StringConstraints(pattern=r"^[en]\d{3}$")]] = Field(
         default_factory=dict, description="Arm → the entry of the documented log that it mirrors."
     )
-    continue_from: ContinueTable | Annotated[str, StringConstraints(pattern=r"^(e\d{3}|[0-9a-f]{64})$")] = Field(
+    continue_from: ContinueTable | Annotated[str, StringConstraints(pattern=r"^([en]\d{3}|[0-9a-f]{64})$")] = Field(
         "",
         description="Continue another run: a setting, an entry of the log that this file mirrors, or a run's key. "
         "epochs counts those of both.",
@@ -374,7 +374,7 @@ class PhantomTable(BaseModel):
     image_size: int = Field(256, ge=64, le=4096, description="Side of the images.", json_schema_extra=unit("px"))
     seed: int = Field(0, ge=0, lt=2**31, description="Same seed, same bytes.")
     clinical_effect: float = Field(
-        1.0, ge=0, le=1, description="Share of the studies whose clinical values depend on their finding; 0 is none."
+        1.0, ge=0, le=1, description="How far vital signs of the findings lie apart: 1 without overlap, 0 not at all."
     )
     missing: float = Field(0.05, ge=0, le=0.9, description="Share of the clinical values that are missing.")
     artefacts: bool = Field(

@@ -144,20 +144,17 @@ def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
             'fusion_strategy = "concat" with fuse_depth = 0: the joined map would be twice as wide; '
             'use "add", or fuse_depth >= 1'
         )
+    if setup.fuse_layers and setup.fusion_residule and setup.fusion_strategy == "concat":
+        yield (
+            'fusion_residule = true with fusion_strategy = "concat": a residual adds the image map and the clinical '
+            'map to their fused sum; use fusion_strategy = "add", or fusion_residule = false'
+        )
     if (problem := misfit(setup, map_sides(setup))) is not None:
         yield problem
-    if fuses and setup.spatialise_method == "repeat" and not setup.pre_spatialised_layer:
-        width = PYRAMID_CHANNELS if setup.using_fpn else setup.backbone_out_channels
-        if setup.fusion_strategy == "add" and setup.clinical_input_channels != width:
-            yield (
-                f'spatialise_method = "repeat" with fusion_strategy = "add": the vector has '
-                f"{setup.clinical_input_channels} values (clinical_input_channels) and the map {width} channels; "
-                "set pre_spatialised_layer = true"
-            )
 
 
 def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
-    """Why the image's maps of ``sides`` cells cannot be added to the fused ones (``fusion_residule``); else None."""
+    """Why maps of ``sides`` cells cannot be added to the fused ones (``fusion_residule``); else None."""
     for side in sides or ():
         fused = fused_side(setup, side)
         if setup.fusion_residule and fused not in (1, side):
@@ -181,6 +178,32 @@ def fused_side(setup: ModelSetup, side: int) -> int:
     for _ in range(setup.fuse_layers):
         side = -(-side // setup.fuse_stride)
     return side
+
+
+def network_warnings(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
+    """What to know of the network of ``setup`` before trusting it, with image maps of ``sides`` cells; else None."""
+    found = [said for said in (shrunken(setup, sides), _running_statistics(setup, sides)) if said is not None]
+    return "; ".join(found) or None
+
+
+def _running_statistics(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
+    """A warning where a BatchNorm meets one value per channel, which a batch of one image has; else None."""
+    sides = sides or ()
+    where = []
+    if 1 in (sides[:-1] if setup.has_pyramid else sides) and not (setup.has_pyramid and setup.frozen_norm):
+        where.append("image's map")  # the last level of a pyramid is pooled
+    if setup.use_clinical and setup.resolved_era == "A" and 1 in sides:
+        where.append("clinical map")
+    if setup.fuse_layers and any(fused_side(setup, side) == 1 for side in sides):
+        where.append("fused map")
+    if setup.use_clinical and setup.resolved_era == "C" and setup.spatialise_clinical and setup.pre_spatialised_layer:
+        where.append("clinical vector")
+    if not where:
+        return None
+    return (
+        f"in a batch of one image, as batch_size = 1 has and the last of an epoch may be, BatchNorm of the "
+        f"{' and the '.join(where)} takes its running statistics, for one value has no variance"
+    )
 
 
 def shrunken(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:

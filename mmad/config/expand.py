@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +28,7 @@ from mmad.config.checks import problems, unsupported
 from mmad.config.fields import Effect
 from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, TrainingProtocol
-from mmad.config.runs import NO_DATA, Ablation, Member, RunSpec
+from mmad.config.runs import NO_DATA, VARIANT, Ablation, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import is_file, weights_file
 
@@ -37,6 +39,8 @@ from mmad.config.weights import is_file, weights_file
 MAX_MEMBERS = 100_000
 #: Runs of one file that continue each other, one after another.
 MAX_CHAIN = 100
+#: Characters that the overrides have in the name of a variant.
+MAX_VARIANT = 100
 #: Digits of a run's whole key.
 _KEY_LENGTH = 64
 
@@ -151,6 +155,7 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
         SpecError: a combination of fields that is impossible or cannot be built yet; two members alike.
     """
     _check_number(parsed, overrides)
+    variant = _variant(overrides)
     members: list[Member] = []
     seen: set[tuple[str, str, int, int]] = set()
     origins: dict[str, ContinueFrom] = {}
@@ -164,12 +169,13 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
                 if identity in seen:
                     raise _twice(parsed, member)
                 seen.add(identity)
-                members.append(replace(member, overrides=tuple(layer.word or "" for layer in overrides)))
+                words = tuple(layer.word or "" for layer in overrides)
+                members.append(replace(member, ablation=parsed.name + variant, overrides=words))
     arms = tuple(parsed.arms)
     return Ablation(
-        name=parsed.name,
+        name=parsed.name + variant,
         path=parsed.source.path,
-        title=parsed.title,
+        title=parsed.title + variant,
         description=parsed.description,
         source=parsed.source.text,
         arms=arms,
@@ -179,6 +185,28 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
         data=parsed.data,
         phantom=parsed.phantom,
     )
+
+
+def _variant(overrides: Sequence[Layer]) -> str:
+    """What a variant's name has after the file's: each field with its last value, sorted; nothing without overrides.
+
+    Long ones are cut and end with eight digits of their SHA-256.
+    """
+    values = {name: value for layer in overrides for name, value in layer.values.items()}
+    if not values:
+        return ""
+    words = " ".join(f"{name}={_compact(value)}" for name, value in sorted(values.items()))
+    if len(words) > MAX_VARIANT:
+        words = f"{words[: MAX_VARIANT - 10]}… {hashlib.sha256(words.encode()).hexdigest()[:8]}"
+    return VARIANT + words
+
+
+def _compact(value: object) -> str:
+    if isinstance(value, str) and is_file(value):  # the name of an ablation is passed on, a path is not
+        return f"{Path(value).name}#{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+    if isinstance(value, str) or value is None:
+        return value or "none"
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _check_number(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:

@@ -6,8 +6,9 @@ something, is read off the fields with ``affecting``; no list of them stands els
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from pydantic import BaseModel
@@ -41,7 +42,10 @@ class Condition:
 
 
 def _attribute(parts: Collection[BaseModel], name: str) -> object:
-    return next(getattr(part, name) for part in parts if hasattr(part, name))
+    for part in parts:
+        if hasattr(part, name):
+            return getattr(part, name)
+    raise AttributeError(name)
 
 
 def _words(name: str, values: frozenset[object], has: bool) -> str:
@@ -98,7 +102,8 @@ class Later:
     value: object
 
 
-def later(model: type[BaseModel]) -> dict[str, object]:
+@cache
+def later(model: type[BaseModel]) -> Mapping[str, object]:
     """The fields of ``model`` that came after the first keys, with the value that leaves keys as they were."""
     return {
         name: item.value
@@ -121,14 +126,30 @@ def affecting(model: type[BaseModel], *effects: Effect, run: tuple[BaseModel, ..
         effects: one of these is enough.
         run: setup and training protocol of a run in which the field must not be idle; left out, some run is enough.
     """
-    return tuple(
-        name
-        for name, field in model.model_fields.items()
-        if any(
-            set(item.effects) & set(effects) and not (run and any(condition.holds(*run) for condition in item.idle))
-            for item in stated(field)
-        )
-    )
+    conditions, fields = _idle_when(model, effects)
+    held = [bool(run) and condition.holds(*run) for condition in conditions]
+    return tuple(name for name, each in fields if not all(any(held[at] for at in idle) for idle in each))
+
+
+@cache
+def _idle_when(
+    model: type[BaseModel], effects: tuple[Effect, ...]
+) -> tuple[list[Condition], list[tuple[str, list[list[int]]]]]:
+    """The distinct conditions, and of each field that affects one of ``effects`` those of its statements, by place."""
+    conditions: dict[Condition, int] = {}
+    fields = []
+    for name, field in model.model_fields.items():
+        items = [item for item in stated(field) if set(item.effects) & set(effects)]
+        if items:
+            each = [[conditions.setdefault(one, len(conditions)) for one in item.idle] for item in items]
+            fields.append((name, each))
+    return list(conditions), fields
+
+
+def idle_because(field: FieldInfo, run: tuple[BaseModel, ...]) -> str | None:
+    """The conditions that make ``field`` idle in a run, in words; None where it is not idle."""
+    held = [next((c for c in item.idle if c.holds(*run)), None) for item in stated(field)]
+    return None if None in held else " and ".join(dict.fromkeys(str(condition) for condition in held))
 
 
 def naming(model: type[BaseModel]) -> frozenset[str]:

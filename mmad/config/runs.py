@@ -17,7 +17,13 @@ from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 
 #: Raised whenever the code changes the results of an unchanged specification.
-RECIPE = 2
+RECIPE = 3
+
+#: What stands between the name of an ablation's file and the overrides of a variant of it: ``depth3 · epochs=4``.
+VARIANT = " · "
+
+#: Stands for the value of a field that decides nothing in a run.
+IDLE = "idle"
 
 #: Fields of a setup that name things and decide nothing.
 NAMING_FIELDS = naming(ModelSetup)
@@ -102,6 +108,20 @@ class RunSpec:
             protocol.pop("weights")  # wherever they lie: their hash says what they are
         return {"setup": setup, "protocol": protocol, "data": self.data.fingerprint, "recipe": self.recipe}
 
+    def differences(self, other: RunSpec) -> dict[str, tuple[Any, Any]]:
+        """What of the contents of two runs differs: ``setup.lr``, ``protocol.epochs``, ``data`` … with both values.
+
+        A field that is idle in one of them, or came later, is ``IDLE`` there.
+        """
+        contents = (self.content(), other.content())
+        every = {part: (contents[0][part], contents[1][part]) for part in ("data", "recipe")}
+        for part in ("setup", "protocol"):
+            mine, theirs = (content[part] for content in contents)
+            every |= {
+                f"{part}.{n}": (mine.get(n, IDLE), theirs.get(n, IDLE)) for n in sorted(mine.keys() | theirs.keys())
+            }
+        return {name: values for name, values in every.items() if values[0] != values[1]}
+
     def recorded(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Setup and training protocol as plain JSON: idle fields included, names and paths left out."""
         setup = self.setup.model_dump(mode="json", exclude=set(NAMING_FIELDS))
@@ -152,6 +172,9 @@ class Member:
 class Ablation:
     """A file: a family of settings, expanded. ``compare`` holds pairs (reference arm, other arm).
 
+    ``name`` is the file's, followed by ``VARIANT`` and the overrides where there are some: a variant of the file,
+    beside the file's own form.
+
     ``on_out_of_memory`` is ``fail`` or ``accumulate``: half the batch, twice the accumulated steps. ``data`` is the
     data set that the file names, a folder beside it or ``phantom``, which is drawn with the parameters ``phantom``.
     """
@@ -188,6 +211,8 @@ class Ablation:
 
     def _moved(self, change: Callable[[RunSpec], RunSpec]) -> Ablation:
         """Every run changed; those that continue another follow its key before they are changed themselves."""
+        if all(member.run.continues is None for member in self.members):  # then no key is needed, which takes long
+            return replace(self, members=tuple(replace(one, run=change(one.run)) for one in self.members))
         runs = {member.run.key: member.run for member in self.members}
         found: dict[str, RunSpec] = {}
 
@@ -207,6 +232,11 @@ class Ablation:
             return replace(member, run=replace(shared, setup=member.run.setup))
 
         return replace(self, members=tuple(own(member) for member in self.members))
+
+
+def file_name(ablation: str) -> str:
+    """The name of the file that ``ablation`` is the own form or a variant of."""
+    return ablation.partition(VARIANT)[0]
 
 
 def older_keys(runs: Iterable[RunRecord]) -> dict[str, str]:

@@ -36,6 +36,11 @@ def _none_word(value: object) -> object:
     return None if isinstance(value, str) and value.lower() == "none" else value
 
 
+def _layers(value: object) -> object:
+    """No layer is ``false`` however it was written, as keys have had it; ``true`` is one."""
+    return (int(value) or False) if isinstance(value, int) else value
+
+
 def unit(name: str) -> dict[str, Any]:
     """The unit of a field, carried into the JSON Schema."""
     return {"unit": name}
@@ -66,8 +71,8 @@ class ModelSetup(BaseModel):
     use_early_stop_model: Annotated[bool, affects("evaluation")] = Field(
         True, description="Keep the best-AP and best-AR checkpoints beside the final one."
     )
-    record_training_performance: Annotated[bool, affects("training", "evaluation", "speed")] = Field(
-        True, description="Measure AP and AR on the training batches too."
+    record_training_performance: Annotated[bool, affects("evaluation", "speed")] = Field(
+        True, description="Measure AP and AR on the training batches too; changes no weight."
     )
     measure_test: Annotated[bool, affects("evaluation", "speed")] = Field(
         True,
@@ -149,10 +154,11 @@ class ModelSetup(BaseModel):
         tuple[str, ...] | None, affects("architecture", "training", "evaluation", idle=IMAGE_ALONE)
     ] = Field(None, description="Categorical clinical columns by name; none takes all of the data set.")
     clinical_values: Annotated[
-        Literal["standardised", "raw"], affects("training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=())))
+        Literal["standardised", "standardised_all_splits", "raw"],
+        affects("training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=()))),
     ] = Field(
         "standardised",
-        description="Numbers standardised with the training split's mean and deviation, or raw as the log did; missing values take the training mean.",
+        description="Numbers standardised with the training split's mean and deviation, with those of all splits as the log's later code did (normalise_clinical_num), or raw as the log did; missing values take the mean of the training split, or of all.",
     )
     clinical_missing_indicators: Annotated[
         bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=())))
@@ -203,9 +209,25 @@ class ModelSetup(BaseModel):
     )
     clinical_expand_dropout_rate: Annotated[
         float, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_A))
-    ] = Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's expansion.")
+    ] = Field(0, ge=0, lt=1, description="Dropout of whole channels after each ReLU of era A's expansion.")
     clinical_conv_dropout_rate: Annotated[float, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_A))] = (
-        Field(0, ge=0, lt=1, description="Dropout after each ReLU of era A's encoder.")
+        Field(0, ge=0, lt=1, description="Dropout of whole channels after each ReLU of era A's encoder.")
+    )
+    clinical_last_relu: Annotated[
+        bool,
+        affects("training", "evaluation", idle=(IMAGE_ALONE, NOT_ERA_A, when(resolved_era="A", using_fpn=True))),
+        Later(True),
+    ] = Field(
+        True,
+        description="Era A without FPN: the expansion and the encoder end in ReLU and dropout, as the log's did until early May 2022; false ends both in BatchNorm, as from 19 May.",
+    )
+    clinical_idle_network: Annotated[
+        bool,
+        affects("architecture", "speed", idle=(IMAGE_ALONE, NOT_ERA_C, when(spatialise_clinical=True))),
+        Later(True),
+    ] = Field(
+        True,
+        description="Era C with spatialise_clinical = false: build and count the second image network that nothing reads, as the log did until 25 May 2022; false leaves it out.",
     )
     fuse_conv_channels: Annotated[
         int, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C, when(fuse_layers={0, 1})))
@@ -213,12 +235,12 @@ class ModelSetup(BaseModel):
         32,
         ge=1,
         le=4096,
-        description="Width between era C's fuse convolutions; without effect in era A and in every logged run.",
+        description="Width between era C's fuse convolutions, where the original took clinical_conv_channels; without effect in era A and in every logged run.",
         json_schema_extra=unit("channels"),
     )
     fuse_dropout_rate: Annotated[
         float, affects("architecture", "training", idle=(NOT_FUSED, when(resolved_era="A", using_fpn=True)))
-    ] = Field(0, ge=0, lt=1, description="Dropout after each ReLU of the fuse convolutions.")
+    ] = Field(0, ge=0, lt=1, description="Dropout of whole channels after each ReLU of the fuse convolutions.")
     fuse_depth: Annotated[
         int,
         affects(
@@ -243,7 +265,7 @@ class ModelSetup(BaseModel):
     fusion_residule: Annotated[bool, affects("training", "evaluation", "speed", idle=NOT_FUSED)] = Field(
         False,
         validation_alias=AliasChoices("fusion_residule", "fusion_residual"),
-        description="Add the image map back to the fused map (also read as fusion_residual).",
+        description='Add the image map and the clinical map to the fused map; needs fusion_strategy = "add" (also read as fusion_residual).',
     )
     spatialise_clinical: Annotated[bool, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C))] = Field(
         True, description="Era C: turn the vector into a clinical image and add its map to the image map."
@@ -252,13 +274,16 @@ class ModelSetup(BaseModel):
         Literal["convs", "repeat"], affects("architecture", "training", idle=(IMAGE_ALONE, NOT_SPATIALISED))
     ] = Field(
         "convs",
-        description="Era C: expand the vector to a clinical image that a second network reads (convs), or repeat it at every cell of the image's maps.",
+        description="Era C: expand the vector to a clinical image that a second network reads (convs), or bring it to the width of each of the image's maps with a linear layer per map and repeat it at every cell.",
     )
-    pre_spatialised_layer: Annotated[bool, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_SPATIALISED))] = (
-        Field(
-            False,
-            description="Era C: a learned linear layer with ReLU on the vector before it is spread out; with repeat it gives the maps' width.",
-        )
+    pre_spatialised_layer: Annotated[
+        Literal[False] | Annotated[int, Field(ge=1, le=64)],
+        BeforeValidator(_layers),
+        affects("architecture", "training", idle=(IMAGE_ALONE, NOT_SPATIALISED)),
+    ] = Field(
+        False,
+        description="Era C: how many stages of linear layer, BatchNorm and LeakyReLU the vector goes through, and one more linear layer, before it is spread out and joined to the RoIs; false is none.",
+        json_schema_extra=unit("layers"),
     )
     add_clinical_to_roi_heads: Annotated[bool, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C))] = (
         Field(True, description="Era C: append the clinical vector to every RoI's features before fc6.")
@@ -429,6 +454,11 @@ class ModelSetup(BaseModel):
         description="Keep the channels of a cell side by side in memory: faster on some GPUs, most in half precision; "
         "rounds otherwise.",
     )
+    tf32: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
+        False,
+        description="Compute single precision with 10 bits of mantissa (TensorFloat-32) on NVIDIA GPUs that can: faster, "
+        "rounds otherwise; no effect elsewhere.",
+    )
     warmup_epochs: Annotated[int, affects("training", idle=when(lr_scheduler=None))] = Field(
         0,
         ge=0,
@@ -439,10 +469,10 @@ class ModelSetup(BaseModel):
         Literal["ReduceLROnPlateau", "MultiStepLR"] | None, BeforeValidator(_none_word), affects("training")
     ] = Field(None, description="Learning-rate schedule; none keeps the rate.")
     plateau_metric: Annotated[
-        Literal["val_loss", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
+        Literal["val_loss", "val_loss_last_20", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
     ] = Field(
         "val_loss",
-        description="What ReduceLROnPlateau watches: the validation loss (min), AP (max), or the AP of the epoch before (max; the log until May 2022).",
+        description="What ReduceLROnPlateau watches: the validation loss over all images (min), its plain mean over the last 20 batches (min; the log from May 2022), AP (max), or the AP of the epoch before (max; the log until then).",
     )
     reduceLROnPlateau_factor: Annotated[
         float, affects("training", idle=(NO_PLATEAU, when(reduceLROnPlateau_full_stop=True)))

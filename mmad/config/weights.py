@@ -152,14 +152,14 @@ def _in_hub(repository: str) -> Path | None:
 
 
 def content_hash(file: Path) -> str:
-    """SHA-256 (64 hex digits) of the content of ``file``; read once for its size and time.
+    """SHA-256 (64 hex digits) of the content of ``file``.
 
     Raises:
         WeightsError: a file that cannot be read, or whose name carries another hash.
     """
     try:
-        state = file.stat()
-        digest = _hash(str(file.resolve()), state.st_size, state.st_mtime_ns)
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise unreadable(file, error) from error
     check_name(file, digest)
@@ -186,14 +186,8 @@ def unreadable(file: Path, error: OSError) -> WeightsError:
     return WeightsError(f"cannot be read ({error.strerror})", where=file, hint="check the file and its permissions")
 
 
-@functools.cache
-def _hash(path: str, size: int, changed: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def with_weights(ablation: Ablation, weights_dir: Path | None = None) -> Ablation:
-    """``ablation`` with the hash of the weights that each run starts from.
+    """``ablation`` with the hash of the weights that each run starts from, each file read once.
 
     Runs whose file is not here stay provisional.
 
@@ -201,8 +195,10 @@ def with_weights(ablation: Ablation, weights_dir: Path | None = None) -> Ablatio
         WeightsError: a ``weights_dir`` that is no folder; a file that cannot be read or is not what its name says.
     """
 
+    hash_of = functools.cache(content_hash)
+
     def digest(run: RunSpec) -> str:
         file = find_weights(run.setup.image_backbone, weights_dir, run.protocol.weights)
-        return "" if file is None else content_hash(file)
+        return "" if file is None else hash_of(file)
 
     return ablation.starting_from(digest)

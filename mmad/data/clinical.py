@@ -1,4 +1,4 @@
-"""Turns clinical columns into the arrays a detector reads, with the training split's statistics only."""
+"""Turns clinical columns into the arrays a detector reads, by statistics of the training split or, if asked, of all."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmad.base.errors import DataError
-from mmad.base.records import ClinicalColumns
+from mmad.base.records import ClinicalColumns, Split
 from mmad.data.dataset import STUDIES, DataSet
 
-Values = Literal["standardised", "raw"]
+Values = Literal["standardised", "standardised_all_splits", "raw"]
 
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """Of one numeric column over the training split: mean and deviation in its unit, how many have a value."""
+    """Of one numeric column, over what it was learned from: mean and deviation in its unit, how many have a value."""
 
     name: str
     mean: float
@@ -29,7 +29,7 @@ class ColumnStatistics:
 
 @dataclass(frozen=True)
 class ClinicalEncoder:
-    """Numbers standardised (missing is 0, the training mean) or raw (missing takes the training mean).
+    """Numbers standardised (missing is 0, the mean) or raw (missing takes the training mean).
 
     With ``indicators`` a second number per column follows them all: 1 where the value is missing, else 0.
     """
@@ -50,11 +50,14 @@ class ClinicalEncoder:
     ) -> ClinicalEncoder:
         """Learn mean and population deviation of each numeric column from the training split.
 
+        With ``standardised_all_splits`` they are learned from every split, test included, as the documented log did.
+
         A column whose training values are all equal keeps a deviation of 1. Raises DataError for an unknown
         column, and for one without a single value in the training split.
         """
         dataset.columns(columns.numeric, [name for name, _ in columns.categorical])
-        training = dataset.split("train")
+        splits: tuple[Split, ...] = ("train", "val", "test") if values == "standardised_all_splits" else ("train",)
+        training = [position for split in splits for position in dataset.split(split)]
         table = _numbers(dataset, columns, training)
         statistics = []
         for i, name in enumerate(columns.numeric):
@@ -79,7 +82,7 @@ class ClinicalEncoder:
         mean = np.array([column.mean for column in self.numeric], dtype=np.float64)
         deviation = np.array([column.deviation for column in self.numeric], dtype=np.float64)
         numbers = np.where(np.isnan(table), mean, table)
-        if self.values == "standardised":
+        if self.values != "raw":
             numbers = (numbers - mean) / deviation
         if self.indicators:
             numbers = np.concatenate([numbers, np.isnan(table)], axis=1)  # (N, 2 n)

@@ -156,10 +156,12 @@ class DataSet:
             categorical=tuple((name, values[name]) for name in (values if categorical is None else categorical)),
         )
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the tables and of every image's bytes; remembered until a file changes."""
+    def fingerprint(self, *, anew: bool = False) -> str:
+        """SHA-256 of the tables and of every image's bytes; remembered until a file's size or time changes.
 
-        return digests(self).content
+        ``anew`` reads every byte, as whatever trains has to: a file can change and keep both.
+        """
+        return digests(self, anew=anew).content
 
 
 # SHA-256 of a data set's content, remembered while no file changes.
@@ -178,16 +180,17 @@ class Digests:
     images: str
 
 
-def digests(dataset: DataSet) -> Digests:
+def digests(dataset: DataSet, *, anew: bool = False) -> Digests:
     """Both digests (64 hex digits each); neither depends on where the folder stands. Raises DataError.
 
+    ``anew`` does not believe what is remembered, and remembers what it finds.
     The rule by which pixels are read enters both where the one before it reads other pixels.
     """
     files = [TOML, STUDIES, BOXES, *sorted({study.image for study in dataset.studies})]
     signature, newest = _signature(dataset.root, files)
     place = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()
     memory = cache_folder() / _MEMORY / f"{place}.json"
-    known = _remembered(memory, signature)
+    known = None if anew else _remembered(memory, signature)
     if known is not None:
         return known
     found = _compute(dataset, files)

@@ -12,6 +12,8 @@ from torchvision.ops import batched_nms
 from torchvision.ops.boxes import box_area
 
 BACKGROUND, IGNORED = -1, -2
+#: Overlaps that are in memory at once, but for those of one image: 32 MiB in single precision, and some copies.
+MOST_OVERLAPS = 2**23
 
 
 def pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -31,11 +33,16 @@ def upcast(values: Tensor) -> Tensor:
 def batched_iou(truth: Tensor, boxes: Tensor) -> Tensor:
     """IoU of ``truth`` (B, M, 4) with ``boxes`` (N, 4) or (B, N, 4): (B, M, N)."""
     boxes = boxes if boxes.dim() == 3 else boxes[None]
-    corner = torch.maximum(truth[:, :, None, :2], boxes[:, None, :, :2])
-    sides = (torch.minimum(truth[:, :, None, 2:], boxes[:, None, :, 2:]) - corner).clamp(min=0)
-    shared = sides[..., 0] * sides[..., 1]
+    shared = _shared_side(truth, boxes, 0).mul_(_shared_side(truth, boxes, 1))
     # torchvision's order of the sums, so that both agree to the bit
-    return shared / (_area(truth)[:, :, None] + _area(boxes)[:, None] - shared)
+    union = (_area(truth)[:, :, None] + _area(boxes)[:, None]).sub_(shared)
+    return shared.div_(union)
+
+
+def _shared_side(truth: Tensor, boxes: Tensor, axis: int) -> Tensor:
+    """How far boxes overlap along x (0) or y (1), (B, M, N): one axis at a time takes half the memory."""
+    begin = torch.maximum(truth[:, :, None, axis], boxes[:, None, :, axis])
+    return torch.minimum(truth[:, :, None, axis + 2], boxes[:, None, :, axis + 2]).sub_(begin).clamp_(min=0)
 
 
 def _area(boxes: Tensor) -> Tensor:
@@ -65,6 +72,34 @@ def match(
         return matched
     best_of_truth = (iou == iou.max(dim=2, keepdim=True).values) & real[:, :, None]
     return torch.where(best_of_truth.any(dim=1), rows, matched)
+
+
+def assign(
+    truth: Tensor,
+    real: Tensor,
+    boxes: Tensor,
+    *,
+    fg_iou_thresh: float,
+    bg_iou_thresh: float,
+    allow_low_quality_matches: bool,
+) -> Tensor:
+    """``match`` by the IoU of ``truth`` (B, M, 4) with ``boxes`` (N, 4) or (B, N, 4), as many images at once as fit.
+
+    One crowded image pads all others, so that a batch could take B times the memory that its images take.
+    """
+    per_image = truth.shape[1] * boxes.shape[-2]
+    step = max(1, MOST_OVERLAPS // max(1, per_image))
+    parts = [
+        match(
+            batched_iou(truth[i : i + step], boxes if boxes.dim() == 2 else boxes[i : i + step]),
+            real[i : i + step],
+            fg_iou_thresh=fg_iou_thresh,
+            bg_iou_thresh=bg_iou_thresh,
+            allow_low_quality_matches=allow_low_quality_matches,
+        )
+        for i in range(0, len(truth), step)
+    ]
+    return torch.cat(parts)
 
 
 class Sampler(nn.Module):

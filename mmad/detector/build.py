@@ -97,9 +97,10 @@ def image_networks(model: MultimodalRCNN) -> tuple[ImageNetwork, ...]:
 def idle_modules(setup: ModelSetup) -> tuple[str, ...]:
     """Modules that are built and counted and nothing reads: era C's second network where nothing is spatialised.
 
-    The documented log counted them (e083, e088, e093, e100).
+    The documented log counted them (e083, e088, e093, e100); ``clinical_idle_network = false`` leaves them out.
     """
-    idle = setup.use_clinical and setup.resolved_era == "C" and not setup.spatialise_clinical
+    alone = setup.use_clinical and setup.resolved_era == "C" and not setup.spatialise_clinical
+    idle = alone and setup.clinical_idle_network
     return ("clinical_convs",) if idle else ()
 
 

@@ -67,24 +67,60 @@ class ClinicalVector(nn.Module):
         return nn.functional.pad(vector, (0, self.length - vector.shape[1]))
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm that takes its running statistics where a batch holds one value per channel and has none."""
+class _RunningForOne(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm that takes its running statistics where a batch holds one value per channel, which has no variance."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Normalise (B, C, h, w)."""
+        """Normalise (B, C, h, w), or vectors (B, C)."""
         if self.training and maps.numel() == maps.shape[1]:
             assert self.running_mean is not None
             return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(maps)
 
 
+class BatchNorm(_RunningForOne, nn.BatchNorm2d):
+    """Of maps (B, C, h, w)."""
+
+
+class VectorNorm(_RunningForOne, nn.BatchNorm1d):
+    """Of vectors (B, C)."""
+
+
+def vector_layers(length: int, stages: int) -> nn.Sequential:
+    """``stages`` of linear layer, BatchNorm and LeakyReLU, and a linear layer: (B, length) to (B, length)."""
+    layers: list[nn.Module] = []
+    for _ in range(stages):
+        layers += [nn.Linear(length, length), VectorNorm(length), nn.LeakyReLU()]
+    return nn.Sequential(*layers, nn.Linear(length, length))
+
+
+class Repeat(nn.Module):
+    """Brings a vector to the width of each of the image's maps with a linear layer, and repeats it at every cell.
+
+    Args:
+        levels: the maps' names.
+        length: of the vector; channels: of the maps.
+    """
+
+    def __init__(self, levels: tuple[str, ...], length: int, channels: int) -> None:
+        super().__init__()
+        self.levels = nn.ModuleDict({name: nn.Linear(length, channels) for name in levels})
+
+    def forward(self, vector: Tensor, maps: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
+        """(B, length) to one map per level, (B, channels, h, w) as large as the image's."""
+        return OrderedDict(
+            (name, self.levels[name](vector)[:, :, None, None].expand(-1, -1, *image.shape[-2:]))
+            for name, image in maps.items()
+        )
+
+
 def block(conv: nn.Module, channels: int, *, relu: bool, dropout: float) -> list[nn.Module]:
-    """A convolution with BatchNorm and, if wanted, ReLU and the dropout that follows it."""
+    """A convolution with BatchNorm and, if wanted, ReLU and the dropout of whole channels that follows it."""
     layers: list[nn.Module] = [conv, BatchNorm(channels)]
     if relu:
         layers.append(nn.ReLU())
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(nn.Dropout2d(dropout))
     return layers
 
 
@@ -134,6 +170,7 @@ class Encoder(nn.Module):
         levels: the maps' names.
         in_channels: of the expanded map; channels: within; out_channels: of the maps.
         dropout: after every ReLU.
+        last_relu: whether one map's last convolution has ReLU and dropout too.
     """
 
     def __init__(
@@ -144,6 +181,8 @@ class Encoder(nn.Module):
         channels: int,
         out_channels: int,
         dropout: float,
+        *,
+        last_relu: bool,
     ) -> None:
         super().__init__()
         self.levels = nn.ModuleDict()
@@ -154,7 +193,8 @@ class Encoder(nn.Module):
                 stride *= 2
                 out = out_channels if stride == wanted else channels
                 conv = nn.Conv2d(width, out, kernel_size=3, stride=2, padding=1)
-                layers += block(conv, out, relu=name != "pool", dropout=dropout)
+                bare = name == "pool" or (len(levels) == 1 and stride == wanted and not last_relu)
+                layers += block(conv, out, relu=not bare, dropout=dropout)
                 width = out
             self.levels[name] = nn.Sequential(*layers)
 

@@ -12,12 +12,13 @@ from mmad.detector.clinical import block
 
 
 class Fusion(nn.Module):
-    """Join image maps with clinical maps level by level: concat or add, convolve, add the image back.
+    """Join image maps with clinical maps level by level: concat or add, convolve, add both back.
 
     Args:
         convs: per level what follows the join; empty for levels that are only added.
         concat: join by channels; else add.
-        residual: add the image's map to the result, repeated over it where the result has one cell.
+        residual: add the image's map and the clinical one to the result, which is repeated over them where it has
+            one cell.
     """
 
     def __init__(self, convs: dict[str, nn.Sequential], *, concat: bool, residual: bool) -> None:
@@ -35,14 +36,15 @@ class Fusion(nn.Module):
         if name not in self.convs:
             return joined
         fused: Tensor = self.convs[name](joined)
-        return fused + image if self.residual else fused
+        return fused + image + clinical if self.residual else fused
 
 
-def build_fusion(setup: ModelSetup, levels: tuple[str, ...], channels: int, clinical: int) -> Fusion:
-    """The fusion of ``setup`` over ``levels`` of ``channels`` with clinical maps of ``clinical`` channels.
+def build_fusion(setup: ModelSetup, levels: tuple[str, ...], channels: int) -> Fusion:
+    """The fusion of ``setup`` over ``levels``, the image's and the clinical maps each of ``channels``.
 
     Era A without FPN has ``fuse_depth`` 3×3 convolutions of width ``clinical_conv_channels``, with FPN one per
-    level and no activation; era B adds; era C has ``fuse_depth`` per level of width ``fuse_conv_channels``.
+    level and no activation; era B adds; era C has ``fuse_depth`` per level of width ``fuse_conv_channels`` (the
+    original took ``clinical_conv_channels`` there; no setup of the log tells the two apart).
     """
     depth = setup.fuse_layers
     if depth == 0:
@@ -52,7 +54,7 @@ def build_fusion(setup: ModelSetup, levels: tuple[str, ...], channels: int, clin
     convs = {
         level: _convs(
             depth,
-            channels + clinical if concat else channels,
+            2 * channels if concat else channels,
             setup.clinical_conv_channels if era_a else setup.fuse_conv_channels,
             channels,
             setup.fuse_stride,

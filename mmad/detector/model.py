@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from mmad.base.errors import SpecError
 from mmad.base.records import ClinicalColumns
-from mmad.config.checks import misfit, shrunken
+from mmad.config.checks import misfit, network_warnings
 from mmad.config.setup import Era, ModelSetup
 from mmad.detector.backbones import build_image_network
-from mmad.detector.clinical import CLINICAL_IMAGE, ClinicalVector, Encoder, expansion
+from mmad.detector.clinical import CLINICAL_IMAGE, ClinicalVector, Encoder, Repeat, expansion, vector_layers
 from mmad.detector.fusion import build_fusion
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
 from mmad.detector.rpn import ProposalNetwork, TargetDict
@@ -47,6 +47,7 @@ class MultimodalRCNN(nn.Module):
     def __init__(self, setup: ModelSetup, labels: int, columns: ClinicalColumns) -> None:
         super().__init__()
         self.setup = setup = setup.stock()
+        self.labels = labels
         self.backbone = build_image_network(setup)
         if (problem := misfit(setup, self._sides())) is not None:  # timm's maps are known only now
             raise SpecError(problem)
@@ -75,25 +76,28 @@ class MultimodalRCNN(nn.Module):
         """The modules between the clinical vector and the fused maps, named as the documented log prints them."""
         length = setup.clinical_input_channels
         strides, levels = self.backbone.strides, self.backbone.levels
-        clinical = channels
-        if self.repeats_vector:
-            clinical = channels if setup.pre_spatialised_layer else length
-        elif era == "A":
+        if era == "A":
             width = setup.clinical_conv_channels
             self.clinical_convs: nn.Module = Encoder(
-                strides, levels, width, width, channels, setup.clinical_conv_dropout_rate
+                strides,
+                levels,
+                width,
+                width,
+                channels,
+                setup.clinical_conv_dropout_rate,
+                last_relu=setup.clinical_last_relu,
             )
-        else:
-            # Built whenever clinical data is used, as documented, also where it stays idle.
+        elif not self.repeats_vector and (self.spatialises or setup.clinical_idle_network):
             self.clinical_convs = build_image_network(setup)
         if not self.spatialises:
             return
         if setup.pre_spatialised_layer and era == "C":
-            wide = channels if self.repeats_vector else length
-            self.clinical_mix = nn.Sequential(nn.Linear(length, wide), nn.ReLU())
-        if not self.repeats_vector:
+            self.clinical_mix = vector_layers(length, setup.pre_spatialised_layer)
+        if self.repeats_vector:
+            self.clinical_repeat = Repeat(levels, length, channels)
+        else:
             self.clinical_expand = _expansion(setup, era)
-        self.fuse_convs = build_fusion(setup, levels, channels, clinical)
+        self.fuse_convs = build_fusion(setup, levels, channels)
 
     def forward(
         self,
@@ -108,19 +112,27 @@ class MultimodalRCNN(nn.Module):
         Args:
             images: (B, 1 or 3, S, S), grey values 0 to 255 of any number type.
             targets: per image ``boxes`` (n, 4) in pixels, ``labels`` (n,) from 1 and, for a mask head, perhaps
-                ``masks`` (n, S, S), which else are the filled boxes; or None.
+                ``masks`` (n, S, S), which else are the filled boxes; or None, in evaluation alone. They may lie on
+                the CPU, where they are checked without waiting for the images' device.
             numeric: (B, n) clinical numbers, then their missing-value indicators if the setup has them; needed
                 with ``use_clinical``.
             categorical: (B, k) codes, -1 for unknown; needed with ``use_clinical``.
             mode: which boxes the RoI heads read; the detections of CLEAN never depend on the targets.
 
         Raises:
-            ValueError: images or targets of another shape or type, naming the argument; no clinical values for a
-                detector that reads them.
+            ValueError: images or targets of another shape or type, boxes that are not finite or without an area, a
+                label that is none of the findings', naming the image; no targets in training; no clinical values
+                for a detector that reads them.
         """
         _check_images(images)
         if targets is not None:
-            _check_targets(targets, images)
+            _check_targets(targets, images, self.labels)
+            targets = [
+                {name: values.to(images.device, non_blocking=True) for name, values in target.items()}
+                for target in targets
+            ]
+        elif self.training:
+            raise ValueError("Expected targets for every image in training mode, got None")
         clinical = self._encode_clinical(numeric, categorical)  # (B, K) or None
         features = self._fuse(self.backbone(self.transform(images)), clinical)
         side = images.shape[-1]
@@ -130,8 +142,11 @@ class MultimodalRCNN(nn.Module):
         return DetectorOutput({**roi_losses, **rpn_losses}, detections)
 
     def warning(self) -> str | None:
-        """What a user should know of this network before trusting it: a fused map of 1×1; else None."""
-        return shrunken(self.setup, self._sides())
+        """What a user should know of this network before trusting it; else None.
+
+        A fused map of 1×1, and BatchNorm that takes its running statistics in a batch of one image.
+        """
+        return network_warnings(self.setup, self._sides())
 
     def _sides(self) -> tuple[int, ...]:
         return tuple(-(-self.setup.image_size // stride) for stride in self.backbone.strides)
@@ -151,13 +166,10 @@ class MultimodalRCNN(nn.Module):
         """The image's maps joined with those of the clinical vector (B, K), where it is spatialised."""
         if not self.spatialises or clinical is None:
             return maps
-        if hasattr(self, "clinical_mix"):
-            clinical = self.clinical_mix(clinical)
-        pixel = clinical[:, :, None, None]  # (B, K, 1, 1)
         if self.repeats_vector:
-            clinical_maps = OrderedDict((name, pixel.expand(-1, -1, *m.shape[-2:])) for name, m in maps.items())
+            clinical_maps = self.clinical_repeat(clinical, maps)
         else:
-            clinical_maps = self.clinical_convs(self.clinical_expand(pixel))
+            clinical_maps = self.clinical_convs(self.clinical_expand(clinical[:, :, None, None]))
         fused: OrderedDict[str, Tensor] = self.fuse_convs(maps, clinical_maps)
         return fused
 
@@ -167,7 +179,7 @@ class MultimodalRCNN(nn.Module):
         if numeric is None or categorical is None:
             raise ValueError("a detector with use_clinical needs numeric and categorical values")
         vector: Tensor = self.clinical_vector(numeric, categorical)
-        return vector
+        return self.clinical_mix(vector) if hasattr(self, "clinical_mix") else vector
 
 
 def _expansion(setup: ModelSetup, era: Era) -> nn.Sequential:
@@ -175,7 +187,8 @@ def _expansion(setup: ModelSetup, era: Era) -> nn.Sequential:
     length, size = setup.clinical_input_channels, setup.image_size
     if era == "A":
         width, dropout = setup.clinical_conv_channels, setup.clinical_expand_dropout_rate
-        return expansion(size, length, width, width, dropout, last_relu=not setup.using_fpn)
+        last_relu = setup.clinical_last_relu and not setup.using_fpn
+        return expansion(size, length, width, width, dropout, last_relu=last_relu)
     if era == "B":
         width = setup.clinical_conv_channels
         return expansion(size, length, width, CLINICAL_IMAGE, 0.0, last_relu=False, narrows="up")
@@ -189,8 +202,11 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(f"Expected images to be a tensor of shape [B, 1 or 3, S, S], got {shape}")
 
 
-def _check_targets(targets: list[TargetDict], images: Tensor) -> None:
-    """Refuse targets of another form; only shapes and types are read, so that no device has to wait."""
+def _check_targets(targets: list[TargetDict], images: Tensor, findings: int) -> None:
+    """Refuse targets of another form, then boxes and labels that nothing can be learned of.
+
+    The values of all images are read at once: targets on another device than the CPU cost one wait.
+    """
     if len(targets) != len(images):
         raise ValueError(f"Expected targets for each of {len(images)} images, got {len(targets)}")
     for i, target in enumerate(targets):
@@ -214,6 +230,19 @@ def _check_targets(targets: list[TargetDict], images: Tensor) -> None:
             raise ValueError(
                 f'Expected targets[{i}]["masks"] to be a tensor of shape {expected}, got {_described(masks)}'
             )
+
+    boxes, labels = (torch.cat([target[name] for target in targets]) for name in ("boxes", "labels"))
+    whole = boxes.isfinite().all(dim=1) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    sound = whole & (labels >= 1) & (labels <= findings)
+    if sound.all():
+        return
+    row = int((~sound).nonzero()[0])
+    image, place = [(i, n) for i, target in enumerate(targets) for n in range(len(target["labels"]))][row]
+    if whole[row]:
+        said = f'["labels"][{place}] to be a finding, 1 to {findings}, got {int(labels[row])}'
+    else:
+        said = f'["boxes"][{place}] to be finite with x1 < x2 and y1 < y2, got {boxes[row].tolist()}'
+    raise ValueError(f"Expected targets[{image}]{said}")
 
 
 def _described(tensor: Tensor) -> str:

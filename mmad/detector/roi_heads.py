@@ -20,7 +20,7 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, roi_align
 
 from mmad.config.setup import ModelSetup
-from mmad.detector.boxes import BACKGROUND, Sampler, batched_iou, match, pad, suppress, upcast
+from mmad.detector.boxes import BACKGROUND, Sampler, assign, pad, suppress, upcast
 from mmad.detector.rpn import TargetDict
 
 Features = OrderedDict[str, Tensor]
@@ -233,7 +233,10 @@ class DetectionHeads(nn.Module):
         clinical: Tensor | None,
         mode: RoiMode,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Losses of the sampled boxes alone; detections, if wanted, of the clean proposals without gradient."""
+        """Losses of the sampled boxes alone; detections, if wanted, of the clean proposals without gradient.
+
+        The second reading is without dropout, as in an evaluation: it draws no number that the training would draw.
+        """
         boxes = _FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth else proposals)
         samples = self._sample(boxes, targets)
         logits, deltas = self._predict_boxes(side, features, boxes.take(samples.rows), clinical)
@@ -242,7 +245,9 @@ class DetectionHeads(nn.Module):
             return [], losses
         with torch.no_grad():
             clean = _FlatBoxes.of(proposals)
+            self.box_head.eval()
             logits, deltas = self._predict_boxes(side, features, clean, clinical)
+            self.box_head.train()
             return self._postprocess_detections(side, features, logits, deltas, clean), losses
 
     def _predict_boxes(
@@ -265,9 +270,10 @@ class DetectionHeads(nn.Module):
         truth, real = pad([t["boxes"].to(boxes.flat.dtype) for t in targets])  # (B, M, 4)
         classes, _ = pad([t["labels"] for t in targets])  # (B, M)
         padded, present = pad(boxes.split())  # (B, P, 4)
-        matched = match(
-            batched_iou(truth, padded),
+        matched = assign(
+            truth,
             real,
+            padded,
             fg_iou_thresh=self.fg_iou_thresh,
             bg_iou_thresh=self.bg_iou_thresh,
             allow_low_quality_matches=False,

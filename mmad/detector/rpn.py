@@ -16,7 +16,7 @@ from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_laye
 from torchvision.ops import clip_boxes_to_image
 
 from mmad.config.setup import ModelSetup
-from mmad.detector.boxes import Sampler, batched_iou, match, pad, suppress, upcast
+from mmad.detector.boxes import Sampler, assign, pad, suppress, upcast
 
 #: What is true of an image: ``boxes`` (n, 4), ``labels`` (n,) from 1 and perhaps ``masks`` (n, S, S).
 TargetDict = dict[str, Tensor]
@@ -132,9 +132,10 @@ class ProposalNetwork(nn.Module):
 
     def _losses(self, scores: Tensor, deltas: Tensor, anchors: Tensor, targets: list[TargetDict]) -> dict[str, Tensor]:
         truth, real = pad([t["boxes"].to(anchors.dtype) for t in targets])
-        matched = match(  # (B, N)
-            batched_iou(truth, anchors),
+        matched = assign(  # (B, N)
+            truth,
             real,
+            anchors,
             fg_iou_thresh=self.fg_iou_thresh,
             bg_iou_thresh=self.bg_iou_thresh,
             allow_low_quality_matches=True,

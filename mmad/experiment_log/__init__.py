@@ -1,7 +1,15 @@
-"""The documented experiment log as data: what its 101 entries print, and how counts compare with theirs."""
+"""The documented experiment log as data: what its entries print, and how counts compare with theirs."""
 
 from mmad.experiment_log.model import Checkpoint, LogEntry, LogFigure
-from mmad.experiment_log.shipped import CountComparison, CountDifference, compare_counts, entries, entry, setup_of
+from mmad.experiment_log.shipped import (
+    CountComparison,
+    CountDifference,
+    compare_counts,
+    entries,
+    entry,
+    later_entries,
+    setup_of,
+)
 
 __all__ = [
     "Checkpoint",
@@ -12,5 +20,6 @@ __all__ = [
     "compare_counts",
     "entries",
     "entry",
+    "later_entries",
     "setup_of",
 ]

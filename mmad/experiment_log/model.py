@@ -24,20 +24,20 @@ RESULTS = ("best_ap", "best_ar", "final", "unlabelled")
 FIGURES = ("val_ap", "test_ap", "val_ar", "test_ar")
 
 
-class _Frozen(BaseModel):
+class FrozenRecord(BaseModel):
     """A frozen record that is the same in Python and in JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-class LogNote(_Frozen):
+class LogNote(FrozenRecord):
     """One line or paragraph, and the number of the line it begins on."""
 
     line: int
     text: str
 
 
-class SetupPrint(_Frozen):
+class SetupPrint(FrozenRecord):
     """One printed setup.
 
     ``form`` is ``constructor``, ``commented`` or ``repr``, or ``printed`` in the shipped log; ``fields`` what it
@@ -52,7 +52,7 @@ class SetupPrint(_Frozen):
     commented_out: tuple[str, ...] = ()
 
 
-class Checkpoint(_Frozen):
+class Checkpoint(FrozenRecord):
     """One checkpoint, read from its name; AP and AR lie in [0, 1].
 
     ``stamp`` is the moment in its name, in the author's local time (ISO 8601, no zone).
@@ -70,7 +70,7 @@ class Checkpoint(_Frozen):
     line: int = 0
 
 
-class LogFigure(_Frozen):
+class LogFigure(FrozenRecord):
     """One figure of a heading.
 
     ``key`` is the word before it (``v``, ``best_t``, …) or None; ``printed`` its digits, ``value`` what they mean
@@ -85,7 +85,7 @@ class LogFigure(_Frozen):
     equals: tuple[str, ...] = ()
 
 
-class FigureGroup(_Frozen):
+class FigureGroup(FrozenRecord):
     """The figures between two brackets."""
 
     raw: str
@@ -93,7 +93,7 @@ class FigureGroup(_Frozen):
     figures: tuple[LogFigure, ...]
 
 
-class Losses(_Frozen):
+class Losses(FrozenRecord):
     """A snippet that weights losses: a factor, or ``detach``. ``scope`` is ``entry``, or ``section`` (of several)."""
 
     weights: FrozenDict[int | float | str]
@@ -103,7 +103,7 @@ class Losses(_Frozen):
     commented_out: FrozenDict[int | float | str] = {}
 
 
-class LogEntry(_Frozen):
+class LogEntry(FrozenRecord):
     """One entry of a log.
 
     Of the shipped log the facts are known, not its words: headings stand without level, remarks and figures, one that
@@ -163,7 +163,7 @@ class LogEntry(_Frozen):
         return self.losses.weights if self.losses else {}
 
 
-class Remark(_Frozen):
+class Remark(FrozenRecord):
     """A question (Q), an idea for an experiment (E) or a lesson (L), with its number."""
 
     line: int
@@ -172,7 +172,7 @@ class Remark(_Frozen):
     text: str
 
 
-class LossTable(_Frozen):
+class LossTable(FrozenRecord):
     """A table, cell by cell as printed."""
 
     line: int
@@ -180,7 +180,7 @@ class LossTable(_Frozen):
     rows: tuple[tuple[str, ...], ...]
 
 
-class Log(_Frozen):
+class Log(FrozenRecord):
     """A whole log. ``prose`` belongs to no entry; ``unread`` are the lines of all entries that were not understood."""
 
     name: str

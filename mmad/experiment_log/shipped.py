@@ -1,4 +1,4 @@
-"""The documented log that mmad ships, ``entries.json``, and the library of it and every imported log.
+"""The documented log that mmad ships, ``entries.json`` and its later part, and the library of it and imported logs.
 
 The file holds the facts alone: the log's own words and pictures are not shipped.
 """
@@ -25,18 +25,28 @@ _WHERE = "the documented log"
 
 @cache
 def entries() -> tuple[LogEntry, ...]:
-    """All entries of the shipped log, e001 to e101, in the order of print; read once."""
-    text = files(__package__).joinpath("entries.json").read_text(encoding="utf-8")
+    """The entries of the shipped log until 25 May 2022, e001 to e101, in the order of print; read once."""
+    return _read("entries.json")
+
+
+@cache
+def later_entries() -> tuple[LogEntry, ...]:
+    """Its later entries, n001 to n008, of 28 to 30 May 2022: the runs of the published table; read once."""
+    return _read("later_entries.json")
+
+
+def _read(file: str) -> tuple[LogEntry, ...]:
+    text = files(__package__).joinpath(file).read_text(encoding="utf-8")
     return TypeAdapter(tuple[LogEntry, ...]).validate_json(text)
 
 
 @cache
 def _by_id() -> Mapping[str, LogEntry]:
-    return {entry.id: entry for entry in entries()}
+    return {entry.id: entry for entry in (*entries(), *later_entries())}
 
 
 def entry(id: str) -> LogEntry:
-    """The shipped entry ``id``, such as ``e030``.
+    """The shipped entry ``id``, such as ``e030`` or ``n004``.
 
     Raises:
         SpecError: there is none of that name; with the nearest.
@@ -45,7 +55,8 @@ def entry(id: str) -> LogEntry:
     if id not in known:
         ids = list(known)
         best = nearest(id, ids)
-        hint = f"did you mean {best}?" if best else f"its entries are {ids[0]} to {ids[-1]}"
+        parts = " and ".join(f"{part[0].id} to {part[-1].id}" for part in (entries(), later_entries()))
+        hint = f"did you mean {best}?" if best else f"its entries are {parts}"
         raise SpecError(f"there is no entry {_shown(id)}", where=_WHERE, hint=hint)
     return known[id]
 
@@ -68,6 +79,8 @@ def setup_of(entry: LogEntry, changes: Mapping[str, Any] | None = None) -> Model
         hint = f"choose one that does, such as {_nearest_with_setup(entry)}"
         raise SpecError(f"{entry.id} prints no setup and no parameter counts", where=_WHERE, hint=hint)
     values = {name: value for name, value in entry.fields.items() if value is not None}
+    if (normalised := values.pop("normalise_clinical_num", None)) is not None:  # of all splits, as the original did
+        values["clinical_values"] = "standardised_all_splits" if normalised else "raw"
     if entry.loss_weights:
         values["loss_weights"] = dict(entry.loss_weights)
     try:
@@ -175,7 +188,7 @@ class Library:
     @classmethod
     def of(cls, imported: Iterable[Log] = ()) -> Library:
         """The shipped log and ``imported`` ones."""
-        return cls({SHIPPED: entries(), **{log.name: log.entries for log in imported}})
+        return cls({SHIPPED: (*entries(), *later_entries()), **{log.name: log.entries for log in imported}})
 
     def find(self, name: str) -> NamedEntry:
         """The entry ``name`` means: ``LOG/e030``, or ``e030`` of the shipped log or of the one log that has it.

@@ -141,6 +141,15 @@ def setup_badges(run: RunFrame) -> list[Badge]:
                     "raw clinical values", "Clinical numbers enter unscaled, each with the size of its unit.", "caution"
                 )
             )
+        if setup.get("clinical_values") == "standardised_all_splits":
+            badges.append(
+                Badge(
+                    "clinical values of all splits",
+                    "Clinical numbers are standardised, and missing ones filled in, with the mean and deviation of all "
+                    "splits, the test's studies included.",
+                    "caution",
+                )
+            )
         if setup.get("fuse_stride") == 2 and setup.get("fuse_depth", 0) > 0:
             badges.append(
                 Badge(

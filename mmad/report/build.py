@@ -22,7 +22,7 @@ from mmad.report.provenance import Provenance, brief_frame, brief_pictures, brie
 from mmad.report.rendering import FigureRenderer
 from mmad.report.table import ReportTable
 from mmad.report.table_writers import as_csv, as_latex, write_tables
-from mmad.report.tables import ABLATION, all_tables, paper_table
+from mmad.report.tables import ABLATION, all_tables, paper_tables
 from mmad.report.watch import live
 from mmad.report.writers.html import render_html, render_pages, table_page
 from mmad.report.writers.markdown import render_markdown
@@ -167,17 +167,22 @@ def _write_figures(
 
 
 def write_paper(store: Store, stem: Path, *, ablation: str = ABLATION) -> tuple[ReportTable, tuple[Path, ...]]:
-    """Write the paper's table as ``stem``.html, .tex and .csv; the table and the files.
+    """Write the published table as ``stem``.html, .tex and .csv, and those by finding and clinical columns beside it.
+
+    Returns:
+        The first table and all files.
 
     Raises:
         ReportError: as ``paper_table``, or a file that cannot be written.
     """
-    table = paper_table(store, ablation=ablation)
-    forms = {".html": table_page(table), ".tex": as_latex(table), ".csv": as_csv(table)}
-    files = tuple(stem.with_name(stem.name + ending) for ending in forms)
-    for path, text in zip(files, forms.values(), strict=True):
-        _write(path, text.encode("utf-8"))
-    return table, files
+    tables = paper_tables(store, ablation=ablation)
+    files: list[Path] = []
+    for table in tables:
+        name = stem.name + table.name.removeprefix("paper")
+        for ending, text in ((".html", table_page(table)), (".tex", as_latex(table)), (".csv", as_csv(table))):
+            files.append(stem.with_name(name + ending))
+            _write(files[-1], text.encode("utf-8"))
+    return tables[0], tuple(files)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -16,6 +16,7 @@ from mmad.base.errors import MmadError
 from mmad.base.files import write_atomically
 from mmad.base.records import HELD
 from mmad.report.model import PAGE_MARK
+from mmad.store.lookup import ablation_called
 from mmad.store.store import Store, StoreState
 
 #: Seconds between two checks of the database.
@@ -76,10 +77,9 @@ class _Queue:
 
     def busy(self, state: StoreState) -> bool:
         if state != self._state:
-            keys = {
-                m.key for a in self._store.ablations() if not self._ablations or a.name in self._ablations
-                for m in a.members
-            }  # fmt: skip
+            members = {ablation.name: ablation.members for ablation in self._store.ablations()}
+            names = [ablation_called(name, list(members), self._store.where) for name in self._ablations]
+            keys = {member.key for name in names or members for member in members[name]}
             statuses = {run.key: run.status for run in self._store.run_records() if run.key in keys}
             self._queued = "queued" in statuses.values()
             self._running = {key for key, status in statuses.items() if status in HELD}

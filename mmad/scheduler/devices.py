@@ -4,31 +4,53 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import os
+import platform
 import re
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
+from mmad.base.clock import seconds
 from mmad.base.cores import usable_cores
 from mmad.base.errors import MmadError
+from mmad.base.formatting import size as in_bytes
+from mmad.scheduler.process import run_python
 from mmad.store.run_status import RunningRun
 
-#: Part of a GPU's memory that may be given out, and what a run may grow beyond what was seen of its kind.
-FILL, GROWTH = 0.95, 1.1
-#: Where the kernel lists what NVIDIA's driver found.
+#: Part of a GPU's memory that may be given out, and what a run may grow beyond what was seen of its kind: in a whole
+#: epoch with its evaluation, or in its first optimiser steps alone.
+FILL, GROWTH, EARLY_GROWTH = 0.95, 1.1, 1.5
+#: Bytes a process needs on a CUDA device beside its tensors: context and kernels.
+CONTEXT = 600 * 2**20
+#: Part of a GPU's memory from where on what a run was seen to take says little of what it needs.
+_CACHED = 0.9
+#: Where the kernel lists what NVIDIA's and AMD's drivers found.
 _DRIVER = Path("/proc/driver/nvidia/gpus")
+_AMD = Path("/sys/class/kfd/kfd/topology/nodes")
 #: Seconds between the two samples that a first look at CPU time takes.
 _SAMPLE = 0.2
+#: Seconds that a look at the GPUs is good for, that the driver has to answer one, and that torch has to compute
+#: something on all of them.
+_FRESH, _ANSWER, _TRIAL = 2.0, 5.0, 120.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class GpuUse:
-    """One GPU at one moment; ``percent`` of the time that it computed (None: not known), memory in bytes."""
+    """One GPU, or one slice of it (MIG), at one moment.
+
+    ``percent`` is the part of the time that it computed (None: not known), memory is in bytes, ``processes`` compute
+    there now, and an ``exclusive`` one takes a single process.
+    """
 
     index: int
     name: str
@@ -36,31 +58,53 @@ class GpuUse:
     percent: float | None
     used: int
     total: int
+    exclusive: bool = False
+    processes: int = 0
 
     @property
     def free(self) -> int:
         """Bytes that nobody holds."""
         return self.total - self.used
 
+    @property
+    def taken(self) -> int:
+        """Bytes that somebody holds: more than a little of a GPU that takes one process and has it."""
+        return max(self.used, little(self.total) + 1) if self.exclusive and self.processes else self.used
+
+
+def little(total: int) -> int:
+    """Bytes of ``total`` that others may hold of a GPU which counts as free: the driver, a screen."""
+    return max(512 * 2**20, total // 100)
+
 
 def look_at_gpus() -> tuple[GpuUse, ...]:
-    """The GPUs of this machine now, as NVIDIA's library tells; one that does not tell its memory is left out."""
+    """The GPUs of this machine now, as NVIDIA's library tells, in place of one that is cut into slices its slices.
+
+    One that does not tell its memory is left out; a driver that does not answer in time tells nothing.
+    """
+    return _in_time(_look_at_gpus, ())
+
+
+def _look_at_gpus() -> tuple[GpuUse, ...]:
     found = []
-    for index, handle in enumerate(_handles() or ()):
-        memory = _ask("DeviceGetMemoryInfo", handle)
-        if memory is None:
-            continue
-        rates = _ask("DeviceGetUtilizationRates", handle)
-        found.append(
-            GpuUse(
-                index=index,
-                name=_ask("DeviceGetName", handle) or "",
-                uuid=_ask("DeviceGetUUID", handle) or "",
-                percent=None if rates is None else float(rates.gpu),
-                used=int(memory.used),
-                total=int(memory.total),
+    for index, whole in enumerate(_handles() or ()):
+        for handle in _slices(whole) or (whole,):
+            memory = _ask("DeviceGetMemoryInfo", handle)
+            if memory is None:
+                continue
+            rates = _ask("DeviceGetUtilizationRates", handle)
+            found.append(
+                GpuUse(
+                    index=index,
+                    name=_ask("DeviceGetName", handle) or "",
+                    uuid=_ask("DeviceGetUUID", handle) or "",
+                    percent=None if rates is None else float(rates.gpu),
+                    used=int(memory.used),
+                    total=int(memory.total),
+                    exclusive=_ask("DeviceGetComputeMode", whole) == _EXCLUSIVE,
+                    processes=len(_ask("DeviceGetComputeRunningProcesses", handle) or ()),
+                )
             )
-        )
     return tuple(found)
 
 
@@ -85,12 +129,35 @@ def gpu_of(device: str | None, environment: Mapping[str, str], gpus: Sequence[Gp
     return next((gpu for gpu in gpus if name == str(gpu.index) or (len(name) > 4 and gpu.uuid.startswith(name))), None)
 
 
+#: The compute mode (NVML) of a GPU that takes a single process.
+_EXCLUSIVE = 3
+#: The thread that still waits for the driver; while there is one, the driver is not asked again.
+_stuck: list[threading.Thread] = []
+
+
+def _in_time(ask: Callable[[], T], otherwise: T) -> T:
+    """What ``ask`` returns, or ``otherwise`` when the driver does not answer in time: a broken one blocks for ever."""
+    _stuck[:] = [thread for thread in _stuck if thread.is_alive()]
+    if _stuck:
+        return otherwise
+    answers: list[T] = []
+    thread = threading.Thread(target=lambda: answers.append(ask()), name="gpu-driver", daemon=True)
+    thread.start()
+    thread.join(_ANSWER)
+    if thread.is_alive():
+        _stuck.append(thread)
+    return answers[0] if answers else otherwise
+
+
 def _gpu_count() -> int:
     """How many GPUs there are; a container may have the driver without its library: the kernel lists them then."""
     handles = _handles()
     if handles is not None:
         return len(handles)
-    return sum(1 for _ in _DRIVER.iterdir()) if _DRIVER.is_dir() else 0
+    if _DRIVER.is_dir():
+        return sum(1 for _ in _DRIVER.iterdir())
+    nodes = _AMD.glob("*/properties") if _AMD.is_dir() else ()
+    return sum(1 for node in nodes if re.search(r"^simd_count [1-9]", node.read_text(), re.MULTILINE))
 
 
 def _handles() -> list[Any] | None:
@@ -100,6 +167,15 @@ def _handles() -> list[Any] | None:
     if count is None:
         return None
     return [handle for index in range(count) if (handle := _ask("DeviceGetHandleByIndex", index)) is not None]
+
+
+def _slices(handle: Any) -> list[Any]:
+    """The slices (MIG) of a GPU that is cut; empty for one that is whole."""
+    if not (_ask("DeviceGetMigMode", handle) or (0,))[0]:
+        return []
+    most = _ask("DeviceGetMaxMigDeviceCount", handle) or 0
+    found = (_ask("DeviceGetMigDeviceHandleByIndex", handle, index) for index in range(most))
+    return [part for part in found if part is not None]
 
 
 def _ask(question: str, *words: Any) -> Any:
@@ -113,40 +189,73 @@ def _ask(question: str, *words: Any) -> Any:
 
 
 @dataclass
+class KnownMemory:
+    """Bytes that runs were seen to take, by (memory key, model of GPU).
+
+    ``whole`` is through an epoch with its evaluation, ``early`` after the first optimiser steps.
+    """
+
+    whole: dict[tuple[str, str], int] = field(default_factory=dict)
+    early: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def seen(self, memory_key: str, model: str) -> int:
+        """The most that was seen of such a run; 0 where none was."""
+        return max(self.whole.get((memory_key, model), 0), self.early.get((memory_key, model), 0))
+
+    def wanted(self, memory_key: str, model: str) -> float | None:
+        """What has to be free for another such run; None where none was seen."""
+        whole, seen = self.whole.get((memory_key, model)), self.seen(memory_key, model)
+        if not seen:
+            return None
+        return GROWTH * seen if whole is not None else EARLY_GROWTH * seen
+
+    def add(self, memory_key: str, model: str, size: int, *, whole: bool) -> None:
+        """A run was seen to take ``size``."""
+        if memory_key:
+            kept = self.whole if whole else self.early
+            kept[memory_key, model] = max(size, kept.get((memory_key, model), 0))
+
+
+@dataclass
 class _Allocation:
-    """A run on a GPU; ``size`` in bytes, None until it is known."""
+    """A run on a GPU, and the bytes that it was seen to take itself: with an evaluation if ``whole``."""
 
     memory_key: str
-    size: int | None
     alone: bool
+    threads: int
+    seen: int = 0
+    whole: bool = False
 
 
 class SharedGpu:
     """One GPU and the runs on it.
 
-    With a number of runs to share it, that alone decides. Else a run that nothing is known of begins on an empty
-    GPU, and nobody joins it before it was measured; one that is known joins where it fits.
+    With a number of runs to share it, that alone decides who joins. Else a run that nothing is known of begins on an
+    empty GPU, and nobody joins it before it was measured; one that is known joins where it fits. What other programs
+    hold is never given out.
     """
 
     def __init__(
         self,
         device: str,
-        cores: int,
         per_gpu: int | None,
-        memory: dict[tuple[str, str], int],
+        memory: KnownMemory,
         look: Callable[[str], GpuUse | None],
     ) -> None:
         self.device = device
         self.runs: dict[int, _Allocation] = {}
-        self._cores, self._per_gpu, self._memory, self._look = cores, per_gpu, memory, look
+        self._per_gpu, self._memory, self._ask = per_gpu, memory, look
         self._model: str | None = None
+        self._seen: tuple[float, GpuUse | None] | None = None
 
     @property
     def model(self) -> str:
         """The GPU's model, or its device's name where it cannot be known."""
         if self._model is None:
-            seen = self._look(self.device)
-            self._model = self.device if seen is None else seen.name
+            seen = self._look()
+            if seen is None:
+                return self.device
+            self._model = seen.name
         return self._model
 
     @property
@@ -154,61 +263,115 @@ class SharedGpu:
         """How many runs train here at once, as far as is known beforehand."""
         return self._per_gpu or max(1, len(self.runs))
 
-    def has_room(self, memory_key: str, *, alone: bool) -> bool:
-        """Whether a run may join those that are here."""
-        if not self.runs:
+    @property
+    def full(self) -> bool:
+        """Whether nobody can join, whatever it takes."""
+        runs = self.runs.values()
+        if any(run.alone for run in runs) or (self._per_gpu is not None and len(runs) >= self._per_gpu):
             return True
-        if alone or any(run.alone for run in self.runs.values()):
-            return False
-        if self._per_gpu is not None:
-            return len(self.runs) < self._per_gpu
-        size = self._memory.get((memory_key, self.model))
-        if size is None or len(self.runs) >= self._cores:
-            return False
-        seen = self._look(self.device)
-        given = [run.size for run in self.runs.values()]
-        if seen is None or None in given:
-            return False
-        wanted = GROWTH * size
-        return wanted + GROWTH * sum(filter(None, given)) <= FILL * seen.total and wanted <= seen.free
+        return self._per_gpu is None and any(self._wanted(run) is None for run in runs)
 
-    def take(self, number: int, memory_key: str, *, alone: bool) -> None:
+    def has_room(self, memory_key: str, *, alone: bool, needs: int = 0, idle: int = 0) -> bool:
+        """Whether a run may join those that are here.
+
+        Args:
+            memory_key: equal for runs that take equally much memory.
+            alone: with nobody beside it.
+            needs: bytes without which it is known to fail.
+            idle: workers of ours that hold a context here and go when it begins.
+        """
+        if self.full or (alone and self.runs):
+            return False
+        wanted = self._memory.wanted(memory_key, self.model)
+        seen = self._look()
+        if seen is None:  # of a GPU that tells nothing nothing can be shared, but for a number of runs
+            return not self.runs or self._per_gpu is not None
+        if seen.exclusive and (self.runs or seen.processes > idle):
+            return False
+        free = seen.free + idle * CONTEXT
+        if not self.runs:
+            known = self._memory.seen(memory_key, self.model)
+            if known > _CACHED * seen.total:  # torch fills an empty GPU with memory that it could do without
+                known = 0
+            return max(needs, known) <= free or seen.used - idle * CONTEXT <= little(seen.total)
+        if self._per_gpu is not None:
+            return needs <= free
+        if wanted is None:
+            return False
+        given = [(self._wanted(run) or 0, run.seen) for run in self.runs.values()]
+        coming = sum(max(0, most - now) for most, now in given)
+        within = wanted + sum(most for most, _ in given) <= FILL * seen.total
+        return within and max(wanted, needs) + coming <= free
+
+    def held_by_others(self, idle: int = 0) -> int:
+        """Bytes that other programs hold here while none of our runs is here; 0 where that is little, or unknown."""
+        seen = None if self.runs else self._look()
+        if seen is None:
+            return 0
+        held = seen.used - idle * CONTEXT if idle else seen.taken
+        return held if held > little(seen.total) else 0
+
+    def take(self, number: int, memory_key: str, *, alone: bool, threads: int = 1) -> None:
         """Puts a run here."""
-        known = self._memory.get((memory_key, self.model)) if self._per_gpu is None else None
-        self.runs[number] = _Allocation(memory_key, known, alone)
+        self.runs[number] = _Allocation(memory_key, alone, threads)
 
     def give_back(self, number: int) -> None:
         """The run is gone."""
         self.runs.pop(number, None)
+        self._seen = None
 
-    def measured(self, number: int, size: int) -> None:
+    def measured(self, number: int, size: int, *, whole: bool) -> None:
         """A run here was seen to take ``size`` bytes; the next of its kind is known then."""
         if (run := self.runs.get(number)) is None:
             return
-        run.size = max(size, run.size or 0)
-        if run.memory_key:
-            known = self._memory.get((run.memory_key, self.model), 0)
-            self._memory[run.memory_key, self.model] = max(size, known)
+        run.seen, run.whole = max(size, run.seen), run.whole or whole
+        self._memory.add(run.memory_key, self.model, size, whole=whole)
+        self._seen = None
+
+    def _wanted(self, run: _Allocation) -> float | None:
+        """What a run here may come to take; None until that is known."""
+        known = self._memory.wanted(run.memory_key, self.model)
+        if known is None and run.seen:  # of no kind
+            return (GROWTH if run.whole else EARLY_GROWTH) * run.seen
+        return known
+
+    def _look(self) -> GpuUse | None:
+        """The GPU as of a moment ago: asking the driver takes a while."""
+        if self._seen is None or seconds() - self._seen[0] >= _FRESH:
+            self._seen = (seconds(), self._ask(self.device))
+        return self._seen[1]
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A slot for one run: the torch device, and how many CPU cores the run keeps busy there."""
+    """A slot for one run: the torch device, and how many CPU cores the run keeps busy there.
+
+    ``visible`` is the one GPU that its worker may see (``CUDA_VISIBLE_DEVICES``), which is its ``cuda:0``; empty
+    where the worker sees all of them.
+    """
 
     device: str
     cores: int
     number: int = 0
+    visible: str = ""
+
+    @property
+    def torch_device(self) -> str:
+        """What the worker's torch calls the device."""
+        return "cuda:0" if self.visible else self.device
 
 
 class Slots:
     """The slots of one command: CPU cores shared by threads, or GPUs shared by runs.
 
     Args:
-        devices: torch names of GPUs (``cuda:0`` …), or empty for the CPU.
+        devices: names of GPUs (``cuda:0`` …), or empty for the CPU.
         cores: CPU cores that may be used; a run that wants more than all of them gets them all.
-        per_gpu: how many runs share a GPU; None for as many as their memory allows.
+        per_gpu: how many runs share a GPU; None for as many as memory and cores allow.
         memory: bytes that runs were seen to take, by (memory key, model of GPU); what is measured is added.
         look: a GPU now; None where nothing can be known of it.
+        visible: by device, the one GPU that a worker there may see; for those whose torch shows one at a time.
+        note: what a reader should know of the choice.
     """
 
     def __init__(
@@ -219,12 +382,16 @@ class Slots:
         per_gpu: int | None = 1,
         memory: dict[tuple[str, str], int] | None = None,
         look: Callable[[str], GpuUse | None] = look_at_gpu,
+        visible: Mapping[str, str] | None = None,
+        note: str = "",
     ) -> None:
         self.devices = devices
         self.cores = max(1, cores)
         self.per_gpu = per_gpu
-        memory = {} if memory is None else memory
-        self._shared = {device: SharedGpu(device, self.cores, per_gpu, memory, look) for device in devices}
+        self.note = note
+        known = KnownMemory({} if memory is None else memory)
+        self._shared = {device: SharedGpu(device, per_gpu, known, look) for device in devices}
+        self._visible = visible or {}
         self._used = 0
         self._numbers = itertools.count(1)
 
@@ -236,7 +403,10 @@ class Slots:
     @property
     def by_memory(self) -> bool:
         """Whether memory decides, so that a run may find no room where the next one would."""
-        return self.on_gpu and self.per_gpu is None
+        if not self.on_gpu:
+            return False
+        gpus = self._shared.values()
+        return not all(gpu.full for gpu in gpus) if self.per_gpu is None else any(not gpu.runs for gpu in gpus)
 
     def capacity(self, threads: int) -> int:
         """How many runs of ``threads`` threads fit at once, as far as is known beforehand."""
@@ -244,22 +414,37 @@ class Slots:
             return sum(gpu.capacity for gpu in self._shared.values())
         return max(1, self.cores // max(1, threads))
 
-    def take(self, threads: int, memory_key: str = "", *, alone: bool = False) -> Slot | None:
+    def take(
+        self,
+        threads: int,
+        memory_key: str = "",
+        *,
+        alone: bool = False,
+        needs: int = 0,
+        idle: Mapping[str, int] | None = None,
+    ) -> Slot | None:
         """A free slot for a run of ``threads`` threads, or None while there is none.
 
         Args:
+            threads: CPU threads of the run.
             memory_key: equal for runs that take equally much memory.
             alone: on a GPU of its own.
+            needs: bytes of a GPU without which it is known to fail.
+            idle: by device, workers that hold a context there and go when the run begins.
         """
+        wanted = min(max(1, threads), self.cores)
         if self.on_gpu:
+            busy = sum(run.threads for gpu in self._shared.values() for run in gpu.runs.values())
             # the emptiest first: two GPUs train two runs faster than one
             for gpu in sorted(self._shared.values(), key=lambda gpu: len(gpu.runs)):
-                if gpu.has_room(memory_key, alone=alone):
-                    slot = Slot(gpu.device, 0, next(self._numbers))
-                    gpu.take(slot.number, memory_key, alone=alone)
+                if gpu.runs and self.per_gpu is None and busy + wanted > self.cores:
+                    return None
+                there = (idle or {}).get(gpu.device, 0)
+                if gpu.has_room(memory_key, alone=alone, needs=needs, idle=there):
+                    slot = Slot(gpu.device, 0, next(self._numbers), self._visible.get(gpu.device, ""))
+                    gpu.take(slot.number, memory_key, alone=alone, threads=wanted)
                     return slot
             return None
-        wanted = min(max(1, threads), self.cores)
         if self._used + wanted > self.cores:
             return None
         self._used += wanted
@@ -276,10 +461,15 @@ class Slots:
         """Whether several runs may train on ``device`` at once."""
         return device in self._shared and self.per_gpu != 1
 
-    def measured(self, slot: Slot, size: int) -> None:
-        """The run on ``slot`` was seen to take ``size`` bytes."""
+    def measured(self, slot: Slot, size: int, *, whole: bool = True) -> None:
+        """The run on ``slot`` was seen to take ``size`` bytes, an evaluation included if ``whole``."""
         if slot.device in self._shared:
-            self._shared[slot.device].measured(slot.number, size)
+            self._shared[slot.device].measured(slot.number, size, whole=whole)
+
+    def held_by_others(self, idle: Mapping[str, int] | None = None) -> str:
+        """In words, what other programs hold of GPUs on which none of our runs is; empty where that is little."""
+        held = {name: gpu.held_by_others((idle or {}).get(name, 0)) for name, gpu in self._shared.items()}
+        return ", ".join(f"{in_bytes(size)} of {name}" for name, size in held.items() if size)
 
     def model(self, slot: Slot) -> str:
         """The model of the slot's GPU, or its device's name."""
@@ -287,76 +477,183 @@ class Slots:
 
     def describe(self, threads: int) -> str:
         """The slots in words, for the first line of a view."""
+        note = f" ({self.note})" if self.note else ""
         if self.on_gpu:
             each = {None: "as many runs on each as fit", 1: "one run on each"}.get(
                 self.per_gpu, f"{self.per_gpu} runs on each"
             )
-            return f"{len(self.devices)} GPU{'s' * (len(self.devices) > 1)} ({', '.join(self.devices)}), {each}"
+            count = len(self.devices)
+            return f"{count} GPU{'s' * (count > 1)} ({', '.join(self.devices)}), {each}{note}"
         runs = self.capacity(threads)
-        return f"CPU, {self.cores} core{'s' * (self.cores > 1)}, {runs} run{'s' * (runs > 1)} at once"
+        return f"CPU, {self.cores} core{'s' * (self.cores > 1)}, {runs} run{'s' * (runs > 1)} at once{note}"
 
 
 def find_slots(
     device: str = "auto", per_gpu: int | None = 1, memory: dict[tuple[str, str], int] | None = None
 ) -> Slots:
-    """The slots that ``--device`` names: ``auto``, ``cpu``, ``cuda`` (every GPU) or ``cuda:1``.
+    """The slots that ``--device`` names: ``auto``, ``cpu``, ``cuda`` (every GPU), ``cuda:1`` or ``mps``.
+
+    Each GPU has to compute something first: a driver too old for the installed torch, or a GPU that it carries no
+    kernels for, is left out of ``auto`` and refused by name elsewhere.
 
     Raises:
-        MmadError: the word is no device, or this machine has not got it.
+        MmadError: the word is no device, or this machine has not got it, or torch cannot use it.
     """
     word = device.strip().lower()
     if word == "cpu":
         return Slots(cores=usable_cores())
-    if word == "auto":
-        count = cuda_count() if torch_knows_cuda() else 0
-        return _on_gpus(range(count), per_gpu, memory)
+    if word == "mps":
+        return _on_mps(device)
     matched = re.fullmatch(r"cuda(?::(\d+))?", word)
+    if matched is None and word != "auto":
+        raise MmadError(f"no such device {device!r}", where="--device", hint="use auto, cpu, cuda, cuda:N or mps")
+    gpus = visible_gpus()
     if matched is None:
-        raise MmadError(f"no such device {device!r}", where="--device", hint="use auto, cpu, cuda or cuda:N")
-    count = cuda_count()
-    if count == 0:
-        raise MmadError(f"{device}: this machine shows no CUDA GPU", where="--device", hint="use --device cpu")
-    if not torch_knows_cuda():
+        return _auto(gpus, per_gpu, memory) if torch_knows_gpus() else Slots(cores=usable_cores())
+    if not gpus:
+        raise MmadError(f"{device}: this machine shows no GPU", where="--device", hint="use --device cpu")
+    if not torch_knows_gpus():
         raise MmadError(
-            f"{device}: the installed torch is built without CUDA",
+            f"{device}: the installed torch is built without CUDA or ROCm",
             where="--device",
-            hint="install a CUDA build of torch, or use --device cpu",
+            hint="install a build of torch for this GPU, or use --device cpu",
         )
-    if matched[1] is None:
-        return _on_gpus(range(count), per_gpu, memory)
-    if int(matched[1]) >= count:
-        there = ", ".join(f"cuda:{i}" for i in range(count))
+    if matched[1] is not None and int(matched[1]) >= len(gpus):
+        there = ", ".join(f"cuda:{i}" for i in range(len(gpus)))
         raise MmadError(f"no device {device}", where="--device", hint=f"there is {there}, or cpu")
-    return _on_gpus((int(matched[1]),), per_gpu, memory)
+    chosen = {name: gpu for name, gpu in _named(gpus).items() if matched[1] is None or name == word}
+    if broken := {name: why for name, why in try_gpus(chosen).items() if why}:
+        name, why = next(iter(broken.items()))
+        raise MmadError(
+            f"{name}: torch cannot use this GPU ({why})",
+            where="--device",
+            hint="update its driver, install a build of torch for it, or use --device cpu",
+        )
+    return _on_gpus(chosen, per_gpu, memory)
 
 
-def _on_gpus(numbers: Sequence[int], per_gpu: int | None, memory: dict[tuple[str, str], int] | None) -> Slots:
-    return Slots(tuple(f"cuda:{i}" for i in numbers), usable_cores(), per_gpu=per_gpu, memory=memory)
+def _auto(gpus: Sequence[str], per_gpu: int | None, memory: dict[tuple[str, str], int] | None) -> Slots:
+    """The GPUs that work, or the CPU where none does."""
+    named = _named(gpus)
+    tried = try_gpus(named) if named else {}
+    broken = {name: why for name, why in tried.items() if why}
+    note = "; ".join(f"{name} is not used: {why}" for name, why in broken.items())
+    chosen = {name: gpu for name, gpu in named.items() if name not in broken}
+    return _on_gpus(chosen, per_gpu, memory, note) if chosen else Slots(cores=usable_cores(), note=note)
 
 
-def cuda_count(environment: Mapping[str, str] = os.environ) -> int:
-    """How many CUDA GPUs torch would see: those found, narrowed by ``CUDA_VISIBLE_DEVICES``."""
+def _named(gpus: Sequence[str]) -> dict[str, str]:
+    return {f"cuda:{number}": visible for number, visible in enumerate(gpus)}
+
+
+def _on_gpus(
+    chosen: Mapping[str, str], per_gpu: int | None, memory: dict[tuple[str, str], int] | None, note: str = ""
+) -> Slots:
+    visible = {name: gpu for name, gpu in chosen.items() if gpu}
+
+    def look(device: str) -> GpuUse | None:
+        gpus = look_at_gpus()
+        if device in visible:
+            return next((gpu for gpu in gpus if gpu.uuid == visible[device]), None)
+        return gpu_of(device, os.environ, gpus)
+
+    exclusive = [name for name in chosen if (gpu := look(name)) is not None and gpu.exclusive]
+    if exclusive and per_gpu != 1:
+        note = "; ".join(filter(None, (note, f"{', '.join(exclusive)} in exclusive mode: one run on each GPU")))
+        per_gpu = 1
+    return Slots(tuple(chosen), usable_cores(), per_gpu=per_gpu, memory=memory, look=look, visible=visible, note=note)
+
+
+def _on_mps(device: str) -> Slots:
+    if sys.platform != "darwin" or platform.machine() != "arm64":
+        raise MmadError(f"{device}: this machine has no Apple GPU", where="--device", hint="use auto, cpu or cuda")
+    if why := try_gpus({"mps": ""})["mps"]:
+        raise MmadError(f"{device}: torch cannot use this GPU ({why})", where="--device", hint="use --device cpu")
+    return Slots(("mps",), usable_cores(), look=lambda name: None)
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The GPUs that workers can be given: those found, narrowed by ``CUDA_VISIBLE_DEVICES``, in torch's order.
+
+    Returns:
+        For each, the UUID that its worker has to be shown alone; empty where torch sees them all side by side. CUDA
+        shows a process one slice (MIG) only: with a slice among them each worker is shown its own.
+    """
+    return _in_time(lambda: _visible_gpus(environment), ())
+
+
+def _visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     found = _gpu_count()
+    handles = _handles() or []
+    slices = {
+        index: [uuid for part in _slices(handle) if (uuid := _ask("DeviceGetUUID", part))]
+        for index, handle in enumerate(handles)
+    }
+    whole = {index: _ask("DeviceGetUUID", handle) or "" for index, handle in enumerate(handles)}
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is None or found == 0:
-        return found
-    count = 0
-    for entry in (word.strip() for word in visible.split(",")):
+    chosen: list[str] = []
+    if visible is None:
+        for index in range(found):
+            chosen += slices.get(index) or [whole.get(index, "")]
+    for entry in (word.strip() for word in (visible or "").split(",")) if found and visible is not None else ():
         # CUDA stops reading its list at the first entry that names no GPU
         if re.fullmatch(r"\d+", entry):
             if int(entry) >= found:
                 break
-        elif not entry.upper().startswith(("GPU-", "MIG-")):
+            chosen.append((slices.get(int(entry)) or [whole.get(int(entry), "")])[0])
+        elif entry.upper().startswith(("GPU-", "MIG-")):
+            chosen.append(entry)
+        else:
             break
-        count += 1
-    return count
+    return tuple(chosen) if any(gpu.startswith("MIG-") for gpu in chosen) else ("",) * len(chosen)
 
 
-def torch_knows_cuda() -> bool:
-    """Whether the installed torch carries CUDA kernels, going by its files."""
+def torch_knows_gpus() -> bool:
+    """Whether the installed torch carries kernels for GPUs (CUDA or ROCm), going by its files."""
     found = importlib.util.find_spec("torch")
     places = found.submodule_search_locations if found is not None else None
-    return any(next((Path(place) / "lib").glob("*torch_cuda*"), None) is not None for place in places or ())
+    libraries = (file for place in places or () for file in (Path(place) / "lib").glob("*torch_*"))
+    return any("torch_cuda" in file.name or "torch_hip" in file.name for file in libraries)
+
+
+_TRY = """
+import json, sys, torch
+answers = {}
+for name in sys.argv[1:]:
+    try:
+        ones = torch.ones(8, 8, device=name)
+        answers[name] = "" if float((ones @ ones).sum()) == 512 else "it computes wrong numbers"
+    except Exception as error:
+        answers[name] = (str(error).splitlines() or [type(error).__name__])[0]
+print(json.dumps(answers))
+"""
+#: What a GPU says that works, but that others use at present.
+_PASSING = ("out of memory", "busy or unavailable")
+
+
+def try_gpus(gpus: Mapping[str, str]) -> dict[str, str]:
+    """By device, why torch cannot compute on it; empty where it can.
+
+    Tried in processes of their own: this one never loads torch, and a broken driver may end or block its process.
+
+    Args:
+        gpus: by device, the UUID of the one GPU that its process may see, or empty.
+    """
+    found: dict[str, str] = {}
+    together = [name for name, visible in gpus.items() if not visible]
+    groups: list[tuple[dict[str, str], list[str], list[str]]] = [({}, together, together)] if together else []
+    groups += [({"CUDA_VISIBLE_DEVICES": gpu}, [name], ["cuda:0"]) for name, gpu in gpus.items() if gpu]
+    for environment, names, called in groups:
+        answer = run_python(_TRY, called, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **environment}, _TRIAL)
+        try:
+            answers = json.loads((answer or "").strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            answers = {}
+        lost = "its driver does not answer" if answer is None else "a process that uses it ends at once"
+        for name, word in zip(names, called, strict=True):
+            why = str(answers.get(word, lost))
+            found[name] = "" if any(passing in why for passing in _PASSING) else why[:160]
+    return found
 
 
 @dataclass(frozen=True)

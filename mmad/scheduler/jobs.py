@@ -44,7 +44,8 @@ class Job:
 class JobState:
     """The state of a job: written by the scheduler alone, read by the views.
 
-    ``alone`` has it get a device of its own, ``replaced`` says that another run is trained in its place.
+    ``alone`` has it get a device of its own; ``needs`` are bytes of a GPU without which it failed, ``waits`` how often
+    it was put off because other programs held them. ``replaced`` says that another run is trained in its place.
     """
 
     job: Job
@@ -52,6 +53,8 @@ class JobState:
     device: str = ""
     attempts: int = 0
     alone: bool = False
+    needs: int = 0
+    waits: int = 0
     replaced: bool = False
     not_before: float = 0.0
     priority: int = 0

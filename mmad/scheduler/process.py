@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -60,6 +60,7 @@ class Worker:
     Args:
         command: its command line.
         threads: CPU threads its libraries see.
+        visible: the one GPU that it may see; empty for all of them.
         log: where its standard error goes until its first request.
 
     Raises:
@@ -72,8 +73,10 @@ class Worker:
         threads: int,
         log: Path,
         events: queue.SimpleQueue[tuple[Worker, Message | Exited]],
+        visible: str = "",
     ) -> None:
         self.threads = threads
+        shown = {"CUDA_VISIBLE_DEVICES": visible} if visible else {}
         with _opened(log) as errors:
             try:
                 self._process = subprocess.Popen(
@@ -81,7 +84,7 @@ class Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    env={**os.environ, **environment(threads)},
+                    env={**os.environ, **environment(threads), **shown},
                     start_new_session=True,  # the terminal's Ctrl-C reaches the scheduler alone
                 )
             except OSError as error:
@@ -141,13 +144,31 @@ class Worker:
 
 def environment(threads: int) -> dict[str, str]:
     """A worker's own variables: its threads are known before any library that counts cores is loaded."""
-    words = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    for name, word in (
-        ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),  # as nvidia-smi counts
-        ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),  # cuBLAS repeats its sums only with this
-    ):
-        words[name] = os.environ.get(name, word)
-    return words
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+def run_python(code: str, arguments: Sequence[str], variables: Mapping[str, str], timeout: float) -> str | None:
+    """What ``code`` prints in a Python of its own; None when it took longer than ``timeout`` seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", code, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **variables},
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        return process.communicate(timeout=timeout)[0]
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.returncode is None:
+            _kill_group(process)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a driver cannot be killed
+                process.wait(1.0)
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def run_shell(command: str, text: str, environment: Mapping[str, str], timeout: float) -> int | None:

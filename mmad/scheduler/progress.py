@@ -72,7 +72,8 @@ def epoch_line(done: EpochDone) -> str:
 def where_now(state: JobState) -> str:
     """How far the present epoch is."""
     now = state.progress
-    if now is None and not state.device.startswith(("cpu", "cuda")):  # on a cluster: nothing within an epoch is known
+    here = state.device.startswith(("cpu", "cuda", "mps"))
+    if now is None and not here:  # on a cluster: nothing within an epoch is known
         return f"{state.epochs_done} of {state.job.epochs} epochs done"
     if now is None:
         return "loading torch"

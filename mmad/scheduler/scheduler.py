@@ -12,9 +12,9 @@ from types import FrameType
 
 from mmad.base.clock import seconds
 from mmad.base.errors import MmadError
-from mmad.base.formatting import short_key
+from mmad.base.formatting import short_key, size
 from mmad.base.records import HELD, Progress
-from mmad.scheduler.devices import Slot, Slots
+from mmad.scheduler.devices import Slot, Slots, little
 from mmad.scheduler.executors.base import Executor
 from mmad.scheduler.executors.local import LocalExecutor
 from mmad.scheduler.jobs import Failure, Job, JobState, Summary
@@ -36,6 +36,9 @@ from mmad.store.store import Store
 RETRIES = 2
 #: Seconds before the first retry; each later one waits twice as long.
 BACK_OFF = 1.0
+#: The most seconds before a run is retried that found no memory beside other programs, and bytes of theirs that
+#: explain nothing.
+_LONGEST_WAIT, _LEAST = 60.0, 100 * 2**20
 #: Seconds between two looks at the runs that other commands train, and at priorities.
 _LOOK = 1.0
 _TICK = 0.1
@@ -169,14 +172,16 @@ class Scheduler:
         self._order = {state.job.key: position for position, state in enumerate(self._states)}
         self._waiting = list(self._states)
         self._submitted: set[str] = set()
+        self._priorities: dict[str, int] | None = {}  # as ``_waiting`` is sorted by
         self._failed_elsewhere: set[str] = set()
         self._cancelled = self._killed = False
+        self._noted_others = False
         self._enough = 2  # interrupts that kill
         self._looked = self._began = seconds()
 
     def run(self) -> Summary:
         """Until every job has come to an end, or the user interrupted them."""
-        done = {record.key: record.epochs_done for record in self._store.run_records()}
+        done = self._store.epochs_done()
         for state in self._states:
             state.epochs_done = done.get(state.job.key, 0)
         self._prioritise()
@@ -237,8 +242,17 @@ class Scheduler:
                 self._waiting.remove(state)
             elif state.not_before <= seconds() and self._may_begin(state) and not self._begin(state):
                 refused += 1
-                if state.alone or refused >= _AHEAD or not self._executor.slots.by_memory:
+                others = self._held_by_others(state)
+                if (state.alone and not others) or refused >= _AHEAD or not self._executor.slots.by_memory:
                     return
+
+    def _held_by_others(self, state: JobState) -> str:
+        """What other programs hold of GPUs that have no run of ours, in words; noted when nothing else can be done."""
+        others = self._executor.slots.held_by_others()
+        if others and not self._submitted and not self._noted_others:
+            self._noted_others = True
+            self._view.note(f"{state.job.label}: waiting for other programs, which hold {others}")
+        return others
 
     def _may_begin(self, state: JobState) -> bool:
         """Whether the run it continues, if there is one, is finished; ends it when that one never will be."""
@@ -290,6 +304,7 @@ class Scheduler:
             self._end(state, "failed", str(failure))
             return True
         state.phase = "running"
+        self._noted_others = False
         self._submitted.add(key)
         self._view.started(state)
         return True
@@ -344,6 +359,9 @@ class Scheduler:
 
     def _prioritise(self) -> None:
         found = self._store.priorities()
+        if found == self._priorities:
+            return
+        self._priorities = found
         for state in self._waiting:
             state.priority = found.get(state.job.key, 0)
         self._waiting.sort(key=lambda state: (-state.priority, self._order[state.job.key]))
@@ -385,11 +403,20 @@ class Scheduler:
             self._end(state, end.status, end.error, written=end.recorded)
 
     def _retry(self, state: JobState, end: Ended) -> bool:
-        """Whether a failed run is retried: alone on its device, at half its batch, or a little later."""
+        """Whether a failed run is retried: alone on its device, once it has the memory, at half its batch, or later.
+
+        Memory that another program held has passed when that frees it: such a run neither fails nor is halved.
+        """
         label = state.job.label
-        if end.retry == "memory" and self._executor.slots.shared(state.device) and not state.alone:
+        if end.shortage is not None:
+            state.needs = max(state.needs, end.shortage.needed)
+        if end.retry == "memory" and not state.alone and self._was_shared(state, end):
             state.alone = True
             note = f"{label}: out of memory beside other runs, retrying it alone on a device"
+        elif end.retry == "memory" and (held := self._memory_of_others(state, end)):
+            state.not_before = seconds() + min(_LONGEST_WAIT, BACK_OFF * 2**state.waits)
+            state.waits += 1
+            note = f"{label}: out of memory beside other programs, which held {held}; retrying it once it has room"
         elif end.retry == "memory" and state.job.accumulates:
             return self._halved(state, end)
         elif end.retry == "transient" and state.attempts < RETRIES:
@@ -401,6 +428,25 @@ class Scheduler:
         self._view.note(note)  # only now: nothing is retried where the database is gone
         self._requeue(state)
         return True
+
+    def _was_shared(self, state: JobState, end: Ended) -> bool:
+        """Whether the run may find enough memory with nobody beside it."""
+        short = end.shortage
+        beside = short is None or (short.others >= _LEAST and short.needed <= short.total)
+        return beside and self._executor.slots.shared(state.device)
+
+    def _memory_of_others(self, state: JobState, end: Ended) -> str:
+        """In words, what other programs held of the device where the run found no memory alone.
+
+        Empty where they held none, where the run needs more than there is, and where they held as little as the
+        driver or a screen does each time it was retried.
+        """
+        short = end.shortage
+        if short is None or short.needed > short.total or short.others < _LEAST:
+            return ""
+        if short.others <= little(short.total) and state.waits >= RETRIES:
+            return ""
+        return f"{size(short.others)} of {state.device}"
 
     def _halved(self, state: JobState, end: Ended) -> bool:
         """Ends the run, and queues the one of half the batch in its place."""
@@ -453,6 +499,7 @@ class Scheduler:
         state.phase = "queued"
         if state not in self._waiting:
             self._waiting.insert(0, state)
+            self._priorities = None  # it goes to its place with the next look
 
     def _end(self, state: JobState, phase: AttemptOutcome, error: str | None = None, *, written: bool = False) -> None:
         """Closes a job in the view, and unless that is ``written`` in the store, if nobody alive holds the run."""

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmad.base.errors import SpecError, StoreError, WeightsError
+from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
-from mmad.config.runs import Ablation, Member, older_keys
+from mmad.config.runs import Ablation, Member, file_name, older_keys
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
 from mmad.scheduler.process import run_shell
 from mmad.scheduler.worker import run_spec
-from mmad.store.lookup import trained_for
+from mmad.store.lookup import trained_for, unasked_runs
 from mmad.store.store import Store
+
+T = TypeVar("T")
 
 #: Seconds that the command at a queue's end (a mail, the report) may take.
 HOOK_SECONDS = 600.0
@@ -46,10 +49,10 @@ def asked_for(ablations: Sequence[Ablation], database: str) -> list[Submission]:
 
     Raises:
         SpecError: two files of one name.
-        StoreError: a database that cannot be read.
+        StoreError: a database that cannot be read, or that has another file of one's name.
     """
-    _distinct(ablations)
     known = recorded_runs(database)
+    require_distinct(ablations, database)
     older = older_keys(known.values())
     members = [member for ablation in ablations for member in ablation.recorded_as(older).members]
     return [_submission(member, known) for member in members]
@@ -87,9 +90,12 @@ def narrowed(ablation: Ablation, only: Sequence[str]) -> Ablation:
 
     ``*`` and ``?`` stand for anything, as in file names. No words leave all members.
     """
-    if not only:
-        return ablation
-    return replace(ablation, members=tuple(m for m in ablation.members if any(_named(m, word) for word in only)))
+    return replace(ablation, members=tuple(m for m in ablation.members if is_named(m, only))) if only else ablation
+
+
+def is_named(member: Member, only: Sequence[str]) -> bool:
+    """Whether one of ``only`` names ``member``, as for ``narrowed``."""
+    return not only or any(_named(member, word) for word in only)
 
 
 def require_named(ablations: Sequence[Ablation], only: Sequence[str]) -> None:
@@ -101,17 +107,19 @@ def require_named(ablations: Sequence[Ablation], only: Sequence[str]) -> None:
     members = [member for ablation in ablations for member in ablation.members]
     for word in only:
         if not any(_named(member, word) for member in members):
-            names = list(dict.fromkeys(name for member in members for name in _names(member)[:3]))
+            names = list(dict.fromkeys(name for member in members for name in names_of(member)[:3]))
             raise SpecError(f"no setting, arm or seed {word!r}", where="--only", hint=did_you_mean(word, names))
 
 
 def _named(member: Member, word: str) -> bool:
-    return any(word == name or fnmatchcase(name, word) for name in _names(member))
+    return any(word == name or fnmatchcase(name, word) for name in names_of(member))
 
 
-def _names(member: Member) -> tuple[str, ...]:
-    path = f"{member.ablation}/{member.setting}/{member.arm}"
-    return (member.setting, member.arm, f"seed={member.seed}", path, f"{path}/{member.seed}")
+def names_of(member: Member) -> tuple[str, ...]:
+    """What ``--only`` may call a member, ``seed=N`` included."""
+    named = f"{member.setting}/{member.arm}"
+    paths = [f"{name}/{named}" for name in dict.fromkeys((member.ablation, file_name(member.ablation)))]
+    return (member.setting, member.arm, f"seed={member.seed}", *paths, *(f"{path}/{member.seed}" for path in paths))
 
 
 def queue_up(
@@ -120,18 +128,21 @@ def queue_up(
     *,
     only: Sequence[str] = (),
     priority: int | None = None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> list[Job]:
     """Records ``ablations`` in ``database`` (made if need be); the jobs of their runs that are not finished.
 
     Args:
-        only: words that narrow the jobs, as for ``narrowed``; all members are recorded.
+        only: words that narrow what is recorded and queued, as for ``narrowed``; members recorded before stay.
         priority: of the jobs' runs; None leaves what they have.
+        warn: hears of finished runs that no member asks for any more.
 
     Raises:
         StoreError: a database that cannot be written.
     """
     with Store.open(database) as store:
-        ablations = [store.add_ablation(ablation) for ablation in ablations]
+        unasked = {run.key for run in unasked_runs(store)}
+        ablations = [store.add_ablation(ablation, lambda member: is_named(member, only)) for ablation in ablations]
         records = {run.key: run for run in store.run_records()}
         jobs: dict[str, Job] = {}
         for ablation in ablations:
@@ -141,6 +152,13 @@ def queue_up(
                     jobs.setdefault(trained.key, _job_for(job_of(member, ablation), trained))
         if priority is not None:
             store.prioritise(list(jobs), priority)
+        left = [run for run in unasked_runs(store) if run.status == "finished" and run.key not in unasked]
+        if left:
+            names = ", ".join(ablation.name for ablation in ablations)
+            warn(
+                f"{plural(len(left), 'finished run')} of {names} will be in no report any more, since the file or the "
+                "data set is another; they stay, and mmad runs lists them. A file of another name, or --db, keeps both"
+            )
     return list(jobs.values())
 
 
@@ -196,19 +214,30 @@ def halved(store: Store, job: Job) -> Job | None:
 
 def recorded_runs(database: str) -> Mapping[str, RunRecord]:
     """The runs of ``database`` by key; none where there is none yet."""
+    return _read(database, lambda store: {run.key: run for run in store.run_records()}) or {}
+
+
+def _read(database: str, read: Callable[[Store], T], *, read_only: bool = False) -> T | None:
+    """What ``read`` finds in ``database``, which is upgraded unless ``read_only``; None where there is none yet."""
     file = StorePaths(database).file
     if file is not None and not file.exists():
-        return {}
+        return None
     try:
-        with Store.open(database, create=False, lenient=True) as store:
-            return {run.key: run for run in store.run_records()}
+        with Store.open(database, create=False, read_only=read_only, lenient=True) as store:
+            return read(store)
     except StoreError as error:
         if error.what.startswith("is empty"):  # another command makes it at this moment, or somebody touched it
-            return {}
+            return None
         raise
 
 
-def _distinct(ablations: Sequence[Ablation]) -> None:
+def require_distinct(ablations: Sequence[Ablation], database: str) -> None:
+    """Refuses two files of one name, in one command or in ``database``: a name is one file there.
+
+    Raises:
+        SpecError: two of ``ablations`` are.
+        StoreError: a database that cannot be read, or that has another file of one's name.
+    """
     paths: dict[str, str] = {}
     for ablation in ablations:
         other = paths.setdefault(ablation.name, ablation.path)
@@ -218,6 +247,7 @@ def _distinct(ablations: Sequence[Ablation]) -> None:
                 where=ablation.path,
                 hint="rename one of the files",
             )
+    _read(database, lambda store: [store.refuse_other_file(ablation) for ablation in ablations], read_only=True)
 
 
 def run_hook(

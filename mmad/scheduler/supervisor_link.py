@@ -97,16 +97,31 @@ class Warned:
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of its device that the run was seen to take, in bytes."""
+    """The memory of its device that the run was seen to take, in bytes; ``whole`` with an evaluation."""
 
     key: str
     size: int
+    whole: bool = True
     type: Literal["memory"] = field(default="memory", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """A GPU at the moment when a run found no memory there, in bytes.
+
+    ``needed`` is what the run held and asked for, ``others`` what other processes held, of ``total``.
+    """
+
+    needed: int
+    others: int
+    total: int
 
 
 @dataclass(frozen=True)
 class Ended:
     """The worker is done with the run; ``error`` is one line when it failed, ``retry`` says what may save it.
+
+    ``shortage`` says what was missing where that was memory of a GPU.
 
     ``taken`` means that another process trains the run, or that it is no longer queued. ``idle`` says that the worker
     waits for another request; else it is about to exit. ``recorded`` says that the store has it, so that the
@@ -119,6 +134,7 @@ class Ended:
     retry: Retry | None = None
     idle: bool = False
     recorded: bool = False
+    shortage: Shortage | None = None
     type: Literal["end"] = field(default="end", kw_only=True)
 
 

@@ -15,6 +15,7 @@ import gc
 import itertools
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -29,7 +30,7 @@ from pydantic import ValidationError
 from mmad.base.clock import seconds
 from mmad.base.errors import CheckpointError, MmadError, SpecError, StoreError
 from mmad.base.formatting import short_key
-from mmad.base.paths import StorePaths
+from mmad.base.paths import RunPaths, StorePaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import (
     CheckpointRecord,
@@ -39,8 +40,10 @@ from mmad.base.records import (
     ParameterCount,
     Progress,
     RunRecord,
+    differing_versions,
 )
 from mmad.config.runs import RECIPE, RunSpec
+from mmad.scheduler.devices import CONTEXT, look_at_gpu
 from mmad.scheduler.run_log import divert_output
 from mmad.scheduler.supervisor_link import (
     AttemptOutcome,
@@ -48,6 +51,7 @@ from mmad.scheduler.supervisor_link import (
     EpochDone,
     Memory,
     Retry,
+    Shortage,
     Started,
     StopFlag,
     SupervisorLink,
@@ -63,11 +67,10 @@ from mmad.store.store import Store
 
 #: Seconds between two renewals of the lease, and between two looks whether the run was stopped by hand.
 BEAT, LOOK = 20.0, 1.0
-#: Bytes a process needs on a CUDA device beside its tensors: context and kernels.
-CONTEXT = 600 * 2**20
 #: Seconds between two progress messages of one phase.
 _PACE = 0.2
-#: Training steps after which the device's memory is sent; epochs' ends send it again.
+#: Optimiser steps after which the device's memory is sent: the second is the first that holds gradients beside the
+#: optimiser's state. Epochs' ends send it again, their evaluations included.
 _MEASURED = frozenset({2, 5, 20})
 #: Failures of the system that a retry may not meet.
 _TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.ENETDOWN, errno.ENETUNREACH})
@@ -114,6 +117,7 @@ class StoreRecorder:
     Args:
         epochs: how many the run has.
         overlap: the overlap of the validation AP that is shown as progress.
+        accumulation: batches of one optimiser step.
         owner: who holds the run; checked when the training begins and with every epoch.
     """
 
@@ -125,6 +129,7 @@ class StoreRecorder:
         *,
         epochs: int,
         overlap: str = "iou",
+        accumulation: int = 1,
         owner: Owner,
     ) -> None:
         self._store, self._link, self._request = store, link, request
@@ -132,7 +137,8 @@ class StoreRecorder:
         self._epochs = epochs
         self._overlap = overlap
         self._owner = owner
-        self._memory = 0
+        self._measured = {accumulation * step for step in _MEASURED}
+        self._memory, self._whole = 0, False
         self._last: tuple[int, str, float] = (0, "", 0.0)
         earlier = store.epoch_records(self._key)
         self._done = max((record.epoch for record in earlier), default=0)
@@ -143,8 +149,12 @@ class StoreRecorder:
         """Records the environment and the parameter counts, and sends that the training begins."""
         if self._request.command_line:  # in place of the worker's own
             environment = replace(environment, command=self._request.command_line)
+        earlier = self._store.latest_versions([self._key]).get(self._key, {})
         if not self._store.begin(self._key, self._owner, environment, counts):
             raise NotHeld("another process has taken the run over", where=f"run {short_key(self._key)}")
+        if environment.from_epoch and (words := differing_versions(earlier, environment.versions)):
+            after = f"resumed after epoch {environment.from_epoch}"
+            self.warning(f"{after} under other versions ({words}): not equal bit by bit to a run without interruption")
         log.info("training on %s from epoch %d of %d", environment.device, environment.from_epoch, self._epochs)
         self._link.send(Started(self._key, self._done, self._epochs, self._best))
 
@@ -163,7 +173,7 @@ class StoreRecorder:
             self._best = validation_ap(record, self._overlap)  # of the best checkpoint: not every epoch is compared
         log.info("epoch %d of %d: %s", record.epoch, self._epochs, _numbers(record))
         self._link.send(EpochDone.of(self._key, record, self._epochs, self._overlap, self._best))
-        self._send_memory()
+        self._send_memory(whole=True)
 
     def warning(self, text: str) -> None:
         """Records a warning with the run and sends it."""
@@ -174,7 +184,7 @@ class StoreRecorder:
 
     def progress(self, progress: Progress) -> None:
         """Sends where the epoch is, a few times per second at most."""
-        if progress.phase == "train" and progress.step in _MEASURED:
+        if progress.phase == "train" and progress.step in self._measured:
             self._send_memory()
         epoch, phase, before = self._last
         moment = seconds()
@@ -183,15 +193,15 @@ class StoreRecorder:
         self._last = (progress.epoch, progress.phase, moment)
         self._link.send(progress)
 
-    def _send_memory(self) -> None:
-        """The most that the device has reserved for this run so far, when it has grown."""
+    def _send_memory(self, *, whole: bool = False) -> None:
+        """The most that the device has reserved for this run so far, when it has grown or is that of an epoch."""
         torch = sys.modules.get("torch")
         if torch is None or not self._request.device.startswith("cuda"):
             return
         size = int(torch.cuda.max_memory_reserved(self._request.device)) + CONTEXT
-        if size > self._memory:
-            self._memory = size
-            self._link.send(Memory(self._key, size))
+        if size > self._memory or whole > self._whole:
+            self._memory, self._whole = max(size, self._memory), whole or self._whole
+            self._link.send(Memory(self._key, self._memory, self._whole))
 
 
 def _numbers(record: EpochRecord) -> str:
@@ -329,7 +339,9 @@ def attempt(request: TrainRequest, record: RunRecord, store: Store, link: Superv
         return Ended(request.key, "failed", one_line(error), "transient" if isinstance(error, StoreError) else None)
     except Exception as error:
         log.exception("the training failed")
-        return Ended(request.key, "failed", failure_line(error, request.device, _log_of(request)), retry_of(error))
+        line, retry = failure_line(error, request.device, _log_of(request)), retry_of(error)
+        missing = shortage(error, request.device) if retry == "memory" else None
+        return Ended(request.key, "failed", line, retry, shortage=missing)
 
 
 def train_run(request: TrainRequest, record: RunRecord, store: Store, link: SupervisorLink) -> AttemptOutcome:
@@ -349,9 +361,12 @@ def train_run(request: TrainRequest, record: RunRecord, store: Store, link: Supe
         request,
         epochs=spec.protocol.epochs,
         overlap=spec.protocol.selection_overlap,
+        accumulation=spec.setup.gradient_accumulation,
         owner=Owner.current(),
     )
     run = StorePaths(request.database).run(request.key)
+    if spec.continues is None:
+        require_checkpoints(record, StorePaths(request.database))
     if (aside := set_aside(store, request.key)) is not None:
         recorder.warning(f"checkpoints of epochs this database does not hold were moved to {aside}; trained anew")
     if request.tensorboard:
@@ -395,6 +410,29 @@ def run_spec(record: RunRecord, data: Path | None = None) -> RunSpec:
     return spec
 
 
+def require_checkpoints(record: RunRecord, paths: StorePaths) -> None:
+    """Refuses to train from the first epoch what has epochs already, where no folder of its checkpoints is.
+
+    Each of its epochs had a checkpoint before it had a row, so the database, or the folder, was moved or renamed.
+
+    Raises:
+        CheckpointError: with where it was looked for, and where it may be.
+    """
+    checkpoints = paths.run(record.key).checkpoints
+    if not record.epochs_done or any(checkpoints.parent.glob(f"{checkpoints.name}*")):  # those set aside too
+        return
+    looked = ", ".join(str(RunPaths(place / record.key[:2] / record.key).checkpoints) for place in paths.places)
+    there = paths.elsewhere(record.key)
+    hint = f"they may be those in {there[0]}: " if there else ""
+    done = "1 epoch of it is" if record.epochs_done == 1 else f"{record.epochs_done} epochs of it are"
+    raise CheckpointError(
+        f"{done} recorded, but its checkpoints are not here",
+        where=looked,
+        hint=f"{hint}move the folder of its runs back, or name it as MMAD_RUNS; make an empty {checkpoints} to train "
+        "it from the first epoch",
+    )
+
+
 def set_aside(store: Store, key: str) -> Path | None:
     """Moves a run's checkpoints away when they continue epochs that ``store`` lacks; where to, or None.
 
@@ -426,6 +464,8 @@ def set_aside(store: Store, key: str) -> Path | None:
 def failure_line(error: Exception, device: str, run_log: Path) -> str:
     """One line for a failure that is no ``MmadError``: what to change where that is known, else the log's place."""
     text = one_line(error)
+    if isinstance(error, NotImplementedError) and device == "mps":
+        return f"torch has no such operation for Apple GPUs ({text[:160]}); use --device cpu (log: {run_log})"
     if _out_of_memory(error, text):
         brief = text.split(". ")[0][:160]
         return f"out of memory on {device} ({brief}); lower batch_size or image_size, or free memory (log: {run_log})"
@@ -449,8 +489,51 @@ def one_line(error: Exception) -> str:
 def _out_of_memory(error: Exception, text: str) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    words = ("out of memory", "can't allocate memory", "not enough memory", "CUDNN_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(word in text for word in words)
+    return isinstance(error, RuntimeError) and any(word in text for word in _NO_MEMORY)
+
+
+#: What failures are called that come of too little memory: the system's, and those of CUDA's libraries, which ask for
+#: some when they begin or first meet a shape. "busy" is a GPU in exclusive mode that another program holds.
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "GET was unable to find an engine",
+    "busy or unavailable",
+)
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def shortage(error: Exception, device: str) -> Shortage | None:
+    """The GPU ``device`` at the moment of ``error``; None for another device, or one that cannot be asked.
+
+    torch's message says what was asked for and what this process holds; where it does not, the process is taken to
+    hold what torch reserved and a context.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda"):
+        return None
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+        reserved = int(torch.cuda.memory_reserved(device))
+    except Exception as asked:  # a GPU without memory for a context refuses the question too
+        log.warning("torch does not tell the GPU's memory: %s", one_line(asked))
+        gpu = look_at_gpu(device)
+        return None if gpu is None else Shortage(CONTEXT, gpu.taken, gpu.total)
+    text = one_line(error)
+    own = _bytes_in(r"this process has ([\d.]+) (\w+) memory in use", text) or reserved + CONTEXT
+    asked_for = _bytes_in(r"Tried to allocate ([\d.]+) (\w+)", text)
+    return Shortage(own + asked_for, max(0, total - free - own), total)
+
+
+def _bytes_in(pattern: str, text: str) -> int:
+    found = re.search(pattern, text)
+    return int(float(found[1]) * _UNITS.get(found[2], 1)) if found is not None else 0
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, or_, select, update
 
 from mmad.base.clock import now, seconds
 from mmad.base.errors import StoreError
@@ -36,8 +36,8 @@ LEASE = 180.0
 Answer = Literal["held", "stop", "lost"]
 #: What the error of a run says that a person stopped.
 STOPPED = "stopped by hand"
-#: Queued runs that are read at once while one is looked for.
-_PART = 100
+#: Queued runs that are read at once while one is looked for; the first is free, but for moments.
+_FIRST, _PART = 4, 100
 
 OWNER = (runs.c.owner_host, runs.c.owner_pid, runs.c.owner_started, runs.c.owner_boot)
 _CLAIM = (runs.c.key, runs.c.status, runs.c.started, runs.c.attempts, runs.c.priority, runs.c.position)
@@ -264,14 +264,14 @@ def _queued(connection: Connection, columns: Select[Any]) -> Iterator[Row[Any]]:
     highest: Select[Any] = select(func.max(runs.c.priority)).where(queued)
     priority = connection.scalar(highest)
     while priority is not None:
-        last = -1
+        last, size = -1, _FIRST
         while part := connection.execute(
             columns.where(queued, runs.c.priority == priority, runs.c.position > last)
             .order_by(runs.c.position)
-            .limit(_PART)
+            .limit(size)
         ).all():
             yield from part
-            last = part[-1].position
+            last, size = part[-1].position, _PART
         priority = connection.scalar(highest.where(runs.c.priority < priority))
 
 
@@ -439,7 +439,8 @@ def read_statuses(connection: Connection, keys: Sequence[str]) -> Mapping[str, t
 
 def read_priorities(connection: Connection) -> dict[str, int]:
     """The priority of every queued run that has one."""
-    chosen = select(runs.c.key, runs.c.priority).where(runs.c.status == "queued", runs.c.priority != 0)
+    other = or_(runs.c.priority > 0, runs.c.priority < 0)  # along the index, which != is not
+    chosen = select(runs.c.key, runs.c.priority).where(runs.c.status == "queued", other)
     return {str(row.key): int(row.priority) for row in connection.execute(chosen)}
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType
 
 from mmad.base.formatting import clip
-from mmad.store.schema import metadata
+from mmad.store.schema import metadata, metric_names, runs
 from mmad.store.values import CheckedColumn, DamagedValue, Moment, shown
 
 #: PostgreSQL's number for doubles, which is all that psycopg's numbers ask about.
@@ -71,6 +71,7 @@ def find_damage(
     keys, identity = list(table.primary_key), _identity(connection, table)
     read = [_reader(connection, column) for column in checked]
     wanted = (*identity, *(type_coerce(key, NullType()) for key in keys), *(_raw(connection, one) for one in checked))
+    names = _Names(connection)
     statement = select(*wanted).execution_options(yield_per=_ROWS)
     with _lenient(connection), connection.execute(statement) as found:
         for part in found.partitions():
@@ -78,15 +79,41 @@ def find_damage(
                 own, named, values = row[: len(identity)], row[len(identity) :], row[len(identity) + len(keys) :]
                 for column, processor, value in zip(checked, read, values, strict=True):
                     if (why := _fault(processor, value)) is not None:
-                        held = ", ".join(f"{key.name} {shown(of)}" for key, of in zip(keys, named, strict=False))
+                        held = ", ".join(
+                            f"{key.name} {names.shown(key, of)}" for key, of in zip(keys, named, strict=False)
+                        )
                         yield Damage(table.name, held, column.name, shown(value), why, tuple(own))
 
 
+class _Names:
+    """What people call a row that a key names by its number: the run's key, or the metric's split and name."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._of: dict[str, dict[Any, Any]] = {}
+
+    def shown(self, key: Column[Any], value: Any) -> str:
+        named = {
+            "run": (runs.c.id, runs.c.key),
+            "metric": (metric_names.c.id, metric_names.c.split, metric_names.c.name),
+        }
+        if key.name not in named:
+            return shown(value)
+        if key.name not in self._of:
+            rows = self._connection.execute(select(*(type_coerce(column, NullType()) for column in named[key.name])))
+            self._of[key.name] = {number: " ".join(map(str, words)) for number, *words in rows}
+        return shown(self._of[key.name].get(value, value))
+
+
+def _has_rowid(table: Table, sqlite: bool) -> bool:
+    return sqlite and bool(table.dialect_options["sqlite"]["with_rowid"])
+
+
 def _identity(connection: Connection, table: Table) -> list[Any]:
-    """What tells a row from others even where its key is damaged: SQLite's own number, else the key."""
-    if connection.dialect.name == "sqlite":
+    """What tells a row from others even where its key is damaged: SQLite's own number if it has one, else the key."""
+    if _has_rowid(table, connection.dialect.name == "sqlite"):
         return [literal_column("rowid").label("mmad_row")]
-    return [column.label(f"mmad_{column.name}") for column in table.primary_key]
+    return [type_coerce(column, NullType()).label(f"mmad_{column.name}") for column in table.primary_key]
 
 
 def same_row(connection: Connection, table: Table, identity: tuple[Any, ...]) -> ColumnElement[bool]:
@@ -210,7 +237,7 @@ def _instead(column: Column[Any]) -> str | None:
 
 
 def _row_columns(table: Table, sqlite: bool) -> list[str]:
-    return ["rowid"] if sqlite else [f'"{column.name}"' for column in table.primary_key]
+    return ["rowid"] if _has_rowid(table, sqlite) else [f'"{column.name}"' for column in table.primary_key]
 
 
 def _damaged_rows(
@@ -218,8 +245,10 @@ def _damaged_rows(
 ) -> Iterator[tuple[str, tuple[tuple[Any, ...], ...]]]:
     """A table of a connection's own that holds the column and the identity of each damaged value."""
     name, columns = f"mmad_damaged_{table.name}", _row_columns(table, sqlite)
-    if sqlite:
+    if _has_rowid(table, sqlite):
         yield f"CREATE TEMP TABLE {name} (part TEXT, mmad_row INTEGER)", ()
+    elif sqlite:
+        yield f"CREATE TEMP TABLE {name} (part TEXT, {', '.join(columns)})", ()
     else:
         like = f"SELECT CAST('' AS text) AS part, {', '.join(columns)} FROM {schema}.{table.name} WHERE FALSE"
         yield f"CREATE TEMP TABLE {name} AS {like}", ()
@@ -230,7 +259,7 @@ def _damaged_rows(
 def _chosen(table: Table, column: str, sqlite: bool) -> str:
     """Whether the value of ``column`` in the row ``t`` is damaged, as SQL."""
     columns = _row_columns(table, sqlite)
-    held = "mmad_row" if sqlite else ", ".join(columns)
+    held = "mmad_row" if _has_rowid(table, sqlite) else ", ".join(columns)
     rows = ", ".join(f"t.{name}" for name in columns)
     return f"(({rows}) IN (SELECT {held} FROM mmad_damaged_{table.name} WHERE part = '{column}'))"
 

@@ -80,7 +80,7 @@ def export_tables(
     store.leave_out()
     written = []
     with store.database.reading() as connection:
-        tables = [*schema.metadata.sorted_tables, *_views(connection)]
+        tables = [*_tables(), *_views(connection)]
         try:
             with folder_beside(folder) as part:
                 for number, table in enumerate(tables, start=1):
@@ -99,9 +99,15 @@ def export_tables(
     return tuple(written)
 
 
+def _tables() -> list[Table]:
+    """The tables that people know; the views of ``schema`` stand for those with numbers for keys."""
+    numbered = (schema.run_epochs, schema.metric_names, schema.run_metrics)
+    return [table for table in schema.metadata.sorted_tables if table not in numbered] + schema.views.sorted_tables
+
+
 def _views(connection: Connection) -> list[Table]:
-    """The views as they are there; a computed column has the type of the tables' columns of that name."""
-    names = sorted(inspect(connection).get_view_names())
+    """The other views as they are there; a computed column has the type of the tables' columns of that name."""
+    names = sorted(set(inspect(connection).get_view_names()) - set(schema.views.tables))
     known = {column.name: column.type for table in schema.metadata.sorted_tables for column in table.c}
     views = [Table(name, MetaData(), autoload_with=connection) for name in names]
     for view in views:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mmad.base.json import to_json_value
-from mmad.base.records import MemberRecord
-from mmad.store.lookup import MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
+from mmad.base.records import MemberRecord, RunRecord
+from mmad.store.lookup import MemberResults, MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
 from mmad.store.run_status import STATUSES, FailedRun, RunningRun, StoreStatus, WaitingRun
 
 JsonValue = dict[str, Any]
@@ -14,15 +14,23 @@ JsonValue = dict[str, Any]
 
 def summary_json(summary: MemberSummary) -> JsonValue:
     """One member of ``mmad runs``."""
-    run = summary.run
+    return _row_json(summary.run, summary.member, summary.results)
+
+
+def unasked_json(run: RunRecord) -> JsonValue:
+    """One run of ``mmad runs`` that no member asks for."""
+    return _row_json(run, None, MemberResults(None, None, None))
+
+
+def _row_json(run: RunRecord, member: MemberRecord | None, results: MemberResults) -> JsonValue:
     return {
         "key": run.key,
-        **_member(summary.member),
+        **_member(member),
         "status": run.status,
         "epoch": run.epochs_done,
-        "epochs": summary.epochs,
+        "epochs": epochs_asked(run),
         "error": run.error,
-        **to_json_value(summary.results),
+        **to_json_value(results),
     }
 
 

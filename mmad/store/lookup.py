@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from mmad.base.records import (
 )
 from mmad.config.messages import did_you_mean, nearest
 from mmad.config.protocol import EvaluationProtocol
+from mmad.config.runs import VARIANT, file_name
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -90,10 +91,13 @@ def epochs_asked(run: RunRecord) -> int:
     return int(run.protocol.get("epochs", 0))
 
 
-def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSummary]:
-    """Every member (of ``ablation``) with its run and results, ablations by name and members in their order."""
-    members = [m for a in store.ablations() if ablation in (None, a.name) for m in a.members]
-    runs = {run.key: run for run in store.run_records()}
+def member_summaries(store: Store, ablation: str | None = None, most: int | None = None) -> list[MemberSummary]:
+    """Every member (of ``ablation``) with its run and results, ablations by name and members in their order.
+
+    ``most`` reads no more than so many.
+    """
+    members = store.members(ablation, most)
+    runs = {run.key: run for run in store.some_runs({member.key for member in members})}
     members = [member for member in members if member.key in runs]
     begun = {key for key, run in runs.items() if run.epochs_done or run.status == "finished"}
     keys = list(dict.fromkeys(member.key for member in members if member.key in begun))
@@ -114,6 +118,16 @@ def member_summaries(store: Store, ablation: str | None = None) -> list[MemberSu
         )
         for member in members
     ]
+
+
+def unasked_runs(store: Store) -> list[RunRecord]:
+    """The runs that no member asks for any more, in the queue's order: of files that were edited, most of them.
+
+    One in whose place a run is trained that is asked for is asked for with it.
+    """
+    asked = {member.key for ablation in store.ablations() for member in ablation.members}
+    runs = {run.key: run for run in store.run_records()}
+    return [run for run in runs.values() if run.key not in asked and trained_for(runs, run.key).key not in asked]
 
 
 def trained_for(runs: Mapping[str, RunRecord], key: str) -> RunRecord:
@@ -145,11 +159,27 @@ def results_frame(summaries: Sequence[MemberSummary]) -> DataFrame:
     return pandas.DataFrame(rows, columns=names, dtype=object).astype(types).infer_objects()
 
 
-def check_ablation(store: Store, name: str) -> None:
-    """StoreError naming the nearest when there is no ablation ``name``."""
-    names = [ablation.name for ablation in store.ablations()]
-    if name not in names:
-        raise StoreError(f"no ablation {name!r}", where=store.where, hint=did_you_mean(name, names))
+def named_ablation(store: Store, name: str) -> str:
+    """The name of the ablation that ``name`` means, in the words of ``ablation_called``."""
+    return ablation_called(name, list(store.member_counts()), store.where)
+
+
+def ablation_called(name: str, names: Sequence[str], where: str) -> str:
+    """The one of ``names`` that ``name`` means: itself, or the only variant of a file that has no form of its own.
+
+    Between file and overrides a space does as well: ``depth3 epochs=4``.
+
+    Raises:
+        StoreError: there is no such ablation, or several variants; names the candidates or the nearest.
+    """
+    meant = [one for one in names if one == name] or [one for one in names if one.replace(VARIANT, " ") == name]
+    meant = meant or [one for one in names if file_name(one) == name]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        hint = "name one of " + ", ".join(repr(one) for one in meant[:_SHOWN])
+        raise StoreError(f"{name!r} has {len(meant)} variants", where=where, hint=hint)
+    raise StoreError(f"no ablation {name!r}", where=where, hint=did_you_mean(name, names))
 
 
 def results_under(
@@ -249,7 +279,7 @@ def find_run(store: Store, name: str) -> FoundRun:
         StoreError: nothing or more than one run is meant; names the candidates or the nearest.
     """
     members = [member for ablation in store.ablations() for member in ablation.members]
-    named = [member for member in members if name in _names(member)]
+    named = _named(members, name, slice(None))
     keys = list(dict.fromkeys(member.key for member in named))
     if len(keys) > 1:
         paths = [member_path(member) for member in named]
@@ -270,8 +300,14 @@ def find_seeds(store: Store, name: str) -> list[FoundRun]:
         StoreError: as ``find_run``.
     """
     members = [member for ablation in store.ablations() for member in ablation.members]
-    seeds = [member for member in members if name == _names(member)[0]]
+    seeds = _named(members, name, slice(1))
     return [FoundRun(store.run(member.key), (member,)) for member in seeds] or [find_run(store, name)]
+
+
+def _named(members: Sequence[MemberRecord], name: str, spellings: slice) -> list[MemberRecord]:
+    """The members that ``name`` means: those of the ablation it names, else those of the variants of that file."""
+    found = [member for member in members if name in _names(member)[spellings]]
+    return found or [m for m in members if name in _names(replace(m, ablation=file_name(m.ablation)))[spellings]]
 
 
 def _names(member: MemberRecord) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ from mmad.store import schema
 from mmad.store.damage import Damage, find_damage, same_row
 from mmad.store.engine import serialise
 from mmad.store.export import batches
-from mmad.store.lookup import epochs_asked
+from mmad.store.lookup import epochs_asked, unasked_runs
 from mmad.store.migrate import OlderSchema
 from mmad.store.store import Store
 
@@ -362,7 +362,7 @@ def _sha256(file: Path) -> str:
 class Surplus:
     """A file or folder that may go: of which run (a name of a folder where no run is known), its bytes and why.
 
-    ``kind`` is that of a checkpoint which the database holds.
+    ``kind`` is that of a checkpoint which the database holds; ``whole_run`` says that the run's rows go too.
     """
 
     path: Path
@@ -370,10 +370,16 @@ class Surplus:
     size: int
     reason: str
     kind: CheckpointKind | None = None
+    whole_run: bool = False
 
 
 def find_surplus(
-    store: Store, keys: Collection[str], *, keep: Sequence[CheckpointKind] = KEPT, orphans: bool = False
+    store: Store,
+    keys: Collection[str],
+    *,
+    keep: Sequence[CheckpointKind] = KEPT,
+    orphans: bool = False,
+    unasked: bool = False,
 ) -> list[Surplus]:
     """What nothing needs of the runs ``keys``: finished runs' checkpoints beside those of ``keep``, checkpoints that
     were set aside, and what interrupted writes left of finished runs. Runs that may be resumed, and those that an
@@ -381,6 +387,7 @@ def find_surplus(
 
     Args:
         orphans: also whole folders of runs that the database does not hold.
+        unasked: also whole runs of ``keys`` that no member asks for and nobody trains.
 
     Raises:
         StoreError: a value is damaged, so that what needs a file may not be known.
@@ -389,8 +396,12 @@ def find_surplus(
     held = store.all_checkpoints(list(records))
     parents = {run.protocol["continues"]["key"] for run in records.values() if _waits_for_parent(run)}
     found: list[Surplus] = []
+    gone = {run.key for run in unasked_runs(store) if run.status not in HELD} - parents if unasked else set()
     for key in records:
-        if key in keys:
+        if key in keys and key in gone:
+            folder = store.run_paths(key).folder
+            found.append(Surplus(folder, key, _size(folder), "no member asks for it", whole_run=True))
+        elif key in keys:
             found += _of_run(store, records[key], held[key], keep, whole=key in parents)
     if orphans:
         found += _orphaned_runs(store)
@@ -432,17 +443,26 @@ def _orphaned_runs(store: Store) -> Iterator[Surplus]:
             yield Surplus(folder, folder.name, _size(folder), "of a run that this database does not hold")
 
 
-def delete(surplus: Sequence[Surplus]) -> int:
+def delete(store: Store, surplus: Sequence[Surplus]) -> int:
     """Deletes what was found; the bytes that became free. The names of checkpoints stay in the run's ``pruned``.
+
+    Rows go before their files: what is left then is the folder of a run that the database does not hold. A run that
+    was asked for meanwhile stays.
 
     Raises:
         StoreError: something cannot be deleted; what came before it is gone.
     """
     freed = 0
+    whole = [one.key for one in surplus if one.whole_run]
+    forgotten = store.forget(whole) if whole else ()
     for one in surplus:
+        if one.whole_run and one.key not in forgotten:
+            continue
         try:
             if one.path.is_dir():
                 shutil.rmtree(one.path)
+            elif one.whole_run:
+                continue  # it was never begun
             else:
                 _delete_file(one)
         except OSError as error:
@@ -472,7 +492,7 @@ def _delete_file(one: Surplus) -> None:
 def _size(path: Path) -> int:
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
+    return path.stat().st_size if path.exists() else 0
 
 
 # Copy: the files of the runs.

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, bindparam, delete, insert, select, type_coerce
+from sqlalchemy import Connection, Row, Select, Table, and_, bindparam, delete, func, insert, select, type_coerce
 from sqlalchemy.types import NullType
 
 from mmad.base.clock import now
+from mmad.base.errors import StoreError
+from mmad.base.formatting import short_key
 from mmad.base.json import finite
 from mmad.base.records import (
-    SPLITS,
     AnalysisRecord,
     CheckpointRecord,
     EnvironmentRecord,
@@ -26,6 +26,7 @@ from mmad.base.records import (
     EvaluationRecord,
     Metric,
     ParameterCount,
+    Split,
 )
 from mmad.store.engine import serialise
 from mmad.store.run_rows import MANY_KEYS
@@ -36,11 +37,13 @@ from mmad.store.schema import (
     documented_entries,
     documented_logs,
     environments,
-    epochs,
     evaluation_classes,
     evaluations,
-    metrics,
+    metric_names,
     parameter_counts,
+    run_epochs,
+    run_metrics,
+    runs,
     warnings,
 )
 from mmad.store.values import DamagedValue
@@ -51,11 +54,13 @@ _ROWS = 20_000
 #: The columns that identify an evaluation of a run.
 _IDENTITY = ("kind", "split", "overlap", "threshold", "max_detections", "proposals")
 #: What is read of every metric, and the types of a sound value.
-_METRIC = (metrics.c.run_key, metrics.c.epoch, metrics.c.split, metrics.c.name, metrics.c.value)
+_METRIC = (run_metrics.c.run, run_metrics.c.epoch, run_metrics.c.metric, run_metrics.c.value)
 _VALUES = frozenset({float, int, type(None)})
 # statements of every epoch: put together once
-_EPOCH_THERE = select(epochs.c.epoch).where(
-    and_(epochs.c.run_key == bindparam("of_run"), epochs.c.epoch == bindparam("of_epoch"))
+_RUN_ID = select(runs.c.id).where(runs.c.key == bindparam("of_run"))
+_METRIC_NAMES = select(metric_names)
+_EPOCH_THERE = select(run_epochs.c.epoch).where(
+    and_(run_epochs.c.run == bindparam("of_run"), run_epochs.c.epoch == bindparam("of_epoch"))
 )
 _DROP_CHECKPOINT = delete(checkpoints).where(
     and_(checkpoints.c.run_key == bindparam("of_run"), checkpoints.c.kind == bindparam("of_kind"))
@@ -85,21 +90,28 @@ def write_epoch(connection: Connection, key: str, record: EpochRecord) -> None:
 
     Seconds and memory are no results: an epoch that was trained again and differs in them alone keeps its row.
     """
+    run = connection.scalar(_RUN_ID, {"of_run": key})
+    if run is None:
+        raise StoreError(
+            "names a run the database does not hold",
+            where=f"run {short_key(key)}",
+            hint="queue it first with mmad ablate",
+        )
     replaced = 0
-    if connection.scalar(_EPOCH_THERE, {"of_run": key, "of_epoch": record.epoch}) is not None:
+    if connection.scalar(_EPOCH_THERE, {"of_run": run, "of_epoch": record.epoch}) is not None:
         differing = _differing(read_epochs(connection, [key], record.epoch)[key][0], record)
         if not differing:
             return
-        here = and_(epochs.c.run_key == key, epochs.c.epoch == record.epoch)
-        replaced = 1 + (connection.scalar(select(epochs.c.replaced).where(here)) or 0)
+        here = and_(run_epochs.c.run == run, run_epochs.c.epoch == record.epoch)
+        replaced = 1 + (connection.scalar(select(run_epochs.c.replaced).where(here)) or 0)
         connection.execute(
-            delete(metrics).where(and_(metrics.c.run_key == key, metrics.c.epoch == record.epoch)),
+            delete(run_metrics).where(and_(run_metrics.c.run == run, run_metrics.c.epoch == record.epoch)),
         )
-        connection.execute(delete(epochs).where(here))
+        connection.execute(delete(run_epochs).where(here))
         text = f"epoch {record.epoch} was recorded again with other values: {', '.join(differing)}"
         write_warning(connection, key, text)
     row = {
-        "run_key": key,
+        "run": run,
         "epoch": record.epoch,
         "lr": record.lr,
         "seconds": record.seconds,
@@ -107,22 +119,35 @@ def write_epoch(connection: Connection, key: str, record: EpochRecord) -> None:
         "committed": now(),
         "replaced": replaced,
     }
-    connection.execute(insert(epochs), row)
+    connection.execute(insert(run_epochs), row)
     if record.metrics:
-        connection.execute(
-            insert(metrics), [_metric_row(key, record.epoch, i, m) for i, m in enumerate(record.metrics)]
-        )
+        ids = metric_ids(connection, record.metrics)
+        rows = [
+            {"run": run, "epoch": record.epoch, "metric": number, "value": metric.value}
+            for number, metric in zip(ids, record.metrics, strict=True)
+        ]
+        connection.execute(insert(run_metrics), rows)
 
 
-def _metric_row(key: str, epoch: int, position: int, metric: Metric) -> dict[str, object]:
-    return {
-        "run_key": key,
-        "epoch": epoch,
-        "split": metric.split,
-        "name": metric.name,
-        "value": metric.value,
-        "position": position,
-    }
+def metric_ids(connection: Connection, measured: Sequence[Metric]) -> list[int]:
+    """The numbers of the metrics of one record; those that were never measured before get theirs."""
+    wanted = [(metric.split, metric.name, position) for position, metric in enumerate(measured)]
+    if len({(metric.split, metric.name) for metric in measured}) < len(wanted):
+        raise ValueError("a metric is measured twice in one epoch")
+    known = _known_metrics(connection)
+    if not known.keys() >= set(wanted):
+        serialise(connection, "metric names")
+        known = _known_metrics(connection)
+        fresh = [one for one in wanted if one not in known]
+        if fresh:
+            rows = [{"split": split, "name": name, "position": position} for split, name, position in fresh]
+            connection.execute(insert(metric_names), rows)
+            known = _known_metrics(connection)
+    return [known[one] for one in wanted]
+
+
+def _known_metrics(connection: Connection) -> dict[tuple[str, str, int], int]:
+    return {(row.split, row.name, row.position): row.id for row in connection.execute(_METRIC_NAMES)}
 
 
 def _differing(old: EpochRecord, new: EpochRecord) -> list[str]:
@@ -147,55 +172,62 @@ def read_epochs(
 ) -> dict[str, list[EpochRecord]]:
     """The committed epochs of ``keys`` in order; runs without one are left out."""
     wanted = set(keys)
-    c = metrics.c
+    chosen_runs = select(runs.c.id, runs.c.key).where(runs.c.id.is_not(None))
+    if len(wanted) <= MANY_KEYS:
+        chosen_runs = chosen_runs.where(runs.c.key.in_(wanted))
+    key_of = {row.id: row.key for row in connection.execute(chosen_runs) if row.key in wanted}
+    names = {row.id: (row.position, row.split, row.name) for row in connection.execute(_METRIC_NAMES)}
+    c = run_metrics.c
     raw: Any = select(*(type_coerce(column, NullType()) for column in _METRIC))
-    chosen = _of_runs(raw, metrics, wanted)
-    heads = _of_runs(select(epochs), epochs, wanted)
+    heads: Select[Any] = select(run_epochs)
+    if len(key_of) <= MANY_KEYS:
+        raw, heads = raw.where(c.run.in_(key_of)), heads.where(run_epochs.c.run.in_(key_of))
     if epoch is not None:
-        chosen, heads = chosen.where(metrics.c.epoch == epoch), heads.where(epochs.c.epoch == epoch)
-    measured: dict[tuple[str, int], list[Metric]] = {}
+        raw, heads = raw.where(c.epoch == epoch), heads.where(run_epochs.c.epoch == epoch)
+    measured: dict[tuple[int, int], list[tuple[int, Any]]] = {}
     of, at, own = None, None, []
-    for part in connection.execute(chosen.order_by(c.run_key, c.epoch, c.position)).partitions(_ROWS):
+    for part in connection.execute(raw.order_by(c.run, c.epoch, c.metric)).partitions(_ROWS):
         _refuse_damaged_metrics(part)
-        for key, number, split, name, value in part:
-            if number != at or key != of:
-                _refuse_damaged_place(key, number)
-                of, at, own = key, number, measured.setdefault((key, number), [])
-            own.append(Metric(sys.intern(split), sys.intern(name), math.nan if value is None else value))  # type: ignore[arg-type]
+        for run, number, metric, value in part:
+            if number != at or run != of:
+                of, at, own = run, number, measured.setdefault((run, number), [])
+            own.append((metric, math.nan if value is None else value))
     found: dict[str, list[EpochRecord]] = {}
-    for row in connection.execute(heads.order_by(epochs.c.run_key, epochs.c.epoch)):
-        if row.run_key in wanted:
-            values = tuple(measured.pop((row.run_key, row.epoch), ()))
+    for row in connection.execute(heads.order_by(run_epochs.c.run, run_epochs.c.epoch)):
+        if row.run in key_of:
+            values = _in_their_order(measured.pop((row.run, row.epoch), ()), names)
             record = EpochRecord(row.epoch, row.lr, row.seconds, row.peak_memory, values)
-            found.setdefault(row.run_key, []).append(record)
+            found.setdefault(key_of[row.run], []).append(record)
     return found
+
+
+def _in_their_order(
+    values: Sequence[tuple[int, float]], names: Mapping[int, tuple[int, Split, str]]
+) -> tuple[Metric, ...]:
+    """The metrics of one epoch as they were recorded; those whose name is damaged are left out."""
+    placed = sorted((names[metric], value) for metric, value in values if metric in names)
+    return tuple(Metric(split, name, value) for (_, split, name), value in placed)
 
 
 def first_epochs(connection: Connection, keys: Collection[str]) -> dict[str, datetime]:
     """When the first epoch of each of ``keys`` was committed; runs without one are left out."""
-    c = epochs.c
-    chosen = _of_runs(select(c.run_key, c.committed), epochs, set(keys)).order_by(c.run_key, c.epoch.desc())
-    return {row.run_key: row.committed for row in connection.execute(chosen) if row.run_key in set(keys)}
+    wanted, c = set(keys), run_epochs.c
+    first = select(c.run, func.min(c.epoch).label("epoch")).group_by(c.run).subquery()
+    chosen = select(runs.c.key, c.committed).join(runs, runs.c.id == c.run)
+    chosen = chosen.join(first, and_(first.c.run == c.run, first.c.epoch == c.epoch))
+    if len(wanted) <= MANY_KEYS:
+        chosen = chosen.where(runs.c.key.in_(wanted))
+    return {row.key: row.committed for row in connection.execute(chosen) if row.key in wanted}
 
 
 def _refuse_damaged_metrics(part: Sequence[Sequence[Any]]) -> None:
     """DamagedValue for what the columns' own types would refuse one by one, which takes longer than all else."""
-    _, _, splits, names, values = zip(*part, strict=True)
-    for column, sound in (
-        (metrics.c.split, set(splits) <= set(SPLITS)),
-        (metrics.c.name, set(map(type, set(names))) <= {str}),
-        (metrics.c.value, set(map(type, values)) <= _VALUES),
-    ):
-        if not sound:
+    *numbers, values = zip(*part, strict=True)
+    for column, held in zip(_METRIC[:-1], numbers, strict=True):
+        if set(map(type, held)) != {int} or min(held) < 0:
             raise DamagedValue(column, "holds a damaged value")
-
-
-def _refuse_damaged_place(key: Any, number: Any) -> None:
-    """DamagedValue for a run's key or an epoch that is none."""
-    if type(key) is not str:
-        raise DamagedValue(metrics.c.run_key, "holds a damaged value")
-    if type(number) is not int or number < 0:
-        raise DamagedValue(metrics.c.epoch, "holds a damaged value")
+    if not set(map(type, values)) <= _VALUES:
+        raise DamagedValue(run_metrics.c.value, "holds a damaged value")
 
 
 def write_checkpoints(connection: Connection, key: str, records: Sequence[CheckpointRecord]) -> None:
@@ -349,6 +381,13 @@ def read_environments(connection: Connection, key: str) -> list[EnvironmentRecor
         )
         for row in connection.execute(statement)
     ]
+
+
+def read_versions(connection: Connection, keys: Collection[str]) -> dict[str, Mapping[str, str]]:
+    """The versions of the latest stretch of each of ``keys``; runs without one are left out."""
+    wanted, c = set(keys), environments.c
+    chosen = _of_runs(select(c.run_key, c.versions), environments, wanted)
+    return {row.run_key: row.versions for row in connection.execute(chosen.order_by(c.id)) if row.run_key in wanted}
 
 
 def write_warning(connection: Connection, key: str, text: str, created: datetime | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +84,18 @@ def prepare(database: Database, *, create: bool) -> Prepared:
             backup = back_up(database.file, found)
         upgrade(connection)
         write_contents(connection)
+    if backup is not None and database.file is not None:
+        _give_back(database.file)
     return Prepared(database.where, found, schema.HEAD, backup)
+
+
+def _give_back(file: Path) -> None:
+    """Gives the disk back what an upgrade left free in ``file``, if that is most of it and nobody else is at work."""
+    with suppress(sqlite3.OperationalError), closing(open_sqlite(file, read_only=False, timeout=1.0)) as connection:
+        free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
+        if 2 * free > pages:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def upgrade_database(address: str | Path) -> Prepared:

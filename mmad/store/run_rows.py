@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,27 +15,30 @@ from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, sele
 from mmad.base.clock import now
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
-from mmad.base.records import AblationRecord, MemberRecord, RunRecord
+from mmad.base.records import HELD, AblationRecord, MemberRecord, RunRecord
 from mmad.config.messages import nearest
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.config.runs import Ablation, DataSource, Member, RunSpec
+from mmad.config.runs import Ablation, DataSource, Member, RunSpec, file_name
 from mmad.config.setup import ModelSetup
 from mmad.store.damage import find_damage, same_row
 from mmad.store.engine import serialise
-from mmad.store.schema import ablations, epochs, members, runs
+from mmad.store.schema import ablations, members, run_epochs, runs
 
 #: More keys than this are chosen here instead of by the database, which limits a statement's length.
 MANY_KEYS = 500
 
 
-def write_ablation(connection: Connection, ablation: Ablation) -> Ablation:
+def write_ablation(connection: Connection, ablation: Ablation, asked: Callable[[Member], bool]) -> Ablation:
     """One row per ablation, member and run; runs that are there keep all but where data set and weights lie.
+
+    Members that are not ``asked`` for stay as they were recorded, where they were.
 
     Returns:
         The ablation under the keys that its runs have here.
     """
     serialise(connection)
-    for member in ablation.members:
+    refuse_other_file(connection, ablation)
+    for member in filter(asked, ablation.members):
         if member.run.lacks_weights:
             raise StoreError(
                 f"{member.setting} / {member.arm}: its pretrained weights are not here, so the run has no final key",
@@ -50,27 +54,87 @@ def write_ablation(connection: Connection, ablation: Ablation) -> Ablation:
             )
     known = connection.execute(select(runs.c.content, runs.c.key).where(runs.c.content != runs.c.key))
     ablation = ablation.recorded_as({row.content: row.key for row in known})
-    keys = [member.run.key for member in ablation.members]
-    _write_runs(connection, dict(zip(keys, (member.run for member in ablation.members), strict=True)))
+    wanted = [(position, member) for position, member in enumerate(ablation.members) if asked(member)]
+    specs = {member.run.key: member.run for _, member in wanted}
+    _write_runs(connection, specs)
+    kept = _kept_members(connection, ablation, {_identity(member) for _, member in wanted})
     connection.execute(delete(members).where(members.c.ablation == ablation.name))
     connection.execute(delete(ablations).where(ablations.c.name == ablation.name))
     row = {
         "name": ablation.name,
         "title": ablation.title,
         "description": ablation.description,
-        "path": ablation.path,
+        "path": str(Path(ablation.path).absolute()),
         "source": ablation.source,
         "compare": _json([list(pair) for pair in ablation.compare]),
         "added": now(),
     }
     connection.execute(insert(ablations), row)
-    if ablation.members:
-        setups = _setups(connection, frozenset(keys))
-        rows = [_member_row(ablation.name, m, keys[i], setups[keys[i]], i) for i, m in enumerate(ablation.members)]
-        connection.execute(insert(members), rows)
-        for key in _replaced(connection, keys):
-            _point_members(connection, key)
+    setups = _setups(connection, specs.keys())
+    rows = [_member_row(member, setups[member.run.key], position) for position, member in wanted]
+    if rows or kept:
+        connection.execute(insert(members), rows + kept)
+    for key in _replaced(connection, list(specs)):
+        _point_members(connection, key)
     return ablation
+
+
+#: What tells the members of one ablation apart.
+_Identity = tuple[str, str, int, int]
+
+
+def _identity(member: Member) -> _Identity:
+    return member.setting, member.arm, member.seed, member.replicate
+
+
+def _kept_members(connection: Connection, ablation: Ablation, wanted: Collection[_Identity]) -> list[dict[str, object]]:
+    """The rows of members that were recorded before and are not ``wanted`` now; empty where all are.
+
+    They stand where the file has them now, and after all others where it has them no more.
+    """
+    if len(wanted) == len(ablation.members):
+        return []
+    places = {_identity(member): position for position, member in enumerate(ablation.members)}
+    kept: list[dict[str, object]] = []
+    recorded = select(members).where(members.c.ablation == ablation.name).order_by(members.c.position)
+    for row in connection.execute(recorded):
+        identity = (row.setting, row.arm, row.seed, row.replicate)
+        if identity not in wanted:
+            words = {name: _json(row._mapping[name]) for name in ("inferred", "overrides", "own")}
+            place = places.get(identity, len(places) + len(kept))
+            kept.append({**row._mapping, **words, "position": place})
+    return kept
+
+
+def refuse_other_file(connection: Connection, ablation: Ablation) -> None:
+    """Refuses an ablation whose name another file has in this database.
+
+    A file that was moved, or copied and left as it is, is the same one.
+
+    Raises:
+        StoreError: with the path of the other file.
+    """
+    name, mine = file_name(ablation.name), Path(ablation.path).absolute()
+    for row in connection.execute(select(ablations.c.name, ablations.c.path, ablations.c.source)):
+        other = Path(row.path).absolute()
+        if file_name(row.name) != name or other == mine or row.source == ablation.source:
+            continue
+        if other.is_file() and not (mine.is_file() and other.samefile(mine)):
+            raise StoreError(
+                f"another file of this name is recorded in the database: {row.path}",
+                where=ablation.path,
+                hint="rename one of the files, or name another database with --db",
+            )
+
+
+def delete_unasked(connection: Connection, keys: Collection[str]) -> tuple[str, ...]:
+    """Deletes the runs of ``keys`` that no member asks for and nobody holds, with all that was measured of them."""
+    serialise(connection)
+    free = select(runs.c.key).where(runs.c.key.not_in(select(members.c.run_key)), runs.c.status.not_in(HELD))
+    found = tuple(key for key in connection.scalars(free) if key in set(keys))
+    for key in found:
+        connection.execute(delete(runs).where(runs.c.key == key))
+    return found
 
 
 def _setups(connection: Connection, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
@@ -168,8 +232,8 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
         row.key: (row.dataset_path, row.dataset_name, row.protocol)
         for row in connection.execute(select(runs.c.key, runs.c.dataset_path, runs.c.dataset_name, runs.c.protocol))
     }
-    last = connection.scalar(select(func.max(runs.c.position)))
-    position = 0 if last is None else last + 1
+    last, most = connection.execute(select(func.max(runs.c.position), func.max(runs.c.id))).one()
+    position, number = 0 if last is None else last + 1, (most or 0) + 1
     fresh: list[dict[str, object]] = []
     for key, run in wanted.items():
         if key in lies:
@@ -179,14 +243,15 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
                 protocol = _json({**protocol, "weights": run.protocol.weights})
                 connection.execute(update(runs).where(runs.c.key == key).values(**moved, protocol=protocol))
         else:
-            fresh.append(_run_row(key, run, position + len(fresh)))
+            fresh.append(_run_row(key, run, position + len(fresh), number + len(fresh)))
     if fresh:
         connection.execute(insert(runs), fresh)
 
 
-def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
+def _run_row(key: str, run: RunSpec, position: int, number: int) -> dict[str, object]:
     setup, protocol = run.recorded()
     return {
+        "id": number,
         "key": key,
         "content": run.content_key,
         "position": position,
@@ -201,18 +266,16 @@ def _run_row(key: str, run: RunSpec, position: int) -> dict[str, object]:
     }
 
 
-def _member_row(
-    ablation: str, member: Member, key: str, trained: Mapping[str, Any], position: int
-) -> dict[str, object]:
+def _member_row(member: Member, trained: Mapping[str, Any], position: int) -> dict[str, object]:
     """``trained`` is the setup in the row of the member's run."""
     setup, _ = member.run.recorded()
     return {
-        "ablation": ablation,
+        "ablation": member.ablation,
         "setting": member.setting,
         "arm": member.arm,
         "seed": member.seed,
         "replicate": member.replicate,
-        "run_key": key,
+        "run_key": member.run.key,
         "position": position,
         "documented": member.documented,
         **member.evaluation.model_dump(mode="json"),
@@ -259,8 +322,23 @@ def read_ablations(connection: Connection) -> list[AblationRecord]:
     ]
 
 
+def read_members(connection: Connection, ablation: str | None, most: int | None) -> list[MemberRecord]:
+    """The first ``most`` members (None: all) of ``ablation`` (None: of all by name), in the file's order."""
+    chosen = select(members).order_by(members.c.ablation, members.c.position).limit(most)
+    if ablation is not None:
+        chosen = chosen.where(members.c.ablation == ablation)
+    return [member_record(row) for row in connection.execute(chosen)]
+
+
+def count_members(connection: Connection) -> dict[str, int]:
+    """How many members every ablation has, by name."""
+    counts = select(ablations.c.name, func.count(members.c.ablation).label("n")).outerjoin(members)
+    found = connection.execute(counts.group_by(ablations.c.name).order_by(ablations.c.name))
+    return {row.name: row.n for row in found}
+
+
 def _select_runs() -> Select[Any]:
-    done = select(func.max(epochs.c.epoch)).where(epochs.c.run_key == runs.c.key).scalar_subquery()
+    done = select(func.max(run_epochs.c.epoch)).where(run_epochs.c.run == runs.c.id).scalar_subquery()
     return select(runs, func.coalesce(done, 0).label("epochs_done")).order_by(runs.c.priority.desc(), runs.c.position)
 
 
@@ -293,11 +371,18 @@ def read_runs(connection: Connection) -> list[RunRecord]:
     return [_run_record(row) for row in connection.execute(_select_runs())]
 
 
+def read_epochs_done(connection: Connection) -> dict[str, int]:
+    """The last committed epoch of every run that has one, by key."""
+    last = select(runs.c.key, func.max(run_epochs.c.epoch).label("done")).join(runs, runs.c.id == run_epochs.c.run)
+    return {row.key: row.done for row in connection.execute(last.group_by(runs.c.key))}
+
+
 def read_some_runs(connection: Connection, keys: Collection[str]) -> list[RunRecord]:
     """The runs of ``keys`` that are there, in the order of the queue."""
-    if len(keys) > MANY_KEYS:
-        return [run for run in read_runs(connection) if run.key in keys]
-    return [_run_record(row) for row in connection.execute(_select_runs().where(runs.c.key.in_(keys)))]
+    chosen = _select_runs()
+    if len(keys) <= MANY_KEYS:
+        chosen = chosen.where(runs.c.key.in_(keys))
+    return [_run_record(row) for row in connection.execute(chosen) if row.key in keys]
 
 
 def read_run(connection: Connection, key: str) -> RunRecord:

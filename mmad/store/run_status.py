@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, get_args
 
-from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true
+from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select
 
 from mmad.base.clock import now
 from mmad.base.formatting import short_key
-from mmad.base.records import MemberRecord, Status
+from mmad.base.records import HELD, MemberRecord, Status
 from mmad.store.claims import LEASE, OWNER, Owner, owner_of
 from mmad.store.lookup import member_path
 from mmad.store.run_rows import MANY_KEYS, member_record
-from mmad.store.schema import ablations, environments, epochs, evaluations, members, metrics, runs
+from mmad.store.schema import ablations, environments, evaluations, members, metric_names, run_epochs, run_metrics, runs
 from mmad.store.values import Whole
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -175,11 +175,15 @@ def run_name(run: RunningRun | FailedRun | WaitingRun) -> str:
 def read_store_status(connection: Connection) -> StoreStatus:
     """How far everything in the database is."""
     queue = read_queue_status(connection, failed=None, waiting=0, costs=())
-    counts: dict[str, dict[str, int]] = {}
+    totals = connection.execute(select(members.c.ablation, func.count().label("n")).group_by(members.c.ablation))
+    most = max(queue.counts, key=queue.counts.__getitem__, default="queued")  # the members that are left have this one
+    counts = {row.ablation: {most: row.n} for row in totals}
     pairs = select(members.c.ablation, runs.c.status, func.count().label("n"))
     pairs = pairs.join(runs, runs.c.key == members.c.run_key)
+    pairs = pairs.where(runs.c.status.in_([status for status in queue.counts if status != most]))
     for row in connection.execute(pairs.group_by(members.c.ablation, runs.c.status)):
-        counts.setdefault(row.ablation, {})[row.status] = row.n
+        counts[row.ablation][row.status] = row.n
+        counts[row.ablation][most] -= row.n
     titles = connection.execute(select(ablations.c.name, ablations.c.title).order_by(ablations.c.name))
     by_ablation = tuple(
         AblationStatus(row.name, row.title, tuple(counts.get(row.name, {}).get(status, 0) for status in STATUSES))
@@ -196,7 +200,7 @@ def read_queue_status(
     waiting: int,
     costs: tuple[Cost, ...] | None = None,
 ) -> QueueStatus:
-    """How far the queue (of ``ablation``) is.
+    """How far the queue (of ``ablation``) is: runs that a member asks for, and others that are being trained.
 
     Args:
         failed: at most so many failed runs, the latest first; None for all of them, in the queue's order.
@@ -231,8 +235,8 @@ def one_line(error: str | None) -> str:
 
 
 def _wanted(ablation: str | None) -> ColumnElement[bool]:
-    if ablation is None:
-        return true()
+    if ablation is None:  # what was asked for, and whatever takes a place
+        return runs.c.key.in_(select(members.c.run_key)) | runs.c.status.in_(HELD)
     return runs.c.key.in_(select(members.c.run_key).where(members.c.ablation == ablation))
 
 
@@ -250,7 +254,7 @@ def _epochs_asked(connection: Connection) -> ColumnElement[int]:
 
 
 def _epochs_done() -> ColumnElement[int]:
-    done = select(func.max(epochs.c.epoch)).where(epochs.c.run_key == runs.c.key).scalar_subquery()
+    done = select(func.max(run_epochs.c.epoch)).where(run_epochs.c.run == runs.c.id).scalar_subquery()
     return case((runs.c.started.is_(None), 0), else_=func.coalesce(done, 0))
 
 
@@ -280,19 +284,22 @@ def _running(
     keys = [row.key for row in rows]
     if not keys:
         return ()
-    last = select(epochs.c.run_key, func.max(epochs.c.epoch).label("epoch")).where(epochs.c.run_key.in_(keys))
-    newest = last.group_by(epochs.c.run_key).subquery()
-    latest: Select[Any] = select(epochs.c.run_key, epochs.c.epoch, epochs.c.seconds, epochs.c.committed).join(
-        newest, (epochs.c.run_key == newest.c.run_key) & (epochs.c.epoch > newest.c.epoch - _LATEST_EPOCHS)
+    c = run_epochs.c
+    last = select(runs.c.key, c.run, func.max(c.epoch).label("epoch")).join(runs, runs.c.id == c.run)
+    newest = last.where(runs.c.key.in_(keys)).group_by(runs.c.key, c.run).subquery()
+    latest: Select[Any] = select(newest.c.key, c.epoch, c.seconds, c.committed).join(
+        newest, (c.run == newest.c.run) & (c.epoch > newest.c.epoch - _LATEST_EPOCHS)
     )
     seen: dict[str, list[Row[Any]]] = {}
-    for row in connection.execute(latest.order_by(epochs.c.run_key, epochs.c.epoch)):
-        seen.setdefault(row.run_key, []).append(row)
-    value = select(metrics.c.run_key, metrics.c.name, metrics.c.value).join(
-        newest, (metrics.c.run_key == newest.c.run_key) & (metrics.c.epoch == newest.c.epoch)
+    for row in connection.execute(latest.order_by(c.run, c.epoch)):
+        seen.setdefault(row.key, []).append(row)
+    value = (
+        select(newest.c.key, metric_names.c.name, run_metrics.c.value)
+        .join(newest, (run_metrics.c.run == newest.c.run) & (run_metrics.c.epoch == newest.c.epoch))
+        .join(metric_names, metric_names.c.id == run_metrics.c.metric)
     )
-    of_val = value.where(metrics.c.split == "val", metrics.c.name.in_(("ap_iou", "ap_iobb")))
-    val_ap = {(row.run_key, row.name): row.value for row in connection.execute(of_val)}
+    of_val = value.where(metric_names.c.split == "val", metric_names.c.name.in_(("ap_iou", "ap_iobb")))
+    val_ap = {(row.key, row.name): row.value for row in connection.execute(of_val)}
     best, devices, moment = _best(connection, keys), _devices(connection, keys), now()
 
     def running(row: Row[Any]) -> RunningRun:
@@ -362,11 +369,13 @@ def _rates(connection: Connection, wanted: ColumnElement[bool], active: Sequence
     """Mean seconds of an epoch by ablation, and of all under None, of the runs that train and the latest finished."""
     done = select(runs.c.key).where(wanted, runs.c.status == "finished")
     keys = [*active, *connection.scalars(done.order_by(runs.c.position.desc()).limit(_LATEST_RUNS))]
-    sums = select(epochs.c.run_key, func.sum(epochs.c.seconds).label("s"), func.count(epochs.c.seconds).label("n"))
+    c = run_epochs.c
+    sums = select(runs.c.key, func.sum(c.seconds).label("s"), func.count(c.seconds).label("n"))
+    sums = sums.join(runs, runs.c.id == c.run).where(runs.c.key.in_(keys)).group_by(runs.c.key)
     named = {key: member.ablation for key, member in _first_members(connection, keys).items()}
     found: dict[str | None, list[float]] = {}
-    for row in connection.execute(sums.where(epochs.c.run_key.in_(keys)).group_by(epochs.c.run_key)):
-        for name in {named.get(row.run_key), None} if row.n else ():
+    for row in connection.execute(sums):
+        for name in {named.get(row.key), None} if row.n else ():
             seconds, count = found.setdefault(name, [0.0, 0.0])
             found[name] = [seconds + row.s, count + row.n]
     return {name: seconds / count for name, (seconds, count) in found.items()}

@@ -1,12 +1,14 @@
 """The tables of the database: one row per run, and per run and epoch exactly one row.
 
-Numbers are in columns of numbers, never in blobs. A number that was measured but is not a number
-(NaN) is stored as NULL; one that was not measured has no row. Moments are UTC.
+Epochs and their metrics, the rows that are many, name their run and their metric by a number; the views ``epochs`` and
+``metrics`` show them by the run's key and the metric's name. Numbers are in columns of numbers, never in blobs. A
+number that was measured but is not a number (NaN) is stored as NULL; one that was not measured has no row. Moments are
+UTC.
 """
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 from sqlalchemy import (
     CheckConstraint,
@@ -39,7 +41,7 @@ from mmad.store.values import (
 )
 
 #: The newest revision below ``migrations/versions``.
-HEAD = "0005"
+HEAD = "0006"
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -100,11 +102,14 @@ runs = Table(
     Column("stand_in", Key()),  # the run that is trained in its place
     # the key that its content has now; NULL where another run, kept for it, has it too
     Column("content", Key()),
+    # its number, by which its epochs and metrics name it; rows without a sound one are left out with them
+    Column("id", Whole(), info={"is_row": True}),
     CheckConstraint(
         "status IN ('queued', 'claimed', 'running', 'finished', 'failed', 'interrupted', 'stopped')", name="status"
     ),
     Index(None, "status", "priority", "position"),
     Index(None, "content", unique=True),
+    Index(None, "id", unique=True),
 )
 
 #: The memory a setup was seen to take of a device; ``need`` is its memory key, a hash of what decides it.
@@ -139,28 +144,41 @@ members = Table(
     Column("own", Json(_OBJECT, "'{}'"), nullable=False, server_default="{}"),
 )
 
-epochs = Table(
-    "epochs",
+run_epochs = Table(
+    "run_epochs",
     metadata,
-    _run_key(),
+    Column(
+        "run", Whole(), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False, nullable=False
+    ),
     Column("epoch", Whole(), primary_key=True, autoincrement=False),
     Column("lr", NanSafeFloat()),
     Column("seconds", NanSafeFloat()),
     Column("peak_memory", Whole(big=True, shown_as=0), nullable=False),
     Column("committed", Moment(), nullable=False),
     Column("replaced", Whole(shown_as=0), nullable=False),  # how often other values were put in its place
+    sqlite_with_rowid=False,
 )
 
-metrics = Table(
-    "metrics",
+#: What is measured of an epoch: its split, its name, and its place among the metrics of a record.
+metric_names = Table(
+    "metric_names",
     metadata,
-    Column("run_key", Key(), primary_key=True),
-    Column("epoch", Whole(), primary_key=True, autoincrement=False),
-    Column("split", Words(16, SPLITS), primary_key=True),
-    Column("name", Words(64), primary_key=True),
-    Column("value", NanSafeFloat(), info={"is_row": True}),  # NULL says that NaN was measured
+    Column("id", Integer, primary_key=True),
+    Column("split", Words(16, SPLITS), nullable=False),
+    Column("name", Words(64), nullable=False),
     Column("position", Whole(shown_as=0), nullable=False),
-    ForeignKeyConstraint(["run_key", "epoch"], ["epochs.run_key", "epochs.epoch"], ondelete="CASCADE"),
+    UniqueConstraint("split", "name", "position", name="uq_metric_names"),
+)
+
+run_metrics = Table(
+    "run_metrics",
+    metadata,
+    Column("run", Whole(), primary_key=True, autoincrement=False),
+    Column("epoch", Whole(), primary_key=True, autoincrement=False),
+    Column("metric", Whole(), ForeignKey("metric_names.id"), primary_key=True, autoincrement=False),
+    Column("value", NanSafeFloat(), info={"is_row": True}),  # NULL says that NaN was measured
+    ForeignKeyConstraint(["run", "epoch"], ["run_epochs.run", "run_epochs.epoch"], ondelete="CASCADE"),
+    sqlite_with_rowid=False,
 )
 
 parameter_counts = Table(
@@ -274,3 +292,26 @@ documented_entries = Table(
 )
 
 name_columns(column for table in metadata.sorted_tables for column in table.c)
+
+
+#: The views that show the tables with numbers for keys as people and their programs read them.
+views = MetaData()
+
+
+def _view(view: str, **shown: Column[Any]) -> Table:
+    """Columns with the types of the tables' own; those that tell rows apart are the key."""
+    key = {"run_key", "epoch", "split", "name"}
+    columns = (Column(name, of.type, primary_key=name in key, nullable=of.nullable) for name, of in shown.items())
+    return Table(view, views, *columns)
+
+
+epochs = _view("epochs", run_key=runs.c.key, **{column.name: column for column in run_epochs.c if column.name != "run"})
+metrics = _view(
+    "metrics",
+    run_key=runs.c.key,
+    epoch=run_metrics.c.epoch,
+    split=metric_names.c.split,
+    name=metric_names.c.name,
+    value=run_metrics.c.value,
+    position=metric_names.c.position,
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -22,16 +22,17 @@ from mmad.base.records import (
     EnvironmentRecord,
     EpochRecord,
     EvaluationRecord,
+    MemberRecord,
     ParameterCount,
     RunRecord,
     Status,
 )
-from mmad.config.runs import Ablation, RunSpec
+from mmad.config.runs import Ablation, Member, RunSpec
 from mmad.store import claims, measurements, run_rows, run_status
 from mmad.store.claims import Owner
 from mmad.store.damage import Damage
 from mmad.store.engine import BUSY_SECONDS, Database, repeatable, serialise
-from mmad.store.lookup import check_ablation, epochs_frame, find_run, member_summaries, results_frame
+from mmad.store.lookup import epochs_frame, find_run, member_summaries, named_ablation, results_frame
 from mmad.store.migrate import prepare
 from mmad.store.schema import (
     ablations,
@@ -39,9 +40,9 @@ from mmad.store.schema import (
     checkpoints,
     documented_logs,
     environments,
-    epochs,
     evaluations,
     members,
+    run_epochs,
     runs,
     warnings,
 )
@@ -67,7 +68,7 @@ def read_state(connection: Connection) -> StoreState:
     found = tuple((str(status), int(count)) for status, count in statuses)
     asked = (
         select(func.max(runs.c.created), func.max(runs.c.started), func.max(runs.c.finished)),
-        select(func.count(), func.max(epochs.c.committed), func.sum(epochs.c.replaced)).select_from(epochs),
+        select(func.count(), func.max(run_epochs.c.committed), func.sum(run_epochs.c.replaced)).select_from(run_epochs),
         select(func.count(), func.max(evaluations.c.id)).select_from(evaluations),
         select(func.count(), func.max(checkpoints.c.created)).select_from(checkpoints),
         select(func.count(), func.max(warnings.c.id)).select_from(warnings),
@@ -177,15 +178,22 @@ class Store:
     # the queue
 
     @repeatable
-    def add_ablation(self, ablation: Ablation) -> Ablation:
+    def add_ablation(self, ablation: Ablation, asked: Callable[[Member], bool] = lambda member: True) -> Ablation:
         """Records ``ablation`` with its members in place of its earlier form, and queues runs that are new.
 
-        Runs that are there stay as they are, also those no member points to any more; only where their data
-        set and weights lie is recorded again. StoreError for a run whose data set or weights were not looked at.
-        Returns the ablation under the keys that its runs have here.
+        Members that are not ``asked`` for are neither recorded nor queued; those that were recorded before stay. Runs
+        that are there stay as they are, also those no member points to any more; only where their data set and weights
+        lie is recorded again. StoreError for a run whose data set or weights were not looked at, and for another file
+        of a name that is recorded. Returns the ablation under the keys that its runs have here.
         """
         with self.database.writing() as connection:
-            return run_rows.write_ablation(connection, ablation)
+            return run_rows.write_ablation(connection, ablation, asked)
+
+    @repeatable
+    def refuse_other_file(self, ablation: Ablation) -> None:
+        """StoreError where another file of the name of ``ablation``'s is recorded: it would take its members' place."""
+        with self.database.reading() as connection:
+            run_rows.refuse_other_file(connection, ablation)
 
     @repeatable
     def ablations(self) -> list[AblationRecord]:
@@ -194,10 +202,28 @@ class Store:
             return run_rows.read_ablations(connection)
 
     @repeatable
+    def members(self, ablation: str | None = None, most: int | None = None) -> list[MemberRecord]:
+        """The members of every ablation (or of one), ablations by name, members in their order; ``most`` of them."""
+        with self.database.reading() as connection:
+            return run_rows.read_members(connection, ablation, most)
+
+    @repeatable
+    def member_counts(self) -> dict[str, int]:
+        """How many members every ablation has, by name."""
+        with self.database.reading() as connection:
+            return run_rows.count_members(connection)
+
+    @repeatable
     def run_records(self) -> list[RunRecord]:
         """Every run in the order of the run_rows."""
         with self.database.reading() as connection:
             return run_rows.read_runs(connection)
+
+    @repeatable
+    def epochs_done(self) -> dict[str, int]:
+        """The last committed epoch of every run that has one, by key."""
+        with self.database.reading() as connection:
+            return run_rows.read_epochs_done(connection)
 
     @repeatable
     def some_runs(self, keys: Collection[str]) -> list[RunRecord]:
@@ -286,6 +312,12 @@ class Store:
         """Which of ``keys`` could be claimed now."""
         with self.database.reading() as connection:
             return claims.read_free(connection, self._observer, keys)
+
+    @repeatable
+    def forget(self, keys: Collection[str]) -> tuple[str, ...]:
+        """Deletes every row of those of ``keys`` that no member asks for and nobody trains; their keys."""
+        with self.database.writing() as connection:
+            return run_rows.delete_unasked(connection, keys)
 
     @repeatable
     def statuses(self, keys: Sequence[str]) -> Mapping[str, tuple[Status, str | None, int]]:
@@ -407,7 +439,7 @@ class Store:
             StoreError: there is no such ablation.
         """
         if ablation is not None:
-            check_ablation(self, ablation)
+            ablation = named_ablation(self, ablation)
         return results_frame(member_summaries(self, ablation))
 
     def epochs(self, name: str) -> DataFrame:
@@ -469,6 +501,12 @@ class Store:
         """Where and with what the run was trained: one per stretch between interruptions."""
         with self.database.reading() as connection:
             return measurements.read_environments(connection, key)
+
+    @repeatable
+    def latest_versions(self, keys: Collection[str]) -> dict[str, Mapping[str, str]]:
+        """With which versions each of ``keys`` was trained last; runs that never began are left out."""
+        with self.database.reading() as connection:
+            return measurements.read_versions(connection, keys)
 
     def add_warning(self, key: str, text: str) -> None:
         """Records something the reader of the run's results should know."""

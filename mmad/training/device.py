@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import random
 import re
@@ -9,8 +10,9 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,39 +34,124 @@ from mmad.data.reader import load_dataset
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 #: Packages whose version can change a result.
-DECIDING_PACKAGES = ("mmad", "torch", "torchvision", "numpy", "pillow", "pycocotools")
+DECIDING_PACKAGES = ("mmad", "torch", "torchvision", "timm", "numpy", "pillow", "pycocotools")
 
 
-def prepare_process(threads: int, seed: int, device: torch.device) -> None:
-    """Seed every generator; on the CPU fix the number of threads and ask for deterministic kernels."""
+#: What CUDA and its libraries read when they begin: GPUs count as nvidia-smi counts, and cuBLAS repeats its sums.
+_CUDA_VARIABLES = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+
+
+@dataclass(frozen=True)
+class _Flags:
+    """What torch asks of its kernels, for the whole process."""
+
+    deterministic: bool
+    warn_only: bool
+    fill: bool
+    cudnn_deterministic: bool
+    cudnn_benchmark: bool
+    conv_precision: str
+    matmul_precision: str
+
+    @classmethod
+    def now(cls) -> _Flags:
+        return cls(
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+            torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.benchmark,
+            *_single_precision(),
+        )
+
+    def set(self) -> None:
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = self.fill  # type: ignore[attr-defined]
+        torch.backends.cudnn.deterministic = self.cudnn_deterministic
+        torch.backends.cudnn.benchmark = self.cudnn_benchmark
+        _set_single_precision(self.conv_precision, self.matmul_precision)
+
+
+def _single_precision() -> tuple[str, str]:
+    """How convolutions and matrix products compute single precision: ``ieee`` or ``tf32`` (or PyTorch's ``none``)."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):  # since PyTorch 2.9, where the switches below warn
+        return cudnn.conv.fp32_precision, matmul.fp32_precision  # type: ignore[attr-defined]
+    return "tf32" if cudnn.allow_tf32 else "ieee", "tf32" if matmul.allow_tf32 else "ieee"
+
+
+def _set_single_precision(conv: str, products: str) -> None:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):
+        cudnn.conv.fp32_precision, matmul.fp32_precision = conv, products  # type: ignore[attr-defined]
+    else:
+        cudnn.allow_tf32, matmul.allow_tf32 = conv == "tf32", products == "tf32"
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Leaves torch's kernels and threads afterwards as they were: another library of the process may rely on them."""
+    flags, threads = _Flags.now(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        flags.set()
+        torch.set_num_threads(threads)
+
+
+def prepare_process(threads: int, seed: int, device: torch.device, *, tf32: bool = False) -> None:
+    """Seed every generator, and say for every kernel how it computes, whatever the process did before.
+
+    On the CPU the number of threads is fixed and every kernel deterministic. On a GPU cuDNN is; the gradient of
+    RoIAlign and a few others add in the order in which the GPU's threads come, so that equal runs agree to about 1e-4.
+
+    Args:
+        threads: of the CPU.
+        seed: of every generator.
+        device: where the model computes.
+        tf32: compute single precision in TensorFloat-32 where the GPU can.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - whatever a library draws from it must repeat too
     torch.manual_seed(seed)
-    if device.type == "cpu":
+    on_cpu, precision = device.type == "cpu", "tf32" if tf32 else "ieee"
+    if on_cpu:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # no kernel here reads what it did not write
-    else:
-        torch.backends.cudnn.benchmark = False
+    _Flags(
+        deterministic=on_cpu,  # on a GPU torchvision's RoIAlign would be one that is slow, and other kernels missing
+        warn_only=False,
+        fill=False,  # no kernel here reads what it did not write
+        cudnn_deterministic=True,
+        cudnn_benchmark=False,
+        conv_precision=precision,
+        matmul_precision=precision,
+    ).set()
 
 
 def open_device(name: str) -> torch.device:
     """The device called ``name``, which has to be there.
 
     Raises:
-        SpecError: another word than ``cpu``, ``cuda`` or ``cuda:N``; a GPU that this machine does not have.
+        SpecError: another word than ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; a GPU that this machine does not have.
     """
-    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
-        raise SpecError(f"no device is called {name!r}", hint="name cpu, cuda or cuda:N")
+    if re.fullmatch(r"cpu|mps|cuda(:\d+)?", name) is None:
+        raise SpecError(f"no device is called {name!r}", hint="name cpu, cuda, cuda:N or mps")
     device = torch.device(name)
     if device.type == "cpu":
         return device
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise SpecError("device mps: PyTorch finds no Apple GPU here", hint="name cpu, or cuda")
+        return device
+    for variable, value in _CUDA_VARIABLES.items():
+        os.environ.setdefault(variable, value)
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not found:
-        raise SpecError(f"device {name}: PyTorch finds no CUDA GPU here", hint="look at nvidia-smi, or name cpu")
+        raise SpecError(f"device {name}: PyTorch finds no GPU here", hint="look at nvidia-smi or rocm-smi, or name cpu")
     if (device.index or 0) >= found:
         has = "cuda:0 alone" if found == 1 else f"cuda:0 to cuda:{found - 1}"
         raise SpecError(f"device {name}: this machine has {has}", hint="name one of these")
+    torch.cuda.set_device(device)  # else a process on cuda:1 holds a context on cuda:0 too
     return device
 
 
@@ -82,7 +169,7 @@ def open_dataset(spec: RunSpec, path: Path) -> DataSet:
         DataError: when it is not the one that ``spec`` was queued for, or has no such samples.
     """
     dataset = load_dataset(path)
-    fingerprint = dataset.fingerprint()
+    fingerprint = dataset.fingerprint(anew=True)
     if spec.data.fingerprint is not None and fingerprint != spec.data.fingerprint:
         raise DataError(
             f"the data set changed: the run was queued for {short_key(spec.data.fingerprint)}, the folder now holds "
@@ -179,7 +266,7 @@ def describe_environment(device: torch.device, threads: int, from_epoch: int) ->
         host=socket.gethostname(),
         platform=platform.platform(),
         python=platform.python_version(),
-        versions={name: _version(name) for name in DECIDING_PACKAGES},
+        versions={**_versions(), **_gpu_versions(device)},
         device=_device_name(device),
         threads=threads,
         git_commit=commit,
@@ -189,17 +276,42 @@ def describe_environment(device: torch.device, threads: int, from_epoch: int) ->
     )
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
+def _versions() -> dict[str, str]:
+    """Of the packages that are here; ``cpu`` names the instructions that torch uses, which decide bits too."""
+    found = {}
+    for package in DECIDING_PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found | {"cpu": torch.backends.cpu.get_cpu_capability()}
 
 
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda})"
+        model = torch.cuda.get_device_name(device)
+        platform_of = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
+        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+        return f"{device} ({model}, {platform_of}{'' if uuid is None else f', GPU-{uuid}'})"
+    if device.type == "mps":
+        return f"mps ({platform.processor() or platform.machine()}, Metal)"
     return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _gpu_versions(device: torch.device) -> dict[str, str]:
+    """The versions of what computes on a GPU beside the packages, and the precision in which it does."""
+    if device.type != "cuda":
+        return {}
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return {"cudnn": str(cudnn), "driver": _driver(), "float32": _Flags.now().conv_precision}
+
+
+def _driver() -> str:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return "unknown"
 
 
 def _git_state(folder: Path) -> tuple[str | None, bool | None]:
@@ -220,7 +332,7 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin a new measurement where the device can; the CPU's peak is that of the process."""
+    """Begin a new measurement where the device can; the CPU's peak is that of the process, and so is an Apple GPU's."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 

@@ -69,7 +69,7 @@ class InferenceRunner:
         self.spec, self.run, self.device = spec, run, open_device(device)
         setup = spec.setup
         require_device(setup.mixed_precision, self.device)
-        prepare_process(spec.protocol.threads, spec.protocol.seed, self.device)
+        prepare_process(spec.protocol.threads, spec.protocol.seed, self.device, tf32=setup.tf32)
         self.dataset = open_dataset(spec, dataset_path)
         chosen = self.dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
         self.columns = chosen if setup.use_clinical else ClinicalColumns()

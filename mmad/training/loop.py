@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -182,7 +183,7 @@ class Collector:
 def _stack(rows: list[dict[str, Tensor]], key: str, width: int | None = None) -> NDArray[np.float64]:
     if not rows:
         return np.zeros((0,) if width is None else (0, width))
-    stacked: NDArray[np.float64] = torch.cat([row[key] for row in rows]).double().cpu().numpy()
+    stacked: NDArray[np.float64] = torch.cat([row[key] for row in rows]).cpu().double().numpy()
     return stacked
 
 
@@ -281,7 +282,8 @@ class Interrupted(Exception):
 class PassResult:
     """What one pass measured; ``detections`` in pixels of the original images (training: of the S×S image).
 
-    ``losses`` are means over images; ``weights`` are the learned weights after a training pass, by metric name.
+    ``losses`` are means over images; ``last_20`` is the plain mean of ``loss`` over the last 20 batches of an
+    evaluation; ``weights`` are the learned weights after a training pass, by metric name.
     """
 
     split: Split
@@ -289,6 +291,7 @@ class PassResult:
     detections: Detections | None
     scores: dict[str, Scores]
     weights: dict[str, float] = field(default_factory=dict)
+    last_20: float = float("nan")
 
     def metrics(self) -> tuple[Metric, ...]:
         """Losses, learned weights and, per overlap, AP and AR."""
@@ -299,10 +302,8 @@ class PassResult:
 
 
 def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tensor]], Tensor, Tensor]:
-    targets = [
-        {"boxes": t["boxes"].to(device, non_blocking=True), "labels": t["labels"].to(device, non_blocking=True)}
-        for t in batch.targets
-    ]
+    """What a detector reads, on ``device``; the targets stay on the CPU, where it checks them."""
+    targets = [{"boxes": t["boxes"], "labels": t["labels"]} for t in batch.targets]
     return (
         _pinned(batch.images, device).to(device, non_blocking=True),
         targets,
@@ -314,6 +315,11 @@ def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tens
 def _pinned(images: Tensor, device: torch.device) -> Tensor:
     """Images in page-locked memory, from where a CUDA device fetches them by itself while the process continues."""
     return images.pin_memory() if device.type == "cuda" else images
+
+
+def _forked(device: torch.device) -> str:
+    """The kind of device whose random state is kept beside the CPU's; with no device of it there is none."""
+    return "cuda" if device.type == "cpu" else device.type
 
 
 def _scores(detections: Detections, truth: GroundTruth) -> dict[str, Scores]:
@@ -424,7 +430,7 @@ def evaluation_pass(
     names: tuple[str, ...] = ()
     rows: list[Tensor] = []  # per batch its losses, left on the device until the end
     shown: list[list[int]] = []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=_forked(device)):
         torch.manual_seed(seed)
         for step, batch in enumerate(batches):
             images, targets, numeric, categorical = _to(batch, device)
@@ -447,4 +453,5 @@ def evaluation_pass(
     collector.add_unseen(dataset.split(split))
     found = collector.detections(dataset, scales)
     scores = _scores(found, dataset.ground_truth(split))
-    return PassResult(split, mean.result(), found, scores)
+    last = [measured["loss"] for measured in losses_read[-20:]]
+    return PassResult(split, mean.result(), found, scores, last_20=fmean(last) if last else float("nan"))

@@ -20,6 +20,7 @@ from mmad.base.recorder import Recorder
 from mmad.base.records import CheckpointRecord
 from mmad.config.protocol import Continues
 from mmad.config.runs import RunSpec
+from mmad.detector.weights import name_seed
 from mmad.training import checkpoint
 from mmad.training.history import RunHistory
 from mmad.training.loop import PartialEpoch, Stepper
@@ -69,6 +70,8 @@ class TrainingState:
             tensors["learned_loss_weights"] = checkpoint.module_tensors(self.learned)
         if self.device.type == "cuda":
             tensors["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.device.type == "mps":
+            tensors["random_mps"] = torch.mps.get_rng_state()
         facts = {
             "key": key,
             "over": over,
@@ -101,6 +104,12 @@ class TrainingState:
         file, content = found
         checkpoint.require_key(file, content, key)
         self.restore(content)
+        if not self._random_of_device(content):
+            warn(
+                f"resumed on {self.device.type} after training on another kind of device: from here on the sampling "
+                "draws other random numbers"
+            )
+            torch.manual_seed(name_seed(0, f"{key} {file.epoch} {file.step}"))
         if file.step is None:
             self.history.set_file(file)
             return Resumed(file.epoch, bool(content.facts["over"]))
@@ -146,6 +155,13 @@ class TrainingState:
         torch.set_rng_state(tensors["random"])
         if self.device.type == "cuda" and "random_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
+        if self.device.type == "mps" and "random_mps" in tensors:
+            torch.mps.set_rng_state(tensors["random_mps"])
+
+    def _random_of_device(self, content: checkpoint.Content) -> bool:
+        """Whether ``content`` has the random state of the kind of device that the run trains on now."""
+        kept = [kind for kind in ("cuda", "mps") if f"random_{kind}" in content.tensors]
+        return (kept or ["cpu"]) == [self.device.type]
 
 
 def _same_sizes(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:

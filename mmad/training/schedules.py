@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,7 +39,7 @@ class Schedule:
     the patience is used up; the bad epochs are counted before this epoch's value is, as documented, so
     the run ends ``patience + 1`` epochs after the best one and the rate is never lowered. With
     ``plateau_metric = "previous_val_ap"`` every number comes one epoch late, and 0 before the first, as in the
-    documented log until May 2022.
+    documented log until May 2022; then it watched ``val_loss_last_20``, the plain mean over the last 20 batches.
     """
 
     def __init__(self, setup: ModelSetup, optimiser: Optimizer) -> None:
@@ -50,7 +51,7 @@ class Schedule:
         if setup.lr_scheduler == "ReduceLROnPlateau":
             self.plateau = ReduceLROnPlateau(
                 optimiser,
-                mode="min" if setup.plateau_metric == "val_loss" else "max",
+                mode="min" if setup.plateau_metric.startswith("val_loss") else "max",
                 factor=setup.reduceLROnPlateau_factor,
                 patience=setup.reduceLROnPlateau_patience,
                 min_lr=1e-10,
@@ -68,9 +69,16 @@ class Schedule:
         full_stop = self.plateau is not None and self.setup.reduceLROnPlateau_full_stop
         return bool(full_stop) and epoch > self.setup.warmup_epochs and self._patience_used_up(self.plateau)
 
-    def after_epoch(self, epoch: int, val_loss: float, val_ap: float) -> bool:
-        """Take this epoch's validation numbers in; True when the patience is used up and the run ends here."""
-        watched = self._watched(val_loss, val_ap)
+    def after_epoch(self, epoch: int, val_loss: float, val_ap: float, last_20: float = math.nan) -> bool:
+        """Take this epoch's validation numbers in; True when the patience is used up and the run ends here.
+
+        Args:
+            epoch: from 1.
+            val_loss: mean over all images.
+            val_ap: AP.
+            last_20: plain mean of the loss over the last 20 batches.
+        """
+        watched = self._watched(val_loss, val_ap, last_20)
         self.previous_ap = val_ap
         if epoch <= self.setup.warmup_epochs:
             return False
@@ -82,8 +90,13 @@ class Schedule:
             self.plateau.step(watched)
         return False
 
-    def _watched(self, val_loss: float, val_ap: float) -> float:
-        return {"val_loss": val_loss, "val_ap": val_ap, "previous_val_ap": self.previous_ap}[self.setup.plateau_metric]
+    def _watched(self, val_loss: float, val_ap: float, last_20: float) -> float:
+        return {
+            "val_loss": val_loss,
+            "val_loss_last_20": last_20,
+            "val_ap": val_ap,
+            "previous_val_ap": self.previous_ap,
+        }[self.setup.plateau_metric]
 
     def _patience_used_up(self, plateau: ReduceLROnPlateau | None) -> bool:
         return plateau is not None and int(plateau.num_bad_epochs) >= self.setup.reduceLROnPlateau_patience

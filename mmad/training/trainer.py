@@ -8,6 +8,7 @@ From Python:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -39,6 +40,7 @@ from mmad.training.device import (
     prepare_process,
     require_device,
     reset_peak_memory,
+    settings_restored,
 )
 from mmad.training.divergence import DivergenceMonitor
 from mmad.training.history import RunHistory
@@ -69,14 +71,15 @@ def train(
 ) -> TrainingOutcome:
     """Train ``spec``, or resume it after its newest whole checkpoint in ``run``.
 
-    On the CPU two runs of one specification are equal bit for bit, interrupted or not.
+    On the CPU two runs of one specification are equal bit for bit, interrupted or not; on a GPU they agree to about
+    1e-4. torch's settings and threads are afterwards what they were.
 
     Args:
         spec: what to train.
         dataset_path: the data set's folder; its fingerprint must be the specification's.
         run: where checkpoints and detections go.
         recorder: receives every committed epoch, after its checkpoint is on disk.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         stop: asked after every step; once True the run ends there, and a later call resumes with the next step.
         weights_dir: a folder with pretrained weights.
         checkpoint_every: training steps between two checkpoints inside an epoch: a kill then costs no more than
@@ -93,13 +96,14 @@ def train(
         raise SpecError(f"checkpoint_every = {checkpoint_every}", hint="name 1 or more steps, or none")
     place = open_device(device)
     require_device(spec.setup.mixed_precision, place)
-    prepare_process(spec.protocol.threads, spec.protocol.seed, place)
-    dataset = open_dataset(spec, dataset_path)
-    training = _Training(spec, dataset, run, recorder, place, stop, weights_dir, checkpoint_every, parent)
-    try:
-        return training.run_epochs()
-    except loop.Interrupted:
-        return "interrupted"
+    with settings_restored():
+        prepare_process(spec.protocol.threads, spec.protocol.seed, place, tf32=spec.setup.tf32)
+        dataset = open_dataset(spec, dataset_path)
+        training = _Training(spec, dataset, run, recorder, place, stop, weights_dir, checkpoint_every, parent)
+        try:
+            return training.run_epochs()
+        except loop.Interrupted:
+            return "interrupted"
 
 
 class _Training:
@@ -243,7 +247,7 @@ class _Training:
             monitor.check_gradients()
             self._save_partial(epoch, partial, epoch_clock)
             raise
-        schedule.after_epoch(epoch, *self._plateau_metrics(metrics))
+        schedule.after_epoch(epoch, *self._plateau_metrics(results))
         history.add_epoch(EpochRecord(epoch, lr, *epoch_clock.read(), _metrics(results)), results[1:], kinds)
         history.write_detections()
         if over:
@@ -266,11 +270,13 @@ class _Training:
         """The evaluation of ``split``; nothing for a data set without it."""
         return [self._evaluation_pass(split, epoch)] if self.dataset.split(split) else []
 
-    def _plateau_metrics(self, metrics: Sequence[Metric]) -> tuple[float, float]:
-        """Validation loss and AP, which a schedule may follow."""
-        values = {(m.split, m.name): m.value for m in metrics}
-        overlap = self.spec.protocol.selection_overlap
-        return values.get(("val", "loss"), float("nan")), values.get(("val", f"ap_{overlap}"), float("nan"))
+    def _plateau_metrics(self, results: Sequence[loop.PassResult]) -> tuple[float, float, float]:
+        """Validation loss, AP and the loss's mean over the last 20 batches, which a schedule may follow."""
+        for result in results:
+            if result.split == "val":
+                ap = result.scores[self.spec.protocol.selection_overlap].ap
+                return result.losses.get("loss", math.nan), ap, result.last_20
+        return math.nan, math.nan, math.nan
 
     def _train_pass(
         self, epoch: int, partial: PartialEpoch, epoch_clock: _EpochClock, monitor: DivergenceMonitor

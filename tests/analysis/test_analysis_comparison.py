@@ -237,6 +237,25 @@ def test_a_sign_that_depends_on_the_checkpoint_is_marked() -> None:
     assert "sign_depends_on_checkpoint" not in said(same, known(SURE, 1)).reasons
 
 
+def test_other_versions_are_named_and_refuse_nothing() -> None:
+    torch = {"torch": "2.6.0", "numpy": "2.1.0", "cpu": "AVX2", "mmad": "1"}
+    other = torch | {"torch": "2.7.1", "mmad": "2", "timm": "1.0.9"}
+    sides = [
+        [replace(run_of(arm, result(0.5), seed), versions=v) for seed in range(3)]
+        for arm, v in zip(ARMS, (torch, other), strict=True)
+    ]
+    found = compare(*sides, names=ARMS, file=file_of(), setting="default")
+    assert isinstance(found, Comparison)
+    verdict = said(found, known(SURE))
+    assert verdict.sentence.endswith(" The arms were trained under other versions: torch 2.6.0 / 2.7.1.")
+    assert verdict.reasons[-1] == "versions_differ"
+    same = compare(
+        sides[0], [replace(one, versions=torch) for one in sides[1]], names=ARMS, file=file_of(), setting="default"
+    )
+    assert isinstance(same, Comparison)
+    assert same.versions == ""
+
+
 def test_runs_that_were_queued_after_the_first_test_figures_are_counted() -> None:
     noon = now()
     early, late = noon - timedelta(hours=2), noon + timedelta(hours=1)

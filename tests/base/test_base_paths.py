@@ -20,6 +20,26 @@ def test_two_databases_of_one_folder_share_no_run(tmp_path: Path) -> None:
     assert by_url in folders
 
 
+def test_a_database_behind_a_link_has_the_runs_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MMAD_RUNS", raising=False)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "real.sqlite").touch()
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(tmp_path / "disk" / "real.sqlite")
+    ours = tmp_path / "disk" / "runs" / "real.sqlite" / "ab" / KEY
+    assert (
+        StorePaths(str(link)).run(KEY).folder
+        == StorePaths(str(tmp_path / "disk" / "real.sqlite")).run(KEY).folder
+        == ours
+    )
+    earlier = tmp_path / "runs" / "link.sqlite" / "ab" / KEY  # where runs were kept that were trained through the link
+    earlier.mkdir(parents=True)
+    assert StorePaths(str(link)).run(KEY).folder == earlier
+    monkeypatch.setenv("MMAD_RUNS", str(tmp_path / "other"))
+    assert StorePaths(str(link)).run(KEY).folder == earlier  # it was begun there
+    assert StorePaths(str(link)).run("cd" * 32).folder == tmp_path / "other" / "cd" / ("cd" * 32)
+
+
 def test_a_server_s_runs_and_a_named_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql+psycopg://someone@host/name"
     assert StorePaths(url).run(KEY).folder == Path("db/runs/name.postgresql/ab") / KEY

@@ -199,7 +199,7 @@ def test_a_dry_run_touches_nothing(here: Path) -> None:
     done = invoke("tiny.toml", "--dry-run", "--set", "seeds=[0, 1]", "--set", "epochs=1")
     assert done.exit_code == 0, done.output
     assert "4 runs would be trained; nothing was written" in done.stdout
-    assert "would train: tiny · default · CXR+Clinical · seed 1, 1 epoch" in done.stdout
+    assert "would train: tiny · epochs=1 seeds=[0,1] · default · CXR+Clinical · seed 1, 1 epoch" in done.stdout
     assert "the key will change" in done.stdout
     assert [path.name for path in here.iterdir()] == ["tiny.toml"]
     rows = json.loads(invoke("tiny.toml", "--dry-run", "--json").stdout)["runs"]

@@ -47,8 +47,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 STANDING = (
     ("update runs set setup = '{' where status = 'queued'", "runs, row key"),
     ("update runs set created = 'yesterday'", "created is 'yesterday'"),
-    ("update epochs set lr = '<b>'", "lr is '<b>'"),
-    ("update epochs set peak_memory = -1", "peak_memory is -1"),
+    ("update run_epochs set lr = '<b>'", "lr is '<b>'"),
+    ("update run_epochs set peak_memory = -1", "peak_memory is -1"),
     ("update evaluations set ap = 'abc'", "ap is 'abc'"),
     ("update members set inferred = '5'", "inferred is '5'"),
     ("update ablations set compare = 'x'", "compare is 'x'"),
@@ -100,7 +100,9 @@ def test_no_reading_command_fails_with_a_traceback(
         shutil.copy2(sound, whole)
         shutil.rmtree(tmp_path / "tables", ignore_errors=True)
         table, name = column
-        damage(whole, f"UPDATE OR IGNORE {table} SET {name} = ? WHERE rowid = (SELECT min(rowid) FROM {table})", value)
+        key = ", ".join(f'"{one.name}"' for one in schema.metadata.tables[table].primary_key)
+        first = f"({key}) = (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1)"
+        damage(whole, f"UPDATE OR IGNORE {table} SET {name} = ? WHERE {first}", value)
         called = call_mmad(*words, "--db", whole)  # which raises what is no user's failure
         assert called.code in (0, 1) or "no run" in called.err or "nothing" in called.err, (words, called.err)
 

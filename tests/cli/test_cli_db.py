@@ -75,7 +75,7 @@ def test_a_copy_says_where_the_files_are(call_mmad: Call, database: str, monkeyp
     assert "both find the runs' files in db/runs/mmad.sqlite" in call_mmad("db", "copy", database, "third.sqlite").out
     called = call_mmad("db", "copy", database, "third.sqlite", "--json")
     assert (called.code, called.out) == (2, "")
-    assert "third.sqlite: is not empty (1 ablations, 2 runs, 4 checkpoints)" in called.err
+    assert "third.sqlite: is not empty (1 ablations, 10 metric_names, 2 runs)" in called.err
 
 
 def test_exports_are_listed_and_forms_are_known(call_mmad: Call, database: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from mmad.config.runs import RECIPE
 from mmad.evaluation import detections_file as files
 from mmad.evaluation.detections_file import read_detections, write_detections
 from mmad.store.store import Store
@@ -72,6 +75,24 @@ def test_people_read_the_log_s_threshold_table(call_judged: Call) -> None:
     assert lines[start + 6].startswith("CXR+Clinical ≥ 0.05")
     assert "CXR: true (rows) against detected, score ≥ 0.8" in lines
     assert "Run Finding Patients AP AR" in lines
+
+
+def test_runs_of_an_older_recipe_are_evaluated_and_compared_among_themselves(
+    call_judged: Call, judged_world: Any
+) -> None:
+    words = (("eval", CXR, "--json"), ("compare", CXR, CLINICAL, "--json"))
+    before = [call_judged(*command) for command in words]
+
+    def trained_under(recipe: int) -> None:
+        with contextlib.closing(sqlite3.connect(judged_world.database)) as connection, connection:
+            connection.execute("update runs set recipe = ?", (recipe,))
+
+    trained_under(RECIPE - 1)
+    try:
+        assert [call_judged(*command) for command in words] == before
+        assert {called.code for called in before} == {0}
+    finally:
+        trained_under(RECIPE)
 
 
 def test_a_second_call_reads_what_the_first_kept(call_judged: Call, judged_world: Any) -> None:

@@ -79,10 +79,10 @@ def test_names_that_a_log_cannot_have(call_mmad: Callable[..., Any], log: Path, 
 
 def test_list_shows_every_log(call_mmad: Callable[..., Any], log: Path) -> None:
     lines = call_mmad("log", "list").out.splitlines()
-    assert len(lines) == 101
+    assert len(lines) == 109
     assert lines[29].split() == ["e030", "val", "0.3625", "test", "0.2484", "1,223,303", "baseline,", "clinical"]
     call_mmad("log", "import", log)
-    assert len(call_mmad("log", "list").out.splitlines()) == 103
+    assert len(call_mmad("log", "list").out.splitlines()) == 111
     written = json.loads(call_mmad("log", "list", "--log", "mine", "--json").out)
     assert [(one["log"], one["id"], one["heading"], one["fields"]) for one in written] == [
         ("mine", "e001", "Slower", 4),

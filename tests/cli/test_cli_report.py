@@ -159,6 +159,6 @@ def test_the_log_is_shown_when_asked_for_and_when_one_was_imported(place: Path) 
 def test_the_paper_s_table_needs_its_ablation(place: Path) -> None:
     refused = mmad("report", "--paper", cwd=place)
     assert refused.returncode == 2
-    assert "no ablation 'paper'" in refused.stderr
-    assert "mmad ablate ablations/paper.toml" in refused.stderr
+    assert "no ablation 'mdf_net'" in refused.stderr
+    assert "mmad ablate ablations/mdf_net.toml" in refused.stderr
     assert not (place / "reports" / "paper.html").exists()

@@ -48,8 +48,8 @@ def reproduce(clone: Path, *words: str, code: int = 0) -> tuple[int, list[str], 
 
 def test_all_of_the_log_in_its_order(clone: Path) -> None:
     (clone / "tried").touch()
-    code, calls, printed = reproduce(clone, "full", "", "overfitting", "paper")
-    files = "ablations/overfitting.toml ablations/paper.toml"
+    code, calls, printed = reproduce(clone, "full", "", "overfitting", "mdf_net")
+    files = "ablations/overfitting.toml ablations/mdf_net.toml"
     assert code == 0
     assert calls == [
         "data phantom --out data/phantom",
@@ -106,7 +106,7 @@ def test_failed_runs_are_reported_and_interruptions_end_it(clone: Path, code: in
     ("words", "said"),
     [
         (("quick", "", "depth"), "PROFILE=quick: expected full, short or smoke"),
-        (("full", "", "dephts"), "ONLY=dephts: no such chapter; there are clinical_placement correct"),
+        (("full", "", "dephts"), "ONLY=dephts: no such chapter; there are clinical_features clinical_placement"),
     ],
 )
 def test_what_it_does_not_know_is_refused_before_anything_runs(clone: Path, words: tuple[str, ...], said: str) -> None:
@@ -125,5 +125,6 @@ def test_make_names_every_chapter_in_the_log_s_order() -> None:
         sorted(m.documented for m in load_ablation(ROOT / "ablations" / f"{chapter}.toml").members if m.documented)
         for chapter in chapters
     ]
-    assert sum(map(len, named)) == 88
-    assert [one[0] for one in named] == [*sorted(one[0] for one in named[:-1]), "e094"]
+    assert sum(map(len, named)) == 88 + 9
+    assert [one[0] for one in named] == [*sorted(one[0] for one in named[:-2]), "e094", "e094"]
+    assert named[-1][1:] == [f"n{n:03d}" for n in range(1, 9)]

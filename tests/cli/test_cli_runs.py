@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_store_runs import filled, mmad, samples
@@ -113,6 +114,23 @@ def test_one_ablation_can_be_asked_for(
     assert answer.err.strip().endswith("no ablation 'othr'; did you mean other?")
 
 
+def test_the_table_ends_after_its_limit_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, good, bad = filled(tmp_path)
+    with Store.open(database) as store:
+        store.add_ablation(samples.ablation("other"))
+    shown = mmad(capsys, monkeypatch, "runs", "--db", database, "--limit", "1").out
+    assert good[:12] in shown or bad[:12] in shown
+    assert not (good[:12] in shown and bad[:12] in shown)
+    assert "and 3 more: list all with --limit 0, or one ablation with --ablation" in shown.splitlines()
+    one = mmad(capsys, monkeypatch, "runs", "--db", database, "--limit", "1", "--ablation", "other").out
+    assert "and 1 more" in one
+    for words in (("--limit", "0"), ("--limit", "4"), ()):
+        assert " more:" not in mmad(capsys, monkeypatch, "runs", "--db", database, *words).out
+    assert len(json.loads(mmad(capsys, monkeypatch, "runs", "--db", database, "--limit", "1", "--json").out)) == 4
+
+
 @pytest.mark.parametrize("command", [["runs"], ["status"], ["show", "abc"]])
 def test_a_missing_database_is_one_line_and_not_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
@@ -132,11 +150,11 @@ def test_an_older_database_is_upgraded_when_it_is_read(
     database, _, _ = filled(tmp_path)
     real, modes = Store.open, []
 
-    def older_at_first(database: str, *, create: bool = True, read_only: bool = False) -> Store:
+    def older_at_first(database: str, *, read_only: bool = False, **options: Any) -> Store:
         modes.append(read_only)
         if modes == [True]:
             raise OlderSchema("older")
-        return real(database, create=create, read_only=read_only)
+        return real(database, read_only=read_only, **options)
 
     monkeypatch.setattr(Store, "open", older_at_first)
     assert mmad(capsys, monkeypatch, "runs", "--db", database).code == 0

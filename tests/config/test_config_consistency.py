@@ -51,10 +51,10 @@ DETACHED = dict.fromkeys(("loss_classifier", "loss_box_reg", "loss_objectness", 
         ),
         (CLINICAL | {"clinical_numeric": (), "clinical_categorical": ()}, "no clinical column is left"),
         (CLINICAL | {"spatialise_method": "repeat"}, "spatialise_method belongs to era C"),
-        (CLINICAL | R50 | ADD | {"pre_spatialised_layer": True}, "pre_spatialised_layer belongs to era C"),
-        (ERA_C | ADD | {"spatialise_method": "repeat"}, "set pre_spatialised_layer = true"),
+        (CLINICAL | R50 | ADD | {"pre_spatialised_layer": 1}, "pre_spatialised_layer belongs to era C"),
+        (CLINICAL | {"fusion_residule": True}, 'use fusion_strategy = "add", or fusion_residule = false'),
         (
-            CLINICAL | {"fusion_residule": True, "fuse_stride": 2, "fuse_depth": 1},
+            CLINICAL | {"fusion_residule": True, "fusion_strategy": "add", "fuse_stride": 2, "fuse_depth": 1},
             "the fused map has 4 cells a side and the image's 8",
         ),
     ],
@@ -70,7 +70,8 @@ def test_fields_that_do_not_go_together_are_refused(fields: dict[str, Any], said
         {"fuse_depth": 0},  # idle without clinical data
         {"spatialise_method": "repeat", "spatialise_clinical": False, "add_clinical_to_roi_heads": False},
         ERA_C | {"spatialise_clinical": False, "fuse_depth": 0},  # nothing is joined
-        CLINICAL | {"fusion_residule": True, "fuse_stride": 2},  # one cell, repeated over the map
+        CLINICAL
+        | {"fusion_residule": True, "fusion_strategy": "add", "fuse_stride": 2},  # one cell, repeated over the map
         CLINICAL | {"clinical_numeric": ()},
         {"loss_weights": {"loss_mask": 2}},  # idle without a mask head
         {"loss_weights": DETACHED | {"loss_classifier": 1}},

@@ -12,7 +12,8 @@ import pytest
 
 from mmad.config.load import load_ablation
 from mmad.config.runs import NAMING_FIELDS, Ablation, Member
-from mmad.experiment_log import LogEntry, entries, entry
+from mmad.experiment_log import LogEntry, entries, entry, later_entries
+from mmad.experiment_log.published import published_table
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"
 #: The chapters in the log's order, as ``make reproduce`` trains them.
@@ -33,7 +34,7 @@ CHAPTERS = (
     "newer",
     "small",
     "large",
-    "paper",
+    "last_chapter",
 )
 #: Entries with a printed setup; the others are no member's.
 _PRINTED = [one for one in entries() if one.fields]
@@ -56,10 +57,37 @@ def _number(member: Member) -> int:
 
 def test_every_printed_setup_is_named_by_exactly_one_member() -> None:
     files = sorted(ABLATIONS.glob("*.toml"))
-    assert {path.stem for path in files} == {*CHAPTERS, "quickstart", "lungs"}
+    assert {path.stem for path in files} == {*CHAPTERS, "mdf_net", "clinical_features", "quickstart", "lungs"}
     named = Counter(m.documented for path in files for m in load_ablation(path).members if m.documented)
     assert len(_PRINTED) == 88
-    assert named == Counter(one.id for one in _PRINTED)
+    shown = [*later_entries(), entry("e094")]  # whose run the published table shows too
+    assert named == Counter(one.id for one in (*_PRINTED, *shown))
+
+
+@pytest.mark.parametrize("one", later_entries(), ids=lambda one: one.id)
+def test_a_member_equals_the_later_setup_field_by_field(one: LogEntry) -> None:
+    (member,) = [m for m in _chapter("mdf_net").members if m.documented == one.id]
+    setup = member.run.setup.model_dump(mode="json")
+    inferred = dict(one.inferred) | {"clinical_values": "raw"}
+    for field, value in (dict(one.fields) | inferred).items():
+        if field not in NAMING_FIELDS | {"normalise_clinical_num"}:
+            assert setup[field] == (list(value) if isinstance(value, tuple) else value), field
+    assert set(inferred) <= set(member.inferred)
+    assert setup["learned_loss_weights"]
+
+
+def test_the_published_fourth_row_is_the_run_of_e094() -> None:
+    (shown,) = [m for m in _chapter("mdf_net").members if m.documented == "e094"]
+    assert shown.run.key == _members()["e094"].run.key
+
+
+def test_the_ablation_of_clinical_columns_has_the_published_rows() -> None:
+    table = published_table()
+    settings = {m.setting: m.run.setup for m in _chapter("clinical_features").members if m.run.setup.use_clinical}
+    assert list(settings) == [row.columns for row in table.clinical_features]
+    for name, setup in settings.items():
+        columns = None if name == "all" else name.split()
+        assert columns is None or [*(setup.clinical_categorical or ()), *(setup.clinical_numeric or ())] == columns
 
 
 @pytest.mark.parametrize("one", _PRINTED, ids=lambda one: one.id)
@@ -98,11 +126,12 @@ def test_a_member_has_its_time_s_protocol(member: Member) -> None:
     assert judged.proposals == ("with_ground_truth" if early else "sampled")
     assert setup.learned_loss_weights == (not early)
     if setup.lr_scheduler == "ReduceLROnPlateau":
-        assert setup.plateau_metric == ("previous_val_ap" if number <= 53 else "val_loss")
+        assert setup.plateau_metric == ("previous_val_ap" if number <= 53 else "val_loss_last_20")
         assert "plateau_metric" in member.inferred
     if setup.use_clinical:
         assert setup.resolved_era == ("A" if number <= 80 else "B" if number <= 82 else "C")
         assert setup.clinical_values == "raw"
+        assert setup.clinical_last_relu == (member.documented != "e077")
         assert {"era", "clinical_values"} <= set(member.inferred)
     assert {"epochs", "overlap", "proposals"} <= set(member.inferred)
 

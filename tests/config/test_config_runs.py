@@ -28,7 +28,8 @@ OTHER_SETUP: dict[str, Any] = {
     "clinical_values": "raw", "clinical_expand_conv_channels": 8, "clinical_conv_channels": 33,
     "clinical_expand_dropout_rate": 0.1, "clinical_conv_dropout_rate": 0.1, "fuse_conv_channels": 33,
     "fuse_dropout_rate": 0.1, "fuse_depth": 5, "fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True,
-    "spatialise_clinical": False, "spatialise_method": "repeat", "pre_spatialised_layer": True,
+    "spatialise_clinical": False, "spatialise_method": "repeat", "pre_spatialised_layer": 2,
+    "clinical_last_relu": False, "clinical_idle_network": False,
     "add_clinical_to_roi_heads": False, "anchor_sizes": [16], "anchor_ratios": [1.0],
     "representation_size": 33, "box_head_dropout_rate": 0.1, "use_mask": True, "mask_hidden_layers": 257,
     "rpn_pre_nms_top_n_train": 9, "rpn_pre_nms_top_n_test": 9, "rpn_post_nms_top_n_train": 9,
@@ -38,7 +39,7 @@ OTHER_SETUP: dict[str, Any] = {
     "rpn_nms_thresh": 0.7, "rpn_score_thresh": 0.1, "box_nms_thresh": 0.5, "box_score_thresh": 0.1,
     "box_detections_per_img": 11, "gt_in_train_till": 0, "optimiser": "adamw", "lr": 0.5, "momentum": 0.5,
     "weight_decay": 0.5, "batch_size": 5,
-    "gradient_accumulation": 2, "gradient_clip_norm": 1.0, "mixed_precision": True, "channels_last": True,
+    "gradient_accumulation": 2, "gradient_clip_norm": 1.0, "mixed_precision": True, "channels_last": True, "tf32": True,
     "warmup_epochs": 1, "lr_scheduler": "MultiStepLR",
     "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
     "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
@@ -67,7 +68,9 @@ BASES: dict[str, dict[str, Any]] = {
     "no pyramid": {"backbone": "resnet18"},
     "pyramid": {"backbone": "resnet18", "using_fpn": True, "use_mask": True, "frozen_norm": False},
     "era A": {"use_clinical": True, "fuse_depth": 1, "lr_scheduler": "ReduceLROnPlateau"},
+    "era A, added": {"use_clinical": True, "fusion_strategy": "add"},
     "era C": {"use_clinical": True, "era": "C", "clinical_expand_conv_channels": 16, "lr_scheduler": "MultiStepLR"},
+    "era C, RoI heads alone": {"use_clinical": True, "era": "C", "spatialise_clinical": False},
     "torchvision": {"use_custom_model": False},
 }  # fmt: skip
 #: What no run depends on.

@@ -108,7 +108,7 @@ def test_what_the_schema_refuses_the_loader_refuses_too(tmp_path: Path, text: st
         "",
         "[setup]\nlr = 1\nlr_scheduler = 'none'\nnorm_momentum = 'none'\nmultiStepLR_milestones = 100\n",
         "[setup]\nloss_weights = { loss_mask = 'detach', loss_classifier = 0 }\n",
-        "[grid]\nfusion_residual = [true, false]\nlr_scheduler = ['none', 'MultiStepLR']\n",
+        "[setup]\nfusion_strategy = 'add'\n[grid]\nfusion_residual = [true, false]\nlr_scheduler = ['none']\n",
         "compare = [['a', 'b']]\n[arms.a]\n[arms.b]\nuse_clinical = true\n",
         "data = 'x'\n[phantom]\nstudies = 20\n[protocol]\nseeds = [1, 2]\ninferred = ['lr']\n",
     ],

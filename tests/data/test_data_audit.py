@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mmad.base.errors import DataError
 from mmad.data.audit.findings import Audit, AuditIssue, audit_from_json, audit_json
 from mmad.data.audit.run import audit_folder, remembered_audit, require_sound
 from mmad.data.dataset import DataSet
+from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
 
 Change = Callable[[str, str, str], Path]
@@ -235,3 +236,20 @@ def test_a_jpeg_that_ends_early_is_found_though_it_is_decoded_small(tiny: Path) 
     (tiny / "images" / "c.png").write_bytes(whole[: len(whole) // 2])
     found = one(audit_folder(tiny), "image-unreadable")
     assert (found.rows, "truncated" in found.what) == (("c",), True)
+
+
+def test_a_marker_in_the_corner_and_a_padded_copy_are_found(tmp_path: Path) -> None:
+    dataset = make_phantom(tmp_path / "set", studies=80, image_size=64, seed=2)
+    having = set(dataset.box_study[dataset.labels_of == 4].tolist())
+    for position in range(len(dataset.studies)):
+        path = dataset.image_path(position)
+        with Image.open(path) as opened:
+            image = opened.copy()
+        image.paste(255 if position in having else 40, (58, 2, 62, 6))
+        image.save(path)
+    with Image.open(dataset.image_path(0)) as opened:
+        ImageOps.expand(opened, 8).save(dataset.image_path(1))
+    found = {one.code: one for one in audit_folder(dataset.root).findings}
+    assert "top right corner have 'Consolidation'" in found["label-follows-marker"].what
+    near = found.get("near-duplicate") or found["near-duplicate-across-splits"]
+    assert set(near.rows) == {dataset.studies[0].study, dataset.studies[1].study}

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.base.multiple_testing import holm
+from mmad.base.records import SPLITS, Split
 from mmad.data.audit.checks import clinical_findings, fisher, leak_findings, phi, scaled
 from mmad.data.audit.findings import AuditIssue
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
@@ -200,3 +201,49 @@ def test_missing_constant_and_outside() -> None:
 
 def test_every_table_of_small_margins_is_a_chance() -> None:
     assert all(0 <= fisher((a, b, c, d)) <= 1 for a, b, c, d in product(range(4), repeat=4))
+
+
+def split_world(studies: int, split: Callable[[int], Split], image: Callable[[int], str], shift: float = 0) -> DataSet:
+    """Every third study has the label; the test split's numbers are ``shift`` higher."""
+    made = world(studies, lambda i: False, lambda i: "", lambda i: i % 3 == 0)
+    rng = np.random.default_rng(0)
+    rows = tuple(
+        dataclasses.replace(
+            study,
+            split=split(i),
+            image=image(i),
+            numeric=(5 + 0.5 * float(rng.normal()) + (shift if split(i) == "test" else 0),),
+        )
+        for i, study in enumerate(made.studies)
+    )
+    return dataclasses.replace(made, studies=rows)
+
+
+def thirds(i: int) -> Split:
+    return SPLITS[i % 7 % 3]
+
+
+def test_a_label_and_a_split_that_follow_the_files_are_found() -> None:
+    by_label = leak_findings(split_world(120, thirds, lambda i: f"{i}.{'jpg' if i % 3 == 0 else 'png'}"))
+    assert [found.code for found in by_label] == ["label-follows-file"]
+    assert "format .jpg have 'A', 0 % of the others" in by_label[0].what
+    by_split = leak_findings(split_world(120, thirds, lambda i: f"{i}.{'jpg' if thirds(i) == 'test' else 'png'}"))
+    assert {found.code for found in by_split} == {"split-follows-file"}
+    assert not leak_findings(split_world(120, thirds, lambda i: f"{i}.{'jpg' if i % 5 == 0 else 'png'}"))
+
+
+def test_a_label_that_follows_a_mark_in_a_corner_is_found() -> None:
+    dataset = split_world(120, thirds, lambda i: f"{i}.png")
+    corners = np.zeros((120, 4), dtype=np.bool_)
+    corners[::3, 1] = True
+    found = leak_findings(dataset, corners)
+    assert [one.code for one in found] == ["label-follows-marker"]
+    assert "a bright mark in the image's top right corner" in found[0].what
+    corners[:, 1] = np.random.default_rng(0).random(120) < 0.5
+    assert not leak_findings(dataset, corners)
+
+
+def test_a_split_with_other_values_is_found() -> None:
+    codes = [found.code for found in clinical_findings(split_world(400, thirds, lambda i: f"{i}.png", shift=1))]
+    assert codes == ["value-shifted"]
+    assert not clinical_findings(split_world(400, thirds, lambda i: f"{i}.png"))

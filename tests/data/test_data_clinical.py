@@ -61,6 +61,15 @@ def test_raw_keeps_the_unit_and_fills_in_the_training_mean(tiny: Path) -> None:
     assert numbers[1, 1] == pytest.approx(98.6)
 
 
+def test_standardised_with_all_splits_as_the_log_did(tiny: Path) -> None:
+    dataset = load_dataset(tiny)
+    encoder = ClinicalEncoder.fit(dataset, dataset.columns(), "standardised_all_splits")
+    numbers, _ = encoder.encode(dataset, range(4))
+    ages = np.array([40.0, 60, 30])  # the third is missing
+    expected = (ages - ages.mean()) / ages.std()
+    assert numbers[:, 0] == pytest.approx([*expected[:2], 0.0, expected[2]], abs=1e-6)
+
+
 def test_order_of_columns_is_the_order_asked(tiny: Path) -> None:
     dataset = load_dataset(tiny)
     encoder = ClinicalEncoder.fit(dataset, dataset.columns(["temperature", "age"], []), "raw")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mmad.data.dataset import DataSet
 from mmad.data.image_cache import decode
 from mmad.data.phantom.cases import LOOKS, NUMERIC, Case, make_cases
 from mmad.data.phantom.generate import IMAGE_SIZE, draw_case, draw_image, make_phantom
+from mmad.data.phantom.separability import separability
 
 HEART, ATELECTASIS, PLEURA, CONSOLIDATION, EDEMA = range(1, 6)
 _TEMPERATURE = [column.name for column in NUMERIC].index("temperature")
@@ -94,12 +96,37 @@ def test_without_effect_it_names_nothing_and_keeps_its_distribution() -> None:
         )
 
 
-def test_half_an_effect_lies_between() -> None:
-    shares = []
+def test_between_none_and_all_the_vital_signs_overlap_and_stay_plausible() -> None:
+    means = []
+    for effect in (0.2, 0.5, 1.0):
+        cases = make_cases(2000, 2, effect, 0.0)
+        focal = _by_label(cases, "focal", _TEMPERATURE)
+        fever, none = np.array(focal["Consolidation"]), np.array(focal["Atelectasis"])
+        means.append(float(fever.mean() - none.mean()))
+        assert (fever.min() < none.max()) == (effect < 1)
+        if effect < 1:
+            pressure = np.array(_by_label(cases, "haze", _SBP)["Pulmonary edema"])
+            assert np.quantile(pressure, 0.95) < 195
+            assert np.quantile(fever, 0.95) < 103
+    assert means == pytest.approx([0.2 * 3.7, 0.5 * 3.7, 3.7], abs=0.15)
+
+
+def test_the_effects_that_are_documented_draw_what_they_always_did() -> None:
+    digests = [hashlib.sha256(repr(make_cases(480, 0, effect, 0.05)).encode()).hexdigest() for effect in (0.0, 1.0)]
+    assert [digest[:16] for digest in digests] == ["19d2cbb155879b53", "a5f07c3cb24c4a7e"]
+
+
+def test_what_vital_signs_and_images_tell_is_measured(tmp_path: Path) -> None:
+    made = make_phantom(tmp_path / "out", studies=120, image_size=64)
+    by_effect = {}
     for effect in (0.0, 0.5, 1.0):
-        focal = _by_label(make_cases(2000, 2, effect, 0.0), "focal", _TEMPERATURE)
-        shares.append(float(np.mean(np.array(focal["Consolidation"]) > 100)))
-    assert shares[0] < 0.5 < shares[1] < 0.85 < shares[2] == 1.0
+        found = separability(made, make_cases(120, 0, effect, 0.05))
+        by_effect[effect] = {one.question: one for one in found}
+    name = "Atelectasis or Consolidation (focal)"
+    none, half, all_ = (by_effect[effect][name] for effect in (0.0, 0.5, 1.0))
+    assert none.vitals < 0.7 < half.vitals < all_.vitals > 0.99
+    assert none.image == half.image == all_.image < 0.7  # the image does not tell the two names
+    assert by_effect[1.0]["Enlarged cardiac silhouette"].image > 0.9
 
 
 def test_most_findings_of_the_opacities_are_ambiguous() -> None:

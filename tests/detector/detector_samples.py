@@ -28,7 +28,8 @@ ARMS: dict[str, dict] = {
     "FPN mask": FPN | {"use_mask": True, "mask_hidden_layers": 16},
     "era A": ERA_A,
     "era A add residual": ERA_A | {"fusion_strategy": "add", "fusion_residule": True},
-    "era A stride 2": ERA_A | {"fuse_stride": 2, "fusion_residule": True},
+    "era A stride 2": ERA_A | {"fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True},
+    "era A no last ReLU": ERA_A | {"clinical_last_relu": False},
     "era A dropouts": ERA_A
     | {"clinical_expand_dropout_rate": 0.1, "clinical_conv_dropout_rate": 0.1, "fuse_dropout_rate": 0.1}
     | {"box_head_dropout_rate": 0.1},
@@ -38,12 +39,15 @@ ARMS: dict[str, dict] = {
     "era B one map": CXR | CLINICAL | {"era": "B"},
     "era C": ERA_C,
     "era C heads only": ERA_C | {"spatialise_clinical": False},
+    "era C heads alone": ERA_C | {"spatialise_clinical": False, "clinical_idle_network": False},
     "era C map only": ERA_C | {"add_clinical_to_roi_heads": False},
     "era C FPN": FPN | CLINICAL | ADD | {"clinical_expand_conv_channels": 8},
-    "era C depth 2": ERA_C | {"fuse_depth": 2, "fusion_strategy": "concat", "fusion_residule": True},
+    "era C depth 2": ERA_C | {"fuse_depth": 2, "fusion_strategy": "concat"},
+    "era C depth 2 residual": ERA_C | {"fuse_depth": 2, "fusion_residule": True},
     "era C FPN depth 1": FPN | CLINICAL | {"clinical_expand_conv_channels": 8, "fuse_depth": 1},
-    "era C mixed": ERA_C | {"pre_spatialised_layer": True},
-    "era C repeat": REPEAT | {"pre_spatialised_layer": True},
+    "era C mixed": ERA_C | {"pre_spatialised_layer": 2},
+    "era C repeat": REPEAT | {"pre_spatialised_layer": 1},
+    "era C FPN repeat": FPN | CLINICAL | ADD | {"clinical_expand_conv_channels": 8, "spatialise_method": "repeat"},
     "era C repeat concat": REPEAT | {"fuse_depth": 1, "fusion_strategy": "concat"},
 }
 

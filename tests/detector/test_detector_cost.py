@@ -19,8 +19,8 @@ SHAPES = ("e002", "e030", "e080", "e082", "e083", "e099")
 #: Fields of a setup per name: forms of the clinical branch that no entry has.
 OTHERS = {
     "repeat": {"era": "C", "spatialise_method": "repeat"},
-    "repeat, layer": {"era": "C", "spatialise_method": "repeat", "pre_spatialised_layer": True},
-    "layer": {"era": "C", "pre_spatialised_layer": True},
+    "repeat, layer": {"era": "C", "spatialise_method": "repeat", "pre_spatialised_layer": 2},
+    "layer": {"era": "C", "pre_spatialised_layer": 2},
     "stock": {"use_clinical": False, "use_custom_model": False},
 }
 

@@ -143,11 +143,12 @@ def test_one_image_trains_where_its_last_map_is_one_cell(backbone: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["add", "concat"])
 def test_era_a_with_a_pyramid_has_a_fuse_convolution_per_level_whatever_the_depth(strategy: str) -> None:
-    fields = FPN | CLINICAL | {"era": "A", "fuse_depth": 0, "fusion_strategy": strategy, "fusion_residule": True}
+    fields = FPN | CLINICAL | {"era": "A", "fuse_depth": 0, "fusion_strategy": strategy}
+    fields |= {"fusion_residule": strategy == "add"}
     images, targets, numeric, categorical = batch(2)
     assert detector(fields)(images, targets, numeric[:2], categorical[:2]).losses
     with pytest.raises(ValueError, match="which cannot be added; set fuse_stride = 1"):
-        ModelSetup(**fields, fuse_stride=2)
+        ModelSetup(**fields | {"fusion_strategy": "add", "fusion_residule": True}, fuse_stride=2)
 
 
 def targets_with(**changes: object) -> list[dict]:
@@ -168,6 +169,15 @@ def targets_with(**changes: object) -> list[dict]:
         ({"labels": None}, '["labels"] to be a tensor, got NoneType'),
         ({"labels": torch.ones(2, dtype=torch.int64)}, '["labels"] to be an int64 tensor of shape [1], got int64 [2]'),
         ({"labels": torch.ones(1)}, '["labels"] to be an int64 tensor of shape [1], got float32 [1]'),
+        (
+            {"boxes": torch.tensor([[9.0, 4, 9, 20]])},
+            '["boxes"][0] to be finite with x1 < x2 and y1 < y2, got [9.0, 4.0, 9.0, 20.0]',
+        ),
+        ({"boxes": torch.tensor([[9.0, 20, 30, 4]])}, '["boxes"][0] to be finite with x1 < x2 and y1 < y2'),
+        ({"boxes": torch.tensor([[9.0, 4, torch.inf, 20]])}, '["boxes"][0] to be finite'),
+        ({"boxes": torch.tensor([[9.0, 4, 30, torch.nan]])}, '["boxes"][0] to be finite'),
+        ({"labels": torch.tensor([0])}, '["labels"][0] to be a finding, 1 to 5, got 0'),
+        ({"labels": torch.tensor([6])}, '["labels"][0] to be a finding, 1 to 5, got 6'),
         ({"masks": torch.zeros((1, 9, 9))}, '["masks"] to be a tensor of shape [1, 64, 64], got float32 [1, 9, 9]'),
     ],
 )
@@ -182,6 +192,8 @@ def test_images_of_another_form_and_missing_targets_are_refused() -> None:
     model = detector(CXR)
     with pytest.raises(ValueError, match="Expected targets for each of 2 images, got 1"):
         model(images, targets[:1])
+    with pytest.raises(ValueError, match="Expected targets for every image in training mode, got None"):
+        model.train()(images)
     for wrong in (images[0], images[:, :, :32], images.repeat(1, 2, 1, 1)):
         with pytest.raises(ValueError, match=r"^Expected images to be a tensor of shape \[B, 1 or 3, S, S\], got \["):
             model(wrong)

@@ -57,7 +57,7 @@ def test_it_trains_and_counts_with_a_pyramid_and_clinical_data() -> None:
         ({"backbone": "timm:resnet10t.c3_in1kk"}, r"timm has no such weights; did you mean resnet10t\.c3_in1k"),
         (
             {"backbone": "timm:resnet10t", "image_size": 128, "use_clinical": True}
-            | {"fuse_depth": 1, "fuse_stride": 2, "fusion_residule": True},
+            | {"fuse_depth": 1, "fuse_stride": 2, "fusion_strategy": "add", "fusion_residule": True},
             "the fused map has 2 cells a side and the image's 4, which cannot be added; set fuse_stride = 1",
         ),
     ],

@@ -16,6 +16,7 @@ from docs_workbench import Workbench
 from mmad.config.ablation_file import AblationTable
 from mmad.config.load import load_ablation
 from mmad.config.setup import ModelSetup
+from mmad.data.importers.published import read_published_set
 from mmad.data.reader import read_description
 
 DOCS = ROOT / "docs"
@@ -74,10 +75,12 @@ def test_every_ablation_file_shown_expands(tmp_path: Path) -> None:
         assert len(load_ablation(file).members) >= 2, block.where
 
 
-def test_the_description_of_a_data_set_shown_is_valid(tmp_path: Path) -> None:
-    (block,) = blocks(DOCS / "data.md", "toml")
-    (tmp_path / "dataset.toml").write_text(block.text, "utf-8")
+def test_the_descriptions_of_data_sets_shown_are_valid(tmp_path: Path) -> None:
+    written, imported = blocks(DOCS / "data.md", "toml")
+    (tmp_path / "dataset.toml").write_text(written.text, "utf-8")
     assert read_description(tmp_path / "dataset.toml").split_policy == "patient"
+    (tmp_path / "ward.toml").write_text(imported.text, "utf-8")
+    assert read_published_set(tmp_path / "ward.toml").labels == {"pneu": "Pneumonia"}
 
 
 def test_the_field_reference_is_up_to_date() -> None:

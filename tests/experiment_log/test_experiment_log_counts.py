@@ -8,7 +8,7 @@ import pytest
 
 from mmad.base.errors import SpecError
 from mmad.config.setup import ModelSetup
-from mmad.experiment_log import compare_counts, entries, entry, setup_of
+from mmad.experiment_log import compare_counts, entries, entry, later_entries, setup_of
 
 PRINTED = 748
 
@@ -75,3 +75,17 @@ def test_every_printed_number_is_met() -> None:
     found = compare_counts(lambda setup: {c.module: c.count for c in parameter_counts(setup)})
     assert [str(difference) for difference in found.differences] == []
     assert found.equal == PRINTED
+
+
+@pytest.mark.slow
+def test_every_printed_number_of_the_later_part_is_met() -> None:
+    from mmad.detector import parameter_counts
+
+    for e in later_entries():
+        counted = {c.module: c.count for c in parameter_counts(setup_of(e))}
+        assert {module: counted[module] for module in e.params} == dict(e.params), e.id
+    assert {e.id: e.params["model"] for e in later_entries()} == {
+        one: number
+        for series in (("n001", "n002", "n003", "n004"), ("n005", "n006", "n007", "n008"))
+        for one, number in zip(series, (5_399_846, 5_395_750, 3_693_629, 3_689_423), strict=True)
+    }

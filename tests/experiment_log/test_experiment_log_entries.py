@@ -21,6 +21,7 @@ INFERRED = {
     "e002": {"backbone": "mobilenet_v3", "backbone_out_channels": 516, "representation_size": 1024, "use_mask": True},
     "e004": {"use_mask": True},
     "e010": {"backbone": "custom2", "backbone_out_channels": 16, "representation_size": 32},
+    "e077": {"fuse_stride": 2, "clinical_last_relu": False},
 }
 
 
@@ -102,8 +103,8 @@ def test_changes_win_over_an_entry() -> None:
     ("word", "line"),
     [
         ("e0300", "the documented log: there is no entry e0300; did you mean e030?"),
-        ("zzz", "the documented log: there is no entry zzz; its entries are e001 to e101"),
-        ("", "the documented log: there is no entry ''; its entries are e001 to e101"),
+        ("zzz", "the documented log: there is no entry zzz; its entries are e001 to e101 and n001 to n008"),
+        ("", "the documented log: there is no entry ''; its entries are e001 to e101 and n001 to n008"),
     ],
 )
 def test_an_unknown_entry_meets_the_nearest(word: str, line: str) -> None:

@@ -15,7 +15,7 @@ from report_fixtures import HOSTILE, WHEN, Sample
 
 from mmad.analysis.frames import load_frame
 from mmad.experiment_log.parser import read_log_file
-from mmad.experiment_log.shipped import entries
+from mmad.experiment_log.shipped import entries, later_entries
 from mmad.report.build import write_report
 from mmad.report.model import Logbook, ReportModel, anchor_of, build_model, logbook_of
 from mmad.report.writers.html import render_html, render_pages
@@ -60,10 +60,10 @@ def test_it_is_shown_where_it_belongs() -> None:
 def test_every_entry_is_shown_with_what_it_prints(page: str, book: Logbook) -> None:
     parsed = Page(page)
     anchors = [d["id"] for d in parsed.all("details") if d.get("class") == "entry"]
-    assert anchors == [f"log-{entry.id}" for entry in entries()]
-    assert book.entries == 101
+    assert anchors == [f"log-{entry.id}" for entry in (*entries(), *later_entries())]
+    assert book.entries == 109
     text = parsed.text
-    for entry in entries():
+    for entry in (*entries(), *later_entries()):
         for result in entry.results.values():
             assert f"{result.test_ap:.4f}" in text
         for figure in (figure for group in entry.figures for figure in group.figures):
@@ -124,7 +124,7 @@ def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path) -> None:
     model = bare(f"{log.name}/e001")
     book = logbook_of(model, [record])
     assert book is not None
-    assert [len(c.entries) for c in book.chapters] == [101, 1]
+    assert [len(c.entries) for c in book.chapters] == [109, 1]
     (own,) = book.chapters[1].entries
     assert (own.heading, own.figures, own.runs) == ("Slower", "(best_v=0.4100)", 1)
     assert [p.measured[0].figures[0][1] for p in own.results] != [None]
@@ -211,7 +211,7 @@ def test_words_find_entries_by_keyboard(browser: Browser, page: str, tmp_path: P
     field.send_keys("reduceLROnPlateau_patience=10 0.3713")
     assert browser.run(shown) == ["log-e069"]
     assert (
-        browser.run("return document.querySelector('.logbook .find [role=status]').textContent") == "1 of 101 entries"
+        browser.run("return document.querySelector('.logbook .find [role=status]').textContent") == "1 of 109 entries"
     )
     field.send_keys(Keys.ENTER)
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
@@ -219,11 +219,11 @@ def test_words_find_entries_by_keyboard(browser: Browser, page: str, tmp_path: P
     browser.run("location.hash = '#log-e070'")
     browser.driver.execute_async_script("setTimeout(arguments[0], 200)")
     assert browser.run("return document.getElementById('log-e070').open")
-    assert len(browser.run(shown)) == 101
+    assert len(browser.run(shown)) == 109
     field.send_keys("no entry has these words")
     assert browser.run(shown) == []
     field.send_keys(Keys.ESCAPE)
-    assert len(browser.run(shown)) == 101
+    assert len(browser.run(shown)) == 109
     assert [url for url in browser.requests() if not url.startswith("data:")] == [path.as_uri()]
 
 
@@ -234,5 +234,5 @@ def test_without_the_script_the_list_is_whole(browser: Browser, page: str, tmp_p
     path.write_text(re.sub(r"<script>.*</script>", "", page, flags=re.DOTALL), "utf-8")
     browser.show(path, width=1280)
     count = "return [...document.querySelectorAll('details.entry')].filter((e) => e.checkVisibility()).length"
-    assert browser.run(count) == 101
+    assert browser.run(count) == 109
     assert not browser.run("return document.querySelector('.logbook .find').checkVisibility()")

@@ -12,6 +12,7 @@ from pathlib import Path
 import analysis_fixtures as made
 import pytest
 
+from mmad.analysis.frames import load_frame
 from mmad.analysis.metrics import estimate_of
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
 from mmad.base.errors import ReportError
@@ -72,8 +73,6 @@ def test_documented_figures_stand_below_measured_ones_with_their_intervals(full:
 
 
 def test_the_mean_of_the_store_equals_the_mean_of_the_stored_detections(full: Store) -> None:
-    from mmad.analysis.frames import load_frame
-
     frame = load_frame(full, ["made"]).ablations[0]
     rows = paper_table(full, ablation="made").frame.query("source == 'measured'")
     for _, row in rows.iterrows():
@@ -122,10 +121,50 @@ def test_three_files_are_written_and_hold_the_same(full: Store, tmp_path: Path) 
     assert "http:" not in page
 
 
+def test_published_rows_stand_beside_the_same_checkpoint_and_the_better_testing_one(
+    dataset: DataSet, tmp_path: Path
+) -> None:
+    entries = {"CXR": "n008", "CXR+Clinical": "n006"}
+    asked = [replace(one, documented=entries[one.arm]) for one in _members(dataset)]
+    with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
+        made.record(store, asked)
+        for one in asked:
+            made.finish(store, one, dataset, made.SKILLS[one.arm])
+        table, files = write_paper(store, tmp_path / "paper", ablation="made")
+        frame = load_frame(store, ["made"]).ablations[0]
+    rows = table.frame.query("arm == 'CXR+Clinical'")
+    assert list(zip(rows["source"], rows["checkpoint"], rows["epoch"], strict=True))[1:3] == [
+        ("n006", "best_ap", 43),
+        ("published", "best_ar", 41),
+    ]
+    assert list(rows["checkpoint"]) == ["best_ap", "best_ap", "best_ar", "best_ar", "higher_test_ap"]
+    assert [rows.iloc[2][name] for name in MEASURES] == [0.1984, 0.5476, 0.2757, 0.6038]
+    members = [m for m in frame.members if m.record.arm == "CXR+Clinical"]
+    better = [max(one.test_ap for _, one in m.outcomes[:2] if one is not None) for m in members]
+    assert rows.iloc[4]["test_ap"] == pytest.approx(sum(better) / len(better))
+    assert "for reproduction alone" in rows.iloc[4]["note"]
+    assert "published" not in set(table.frame.query("arm == 'CXR'")["source"])  # n008 is no published row
+    assert "no mask head" in table.note
+    assert not table.footnotes
+    assert [path.name for path in files] == [
+        f"{name}.{ending}"
+        for name in ("paper", "paper-findings", "paper-features")
+        for ending in ("html", "tex", "csv")
+    ]
+    found = list(csv.DictReader(io.StringIO((tmp_path / "paper-findings.csv").read_text("utf-8"))))
+    assert {row["run"] for row in found} == {"n006"}
+    assert [row["published_ap"] for row in found if row["finding"] == "Pulmonary edema"] == ["0.2226"]
+    features = list(csv.DictReader(io.StringIO((tmp_path / "paper-features.csv").read_text("utf-8"))))
+    assert [(row["columns"], row["published_ap"]) for row in features][:3:2] == [
+        ("all", "0.31685"),
+        ("gender", "0.20368"),
+    ]
+
+
 def test_an_ablation_that_was_never_started_names_the_command(store: Store) -> None:
-    with pytest.raises(ReportError, match="no ablation 'paper'") as caught:
+    with pytest.raises(ReportError, match="no ablation 'mdf_net'") as caught:
         paper_table(store)
-    assert caught.value.hint == "train it with `mmad ablate ablations/paper.toml`"
+    assert caught.value.hint == "train it with `mmad ablate ablations/mdf_net.toml`"
 
 
 def test_two_protocols_are_never_in_one_table(store: Store, dataset: DataSet) -> None:

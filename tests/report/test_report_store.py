@@ -66,7 +66,7 @@ def test_a_real_store_is_reported(store: Store, tmp_path: Path) -> None:
     with store:
         frame = load_frame(store)
         (ablation,) = frame.ablations
-        assert ablation.record.title == "Patience"
+        assert ablation.record.title == "Patience · weights=none"
         assert ablation.arms == ("CXR", "CXR+Clinical")
         member = ablation.members[0]
         assert member.best_ap is not None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from queue_bench import Bench
 
 from mmad.base.clock import now
-from mmad.base.records import CheckpointRecord, EpochRecord, Metric
+from mmad.base.records import CheckpointRecord, EnvironmentRecord, EpochRecord, Metric
 from mmad.scheduler.supervisor_link import EpochDone, Message, SupervisorLink, TrainRequest
 from mmad.scheduler.worker import StoreRecorder
 from mmad.store.claims import Owner
@@ -58,3 +58,19 @@ def test_no_best_is_shown_where_none_is_kept(bench: Callable[..., Bench]) -> Non
         tell(recorder, 1, 0.25, best=None)
         tell(recorder_of(one, store, line, epochs=3), 2, 0.5, best=None)
     assert line.bests == [None, None]
+
+
+def place(torch: str, from_epoch: int) -> EnvironmentRecord:
+    versions = {"mmad": torch, "torch": torch, "cpu": "AVX2"}
+    return EnvironmentRecord(
+        now(), "cedar", "Linux", "3.11.7", versions, "cpu", 1, None, None, "mmad ablate", from_epoch
+    )
+
+
+def test_a_resume_under_other_versions_is_a_warning_once(bench: Callable[..., Bench]) -> None:
+    one, line = bench(runs=1), Listening()
+    with Store.open(one.database) as store:
+        for torch, from_epoch in (("2.6.0", 0), ("2.7.1", 0), ("2.7.1", 1), ("2.8.0", 1), ("2.8.0", 2)):
+            recorder_of(one, store, line, epochs=3).started(place(torch, from_epoch), ())
+        (warning,) = store.warnings(one.keys[0])
+    assert warning.startswith("resumed after epoch 1 under other versions (torch 2.7.1 / 2.8.0): not equal bit by bit")

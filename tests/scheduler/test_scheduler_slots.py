@@ -9,14 +9,21 @@ from hypothesis import strategies as st
 from mmad.base.cores import usable_cores
 from mmad.base.errors import MmadError
 from mmad.scheduler import devices as room
-from mmad.scheduler.devices import Slots, cuda_count, find_slots
+from mmad.scheduler.devices import Slots, find_slots, visible_gpus
+from mmad.scheduler.process import run_python
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, gpus: int, *, broken: str = "", knows: bool = True) -> None:
+    """A machine of ``gpus`` GPUs, the last of which does not work when ``broken`` says why."""
+    last = f"cuda:{gpus - 1}"
+    monkeypatch.setattr(room, "visible_gpus", lambda: ("",) * gpus)
+    monkeypatch.setattr(room, "torch_knows_gpus", lambda: knows)
+    monkeypatch.setattr(room, "try_gpus", lambda named: {name: broken if name == last else "" for name in named})
 
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_gpu_count", lambda: 2)
-    monkeypatch.setattr(room, "torch_knows_cuda", lambda: True)
-    monkeypatch.setattr(room, "cuda_count", lambda: 2)
+    machine(monkeypatch, 2)
 
 
 def test_a_run_takes_as_many_cores_as_it_has_threads() -> None:
@@ -81,10 +88,9 @@ def test_auto_takes_every_gpu(two_gpus: None) -> None:
 
 
 def test_auto_is_the_cpu_without_a_gpu_or_with_a_torch_that_cannot_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "cuda_count", lambda: 0)
+    machine(monkeypatch, 0)
     assert not find_slots("auto").on_gpu
-    monkeypatch.setattr(room, "cuda_count", lambda: 1)
-    monkeypatch.setattr(room, "torch_knows_cuda", lambda: False)
+    machine(monkeypatch, 1, knows=False)
     assert find_slots("auto").cores == usable_cores()
     assert not find_slots("auto").on_gpu
 
@@ -93,8 +99,8 @@ def test_auto_is_the_cpu_without_a_gpu_or_with_a_torch_that_cannot_use_it(monkey
     ("word", "line"),
     [
         ("cuda:2", "--device: no device cuda:2; there is cuda:0, cuda:1, or cpu"),
-        ("gpu", "--device: no such device 'gpu'; use auto, cpu, cuda or cuda:N"),
-        ("cuda:-1", "--device: no such device 'cuda:-1'; use auto, cpu, cuda or cuda:N"),
+        ("gpu", "--device: no such device 'gpu'; use auto, cpu, cuda, cuda:N or mps"),
+        ("cuda:-1", "--device: no such device 'cuda:-1'; use auto, cpu, cuda, cuda:N or mps"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused_with_what_there_is(two_gpus: None, word: str, line: str) -> None:
@@ -104,9 +110,62 @@ def test_a_device_that_is_not_there_is_refused_with_what_there_is(two_gpus: None
 
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "cuda_count", lambda: 0)
-    with pytest.raises(MmadError, match="no CUDA GPU; use --device cpu"):
+    machine(monkeypatch, 0)
+    with pytest.raises(MmadError, match="no GPU; use --device cpu"):
         find_slots("cuda:0")
+
+
+OLD = "The NVIDIA driver on your system is too old (found version 11040)."
+
+
+def test_a_gpu_that_torch_cannot_use_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, 2, broken=OLD)
+    assert find_slots("auto").devices == ("cuda:0",)
+    assert f"one run on each (cuda:1 is not used: {OLD})" in find_slots("auto").describe(1)
+    for word in ("cuda", "cuda:1"):
+        with pytest.raises(MmadError, match=r"cuda:1: torch cannot use this GPU \(The NVIDIA driver .*; update its"):
+            find_slots(word)
+    assert find_slots("cuda:0").devices == ("cuda:0",)
+    machine(monkeypatch, 1, broken=OLD)
+    assert not find_slots("auto").on_gpu
+    assert OLD in find_slots("auto").describe(1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ('{"cuda:0": ""}', ""),
+        ('{"cuda:0": "CUDA error: no kernel image is available"}', "CUDA error: no kernel image is available"),
+        ('{"cuda:0": "CUDA error: out of memory"}', ""),  # of others: that passes
+        ('{"cuda:0": "CUDA error: CUDA-capable device(s) is/are busy or unavailable"}', ""),
+        ("", "a process that uses it ends at once"),
+        (None, "its driver does not answer"),
+    ],
+)
+def test_each_gpu_has_to_compute_something(monkeypatch: pytest.MonkeyPatch, answer: str | None, why: str) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr(room, "run_python", lambda code, names, variables, limit: (shown.append(variables), answer)[1])
+    assert room.try_gpus({"cuda:0": ""}) == {"cuda:0": why}
+    assert room.try_gpus({"cuda:3": "MIG-a"}) == {"cuda:3": why}
+    assert [one.get("CUDA_VISIBLE_DEVICES") for one in shown] == [None, "MIG-a"]
+
+
+def test_a_trial_that_hangs_is_ended() -> None:
+    assert run_python("import time; time.sleep(60)", (), {}, 0.2) is None
+    assert run_python("import sys; print(sys.argv[1:])", ("a",), {}, 60.0) == "['a']\n"
+
+
+def test_an_apple_gpu_takes_one_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room.sys, "platform", "linux")
+    with pytest.raises(MmadError, match="mps: this machine has no Apple GPU; use auto, cpu or cuda"):
+        find_slots("mps")
+    monkeypatch.setattr(room.sys, "platform", "darwin")
+    monkeypatch.setattr(room.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(room, "try_gpus", lambda named: dict.fromkeys(named, ""))
+    slots = find_slots("MPS", None)
+    assert (slots.devices, slots.per_gpu) == (("mps",), 1)
+    assert slots.take(1) is not None
+    assert slots.take(1) is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +176,7 @@ def test_visible_devices_narrow_what_was_found(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int
 ) -> None:
     monkeypatch.setattr(room, "_gpu_count", lambda: 4)
-    assert cuda_count({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == count
+    assert len(visible_gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})) == count
 
 
 def test_words() -> None:

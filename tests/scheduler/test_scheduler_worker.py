@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from queue_bench import Bench
 
 from mmad.base.clock import now
@@ -22,8 +23,18 @@ from mmad.config.protocol import TrainingProtocol
 from mmad.config.runs import RECIPE, DataSource, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.scheduler import worker
-from mmad.scheduler.supervisor_link import Ended, SupervisorLink, TrainRequest
-from mmad.scheduler.worker import arguments_of, failure_line, one_line, parse, run_spec, set_aside
+from mmad.scheduler.devices import CONTEXT, GpuUse
+from mmad.scheduler.supervisor_link import Ended, Shortage, SupervisorLink, TrainRequest
+from mmad.scheduler.worker import (
+    arguments_of,
+    failure_line,
+    one_line,
+    parse,
+    retry_of,
+    run_spec,
+    set_aside,
+    shortage,
+)
 from mmad.store.store import Store
 
 SPEC = RunSpec(
@@ -169,3 +180,61 @@ def test_a_run_that_was_stopped_by_hand_gets_no_other_attempt_when_it_fails(
     os.close(writing)
     assert (ended.status, ended.retry) == ("failed", None if stopped else "transient")
     assert one.run(0).error == "the disk was away"
+
+
+FULL = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB of which 1.00 GiB is free. "
+    "Process 4711 has 3.00 GiB memory in use. Including non-PyTorch memory, this process has 4.00 GiB memory in use. "
+    "Of the allocated memory 3.40 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but unallocated."
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FULL,
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "GET was unable to find an engine to execute this computation",
+        "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+        "CUDA error: all CUDA-capable devices are busy or unavailable",
+    ],
+)
+def test_failures_of_a_gpu_for_want_of_memory_are_recognised(text: str) -> None:
+    error = RuntimeError(text)
+    assert retry_of(error) == "memory"
+    assert failure_line(error, "cuda:0", Path("run.log")).startswith("out of memory on cuda:0 (")
+    assert retry_of(RuntimeError("CUDA error: device-side assert triggered")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "needed", "others"),
+    [(FULL, 6 * 2**30, 3 * 2**30), ("CUBLAS_STATUS_ALLOC_FAILED", 3 * 2**30 + CONTEXT, 4 * 2**30 - CONTEXT)],
+)
+def test_a_shortage_says_what_was_needed_and_what_others_held(
+    monkeypatch: pytest.MonkeyPatch, text: str, needed: int, others: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 8 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
+    assert shortage(RuntimeError(text), "cuda:0") == Shortage(needed, others, 8 * 2**30)
+    assert shortage(RuntimeError(text), "cpu") is None
+
+
+def test_a_gpu_without_room_for_a_context_is_asked_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: str) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refuse)
+    gpu = GpuUse(0, "T4", "GPU-0", None, 2**30, 8 * 2**30, exclusive=True, processes=1)
+    monkeypatch.setattr(worker, "look_at_gpu", lambda device: gpu)
+    found = shortage(RuntimeError("CUDA error: out of memory"), "cuda:0")
+    assert found == Shortage(CONTEXT, 2**30, 8 * 2**30)
+
+
+def test_an_operation_that_an_apple_gpu_lacks_is_named() -> None:
+    error = NotImplementedError("The operator 'aten::nonesuch' is not currently implemented for the MPS device.")
+    line = failure_line(error, "mps", Path("run.log"))
+    assert line.startswith("torch has no such operation for Apple GPUs (The operator 'aten::nonesuch' is not")
+    assert line.endswith("use --device cpu (log: run.log)")

@@ -85,7 +85,7 @@ def test_a_database_of_the_first_schema_is_upgraded_whole(tmp_path: Path) -> Non
         after = sorted(new.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
         (version,) = new.execute("SELECT version_num FROM alembic_version").fetchone()
     assert version == schema.HEAD
-    changed = ("runs", "ix_runs_status_position", "members")
+    changed = ("runs", "ix_runs_status_position", "members", "epochs", "metrics", "run_results")
     assert {row for row in before if row[1] not in changed} <= set(after)
     assert {name for _, name, _ in set(after) - set(before)} >= {"analyses", "ix_analyses_kind"}
     assert database.with_name("mmad.sqlite.0001.backup").exists()

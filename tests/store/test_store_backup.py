@@ -119,7 +119,7 @@ def test_a_backup_of_a_damaged_file_leaves_nothing_and_is_one_line(database: Pat
     with Store.open(database) as store:
         samples.fill(store)
         with store.database.reading() as connection:
-            root = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'metrics'")
+            root = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'run_metrics'")
             page = root.scalar_one()
             size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
     with database.open("r+b") as file:

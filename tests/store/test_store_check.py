@@ -95,10 +95,10 @@ def test_runs_that_nobody_trains_are_found(sound: tuple[str, Path]) -> None:
 def test_missing_epochs_are_found(sound: tuple[str, Path]) -> None:
     address, _ = sound
     with Store.open(address) as store, store.database.writing() as connection:
-        connection.execute(delete(schema.epochs).where(schema.epochs.c.epoch == 2))
+        connection.execute(delete(schema.run_epochs).where(schema.run_epochs.c.epoch == 2))
     assert found(address) == [("epochs", "lacks its epoch 2")]
     with Store.open(address) as store, store.database.writing() as connection:
-        connection.execute(delete(schema.epochs))
+        connection.execute(delete(schema.run_epochs))
     assert found(address) == [("epochs", "is finished without an epoch")]
 
 
@@ -107,10 +107,12 @@ def test_rows_that_name_nothing_are_found(database: Path) -> None:
         good, _ = samples.fill(store)
         samples.write_files(store, good)
     with closing(sqlite3.connect(database)) as connection, connection:  # which checks no reference
-        connection.execute("DELETE FROM epochs WHERE epoch = 3")
+        connection.execute("DELETE FROM run_epochs WHERE epoch = 3")
         connection.execute("UPDATE warnings SET run_key = 'nobody'")
     number = len(samples.epoch().metrics)
-    assert ("references", f"{number} rows of metrics name a row of epochs that is not there") in found(str(database))
+    assert ("references", f"{number} rows of run_metrics name a row of run_epochs that is not there") in found(
+        str(database)
+    )
     assert ("references", "1 rows of warnings name a row of runs that is not there") in found(str(database))
 
 
@@ -131,7 +133,7 @@ def test_damaged_pages_are_found_and_nothing_else_is_looked_at(database: Path) -
         for number in range(4, 60):
             store.commit_epoch(good, samples.epoch(number))
     with closing(sqlite3.connect(database)) as connection:
-        root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'metrics'").fetchone()[0]
+        root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'run_metrics'").fetchone()[0]
         size = connection.execute("PRAGMA page_size").fetchone()[0]
     with database.open("rb+") as file:
         file.seek((root - 1) * size)
@@ -163,7 +165,7 @@ def test_what_was_pruned_is_not_missed(sound: tuple[str, Path]) -> None:
     with Store.open(address) as store:
         found = find_surplus(store, {run.key for run in store.run_records()}, keep=["final"])
         assert found
-        delete_surplus(found)
+        delete_surplus(store, found)
     checked = check_database(address, deep=True)
     assert checked.findings == ()
     with Store.open(address) as store:

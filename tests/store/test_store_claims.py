@@ -258,7 +258,7 @@ def test_a_stand_in_and_another_command_s_runs_get_places_of_their_own(postgresq
     with Store.open(postgresql) as first, Store.open(postgresql) as second:
         first.add_ablation(whole)
         with first.database.writing() as connection:
-            write_ablation(connection, samples.ablation("other", patiences=(77,)))
+            write_ablation(connection, samples.ablation("other", patiences=(77,)), lambda member: True)
             other = threading.Thread(target=second.replace_run, args=(run.key, half))
             other.start()
             other.join(0.3)

@@ -138,12 +138,12 @@ def test_what_arrives_otherwise_is_not_kept(pair: tuple[str, str], monkeypatch: 
     honest = maintenance._insert
 
     def losing(writing: object, table: Table, some: list[dict[str, object]], where: str) -> None:
-        if table.name == "metrics":
+        if table.name == "run_metrics":
             some[3]["value"] = 0.123
         honest(writing, table, some, where)  # type: ignore[arg-type]
 
     monkeypatch.setattr(maintenance, "_insert", losing)
-    with pytest.raises(StoreError, match=r"metrics: 40 rows arrived \(.*\), 40 were sent \(.*\); nothing was kept"):
+    with pytest.raises(StoreError, match=r"run_metrics: 40 rows arrived \(.*\), 40 were sent \(.*\); nothing was kept"):
         copy_database(source, target)
     assert {number for number, _ in content(target).values()} == {0}
 

@@ -30,15 +30,15 @@ DAMAGED = [
     ("update runs set finished = 12345", r"runs, row key \w{12}: finished is .*12345.* \(.*\)"),
     ("update runs set status = 'asleep'", r"runs, row key \w{12}: status is 'asleep' \(none of queued, .*\)"),
     ("update runs set dataset_name = cast(x'ff' as text)", r"runs, row .*: dataset_name is .* \(no UTF-8\)"),
-    ("update epochs set lr = '<b>'", r"epochs, row run_key \w{12}, epoch 1: lr is '<b>' \(no number\)"),
+    ("update run_epochs set lr = '<b>'", r"run_epochs, row run \w{12}, epoch 1: lr is '<b>' \(no number\)"),
     (
-        "update epochs set epoch = -1 where epoch = 1",
-        r"epochs, row run_key \w{12}, epoch -1: epoch is -1 \(less than 0\)",
+        "update run_epochs set epoch = -1 where epoch = 1",
+        r"run_epochs, row run \w{12}, epoch -1: epoch is -1 \(less than 0\)",
     ),
-    ("update epochs set committed = x'00'", r"epochs, row .*, epoch 1: committed is b'\\x00' \(.*\)"),
+    ("update run_epochs set committed = x'00'", r"run_epochs, row .*, epoch 1: committed is b'\\x00' \(.*\)"),
     (
-        "update metrics set value = 'abc'",
-        r"metrics, row .*, epoch 1, split '\w+', name '\w+': value is 'abc' \(no number\)",
+        "update run_metrics set value = 'abc'",
+        r"run_metrics, row run \w{12}, epoch 1, metric '\w+ \w+': value is 'abc' \(no number\)",
     ),
     ("update evaluations set ap = 'abc'", r"evaluations, row id \d+: ap is 'abc' \(no number\)"),
     ("update evaluations set threshold = 9e999", r"evaluations, row id \d+: threshold is inf \(no finite number\)"),
@@ -100,12 +100,12 @@ def test_a_damaged_value_is_named(filled: tuple[Path, str], statement: str, said
 
 def test_the_check_lists_every_damaged_value(filled: tuple[Path, str]) -> None:
     database, key = filled
-    damage(database, "update epochs set lr = 'x', committed = 'y'")
+    damage(database, "update run_epochs set lr = 'x', committed = 'y'")
     damage(database, "update warnings set text = x'00'")
     findings = [finding for finding in check_database(database).findings if finding.check == "values"]
     assert [(finding.where, finding.what.split(" ")[0]) for finding in findings] == [
         *(
-            (f"epochs, row run_key {short_key(key)}, epoch {n}", name)
+            (f"run_epochs, row run {short_key(key)}, epoch {n}", name)
             for n in (1, 2, 3)
             for name in ("lr", "committed")
         ),
@@ -145,7 +145,7 @@ LENIENT = [
     ("update runs set attempts = -5 where status = 'failed'", "attempts is -5 .*; read as 0", 2),
     ("update members set overrides = '5'", "overrides is '5' .*; read as empty", 2),
     ("update checkpoints set path = '/dev/zero'", "path is '/dev/zero' .*; the row is left out", 2),
-    ("update epochs set peak_memory = -1", "peak_memory is -1 .*; read as 0", 2),
+    ("update run_epochs set peak_memory = -1", "peak_memory is -1 .*; read as 0", 2),
 ]
 
 
@@ -189,7 +189,7 @@ def test_rows_that_name_a_damaged_one_are_left_out_too(filled: tuple[Path, str],
 
 def test_many_damaged_values_are_counted(filled: tuple[Path, str], caplog: pytest.LogCaptureFixture) -> None:
     database, key = filled
-    damage(database, "update metrics set value = 'abc'")
+    damage(database, "update run_metrics set value = 'abc'")
     with Store.open(database, lenient=True) as store:
         assert [record.metrics for record in store.epoch_records(key)] == [(), (), ()]
         assert len(caplog.messages) == 11
@@ -201,7 +201,7 @@ def test_damage_that_comes_later_is_left_out_too(filled: tuple[Path, str], caplo
     with Store.open(database, lenient=True) as store:
         assert len(store.epoch_records(key)) == 3
         for number in (1, 2):
-            damage(database, f"update epochs set committed = 'x', epoch = -{number} where epoch = {number}")
+            damage(database, f"update run_epochs set committed = 'x', epoch = -{number} where epoch = {number}")
             assert len(store.epoch_records(key)) == 3 - number
             assert f"epoch is -{number}" in caplog.text
 
@@ -237,16 +237,12 @@ def test_what_is_made_again_is_removed_and_secrets_are_taken_out(address: str) -
     assert fix_database(address) == DatabaseFixes(0, 0)
 
 
-def test_an_older_database_is_upgraded_beside_its_damaged_rows(filled: tuple[Path, str]) -> None:
-    database, key = filled
-    for statement in (
-        "drop index ix_runs_content",
-        "alter table runs drop column content",
-        "alter table members drop column own",
-        "update alembic_version set version_num = '0004'",
-        "update runs set setup = '{' where status = 'failed'",
-    ):
-        damage(database, statement)
+def test_an_older_database_is_upgraded_beside_its_damaged_rows(database: Path) -> None:
+    database.parent.mkdir()
+    with closing(sqlite3.connect(database)) as old:
+        old.executescript((Path(__file__).parent / "mmad-0004.sql").read_text("utf-8"))
+        runs = old.execute("select count(*) from runs").fetchone()[0]
+    damage(database, "update runs set setup = '{' where position = 0")
     with Store.open(database, lenient=True) as store:
-        assert [run.key for run in store.run_records()] == [key]
+        assert len(store.run_records()) == runs - 1
     assert any(finding.what.startswith("setup is '{'") for finding in check_database(database).findings)

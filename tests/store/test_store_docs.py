@@ -121,7 +121,8 @@ def test_shell_examples_run(folder: Path, line: str) -> None:
 
 def test_every_table_is_described() -> None:
     described = set(re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE))
-    assert described == set(schema.metadata.tables)
+    tables = {**schema.metadata.tables, **schema.views.tables}
+    assert described == set(tables)
     for name, columns in re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", PAGE, flags=re.MULTILINE):
         outside = re.sub(r"\([^)]*\)", "", columns)
-        assert set(re.findall(r"`(\w+)`", outside)) <= set(schema.metadata.tables[name].c.keys())
+        assert set(re.findall(r"`(\w+)`", outside)) <= set(tables[name].c.keys())

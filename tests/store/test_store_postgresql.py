@@ -189,7 +189,7 @@ def test_a_lost_transaction_is_repeated_where_that_is_safe(postgresql: str, serv
     with Store.open(postgresql) as store:
         store.add_ablation(samples.ablation())
         good, bad = (run.key for run in store.run_records())
-        with _cut_once(store.database, server, "INSERT INTO epochs"):
+        with _cut_once(store.database, server, "INSERT INTO run_epochs"):
             store.commit_epoch(good, samples.epoch(1))
         assert store.epoch_records(good) == [samples.epoch(1)]
         assert store.warnings(good) == []

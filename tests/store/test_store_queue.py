@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import store_samples as samples
@@ -74,7 +75,7 @@ def test_an_ablation_comes_back_as_it_was_given(store: Store) -> None:
     store.add_ablation(given)
     (found,) = store.ablations()
     assert (found.name, found.title, found.description) == (given.name, given.title, given.description)
-    assert (found.path, found.source, found.compare) == (given.path, given.source, given.compare)
+    assert (found.path, found.source, found.compare) == (str(Path(given.path).absolute()), given.source, given.compare)
     assert [m.position for m in found.members] == list(range(8))
     for record, member in zip(found.members, given.members, strict=True):
         assert (record.ablation, record.setting, record.arm, record.seed, record.replicate, record.documented) == (

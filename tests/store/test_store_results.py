@@ -15,12 +15,12 @@ from mmad.store.claims import Owner
 from mmad.store.json import detail_json, status_json, summary_json
 from mmad.store.lookup import (
     CheckpointFigures,
-    check_ablation,
     epoch_row,
     find_run,
     find_seeds,
     member_path,
     member_summaries,
+    named_ablation,
     run_detail,
 )
 from mmad.store.run_status import STATUSES, one_line
@@ -84,9 +84,9 @@ def test_summaries_can_be_of_one_ablation(store: Store) -> None:
         "two/patience 10/CXR/0",
         "two/patience 10/CXR+Clinical/0",
     ]
-    check_ablation(store, "two")
+    assert named_ablation(store, "two") == "two"
     with pytest.raises(StoreError, match="did you mean two"):
-        check_ablation(store, "twoo")
+        named_ablation(store, "twoo")
 
 
 def test_a_member_is_found_by_its_path_or_key(store: Store) -> None:

@@ -34,7 +34,7 @@ def test_the_migrated_schema_is_that_of_the_tables(opened: Database) -> None:
     with opened.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
-        assert set(inspect(connection).get_view_names()) == {"run_results", "checkpoint_results"}
+        assert set(inspect(connection).get_view_names()) == {"run_results", "checkpoint_results", "epochs", "metrics"}
 
 
 def test_the_newest_revision_is_the_one_the_code_names() -> None:

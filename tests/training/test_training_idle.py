@@ -74,6 +74,7 @@ TRIED = {
     "era = B": ["B"],
     "era = A and using_fpn = true": ["A, pyramid"],
     "resolved_era = A and using_fpn = true": ["A, pyramid"],
+    "spatialise_clinical = true": ["C"],
     "era = C and spatialise_clinical = false": ["C, RoI heads alone"],
     "resolved_era = C and spatialise_clinical = false": ["C, RoI heads alone"],
     "era = C and spatialise_method = repeat": ["C, repeated"],
@@ -98,7 +99,8 @@ OTHER: dict[str, Any] = {
     "clinical_values": "raw", "clinical_expand_conv_channels": 6, "clinical_conv_channels": 6,
     "clinical_expand_dropout_rate": 0.3, "clinical_conv_dropout_rate": 0.3, "fuse_conv_channels": 6,
     "fuse_dropout_rate": 0.3, "fuse_depth": 3, "fuse_stride": 2, "fusion_strategy": ("concat", "add"),
-    "spatialise_method": ("convs", "repeat"), "anchor_sizes": (16,), "anchor_ratios": (1.0,),
+    "spatialise_method": ("convs", "repeat"), "pre_spatialised_layer": 2, "anchor_sizes": (16,),
+    "anchor_ratios": (1.0,),
     "representation_size": 9, "box_head_dropout_rate": 0.4, "mask_hidden_layers": 8, "momentum": 0.5,
     "warmup_epochs": 2, "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 0,
     "multiStepLR_milestones": (2,), "multiStepLR_gamma": 0.5, "weights": ("imagenet", "none"), "weights_hash": "abc",
@@ -267,6 +269,14 @@ def test_a_field_that_is_not_idle_is_seen(
     own = _trained(dataset, tmp_path / "own", *_parts(run))
     other = _trained(dataset, tmp_path / "other", *_parts(run, **{field: value}))
     assert parts <= {part for part in own if own[part] != other[part]}
+
+
+@pytest.mark.slow
+def test_measuring_the_training_changes_no_weight(dataset: DataSet, tmp_path: Path) -> None:
+    """Though the box head has dropout, which would draw for the boxes that are only looked at too."""
+    own = _trained(dataset, tmp_path / "own", *_parts("CXR"))
+    other = _trained(dataset, tmp_path / "other", *_parts("CXR", record_training_performance=False))
+    assert {part for part in own if own[part] != other[part]} == {"figures"}
 
 
 SAMPLED = {

@@ -52,6 +52,20 @@ def test_plateau_on_ap_lowers_the_rate_when_ap_stands() -> None:
     assert rates == [0.1, 0.1, 0.1, 0.05, 0.05]
 
 
+def test_the_logs_plateau_watches_the_last_20_batches() -> None:
+    plan = schedule(
+        lr_scheduler="ReduceLROnPlateau",
+        reduceLROnPlateau_patience=0,
+        reduceLROnPlateau_factor=0.5,
+        plateau_metric="val_loss_last_20",
+    )
+    plan.after_epoch(1, 1.0, 0.0, 1.0)
+    plan.after_epoch(2, 2.0, 0.0, 0.9)
+    assert plan.lr == 0.1
+    plan.after_epoch(3, 0.5, 0.0, 0.95)
+    assert plan.lr == 0.05
+
+
 def test_the_ap_of_the_epoch_before_comes_one_epoch_late_and_0_first() -> None:
     plan = schedule(
         lr_scheduler="ReduceLROnPlateau",

@@ -16,7 +16,7 @@ from mmad.data.loader import Batch
 from mmad.detector import DetectorOutput, RoiMode
 from mmad.training.device import Precision
 from mmad.training.divergence import DivergenceMonitor
-from mmad.training.loop import Collector, PassResult, Stepper, train_pass
+from mmad.training.loop import Collector, PassResult, Stepper, evaluation_pass, train_pass
 from mmad.training.losses import Weighing
 
 CPU = torch.device("cpu")
@@ -73,6 +73,35 @@ def trained(
         report=lambda step, loss: None,
         stop=lambda: False,
     )
+
+
+def test_an_evaluation_gives_the_mean_over_images_and_that_of_the_last_20_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Blind(Toy):
+        def forward(self, images, targets, numeric, categorical, mode) -> DetectorOutput:
+            nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0)}
+            return DetectorOutput({"loss_box_reg": numeric.mean()}, [nothing] * len(images))
+
+    monkeypatch.setattr("mmad.training.loop._scores", lambda found, truth: {})
+    dataset = SimpleNamespace(**vars(STUDIES), split=lambda name: (), ground_truth=lambda split: None)
+    values = [*(100.0 for _ in range(5)), *(float(n) for n in range(20))]
+    found = evaluation_pass(
+        Blind(),
+        [*(batch(value) for value in values[:-1]), batch(values[-1], values[-1])],
+        dataset,
+        "val",
+        weighing=Weighing.of(ModelSetup()),
+        precision=Precision(CPU, half=False),
+        mode=RoiMode(add_ground_truth=False, detect="proposals"),
+        scales=torch.ones(10, 4),
+        device=CPU,
+        seed=0,
+        report=lambda step, loss: None,
+        stop=lambda: False,
+    )
+    assert found.losses["loss"] == pytest.approx((sum(values) + values[-1]) / 26)
+    assert found.last_20 == pytest.approx(sum(range(20)) / 20)
 
 
 def test_an_epoch_of_two_batches_accumulated_ends_like_one_batch_twice_as_large() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import pynvml
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,26 +19,38 @@ from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.data.reader import load_dataset
 from mmad.training import loop, train
-from mmad.training.device import in_layout, open_device
+from mmad.training.device import describe_environment, in_layout, open_device, prepare_process, settings_restored
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "mps", "meta", "", "cuda 1"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "mps:1", "meta", "", "cuda 1"])
 def test_a_word_that_is_no_device_is_refused(name: str) -> None:
     with pytest.raises(SpecError) as refused:
         open_device(name)
-    assert str(refused.value) == f"no device is called {name!r}; name cpu, cuda or cuda:N"
+    assert str(refused.value) == f"no device is called {name!r}; name cpu, cuda, cuda:N or mps"
 
 
 def test_a_gpu_that_is_not_there_is_refused_and_one_that_is_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SpecError, match=r"^device cuda: PyTorch finds no CUDA GPU here; look at nvidia-smi, or name"):
+    with pytest.raises(SpecError, match=r"^device cuda: PyTorch finds no GPU here; look at nvidia-smi or rocm-smi"):
         open_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for number, has in ((1, "cuda:0 alone"), (2, "cuda:0 to cuda:1")):
         monkeypatch.setattr(torch.cuda, "device_count", lambda number=number: number)
         with pytest.raises(SpecError, match=f"^device cuda:7: this machine has {has}; name one of these"):
             open_device("cuda:7")
-    assert open_device("cuda:1") == torch.device("cuda:1")
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name, word in (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+        assert open_device("cuda:1") == torch.device("cuda:1")
+        assert os.environ[name] == word
+    assert set(chosen) == {torch.device("cuda:1")}
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(SpecError, match=r"^device mps: PyTorch finds no Apple GPU here; name cpu, or cuda"):
+        open_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert open_device("mps") == torch.device("mps")
     assert open_device("cpu") == torch.device("cpu")
 
 
@@ -53,6 +68,46 @@ def test_images_are_pinned_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> N
     assert pinned == []
     assert loop._pinned(images, torch.device("cuda:1")) is images
     assert len(pinned) == 1
+
+
+def test_every_device_gets_its_own_settings_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settings() -> tuple[bool, bool, bool, str, str]:
+        backends = torch.backends
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            backends.cudnn.deterministic,
+            backends.cudnn.benchmark,
+            backends.cudnn.conv.fp32_precision,
+            backends.cuda.matmul.fp32_precision,
+        )
+
+    before = settings()
+    with settings_restored():
+        prepare_process(1, 0, torch.device("cpu"))
+        assert settings()[0]
+        prepare_process(1, 0, torch.device("cuda:0"))
+        assert settings() == (False, True, False, "ieee", "ieee")
+        prepare_process(1, 0, torch.device("cuda:0"), tf32=True)
+        assert settings() == (False, True, False, "tf32", "tf32")
+    assert settings() == before
+
+
+def test_a_gpu_is_described_by_model_uuid_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="12ab"))
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92000)
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: "580.1")
+    with settings_restored():
+        prepare_process(1, 0, torch.device("cuda:1"))
+        found = describe_environment(torch.device("cuda:1"), 1, 0)
+    assert found.device == f"cuda:1 (NVIDIA H200, CUDA {torch.version.cuda}, GPU-12ab)"
+    assert {name: found.versions[name] for name in ("cudnn", "driver", "float32")} == {
+        "cudnn": "92000",
+        "driver": "580.1",
+        "float32": "ieee",
+    }
+    assert "driver" not in describe_environment(torch.device("cpu"), 1, 0).versions
 
 
 def test_the_layout_of_weights_follows_the_setup() -> None:

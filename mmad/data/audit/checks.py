@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,9 @@ def scaled(table: ContingencyTable, factor: float) -> ContingencyTable:
 
 ALPHA = 0.01
 LEAST_PHI = 0.2
+#: What lies in a corner of a film may go a little with a finding, as an arm or a cable does.
+LEAST_MARK_PHI = 0.5
+_CORNERS = ("top left", "top right", "bottom left", "bottom right")
 #: A source with fewer studies is not tested, nor is one beyond the most frequent.
 LEAST_STUDIES = 5
 MOST_SOURCES = 50
@@ -76,16 +80,19 @@ class _Test:
     causes: Mask
 
 
-def leak_findings(dataset: DataSet) -> list[AuditIssue]:
-    """What follows what, the strongest first, as warnings: of each column and label what it follows most."""
-    tests = _tests(dataset)
+def leak_findings(dataset: DataSet, corners: NDArray[np.bool_] | None = None) -> list[AuditIssue]:
+    """What follows what, the strongest first, as warnings: of each column, label and split what it follows most.
+
+    ``corners`` (N, 4) says of each study in which corners of its image a bright mark stands.
+    """
+    tests = _tests(dataset, corners)
     patients = len({study.patient for study in dataset.studies})
     factor = patients / len(dataset.studies)
     corrected = holm([fisher(scaled(test.table, factor)) for test in tests])
     strong = [
         (abs(phi(test.table)), test)
         for test, p in zip(tests, corrected, strict=True)
-        if p <= ALPHA and abs(phi(test.table)) >= LEAST_PHI
+        if p <= ALPHA and abs(phi(test.table)) >= (LEAST_MARK_PHI if test.code.endswith("marker") else LEAST_PHI)
     ]
     strong.sort(key=lambda one: (-round(one[0], 6), phi(one[1].table) < 0))
     groups: dict[tuple[str, str], list[tuple[float, _Test]]] = {}
@@ -94,17 +101,21 @@ def leak_findings(dataset: DataSet) -> list[AuditIssue]:
     return [_leak_finding(dataset, group[0][1], group[0][0], len(group) - 1) for group in groups.values()]
 
 
-def _tests(dataset: DataSet) -> list[_Test]:
+def _tests(dataset: DataSet, corners: NDArray[np.bool_] | None) -> list[_Test]:
     missing, labels, sources = missing_of(dataset), _labels_by_study(dataset), _sources(dataset)
+    marks = {} if corners is None else {name: corners[:, i] for i, name in enumerate(_CORNERS)}
+    causes = {"source": sources, "file": _files(dataset), "marker": marks}
     tests = []
     for column, mask in missing.items():
         for label, has in labels.items():
             tests.append(_test("missingness-follows-label", column, label, mask, has))
         for source, of in sources.items():
             tests.append(_test("missingness-follows-source", column, source, mask, of))
-    for label, has in labels.items():
-        for source, of in sources.items():
-            tests.append(_test("label-follows-source", label, source, has, of))
+    splits = {split: np.array([study.split == split for study in dataset.studies]) for split in SPLITS}
+    for kind, effects in (("label", labels), ("split", splits)):
+        for what, groups in causes.items():
+            for name, of in groups.items():
+                tests += [_test(f"{kind}-follows-{what}", effect, name, has, of) for effect, has in effects.items()]
     return [test for test in tests if phi(test.table) != 0]
 
 
@@ -152,10 +163,21 @@ def _labels_by_study(dataset: DataSet) -> dict[str, Mask]:
 
 
 def _sources(dataset: DataSet) -> dict[str, Mask]:
-    named = np.array([study.source or "" for study in dataset.studies], dtype=np.str_)
-    counted = Counter(study.source for study in dataset.studies if study.source)
-    often = [source for source, count in counted.most_common(MOST_SOURCES) if count >= LEAST_STUDIES]
-    return {source: named == source for source in often}
+    return _often([study.source or "" for study in dataset.studies])
+
+
+def _files(dataset: DataSet) -> dict[str, Mask]:
+    """Formats and sizes of image files that some studies have and others do not."""
+    kinds = [f"format {PurePosixPath(study.image).suffix.lower()}" for study in dataset.studies]
+    sizes = [f"size {study.width} x {study.height}" for study in dataset.studies]
+    return {**_often(kinds), **_often(sizes)}
+
+
+def _often(words: Sequence[str]) -> dict[str, Mask]:
+    """The studies of each word that is frequent enough to be tested."""
+    named = np.array(words, dtype=np.str_)
+    counted = Counter(word for word in words if word)
+    return {word: named == word for word, count in counted.most_common(MOST_SOURCES) if count >= LEAST_STUDIES}
 
 
 def _test(code: str, effect: str, cause: str, first: Mask, second: Mask) -> _Test:
@@ -167,10 +189,14 @@ def _leak_finding(dataset: DataSet, test: _Test, size: float, more: int) -> Audi
     a, b, c, d = test.table
     side = test.causes if a * (b + d) >= b * (a + c) else ~test.causes  # where the effect is more frequent
     inside, beside = _share(a, a + c), _share(b, b + d)
-    if test.code == "label-follows-source":
-        where = BOXES
-        what = f"{inside} of the studies from source {test.cause!r} have {test.effect!r}, {beside} of the others"
-        hint = "balance the sources, or report results source by source"
+    effect, _, cause = test.code.partition("-follows-")
+    if effect in ("label", "split"):
+        where = BOXES if effect == "label" else STUDIES
+        of = f"from source {test.cause!r}" if cause == "source" else f"with image files of {test.cause}"
+        of = f"with a bright mark in the image's {test.cause} corner" if cause == "marker" else of
+        verb = "have" if effect == "label" else "are in the split"
+        what = f"{inside} of the studies {of} {verb} {test.effect!r}, {beside} of the others"
+        hint = _HINTS[effect, cause]
     else:
         kind = "with label" if test.code.endswith("label") else "from source"
         where = f"{STUDIES}, column {test.effect}"
@@ -179,6 +205,16 @@ def _leak_finding(dataset: DataSet, test: _Test, size: float, more: int) -> Audi
     what += f" (correlation {size:.2f}{f'; it follows {more} more' if more else ''})"
     ids = [dataset.studies[i].study for i in np.flatnonzero(test.effects & side)]
     return finding(test.code, "warning", where, what, hint, ids)
+
+
+_HINTS = {
+    ("label", "source"): "balance the sources, or report results source by source",
+    ("label", "file"): "make all files alike (a detector sees how they were made), and look where they are from",
+    ("label", "marker"): "look with `mmad data show`: black out what is burned in where it says what was found",
+    ("split", "source"): "divide the patients anew, or say that the test is of another source",
+    ("split", "file"): "make all files alike, or divide the patients anew",
+    ("split", "marker"): "look with `mmad data show`: the splits' images are not of one kind",
+}
 
 
 def _share(part: int, whole: int) -> str:
@@ -454,10 +490,38 @@ def _numbers(dataset: DataSet, column: NumericColumn, values: NDArray[np.float64
         what = f"{column.name!r} is outside {column.low:g} to {column.high:g}{_unit(column.unit)} in {len(ids)} studies"
         hint = f"correct the values, or low and high in {TOML}"
         findings.append(finding("value-out-of-range", "warning", where, what, hint, ids))
+    findings += _shifted(dataset, column, values)
     known = values[np.isfinite(values)]
     if len(known) > 1 and np.ptp(known) == 0:
         findings.append(_constant(column.name))
     return findings
+
+
+#: Values of two splits differ where the largest distance of their distributions is this, and no chance.
+LEAST_SHIFT, SHIFT_CHANCE = 0.25, 1e-5
+
+
+def _shifted(dataset: DataSet, column: NumericColumn, values: NDArray[np.float64]) -> list[AuditIssue]:
+    """A val or test split with other values than train: the test of Kolmogorov and Smirnov, one value a patient."""
+    from scipy.stats import ks_2samp
+
+    first: dict[str, dict[str, float]] = {split: {} for split in SPLITS}
+    for study, value in zip(dataset.studies, values.tolist(), strict=True):
+        if np.isfinite(value):
+            first[study.split].setdefault(study.patient, value)
+    train, *others = ((split, list(first[split].values())) for split in SPLITS)
+    for split, there in others:
+        if min(len(train[1]), len(there)) < FEWEST_STUDIES:
+            continue
+        test = ks_2samp(train[1], there)
+        if test.pvalue <= SHIFT_CHANCE and test.statistic >= LEAST_SHIFT:
+            apart = f"distributions {test.statistic:.2f} apart"
+            what = f"{column.name!r} has other values in {split!r} than in 'train' ({apart})"
+            hint = (
+                "look for another unit or device, or divide the patients anew; else say that these are other patients"
+            )
+            return [finding("value-shifted", "warning", f"{STUDIES}, column {column.name}", what, hint)]
+    return []
 
 
 def _other_unit(dataset: DataSet, column: NumericColumn, other: UnitConfusion) -> AuditIssue:

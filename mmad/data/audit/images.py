@@ -48,7 +48,15 @@ class Looks:
     bright: NDArray[np.uint8]  # (K,): the highest grey of the picture in small
     deepest: NDArray[np.uint8]  # (K,): bits of the highest value of an image with more than 8, else 0
     thumbs: NDArray[np.uint8]  # (K, 64): the picture in small
+    corners: NDArray[np.bool_]  # (K, 4): something bright on its own stands top left, top right, bottom left, right
     unreadable: dict[int, str]  # place here → why
+
+    def corners_by_study(self, dataset: DataSet) -> NDArray[np.bool_]:
+        """``corners`` of each study's image, (N, 4)."""
+        seen = {dataset.studies[p].image: i for i, p in enumerate(self.studies)}
+        nothing = np.zeros(4, dtype=np.bool_)
+        rows = [self.corners[seen[s.image]] if s.image in seen else nothing for s in dataset.studies]
+        return np.array(rows, dtype=np.bool_).reshape(-1, 4)
 
     def size_of(self) -> dict[int, tuple[int, int]]:
         """Position of a study → the size of its image, as far as it can be decoded."""
@@ -65,6 +73,7 @@ class _Look:
     bright: int = 0
     deepest: int = 0
     thumb: bytes = bytes(_THUMB * _THUMB)
+    corners: tuple[bool, ...] = (False,) * 4
     why: str = ""
 
 
@@ -84,17 +93,18 @@ def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progres
     blank, unreadable = np.zeros(len(places), dtype=np.bool_), {}
     bright, deepest = np.zeros(len(places), dtype=np.uint8), np.zeros(len(places), dtype=np.uint8)
     thumbs = np.zeros((len(places), _THUMB * _THUMB), dtype=np.uint8)
+    corners = np.zeros((len(places), 4), dtype=np.bool_)
     for i, look in enumerate(in_order(partial(_look, dataset), places, usable_cores())):
         sizes[i], blank[i], bright[i], deepest[i] = look.size, look.blank, look.bright, look.deepest
         turned[i] = np.frombuffer(look.turned, dtype=np.uint8).reshape(3, -1)
         thumbs[i] = np.frombuffer(look.thumb, dtype=np.uint8)
-        small[i] = np.frombuffer(look.small, dtype=np.uint8)
+        small[i], corners[i] = np.frombuffer(look.small, dtype=np.uint8), look.corners
         exact.append(look.exact)
         if look.why:
             unreadable[i] = look.why
         if progress is not None:
             progress(i + 1, len(places))
-    return Looks(places, sizes, tuple(exact), small, turned, blank, bright, deepest, thumbs, unreadable)
+    return Looks(places, sizes, tuple(exact), small, turned, blank, bright, deepest, thumbs, corners, unreadable)
 
 
 def _look(dataset: DataSet, position: int) -> _Look:
@@ -107,13 +117,41 @@ def _look(dataset: DataSet, position: int) -> _Look:
             image.load()
             deepest = highest_value(image).bit_length() if is_deep(image) else 0
             whole = as_grey(image, dataset.bits)
+            corners = _corners(whole)
+            whole = _without_border(whole)
             small, thumb = (whole.resize(s, Image.Resampling.BOX) for s in ((SIDE + 1, SIDE), (_THUMB, _THUMB)))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return _Look((0, 0), b"", nothing, False, why=reason(error))
     grey = np.asarray(small, dtype=np.int16)  # (SIDE, SIDE + 1)
     small_hash, *others = (_hash(one) for one in (grey, grey[:, ::-1], -grey, grey[::-1, ::-1]))
     digest, blank = hashlib.sha256(content).digest()[:16], bool(np.ptp(grey) < LEAST_CONTRAST)
-    return _Look(size, digest, small_hash, blank, b"".join(others), int(grey.max()), deepest, thumb.tobytes())
+    return _Look(size, digest, small_hash, blank, b"".join(others), int(grey.max()), deepest, thumb.tobytes(), corners)
+
+
+#: Side of a corner as a share of the image's, and by how much a mark outshines half of its corner.
+_CORNER, _OUTSHINES = 0.125, 100
+
+
+def _corners(image: Image.Image) -> tuple[bool, ...]:
+    """Of each corner whether a small part of it is much brighter than most of it, as a burned-in marker is."""
+    pixels = np.asarray(image)
+    down, across = (max(2, int(side * _CORNER)) for side in pixels.shape)
+    four = (pixels[:down, :across], pixels[:down, -across:], pixels[-down:, :across], pixels[-down:, -across:])
+    return tuple(bool(int(one.max()) - float(np.median(one)) >= _OUTSHINES) for one in four)
+
+
+def _without_border(image: Image.Image) -> Image.Image:
+    """The image without rows and columns of one grey around it, as a picture has that was padded."""
+    pixels = np.asarray(image.reduce(max(1, min(image.size) // 128)), dtype=np.int16)
+    spans = []
+    for axis, side in ((0, image.width), (1, image.height)):
+        lines = np.flatnonzero(np.ptp(pixels, axis=axis) >= LEAST_CONTRAST * 2)
+        scale = side / pixels.shape[1 - axis]
+        spans.append((int(lines[0] * scale), round((lines[-1] + 1) * scale)) if len(lines) else (0, side))
+    (left, right), (top, bottom) = spans
+    if 2 * (right - left) < image.width or 2 * (bottom - top) < image.height:
+        return image
+    return image.crop((left, top, min(right, image.width), min(bottom, image.height)))
 
 
 def _hash(grey: NDArray[np.int16]) -> bytes:

@@ -52,7 +52,7 @@ def audit_of(tables: ReadTables, looks: Looks) -> Audit:
         *split_findings(dataset, counts),
         *duplicate_findings(dataset, looks),
         *clinical_findings(dataset),
-        *leak_findings(dataset),
+        *leak_findings(dataset, looks.corners_by_study(dataset)),
         *answer_findings(dataset),
     ]
     findings.sort(key=lambda found: found.level != "error")  # errors first, else in the order found

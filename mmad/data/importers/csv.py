@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +99,7 @@ def import_csv(
     licence: str | None = None,
     dicom_header: bool = False,
     bits: int | None = None,
+    tables: Tables | None = None,
     progress: OnProgress | None = None,
     report: ImportReport | None = None,
 ) -> DataSet:
@@ -108,7 +109,7 @@ def import_csv(
     clinical columns (None decides by name and content, see ``mmad.data.column_types``), ``ignore`` those to leave out;
     ``labels`` keeps only these, in this order; ``no_finding`` names labels of rows which say that nothing was found;
     ``dicom_header`` adds age and sex from the headers of DICOM images where the table lacks them; ``bits``
-    are those that images of more than 8 use (None: those of the highest value of all).
+    are those that images of more than 8 use (None: those of the highest value of all). ``tables`` were read already.
     ``progress`` hears (done, all); ``report`` is filled with what was decided. Raises DataError for anything missing,
     unknown or impossible, naming file and row.
     """
@@ -116,7 +117,7 @@ def import_csv(
     if not src.is_dir():
         raise DataError("no such folder", where=src, hint="name the folder that holds the CSV files")
     said = report if report is not None else ImportReport()
-    tables = _read_tables(src, layout)
+    tables = tables or _read_tables(src, layout)
     subjects = tables.subjects
     images = subjects.column(layout.image).tolist()
     found = find_images(src, images, subjects.at)
@@ -179,7 +180,7 @@ def import_csv(
 
 
 @dataclass(frozen=True, eq=False)
-class _Tables:
+class Tables:
     """``subjects`` has a row per image. ``one`` says that ``boxes`` is the same file, with a row per box.
 
     ``varying`` are its columns that differ between the rows of one image, and so say nothing of the image.
@@ -191,15 +192,19 @@ class _Tables:
     varying: tuple[ColumnOutcome, ...] = ()
 
 
-def _read_tables(src: Path, layout: CsvLayout) -> _Tables:
+def _read_tables(src: Path, layout: CsvLayout) -> Tables:
     subjects, boxes = src / layout.subjects, src / layout.boxes
     if not subjects.is_file() and layout.subjects == CsvLayout.subjects and layout.boxes != CsvLayout.boxes:
         subjects = boxes
     elif not boxes.is_file() and layout.boxes == CsvLayout.boxes and layout.subjects != CsvLayout.subjects:
         boxes = subjects
     if subjects != boxes:
-        return _Tables(read_table(subjects), read_table(boxes), one=False)
-    table = read_table(subjects)
+        return Tables(read_table(subjects), read_table(boxes), one=False)
+    return one_table(read_table(subjects), layout)
+
+
+def one_table(table: Table, layout: CsvLayout) -> Tables:
+    """A table with an image and a box in a row as both tables."""
     by_image = table.frame.groupby(table.column(layout.image), sort=False)
     several = by_image.nunique()
     varying = []
@@ -209,8 +214,8 @@ def _read_tables(src: Path, layout: CsvLayout) -> _Tables:
             varying.append(ColumnOutcome(name, "ignored", f"differs between the rows of image {shown(differs[0])}"))
     first = table.frame.drop_duplicates(layout.image)
     of_boxes = _box_columns(table, layout)
-    return _Tables(
-        Table(table.path, first), table, one=True, varying=tuple(c for c in varying if c.name not in of_boxes)
+    return Tables(
+        replace(table, frame=first), table, one=True, varying=tuple(c for c in varying if c.name not in of_boxes)
     )
 
 
@@ -282,7 +287,7 @@ def _box_format(sides: Sequence[str], layout: CsvLayout, where: str, report: Imp
     return form
 
 
-def _used(subjects: Table, layout: CsvLayout, tables: _Tables, patient: str | None, sized: bool) -> dict[str, str]:
+def _used(subjects: Table, layout: CsvLayout, tables: Tables, patient: str | None, sized: bool) -> dict[str, str]:
     """Columns of the table of subjects that are something else than a clinical column → what."""
     columns = subjects.frame.columns.tolist()
     used = {layout.image: "the image", layout.split: "the split"}
@@ -342,7 +347,7 @@ def _sources(src: Path, layout: CsvLayout) -> dict[str, str]:
 # The size of the image on which the boxes were drawn, where the table states one.
 
 
-def _size_columns(columns: Collection[str], tables: _Tables, layout: CsvLayout) -> tuple[str, str] | None:
+def _size_columns(columns: Collection[str], tables: Tables, layout: CsvLayout) -> tuple[str, str] | None:
     sides = _sides_of(tables.boxes.frame.columns.tolist(), layout) if tables.one else ()
     for pair in (("image_width", "image_height"), ("width", "height")):
         if set(pair) <= set(columns) and not set(pair) & set(sides):
@@ -351,7 +356,7 @@ def _size_columns(columns: Collection[str], tables: _Tables, layout: CsvLayout) 
 
 
 def _annotated_sizes(
-    subjects: Table, tables: _Tables, found: Mapping[str, SourceImage], layout: CsvLayout
+    subjects: Table, tables: Tables, found: Mapping[str, SourceImage], layout: CsvLayout
 ) -> dict[str, tuple[int, int]] | None:
     """By image the size in whose pixels its boxes are. None where the table states none.
 
@@ -393,7 +398,7 @@ class _Findings:
 
 
 def _read_boxes(
-    tables: _Tables,
+    tables: Tables,
     layout: CsvLayout,
     found: Mapping[str, SourceImage],
     annotated: Mapping[str, tuple[int, int]] | None,

@@ -3,9 +3,10 @@
 A picture is drawn from its *look*; a look may have two names. A focal opacity of the lower lung is called
 Atelectasis or Consolidation, a bilateral haze Pulmonary edema or Consolidation, and nothing in the pixels
 tells which. What tells is the patient's *state*, read off the vital signs: febrile with a Consolidation,
-overloaded with an edema, calm with an Atelectasis. ``clinical_effect`` is the share of studies whose state
-is their own; the others swap states among themselves, so that every column keeps its distribution and only
-the link to the finding goes.
+overloaded with an edema, calm with an Atelectasis. With a ``clinical_effect`` of 1 the vital signs of the states
+do not overlap. Between 0 and 1 that is how far they lie apart, as a share of the distance at 1, among patients who
+differ as they do on a ward. With 0 the studies swap their states of 1 among themselves, so that every column keeps
+its distribution and only the link to the finding goes.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ _VITALS: dict[PhantomState, tuple[tuple[float, float], ...]] = {
     "febrile": ((0, 0), (101.9, 0.7), (113, 9), (24, 2.2), (95.8, 1.4), (118, 11), (70, 7), (4.0, 2.5), (2.5, 0.6)),
     "overloaded": ((0, 0), (98.2, 0.5), (90, 9), (25, 2.2), (87.5, 2.2), (182, 12), (104, 8), (3.5, 2.5), (2.3, 0.6)),
 }
+#: Deviation of each number in any state where ``clinical_effect`` lies between 0 and 1, in the order of NUMERIC.
+_WARD = (0, 1.1, 16, 4, 2.5, 20, 12, 2.5, 0.7)
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,14 @@ def make_cases(studies: int, seed: int, clinical_effect: float, missing: float) 
         hearts = _dealt([_HEART_SHARE, 1 - _HEART_SHARE], len(members), np.random.default_rng([seed, 2, number]))
         pleurae = _dealt([_PLEURA_SHARE, 1 - _PLEURA_SHARE], len(members), np.random.default_rng([seed, 3, number]))
         own = [_STATE_OF.get(LOOKS[look][1], "calm") for look in looks]
-        states = _linked(own, clinical_effect, np.random.default_rng([seed, 4, number]))
+        states = own if clinical_effect else _swapped(own, np.random.default_rng([seed, 4, number]))
         for place, i in enumerate(members):
             patient = owners[i]
             side = np.random.default_rng([seed, 5, i])
             both, first = side.random() < 0.2, -1 if side.random() < 0.5 else 1
             female = bool(females[patient])
-            numeric, categorical = _values(seed, i, states[place], float(ages[patient]), female, missing)
+            vitals = _vitals(states[place], clinical_effect)
+            numeric, categorical = _values(seed, i, vitals, float(ages[patient]), female, missing)
             cases[i] = Case(
                 index=i,
                 study=f"s{i:06d}",
@@ -154,26 +158,29 @@ def _dealt(shares: Sequence[float], count: int, rng: np.random.Generator) -> lis
     return [int(i) for i in rng.permutation(dealt)]
 
 
-def _linked(own: Sequence[PhantomState], effect: float, rng: np.random.Generator) -> list[PhantomState]:
-    """States that are their study's own with probability ``effect``; the others are swapped at random."""
-    draws, order = rng.random(len(own)), rng.permutation(len(own))
-    loose = [i for i in range(len(own)) if draws[i] >= effect]
-    swapped = [int(i) for i in order if draws[i] >= effect]
-    states = list(own)
-    for target, origin in zip(loose, swapped, strict=True):
-        states[target] = own[origin]
-    return states
+def _swapped(own: Sequence[PhantomState], rng: np.random.Generator) -> list[PhantomState]:
+    """The states, swapped among their studies at random."""
+    rng.random(len(own))  # what was drawn here before the permutation; without it the control had other bytes
+    return [own[i] for i in rng.permutation(len(own))]
+
+
+def _vitals(state: PhantomState, effect: float) -> tuple[tuple[float, float], ...]:
+    """Mean and deviation of each number of a patient in this state."""
+    if effect in (0, 1):
+        return _VITALS[state]
+    pairs = zip(_VITALS["calm"], _VITALS[state], _WARD, strict=True)
+    return tuple((calm + effect * (mean - calm), deviation) for (calm, _), (mean, _), deviation in pairs)
 
 
 def _values(
-    seed: int, index: int, state: PhantomState, age: float, female: bool, missing: float
+    seed: int, index: int, vitals: tuple[tuple[float, float], ...], age: float, female: bool, missing: float
 ) -> tuple[tuple[float | None, ...], tuple[str | None, ...]]:
     """The clinical cells of one study. The noise does not depend on the state."""
     rng = np.random.default_rng([seed, 6, index])
     noise = np.clip(rng.standard_normal(len(NUMERIC)), -2.5, 2.5)
     gone = rng.random(len(NUMERIC) + len(CATEGORICAL)) < missing
     numbers: list[float | None] = []
-    for i, (column, (mean, deviation)) in enumerate(zip(NUMERIC, _VITALS[state], strict=True)):
+    for i, (column, (mean, deviation)) in enumerate(zip(NUMERIC, vitals, strict=True)):
         value = age if column.name == "age" else mean + deviation * float(noise[i])
         value = min(max(value, column.low), column.high)
         numbers.append(None if gone[i] else round(value, 1 if column.name == "temperature" else 0))

@@ -60,8 +60,8 @@ def make_phantom(
         studies: how many images.
         image_size: side of an image in pixels.
         seed: of everything that is drawn.
-        clinical_effect: share (0 to 1) of studies whose clinical values belong to their finding; pictures, boxes
-            and labels do not depend on it.
+        clinical_effect: how far the vital signs of the findings lie apart, as a share (0 to 1) of the distance at
+            which they do not overlap; pictures, boxes and labels do not depend on it.
         missing: share of empty clinical cells.
         artefacts: draw side markers, tubes, lines and devices and vary the exposure; boxes and labels stay.
         format: of the image files, png or jpeg; JPEG is written with quality 92.

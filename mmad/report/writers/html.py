@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.base import formatting
+from mmad.base.paths import near
 from mmad.report import picture_drawing, table_writers, tables
 from mmad.report.badges import Badge
 from mmad.report.figures import CurveFigure, ReportFigure, arms_figure, forest_figure, run_figure
@@ -232,6 +233,7 @@ def _environment() -> Environment:
     )
     for name in ("decimal", "signed", "whole", "moment", "duration", "size", "clip", "plural", "short_key"):
         environment.filters[name] = getattr(formatting, name)
+    environment.filters["near"] = near
     environment.filters["tsv"] = table_writers.as_tsv
     environment.filters["latex"] = table_writers.tabular
     environment.globals.update(_FUNCTIONS)

@@ -196,7 +196,9 @@ def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure],
     for number, (comparison, headline, badges) in enumerate(parts):
         marks = " · ".join(escape(b.text) for b in badges)
         design = f"{comparison.design[:1].upper()}{comparison.design[1:]}." if comparison.design else ""
-        lines += [f"**{escape(headline)}** {escape(design)}".rstrip(), "", marks, ""]
+        lines += [f"**{escape(headline)}** {escape(design)}".rstrip(), ""]
+        lines += [escape(clip(comparison.shared, 1200)), ""] if comparison.shared else []
+        lines += [marks, ""]
         pairs, *more = pair_tables(ablation, number, statistics)
         said = len(comparison.rows) == 1  # by the headline
         lines += _tables((replace(pairs, footnotes=()) if said else pairs, *more))

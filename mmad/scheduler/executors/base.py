@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -72,7 +72,15 @@ class ClusterSlots(Slots):
             return self.jobs
         return self.gpus * (self.per_gpu or 1) if self.on_gpu else super().capacity(threads)
 
-    def take(self, threads: int, memory_key: str = "", *, alone: bool = False) -> Slot | None:
+    def take(
+        self,
+        threads: int,
+        memory_key: str = "",
+        *,
+        alone: bool = False,
+        needs: int = 0,
+        idle: Mapping[str, int] | None = None,
+    ) -> Slot | None:
         if self.jobs is None and not self.on_gpu:
             return super().take(threads)
         if self._taken >= self.capacity(threads):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import SERVE, Exited, Worker
 from mmad.scheduler.supervisor_link import Ended, Memory, Message, TrainRequest
 
-#: Idle workers that wait for a run of their kind; more are let go.
+#: Idle workers that wait for a run of their kind on the CPU; more are let go.
 _IDLE = 8
+#: Seconds that the system has to free the memory of an idle worker.
+_LEAVING = 5.0
 
 
 @dataclass
@@ -32,6 +35,9 @@ class _LocalAttempt:
 @dataclass
 class LocalExecutor:
     """Implements ``mmad.scheduler.executors.base.Executor`` with processes.
+
+    An idle worker holds a part of its GPU's memory, and a GPU in exclusive mode whole: there it waits for one round of
+    the scheduler, and is gone before another worker begins.
 
     Args:
         slots: where they run.
@@ -50,11 +56,13 @@ class LocalExecutor:
     _attempts: dict[Worker, _LocalAttempt] = field(default_factory=dict)
     _idle: dict[tuple[str, int], list[Worker]] = field(default_factory=dict)
     _all: set[Worker] = field(default_factory=set)
+    _passed_over: set[Worker] = field(default_factory=set)
 
     def submit(self, state: JobState) -> bool:
         """Gives the run to an idle worker of its kind, or to a new one; False while no slot is free."""
         job = state.job
-        slot = self.slots.take(job.threads, job.memory_key, alone=state.alone)
+        idle = {device: count for device, count in self._idle_on().items() if device != "cpu"}
+        slot = self.slots.take(job.threads, job.memory_key, alone=state.alone, needs=state.needs, idle=idle)
         if slot is None:
             return False
         log = StorePaths(self.template.database).run(job.key).log
@@ -65,12 +73,16 @@ class LocalExecutor:
             raise
         self._attempts[worker] = _LocalAttempt(job.key, job.memory_key, slot, log)
         data = None if job.data is None else Path(job.data)
-        worker.train(replace(self.template, key=job.key, device=slot.device, data=data))
+        worker.train(replace(self.template, key=job.key, device=slot.torch_device, data=data))
         state.device = slot.device
         return True
 
     def poll(self, seconds: float) -> Iterator[Event]:
         """The workers' messages in their order."""
+        on_gpus = {worker for (device, _), idle in self._idle.items() if device != "cpu" for worker in idle}
+        for worker in self._passed_over & on_gpus:
+            self._let_go(worker)
+        self._passed_over = on_gpus
         try:
             worker, event = self._events.get(timeout=seconds)
             while True:
@@ -100,14 +112,30 @@ class LocalExecutor:
 
     def _worker(self, slot: Slot, threads: int, log: Path) -> Worker:
         idle = self._idle.get((slot.device, threads))
-        if idle:
-            return idle.pop()
+        chosen = idle.pop() if idle else None
+        if slot.device != "cpu":
+            for worker in [w for (device, _), some in self._idle.items() if device == slot.device for w in some]:
+                self._let_go(worker)
+        if chosen is not None:
+            return chosen
         for others in self._idle.values():  # of a kind that nobody waits for at present
             while len(others) and sum(map(len, self._idle.values())) >= _IDLE:
                 others.pop().quit()
-        worker = Worker(list(self.command), threads, log, self._events)
+        worker = Worker(list(self.command), threads, log, self._events, slot.visible)
         self._all.add(worker)
         return worker
+
+    def _idle_on(self) -> Counter[str]:
+        """How many workers are idle, by device."""
+        return Counter(device for (device, _), idle in self._idle.items() for _ in idle)
+
+    def _let_go(self, worker: Worker) -> None:
+        """Ends an idle worker; its memory is free afterwards."""
+        for idle in self._idle.values():
+            if worker in idle:
+                idle.remove(worker)
+        worker.kill()
+        worker.wait(_LEAVING)
 
     def _handle(self, worker: Worker, event: Message | Exited) -> Iterator[Event]:
         if isinstance(event, Exited):
@@ -117,10 +145,13 @@ class LocalExecutor:
         if attempt is None or attempt.key != event.key:
             return
         if isinstance(event, Memory):
-            self.slots.measured(attempt.slot, event.size)
-            self.remember(attempt.memory_key, attempt.slot, event.size)
+            self.slots.measured(attempt.slot, event.size, whole=event.whole)
+            if event.whole:
+                self.remember(attempt.memory_key, attempt.slot, event.size)
         if isinstance(event, Ended):
             attempt.ended = True
+            if event.shortage is not None:
+                self.slots.measured(attempt.slot, event.shortage.needed, whole=False)
             if event.idle:
                 self._reuse(worker, attempt)
         yield event.key, event

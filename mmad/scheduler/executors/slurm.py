@@ -60,7 +60,7 @@ _OURS = frozenset(
 )
 #: Options that submitit takes as lists, each of one shell command or word here.
 _LISTS = ("setup", "teardown", "srun_args")
-_GPUS = ("gpus", "gres", "gpus_per_node", "gpus_per_task")
+_GPUS = ("gpus", "gpus_per_node", "gpus_per_task")
 
 log = logging.getLogger(__name__)
 
@@ -170,9 +170,15 @@ def slurm_slots(given: Sequence[str], device: str = "auto") -> ClusterSlots:
     text = options.get("jobs", str(_JOBS))
     if not text.isdecimal() or int(text) < 1:
         raise MmadError(f"jobs={text} is no number of jobs", where="--slurm", hint="as in jobs=16")
-    gpus = word == "cuda" or (word == "auto" and any(name in options for name in _GPUS))
+    gpus = word == "cuda" or (word == "auto" and asks_for_gpus(options))
     where = f"partition {options['partition']}" if "partition" in options else "its default partition"
     return ClusterSlots(f"Slurm, {where}{', a GPU each' if gpus else ''}", gpus=int(gpus), jobs=int(text))
+
+
+def asks_for_gpus(options: Mapping[str, str]) -> bool:
+    """Whether an option asks for GPUs: ``gres`` may name other things too (``gres=lscratch:100,gpu:1``)."""
+    named = (re.split("[:=]", part.strip())[0] for part in options.get("gres", "").split(","))
+    return any(name in options for name in _GPUS) or any(name.removeprefix("gres/") == "gpu" for name in named)
 
 
 @dataclass
@@ -297,7 +303,7 @@ class SlurmExecutor:
         named = {k: v for k, v in self._options.items() if k not in ("jobs", "time")}
         given: dict[str, Any] = {f"slurm_{key}": _typed(key, value) for key, value in named.items() if key in known}
         other = {k.replace("_", "-"): _typed(k, value) for k, value in named.items() if k not in known}
-        if self.slots.on_gpu and not any(name in named for name in _GPUS):
+        if self.slots.on_gpu and not asks_for_gpus(named):
             given["slurm_gpus_per_node"] = 1
         return {
             "timeout_min": self._minutes,

@@ -1,0 +1,383 @@
+"""Published data sets as descriptions: which tables they have, and what their columns are.
+
+``NAME.toml`` beside this file describes one; a user's own description has the same form. It is read into the tables of
+``mmad.data.importers.csv``, which does the rest. Only forms that are no table of boxes need code, here.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmad.base.errors import DataError
+from mmad.base.records import OnProgress, Split
+from mmad.config.messages import no_such, one_of, shown
+from mmad.data.dataset import DataSet, split_by_patient
+from mmad.data.importers.common import ImportReport
+from mmad.data.importers.csv import CsvLayout, Tables, import_csv, one_table
+from mmad.data.tables import Table, read_table
+
+#: Columns that tables get which are no table of boxes; the split of each image is written into the last.
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_SPLIT = "split"
+
+NamedCells = dict[str, str]
+
+
+class BoxFile(BaseModel):
+    """A table of boxes below the folder, as a pattern; ``split`` is that of all its images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    split: Split | None = None
+
+
+class PublishedSet(BaseModel):
+    """A published data set. Files are patterns (``**/train.csv``) below the folder; what is not there is left out.
+
+    ``patient_pattern`` finds the patient in the image's name; ``labels`` rename; ``subjects`` is a table of clinical
+    values, with a row per image, of which the images with boxes are taken; ``splits`` are lists of images' names.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    licence: str
+    boxes: list[BoxFile] = Field(min_length=1)
+    form: str = "table"
+    image: str = "image"
+    label: str = "label"
+    sides: tuple[str, str, str, str] = _SIDES
+    box_format: str | None = None
+    reading: str = "reading"
+    patient: str | None = None
+    patient_pattern: str | None = None
+    no_finding: list[str] = []
+    labels: dict[str, str] = {}
+    subjects: str | None = None
+    numeric: list[str] = []
+    categorical: list[str] = []
+    splits: dict[Split, str] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class _RowsOfFiles(Table):
+    """Rows of several files: the index of a row is its file and line."""
+
+    def at(self, row: int) -> str:
+        return str(self.frame.index[row])
+
+
+def read_published_set(path: Path) -> PublishedSet:
+    """A description of the user's own. Raises DataError, naming the key."""
+    try:
+        found = PublishedSet.model_validate(tomllib.loads(path.read_text("utf-8")))
+        re.compile(found.patient_pattern or "")
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path, hint="name the description") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, re.error) as error:
+        raise DataError(f"is no description: {error}", where=path, hint="correct it") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise DataError(f"key {key!r}: {first['msg']}", where=path, hint="see docs/data.md") from None
+    if found.form not in _FORMS:
+        raise DataError(no_such("form", found.form, _FORMS), where=path, hint=one_of(list(_FORMS)))
+    return found
+
+
+def import_published(
+    src: str | Path,
+    out: str | Path,
+    of: PublishedSet,
+    *,
+    labels: Sequence[str] | None = None,
+    progress: OnProgress | None = None,
+    report: ImportReport | None = None,
+) -> DataSet:
+    """Copy the images of a published data set below ``src`` with their tables into the new folder ``out``, and load it.
+
+    ``labels`` keeps only these, in this order; ``progress`` hears (done, all); ``report`` is filled with what was
+    decided. Raises DataError.
+    """
+    src = Path(src)
+    if not src.is_dir():
+        raise DataError("no such folder", where=src, hint="name the folder into which the data set was unpacked")
+    tables, layout = published_tables(src, of)
+    columns = tables.subjects.frame.columns
+    return import_csv(
+        src,
+        out,
+        layout=layout,
+        tables=tables,
+        numeric=[name for name in of.numeric if name in columns],
+        categorical=[name for name in of.categorical if name in columns],
+        labels=labels,
+        no_finding=of.no_finding,
+        name=of.title,
+        licence=of.licence,
+        progress=progress,
+        report=report,
+    )
+
+
+def published_tables(src: Path, of: PublishedSet) -> tuple[Tables, CsvLayout]:
+    """The tables of a published data set below ``src``, and their layout. Raises DataError."""
+    frame = _boxes(src, of)
+    coded = of.form != "table"
+    image, label = ("image", "label") if coded else (of.image, of.label)
+    if of.labels:
+        frame[label] = frame[label].map(lambda word: of.labels.get(word, word))
+    patient = of.patient or "patient_id"
+    if of.patient_pattern is not None:
+        frame[patient] = [_patient(of.patient_pattern, name, at) for at, name in frame[image].items()]
+    if of.splits:
+        frame[_SPLIT] = _listed(src, of, frame[image])
+    if _SPLIT in frame:
+        frame[_SPLIT] = _filled(frame, patient if patient in frame else image)
+    layout = CsvLayout(
+        image=image,
+        label=label,
+        patient=patient if patient in frame else CsvLayout.patient,
+        sides=_SIDES if coded else of.sides,
+        box_format=of.box_format,
+        reading=of.reading if of.reading in frame else CsvLayout.reading,
+    )
+    tables = one_table(_RowsOfFiles(src, frame), layout)
+    return (tables if of.subjects is None else _with_subjects(src, of, tables, image)), layout
+
+
+def _boxes(src: Path, of: PublishedSet) -> pandas.DataFrame:
+    """The rows of all tables of boxes that are there."""
+    frames = []
+    for one in of.boxes:
+        for path in sorted(src.glob(one.file)):
+            frame = _FORMS[of.form](path, of)
+            frame.index = pandas.Index([f"{path}:{line}" for line in frame.index])
+            if one.split is not None:
+                frame[_SPLIT] = one.split
+            frames.append(frame)
+    if not frames:
+        files = ", ".join(one.file for one in of.boxes)
+        raise DataError(f"holds no table of {of.title}", where=src, hint=f"name the folder in which there is {files}")
+    return pandas.concat(frames).fillna("")
+
+
+def _with_subjects(src: Path, of: PublishedSet, tables: Tables, image: str) -> Tables:
+    """With the clinical columns of the table of subjects, of the images that have boxes."""
+    pattern = of.subjects or ""
+    paths = sorted(src.glob(pattern))
+    if not paths:
+        return tables
+    wanted = {image, *of.numeric, *of.categorical}
+    # not read_table: the published file names a column more than its rows have
+    rows = pandas.read_csv(
+        paths[0], dtype="str", index_col=False, keep_default_na=False, usecols=lambda name: name in wanted
+    )
+    if image not in rows:
+        raise DataError(no_such("column", image, rows.columns.tolist()), where=paths[0], hint="take the published file")
+    rows = rows.drop_duplicates(image).set_index(image)
+    frame = tables.subjects.frame.join(rows, on=image).fillna("")
+    return Tables(_RowsOfFiles(src, frame), tables.boxes, one=True, varying=tables.varying)
+
+
+def _patient(pattern: str, name: str, at: object) -> str:
+    found = re.search(pattern, name)
+    if found is None:
+        what = f"image {shown(name)} does not name its patient ({pattern})"
+        raise DataError(what, where=str(at), hint="leave the file's name as it was published")
+    return found[1]
+
+
+def _listed(src: Path, of: PublishedSet, images: pandas.Series[str]) -> list[str]:
+    """The split of each image by the lists of names, empty where none has it."""
+    split_of: dict[str, str] = {}
+    for split, pattern in of.splits.items():
+        for path in sorted(src.glob(pattern)):
+            split_of |= dict.fromkeys(path.read_text("utf-8").split(), split)
+    return [split_of.get(image, "") for image in images]
+
+
+def _filled(frame: pandas.DataFrame, patient: str) -> list[str]:
+    """The splits; patients without one are divided, and the share of a split that is published goes to train."""
+    known = frame[_SPLIT].tolist()
+    divided = split_by_patient(frame[patient].tolist())
+    return [word or ("train" if new in known else new) for word, new in zip(known, divided, strict=True)]
+
+
+# What is no table of boxes.
+
+
+def _table(path: Path, of: PublishedSet) -> pandas.DataFrame:
+    return read_table(path).frame
+
+
+def _rows(rows: Iterator[tuple[object, NamedCells]]) -> pandas.DataFrame:
+    lines, cells = zip(*rows, strict=True)
+    return pandas.DataFrame(list(cells), index=list(lines), dtype="str").fillna("")
+
+
+def _row(image: str, label: str = "", box: tuple[object, ...] = ("",) * 4) -> NamedCells:
+    return {"image": image, "label": label, **dict(zip(_SIDES, map(str, box), strict=True))}
+
+
+def _chestx_det(path: Path, of: PublishedSet) -> pandas.DataFrame:
+    """A list of images with the lists ``syms`` and ``boxes``."""
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        for place, one in enumerate(json.loads(path.read_text("utf-8"))):
+            if len(one["syms"]) != len(one["boxes"]):
+                what = f"image {shown(one['file_name'])} has {len(one['boxes'])} boxes of {len(one['syms'])} names"
+                raise DataError(what, where=f"{path}:[{place}]", hint="take the file as it was published")
+            for name, box in zip(one["syms"], one["boxes"], strict=True):
+                yield f"[{place}]", _row(one["file_name"], name, tuple(box))
+            if not one["syms"]:
+                yield f"[{place}]", _row(one["file_name"])
+
+    return _checked(path, rows)
+
+
+def _object_cxr(path: Path, of: PublishedSet) -> pandas.DataFrame:
+    """Shapes separated by ``;``: a type (0 rectangle, 1 ellipse, 2 polygon) and its points."""
+    table = read_table(path)
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        for line, image, words in zip(
+            table.frame.index, table.column(of.image), table.column("annotation"), strict=True
+        ):
+            for shape in filter(None, (part.split() for part in words.split(";"))):
+                numbers = [float(word) for word in shape[1:]]
+                points = list(zip(numbers[::2], numbers[1::2], strict=True))
+                yield line, _row(image, "Foreign object", _around(points))
+            if not words:
+                yield line, _row(image)
+
+    return _checked(path, rows)
+
+
+def _siim(path: Path, of: PublishedSet) -> pandas.DataFrame:
+    """``boxes`` is a Python list of ``x``, ``y``, ``width``, ``height``."""
+    table = read_table(path)
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        columns = (table.column(name) for name in ("id", "boxes", "StudyInstanceUID"))
+        for line, name, words, study in zip(table.frame.index, *columns, strict=True):
+            image = name.removesuffix("_image")
+            for box in ast.literal_eval(words) if words else ():
+                sides = tuple(box[side] for side in ("x", "y", "width", "height"))
+                yield line, {**_row(image, "opacity", sides), "StudyInstanceUID": study}
+            if not words:
+                yield line, {**_row(image), "StudyInstanceUID": study}
+
+    return _checked(path, rows)
+
+
+def _padchest_gr(path: Path, of: PublishedSet) -> pandas.DataFrame:
+    """A record for each study, with findings of labels and relative boxes; ``master_table.csv`` has the patients."""
+    table = next(iter(sorted(path.parent.glob("master_table*.csv"))), None)
+    of_image: dict[str, NamedCells] = {}
+    if table is not None:
+        read = read_table(table)
+        columns = (read.column(name) for name in ("ImageID", "PatientID", "split"))
+        of_image = {image: {"PatientID": who, _SPLIT: split} for image, who, split in zip(*columns, strict=True)}
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        for place, study in enumerate(json.loads(path.read_text("utf-8"))):
+            image = study["ImageID"]
+            found = [
+                _row(image, label, tuple(box))
+                for finding in study["findings"]
+                for label in finding.get("labels") or ()
+                for box in finding.get("boxes") or ()
+            ]
+            for row in found or [_row(image)]:
+                yield f"[{place}]", {**row, **of_image.get(image, {})}
+
+    return _checked(path, rows)
+
+
+def _around(points: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
+    across, down = zip(*points, strict=True)
+    return min(across), min(down), max(across), max(down)
+
+
+def _voc(path: Path, of: PublishedSet) -> pandas.DataFrame:
+    """A file for each image; the corners by name, and as they are."""
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        root = ElementTree.parse(path).getroot()
+        image, objects = root.findtext("filename", ""), root.findall("object")
+        for one in objects:
+            yield 1, _row(image, one.findtext("name", ""), tuple(one.findtext(f"bndbox/{side}", "") for side in _SIDES))
+        if not objects:
+            yield 1, _row(image)
+
+    return _checked(path, rows)
+
+
+def _cvat(path: Path, of: PublishedSet) -> pandas.DataFrame:
+    """Boxes, and the boxes around polygons."""
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        root = ElementTree.parse(path).getroot()
+        if root.find("track") is not None:
+            raise ValueError("it is a video's, with tracks")
+        for image in root.iter("image"):
+            name, shapes = image.attrib["name"], [*image.iter("box"), *image.iter("polygon")]
+            for shape in shapes:
+                if shape.tag == "box":
+                    box: tuple[object, ...] = tuple(shape.attrib[side] for side in ("xtl", "ytl", "xbr", "ybr"))
+                else:
+                    pairs = (point.split(",") for point in shape.attrib["points"].split(";"))
+                    box = _around([(float(x), float(y)) for x, y in pairs])
+                yield image.attrib["id"], _row(name, shape.attrib["label"], box)
+            if not shapes:
+                yield image.attrib["id"], _row(name)
+
+    return _checked(path, rows)
+
+
+def _labelme(path: Path, of: PublishedSet) -> pandas.DataFrame:
+    """A file for each image; a rectangle has two corners in any order, a polygon gets the box around it."""
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        found = json.loads(path.read_text("utf-8"))
+        image = found["imagePath"].replace("\\", "/").rpartition("/")[2]
+        for shape in found["shapes"]:
+            if shape["shape_type"] not in ("rectangle", "polygon"):
+                raise ValueError(f"a {shape['shape_type']} is no box")
+            yield 1, _row(image, shape["label"], _around(shape["points"]))
+        if not found["shapes"]:
+            yield 1, _row(image)
+
+    return _checked(path, rows)
+
+
+def _checked(path: Path, rows: Callable[[], Iterator[tuple[object, NamedCells]]]) -> pandas.DataFrame:
+    try:
+        return _rows(rows())
+    except (KeyError, TypeError, ValueError, SyntaxError, IndexError, AttributeError, OSError) as error:
+        what = f"cannot be read as it is published ({type(error).__name__}: {error})"
+        raise DataError(what, where=path, hint="take the file as it was published") from None
+
+
+_FORMS: Mapping[str, Callable[[Path, PublishedSet], pandas.DataFrame]] = {
+    "table": _table,
+    "chestx-det": _chestx_det,
+    "object-cxr": _object_cxr,
+    "siim-covid": _siim,
+    "padchest-gr": _padchest_gr,
+    "voc": _voc,
+    "cvat": _cvat,
+    "labelme": _labelme,
+}
