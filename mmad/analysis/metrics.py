@@ -292,12 +292,17 @@ class Diagnosis:
 
 
 def diagnosis_of(
-    store: Store, detections: DetectionStore, target: EvaluationTarget, false_positives: float = FALSE_POSITIVES
+    store: Store,
+    detections: DetectionStore,
+    target: EvaluationTarget,
+    false_positives: float = FALSE_POSITIVES,
+    validation: EvaluationTarget | None = None,
 ) -> Diagnosis:
     """What a checkpoint says of images and patients, at the lowest score that the rule allows on validation.
 
     Args:
         false_positives: per image that validation may have.
+        validation: the same checkpoint there, where it is known.
 
     Raises:
         EvaluationError: a rate below 0, or as ``estimate_of``.
@@ -306,7 +311,7 @@ def diagnosis_of(
         raise EvaluationError(
             f"{false_positives:g} false positives per image", hint="use a number of at least 0, such as 0.5"
         )
-    validation, why = on_validation(store, target), ""
+    validation, why = validation or on_validation(store, target), ""
     try:
         digest = validation.digest()
     except EvaluationError as error:
@@ -460,8 +465,13 @@ def _evaluations(
 SCORES = (0.05, 0.1, 0.3)
 
 
-def run_statistics(store: Store, detections: DetectionStore, target: EvaluationTarget) -> Iterator[dict[str, Any]]:
+def run_statistics(
+    store: Store, detections: DetectionStore, target: EvaluationTarget, validation: EvaluationTarget | None = None
+) -> Iterator[dict[str, Any]]:
     """The figures of one run, one after another, under their names in ``RunStatistics``.
+
+    Args:
+        validation: as of ``diagnosis_of``.
 
     Raises:
         EvaluationError: detections that are missing or cannot be evaluated.
@@ -470,6 +480,7 @@ def run_statistics(store: Store, detections: DetectionStore, target: EvaluationT
     yield {"measured": estimate_of(store, detections, [target])}
     yield {"profile": profile_of(store, detections, target, SCORES)}
     yield {"curve": curve_of(store, detections, target)}
+    yield {"diagnosis": diagnosis_of(store, detections, target, validation=validation)}
     if has_masks(target):
         yield {"masks": masks_of(store, detections, target)}
 

@@ -26,6 +26,7 @@ from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFra
 from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
 from mmad.analysis.metrics import (
     AgreementOptions,
+    Diagnosis,
     MaskFigures,
     Profile,
     agreement_of,
@@ -36,7 +37,7 @@ from mmad.analysis.metrics import (
 from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
-from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord
+from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.evaluation.differences import FamilyPair, differences
@@ -263,6 +264,7 @@ class RunStatistics:
     controls: tuple[Control, ...] = ()
     why: str = ""
     masks: MaskFigures | None = None
+    diagnosis: Diagnosis | None = None
 
 
 PairKey = tuple[str, str, str, str]
@@ -375,15 +377,19 @@ class _StatisticsBuilder:
         kind, known = member.alone.kind, member.run
         found = RunStatistics(kind)
         try:
-            target = evaluation_target(
-                self._store,
-                FoundRun(known.record, (member.record,)),
-                replace(self._options, checkpoint=kind),
-                checkpoints=known.checkpoints,
-                evaluations=known.evaluations,
+            splits: tuple[Split, Split] = ("test", "val")
+            target, validation = (
+                evaluation_target(
+                    self._store,
+                    FoundRun(known.record, (member.record,)),
+                    replace(self._options, checkpoint=kind, split=split),
+                    checkpoints=known.checkpoints,
+                    evaluations=known.evaluations,
+                )
+                for split in splits
             )
             found = replace(found, controls=cached_controls(self._controls, target))
-            for part in run_statistics(self._store, self._detections, target):
+            for part in run_statistics(self._store, self._detections, target, validation):
                 found = replace(found, **part)
         except MmadError as error:
             found = replace(found, why=str(error))

@@ -43,22 +43,32 @@ class Bounded(Protocol):
 
 
 def interval(figure: Bounded, *, sign: bool = False) -> str:
-    """``0.614 [0.512, 0.701]``, a difference with its sign; ``0.614 (too few patients: 4)`` without an interval."""
+    """``0.614 [0.512, 0.701]``, a difference with its sign; ``0.614 too few patients (4)`` without an interval."""
     form = signed if sign else decimal
     if math.isnan(figure.value):
         return DASH
     if math.isnan(figure.low) and figure.patients is not None:
-        return f"{form(figure.value)} (too few patients: {figure.patients})"
+        return f"{form(figure.value)} too few patients ({figure.patients})"
     return f"{form(figure.value)} {bounds(figure.low, figure.high, sign=sign)}".rstrip()
 
 
 def bounds(
-    low: float | None, high: float | None, *, sign: bool = False, digits: int = 3, seeds: int | None = None
+    low: float | None,
+    high: float | None,
+    *,
+    sign: bool = False,
+    digits: int = 3,
+    seeds: int | None = None,
+    limits: bool = True,
 ) -> str:
-    """``[0.512, 0.701]``; empty without an interval, ``n/a (2 seeds)`` where it holds every possible value."""
+    """``[0.512, 0.701]``; empty without an interval, ``n/a (2 seeds)`` where it holds every possible value.
+
+    Args:
+        limits: whether the figure is a share of 0 to 1, or with ``sign`` a difference of two.
+    """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    if high >= 1 and low <= (-1 if sign else 0):
+    if limits and high >= 1 and low <= (-1 if sign else 0):
         return f"n/a ({seeds} seeds)" if seeds is not None and seeds > 1 else "n/a"
     form = signed if sign else decimal
     return f"[{form(low, digits)}, {form(high, digits)}]"

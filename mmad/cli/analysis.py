@@ -19,18 +19,15 @@ from mmad.api.results import (
     rerun_inference,
 )
 from mmad.base.errors import EvaluationError
-from mmad.base.formatting import DASH, decimal, interval, plural, short_key
+from mmad.base.formatting import plural, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
-from mmad.cli.output import add_row, console, new_table, print_json, progress_bar, show
+from mmad.cli.output import console, print_json, progress_bar
 from mmad.config.protocol import Overlap
-from mmad.evaluation.tide import NOTE
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
-    from mmad.analysis.metrics import Diagnosis
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
     from mmad.report.tables import EvaluatedRun
 
@@ -386,7 +383,9 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
     size = group[0].measured
     words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
     runs = [
-        _evaluated(e.target, name, measured=e.measured, profile=e.profile, masks=e.masks, coco=e.coco)
+        _evaluated(
+            e.target, name, measured=e.measured, profile=e.profile, masks=e.masks, coco=e.coco, diagnosis=e.diagnosis
+        )
         for name, e in zip(_heads_of([e.target for e in group]), group, strict=True)
     ]
     whole = "" if per_class else "_brief"
@@ -398,64 +397,19 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         confusion = tables.confusion_table([run]).without("_run")
         title = f"{run.name}: true (rows) against detected, score ≥ {confusion.frame['score'].iloc[0]:g}"
         print_table(out, confusion, title)
-    for name, e in zip([run.name for run in runs], group, strict=True):
-        found = e.diagnosis
-        at = f"score ≥ {found.score:.3g}: {found.rule}" if found.score is not None else f"no score fixed: {found.why}"
-        show(out, f"{name}: images and patients told apart [95 %], {at}", _diagnosis_table(found, per_class))
-        if per_class:
-            show(out, f"{name}: boxes at that score", _box_table(found))
-            show(out, f"{name}: calibration of an image's highest score [95 %]", _score_table(found))
-    show(
-        out,
-        f"AP that repairing each kind of error would gain ({NOTE})",
-        _error_table([run.name for run in runs], group),
-    )
+    for run in runs:
+        made = [tables.detected_table([run], brief=whole)]
+        made += [tables.boxes_table([run]), tables.image_scores_table([run])] if per_class else []
+        for table in made:
+            print_table(out, table.without("_run"), f"{run.name}: {table.title}. {table.note}")
+    errors = tables.errors_table(runs, across="_run").without("_run")
+    print_table(out, errors, f"{errors.title}. {errors.note}")
     if per_class:
         print_table(out, tables.classes_table(runs))
     if any(run.stats.masks for run in runs):
         print_table(out, tables.masks_table(runs, brief=whole))
     if group[0].coco is not None:
         print_table(out, tables.coco_table(runs, across="_run").without("_run"))
-
-
-def _diagnosis_table(found: Diagnosis, per_class: bool) -> Table:
-    """Any finding; with ``per_class`` then each."""
-    table = new_table("finding", "of", "with", "without", "sensitivity", "specificity", "AUROC", left=2)
-    for place in range(len(found.images) if per_class else 1):
-        for kind, one in (("images", found.images[place]), ("patients", found.patients[place])):
-            figures = map(interval, (one.sensitivity, one.specificity, one.auroc))
-            add_row(table, one.label, kind, str(one.positives), str(one.negatives), *figures)
-    return table
-
-
-def _box_table(found: Diagnosis) -> Table:
-    """True boxes found and missed, and detections of nothing, at the score; wAFROC needs none."""
-    table = new_table("finding", "found", "missed", "false positives", "wAFROC [95 %]")
-    for place, merit in enumerate(found.wafroc):
-        names = ("true_positives", "false_negatives", "false_positives")
-        counts = [str(getattr(found.counts[place], name)) for name in names] if found.counts else [DASH] * 3
-        value = interval(merit.value) + ("" if merit.name == "wAFROC" else f" ({merit.name})")
-        add_row(table, merit.label, *counts, value)
-    return table
-
-
-def _score_table(found: Diagnosis) -> Table:
-    table = new_table("finding", "intercept", "slope", "Brier", "ECE")
-    for one in found.calibration:
-        lines = (interval(one.intercept, sign=True), interval(one.slope), interval(one.brier))
-        add_row(table, one.label, *lines, decimal(one.reliability.error))
-    return table
-
-
-def _error_table(names: Sequence[str], group: Sequence[Evaluation]) -> Table:
-    table = new_table("error", *names)
-    costs = [e.diagnosis.errors for e in group]
-    for place, kind in enumerate(costs[0].kinds):
-        cells = (f"{decimal(cost.kinds[place].ap)} ({cost.kinds[place].count})" for cost in costs)
-        add_row(table, kind.kind, *cells)
-    add_row(table, "all false positives", *(decimal(cost.false_positives) for cost in costs))
-    add_row(table, "all false negatives", *(decimal(cost.false_negatives) for cost in costs))
-    return table
 
 
 def _register_eval(app: typer.Typer) -> None:

@@ -16,7 +16,6 @@ from mmad.base.json import to_json_value
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from mmad.base.records import OnProgress
@@ -141,30 +140,3 @@ def result_line(name: str, result: CheckpointFigures | Checkpoint | None) -> str
 def file_line(path: Path) -> str:
     """A file's path, with a word when it is gone."""
     return path.as_posix() if path.exists() else f"{path.as_posix()} (not there)"
-
-
-def new_table(*heads: str, left: int = 1) -> Table:
-    """A table whose first ``left`` columns are words and whose others are numbers."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if position < left else "right", overflow="fold")
-    return table
-
-
-def add_row(table: Table, *cells: str) -> None:
-    """A row of plain words, none of them markup."""
-    from rich.text import Text
-
-    table.add_row(*(Text(cell) for cell in cells))
-
-
-def show(out: Console, title: str, table: Table) -> None:
-    """The table below its title, which may be longer than the table is wide."""
-    from rich.text import Text
-
-    out.print(Text(title, style="bold"), soft_wrap=True)
-    out.print(table)

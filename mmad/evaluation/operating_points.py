@@ -120,12 +120,12 @@ def gaps(rows: Sequence[OperatingPoint]) -> tuple[float, ...]:
     return tuple(row.ap - rows[0].ap for row in rows)
 
 
-def froc(matched: Matched, weights: NDArray[np.floating] | None = None, *, threshold: int = 0) -> Froc:
-    """Sensitivity at ``FROC_RATES``, every image counted once (or its first row of ``weights`` times)."""
-    weight = np.ones(len(matched.patients)) if weights is None else np.asarray(weights[0], dtype=np.float64)
-    everything = froc_curve(matched, weight[None], None, threshold=threshold)[0]
+def froc(matched: Matched, *, threshold: int = 0) -> Froc:
+    """Sensitivity at ``FROC_RATES``, every image counted once."""
+    once = np.ones((1, len(matched.patients)))
+    everything = froc_curve(matched, once, None, threshold=threshold)[0]
     per_class = tuple(
-        (label, float(froc_curve(matched, weight[None], k, threshold=threshold)[0].mean()))
+        (label, float(froc_curve(matched, once, k, threshold=threshold)[0].mean()))
         for k, label in enumerate(matched.categories)
     )
     return Froc(FROC_RATES, tuple(map(float, everything)), float(everything.mean()), per_class)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmad.analysis.comparison import Conditions
 from mmad.analysis.frames import MemberFrame, RunFrame
+from mmad.data.phantom import is_phantom
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ _FINAL = Badge(
 )
 
 
+_SYNTHETIC = Badge(
+    "synthetic data", "The images are drawn, not photographed: figures show that the method works, nothing of patients."
+)
+
+
 def evaluation_badges(c: Conditions) -> list[Badge]:
     """Badges of the evaluation: overlap, detections that count, proposals, checkpoints, weights, data."""
     badges = [_overlap(c), Badge(f"≤ {c.max_detections} detections", _DETECTIONS)]
@@ -76,6 +82,8 @@ def evaluation_badges(c: Conditions) -> list[Badge]:
                 "caution",
             )
         )
+    if is_phantom(c.data):
+        badges.append(_SYNTHETIC)
     badges.append(_split(c.split_policy))
     if not c.fingerprint:
         badges.append(

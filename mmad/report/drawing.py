@@ -208,6 +208,7 @@ def _draw_panel(axes: Axes, panel: Panel, size: tuple[float, float]) -> None:
         axes.spines[side].set_color(_MUTED)
         axes.spines[side].set_linewidth(0.7)
     axes.tick_params(length=0, labelsize=7.5, labelcolor=_MUTED, pad=3)
+    axes.tick_params(axis="x", pad=5)  # clear of the lowest label of the other axis
     axes.grid(True, axis="y", color=_GRID, linewidth=0.6)
     place: Any = {"x": -0.52 / size[0], "y": 1 + 0.16 / size[1], "pad": 0}
     axes.set_title(_text(panel.title), loc="left", fontsize=8.5, color=_INK, fontweight="bold", **place)

@@ -424,7 +424,8 @@ def _top(ablation: AblationFrame, name: str) -> float:
     """The upper end of the axis of a measure, equal for every split that is shown and every setting."""
     splits = [split for _, split, measure in _OVERLAID if name.startswith(measure)]
     curves = [m.run.curves.get((split, name), ()) for m in ablation.members for split in splits]
-    return robust_top([v for curve in curves for v in curve if v is not None])
+    values = [v for curve in curves for v in curve if v is not None and math.isfinite(v)]
+    return robust_top(values) if name == "loss" else 1.06 * max(values, default=0.0) or 1.0
 
 
 def _arm_lines(

@@ -19,6 +19,7 @@ from mmad.base.errors import SpecError
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.base.records import Status
+from mmad.data.phantom import is_phantom
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
 from mmad.experiment_log.parser import heading_name
 from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, Library, entry
@@ -57,11 +58,6 @@ class RunSection:
     @property
     def run(self) -> RunFrame:
         return self.member.run
-
-    @property
-    def by_final(self) -> bool:
-        """Whether the run is shown by its final checkpoint because it has no best one."""
-        return self.member.best_ap is None and self.member.final is not None
 
     @property
     def seconds(self) -> float:
@@ -118,6 +114,12 @@ class ReportModel:
     @property
     def runs(self) -> tuple[RunSection, ...]:
         return tuple(r for a in self.ablations for r in a.runs)
+
+    @property
+    def synthetic(self) -> str:
+        """``Synthetic data``, where every run or some are trained on drawn images; else empty."""
+        drawn = [is_phantom(section.run.record.dataset_name) for section in self.runs]
+        return "Synthetic data" if all(drawn) else "Partly synthetic data" if any(drawn) else ""
 
     @property
     def lead(self) -> str:

@@ -20,7 +20,7 @@ from mmad.base.formatting import DASH, bounds, clip, decimal, duration, p_value,
 
 Value = str | int | float | bool | datetime | None
 Row = Sequence[Value]
-Kind = Literal["text", "figure", "difference", "whole", "at least", "seconds", "p", "field"]
+Kind = Literal["text", "figure", "difference", "number", "whole", "at least", "seconds", "p", "field"]
 
 #: The unit of AP, AR, precision, recall and every other figure in [0, 1].
 FRACTION = "fraction"
@@ -43,10 +43,13 @@ class Shown:
 
     Args:
         column: of the frame; a deviation and an interval beside it are displayed with it.
+        kind: of a figure: ``figure`` and ``difference`` are of shares from 0 to 1, ``number`` has no limits.
         group: a heading above several columns.
         below: a column whose text stands below, in small letters.
         anchor: a column with the place in the page that the text leads to.
         tone: a column with the class of the cell, its colour.
+        patients: a column with the patients that the figure rests on, said where they are too few for an interval.
+        once: whether a figure is displayed once, where others stand side by side (``across``).
     """
 
     column: str
@@ -57,6 +60,8 @@ class Shown:
     below: str = ""
     anchor: str = ""
     tone: str = ""
+    patients: str = ""
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,8 +202,8 @@ class ReportTable:
 
     def _across(self, rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[Head, ...], dict[int, tuple[Cell, ...]]]:
         """Rows that agree in the displayed words become one, with their figures side by side."""
-        words = [one for one in self.shown if one.kind == "text"]
-        figures = [one for one in self.shown if one.kind != "text"]
+        words = [one for one in self.shown if one.kind == "text" or one.once]
+        figures = [one for one in self.shown if one not in words]
         values = list(dict.fromkeys(row[self.across] for row in rows))
         lines: dict[tuple[Any, ...], tuple[int, dict[Any, Mapping[str, Any]]]] = {}
         for n, row in enumerate(rows):
@@ -234,12 +239,16 @@ class ReportTable:
         value = row.get(one.column)
         ends = {end: row.get(one.column + end) for end in self._ends[one.column]}
         low, high = ends.get(LOW), ends.get(HIGH)
-        sign = one.kind == "difference"
-        text = display(value, one.kind, one.digits)
+        text, within = display(value, one.kind, one.digits), ""
+        if text != DASH:
+            sign, limits = one.kind == "difference", one.kind != "number"
+            within = bounds(low, high, sign=sign, digits=one.digits, seeds=row.get("seeds"), limits=limits)
+            people = row.get(one.patients) if one.patients else None
+            within = within or ("" if people is None else f"too few patients ({people})")
         return Cell(
             text,
             spread="" if ends.get(SD) is None else f"± {decimal(ends[SD], one.digits)}",
-            interval="" if text == DASH else bounds(low, high, sign=sign, digits=one.digits, seeds=row.get("seeds")),
+            interval=within,
             below=clip(str(row.get(one.below) or ""), 160) if one.below else "",
             values=(text if one.kind in ("text", "field") else value, *ends.values()),
             tone=str(row.get(one.tone) or "") if one.tone else "",

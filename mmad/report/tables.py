@@ -25,7 +25,7 @@ from mmad.analysis.comparison import (
 )
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, RunFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
-from mmad.analysis.metrics import estimate_of
+from mmad.analysis.metrics import Diagnosis, estimate_of
 from mmad.analysis.overfitting import lowest_loss, onset_of, onset_words
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, evaluation_target
@@ -36,8 +36,10 @@ from mmad.base.paths import file_stem
 from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.coco_summary import CocoSet
+from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.intervals import Interval
 from mmad.evaluation.operating_points import FROC_RATES, gaps
+from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
@@ -69,6 +71,7 @@ _CHECKPOINT = Column("checkpoint", "which checkpoint was evaluated")
 _EPOCH = Column("epoch", "its epoch", "epoch, from 1")
 _SCORE = Column("score", "least score of the detections that count", FRACTION)
 _FINDING = Column("finding", "the finding")
+_PATIENTS = Column("patients", "patients of the split with the finding", "patients")
 _OVERLAPS = {"iou": "IoU", "iobb": "IoBB"}
 _INTERVALS = "In brackets: 95 % intervals."
 
@@ -539,8 +542,8 @@ def best_epochs_table(section: AblationSection) -> ReportTable:
         Shown("overfitting", "Overfitting", "text"),
     )  # fmt: skip
     note = (
-        "Overfitting begins at the lowest validation loss, if in the end that loss is at least 2 % above it while the "
-        "training loss kept falling."
+        "A rise of the validation loss is said where a test of its trend finds one; in at most one of twenty curves at "
+        "rest it does."
     )
     name = file_stem(section.frame.record.name, "best-epochs")
     title, subject = "Best epochs and overfitting", clip(section.title, 120)
@@ -577,7 +580,8 @@ def findings_table(
     columns = (
         *MEMBER, _CHECKPOINT, _EPOCH, *EVALUATION, Column("split", "val or test"), _FINDING,
         *bounded_columns("ap", "AP of the finding"), *bounded_columns("ar", "AR of the finding"),
-        Column("_split", "the split in words"), Column("_brief", "whether it is displayed"),
+        _PATIENTS, Column("_split", "the split in words"), Column("_brief", "whether it is displayed"),
+        Column("_test_patients", "patients of the test split with the finding"),
     )  # fmt: skip
     rows: list[Row] = []
     for m in members:
@@ -587,6 +591,7 @@ def findings_table(
                 continue
             measured = stats.measured if stats is not None and stats.kind == outcome.kind else None
             known = {x: (ap, ar) for x, ap, ar in measured.estimate.per_class} if measured else {}
+            people = {x: ap.patients for x, (ap, _) in known.items()}
             splits: Sequence[tuple[str, str, ClassFigures]] = (
                 ("val", "Val", outcome.val_classes), ("test", "Test", outcome.test_classes),
             )  # fmt: skip
@@ -596,9 +601,14 @@ def findings_table(
                     cells = (x for v, i in zip(values, within, strict=True) for x in (v, *bounded(i)[1:]))
                     rows.append((
                         *of_member(m, frame), outcome.kind, outcome.epoch, *of_evaluation(m.protocol), split, label,
-                        *cells, words, outcome is m.alone,
+                        *cells, people.get(label) if split == "test" else None, words, outcome is m.alone,
+                        people.get(label),
                     ))  # fmt: skip
-    shown = (_RUN, Shown("finding", "Finding", "text"), Shown("ap", "AP"), Shown("ar", "AR"))
+    patients = [Shown("_test_patients", "Test patients", "whole", once=True)] if statistics.runs else []
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), *patients,
+        Shown("ap", "AP", patients="patients"), Shown("ar", "AR", patients="patients"),
+    )  # fmt: skip
     kinds = dict.fromkeys("Final" if m.best_ap is None else "Best-AP" for m in members if m.alone is not None)
     note = f"{' and '.join(kinds)} checkpoint{'s' if len(members) > 1 else ''}."
     note += f" {_INTERVALS}" if statistics.runs else ""
@@ -709,13 +719,13 @@ def threshold_tables(section: AblationSection, statistics: Statistics) -> Iterat
         yield thresholds_table(runs, name, subject=clip(section.title, 120), conditions=said)
 
 
-def froc_table(runs: Sequence[EvaluatedRun], name: str = "froc", **more: Any) -> ReportTable:
+def froc_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """Sensitivity by false positives per image, over all findings together and of each."""
     columns = (
         *EVALUATED, Column("finding", "the finding, or all findings together"),
         Column("false_positives_per_image", "the rate; empty of the mean over the rates", "detections"),
         *bounded_columns("sensitivity", "share of the findings that are found at this rate"),
-        Column("_brief", "whether it is of all findings"),
+        _PATIENTS, Column("_brief", "whether it is of all findings"),
     )  # fmt: skip
     rows: list[Row] = []
     for run in runs:
@@ -726,15 +736,17 @@ def froc_table(runs: Sequence[EvaluatedRun], name: str = "froc", **more: Any) ->
         each += [(finding.label, finding.sensitivity, finding.score) for finding in band.per_class]
         for label, sensitivity, score in each:
             for rate, value in (*zip(FROC_RATES, sensitivity, strict=True), (None, score)):
-                rows.append((*run.head, label, rate, *bounded(value), label == "all findings"))
-    shown = (_RUN, Shown("finding", "Finding", "text"), Shown("sensitivity", "Sensitivity"))
+                rows.append((*run.head, label, rate, *bounded(value), value.patients, label == "all findings"))
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("sensitivity", "Sensitivity", patients="patients"),
+    )  # fmt: skip
     note = f"Sensitivity by false positives per image, and its mean. {_INTERVALS}"
     return ReportTable.of(
-        name, "FROC", columns, rows, shown=shown, across="false_positives_per_image", note=note, **more
+        "froc", "FROC", columns, rows, shown=shown, across="false_positives_per_image", note=note, **more
     )
 
 
-def confusion_table(runs: Sequence[EvaluatedRun], name: str = "confusion", **more: Any) -> ReportTable:
+def confusion_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """How often each finding was called what."""
     columns = (
         *EVALUATED, _SCORE, Column("true", "the true finding"), Column("called", "what was detected there"),
@@ -753,10 +765,10 @@ def confusion_table(runs: Sequence[EvaluatedRun], name: str = "confusion", **mor
                     rows.append((*run.head, score, true, called, count, "same" if i == j else ""))
     shown = (_RUN, Shown("true", "True", "text"), Shown("count", "Count", "whole", tone="_tone"))
     note = f"At a score of {score:g}: true findings down, what was called across." if score is not None else ""
-    return ReportTable.of(name, "Confusion", columns, rows, shown=shown, across="called", note=note, **more)
+    return ReportTable.of("confusion", "Confusion", columns, rows, shown=shown, across="called", note=note, **more)
 
 
-def reliability_table(runs: Sequence[EvaluatedRun], name: str = "reliability", **more: Any) -> ReportTable:
+def reliability_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """Do scores say how often a detection is right? By bins of the score."""
     columns = (
         *EVALUATED, Column("score_from", "lower end of the bin", FRACTION),
@@ -779,27 +791,31 @@ def reliability_table(runs: Sequence[EvaluatedRun], name: str = "reliability", *
     )  # fmt: skip
     note = "Do scores say how often a detection is right?"
     note += f" Expected calibration error {errors[0]}." if len(errors) == 1 else ""
-    return ReportTable.of(name, "Reliability", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("reliability", "Reliability", columns, rows, shown=shown, note=note, **more)
 
 
-def masks_table(runs: Sequence[EvaluatedRun], name: str = "masks", **more: Any) -> ReportTable:
+def masks_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """AP and AR of masks, over all findings and of each."""
     columns = (
         *EVALUATED, _FINDING, *bounded_columns("mask_ap", "AP of the masks"),
-        *bounded_columns("mask_ar", "AR of the masks"), Column("_brief", "whether it is of all findings"),
+        *bounded_columns("mask_ar", "AR of the masks"), _PATIENTS,
+        Column("_brief", "whether it is of all findings"),
     )  # fmt: skip
     rows = [
-        (*run.head, label, *bounded(ap), *bounded(ar), label == "all findings")
+        (*run.head, label, *bounded(ap), *bounded(ar), ap.patients, label == "all findings")
         for run in runs
         if run.stats.masks is not None and (found := run.stats.masks.estimate)
         for label, ap, ar in (("all findings", found.ap, found.ar), *found.per_class)
     ]
-    shown = (_RUN, Shown("finding", "Finding", "text"), Shown("mask_ap", "AP"), Shown("mask_ar", "AR"))
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("patients", "Patients", "whole"),
+        Shown("mask_ap", "AP", patients="patients"), Shown("mask_ar", "AR", patients="patients"),
+    )  # fmt: skip
     note = f"Masks compared with the filled annotated boxes. {_INTERVALS}"
-    return ReportTable.of(name, "Masks", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("masks", "Masks", columns, rows, shown=shown, note=note, **more)
 
 
-def coco_table(runs: Sequence[EvaluatedRun], name: str = "coco", **more: Any) -> ReportTable:
+def coco_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """COCO's figures of boxes and masks, as far as they are known."""
     columns = (
         *EVALUATED, Column("outline", "boxes or masks"), Column("figure", "COCO's name of the figure"),
@@ -813,10 +829,10 @@ def coco_table(runs: Sequence[EvaluatedRun], name: str = "coco", **more: Any) ->
         for figure, value in found.figures.items()
     ]
     shown = (_RUN, Shown("outline", "Of", "text"), Shown("figure", "Figure", "text"), Shown("value", "Value"))
-    return ReportTable.of(name, "COCO's figures", columns, rows, shown=shown, **more)
+    return ReportTable.of("coco", "COCO's figures", columns, rows, shown=shown, **more)
 
 
-def controls_table(runs: Sequence[EvaluatedRun], name: str = "controls", **more: Any) -> ReportTable:
+def controls_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """What the AP loses when an input is made useless."""
     columns = (
         *EVALUATED, Column("altered", "column, records or image"),
@@ -836,7 +852,7 @@ def controls_table(runs: Sequence[EvaluatedRun], name: str = "controls", **more:
         Shown("ap_lost", "AP lost", "difference"), Shown("meaning", "It says", "text"),
     )  # fmt: skip
     note = f"What the AP loses when an input is made useless. {_INTERVALS}"
-    return ReportTable.of(name, "Controls", columns, rows, shown=shown, note=note, **more)
+    return ReportTable.of("controls", "Controls", columns, rows, shown=shown, note=note, **more)
 
 
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
@@ -844,30 +860,34 @@ def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     columns = (
         *EVALUATED, _EPOCH, *bounded_columns("ap", "AP"), *bounded_columns("ar", "AR"),
         *bounded_columns("froc", "mean sensitivity"), Column("ece", "expected calibration error", FRACTION),
+        Column("patients", "patients with a finding", "patients"),
     )  # fmt: skip
     rows = [
         (*run.head, run.epoch, *bounded(found.measured.estimate.ap), *bounded(found.measured.estimate.ar),
-         *bounded(found.profile.froc_band.score), found.profile.calibration.error)
+         *bounded(found.profile.froc_band.score), found.profile.calibration.error, found.measured.estimate.ap.patients)
         for run in runs
         if (found := run.stats) and found.measured is not None and found.profile is not None
     ]  # fmt: skip
     shown = (
-        _RUN, Shown("epoch", "Epoch", "whole"), Shown("ap", "AP"), Shown("ar", "AR"), Shown("froc", "FROC"),
-        Shown("ece", "ECE"),
+        _RUN, Shown("epoch", "Epoch", "whole"), Shown("ap", "AP", patients="patients"),
+        Shown("ar", "AR", patients="patients"), Shown("froc", "FROC", patients="patients"), Shown("ece", "ECE"),
     )  # fmt: skip
     return ReportTable.of("evaluations", "Evaluations", columns, rows, shown=shown, **more)
 
 
 def classes_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """AP and AR of each finding on the split that was evaluated."""
-    columns = (*EVALUATED, _FINDING, *bounded_columns("ap", "AP"), *bounded_columns("ar", "AR"))
+    columns = (*EVALUATED, _FINDING, *bounded_columns("ap", "AP"), *bounded_columns("ar", "AR"), _PATIENTS)
     rows = [
-        (*run.head, label, *bounded(ap), *bounded(ar))
+        (*run.head, label, *bounded(ap), *bounded(ar), ap.patients)
         for run in runs
         if run.stats.measured is not None
         for label, ap, ar in run.stats.measured.estimate.per_class
     ]
-    shown = (_RUN, Shown("finding", "Finding", "text"), Shown("ap", "AP"), Shown("ar", "AR"))
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("patients", "Patients", "whole"),
+        Shown("ap", "AP", patients="patients"), Shown("ar", "AR", patients="patients"),
+    )  # fmt: skip
     return ReportTable.of("classes", "Findings", columns, rows, shown=shown, **more)
 
 
@@ -897,9 +917,134 @@ def studies_table(same: PairAgreement) -> ReportTable:
     return ReportTable.of("studies", title, columns, same.studies, shown=shown)
 
 
+# Beside AP: whole images and patients, boxes at the same score, calibration, and what errors cost.
+
+
+def _diagnosed(runs: Sequence[EvaluatedRun]) -> list[tuple[EvaluatedRun, Diagnosis]]:
+    return [(run, run.stats.diagnosis) for run in runs if run.stats.diagnosis is not None]
+
+
+def _at_score(found: Sequence[tuple[EvaluatedRun, Diagnosis]]) -> str:
+    """``Score ≥ 0.12, the lowest with at most 0.5 false positives per image on validation.``; empty of several runs."""
+    if len(found) != 1:
+        return ""
+    ((_, one),) = found
+    if one.score is None:
+        return f"No score is fixed: {clip(one.why, 300)}. "
+    return f"Score ≥ {one.score:.3g}, the lowest with {one.rule}. "
+
+
+def detected_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """How images and patients with a finding are told from others at the score that was fixed on validation."""
+    columns = (
+        *EVALUATED, _SCORE, Column("finding", "the finding, or any finding"), Column("of", "images or patients"),
+        Column("positives", "images or patients with the finding"), Column("negatives", "those without it"),
+        *bounded_columns("sensitivity", "share of the positives with a detection"),
+        *bounded_columns("specificity", "share of the negatives without a detection"),
+        *bounded_columns("auroc", "area under the ROC curve of the highest score"),
+        Column("patients_with", "patients with the finding", "patients"),
+        Column("patients_without", "patients without it", "patients"),
+        Column("patients_fewer", "the fewer of both", "patients"), Column("_brief", "whether it is of any finding"),
+    )  # fmt: skip
+    found = _diagnosed(runs)
+    rows: list[Row] = [
+        (*run.head, diagnosis.score, one.label, of, one.positives, one.negatives, *bounded(one.sensitivity),
+         *bounded(one.specificity), *bounded(one.auroc), one.sensitivity.patients, one.specificity.patients,
+         one.auroc.patients, one.label == ANY)
+        for run, diagnosis in found
+        for pair in zip(diagnosis.images, diagnosis.patients, strict=True)
+        for of, one in zip(("images", "patients"), pair, strict=True)
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("of", "Of", "text"), Shown("positives", "With", "whole"),
+        Shown("negatives", "Without", "whole"), Shown("sensitivity", "Sensitivity", patients="patients_with"),
+        Shown("specificity", "Specificity", patients="patients_without"),
+        Shown("auroc", "AUROC", patients="patients_fewer"),
+    )  # fmt: skip
+    said = "An image has the score of its best detection, a patient that of the best image."
+    note = f"{_at_score(found)}{said} {_INTERVALS}"
+    return ReportTable.of("told-apart", "Images and patients told apart", columns, rows, shown=shown, note=note, **more)
+
+
+def boxes_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """True boxes found and missed, and detections of nothing, at the same score; wAFROC needs none."""
+    columns = (
+        *EVALUATED, _SCORE, _FINDING, Column("true_positives", "true boxes found", "boxes"),
+        Column("false_negatives", "true boxes missed", "boxes"),
+        Column("false_positives", "detections of nothing", "detections"), *bounded_columns("wafroc", "wAFROC"),
+        Column("merit", "wAFROC, or wAFROC1 where no image is without the finding"),
+        Column("patients", "patients that wAFROC rests on", "patients"), Column("_below", "wAFROC1, where it is"),
+    )  # fmt: skip
+    found = _diagnosed(runs)
+    rows: list[Row] = []
+    for run, diagnosis in found:
+        for place, merit in enumerate(diagnosis.wafroc):
+            one = diagnosis.counts[place] if diagnosis.counts else None
+            counts = (one.true_positives, one.false_negatives, one.false_positives) if one else (None,) * 3
+            rows.append((
+                *run.head, diagnosis.score, merit.label, *counts, *bounded(merit.value), merit.name,
+                merit.value.patients, "" if merit.name == "wAFROC" else merit.name,
+            ))  # fmt: skip
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("true_positives", "Found", "whole"),
+        Shown("false_negatives", "Missed", "whole"), Shown("false_positives", "False positives", "whole"),
+        Shown("wafroc", "wAFROC", below="_below", patients="patients"),
+    )  # fmt: skip
+    note = f"{_at_score(found)}wAFROC is of all scores. {_INTERVALS}"
+    return ReportTable.of("boxes", "Boxes found and missed", columns, rows, shown=shown, note=note, **more)
+
+
+def image_scores_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """Whether images with a finding are as frequent as the highest score says."""
+    columns = (
+        *EVALUATED, _FINDING, *bounded_columns("intercept", "of the logistic regression on the score's logit"),
+        *bounded_columns("slope", "of the logistic regression on the score's logit"),
+        *bounded_columns("brier", "mean squared difference of score and presence"),
+        Column("ece", "expected calibration error in ten bins", FRACTION),
+        Column("patients", "patients with the finding, or without it where they are fewer", "patients"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.label, *bounded(one.intercept), *bounded(one.slope), *bounded(one.brier),
+         finite(one.reliability.error), one.brier.patients)
+        for run, diagnosis in _diagnosed(runs)
+        for one in diagnosis.calibration
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("intercept", "Intercept", "number", patients="patients"),
+        Shown("slope", "Slope", "number", patients="patients"), Shown("brier", "Brier", patients="patients"),
+        Shown("ece", "ECE"),
+    )  # fmt: skip
+    note = f"Intercept 0 and slope 1 where scores are chances; ECE only describes. {_INTERVALS}"
+    return ReportTable.of(
+        "image-scores", "Calibration of an image's highest score", columns, rows, shown=shown, note=note, **more
+    )
+
+
+def errors_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """The AP that repairing each kind of error alone would gain."""
+    columns = (
+        *EVALUATED, Column("error", "kind of error, or all false positives or negatives"),
+        Column("errors", "how many", "errors"), Column("ap_gained", "AP that repairing them would gain", FRACTION),
+    )  # fmt: skip
+    rows: list[Row] = []
+    for run, diagnosis in _diagnosed(runs):
+        costs = diagnosis.errors
+        rows += [(*run.head, one.kind, one.count, finite(one.ap)) for one in costs.kinds]
+        rows += [
+            (*run.head, "all false positives", None, finite(costs.false_positives)),
+            (*run.head, "all false negatives", None, finite(costs.false_negatives)),
+        ]
+    shown = (
+        _RUN, Shown("error", "Error", "text"), Shown("ap_gained", "AP gained"), Shown("errors", "Errors", "whole"),
+    )  # fmt: skip
+    note = f"AP that repairing each kind alone would gain; it {TIDE_NOTE}."
+    return ReportTable.of("errors", "Cost of errors", columns, rows, shown=shown, note=note, **more)
+
+
 #: The tables of a run's detections, in the order in which they are shown.
 DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
-    thresholds_table, froc_table, confusion_table, reliability_table, masks_table, coco_table, controls_table,
+    thresholds_table, froc_table, confusion_table, reliability_table, detected_table, boxes_table, image_scores_table,
+    errors_table, masks_table, coco_table, controls_table,
 )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ FEW = EvaluationOptions(resamples=50)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=40, image_size=64)
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=120, image_size=64)
 
 
 @pytest.fixture(scope="module")

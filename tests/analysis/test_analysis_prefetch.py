@@ -47,7 +47,7 @@ def test_what_a_helper_kept_is_not_computed_again(store: Store, monkeypatch: pyt
     found = compute_statistics(load_frame(store), store, options=FEW)
     assert not [sure.why for sure in (*found.runs.values(), *found.pairs.values()) if sure.why]
     assert all(sure.difference and sure.reference and sure.other for sure in found.pairs.values())
-    assert len(store.analyses()) == kept == 8 * 3 + 2 * 3
+    assert len(store.analyses()) == kept == 8 * 4 + 2 * 3
 
 
 def test_a_helper_stops_when_nobody_waits_for_it(store: Store) -> None:
@@ -62,7 +62,7 @@ def test_what_a_helper_cannot_tell_it_leaves(store: Store) -> None:
         for file in (store.run_paths(run.key).folder / "detections").glob("*-test-*.npz"):
             file.unlink()
     run_prefetch(task, os.getppid())
-    assert 0 < len(store.analyses()) < 30
+    assert 0 < len(store.analyses()) < 38
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_a_helper_really_computes_and_ends_with_the_block(store: Store, monkeypa
     monkeypatch.setattr(prefetch, "_start", lambda task: (processes.append(start(task)), processes[-1])[1])
     with prefetching(store, None, FEW, work_of(store)):
         assert processes[0].wait(timeout=600) == 0
-        assert len(store.analyses()) == 30
+        assert len(store.analyses()) == 38
     with prefetching(store, None, FEW, work_of(store)):
         pass
     assert processes[1].returncode is not None

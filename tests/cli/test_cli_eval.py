@@ -74,7 +74,7 @@ def test_people_read_the_log_s_threshold_table(call_judged: Call) -> None:
     assert re.match(r"CXR ≥ 0.8 0\.\d+ \S+ \S+ −0\.", lines[start + 5])
     assert lines[start + 6].startswith("CXR+Clinical ≥ 0.05")
     assert "CXR: true (rows) against detected, score ≥ 0.8" in lines
-    assert "Run Finding AP AR" in lines
+    assert "Run Finding Patients AP AR" in lines
 
 
 def test_runs_of_an_older_recipe_are_evaluated_and_compared_among_themselves(

@@ -24,7 +24,7 @@ def test_masks_are_judged_and_shown(call_mmad: Call, tmp_path: Path, monkeypatch
     from dataclasses import replace
 
     monkeypatch.chdir(tmp_path)
-    make_phantom(tmp_path / "phantom", studies=32, image_size=64)
+    make_phantom(tmp_path / "phantom", studies=110, image_size=64)
     Path("masks.toml").write_text(HEAD)
     data = ("--data", tmp_path / "phantom")
     done = call_mmad("ablate", "masks.toml", *data, "--device", "cpu", "--db", tmp_path / "db" / "m.sqlite")
@@ -34,7 +34,7 @@ def test_masks_are_judged_and_shown(call_mmad: Call, tmp_path: Path, monkeypatch
     masks = run["masks"]
     assert masks["ap"]["low"] <= masks["ap"]["value"] <= masks["ap"]["high"]
     assert [c["label"] for c in masks["per_class"]] == [c["label"] for c in run["per_class"]]
-    assert len(masks["coco"]["figures"]) == 12
+    assert len(masks["coco"]["figures"]) == 18
     with Store.open(str(tmp_path / "db" / "m.sqlite")) as store:
         rows = {(e.kind, e.split, e.overlap): e for e in store.evaluations(run["key"])}
         assert rows["best_ap", "test", "mask_iou"].ap == pytest.approx(masks["ap"]["value"])

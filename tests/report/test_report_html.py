@@ -144,15 +144,16 @@ def test_protocol_badges_and_what_they_mean() -> None:
             evaluation=EvaluationProtocol(overlap="iobb", proposals="with_ground_truth"),
             protocol={"epochs": 3, "weights": "none", "selection_overlap": "iou", "steps_per_epoch": 1},
             setup={"use_clinical": arm != "CXR", "fuse_stride": 2, "clinical_values": "raw"},
-            dataset_fingerprint="",
+            dataset_fingerprint="", dataset_name="phantom (seed 0, clinical effect 1)",
         )  # fmt: skip
     text = Page(render_html(build_model(load_frame(sample.source), created=WHEN, database="x"))).text
     for badge in (
         "IoBB ≥ 0.5", "ground truth among the proposals", "chosen by IoU, clean", "weights: none", "provisional",
-        "fuse stride 2", "raw clinical values", "trial: steps 1",
+        "fuse stride 2", "raw clinical values", "trial: steps 1", "synthetic data",
     ):  # fmt: skip
         assert text.count(badge) >= 2, badge  # beside the figures, and in the legend
     assert "far higher than the detector earns by itself" in text
+    assert "Synthetic data." in text.split("Results")[1]  # the first screen, after the contents
 
 
 def test_a_badge_that_does_not_occur_is_not_explained(parsed: Page) -> None:

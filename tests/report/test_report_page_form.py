@@ -92,7 +92,7 @@ def test_a_chart_shows_its_values_by_pointer_and_by_arrow_keys(
     assert f"{value:.3f} validation" in section
     browser.run(f"{charts}[0].closest('.grid').focus()")
     browser.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-    shown = f"[...{charts}].filter(c => !c.closest('details'))"
+    shown = f"[...{charts}].filter(c => !c.closest('.log-scale'))"
     heads = browser.run(f"return {shown}.map(c => c.querySelector('.readout b').textContent)")
     assert set(heads) == {"epoch 2"}
     assert f"{run.run.epochs[1].value('val', 'loss'):.3f} validation" in browser.run(
@@ -109,6 +109,7 @@ def figure_of(anchor: str) -> str:
 def test_a_legend_hides_and_shows_a_line_in_every_chart(browser: Browser, plain: Path, model: ReportModel) -> None:
     browser.show(plain)
     figure = figure_of(model.runs[0].anchor)
+    browser.run(f"{figure}.closest('details').open = true")
     lines = f"[...{figure}.querySelectorAll('g.line[data-name=test]')]"
     seen = f"return {lines}.map(line => getComputedStyle(line).display !== 'none')"
     shown = browser.run(seen)

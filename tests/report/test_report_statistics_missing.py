@@ -49,7 +49,7 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.mark.slow
 def test_without_the_data_set_cached_figures_stay_and_the_rest_gives_the_reason(
-    store: Store, dataset: DataSet, tmp_path: Path
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone"
     found = compute_statistics(load_frame(store), store, data=gone, options=FEW)
@@ -59,7 +59,14 @@ def test_without_the_data_set_cached_figures_stay_and_the_rest_gives_the_reason(
         assert text.count("No interval: ") == 1
         assert "Verdict" not in text
     kept = compute_statistics(load_frame(store), store, options=FEW)
-    assert compute_statistics(load_frame(store), store, data=gone, options=FEW).pairs == kept.pairs
+    named = compute_statistics(load_frame(store), store, data=gone, options=FEW)
+    assert all(stats.difference is None for stats in named.pairs.values())  # figures never stand for another folder
+
+    def refuse(folder: Path) -> DataSet:
+        raise DataError("not there", where=folder)
+
+    monkeypatch.setattr("mmad.analysis.targets.load_dataset", refuse)
+    assert compute_statistics(load_frame(store), store, options=FEW).pairs == kept.pairs
 
 
 def test_a_missing_data_set_is_looked_up_once(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

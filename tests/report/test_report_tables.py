@@ -162,7 +162,18 @@ def test_intervals_verdicts_and_thresholds_equal_the_store(tmp_path: Path) -> No
     scores = read(tmp_path / "out", "made--thresholds-1")
     assert list(scores["ap"]) == [r.ap for p in profiles for r in p.rows]  # type: ignore[union-attr]
     assert list(scores["ap_gap"]) == [g for p in profiles for g in gaps(p.rows)]  # type: ignore[union-attr]
-    assert list(scores["ap_gap_low"]) == [b.gap.low for p in profiles for b in p.bands]  # type: ignore[union-attr]
+    lows = [b.gap.low for p in profiles for b in p.bands]  # type: ignore[union-attr]
+    assert list(scores["ap_gap_low"]) == pytest.approx(lows, abs=0, nan_ok=True)
+    apart, errors = (read(tmp_path / "out", f"made--{name}") for name in ("told-apart", "errors"))
+    diagnoses = [statistics.run(member).diagnosis for member in ablation.frame.members]  # type: ignore[union-attr]
+    images = [one for found in diagnoses for one in found.images]  # type: ignore[union-attr]
+    kept = apart.query("of == 'images'")
+    for name in ("sensitivity", "specificity", "auroc"):
+        figures = [getattr(one, name) for one in images]
+        assert list(kept[name]) == pytest.approx([x.value for x in figures], abs=0, nan_ok=True)
+        assert list(kept[f"{name}_low"]) == pytest.approx([x.low for x in figures], abs=0, nan_ok=True)
+    gained = [one.ap for found in diagnoses for one in found.errors.kinds]  # type: ignore[union-attr]
+    assert list(errors["ap_gained"][~errors["error"].str.startswith("all")]) == gained
     froc = read(tmp_path / "out", "made--froc").query("finding == 'all findings'").set_index("run")
     for member in ablation.frame.members:
         band = statistics.run(member).profile.froc_band  # type: ignore[union-attr]

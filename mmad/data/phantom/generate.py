@@ -14,6 +14,7 @@ from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_LABELS, OnProgress
 from mmad.config.messages import one_of
 from mmad.data.dataset import IMAGES, DataSet
+from mmad.data.phantom import NAME
 from mmad.data.phantom.cases import CATEGORICAL, NUMERIC, Case, make_cases
 from mmad.data.phantom.drawing import (
     Box,
@@ -95,7 +96,7 @@ def make_phantom(
                 progress(done, studies)
         write_tables(
             folder,
-            name=f"phantom (seed {seed}, clinical effect {clinical_effect:g}{', artefacts' if artefacts else ''})",
+            name=f"{NAME} (seed {seed}, clinical effect {clinical_effect:g}{', artefacts' if artefacts else ''})",
             labels=DOCUMENTED_LABELS,
             numeric=NUMERIC,
             categorical=CATEGORICAL,

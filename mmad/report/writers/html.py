@@ -28,7 +28,7 @@ from mmad.report.rendering import FigureRenderer
 from mmad.report.table import ReportTable
 from mmad.report.text import heading_figures, log_block, setup_toml
 
-_STYLES = ("style.css", "content.css", "form.css", "figures.css", "pictures.css")
+_STYLES = ("style.css", "form.css", "figures.css", "pictures.css")
 _SCRIPTS = ("script.js", "tables.js", "figures.js")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from mmad.analysis.frames import AblationFrame
@@ -164,8 +164,9 @@ def fenced(text: str) -> list[str]:
 
 def _summary(model: ReportModel) -> str:
     counted = ", ".join(f"{count} {status}" for status, count in model.statuses)
+    drawn = f"{model.synthetic}. " if model.synthetic else ""
     return (
-        f"{plural(len(model.ablations), 'ablation')}, {plural(len(model.runs), 'run')}: {counted}. "
+        f"{plural(len(model.ablations), 'ablation')}, {plural(len(model.runs), 'run')}: {counted}. {drawn}"
         f"{moment(model.created)}, from {escape(clip(model.database, 200))}."
     )
 
@@ -206,7 +207,9 @@ def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure],
         lines += [f"**{escape(headline)}** {escape(design)}".rstrip(), ""]
         lines += [escape(clip(comparison.shared, 1200)), ""] if comparison.shared else []
         lines += [marks, ""]
-        lines += _tables(pair_tables(ablation, number, statistics))
+        pairs, *more = pair_tables(ablation, number, statistics)
+        said = len(comparison.rows) == 1  # by the headline
+        lines += _tables((replace(pairs, footnotes=()) if said else pairs, *more))
         known = [stats for _, stats in statistics_rows(statistics, comparison)]
         if why := reasons(known):
             some = " for some rows" if any(stats.difference for stats in known) else ""
