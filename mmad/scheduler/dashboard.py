@@ -212,7 +212,10 @@ def snapshot_json(snapshot: Snapshot, ablation: str | None = None) -> dict[str, 
         left = {"seconds_left": run.left_at(snapshot.moment)}
         own = {"cpu": None if use is None else use.cpu, "memory": None if use is None else use.memory, "gpu": gpu}
         running.append({**running_json(run), **left, **own})
-    gpus = [{name: value for name, value in asdict(gpu).items() if name != "uuid"} for gpu in snapshot.machine.gpus]
+    gpus = [
+        {name: value for name, value in asdict(gpu).items() if name not in ("uuid", "exclusive", "processes")}
+        for gpu in snapshot.machine.gpus
+    ]
     return {
         "moment": snapshot.moment.isoformat(),
         "ablation": ablation,

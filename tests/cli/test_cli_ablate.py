@@ -234,7 +234,7 @@ def test_a_short_clinical_vector_with_timm_is_judged_by_the_data_sets_columns(he
 
 def test_a_device_that_is_not_there_is_refused(here: Path) -> None:
     done = invoke("tiny.toml", "--device", "tpu")
-    assert str(done.exception) == "--device: no such device 'tpu'; use auto, cpu, cuda or cuda:N"
+    assert str(done.exception) == "--device: no such device 'tpu'; use auto, cpu, cuda, cuda:N or mps"
     assert [path.name for path in here.iterdir()] == ["tiny.toml"]
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from cli_store_runs import filled, mmad, samples
 
-from mmad.store import claims
 from mmad.store.claims import Owner
 from mmad.store.store import Store
 
@@ -40,7 +39,7 @@ def test_a_worker_that_lives_and_is_silent_is_not_called_gone(
     long_ago = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
     with Store.open(database) as store, monkeypatch.context() as patch:
         store.add_ablation(samples.ablation("seeds", seeds=(1, 2)))
-        patch.setattr(claims, "now", lambda: long_ago)
+        patch.setattr("mmad.store.store.now", lambda: long_ago)
         assert store.claim(None, Owner.current()) is not None
         assert store.claim(None, Owner("elsewhere", 7, 1.0, "another/machine/1")) is not None
     out = mmad(capsys, monkeypatch, "status", "--db", database).out

@@ -198,6 +198,9 @@ class MadeUpStore:
     def run_records(self) -> tuple[RunRecord, ...]:
         return ()
 
+    def epochs_done(self) -> dict[str, int]:
+        return {}
+
     def priorities(self) -> dict[str, int]:
         return {}
 
