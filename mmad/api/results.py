@@ -351,6 +351,7 @@ def write_report(
     latex: str | Path | None = None,
     figures: str | Path | None = None,
     formats: str | Sequence[str] = ("pdf",),
+    methods: str | Path | None = None,
     pages: bool | None = None,
     ablations: str | Sequence[str] = (),
     data: str | Path | None = None,
@@ -373,6 +374,7 @@ def write_report(
         latex: a folder for every table as LaTeX.
         figures: a folder for every figure as a file for a paper, 174 mm wide, those of ablations also 85 mm.
         formats: of the figures: ``"pdf"``, ``"svg"``, ``"png"``.
+        methods: a Markdown file for a Methods section and the reporting checklists, from what is recorded.
         pages: whether the HTML is an overview with linked pages beside it (``NAME_pages``); None for one file up to
             300 runs.
         ablations: only these.
@@ -397,8 +399,8 @@ def write_report(
         return None if given is None else Path(given)
 
     store_argument(store)
-    if html is None and markdown is None and csv is None and latex is None and figures is None:
-        hint = "name a file or a folder: html=, markdown=, csv=, latex= or figures="
+    if all(form is None for form in (html, markdown, csv, latex, figures, methods)):
+        hint = "name a file or a folder: html=, markdown=, csv=, latex=, figures= or methods="
         raise ReportError("nothing to write", hint=hint)
     return write_report(
         store,
@@ -408,6 +410,7 @@ def write_report(
         latex=path(latex),
         figures=path(figures),
         formats=cast("Sequence[FigureFormat]", _listed(formats)),
+        methods=path(methods),
         pages=pages,
         ablations=_listed(ablations),
         database=store.where,

@@ -26,6 +26,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("prune", "mmad.cli.queue", "Delete checkpoints that nothing needs any more."),
     ("runs", "mmad.cli.results", "List the members of every ablation with their results."),
     ("show", "mmad.cli.results", "Show one run: setup, protocol, parameters, every epoch."),
+    ("note", "mmad.cli.note", "Write a note about a run or an ablation, with tags."),
     ("eval", "mmad.cli.analysis", "Evaluate stored checkpoints: intervals, thresholds, protocols."),
     ("compare", "mmad.cli.analysis", "Compare two runs or an ablation's pairs: is one better?"),
     ("controls", "mmad.cli.analysis", "Ask what a run relies on: columns, records, the image."),

@@ -204,6 +204,43 @@ def import_(
         _print_imported(log, done, where)
 
 
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The Markdown file to write.")],
+    ablation: Annotated[
+        list[str] | None, typer.Option("--ablation", metavar="NAME", help="Only this ablation; may be repeated.")
+    ] = None,
+    db: DatabaseOption = DEFAULT_DB,
+    json: JsonOption = False,
+) -> None:
+    """Write your own experiment log in the form that mmad log import reads.
+
+    A heading and a block for each run: setup with names and protocols, checkpoints with their figures in four
+    digits, parameter counts, loss weights, errors and notes.
+
+    --json prints {"path": FILE, "ablations": n, "runs": n}.
+    """
+    from mmad.analysis.frames import load_frame
+    from mmad.base.errors import SpecError
+    from mmad.base.files import write_atomically
+    from mmad.base.formatting import plural
+    from mmad.report.log_export import export_log
+    from mmad.store.notes import read_notes
+
+    with open_store(db, read_only=True) as store:
+        frame = load_frame(store, ablation or ())
+        text = export_log(frame, read_notes(store))
+    try:
+        write_atomically(file, text.encode("utf-8"))
+    except OSError as error:
+        hint = "choose another place, or make room there"
+        raise SpecError(f"cannot be written ({error.strerror or error})", where=file, hint=hint) from error
+    if json:
+        print_json({"path": file.as_posix(), "ablations": len(frame.ablations), "runs": len(frame.runs)})
+    else:
+        ablations, runs = plural(len(frame.ablations), "ablation"), plural(len(frame.runs), "run")
+        typer.echo(f"{file}: {ablations}, {runs}; mmad log import reads it")
+
+
 def _print_imported(log: Log, done: ImportedLog, where: str) -> None:
     states = {"new": "imported", "changed": "imported anew", "same": "already there, unchanged"}
     typer.echo(f"{done.name}: {len(log.entries)} entries {states[done.state]} ({where})")
@@ -376,6 +413,7 @@ def _logs_to_check(file: Path | None, database: str) -> dict[str, tuple[LogEntry
 def register(app: typer.Typer) -> None:
     log = typer.Typer(help="Read, show and check experiment logs.", rich_markup_mode=None, no_args_is_help=True)
     log.command("import")(import_)
+    log.command("export")(export)
     log.command("list")(list_)
     log.command("show")(show)
     log.command("diff")(diff)

@@ -47,6 +47,12 @@ def report(
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="Forms of --figures: of pdf, svg and png, with commas.")
     ] = "pdf",
+    methods: Annotated[
+        Path | None,
+        typer.Option(
+            "--methods", metavar="FILE", help="Write a Methods section and the checklists.", show_default=False
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
     ] = DEFAULT_REPORT,
@@ -114,22 +120,26 @@ def report(
     --figures DIR writes every figure of the report as a file 174 mm wide, and those of ablations also 85 mm: two
     columns of a journal, and one. Fonts are embedded; lines differ in dash and colour. Alone, it writes nothing else.
 
+    --methods FILE writes a Methods section as Markdown, from what is recorded, with references, and the items of the
+    reporting checklists: what the database knows of each, and what is left to the author. Alone, it writes nothing
+    else.
+
     --watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each
     time; an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the
     queue.
 
     --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "figures": [paths],
-    "ablations": n, "runs": n, "unfinished": n, "pages": n}; pages is 0 for one file. With --paper also
-    "paper": [paths]; with --watch one such object on a line of its own each time.
+    "methods": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n}; pages is 0 for one file. With
+    --paper also "paper": [paths]; with --watch one such object on a line of its own each time.
     """
     if paper and (watch or until_done):
         raise ReportError("--paper is written once", where="--watch", hint="leave out one of the two")
     if paper:
         files = _write_paper(out, db)
-        if not (html or md or csv or latex or figures):
+        if not (html or md or csv or latex or figures or methods):
             _print_paper(files, as_json)
             return
-    wants_html = html or pages is not None or not (md or csv or latex or figures)
+    wants_html = html or pages is not None or not (md or csv or latex or figures or methods)
     page, text = targets(out, html=wants_html, markdown=md)
     names = tuple(ablation or ())
     write = partial(
@@ -141,6 +151,7 @@ def report(
         latex=latex,
         figures=figures,
         formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
+        methods=methods,
         ablations=names,
         data=data,
         pictures=pictures,
@@ -194,6 +205,8 @@ def _lines(written: Report) -> list[str]:
         lines.append(f"{written.html}: {summary}{pages}")
     if written.markdown is not None:
         lines.append(f"{written.markdown}: {summary}")
+    if written.methods is not None:
+        lines.append(f"{written.methods}: Methods and checklists of {plural(written.ablations, 'ablation')}")
     folders = (("CSV files", written.csv), ("LaTeX files", written.latex), ("figures", written.figures))
     return lines + [f"{files[0].parent}: {len(files)} {words}" for words, files in folders if files]
 
@@ -206,6 +219,7 @@ def _report_json(written: Report) -> dict[str, Any]:
         "csv": [path.as_posix() for path in written.csv],
         "latex": [path.as_posix() for path in written.latex],
         "figures": [path.as_posix() for path in written.figures],
+        "methods": written.methods.as_posix() if written.methods else None,
         "ablations": written.ablations,
         "runs": written.runs,
         "unfinished": written.unfinished,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mmad.base.records import EnvironmentRecord, EpochRecord
     from mmad.store.lookup import MemberSummary, RunDetail
+    from mmad.store.notes import Notes
 
 
 RUNS_HELP = """List the members of every ablation with their results.
@@ -34,7 +35,8 @@ mmad prune --unasked deletes them.
 results null): key, ablation, setting, arm, seed, replicate, documented (the
 log's entry it mirrors, or null), status (queued, running, finished, failed, interrupted), epoch (the last
 committed one), epochs (how many were asked for), error (or null), and best_ap, best_ar, final: each null
-or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured.
+or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured; notes, those of the
+run and then of the ablation: {about, text, tags, moment}.
 """
 #: The table's columns after setting and arm, and the least width of a terminal that shows them.
 COLUMNS = {
@@ -53,6 +55,9 @@ COLUMNS = {
 def runs(
     db: DatabaseOption = DEFAULT_DB,
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", help="Only members whose run or ablation has a note with this tag.")
+    ] = None,
     most: Annotated[
         int, typer.Option("--limit", min=0, metavar="N", help="Members of the table at most; 0: all of them.")
     ] = MOST_ROWS,
@@ -60,19 +65,26 @@ def runs(
 ) -> None:
     from mmad.store.json import summary_json, unasked_json
     from mmad.store.lookup import epochs_asked, member_summaries, named_ablation, unasked_runs
+    from mmad.store.notes import read_notes
 
     with open_store(db, read_only=True) as store:
         if ablation is not None:
             ablation = named_ablation(store, ablation)
-        summaries = member_summaries(store, ablation, None if as_json or not most else most)
-        unasked = unasked_runs(store) if ablation is None else []
+        whole = as_json or not most or tag is not None
+        summaries, notes = member_summaries(store, ablation, None if whole else most), read_notes(store)
+        unasked = unasked_runs(store) if ablation is None and tag is None else []
         counts = store.member_counts()
+    if tag is not None:
+        summaries = [one for one in summaries if tag in notes.tags(one.run.key, [one.member])]
     if as_json:
-        print_json([*map(summary_json, summaries), *map(unasked_json, unasked)])
+        members = [summary_json(summary, notes) for summary in summaries]
+        print_json([*members, *(unasked_json(run, notes) for run in unasked)])
         return
     out = console()
     if not (summaries or unasked):
-        out.print("no run yet: queue some with mmad ablate FILE")
+        out.print(
+            "no run yet: queue some with mmad ablate FILE" if tag is None else f"no run is tagged {tag}", markup=False
+        )
         return
     for name, of in groupby(summaries, key=lambda summary: summary.member.ablation):
         out.print(_table(name, list(of), out.width))
@@ -81,13 +93,19 @@ def runs(
     for summary in summaries:
         if summary.run.error:
             out.print(f"{summary.path}: {summary.run.error}", style="red", soft_wrap=True)
+    for name in dict.fromkeys(summary.member.ablation for summary in summaries):
+        for note in notes.of_ablation(name):
+            out.print(f"{name}: {note.line}", markup=False, highlight=False, soft_wrap=True)
+    for summary in summaries:
+        for note in notes.of_run(summary.run.key):
+            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False, soft_wrap=True)
     lines = [
         f"{short_key(run.key)}: {run.status}, epoch {run.epochs_done}/{epochs_asked(run)}, queued {moment(run.created)}"
         for run in unasked
     ]
     section(out, "Runs that no member asks for (mmad prune --unasked deletes them)", *lines)
     more = (sum(counts.values()) if ablation is None else counts[ablation]) - most
-    if most and more > 0:
+    if not whole and more > 0:
         out.print(f"and {more:,} more: list all with --limit 0, or one ablation with --ablation")
 
 
@@ -147,7 +165,7 @@ alone is more than one run.
 answers), evaluation, setup, protocol, params ({"model": 1040729, ...}), epochs (a list, one object per
 committed epoch: epoch, lr, seconds, peak_memory in bytes, and every recorded metric flat as split_name, such
 as train_loss, train_loss_classifier, val_ap_iou, test_ar_iobb; val_ap, val_ar, test_ap, test_ar are those
-under the member's overlap), checkpoints, environments, warnings, dataset, recipe, created, started,
+under the member's overlap), checkpoints, environments, warnings, notes, dataset, recipe, created, started,
 finished, log. A number that is not finite is null.
 """
 _LATEST_EPOCHS = 5
@@ -160,16 +178,17 @@ def show(
 ) -> None:
     from mmad.store.json import detail_json
     from mmad.store.lookup import run_detail
+    from mmad.store.notes import read_notes
 
     with open_store(db, read_only=True) as store:
-        detail = run_detail(store, run)
+        detail, notes = run_detail(store, run), read_notes(store)
     if as_json:
-        print_json(detail_json(detail))
+        print_json(detail_json(detail, notes))
     else:
-        _print(detail)
+        _print(detail, notes)
 
 
-def _print(detail: RunDetail) -> None:
+def _print(detail: RunDetail, notes: Notes) -> None:
     out, run = console(), detail.run
     section(out, "Run", *_head(detail))
     if run.error:
@@ -188,6 +207,11 @@ def _print(detail: RunDetail) -> None:
     section(out, f"Epochs ({len(detail.epochs)} recorded, the latest here)", *_epochs(detail))
     section(out, "Environment", *[line for record in detail.environments for line in _environment(record)])
     section(out, "Warnings", *detail.warnings)
+    section(
+        out,
+        "Notes",
+        *[f"{note.moment:%Y-%m-%d %H:%M} UTC: {note.line}" for note in notes.about(run.key, detail.members)],
+    )
 
 
 def _head(detail: RunDetail) -> list[str | Text]:

@@ -21,6 +21,8 @@ from mmad.experiment_log.model import Log, LogEntry
 #: The name of the shipped log; no other may have it.
 SHIPPED = "documented"
 _WHERE = "the documented log"
+#: Of the text whose facts ``entries.json`` holds, as ``Log.sha256`` takes it.
+SOURCE_SHA256 = "f2ba6270c638a587cdda5bc633b5d67b68ce4d9dfddb28039763edd36d1f9fbd"
 
 
 @cache

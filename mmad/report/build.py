@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,9 @@ from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
+from mmad.report.cohort import Cohort, CohortKey, cohorts_of
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
+from mmad.report.methods import render_methods
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
 from mmad.report.pictures import check_number, pictures_of
 from mmad.report.provenance import Provenance, brief_frame, brief_pictures, brief_statistics, database_name
@@ -27,6 +29,7 @@ from mmad.report.watch import live
 from mmad.report.writers.html import render_html, render_pages, table_page
 from mmad.report.writers.markdown import render_markdown
 from mmad.store.measurements import LogRecord
+from mmad.store.notes import Notes, read_notes
 from mmad.store.store import Store
 
 #: A report of more runs than this is written as linked pages by default.
@@ -35,8 +38,8 @@ RUNS_IN_ONE_FILE = 300
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html`` and ``markdown`` are None, ``csv``, ``latex`` and ``figures`` empty where not
-    requested.
+    """What was written: ``html``, ``markdown`` and ``methods`` are None, ``csv``, ``latex`` and ``figures`` empty where
+    not requested.
 
     ``pages`` counts the linked pages beside the overview, 0 where the HTML is one file.
     """
@@ -50,6 +53,7 @@ class Report:
     csv: tuple[Path, ...] = ()
     latex: tuple[Path, ...] = ()
     figures: tuple[Path, ...] = ()
+    methods: Path | None = None
 
 
 def write_report(
@@ -62,6 +66,7 @@ def write_report(
     latex: Path | None = None,
     figures: Path | None = None,
     formats: Sequence[FigureFormat] = ("pdf",),
+    methods: Path | None = None,
     ablations: Sequence[str] = (),
     database: str = "",
     created: datetime | None = None,
@@ -78,7 +83,7 @@ def write_report(
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
 
     Its tables go into the folders ``csv`` and ``latex``, its figures into ``figures`` (in each of ``formats``), a file
-    each.
+    each; a Methods section with the reporting checklists becomes the Markdown file ``methods``.
 
     Intervals, verdicts, thresholds and curves come from the cache in the store; missing ones are computed from the
     stored detections and cached, unless the store is open for reading only.
@@ -113,9 +118,13 @@ def write_report(
     )
     statistics, shown = None, None
     logs: Sequence[LogRecord] = ()
+    cohorts: Mapping[CohortKey, Cohort] = {}
+    notes = Notes()
     if isinstance(source, Store):
         statistics = compute_statistics(frame, source, data=data, options=options, progress=computing)
-        logs = source.logs()
+        logs, notes = source.logs(), read_notes(source)
+        if html is not None or methods is not None:
+            cohorts = cohorts_of(frame, source, data)
         if html is not None or markdown is not None:
             shown = pictures_of(
                 frame, source, number=pictures, data=data, separate_pages=separate_pages, progress=picturing
@@ -124,7 +133,15 @@ def write_report(
         frame, database = brief_frame(frame), database_name(database)
         statistics = statistics and brief_statistics(statistics)
         shown = shown and brief_pictures(shown)
-    model = build_model(frame, created=created or now(), database=database, statistics=statistics, pictures=shown)
+    model = build_model(
+        frame,
+        created=created or now(),
+        database=database,
+        statistics=statistics,
+        pictures=shown,
+        cohorts=cohorts,
+        notes=notes,
+    )
     written = 0
     drawn: tuple[Path, ...] = ()
     with FigureRenderer(source if isinstance(source, Store) else None) as renderer:
@@ -135,9 +152,11 @@ def write_report(
             _write_markdown(model, markdown, renderer)
         if figures is not None:
             drawn = _write_figures(model, figures, formats, renderer)
+        if methods is not None:
+            _write(methods, render_methods(model).encode("utf-8"))
     data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
     counts = (len(model.ablations), len(model.runs), len(model.attention))
-    return Report(html, markdown, *counts, written, data_files, sources, drawn)
+    return Report(html, markdown, *counts, written, data_files, sources, drawn, methods)
 
 
 def _write_markdown(model: ReportModel, markdown: Path, renderer: FigureRenderer) -> None:

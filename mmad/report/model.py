@@ -22,10 +22,12 @@ from mmad.base.records import Status
 from mmad.data.phantom import is_phantom
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
 from mmad.experiment_log.parser import heading_name
-from mmad.experiment_log.shipped import SHIPPED, Library, entry
+from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, Library, entry
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
+from mmad.report.cohort import Cohort, CohortKey
 from mmad.report.pictures import Pictures
 from mmad.store.measurements import LogRecord
+from mmad.store.notes import Notes
 
 #: The statuses of a run, in the order of a summary.
 STATUSES: tuple[Status, ...] = (
@@ -105,6 +107,8 @@ class ReportModel:
     anchors: dict[str, str]
     statistics: Statistics = field(default_factory=Statistics)
     pictures: Pictures = field(default_factory=Pictures)
+    cohorts: Mapping[CohortKey, Cohort] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
     logbook: Logbook | None = None
 
     @property
@@ -132,6 +136,8 @@ def build_model(
     database: str,
     statistics: Statistics | None = None,
     pictures: Pictures | None = None,
+    cohorts: Mapping[CohortKey, Cohort] | None = None,
+    notes: Notes | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
@@ -162,6 +168,8 @@ def build_model(
         anchors=anchors,
         statistics=known,
         pictures=pictures or Pictures(),
+        cohorts=cohorts or {},
+        notes=notes or Notes(),
     )
 
 
@@ -352,7 +360,15 @@ def logbook_of(model: ReportModel, records: Sequence[LogRecord], show: bool | No
     if not (show or documented or records):
         return None
     library = Library.of(Log.from_json(record.name, record.content, record.entries) for record in records)
-    names = {name: at for name in sorted(documented) if (at := _find(library, name)) is not None}
+    logs, shipped = dict(library.logs), {record.name for record in records if record.sha256 == SOURCE_SHA256}
+    for name in shipped:  # the shipped log's own text: its words join the facts
+        words = {entry.id: entry for entry in logs.pop(name)}
+        logs[SHIPPED] = tuple(_with_words(entry, words.get(entry.id)) for entry in logs[SHIPPED])
+    names = {
+        name: (SHIPPED if at[0] in shipped else at[0], at[1])
+        for name in sorted(documented)
+        if (at := _find(library, name)) is not None
+    }
     if not (show or names or records):
         return None
     mirrors: dict[tuple[str, str], list[Mirror]] = {}
@@ -364,9 +380,14 @@ def logbook_of(model: ReportModel, records: Sequence[LogRecord], show: bool | No
         Chapter(
             log, tuple(_entry_view(log, entry, mirrors.get((log, entry.id), ()), model.anchors) for entry in entries)
         )
-        for log, entries in library.logs.items()
+        for log, entries in logs.items()
     )
     return Logbook(chapters, {name: anchor_of(*at) for name, at in names.items()})
+
+
+def _with_words(entry: LogEntry, printed: LogEntry | None) -> LogEntry:
+    """A shipped entry as it was printed, with what was inferred."""
+    return entry if printed is None else printed.model_copy(update={"inferred": entry.inferred})
 
 
 def _find(library: Library, name: str) -> tuple[str, str] | None:

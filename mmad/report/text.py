@@ -128,8 +128,13 @@ def saved_lines(member: MemberFrame) -> list[str]:
         checkpoint = outcome and member.run.checkpoint(outcome.kind)
         if outcome and checkpoint:
             name = checkpoint_name(outcome, checkpoint, clinical=clinical, name=run_name(member))
-            lines.append(f"{_SAVED[title]}: [{name}]")
+            lines.append(saved_line(title, name))
     return lines
+
+
+def saved_line(title: str, name: str) -> str:
+    """``Best AP validation model has been saved to: [name]`` for the title ``Best AP``."""
+    return f"{_SAVED[title]}: [{name}]"
 
 
 def count_lines(member: MemberFrame) -> list[str]:

@@ -7,22 +7,23 @@ from typing import Any
 from mmad.base.json import to_json_value
 from mmad.base.records import MemberRecord, RunRecord
 from mmad.store.lookup import MemberResults, MemberSummary, RunDetail, epoch_row, epochs_asked, member_path
+from mmad.store.notes import Notes
 from mmad.store.run_status import STATUSES, FailedRun, RunningRun, StoreStatus, WaitingRun
 
 JsonValue = dict[str, Any]
 
 
-def summary_json(summary: MemberSummary) -> JsonValue:
-    """One member of ``mmad runs``."""
-    return _row_json(summary.run, summary.member, summary.results)
+def summary_json(summary: MemberSummary, notes: Notes) -> JsonValue:
+    """One member of ``mmad runs``, with the notes of its run and its ablation."""
+    return _row_json(summary.run, summary.member, summary.results, notes)
 
 
-def unasked_json(run: RunRecord) -> JsonValue:
+def unasked_json(run: RunRecord, notes: Notes) -> JsonValue:
     """One run of ``mmad runs`` that no member asks for."""
-    return _row_json(run, None, MemberResults(None, None, None))
+    return _row_json(run, None, MemberResults(None, None, None), notes)
 
 
-def _row_json(run: RunRecord, member: MemberRecord | None, results: MemberResults) -> JsonValue:
+def _row_json(run: RunRecord, member: MemberRecord | None, results: MemberResults, notes: Notes) -> JsonValue:
     return {
         "key": run.key,
         **_member(member),
@@ -31,6 +32,7 @@ def _row_json(run: RunRecord, member: MemberRecord | None, results: MemberResult
         "epochs": epochs_asked(run),
         "error": run.error,
         **to_json_value(results),
+        "notes": [note.plain for note in notes.about(run.key, [] if member is None else [member])],
     }
 
 
@@ -39,7 +41,7 @@ def _member(member: MemberRecord | None) -> JsonValue:
     return {name: None if member is None else getattr(member, name) for name in names}
 
 
-def detail_json(detail: RunDetail) -> JsonValue:
+def detail_json(detail: RunDetail, notes: Notes) -> JsonValue:
     """The run of ``mmad show``: its member of ``mmad runs``, and everything recorded about it."""
     run = detail.run
     return {
@@ -59,6 +61,7 @@ def detail_json(detail: RunDetail) -> JsonValue:
         "checkpoints": to_json_value(detail.checkpoints),
         "environments": to_json_value(detail.environments),
         "warnings": list(detail.warnings),
+        "notes": [note.plain for note in notes.about(run.key, detail.members)],
         "dataset": {"name": run.dataset_name, "path": run.dataset_path, "fingerprint": run.dataset_fingerprint},
         "recipe": run.recipe,
         "created": to_json_value(run.created),

@@ -15,7 +15,7 @@ from report_fixtures import HOSTILE, WHEN, Sample
 
 from mmad.analysis.frames import load_frame
 from mmad.experiment_log.parser import read_log_file
-from mmad.experiment_log.shipped import entries, later_entries
+from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, entries, later_entries
 from mmad.report.build import write_report
 from mmad.report.model import Logbook, ReportModel, anchor_of, build_model, logbook_of
 from mmad.report.writers.html import render_html, render_pages
@@ -57,6 +57,21 @@ def test_it_is_shown_where_it_belongs() -> None:
 
 
 @pytest.mark.slow
+def test_the_shipped_logs_own_file_is_shown_once_with_its_words(model: ReportModel) -> None:
+    whole = [
+        {"id": one.id, "heading": one.heading, "notes": [{"line": 1, "text": f"of {one.id}"}]} for one in entries()
+    ]
+    content = {"sha256": SOURCE_SHA256, "lines": 2, "name": "experiment-log"}
+    record = LogRecord("experiment-log", "x.md", SOURCE_SHA256, content, tuple(whole), WHEN)
+    book = logbook_of(model, [record], True)
+    assert book is not None
+    (chapter,) = book.chapters
+    assert chapter.name == SHIPPED
+    assert len(chapter.entries) == len(entries()) + len(later_entries())
+    assert chapter.entries[0].notes == ("of e001",)
+    assert set(book.anchors.values()) <= {one.anchor for one in chapter.entries}
+
+
 def test_every_entry_is_shown_with_what_it_prints(page: str, book: Logbook) -> None:
     parsed = Page(page)
     anchors = [d["id"] for d in parsed.all("details") if d.get("class") == "entry"]

@@ -19,6 +19,7 @@ from mmad.store.export import batches
 from mmad.store.json import detail_json
 from mmad.store.lookup import member_summaries
 from mmad.store.maintenance import copy_database
+from mmad.store.notes import read_notes
 from mmad.store.store import Store
 
 
@@ -207,5 +208,5 @@ def test_details_are_equal_after_the_copy(pair: tuple[str, str]) -> None:
     good, _ = fill(source)
     copy_database(source, target)
     with Store.open(source) as one, Store.open(target) as other:
-        details = [detail_json(run_detail(store, good)) for store in (one, other)]
+        details = [detail_json(run_detail(store, good), read_notes(store)) for store in (one, other)]
     assert {k: v for k, v in details[0].items() if k != "log"} == {k: v for k, v in details[1].items() if k != "log"}

@@ -12,6 +12,7 @@ import store_samples as samples
 from mmad.base.errors import StoreError
 from mmad.store.json import detail_json
 from mmad.store.lookup import run_detail
+from mmad.store.notes import Notes
 from mmad.store.store import Store
 
 NUMBERS = ("val_ap", "val_ar", "test_ap", "test_ar")
@@ -53,7 +54,7 @@ def test_epochs_are_found_as_commands_find_runs_and_agree_with_their_json(store:
     good, bad = samples.fill(store)
     for name in (good, good[:10], "patience/patience 10/CXR", "patience/patience 10/CXR/0/1"):
         frame = store.epochs(name)
-        shown = detail_json(run_detail(store, good))["epochs"]
+        shown = detail_json(run_detail(store, good), Notes())["epochs"]
         assert list(frame) == list(shown[0])
         assert frame.astype(object).where(frame.notna(), None).to_dict("records") == shown
     assert [str(frame[name].dtype) for name in ("epoch", "peak_memory", "val_ap")] == ["int64", "int64", "float64"]

@@ -23,6 +23,7 @@ from mmad.store.lookup import (
     named_ablation,
     run_detail,
 )
+from mmad.store.notes import Notes
 from mmad.store.run_status import STATUSES, one_line
 from mmad.store.store import Store
 
@@ -138,7 +139,7 @@ def test_a_run_without_members_keeps_its_results(store: Store) -> None:
     detail = run_detail(store, good)
     assert detail.members == ()
     assert detail.results.best_ap == CheckpointFigures(2, 0.5, 0.75, 0.375, 0.625)
-    assert detail_json(detail)["ablation"] is None
+    assert detail_json(detail, Notes())["ablation"] is None
 
 
 def test_a_status_counts_members_and_tells_what_runs(store: Store) -> None:
@@ -185,9 +186,9 @@ def test_plain_forms_are_json(store: Store) -> None:
     record = replace(record, metrics=tuple(replace(m, value=math.nan) for m in record.metrics))
     store.commit_epoch(good, record)
     for key in (good, bad):
-        plain = detail_json(run_detail(store, key))
+        plain = detail_json(run_detail(store, key), Notes())
         assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    plain = detail_json(run_detail(store, good))
+    plain = detail_json(run_detail(store, good), Notes())
     assert plain["params"] == {"model": 1_040_729, "model.backbone": 1_009_968}
     assert plain["epochs"][1]["val_ap"] == plain["epochs"][1]["val_ap_iou"] == 0.5
     assert plain["epochs"][1]["train_loss_classifier"] == 0.25
@@ -195,7 +196,7 @@ def test_plain_forms_are_json(store: Store) -> None:
     assert plain["epochs"][3]["val_ap"] is None
     assert plain["best_ap"] == {"epoch": 2, "val_ap": 0.5, "val_ar": 0.75, "test_ap": 0.375, "test_ar": 0.625}
     assert plain["environments"][0]["started"] == "2022-05-16T12:00:00+00:00"
-    summary = summary_json(member_summaries(store)[1])
+    summary = summary_json(member_summaries(store)[1], Notes())
     assert summary["error"] == "OutOfMemoryError: 3 GiB were asked for"
     assert summary["best_ap"] is None
     assert (summary["epoch"], summary["epochs"], summary["documented"]) == (0, 3, "e069")

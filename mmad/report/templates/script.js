@@ -50,6 +50,6 @@
   reveal();
 
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("main details:not(.entry, .run details)")) details.open = true;
+    for (const details of document.querySelectorAll("main details:not(.entry, .methods, .run details)")) details.open = true;
   });
 })();

@@ -20,6 +20,7 @@ from mmad.base.paths import near
 from mmad.report import picture_drawing, table_writers, tables
 from mmad.report.badges import Badge
 from mmad.report.figures import CurveFigure, ReportFigure, arms_figure, forest_figure, run_figure
+from mmad.report.methods import methods_of, reference
 from mmad.report.model import AblationSection, Links, PageView, ReportModel, RunSection, linked, whole
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox, Pictures
@@ -190,6 +191,8 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tags,
         heading_figures,
         log_block,
+        methods_of,
+        reference,
         onset_of,
         onset_words,
         picture_drawing.ap_contribution_words,

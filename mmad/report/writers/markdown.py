@@ -48,6 +48,7 @@ from mmad.report.tables import (
     threshold_tables,
 )
 from mmad.report.text import heading_figures, log_block
+from mmad.store.notes import Note
 
 # Pictures: one file for each study beside the charts, with its words in the text.
 
@@ -129,7 +130,7 @@ def render_markdown(model: ReportModel, charts_folder: str, renderer: FigureRend
         "",
     ]
     for ablation in model.ablations:
-        lines += _results(ablation, charts_folder, charts, model.statistics)
+        lines += _results(ablation, charts_folder, charts, model)
     if model.attention:
         lines += ["## Not finished", "", *_attention(model), ""]
     lines += ["## What the marks mean", "", *(f"- **{escape(b.text)}**: {escape(b.meaning)}" for b in model.legend), ""]
@@ -140,7 +141,7 @@ def render_markdown(model: ReportModel, charts_folder: str, renderer: FigureRend
         lines += _tables((parameters_table(ablation), best_epochs_table(ablation), *points))
         lines += picture_lines(ablation, model.pictures, charts_folder, pictures)
         for section in ablation.runs:
-            lines += _run(section, ablation.frame, charts_folder, charts, model.statistics)
+            lines += _run(section, ablation.frame, charts_folder, charts, model)
     with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
         files = list(drawing.files([FigureFile(figure, "svg", WIDE) for figure in charts]))
     names = [f"{figure.name}.svg" for figure in charts]
@@ -186,10 +187,17 @@ def _tables(found: Iterable[ReportTable]) -> list[str]:
     return [line for table in found if len(table.frame) for line in as_markdown(table)]
 
 
-def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure], statistics: Statistics) -> list[str]:
+def _notes(found: Iterable[Note]) -> list[str]:
+    """A line for each note."""
+    return [f"> {escape(note.line)} ({moment(note.moment)})\n" for note in found]
+
+
+def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure], model: ReportModel) -> list[str]:
+    statistics = model.statistics
     lines = [f"### {escape(clip(ablation.title, 160))}", ""]
     if ablation.frame.record.description:
         lines += [escape(clip(ablation.frame.record.description, 1200)), ""]
+    lines += _notes(model.notes.of_ablation(ablation.frame.record.name))
     if forest := forest_figure(ablation, statistics):
         lines += _shown(forest, f"Differences in test AP: {escape(clip(describe_forest(forest), 600))}", folder, charts)
     parts = zip(ablation.comparisons, ablation.headlines, ablation.badges, strict=True)
@@ -229,8 +237,9 @@ def _arms(ablation: AblationSection, folder: str, charts: list[ReportFigure], st
 
 
 def _run(
-    section: RunSection, ablation: AblationFrame, folder: str, charts: list[ReportFigure], statistics: Statistics
+    section: RunSection, ablation: AblationFrame, folder: str, charts: list[ReportFigure], model: ReportModel
 ) -> list[str]:
+    statistics = model.statistics
     run, record, member = section.run, section.run.record, section.member
     lines = [
         f'<a id="{section.anchor}"></a>',
@@ -242,6 +251,7 @@ def _run(
         + " · ".join(escape(b.text) for b in section.badges),
         "",
     ]
+    lines += _notes(model.notes.of_run(record.key))
     if record.error:
         lines += [*fenced(clean(record.error[:4000])), ""]
     lines += [f"- {escape(clip(warning, 400))}" for warning in run.warnings[:20]]

@@ -1,0 +1,535 @@
+"""A Methods section for a paper, and the reporting checklists: what is known, and what is left to the author.
+
+Citations and items come from ``literature.json``: its items are topics in own words, never a checklist's text, and of
+authors it has the family names. A sentence is written only where a record or the code that made the figures says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS
+from mmad.base.formatting import clip, moment, plural, short_key
+from mmad.base.paths import file_stem
+from mmad.config.setup import ModelSetup
+from mmad.evaluation.differences import DRAWS
+from mmad.evaluation.intervals import RESAMPLES
+from mmad.evaluation.jackknife import LEAST_PATIENTS
+from mmad.evaluation.operating_points import FROC_RATES
+from mmad.report.cohort import cohort_key
+from mmad.report.model import AblationSection, ReportModel
+from mmad.report.table import Column, ReportTable, Row, Shown
+from mmad.report.table_writers import as_markdown, escape
+
+# What was published.
+
+
+@functools.cache
+def _literature() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((files("mmad.report") / "literature.json").read_text("utf-8"))
+    return found
+
+
+def reference(name: str) -> str:
+    """A citation of ``literature.json`` in words: family names, title, venue, year, DOI."""
+    one = _literature()["citations"][name]
+    volume = f" {one['volume']}" if "volume" in one else ""
+    volume += f"({one['number']})" if "number" in one else ""
+    pages = f": {one['pages']}" if "pages" in one else ""
+    where = f"doi:{one['doi']}" if "doi" in one else f"arXiv:{one['arxiv']}" if "arxiv" in one else ""
+    parts = (", ".join(one["authors"]), one["title"], f"{one['venue']}{volume}{pages} ({one['year']})", where)
+    return ". ".join(part for part in parts if part).replace("al..", "al.") + "."
+
+
+# The section.
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence, and what it cites."""
+
+    text: str
+    cites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Methods:
+    """One ablation's Methods: paragraphs as (heading, text with numbers of references), and the checklists."""
+
+    title: str
+    paragraphs: tuple[tuple[str, str], ...]
+    references: tuple[str, ...]
+    checklist: ReportTable
+
+
+Facts = Mapping[str, Sequence[Sentence]]
+#: Paragraphs, and the facts in each; facts that stand in none of them answer the checklists alone.
+_PARAGRAPHS = (
+    ("Data", ("data", "samples", "sizes", "split")),
+    ("Images and clinical values", ("preprocessing", "predictors", "missing")),
+    ("Detector", ("architecture", "weights")),
+    ("Training", ("training", "differences", "seeds")),
+    ("Evaluation", ("selection", "metrics", "matching", "testing")),
+    ("Statistics", ("statistics", "robustness")),
+    ("Software", ("software",)),
+)
+_HOMES = {name: heading for heading, names in _PARAGRAPHS for name in names}
+#: A longer answer is referred to, not repeated.
+_LONG = 190
+_AUTHOR, _REST = "to be written", "the rest"
+#: What stands above every checklist.
+CHECKLIST_NOTE = (
+    "Topics are in own words, after a paraphrase of the published lists: check the originals before quoting. "
+    "What no record answers is the author's to write."
+)
+
+
+def methods_of(section: AblationSection, model: ReportModel) -> Methods:
+    """The Methods of an ablation and the checklists' items, from what is recorded."""
+    facts = _facts(section, model)
+    numbers: dict[str, int] = {}
+
+    def cited(sentence: Sentence) -> str:
+        if not sentence.cites:
+            return sentence.text
+        marks = ", ".join(str(numbers.setdefault(name, len(numbers) + 1)) for name in sentence.cites)
+        return f"{sentence.text.removesuffix('.')} [{marks}]."
+
+    paragraphs = tuple(
+        (heading, " ".join(cited(sentence) for name in names for sentence in facts.get(name, ())))
+        for heading, names in _PARAGRAPHS
+    )
+    rows: list[Row] = []
+    for checklist in _literature()["checklists"]:
+        number = numbers.setdefault(checklist["reference"], len(numbers) + 1)
+        for item in checklist["items"]:
+            known = " ".join(sentence.text for name in item["facts"] for sentence in facts.get(name, ()))
+            if len(known) > _LONG:
+                known = f"Above: {', '.join(dict.fromkeys(_HOMES[name] for name in item['facts'] if name in _HOMES))}."
+            add = _AUTHOR if not known else _REST if item["rest"] else ""
+            rows.append((f"{checklist['name']} [{number}]", item["number"], item["topic"], known, add))
+    columns = (
+        Column("checklist", "the checklist"),
+        Column("item", "number of the item"),
+        Column("topic", "what it is about, in own words"),
+        Column("known", "what the database knows"),
+        Column("add", "what the author must add"),
+    )
+    shown = (
+        Shown("item", "Item", "text"),
+        Shown("topic", "Topic", "text"),
+        Shown("known", "What the database knows", "text"),
+        Shown("add", "What the author adds", "text"),
+    )
+    name = section.frame.record.name
+    table = ReportTable.of(
+        file_stem(name, "checklists"),
+        "Reporting checklists",
+        columns,
+        rows,
+        shown=shown,
+        note=CHECKLIST_NOTE,
+        section="checklist",
+    )
+    written = tuple(paragraph for paragraph in paragraphs if paragraph[1])
+    return Methods(section.title, written, tuple(map(reference, numbers)), table)
+
+
+def render_methods(model: ReportModel) -> str:
+    """The Methods of every ablation as Markdown."""
+    lines = [
+        "# Methods",
+        "",
+        f"Written by mmad {version('mmad')} on {moment(model.created)} from {escape(clip(model.database, 200))}, "
+        "from what is recorded. Check every sentence, and add what the tables leave to the author.",
+        "",
+    ]
+    for section in model.ablations:
+        methods = methods_of(section, model)
+        lines += [f"## {escape(clip(methods.title, 200))}", ""]
+        for heading, text in methods.paragraphs:
+            lines += [f"**{heading}.** {escape(text)}", ""]
+        lines += ["### References", "", *(f"{n}. {escape(one)}" for n, one in enumerate(methods.references, 1)), ""]
+        lines += as_markdown(methods.checklist)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+# What is known, fact by fact.
+
+
+def _facts(section: AblationSection, model: ReportModel) -> Facts:
+    members = section.frame.members
+    setups = [ModelSetup.model_validate(dict(member.setup)) for member in members]
+    return {
+        **_data(section, model),
+        **_inputs(section, model, setups),
+        **_detector(section, setups),
+        **_training(section, setups),
+        **_evaluation(section, setups),
+        **_statistics(section, model),
+        **_software(section),
+    }
+
+
+def _said(values: Iterable[object]) -> str:
+    """Each value once: ``0.001``, or ``0.001 or 0.01 (varied)``."""
+    found = list(dict.fromkeys(str(value) for value in values))
+    words = [clip(value, 80) for value in found[:8]] + (["…"] if len(found) > 8 else [])
+    return words[0] if len(found) == 1 else f"{' or '.join(words)} (varied)" if found else "none"
+
+
+def _of(setups: Iterable[ModelSetup], field: str) -> str:
+    return _said(getattr(setup, field) for setup in setups)
+
+
+_SAMPLES = {
+    "unified": "A sample is an image with the boxes of all its readings.",
+    "normal": "A sample is one reading of an image, with that reading's boxes.",
+    "full": "A sample is one reading of an image, without clinical values.",
+}
+_POLICIES = {
+    "patient": "No patient is in two splits.",
+    "image": "The split is by image: a patient may be in several splits.",
+    "reading": "The split is by reading: an image and a patient may be in several splits.",
+    "documented": "The split is the documented log's, whose splits share patients.",
+}
+_SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Sentence]]:
+    found: dict[str, list[Sentence]] = {"data": [], "samples": [], "sizes": [], "split": []}
+    records = {cohort_key(member.run.record): member.run.record for member in section.frame.members}
+    for key, record in records.items():
+        cohort = model.cohorts.get(key)
+        print_ = short_key(record.dataset_fingerprint) if record.dataset_fingerprint else "none: provisional"
+        licence = f", licence {clip(cohort.licence, 120)}" if cohort and cohort.licence else ""
+        cites: tuple[str, ...] = ()
+        if record.dataset_name.startswith("REFLACX ("):
+            cites = ("bigolin2022reflacx", "johnson2019mimiccxrjpg", "johnson2023mimiciv", "johnson2023mimicived")
+        name = clip(record.dataset_name, 120)
+        found["data"].append(Sentence(f"Data set: {name} (fingerprint {print_}{licence}).", cites))
+        if record.dataset_name.startswith("phantom ("):
+            found["data"].append(Sentence("Its images are synthetic: they show no patient."))
+        found["samples"].append(Sentence(_SAMPLES.get(key[1], f"Samples: {key[1]}.")))
+        if cohort is None:
+            found["sizes"].append(Sentence(f"The counts of {name} are not known: its folder is gone or changed."))
+            continue
+        counts = "; ".join(
+            f"{_SPLIT_WORDS[one.split]} {plural(one.samples, 'sample')} of {plural(one.images, 'image')} and "
+            f"{plural(one.patients, 'patient')} with {plural(one.boxes, 'box', 'boxes')}"
+            for one in cohort.splits
+        )
+        findings = "; ".join(
+            f"{clip(label, 60)} {' / '.join(str(one.patients_with[n]) for one in cohort.splits)}"
+            for n, label in enumerate(cohort.labels)
+        )
+        heads = " / ".join(_SPLIT_WORDS[one.split] for one in cohort.splits)
+        found["sizes"] += [
+            Sentence(f"Sizes: {counts}."),
+            Sentence(f"Patients with each finding ({heads}): {findings}."),
+        ]
+        policy = _POLICIES.get(cohort.policy or "", "How the splits were made is not recorded.")
+        found["split"].append(Sentence(policy))
+    return {name: list(dict.fromkeys(sentences)) for name, sentences in found.items()}
+
+
+def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
+    size = _of(setups, "image_size")
+    found = {
+        "preprocessing": [
+            Sentence(
+                f"Images were resized bilinearly to a square of {size} pixels, without keeping their proportions."
+            ),
+            Sentence("Grey values were repeated over three channels and normalised by ImageNet's mean and deviation."),
+        ]
+    }
+    clinical = [setup for setup in setups if setup.use_clinical]
+    if not clinical:
+        none = [Sentence("No clinical values were read.")]
+        return {**found, "predictors": none}
+    keys = dict.fromkeys(cohort_key(member.run.record) for member in section.frame.members)
+    cohorts = [model.cohorts[key] for key in keys if key in model.cohorts]
+    numeric = {c.clinical_numeric if c.clinical_numeric is not None else None for c in clinical}
+    categories = {c.clinical_categorical for c in clinical}
+    words = []
+    for chosen, kind, all_of in (
+        (numeric, "numeric", [cohort.numeric for cohort in cohorts]),
+        (categories, "categorical", [cohort.categorical for cohort in cohorts]),
+    ):
+        names = [names for names in chosen if names is not None] + (all_of if None in chosen else [])
+        listed = ", ".join(dict.fromkeys(clip(name, 60) for group in names for name in group))
+        words.append(f"{kind} columns {listed or ('all of the data set' if None in chosen else 'none')}")
+    values = {setup.clinical_values for setup in clinical}
+    scale = {
+        frozenset({"standardised"}): "standardised by mean and deviation of the training split",
+        frozenset({"raw"}): "taken as they are",
+    }.get(frozenset(values), "standardised by the training split or taken as they are (varied)")
+    unknown = {setup.clinical_unknown_slot for setup in clinical}
+    category = "a zero vector" if unknown == {False} else "a learned vector" if unknown == {True} else "varied"
+    flags = any(setup.clinical_missing_indicators for setup in clinical)
+    also = "; an indicator says that it was missing" if flags else ""
+    found["predictors"] = [
+        Sentence(f"Clinical values: {'; '.join(words)}."),
+        Sentence(f"Numbers were {scale}; a category was embedded."),
+    ]
+    found["missing"] = [
+        Sentence(f"A missing number took the mean of the training split{also}; a missing category was {category}.")
+    ]
+    return found
+
+
+_BACKBONES = {
+    "mobilenet_v3": ("MobileNetV3-small", ("howard2019mobilenetv3",)),
+    "resnet50": ("ResNet50", ("he2016resnet",)),
+    "resnet18": ("ResNet18", ("he2016resnet",)),
+    "custom1": ("ResNet18 through layer 1", ("he2016resnet",)),
+    "custom": ("ResNet18 through layer 1", ("he2016resnet",)),
+    "custom2": ("ResNet18 through layer 2", ("he2016resnet",)),
+    "custom3": ("ResNet18 through layer 3", ("he2016resnet",)),
+    "swin_t": ("Swin-T", ("liu2021swin",)),
+}
+
+
+def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
+    arms: list[Sentence] = []
+    for arm in section.frame.arms:
+        ours = [s for s, m in zip(setups, section.frame.members, strict=True) if m.record.arm == arm]
+        models = [
+            model
+            for has, model in ((True, "Mask R-CNN"), (False, "Faster R-CNN"))
+            if has in {s.has_masks for s in ours}
+        ]
+        cites = [{"Mask R-CNN": "he2017maskrcnn", "Faster R-CNN": "ren2015fasterrcnn"}[model] for model in models]
+        named = [_BACKBONES.get(s.image_backbone, (s.image_backbone, ())) for s in ours]
+        cites += [cite for _, more in named for cite in more]
+        pyramid = ""
+        if any(s.has_pyramid for s in ours):
+            pyramid = (
+                " with a feature pyramid" if all(s.has_pyramid for s in ours) else " with or without a feature pyramid"
+            )
+            cites.append("lin2017fpn")
+        text = f"{clip(arm, 60)}: {' or '.join(models)} on {_said(name for name, _ in named)}{pyramid}"
+        clinical = [s for s in ours if s.use_clinical]
+        if clinical:
+            forms = _said(s.resolved_era for s in clinical)
+            some = "" if len(clinical) == len(ours) else " in some settings"
+            text += f", with clinical values fused in form {forms} of the documented experiment log{some}"
+            cites.append("hsieh2023mdfnet")
+        arms.append(Sentence(f"{text}.", tuple(dict.fromkeys(cites))))
+    counts = {
+        arm: {
+            total for m in section.frame.members if m.record.arm == arm and (total := m.run.count("model")) is not None
+        }
+        for arm in section.frame.arms
+    }
+    sizes = [
+        f"{clip(arm, 60)} {min(of):,}" + (f" to {max(of):,}" if len(of) > 1 else "") for arm, of in counts.items() if of
+    ]
+    if sizes:
+        arms.append(Sentence(f"Parameters: {'; '.join(sizes)}."))
+    arms.append(Sentence("Parts of the detectors are torchvision's.", ("torchvision2016",)))
+    starts = dict.fromkeys(
+        "random weights" if not s.pretrained or weights == "none" else f"pretrained weights ({clip(weights, 80)})"
+        for s, m in zip(setups, section.frame.members, strict=True)
+        for weights in [str(m.run.record.protocol.get("weights", "imagenet"))]
+    )
+    return {"architecture": arms, "weights": [Sentence(f"The image network started from {' or '.join(starts)}.")]}
+
+
+def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
+    members = section.frame.members
+    epochs = _said(member.run.epochs_asked for member in members)
+    optimisers = ["SGD with momentum " + str(s.momentum) if s.optimiser == "sgd" else "AdamW" for s in setups]
+    training = [
+        Sentence(
+            f"Each run was trained for up to {epochs} epochs by {_said(optimisers)}, learning rate "
+            f"{_of(setups, 'lr')}, "
+            f"weight decay {_of(setups, 'weight_decay')}, {_of(setups, 'batch_size')} images a batch."
+        ),
+        Sentence(f"Learning-rate schedule: {_said(map(_schedule, setups))}."),
+        Sentence(f"Training images were flipped left to right with a chance of {_of(setups, 'horizontal_flip')}."),
+    ]
+    steps = [member.run.record.protocol.get("steps_per_epoch") for member in members]
+    if any(steps):
+        training.append(Sentence(f"A trial: no pass took more batches than {_said(s or 'all' for s in steps)}."))
+    if any(s.gradient_accumulation > 1 for s in setups):
+        training.append(Sentence(f"Batches a step: {_of(setups, 'gradient_accumulation')}."))
+    if any(s.gradient_clip_norm for s in setups):
+        training.append(Sentence(f"Gradients were clipped to a norm of {_of(setups, 'gradient_clip_norm')}."))
+    if any(s.learned_loss_weights for s in setups):
+        training.append(
+            Sentence(f"Weights of the loss components were learned: {_of(setups, 'learned_loss_weights')}.")
+        )
+    if any(s.loss_weights for s in setups):
+        training.append(Sentence(f"Loss components were weighted: {_of(setups, 'loss_weights')}."))
+    if any(s.mixed_precision for s in setups):
+        training.append(Sentence(f"Half precision where it is safe: {_of(setups, 'mixed_precision')}."))
+    tills = {s.gt_in_train_till for s in setups}
+    differences = [
+        Sentence(
+            "Annotated boxes joined the proposals in training"
+            + ("." if tills == {999} else f" up to epoch {_said(sorted(tills))} (0 never, 999 always).")
+        ),
+        Sentence("Images were flipped in training alone, and dropout and augmentation were off in evaluation."),
+    ]
+    seeds = sorted({member.record.seed for member in members})
+    listed = ", ".join(map(str, seeds[:20])) + (", …" if len(seeds) > 20 else "")
+    done = sum(member.run.finished for member in members)
+    ended = "" if done == len(members) else f" {done} of {plural(len(members), 'run')} are finished."
+    return {
+        "training": training,
+        "differences": differences,
+        "seeds": [Sentence(f"Arms were trained with {plural(len(seeds), 'seed')} ({listed}).{ended}")],
+        "ensembling": [Sentence("No ensemble: every network is evaluated alone.")],
+        "imbalance": [Sentence("Neither sampling nor loss weighs findings by their frequency.")],
+    }
+
+
+def _schedule(setup: ModelSetup) -> str:
+    if setup.lr_scheduler is None:
+        return "constant"
+    if setup.lr_scheduler == "MultiStepLR":
+        return f"times {setup.multiStepLR_gamma:g} after epochs {', '.join(map(str, setup.milestones))}"
+    watched = setup.plateau_metric.replace("_", " ")
+    waits = f"{plural(setup.reduceLROnPlateau_patience, 'epoch')} without a better {watched}"
+    if setup.reduceLROnPlateau_full_stop:
+        return f"constant, and the run stopped after {waits}"
+    return f"times {setup.reduceLROnPlateau_factor:g} after {waits}"
+
+
+_OVERLAPS = {"iou": "intersection over union", "iobb": "intersection over the predicted box"}
+_PROPOSALS = {
+    "clean": "Evaluation saw no annotated box.",
+    "sampled": "Evaluation sampled its proposals with the annotated boxes known, as the documented log did.",
+    "with_ground_truth": "Annotated boxes were among the proposals in evaluation, as in the documented log.",
+}
+_KINDS = {"best_ap": "highest validation AP", "best_ar": "highest validation AR", "final": "last epoch"}
+
+
+def _evaluation(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
+    members = section.frame.members
+    kinds = [table.kind for table in section.comparisons] or ["best_ap"]
+    chosen = _said(_KINDS.get(kind, kind) for kind in kinds)
+    overlap = _said(_OVERLAPS[str(m.run.record.protocol.get("selection_overlap", "iou"))] for m in members)
+    protocols = [member.protocol for member in members]
+    hits = _said(f"an {_OVERLAPS[p.overlap]} of at least {p.threshold:g}" for p in protocols)
+    most = _said(p.max_detections for p in protocols)
+    return {
+        "selection": [
+            Sentence(f"Of each run the checkpoint of the {chosen} was compared (validation by {overlap})."),
+            *(Sentence(_PROPOSALS[name]) for name in dict.fromkeys(p.proposals for p in protocols)),
+        ],
+        "metrics": [
+            Sentence(
+                f"Figures are AP and AR, means over the findings, by boxes; a hit has {hits}, and the {most} best "
+                f"detections of an image and finding with a score of at least {_of(setups, 'box_score_thresh')} count.",
+                ("lin2014coco",),
+            )
+        ],
+        "matching": [
+            Sentence(
+                "Detections take boxes in the order of their scores, each the free box that it overlaps most; "
+                "a second hit on one box is a false alarm, and AP reads the precision at 101 recalls."
+            )
+        ],
+        "testing": [Sentence("Testing was internal: the test split is of the same data set.")],
+        "working": [
+            Sentence(
+                "Sensitivity is given at "
+                f"{', '.join(f'{rate:g}' for rate in FROC_RATES)} false positives an image (FROC), and by score."
+            )
+        ],
+        "failures": [
+            Sentence(
+                "The report has, of each run, a confusion matrix and counts by score, and pictures of the studies on "
+                "which the arms differ most where the licence allows it."
+            )
+        ],
+        "outputs": [Sentence("The detections of the compared checkpoints are kept with each run as files.")],
+        "protocol": [
+            Sentence(
+                f"The ablation file {clip(section.frame.record.name, 80)} is in the database in full, and with each of "
+                f"{plural(len({m.run.key for m in members}), 'run')} every field of its setup."
+            )
+        ],
+    }
+
+
+def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[Sentence]]:
+    rows = [row for table in section.comparisons for row in table.rows if row.pairs]
+    if not rows:
+        return {}
+    several, single = [r for r in rows if len(r.pairs) > 1], [r for r in rows if len(r.pairs) == 1]
+    found = [Sentence(ESTIMAND)]
+    if several:
+        found += [
+            Sentence(
+                "The standard error of a difference takes seeds for readers: the mean square of arm by seed (the "
+                "larger of the pair's own and the one pooled over the ablation), and covariances over patients by the "
+                "delete-one-patient jackknife; degrees of freedom are Hillis's at that mean square times 1 + 8/df.",
+                ("obuchowski1995", "hillis2007"),
+            )
+        ]
+        if len(several) > 1:
+            found.append(
+                Sentence(
+                    f"Intervals (95 %) and p hold for {plural(len(several), 'pair')} of several seeds together, by the "
+                    f"largest |t| of {DRAWS:,} draws from their joint distribution."
+                )
+            )
+    if single:
+        found.append(
+            Sentence(
+                f"For {plural(len(single), 'pair')} of one seed, intervals and p are a bootstrap-t over the patients "
+                f"({RESAMPLES:,} resamples, the largest |t| of all such pairs): they speak of these networks, not of "
+                "the arms."
+            )
+        )
+    found += [
+        Sentence(
+            "A difference is called higher or lower where its interval leaves 0 out, else not settled; two seeds of "
+            f"one pair alone settle nothing, and up to {FEW_SEEDS} seeds are called few."
+        ),
+        Sentence(
+            "Intervals of one arm come from leaving out each patient (jackknife), on the logit scale between 0.1 and "
+            f"0.9 and as exact binomial ones beyond; fewer than {LEAST_PATIENTS} patients give none."
+        ),
+        Sentence(
+            "Beside them stands a permutation test that swaps the arms' detections within patients "
+            f"({RESAMPLES:,} permutations)."
+        ),
+    ]
+    found.append(Sentence(f"Pairs of arms that were compared: {len(rows)}."))
+    return {
+        "statistics": found,
+        "robustness": [
+            Sentence(
+                "Each difference is also given by the best-AP, best-AR and final checkpoints, and a sign that depends "
+                f"on the choice is named. Settings: {len(section.frame.settings)}."
+            )
+        ],
+        "results": [Sentence(headline) for headline in section.headlines],
+    }
+
+
+def _software(section: AblationSection) -> dict[str, list[Sentence]]:
+    places = [place for member in section.frame.members for place in member.run.environments]
+    if not places:
+        return {}
+    names = dict.fromkeys(name for place in places for name in place.versions)
+    versions = [f"{name} {_said(p.versions[name] for p in places if name in p.versions)}" for name in names]
+    software = f"Python {_said(place.python for place in places)}, {', '.join(versions)}"
+    commits = dict.fromkeys(
+        f"{place.git_commit[:12]}{' with uncommitted changes' if place.git_dirty else ''}"
+        for place in places
+        if place.git_commit
+    )
+    code = [Sentence(f"Code: commit {' and '.join(commits)}.")] if commits else []
+    device = _said(place.device for place in places)
+    return {"software": [Sentence(f"{software}, on {device}."), *code], "code": code}

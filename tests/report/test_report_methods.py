@@ -1,0 +1,118 @@
+"""The Methods section and the reporting checklists say what is recorded, and cite what was published."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_fixtures import WHEN, Sample
+
+from mmad.analysis.frames import load_frame
+from mmad.data.phantom.generate import make_phantom
+from mmad.report.build import write_report
+from mmad.report.cohort import Cohort, cohort_key, cohort_of
+from mmad.report.methods import methods_of, reference, render_methods
+from mmad.report.model import ReportModel, build_model
+
+LITERATURE: dict[str, Any] = json.loads((files("mmad.report") / "literature.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return cohort_of(make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=24, image_size=64, seed=3))
+
+
+@pytest.fixture
+def known(sample: Sample, cohort: Cohort) -> ReportModel:
+    """A model whose data set is counted."""
+    frame = load_frame(sample.source)
+    cohorts = {cohort_key(run.record): cohort for run in frame.runs}
+    return build_model(frame, created=WHEN, database="db/mmad.sqlite", cohorts=cohorts)
+
+
+def test_patients_with_a_finding_are_counted_once(tmp_path: Path) -> None:
+    dataset = make_phantom(tmp_path / "p", studies=24, image_size=64, seed=3)
+    counted = cohort_of(dataset)
+    for split in counted.splits:
+        for number, label in enumerate(counted.labels, 1):
+            patients = {
+                dataset.studies[study].patient
+                for study, found in zip(dataset.box_study, dataset.labels_of, strict=True)
+                if found == number and dataset.studies[study].split == split.split
+            }
+            assert split.patients_with[number - 1] == len(patients), (split.split, label)
+    assert sum(split.boxes for split in counted.splits) == len(dataset.boxes)
+
+
+def test_every_fact_of_a_checklist_is_one_that_methods_knows(known: ReportModel) -> None:
+    from mmad.report.methods import _facts
+
+    facts = set().union(*(_facts(section, known) for section in known.ablations))
+    asked = {name for one in LITERATURE["checklists"] for item in one["items"] for name in item["facts"]}
+    assert asked - facts == set()
+
+
+def test_what_is_known_stands_in_a_paragraph_or_a_checklist(known: ReportModel) -> None:
+    methods = methods_of(known.ablations[0], known)
+    text = dict(methods.paragraphs)
+    assert list(text) == [
+        "Data", "Images and clinical values", "Detector", "Training", "Evaluation", "Statistics", "Software",
+    ]  # fmt: skip
+    assert "phantom-240 (fingerprint 5f5f5f5f5f5f" in text["Data"]
+    assert "Patients with each finding (training / validation / test): Enlarged cardiac silhouette" in text["Data"]
+    assert "No patient is in two splits." in text["Data"]
+    assert "torch 2.6.0" in text["Software"]
+    assert "up to 50 epochs" in text["Training"]
+    frame = methods.checklist.frame
+    assert len(frame) == sum(len(one["items"]) for one in LITERATURE["checklists"])
+    answered = frame[frame["known"] != ""]
+    assert set(answered["add"]) == {"", "the rest"}
+    assert set(frame[frame["known"] == ""]["add"]) == {"to be written"}
+
+
+def test_references_are_numbered_in_the_order_they_are_cited(known: ReportModel) -> None:
+    methods = methods_of(known.ablations[0], known)
+    cited = [int(n) for _, text in methods.paragraphs for group in re.findall(r" \[([\d, ]+)\]\.", text)
+             for n in group.split(", ")]  # fmt: skip
+    firsts = list(dict.fromkeys(cited))
+    assert firsts == list(range(1, len(firsts) + 1))
+    assert len(methods.references) == len(firsts) + len(LITERATURE["checklists"])
+
+
+def test_statistics_of_one_seed_and_of_several_are_not_confused(known: ReportModel) -> None:
+    for section in known.ablations:
+        text = dict(methods_of(section, known).paragraphs).get("Statistics", "")
+        rows = [row for table in section.comparisons for row in table.rows if row.pairs]
+        assert ("bootstrap-t" in text) == any(len(row.pairs) == 1 for row in rows)
+        assert ("delete-one-patient" in text) == any(len(row.pairs) > 1 for row in rows)
+
+
+def test_a_data_set_that_is_gone_is_said_to_be(model: ReportModel) -> None:
+    text = dict(methods_of(model.ablations[0], model).paragraphs)["Data"]
+    assert "The counts of phantom-240 are not known" in text
+
+
+@pytest.mark.parametrize("name", LITERATURE["citations"])
+def test_a_reference_has_authors_title_and_year(name: str) -> None:
+    one = LITERATURE["citations"][name]
+    words = reference(name)
+    assert words.startswith(one["authors"][0])
+    assert one["title"] in words
+    assert f"({one['year']})" in words
+
+
+def test_hostile_names_are_text(hostile_model: ReportModel) -> None:
+    text = render_methods(hostile_model)
+    assert "<script" not in text
+    assert all(line.count("|") - line.count(r"\|") in (0, 5) for line in text.splitlines())
+
+
+def test_the_file_and_the_page_have_it(sample: Sample, tmp_path: Path) -> None:
+    written = write_report(sample.source, methods=tmp_path / "methods.md", html=tmp_path / "r.html", created=WHEN)
+    assert written.methods == tmp_path / "methods.md"
+    assert (tmp_path / "methods.md").read_text("utf-8").startswith("# Methods\n")
+    assert "Methods and reporting checklists" in (tmp_path / "r.html").read_text("utf-8")
