@@ -197,8 +197,8 @@ def test_final_checkpoints_are_named_wherever_they_replace_best_ones(parsed: Pag
     assert "on phantom-240, final checkpoints; 1,223,303 against" in text
     assert f"3 / 3 3 final {final.val_ap:.3f}" in text
     assert "Best AP none stored" in text
-    assert "By finding . Final checkpoint." in text
-    assert "By finding . Best-AP checkpoint." in text
+    assert "By finding Final checkpoint." in text
+    assert "By finding Best-AP checkpoint." in text
     markdown = render_markdown(report, "charts").text
     assert "both arms are compared by their final checkpoints" in markdown
     assert "clean proposals · final checkpoints" in markdown
