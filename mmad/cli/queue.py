@@ -378,7 +378,8 @@ def prune(
         names = labels(store, sorted({one.key for one in found}))
     whole = sum(one.size for one in found)
     if yes:
-        with Store.open(db, create=False) as store:
+        # written to only where rows go too: on a full disk a database cannot even be opened for writing
+        with Store.open(db, create=False, read_only=not any(one.whole_run for one in found)) as store:
             delete(store, found)
     if as_json:
         files = [{"path": str(o.path), "key": o.key, "size": o.size, "reason": o.reason} for o in found]

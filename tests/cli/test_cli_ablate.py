@@ -60,7 +60,7 @@ def start(folder: Path, **plan: object) -> subprocess.Popen[str]:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MMAD_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MMAD_", "WARM"))}
     return {**kept, "TERM": "dumb"}
 
 

@@ -16,7 +16,9 @@ import pytest
 from cli_store_runs import filled
 
 from mmad.base.terminal import SafeConsole
-from mmad.cli.output import guarded_output, new_table
+from rich.table import Table
+
+from mmad.cli.output import guarded_output
 
 Call = Callable[..., Any]
 HOSTILE = "\x1b[31mRED\x1b]0;owned\x07\x9b1m\u202e\r"
@@ -62,7 +64,7 @@ def test_a_terminal_gets_styles_of_rich_alone(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = io.StringIO()
     console = SafeConsole(stream, force_terminal=True, markup=False, width=80)
-    table = new_table("arm")
+    table = Table("arm")
     table.add_row(HOSTILE, style="bold")
     console.print(table)
     console.print(HOSTILE, style="red", soft_wrap=True)

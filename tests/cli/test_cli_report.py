@@ -13,6 +13,8 @@ from mmad.cli.report import targets
 
 FILE = """
 title = "One run"
+[setup]
+pretrained = false
 [arms.CXR]
 use_clinical = false
 [[settings]]

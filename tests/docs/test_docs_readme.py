@@ -35,7 +35,7 @@ def test_every_command_runs_in_the_order_of_the_page(newcomer: Workbench) -> Non
     assert "pytest" in answers["make test"]
     assert "nothing to do: 2 runs finished already" in answers["mmad ablate ablations/quickstart.toml"]
     assert "finished" in answers["mmad runs"]
-    assert "quickstart/default/CXR/0" in answers["mmad show quickstart/default/CXR"]
+    assert "/default/CXR/0" in answers["mmad show quickstart/default/CXR"]
     assert "finished" in answers["mmad ablate ablations/patience.toml"]
     assert "patience" in answers["mmad status"]
 
