@@ -211,7 +211,7 @@ def test_ctrl_c_stops_after_the_present_step_and_the_same_call_resumes(trained: 
 def test_an_evaluation_has_figures_with_intervals(trained: Trained) -> None:
     with mmad.open_store(trained.database) as store:
         found = mmad.evaluate(store, CXR, split="test", overlap="iou", coco=True)
-        assert found.name == f"{CXR}/0"
+        assert found.name == "pair · epochs=1/default/CXR/0"
         assert found.protocol.overlap == "iou"
         assert 0 <= found.ap.value <= 1
         assert found.ap.patients is not None
@@ -225,7 +225,7 @@ def test_an_evaluation_has_figures_with_intervals(trained: Trained) -> None:
         assert len(found.findings) == 5
         assert list(found.thresholds["score"]) == [0.05, 0.1, 0.3]
         assert "<table" in found._repr_html_()
-        assert f"{CXR}/0" in found._repr_html_()
+        assert "default/CXR/0" in found._repr_html_()
         again = mmad.evaluate(store, CXR, overlap="iou", rerun=True, device="cpu")
         assert again.ap == found.ap
         sampled = mmad.evaluate(store, CXR, proposals="sampled", device="cpu")

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 from cli_store_runs import filled
-
-from mmad.base.terminal import SafeConsole
 from rich.table import Table
 
+from mmad.base.terminal import SafeConsole
 from mmad.cli.output import guarded_output
 
 Call = Callable[..., Any]

@@ -183,5 +183,7 @@ def test_the_first_tab_stop_skips_the_contents(browser: Browser, plain: Path) ->
 def test_printing_unfolds_results_and_ablations_and_leaves_the_runs(browser: Browser, plain: Path) -> None:
     browser.show(plain)
     browser.run("dispatchEvent(new Event('beforeprint'))")
-    assert browser.run("return [...document.querySelectorAll('main details:not(.run details):not(.methods)')].every(d => d.open)")
+    assert browser.run(
+        "return [...document.querySelectorAll('main details:not(.run details):not(.methods)')].every(d => d.open)"
+    )
     assert not browser.run("return [...document.querySelectorAll('.run details')].some(d => d.open)")

@@ -64,7 +64,7 @@ def epochs(database: Path) -> list[EpochRecord]:
 def world(tmp_path_factory: pytest.TempPathFactory, write_tiny: Callable[..., None]) -> Path:
     """A folder with the file."""
     folder = tmp_path_factory.mktemp("stuck")
-    write_tiny(folder, epochs=4, pair=False)
+    write_tiny(folder, epochs=16, pair=False)  # some still fit into what is left of the last pages
     return folder
 
 
@@ -115,13 +115,13 @@ def test_the_same_command_goes_on(
         run = store.run(job.key)
         # where not even the status could be written, the run is held by a process that is gone
         assert run.status == "running" or (run.status, line in (run.error or "")) == ("failed", True)
-        assert run.epochs_done in (2, 3)  # where the third still fitted, the fourth did not
+        assert 2 <= run.epochs_done < 16
 
     again = run_mmad("ablate", "tiny.toml", "--db", database, cwd=world)
     assert again.returncode == 0, again.stderr
     numbers = [[(e.epoch, e.lr, e.metrics) for e in epochs(file)] for file in (database, undisturbed)]
     assert numbers[0] == numbers[1]
-    assert [number for number, _, _ in numbers[0]] == [1, 2, 3, 4]
+    assert [number for number, _, _ in numbers[0]] == list(range(1, 17))
 
 
 def test_a_database_that_is_deleted_ends_the_command_within_an_epoch(

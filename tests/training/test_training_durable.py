@@ -142,7 +142,9 @@ def test_a_checkpoint_is_on_the_disk_before_its_name_and_its_name_before_the_com
     assert 1 in best  # detections are kept of it, too
     for epoch in (1, 2, 3):
         before = events[events.index(f"commit {epoch - 1}") + 1 :] if epoch > 1 else events
-        mine = [e for e in before[: before.index(f"commit {epoch}")] if "detections" not in e and "fingerprints" not in e]
+        mine = [
+            e for e in before[: before.index(f"commit {epoch}")] if "detections" not in e and "fingerprints" not in e
+        ]
         assert mine == [
             f"flush temporary checkpoints {epoch}",
             f"rename checkpoints {epoch}",
