@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import ValidationError
+
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, protocol_of
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
@@ -28,12 +30,28 @@ from mmad.evaluation.differences import Difference, PairSample, plans
 from mmad.evaluation.intervals import Interval
 from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
+from mmad.store.run_rows import spec_of
 from mmad.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _HINT = "compare runs of one data set under one protocol (--overlap and --protocol choose it)"
+
+
+class Recipe(int):
+    """The recipe that a run was trained under; ``lasting`` is the newest that gives the same results."""
+
+    lasting: int
+
+    @classmethod
+    def of(cls, run: RunRecord) -> Recipe:
+        found = cls(run.recipe)
+        try:
+            found.lasting = spec_of(run).lasting_recipe
+        except ValidationError:  # a setup that this version does not know
+            found.lasting = run.recipe
+        return found
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,7 @@ class Conditions:
     data: str
     fingerprint: str
     split_policy: str | None
-    recipe: int
+    recipe: Recipe
     epochs: int
     steps_per_epoch: int | None
     dataset_mode: str
@@ -83,7 +101,7 @@ class Conditions:
             data=run.dataset_name,
             fingerprint=run.dataset_fingerprint or "",
             split_policy=split_policy,
-            recipe=run.recipe,
+            recipe=Recipe.of(run),
             epochs=epochs_asked(run),
             steps_per_epoch=run.protocol.get("steps_per_epoch"),
             dataset_mode=str(run.setup.get("dataset_mode", "unified")),
@@ -106,6 +124,8 @@ class Conditions:
         for name in (f.name for f in fields(self)):
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours == theirs or (name == "split_policy" and None in (ours, theirs)):
+                continue
+            if name == "recipe" and ours <= theirs.lasting and theirs <= ours.lasting:
                 continue
             if name == "weights" and {ours, theirs} == {"scratch", "none"}:  # both start from random weights
                 continue

@@ -180,6 +180,8 @@ def reasons(rows: Sequence[PlannedMember], recorded: Mapping[str, RunRecord]) ->
 
 def renewed(rows: Sequence[PlannedMember], recorded: Mapping[str, RunRecord]) -> tuple[Reason, ...]:
     """Those new rows whose run is finished already but for the recipe or the content of its weights."""
+    from mmad.config.runs import RECIPE
+
     new = [row for row in rows if row.status == "new" and row.open]
     if not new:
         return ()
@@ -187,7 +189,7 @@ def renewed(rows: Sequence[PlannedMember], recorded: Mapping[str, RunRecord]) ->
     older = {
         key: run
         for key, run in recorded.items()
-        if run.recipe != new[0].member.run.recipe or run.protocol.get("weights_hash", "") not in hashes
+        if run.recipe != RECIPE or run.protocol.get("weights_hash", "") not in hashes
     }
     finished = _finished(older)
     return tuple(reason for row in new if (reason := _reason(row, finished)).only_renewed) if finished else ()

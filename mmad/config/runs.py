@@ -16,7 +16,7 @@ from mmad.config.fields import Effect, affecting, later, naming
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 
-#: Raised whenever the code changes the results of an unchanged specification.
+#: Raised whenever the code changes the results of an unchanged specification; ``_CHANGED`` says of which.
 RECIPE = 3
 
 #: What stands between the name of an ablation's file and the overrides of a variant of it: ``depth3 · epochs=4``.
@@ -91,6 +91,14 @@ class RunSpec:
         """Whether the weights it starts from are drawn, by its setup or by its protocol."""
         return not self.setup.pretrained or self.protocol.weights == "none"
 
+    @cached_property
+    def lasting_recipe(self) -> int:
+        """The newest recipe that gives this run's results: those after its own that change other runs alone count."""
+        recipe = self.recipe
+        while recipe + 1 in _CHANGED and not _CHANGED[recipe + 1](self.affecting(*get_args(Effect))):
+            recipe += 1
+        return recipe
+
     def content(self) -> dict[str, Any]:
         """The plain JSON the key is made of: every field that is not idle, in one of the ways to write it.
 
@@ -106,7 +114,7 @@ class RunSpec:
             protocol["weights"] = "none"
         else:
             protocol.pop("weights")  # wherever they lie: their hash says what they are
-        return {"setup": setup, "protocol": protocol, "data": self.data.fingerprint, "recipe": self.recipe}
+        return {"setup": setup, "protocol": protocol, "data": self.data.fingerprint, "recipe": self.lasting_recipe}
 
     def differences(self, other: RunSpec) -> dict[str, tuple[Any, Any]]:
         """What of the contents of two runs differs: ``setup.lr``, ``protocol.epochs``, ``data`` … with both values.
@@ -130,6 +138,22 @@ class RunSpec:
         return _plain(_without_later(self.setup, setup)), _plain(
             _without_later(self.protocol, self.protocol.model_dump(mode="json"))
         )
+
+
+def _changed_by_3(used: Mapping[str, Any]) -> bool:
+    """Dropout of whole channels, the residual's clinical map, the forms before the maps, and what is recorded."""
+    rates = ("clinical_expand_dropout_rate", "clinical_conv_dropout_rate", "fuse_dropout_rate")
+    return (
+        any(used.get(name, 0) > 0 for name in rates)
+        or bool(used.get("fusion_residule"))
+        or bool(used.get("pre_spatialised_layer"))
+        or used.get("spatialise_method") == "repeat"
+        or bool(used.get("record_training_performance") and used.get("box_head_dropout_rate", 0) > 0)
+    )
+
+
+#: Recipe → whether it changed the results of a run, by the fields that are not idle in it.
+_CHANGED: Mapping[int, Callable[[Mapping[str, Any]], bool]] = {3: _changed_by_3}
 
 
 def _without_later(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:

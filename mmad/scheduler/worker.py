@@ -389,18 +389,18 @@ def run_spec(record: RunRecord, data: Path | None = None) -> RunSpec:
     Raises:
         SpecError: the row is of another recipe, or its content no longer gives its key.
     """
-    if record.recipe != RECIPE:
-        raise SpecError(
-            f"queued under recipe {record.recipe}, this version trains recipe {RECIPE}",
-            where=f"run {short_key(record.key)}",
-            hint="give the ablation file to mmad ablate again, which queues it anew",
-        )
     try:
         spec = spec_of(record, None if data is None else str(data))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise SpecError(f"{place}: {first['msg']}", where=f"run {short_key(record.key)}") from error
+    if spec.lasting_recipe != RECIPE:
+        raise SpecError(
+            f"queued under recipe {record.recipe}, this version trains recipe {RECIPE}",
+            where=f"run {short_key(record.key)}",
+            hint="give the ablation file to mmad ablate again, which queues it anew",
+        )
     if record.content == record.key != spec.content_key:  # older rows have keys of another form
         raise SpecError(
             "its stored setup and protocol do not give its key",

@@ -388,7 +388,7 @@ NEVER = {
     "data": ({"dataset_name": "lungs"}, "data set phantom / lungs"),
     "fingerprint": ({"dataset_fingerprint": "e" * 64}, "data set's fingerprint ffffffffffff / eeeeeeeeeeee"),
     "split_policy": ({"split_policy": "documented"}, "split policy patient / documented"),
-    "recipe": ({"recipe": 1}, "recipe 2 / 1"),
+    "recipe": ({"recipe": 1}, "recipe 2 / 1"),  # one that changed these runs
 }
 
 

@@ -140,6 +140,33 @@ def test_data_and_recipe_change_the_key_and_the_folder_does_not() -> None:
     assert RunSpec(run.setup, run.protocol, DATA, recipe=run.recipe + 1).key != run.key
 
 
+def test_a_recipe_changes_the_keys_of_those_runs_alone_whose_results_it_changed() -> None:
+    def keys(**setup: Any) -> set[str]:
+        made = ModelSetup(**setup)
+        return {RunSpec(made, TrainingProtocol(), DATA, recipe=recipe).key for recipe in (2, 3)}
+
+    clinical = {"use_clinical": True, "fuse_depth": 1}
+    vector = {"use_clinical": True, "era": "C", "clinical_expand_conv_channels": 16}
+    for same in (
+        {},
+        clinical,
+        vector,
+        {"fuse_dropout_rate": 0.1},
+        {"box_head_dropout_rate": 0.1, "record_training_performance": False},
+    ):
+        assert len(keys(**same)) == 1, same
+    for other in (
+        clinical | {"fuse_dropout_rate": 0.1}, clinical | {"clinical_expand_dropout_rate": 0.1},
+        clinical | {"clinical_conv_dropout_rate": 0.1}, clinical | {"fusion_strategy": "add", "fusion_residule": True},
+        vector | {"pre_spatialised_layer": 1}, vector | {"spatialise_method": "repeat"}, {"box_head_dropout_rate": 0.1},
+    ):  # fmt: skip
+        assert len(keys(**other)) == 2, other
+    assert (
+        RunSpec(ModelSetup(), TrainingProtocol(), DATA, recipe=1).key
+        != RunSpec(ModelSetup(), TrainingProtocol(), DATA).key
+    )
+
+
 def test_spellings_of_one_content_have_one_key() -> None:
     assert _key({"multiStepLR_milestones": 100}) == _key({"multiStepLR_milestones": [100]})
     assert _key({"backbone": "custom"}) == _key({"backbone": "custom1"})

@@ -11,7 +11,7 @@ import pytest
 import store_samples as samples
 
 import mmad
-from mmad.config.runs import RECIPE, Ablation
+from mmad.config.runs import Ablation
 from mmad.config.setup import ModelSetup
 from mmad.scheduler.submit import asked_for, queue_up
 from mmad.store.lookup import run_detail
@@ -38,8 +38,6 @@ def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Ablat
     database = tmp_path / "mmad.sqlite"
     with closing(sqlite3.connect(database)) as old:
         old.executescript((HERE / "mmad-0004.sql").read_text("utf-8"))
-        old.execute("UPDATE runs SET recipe = ?", (RECIPE,))  # as if nothing but keys had changed since
-        old.commit()
     (tmp_path / "old.toml").write_bytes((HERE / "earlier-keys.toml").read_bytes())
     return str(database), mmad.load_ablation("old.toml")
 
