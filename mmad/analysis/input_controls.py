@@ -179,9 +179,9 @@ def meaning(control: Control) -> str:
     """One line on what a control says of the run."""
     kind, ap = control.alteration.kind, control.drop.ap
     if math.isnan(ap.value):
-        return "cannot be told: there is nothing to find"
+        return "cannot say: there is nothing to find"
     if control.drop.before == control.drop.after == 0:
-        return "cannot be told: the run finds nothing as it is"
+        return "cannot say: the run finds nothing as it is"
     effect = "loses" if ap.low > 0 else "gains" if ap.high < 0 else "even"
     return _MEANINGS[kind][effect].format(name=control.alteration.name, after=decimal(control.drop.after))
 

@@ -222,7 +222,7 @@ def _register_ablate(app: typer.Typer) -> None:
         """Train every run of FILE... that is not finished, and say what may be said of the arms.
 
         Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
-        them after their present step; the same command goes on from there. A run that fails stops no other.
+        them after their present step; the same command resumes there. A run that fails stops no other.
         With --executor ray or slurm they train on a cluster.
 
         Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.

@@ -210,13 +210,13 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
             f"diff {judgement.tone}" if judgement else "diff even",
         ))  # fmt: skip
     shown = [Shown("setting", "Setting", "text", below="_below"), *_arm_heads(known, names, words, "_tone")]
-    told = [row for row, stats in known if stats.difference is not None]
-    if told:
+    compared = [row for row, stats in known if stats.difference is not None]
+    if compared:
         shown += [Shown("verdict", "Verdict", "text"), Shown("p", "p", "p")]
     title = title or f"{clip(known[0][0].other, 60)} against {clip(known[0][0].reference, 60)}"
     return ReportTable.of(
         name, title, columns, rows, shown=tuple(shown), note=interval_note(stats for _, stats in known),
-        footnotes=_by_words((row.setting, row.sentence) for row in told), footing="The verdicts in full", **more,
+        footnotes=_by_words((row.setting, row.sentence) for row in compared), footing="The verdicts in full", **more,
     )  # fmt: skip
 
 

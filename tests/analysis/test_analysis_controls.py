@@ -129,8 +129,8 @@ def test_meanings_are_told_in_words() -> None:
     assert meaning(control("column", (-0.2, -0.3, -0.1))) == "age misleads the run: without its values it finds more"
     assert meaning(control("records", (0.0, -0.1, 0.1))).startswith("another patient's record serves as well")
     assert meaning(control("image", (0.1, -0.1, 0.3))).startswith("no reliance on the image is seen")
-    assert meaning(control("image", (math.nan,) * 3)) == "cannot be told: there is nothing to find"
-    assert meaning(control("image", (0.0,) * 3, 0.0, 0.0)) == "cannot be told: the run finds nothing as it is"
+    assert meaning(control("image", (math.nan,) * 3)) == "cannot say: there is nothing to find"
+    assert meaning(control("image", (0.0,) * 3, 0.0, 0.0)) == "cannot say: the run finds nothing as it is"
 
 
 def test_figures_are_written_with_their_intervals() -> None:

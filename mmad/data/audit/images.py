@@ -29,7 +29,7 @@ LEAST_CONTRAST = 3
 LEAST_BRIGHT = 32
 #: With fewer bits than these used of 16, 64 greys or less are left of an image.
 LEAST_BITS = 15
-#: Side of the picture in small by which negatives are told, and the correlation from which on pictures are alike.
+#: Side of the picture in small by which negatives are recognised, and the correlation from which on pictures are alike.
 _THUMB, _ALIKE = 8, 0.3
 #: Among fewer pictures nothing says which of them are negatives.
 _FEWEST = 8

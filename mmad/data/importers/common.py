@@ -210,8 +210,8 @@ def bits_of(found: Mapping[str, SourceImage], asked: int | None, report: ImportR
         what = f"image {shown(first.name)} needs {needed} bits"
         raise DataError(what, where=first.where, hint=f"--bits {needed}, or leave --bits out")
     said = [significant_bits(source.path) for source in deep]
-    told = max((bits for bits in said if bits), default=0) if all(said) else 0
-    bits = asked or max(needed, told)
+    stated = max((bits for bits in said if bits), default=0) if all(said) else 0
+    bits = asked or max(needed, stated)
     if len(deep) < len(found):
         some = f"{len(deep)} of {len(found)} images have more than 8 bits, the others 8"
         report.warnings.append(f"{some}: the depth may say where an image is from")
