@@ -212,7 +212,7 @@ def _print(
     for (title, *_), group in groups.items():
         _print_group(out, title, group, effects)
     for line in shared_words(found):
-        out.print(line, soft_wrap=True)
+        out.print(line)
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -229,8 +229,9 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
     from mmad.report.tables import measures_table, pairs_table
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
-    print_table(out, pairs_table(known), title)
-    print_table(out, measures_table(known))
+    briefly = [(_brief(one), found) for one, found in known]
+    print_table(out, pairs_table(briefly), title)
+    print_table(out, measures_table(briefly))
     for one, found in known:
         reference, other = one.names
         lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
@@ -239,10 +240,18 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         if found.difference is not None:
             lines += [spread_words(found.difference), *plan_words(found.difference, effects)]
         for line in filter(None, lines):
-            out.print(line, soft_wrap=True)
+            out.print(line)
     if any(len(one.pairs) > 1 and one.verdict == "not settled" for one in group):
-        out.print(ADDING_SEEDS, soft_wrap=True)
+        out.print(ADDING_SEEDS)
     out.print()
+
+
+def _brief(one: Comparison) -> Comparison:
+    """The same, named for the heads of a table: without the parts of their paths in which both agree."""
+    paths = one.reference.split("/"), one.other.split("/")
+    same = next((n for n, (a, b) in enumerate(zip(*paths, strict=False)) if a != b), 0)
+    reference, other = ("/".join(path[same:]) for path in paths)
+    return replace(one, reference=reference, other=other)
 
 
 def _print_details(out: Console, comparison: Comparison) -> None:
@@ -252,7 +261,7 @@ def _print_details(out: Console, comparison: Comparison) -> None:
     known = comparison.statistics
     if known is None or known.difference is None or (same := known.agreement) is None:
         return
-    print_table(out, pair_findings_table([(comparison, known)]))
+    print_table(out, pair_findings_table([(_brief(comparison), known)]))
     print_table(out, agreement_table(same))
     if same.studies:
         print_table(out, studies_table(same))
@@ -470,7 +479,7 @@ def controls(
     table = controls_table([_evaluated(target, target.name, controls=tuple(found))])
     print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
     for control in found:
-        out.print(f"{alteration_words(control.alteration)}: {meaning(control)}", soft_wrap=True)
+        out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
 
 
 def _register_controls(app: typer.Typer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 
 #: What the table says where the store says something shorter.
-_WORDS = {"new": "would run", "finished": "done", "queued": "would run (queued)", "interrupted": "would go on"}
+_WORDS = {"new": "would run", "finished": "done", "queued": "would run (queued)", "interrupted": "would resume"}
 _SHORT_KEY = 10
 
 
@@ -175,37 +174,43 @@ def _total(rows: Iterable[PlannedMember]) -> float | None:
 
 
 def _print_plan(plan: Plan) -> None:
-    from rich.table import Table
-    from rich.text import Text
+    from mmad.base.terminal import TerminalColumn, fitted_table
 
-    ablation = plan.ablation
-    table = Table(title=Text(f"{ablation.name}: {ablation.title}"), title_justify="left", title_style="bold")
-    heads = ["#", "setting", "arm", "seed", "log", "key", *(["parameters"] if plan.counts else []), "status", "time"]
-    for head in heads:
-        numeric = head in ("#", "seed", "parameters", "time")
-        table.add_column(head, justify="right" if numeric else "left", no_wrap=head in ("key", "#"), overflow="fold")
+    ablation, out = plan.ablation, console()
+    columns = [
+        TerminalColumn("#", right=True, yields=2),
+        TerminalColumn("setting", wraps=True),
+        TerminalColumn("arm", wraps=True),
+        TerminalColumn("seed", right=True),
+        *([TerminalColumn("log", yields=3)] if any(row.member.documented for row in plan.rows) else []),
+        TerminalColumn("key", yields=1),
+        *([TerminalColumn("parameters", right=True)] if plan.counts else []),
+        TerminalColumn("status", wraps=True),
+        TerminalColumn("time", right=True),
+    ]
+    rows = []
     for position, row in enumerate(plan.rows[:MOST_ROWS]):
         member = row.member
         status = _WORDS.get(row.status, row.status)
         if row.shared_with is not None:
             status = f"{'done' if row.status == 'finished' else 'shared'} with #{row.shared_with + 1}"
-        cells = [
-            str(position + 1),
-            member.setting,
-            member.arm,
-            str(member.seed) + (f" (repeat {member.replicate})" if member.replicate > 1 else ""),
-            member.documented or "–",
-            row.key[:_SHORT_KEY] + ("?" if member.run.provisional else ""),
-            *([f"{plan.counts[row.key][0].count:,}"] if plan.counts else []),
-            status,
-            _time(row),
-        ]
-        table.add_row(*(Text(cell) for cell in cells))
-    console().print(table)
+        cells = {
+            "#": str(position + 1),
+            "setting": member.setting,
+            "arm": member.arm,
+            "seed": str(member.seed) + (f" (repeat {member.replicate})" if member.replicate > 1 else ""),
+            "log": member.documented or "–",
+            "key": row.key[:_SHORT_KEY] + ("?" if member.run.provisional else ""),
+            "parameters": f"{plan.counts[row.key][0].count:,}" if plan.counts else "",
+            "status": status,
+            "time": _time(row),
+        }
+        rows.append([cells[column.head] for column in columns])
+    out.print(fitted_table(columns, rows, out.width, title=f"{ablation.name}: {ablation.title}"))
     if (more := len(plan.rows) - MOST_ROWS) > 0:
         print(f"and {more:,} more: --json prints them all")
     for note in _notes(plan):
-        print(note, file=sys.stderr)
+        console(stderr=True).print(note)
 
 
 def _time(row: PlannedMember) -> str:
@@ -642,8 +647,7 @@ def _needed(file: Path | None) -> tuple[WeightsNeed, ...]:
 
 
 def _print_weights(found: Mapping[WeightsNeed, Path | None], json: bool) -> None:
-    from rich.table import Table
-
+    from mmad.base.terminal import TerminalColumn, fitted_table
     from mmad.config.weights import weights_file
 
     if json:
@@ -657,10 +661,14 @@ def _print_weights(found: Mapping[WeightsNeed, Path | None], json: bool) -> None
     if not found:
         typer.echo("no weights are needed: nothing here starts pretrained")
         return
-    table = Table("backbone", "file", "where")
-    for one, path in found.items():
-        table.add_row(one[0], weights_file(*one), "missing" if path is None else str(path.parent))
-    console().print(table)
+    out = console()
+    columns = [TerminalColumn("backbone"), TerminalColumn("file"), TerminalColumn("where", wraps=True)]
+    rows = [
+        [one[0], weights_file(*one), "missing" if path is None else str(path.parent)] for one, path in found.items()
+    ]
+    out.print(fitted_table(columns, rows, out.width))
+    if None in found.values():
+        typer.echo("--fetch fetches what is missing")
 
 
 def _fetch(missing: Sequence[WeightsNeed], folder: Path) -> None:

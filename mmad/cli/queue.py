@@ -75,29 +75,26 @@ def status(
         for ablation in now.ablations:
             out.print(_counts_line(ablation))
     else:
-        out.print(_table(now))
+        out.print(_table(now, out.width))
     section(out, "Running", *[_running_line(run) for run in now.running])
     failed = [f"{run_name(run)}: {run.cause}" for run in now.failed[:SHOWN]]
     rest = len(now.failed) - len(failed)
     section(out, "Failed", *failed, *([f"… and {rest:,} more: mmad runs lists them all"] if rest else []))
 
 
-def _table(now: StoreStatus) -> Table:
-    from rich import box
-    from rich.table import Table
-
+def _table(now: StoreStatus, width: int) -> Table:
+    from mmad.base.terminal import TerminalColumn, fitted_table
     from mmad.store.run_status import STATUSES
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("ablation", overflow="fold")
     met = [any(ablation.counts[i] for ablation in now.ablations) for i in range(len(STATUSES))]
     shown = [i for i, name in enumerate(STATUSES) if met[i] or name not in RARE]
-    for name in (*(STATUSES[i] for i in shown), "members"):
-        table.add_column(name, no_wrap=True, justify="right")
-    for ablation in now.ablations:
-        counts = (f"{ablation.counts[i]:,}" if ablation.counts[i] else "·" for i in shown)
-        table.add_row(ablation.ablation, *counts, f"{ablation.members:,}")
-    return table
+    columns = [TerminalColumn("ablation", wraps=True)]
+    columns += [TerminalColumn(STATUSES[i], right=True, yields=0 if met[i] else 1) for i in shown]
+    rows = [
+        [one.ablation, *(f"{one.counts[i]:,}" if one.counts[i] else "·" for i in shown), f"{one.members:,}"]
+        for one in now.ablations
+    ]
+    return fitted_table([*columns, TerminalColumn("members", right=True)], rows, width)
 
 
 def _counts_line(ablation: AblationStatus) -> str:

@@ -38,17 +38,17 @@ committed one), epochs (how many were asked for), error (or null), and best_ap, 
 or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured; notes, those of the
 run and then of the ablation: {about, text, tags, moment}.
 """
-#: The table's columns after setting and arm, and the least width of a terminal that shows them.
+#: The table's columns after setting and arm, and how soon each gives way on a narrow terminal (0: never).
 COLUMNS = {
-    "seed": 70,
+    "seed": 2,
     "status": 0,
-    "epoch": 60,
-    "best epoch": 120,
+    "epoch": 1,
+    "best epoch": 5,
     "val AP": 0,
-    "val AR": 120,
+    "val AR": 6,
     "test AP": 0,
-    "test AR": 120,
-    "run": 90,
+    "test AR": 4,
+    "run": 3,
 }
 
 
@@ -89,16 +89,16 @@ def runs(
     for name, of in groupby(summaries, key=lambda summary: summary.member.ablation):
         out.print(_table(name, list(of), out.width))
     if any(_starred(summary) for summary in summaries):
-        out.print("* final checkpoints: no best one was kept", soft_wrap=True)
+        out.print("* final checkpoints: no best one was kept")
     for summary in summaries:
         if summary.run.error:
-            out.print(f"{summary.path}: {summary.run.error}", style="red", soft_wrap=True)
+            out.print(f"{summary.path}: {summary.run.error}", style="red")
     for name in dict.fromkeys(summary.member.ablation for summary in summaries):
         for note in notes.of_ablation(name):
-            out.print(f"{name}: {note.line}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"{name}: {note.line}", markup=False, highlight=False)
     for summary in summaries:
         for note in notes.of_run(summary.run.key):
-            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False)
     lines = [
         f"{short_key(run.key)}: {run.status}, epoch {run.epochs_done}/{epochs_asked(run)}, queued {moment(run.created)}"
         for run in unasked
@@ -111,20 +111,12 @@ def runs(
 
 def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
     """The members of one ablation; a narrow terminal gets the columns that matter most."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from mmad.base.terminal import TerminalColumn, fitted_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(ablation), title_justify="left", title_style="bold")
-    for name in ("setting", "arm"):
-        table.add_column(name, overflow="fold", min_width=8)
-    columns = [name for name, least in COLUMNS.items() if width >= least]
-    for name in columns:
-        table.add_column(name, no_wrap=True, justify="left" if name in ("status", "run") else "right")
-    for summary in summaries:
-        cells = _cells(summary)
-        table.add_row(summary.member.setting, summary.member.arm, *[cells[name] for name in columns])
-    return table
+    columns = [TerminalColumn(name, wraps=True) for name in ("setting", "arm")]
+    columns += [TerminalColumn(name, right=name not in ("status", "run"), yields=n) for name, n in COLUMNS.items()]
+    rows = [[one.member.setting, one.member.arm, *_cells(one).values()] for one in summaries]
+    return fitted_table(columns, rows, width, title=ablation)
 
 
 def _cells(summary: MemberSummary) -> dict[str, str | Text]:
