@@ -16,12 +16,21 @@ from mmad.base.errors import SpecError, WeightsError
 from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
     DEFAULT_DB,
+    AddressOption,
     DatabaseOption,
     DataOption,
+    DeviceOption,
+    ExecutorOption,
+    GroupedCommand,
     JsonOption,
+    OnlyOption,
+    PerGpuOption,
     SetOption,
+    SlurmOption,
     WeightsDirOption,
     WeightsOption,
+    refuse_idle,
+    runs_per_gpu,
 )
 from mmad.cli.output import MOST_ROWS, console, print_json
 
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
     from mmad.config.setup import ModelSetup
     from mmad.data.dataset import DataSet
     from mmad.detector.cost import DetectorCost
+    from mmad.scheduler.devices import Slots
 
 
 # ``mmad plan``: what an ablation file expands to, what is done, what would run and how long it would take.
@@ -59,12 +69,19 @@ class Plan:
 
 
 def plan(
+    context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files.")],
     data: DataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     overrides: SetOption = None,
     weights: WeightsOption = None,
     weights_dir: WeightsDirOption = None,
+    only: OnlyOption = None,
+    device: DeviceOption = "auto",
+    per_gpu: PerGpuOption = "1",
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    slurm: SlurmOption = None,
     trials: Annotated[
         str | None,
         typer.Option(
@@ -88,20 +105,27 @@ def plan(
 ) -> None:
     """Show the members of ablation files: keys, what is done, what would run, for how long.
 
-    Nothing is written. Missing weights are named and do not fail the plan. --why says, in place of the table, why a
-    run trains: field by field, data, weights and recipe.
+    Nothing is written. Members and machine are chosen as for mmad ablate. Missing weights are named and do not fail
+    the plan. --why says, in place of the table, why a run trains: field by field, data, weights and recipe.
 
     --json prints {"runs": [{key, ablation, setting, arm, seed, documented, status, setup, protocol, …}],
     "provisional", "missing_weights", "estimate_seconds"}; status is new, queued, running, finished,
     failed or interrupted. With --why it prints [{"key", "ablation", "setting", "arm", "seed", "replicate", "status",
     "nearest", "differences": [{"field", "here", "there"}]}].
     """
+    from mmad.api.training import known_memory
+    from mmad.scheduler.executors.factory import executor_slots
+    from mmad.scheduler.submit import narrowed, require_named
+
     loaded = [
         load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
         for file in files
     ]
+    require_named([ablation for ablation, _ in loaded], only or ())
+    loaded = [(narrowed(ablation, only or ()), chosen) for ablation, chosen in loaded]
     recorded, estimator = known_runs(db, trials, [ablation for ablation, _ in loaded])
     if why is not None:
+        refuse_idle(context, "leave out one of the two: --why says why a run trains, and no more", "params")
         every = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
         found = reasons(_named_rows(why, every), recorded)
         print_json([_reason_json(reason) for reason in found]) if json else _print_reasons(found)
@@ -116,7 +140,10 @@ def plan(
         return
     for one in plans:
         _print_plan(one)
-    _print_total(plans)
+    slots = executor_slots(
+        executor, device, runs_per_gpu(per_gpu), address, tuple(slurm or ()), memory=lambda: known_memory(db)
+    )
+    _print_total(plans, slots)
 
 
 def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) -> Counter[str]:
@@ -326,12 +353,15 @@ def _short(digest: object) -> str:
     return str(digest)[:_SHORT_KEY] if digest else "unknown"
 
 
-def _print_total(plans: Sequence[Plan]) -> None:
+def _print_total(plans: Sequence[Plan], slots: Slots) -> None:
     rows = [row for plan in plans for row in plan.rows]
     runs = {row.key: row for row in rows if row.shared_with is None}
     waiting = [row for row in runs.values() if row.open]
     known = [row.seconds for row in waiting if row.seconds is not None]
     time = f"about {duration(sum(known))} one after the other" if known else "time unknown: none like them yet"
+    threads = max((row.member.run.protocol.threads for row in waiting), default=1)
+    if len(known) == len(waiting) and (at_once := min(len(waiting), slots.capacity(threads))) > 1:
+        time += f", {duration(max(sum(known) / at_once, *known))} with {at_once} at once"
     if 0 < len(known) < len(waiting):
         time += f" for {len(known)} of them, none like the others yet"
     words = f"{len(waiting)} to run, {time}" if waiting else "all done"
@@ -750,7 +780,7 @@ def schema() -> None:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("plan")(plan)
+    app.command("plan", cls=GroupedCommand)(plan)
     app.command("params")(params)
     app.command("weights")(weights)
     app.command("schema")(schema)

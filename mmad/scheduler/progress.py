@@ -291,7 +291,7 @@ class LiveView:
 
 
 def _table(states: Sequence[JobState], width: int) -> Table:
-    rows = []
+    rows: list[list[str | Text]] = []
     for state in states:
         left = remaining(state) if state.phase == "running" else None
         rows.append(
