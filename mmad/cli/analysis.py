@@ -22,7 +22,6 @@ from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
 from mmad.cli.output import console, print_json, progress_bar
-from mmad.config.protocol import Overlap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
     from mmad.analysis.input_controls import Control
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
+    from mmad.config.protocol import Overlap
     from mmad.report.tables import EvaluatedRun
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
@@ -169,12 +169,13 @@ def compare(
     from mmad.analysis.metrics import AgreementOptions
     from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
+    from mmad.config.protocol import Overlap
     from mmad.evaluation.differences import EFFECTS
     from mmad.store.lookup import is_ablation
 
     options = _options(split, checkpoint, overlap, proposals, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
-    same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
+    same = AgreementOptions(agreement_score, cast("Overlap", agreement_overlap), agreement_threshold)
     if effect is not None and not 0 < effect <= 1:
         raise EvaluationError(f"an effect of {effect:g}", where="--effect", hint="use a number above 0 and up to 1")
     effects = EFFECTS if effect is None else (effect,)

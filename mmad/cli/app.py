@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,8 @@ COMMANDS = tuple(command for group in GROUPS.values() for command in group)
 #: Earlier names of commands, kept for one version.
 RENAMED = {"logs": "output"}
 
+#: The variable in which a shell asks for completions.
+VARIABLE = "_MMAD_COMPLETE"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -85,7 +88,12 @@ class LazyGroup(NamedGroup):
             module = next(module for name, module, _ in COMMANDS if name == cmd_name)
             part = typer.Typer(rich_markup_mode=None)
             importlib.import_module(module).register(part)
-            self.commands[cmd_name] = typer.main.get_group(part).commands[cmd_name]
+            command = typer.main.get_group(part).commands[cmd_name]
+            if VARIABLE in os.environ:
+                from mmad.cli.completion import completed
+
+                command = completed(command)
+            self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -149,6 +157,10 @@ def main() -> None:
     """The console script: a user's failure is one line on stderr and exit code 2, an interruption 130."""
     from mmad.cli.output import guarded_output
 
+    if os.environ.get(VARIABLE, "").startswith("complete_"):
+        from mmad.cli.completion import answer
+
+        answer(lambda: app(prog_name="mmad"))
     with guarded_output():
         try:
             app(prog_name="mmad")
