@@ -15,12 +15,18 @@ from typer.core import TyperGroup
 
 from mmad import __version__
 from mmad.base.errors import MmadError
+from mmad.cli.options import VARIABLE
 
 #: Command, its module and its line in ``mmad --help``, by what a person is about, in the order a newcomer meets them.
 GROUPS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "Begin": (
+        ("demo", "mmad.cli.project", "Train a small pair on the embedded data set and open its report."),
+        ("init", "mmad.cli.project", "Lay out a folder for your own ablations, data and reports."),
+    ),
     "Train": (
         ("ablate", "mmad.cli.ablate", "Train what an ablation file asks for and is not done yet."),
         ("plan", "mmad.cli.plan", "Show what an ablation file expands to and what would run."),
+        ("reproduce", "mmad.cli.reproduce", "Train chapters of the documented log and report on them."),
     ),
     "Runs that wait or train": (
         ("status", "mmad.cli.queue", "Show how far the queued runs are."),
@@ -53,8 +59,6 @@ COMMANDS = tuple(command for group in GROUPS.values() for command in group)
 #: Earlier names of commands, kept for one version.
 RENAMED = {"logs": "output"}
 
-#: The variable in which a shell asks for completions.
-VARIABLE = "_MMAD_COMPLETE"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -109,10 +113,10 @@ class LazyGroup(NamedGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         present = self.list_commands(ctx)
         for title, commands in GROUPS.items():
-            rows = [(f"{name:8}", line) for name, _, line in commands if name in present]
+            rows = [(f"{name:9}", line) for name, _, line in commands if name in present]
             if rows:
                 with formatter.section(title):
-                    formatter.write_dl(rows, col_max=10)
+                    formatter.write_dl(rows, col_max=12)
 
     def invoke(self, ctx: Any) -> Any:
         try:

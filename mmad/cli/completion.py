@@ -19,7 +19,7 @@ from types import MethodType
 from typing import Any
 
 from mmad.base.paths import StorePaths, shipped_ablations
-from mmad.cli.app import VARIABLE
+from mmad.cli.options import VARIABLE
 
 #: At most so many names are offered at once.
 _MOST = 500

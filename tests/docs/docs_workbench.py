@@ -20,7 +20,7 @@ from mmad.cli.app import COMMANDS
 from mmad.data.phantom.generate import make_phantom
 
 #: What a clone holds that a documented command needs.
-CLONED = ("Makefile", "pyproject.toml", "requirements.lock", ".ci", "ablations")
+CLONED = ("Makefile", "pyproject.toml", "requirements.lock", "tools", "ablations")
 #: Targets of make that are run; the others are only asked what they would do.
 MADE, ASKED = (
     ("help", "setup", "demo", "report"),
