@@ -107,9 +107,9 @@ one ablation file name (epochs, dataset_mode, ...) differs by design: the compar
 
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
-p_pointwise, freedom, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words, by_checkpoint,
-sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused": [{setting,
-reference, other, reason}]}.
+p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
+by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused":
+[{setting, reference, other, reason}]}.
 """
 
 
