@@ -31,10 +31,10 @@ DATA ?=
 PROFILE ?= full
 ONLY ?=
 
-.PHONY: help setup demo test test-fast test-long stress check docs bench reproduce report dist clean
+.PHONY: help setup demo test test-fast test-long test-versions stress check docs bench reproduce report dist clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## Make .venv and install everything (uv where there is one, else pip)
 	@echo "ready: $(BIN)/mmad --help"
@@ -54,6 +54,9 @@ test-fast: $(READY) ## Run the tests that take less than a second each
 
 test-long: $(READY) ## Search with random examples: others each time, and ten times as many
 	@$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=long --timeout=1800
+
+test-versions: $(READY) ## Run test-fast with the oldest and newest dependencies on every Python that is here
+	@tools/test-versions
 
 stress: $(READY) ## Kill a queue, its server, and each operation at every call: STRESS_RUNS=24 STRESS_RESTARTS=20
 	@MMAD_STRESS_RUNS=$(STRESS_RUNS) MMAD_STRESS_SECONDS=$(STRESS_SECONDS) MMAD_STRESS_SEED=$(STRESS_SEED) \
