@@ -93,10 +93,7 @@ def completed(command: Any) -> Any:
 
 
 def _completing(candidates: Callable[[Any], Candidates]) -> Callable[..., list[Any]]:
-    try:
-        from typer._click.shell_completion import CompletionItem
-    except ImportError:  # older versions of Typer stand on Click itself
-        from click.shell_completion import CompletionItem  # type: ignore[assignment]
+    from typer._click.shell_completion import CompletionItem
 
     def complete(_: Any, ctx: Any, incomplete: str) -> list[Any]:
         begun = incomplete.casefold()
