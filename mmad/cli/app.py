@@ -33,6 +33,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("report", "mmad.cli.report", "Write the report of everything recorded."),
     ("data", "mmad.cli.data", "Make, import and check data sets."),
     ("params", "mmad.cli.plan", "Count the parameters of a setup, module by module."),
+    ("parts", "mmad.cli.parts", "List what a field of the setup can name: fusions, clinical encoders, your own."),
     ("log", "mmad.cli.experiment_log", "Read, show and check experiment logs."),
     ("db", "mmad.cli.db", "Copy, check, back up, upgrade and export the database."),
     ("weights", "mmad.cli.plan", "List or fetch the pretrained weights."),

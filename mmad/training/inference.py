@@ -22,6 +22,7 @@ from mmad.base.errors import EvaluationError
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths
 from mmad.base.records import ClinicalColumns, Detections, Split
+from mmad.config.own_modules import make_importable
 from mmad.config.protocol import Proposals
 from mmad.config.runs import RunSpec
 from mmad.data.clinical import ClinicalEncoder
@@ -66,6 +67,7 @@ class InferenceRunner:
     """
 
     def __init__(self, spec: RunSpec, *, dataset_path: Path, run: RunPaths, device: str = "cpu") -> None:
+        make_importable(spec.protocol.modules)
         self.spec, self.run, self.device = spec, run, open_device(device)
         setup = spec.setup
         require_device(setup.mixed_precision, self.device)
