@@ -55,21 +55,16 @@ def _json(kind: PartKind) -> dict[str, Any]:
 
 
 def _print(kind: PartKind) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+    from mmad.base.terminal import TerminalColumn, fitted_table
     from mmad.config.parts import describe
 
-    table = Table(title=Text(kind.field), title_justify="left", title_style="bold")
-    for head in ("word", "arguments", "what it is"):
-        table.add_column(head, overflow="fold")
-    for word in kind.others:
-        table.add_row(Text(word), "", "the documented forms, by the field era")
+    columns = [TerminalColumn("word"), TerminalColumn("arguments"), TerminalColumn("what it is", wraps=True)]
+    rows = [[word, "", "the documented forms, by the field era"] for word in kind.others]
     for word, path in kind.words.items():
         one = describe(path)
-        arguments = ", ".join(f"{name} = {value}" for name, value in one.arguments.items())
-        table.add_row(Text(word), Text(arguments), Text(one.what))
-    console().print(table)
+        rows.append([word, ", ".join(f"{name} = {value}" for name, value in one.arguments.items()), one.what])
+    out = console()
+    out.print(fitted_table(columns, rows, out.width, title=kind.field))
     print(f'your own: {kind.field} = {{ use = "MODULE:CLASS", … }}, a class that keeps to {kind.protocol}\n')
 
 
