@@ -213,7 +213,9 @@ def test_chapters_and_what_stands_between_entries_are_as_printed(own: LogRecord)
         ("Evaluation", ["Q", "E1", "L1", "LossTable"]),
     ]
     text = Page(render_html(replace(bare(), logbook=book))).text
-    assert text.index("Evaluation") < text.index("Why is it slow?") < text.index("It is faster.") < text.index("score 0.1")
+    assert (
+        text.index("Evaluation") < text.index("Why is it slow?") < text.index("It is faster.") < text.index("score 0.1")
+    )
 
 
 def test_entries_form_a_table_and_a_chart_in_the_order_of_print(model: ReportModel, book: Logbook) -> None:
