@@ -357,6 +357,7 @@ def write_report(
     data: str | Path | None = None,
     pictures: int | None = None,
     log: bool | None = None,
+    against: str | Path | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
     progress: OnProgress = lambda done, whole: None,
@@ -382,6 +383,7 @@ def write_report(
         pictures: studies shown of each pair; None shows a few where the data set's licence allows it, 0 none.
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or one was
             imported.
+        against: another database, or a date: the report says what changed against that one, or since.
         every: seconds after which the page reloads itself, while it is rewritten; None for a page that does not.
         provenance: ``"full"`` also says on which host, in which folders and by which command each run was trained.
         progress: hears how many of how many runs are drawn.
@@ -417,6 +419,7 @@ def write_report(
         data=path(data),
         pictures=pictures,
         log=log,
+        against=None if against is None else str(against),
         every=every,
         provenance=provenance,
         progress=progress,

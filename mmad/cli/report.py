@@ -78,6 +78,15 @@ def report(
             show_default=False,
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="DB|DATE",
+            help="Say what changed against another database, or a date.",
+            show_default=False,
+        ),
+    ] = None,
     provenance: Annotated[
         str,
         typer.Option(
@@ -124,13 +133,18 @@ def report(
     reporting checklists: what the database knows of each, and what is left to the author. Alone, it writes nothing
     else.
 
+    --against DB|DATE says which verdicts, differences and runs are others, new or gone: against another database (a
+    file or a URL), or against what had finished here by a date (2026-05-16: its end) or a moment, in UTC.
+
     --watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each
     time; an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the
     queue.
 
     --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "figures": [paths],
-    "methods": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n}; pages is 0 for one file. With
-    --paper also "paper": [paths]; with --watch one such object on a line of its own each time.
+    "methods": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n, "against": null or
+    {"what", "pairs", "verdicts_changed", "differences_changed", "pairs_new", "pairs_gone", "runs", "runs_changed",
+    "runs_new", "runs_gone"}}; pages is 0 for one file. With --paper also "paper": [paths];
+    with --watch one such object on a line of its own each time.
     """
     if paper and (watch or until_done):
         raise ReportError("--paper is written once", where="--watch", hint="leave out one of the two")
@@ -156,6 +170,7 @@ def report(
         data=data,
         pictures=pictures,
         log=log,
+        against=against,
         provenance=provenance,
     )
     if watch or until_done:
@@ -207,6 +222,8 @@ def _lines(written: Report) -> list[str]:
         lines.append(f"{written.markdown}: {summary}")
     if written.methods is not None:
         lines.append(f"{written.methods}: Methods and checklists of {plural(written.ablations, 'ablation')}")
+    if written.against is not None:
+        lines.append(written.against.sentence)
     folders = (("CSV files", written.csv), ("LaTeX files", written.latex), ("figures", written.figures))
     return lines + [f"{files[0].parent}: {len(files)} {words}" for words, files in folders if files]
 
@@ -224,6 +241,7 @@ def _report_json(written: Report) -> dict[str, Any]:
         "runs": written.runs,
         "unfinished": written.unfinished,
         "pages": written.pages,
+        "against": {"what": written.against.words} | written.against.counts if written.against else None,
     }
 
 

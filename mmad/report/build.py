@@ -15,6 +15,7 @@ from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
+from mmad.report.against import Against, report_against
 from mmad.report.cohort import Cohort, CohortKey, cohorts_of
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.methods import render_methods
@@ -38,8 +39,8 @@ RUNS_IN_ONE_FILE = 300
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html``, ``markdown`` and ``methods`` are None, ``csv``, ``latex`` and ``figures`` empty where
-    not requested.
+    """What was written: ``html``, ``markdown``, ``methods`` and ``against`` are None, ``csv``, ``latex`` and
+    ``figures`` empty where not requested.
 
     ``pages`` counts the linked pages beside the overview, 0 where the HTML is one file.
     """
@@ -54,6 +55,7 @@ class Report:
     latex: tuple[Path, ...] = ()
     figures: tuple[Path, ...] = ()
     methods: Path | None = None
+    against: Against | None = None
 
 
 def write_report(
@@ -74,6 +76,7 @@ def write_report(
     options: EvaluationOptions | None = None,
     pictures: int | None = None,
     log: bool | None = None,
+    against: str | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
     progress: Callable[[int, int], None] | None = None,
@@ -97,6 +100,7 @@ def write_report(
             licence allows it, 0 none.
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
             imported.
+        against: another database, or a date of which this one's finished runs are compared with those of today.
         every: seconds after which a watched page reloads itself; None for a static page.
         provenance: ``full`` says on which host, in which folders and by which command each run was trained.
         progress: is called with (done, total) runs whose charts are drawn.
@@ -120,9 +124,12 @@ def write_report(
     logs: Sequence[LogRecord] = ()
     cohorts: Mapping[CohortKey, Cohort] = {}
     notes = Notes()
+    beside: Against | None = None
     if isinstance(source, Store):
         statistics = compute_statistics(frame, source, data=data, options=options, progress=computing)
         logs, notes = source.logs(), read_notes(source)
+        if against is not None:
+            beside = report_against(frame, statistics, source, against, data=data, options=options)
         if html is not None or methods is not None:
             cohorts = cohorts_of(frame, source, data)
         if html is not None or markdown is not None:
@@ -141,6 +148,7 @@ def write_report(
         pictures=shown,
         cohorts=cohorts,
         notes=notes,
+        against=beside,
     )
     written = 0
     drawn: tuple[Path, ...] = ()
@@ -156,7 +164,7 @@ def write_report(
             _write(methods, render_methods(model).encode("utf-8"))
     data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
     counts = (len(model.ablations), len(model.runs), len(model.attention))
-    return Report(html, markdown, *counts, written, data_files, sources, drawn, methods)
+    return Report(html, markdown, *counts, written, data_files, sources, drawn, methods, beside)
 
 
 def _write_markdown(model: ReportModel, markdown: Path, renderer: FigureRenderer) -> None:
