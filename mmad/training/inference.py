@@ -74,10 +74,10 @@ class InferenceRunner:
         chosen = self.dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
         self.columns = chosen if setup.use_clinical else ClinicalColumns()
         encoder = ClinicalEncoder.fit(
-            self.dataset, self.columns, setup.clinical_values, indicators=setup.clinical_missing_indicators
+            self.dataset, self.columns, setup.clinical_values, indicators=setup.missing_indicators
         )
         self.encoder = encoder
-        self.studies = Studies(self.dataset, setup.image_size, encoder)
+        self.studies = Studies.of(self.dataset, setup, encoder)
         self.model = build_detector(
             setup, labels=len(self.dataset.labels), columns=self.columns, seed=spec.protocol.seed, weights="none"
         ).to(self.device)
@@ -146,7 +146,7 @@ class InferenceRunner:
 
     def _altered_inputs(self, split: Split, alteration: InputAlteration) -> _AlteredInputs:
         positions = list(self.dataset.split(split))
-        numeric, categorical = self.encoder.encode(self.dataset, positions)
+        numeric, categorical = self.studies.clinical(positions)
         numbers = {n: i for i, n in enumerate(self.columns.numeric)}
         categories = {n: i for i, (n, _) in enumerate(self.columns.categorical)}
         unread = [c for c in alteration.columns if c not in numbers and c not in categories]
