@@ -352,6 +352,7 @@ def write_report(
     figures: str | Path | None = None,
     formats: str | Sequence[str] = ("pdf",),
     methods: str | Path | None = None,
+    crate: str | Path | None = None,
     pages: bool | None = None,
     ablations: str | Sequence[str] = (),
     data: str | Path | None = None,
@@ -376,6 +377,7 @@ def write_report(
         figures: a folder for every figure as a file for a paper, 174 mm wide, those of ablations also 85 mm.
         formats: of the figures: ``"pdf"``, ``"svg"``, ``"png"``.
         methods: a Markdown file for a Methods section and the reporting checklists, from what is recorded.
+        crate: a new folder for an RO-Crate: the ablation files, this report, its tables, setups, versions, checksums.
         pages: whether the HTML is an overview with linked pages beside it (``NAME_pages``); None for one file up to
             300 runs.
         ablations: only these.
@@ -401,8 +403,8 @@ def write_report(
         return None if given is None else Path(given)
 
     store_argument(store)
-    if all(form is None for form in (html, markdown, csv, latex, figures, methods)):
-        hint = "name a file or a folder: html=, markdown=, csv=, latex=, figures= or methods="
+    if all(form is None for form in (html, markdown, csv, latex, figures, methods, crate)):
+        hint = "name a file or a folder: html=, markdown=, csv=, latex=, figures=, methods= or crate="
         raise ReportError("nothing to write", hint=hint)
     return write_report(
         store,
@@ -413,6 +415,7 @@ def write_report(
         figures=path(figures),
         formats=cast("Sequence[FigureFormat]", _listed(formats)),
         methods=path(methods),
+        crate=path(crate),
         pages=pages,
         ablations=_listed(ablations),
         database=store.where,
