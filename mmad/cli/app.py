@@ -30,6 +30,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("eval", "mmad.cli.analysis", "Evaluate stored checkpoints: intervals, thresholds, protocols."),
     ("compare", "mmad.cli.analysis", "Compare two runs or an ablation's pairs: is one better?"),
     ("controls", "mmad.cli.analysis", "Ask what a run relies on: columns, records, the image."),
+    ("predict", "mmad.cli.prediction", "Find boxes on images of no data set with a trained run."),
+    ("export", "mmad.cli.prediction", "Write a trained run as files that other programs read."),
     ("report", "mmad.cli.report", "Write the report of everything recorded."),
     ("data", "mmad.cli.data", "Make, import and check data sets."),
     ("params", "mmad.cli.plan", "Count the parameters of a setup, module by module."),
