@@ -336,6 +336,10 @@ def _choose(
     options = evaluation_options("val", checkpoint, None, "clean")
     detections = DetectionStore(None if data is None else Path(data))
     target = evaluation_target(store, find_run(store, run), options)
+    setup = target.run.setup
+    if setup.get("clinical_records", "true") != "true" or setup.get("image_input", "xray") != "xray":
+        what = f"{target.name} is a control: it does not read the records or the image of the patient"
+        raise EvaluationError(what, where="run", hint="name a run that reads both")
     return _ChosenRun(target, detections, detections.dataset(target.run))
 
 

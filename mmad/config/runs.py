@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from mmad.base.records import RunRecord
 from mmad.config.fields import Effect, affecting, later, naming
+from mmad.config.parts import PARTS, plain_part
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 
@@ -134,6 +135,10 @@ class RunSpec:
         """Setup and training protocol as plain JSON: idle fields included, names and paths left out."""
         setup = self.setup.model_dump(mode="json", exclude=set(NAMING_FIELDS))
         setup["multiStepLR_milestones"] = list(self.setup.milestones)
+        for name in PARTS:
+            setup[name] = plain_part(setup[name])
+        if setup["clinical_encoder"] == self.setup.fusions_encoder:
+            setup["clinical_encoder"] = None
         setup["backbone"] = "custom1" if self.setup.backbone == "custom" else self.setup.backbone
         return _plain(_without_later(self.setup, setup)), _plain(
             _without_later(self.protocol, self.protocol.model_dump(mode="json"))
@@ -159,7 +164,7 @@ _CHANGED: Mapping[int, Callable[[Mapping[str, Any]], bool]] = {3: _changed_by_3}
 def _without_later(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
     """``values`` of ``model`` but for fields that came later and have the value of a run from before them."""
     before = later(type(model))
-    return {name: value for name, value in values.items() if name not in before or before[name] != getattr(model, name)}
+    return {name: value for name, value in values.items() if name not in before or before[name] != value}
 
 
 def _plain(value: Any) -> Any:

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmad.base.errors import DataError
-from mmad.base.records import ClinicalColumns, Split
+from mmad.base.records import SPLITS, ClinicalColumns, Split
 from mmad.data.dataset import STUDIES, DataSet
 
 Values = Literal["standardised", "standardised_all_splits", "raw"]
+Records = Literal["true", "permuted", "constant"]
+_PERMUTATION = 4  # a stream of random numbers of its own
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ class ClinicalEncoder:
             numbers = np.concatenate([numbers, np.isnan(table)], axis=1)  # (N, 2 n)
         return numbers.astype(np.float32), self._categories(dataset, positions)
 
+    def constant(self) -> NDArray[np.float32]:
+        """The numbers of a record that is the same for everyone: each column's mean, none missing."""
+        means = [column.mean if self.values == "raw" else 0.0 for column in self.numeric]
+        return np.array([*means, *([0.0] * len(means) if self.indicators else [])], dtype=np.float32)
+
     def statistics(self) -> dict[str, Any]:
         """What was learned from the training split, as plain JSON for a checkpoint."""
         return {
@@ -107,6 +114,35 @@ class ClinicalEncoder:
                 value = dataset.studies[position].categorical[place]
                 table[row, j] = -1 if value is None else number.get(value, -1)
         return table
+
+
+def permuted_records(dataset: DataSet, permutation: int) -> NDArray[np.int64]:
+    """Per study the study whose clinical record stands in for its own: another patient's of the same split.
+
+    The patients of a split stand in a ring whose order ``permutation`` draws, and each takes the records of the next;
+    a record moves whole, with what is missing in it. Of a patient with fewer studies than its receiver records repeat.
+
+    Raises:
+        DataError: a split with one patient alone.
+    """
+    donors = np.arange(len(dataset.studies), dtype=np.int64)
+    for number, split in enumerate(SPLITS):
+        studies: dict[str, list[int]] = {}
+        for position in dataset.split(split):
+            studies.setdefault(dataset.studies[position].patient, []).append(position)
+        if len(studies) == 1:
+            raise DataError(
+                f"the split {split!r} has one patient, so there is no other record to permute with",
+                where=dataset.root / STUDIES,
+                hint='set clinical_records = "true", or give the split more patients',
+            )
+        names = list(studies)
+        ring = np.random.default_rng([permutation, number, _PERMUTATION]).permutation(len(names))
+        for receiver, donor in zip(ring, np.roll(ring, -1), strict=True):
+            taken = studies[names[donor]]
+            for place, position in enumerate(studies[names[receiver]]):
+                donors[position] = taken[place % len(taken)]
+    return donors
 
 
 def _numbers(dataset: DataSet, columns: ClinicalColumns, positions: Sequence[int]) -> NDArray[np.float64]:

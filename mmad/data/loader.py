@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress
-from mmad.data.clinical import ClinicalEncoder
+from mmad.config.setup import ModelSetup
+from mmad.data.clinical import ClinicalEncoder, Records, permuted_records
 from mmad.data.dataset import STUDIES, DataSet
 from mmad.data.image_cache import image_cache
 
@@ -55,6 +56,15 @@ class Studies(Dataset[Batch]):
     """The decoded studies of a data set. It is asked for whole batches: see ``__getitems__``.
 
     Made once and shared by training and evaluations: making it looks at every file of the data set.
+
+    Args:
+        dataset: where the studies are.
+        image_size: side of the images in pixels.
+        encoder: of the clinical values; None for none.
+        progress: hears of the images that are decoded.
+        records: whose record stands beside an image.
+        permutation: which permutation of the records.
+        mean_image: the mean image of the training split stands for every image.
     """
 
     def __init__(
@@ -63,9 +73,16 @@ class Studies(Dataset[Batch]):
         image_size: int,
         encoder: ClinicalEncoder | None,
         progress: OnProgress | None = None,
+        *,
+        records: Records = "true",
+        permutation: int = 0,
+        mean_image: bool = False,
     ) -> None:
         self._images: NDArray[np.uint8] = np.asarray(image_cache(dataset, image_size, progress))  # (M, S, S)
         self._rows: list[int] = dataset.image_rows.tolist()
+        if mean_image:
+            self._images = _mean_image(self._images, [self._rows[position] for position in dataset.split("train")])
+            self._rows = [0] * len(self._rows)
         self._size = image_size
         everyone = range(len(dataset.studies))
         if encoder is None:
@@ -73,6 +90,11 @@ class Studies(Dataset[Batch]):
             self._categorical = np.zeros((len(everyone), 0), dtype=np.int64)
         else:
             self._numeric, self._categorical = encoder.encode(dataset, everyone)
+            if records == "permuted":
+                donors = permuted_records(dataset, permutation)
+                self._numeric, self._categorical = self._numeric[donors], self._categorical[donors]
+            elif records == "constant":
+                self._numeric[:], self._categorical[:] = encoder.constant(), 0
         sides = np.array([(s.width, s.height, s.width, s.height) for s in dataset.studies], dtype=np.float64)
         order = np.argsort(dataset.box_study, kind="stable")
         owner = dataset.box_study[order]
@@ -80,6 +102,29 @@ class Studies(Dataset[Batch]):
         self._labels: NDArray[np.int64] = dataset.labels_of[order]
         #: Study ``i`` has the boxes from ``_begin[i]`` up to ``_begin[i + 1]``.
         self._begin: list[int] = np.searchsorted(owner, np.arange(len(everyone) + 1)).tolist()
+
+    @classmethod
+    def of(
+        cls,
+        dataset: DataSet,
+        setup: ModelSetup,
+        encoder: ClinicalEncoder,
+        progress: OnProgress | None = None,
+    ) -> Studies:
+        """The studies as a run of ``setup`` sees them."""
+        return cls(
+            dataset,
+            setup.image_size,
+            encoder,
+            progress,
+            records=setup.clinical_records if setup.use_clinical else "true",
+            permutation=setup.clinical_permutation,
+            mean_image=setup.image_input == "training_mean",
+        )
+
+    def clinical(self, positions: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The numbers (N, n) and categories (N, k) that stand beside the images of studies."""
+        return self._numeric[positions], self._categorical[positions]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -108,6 +153,14 @@ class Studies(Dataset[Batch]):
         if item.flip:
             boxes[:, [0, 2]] = self._size - boxes[:, [2, 0]]
         return {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(self._labels[mine].copy())}
+
+
+def _mean_image(images: NDArray[np.uint8], rows: Sequence[int]) -> NDArray[np.uint8]:
+    """The mean (1, S, S) of the images at ``rows``, each as often as a study has it."""
+    total = np.zeros(images.shape[1:], dtype=np.int64)
+    for row in rows:
+        total += images[row]
+    return np.rint(total / max(1, len(rows))).astype(np.uint8)[None]
 
 
 class _Listed(Sampler[list[Item]]):

@@ -193,6 +193,7 @@ class DetectionHeads(nn.Module):
         targets: list[TargetDict] | None = None,
         clinical: Tensor | None = None,
         mode: RoiMode = CLEAN,
+        prior: Tensor | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Classify and refine proposals.
 
@@ -204,6 +205,7 @@ class DetectionHeads(nn.Module):
                 else are the filled boxes; with them the losses are computed.
             clinical: (B, K) vectors to append to every RoI of an image, or None.
             mode: which boxes count; anything but CLEAN needs targets.
+            prior: (B, classes - 1) logits of the findings, added to those of every RoI of an image, or None.
 
         Returns:
             Per image ``boxes`` (d, 4), ``labels`` (d,), ``scores`` (d,) and, with a mask head, ``masks``
@@ -211,9 +213,9 @@ class DetectionHeads(nn.Module):
             ``loss_mask``.
         """
         if self.training and targets is not None:
-            return self._train(side, features, proposals, targets, clinical, mode)
+            return self._train(side, features, proposals, targets, clinical, mode, prior)
         boxes = FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth and targets else proposals)
-        logits, deltas = self._predict_boxes(side, features, boxes, clinical)
+        logits, deltas = self._predict_boxes(side, features, boxes, clinical, prior)
         losses: dict[str, Tensor] = {}
         samples: _Samples | None = None
         if targets is not None:
@@ -232,6 +234,7 @@ class DetectionHeads(nn.Module):
         targets: list[TargetDict],
         clinical: Tensor | None,
         mode: RoiMode,
+        prior: Tensor | None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Losses of the sampled boxes alone; detections, if wanted, of the clean proposals without gradient.
 
@@ -239,24 +242,26 @@ class DetectionHeads(nn.Module):
         """
         boxes = FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth else proposals)
         samples = self._sample(boxes, targets)
-        logits, deltas = self._predict_boxes(side, features, boxes.take(samples.rows), clinical)
+        logits, deltas = self._predict_boxes(side, features, boxes.take(samples.rows), clinical, prior)
         losses = self._losses(side, features, boxes, logits, deltas, samples, targets)
         if mode.detect == "none":
             return [], losses
         with torch.no_grad():
             clean = FlatBoxes.of(proposals)
             self.box_head.eval()
-            logits, deltas = self._predict_boxes(side, features, clean, clinical)
+            logits, deltas = self._predict_boxes(side, features, clean, clinical, prior)
             self.box_head.train()
             return self._postprocess_detections(side, features, logits, deltas, clean), losses
 
     def _predict_boxes(
-        self, side: int, features: Features, boxes: FlatBoxes, clinical: Tensor | None
+        self, side: int, features: Features, boxes: FlatBoxes, clinical: Tensor | None, prior: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Class logits (R, classes) and box deltas (R, classes · 4) of RoIs."""
         pooled = self.box_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))  # (R, C, 7, 7)
         roi_clinical = None if clinical is None else clinical[boxes.image]  # (R, K)
         logits, deltas = self.box_predictor(self.box_head(pooled, roi_clinical))
+        if prior is not None:
+            logits = logits + F.pad(prior, (1, 0))[boxes.image].to(logits.dtype)  # nothing for the background
         return upcast(logits), upcast(deltas)
 
     def _predict_masks(self, side: int, features: Features, boxes: FlatBoxes) -> Tensor:

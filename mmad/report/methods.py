@@ -272,7 +272,7 @@ def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[Model
     }.get(frozenset(values), "standardised by the training split or taken as they are (varied)")
     unknown = {setup.clinical_unknown_slot for setup in clinical}
     category = "a zero vector" if unknown == {False} else "a learned vector" if unknown == {True} else "varied"
-    flags = any(setup.clinical_missing_indicators for setup in clinical)
+    flags = any(setup.missing_indicators for setup in clinical)
     also = "; an indicator says that it was missing" if flags else ""
     found["predictors"] = [
         Sentence(f"Clinical values: {'; '.join(words)}."),

@@ -75,7 +75,7 @@ class RestoredDetector:
         chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
         self.columns = chosen if setup.use_clinical else ClinicalColumns()
         self.encoder = ClinicalEncoder.fit(
-            dataset, self.columns, setup.clinical_values, indicators=setup.clinical_missing_indicators
+            dataset, self.columns, setup.clinical_values, indicators=setup.missing_indicators
         )
         self.model = build_detector(
             setup, labels=len(dataset.labels), columns=self.columns, seed=spec.protocol.seed, weights="none"
@@ -131,7 +131,7 @@ class InferenceRunner:
         self.spec, self.run = spec, run
         self.dataset = open_dataset(spec, dataset_path)
         self.restored = RestoredDetector(spec, self.dataset, device)
-        self.studies = Studies(self.dataset, spec.setup.image_size, self.restored.encoder)
+        self.studies = Studies.of(self.dataset, spec.setup, self.restored.encoder)
         sides = [[s.width, s.height, s.width, s.height] for s in self.dataset.studies]
         self.scales = torch.tensor(sides, dtype=torch.float64).div_(spec.setup.image_size)
 
@@ -192,7 +192,7 @@ class InferenceRunner:
 
     def _altered_inputs(self, split: Split, alteration: InputAlteration) -> _AlteredInputs:
         positions, columns = list(self.dataset.split(split)), self.restored.columns
-        numeric, categorical = self.restored.encoder.encode(self.dataset, positions)
+        numeric, categorical = self.studies.clinical(positions)
         numbers = {n: i for i, n in enumerate(columns.numeric)}
         categories = {n: i for i, (n, _) in enumerate(columns.categorical)}
         unread = [c for c in alteration.columns if c not in numbers and c not in categories]

@@ -129,9 +129,9 @@ class _Training:
         self.columns = chosen if setup.use_clinical else ClinicalColumns()
         require_fit(setup, self.columns)
         self.encoder = ClinicalEncoder.fit(
-            dataset, self.columns, setup.clinical_values, indicators=setup.clinical_missing_indicators
+            dataset, self.columns, setup.clinical_values, indicators=setup.missing_indicators
         )
-        self.studies = Studies(dataset, setup.image_size, self.encoder, self._loading)
+        self.studies = Studies.of(dataset, setup, self.encoder, self._loading)
         self.scales = torch.tensor(
             [[s.width, s.height, s.width, s.height] for s in dataset.studies], dtype=torch.float64
         ).div_(setup.image_size)

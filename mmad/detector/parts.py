@@ -1,0 +1,19 @@
+"""Parts that a setup names, found and made: a word and a class of one's own in one way."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from mmad.config.parts import Named, part_arguments, part_path
+
+
+def part_class(field: str, named: Named) -> Any:
+    """The class that ``field`` names, its module imported."""
+    module, _, name = part_path(field, named).partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def make_part(field: str, named: Named, *context: Any, **facts: Any) -> Any:
+    """The part that ``field`` names, made of what its kind is given and the arguments in the setup."""
+    return part_class(field, named)(*context, **facts, **part_arguments(named))
