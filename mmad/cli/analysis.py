@@ -426,9 +426,13 @@ Each clinical column is permuted among the studies, then whole clinical records 
 blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Cached
 in the database: a second call computes nothing.
 
+--missing takes clinical values away instead, more and more of them (--shares): at random, by another column (age), by
+the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
+contains the smaller ones, and there are 10 draws or more.
+
 --json prints what mmad eval prints about the run (key ... proposals), resamples, and controls: [{kind (column,
-records, image), column, repeats, before, after, ap, ar, per_class, words}]; ap and ar are the drop as {value,
-low, high}.
+records, image, missing), column, mechanism and share (of missing alone), repeats, before, after, ap, ar, per_class,
+words}]; ap and ar are the drop as {value, low, high}.
 """
 
 
@@ -437,23 +441,36 @@ def controls(
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
     repeats: Annotated[int, typer.Option("--repeats", metavar="N", help="Draws of each alteration.")] = 5,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            "--missing",
+            metavar="all|random,column,value,columns,records",
+            help="Ask what missing clinical values cost, by these mechanisms.",
+            show_default=False,
+        ),
+    ] = None,
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="S,...", help="Shares of the values that --missing takes away.")
+    ] = "0.1,0.3,0.5,0.7,0.9",
     resamples: ResamplesOption = 1000,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.input_controls import alteration_words, controls_of, meaning, unclinical
+    from mmad.analysis.input_controls import alteration_words, controls_of, meaning, missing_alterations, unclinical
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import controls_table
+    from mmad.report.tables import controls_table, missingness_table
     from mmad.store.lookup import find_run
 
     options = _options(split, checkpoint, resamples=resamples)
     detections = DetectionStore(data)
     with open_store(db) as store:
         target = evaluation_target(store, find_run(store, run), options)
+        asked = None if missing is None else missing_alterations(target, missing, numbers("--shares", shares))
         if unclinical([target]):
             print(
                 f"{target.name} reads no clinical data: only its image can be altered; "
@@ -462,12 +479,16 @@ def controls(
             )
         infer = altered_inference(store, detections, target, device)
         with progress_bar(f"{target.name}: inference on altered data") as progress:
-            found = controls_of(store, detections, target, infer, repeats=repeats, options=options, progress=progress)
+            found = controls_of(
+                store, detections, target, infer, asked=asked, repeats=repeats, options=options, progress=progress
+            )
     if as_json:
         print_json(plain_controls(target, found, options))
         return
     out = console()
-    table = controls_table([_evaluated(target, target.name, controls=tuple(found))])
+    table = (controls_table if asked is None else missingness_table)(
+        [_evaluated(target, target.name, controls=tuple(found))]
+    )
     print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
     for control in found:
         out.print(f"{alteration_words(control.alteration)}: {meaning(control)}", soft_wrap=True)

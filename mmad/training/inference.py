@@ -26,7 +26,7 @@ from mmad.base.paths import RunPaths
 from mmad.base.records import ClinicalColumns, Detections, Split
 from mmad.config.protocol import Proposals
 from mmad.config.runs import RunSpec
-from mmad.data.clinical import ClinicalEncoder
+from mmad.data.clinical import ClinicalEncoder, Mechanism, missing_values
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Batch, Studies, evaluation_batches
 from mmad.detector import EVALUATION_MODES, build_detector, load_weights
@@ -44,11 +44,13 @@ class InputAlteration:
         columns: clinical columns whose values are permuted among the studies of the split, each by itself.
         patients: permute whole clinical records among the studies.
         blank: every image becomes its split's mean grey value.
+        missing: what decides which clinical values are missing, and their share.
     """
 
     columns: tuple[str, ...] = ()
     patients: bool = False
     blank: bool = False
+    missing: tuple[Mechanism, float] | None = None
     seed: int = 0
 
 
@@ -196,7 +198,8 @@ class InferenceRunner:
         numbers = {n: i for i, n in enumerate(columns.numeric)}
         categories = {n: i for i, (n, _) in enumerate(columns.categorical)}
         unread = [c for c in alteration.columns if c not in numbers and c not in categories]
-        if unread or (alteration.patients and not (numbers or categories)):
+        asks = alteration.patients or alteration.missing is not None
+        if unread or (asks and not (numbers or categories)):
             raise EvaluationError(
                 f"the run does not read the clinical column {unread[0]!r}"
                 if unread
@@ -216,6 +219,9 @@ class InferenceRunner:
                 # the indicator of a missing number, where there is one, moves with the number
                 for column in range(numbers[name], numeric.shape[1], len(columns.numeric)):
                     numeric[:, column] = numeric[order, column]
+        if alteration.missing is not None:
+            hidden = missing_values(self.dataset, columns, positions, *alteration.missing, alteration.seed)
+            numeric, categorical = self.restored.encoder.hide(numeric, categorical, hidden)
         grey = None
         if alteration.blank:
             means = [(float(batch.images.double().mean()), len(batch.positions)) for batch in self._batches(split)]
