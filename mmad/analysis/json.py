@@ -164,6 +164,7 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "ap_pointwise": difference and _interval(difference.pointwise),
         "p_pointwise": difference and to_json_value(difference.p_pointwise),
         "freedom": difference and to_json_value(difference.freedom),
+        "freedom_hillis": difference and to_json_value(difference.freedom_hillis),
         "variance_lent_by": difference and difference.lent,
         "p_patients": difference and to_json_value(difference.p_patients),
         "seed_share": difference and to_json_value(difference.seed_share),

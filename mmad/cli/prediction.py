@@ -16,7 +16,7 @@ from mmad.cli.output import console, progress_bar
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].", show_default=False)
 ]
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.", show_default=False)]
+NewFolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.", show_default=False)]
 CheckpointOption = Annotated[
     str | None,
     typer.Option(
@@ -48,7 +48,7 @@ pictures/. Of a run's masks nothing is written.
 def predict(
     run: RunArgument,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of images.")],
-    out: OutOption,
+    out: NewFolderOption,
     clinical: Annotated[
         Path | None,
         typer.Option("--clinical", metavar="TABLE", help="The patients' clinical values.", show_default=False),
@@ -97,7 +97,7 @@ and network.pt2: the network up to boxes and logits before suppression, of torch
 
 def export(
     run: RunArgument,
-    out: OutOption,
+    out: NewFolderOption,
     checkpoint: CheckpointOption = None,
     false_positives: FalsePositivesOption = 0.5,
     device: InferenceDeviceOption = "auto",

@@ -16,7 +16,7 @@ from mmad.api.results import open_store, write_report
 from mmad.base.errors import ReportError
 from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_REPORT
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 
 def report(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ABLATION]...", help="Only these; left out: all.", show_default=False),
+    ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
     md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
     pages: Annotated[
@@ -132,6 +137,13 @@ def report(
     "methods": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n}; pages is 0 for one file. With
     --paper also "paper": [paths]; with --watch one such object on a line of its own each time.
     """
+    if not (watch or until_done):
+        refuse_idle(context, "add --watch, or leave it out", "every")
+    if figures is None:
+        refuse_idle(context, "add --figures DIR, or leave it out", "formats")
+    tables_alone = not (html or md or pages is not None) and bool(csv or latex or figures or methods)
+    if tables_alone and not paper:
+        refuse_idle(context, "add --html or --md, or leave it out", "out", "show", "pictures", "log", "provenance")
     if paper and (watch or until_done):
         raise ReportError("--paper is written once", where="--watch", hint="leave out one of the two")
     if paper:
@@ -141,7 +153,7 @@ def report(
             return
     wants_html = html or pages is not None or not (md or csv or latex or figures or methods)
     page, text = targets(out, html=wants_html, markdown=md)
-    names = tuple(ablation or ())
+    chosen = (*(names or ()), *(ablation or ()))
     write = partial(
         _write,
         html=page,
@@ -152,7 +164,7 @@ def report(
         figures=figures,
         formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
         methods=methods,
-        ablations=names,
+        ablations=chosen,
         data=data,
         pictures=pictures,
         log=log,
@@ -160,7 +172,7 @@ def report(
     )
     if watch or until_done:
         opened = _open if show else None
-        _watch(db, write, page, names, every=every, until_done=until_done, as_json=as_json, opened=opened)
+        _watch(db, write, page, chosen, every=every, until_done=until_done, as_json=as_json, opened=opened)
         return
     with open_store(db) as store, progress_bar("drawing the report") as progress:
         written = write(store, progress=progress)

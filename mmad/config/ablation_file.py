@@ -254,6 +254,8 @@ def _read_text(path: Path) -> str:
 
 def _similar_file(path: Path) -> str:
     """The hint for a missing file: a file of like name beside it or among the shipped ones."""
+    if "=" in path.name and path.parent == Path():
+        return f"did you mean --set {path.name}?"
     shipped = Path("ablations")
     folders = [path.parent] if path.parent == shipped else [path.parent, shipped]
     present = {file.name: file for folder in reversed(folders) if folder.is_dir() for file in folder.glob("*.toml")}

@@ -26,7 +26,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *DICOM_END
 #: The column of a clinical table that names the image.
 IMAGE = "image"
 
-Values = tuple[tuple[float | None, ...], tuple[str | None, ...]]
+ClinicalValues = tuple[tuple[float | None, ...], tuple[str | None, ...]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read_unseen(image: UnseenImage, bits: int | None) -> Image.Image:
     return read_grey(image.path, bits, where, hint="replace the file or leave it out", check=check)
 
 
-def read_clinical(path: Path, dataset: DataSet, images: Sequence[UnseenImage]) -> dict[str, Values]:
+def read_clinical(path: Path, dataset: DataSet, images: Sequence[UnseenImage]) -> dict[str, ClinicalValues]:
     """By an image's name the numbers and categories of its row in the table at ``path``.
 
     The column ``image`` names the image, with or without folder and ending; the others are those of the data set, in
@@ -115,7 +115,7 @@ def read_clinical(path: Path, dataset: DataSet, images: Sequence[UnseenImage]) -
     listed = {place[c.name]: c.values for c in dataset.categorical if c.name in place}
     reader = ClinicalReader(path, place, raise_first, dataset.numeric, dataset.categorical, of=IMAGE)
     names = _by_any_name(images)
-    found: dict[str, Values] = {}
+    found: dict[str, ClinicalValues] = {}
     for line, cells in rows:
         name = names.get(cells[place[IMAGE]])
         if name is None:
@@ -141,13 +141,13 @@ def _by_any_name(images: Sequence[UnseenImage]) -> dict[str, str]:
 
 
 def as_dataset(
-    dataset: DataSet, images: Sequence[UnseenImage], sizes: Sequence[tuple[int, int]], values: dict[str, Values]
+    dataset: DataSet, images: Sequence[UnseenImage], sizes: Sequence[tuple[int, int]], values: dict[str, ClinicalValues]
 ) -> DataSet:
     """The images as studies of a data set like ``dataset``, without a box; ``sizes`` are (width, height).
 
     An image without a row among ``values`` has no clinical value.
     """
-    none: Values = ((None,) * len(dataset.numeric), (None,) * len(dataset.categorical))
+    none: ClinicalValues = ((None,) * len(dataset.numeric), (None,) * len(dataset.categorical))
     studies = [
         Study(image.name, image.name, *size, image.name, "test", *values.get(image.name, none))
         for image, size in zip(images, sizes, strict=True)

@@ -144,9 +144,9 @@ def write_report(
     )
     written = 0
     drawn: tuple[Path, ...] = ()
+    model = replace(model, logbook=logbook_of(model, logs, log))
     with FigureRenderer(source if isinstance(source, Store) else None) as renderer:
         if html is not None:
-            model = replace(model, logbook=logbook_of(model, logs, log))
             written = _write_html(model, html, separate_pages, renderer, progress, every)
         if markdown is not None:
             _write_markdown(model, markdown, renderer)

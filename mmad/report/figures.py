@@ -16,8 +16,9 @@ from mmad.analysis.comparison import Comparison
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.base.formatting import clip, plural, signed
+from mmad.base.paths import file_stem
 from mmad.base.records import SPLITS, CheckpointKind, Split
-from mmad.report.model import AblationSection, ReportModel, RunSection
+from mmad.report.model import AblationSection, LogView, ReportModel, RunSection
 
 Style = Literal["solid", "dashed", "dotted"]
 #: The x axis of a panel: epochs, a share from 0 to 1, or false positives per image (on a logarithmic scale).
@@ -145,7 +146,36 @@ class ForestFigure:
     groups: tuple[ForestGroup, ...]
 
 
-ReportFigure = CurveFigure | ForestFigure
+@dataclass(frozen=True)
+class EntryPoint:
+    """An entry of a log at its place from 1: the test AP that it prints, and those that runs measured."""
+
+    place: int
+    id: str
+    kind: str
+    value: float
+    measured: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class EntriesFigure:
+    """The test AP of a log's entries in the order of print.
+
+    Args:
+        kinds: what the entries' marks stand for, in the order of the legend.
+        entries: how many entries the log has, also those that print no result.
+        inflated: the first and last place of the entries with true boxes among the proposals; None where none is.
+    """
+
+    name: str
+    title: str
+    points: tuple[EntryPoint, ...]
+    kinds: tuple[str, ...]
+    entries: int
+    inflated: tuple[int, int] | None
+
+
+ReportFigure = CurveFigure | ForestFigure | EntriesFigure
 FigureFormat = Literal["pdf", "svg", "png"]
 
 
@@ -229,6 +259,17 @@ def describe_forest(figure: ForestFigure) -> str:
         for row in group.rows
     ]
     return "; ".join(parts) + "."
+
+
+def describe_entries(figure: EntriesFigure) -> str:
+    """The chart of a log in words: of each kind how many entries, and the highest."""
+    parts = []
+    for kind in figure.kinds:
+        points = [point for point in figure.points if point.kind == kind]
+        top = max(points, key=lambda point: point.value)
+        parts.append(f"{kind}: {plural(len(points), 'entry', 'entries')}, highest {top.value:.4f} ({top.id})")
+    count = sum(len(point.measured) for point in figure.points)
+    return "; ".join([*parts, plural(count, "measured run")]) + "."
 
 
 def said(row: ForestRow) -> str:
@@ -606,6 +647,28 @@ def _forest_row(row: Comparison, statistics: Statistics) -> ForestRow:
     return ForestRow(row.setting, value, low, high, others, len(row.seeds), patients, note, settled)
 
 
+# The chart of a log.
+
+
+def entries_figure(log: LogView) -> EntriesFigure | None:
+    """The test AP that a log's entries print, and what was measured; None where no entry prints a result."""
+    points, inflated = [], []
+    for place, one in enumerate(log.entries, 1):
+        if one.proposals == "with_ground_truth":
+            inflated.append(place)
+        if (printed := one.represented) is not None and math.isfinite(printed.test_ap):
+            kind = f"{one.arm}, era {one.era}" if one.era else one.arm or "setup not printed"
+            found = (run.by_name["test_ap"][0] for run in printed.measured)
+            measured = tuple(value for value in found if value is not None and math.isfinite(value))
+            points.append(EntryPoint(place, one.id, kind, printed.test_ap, measured))
+    if not points:
+        return None
+    kinds = tuple(sorted({point.kind for point in points}))
+    span = (inflated[0], inflated[-1]) if inflated else None
+    title = "Test AP of the log's entries" if log.shipped else f"Test AP of the entries of {clip(log.name, 80)}"
+    return EntriesFigure(file_stem(log.name, "log"), title, tuple(points), kinds, len(log.entries), span)
+
+
 def report_figures(model: ReportModel) -> Iterator[ReportFigure]:
     """Every figure of a report, in its order."""
     for ablation in model.ablations:
@@ -613,3 +676,6 @@ def report_figures(model: ReportModel) -> Iterator[ReportFigure]:
         found += [arms_figure(ablation, setting, model.statistics) for setting in ablation.frame.settings]
         found += [run_figure(section) for section in ablation.runs]
         yield from (figure for figure in found if figure is not None)
+    for log in model.logbook.logs if model.logbook is not None else ():
+        if (entries := entries_figure(log)) is not None:
+            yield entries

@@ -43,7 +43,14 @@ from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
-from mmad.report.model import AblationSection, ReportModel, member_title, mirrored, run_anchor
+from mmad.report.model import (
+    AblationSection,
+    LogView,
+    ReportModel,
+    member_title,
+    mirrored,
+    run_anchor,
+)
 from mmad.report.table import FRACTION, HIGH, LOW, SD, Column, ReportTable, Row, Shown, Value
 from mmad.store.lookup import FoundRun
 from mmad.store.store import Store
@@ -368,6 +375,69 @@ def documented_table(section: AblationSection) -> ReportTable:
         (*columns, *EVALUATION, *hidden), rows, subject=clip(section.title, 120),
         shown=(*shown, Shown("_by", "Measured by", "text")), note=note,
     )  # fmt: skip
+
+
+_PROPOSALS = {"with_ground_truth": "with true boxes", "sampled": "sampled", "clean": "clean", None: ""}
+
+
+def log_table(log: LogView) -> ReportTable:
+    """A log's entries in the order of print: what each prints of one checkpoint, and beside it what runs measured.
+
+    The checkpoint is the best-AP one, else the final or unlabelled one; an entry that several runs mirror has a row
+    for each.
+    """
+    columns = (
+        Column("entry", "entry of the log"),
+        Column("chapter", "the heading of the chapter"),
+        Column("heading", "its own heading, without figures"),
+        Column("arm", "CXR, or CXR+Clinical"),
+        Column("era", "form of the clinical branch: A, B or C"),
+        Column("proposals", "source of the proposals of the log's evaluation; empty where it is not known"),
+        Column("checkpoint", "the printed checkpoint"),
+        _EPOCH,
+        *(Column(name, f"{head} that the log prints", FRACTION) for name, head in _FOUR),
+        Column("run", "the run that mirrors it"),
+        Column("measured_epoch", "epoch of its checkpoint", "epoch, from 1"),
+        *(Column(f"measured_{name}", f"{head} measured by the run", FRACTION) for name, head in _FOUR),
+        Column("measured_by", "overlap, proposals and what inflates the measured figures"),
+        Column("_anchor", "the entry's place in the page"),
+        Column("_brief", "whether it is displayed"),
+    )
+    rows: list[Row] = []
+    for one in log.entries:
+        printed = one.represented
+        words: Row = (one.id, log.chapter_of(one), one.heading, one.arm, one.era, _PROPOSALS[one.proposals])
+        figures: Row = (None,) * 6
+        beside: list[Row] = [(None,) * 7]
+        if printed is not None:
+            figures = (printed.kind, printed.epoch, *(printed.by_name[name] for name, _ in _FOUR))
+            beside = [
+                (
+                    run.title,
+                    run.epoch,
+                    *(run.by_name[name][0] for name, _ in _FOUR),
+                    ", ".join(b.text for b in run.badges),
+                )
+                for run in printed.measured
+            ] or beside
+        rows += [(*words, *figures, *measured, one.anchor, printed is not None) for measured in beside]
+    some = any(printed.measured for one in log.entries for printed in one.results)
+    shown = (
+        Shown("entry", "Entry", "text", below="heading", anchor="_anchor"),
+        Shown("arm", "Arm", "text"),
+        *((Shown("era", "Era", "text"),) if any(one.era for one in log.entries) else ()),
+        *((Shown("proposals", "Proposals", "text"),) if any(one.proposals for one in log.entries) else ()),
+        Shown("epoch", "Epoch", "whole"),
+        *(Shown(name, head, digits=4) for name, head in _FOUR),
+        *((Shown("measured_test_ap", "Measured test AP", digits=4, below="run"),) if some else ()),
+    )
+    note = (
+        "Of each entry that prints a checkpoint the best-AP one, else the final or unlabelled one. Data, split and "
+        "protocol changed while a log was written, so entries of different times are no ranking."
+    )
+    return ReportTable.of(
+        file_stem(log.name, "entries"), "Entries as a table", columns, rows, shown=shown, note=note, brief="_brief"
+    )
 
 
 # Tables of runs: parameter counts, varied fields and results, best epochs, checkpoints, and every epoch.
@@ -1113,6 +1183,8 @@ def all_tables(model: ReportModel) -> Iterator[ReportTable]:
     """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
         yield from (table for table in ablation_tables(ablation, model.statistics) if len(table.frame))
+    if model.logbook is not None:
+        yield from (log_table(log) for log in model.logbook.logs)
     if len(model.ablations) > 1:
         yield all_runs_table(model)
     if any(section.run.epochs for section in model.runs):

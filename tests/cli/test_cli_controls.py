@@ -111,6 +111,7 @@ def test_the_missingness_curve_is_a_table_a_figure_and_json(
         (("made/default/CXR",), "is more than one run"),
         ((CXR, "--repeats", "0"), "repeats = 0; use 1 to 1000"),
         ((CXR, "--split", "both"), "--split: unknown word 'both'"),
+        ((CLINICAL, "--shares", "0.3"), "--shares: has no effect here; add --missing, or leave it out"),
         ((CXR, "--missing", "all"), "reads no clinical data that could be missing"),
         ((CLINICAL, "--missing", "random", "--shares", "x"), "--shares: 'x' is not a number"),
     ],

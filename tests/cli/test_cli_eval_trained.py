@@ -301,7 +301,7 @@ def test_a_trained_pair_is_judged_compared_and_controlled(bench: Bench, call_mma
     plain = evaluated(CXR, CLINICAL, "--overlap", "iou,iobb")
     assert [r["ap"]["value"] for r in plain if r["arm"] == "CXR"] == pytest.approx([recorded["iou"], recorded["iobb"]])
 
-    given = call("eval", CXR, "--protocol", "with_ground_truth,sampled", "--device", "cpu", "--json")
+    given = call("eval", CXR, "--proposals", "with_ground_truth,sampled", "--device", "cpu", "--json")
     assert "inference on test, with_ground_truth proposals …" in given.err
     runs = json.loads(given.out)["runs"]
     assert [r["proposals"] for r in runs] == ["with_ground_truth", "sampled"]
@@ -312,7 +312,7 @@ def test_a_trained_pair_is_judged_compared_and_controlled(bench: Bench, call_mma
     with Store.open(bench.database, read_only=True) as store:
         rows = {(e.overlap, e.proposals) for e in store.evaluations(keys["CXR"]) if e.kind == "best_ap"}
     assert rows >= {(o, p) for o in ("iou", "iobb") for p in ("clean", "sampled", "with_ground_truth")}
-    assert call("eval", CXR, "--protocol", "with_ground_truth").err == ""  # kept by now
+    assert call("eval", CXR, "--proposals", "with_ground_truth").err == ""  # kept by now
 
     before = clean.read_bytes()
     clean.unlink()
