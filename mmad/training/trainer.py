@@ -156,6 +156,8 @@ class _Training:
             batch_size=setup.batch_size,
             seed=protocol.seed,
             flip=setup.horizontal_flip,
+            clinical_dropout=setup.clinical_dropout if setup.use_clinical else 0.0,
+            dropout_of=setup.clinical_dropout_of,
             studies=self.studies,
         )
         torch.manual_seed(protocol.seed)
