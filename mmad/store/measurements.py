@@ -497,6 +497,11 @@ def write_analysis(connection: Connection, kind: str, subject: Mapping[str, Any]
     return key
 
 
+def remove_analysis(connection: Connection, key: str) -> None:
+    """Forget the analysis of ``key``, if it is there."""
+    connection.execute(delete(analyses).where(analyses.c.key == key))
+
+
 def read_analysis(connection: Connection, key: str) -> AnalysisRecord | None:
     """The analysis of ``key``, or None."""
     row = connection.execute(select(analyses).where(analyses.c.key == key)).first()

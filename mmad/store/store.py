@@ -543,6 +543,12 @@ class Store:
                 measurements.write_analysis(connection, kind, subject, value)
 
     @repeatable
+    def remove_analysis(self, key: str) -> None:
+        """The analysis of ``key`` is forgotten, if it is there."""
+        with self.database.writing() as connection:
+            measurements.remove_analysis(connection, key)
+
+    @repeatable
     def get_analysis(self, key: str) -> AnalysisRecord | None:
         """The analysis that is cached under ``key`` (see ``analysis_key``), or None."""
         with self.database.reading() as connection:
