@@ -6,17 +6,21 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from mmad.analysis.frames import ReportSource, load_records
+from mmad.analysis.frames import ReportSource, load_records, with_measured
+from mmad.analysis.statistics import compute_statistics
 from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
+from mmad.report.against import Against, report_against
+from mmad.report.crate import write_crate
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.methods import render_methods
-from mmad.report.model import PAGE_MARK, PageForm, ReportModel, logbook_of
+from mmad.report.model import PAGE_MARK, Logbook, PageForm, ReportModel, logbook_of
 from mmad.report.pictures import check_number
 from mmad.report.provenance import Provenance
 from mmad.report.rendering import FigureRenderer
@@ -35,8 +39,8 @@ RUNS_IN_ONE_FILE = 300
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html``, ``markdown`` and ``methods`` are None, ``csv``, ``latex`` and ``figures`` empty where
-    not requested.
+    """What was written: ``html``, ``markdown``, ``methods`` and ``against`` are None, ``csv``, ``latex`` and
+    ``figures`` and ``crate`` empty where not requested.
 
     ``pages`` counts the linked pages beside the overview, 0 where the HTML is one file.
     """
@@ -51,6 +55,8 @@ class Report:
     latex: tuple[Path, ...] = ()
     figures: tuple[Path, ...] = ()
     methods: Path | None = None
+    against: Against | None = None
+    crate: tuple[Path, ...] = ()
 
 
 def write_report(
@@ -64,6 +70,7 @@ def write_report(
     figures: Path | None = None,
     formats: Sequence[FigureFormat] = ("pdf",),
     methods: Path | None = None,
+    crate: Path | None = None,
     ablations: Sequence[str] = (),
     database: str = "",
     created: datetime | None = None,
@@ -71,6 +78,7 @@ def write_report(
     options: EvaluationOptions | None = None,
     pictures: int | None = None,
     log: bool | None = None,
+    against: str | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
     progress: Callable[[int, int], None] | None = None,
@@ -78,7 +86,8 @@ def write_report(
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
 
     Its tables go into the folders ``csv`` and ``latex``, its figures into ``figures`` (in each of ``formats``), a file
-    each; a Methods section with the reporting checklists becomes the Markdown file ``methods``.
+    each; a Methods section with the reporting checklists becomes the Markdown file ``methods``, an RO-Crate of all the
+    folder ``crate``.
 
     Intervals, verdicts, thresholds and curves come from the cache in the store; missing ones are computed from the
     stored detections and cached, unless the store is open for reading only.
@@ -92,6 +101,7 @@ def write_report(
             licence allows it, 0 none.
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
             imported.
+        against: another database, or a date of which this one's finished runs are compared with those of today.
         every: seconds after which a watched page reloads itself; None for a static page.
         provenance: ``full`` says on which host, in which folders and by which command each run was trained.
         progress: is called with (done, total) runs.
@@ -108,46 +118,57 @@ def write_report(
     records = load_records(source, ablations)
     asked = ModelOptions(data, options, pictures, provenance)
     maker = ModelMaker(source, records, asked, created=created or now(), database=database)
-    outline = maker.outline
+    beside: Against | None = None
+    if against is not None and maker.store is not None:
+        frame = with_measured(source, records)
+        statistics = compute_statistics(frame, maker.store, data=data, options=options)
+        beside = report_against(frame, statistics, maker.store, against, data=data, options=options)
+    outline = replace(maker.outline, against=beside)
+    logs = [] if maker.store is None else maker.store.logs()
     many = len(outline.runs) > RUNS_IN_ONE_FILE if pages is None else pages
     written = 0
     drawn: tuple[Path, ...] = ()
+    crated: tuple[Path, ...] = ()
     data_files: tuple[Path, ...] = ()
     sources: tuple[Path, ...] = ()
     with FigureRenderer(maker.store) as renderer:
         if html is not None:
             form = PageForm(html.name, f"{html.stem}_pages") if many else PageForm()
-            written = _write_html(_pages(maker, form, renderer, log, progress), html, form, every)
-        if markdown or csv or latex or figures or methods:
+            entries = partial(logbook_of, records=logs, show=log)
+            written = _write_html(_pages(maker, outline, form, renderer, entries, progress), html, form, every)
+        if markdown or csv or latex or figures or methods or crate:
             said = None if html else progress
             model = maker.model(records, pages=many, progress=_of_runs(outline, said))
+            model = replace(model, against=beside, logbook=logbook_of(model, logs, log))
             if markdown is not None:
                 _write_markdown(model, markdown, renderer)
             if figures is not None:
                 drawn = _write_figures(model, figures, formats, renderer)
+            if crate is not None:
+                crated = write_crate(model, crate, renderer)
             if methods is not None:
                 _write(methods, render_methods(model).encode("utf-8"))
             data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
     counts = (len(outline.ablations), len(outline.runs), len(outline.attention))
-    return Report(html, markdown, *counts, written, data_files, sources, drawn, methods)
+    return Report(html, markdown, *counts, written, data_files, sources, drawn, methods, beside, crated)
 
 
 def _pages(
     maker: ModelMaker,
+    outline: ReportModel,
     form: PageForm,
     renderer: FigureRenderer,
-    log: bool | None,
+    entries: Callable[[ReportModel], Logbook | None],
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[str, str]]:
-    """The pages of ``assemble``, with the entries of experiment logs."""
-    logs = [] if maker.store is None else maker.store.logs()
-    outline = replace(maker.outline, logbook=logbook_of(maker.outline, logs, log))
+    """The pages of ``assemble``, with the ``entries`` of experiment logs."""
+    outline = replace(outline, logbook=entries(outline))
 
     def complete(model: ReportModel, sections: Sequence[Section]) -> ReportModel:
         model = with_outcomes(model, sections)
-        return replace(model, logbook=logbook_of(model, logs, log))
+        return replace(model, logbook=entries(model))
 
-    return assemble(outline, form, make_sections(maker, outline, form, renderer, progress), complete)
+    return assemble(outline, form, make_sections(maker, outline, form, renderer, progress), renderer, complete)
 
 
 def _of_runs(outline: ReportModel, progress: Callable[[int, int], None] | None) -> Callable[[float], None]:

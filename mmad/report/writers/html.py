@@ -18,14 +18,15 @@ from mmad.analysis.frames import CheckpointResult
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.analysis.statistics import Statistics
 from mmad.base import formatting
-from mmad.base.paths import near
+from mmad.base.paths import file_stem, near
 from mmad.report import picture_drawing, table_writers, tables
 from mmad.report.badges import Badge, legend
-from mmad.report.figures import CurveFigure, ReportFigure, section_figures
+from mmad.report.figures import CurveFigure, ReportFigure, entries_figure, section_figures
 from mmad.report.methods import methods_of, reference
 from mmad.report.model import (
     AblationSection,
     Links,
+    LogView,
     PageForm,
     PageView,
     Part,
@@ -75,6 +76,19 @@ class SectionFigures:
 
     def run(self, section: RunSection) -> PageFigure | None:
         return self._found.get(section.anchor)
+
+
+class LogFigures:
+    """The charts of experiment logs' entries."""
+
+    def __init__(self, model: ReportModel, renderer: FigureRenderer) -> None:
+        logs = model.logbook.logs if model.logbook is not None else ()
+        figures = [figure for log in logs if (figure := entries_figure(log)) is not None]
+        drawn = renderer.page(figures)
+        self._found = {figure.name: _page_figure(figure, svg) for figure, svg in zip(figures, drawn, strict=True)}
+
+    def log(self, log: LogView) -> PageFigure | None:
+        return self._found.get(file_stem(log.name, "log"))
 
 
 def _page_figure(figure: ReportFigure, svg: Sequence[str]) -> PageFigure:
@@ -150,6 +164,7 @@ def assemble(
     model: ReportModel,
     form: PageForm,
     sections: Iterable[Section],
+    renderer: FigureRenderer,
     complete: Callable[[ReportModel, Sequence[Section]], ReportModel] = lambda model, sections: model,
 ) -> Iterator[tuple[str, str]]:
     """The pages of a report, (file, page) of each, last the overview; a page follows its section.
@@ -157,6 +172,7 @@ def assemble(
     Args:
         model: of which the ablations' titles, runs and members are used.
         sections: of its ablations, in their order.
+        renderer: draws the charts of experiment logs.
         complete: gives the model what the overview shows beside them, once they are all there.
     """
     views, links = layout(model, form)
@@ -164,9 +180,10 @@ def assemble(
     for ablation, section in zip(model.ablations, sections, strict=True):
         for view in views[:-1]:
             if view.parts[0].ablation is ablation:
-                yield view.file, _page(model, view, links.of(view.file), {section.anchor: section})
+                yield view.file, _page(model, view, links.of(view.file), {section.anchor: section}, None)
         known[section.anchor] = replace(section, parts=()) if form.folder else section
-    yield views[-1].file, _page(complete(model, tuple(known.values())), views[-1], links, known)
+    model = complete(model, tuple(known.values()))
+    yield views[-1].file, _page(model, views[-1], links, known, LogFigures(model, renderer))
 
 
 def render_html(
@@ -218,7 +235,7 @@ def _rendered(
             heard.end(len(section.runs))
 
     with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
-        yield from assemble(model, form, sections(drawing))
+        yield from assemble(model, form, sections(drawing), drawing)
 
 
 class RunProgress:
@@ -249,12 +266,15 @@ def table_page(table: ReportTable) -> str:
     return page.render(table=table, style=Markup(style), places={}, link=str)
 
 
-def _page(model: ReportModel, view: PageView, link: Links, sections: Mapping[str, Section]) -> str:
+def _page(
+    model: ReportModel, view: PageView, link: Links, sections: Mapping[str, Section], figures: LogFigures | None
+) -> str:
     log = ("log.css", "log.js") if model.logbook is not None and view.overview else ()
     style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     words = {
         "sections": sections,
+        "figures": figures,
         "legend": legend(badge for section in sections.values() for badge in section.badges),
         "lead": lead(any(section.finals for section in sections.values())),
         "style": Markup(style + toggles(max((section.findings for section in sections.values()), default=0))),
@@ -267,7 +287,9 @@ def _page(model: ReportModel, view: PageView, link: Links, sections: Mapping[str
 
 def _context(model: ReportModel, view: PageView, link: Links) -> dict[str, object]:
     """What every template of a page may use."""
-    entries = {} if model.logbook is None else model.logbook.anchors
+    entries: dict[str, str] = {}
+    if model.logbook is not None:
+        entries = {one.anchor: one.anchor for log in model.logbook.logs for one in log.entries} | model.logbook.anchors
     places = {anchor: anchor for anchor in model.anchors.values()} | entries
     return {"model": model, "view": view, "link": link, "places": places}
 
@@ -314,10 +336,12 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         picture_drawing.panels_of,
         picture_drawing.title_and_description,
         setup_toml,
+        tables.against_tables,
         tables.all_runs_table,
         tables.best_epochs_table,
         tables.documented_table,
         tables.gap_view,
+        tables.log_table,
         tables.pair_tables,
         tables.parameters_table,
         tables.protocol_words,
