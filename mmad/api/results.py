@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
+    from mmad.data.clinical import Mechanism
     from mmad.evaluation.coco_summary import CocoSet
     from mmad.evaluation.intervals import Interval
     from mmad.report.build import Report
@@ -245,8 +246,14 @@ def altered_inference(store: Store, detections: DetectionStore, target: Evaluati
             runners.append(inference_runner(store, detections, target, device))
         change = UNALTERED
         if alteration is not None:
-            columns = (alteration.name,) if alteration.kind == "column" else ()
-            change = InputAlteration(columns, alteration.kind == "records", alteration.kind == "image", seed)
+            missing = (cast("Mechanism", alteration.name), alteration.share) if alteration.kind == "missing" else None
+            change = InputAlteration(
+                columns=(alteration.name,) if alteration.kind == "column" else (),
+                patients=alteration.kind == "records",
+                blank=alteration.kind == "image",
+                missing=missing,
+                seed=seed,
+            )
         file = runners[0].run.inner(target.checkpoint.path)
         return runners[0].detections(file, target.split, proposals=target.protocol.proposals, alteration=change)
 

@@ -996,6 +996,7 @@ def controls_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
          *bounded(c.drop.ar), c.drop.repeats, meaning(c), alteration_words(c.alteration))
         for run in runs
         for c in run.stats.controls
+        if c.alteration.kind != "missing"
     ]  # fmt: skip
     shown = (
         _RUN, Shown("_altered", "Altered", "text"), Shown("ap_before", "AP as it is"), Shown("ap_after", "AP left"),
@@ -1003,6 +1004,33 @@ def controls_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     )  # fmt: skip
     note = f"What the AP loses when an input is made useless. {_INTERVALS}"
     return ReportTable.of("controls", "Controls", columns, rows, shown=shown, note=note, **more)
+
+
+def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """What the AP loses where clinical values are missing, by what decides about them and how many they are."""
+    columns = (
+        *EVALUATED, Column("mechanism", "what decides which values are missing"),
+        Column("share", "of the values, columns or records that are missing", FRACTION),
+        Column("ap_before", "AP as it is", FRACTION), Column("ap_after", "AP with the values missing", FRACTION),
+        *bounded_columns("ap_lost", "AP lost"), *bounded_columns("ar_lost", "AR lost"),
+        Column("repeats", "how often values were drawn", "repeats"), Column("meaning", "what it says"),
+        Column("_missing", "what is missing, in words"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, c.alteration.name, c.alteration.share, c.drop.before, c.drop.after, *bounded(c.drop.ap),
+         *bounded(c.drop.ar), c.drop.repeats, meaning(c), alteration_words(c.alteration))
+        for run in runs
+        for c in run.stats.controls
+        if c.alteration.kind == "missing"
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("_missing", "Missing", "text"), Shown("ap_before", "AP as it is"), Shown("ap_after", "AP left"),
+        Shown("ap_lost", "AP lost", "difference"), Shown("meaning", "It says", "text"),
+    )  # fmt: skip
+    note = (
+        f"Equal values are missing in every arm and seed, and those of a smaller share in every greater. {_INTERVALS}"
+    )
+    return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
 
 
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
@@ -1194,7 +1222,7 @@ def errors_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
 #: The tables of a run's detections, in the order in which they are shown.
 DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
     thresholds_table, froc_table, confusion_table, reliability_table, detected_table, boxes_table, image_scores_table,
-    errors_table, masks_table, coco_table, controls_table,
+    errors_table, masks_table, coco_table, controls_table, missingness_table,
 )  # fmt: skip
 
 

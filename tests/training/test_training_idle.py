@@ -89,6 +89,7 @@ TRIED = {
     "clinical_records ≠ permuted": ["C"],
     "fuse_layers = 0": ["CXR", "B", "C, added", "C, RoI heads alone"],
     "fuse_layers = 0 or 1": ["C, added", "C, fused once"],
+    "clinical_dropout = 0.0": ["C"],
     "optimiser = adamw": ["AdamW"],
     "lr_scheduler = none": ["CXR"],
     "lr_scheduler ≠ ReduceLROnPlateau": ["CXR", "steps"],
@@ -110,7 +111,7 @@ OTHER: dict[str, Any] = {
     "warmup_epochs": 2, "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 0,
     "multiStepLR_milestones": (2,), "multiStepLR_gamma": 0.5, "weights": ("imagenet", "none"), "weights_hash": "abc",
     "replicate": 2, "fusion": "film", "clinical_encoder": "tokens", "clinical_records": "permuted",
-    "clinical_permutation": 1,
+    "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
 }  # fmt: skip
 
 
