@@ -145,7 +145,10 @@ def _wandb(part: Path, folder: Path) -> Iterator[_Write]:
             made.log(dict(values), step=epoch)
         made.finish()
 
-    yield write
+    try:
+        yield write
+    finally:
+        wandb.teardown()  # its service writes the files, and ends when all of them are whole
 
 
 @contextlib.contextmanager
