@@ -9,9 +9,11 @@ All are found in one way: a word stands for ``MODULE:CLASS`` of this package. No
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mmad.config.messages import did_you_mean
@@ -111,3 +113,30 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, bool | int | float | str) or (
         isinstance(value, list | tuple) and all(map(_is_plain, value))
     )
+
+
+# What can be named, read off the text of the classes: their libraries take seconds to import.
+
+
+@dataclass(frozen=True)
+class PartDescription:
+    """A class in words: the first line of its documentation, and the arguments that a table may give, with defaults."""
+
+    path: str
+    what: str
+    arguments: Mapping[str, Any]
+
+
+def describe(path: str) -> PartDescription:
+    """The class of this package at ``MODULE:CLASS``."""
+    module, _, name = path.partition(":")
+    file = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
+    nodes = ast.parse(file.read_text(encoding="utf-8")).body
+    (found,) = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]
+    what = (ast.get_docstring(found) or "").partition("\n\n")[0].replace("\n", " ")
+    makes = [node.args for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    arguments: dict[str, Any] = {}
+    for given in makes:
+        values = given.args[len(given.args) - len(given.defaults) :]
+        arguments |= {one.arg: ast.literal_eval(value) for one, value in zip(values, given.defaults, strict=True)}
+    return PartDescription(path, what, arguments)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from mmad.base.records import RunRecord
 from mmad.config.fields import Effect, affecting, later, naming
 from mmad.config.parts import PARTS, plain_part
-from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.protocol import EvaluationProtocol, OwnModule, TrainingProtocol
 from mmad.config.setup import ModelSetup
 
 #: Raised whenever the code changes the results of an unchanged specification; ``_CHANGED`` says of which.
@@ -109,6 +109,8 @@ class RunSpec:
         used = self.affecting(*get_args(Effect))
         setup = {name: value for name, value in setup.items() if name in used}
         protocol = {name: value for name, value in protocol.items() if name in used or name == "replicate"}
+        if "modules" in protocol:  # wherever they lie, too
+            protocol["modules"] = [{n: v for n, v in one.items() if n != "folder"} for one in protocol["modules"]]
         if self.from_scratch:  # which two fields can say
             setup.pop("pretrained", None)
             protocol.pop("weights_hash", None)
@@ -231,6 +233,17 @@ class Ablation:
             if run.from_scratch:
                 return run
             return replace(run, protocol=run.protocol.model_copy(update={"weights_hash": digest(run)}))
+
+        return self._moved(filled)
+
+    def naming_modules(self, find: Callable[[RunSpec], tuple[OwnModule, ...]]) -> Ablation:
+        """The ablation with the modules of the user's own that every run names."""
+
+        def filled(run: RunSpec) -> RunSpec:
+            found = find(run)
+            if found == run.protocol.modules:
+                return run
+            return replace(run, protocol=run.protocol.model_copy(update={"modules": found}))
 
         return self._moved(filled)
 

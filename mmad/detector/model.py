@@ -16,7 +16,7 @@ from mmad.config.checks import misfit, network_warnings
 from mmad.config.setup import Era, ModelSetup
 from mmad.detector.backbones import build_image_network
 from mmad.detector.clinical import CLINICAL_IMAGE, Encoder, Repeat, expansion, vector_layers
-from mmad.detector.fusion import build_fusion
+from mmad.detector.era_fusion import build_fusion
 from mmad.detector.fusions import ClassPrior, FusionShape
 from mmad.detector.parts import make_part
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode

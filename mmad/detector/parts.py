@@ -5,13 +5,25 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from mmad.base.errors import SpecError
 from mmad.config.parts import Named, part_arguments, part_path
 
 
 def part_class(field: str, named: Named) -> Any:
-    """The class that ``field`` names, its module imported."""
-    module, _, name = part_path(field, named).partition(":")
-    return getattr(importlib.import_module(module), name)
+    """The class that ``field`` names, its module imported.
+
+    Raises:
+        SpecError: a module or a class that is not there; ``mmad.config.own_modules`` makes one importable.
+    """
+    path = part_path(field, named)
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(
+            f"{field}: {path} cannot be imported ({error})",
+            hint="name it in an ablation file that lies beside the module, or install the module",
+        ) from None
 
 
 def make_part(field: str, named: Named, *context: Any, **facts: Any) -> Any:

@@ -24,6 +24,7 @@ from mmad.base.errors import EvaluationError
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths
 from mmad.base.records import ClinicalColumns, Detections, Split
+from mmad.config.own_modules import make_importable
 from mmad.config.protocol import Proposals
 from mmad.config.runs import RunSpec
 from mmad.data.clinical import ClinicalEncoder, Mechanism, missing_values
@@ -70,6 +71,7 @@ class RestoredDetector:
     """
 
     def __init__(self, spec: RunSpec, dataset: DataSet, device: str = "cpu") -> None:
+        make_importable(spec.protocol.modules)
         self.spec, self.device = spec, open_device(device)
         setup = spec.setup
         require_device(setup.mixed_precision, self.device, bf16=setup.bf16)

@@ -23,6 +23,7 @@ from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import ClinicalColumns, EpochRecord, Metric, Progress, Split
 from mmad.config.checks import require_fit
+from mmad.config.own_modules import make_importable
 from mmad.config.runs import RunSpec
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
@@ -94,6 +95,7 @@ def train(
     """
     if checkpoint_every is not None and checkpoint_every < 1:
         raise SpecError(f"checkpoint_every = {checkpoint_every}", hint="name 1 or more steps, or none")
+    make_importable(spec.protocol.modules)
     place = open_device(device)
     require_device(spec.setup.mixed_precision, place, bf16=spec.setup.bf16)
     with settings_restored():

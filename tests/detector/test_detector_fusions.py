@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmad.base.records import DOCUMENTED_COLUMNS, ClinicalColumns
+from mmad.config.load import load_ablation
 from mmad.config.parts import PARTS, part_name, plain_part
 from mmad.config.setup import ModelSetup
 from mmad.detector import MultimodalRCNN, build_detector, parameter_counts
@@ -228,3 +230,17 @@ def test_every_word_keeps_to_the_protocol() -> None:
     for word in WORDS:
         assert hasattr(part_class("fusion", word), "forward")
     assert Fusion.__doc__
+
+
+def test_the_shipped_question_has_arms_of_equal_size() -> None:
+    ablation = load_ablation(Path(__file__).parents[2] / "ablations" / "fusions.toml")
+    assert {pair[1] for pair in ablation.compare} == {"true"}
+    assert {member.run.setup.fusion_name for member in ablation.members} == {"era", *WORDS}
+    sizes: dict[str, dict[str, int]] = {}
+    for member in ablation.members:
+        if member.seed == 0:
+            sizes.setdefault(member.setting, {})[member.arm] = parameter_counts(member.run.setup)[0].count
+    for setting, arms in sizes.items():
+        assert arms["true"] == arms["permuted"] == arms["constant"] == arms["alone"], setting
+        assert arms["true"] == pytest.approx(arms["CXR wider"], rel=0.05), setting
+        assert arms["CXR"] < arms["true"] <= arms["CXR wider"], setting
