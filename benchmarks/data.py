@@ -25,7 +25,6 @@ from PIL import Image
 
 from mmad.base.cores import usable_cores
 from mmad.config.setup import ModelSetup
-from mmad.data.audit.images import near_pairs
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
 from mmad.data.image_cache import clear_cache, decode, image_cache
@@ -190,17 +189,11 @@ def load(root: Path) -> None:
     print(f"{what}: read in {seconds:.1f} s of CPU time, peak {grown:.0f} MiB")
 
 
-def pairs(rounds: int) -> None:
-    """Seconds of looking for near pairs among the hashes of 100,000 images."""
-    hashes = np.random.default_rng(0).integers(0, 256, (MANY, 32), dtype=np.uint8)
-    print(f"near pairs of {MANY:,} images: {median(rounds, lambda: timed(lambda: near_pairs(hashes))):.1f} s")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="repetitions, of which the median counts")
     parser.add_argument("--films", type=int, default=24, help="films of full size")
-    parser.add_argument("--only", choices=("cache", "loader", "epoch", "many", "pairs"))
+    parser.add_argument("--only", choices=("cache", "loader", "epoch", "many"))
     parser.add_argument("--load", type=Path, metavar="DIR", help="read this data set and print what it took")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -220,8 +213,6 @@ def main() -> None:
                 epoch(dataset, options.rounds)
         if options.only in (None, "many"):
             many(folder)
-        if options.only in (None, "pairs"):
-            pairs(options.rounds)
 
 
 if __name__ == "__main__":
