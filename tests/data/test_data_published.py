@@ -165,6 +165,23 @@ def yolo(root: Path) -> Boxes:
     return {(f"y{i}", label, *side) for i in range(9) for label, side in sides.items()}
 
 
+def roboflow(root: Path) -> Boxes:
+    classes = [
+        {"id": 0, "name": "findings", "supercategory": "none"},
+        {"id": 1, "name": "Mass", "supercategory": "findings"},
+    ]
+    wanted: Boxes = set()
+    for split, many in (("train", 6), ("valid", 2), ("test", 2)):
+        names = [f"{split}{i}_png.rf.{i:032x}.png" for i in range(many)]
+        images(root, [f"{split}/{name}" for name in names])
+        entries = [{"id": i, "file_name": name, "width": 64, "height": 64} for i, name in enumerate(names)]
+        boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 20.5, 30 + i]} for i in range(1, many)]
+        found = {"images": entries, "annotations": boxes, "categories": classes}
+        (root / split / "_annotations.coco.json").write_text(json.dumps(found))
+        wanted |= {(name.removesuffix(".png"), "Mass", 1.0, 2.0, 21.5, 32.0 + i) for i, name in enumerate(names) if i}
+    return wanted
+
+
 def chexlocalize(root: Path) -> Boxes:
     wanted: Boxes = set()
     for split, many in (("val", 7), ("test", 3)):
@@ -196,6 +213,7 @@ SETS: dict[str, Callable[[Path], Boxes]] = {
     "cvat": cvat,
     "labelme": labelme,
     "yolo": yolo,
+    "roboflow": roboflow,
     "chexlocalize": chexlocalize,
 }
 
@@ -233,6 +251,7 @@ def test_what_the_tables_say_beside_the_boxes(tmp_path: Path) -> None:
     assert len(by_name["object-cxr"].split("val")) == 3
     assert [len(by_name["padchest-gr"].split(split)) for split in ("train", "val", "test")] == [6, 2, 2]
     assert [len(by_name["yolo"].split(split)) for split in ("train", "val")] == [9, 2]
+    assert [len(by_name["roboflow"].split(split)) for split in ("train", "val", "test")] == [6, 2, 2]
     assert by_name["yolo"].labels == ("Mass", "Nodule")
     assert len(by_name["chexlocalize"].studies) == 10
     assert {s.study[:4] for s in by_name["chexlocalize"].studies if s.split == "test"} == {"test"}
@@ -268,10 +287,12 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
         ("padchest-gr", "grounded_reports_1.json", "[1]"),
         ("voc", "a.xml", "<annotation>"),
         ("cvat", "a.xml", "<annotations><track/></annotations>"),
+        ("roboflow", "train/_annotations.coco.json", '{"images": []}'),
         ("labelme", "a.json", '{"imagePath": "a.png", "shapes": [{"shape_type": "circle"}]}'),
     ],
 )
 def test_a_file_of_another_form_is_one_line(tmp_path: Path, name: str, file: str, text: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     with pytest.raises(DataError, match="cannot be read as it is published"):
         import_published(tmp_path, tmp_path / "out", read_published_set(FOLDER / f"{name}.toml"))

@@ -460,6 +460,24 @@ def _yolo_row(words: Sequence[str], names: Mapping[int, str], where: str) -> Nam
     return _row("", label, ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
 
 
+def _coco(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
+    """A COCO file beside its images; categories without a box, such as one that groups the others, are left out."""
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        found = json.loads(path.read_text("utf-8"))
+        names = {category["id"]: category["name"] for category in found["categories"]}
+        files = {image["id"]: (path.parent / image["file_name"]).relative_to(src) for image in found["images"]}
+        bare = dict(files)
+        for place, mark in enumerate(found["annotations"]):
+            bare.pop(mark["image_id"], None)
+            image, label = files[mark["image_id"]].as_posix(), names[mark["category_id"]]
+            yield f"annotations[{place}]", _row(image, label, tuple(mark["bbox"]))
+        for place, file in enumerate(bare.values()):
+            yield f"images[{place}]", _row(file.as_posix())
+
+    return _checked(path, rows)
+
+
 def _split_of(file: Path) -> str:
     """The split that a folder of ``file`` names, empty where none does."""
     for part in file.parts[:-1]:
@@ -487,4 +505,5 @@ _FORMS: Mapping[str, Callable[[Path, PublishedSet, Path], pandas.DataFrame]] = {
     "labelme": _labelme,
     "chexlocalize": _chexlocalize,
     "yolo": _yolo,
+    "coco": _coco,
 }
