@@ -40,7 +40,7 @@ _DIRECTIONS, _NEAREST, _SLACK = 24, 2, 1.0
 _MAY_BE, _LIKELY, _SAME = 0.93, 0.92, 0.91
 #: Corners moved by at most this share of the side are where they were.
 _STILL = 0.03
-_AT_ONCE, _STEPS, _MORE_STEPS = 256, 10, 4
+_AT_ONCE, _STEPS, _MORE_STEPS = 32, 10, 4
 #: What is coarser than so many pixels does not count there, nor what is finer than about one; the least overlap.
 _FINE, _SOFT, _OVERLAP = 3, (0, 1, 1), 0.6
 #: Corners moved by at most this share of the side are where they were.
