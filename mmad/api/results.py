@@ -467,6 +467,4 @@ def write_report(
         every=every,
         provenance=provenance,
         progress=progress,
-        computing=progress,
-        picturing=progress,
     )
