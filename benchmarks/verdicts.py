@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from mmad.evaluation.differences import Difference, FamilyPair, PairSample, differences
+from mmad.evaluation.differences import Difference, FamilyPair, Goal, PairSample, differences
 from mmad.evaluation.intervals import Interval
 
 PATIENTS = 60
@@ -35,7 +35,7 @@ class World:
 
     ``noise`` is the model of what a seed adds to an arm: ``normal``, ``heavy`` (t with 3 degrees of freedom) or
     ``phantom`` (drawn from real runs). ``loud`` multiplies the seeds' sd in the last arm. ``baselines``: so many
-    reference arms serve all pairs in turn; none: each pair has one of its own.
+    reference arms serve all pairs in turn; none: each pair has one of its own. ``goal``: of all pairs.
     """
 
     pairs: int = 1
@@ -46,6 +46,7 @@ class World:
     patient_error: float = PATIENT_ERROR
     seed_sd: float = SEED_SD
     baselines: int = 0
+    goal: Goal | None = None
 
     def family(self, rng: np.random.Generator) -> list[FamilyPair]:
         arms = rng.permuted(self._seeds(rng, (2, self.pairs, self.seeds)), axis=0)
@@ -66,7 +67,7 @@ class World:
             sample = PairSample(*figures, rows, NONE, (), 1.0, PATIENTS, PATIENTS, f"patients {k}")
             numbers = tuple(range(self.seeds))
             reference = tuple(("reference", served[k], n) for n in numbers)
-            found.append(FamilyPair(sample, reference, tuple(("other", k, n) for n in numbers), numbers))
+            found.append(FamilyPair(sample, reference, tuple(("other", k, n) for n in numbers), numbers, self.goal))
         return found
 
     def _seeds(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -187,11 +188,32 @@ def power(repeats: int) -> Iterator[tuple[str, Share]]:
             yield f"1 of {pairs} pairs, seeds {seeds}, as one of the family", share
 
 
+def goals(repeats: int) -> Iterator[tuple[str, Share]]:
+    """Equivalence within 0.10 and non-inferiority by it, 12 seeds and 150 patients: at the margin and at no difference.
+
+    The claim at the margin is false, and true where the arms differ by nothing.
+    """
+    for name, effect in (
+        ("equivalence", 0.1),
+        ("equivalence", 0.0),
+        ("non-inferiority", -0.1),
+        ("non-inferiority", 0.0),
+    ):
+        for noise in ("normal", "phantom"):
+            world = World(seeds=12, effect=effect, noise=noise, patient_error=PATIENT_ERROR * math.sqrt(60 / 150))
+            share = simulate(replace(world, goal=Goal(name, 0.1)), _reached, repeats, seed=4)
+            yield f"{name} within 0.10, true difference {effect:+.2f}, {noise}", share
+
+
+def _reached(found: list[Difference]) -> bool:
+    return found[0].decision is not None and found[0].decision.reached
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=2000)
     repeats = parser.parse_args().repeats
-    for title, cells in (("coverage", coverage), ("power", power), ("false claims", false_claims)):
+    for title, cells in (("goals", goals), ("coverage", coverage), ("power", power), ("false claims", false_claims)):
         print(title)
         for name, share in cells(repeats):
             bound = f"<= {share.upper:.3f}" if title == "false claims" else f">= {share.lower:.3f}"

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from mmad.base.errors import SpecError
 from mmad.base.formatting import acting_character
+from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean, nearest, shown
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS
@@ -447,6 +448,10 @@ AblationTable = create_model(
         tuple[Pair, ...],
         Field((), description="Pairs (reference arm, other arm); left out: the first arm with each other."),
     ),
+    hypothesis=(
+        Hypothesis,
+        Field(None, description="What the study sets out to show; registered when its first run is queued."),
+    ),
 )
 
 
@@ -560,10 +565,11 @@ def _table_words(key: KeyPath) -> list[str]:
         "grid": GridTable,
         "protocol": ProtocolTable,
         "phantom": PhantomTable,
+        "hypothesis": Hypothesis,
     }
     if len(key) == 1:
         return list(AblationTable.model_fields)
-    return [*tables[str(key[0])].model_fields, *(() if key[0] == "phantom" else ALIASES)]
+    return [*tables[str(key[0])].model_fields, *(() if key[0] in ("phantom", "hypothesis") else ALIASES)]
 
 
 def _unknown_hint(key: KeyPath) -> str:
@@ -643,6 +649,7 @@ class ParsedFile:
     settings: tuple[Setting, ...]
     grid: Mapping[str, tuple[Any, ...]]
     compare: tuple[tuple[str, str], ...]
+    hypothesis: Hypothesis | None = None
 
     @property
     def name(self) -> str:
@@ -679,6 +686,7 @@ def parse_file(path: Path) -> ParsedFile:
         settings=tuple(_setting(source, i, values) for i, values in enumerate(given.get("settings", ()))),
         grid=_grid(source, given.get("grid")),
         compare=tuple((pair[0], pair[1]) for pair in given.get("compare", ())),
+        hypothesis=table.hypothesis,  # type: ignore[attr-defined]
     )
     _check_arms(parsed)
     return parsed
@@ -746,6 +754,10 @@ def _none_or(field: str, value: Any) -> Any:
     return None if absent else value
 
 
+#: Texts that may have several lines.
+_PROSE: tuple[KeyPath, ...] = (("title",), ("description",), ("hypothesis", "intended_use"))
+
+
 def _prepared(source: SourceFile, node: Any, key: KeyPath) -> Any:
     """The document with ``"none"`` as null; what no field takes is refused: dates, control characters, long numbers."""
     if isinstance(node, datetime.date | datetime.time):
@@ -753,7 +765,7 @@ def _prepared(source: SourceFile, node: Any, key: KeyPath) -> Any:
     if isinstance(node, int) and abs(node) > MAX_INTEGER:
         raise source.error(key, "the number is too large", f"a whole number is at most {MAX_INTEGER}")
     if isinstance(node, str):
-        _check_text(source, key, node, "\n\t" if key in (("title",), ("description",)) else "")
+        _check_text(source, key, node, "\n\t" if key in _PROSE else "")
     if isinstance(node, dict):
         for name in node:
             _check_text(source, (*key, name), name)

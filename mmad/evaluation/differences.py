@@ -197,6 +197,52 @@ def t_test(value: float, error: float, freedom: float, level: float = LEVEL) -> 
     return reach, 2 * float(stdtr(freedom, -abs(value) / error))
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What a pair that was registered beforehand sets out to show, with an error of ``alpha``.
+
+    ``difference``; ``non-inferiority``: that the other arm is not worse by ``margin``; ``equivalence``: that the two
+    differ by less than ``margin``.
+    """
+
+    name: str = "difference"
+    margin: float = 0.0
+    alpha: float = 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a goal is reached: where ``interval`` of ``level`` leaves out what would be none, and ``p`` < alpha."""
+
+    goal: Goal
+    interval: Interval
+    level: float
+    p: float
+
+    @property
+    def reached(self) -> bool:
+        return self.p < self.goal.alpha
+
+
+def decide(goal: Goal, value: float, error: float, freedom: float) -> Decision:
+    """The decision on ``goal`` by t with this standard error and these degrees of freedom.
+
+    Equivalence is decided by two one-sided tests (Schuirmann, 1987): p is the larger of theirs, and the interval of
+    1 − 2 alpha lies within ± margin where it is below alpha. Non-inferiority is decided by the lower end of the
+    two-sided interval of 1 − alpha, and p is that of a true difference of − margin, two-sided.
+    """
+    level = 1 - goal.alpha * (2 if goal.name == "equivalence" else 1)
+    if not error > 0:
+        return Decision(goal, _within(value, _UNKNOWN), level, _UNKNOWN)
+    reach, p = t_test(value, error, freedom, level)
+    above, below = (float(stdtr(min(freedom, 1e9), z / error)) for z in (-(value + goal.margin), value - goal.margin))
+    if goal.name == "equivalence":
+        p = max(above, below)
+    elif goal.name == "non-inferiority":
+        p = min(1.0, 2 * above)
+    return Decision(goal, _within(value, reach), level, p)
+
+
 def _shared(first: Floats, second: Floats | None = None) -> float:
     """Covariance through common patients of different seeds' differences; of one pair 2 (Cov2 − Cov3)."""
     second = first if second is None else second
@@ -316,12 +362,17 @@ def _swapped(own: Matched, others: Matched, swapped: NDArray[np.bool_]) -> Float
 
 @dataclass(frozen=True)
 class FamilyPair:
-    """One pair of a family: its sample, the runs of both arms (by key) and their seeds, in the sample's order."""
+    """One pair of a family: its sample, the runs of both arms (by key) and their seeds, in the sample's order.
+
+    One with a ``goal`` was registered beforehand. It lends and borrows variance as all do, and stands outside of what
+    is tested together.
+    """
 
     sample: PairSample
     reference: tuple[Hashable, ...]
     other: tuple[Hashable, ...]
     seeds: tuple[Hashable, ...]
+    goal: Goal | None = None
 
 
 @dataclass(frozen=True)
@@ -329,7 +380,8 @@ class Difference:
     """Other minus reference: the mean over the seeds, and what may be said of it.
 
     ``ap`` is the interval that holds for all ``family`` pairs together (single-step largest |t|) and ``p`` the p
-    adjusted likewise: the interval leaves 0 out exactly where p is below 0.05. ``pointwise`` and ``p_pointwise`` look
+    adjusted likewise: the interval leaves 0 out exactly where p is below 0.05. A registered pair is a family by itself,
+    at its own alpha, and has a ``decision`` on its goal. ``pointwise`` and ``p_pointwise`` look
     at this pair alone. With one seed all of them are over patients for these two networks (bootstrap-t).
 
     ``lent`` counts the other pairs whose seeds share their variance, ``lent_freedom`` are the degrees of freedom of
@@ -356,6 +408,7 @@ class Difference:
     variance_seeds: float | None
     variance_patients: float
     seed_share: float | None
+    decision: Decision | None = None
 
 
 def differences(
@@ -409,6 +462,7 @@ def _assembled(
     lent_freedom: int,
     variance_seeds: float | None,
     variance_patients: float,
+    decision: Decision | None = None,
 ) -> Difference:
     sample = one.sample
     value, seeds = float(sample.differences.mean()), len(sample.reference)
@@ -441,6 +495,7 @@ def _assembled(
         variance_seeds=variance_seeds,
         variance_patients=variance_patients,
         seed_share=share,
+        decision=decision,
     )
 
 
@@ -481,10 +536,12 @@ def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Di
         seeds = len(family[n].seeds)
         tests[n] = _test_of(seeds, max(own[n], pooled), shared[n], freedom)
     sure = [n for n in known if tests[n][0] > 0]
+    tested = [n for n in sure if family[n].goal is None]
     largest = None
-    if len(sure) > 1:
-        together = _correlation([family[n] for n in sure], [moved[n] for n in sure], [shared[n] for n in sure], pooled)
-        largest = np.sort(largest_t(together, min(tests[n][1] for n in sure), draws))
+    if len(tested) > 1:
+        parts = [family[n] for n in tested], [moved[n] for n in tested], [shared[n] for n in tested]
+        largest = np.sort(largest_t(_correlation(*parts, pooled), min(tests[n][1] for n in tested), draws))
+    together = sum(one.goal is None for one in family)
     for n, one in enumerate(family):
         value, seeds = float(one.sample.differences.mean()), len(one.seeds)
         error, *of_t = tests.get(n, (_UNKNOWN, float(freedom), float(freedom)))
@@ -492,9 +549,13 @@ def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Di
             same = error == 0 and value == 0
             reach = _Reach(*([0.0] * 2 if same else [_UNKNOWN] * 2), *([1.0] * 2 if same else [_UNKNOWN] * 2))
         else:
-            reach = _reach(value, error, of_t[0], largest, level)
+            alone = one.goal is not None
+            own_level = level if one.goal is None else 1 - one.goal.alpha
+            reach = _reach(value, error, of_t[0], None if alone else largest, own_level)
         among = 2 / seeds * max(own[n], pooled)
-        yield _assembled(one, len(family), reach, (of_t[0], of_t[1]), len(family) - 1, freedom, among, shared[n])
+        decision = None if one.goal is None else decide(one.goal, value, error, of_t[0])
+        size = (1 if one.goal is not None else together, reach, (of_t[0], of_t[1]), len(family) - 1, freedom)
+        yield _assembled(one, *size, among, shared[n], decision)
 
 
 def _reach(value: float, error: float, freedom: float, largest: Floats | None, level: float) -> _Reach:
