@@ -704,7 +704,7 @@ def plans(found: Difference, effects: Sequence[float] = EFFECTS) -> tuple[StudyP
     def number(effect: float, scale: float) -> int | None:
         if single:
             return _patients(effect, found.patients, variance * scale)
-        return _seeds(effect, found.seeds * variance * scale, found.variance_patients)
+        return seeds_for(effect, found.seeds * variance * scale, found.variance_patients, pairs=found.lent + 1)
 
     unit = "patients" if single else "seeds"
     return tuple(StudyPlan(effect, unit, *(number(effect, scale) for scale in scales)) for effect in effects)
@@ -715,13 +715,46 @@ def _patients(effect: float, there: int, variance: float) -> int:
     return max(2, math.ceil(there * variance / wanted))
 
 
-def _seeds(effect: float, variance: float, patients: float) -> int | None:
-    """The fewest seeds; None where these patients would not show it with any number."""
-    for count in range(2, _MOST_SEEDS + 1):
-        quantiles = _quantile(count - 1, 0.975) + _quantile(count - 1, POWER)
-        if effect >= quantiles * math.sqrt(variance / count + patients):
+def seeds_for(
+    effect: float, variance: float, patients: float, *, pairs: int = 1, goal: Goal = Goal(), power: float = POWER
+) -> int | None:
+    """The fewest seeds that show ``effect``; None where these patients would not show it with any number.
+
+    Args:
+        effect: the true difference; of a goal with a margin the margin, where the arms differ by nothing.
+        variance: of a difference between seeds; ``patients``: of one through its patients.
+        pairs: whose seeds share their variance.
+    """
+    for count in range(2 if pairs > 1 else 3, _MOST_SEEDS + 1):
+        if effect >= provable(count, variance, patients, pairs=pairs, goal=goal, power=power):
             return count
     return None
+
+
+def provable(
+    seeds: int, variance: float, patients: float, *, pairs: int = 1, goal: Goal = Goal(), power: float = POWER
+) -> float:
+    """The smallest effect, or margin, that so many seeds show; arguments as for ``seeds_for``."""
+    error, freedom, side, chance = _planned(seeds, variance, patients, pairs, goal, power)
+    return (_quantile(freedom, 1 - side) + _quantile(freedom, chance)) * error
+
+
+def power_of(
+    effect: float, seeds: int, variance: float, patients: float, *, pairs: int = 1, goal: Goal = Goal()
+) -> float:
+    """The chance that so many seeds show ``effect``; arguments as for ``seeds_for``."""
+    error, freedom, side, _ = _planned(seeds, variance, patients, pairs, goal, POWER)
+    chance = float(stdtr(min(freedom, 1e9), effect / error - _quantile(freedom, 1 - side)))
+    return max(0.0, 2 * chance - 1) if goal.name == "equivalence" else chance
+
+
+def _planned(
+    seeds: int, variance: float, patients: float, pairs: int, goal: Goal, power: float
+) -> tuple[float, float, float, float]:
+    """Standard error, degrees of freedom, and the error and the chance of each side, as the test will have them."""
+    error, freedom, _ = _test_of(seeds, variance / 2, patients, pairs * (seeds - 1))
+    both = goal.name == "equivalence"  # two one-sided tests, both of which have to succeed
+    return error, freedom, goal.alpha if both else goal.alpha / 2, (1 + power) / 2 if both else power
 
 
 def _quantile(freedom: float, chance: float) -> float:

@@ -11,6 +11,7 @@ import pytest
 
 from mmad.analysis.comparison import Comparison, registration_words
 from mmad.analysis.json import plain_comparisons
+from mmad.analysis.power import power_plan, recorded_spread
 from mmad.analysis.statistics import compare_ablation, compare_arms
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.records import EpochRecord
@@ -94,6 +95,21 @@ def test_what_was_registered_before_training_is_confirmed_and_all_else_explorato
     assert plain["decision"]["reached"] is True
     alone = compare_arms(store, DetectionStore(), "made/default/CXR", "made/default/CXR+Clinical", FEW)
     assert alone.sentence == primary.sentence
+
+
+def test_a_pilot_says_how_far_seeds_and_patients_vary(store: Store, dataset: DataSet) -> None:
+    members = members_of(dataset)
+    queue(store, members, None)
+    train(store, members, dataset, APART)
+    spread = recorded_spread(store, "made")
+    difference = next(one.statistics.difference for one in found_in(store).values() if one.statistics)
+    assert difference is not None
+    assert difference.variance_seeds is not None
+    assert spread.seeds == pytest.approx(difference.variance_seeds * 3, rel=0.5)
+    assert (spread.freedom, spread.source) == (4, "2 pairs of made")
+    plan = power_plan(DECLARED, spread, 2)
+    assert plan.smallest.low is not None
+    assert plan.smallest.low < (plan.smallest.value or 0) < (plan.smallest.high or 0)
 
 
 def test_a_hypothesis_that_changed_or_came_late_confirms_nothing(store: Store, dataset: DataSet) -> None:

@@ -422,8 +422,10 @@ def test_a_plan_of_seeds_is_enough_and_no_more(effect: float, seeds: float, pati
     (one,) = plans(known(seeds**2, patients**2, count=count), effects=(effect,))
 
     def power(number: int) -> float:
-        error = math.sqrt(seeds**2 * count / number + patients**2)
-        return float(student.cdf(effect / error - student.ppf(0.975, number - 1), number - 1))
+        error, behind = math.sqrt(seeds**2 * count / number + patients**2), 4 * (number - 1)  # of four pairs
+        assumed = seeds**2 * count / number * (1 + 8 / behind)
+        freedom = behind * (1 + patients**2 / assumed) ** 2
+        return float(student.cdf(effect / error - student.ppf(0.975, freedom), freedom))
 
     if one.number is None:
         assert power(1000) < 0.8 + 1e-9
