@@ -28,7 +28,7 @@ from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.differences import EFFECTS, Decision, Difference, PairSample, plans
+from mmad.evaluation.differences import EFFECTS, LEAST_LOOK, Decision, Difference, PairSample, plans
 from mmad.evaluation.intervals import Interval
 from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
@@ -400,6 +400,7 @@ class Comparison:
         trial: how the runs were cut short (``2 of 100 epochs``), or nothing.
         late: how many of the ablation's runs were queued after its first test figures.
         registration: what the ablation registered; None where it registered nothing.
+        looks: seeds of the first and of the last look where seeds are added until the pair is settled.
     """
 
     ablation: str
@@ -416,6 +417,7 @@ class Comparison:
     trial: str = ""
     late: int = 0
     registration: Registration | None = None
+    looks: tuple[int, int] | None = None
 
     @property
     def registered(self) -> Hypothesis | None:
@@ -731,18 +733,33 @@ def compare_pairs(
         for pair in pairs
         if (left := sides.get((setting, pair[0]))) and (right := sides.get((setting, pair[1])))
     ]
-    late = _late_runs(runs, [one for one in found if isinstance(one, Comparison)], first_epochs or {})
+    looks = looks_of(file, runs)
+    comparisons = [one for one in found if isinstance(one, Comparison)]
+    late = 0 if looks else _late_runs(runs, comparisons, first_epochs or {})
     registration = registration_of(file, runs, first_epochs or {})
 
     def known(one: Comparison) -> Comparison:
         if registration is None:
-            return replace(one, late=late)
+            return replace(one, late=late, looks=looks)
         asked = registration.hypothesis
         same = (one.setting, one.reference, one.other, one.kind) == (asked.setting, *asked.compare, one.primary)
         primary = same and split == "test" and "withdrawn" not in registration.changed
-        return replace(one, late=late, registration=replace(registration, primary=primary))
+        return replace(one, late=late, looks=looks, registration=replace(registration, primary=primary))
 
     return tuple(known(one) if isinstance(one, Comparison) else one for one in found)
+
+
+def looks_of(file: AblationRecord, runs: Iterable[ComparedRun]) -> tuple[int, int] | None:
+    """The seeds of the first and of the last look, where the file adds seeds until pairs are settled."""
+    try:
+        protocol = _document(file.source).get("protocol", {})
+    except ValueError:
+        return None
+    seeds = protocol.get("seeds") if isinstance(protocol, dict) else None
+    words = {word.partition("=")[0].strip() for one in runs if one.member is not None for word in one.member.overrides}
+    if not isinstance(seeds, dict) or words & {"seed", "seeds"}:
+        return None
+    return int(seeds["from"]), int(seeds["to"])
 
 
 def _late_runs(runs: Iterable[ComparedRun], found: Iterable[Comparison], first_epochs: Mapping[str, datetime]) -> int:
@@ -934,6 +951,10 @@ def verdict_of(found: Comparison) -> Verdict | None:
     if found.registration is not None and not barred:
         code, sentence = _as_registered(found.registration, said)
         reasons.append(code)
+    if found.looks is not None and difference.seeds > 1:
+        code, words = _look(found.looks, difference, settled=said.word in ("higher", "lower"))
+        reasons += [code] if code else []
+        sentence = f"{sentence} {words}"
     if found.trial:
         reasons.append("trial")
         sentence = f"Trial ({found.trial}): {sentence}"
@@ -960,10 +981,24 @@ def _barred(found: Comparison) -> tuple[str, str] | None:
         return "not_primary_checkpoint", f"the primary checkpoint is {_KINDS[found.primary]}"
     if not all(one.as_asked for pair in found.pairs for one in pair):
         return "not_primary_metric", "the ablation asks for another protocol"
-    planned = None if found.registered is None else found.registered.seeds
+    planned = None if found.registered is None or found.looks else found.registered.seeds
     if planned is not None and len(found.pairs) < planned:
         return "seeds_missing", f"{len(found.pairs)} of the {planned} registered seeds are finished"
     return None
+
+
+_LOOKS = "The interval allows for a look after every seed."
+
+
+def _look(looks: tuple[int, int], difference: Difference, *, settled: bool) -> tuple[str, str]:
+    """(code, sentence) of where a study stands that adds seeds until its pairs are settled."""
+    (first, most), seeds = looks, difference.seeds
+    if math.isnan(difference.ap.low):
+        return "before_first_look", f"The first look is at {first} seeds and {LEAST_LOOK} degrees of freedom."
+    if settled and seeds < most:
+        far = "a difference that ends its study early is overestimated on average"
+        return "stopped_early", f"Settled at {seeds} of at most {most} seeds, and {far}. {_LOOKS}"
+    return "", f"{seeds} of at most {most} seeds. {_LOOKS}"
 
 
 def _as_registered(registration: Registration, said: Verdict) -> tuple[str, str]:
@@ -1002,7 +1037,7 @@ def _of_arms(found: Comparison, difference: Difference) -> Verdict:
     ap, seeds = difference.ap, difference.seeds
     word: Word = "higher" if ap.low > 0 else "lower" if ap.high < 0 else "not settled"
     held: tuple[str, ...] = ("interval_holds_zero",) if word == "not settled" else ()
-    if math.isnan(ap.low) and (seeds > 2 or difference.lent):
+    if math.isnan(ap.low) and found.looks is None and (seeds > 2 or difference.lent):
         held = ("no_spread",)
     reference, other = _arm_names(found)
     if difference.decision is not None and difference.decision.goal.name != "difference":

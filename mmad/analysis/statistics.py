@@ -114,7 +114,7 @@ def _pairs_beside(
         turned_goal = "difference" if asked.goal == "non-inferiority" else asked.goal
         asked = asked.model_copy(update={"compare": asked.compare[::-1], "goal": turned_goal})
         registration = replace(registration, hypothesis=asked)
-    return replace(found, late=own.late, registration=registration), every
+    return replace(found, late=own.late, looks=own.looks, registration=registration), every
 
 
 def _sampled(
@@ -260,7 +260,9 @@ def _family_pair(comparison: Comparison, stats: PairStatistics) -> FamilyPair:
     reference, other = (tuple(pair[side].run.key for pair in comparison.pairs) for side in (0, 1))
     asked = comparison.registered
     goal = None if asked is None else Goal(asked.goal, asked.margin or 0.0, asked.alpha)
-    return FamilyPair(stats.sample, reference, other, tuple(a.seed for a, _ in comparison.pairs), goal)
+    return FamilyPair(
+        stats.sample, reference, other, tuple(a.seed for a, _ in comparison.pairs), goal, comparison.looks
+    )
 
 
 # The statistics of a report: of every run, and of every pair of arms.

@@ -239,7 +239,7 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
             lines += [spread_words(found.difference), *plan_words(found.difference, effects or one.effects)]
         for line in filter(None, lines):
             out.print(line, soft_wrap=True)
-    if any(len(one.pairs) > 1 and one.verdict == "not settled" for one in group):
+    if any(len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None for one in group):
         out.print(ADDING_SEEDS, soft_wrap=True)
     out.print()
 

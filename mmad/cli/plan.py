@@ -310,6 +310,9 @@ def _notes(plan: Plan) -> list[str]:
     setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}
     warned = [said for setup in setups.values() if (said := network_warnings(setup, map_sides(setup))) is not None]
     notes += [f"{plural(warned.count(said), 'run')}: {said}" for said in dict.fromkeys(warned)]
+    if plan.ablation.looks is not None:
+        first, most = plan.ablation.looks
+        notes.append(f"seeds {first} to {most - 1} are trained one by one, only for pairs that are not settled")
     notes += _idle_notes(plan.rows)
     if plan.renewed:
         causes = {name for reason in plan.renewed for name in reason.differences}

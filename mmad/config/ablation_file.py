@@ -293,6 +293,16 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_l
 _STRICT = ConfigDict(extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False)
 
 
+class SeedsUntil(BaseModel):
+    """Seeds that are trained one by one until every pair is settled: 0, 1, … and at most ``to`` of them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    first: int = Field(alias="from", ge=3, le=1000, description="How many seeds the first look has.")
+    most: int = Field(alias="to", ge=4, le=1000, description="How many seeds there are at most.")
+    until: Literal["settled"] = Field("settled", description="What ends it.")
+
+
 def takes_none(field: FieldInfo) -> bool:
     """Whether the word ``none`` stands for an absent value of ``field``."""
     return NoneType in get_args(field.annotation)
@@ -338,7 +348,11 @@ def _lists(fields: dict[str, FieldInfo]) -> dict[str, Any]:
 class _Seeded(BaseModel):
     model_config = _STRICT
 
-    seeds: Seeds = Field((0,), description="One member per seed; both arms of a pair share it.")
+    seeds: Seeds | SeedsUntil = Field(
+        (0,),
+        description="One member per seed; both arms of a pair share it. In [protocol] also { from = 3, to = 12, "
+        'until = "settled" }: more seeds are trained only for pairs that are not settled.',
+    )
     inferred: tuple[str, ...] = Field(
         (), description="Fields whose values the log does not print; they follow from its results or its code."
     )
@@ -650,6 +664,7 @@ class ParsedFile:
     grid: Mapping[str, tuple[Any, ...]]
     compare: tuple[tuple[str, str], ...]
     hypothesis: Hypothesis | None = None
+    looks: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -671,6 +686,7 @@ def parse_file(path: Path) -> ParsedFile:
         raise first_problem(error, source) from None
     given = table.model_dump(exclude_unset=True)
     protocol = dict(given.get("protocol", {}))
+    looks = _looks(source, table, protocol)
     inferred = _inferred(protocol, source, ("protocol", "inferred"))
     parsed = ParsedFile(
         source=source,
@@ -687,6 +703,7 @@ def parse_file(path: Path) -> ParsedFile:
         grid=_grid(source, given.get("grid")),
         compare=tuple((pair[0], pair[1]) for pair in given.get("compare", ())),
         hypothesis=table.hypothesis,  # type: ignore[attr-defined]
+        looks=looks,
     )
     _check_arms(parsed)
     return parsed
@@ -813,6 +830,31 @@ def _seeded(values: Mapping[str, Any], source: SourceFile, place: KeyPath) -> di
     if len(set(result.get("seeds", ()))) != len(result.get("seeds", ())):
         raise source.error((*place, "seeds"), "a seed is listed twice", "leave one out, or set replicate = 2")
     return result
+
+
+def _looks(source: SourceFile, table: Any, protocol: dict[str, Any]) -> tuple[int, int] | None:
+    """The seeds of the first and of the last look, if ``[protocol]`` has seeds until pairs are settled.
+
+    In ``protocol`` all of them take their place.
+    """
+    settings = table.settings or ()
+    for position, setting in enumerate(settings):
+        if isinstance(setting.seeds, SeedsUntil):
+            raise source.error(
+                ("settings", position, "seeds"), "seeds until settled are one plan", "put it in [protocol]"
+            )
+    if table.protocol is None or not isinstance(table.protocol.seeds, SeedsUntil):
+        return None
+    until = table.protocol.seeds
+    if until.most <= until.first:
+        raise source.error(("protocol", "seeds"), f"from {until.first} to {until.most}", "let to be more than from")
+    fixed = [(n, name) for n, one in enumerate(settings) for name in _SEEDS if name in one.model_fields_set]
+    if fixed:
+        raise source.error(("settings", *fixed[0]), "[protocol] has seeds until settled", "leave one of them out")
+    if table.grid is not None and "seed" in table.grid.model_fields_set:
+        raise source.error(("grid", "seed"), "[protocol] has seeds until settled", "leave one of them out")
+    protocol["seeds"] = tuple(range(until.most))
+    return until.first, until.most
 
 
 def _grid(source: SourceFile, given: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:

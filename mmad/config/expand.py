@@ -187,6 +187,7 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
         data=parsed.data,
         phantom=parsed.phantom,
         hypothesis=None if parsed.hypothesis is None or variant else _declared(parsed, compare, members),
+        looks=None if any("seeds" in layer.values for layer in overrides) else parsed.looks,
     )
 
 
@@ -204,6 +205,10 @@ def _declared(parsed: ParsedFile, compare: Sequence[tuple[str, str]], members: S
     if declared.goal != "difference" and declared.margin is None:
         hint = "add the line margin = 0.05, or what you hold for alike"
         raise refuse("goal", f"{declared.goal} needs a margin", hint)
+    if declared.goal != "difference" and parsed.looks is not None:
+        raise refuse(
+            "goal", f"{declared.goal} is decided once, and [protocol] has seeds until settled", "fix the seeds"
+        )
     pair = tuple(declared.compare) or (compare[0] if len(compare) == 1 else ())
     if pair not in compare:
         known = ", ".join(f'["{a}", "{b}"]' for a, b in compare) or "none, with one arm"

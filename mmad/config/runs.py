@@ -202,7 +202,8 @@ class Ablation:
 
     ``on_out_of_memory`` is ``fail`` or ``accumulate``: half the batch, twice the accumulated steps. ``data`` is the
     data set that the file names, a folder beside it or ``phantom``, which is drawn with the parameters ``phantom``.
-    ``hypothesis`` is what the file declares, filled in; None for a variant, which nobody declared.
+    ``hypothesis`` is what the file declares, filled in; None for a variant, which nobody declared. ``looks`` are the
+    seeds of the first and of the last look where seeds are added until pairs are settled; members are of all of them.
     """
 
     name: str
@@ -217,6 +218,7 @@ class Ablation:
     data: str = "phantom"
     phantom: Mapping[str, Any] = field(default_factory=dict)
     hypothesis: Hypothesis | None = None
+    looks: tuple[int, int] | None = None
 
     def on(self, data: DataSource) -> Ablation:
         """The ablation with every run on ``data``: the keys follow, and with them those that others continue."""

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,14 @@ from mmad.evaluation.intervals import (
     weigh,
 )
 from mmad.evaluation.matching import Floats, Matched
+from mmad.evaluation.sequential import nominal_levels, repeated_p
 
 #: Draws of the largest of several t statistics.
 DRAWS = 20_000
 #: Patients that are left out at once, one each.
 _LEFT_OUT = 500
+#: Degrees of freedom behind the mean square, below which a study that adds seeds is not looked at.
+LEAST_LOOK = 4
 _UNKNOWN = math.nan
 _NO_FREEDOM = (_UNKNOWN, _UNKNOWN)
 
@@ -365,7 +368,8 @@ class FamilyPair:
     """One pair of a family: its sample, the runs of both arms (by key) and their seeds, in the sample's order.
 
     One with a ``goal`` was registered beforehand. It lends and borrows variance as all do, and stands outside of what
-    is tested together.
+    is tested together. ``looks`` are the seeds of the first and of the last look of a study that goes on until its
+    pairs are settled: it is looked at after each seed, and what is said holds for all looks together.
     """
 
     sample: PairSample
@@ -373,6 +377,20 @@ class FamilyPair:
     other: tuple[Hashable, ...]
     seeds: tuple[Hashable, ...]
     goal: Goal | None = None
+    looks: tuple[int, int] | None = None
+
+    def first(self, count: int) -> FamilyPair:
+        """The pair as it was when it had at most ``count`` seeds."""
+        if len(self.seeds) <= count:
+            return self
+        sample = replace(
+            self.sample,
+            reference=self.sample.reference[:count],
+            other=self.sample.other[:count],
+            without=self.sample.without[:count],
+        )
+        runs = (self.reference[:count], self.other[:count])
+        return FamilyPair(sample, *runs, self.seeds[:count], self.goal, self.looks)
 
 
 @dataclass(frozen=True)
@@ -523,6 +541,43 @@ def _networks(family: Sequence[FamilyPair], resamples: int, seed: int, level: fl
 
 
 def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Difference]:
+    """Pairs of several seeds, as one family.
+
+    A pair that is looked at after each seed stands beside what the others had at its last look: that is when it was
+    settled, or not, and more seeds of others change nothing about it.
+    """
+    counts = [len(one.seeds) if one.looks else None for one in family]
+    found = {
+        count: list(_tested(family if count is None else [one.first(count) for one in family], level, draws))
+        for count in dict.fromkeys(counts)
+    }
+    for n, count in enumerate(counts):
+        yield found[count][n]
+
+
+def _fractions(family: Sequence[FamilyPair], place: int) -> Floats:
+    """(L,) of the information at each look at a pair: 1 / (patients' variance + seeds' variance / seeds), of the last.
+
+    The mean square is taken as for the degrees of freedom: what few seeds tell of it is not the truth. There is no look
+    before it has ``LEAST_LOOK`` of them; empty where the last has not.
+    """
+    first, most = family[place].looks or (0, 0)
+    found = []
+    for count in range(first, len(family[place].seeds) + 1):
+        part = [one.first(count) for one in family]
+        squares, freedom = pooled_squares(part)
+        if freedom < LEAST_LOOK:
+            continue
+        sample = part[place].sample
+        mean_square = max(float(sample.differences.var(ddof=1)) / 2, squares / freedom) * (1 + 8 / freedom)
+        shared = max(0.0, _shared(sample.influence))
+        ends = (shared + 2 * mean_square / seeds for seeds in (most, count))
+        last, now = ends
+        found.append(last / now if now > 0 else count / most)
+    return np.array(found)
+
+
+def _tested(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Difference]:
     """Pairs of several seeds: Obuchowski and Rockette's variance, and the largest |t| of the family."""
     squares, freedom = pooled_squares(family)
     pooled = squares / freedom if freedom else 0.0
@@ -551,19 +606,36 @@ def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Di
         else:
             alone = one.goal is not None
             own_level = level if one.goal is None else 1 - one.goal.alpha
-            reach = _reach(value, error, of_t[0], None if alone else largest, own_level)
+            looks = None if one.looks is None else _fractions(family, n)
+            reach = _reach(value, error, of_t[0], None if alone else largest, own_level, looks)
         among = 2 / seeds * max(own[n], pooled)
         decision = None if one.goal is None else decide(one.goal, value, error, of_t[0])
+        if decision is not None and one.looks is not None:  # a difference, by all looks together
+            decision = replace(decision, interval=_within(value, reach.alone), p=reach.p_pointwise)
         size = (1 if one.goal is not None else together, reach, (of_t[0], of_t[1]), len(family) - 1, freedom)
         yield _assembled(one, *size, among, shared[n], decision)
 
 
-def _reach(value: float, error: float, freedom: float, largest: Floats | None, level: float) -> _Reach:
+def _reach(
+    value: float, error: float, freedom: float, largest: Floats | None, level: float, looks: Floats | None = None
+) -> _Reach:
+    """By t, and by the largest |t| of a family; ``looks`` (L,) are the shares of the information at each look."""
     alone, p = t_test(value, error, freedom, level)
-    if largest is None:
-        return _Reach(alone, alone, p, p)
-    together = max(alone, _critical(largest, level) * error)
-    return _Reach(together, alone, max(p, _p(abs(value) / error, largest)), p)
+    together = alone if largest is None else max(alone, _critical(largest, level) * error)
+    if looks is None:
+        return _Reach(together, alone, p if largest is None else max(p, _p(abs(value) / error, largest)), p)
+    if not len(looks):  # before the first
+        return _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN)
+    freedom = min(freedom, 1e9)
+    # of one look the family's critical value is as much as this alpha of a pair by itself, and the looks share it
+    alphas = (2 * float(stdtr(freedom, -together / error)), 1 - level)
+    levels = [float(nominal_levels(looks, alpha)[-1]) for alpha in alphas]
+    ends = [error * -float(stdtrit(freedom, nominal / 2)) if nominal > 0 else math.inf for nominal in levels]
+    repeated = repeated_p(p, looks, *alphas)
+    adjusted = repeated
+    if largest is not None:
+        adjusted = max(repeated, _p(-float(stdtrit(freedom, repeated / 2)), largest))
+    return _Reach(ends[0], ends[1], adjusted, repeated)
 
 
 def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:

@@ -73,22 +73,22 @@ def boundaries(fractions: Floats, spent: Floats) -> Floats:
     return levels.reshape(shape)
 
 
-def repeated_p(p: float, fractions: Floats, alpha: float) -> float:
-    """The smallest alpha of a whole study at which its last look would stop at ``p``; on the same side of ``alpha``.
+def repeated_p(p: float, fractions: Floats, *alphas: float) -> float:
+    """The smallest alpha of a whole study at which its last look would stop at ``p``, on the same side of ``alphas``.
 
     Args:
         p: of the last look by itself.
         fractions: of the information at each look, (L,).
-        alpha: of the study.
+        alphas: that a verdict asks for.
     """
-    alphas = np.unique(np.append(_ALPHAS, alpha))
-    levels = nominal_levels(np.broadcast_to(fractions, (len(alphas), len(fractions))), alphas)[:, -1]
+    every = np.unique(np.append(_ALPHAS, alphas))
+    levels = nominal_levels(np.broadcast_to(fractions, (len(every), len(fractions))), every)[:, -1]
     first = int(np.argmax(levels > p))
     if not levels[first] > p:
         return 1.0
     if first == 0:
-        return float(alphas[0])
+        return float(every[0])
     with np.errstate(divide="ignore"):
         part = np.log(p / levels[first - 1]) / np.log(levels[first] / levels[first - 1])
     part = float(np.clip(part, 0, 1 - 1e-9)) if np.isfinite(part) else 0.5
-    return float(alphas[first - 1] * (alphas[first] / alphas[first - 1]) ** part)
+    return float(every[first - 1] * (every[first] / every[first - 1]) ** part)
