@@ -242,9 +242,12 @@ def looked_at(
         t = np.abs(drawn[..., :seeds].mean(axis=2)) / np.sqrt(2 * square / seeds + shared)
         p[..., look] = 2 * stdtr(freedom, -t)
         fractions[..., look] = (shared + 2 * assumed / most) / (shared + 2 * assumed / seeds)
-    settled = p < nominal_levels(fractions, alpha)
-    stopped = np.where(settled.any(axis=2), settled.argmax(axis=2) + first, most)
     of = slice(None) if together else slice(1)
+    close = np.zeros((repeats, pairs), dtype=bool)
+    close[:, of] = (p[:, of] < alpha).any(axis=2)  # no look may spend more
+    settled = np.zeros(p.shape, dtype=bool)
+    settled[close] = p[close] < nominal_levels(fractions[close], alpha)
+    stopped = np.where(settled.any(axis=2), settled.argmax(axis=2) + first, most)
     claims = [int(found[:, of].any(axis=1).sum()) for found in (settled.any(axis=2), p[..., -1] < alpha)]
     return Looks(Share(claims[0], repeats), Share(claims[1], repeats), float(stopped[:, of].mean()) / most)
 
