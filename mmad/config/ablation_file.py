@@ -498,7 +498,7 @@ _EXPECTED = {
 def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
     """The problem that stands first in the file, in words."""
     groups: dict[KeyPath, list[Any]] = {}
-    for problem in error.errors(include_url=False):
+    for problem in _of_given_seeds(source.document, error.errors(include_url=False)):
         groups.setdefault(_key_in(source.document, problem), []).append(problem)
     # what holds a wrong value may be reported for it once more (a list that is too short without it)
     holders = {path[:end] for path in groups for end in range(len(path))}
@@ -506,6 +506,22 @@ def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
     key = min(inner, key=lambda path: (line_of(source.lines, path) or 0, len(path)))
     what, hint = explain(key, groups[key])
     return source.error(key, what, hint)
+
+
+def _of_given_seeds(document: Mapping[str, Any], problems: Iterable[Any]) -> Iterator[Any]:
+    """``seeds`` are a list or a table: what is wrong with the one that was given, at its own place."""
+    for problem in problems:
+        loc = problem["loc"]
+        place = loc.index("seeds") + 1 if "seeds" in loc else len(loc)
+        branch = str(loc[place]) if place < len(loc) else ""
+        if branch == SeedsUntil.__name__ or branch.startswith("tuple["):
+            given: Any = document
+            for part in loc[:place]:
+                given = given[part]
+            if isinstance(given, list if branch == SeedsUntil.__name__ else dict):
+                continue
+            problem["loc"] = (*loc[:place], *loc[place + 1 :])
+        yield problem
 
 
 def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:

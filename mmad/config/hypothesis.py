@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-Goal = Literal["difference", "non-inferiority", "equivalence"]
-
 
 class Hypothesis(BaseModel):
     """The primary comparison and how it is decided.
@@ -28,7 +26,7 @@ class Hypothesis(BaseModel):
     checkpoint: Literal["best_ap", "best_ar", "final"] = Field(
         "best_ap", description="The primary checkpoint: the rule that picks it is part of the arms."
     )
-    goal: Goal = Field(
+    goal: Literal["difference", "non-inferiority", "equivalence"] = Field(
         "difference",
         description="What is to be shown: that the arms differ, that the other arm is not worse by margin, or that "
         "they differ by less than margin.",
