@@ -77,7 +77,7 @@ REFUSED = {
     '[protocol]\nseeds = { from = 3, to = 9, until = "setled" }\n': (2, 'did you mean "settled"?'),
     "[protocol]\nseeds = { from = 9, to = 5 }\n": (2, "let to be more than from"),
     '[[settings]]\nname = "a"\nseeds = { from = 3, to = 9 }\n': (3, "put it in [protocol]"),
-    '[protocol]\nseeds = { from = 3, to = 9 }\n[[settings]]\nname = "a"\nseed = 1\n': (3, "leave one of them out"),
+    '[protocol]\nseeds = { from = 3, to = 9 }\n[[settings]]\nname = "a"\nseed = 1\n': (5, "leave one of them out"),
     "[protocol]\nseeds = { from = 3, to = 9 }\n[grid]\nseed = [1]\n": (4, "[protocol] has seeds until settled"),
     "[protocol]\nseeds = [0, 1, 2]\n[hypothesis]\nmargin = 0.1\n": (4, "a difference is shown without a margin"),
     '[protocol]\nseeds = [0, 1, 2]\n[hypothesis]\ngoal = "equivalence"\n': (4, "equivalence needs a margin"),
