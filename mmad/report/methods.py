@@ -14,7 +14,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS
+from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS, NOTHING_REGISTERED, registration_words
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.setup import ModelSetup
@@ -532,7 +532,9 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
     if not rows:
         return {}
     several, single = [r for r in rows if len(r.pairs) > 1], [r for r in rows if len(r.pairs) == 1]
-    found = [Sentence(ESTIMAND)]
+    registration = rows[0].registration
+    registered = NOTHING_REGISTERED if registration is None else registration_words(registration)
+    found = [Sentence(ESTIMAND), Sentence(registered)]
     if several:
         found += [
             Sentence(

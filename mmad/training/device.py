@@ -6,7 +6,6 @@ import os
 import platform
 import random
 import re
-import resource
 import socket
 import subprocess
 import sys
@@ -356,5 +355,9 @@ def peak_memory(device: torch.device) -> int:
         line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
         if line is not None:
             return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows, where nothing trains
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -126,15 +126,19 @@ class InferenceRunner:
         dataset_path: the data set's folder.
         run: where the checkpoints are.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        outside: another data set, in the labels and columns of the run's, on which the network is to look.
 
     Raises:
         MmadError: a changed data set, a checkpoint that is missing or belongs to another run.
     """
 
-    def __init__(self, spec: RunSpec, *, dataset_path: Path, run: RunPaths, device: str = "cpu") -> None:
+    def __init__(
+        self, spec: RunSpec, *, dataset_path: Path, run: RunPaths, device: str = "cpu", outside: DataSet | None = None
+    ) -> None:
         self.spec, self.run = spec, run
-        self.dataset = open_dataset(spec, dataset_path)
-        self.restored = RestoredDetector(spec, self.dataset, device)
+        trained = open_dataset(spec, dataset_path)
+        self.restored = RestoredDetector(spec, trained, device)
+        self.dataset = trained if outside is None else outside
         self.studies = Studies.of(self.dataset, spec.setup, self.restored.encoder)
         sides = [[s.width, s.height, s.width, s.height] for s in self.dataset.studies]
         self.scales = torch.tensor(sides, dtype=torch.float64).div_(spec.setup.image_size)
