@@ -13,6 +13,7 @@ from mmad.analysis.comparison import (
     NotComparable,
     PairAgreement,
     PairStatistics,
+    Registration,
     shared_words,
 )
 from mmad.analysis.input_controls import Control, meaning
@@ -21,7 +22,7 @@ from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.data.outside import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.differences import EFFECTS, plans
+from mmad.evaluation.differences import Decision, plans
 from mmad.evaluation.intervals import Interval
 from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
@@ -135,14 +136,14 @@ def plain_comparisons(
     comparisons: Sequence[Comparison],
     refused: Sequence[NotComparable],
     options: EvaluationOptions,
-    effects: Sequence[float] = EFFECTS,
+    effects: Sequence[float] | None = None,
 ) -> JsonValue:
-    """``mmad compare``; ``effects`` are those that a plan is made for."""
+    """``mmad compare``; ``effects`` are those that a plan is made for, None for those of each comparison."""
     return {
         "resamples": options.resamples,
         "estimand": ESTIMAND,
         "shared_runs": shared_words(comparisons),
-        "pairs": [_comparison(one, one.statistics or PairStatistics(), effects) for one in comparisons],
+        "pairs": [_comparison(one, one.statistics or PairStatistics(), effects or one.effects) for one in comparisons],
         "refused": [plain_refusal(one) for one in refused],
     }
 
@@ -187,12 +188,37 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "by_checkpoint": to_json_value(comparison.by_checkpoint),
         "sign_depends_on_checkpoint": comparison.sign_depends,
         "queued_after_test_figures": comparison.late,
+        "registration": comparison.registration and _registration(comparison.registration),
+        "decision": difference and difference.decision and _decision(difference.decision),
         "plan": [to_json_value(plan) for plan in (plans(difference, effects) if difference else ())],
         "agreement": found.agreement and _agreement(found.agreement),
         "studies": [
             {"study": study, "gain": gain} for study, gain in (found.agreement.studies if found.agreement else ())
         ],
         "note": comparison.note or None,
+    }
+
+
+def _registration(found: Registration) -> JsonValue:
+    return {
+        **found.hypothesis.content(),
+        "sha256": found.sha256,
+        "registered": found.created.isoformat(),
+        "before_training": found.before_training,
+        "why": found.why or None,
+        "primary": found.primary,
+    }
+
+
+def _decision(found: Decision) -> JsonValue:
+    return {
+        "goal": found.goal.name,
+        "margin": found.goal.margin or None,
+        "alpha": found.goal.alpha,
+        "level": round(found.level, 9),
+        "ap": _interval(found.interval),
+        "p": to_json_value(found.p),
+        "reached": found.reached,
     }
 
 

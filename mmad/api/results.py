@@ -13,7 +13,6 @@ from mmad.api.arguments import argument, store_argument
 from mmad.api.loading import ProgressBar, _listed, silent
 from mmad.base.errors import EvaluationError, ReportError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
-from mmad.base.records import OnProgress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from mmad.analysis.input_controls import Alteration, Inference
     from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
-    from mmad.base.records import CheckpointKind, Detections, Split
+    from mmad.base.records import CheckpointKind, Detections, OnProgress, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
     from mmad.data.clinical import Mechanism
     from mmad.evaluation.coco_summary import CocoSet

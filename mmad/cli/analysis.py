@@ -24,7 +24,6 @@ from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import console, print_json, progress_bar
-from mmad.config.protocol import Overlap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
     from mmad.analysis.input_controls import Control
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
+    from mmad.config.protocol import Overlap
     from mmad.report.tables import EvaluatedRun
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
@@ -111,8 +111,8 @@ one ablation file name (epochs, dataset_mode, ...) differs by design: the compar
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
 p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
-by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused":
-[{setting, reference, other, reason}]}.
+by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement, studies,
+note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -159,7 +159,7 @@ def compare(
         typer.Option(
             "--effect",
             metavar="AP",
-            help="The smallest difference that matters, for the plan; left out: 0.02, 0.05 and 0.10.",
+            help="The smallest difference that matters, for the plan; left out: the file's, else 0.02, 0.05 and 0.10.",
             show_default=False,
         ),
     ] = None,
@@ -172,15 +172,15 @@ def compare(
     from mmad.analysis.metrics import AgreementOptions
     from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
-    from mmad.evaluation.differences import EFFECTS
+    from mmad.config.protocol import Overlap
     from mmad.store.lookup import is_ablation
 
     options = _options(split, checkpoint, overlap, proposals, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
-    same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
+    same = AgreementOptions(agreement_score, cast("Overlap", agreement_overlap), agreement_threshold)
     if effect is not None and not 0 < effect <= 1:
         raise EvaluationError(f"an effect of {effect:g}", where="--effect", hint="use a number above 0 and up to 1")
-    effects = EFFECTS if effect is None else (effect,)
+    effects = None if effect is None else (effect,)
     detections = DetectionStore(data)
     refused: list[NotComparable] = []
     named = runs or []
@@ -203,7 +203,7 @@ def compare(
 
 
 def _print(
-    found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float], *, detailed: bool
+    found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float] | None, *, detailed: bool
 ) -> None:
     from mmad.analysis.comparison import shared_words
 
@@ -225,7 +225,7 @@ def _print(
         print(f"{pair.setting}: {pair.reference} and {pair.other} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
-def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float]) -> None:
+def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float] | None) -> None:
     from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
     from mmad.report.table_writers import print_table
     from mmad.report.tables import measures_table, pairs_table
@@ -240,10 +240,10 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         if not one.sign_depends:
             lines.append(checkpoint_words(one))
         if found.difference is not None:
-            lines += [spread_words(found.difference), *plan_words(found.difference, effects)]
+            lines += [spread_words(found.difference), *plan_words(found.difference, effects or one.effects)]
         for line in filter(None, lines):
             out.print(line)
-    if any(len(one.pairs) > 1 and one.verdict == "not settled" for one in group):
+    if any(len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None for one in group):
         out.print(ADDING_SEEDS)
     out.print()
 

@@ -74,7 +74,7 @@ class RestoredDetector:
         make_importable(spec.protocol.modules)
         self.spec, self.device = spec, open_device(device)
         setup = spec.setup
-        require_device(setup.mixed_precision, self.device)
+        require_device(setup.mixed_precision, self.device, bf16=setup.bf16)
         prepare_process(spec.protocol.threads, spec.protocol.seed, self.device, tf32=setup.tf32)
         chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
         self.columns = chosen if setup.use_clinical else ClinicalColumns()
@@ -85,7 +85,7 @@ class RestoredDetector:
             setup, labels=len(dataset.labels), columns=self.columns, seed=spec.protocol.seed, weights="none"
         ).to(self.device)
         in_layout(self.model, setup)
-        self.precision = Precision(self.device, half=setup.mixed_precision)
+        self.precision = Precision(self.device, half=setup.mixed_precision, bf16=setup.bf16)
         self._loaded: Path | None = None
 
     def load(self, file: Path) -> None:

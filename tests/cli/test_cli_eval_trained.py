@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -308,11 +309,11 @@ def test_runs_that_cannot_be_used_are_one_line(bench: Bench, call_mmad: Call, tm
         file.unlink()
     assert "cannot be read (No such file or directory)" in refused("predict", CXR, image)
     assert "cannot be read (No such file or directory)" in refused("export", CXR)
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("DELETE FROM checkpoints")
     connection.close()
     assert "kept no checkpoint best_ap or final" in refused("predict", CXR, image)
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE runs SET status = 'interrupted'")
     connection.close()
     assert "is interrupted at epoch 2 of 2" in refused("export", CXR)
