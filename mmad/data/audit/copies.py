@@ -22,7 +22,7 @@ from PIL import Image
 from mmad.base.cores import usable_cores
 from mmad.data.image_cache import in_order
 
-Floats = NDArray[np.float32]
+Singles = NDArray[np.float32]
 
 #: Sides of the pictures: from which a spectrum is made, and which are kept; and of those that are read again.
 THUMB, SIDE = 64, 128
@@ -57,7 +57,7 @@ class CopyPair:
     moved: bool
 
 
-def spectra_of(image: Image.Image) -> Floats:
+def spectra_of(image: Image.Image) -> Singles:
     """The spectra (cuts, bands) of a grey image without its border."""
     image = image.reduce(max(1, min(image.size) // (4 * THUMB)))
     width, height = image.size
@@ -113,7 +113,7 @@ def _verified(
     return found
 
 
-def _halved(pictures: NDArray[np.uint8]) -> Floats:
+def _halved(pictures: NDArray[np.uint8]) -> Singles:
     count, side, _ = pictures.shape
     small = pictures.reshape(count, side // 2, 2, side // 2, 2).mean(axis=(2, 4), dtype=np.float32)
     return np.asarray(small, dtype=np.float32)
@@ -140,13 +140,13 @@ def _candidates(spectra: NDArray[np.float16]) -> Iterator[NDArray[np.int64]]:
 
 
 @cache
-def _window(side: int) -> Floats:
+def _window(side: int) -> Singles:
     line = np.hanning(side + 2)[1:-1]
     return np.outer(line, line).astype(np.float32)
 
 
 @cache
-def _bands() -> Floats:
+def _bands() -> Singles:
     """Weights (bands, frequencies) of rings and sectors; a sector and its mirror image are one."""
     down = np.fft.fftfreq(THUMB)[:, None] * THUMB
     across = np.fft.rfftfreq(THUMB)[None] * THUMB
@@ -167,7 +167,7 @@ def _bands() -> Floats:
     return np.array(bands, dtype=np.float32)
 
 
-def _even(pictures: NDArray[Any], coarsest: float | None = None) -> Floats:
+def _even(pictures: NDArray[Any], coarsest: float | None = None) -> Singles:
     """Pictures (B, side, side) of the same contrast everywhere, without what is coarser than ``coarsest`` pixels.
 
     These are an eighth of the side where none are given.
@@ -184,7 +184,7 @@ def _even(pictures: NDArray[Any], coarsest: float | None = None) -> Floats:
 _WAYS = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], dtype=np.float32)
 
 
-def _shifts(first: Floats, second: Floats, cut: float) -> tuple[Floats, Floats]:
+def _shifts(first: Singles, second: Singles, cut: float) -> tuple[Singles, Singles]:
     """Maps (B, 2, 3) from the second picture to the first, which was cut, by the best shift; -1 where inverted."""
     side, count = first.shape[1], len(first)
     window = _window(side)
@@ -209,7 +209,7 @@ def _shifts(first: Floats, second: Floats, cut: float) -> tuple[Floats, Floats]:
     return maps, signs
 
 
-def _warp(pictures: Floats, maps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _warp(pictures: Singles, maps: Singles) -> tuple[Singles, NDArray[np.bool_]]:
     """Pictures (B, side, side) looked up where the maps (B, 2, 3) lead, and which of these places lie inside."""
     count, side, _ = pictures.shape
     at = (maps @ _grid(side) + 1) * (side / 2) - 0.5  # (B, 2, P) in pixels
@@ -226,7 +226,7 @@ def _warp(pictures: Floats, maps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 @cache
-def _grid(side: int) -> Floats:
+def _grid(side: int) -> Singles:
     """Centres of the pixels, (3, P): across and down from -1 to 1, and 1."""
     line = (np.arange(side) + 0.5) * 2 / side - 1
     across, down = np.meshgrid(line, line)
@@ -234,8 +234,8 @@ def _grid(side: int) -> Floats:
 
 
 def _registered(
-    first: NDArray[Any], second: NDArray[Any], maps: Floats, signs: Floats, steps: int
-) -> tuple[Floats, Floats]:
+    first: NDArray[Any], second: NDArray[Any], maps: Singles, signs: Singles, steps: int
+) -> tuple[Singles, Singles]:
     """The maps (B, 2, 3) from the second to the first that fit best, begun at ``maps``, and the correlations (B,)."""
     from scipy.ndimage import gaussian_filter
 
@@ -275,13 +275,13 @@ def _registered(
     return maps, np.where((overlap > _OVERLAP) & _likely(maps), alike, 0).astype(np.float32)
 
 
-def _centred(values: Floats, weights: Floats, total: Floats) -> Floats:
+def _centred(values: Singles, weights: Singles, total: Singles) -> Singles:
     """Values without their mean, of spread 1."""
     values = values - (weights * values).sum(axis=1, keepdims=True) / total
     return np.asarray(values / np.sqrt((weights * values**2).sum(axis=1, keepdims=True) / total + 1e-6), np.float32)
 
 
-def _composed(maps: Floats, change: Floats) -> Floats:
+def _composed(maps: Singles, change: Singles) -> Singles:
     """The maps after the inverse of identity plus ``change``."""
     whole = np.zeros((len(maps), 3, 3), dtype=np.float32)
     whole[:, :2], whole[:, 2, 2] = change, 1
@@ -290,14 +290,14 @@ def _composed(maps: Floats, change: Floats) -> Floats:
     return np.asarray(maps @ np.linalg.inv(whole), dtype=np.float32)
 
 
-def _likely(maps: Floats) -> NDArray[np.bool_]:
+def _likely(maps: Singles) -> NDArray[np.bool_]:
     """Whether sides keep 0.7 to 1.4 of their length and right angles nearly are right."""
     sides = np.linalg.norm(maps[:, :, :2], axis=1)
     skew = np.abs((maps[:, :, 0] * maps[:, :, 1]).sum(axis=1)) / np.maximum(sides.prod(axis=1), 1e-6)
     return np.asarray(((sides > 0.7) & (sides < 1.4)).all(axis=1) & (skew < 0.2))
 
 
-def _displaced(one: Floats) -> float:
+def _displaced(one: Singles) -> float:
     """By how much of the side a corner of the picture is moved."""
     corners = np.array([[-1, 1, -1, 1], [-1, -1, 1, 1], [1, 1, 1, 1]], dtype=np.float32)
     return float(np.abs(one @ corners - corners[:2]).max() / 2)
