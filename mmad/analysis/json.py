@@ -20,6 +20,7 @@ from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
+from mmad.data.outside import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.differences import Decision, plans
 from mmad.evaluation.intervals import Interval
@@ -43,6 +44,16 @@ def plain_target(target: EvaluationTarget) -> JsonValue:
     }
 
 
+def _outside(found: OutsideData) -> JsonValue:
+    return {
+        "name": found.dataset.name,
+        "path": str(found.dataset.root),
+        "fingerprint": found.fingerprint,
+        "unlabelled": list(found.unlabelled),
+        "notes": list(found.notes),
+    }
+
+
 def plain_evaluation(
     target: EvaluationTarget,
     measured: MeasuredRun,
@@ -54,6 +65,7 @@ def plain_evaluation(
     """One entry of ``mmad eval``."""
     found = measured.estimate
     return plain_target(target) | {
+        "outside": None if target.outside is None else _outside(target.outside),
         "images": measured.images,
         "patients": measured.patients,
         **_estimate(found),

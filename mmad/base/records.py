@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -99,6 +100,8 @@ class Masks:
 
     def take(self, rows: NDArray[Any]) -> Masks:
         """The masks at ``rows``, positions or flags."""
+        import numpy as np
+
         return Masks(self.side, self.extent, tuple(self.runs[i] for i in np.arange(len(self.runs))[rows]))
 
 
