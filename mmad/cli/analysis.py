@@ -205,7 +205,7 @@ def compare(
 def _print(
     found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float] | None, *, detailed: bool
 ) -> None:
-    from mmad.analysis.comparison import shared_words
+    from mmad.analysis.comparison import NOTHING_REGISTERED, registration_words, shared_words
 
     out = console()
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
@@ -213,7 +213,9 @@ def _print(
         groups.setdefault((conditions_line(one.sides[0]), one.reference, one.other), []).append(one)
     for (title, *_), group in groups.items():
         _print_group(out, title, group, effects)
-    for line in shared_words(found):
+    registered = [one.registration for one in found]
+    said = [NOTHING_REGISTERED if one is None else registration_words(one) for one in registered]
+    for line in (*shared_words(found), *dict.fromkeys(said)):
         out.print(line)
     if detailed:
         for one in found:
