@@ -17,6 +17,7 @@ from typing import Any
 from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
+from mmad.config.parts import is_own, part_name
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.differences import DRAWS
 from mmad.evaluation.intervals import RESAMPLES
@@ -397,7 +398,14 @@ def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
 def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
     members = section.frame.members
     epochs = _said(member.run.epochs_asked for member in members)
-    optimisers = ["SGD with momentum " + str(s.momentum) if s.optimiser == "sgd" else "AdamW" for s in setups]
+    optimisers = [
+        f"SGD with momentum {s.momentum}"
+        if s.optimiser == "sgd"
+        else "AdamW"
+        if s.optimiser == "adamw"
+        else clip(str(part_name(s.optimiser)), 80)
+        for s in setups
+    ]
     training = [
         Sentence(
             f"Each run was trained for up to {epochs} epochs by {_said(optimisers)}, learning rate "
@@ -444,6 +452,8 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
 
 
 def _schedule(setup: ModelSetup) -> str:
+    if is_own(setup.lr_scheduler):
+        return clip(str(part_name(setup.lr_scheduler)), 80)
     if setup.lr_scheduler is None:
         return "constant"
     if setup.lr_scheduler == "MultiStepLR":
