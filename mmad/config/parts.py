@@ -13,6 +13,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,13 @@ class PartKind:
         field: of the setup.
         protocol: ``MODULE:CLASS`` of the ``Protocol`` that a part of this kind keeps to.
         words: what stands for a class of this package.
-        others: words that stand for no class.
+        others: words that stand for no class, with what they mean.
     """
 
     field: str
     protocol: str
     words: Mapping[str, str]
-    others: tuple[str, ...] = ()
+    others: Mapping[str, str] = dataclass_field(default_factory=dict)
 
 
 PARTS: Mapping[str, PartKind] = {
@@ -70,16 +71,28 @@ PARTS: Mapping[str, PartKind] = {
                 "cross_attention": "mmad.detector.fusions:CrossAttention",
                 "late": "mmad.detector.fusions:Late",
             },
-            others=("era",),
+            others={"era": "the documented forms, by the field era"},
         ),
         PartKind(
             "clinical_encoder",
             "mmad.detector.clinical:ClinicalEncoding",
             {"vector": "mmad.detector.clinical:ClinicalVector", "tokens": "mmad.detector.clinical:ClinicalTokens"},
         ),
-        PartKind("backbone", "mmad.detector.backbones:Body", {}, others=(*STRIDES, f"{TIMM}NAME")),
-        PartKind("box_loss", "mmad.detector.roi_heads:BoxLoss", {}, others=("smooth_l1",)),
-        PartKind("augmentation", "mmad.data.loader:Augmentation", {}, others=("none",)),
+        PartKind(
+            "backbone",
+            "mmad.detector.backbones:Body",
+            {},
+            others={
+                **{
+                    name: f"torchvision's, {stride} pixels per cell of its last map" for name, stride in STRIDES.items()
+                },
+                f"{TIMM}NAME": "a network of timm",
+            },
+        ),
+        PartKind(
+            "box_loss", "mmad.detector.roi_heads:BoxLoss", {}, others={"smooth_l1": "torchvision's smooth L1 loss"}
+        ),
+        PartKind("augmentation", "mmad.data.loader:Augmentation", {}, others={"none": "no change after the flip"}),
         PartKind(
             "optimiser",
             "mmad.training.schedules:OptimiserMaker",
@@ -89,7 +102,11 @@ PARTS: Mapping[str, PartKind] = {
             "lr_scheduler",
             "mmad.training.schedules:OwnSchedule",
             {},
-            others=("none", "ReduceLROnPlateau", "MultiStepLR"),
+            others={
+                "none": "the rate stays",
+                "ReduceLROnPlateau": "lowers it on a plateau, by the fields of that name",
+                "MultiStepLR": "lowers it at milestones, by the fields of that name",
+            },
         ),
     )
 }

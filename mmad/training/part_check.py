@@ -1,8 +1,9 @@
 """Tries the parts of the user's own that a setup names, in a process of its own.
 
-    python -m mmad.training.part_check '[{"field": "fusion", "setup": {…}, "modules": […]}]'
+    python -m mmad.training.part_check '[{"field": "fusion", "setup": {…}, "modules": […]}]' SECONDS
 
-prints, as its last line, an answer for each: null, or what is wrong. What a part prints is kept apart.
+prints, as its last line, an answer for each: null, or what is wrong. What a part prints is kept apart. A part that
+takes more than SECONDS ends the process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import inspect
 import json
 import math
 import os
+import signal
 import sys
 import sysconfig
 import tempfile
@@ -452,11 +454,14 @@ _TRIED: Mapping[str, Callable[[ModelSetup], None]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Answers the requests on the command line: a list of ``{"field": …, "setup": …, "modules": […]}``."""
+    """Answers the requests on the command line: a list of ``{"field": …, "setup": …, "modules": […]}``, and seconds."""
     answers: list[dict[str, Any] | None] = []
     for request in json.loads(arguments[0]):
+        setup = ModelSetup.model_validate(request["setup"])
         make_importable([OwnModule(**one) for one in request["modules"]])
-        problem = check(request["field"], ModelSetup.model_validate(request["setup"]))
+        signal.setitimer(signal.ITIMER_REAL, float(arguments[1]))  # no loop of the module's can hold it up
+        problem = check(request["field"], setup)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         answers.append(None if problem is None else asdict(problem))
     print(f"\n{json.dumps(answers)}", flush=True)
     return 0
