@@ -258,7 +258,12 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
         "controls": [
             {
                 "kind": control.alteration.kind,
-                "column": control.alteration.name or None,
+                "column": control.alteration.name if control.alteration.kind == "column" else None,
+                **(
+                    {"mechanism": control.alteration.name, "share": control.alteration.share}
+                    if control.alteration.kind == "missing"
+                    else {}
+                ),
                 "repeats": control.drop.repeats,
                 "before": to_json_value(control.drop.before),
                 "after": to_json_value(control.drop.after),

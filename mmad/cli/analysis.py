@@ -20,7 +20,7 @@ from mmad.api.results import (
 )
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural, short_key
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import console, print_json, progress_bar
 from mmad.config.protocol import Overlap
 
@@ -437,33 +437,58 @@ Each clinical column is permuted among the studies, then whole clinical records 
 blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Cached
 in the database: a second call computes nothing.
 
+--missing takes clinical values away instead, more and more of them (--shares): at random, by another column (age), by
+the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
+contains the smaller ones, and there are 10 draws or more.
+
 --json prints what mmad eval prints about the run (of an ablation: a list, one object a run; key ... proposals),
-resamples, and controls: [{kind (column,
-records, image), column, repeats, before, after, ap, ar, per_class, words}]; ap and ar are the drop as {value,
-low, high}.
+resamples, and controls: [{kind (column, records, image, missing), column, mechanism and share (of missing alone),
+repeats, before, after, ap, ar, per_class, words}]; ap and ar are the drop as {value, low, high}.
 """
 
 
 def controls(
+    context: typer.Context,
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="An ablation, ablation/setting/arm[/seed], or a key's beginning.")
     ],
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
     repeats: Annotated[int, typer.Option("--repeats", metavar="N", help="Draws of each alteration.")] = 5,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            "--missing",
+            metavar="all|random,column,value,columns,records",
+            help="Ask what missing clinical values cost, by these mechanisms.",
+            show_default=False,
+        ),
+    ] = None,
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="S,...", help="Shares of the values that --missing takes away.")
+    ] = "0.1,0.3,0.5,0.7,0.9",
     resamples: ResamplesOption = 1000,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.input_controls import alteration_words, controls_of, meaning, unclinical
+    from mmad.analysis.input_controls import (
+        alteration_words,
+        controls_of,
+        meaning,
+        missing_alterations,
+        unclinical,
+    )
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import controls_table
+    from mmad.report.tables import controls_table, missingness_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
+    if missing is None:
+        refuse_idle(context, "add --missing, or leave it out", "shares")
+    wanted = numbers("--shares", shares)
     options = _options(split, checkpoint, resamples=resamples)
     detections = DetectionStore(data)
     found: list[tuple[EvaluationTarget, list[Control]]] = []
@@ -471,6 +496,7 @@ def controls(
         several = is_ablation(store, run)
         for one in find_runs(store, run) if several else [find_run(store, run)]:
             target = evaluation_target(store, one, options)
+            asked = None if missing is None else missing_alterations(target, missing, wanted)
             if unclinical([target]):
                 print(
                     f"{target.name} reads no clinical data: only its image can be altered; "
@@ -480,7 +506,7 @@ def controls(
             infer = altered_inference(store, detections, target, device)
             with progress_bar(f"{target.name}: inference on altered data") as progress:
                 made = controls_of(
-                    store, detections, target, infer, repeats=repeats, options=options, progress=progress
+                    store, detections, target, infer, asked=asked, repeats=repeats, options=options, progress=progress
                 )
             found.append((target, made))
     if as_json:
@@ -489,7 +515,9 @@ def controls(
         return
     out = console()
     for target, made in found:
-        table = controls_table([_evaluated(target, target.name, controls=tuple(made))])
+        table = (controls_table if missing is None else missingness_table)(
+            [_evaluated(target, target.name, controls=tuple(made))]
+        )
         print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
         for control in made:
             out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")

@@ -38,6 +38,8 @@ GROUPS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("compare", "mmad.cli.analysis", "Compare two runs or an ablation's pairs: is one better?"),
         ("controls", "mmad.cli.analysis", "Ask what a run relies on: columns, records, the image."),
         ("report", "mmad.cli.report", "Write the report of everything recorded."),
+        ("predict", "mmad.cli.prediction", "Find boxes on images of no data set with a trained run."),
+        ("export", "mmad.cli.prediction", "Write a trained run as files that other programs read."),
     ),
     "Data, logs and files": (
         ("data", "mmad.cli.data", "Make, import and check data sets."),

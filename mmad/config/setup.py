@@ -204,6 +204,17 @@ class ModelSetup(BaseModel):
         affects("training", "evaluation", idle=(IMAGE_ALONE, unless(clinical_records="permuted"))),
         Later(0),
     ] = Field(0, ge=0, lt=2**31, description="Which permutation of the records: another number, another one.")
+    clinical_dropout: Annotated[float, affects("training", idle=IMAGE_ALONE), Later(0.0)] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Chance that a clinical value that is there is missing in a training step, drawn for every study and column anew in each epoch.",
+    )
+    clinical_dropout_of: Annotated[
+        Literal["value", "record"],
+        affects("training", idle=(IMAGE_ALONE, when(clinical_dropout=0.0))),
+        Later("value"),
+    ] = Field("value", description="What clinical_dropout takes away: single values, or a study's whole record.")
     clinical_expand_conv_channels: Annotated[
         int | None,
         affects(

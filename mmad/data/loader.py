@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -24,7 +24,11 @@ from mmad.data.clinical import ClinicalEncoder, Records, permuted_records
 from mmad.data.dataset import STUDIES, DataSet
 from mmad.data.image_cache import image_cache
 
-_ORDER, _FLIP, _AUGMENTATION = 0, 1, 5  # streams of random numbers within one (seed, epoch)
+_ORDER, _FLIP, _HIDDEN, _AUGMENTATION = 0, 1, 2, 5  # streams of random numbers within one (seed, epoch)
+
+
+#: What is missing together.
+ClinicalDropout = Literal["value", "record"]
 
 
 class Target(TypedDict):
@@ -47,10 +51,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Item:
-    """One study as it is to be shown."""
+    """One study as it is to be shown; ``hidden`` says of every clinical column whether its value is missing."""
 
     position: int
     flip: bool
+    hidden: tuple[bool, ...] = ()
 
 
 class Studies(Dataset[Batch]):
@@ -86,6 +91,7 @@ class Studies(Dataset[Batch]):
             self._rows = [0] * len(self._rows)
         self._size = image_size
         everyone = range(len(dataset.studies))
+        self._encoder = encoder
         if encoder is None:
             self._numeric = np.zeros((len(everyone), 0), dtype=np.float32)
             self._categorical = np.zeros((len(everyone), 0), dtype=np.int64)
@@ -127,6 +133,14 @@ class Studies(Dataset[Batch]):
         """The numbers (N, n) and categories (N, k) that stand beside the images of studies."""
         return self._numeric[positions], self._categorical[positions]
 
+    def hidden(self, share: float, of: ClinicalDropout, random: np.random.Generator) -> list[tuple[bool, ...]]:
+        """Of each study which of its clinical values are missing; none where there are no columns or no share."""
+        columns = 0 if self._encoder is None else len(self._encoder.numeric) + len(self._encoder.columns.categorical)
+        if not share or not columns:
+            return [()] * len(self)
+        drawn = random.random((len(self), columns if of == "value" else 1)) < share
+        return [tuple(row) for row in np.broadcast_to(drawn, (len(self), columns)).tolist()]
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -140,11 +154,14 @@ class Studies(Dataset[Batch]):
         for row, item in enumerate(items):
             image = self._images[self._rows[item.position]]
             images[row, 0] = image[:, ::-1] if item.flip else image
+        numeric, categorical = self.clinical(positions)
+        if self._encoder is not None and any(item.hidden for item in items):
+            numeric, categorical = self._encoder.hide(numeric, categorical, np.array([item.hidden for item in items]))
         return Batch(
             images=torch.from_numpy(images),
             targets=[self._target(item) for item in items],
-            numeric=torch.from_numpy(self._numeric[positions]),
-            categorical=torch.from_numpy(self._categorical[positions]),
+            numeric=torch.from_numpy(numeric),
+            categorical=torch.from_numpy(categorical),
             positions=positions,
         )
 
@@ -215,6 +232,8 @@ class EpochBatches:
         batch_size: int,
         seed: int,
         flip: float,
+        clinical_dropout: float = 0.0,
+        dropout_of: ClinicalDropout = "value",
         augmentation: Augmentation | None = None,
     ) -> None:
         self._studies = studies
@@ -223,15 +242,18 @@ class EpochBatches:
         self._batch_size = batch_size
         self._seed = seed
         self._flip = flip
+        self._clinical_dropout, self._dropout_of = clinical_dropout, dropout_of
 
     def __len__(self) -> int:
         return -(-len(self._positions) // self._batch_size)
 
     def items(self, epoch: int) -> list[Item]:
-        """The order and the flips of ``epoch``: a function of seed, epoch and study position."""
+        """The order of ``epoch``, its flips and missing values: a function of seed, epoch and study position."""
         order = np.random.default_rng([self._seed, epoch, _ORDER]).permutation(self._positions)
         flips = np.random.default_rng([self._seed, epoch, _FLIP]).random(len(self._studies)) < self._flip
-        return [Item(int(position), bool(flips[position])) for position in order]
+        random = np.random.default_rng([self._seed, epoch, _HIDDEN])
+        hidden = self._studies.hidden(self._clinical_dropout, self._dropout_of, random)
+        return [Item(int(position), bool(flips[position]), hidden[position]) for position in order]
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` (from 1), beginning with number ``start_step`` (from 0)."""
@@ -264,11 +286,15 @@ def training_batches(
     batch_size: int,
     seed: int,
     flip: float = 0.5,
+    clinical_dropout: float = 0.0,
+    dropout_of: ClinicalDropout = "value",
     progress: OnProgress | None = None,
     studies: Studies | None = None,
     augmentation: Augmentation | None = None,
 ) -> EpochBatches:
     """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
+
+    ``clinical_dropout`` is the share of clinical values, or of records, that are missing in an epoch.
 
     Without an ``encoder`` the clinical tensors have no columns. ``studies`` are those of the other arguments,
     if they are made already. Raises DataError for an empty training split and for an image that cannot be
@@ -276,7 +302,7 @@ def training_batches(
     """
     positions = _positions(dataset, "train")
     shown = studies or Studies(dataset, image_size, encoder, progress)
-    return EpochBatches(shown, positions, batch_size, seed, flip, augmentation)
+    return EpochBatches(shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of, augmentation)
 
 
 def evaluation_batches(

@@ -139,7 +139,7 @@ class BoxHead(nn.Module):
 
 
 @dataclass(frozen=True)
-class _FlatBoxes:
+class FlatBoxes:
     """Boxes of all images as one tensor ``flat`` (R, 4), the ``image`` (R,) of each, how many an image has."""
 
     flat: Tensor
@@ -147,7 +147,7 @@ class _FlatBoxes:
     counts: list[int]
 
     @classmethod
-    def of(cls, boxes: list[Tensor]) -> _FlatBoxes:
+    def of(cls, boxes: list[Tensor]) -> FlatBoxes:
         counts = [len(b) for b in boxes]
         numbers = torch.tensor(counts, device=boxes[0].device)
         image = torch.arange(len(boxes), device=boxes[0].device).repeat_interleave(numbers, output_size=sum(counts))
@@ -156,10 +156,10 @@ class _FlatBoxes:
     def split(self) -> list[Tensor]:
         return list(torch.split(self.flat, self.counts))
 
-    def take(self, rows: Tensor) -> _FlatBoxes:
+    def take(self, rows: Tensor) -> FlatBoxes:
         """The boxes at flat ``rows``, which rise."""
         image = self.image[rows]
-        return _FlatBoxes(self.flat[rows], image, torch.bincount(image, minlength=len(self.counts)).tolist())
+        return FlatBoxes(self.flat[rows], image, torch.bincount(image, minlength=len(self.counts)).tolist())
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class DetectionHeads(nn.Module):
         """
         if self.training and targets is not None:
             return self._train(side, features, proposals, targets, clinical, mode, prior)
-        boxes = _FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth and targets else proposals)
+        boxes = FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth and targets else proposals)
         logits, deltas = self._predict_boxes(side, features, boxes, clinical, prior)
         losses: dict[str, Tensor] = {}
         samples: _Samples | None = None
@@ -256,21 +256,21 @@ class DetectionHeads(nn.Module):
 
         The second reading is without dropout, as in an evaluation: it draws no number that the training would draw.
         """
-        boxes = _FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth else proposals)
+        boxes = FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth else proposals)
         samples = self._sample(boxes, targets)
         logits, deltas = self._predict_boxes(side, features, boxes.take(samples.rows), clinical, prior)
         losses = self._losses(side, features, boxes, logits, deltas, samples, targets)
         if mode.detect == "none":
             return [], losses
         with torch.no_grad():
-            clean = _FlatBoxes.of(proposals)
+            clean = FlatBoxes.of(proposals)
             self.box_head.eval()
             logits, deltas = self._predict_boxes(side, features, clean, clinical, prior)
             self.box_head.train()
             return self._postprocess_detections(side, features, logits, deltas, clean), losses
 
     def _predict_boxes(
-        self, side: int, features: Features, boxes: _FlatBoxes, clinical: Tensor | None, prior: Tensor | None
+        self, side: int, features: Features, boxes: FlatBoxes, clinical: Tensor | None, prior: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Class logits (R, classes) and box deltas (R, classes · 4) of RoIs."""
         pooled = self.box_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))  # (R, C, 7, 7)
@@ -280,13 +280,13 @@ class DetectionHeads(nn.Module):
             logits = logits + F.pad(prior, (1, 0))[boxes.image].to(logits.dtype)  # nothing for the background
         return upcast(logits), upcast(deltas)
 
-    def _predict_masks(self, side: int, features: Features, boxes: _FlatBoxes) -> Tensor:
+    def _predict_masks(self, side: int, features: Features, boxes: FlatBoxes) -> Tensor:
         """Mask logits (R, classes, 28, 28) of RoIs."""
         pooled = self.mask_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))
         return upcast(self.mask_predictor(self.mask_head(pooled)))
 
     @torch.no_grad()
-    def _sample(self, boxes: _FlatBoxes, targets: list[TargetDict]) -> _Samples:
+    def _sample(self, boxes: FlatBoxes, targets: list[TargetDict]) -> _Samples:
         """Assign the targets to ``boxes`` and draw a balanced sample of them for the losses."""
         truth, real = pad([t["boxes"].to(boxes.flat.dtype) for t in targets])  # (B, M, 4)
         classes, _ = pad([t["labels"] for t in targets])  # (B, M)
@@ -315,7 +315,7 @@ class DetectionHeads(nn.Module):
         self,
         side: int,
         features: Features,
-        boxes: _FlatBoxes,
+        boxes: FlatBoxes,
         logits: Tensor,
         deltas: Tensor,
         samples: _Samples,
@@ -339,15 +339,20 @@ class DetectionHeads(nn.Module):
             )
         return losses
 
+    def decode(self, side: int, logits: Tensor, deltas: Tensor, proposals: FlatBoxes) -> Tensor:
+        """The refined box of every proposal and finding, (R, findings, 4)."""
+        boxes = self.coder.decode_single(deltas.detach(), proposals.flat)
+        boxes = boxes.view(len(logits), -1, 4)[:, 1:]  # no background
+        clipped: Tensor = clip_boxes_to_image(boxes, (side, side))
+        return clipped
+
     @torch.no_grad()
     def _postprocess_detections(
-        self, side: int, features: Features, logits: Tensor, deltas: Tensor, proposals: _FlatBoxes
+        self, side: int, features: Features, logits: Tensor, deltas: Tensor, proposals: FlatBoxes
     ) -> list[dict[str, Tensor]]:
         """Refined boxes after the score threshold and non-maximum suppression per finding, and their masks."""
         images, findings = len(proposals.counts), logits.shape[1] - 1
-        boxes = self.coder.decode_single(deltas.detach(), proposals.flat)
-        boxes = boxes.view(len(logits), findings + 1, 4)[:, 1:]  # no background
-        boxes = clip_boxes_to_image(boxes, (side, side)).reshape(-1, 4)
+        boxes = self.decode(side, logits, deltas, proposals).reshape(-1, 4)
         scores = logits.detach().softmax(dim=-1)[:, 1:].reshape(-1)
         sides = boxes[:, 2:] - boxes[:, :2]
         valid = ((scores > self.score_thresh) & (sides >= MIN_SIZE).all(dim=1)).nonzero().squeeze(1)
@@ -357,9 +362,9 @@ class DetectionHeads(nn.Module):
         kept = suppress(boxes, scores, image, group, images, nms_thresh=self.nms_thresh, top_n=self.detections_per_img)
         found = {"boxes": boxes[kept.rows], "labels": labels[kept.rows], "scores": scores[kept.rows]}
         if self.has_mask:
-            detected = _FlatBoxes(found["boxes"], image[kept.rows], kept.counts)
+            detected = FlatBoxes(found["boxes"], image[kept.rows], kept.counts)
             found["masks"] = mask_probabilities(self._predict_masks(side, features, detected), found["labels"])
-        parts = {name: values.split(kept.counts) for name, values in found.items()}
+        parts = {name: torch.split(values, kept.counts) for name, values in found.items()}
         return [{name: values[i] for name, values in parts.items()} for i in range(images)]
 
 
@@ -368,7 +373,7 @@ def _add_ground_truth(proposals: list[Tensor], targets: list[TargetDict]) -> lis
     return [torch.cat((p, t["boxes"].to(p.dtype))) for p, t in zip(proposals, targets, strict=True)]
 
 
-def _detected_rows(boxes: _FlatBoxes, proposals: list[Tensor], samples: _Samples | None, mode: RoiMode) -> Tensor:
+def _detected_rows(boxes: FlatBoxes, proposals: list[Tensor], samples: _Samples | None, mode: RoiMode) -> Tensor:
     """The rows that detections come from in an evaluation that samples with the targets."""
     if samples is None:
         raise ValueError(f"detections from {mode.detect} boxes need targets")

@@ -6,6 +6,7 @@ Faster R-CNN: Ren et al., arXiv:1506.01497.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,16 @@ class Anchors(nn.Module):
             strides = [[torch.tensor(side // n, device=like.device) for n in grid] for grid in grids]
             self._made = {key: torch.cat(self.generator.grid_anchors(grids, strides))}
         return self._made[key]
+
+
+@dataclass(frozen=True)
+class DecodedBoxes:
+    """``boxes`` (B, K, 4), their ``probability`` (B, K), whether they can be proposed, and each's ``level`` (K,)."""
+
+    boxes: Tensor
+    probability: Tensor
+    valid: Tensor
+    level: Tensor
 
 
 class ProposalNetwork(nn.Module):
@@ -105,6 +116,17 @@ class ProposalNetwork(nn.Module):
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, per_level: list[int], side: int
     ) -> list[Tensor]:
         """The boxes of the best anchors after non-maximum suppression, per image (p, 4)."""
+        decoded = self.decode(scores, deltas, anchors, per_level, side)
+        image, place = decoded.valid.nonzero(as_tuple=True)
+        boxes, probability = decoded.boxes[image, place], decoded.probability[image, place]
+        group = image * len(per_level) + decoded.level[place]
+        kept = suppress(
+            boxes, probability, image, group, len(scores), nms_thresh=self.nms_thresh, top_n=self.post_nms_top_n
+        )
+        return list(torch.split(boxes[kept.rows], kept.counts))
+
+    def decode(self, scores: Tensor, deltas: Tensor, anchors: Tensor, per_level: list[int], side: int) -> DecodedBoxes:
+        """The boxes of the best anchors of every level, before non-maximum suppression."""
         rows, level = self._top_n(scores, per_level)  # (B, K), (K,)
         probability = scores.gather(1, rows).sigmoid()
         top_deltas = deltas.gather(1, rows[..., None].expand(-1, -1, 4))
@@ -112,13 +134,7 @@ class ProposalNetwork(nn.Module):
         boxes = clip_boxes_to_image(boxes, (side, side)).view(*rows.shape, 4)
         sides = boxes[..., 2:] - boxes[..., :2]
         valid = (sides >= MIN_SIZE).all(dim=-1) & (probability >= self.score_thresh)
-        image, place = valid.nonzero(as_tuple=True)
-        boxes, probability = boxes[image, place], probability[image, place]
-        group = image * len(per_level) + level[place]
-        kept = suppress(
-            boxes, probability, image, group, len(scores), nms_thresh=self.nms_thresh, top_n=self.post_nms_top_n
-        )
-        return list(torch.split(boxes[kept.rows], kept.counts))
+        return DecodedBoxes(boxes, probability, valid, level)
 
     def _top_n(self, scores: Tensor, per_level: list[int]) -> tuple[Tensor, Tensor]:
         """The rows of the highest scores of every level, and each row's level."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean, median
 from typing import Literal, NamedTuple
 
@@ -518,7 +519,9 @@ Line = Callable[[RunStatistics], _Points]
 
 
 def statistics_panels(ablation: AblationFrame, setting: str, statistics: Statistics) -> tuple[Panel, ...]:
-    """Four panels on the test split; arms have the colours of the other curves.
+    """Four panels on the test split, and one for each way in which clinical values were made to miss.
+
+    Arms have the colours of the other curves.
 
     The band of several seeds is their range, that of one seed the 95 % interval over the patients. Runs evaluated
     under another protocol, or with another kind of checkpoint, than the setting's first are left out.
@@ -534,6 +537,7 @@ def statistics_panels(ablation: AblationFrame, setting: str, statistics: Statist
         (precision, _precision),
         (reliability, _reliability),
         (thresholds, _thresholds),
+        *((_missing_panel(mechanism), partial(_missing, mechanism)) for mechanism in _MISSING),
     )
     panels = []
     for panel, line in asked:
@@ -556,7 +560,7 @@ def _series(ablation: AblationFrame, setting: str, statistics: Statistics, line:
             x, y, band = line(stats)
             if not x or (member.protocol, stats.kind) != first:
                 continue
-            dots = x if line is _thresholds else ()
+            dots = x if line not in (_froc, _precision, _reliability) else ()
             seeds.append(Series(arm, x, y, n, STYLES[n % 3], _seed(member), dots, band))
         found += _with_mean(seeds)
     return tuple(found)
@@ -591,6 +595,30 @@ def _thresholds(stats: RunStatistics) -> _Points:
         return _Points()
     rows, ends = stats.profile.rows, tuple((b.ap.low, b.ap.high) for b in stats.profile.bands)
     return _Points(tuple(r.score for r in rows), tuple(r.ap for r in rows), ends)
+
+
+#: The heads of the panels on missing clinical values.
+_MISSING = {
+    "random": "Values missing by chance",
+    "column": "Missing by another column",
+    "value": "Missing by their value",
+    "columns": "Columns missing",
+    "records": "Records missing",
+}
+
+
+def _missing_panel(mechanism: str) -> Panel:
+    return Panel(_MISSING[mechanism], (), "Share that is missing", "AP lost", across="share")
+
+
+def _missing(mechanism: str, stats: RunStatistics) -> _Points:
+    """What the AP loses by the share that is missing, nothing where nothing is."""
+    found = [c for c in stats.controls if (c.alteration.kind, c.alteration.name) == ("missing", mechanism)]
+    if not found:
+        return _Points()
+    lost = [c.drop.ap for c in found]
+    x, y = (0.0, *(c.alteration.share for c in found)), (0.0, *(ap.value for ap in lost))
+    return _Points(x, y, ((0.0, 0.0), *((ap.low, ap.high) for ap in lost)))
 
 
 # The forest plot: a row for each setting.

@@ -24,6 +24,7 @@ from mmad.data.phantom import is_phantom
 from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry, LogNote, LossTable
 from mmad.experiment_log.parser import heading_name
 from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, Library, entry, proposals_of, setup_of
+from mmad.report.against import Against
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
 from mmad.report.cohort import Cohort, CohortKey
 from mmad.report.pictures import Pictures
@@ -111,6 +112,7 @@ class ReportModel:
     cohorts: Mapping[CohortKey, Cohort] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
     logbook: Logbook | None = None
+    against: Against | None = None
 
     @property
     def runs(self) -> tuple[RunSection, ...]:
@@ -139,6 +141,7 @@ def build_model(
     pictures: Pictures | None = None,
     cohorts: Mapping[CohortKey, Cohort] | None = None,
     notes: Notes | None = None,
+    against: Against | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
@@ -171,6 +174,7 @@ def build_model(
         pictures=pictures or Pictures(),
         cohorts=cohorts or {},
         notes=notes or Notes(),
+        against=against,
     )
 
 

@@ -157,6 +157,8 @@ class _Training:
             batch_size=setup.batch_size,
             seed=protocol.seed,
             flip=setup.horizontal_flip,
+            clinical_dropout=setup.clinical_dropout if setup.use_clinical else 0.0,
+            dropout_of=setup.clinical_dropout_of,
             studies=self.studies,
             augmentation=None if setup.augmentation is None else make_part("augmentation", setup.augmentation),
         )

@@ -46,7 +46,7 @@ OTHER_SETUP: dict[str, Any] = {
     "loss_weights": {"loss_classifier": 2}, "learned_loss_weights": True, "measure_test": False,
     "augmentation": {"use": "mine:Turn"}, "box_loss": {"use": "torch.nn:Linear", "in_features": 4, "out_features": 1},
     "horizontal_flip": 0.25, "image_input": "training_mean", "fusion": "daft", "clinical_encoder": "tokens",
-    "clinical_records": "permuted", "clinical_permutation": 1,
+    "clinical_records": "permuted", "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
 }  # fmt: skip
 OTHER_PROTOCOL: dict[str, Any] = {
     "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
@@ -74,7 +74,9 @@ BASES: dict[str, dict[str, Any]] = {
     "era C": {"use_clinical": True, "era": "C", "clinical_expand_conv_channels": 16, "lr_scheduler": "MultiStepLR"},
     "era C, RoI heads alone": {"use_clinical": True, "era": "C", "spatialise_clinical": False},
     "FiLM": {"use_clinical": True, "fusion": "film"},
-    "own": {"use_clinical": True, "fusion": {"use": "mine:Sum"}, "clinical_records": "permuted"},
+    "own": {
+        "use_clinical": True, "fusion": {"use": "mine:Sum"}, "clinical_records": "permuted", "clinical_dropout": 0.1,
+    },
     "torchvision": {"use_custom_model": False},
 }  # fmt: skip
 #: What no run depends on.

@@ -200,3 +200,33 @@ def test_the_mean_image_stands_for_every_image(phantom: DataSet) -> None:
     assert all(
         torch.equal(one["boxes"], other["boxes"]) for one, other in zip(val.targets, replaced.targets, strict=True)
     )
+
+
+@pytest.mark.parametrize("of", ["value", "record"])
+def test_dropout_takes_clinical_values_away_anew_each_epoch(phantom: DataSet, of: str) -> None:
+    encoder = ClinicalEncoder.fit(phantom, phantom.columns(), indicators=True)
+    batches = training_batches(
+        phantom,
+        64,
+        encoder,
+        batch_size=4,
+        seed=0,
+        clinical_dropout=0.5,
+        dropout_of=of,  # type: ignore[arg-type]
+    )
+    plain = training_batches(phantom, 64, encoder, batch_size=4, seed=0)
+    epochs = []
+    for epoch in (1, 2):
+        shown = list(batches.epoch(epoch))
+        assert [b.positions for b in shown] == [b.positions for b in plain.epoch(epoch)]
+        for step, (mine, before) in enumerate(zip(shown, plain.epoch(epoch), strict=True)):
+            missing = mine.numeric[:, 9:] > 0
+            assert (missing | (before.numeric[:, 9:] == 0)).all()  # what was missing stays so
+            assert torch.equal(mine.numeric[:, :9].where(~missing, before.numeric[:, :9]), before.numeric[:, :9])
+            assert _same(next(batches.epoch(epoch, step)), mine)
+        epochs.append({p: row for b in shown for p, row in zip(b.positions, b.numeric[:, 9:].tolist(), strict=True)})
+    assert epochs[0] != epochs[1]
+    share = np.mean([row for rows in epochs for row in rows.values()])
+    assert 0.3 < share < 0.75
+    if of == "record":
+        assert any(all(row) for row in epochs[0].values())

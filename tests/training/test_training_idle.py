@@ -89,6 +89,7 @@ TRIED = {
     "clinical_records ≠ permuted": ["C"],
     "fuse_layers = 0": ["CXR", "B", "C, added", "C, RoI heads alone"],
     "fuse_layers = 0 or 1": ["C, added", "C, fused once"],
+    "clinical_dropout = 0.0": ["C"],
     "optimiser ≠ sgd": ["AdamW"],
     "lr_scheduler = none": ["CXR"],
     "lr_scheduler ≠ ReduceLROnPlateau": ["CXR", "steps"],
@@ -111,7 +112,7 @@ OTHER: dict[str, Any] = {
     "multiStepLR_milestones": (2,), "multiStepLR_gamma": 0.5, "weights": ("imagenet", "none"), "weights_hash": "abc",
     "replicate": 2, "box_loss": {"use": "torch.nn:SmoothL1Loss"},
     "fusion": "film", "clinical_encoder": "tokens", "clinical_records": "permuted",
-    "clinical_permutation": 1,
+    "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
 }  # fmt: skip
 
 

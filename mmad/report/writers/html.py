@@ -218,6 +218,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         picture_drawing.panels_of,
         picture_drawing.title_and_description,
         setup_toml,
+        tables.against_tables,
         tables.all_runs_table,
         tables.best_epochs_table,
         tables.documented_table,
