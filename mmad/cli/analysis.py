@@ -202,7 +202,7 @@ def compare(
 def _print(
     found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float], *, detailed: bool
 ) -> None:
-    from mmad.analysis.comparison import shared_words
+    from mmad.analysis.comparison import benefits, shared_words
 
     out = console()
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
@@ -212,6 +212,8 @@ def _print(
         _print_group(out, title, group, effects)
     for line in shared_words(found):
         out.print(line)
+    for benefit in benefits(found):
+        out.print(f"{benefit.setting}: {benefit.sentence}")
     if detailed:
         for one in found:
             _print_details(out, one)

@@ -592,6 +592,14 @@ class ModelSetup(BaseModel):
         return self.clinical_missing_indicators or self.clinical_encoder_name == "tokens"
 
     @property
+    def control(self) -> str | None:
+        """What stands in place of an image or of its own record, as in an arm that others are compared with; else None."""
+        if self.image_input != "xray":
+            return "image_input = training_mean"
+        permuted = self.use_clinical and self.clinical_records != "true"
+        return f"clinical_records = {self.clinical_records}" if permuted else None
+
+    @property
     def era_form(self) -> Era | None:
         """The documented form of the clinical branch; None without one."""
         return self.resolved_era if self.use_clinical and self.fusion_name == "era" else None
