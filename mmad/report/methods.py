@@ -288,7 +288,7 @@ def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[Model
     }.get(frozenset(values), "standardised by the training split or taken as they are (varied)")
     unknown = {setup.clinical_unknown_slot for setup in clinical}
     category = "a zero vector" if unknown == {False} else "a learned vector" if unknown == {True} else "varied"
-    flags = any(setup.missing_indicators for setup in clinical)
+    flags = any(setup.clinical_missing_indicators for setup in clinical)
     also = "; an indicator says that it was missing" if flags else ""
     records = [
         Sentence(f"{clip(arm, 60)}: {_RECORDS[word]}")
@@ -301,9 +301,14 @@ def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[Model
         Sentence(f"Clinical values: {'; '.join(words)}."),
         Sentence(f"Numbers were {scale}; a category was embedded."),
     ]
-    found["missing"] = [
-        Sentence(f"A missing number took the mean of the training split{also}; a missing category was {category}.")
-    ]
+    encoders = {setup.clinical_encoder_name for setup in clinical}
+    found["missing"] = []
+    if encoders != {"tokens"}:
+        found["missing"].append(
+            Sentence(f"A missing number took the mean of the training split{also}; a missing category was {category}.")
+        )
+    if "tokens" in encoders:
+        found["missing"].append(Sentence("Where columns were tokens, a missing value had a learned token of its own."))
     return found
 
 
