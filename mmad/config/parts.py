@@ -92,7 +92,7 @@ PARTS: Mapping[str, PartKind] = {
         PartKind(
             "box_loss", "mmad.detector.roi_heads:BoxLoss", {}, others={"smooth_l1": "torchvision's smooth L1 loss"}
         ),
-        PartKind("augmentation", "mmad.data.loader:Augmentation", {}, others={"none": "no change after the flip"}),
+        PartKind("augmentation", "mmad.data.loader:OwnAugmentation", {}, others={"none": "no change after the flip"}),
         PartKind(
             "optimiser",
             "mmad.training.schedules:OptimiserMaker",
@@ -106,6 +106,7 @@ PARTS: Mapping[str, PartKind] = {
                 "none": "the rate stays",
                 "ReduceLROnPlateau": "lowers it on a plateau, by the fields of that name",
                 "MultiStepLR": "lowers it at milestones, by the fields of that name",
+                "CosineAnnealingLR": "half a cosine after a ramp, by the fields cosine_…",
             },
         ),
     )

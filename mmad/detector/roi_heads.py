@@ -342,7 +342,7 @@ class DetectionHeads(nn.Module):
     def decode(self, side: int, logits: Tensor, deltas: Tensor, proposals: FlatBoxes) -> Tensor:
         """The refined box of every proposal and finding, (R, findings, 4)."""
         boxes = self.coder.decode_single(deltas.detach(), proposals.flat)
-        boxes = boxes.view(len(logits), -1, 4)[:, 1:]  # no background
+        boxes = boxes.view(len(logits), logits.shape[1], 4)[:, 1:]  # no background
         clipped: Tensor = clip_boxes_to_image(boxes, (side, side))
         return clipped
 
