@@ -88,7 +88,8 @@ class Steps:
         box = torch.tensor([[0.1, 0.2, 0.4, 0.6], [0.5, 0.3, 0.9, 0.8]], device=device) * side
         labels = torch.tensor([1, 4], device=device)
         self.targets = [{"boxes": box.clone(), "labels": labels} for _ in range(images)]
-        self.clinical = torch.randn((images, 9), generator=chance), torch.zeros((images, 1), dtype=torch.long)
+        numbers = 18 if self.setup.missing_indicators else 9
+        self.clinical = torch.randn((images, numbers), generator=chance), torch.zeros((images, 1), dtype=torch.long)
         self.clinical = self.clinical[0].to(device), self.clinical[1].to(device)
         model = build_detector(self.setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0)
         self.model = in_layout(model.train().to(device), self.setup)

@@ -1207,6 +1207,78 @@ def shared_words(found: Iterable[Comparison]) -> list[str]:
     return said
 
 
+@dataclass(frozen=True)
+class Benefit:
+    """Whether clinical data help in one setting: an arm against each without them, and each with permuted records.
+
+    They help only where it is ahead of all of these, each at 5 % by itself: an intersection-union test, whose level is
+    5 % without an adjustment.
+    """
+
+    arm: str
+    against: tuple[Comparison, ...]
+
+    @property
+    def setting(self) -> str:
+        return self.against[0].setting
+
+    @property
+    def behind(self) -> tuple[Comparison, ...]:
+        """The comparisons in which the arm is not shown to be ahead."""
+        return tuple(one for one in self.against if not _ahead(one))
+
+    @property
+    def helps(self) -> bool:
+        """Whether it may be said that clinical data help."""
+        return not self.behind
+
+    @property
+    def sentence(self) -> str:
+        """The claim, or why it is not made, as every output says it."""
+        if self.helps:
+            figures = " and ".join(f"{one.reference} by {_pointwise(one)}" for one in self.against)
+            return f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
+        figures = " and ".join(f"of {one.reference} ({_pointwise(one)})" for one in self.behind)
+        return f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+
+
+def benefits(found: Iterable[Comparison]) -> list[Benefit]:
+    """What may be said of clinical data in every setting that has both controls: no record, and permuted ones."""
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for one in found:
+        if one.pairs and one.statistics is not None and _records(one.pairs[0][1].run) == "true":
+            groups.setdefault((one.setting, one.other), []).append(one)
+    said = []
+    for (_, arm), several in groups.items():
+        controls = {kind: [c for c in several if _records(c.pairs[0][0].run) == kind] for kind in ("none", "permuted")}
+        if all(controls.values()):
+            said.append(Benefit(arm, (*controls["none"], *controls["permuted"])))
+    return said
+
+
+def _records(run: RunRecord) -> str:
+    """Whose clinical records a run reads: ``none``, ``true``, ``permuted`` or ``constant``."""
+    if not run.setup.get("use_clinical") or run.setup.get("image_input", "xray") != "xray":
+        return "none" if not run.setup.get("use_clinical") else "alone"
+    return str(run.setup.get("clinical_records", "true"))
+
+
+def _ahead(found: Comparison) -> bool:
+    """Whether the other arm is ahead of the reference at 5 %, of this pair alone, over seeds and patients."""
+    difference = None if found.statistics is None else found.statistics.difference
+    if difference is None or difference.seeds < 2 or found.verdict == "no verdict":
+        return False
+    return difference.pointwise.low > 0
+
+
+def _pointwise(found: Comparison) -> str:
+    difference = None if found.statistics is None else found.statistics.difference
+    if difference is None:
+        return "no interval"
+    seeds = "; one seed" if difference.seeds == 1 else ""
+    return f"{interval(difference.pointwise, sign=True)}{seeds}"
+
+
 def _design(words: str, found: Comparison | ComparisonTable) -> str:
     """What differs by design, and whose value stands first: sentences name the arms in either order."""
     return f"differs by design: {words} ({found.reference} / {found.other})" if words else ""

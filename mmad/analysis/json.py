@@ -14,6 +14,7 @@ from mmad.analysis.comparison import (
     PairAgreement,
     PairStatistics,
     Registration,
+    benefits,
     shared_words,
 )
 from mmad.analysis.input_controls import Control, meaning
@@ -143,6 +144,10 @@ def plain_comparisons(
         "resamples": options.resamples,
         "estimand": ESTIMAND,
         "shared_runs": shared_words(comparisons),
+        "benefits": [
+            {"setting": one.setting, "arm": one.arm, "helps": one.helps, "sentence": one.sentence}
+            for one in benefits(comparisons)
+        ],
         "pairs": [_comparison(one, one.statistics or PairStatistics(), effects or one.effects) for one in comparisons],
         "refused": [plain_refusal(one) for one in refused],
     }

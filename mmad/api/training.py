@@ -321,7 +321,7 @@ def _narrowed(loaded: Sequence[Loaded], only: Sequence[str]) -> list[Loaded]:
 def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
     """Refuses what only the device or timm can tell, before anything is queued."""
     from mmad.base.records import ClinicalColumns
-    from mmad.config.checks import TIMM
+    from mmad.config.parts import TIMM
 
     if not on_gpu and any(run.setup.mixed_precision for run in runs):
         raise SpecError(

@@ -205,7 +205,7 @@ def compare(
 def _print(
     found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float] | None, *, detailed: bool
 ) -> None:
-    from mmad.analysis.comparison import NOTHING_REGISTERED, registration_words, shared_words
+    from mmad.analysis.comparison import NOTHING_REGISTERED, benefits, registration_words, shared_words
 
     out = console()
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
@@ -217,6 +217,8 @@ def _print(
     said = [NOTHING_REGISTERED if one is None else registration_words(one) for one in registered]
     for line in (*shared_words(found), *dict.fromkeys(said)):
         out.print(line)
+    for benefit in benefits(found):
+        out.print(f"{benefit.setting}: {benefit.sentence}")
     if detailed:
         for one in found:
             _print_details(out, one)

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mmad.config.checks import STRIDES, problems
+from mmad.config.checks import problems
 from mmad.config.fields import ALWAYS, Effect, Later, affecting, affects, unless, when
-from mmad.config.parts import part_name
+from mmad.config.parts import STRIDES, part_name
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
@@ -22,7 +22,7 @@ IMAGE_ALONE = when(use_clinical=False)
 TORCHVISION = when(use_custom_model=False)
 SWIN = when(use_custom_model=True, backbone="swin_t")
 FIXED_NORM = when(image_backbone={"resnet18", "resnet50"}, has_pyramid=True, frozen_norm=True)
-NO_ERA = (IMAGE_ALONE, unless(fusion_name="era"))
+NO_ERA = (IMAGE_ALONE, unless(fusion="era"))
 TOKENS = when(clinical_encoder_name="tokens")
 NOT_ERA_A = unless(resolved_era="A")
 NOT_ERA_C = unless(resolved_era="C")
@@ -94,8 +94,8 @@ class ModelSetup(BaseModel):
     )
 
     # image branch
-    backbone: Annotated[str, affects("architecture", "training", "speed", idle=TORCHVISION)] = Field(
-        "mobilenet_v3", description="Image network: " + ", ".join(BACKBONES) + ", or timm:NAME."
+    backbone: Annotated[str | OwnPart, affects("architecture", "training", "speed", idle=TORCHVISION)] = Field(
+        "mobilenet_v3", description="Image network: " + ", ".join(BACKBONES) + ", timm:NAME, or a class of your own."
     )
     pretrained: Annotated[bool, affects("training", "speed", idle=when(weights="none"))] = Field(
         True, description="Start the backbone from ImageNet weights."
@@ -353,6 +353,14 @@ class ModelSetup(BaseModel):
     box_head_dropout_rate: Annotated[float, affects("training", "speed", idle=TORCHVISION)] = Field(
         0, ge=0, lt=1, description="Dropout between each linear layer of the box head and its ReLU."
     )
+    box_loss: Annotated[
+        Literal["smooth_l1"] | OwnPart,
+        affects("architecture", "training", "speed", idle=TORCHVISION),
+        Later("smooth_l1"),
+    ] = Field(
+        "smooth_l1",
+        description="Loss of the box head's deltas, summed over the boxes: torchvision's, or a class of your own.",
+    )
     use_mask: Annotated[bool, affects("architecture", "training", "evaluation", "speed", idle=TORCHVISION)] = Field(
         False, description="Mask head beside the box head."
     )
@@ -472,11 +480,11 @@ class ModelSetup(BaseModel):
     )
 
     # optimisation
-    optimiser: Annotated[Literal["sgd", "adamw"], affects("training", "speed")] = Field(
-        "sgd", description="Optimiser; SGD runs with momentum."
+    optimiser: Annotated[Literal["sgd", "adamw"] | OwnPart, affects("training", "speed")] = Field(
+        "sgd", description="Optimiser, a class of your own too; SGD runs with momentum."
     )
     lr: Annotated[float, affects("training")] = Field(1e-3, gt=0, le=10, description="Learning rate at the start.")
-    momentum: Annotated[float, affects("training", idle=when(optimiser="adamw"))] = Field(
+    momentum: Annotated[float, affects("training", idle=unless(optimiser="sgd"))] = Field(
         0.9, ge=0, lt=1, description="Momentum of SGD."
     )
     weight_decay: Annotated[float, affects("training")] = Field(0, ge=0, le=1, description="Weight decay (L2).")
@@ -529,10 +537,10 @@ class ModelSetup(BaseModel):
         json_schema_extra=unit("epochs"),
     )
     lr_scheduler: Annotated[
-        Literal["ReduceLROnPlateau", "MultiStepLR", "CosineAnnealingLR"] | None,
+        Literal["ReduceLROnPlateau", "MultiStepLR", "CosineAnnealingLR"] | OwnPart | None,
         BeforeValidator(_none_word),
         affects("training"),
-    ] = Field(None, description="Learning-rate schedule; none keeps the rate.")
+    ] = Field(None, description="Learning-rate schedule, a class of your own too; none keeps the rate.")
     plateau_metric: Annotated[
         Literal["val_loss", "val_loss_last_20", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
     ] = Field(
@@ -571,6 +579,10 @@ class ModelSetup(BaseModel):
     learned_loss_weights: Annotated[bool, affects("training")] = Field(
         False,
         description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²), in training only (Kendall et al., arXiv:1705.07115).",
+    )
+    augmentation: Annotated[OwnPart | None, affects("training", "speed"), Later(None)] = Field(
+        None,
+        description="A class of your own that changes a training image and its boxes after the flip and what augment_… does; none does not.",
     )
     horizontal_flip: Annotated[float, affects("training")] = Field(
         0.5,
@@ -627,6 +639,14 @@ class ModelSetup(BaseModel):
         return self.clinical_missing_indicators or self.clinical_encoder_name == "tokens"
 
     @property
+    def control(self) -> str | None:
+        """What stands in place of an image or of its own record, as in an arm that others are compared with; else None."""
+        if self.image_input != "xray":
+            return "image_input = training_mean"
+        permuted = self.use_clinical and self.clinical_records != "true"
+        return f"clinical_records = {self.clinical_records}" if permuted else None
+
+    @property
     def era_form(self) -> Era | None:
         """The documented form of the clinical branch; None without one."""
         return self.resolved_era if self.use_clinical and self.fusion_name == "era" else None
@@ -648,8 +668,8 @@ class ModelSetup(BaseModel):
 
     @property
     def image_backbone(self) -> str:
-        """The backbone that is built: torchvision's own Mask R-CNN has a ResNet50."""
-        return self.backbone if self.use_custom_model else "resnet50"
+        """The backbone that is built, by its name: torchvision's own Mask R-CNN has a ResNet50."""
+        return str(part_name(self.backbone)) if self.use_custom_model else "resnet50"
 
     @property
     def has_pyramid(self) -> bool:

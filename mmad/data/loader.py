@@ -7,8 +7,9 @@ see the same batches, whatever else drew random numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from mmad.data.clinical import ClinicalEncoder, Records, permuted_records
 from mmad.data.dataset import STUDIES, DataSet
 from mmad.data.image_cache import image_cache
 
-_ORDER, _FLIP, _HIDDEN, _VIEW = 0, 1, 2, 3  # streams of random numbers within one (seed, epoch)
+_ORDER, _FLIP, _HIDDEN, _VIEW, _OWN = 0, 1, 2, 3, 5  # streams of random numbers within one (seed, epoch)
 
 
 #: What is missing together.
@@ -271,6 +272,23 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
+class OwnAugmentation(Protocol):
+    """Changes training images, each with its boxes, after the flip."""
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        boxes: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        random: np.random.Generator,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+        """The image (S, S), its boxes (n, 4) in pixels and their labels (n,), changed.
+
+        All chance comes from ``random``, which follows from seed, epoch and study. Boxes stay within the image and keep
+        an area; one that is lost is left out with its label.
+        """
+
+
 class EpochBatches:
     """The training split, shuffled anew each epoch; ``len()`` is the number of batches of an epoch."""
 
@@ -284,8 +302,10 @@ class EpochBatches:
         clinical_dropout: float = 0.0,
         dropout_of: ClinicalDropout = "value",
         augmentation: Augmentation | None = None,
+        own_augmentation: OwnAugmentation | None = None,
     ) -> None:
         self._studies = studies
+        self._own_augmentation = own_augmentation
         self._positions = np.array(positions, dtype=np.int64)
         self._batch_size = batch_size
         self._seed = seed
@@ -308,7 +328,25 @@ class EpochBatches:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` (from 1), beginning with number ``start_step`` (from 0)."""
-        return iter(_loader(self._studies, _Listed(self.items(epoch), self._batch_size, start_step)))
+        batches = iter(_loader(self._studies, _Listed(self.items(epoch), self._batch_size, start_step)))
+        return batches if self._own_augmentation is None else map(partial(self._augmented, epoch), batches)
+
+    def _augmented(self, epoch: int, batch: Batch) -> Batch:
+        assert self._own_augmentation is not None
+        images, targets = [], []
+        for image, target, position in zip(batch.images, batch.targets, batch.positions, strict=True):
+            random = np.random.default_rng([self._seed, epoch, _OWN, position])
+            changed, boxes, labels = self._own_augmentation(
+                image[0].numpy(), target["boxes"].numpy(), target["labels"].numpy(), random
+            )
+            images.append(torch.from_numpy(np.ascontiguousarray(changed, dtype=np.uint8))[None])
+            targets.append(
+                Target(
+                    boxes=torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4)),
+                    labels=torch.from_numpy(np.asarray(labels, dtype=np.int64)),
+                )
+            )
+        return replace(batch, images=torch.stack(images), targets=targets)
 
 
 def training_batches(
@@ -324,6 +362,7 @@ def training_batches(
     augmentation: Augmentation | None = None,
     progress: OnProgress | None = None,
     studies: Studies | None = None,
+    own_augmentation: OwnAugmentation | None = None,
 ) -> EpochBatches:
     """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
 
@@ -336,7 +375,9 @@ def training_batches(
     """
     positions = _positions(dataset, "train")
     shown = studies or Studies(dataset, image_size, encoder, progress)
-    return EpochBatches(shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of, augmentation)
+    return EpochBatches(
+        shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of, augmentation, own_augmentation
+    )
 
 
 def evaluation_batches(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, roi_align
 
+from mmad.config.parts import is_own
 from mmad.config.setup import ModelSetup
 from mmad.detector.boxes import BACKGROUND, Sampler, assign, pad, suppress, upcast
+from mmad.detector.parts import make_part
 from mmad.detector.rpn import TargetDict
 
 Features = OrderedDict[str, Tensor]
@@ -103,6 +106,17 @@ WITH_GROUND_TRUTH = RoiMode(add_ground_truth=True, detect="sampled_and_ground_tr
 EVALUATION_MODES = {"clean": CLEAN, "sampled": SAMPLED, "with_ground_truth": WITH_GROUND_TRUTH}
 
 
+class BoxLoss(Protocol):
+    """A ``torch.nn.Module`` in place of torchvision's smooth L1 loss of the box head."""
+
+    def forward(self, deltas: Tensor, targets: Tensor) -> Tensor:
+        """The loss (), summed over the boxes: ``deltas`` (n, 4) of their own class against ``targets`` (n, 4).
+
+        Both are (dx, dy, dw, dh) of torchvision's box coder with weights 10, 10, 5 and 5; n may be 0. The sum is
+        divided by the number of boxes that were sampled.
+        """
+
+
 class BoxHead(nn.Module):
     """Two linear layers over a RoI's flattened features, beside which the clinical vector may stand.
 
@@ -181,6 +195,8 @@ class DetectionHeads(nn.Module):
         self.box_predictor = FastRCNNPredictor(setup.representation_size, classes)
         self.sampler = Sampler(setup.box_batch_size_per_image, setup.box_positive_fraction)
         self.coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+        if is_own(setup.box_loss):
+            self.box_loss = make_part("box_loss", setup.box_loss)
         self.fg_iou_thresh, self.bg_iou_thresh = setup.box_fg_iou_thresh, setup.box_bg_iou_thresh
         self.score_thresh, self.nms_thresh = setup.box_score_thresh, setup.box_nms_thresh
         self.detections_per_img = setup.box_detections_per_img
@@ -307,6 +323,10 @@ class DetectionHeads(nn.Module):
     ) -> dict[str, Tensor]:
         if len(samples.labels):
             classifier, box = fastrcnn_loss(logits, deltas, [samples.labels], [samples.regression_targets])
+            if hasattr(self, "box_loss"):
+                positive = (samples.labels > 0).nonzero().squeeze(1)
+                own = deltas.view(len(deltas), -1, 4)[positive, samples.labels[positive]]
+                box = self.box_loss(own, samples.regression_targets[positive]) / len(samples.labels)
         else:  # the mean over no box is not a number
             classifier, box = logits.sum() * 0, deltas.sum() * 0
         losses = {"loss_classifier": classifier, "loss_box_reg": box}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from torch.nn import Parameter
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
 from mmad.config.fields import later, reading
+from mmad.config.parts import is_own, part_arguments, part_name
 from mmad.config.setup import ModelSetup
+from mmad.detector.parts import make_part
 
 #: The documented log's value of ``gt_in_train_till`` for a run of any length.
 ALWAYS = 999
@@ -19,12 +21,35 @@ ALWAYS = 999
 _PLAN = {"optimiser", "lr", "lr_scheduler", *reading(ModelSetup, "lr_scheduler")}
 
 
+class OptimiserMaker(Protocol):
+    """A ``torch.optim.Optimizer``, whose state holds tensors and plain numbers."""
+
+    def __init__(self, parameters: Iterable[Parameter], *, lr: float, weight_decay: float) -> None: ...
+
+
+class OwnSchedule(Protocol):
+    """What sets the learning rate after each epoch, such as a scheduler of ``torch.optim.lr_scheduler``."""
+
+    def __init__(self, optimiser: Optimizer) -> None: ...
+
+    def step(self) -> None:
+        """Set the rate of the optimiser's groups for the next epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain JSON to resume from."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from ``state``."""
+
+
 def build_optimiser(setup: ModelSetup, parameters: Iterable[Parameter]) -> Optimizer:
-    """SGD with momentum, or AdamW, over the trainable ``parameters``."""
+    """The optimiser over the trainable ``parameters``."""
     trainable = [p for p in parameters if p.requires_grad]
-    if setup.optimiser == "adamw":
-        return AdamW(trainable, lr=setup.lr, weight_decay=setup.weight_decay)
-    return SGD(trainable, lr=setup.lr, momentum=setup.momentum, weight_decay=setup.weight_decay)
+    facts = {"lr": setup.lr, "weight_decay": setup.weight_decay}
+    if part_name(setup.optimiser) == "sgd" and "momentum" not in part_arguments(setup.optimiser):
+        facts["momentum"] = setup.momentum
+    made: Optimizer = make_part("optimiser", setup.optimiser, trainable, **facts)
+    return made
 
 
 def joins_ground_truth(setup: ModelSetup, epoch: int) -> bool:
@@ -48,6 +73,7 @@ class Schedule:
         self.optimiser = optimiser
         self.plateau: ReduceLROnPlateau | None = None
         self.steps: MultiStepLR | None = None
+        self.own: OwnSchedule | None = None
         self.previous_ap = 0.0
         if setup.lr_scheduler == "ReduceLROnPlateau":
             self.plateau = ReduceLROnPlateau(
@@ -59,6 +85,8 @@ class Schedule:
             )
         elif setup.lr_scheduler == "MultiStepLR":
             self.steps = MultiStepLR(optimiser, sorted(setup.milestones), gamma=setup.multiStepLR_gamma)
+        elif is_own(setup.lr_scheduler):
+            self.own = make_part("lr_scheduler", setup.lr_scheduler, optimiser)
         elif setup.lr_scheduler == "CosineAnnealingLR":
             self._set_cosine(1)
 
@@ -102,6 +130,8 @@ class Schedule:
             return False
         if self.steps is not None:
             self.steps.step()
+        if self.own is not None:
+            self.own.step()
         if self.plateau is not None:
             if self.ends(epoch):
                 return True
@@ -138,11 +168,15 @@ class Schedule:
             state["plateau"] = {name: getattr(self.plateau, name) for name in names}
         if self.steps is not None:
             state["steps"] = {"last_epoch": self.steps.last_epoch}
+        if self.own is not None:
+            state["own"] = self.own.state_dict()
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; the learning rate itself is the optimiser's."""
         self.previous_ap = state["previous_ap"]
+        if self.own is not None:
+            self.own.load_state_dict(state["own"])
         for name in ("plateau", "steps"):
             for field, value in state.get(name, {}).items():
                 setattr(getattr(self, name), field, value)

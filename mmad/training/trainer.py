@@ -29,6 +29,7 @@ from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
 from mmad.data.loader import Augmentation, Studies, evaluation_batches, training_batches
 from mmad.detector import EVALUATION_MODES, RoiMode, build_detector, parameter_counts
+from mmad.detector.parts import make_part
 from mmad.detector.weights import name_seed
 from mmad.training import checkpoint, loop
 from mmad.training.device import (
@@ -160,6 +161,7 @@ class _Training:
             dropout_of=setup.clinical_dropout_of,
             augmentation=Augmentation.of(setup),
             studies=self.studies,
+            own_augmentation=None if setup.augmentation is None else make_part("augmentation", setup.augmentation),
         )
         torch.manual_seed(protocol.seed)
 

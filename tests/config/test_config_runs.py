@@ -44,6 +44,7 @@ OTHER_SETUP: dict[str, Any] = {
     "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
     "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
     "loss_weights": {"loss_classifier": 2}, "learned_loss_weights": True, "measure_test": False,
+    "augmentation": {"use": "mine:Turn"}, "box_loss": {"use": "torch.nn:Linear", "in_features": 4, "out_features": 1},
     "horizontal_flip": 0.25, "image_input": "training_mean", "fusion": "daft", "clinical_encoder": "tokens",
     "clinical_records": "permuted", "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
     "gradient_checkpointing": True,

@@ -106,7 +106,7 @@ def test_the_field_reference_has_every_field_and_part() -> None:
     assert all(heading in text for heading in PARTS.values())
     row = next(line for line in text.splitlines() if line.startswith("| `lr` |"))
     assert row == "| `lr` | number | > 0, ≤ 10 | `0.001` | – | Learning rate at the start. | training | – |"
-    idle = "`use_clinical = false`; `fusion_name ≠ era`; `era = B`; `era = A and using_fpn = true`; `"
+    idle = "`use_clinical = false`; `fusion ≠ era`; `era = B`; `era = A and using_fpn = true`; `"
     assert f"| architecture, training | {idle}" in text
     assert "| training, evaluation | `selection_proposals = clean` (evaluation) |" in text
 
