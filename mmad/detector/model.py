@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from mmad.config.setup import Era, ModelSetup
 from mmad.detector.backbones import build_image_network
 from mmad.detector.clinical import CLINICAL_IMAGE, ClinicalVector, Encoder, Repeat, expansion, vector_layers
 from mmad.detector.fusion import build_fusion
+from mmad.detector.pooling import PooledMaps
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
 from mmad.detector.rpn import ProposalNetwork, TargetDict
 
@@ -28,7 +29,7 @@ class DetectorOutput:
     """Losses (empty without targets) and, per image, ``boxes`` (d, 4), ``labels`` and ``scores`` (d,)."""
 
     losses: Mapping[str, Tensor]
-    detections: list[dict[str, Tensor]]
+    detections: Sequence[dict[str, Tensor]]
 
 
 class MultimodalRCNN(nn.Module):
@@ -136,9 +137,10 @@ class MultimodalRCNN(nn.Module):
         clinical = self._encode_clinical(numeric, categorical)  # (B, K) or None
         features = self._fuse(self.backbone(self.transform(images)), clinical)
         side = images.shape[-1]
-        proposals, rpn_losses = self.rpn(side, features, targets)
+        maps = PooledMaps.of(features, side)
+        proposals, rpn_losses = self.rpn(side, features, maps, targets)
         roi_clinical = clinical if self.adds_clinical_to_roi_heads else None
-        detections, roi_losses = self.roi_heads(side, features, proposals, targets, roi_clinical, mode)
+        detections, roi_losses = self.roi_heads(maps, proposals, targets, roi_clinical, mode)
         return DetectorOutput({**roi_losses, **rpn_losses}, detections)
 
     def warning(self) -> str | None:

@@ -10,7 +10,7 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -153,6 +153,25 @@ def open_device(name: str) -> torch.device:
         raise SpecError(f"device {name}: this machine has {has}", hint="name one of these")
     torch.cuda.set_device(device)  # else a process on cuda:1 holds a context on cuda:0 too
     return device
+
+
+#: Devices that hand numbers over beside what they compute.
+_COPY_BESIDE = {"cuda"}
+
+
+def fetched(values: Tensor) -> Callable[[], list[float]]:
+    """``values`` (n,), which begin now to come from their device; the call that reads them waits for no later work."""
+    if values.device.type not in _COPY_BESIDE:
+        return lambda: list(values.tolist())
+    copy = values.to("cpu", non_blocking=True)
+    here = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    here.record()
+
+    def read() -> list[float]:
+        here.synchronize()
+        return list(copy.tolist())
+
+    return read
 
 
 def in_layout(model: ModuleT, setup: ModelSetup) -> ModuleT:
