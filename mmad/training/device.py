@@ -206,10 +206,10 @@ def require_device(mixed_precision: bool, device: torch.device) -> None:
     """Refuse half precision where it would only be slow.
 
     Raises:
-        SpecError: ``mixed_precision`` on a device that is not CUDA.
+        SpecError: ``mixed_precision`` on another device than ``cuda``.
     """
     if mixed_precision and device.type != "cuda":
-        raise SpecError("mixed_precision needs a CUDA device", hint="set mixed_precision = false or use --device cuda")
+        raise SpecError("mixed_precision needs a GPU of NVIDIA or AMD", hint="set mixed_precision = false or use --device cuda")
 
 
 class Precision:
@@ -317,10 +317,12 @@ def _device_name(device: torch.device) -> str:
 
 def _gpu_versions(device: torch.device) -> dict[str, str]:
     """The versions of what computes on a GPU beside the packages, and the precision in which it does."""
+    if device.type == "mps":
+        return {"gpu": platform.processor() or platform.machine()}
     if device.type != "cuda":
         return {}
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return {"cudnn": str(cudnn), "driver": _driver(), "float32": _Flags.now().conv_precision}
+    found = {"gpu": torch.cuda.get_device_name(device), "driver": _driver(), "float32": _Flags.now().conv_precision}
+    return found | {"cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
 
 
 def _driver() -> str:
@@ -357,7 +359,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes held: allocated on a CUDA device, resident of the process on the CPU."""
+    """Most bytes held: allocated on a GPU, resident of the process on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")

@@ -326,7 +326,7 @@ def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tens
 
 
 def _pinned(images: Tensor, device: torch.device) -> Tensor:
-    """Images in page-locked memory, from where a CUDA device fetches them by itself while the process continues."""
+    """Images in page-locked memory, from where a GPU fetches them by itself while the process continues."""
     return images.pin_memory() if device.type == "cuda" else images
 
 

@@ -87,7 +87,7 @@ def train(
         parent: the files of the run that ``spec`` continues; left out, those beside ``run``.
 
     Raises:
-        SpecError: a device that is not there, half precision on one that is not CUDA, ``checkpoint_every`` below 1.
+        SpecError: a device that is not there, half precision on another than ``cuda``, ``checkpoint_every`` below 1.
         CheckpointError: a checkpoint of another run; the run that ``spec`` continues is not finished here.
         DivergedError: losses, gradients or weights that are not finite.
         MmadError: what else the user can fix (data, weights, disk).
