@@ -246,7 +246,8 @@ def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
 
     if not on_gpu and any(run.setup.mixed_precision for run in runs):
         raise SpecError(
-            "mixed_precision = true needs a GPU of NVIDIA or AMD", hint="set mixed_precision = false, or use --device cuda"
+            "mixed_precision = true needs a GPU of NVIDIA or AMD",
+            hint="set mixed_precision = false, or use --device cuda",
         )
     for setup in {run.key: run.setup for run in runs if run.setup.image_backbone.startswith(TIMM)}.values():
         from mmad.detector import parameter_counts

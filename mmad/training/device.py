@@ -209,7 +209,9 @@ def require_device(mixed_precision: bool, device: torch.device) -> None:
         SpecError: ``mixed_precision`` on another device than ``cuda``.
     """
     if mixed_precision and device.type != "cuda":
-        raise SpecError("mixed_precision needs a GPU of NVIDIA or AMD", hint="set mixed_precision = false or use --device cuda")
+        raise SpecError(
+            "mixed_precision needs a GPU of NVIDIA or AMD", hint="set mixed_precision = false or use --device cuda"
+        )
 
 
 class Precision:
