@@ -40,6 +40,8 @@ def train(
     tensorboard: bool = False,
     address: str | None = None,
     slurm: str | Sequence[str] = (),
+    template: str | None = None,
+    jobs: int | None = None,
     show: bool = False,
 ) -> Summary:
     """Train every run of ``ablation`` that is not finished, as ``mmad ablate`` does, and record it in ``db``.
@@ -50,7 +52,7 @@ def train(
         ablation: of ``load_ablation``; or several.
         db: the database: an SQLite file (made if need be) or a URL.
         device: ``auto`` (every GPU found, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
-        executor: ``local`` (this machine), ``ray`` or ``slurm``.
+        executor: ``local`` (this machine), ``ray``, ``slurm`` or ``command``.
         only: only members of this setting, arm, ``seed=N`` or ``ablation/setting/arm``; ``*`` is anything.
         per_gpu: how many runs share a GPU; None for as many as its memory holds.
         weights_dir: folder with files of weights, looked into before ``MMAD_WEIGHTS`` and torch's own cache.
@@ -61,6 +63,8 @@ def train(
         tensorboard: write TensorBoard event files beside the log.
         address: the Ray cluster (``HOST:PORT``); None for the one this machine is a node of.
         slurm: options of sbatch as ``key=value`` words.
+        template: the line of a shell that ``command`` hands runs out with, such as ``ssh gpu1 {quoted}``.
+        jobs: how many of these lines at once.
         show: show progress on standard output: a live table on a terminal, else a line per event.
 
     Returns:
@@ -88,6 +92,7 @@ def train(
 
     argument("per_gpu", per_gpu, int, least=1, optional=True)
     argument("priority", priority, int, optional=True)
+    argument("jobs", jobs, int, least=1, optional=True)
     argument("max_hours", max_hours, int, float, least=0, optional=True)
     argument("checkpoint_every", checkpoint_every, int, least=1, optional=True)
     database = str(db)
@@ -99,7 +104,7 @@ def train(
                 "was loaded without its data set", where=one.path, hint="load it with create=True, or name its folder"
             )
     cluster = (address, _listed(slurm))
-    slots = executor_slots(executor, device, per_gpu, *cluster, memory=lambda: known_memory(database))
+    slots = executor_slots(executor, device, per_gpu, *cluster, template, jobs, memory=lambda: known_memory(database))
     if tensorboard:
         require_tensorboard()
     check_ablations(loaded, database, only=words, weights_dir=folder, on_gpu=slots.on_gpu)
@@ -125,6 +130,7 @@ def train(
             executor=executor,
             address=address,
             slurm=cluster[1],
+            template=template,
             warn=lambda line: warnings.warn(line, stacklevel=5),
         )
     if summary.cancelled and (max_hours is None or seconds() - began < max_hours * 3600):
@@ -169,6 +175,7 @@ def run_ablations(
     executor: str = "local",
     address: str | None = None,
     slurm: Sequence[str] = (),
+    template: str | None = None,
     progress_bar: ProgressBar = silent,
     warn: Callable[[str], None],
 ) -> Summary:
@@ -201,7 +208,7 @@ def run_ablations(
         with progress_bar(f"reading {len(dataset.studies)} images of {dataset.root}") as progress:
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
-    trains = make_executor(executor, db, slots, options, address, slurm, runs=runs)
+    trains = make_executor(executor, db, slots, options, address, slurm, template, runs=runs)
     jobs = queue_up(everything, db, only=only, priority=priority, warn=warn)
     if not jobs:
         return Summary((), (), ())

@@ -22,7 +22,9 @@ def test_this_machine_is_the_default() -> None:
     ("words", "line"),
     [
         ({"name": "rey"}, "--executor: no such executor 'rey'; did you mean ray?"),
-        ({"name": "zzz"}, "--executor: no such executor 'zzz'; use local, ray, slurm"),
+        ({"name": "zzz"}, "--executor: no such executor 'zzz'; use local, ray, slurm, command"),
+        ({"name": "local", "jobs": 3}, "--jobs: is for lines of a shell; add --executor command, or leave it out"),
+        ({"name": "command", "per_gpu": 2}, "--per-gpu: a line has one run; leave it out, and say --jobs"),
         (
             {"name": "local", "address": "here:1"},
             "--address: is for a Ray cluster; add --executor ray, or leave it out",
