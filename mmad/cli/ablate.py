@@ -240,7 +240,14 @@ def _register_ablate(app: typer.Typer) -> None:
 
         cluster = (address, tuple(slurm or ()))
         slots = executor_slots(
-            executor, device, runs_per_gpu(per_gpu), *cluster, template, jobs, memory=lambda: known_memory(db)
+            executor,
+            device,
+            runs_per_gpu(per_gpu),
+            *cluster,
+            template,
+            jobs,
+            memory=lambda: known_memory(db),
+            dry=dry_run,
         )
         if tensorboard:
             require_tensorboard()

@@ -53,6 +53,7 @@ def executor_slots(
     jobs: int | None = None,
     *,
     memory: Callable[[], dict[tuple[str, str], int]] = dict,
+    dry: bool = False,
 ) -> Slots:
     """The slots of an executor: this machine's, or a cluster's.
 
@@ -60,6 +61,7 @@ def executor_slots(
         per_gpu: how many runs share a GPU; None for as many as fit, which this machine alone can measure.
         template: the line of a shell that ``command`` hands runs out with, ``jobs`` of them at once.
         memory: returns the bytes that runs were seen to take of this machine's GPUs.
+        dry: nothing will be submitted, so that Slurm's programs may be missing.
 
     Raises:
         MmadError: no such executor or device, a package that is not installed, no connection to the cluster.
@@ -82,7 +84,8 @@ def executor_slots(
     if name == "slurm":
         from mmad.scheduler.executors.slurm import require_slurm, slurm_slots
 
-        require_slurm()
+        if not dry:
+            require_slurm()
         return slurm_slots(slurm, device)
     return find_slots(device, per_gpu, memory())
 
