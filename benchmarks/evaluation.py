@@ -18,7 +18,7 @@ import torch
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import evaluate
-from mmad.evaluation.differences import compare
+from mmad.evaluation.differences import pair_sample
 from mmad.evaluation.intervals import weigh
 from mmad.evaluation.jackknife import estimate
 from mmad.evaluation.matching import match
@@ -52,7 +52,7 @@ def bootstrap() -> None:
     """1,000 paired resamples of 500 images: seconds and MiB, each printed."""
     (first, truth), (second, _) = world(500, 10, 5, 1), world(500, 10, 5, 2)
     before = peak_memory(torch.device("cpu"))
-    took = seconds(lambda: compare([match(first, truth)], [match(second, truth)], resamples=1000))
+    took = seconds(lambda: pair_sample([match(first, truth)], [match(second, truth)], resamples=1000))
     print(f"{took:.3f} {(peak_memory(torch.device('cpu')) - before) / 2**20:.0f}")
 
 

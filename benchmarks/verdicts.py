@@ -34,8 +34,8 @@ class World:
     """A family of pairs: ``pairs`` of ``seeds`` each, the first by ``effect`` apart.
 
     ``noise`` is the model of what a seed adds to an arm: ``normal``, ``heavy`` (t with 3 degrees of freedom) or
-    ``phantom`` (drawn from real runs). ``loud`` multiplies the seeds' sd in the last arm. ``shared``: all pairs have
-    one reference arm.
+    ``phantom`` (drawn from real runs). ``loud`` multiplies the seeds' sd in the last arm. ``baselines``: so many
+    reference arms serve all pairs in turn; none: each pair has one of its own.
     """
 
     pairs: int = 1
@@ -45,14 +45,14 @@ class World:
     loud: float = 1.0
     patient_error: float = PATIENT_ERROR
     seed_sd: float = SEED_SD
-    shared: bool = False
+    baselines: int = 0
 
     def family(self, rng: np.random.Generator) -> list[FamilyPair]:
         arms = rng.permuted(self._seeds(rng, (2, self.pairs, self.seeds)), axis=0)
         arms[1, -1] *= self.loud
         arms[1, 0] += self.effect
-        if self.shared:
-            arms[0] = arms[0, 0]
+        served = [k % (self.baselines or self.pairs) for k in range(self.pairs)]
+        arms[0] = arms[0, served]
         # what each patient does to a pair, alike for all its seeds
         drawn = rng.normal(0, self.patient_error * math.sqrt(PATIENTS), (self.pairs, PATIENTS))
         if self.noise == "heavy":
@@ -65,7 +65,7 @@ class World:
             rows = tuple(map(tuple, without.tolist()))
             sample = PairSample(*figures, rows, NONE, (), 1.0, PATIENTS, PATIENTS, f"patients {k}")
             numbers = tuple(range(self.seeds))
-            reference = tuple(("reference", 0 if self.shared else k, n) for n in numbers)
+            reference = tuple(("reference", served[k], n) for n in numbers)
             found.append(FamilyPair(sample, reference, tuple(("other", k, n) for n in numbers), numbers))
         return found
 
@@ -159,8 +159,9 @@ def false_claims(repeats: int) -> Iterator[tuple[str, Share]]:
     for seeds in (2, 3, 5):
         world = World(pairs=20, seeds=seeds, loud=3)
         yield f"20 pairs, seeds {seeds}, one arm's sd threefold", simulate(world, any_claim, repeats)
-    world = World(pairs=10, seeds=3, shared=True)
-    yield "10 arms, seeds 3, against one baseline", simulate(world, any_claim, repeats)
+    for pairs, baselines, seeds in ((10, 1, 3), (20, 4, 2), (20, 4, 3)):
+        world = World(pairs=pairs, seeds=seeds, baselines=baselines)
+        yield f"{pairs} pairs, seeds {seeds}, {baselines} baselines", simulate(world, any_claim, repeats)
 
 
 def coverage(repeats: int) -> Iterator[tuple[str, Share]]:

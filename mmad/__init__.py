@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mmad.analysis.comparison import Comparison as Comparison
     from mmad.api.loading import load_ablation as load_ablation
     from mmad.api.planning import plan as plan
+    from mmad.api.prediction import Predictions as Predictions
+    from mmad.api.prediction import export as export
+    from mmad.api.prediction import predict as predict
     from mmad.api.results import Evaluation as Evaluation
     from mmad.api.results import compare as compare
     from mmad.api.results import evaluate as evaluate
@@ -50,6 +53,8 @@ _HOMES = {
     "evaluate": "mmad.api.results",
     "compare": "mmad.api.results",
     "write_report": "mmad.api.results",
+    "predict": "mmad.api.prediction",
+    "export": "mmad.api.prediction",
     "load_dataset": "mmad.data.reader",
     "make_phantom": "mmad.data.phantom.generate",
     "import_csv": "mmad.data.importers.csv",
@@ -63,6 +68,7 @@ _HOMES = {
     "Evaluation": "mmad.api.results",
     "MmadError": "mmad.base.errors",
     "ModelSetup": "mmad.config.setup",
+    "Predictions": "mmad.api.prediction",
     "Report": "mmad.report.build",
     "Store": "mmad.store.store",
     "Summary": "mmad.scheduler.jobs",

@@ -36,7 +36,7 @@ from mmad.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-_HINT = "compare runs of one data set under one protocol (--overlap and --protocol choose it)"
+_HINT = "compare runs of one data set under one protocol (--overlap and --proposals choose it)"
 
 
 class Recipe(int):

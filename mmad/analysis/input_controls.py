@@ -8,19 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from mmad.analysis.cache import cached, read_cached
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, matched_under
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import decimal
 from mmad.base.records import AnalysisRecord, Detections
+from mmad.config.messages import no_such
+from mmad.data.clinical import Mechanism
 from mmad.evaluation.agreement import Drop, drop
 from mmad.evaluation.detections_file import version_of
 from mmad.evaluation.matching import Matched
 from mmad.store.store import Store
 
 REPEATS = 5
+#: Least draws of missing values, and the shares that are missing where no others are asked for.
+MISSING_DRAWS = 10
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,18 @@ class Alteration:
     """What is altered before the network runs.
 
     ``column``: the values of the clinical column ``name`` are permuted among the studies of the split;
-    ``records``: whole clinical records are; ``image``: every image is one grey.
+    ``records``: whole clinical records are; ``image``: every image is one grey; ``missing``: the ``share`` of clinical
+    values is missing that the mechanism ``name`` decides.
     """
 
-    kind: Literal["column", "records", "image"]
+    kind: Literal["column", "records", "image", "missing"]
     name: str = ""
+    share: float = 0.0
+
+    @property
+    def draws(self) -> bool:
+        """Whether every seed draws another one."""
+        return self.kind != "image"
 
 
 @dataclass(frozen=True)
@@ -58,12 +70,33 @@ def alterations(detections: DetectionStore, target: EvaluationTarget) -> list[Al
     return [*(Alteration("column", name) for name in names), Alteration("records"), image]
 
 
+def missing_alterations(target: EvaluationTarget, words: str, shares: Sequence[float] = SHARES) -> list[Alteration]:
+    """Missing values by the mechanisms that ``words`` name (``all``, or some with commas), for every share.
+
+    Raises:
+        EvaluationError: an unknown mechanism, a share that is none, or a run that reads no clinical data.
+    """
+    if unclinical([target]):
+        hint = "name a run with use_clinical = true"
+        raise EvaluationError("reads no clinical data that could be missing", where=f"run {target.name}", hint=hint)
+    names = tuple(get_args(Mechanism)) if words == "all" else tuple(word.strip() for word in words.split(","))
+    for name in names:
+        if name not in get_args(Mechanism):
+            hint = f"all, or some of {', '.join(get_args(Mechanism))}"
+            raise EvaluationError(no_such("mechanism", name, get_args(Mechanism)), where="missing", hint=hint)
+    for share in shares:
+        if not 0 < share < 1:
+            raise EvaluationError(f"share {share:g}", where="missing", hint="use shares between 0 and 1, such as 0.3")
+    return [Alteration("missing", name, share) for name in dict.fromkeys(names) for share in sorted(set(shares))]
+
+
 def controls_of(
     store: Store,
     detections: DetectionStore,
     target: EvaluationTarget,
     infer: Inference,
     *,
+    asked: Sequence[Alteration] | None = None,
     repeats: int = REPEATS,
     options: EvaluationOptions | None = None,
     progress: Callable[[int, int], None] = lambda done, whole: None,
@@ -72,7 +105,8 @@ def controls_of(
 
     Args:
         infer: the network; run on the data as they are, and for every repeat that is not cached.
-        repeats: of each draw, with seeds from 0; a blank image needs one.
+        asked: these alterations; None for every one that makes sense but missing values.
+        repeats: of each draw, with seeds from 0; a blank image needs one, missing values ``MISSING_DRAWS`` at least.
         options: of these resamples and seed.
         progress: hears (alterations done, in all) before each that is not cached.
 
@@ -82,7 +116,7 @@ def controls_of(
     if not 1 <= repeats <= 1000:
         raise EvaluationError(f"repeats = {repeats}", hint="use 1 to 1000, such as 5")
     options = options or EvaluationOptions()
-    asked = alterations(detections, target)
+    asked = alterations(detections, target) if asked is None else asked
     truth = detections.truth(target)
     original: list[Matched] = []
 
@@ -97,7 +131,8 @@ def controls_of(
 
     found = []
     for number, alteration in enumerate(asked):
-        draws = 1 if alteration.kind == "image" else repeats
+        draws = repeats if alteration.draws else 1
+        draws = max(draws, MISSING_DRAWS) if alteration.kind == "missing" else draws
         subject = _subject(target, alteration, draws, options)
 
         def once(number: int = number, alteration: Alteration = alteration, draws: int = draws) -> Drop:
@@ -119,7 +154,7 @@ def _subject(
         "checkpoint": target.checkpoint.kind,
         "split": target.split,
         **target.protocol.model_dump(mode="json"),
-        "alteration": [alteration.kind, alteration.name],
+        "alteration": [alteration.kind, alteration.name, *([alteration.share] if alteration.kind == "missing" else [])],
         "repeats": repeats,
         "resamples": options.resamples,
         "seed": options.seed,
@@ -135,7 +170,7 @@ def unclinical(targets: Sequence[EvaluationTarget]) -> bool:
 # Cached controls, read without the network and the data set.
 
 
-_ORDER = ("column", "records", "image")
+_ORDER = ("column", "records", "image", "missing")
 
 
 def controls_by_run(store: Store) -> dict[str, list[AnalysisRecord]]:
@@ -163,7 +198,15 @@ def cached_controls(known: Mapping[str, Sequence[AnalysisRecord]], target: Evalu
             alteration = Alteration(*record.subject["alteration"])
             if (drop := read_cached(Drop, record)) is not None:
                 latest[alteration] = Control(alteration, drop)
-    return tuple(sorted(latest.values(), key=lambda c: _ORDER.index(c.alteration.kind)))
+    return tuple(sorted(latest.values(), key=lambda c: _place(c.alteration)))
+
+
+def _place(alteration: Alteration) -> tuple[int, int, float]:
+    """Columns in the order in which they were cached; missing values by mechanism and share."""
+    names = get_args(Mechanism)
+    return _ORDER.index(alteration.kind), *(
+        (names.index(alteration.name), alteration.share) if alteration.name in names else (0, 0.0)
+    )
 
 
 # What a control says, in words.
@@ -171,6 +214,8 @@ def cached_controls(known: Mapping[str, Sequence[AnalysisRecord]], target: Evalu
 
 def alteration_words(alteration: Alteration) -> str:
     """What was altered, in two words or three."""
+    if alteration.kind == "missing":
+        return f"{alteration.share:.0%} {MECHANISMS[alteration.name]}".replace("%", " %", 1)
     words = {"records": "clinical records shuffled", "image": "images blanked"}
     return words.get(alteration.kind) or f"{alteration.name} shuffled"
 
@@ -186,6 +231,14 @@ def meaning(control: Control) -> str:
     return _MEANINGS[kind][effect].format(name=control.alteration.name, after=decimal(control.drop.after))
 
 
+#: What is missing, by mechanism.
+MECHANISMS: Mapping[str, str] = {
+    "random": "of the values missing at random",
+    "column": "of the values missing by another column",
+    "value": "of the values missing by the value itself",
+    "columns": "of the columns missing",
+    "records": "of the records missing",
+}
 _MEANINGS = {
     "column": {
         "loses": "the run relies on {name}",
@@ -201,5 +254,10 @@ _MEANINGS = {
         "loses": "the run relies on the image; without it an AP of {after} is left",
         "even": "no reliance on the image is seen: its AP comes from elsewhere",
         "gains": "the image misleads the run: without it the AP is {after}",
+    },
+    "missing": {
+        "loses": "the run needs these values; without them an AP of {after} is left",
+        "even": "no loss without these values is seen",
+        "gains": "the values mislead the run: without them the AP is {after}",
     },
 }

@@ -164,6 +164,7 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "ap_pointwise": difference and _interval(difference.pointwise),
         "p_pointwise": difference and to_json_value(difference.p_pointwise),
         "freedom": difference and to_json_value(difference.freedom),
+        "freedom_hillis": difference and to_json_value(difference.freedom_hillis),
         "variance_lent_by": difference and difference.lent,
         "p_patients": difference and to_json_value(difference.p_patients),
         "seed_share": difference and to_json_value(difference.seed_share),
@@ -257,7 +258,12 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
         "controls": [
             {
                 "kind": control.alteration.kind,
-                "column": control.alteration.name or None,
+                "column": control.alteration.name if control.alteration.kind == "column" else None,
+                **(
+                    {"mechanism": control.alteration.name, "share": control.alteration.share}
+                    if control.alteration.kind == "missing"
+                    else {}
+                ),
                 "repeats": control.drop.repeats,
                 "before": to_json_value(control.drop.before),
                 "after": to_json_value(control.drop.after),

@@ -94,7 +94,7 @@ class EvaluationTarget:
         words = ["mmad", "eval", short_key(self.run.key), "--again"]
         words += ["--split", self.split] if self.split != "test" else []
         words += ["--checkpoint", self.checkpoint.kind] if self.checkpoint.kind != "best_ap" else []
-        return " ".join([*words, "--protocol", self.protocol.proposals])
+        return " ".join([*words, "--proposals", self.protocol.proposals])
 
 
 def evaluation_target(

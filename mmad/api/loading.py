@@ -107,11 +107,12 @@ def load_with_data(
     progress_bar: ProgressBar = silent,
 ) -> Loaded:
     """As ``load_ablation``, with the data set; ``progress_bar`` shows how a phantom is drawn."""
+    from mmad.api.parts import with_own_parts
     from mmad.config.load import load_ablation
     from mmad.config.weights import with_weights
 
     ablation = load_ablation(file, overrides=_listed(overrides), weights=weights)  # refuses before any data is drawn
-    ablation = with_weights(ablation, weights_dir)
+    ablation = with_own_parts(with_weights(ablation, weights_dir))
     return on_data(ablation, data, create=create, progress_bar=progress_bar)
 
 

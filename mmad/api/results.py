@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
+    from mmad.data.clinical import Mechanism
     from mmad.evaluation.coco_summary import CocoSet
     from mmad.evaluation.intervals import Interval
     from mmad.report.build import Report
@@ -245,8 +246,14 @@ def altered_inference(store: Store, detections: DetectionStore, target: Evaluati
             runners.append(inference_runner(store, detections, target, device))
         change = UNALTERED
         if alteration is not None:
-            columns = (alteration.name,) if alteration.kind == "column" else ()
-            change = InputAlteration(columns, alteration.kind == "records", alteration.kind == "image", seed)
+            missing = (cast("Mechanism", alteration.name), alteration.share) if alteration.kind == "missing" else None
+            change = InputAlteration(
+                columns=(alteration.name,) if alteration.kind == "column" else (),
+                patients=alteration.kind == "records",
+                blank=alteration.kind == "image",
+                missing=missing,
+                seed=seed,
+            )
         file = runners[0].run.inner(target.checkpoint.path)
         return runners[0].detections(file, target.split, proposals=target.protocol.proposals, alteration=change)
 
@@ -352,11 +359,13 @@ def write_report(
     figures: str | Path | None = None,
     formats: str | Sequence[str] = ("pdf",),
     methods: str | Path | None = None,
+    crate: str | Path | None = None,
     pages: bool | None = None,
     ablations: str | Sequence[str] = (),
     data: str | Path | None = None,
     pictures: int | None = None,
     log: bool | None = None,
+    against: str | Path | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
     progress: OnProgress = lambda done, whole: None,
@@ -375,6 +384,7 @@ def write_report(
         figures: a folder for every figure as a file for a paper, 174 mm wide, those of ablations also 85 mm.
         formats: of the figures: ``"pdf"``, ``"svg"``, ``"png"``.
         methods: a Markdown file for a Methods section and the reporting checklists, from what is recorded.
+        crate: a new folder for an RO-Crate: the ablation files, this report, its tables, setups, versions, checksums.
         pages: whether the HTML is an overview with linked pages beside it (``NAME_pages``); None for one file up to
             300 runs.
         ablations: only these.
@@ -382,6 +392,7 @@ def write_report(
         pictures: studies shown of each pair; None shows a few where the data set's licence allows it, 0 none.
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or one was
             imported.
+        against: another database, or a date: the report says what changed against that one, or since.
         every: seconds after which the page reloads itself, while it is rewritten; None for a page that does not.
         provenance: ``"full"`` also says on which host, in which folders and by which command each run was trained.
         progress: hears how many of how many runs are drawn.
@@ -399,8 +410,8 @@ def write_report(
         return None if given is None else Path(given)
 
     store_argument(store)
-    if all(form is None for form in (html, markdown, csv, latex, figures, methods)):
-        hint = "name a file or a folder: html=, markdown=, csv=, latex=, figures= or methods="
+    if all(form is None for form in (html, markdown, csv, latex, figures, methods, crate)):
+        hint = "name a file or a folder: html=, markdown=, csv=, latex=, figures=, methods= or crate="
         raise ReportError("nothing to write", hint=hint)
     return write_report(
         store,
@@ -411,12 +422,14 @@ def write_report(
         figures=path(figures),
         formats=cast("Sequence[FigureFormat]", _listed(formats)),
         methods=path(methods),
+        crate=path(crate),
         pages=pages,
         ablations=_listed(ablations),
         database=store.where,
         data=path(data),
         pictures=pictures,
         log=log,
+        against=None if against is None else str(against),
         every=every,
         provenance=provenance,
         progress=progress,

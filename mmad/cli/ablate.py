@@ -22,6 +22,7 @@ from mmad.cli.options import (
     DataOption,
     DeviceOption,
     ExecutorOption,
+    GroupedCommand,
     IsolateOption,
     JobsOption,
     JsonOption,
@@ -198,7 +199,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would 
 
 
 def _register_ablate(app: typer.Typer) -> None:
-    @app.command("ablate")
+    @app.command("ablate", cls=GroupedCommand)
     def ablate(
         files: FilesArgument,
         db: DatabaseOption = DEFAULT_DB,

@@ -20,7 +20,7 @@ from mmad.api.results import (
 )
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural, short_key
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import console, print_json, progress_bar
 from mmad.config.protocol import Overlap
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
+    from mmad.analysis.input_controls import Control
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
     from mmad.report.tables import EvaluatedRun
 
@@ -56,10 +57,7 @@ def _options(
     resamples: int = 1000,
 ) -> EvaluationOptions:
     """The words of the options; EvaluationError for an unknown one."""
-    options = {"proposals": "--protocol"}
-    return evaluation_options(
-        split, checkpoint, overlap, proposals, resamples, named=lambda name: options.get(name, f"--{name}")
-    )
+    return evaluation_options(split, checkpoint, overlap, proposals, resamples, named=lambda name: f"--{name}")
 
 
 def listed(words: str | None) -> list[str | None]:
@@ -109,15 +107,15 @@ one ablation file name (epochs, dataset_mode, ...) differs by design: the compar
 
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
-p_pointwise, freedom, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words, by_checkpoint,
-sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused": [{setting,
-reference, other, reason}]}.
+p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
+by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused":
+[{setting, reference, other, reason}]}.
 """
 
 
 def compare(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN_A RUN_B]", help="The reference, then the other.")
+        list[str] | None, typer.Argument(metavar="[RUN_A RUN_B]", help="The reference, then the other; or an ablation.")
     ] = None,
     ablation: Annotated[
         str | None, typer.Option("--ablation", metavar="NAME", help="Every pair of this ablation.", show_default=False)
@@ -128,10 +126,10 @@ def compare(
         str | None,
         typer.Option("--overlap", metavar="iou|iobb", help="Left out: what the members asked for.", show_default=False),
     ] = None,
-    protocol: Annotated[
+    proposals: Annotated[
         str | None,
         typer.Option(
-            "--protocol",
+            "--proposals",
             metavar="clean|sampled|with_ground_truth",
             help="Whose proposals; left out: what the members asked for.",
             show_default=False,
@@ -172,15 +170,9 @@ def compare(
     from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
     from mmad.evaluation.differences import EFFECTS
+    from mmad.store.lookup import is_ablation
 
-    named = runs or []
-    if len(named) != (2 if ablation is None else 0):
-        from mmad.base.formatting import plural
-
-        hint = "name two runs (mmad compare RUN_A RUN_B), or an ablation alone (mmad compare --ablation NAME)"
-        what = plural(len(named), "run") + ("" if ablation is None else f" and the ablation {ablation}")
-        raise EvaluationError(f"{what} to compare", where="compare", hint=hint)
-    options = _options(split, checkpoint, overlap, protocol, resamples=resamples)
+    options = _options(split, checkpoint, overlap, proposals, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
     same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
     if effect is not None and not 0 < effect <= 1:
@@ -188,7 +180,14 @@ def compare(
     effects = EFFECTS if effect is None else (effect,)
     detections = DetectionStore(data)
     refused: list[NotComparable] = []
+    named = runs or []
     with open_store(db) as store:
+        if len(named) == 1 and ablation is None and is_ablation(store, named[0]):
+            named, ablation = [], named[0]
+        if len(named) != (2 if ablation is None else 0):
+            hint = "name two runs (mmad compare RUN_A RUN_B), or an ablation alone (mmad compare ABLATION)"
+            what = plural(len(named), "run") + ("" if ablation is None else f" and the ablation {ablation}")
+            raise EvaluationError(f"{what} to compare", where="compare", hint=hint)
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
                 found, refused = compare_ablation(store, detections, ablation, options, progress, same)
@@ -212,7 +211,7 @@ def _print(
     for (title, *_), group in groups.items():
         _print_group(out, title, group, effects)
     for line in shared_words(found):
-        out.print(line, soft_wrap=True)
+        out.print(line)
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -229,8 +228,9 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
     from mmad.report.tables import measures_table, pairs_table
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
-    print_table(out, pairs_table(known), title)
-    print_table(out, measures_table(known))
+    briefly = [(_brief(one), found) for one, found in known]
+    print_table(out, pairs_table(briefly), title)
+    print_table(out, measures_table(briefly))
     for one, found in known:
         reference, other = one.names
         lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
@@ -239,10 +239,18 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         if found.difference is not None:
             lines += [spread_words(found.difference), *plan_words(found.difference, effects)]
         for line in filter(None, lines):
-            out.print(line, soft_wrap=True)
+            out.print(line)
     if any(len(one.pairs) > 1 and one.verdict == "not settled" for one in group):
-        out.print(ADDING_SEEDS, soft_wrap=True)
+        out.print(ADDING_SEEDS)
     out.print()
+
+
+def _brief(one: Comparison) -> Comparison:
+    """The same, named for the heads of a table: without the parts of their paths in which both agree."""
+    paths = one.reference.split("/"), one.other.split("/")
+    same = next((n for n, (a, b) in enumerate(zip(*paths, strict=False)) if a != b), 0)
+    reference, other = ("/".join(path[same:]) for path in paths)
+    return replace(one, reference=reference, other=other)
 
 
 def _print_details(out: Console, comparison: Comparison) -> None:
@@ -252,7 +260,7 @@ def _print_details(out: Console, comparison: Comparison) -> None:
     known = comparison.statistics
     if known is None or known.difference is None or (same := known.agreement) is None:
         return
-    print_table(out, pair_findings_table([(comparison, known)]))
+    print_table(out, pair_findings_table([(_brief(comparison), known)]))
     print_table(out, agreement_table(same))
     if same.studies:
         print_table(out, studies_table(same))
@@ -268,10 +276,10 @@ def _register_compare(app: typer.Typer) -> None:
 
 HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds, FROC, confusion, calibration.
 
-RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds. Intervals are 95 %
+RUN is an ablation, ablation/setting/arm, which means all its seeds, or the beginning of a run's key. Intervals are 95 %
 over whole patients, left out one after the other; fewer than 10 patients give none. Everything is computed from
 the kept detections, once, and cached in the database; runs with a mask head have AP and AR of their masks, too.
---protocol with one that was not kept, and --again, re-run inference.
+--proposals with one that was not kept, and --again, re-run inference.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
@@ -280,7 +288,10 @@ diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar a
 
 
 def evaluate(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Keys, or ablation/setting/arm[/seed].")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Ablations, ablation/setting/arm[/seed], or a key's beginning."),
+    ],
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
     score_thresholds: Annotated[
@@ -290,10 +301,10 @@ def evaluate(
         str | None,
         typer.Option("--overlap", metavar="iou,iobb", help="Left out: what the member asked for.", show_default=False),
     ] = None,
-    protocol: Annotated[
+    proposals: Annotated[
         str | None,
         typer.Option(
-            "--protocol",
+            "--proposals",
             metavar="clean,sampled,with_ground_truth",
             help="Whose proposals; left out: what the member asked for. Re-runs inference for what was not kept.",
             show_default=False,
@@ -319,18 +330,18 @@ def evaluate(
     from mmad.analysis.metrics import has_masks
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.evaluation.operating_points import check_scores
-    from mmad.store.lookup import find_seeds
+    from mmad.store.lookup import find_runs
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
-    options = [_options(split, checkpoint, o, p) for p in listed(protocol) for o in listed(overlap)]
+    options = [_options(split, checkpoint, o, p) for p in listed(proposals) for o in listed(overlap)]
     detections = DetectionStore(data)
     with open_store(db) as store:
-        found = {one.run.key: one for name in runs for one in find_seeds(store, name)}
+        found = {one.run.key: one for name in runs for one in find_runs(store, name)}
         targets = [evaluation_target(store, one, asked) for asked in options for one in found.values()]
         seen = set()
         for one in targets:
-            if one.file not in seen and (again or (protocol is not None and not one.file.exists())):
+            if one.file not in seen and (again or (proposals is not None and not one.file.exists())):
                 rerun_inference(store, detections, one, device, progress_bar)
             seen.add(one.file)
         done = []
@@ -426,51 +437,90 @@ Each clinical column is permuted among the studies, then whole clinical records 
 blanked. The drop in AP is the mean over the repeats, its 95 % interval from resamples of whole patients. Cached
 in the database: a second call computes nothing.
 
---json prints what mmad eval prints about the run (key ... proposals), resamples, and controls: [{kind (column,
-records, image), column, repeats, before, after, ap, ar, per_class, words}]; ap and ar are the drop as {value,
-low, high}.
+--missing takes clinical values away instead, more and more of them (--shares): at random, by another column (age), by
+the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
+contains the smaller ones, and there are 10 draws or more.
+
+--json prints what mmad eval prints about the run (of an ablation: a list, one object a run; key ... proposals),
+resamples, and controls: [{kind (column, records, image, missing), column, mechanism and share (of missing alone),
+repeats, before, after, ap, ar, per_class, words}]; ap and ar are the drop as {value, low, high}.
 """
 
 
 def controls(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="An ablation, ablation/setting/arm[/seed], or a key's beginning.")
+    ],
     split: SplitOption = "test",
     checkpoint: CheckpointOption = None,
     repeats: Annotated[int, typer.Option("--repeats", metavar="N", help="Draws of each alteration.")] = 5,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            "--missing",
+            metavar="all|random,column,value,columns,records",
+            help="Ask what missing clinical values cost, by these mechanisms.",
+            show_default=False,
+        ),
+    ] = None,
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="S,...", help="Shares of the values that --missing takes away.")
+    ] = "0.1,0.3,0.5,0.7,0.9",
     resamples: ResamplesOption = 1000,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
-    from mmad.analysis.input_controls import alteration_words, controls_of, meaning, unclinical
+    from mmad.analysis.input_controls import (
+        alteration_words,
+        controls_of,
+        meaning,
+        missing_alterations,
+        unclinical,
+    )
     from mmad.analysis.json import plain_controls
     from mmad.analysis.targets import DetectionStore, evaluation_target
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import controls_table
-    from mmad.store.lookup import find_run
+    from mmad.report.tables import controls_table, missingness_table
+    from mmad.store.lookup import find_run, find_runs, is_ablation
 
+    if missing is None:
+        refuse_idle(context, "add --missing, or leave it out", "shares")
+    wanted = numbers("--shares", shares)
     options = _options(split, checkpoint, resamples=resamples)
     detections = DetectionStore(data)
+    found: list[tuple[EvaluationTarget, list[Control]]] = []
     with open_store(db) as store:
-        target = evaluation_target(store, find_run(store, run), options)
-        if unclinical([target]):
-            print(
-                f"{target.name} reads no clinical data: only its image can be altered; "
-                "for the other controls name a run with use_clinical = true",
-                file=sys.stderr,
-            )
-        infer = altered_inference(store, detections, target, device)
-        with progress_bar(f"{target.name}: inference on altered data") as progress:
-            found = controls_of(store, detections, target, infer, repeats=repeats, options=options, progress=progress)
+        several = is_ablation(store, run)
+        for one in find_runs(store, run) if several else [find_run(store, run)]:
+            target = evaluation_target(store, one, options)
+            asked = None if missing is None else missing_alterations(target, missing, wanted)
+            if unclinical([target]):
+                print(
+                    f"{target.name} reads no clinical data: only its image can be altered; "
+                    "for the other controls name a run with use_clinical = true",
+                    file=sys.stderr,
+                )
+            infer = altered_inference(store, detections, target, device)
+            with progress_bar(f"{target.name}: inference on altered data") as progress:
+                made = controls_of(
+                    store, detections, target, infer, asked=asked, repeats=repeats, options=options, progress=progress
+                )
+            found.append((target, made))
     if as_json:
-        print_json(plain_controls(target, found, options))
+        plain = [plain_controls(target, made, options) for target, made in found]
+        print_json(plain if several else plain[0])
         return
     out = console()
-    table = controls_table([_evaluated(target, target.name, controls=tuple(found))])
-    print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
-    for control in found:
-        out.print(f"{alteration_words(control.alteration)}: {meaning(control)}", soft_wrap=True)
+    for target, made in found:
+        table = (controls_table if missing is None else missingness_table)(
+            [_evaluated(target, target.name, controls=tuple(made))]
+        )
+        print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
+        for control in made:
+            out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
 
 
 def _register_controls(app: typer.Typer) -> None:

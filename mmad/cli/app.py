@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,37 +15,68 @@ from typer.core import TyperGroup
 from mmad import __version__
 from mmad.base.errors import MmadError
 
-#: Command, its module and its line in ``mmad --help``, in the order a newcomer meets them.
-COMMANDS: tuple[tuple[str, str, str], ...] = (
-    ("ablate", "mmad.cli.ablate", "Train what an ablation file asks for and is not done yet."),
-    ("plan", "mmad.cli.plan", "Show what an ablation file expands to and what would run."),
-    ("status", "mmad.cli.queue", "Show how far the queued runs are."),
-    ("watch", "mmad.cli.queue", "Watch a queue at work: runs, time left, GPUs and CPUs."),
-    ("logs", "mmad.cli.queue", "Print or follow the log of one run."),
-    ("stop", "mmad.cli.queue", "Stop runs, whoever trains them."),
-    ("retry", "mmad.cli.queue", "Queue failed runs again."),
-    ("requeue", "mmad.cli.queue", "Queue stopped and interrupted runs again; change priorities."),
-    ("prune", "mmad.cli.queue", "Delete checkpoints that nothing needs any more."),
-    ("runs", "mmad.cli.results", "List the members of every ablation with their results."),
-    ("show", "mmad.cli.results", "Show one run: setup, protocol, parameters, every epoch."),
-    ("note", "mmad.cli.note", "Write a note about a run or an ablation, with tags."),
-    ("eval", "mmad.cli.analysis", "Evaluate stored checkpoints: intervals, thresholds, protocols."),
-    ("compare", "mmad.cli.analysis", "Compare two runs or an ablation's pairs: is one better?"),
-    ("controls", "mmad.cli.analysis", "Ask what a run relies on: columns, records, the image."),
-    ("report", "mmad.cli.report", "Write the report of everything recorded."),
-    ("data", "mmad.cli.data", "Make, import and check data sets."),
-    ("params", "mmad.cli.plan", "Count the parameters of a setup, module by module."),
-    ("log", "mmad.cli.experiment_log", "Read, show and check experiment logs."),
-    ("db", "mmad.cli.db", "Copy, check, back up, upgrade and export the database."),
-    ("weights", "mmad.cli.plan", "List or fetch the pretrained weights."),
-    ("schema", "mmad.cli.plan", "Print the JSON Schema of the ablation file."),
-)
+#: Command, its module and its line in ``mmad --help``, by what a person is about, in the order a newcomer meets them.
+GROUPS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "Train": (
+        ("ablate", "mmad.cli.ablate", "Train what an ablation file asks for and is not done yet."),
+        ("plan", "mmad.cli.plan", "Show what an ablation file expands to and what would run."),
+    ),
+    "Runs that wait or train": (
+        ("status", "mmad.cli.queue", "Show how far the queued runs are."),
+        ("watch", "mmad.cli.queue", "Watch a queue at work: runs, time left, GPUs and CPUs."),
+        ("output", "mmad.cli.queue", "Print or follow what the worker of one run printed."),
+        ("stop", "mmad.cli.queue", "Stop runs, whoever trains them."),
+        ("retry", "mmad.cli.queue", "Queue failed runs again."),
+        ("requeue", "mmad.cli.queue", "Queue stopped and interrupted runs again; change priorities."),
+        ("prune", "mmad.cli.queue", "Delete checkpoints that nothing needs any more."),
+    ),
+    "Results": (
+        ("runs", "mmad.cli.results", "List the members of every ablation with their results."),
+        ("show", "mmad.cli.results", "Show one run: setup, protocol, parameters, every epoch."),
+        ("note", "mmad.cli.note", "Write a note about a run or an ablation, with tags."),
+        ("eval", "mmad.cli.analysis", "Evaluate stored checkpoints: intervals, thresholds, protocols."),
+        ("compare", "mmad.cli.analysis", "Compare two runs or an ablation's pairs: is one better?"),
+        ("controls", "mmad.cli.analysis", "Ask what a run relies on: columns, records, the image."),
+        ("report", "mmad.cli.report", "Write the report of everything recorded."),
+        ("predict", "mmad.cli.prediction", "Find boxes on images of no data set with a trained run."),
+        ("export", "mmad.cli.prediction", "Write a trained run as files that other programs read."),
+    ),
+    "Data, logs and files": (
+        ("data", "mmad.cli.data", "Make, import and check data sets."),
+        ("log", "mmad.cli.experiment_log", "Read, show and check experiment logs."),
+        ("db", "mmad.cli.db", "Copy, check, back up, upgrade and export the database."),
+        ("params", "mmad.cli.plan", "Count the parameters of a setup, module by module."),
+        ("parts", "mmad.cli.parts", "List what a field of the setup can name, and what a part of your own keeps to."),
+        ("weights", "mmad.cli.plan", "List or fetch the pretrained weights."),
+        ("schema", "mmad.cli.plan", "Print the JSON Schema of the ablation file."),
+    ),
+}
+COMMANDS = tuple(command for group in GROUPS.values() for command in group)
+#: Earlier names of commands, kept for one version.
+RENAMED = {"logs": "output"}
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
-class LazyGroup(TyperGroup):
+class NamedGroup(TyperGroup):
+    """A group in which a misspelled command meets the nearest one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            from mmad.config.messages import nearest
+
+            path = ctx.command_path
+            if Path(name).suffix == ".toml" and ctx.parent is None:
+                ctx.fail(f"{name} is a file; did you mean {path} ablate {name}?")
+            best = nearest(name, self.list_commands(ctx))
+            hint = f"did you mean {best}?" if best else f"{path} --help lists them"
+            ctx.fail(f"no such command: {name}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(NamedGroup):
     """A group whose commands are known by name and imported one at a time."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -59,21 +92,22 @@ class LazyGroup(TyperGroup):
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As in any group; a misspelled command meets the nearest one."""
-        name = args[0]
-        if not name.startswith("-") and self.get_command(ctx, name) is None:
-            from mmad.config.messages import did_you_mean
-
-            ctx.fail(f"no such command: {name}; {did_you_mean(name, self.list_commands(ctx))}")
+        if args[0] in RENAMED:
+            print(
+                f"mmad: {args[0]} is called {RENAMED[args[0]]} now; the next version no longer knows it",
+                file=sys.stderr,
+            )
+            args = [RENAMED[args[0]], *args[1:]]
         _name_warnings()
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         present = self.list_commands(ctx)
-        rows = [(name, line) for name, _, line in COMMANDS if name in present]
-        if rows:
-            with formatter.section("Commands"):
-                formatter.write_dl(rows)
+        for title, commands in GROUPS.items():
+            rows = [(f"{name:8}", line) for name, _, line in commands if name in present]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows, col_max=10)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -97,6 +131,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

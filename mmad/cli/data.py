@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmad.base.formatting import plural
 from mmad.cli.options import JsonOption
 from mmad.cli.output import console, print_json, progress_bar
 from mmad.data.phantom.generate import IMAGE_SIZE, STUDIES, make_phantom
@@ -578,26 +579,24 @@ def _check_json(folder: Path, audit: Audit, fixed: Fixed | None) -> dict[str, An
 
 
 def _show(folder: Path, audit: Audit) -> None:
-    from rich.table import Table
+    from mmad.base.terminal import TerminalColumn, fitted_table
 
+    out = console(width=160)
     if audit.findings:
-        table = Table("", "code", "what, and what to do about it", "studies", title=None, show_lines=True)
-        for found in audit.findings:
-            text = f"{found.where}: {found.what}\n→ {found.hint}"
-            table.add_row(found.level, found.code, text, _rows(found))
-        console(width=160).print(table)
+        columns = [TerminalColumn(), TerminalColumn("code", wraps=True)]
+        columns += [TerminalColumn("what, and what to do about it", wraps=True), TerminalColumn("studies", wraps=True)]
+        rows = [[f.level, f.code, f"{f.where}: {f.what}\n→ {f.hint}", _rows(f)] for f in audit.findings]
+        out.print(fitted_table(columns, rows, out.width))
+    heads = ("label", "boxes", "studies", "small", "medium", "large")
+    columns = [TerminalColumn(head, wraps=head == "label", right=head != "label") for head in heads]
+    for split in audit.splits:
+        rows = [[str(getattr(label, head)) for head in heads] for label in split.labels]
+        studies, boxes = plural(split.studies, "study", "studies"), plural(split.boxes, "box", "boxes")
+        title = f"{split.split}: {studies} of {plural(split.patients, 'patient')}, {boxes}"
+        out.print(fitted_table(columns, rows, out.width, title=title))
     if audit.splits:
-        counts = Table("split", "studies", "patients", "boxes", "label", "boxes", "studies", "small", "medium", "large")
-        for split in audit.splits:
-            head = [split.split, str(split.studies), str(split.patients), str(split.boxes)]
-            for label in split.labels:
-                sizes = (label.boxes, label.studies, label.small, label.medium, label.large)
-                counts.add_row(*head, label.label, *map(str, sizes))
-                head = [""] * 4
-            counts.add_section()
-        console(width=160).print(counts)
         typer.echo("boxes are small below 1 % of the image's area, large from 10 % on")
-    typer.echo(f"{folder}: {_count(len(audit.errors), 'error')}, {_count(len(audit.warnings), 'warning')}")
+    typer.echo(f"{folder}: {plural(len(audit.errors), 'error')}, {plural(len(audit.warnings), 'warning')}")
 
 
 def _rows(found: AuditIssue) -> str:
@@ -609,13 +608,9 @@ def _show_fixed(fixed: Fixed) -> None:
     for line in fixed.done or ("nothing was wrong that can be fixed",):
         typer.echo(line)
     audit = fixed.audit
-    typer.echo(f"{fixed.out}: {_count(len(audit.errors), 'error')}, {_count(len(audit.warnings), 'warning')}")
+    typer.echo(f"{fixed.out}: {plural(len(audit.errors), 'error')}, {plural(len(audit.warnings), 'warning')}")
     for found in audit.errors:
         typer.echo(f"left: {found.code}: {found.where}: {found.what}; {found.hint}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 # ``mmad data phantom``: draw the embedded data set.

@@ -1,7 +1,8 @@
-"""``mmad db``: copy, check, back up, upgrade and export the database."""
+"""``mmad db``: copy, merge, check, back up, upgrade and export the database."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from mmad.store.maintenance import Checked, Copied
+    from mmad.store.merge import MergeConflict, Merged
 
 
 # mmad db check
@@ -135,6 +137,90 @@ def _print_copied(copied: Copied) -> None:
         typer.echo(f"{copied.target_files}: {size}{there}")
 
 
+# mmad db merge
+
+
+def _register_merge(app: typer.Typer) -> None:
+    @app.command("merge")
+    def merge(
+        other: Annotated[str, typer.Argument(metavar="OTHER", help="An SQLite file or a URL; only read.")],
+        db: DatabaseOption = DEFAULT_DB,
+        files: Annotated[
+            bool, typer.Option("--files", help="Copy checkpoints, detections and logs of the runs too.")
+        ] = False,
+        keep_own: Annotated[
+            bool, typer.Option("--keep-own", help="Where the two contradict one another, keep what --db has.")
+        ] = False,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Say what would be merged, and write nothing.")
+        ] = False,
+        json: JsonOption = False,
+    ) -> None:
+        """Write into the database what OTHER has beside it.
+
+        Runs with epochs, checkpoints, evaluations, warnings and versions, ablations and members, notes with tags,
+        cached results and imported logs. A run of both databases is kept once; one that was trained further in OTHER,
+        and is not finished here, continues from there. What is finished here is never changed. All rows arrive in one
+        transaction, or none does. Refused while runs of OTHER are running.
+
+        Conflicts are named: an epoch or an evaluation of one run with two figures, another file or text of the same
+        name, a member that is another run. Then nothing is written, unless --keep-own keeps what is here. An SQLite
+        file of an older schema is read from an upgraded copy and stays as it is.
+
+        --json prints {"source", "target", "upgraded", "added": [keys], "continued": [keys], "equal", "ablations",
+        "members", "evaluations", "notes", "logs", "conflicts": [{about, name, what}], "files": null or {copied, size
+        (bytes), there}}; about is run, ablation, member or log.
+        """
+        from mmad.store.merge import ConflictsFound, merge_database
+
+        try:
+            merged = merge_database(other, db, files=files, keep_own=keep_own, dry_run=dry_run)
+        except ConflictsFound as error:
+            if len(error.conflicts) > 1:
+                _print_conflicts(error.conflicts)
+            raise
+        if json:
+            print_json(asdict(merged))
+        else:
+            _print_merged(merged, dry_run)
+
+
+def _print_conflicts(conflicts: Sequence[MergeConflict]) -> None:
+    for conflict in conflicts[:_SHOWN]:
+        typer.echo(f"conflict: {conflict}", err=True)
+    if len(conflicts) > _SHOWN:
+        typer.echo(f"  … and {len(conflicts) - _SHOWN} more, which --dry-run --json lists", err=True)
+
+
+def _print_merged(merged: Merged, dry_run: bool) -> None:
+    if merged.upgraded:
+        typer.echo(f"{merged.source} has an older schema: read from an upgraded copy, and left as it is")
+    _print_conflicts(merged.conflicts)
+    counted = (
+        (len(merged.added), "run", "new"),
+        (len(merged.continued), "run", "trained further there"),
+        (merged.equal, "run", "here already"),
+        (merged.ablations, "ablation", "new"),
+        (merged.members, "member", "new"),
+        (merged.evaluations, "evaluation", "new of runs that were here"),
+        (merged.notes, "note", "new"),
+        (merged.logs, "log", "new"),
+    )
+    for number, noun, words in counted:
+        if number:
+            typer.echo(f"  {plural(number, noun)} {words}")
+    kept = f", {plural(len(merged.conflicts), 'conflict')} kept as here" if merged.conflicts and not dry_run else ""
+    would = "would take over" if dry_run else "took over"
+    typer.echo(
+        f"{merged.target}: {would} {plural(len(merged.added) + len(merged.continued), 'run')} of {merged.source}{kept}"
+    )
+    if merged.files is not None:
+        there = f", {merged.files.there} were there already" if merged.files.there else ""
+        typer.echo(f"{plural(merged.files.copied, 'file')}, {plural(merged.files.size, 'byte')}{there}")
+    elif not dry_run and (merged.added or merged.continued):
+        typer.echo("checkpoints, detections and logs stayed there: merge again with --files to copy them")
+
+
 # mmad db export
 
 
@@ -230,8 +316,17 @@ def _register_upgrade(app: typer.Typer) -> None:
 
 def register(app: typer.Typer) -> None:
     db = typer.Typer(
-        help="Copy, check, back up, upgrade and export the database.", rich_markup_mode=None, no_args_is_help=True
+        help="Copy, merge, check, back up, upgrade and export the database.",
+        rich_markup_mode=None,
+        no_args_is_help=True,
     )
-    for add in (_register_check, _register_backup, _register_copy, _register_export, _register_upgrade):
+    for add in (
+        _register_check,
+        _register_backup,
+        _register_copy,
+        _register_merge,
+        _register_export,
+        _register_upgrade,
+    ):
         add(db)
     app.add_typer(db, name="db")

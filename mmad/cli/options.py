@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
 
 DEFAULT_DB = str(DEFAULT_DATABASE)
 
+#: Headings of ``--help`` above options that belong together.
+WHAT, WHERE, MEANWHILE = "What is trained", "Where it trains", "While it trains"
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose options stand under the headings that they name; those without one come first."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            if (line := option.get_help_record(ctx)) is not None:
+                plain = "Arguments" if option.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(option, "rich_help_panel", None) or plain, []).append(line)
+        for title in sorted(sections, key=lambda name: ("Arguments", "Options", WHAT, WHERE, MEANWHILE).index(name)):
+            with formatter.section(title):
+                formatter.write_dl(sections[title])
+
+
 DatabaseOption = Annotated[
     str,
     typer.Option("--db", envvar="MMAD_DB", metavar="FILE|URL", help="The database: an SQLite file or a URL."),
@@ -25,6 +44,7 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         "--data",
+        rich_help_panel=WHAT,
         envvar="MMAD_DATA",
         metavar="DIR",
         help="Folder of the data set; left out: what the file names, else the embedded phantom.",
@@ -36,6 +56,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
+        rich_help_panel=WHAT,
         envvar="MMAD_SET",
         metavar="FIELD=VALUE",
         help="Override any field of the setup or the protocol; may be repeated; recorded, and part of the key. "
@@ -47,6 +68,7 @@ WeightsOption = Annotated[
     str | None,
     typer.Option(
         "--weights",
+        rich_help_panel=WHAT,
         metavar="imagenet|none",
         help="none trains from scratch what the setup prints as pretrained.",
         show_default=False,
@@ -56,6 +78,7 @@ WeightsDirOption = Annotated[
     Path | None,
     typer.Option(
         "--weights-dir",
+        rich_help_panel=WHAT,
         envvar="MMAD_WEIGHTS",
         metavar="DIR",
         help="Folder with torchvision's weights files, looked into before torch's own cache.",
@@ -79,16 +102,30 @@ LOWEST, HIGHEST = -(2**31), 2**31 - 1
 
 DeviceOption = Annotated[
     str,
-    typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where to train; auto takes every GPU."),
+    typer.Option(
+        "--device",
+        rich_help_panel=WHERE,
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="Where to train; auto takes every GPU.",
+    ),
 ]
 PerGpuOption = Annotated[
-    str, typer.Option("--per-gpu", metavar="N|auto", help="Runs that share a GPU; auto: as many as its memory holds.")
+    str,
+    typer.Option(
+        "--per-gpu",
+        rich_help_panel=WHERE,
+        metavar="N|auto",
+        help="Runs that share a GPU; auto: as many as its memory holds.",
+    ),
 ]
-IsolateOption = Annotated[bool, typer.Option("--isolate", help="Give every run a process of its own.")]
+IsolateOption = Annotated[
+    bool, typer.Option("--isolate", rich_help_panel=WHERE, help="Give every run a process of its own.")
+]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option(
         "--only",
+        rich_help_panel=WHAT,
         metavar="WORDS",
         help="Only members of this setting, arm, seed=N or ablation/setting/arm; * is anything; may be repeated.",
         show_default=False,
@@ -96,12 +133,20 @@ OnlyOption = Annotated[
 ]
 MaxHoursOption = Annotated[
     float | None,
-    typer.Option("--max-hours", metavar="H", min=0.0, help="Stop as by Ctrl-C after H hours.", show_default=False),
+    typer.Option(
+        "--max-hours",
+        rich_help_panel=MEANWHILE,
+        metavar="H",
+        min=0.0,
+        help="Stop as by Ctrl-C after H hours.",
+        show_default=False,
+    ),
 ]
 PriorityOption = Annotated[
     int | None,
     typer.Option(
         "--priority",
+        rich_help_panel=MEANWHILE,
         metavar="N",
         min=LOWEST,
         max=HIGHEST,
@@ -113,40 +158,57 @@ CheckpointEveryOption = Annotated[
     int | None,
     typer.Option(
         "--checkpoint-every",
+        rich_help_panel=MEANWHILE,
         metavar="STEPS",
         min=1,
         help="Checkpoint within epochs too, every STEPS training steps.",
         show_default=False,
     ),
 ]
-TensorboardOption = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files beside the log.")]
+TensorboardOption = Annotated[
+    bool, typer.Option("--tensorboard", rich_help_panel=MEANWHILE, help="Write TensorBoard event files beside the log.")
+]
 OnFinishOption = Annotated[
     str | None,
-    typer.Option("--on-finish", metavar="CMD", help="A shell command to run when all is over.", show_default=False),
+    typer.Option(
+        "--on-finish",
+        rich_help_panel=MEANWHILE,
+        metavar="CMD",
+        help="A shell command to run when all is over.",
+        show_default=False,
+    ),
 ]
 
 ExecutorOption = Annotated[
     str,
     typer.Option(
-        "--executor", metavar="local|ray|slurm|command", help="What trains: this machine, a cluster, lines of a shell."
+        "--executor",
+        rich_help_panel=WHERE,
+        metavar="local|ray|slurm|command",
+        help="What trains: this machine, a cluster, lines of a shell.",
     ),
 ]
 TemplateOption = Annotated[
     str | None,
     typer.Option(
         "--template",
+        rich_help_panel=WHERE,
         metavar="LINE",
         help="The line of --executor command, such as 'ssh gpu1 {quoted}' or 'qsub -b y {command}'.",
         show_default=False,
     ),
 ]
 JobsOption = Annotated[
-    int | None, typer.Option("--jobs", metavar="N", help="At most N such lines at once (32).", show_default=False)
+    int | None,
+    typer.Option(
+        "--jobs", rich_help_panel=WHERE, metavar="N", help="At most N such lines at once (32).", show_default=False
+    ),
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         "--address",
+        rich_help_panel=WHERE,
         metavar="HOST:PORT",
         help="The Ray cluster; left out: the one this machine is a node of.",
         show_default=False,
@@ -156,11 +218,27 @@ SlurmOption = Annotated[
     list[str] | None,
     typer.Option(
         "--slurm",
+        rich_help_panel=WHERE,
         metavar="KEY=VALUE,…",
         help="Options of sbatch, such as partition=gpu,time=4:00:00; jobs=N: at most N at once; may be repeated.",
         show_default=False,
     ),
 ]
+
+
+def refuse_idle(context: typer.Context, needed: str, *names: str) -> None:
+    """Refuses options on the command line that have no effect as it stands; ``needed`` says what would give them one.
+
+    Args:
+        names: of the parameters.
+
+    Raises:
+        MmadError: naming the first of them.
+    """
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in names and source is not None and source.name == "COMMANDLINE":
+            raise MmadError("has no effect here", where=option.opts[0], hint=needed)
 
 
 def runs_per_gpu(word: str) -> int | None:
@@ -185,7 +263,9 @@ def runs_per_gpu(word: str) -> int | None:
 
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Beginnings of keys, or ablation/setting/arm[/seed].", show_default=False),
+    typer.Argument(
+        metavar="[RUN]...", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.", show_default=False
+    ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every run of the database.")]
 AblationOption = Annotated[
@@ -201,12 +281,12 @@ def choose(store: Store, runs: Sequence[str] | None, ablations: Sequence[str] | 
         MmadError: nothing was named, or no such ablation.
         StoreError: no such run.
     """
-    from mmad.store.lookup import ablation_called, find_seeds
+    from mmad.store.lookup import ablation_called, find_runs
 
     if not (runs or ablations or every):
         raise MmadError("name runs", hint="give keys or ablation/setting/arm, --ablation NAME, or --all")
     there = {record.name: record for record in store.ablations()}
-    chosen = {found.run.key for name in runs or () for found in find_seeds(store, name)}
+    chosen = {found.run.key for name in runs or () for found in find_runs(store, name)}
     for name in ablations or ():
         chosen |= {member.key for member in there[ablation_called(name, list(there), "--ablation")].members}
     return [run.key for run in store.run_records() if every or run.key in chosen]

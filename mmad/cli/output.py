@@ -78,6 +78,11 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
     with bars.Progress(*columns, bars.TimeRemainingColumn(), console=console(stderr=True)) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, whole: bar.update(task, completed=done, total=whole)
+        whole = bar.tasks[0].total
+        if whole is None:  # there was nothing to wait for
+            bar.remove_task(task)
+        else:
+            bar.update(task, completed=whole)
 
 
 class _Announcement:

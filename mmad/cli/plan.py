@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +16,23 @@ from mmad.base.errors import SpecError, WeightsError
 from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
     DEFAULT_DB,
+    AddressOption,
     DatabaseOption,
     DataOption,
+    DeviceOption,
+    ExecutorOption,
+    GroupedCommand,
+    JobsOption,
     JsonOption,
+    OnlyOption,
+    PerGpuOption,
     SetOption,
+    SlurmOption,
+    TemplateOption,
     WeightsDirOption,
     WeightsOption,
+    refuse_idle,
+    runs_per_gpu,
 )
 from mmad.cli.output import MOST_ROWS, console, print_json
 
@@ -36,13 +46,14 @@ if TYPE_CHECKING:
     from mmad.config.setup import ModelSetup
     from mmad.data.dataset import DataSet
     from mmad.detector.cost import DetectorCost
+    from mmad.scheduler.devices import Slots
 
 
 # ``mmad plan``: what an ablation file expands to, what is done, what would run and how long it would take.
 
 
 #: What the table says where the store says something shorter.
-_WORDS = {"new": "would run", "finished": "done", "queued": "would run (queued)", "interrupted": "would go on"}
+_WORDS = {"new": "would run", "finished": "done", "queued": "would run (queued)", "interrupted": "would resume"}
 _SHORT_KEY = 10
 
 
@@ -60,12 +71,21 @@ class Plan:
 
 
 def plan(
+    context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files.")],
     data: DataOption = None,
     db: DatabaseOption = DEFAULT_DB,
     overrides: SetOption = None,
     weights: WeightsOption = None,
     weights_dir: WeightsDirOption = None,
+    only: OnlyOption = None,
+    device: DeviceOption = "auto",
+    per_gpu: PerGpuOption = "1",
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    slurm: SlurmOption = None,
+    template: TemplateOption = None,
+    jobs: JobsOption = None,
     trials: Annotated[
         str | None,
         typer.Option(
@@ -89,20 +109,27 @@ def plan(
 ) -> None:
     """Show the members of ablation files: keys, what is done, what would run, for how long.
 
-    Nothing is written. Missing weights are named and do not fail the plan. --why says, in place of the table, why a
-    run trains: field by field, data, weights and recipe.
+    Nothing is written. Members and machine are chosen as for mmad ablate. Missing weights are named and do not fail
+    the plan. --why says, in place of the table, why a run trains: field by field, data, weights and recipe.
 
     --json prints {"runs": [{key, ablation, setting, arm, seed, documented, status, setup, protocol, …}],
     "provisional", "missing_weights", "estimate_seconds"}; status is new, queued, running, finished,
     failed or interrupted. With --why it prints [{"key", "ablation", "setting", "arm", "seed", "replicate", "status",
     "nearest", "differences": [{"field", "here", "there"}]}].
     """
+    from mmad.api.training import known_memory
+    from mmad.scheduler.executors.factory import executor_slots
+    from mmad.scheduler.submit import narrowed, require_named
+
     loaded = [
         load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
         for file in files
     ]
+    require_named([ablation for ablation, _ in loaded], only or ())
+    loaded = [(narrowed(ablation, only or ()), chosen) for ablation, chosen in loaded]
     recorded, estimator = known_runs(db, trials, [ablation for ablation, _ in loaded])
     if why is not None:
+        refuse_idle(context, "leave out one of the two: --why says why a run trains, and no more", "params")
         every = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
         found = reasons(_named_rows(why, every), recorded)
         print_json([_reason_json(reason) for reason in found]) if json else _print_reasons(found)
@@ -117,7 +144,18 @@ def plan(
         return
     for one in plans:
         _print_plan(one)
-    _print_total(plans)
+    slots = executor_slots(
+        executor,
+        device,
+        runs_per_gpu(per_gpu),
+        address,
+        tuple(slurm or ()),
+        template,
+        jobs,
+        memory=lambda: known_memory(db),
+        dry=True,
+    )
+    _print_total(plans, slots)
 
 
 def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) -> Counter[str]:
@@ -175,37 +213,43 @@ def _total(rows: Iterable[PlannedMember]) -> float | None:
 
 
 def _print_plan(plan: Plan) -> None:
-    from rich.table import Table
-    from rich.text import Text
+    from mmad.base.terminal import TerminalColumn, fitted_table
 
-    ablation = plan.ablation
-    table = Table(title=Text(f"{ablation.name}: {ablation.title}"), title_justify="left", title_style="bold")
-    heads = ["#", "setting", "arm", "seed", "log", "key", *(["parameters"] if plan.counts else []), "status", "time"]
-    for head in heads:
-        numeric = head in ("#", "seed", "parameters", "time")
-        table.add_column(head, justify="right" if numeric else "left", no_wrap=head in ("key", "#"), overflow="fold")
+    ablation, out = plan.ablation, console()
+    columns = [
+        TerminalColumn("#", right=True, yields=2),
+        TerminalColumn("setting", wraps=True),
+        TerminalColumn("arm", wraps=True),
+        TerminalColumn("seed", right=True),
+        *([TerminalColumn("log", yields=3)] if any(row.member.documented for row in plan.rows) else []),
+        TerminalColumn("key", yields=1),
+        *([TerminalColumn("parameters", right=True)] if plan.counts else []),
+        TerminalColumn("status", wraps=True),
+        TerminalColumn("time", right=True),
+    ]
+    rows = []
     for position, row in enumerate(plan.rows[:MOST_ROWS]):
         member = row.member
         status = _WORDS.get(row.status, row.status)
         if row.shared_with is not None:
             status = f"{'done' if row.status == 'finished' else 'shared'} with #{row.shared_with + 1}"
-        cells = [
-            str(position + 1),
-            member.setting,
-            member.arm,
-            str(member.seed) + (f" (repeat {member.replicate})" if member.replicate > 1 else ""),
-            member.documented or "–",
-            row.key[:_SHORT_KEY] + ("?" if member.run.provisional else ""),
-            *([f"{plan.counts[row.key][0].count:,}"] if plan.counts else []),
-            status,
-            _time(row),
-        ]
-        table.add_row(*(Text(cell) for cell in cells))
-    console().print(table)
+        cells = {
+            "#": str(position + 1),
+            "setting": member.setting,
+            "arm": member.arm,
+            "seed": str(member.seed) + (f" (repeat {member.replicate})" if member.replicate > 1 else ""),
+            "log": member.documented or "–",
+            "key": row.key[:_SHORT_KEY] + ("?" if member.run.provisional else ""),
+            "parameters": f"{plan.counts[row.key][0].count:,}" if plan.counts else "",
+            "status": status,
+            "time": _time(row),
+        }
+        rows.append([cells[column.head] for column in columns])
+    out.print(fitted_table(columns, rows, out.width, title=f"{ablation.name}: {ablation.title}"))
     if (more := len(plan.rows) - MOST_ROWS) > 0:
         print(f"and {more:,} more: --json prints them all")
     for note in _notes(plan):
-        print(note, file=sys.stderr)
+        console(stderr=True).print(note)
 
 
 def _time(row: PlannedMember) -> str:
@@ -321,12 +365,15 @@ def _short(digest: object) -> str:
     return str(digest)[:_SHORT_KEY] if digest else "unknown"
 
 
-def _print_total(plans: Sequence[Plan]) -> None:
+def _print_total(plans: Sequence[Plan], slots: Slots) -> None:
     rows = [row for plan in plans for row in plan.rows]
     runs = {row.key: row for row in rows if row.shared_with is None}
     waiting = [row for row in runs.values() if row.open]
     known = [row.seconds for row in waiting if row.seconds is not None]
     time = f"about {duration(sum(known))} one after the other" if known else "time unknown: none like them yet"
+    threads = max((row.member.run.protocol.threads for row in waiting), default=1)
+    if len(known) == len(waiting) and (at_once := min(len(waiting), slots.capacity(threads))) > 1:
+        time += f", {duration(max(sum(known) / at_once, *known))} with {at_once} at once"
     if 0 < len(known) < len(waiting):
         time += f" for {len(known)} of them, none like the others yet"
     words = f"{len(waiting)} to run, {time}" if waiting else "all done"
@@ -642,8 +689,7 @@ def _needed(file: Path | None) -> tuple[WeightsNeed, ...]:
 
 
 def _print_weights(found: Mapping[WeightsNeed, Path | None], json: bool) -> None:
-    from rich.table import Table
-
+    from mmad.base.terminal import TerminalColumn, fitted_table
     from mmad.config.weights import weights_file
 
     if json:
@@ -657,10 +703,14 @@ def _print_weights(found: Mapping[WeightsNeed, Path | None], json: bool) -> None
     if not found:
         typer.echo("no weights are needed: nothing here starts pretrained")
         return
-    table = Table("backbone", "file", "where")
-    for one, path in found.items():
-        table.add_row(one[0], weights_file(*one), "missing" if path is None else str(path.parent))
-    console().print(table)
+    out = console()
+    columns = [TerminalColumn("backbone"), TerminalColumn("file"), TerminalColumn("where", wraps=True)]
+    rows = [
+        [one[0], weights_file(*one), "missing" if path is None else str(path.parent)] for one, path in found.items()
+    ]
+    out.print(fitted_table(columns, rows, out.width))
+    if None in found.values():
+        typer.echo("--fetch fetches what is missing")
 
 
 def _fetch(missing: Sequence[WeightsNeed], folder: Path) -> None:
@@ -742,7 +792,7 @@ def schema() -> None:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("plan")(plan)
+    app.command("plan", cls=GroupedCommand)(plan)
     app.command("params")(params)
     app.command("weights")(weights)
     app.command("schema")(schema)

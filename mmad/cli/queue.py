@@ -1,4 +1,4 @@
-"""The commands of a queue: ``mmad status``, ``watch``, ``logs``, ``stop``, ``retry``, ``requeue``, ``prune``."""
+"""The commands of a queue: ``mmad status``, ``watch``, ``output``, ``stop``, ``retry``, ``requeue``, ``prune``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from mmad.cli.options import (
     RunsArgument,
     choose,
     labels,
+    refuse_idle,
 )
 from mmad.cli.output import console, print_json, section
 
@@ -75,29 +76,26 @@ def status(
         for ablation in now.ablations:
             out.print(_counts_line(ablation))
     else:
-        out.print(_table(now))
+        out.print(_table(now, out.width))
     section(out, "Running", *[_running_line(run) for run in now.running])
     failed = [f"{run_name(run)}: {run.cause}" for run in now.failed[:SHOWN]]
     rest = len(now.failed) - len(failed)
     section(out, "Failed", *failed, *([f"… and {rest:,} more: mmad runs lists them all"] if rest else []))
 
 
-def _table(now: StoreStatus) -> Table:
-    from rich import box
-    from rich.table import Table
-
+def _table(now: StoreStatus, width: int) -> Table:
+    from mmad.base.terminal import TerminalColumn, fitted_table
     from mmad.store.run_status import STATUSES
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("ablation", overflow="fold")
     met = [any(ablation.counts[i] for ablation in now.ablations) for i in range(len(STATUSES))]
     shown = [i for i, name in enumerate(STATUSES) if met[i] or name not in RARE]
-    for name in (*(STATUSES[i] for i in shown), "members"):
-        table.add_column(name, no_wrap=True, justify="right")
-    for ablation in now.ablations:
-        counts = (f"{ablation.counts[i]:,}" if ablation.counts[i] else "·" for i in shown)
-        table.add_row(ablation.ablation, *counts, f"{ablation.members:,}")
-    return table
+    columns = [TerminalColumn("ablation", wraps=True)]
+    columns += [TerminalColumn(STATUSES[i], right=True, yields=0 if met[i] else 1) for i in shown]
+    rows = [
+        [one.ablation, *(f"{one.counts[i]:,}" if one.counts[i] else "·" for i in shown), f"{one.members:,}"]
+        for one in now.ablations
+    ]
+    return fitted_table([*columns, TerminalColumn("members", right=True)], rows, width)
 
 
 def _counts_line(ablation: AblationStatus) -> str:
@@ -123,6 +121,7 @@ def _running_line(run: RunningRun) -> str:
 
 
 def watch(
+    context: typer.Context,
     db: DatabaseOption = DEFAULT_DB,
     ablation: Annotated[
         str | None, typer.Option("--ablation", metavar="NAME", help="Only the runs of this ablation.")
@@ -148,6 +147,8 @@ def watch(
     from mmad.scheduler.dashboard import Dashboard, console, draw, knows_letters, show, snapshot_json
     from mmad.store.lookup import named_ablation
 
+    if once or as_json:
+        refuse_idle(context, "leave it out: one frame is printed", "interval", "until_done")
     with open_store(db, read_only=True) as store:
         if ablation is not None:
             ablation = named_ablation(store, ablation)
@@ -162,7 +163,7 @@ def watch(
             show(dashboard, sys.stdout, interval, until_done=until_done)
 
 
-def logs(
+def output(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
     db: DatabaseOption = DEFAULT_DB,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on printing until the run is over.")] = False,
@@ -171,7 +172,7 @@ def logs(
         typer.Option("-n", "--lines", min=0, metavar="LINES", help="Only the last LINES lines.", show_default=False),
     ] = None,
 ) -> None:
-    """Print the log of one run: everything its worker printed, logged and warned, the traceback of a crash too.
+    """Print what the worker of one run printed, logged and warned, the traceback of a crash too.
 
     RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
     alone is more than one run. A long log is kept in several files, which are printed as one.
@@ -186,7 +187,7 @@ def logs(
         paths = store.run_paths(record.key)
         if not paths.logs() and not (follow and _open(store, record.key)):
             status = f"no log of this run is here (it is {record.status})"
-            hint = "it begins with the training: mmad logs -f waits for it" if _open(store, record.key) else None
+            hint = "it begins with the training: mmad output -f waits for it" if _open(store, record.key) else None
             raise MmadError(status, where=paths.log, hint=hint or "look on the machine that trained it")
         with Tail(paths, lines) as tail, contextlib.suppress(KeyboardInterrupt):
             _print(tail)
@@ -400,5 +401,5 @@ def prune(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    for command in (status, watch, logs, stop, retry, requeue, prune):
+    for command in (status, watch, output, stop, retry, requeue, prune):
         app.command(command.__name__)(command)

@@ -16,7 +16,7 @@ from mmad.api.results import open_store, write_report
 from mmad.base.errors import ReportError
 from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_REPORT
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption
+from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 
 def report(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ABLATION]...", help="Only these; left out: all.", show_default=False),
+    ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write HTML (also when neither form is asked for).")] = False,
     md: Annotated[bool, typer.Option("--md", help="Write Markdown.")] = False,
     pages: Annotated[
@@ -53,6 +58,10 @@ def report(
             "--methods", metavar="FILE", help="Write a Methods section and the checklists.", show_default=False
         ),
     ] = None,
+    ro_crate: Annotated[
+        Path | None,
+        typer.Option("--ro-crate", metavar="DIR", help="Write everything as an RO-Crate into DIR.", show_default=False),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where to; each form takes its own ending.")
     ] = DEFAULT_REPORT,
@@ -75,6 +84,15 @@ def report(
         typer.Option(
             "--log/--no-log",
             help="Show the entries of experiment logs; left out: where an ablation mirrors one or a log was imported.",
+            show_default=False,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="DB|DATE",
+            help="Say what changed against another database, or a date.",
             show_default=False,
         ),
     ] = None,
@@ -124,24 +142,43 @@ def report(
     reporting checklists: what the database knows of each, and what is left to the author. Alone, it writes nothing
     else.
 
+    --ro-crate DIR writes an RO-Crate 1.1 into the new folder DIR: the ablation files, the report, Methods, tables as
+    CSV, and of every run setup, versions and the SHA-256 of data set and checkpoints. Alone, it writes nothing else.
+
+    --against DB|DATE says which verdicts, differences and runs are others, new or gone: against another database (a
+    file or a URL), or against what had finished here by a date (2026-05-16: its end) or a moment, in UTC.
+
     --watch stays and writes it again whenever something new is recorded, at most every so many seconds, a line each
     time; an open page shows the new one by itself, where it was left. Ctrl-C ends it; --until-done ends it with the
     queue.
 
     --json prints {"html": path or null, "md": path or null, "csv": [paths], "latex": [paths], "figures": [paths],
-    "methods": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n}; pages is 0 for one file. With
-    --paper also "paper": [paths]; with --watch one such object on a line of its own each time.
+    "methods": path or null, "ablations": n, "runs": n, "unfinished": n, "pages": n, "crate": [paths],
+    "against": null or {"what", "pairs", "verdicts_changed", "differences_changed", "pairs_new", "pairs_gone", "runs",
+    "runs_changed", "runs_new", "runs_gone"}}; pages is 0 for one file. With --paper also "paper": [paths];
+    with --watch one such object on a line of its own each time.
     """
+    if not (watch or until_done):
+        refuse_idle(context, "add --watch, or leave it out", "every")
+    if figures is None:
+        refuse_idle(context, "add --figures DIR, or leave it out", "formats")
+    files_alone = not (html or md or pages is not None) and bool(csv or latex or figures or methods or ro_crate)
+    if files_alone and not paper:
+        within = ["log"] if not (csv or latex or figures) else []
+        shown = [] if ro_crate else ["pictures", "provenance", *within]
+        refuse_idle(context, "add --html or --md, or leave it out", "out", "show", *shown)
     if paper and (watch or until_done):
         raise ReportError("--paper is written once", where="--watch", hint="leave out one of the two")
     if paper:
         files = _write_paper(out, db)
-        if not (html or md or csv or latex or figures or methods):
+        if not (html or md or csv or latex or figures or methods or ro_crate):
             _print_paper(files, as_json)
             return
-    wants_html = html or pages is not None or not (md or csv or latex or figures or methods)
+    if ro_crate is not None and (watch or until_done):
+        raise ReportError("--ro-crate is written once", where="--watch", hint="leave out one of the two")
+    wants_html = html or pages is not None or not (md or csv or latex or figures or methods or ro_crate)
     page, text = targets(out, html=wants_html, markdown=md)
-    names = tuple(ablation or ())
+    chosen = (*(names or ()), *(ablation or ()))
     write = partial(
         _write,
         html=page,
@@ -152,15 +189,17 @@ def report(
         figures=figures,
         formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
         methods=methods,
-        ablations=names,
+        crate=ro_crate,
+        ablations=chosen,
         data=data,
         pictures=pictures,
         log=log,
+        against=against,
         provenance=provenance,
     )
     if watch or until_done:
         opened = _open if show else None
-        _watch(db, write, page, names, every=every, until_done=until_done, as_json=as_json, opened=opened)
+        _watch(db, write, page, chosen, every=every, until_done=until_done, as_json=as_json, opened=opened)
         return
     with open_store(db) as store, progress_bar("drawing the report") as progress:
         written = write(store, progress=progress)
@@ -207,6 +246,11 @@ def _lines(written: Report) -> list[str]:
         lines.append(f"{written.markdown}: {summary}")
     if written.methods is not None:
         lines.append(f"{written.methods}: Methods and checklists of {plural(written.ablations, 'ablation')}")
+    if written.against is not None:
+        lines.append(written.against.sentence)
+    if written.crate:
+        files = plural(len(written.crate), "file")
+        lines.append(f"{written.crate[-1].parent}: RO-Crate of {plural(written.ablations, 'ablation')}, {files}")
     folders = (("CSV files", written.csv), ("LaTeX files", written.latex), ("figures", written.figures))
     return lines + [f"{files[0].parent}: {len(files)} {words}" for words, files in folders if files]
 
@@ -224,6 +268,8 @@ def _report_json(written: Report) -> dict[str, Any]:
         "runs": written.runs,
         "unfinished": written.unfinished,
         "pages": written.pages,
+        "crate": [path.as_posix() for path in written.crate],
+        "against": {"what": written.against.words} | written.against.counts if written.against else None,
     }
 
 

@@ -38,21 +38,27 @@ committed one), epochs (how many were asked for), error (or null), and best_ap, 
 or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured; notes, those of the
 run and then of the ablation: {about, text, tags, moment}.
 """
-#: The table's columns after setting and arm, and the least width of a terminal that shows them.
+#: The table's columns after setting and arm, and how soon each gives way on a narrow terminal (0: never).
 COLUMNS = {
-    "seed": 70,
+    "seed": 2,
     "status": 0,
-    "epoch": 60,
-    "best epoch": 120,
+    "epoch": 1,
+    "best epoch": 5,
     "val AP": 0,
-    "val AR": 120,
+    "val AR": 6,
     "test AP": 0,
-    "test AR": 120,
-    "run": 90,
+    "test AR": 4,
+    "run": 3,
 }
 
 
 def runs(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Only an ablation's members, or those of ablation/setting/arm.", show_default=False
+        ),
+    ] = None,
     db: DatabaseOption = DEFAULT_DB,
     ablation: Annotated[str | None, typer.Option("--ablation", help="Only the members of this ablation.")] = None,
     tag: Annotated[
@@ -64,16 +70,21 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     from mmad.store.json import summary_json, unasked_json
-    from mmad.store.lookup import epochs_asked, member_summaries, named_ablation, unasked_runs
+    from mmad.store.lookup import epochs_asked, find_runs, is_ablation, member_summaries, named_ablation, unasked_runs
     from mmad.store.notes import read_notes
 
     with open_store(db, read_only=True) as store:
+        if name is not None and ablation is None and is_ablation(store, name):
+            ablation, name = name, None
+        keys = None if name is None else {found.run.key for found in find_runs(store, name)}
         if ablation is not None:
             ablation = named_ablation(store, ablation)
-        whole = as_json or not most or tag is not None
+        whole = as_json or not most or tag is not None or keys is not None
         summaries, notes = member_summaries(store, ablation, None if whole else most), read_notes(store)
-        unasked = unasked_runs(store) if ablation is None and tag is None else []
+        unasked = unasked_runs(store) if ablation is None and tag is None and keys is None else []
         counts = store.member_counts()
+    if keys is not None:
+        summaries = [one for one in summaries if one.run.key in keys]
     if tag is not None:
         summaries = [one for one in summaries if tag in notes.tags(one.run.key, [one.member])]
     if as_json:
@@ -89,16 +100,16 @@ def runs(
     for name, of in groupby(summaries, key=lambda summary: summary.member.ablation):
         out.print(_table(name, list(of), out.width))
     if any(_starred(summary) for summary in summaries):
-        out.print("* final checkpoints: no best one was kept", soft_wrap=True)
+        out.print("* final checkpoints: no best one was kept")
     for summary in summaries:
         if summary.run.error:
-            out.print(f"{summary.path}: {summary.run.error}", style="red", soft_wrap=True)
+            out.print(f"{summary.path}: {summary.run.error}", style="red")
     for name in dict.fromkeys(summary.member.ablation for summary in summaries):
         for note in notes.of_ablation(name):
-            out.print(f"{name}: {note.line}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"{name}: {note.line}", markup=False, highlight=False)
     for summary in summaries:
         for note in notes.of_run(summary.run.key):
-            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"{summary.path}: {note.line}", markup=False, highlight=False)
     lines = [
         f"{short_key(run.key)}: {run.status}, epoch {run.epochs_done}/{epochs_asked(run)}, queued {moment(run.created)}"
         for run in unasked
@@ -111,20 +122,12 @@ def runs(
 
 def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
     """The members of one ablation; a narrow terminal gets the columns that matter most."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from mmad.base.terminal import TerminalColumn, fitted_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(ablation), title_justify="left", title_style="bold")
-    for name in ("setting", "arm"):
-        table.add_column(name, overflow="fold", min_width=8)
-    columns = [name for name, least in COLUMNS.items() if width >= least]
-    for name in columns:
-        table.add_column(name, no_wrap=True, justify="left" if name in ("status", "run") else "right")
-    for summary in summaries:
-        cells = _cells(summary)
-        table.add_row(summary.member.setting, summary.member.arm, *[cells[name] for name in columns])
-    return table
+    columns = [TerminalColumn(name, wraps=True) for name in ("setting", "arm")]
+    columns += [TerminalColumn(name, right=name not in ("status", "run"), yields=n) for name, n in COLUMNS.items()]
+    rows = [[one.member.setting, one.member.arm, *_cells(one).values()] for one in summaries]
+    return fitted_table(columns, rows, width, title=ablation)
 
 
 def _cells(summary: MemberSummary) -> dict[str, str | Text]:
@@ -159,10 +162,11 @@ def _register_runs(app: typer.Typer) -> None:
 SHOW_HELP = """Show one run: setup, protocol, parameters, results, epochs, environment, warnings, error.
 
 RUN is the beginning of a run's key, or ablation/setting/arm, followed by /seed (and /replicate) where that
-alone is more than one run.
+alone is more than one run; or an ablation, which means all its runs. Of the setup it prints what differs from the
+defaults.
 
---json prints what mmad runs prints about the member, and: epochs_asked, members (every member the run
-answers), evaluation, setup, protocol, params ({"model": 1040729, ...}), epochs (a list, one object per
+--json prints (of an ablation: a list of) what mmad runs prints about the member, and: epochs_asked, members (every
+member the run answers), evaluation, setup, protocol, params ({"model": 1040729, ...}), epochs (a list, one object per
 committed epoch: epoch, lr, seconds, peak_memory in bytes, and every recorded metric flat as split_name, such
 as train_loss, train_loss_classifier, val_ap_iou, test_ar_iobb; val_ap, val_ar, test_ap, test_ar are those
 under the member's overlap), checkpoints, environments, warnings, notes, dataset, recipe, created, started,
@@ -172,19 +176,25 @@ _LATEST_EPOCHS = 5
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="An ablation, ablation/setting/arm[/seed], or a key's beginning.")
+    ],
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
     from mmad.store.json import detail_json
-    from mmad.store.lookup import run_detail
+    from mmad.store.lookup import find_runs, is_ablation, run_detail
     from mmad.store.notes import read_notes
 
     with open_store(db, read_only=True) as store:
-        detail, notes = run_detail(store, run), read_notes(store)
+        several = is_ablation(store, run)
+        names = [found.run.key for found in find_runs(store, run)] if several else [run]
+        details, notes = [run_detail(store, name) for name in names], read_notes(store)
     if as_json:
-        print_json(detail_json(detail, notes))
-    else:
+        plain = [detail_json(detail, notes) for detail in details]
+        print_json(plain if several else plain[0])
+        return
+    for detail in details:
         _print(detail, notes)
 
 
@@ -231,15 +241,24 @@ def _head(detail: RunDetail) -> list[str | Text]:
 
 
 def _setup(detail: RunDetail) -> list[str]:
-    from mmad.report.text import setup_line
+    from mmad.config.setup import ModelSetup
 
     member = detail.members[0] if detail.members else None
-    lines = [setup_line(detail.setup, member.arm if member else "")]
+    default = ModelSetup().model_dump(mode="json")
+    changed = {name: value for name, value in detail.setup.items() if value != default.get(name) and name != "name"}
+    lines = [f"{name}: {_value(value)}" for name, value in changed.items()]
+    lines.append(f"{len(detail.setup) - len(changed)} other fields have their defaults (mmad show --json lists all)")
     if member and member.overrides:
         lines.append(f"set on the command line: {', '.join(member.overrides)}")
     if member and member.inferred:
         lines.append(f"inferred, not printed by the log: {', '.join(member.inferred)}")
     return lines
+
+
+def _value(value: object) -> str:
+    from mmad.config.ablation_file import toml_value
+
+    return "none" if value is None else toml_value(value)
 
 
 def _pairs(values: Mapping[str, object]) -> str:

@@ -22,7 +22,7 @@ from mmad.base.errors import SpecError
 from mmad.base.formatting import acting_character
 from mmad.config.messages import did_you_mean, nearest, shown
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
-from mmad.config.runs import NAMING_FIELDS
+from mmad.config.runs import NAMING_FIELDS, Ablation
 from mmad.config.setup import ModelSetup, unit
 
 # The text, and where each key stands in it: ``tomllib`` gives values without their lines.
@@ -254,6 +254,8 @@ def _read_text(path: Path) -> str:
 
 def _similar_file(path: Path) -> str:
     """The hint for a missing file: a file of like name beside it or among the shipped ones."""
+    if "=" in path.name and path.parent == Path():
+        return f"did you mean --set {path.name}?"
     shipped = Path("ablations")
     folders = [path.parent] if path.parent == shipped else [path.parent, shipped]
     present = {file.name: file for folder in reversed(folders) if folder.is_dir() for file in folder.glob("*.toml")}
@@ -277,9 +279,9 @@ def _syntax_error(path: Path, text: str, message: str) -> SpecError:
 # Values are checked strictly: no text for a number, no ``true`` for 1.
 
 SETUP_FIELDS: dict[str, FieldInfo] = dict(ModelSetup.model_fields)
-#: ``weights_hash`` follows from the backbone, ``continues`` from ``continue_from``: no user's words.
+#: ``weights_hash`` and ``modules`` follow from the setup, ``continues`` from ``continue_from``: no user's words.
 TRAINING_FIELDS: dict[str, FieldInfo] = {
-    k: v for k, v in TrainingProtocol.model_fields.items() if k not in ("weights_hash", "continues")
+    k: v for k, v in TrainingProtocol.model_fields.items() if k not in ("weights_hash", "modules", "continues")
 }
 EVALUATION_FIELDS: dict[str, FieldInfo] = dict(EvaluationProtocol.model_fields)
 PROTOCOL_FIELDS: dict[str, FieldInfo] = TRAINING_FIELDS | EVALUATION_FIELDS
@@ -744,6 +746,27 @@ def _none_or(field: str, value: Any) -> Any:
     """TOML has no null: the word ``none`` stands for it where a field may be absent."""
     absent = isinstance(value, str) and value.lower() == "none" and field in _FIELDS and takes_none(_FIELDS[field])
     return None if absent else value
+
+
+def place_of_part(ablation: Ablation, field: str, value: Any, argument: str = "") -> str:
+    """``file:line`` where ``ablation`` gives ``field`` the table ``value``, or one of its arguments; else the file."""
+    lines = key_lines(ablation.source)
+    document = tomllib.loads(ablation.source)
+
+    def places(node: Any, path: KeyPath) -> Iterator[KeyPath]:
+        named = next((part for part in reversed(path) if isinstance(part, str)), "")
+        if named == field and node == value:
+            yield path
+        inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for part, child in inside:
+            yield from places(child, (*path, part))
+
+    found = next(places(document, ()), None)
+    if found is None:
+        words = [word for member in ablation.members for word in member.overrides if word.startswith(f"{field}=")]
+        return override_place(words[-1]) if words else ablation.path
+    line = line_of(lines, (*found, argument))
+    return ablation.path if line is None else f"{ablation.path}:{line}"
 
 
 def _prepared(source: SourceFile, node: Any, key: KeyPath) -> Any:

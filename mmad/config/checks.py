@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmad.base.errors import SpecError
 from mmad.base.records import LOSS_COMPONENTS, ClinicalColumns
+from mmad.config.parts import PARTS, is_own, part_arguments, part_problems
 
 if TYPE_CHECKING:
     from mmad.config.setup import ModelSetup
@@ -39,6 +40,8 @@ PYRAMID_STRIDES = (4, 8, 16, 32, 64)
 
 def problems(setup: ModelSetup) -> Iterator[str]:
     """What does not go together in ``setup``: each names its fields and what would do."""
+    for field in PARTS:
+        yield from part_problems(field, getattr(setup, field))
     yield from _values(setup)
     yield from _image_branch(setup)
     yield from _losses(setup)
@@ -124,13 +127,14 @@ def _losses(setup: ModelSetup) -> Iterator[str]:
 
 
 def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
-    era = setup.resolved_era
+    yield from _reading(setup)
+    era = setup.era_form
     if era == "C" and not (setup.spatialise_clinical or setup.add_clinical_to_roi_heads):
         yield (
             "use_clinical = true with spatialise_clinical = false and add_clinical_to_roi_heads = false: "
             "nothing would read the clinical data; set one of them true"
         )
-    if era != "C" and (setup.spatialise_method == "repeat" or setup.pre_spatialised_layer):
+    if era not in ("C", None) and (setup.spatialise_method == "repeat" or setup.pre_spatialised_layer):
         field = "spatialise_method" if setup.spatialise_method == "repeat" else "pre_spatialised_layer"
         yield f'{field} belongs to era C and this setup is of era {era}: drop it, or set era = "C"'
     if setup.clinical_numeric == () and setup.clinical_categorical == ():
@@ -151,6 +155,29 @@ def _clinical_branch(setup: ModelSetup) -> Iterator[str]:
         )
     if (problem := misfit(setup, map_sides(setup))) is not None:
         yield problem
+
+
+#: Attention heads of ``cross_attention`` where its table gives no other number.
+_HEADS = 8
+
+
+def _reading(setup: ModelSetup) -> Iterator[str]:
+    """Whether the fusion can read what the clinical encoder makes."""
+    fusion, encoder = setup.fusion_name, setup.clinical_encoder_name
+    if fusion == "cross_attention":
+        if encoder == "vector":
+            yield (
+                'clinical_encoder = "vector" with fusion = "cross_attention": it attends to tokens; '
+                "drop clinical_encoder"
+            )
+        heads = part_arguments(setup.fusion).get("heads", _HEADS)
+        if isinstance(heads, int) and (heads < 1 or setup.clinical_input_channels % heads):
+            yield (
+                f'clinical_input_channels = {setup.clinical_input_channels} with fusion = "cross_attention": '
+                f"expected a multiple of its {heads} heads"
+            )
+    elif encoder == "tokens" and not is_own(setup.fusion):
+        yield f'clinical_encoder = "tokens" with fusion = "{fusion}": it reads one vector; drop clinical_encoder'
 
 
 def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:
@@ -192,11 +219,12 @@ def _running_statistics(setup: ModelSetup, sides: tuple[int, ...] | None) -> str
     where = []
     if 1 in (sides[:-1] if setup.has_pyramid else sides) and not (setup.has_pyramid and setup.frozen_norm):
         where.append("image's map")  # the last level of a pyramid is pooled
-    if setup.use_clinical and setup.resolved_era == "A" and 1 in sides:
+    if setup.era_form == "A" and 1 in sides:
         where.append("clinical map")
     if setup.fuse_layers and any(fused_side(setup, side) == 1 for side in sides):
         where.append("fused map")
-    if setup.use_clinical and setup.resolved_era == "C" and setup.spatialise_clinical and setup.pre_spatialised_layer:
+    mixed = setup.era_form == "C" and setup.spatialise_clinical and setup.pre_spatialised_layer
+    if mixed or (setup.use_clinical and setup.fusion_name == "gated_sum"):
         where.append("clinical vector")
     if not where:
         return None
@@ -243,7 +271,8 @@ def require_fit(setup: ModelSetup, columns: ClinicalColumns) -> None:
             f"clinical_num_len = {setup.clinical_num_len}, but there are {numbers} numeric columns",
             hint="drop clinical_num_len, or choose columns with clinical_numeric",
         )
-    require_room(columns, setup.clinical_input_channels, indicators=setup.clinical_missing_indicators)
+    if setup.clinical_encoder_name == "vector":
+        require_room(columns, setup.clinical_input_channels, indicators=setup.clinical_missing_indicators)
 
 
 def number_count(columns: ClinicalColumns, *, indicators: bool) -> int:

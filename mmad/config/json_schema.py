@@ -6,6 +6,7 @@ from typing import Any
 
 from mmad.config.ablation_file import ALIASES, AblationTable
 from mmad.config.checks import LOSS_NAMES
+from mmad.config.parts import PARTS, USE
 from mmad.config.setup import BACKBONES
 from mmad.config.weights import HUB, SUFFIXES, TORCHVISION
 
@@ -82,4 +83,11 @@ def _complete(schema: dict[str, Any]) -> None:
         if (field := fields.get("loss_weights")) is not None:
             losses = dict.fromkeys(LOSS_NAMES, weight)
             field.get("items", field).update(properties=losses, additionalProperties=False)
+        for name, kind in PARTS.items():
+            if (field := fields.get(name)) is not None:
+                field = field.get("items", field)
+                tables = [branch for branch in field["anyOf"] if branch.get("type") == "object"]
+                use = {"anyOf": [{"enum": list(kind.words)}, {"pattern": USE}], "type": "string"}
+                for branch in tables:
+                    branch.update(properties={"use": use}, required=["use"])
         fields.update({alias: fields[name] for alias, name in ALIASES.items() if name in fields})

@@ -21,6 +21,19 @@ class Continues(BaseModel):
     checkpoint: Literal["final", "best_ap", "best_ar"] = Field("final", description="Which of its checkpoints.")
 
 
+class OwnModule(BaseModel):
+    """A module of the user's own that the setup names: its content decides the run, the folder it lies in does not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Its top package, or the module itself.")
+    folder: str = Field("", description="The folder it lies in beside the ablation file; empty for one installed.")
+    sha256: str = Field(description="SHA-256 over all of its files, and those it imports from the same folder.")
+    versions: dict[str, str] = Field(
+        default_factory=dict, description="Distribution → version of what it imports besides."
+    )
+
+
 class TrainingProtocol(BaseModel):
     """Everything beside the setup that decides which numbers a training gives: part of a run's key."""
 
@@ -57,6 +70,9 @@ class TrainingProtocol(BaseModel):
     )
     replicate: Annotated[int, affects("training", idle=ALWAYS)] = Field(
         1, ge=1, description="Number of a true repeat of an equal run."
+    )
+    modules: Annotated[tuple[OwnModule, ...], affects("training", "speed"), Later([])] = Field(
+        (), description="The modules of the user's own that the setup names; filled when planning."
     )
     continues: Annotated[Continues | None, affects("training"), Later(None)] = Field(
         None, description="The run that this one continues; filled from a setting's continue_from."

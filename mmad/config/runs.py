@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from mmad.base.records import RunRecord
 from mmad.config.fields import Effect, affecting, later, naming
-from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.parts import PARTS, plain_part
+from mmad.config.protocol import EvaluationProtocol, OwnModule, TrainingProtocol
 from mmad.config.setup import ModelSetup
 
 #: Raised whenever the code changes the results of an unchanged specification; ``_CHANGED`` says of which.
@@ -108,6 +109,8 @@ class RunSpec:
         used = self.affecting(*get_args(Effect))
         setup = {name: value for name, value in setup.items() if name in used}
         protocol = {name: value for name, value in protocol.items() if name in used or name == "replicate"}
+        if "modules" in protocol:  # wherever they lie, too
+            protocol["modules"] = [{n: v for n, v in one.items() if n != "folder"} for one in protocol["modules"]]
         if self.from_scratch:  # which two fields can say
             setup.pop("pretrained", None)
             protocol.pop("weights_hash", None)
@@ -134,6 +137,10 @@ class RunSpec:
         """Setup and training protocol as plain JSON: idle fields included, names and paths left out."""
         setup = self.setup.model_dump(mode="json", exclude=set(NAMING_FIELDS))
         setup["multiStepLR_milestones"] = list(self.setup.milestones)
+        for name in PARTS:
+            setup[name] = plain_part(setup[name])
+        if setup["clinical_encoder"] == self.setup.fusions_encoder:
+            setup["clinical_encoder"] = None
         setup["backbone"] = "custom1" if self.setup.backbone == "custom" else self.setup.backbone
         return _plain(_without_later(self.setup, setup)), _plain(
             _without_later(self.protocol, self.protocol.model_dump(mode="json"))
@@ -159,7 +166,7 @@ _CHANGED: Mapping[int, Callable[[Mapping[str, Any]], bool]] = {3: _changed_by_3}
 def _without_later(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
     """``values`` of ``model`` but for fields that came later and have the value of a run from before them."""
     before = later(type(model))
-    return {name: value for name, value in values.items() if name not in before or before[name] != getattr(model, name)}
+    return {name: value for name, value in values.items() if name not in before or before[name] != value}
 
 
 def _plain(value: Any) -> Any:
@@ -226,6 +233,17 @@ class Ablation:
             if run.from_scratch:
                 return run
             return replace(run, protocol=run.protocol.model_copy(update={"weights_hash": digest(run)}))
+
+        return self._moved(filled)
+
+    def naming_modules(self, find: Callable[[RunSpec], tuple[OwnModule, ...]]) -> Ablation:
+        """The ablation with the modules of the user's own that every run names."""
+
+        def filled(run: RunSpec) -> RunSpec:
+            found = find(run)
+            if found == run.protocol.modules:
+                return run
+            return replace(run, protocol=run.protocol.model_copy(update={"modules": found}))
 
         return self._moved(filled)
 

@@ -8,9 +8,12 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mmad.config.checks import STRIDES, problems
 from mmad.config.fields import ALWAYS, Effect, Later, affecting, affects, unless, when
+from mmad.config.parts import part_name
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
+#: A named part: a word, or ``{ use = "MODULE:CLASS", … }`` with the arguments of the class.
+OwnPart = dict[str, Any]
 
 BACKBONES = tuple(STRIDES)
 
@@ -19,6 +22,8 @@ IMAGE_ALONE = when(use_clinical=False)
 TORCHVISION = when(use_custom_model=False)
 SWIN = when(use_custom_model=True, backbone="swin_t")
 FIXED_NORM = when(image_backbone={"resnet18", "resnet50"}, has_pyramid=True, frozen_norm=True)
+NO_ERA = (IMAGE_ALONE, unless(fusion_name="era"))
+TOKENS = when(clinical_encoder_name="tokens")
 NOT_ERA_A = unless(resolved_era="A")
 NOT_ERA_C = unless(resolved_era="C")
 NOT_SPATIALISED = when(resolved_era="C", spatialise_clinical=False)
@@ -82,11 +87,9 @@ class ModelSetup(BaseModel):
         "unified",
         description="One sample per reading (normal), per image (unified), or every reading without clinical data (full).",
     )
-    era: Annotated[Era | None, BeforeValidator(_none_word), affects("architecture", "training", idle=IMAGE_ALONE)] = (
-        Field(
-            None,
-            description="Form of the clinical branch; none derives it: clinical_expand_conv_channels given is C, FPN with fuse_depth 0 is B, else A.",
-        )
+    era: Annotated[Era | None, BeforeValidator(_none_word), affects("architecture", "training", idle=NO_ERA)] = Field(
+        None,
+        description="Form of the clinical branch; none derives it: clinical_expand_conv_channels given is C, FPN with fuse_depth 0 is B, else A.",
     )
 
     # image branch
@@ -102,6 +105,10 @@ class ModelSetup(BaseModel):
         le=4096,
         description="Side of the square the image is resized to; a power of two.",
         json_schema_extra=unit("px"),
+    )
+    image_input: Annotated[Literal["xray", "training_mean"], affects("training", "evaluation"), Later("xray")] = Field(
+        "xray",
+        description="What the image branch sees: the X-ray, or in place of each the mean image of the training split (an arm that has the clinical values alone).",
     )
     backbone_out_channels: Annotated[int, affects("architecture", "training", idle=when(has_pyramid=True))] = Field(
         16,
@@ -161,21 +168,60 @@ class ModelSetup(BaseModel):
         description="Numbers standardised with the training split's mean and deviation, with those of all splits as the log's later code did (normalise_clinical_num), or raw as the log did; missing values take the mean of the training split, or of all.",
     )
     clinical_missing_indicators: Annotated[
-        bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, when(clinical_numeric=())))
+        bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, TOKENS, when(clinical_numeric=())))
     ] = Field(
         False,
         description="One more number per numeric column: 1 where the value is missing, 0 where it is there.",
     )
     clinical_unknown_slot: Annotated[
-        bool, affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, when(clinical_categorical=())))
+        bool,
+        affects("architecture", "training", "evaluation", idle=(IMAGE_ALONE, TOKENS, when(clinical_categorical=()))),
     ] = Field(False, description="A learned embedding for a category that is missing, in place of zeros.")
+    fusion: Annotated[
+        Literal["era", "film", "daft", "gated_sum", "mmtm", "cross_attention", "late"] | OwnPart,
+        affects("architecture", "training", "speed", idle=IMAGE_ALONE),
+        Later("era"),
+    ] = Field(
+        "era",
+        description='How the clinical values join the image: the documented forms by era, a published form, or { use = "MODULE:CLASS", … } of your own (docs/parts.md).',
+    )
+    clinical_encoder: Annotated[
+        Literal["vector", "tokens"] | OwnPart | None,
+        affects("architecture", "training", "speed", idle=IMAGE_ALONE),
+        Later(None),
+    ] = Field(
+        None,
+        description="What the fusion reads: one vector, a token per column, or a class of your own; none takes tokens for cross_attention, else the vector.",
+    )
+    clinical_records: Annotated[
+        Literal["true", "permuted", "constant"], affects("training", "evaluation", idle=IMAGE_ALONE), Later("true")
+    ] = Field(
+        "true",
+        description="Whose record is read beside an image, in every split: the patient's own, another's of the same split (missing values move along), or one constant record.",
+    )
+    clinical_permutation: Annotated[
+        int,
+        affects("training", "evaluation", idle=(IMAGE_ALONE, unless(clinical_records="permuted"))),
+        Later(0),
+    ] = Field(0, ge=0, lt=2**31, description="Which permutation of the records: another number, another one.")
+    clinical_dropout: Annotated[float, affects("training", idle=IMAGE_ALONE), Later(0.0)] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Chance that a clinical value that is there is missing in a training step, drawn for every study and column anew in each epoch.",
+    )
+    clinical_dropout_of: Annotated[
+        Literal["value", "record"],
+        affects("training", idle=(IMAGE_ALONE, when(clinical_dropout=0.0))),
+        Later("value"),
+    ] = Field("value", description="What clinical_dropout takes away: single values, or a study's whole record.")
     clinical_expand_conv_channels: Annotated[
         int | None,
         affects(
             "architecture",
             "training",
             idle=(
-                IMAGE_ALONE,
+                *NO_ERA,
                 when(era={"A", "B"}),
                 when(era="C", spatialise_clinical=False),
                 when(era="C", spatialise_method="repeat"),
@@ -194,7 +240,7 @@ class ModelSetup(BaseModel):
             "architecture",
             "training",
             idle=(
-                IMAGE_ALONE,
+                *NO_ERA,
                 NOT_SPATIALISED,
                 REPEATED,
                 when(resolved_era="C") & unless(clinical_expand_conv_channels=None),
@@ -207,15 +253,15 @@ class ModelSetup(BaseModel):
         description="Width of era A's expansion, encoder and fuse convolutions, and of era B's expansion.",
         json_schema_extra=unit("channels"),
     )
-    clinical_expand_dropout_rate: Annotated[
-        float, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_A))
-    ] = Field(0, ge=0, lt=1, description="Dropout of whole channels after each ReLU of era A's expansion.")
-    clinical_conv_dropout_rate: Annotated[float, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_A))] = (
+    clinical_expand_dropout_rate: Annotated[float, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_A))] = (
+        Field(0, ge=0, lt=1, description="Dropout of whole channels after each ReLU of era A's expansion.")
+    )
+    clinical_conv_dropout_rate: Annotated[float, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_A))] = (
         Field(0, ge=0, lt=1, description="Dropout of whole channels after each ReLU of era A's encoder.")
     )
     clinical_last_relu: Annotated[
         bool,
-        affects("training", "evaluation", idle=(IMAGE_ALONE, NOT_ERA_A, when(resolved_era="A", using_fpn=True))),
+        affects("training", "evaluation", idle=(*NO_ERA, NOT_ERA_A, when(resolved_era="A", using_fpn=True))),
         Later(True),
     ] = Field(
         True,
@@ -223,14 +269,14 @@ class ModelSetup(BaseModel):
     )
     clinical_idle_network: Annotated[
         bool,
-        affects("architecture", "speed", idle=(IMAGE_ALONE, NOT_ERA_C, when(spatialise_clinical=True))),
+        affects("architecture", "speed", idle=(*NO_ERA, NOT_ERA_C, when(spatialise_clinical=True))),
         Later(True),
     ] = Field(
         True,
         description="Era C with spatialise_clinical = false: build and count the second image network that nothing reads, as the log did until 25 May 2022; false leaves it out.",
     )
     fuse_conv_channels: Annotated[
-        int, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C, when(fuse_layers={0, 1})))
+        int, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C, when(fuse_layers={0, 1})))
     ] = Field(
         32,
         ge=1,
@@ -246,7 +292,7 @@ class ModelSetup(BaseModel):
         affects(
             "architecture",
             "training",
-            idle=(IMAGE_ALONE, when(era="B"), when(era="A", using_fpn=True), NOT_SPATIALISED),
+            idle=(*NO_ERA, when(era="B"), when(era="A", using_fpn=True), NOT_SPATIALISED),
         ),
     ] = Field(
         4,
@@ -267,11 +313,11 @@ class ModelSetup(BaseModel):
         validation_alias=AliasChoices("fusion_residule", "fusion_residual"),
         description='Add the image map and the clinical map to the fused map; needs fusion_strategy = "add" (also read as fusion_residual).',
     )
-    spatialise_clinical: Annotated[bool, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C))] = Field(
+    spatialise_clinical: Annotated[bool, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C))] = Field(
         True, description="Era C: turn the vector into a clinical image and add its map to the image map."
     )
     spatialise_method: Annotated[
-        Literal["convs", "repeat"], affects("architecture", "training", idle=(IMAGE_ALONE, NOT_SPATIALISED))
+        Literal["convs", "repeat"], affects("architecture", "training", idle=(*NO_ERA, NOT_SPATIALISED))
     ] = Field(
         "convs",
         description="Era C: expand the vector to a clinical image that a second network reads (convs), or bring it to the width of each of the image's maps with a linear layer per map and repeat it at every cell.",
@@ -279,14 +325,14 @@ class ModelSetup(BaseModel):
     pre_spatialised_layer: Annotated[
         Literal[False] | Annotated[int, Field(ge=1, le=64)],
         BeforeValidator(_layers),
-        affects("architecture", "training", idle=(IMAGE_ALONE, NOT_SPATIALISED)),
+        affects("architecture", "training", idle=(*NO_ERA, NOT_SPATIALISED)),
     ] = Field(
         False,
         description="Era C: how many stages of linear layer, BatchNorm and LeakyReLU the vector goes through, and one more linear layer, before it is spread out and joined to the RoIs; false is none.",
         json_schema_extra=unit("layers"),
     )
-    add_clinical_to_roi_heads: Annotated[bool, affects("architecture", "training", idle=(IMAGE_ALONE, NOT_ERA_C))] = (
-        Field(True, description="Era C: append the clinical vector to every RoI's features before fc6.")
+    add_clinical_to_roi_heads: Annotated[bool, affects("architecture", "training", idle=(*NO_ERA, NOT_ERA_C))] = Field(
+        True, description="Era C: append the clinical vector to every RoI's features before fc6."
     )
 
     # heads
@@ -514,6 +560,31 @@ class ModelSetup(BaseModel):
         return self.model_dump_json(include=set(affecting(ModelSetup, *effects)))
 
     @property
+    def fusion_name(self) -> str:
+        """The word or ``MODULE:CLASS`` of ``fusion``."""
+        return str(part_name(self.fusion))
+
+    @property
+    def clinical_encoder_name(self) -> str:
+        """The word or ``MODULE:CLASS`` of ``clinical_encoder``, or what the fusion reads by itself."""
+        return part_name(self.clinical_encoder) or self.fusions_encoder
+
+    @property
+    def fusions_encoder(self) -> str:
+        """What the fusion reads where ``clinical_encoder`` says nothing."""
+        return "tokens" if self.fusion_name == "cross_attention" else "vector"
+
+    @property
+    def missing_indicators(self) -> bool:
+        """Whether the detector is told which numbers are missing: asked for, or as tokens need it."""
+        return self.clinical_missing_indicators or self.clinical_encoder_name == "tokens"
+
+    @property
+    def era_form(self) -> Era | None:
+        """The documented form of the clinical branch; None without one."""
+        return self.resolved_era if self.use_clinical and self.fusion_name == "era" else None
+
+    @property
     def resolved_era(self) -> Era:
         """The clinical branch's form: ``era`` if given, else by the documented rule."""
         if self.era is not None:
@@ -546,11 +617,11 @@ class ModelSetup(BaseModel):
     @property
     def fuse_layers(self) -> int:
         """How many fuse convolutions stand on each map: ``fuse_depth``, but one per level in era A with FPN."""
-        if not self.use_clinical or self.resolved_era == "B":
+        if self.era_form in (None, "B"):
             return 0
-        if self.resolved_era == "A" and self.using_fpn:
+        if self.era_form == "A" and self.using_fpn:
             return 1
-        return self.fuse_depth if self.resolved_era == "A" or self.spatialise_clinical else 0
+        return self.fuse_depth if self.era_form == "A" or self.spatialise_clinical else 0
 
     def stock(self) -> ModelSetup:
         """This setup, or with ``use_custom_model = false`` the one that torchvision's Mask R-CNN amounts to.

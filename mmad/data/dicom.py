@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +65,10 @@ def read_header(path: Path, where: str) -> DicomHeader:
     return DicomHeader(width, height, age, sex if sex in ("F", "M", "O") else None, digest)
 
 
-def decode_dicom(path: Path, where: str) -> Image.Image:
+def decode_dicom(path: Path, where: str, check: Callable[[Image.Image], None] | None = None) -> Image.Image:
     """The image in the DICOM file at ``path`` as 8-bit grey; ``where`` begins a message.
+
+    ``check`` sees an image in colour before it is made grey, and may refuse it by a DataError.
 
     With a window or VOI LUT (the first, if there are several) its range becomes 0 to 255. Without one, images of
     up to 8 bits keep their values; of deeper ones all but the lowest and the highest 0.5 % of the pixels become 0 to
@@ -77,7 +79,10 @@ def decode_dicom(path: Path, where: str) -> Image.Image:
         _check(file, int(file.get("Columns", 0)), int(file.get("Rows", 0)), where)
         pixels = _pixels(file, where)
         if pixels.ndim == 3:
-            return Image.fromarray(pixels).convert("L")
+            coloured = Image.fromarray(pixels)
+            if check is not None:
+                check(coloured)
+            return coloured.convert("L")
         stored = _stored(pixels, file)
         low = int(stored.min())
         counts = np.bincount((stored - low).ravel())
@@ -103,7 +108,7 @@ def _refusing(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         what = f"DICOM file cannot be decoded ({type(error).__name__})"
-        raise DataError(what, where=where, hint="replace it or drop the row") from None
+        raise DataError(what, where=where, hint="replace it or leave it out") from None
 
 
 def _read(path: Path, where: str, *, pixels: bool) -> Dataset:
@@ -119,17 +124,17 @@ def _read(path: Path, where: str, *, pixels: bool) -> Dataset:
             raise DataError("DICOM file is deflated as a whole", where=where, hint="save it with explicit VR")
         return dcmread(path, stop_before_pixels=not pixels)
     except InvalidDicomError:
-        raise DataError("is not a DICOM file", where=where, hint="replace it or drop the row") from None
+        raise DataError("is not a DICOM file", where=where, hint="replace it or leave it out") from None
 
 
 def _check(file: Dataset, width: int, height: int, where: str) -> None:
     kind, depth = str(file.get("PhotometricInterpretation", "")), int(file.get("BitsAllocated", 0))
     colour = kind == "RGB" or kind.startswith("YBR")
     if width < 1 or height < 1:
-        raise DataError("DICOM file holds no image", where=where, hint="drop the row")
+        raise DataError("DICOM file holds no image", where=where, hint="leave it out")
     if width * height > _MOST_PIXELS:
         what = f"DICOM image of {width} x {height} px is too large"
-        raise DataError(what, where=where, hint="replace it or drop the row")
+        raise DataError(what, where=where, hint="replace it or leave it out")
     if int(file.get("NumberOfFrames", 1) or 1) > 1:
         raise DataError("DICOM file holds several frames", where=where, hint="save each as a file of its own")
     if not (kind.startswith("MONOCHROME") and depth in (8, 16)) and not (colour and depth == 8):

@@ -33,6 +33,8 @@ SUFFIX, PART, LOCK = ".u8", ".part", ".lock"
 
 Result = TypeVar("Result")
 Images = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
+#: Sees a decoded image before it is made grey, and may refuse it by a DataError.
+Check = Callable[[Image.Image], None]
 
 
 def images_folder() -> Path:
@@ -114,14 +116,7 @@ def decode(dataset: DataSet, position: int) -> Image.Image:
     study = dataset.studies[position]
     path = dataset.image_path(position)
     at = f"{path}: study {study.study!r}"
-    try:
-        with Image.open(path) as image:
-            image.load()
-            grey = as_grey(image, dataset.bits)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"image cannot be decoded ({reason(error)})", where=at, hint="replace the file or take the study out"
-        ) from None
+    grey = read_grey(path, dataset.bits, at, hint="replace the file or take the study out")
     if grey.size != (study.width, study.height):
         raise DataError(
             f"image is {grey.width} x {grey.height} px where studies.csv says {study.width} x {study.height}",
@@ -129,6 +124,23 @@ def decode(dataset: DataSet, position: int) -> Image.Image:
             hint="correct width and height, and check the boxes; a picture that EXIF turns counts as it is shown",
         )
     return grey
+
+
+def read_grey(path: Path, bits: int | None, where: str, *, hint: str, check: Check | None = None) -> Image.Image:
+    """The image file at ``path`` as ``as_grey`` makes it. Raises DataError, which ``where`` begins."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if check is not None:
+                check(image)
+            return as_grey(image, bits)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"image cannot be decoded ({reason(error)})", where=where, hint=hint) from None
+
+
+def as_square(grey: Image.Image, side: int) -> Image.Image:
+    """What a network of ``side`` pixels is shown of a grey image, whatever its aspect."""
+    return grey.resize((side, side), Image.Resampling.BILINEAR)
 
 
 def reason(error: Exception) -> str:
@@ -148,7 +160,7 @@ def _squares(dataset: DataSet, image_size: int, workers: int) -> Iterator[bytes]
     """The bytes of every image in order."""
 
     def square(position: int) -> bytes:
-        return decode(dataset, position).resize((image_size, image_size), Image.Resampling.BILINEAR).tobytes()
+        return as_square(decode(dataset, position), image_size).tobytes()
 
     return in_order(square, dataset.image_studies, workers)
 

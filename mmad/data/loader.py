@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -18,11 +18,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress
-from mmad.data.clinical import ClinicalEncoder
+from mmad.config.setup import ModelSetup
+from mmad.data.clinical import ClinicalEncoder, Records, permuted_records
 from mmad.data.dataset import STUDIES, DataSet
 from mmad.data.image_cache import image_cache
 
-_ORDER, _FLIP = 0, 1  # streams of random numbers within one (seed, epoch)
+_ORDER, _FLIP, _HIDDEN = 0, 1, 2  # streams of random numbers within one (seed, epoch)
+
+
+#: What is missing together.
+ClinicalDropout = Literal["value", "record"]
 
 
 class Target(TypedDict):
@@ -45,16 +50,26 @@ class Batch:
 
 @dataclass(frozen=True)
 class Item:
-    """One study as it is to be shown."""
+    """One study as it is to be shown; ``hidden`` says of every clinical column whether its value is missing."""
 
     position: int
     flip: bool
+    hidden: tuple[bool, ...] = ()
 
 
 class Studies(Dataset[Batch]):
     """The decoded studies of a data set. It is asked for whole batches: see ``__getitems__``.
 
     Made once and shared by training and evaluations: making it looks at every file of the data set.
+
+    Args:
+        dataset: where the studies are.
+        image_size: side of the images in pixels.
+        encoder: of the clinical values; None for none.
+        progress: hears of the images that are decoded.
+        records: whose record stands beside an image.
+        permutation: which permutation of the records.
+        mean_image: the mean image of the training split stands for every image.
     """
 
     def __init__(
@@ -63,16 +78,29 @@ class Studies(Dataset[Batch]):
         image_size: int,
         encoder: ClinicalEncoder | None,
         progress: OnProgress | None = None,
+        *,
+        records: Records = "true",
+        permutation: int = 0,
+        mean_image: bool = False,
     ) -> None:
         self._images: NDArray[np.uint8] = np.asarray(image_cache(dataset, image_size, progress))  # (M, S, S)
         self._rows: list[int] = dataset.image_rows.tolist()
+        if mean_image:
+            self._images = _mean_image(self._images, [self._rows[position] for position in dataset.split("train")])
+            self._rows = [0] * len(self._rows)
         self._size = image_size
         everyone = range(len(dataset.studies))
+        self._encoder = encoder
         if encoder is None:
             self._numeric = np.zeros((len(everyone), 0), dtype=np.float32)
             self._categorical = np.zeros((len(everyone), 0), dtype=np.int64)
         else:
             self._numeric, self._categorical = encoder.encode(dataset, everyone)
+            if records == "permuted":
+                donors = permuted_records(dataset, permutation)
+                self._numeric, self._categorical = self._numeric[donors], self._categorical[donors]
+            elif records == "constant":
+                self._numeric[:], self._categorical[:] = encoder.constant(), 0
         sides = np.array([(s.width, s.height, s.width, s.height) for s in dataset.studies], dtype=np.float64)
         order = np.argsort(dataset.box_study, kind="stable")
         owner = dataset.box_study[order]
@@ -80,6 +108,37 @@ class Studies(Dataset[Batch]):
         self._labels: NDArray[np.int64] = dataset.labels_of[order]
         #: Study ``i`` has the boxes from ``_begin[i]`` up to ``_begin[i + 1]``.
         self._begin: list[int] = np.searchsorted(owner, np.arange(len(everyone) + 1)).tolist()
+
+    @classmethod
+    def of(
+        cls,
+        dataset: DataSet,
+        setup: ModelSetup,
+        encoder: ClinicalEncoder,
+        progress: OnProgress | None = None,
+    ) -> Studies:
+        """The studies as a run of ``setup`` sees them."""
+        return cls(
+            dataset,
+            setup.image_size,
+            encoder,
+            progress,
+            records=setup.clinical_records if setup.use_clinical else "true",
+            permutation=setup.clinical_permutation,
+            mean_image=setup.image_input == "training_mean",
+        )
+
+    def clinical(self, positions: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The numbers (N, n) and categories (N, k) that stand beside the images of studies."""
+        return self._numeric[positions], self._categorical[positions]
+
+    def hidden(self, share: float, of: ClinicalDropout, random: np.random.Generator) -> list[tuple[bool, ...]]:
+        """Of each study which of its clinical values are missing; none where there are no columns or no share."""
+        columns = 0 if self._encoder is None else len(self._encoder.numeric) + len(self._encoder.columns.categorical)
+        if not share or not columns:
+            return [()] * len(self)
+        drawn = random.random((len(self), columns if of == "value" else 1)) < share
+        return [tuple(row) for row in np.broadcast_to(drawn, (len(self), columns)).tolist()]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -94,11 +153,14 @@ class Studies(Dataset[Batch]):
         for row, item in enumerate(items):
             image = self._images[self._rows[item.position]]
             images[row, 0] = image[:, ::-1] if item.flip else image
+        numeric, categorical = self.clinical(positions)
+        if self._encoder is not None and any(item.hidden for item in items):
+            numeric, categorical = self._encoder.hide(numeric, categorical, np.array([item.hidden for item in items]))
         return Batch(
             images=torch.from_numpy(images),
             targets=[self._target(item) for item in items],
-            numeric=torch.from_numpy(self._numeric[positions]),
-            categorical=torch.from_numpy(self._categorical[positions]),
+            numeric=torch.from_numpy(numeric),
+            categorical=torch.from_numpy(categorical),
             positions=positions,
         )
 
@@ -108,6 +170,14 @@ class Studies(Dataset[Batch]):
         if item.flip:
             boxes[:, [0, 2]] = self._size - boxes[:, [2, 0]]
         return {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(self._labels[mine].copy())}
+
+
+def _mean_image(images: NDArray[np.uint8], rows: Sequence[int]) -> NDArray[np.uint8]:
+    """The mean (1, S, S) of the images at ``rows``, each as often as a study has it."""
+    total = np.zeros(images.shape[1:], dtype=np.int64)
+    for row in rows:
+        total += images[row]
+    return np.rint(total / max(1, len(rows))).astype(np.uint8)[None]
 
 
 class _Listed(Sampler[list[Item]]):
@@ -137,21 +207,33 @@ def _as_is(batch: Any) -> Any:
 class EpochBatches:
     """The training split, shuffled anew each epoch; ``len()`` is the number of batches of an epoch."""
 
-    def __init__(self, studies: Studies, positions: Sequence[int], batch_size: int, seed: int, flip: float) -> None:
+    def __init__(
+        self,
+        studies: Studies,
+        positions: Sequence[int],
+        batch_size: int,
+        seed: int,
+        flip: float,
+        clinical_dropout: float = 0.0,
+        dropout_of: ClinicalDropout = "value",
+    ) -> None:
         self._studies = studies
         self._positions = np.array(positions, dtype=np.int64)
         self._batch_size = batch_size
         self._seed = seed
         self._flip = flip
+        self._clinical_dropout, self._dropout_of = clinical_dropout, dropout_of
 
     def __len__(self) -> int:
         return -(-len(self._positions) // self._batch_size)
 
     def items(self, epoch: int) -> list[Item]:
-        """The order and the flips of ``epoch``: a function of seed, epoch and study position."""
+        """The order of ``epoch``, its flips and missing values: a function of seed, epoch and study position."""
         order = np.random.default_rng([self._seed, epoch, _ORDER]).permutation(self._positions)
         flips = np.random.default_rng([self._seed, epoch, _FLIP]).random(len(self._studies)) < self._flip
-        return [Item(int(position), bool(flips[position])) for position in order]
+        random = np.random.default_rng([self._seed, epoch, _HIDDEN])
+        hidden = self._studies.hidden(self._clinical_dropout, self._dropout_of, random)
+        return [Item(int(position), bool(flips[position]), hidden[position]) for position in order]
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` (from 1), beginning with number ``start_step`` (from 0)."""
@@ -166,10 +248,14 @@ def training_batches(
     batch_size: int,
     seed: int,
     flip: float = 0.5,
+    clinical_dropout: float = 0.0,
+    dropout_of: ClinicalDropout = "value",
     progress: OnProgress | None = None,
     studies: Studies | None = None,
 ) -> EpochBatches:
     """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
+
+    ``clinical_dropout`` is the share of clinical values, or of records, that are missing in an epoch.
 
     Without an ``encoder`` the clinical tensors have no columns. ``studies`` are those of the other arguments,
     if they are made already. Raises DataError for an empty training split and for an image that cannot be
@@ -177,7 +263,7 @@ def training_batches(
     """
     positions = _positions(dataset, "train")
     shown = studies or Studies(dataset, image_size, encoder, progress)
-    return EpochBatches(shown, positions, batch_size, seed, flip)
+    return EpochBatches(shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of)
 
 
 def evaluation_batches(

@@ -52,6 +52,18 @@ def is_float(image: Image.Image) -> bool:
     return image.mode == "F"
 
 
+#: How far the channels of a grey picture may be apart: what a lossy format leaves of a grey one in colour.
+_GREY = 16
+
+
+def is_coloured(image: Image.Image) -> bool:
+    """Whether some pixel of a loaded image of 8 bits has a colour; three equal channels are grey."""
+    if image.mode in ("1", "L", "LA", "La") or is_deep(image) or is_float(image):
+        return False
+    channels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+    return bool((channels.max(axis=2) - channels.min(axis=2) > _GREY).any())
+
+
 def is_transparent(image: Image.Image) -> bool:
     """Whether some pixel of an image of 8 bits lets a background through."""
     if image.mode in ("La", "RGBa"):

@@ -69,6 +69,58 @@ def read_studies(
     return tuple(studies)
 
 
+class ClinicalReader:
+    """Reads the clinical cells of a row; what cannot be read is refused, without its value, and missing.
+
+    A column that the table has not is missing in every row. ``of`` says what a row is of.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        place: Mapping[str, int],
+        refuse: Refuse,
+        numeric: Sequence[NumericColumn],
+        categorical: Sequence[CategoricalColumn],
+        of: str = "study",
+    ) -> None:
+        self._path = path
+        self._refuse = refuse
+        self._of = of
+        self._numeric = [(column.name, place.get(column.name)) for column in numeric]
+        self._categorical = [(column, place.get(column.name), frozenset(column.values)) for column in categorical]
+
+    def values(
+        self, cells: Sequence[str], line: int, row: str
+    ) -> tuple[tuple[float | None, ...], tuple[str | None, ...]]:
+        """The numbers and the categories of ``row``, the id of the study or image that it is of."""
+        numbers = tuple([None if i is None else self._number(cells[i], line, row, name) for name, i in self._numeric])
+        values = [None if i is None else self._value(cells[i], line, row, c, k) for c, i, k in self._categorical]
+        return numbers, tuple(values)
+
+    def _number(self, text: str, line: int, row: str, column: str) -> float | None:
+        if not text:
+            return None
+        value = parse(text)
+        if value is not None:
+            return value
+        hint = "leave the cell empty if it is missing"
+        self.refuse("value-not-a-number", line, row, column, "is not a number", hint)
+        return None
+
+    def _value(self, text: str, line: int, row: str, column: CategoricalColumn, known: frozenset[str]) -> str | None:
+        if not text or text in known:
+            return text or None
+        hint = f"{one_of(column.values)}, or leave the cell empty"
+        self.refuse("value-unknown", line, row, column.name, f"holds a value that {TOML} does not list", hint)
+        return None
+
+    def refuse(self, code: str, line: int, row: str, column: str, what: str, hint: str) -> None:
+        at = f"{self._path}:{line}"
+        error = DataError(f"{self._of} {row!r}: column {column!r} {what}", where=at, hint=hint)
+        self._refuse(Problem(code, error, row, column))
+
+
 class _StudyRows:
     """Makes a study of each row, and refuses what is wrong in it."""
 
@@ -83,8 +135,7 @@ class _StudyRows:
         self._path = path
         self._base = [place[name] for name in STUDY_COLUMNS]
         self._source = place.get("source")
-        self._numeric = [(column.name, place[column.name]) for column in numeric]
-        self._categorical = [(column, place[column.name], frozenset(column.values)) for column in categorical]
+        self._clinical = ClinicalReader(path, place, refuse, numeric, categorical)
         self._seen: dict[str, int] = {}
         self._refuse = refuse
 
@@ -94,8 +145,7 @@ class _StudyRows:
         if not self._is_usable(line, study, image, patient, split):
             return None
         self._seen[study] = line
-        numbers = tuple([self._number(cells[i], line, study, name) for name, i in self._numeric])
-        values = tuple([self._value(cells[i], line, study, column, known) for column, i, known in self._categorical])
+        numbers, values = self._clinical.values(cells, line, study)
         sides = self._side(width, line, study, "width"), self._side(height, line, study, "height")
         origin = cells[self._source] or None if self._source is not None else None
         return Study(study, image, *sides, patient, SPLITS[SPLITS.index(split)], numbers, values, origin)
@@ -117,34 +167,12 @@ class _StudyRows:
             return True
         return False
 
-    def _number(self, text: str, line: int, study: str, column: str) -> float | None:
-        if not text:
-            return None
-        value = parse(text)
-        if value is not None:
-            return value
-        hint = "leave the cell empty if it is missing"
-        self._refuse_cell("value-not-a-number", line, study, column, "is not a number", hint)
-        return None
-
-    def _value(self, text: str, line: int, study: str, column: CategoricalColumn, known: frozenset[str]) -> str | None:
-        if not text or text in known:
-            return text or None
-        hint = f"{one_of(column.values)}, or leave the cell empty"
-        self._refuse_cell("value-unknown", line, study, column.name, f"holds a value that {TOML} does not list", hint)
-        return None
-
     def _side(self, text: str, line: int, study: str, column: str) -> int:
         if text.isdecimal() and len(text) <= 20 and 1 <= int(text) <= 1_000_000:
             return int(text)
         what = "is not a whole number of pixels from 1"
-        self._refuse_cell("size-not-a-number", line, study, column, what, "write the stored image's size")
+        self._clinical.refuse("size-not-a-number", line, study, column, what, "write the stored image's size")
         return UNKNOWN_SIDE
-
-    def _refuse_cell(self, code: str, line: int, study: str, column: str, what: str, hint: str) -> None:
-        at = f"{self._path}:{line}"
-        error = DataError(f"study {study!r}: column {column!r} {what}", where=at, hint=hint)
-        self._refuse(Problem(code, error, study, column))
 
 
 # Reads ``boxes.csv``: one row per box of one reading of one study.

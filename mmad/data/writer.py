@@ -43,7 +43,15 @@ class BoxRow:
 
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside ``out`` with ``images/`` in it, renamed to ``out`` when the block succeeds.
+    """As ``whole_folder``, with ``images/`` in it."""
+    with whole_folder(out) as part:
+        (part / IMAGES).mkdir()
+        yield part
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside ``out``, renamed to ``out`` when the block succeeds.
 
     Where another process made ``out`` meanwhile and wrote the same into it, that one is kept.
 
@@ -51,7 +59,6 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     try:
         with folder_beside(out) as part:
-            (part / IMAGES).mkdir()
             yield part
     except FolderFilled:
         hint = "name a new folder or remove this one first"

@@ -31,6 +31,7 @@ PRINTED_MODULES = (
     "roi_heads.box_predictor",
     "clinical_convs",
     "fuse_convs",
+    "clinical_fusion",
 )
 
 
@@ -76,7 +77,7 @@ def build_detector(
     state = _read_weights(built, weights, weights_dir, weights_hash) if pretrained else None
     with torch.random.fork_rng(devices=[]):  # what is drawn while building is drawn anew by name
         model = MultimodalRCNN(setup, labels, columns)
-    initialise(model, seed)
+    initialise(model, seed, model.redrawn)
     for network in image_networks(model):
         freeze(network, built, pretrained=pretrained)
         if state is None:

@@ -8,7 +8,7 @@ that with a second image network and join the maps; era C can also repeat the ve
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,23 @@ from mmad.base.records import ClinicalColumns
 from mmad.config.checks import number_count, require_room
 
 CLINICAL_IMAGE = 3  # channels of a clinical image, as the second image network reads them
+
+
+class ClinicalEncoding(Protocol):
+    """A ``torch.nn.Module`` that is made with the columns and what a setup says of them, and arguments of its own.
+
+    It keeps ``columns`` in their order: numbers, then categories.
+    """
+
+    def __init__(self, columns: ClinicalColumns, length: int, *, indicators: bool, unknown_slot: bool) -> None: ...
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """One vector a patient, (B, length), or tokens (B, T, length) where the fusion reads such.
+
+        Args:
+            numeric: (B, n) numbers; with ``indicators`` (B, 2 n): then 1 where each is missing, else 0.
+            categorical: (B, k) codes, -1 for unknown.
+        """
 
 
 class ClinicalVector(nn.Module):
@@ -65,6 +82,47 @@ class ClinicalVector(nn.Module):
                 parts.append(embedding(codes.clamp(min=0)) * known.unsqueeze(1))
         vector = torch.cat(parts, dim=1)
         return nn.functional.pad(vector, (0, self.length - vector.shape[1]))
+
+
+class ClinicalTokens(nn.Module):
+    """A token per column: b + x · w of a number x, b + e of a category's embedding e, b + m where the value is missing.
+
+    b and w are of the column's own, m is one learned token for every missing value.
+
+    The tokens: Gorishniy, Rubachev, Khrulkov and Babenko: Revisiting deep learning models for tabular data, NeurIPS
+    2021; the token of missing values: Du et al.: TIP, ECCV 2024.
+
+    Args:
+        columns: the clinical columns.
+        length: of a token.
+        indicators: has to be true: which number is missing must be known.
+        unknown_slot: without effect, for every missing value has a token.
+    """
+
+    def __init__(
+        self, columns: ClinicalColumns, length: int, *, indicators: bool = True, unknown_slot: bool = False
+    ) -> None:
+        super().__init__()
+        if not indicators:
+            raise ValueError("tokens need the missing-value indicators")
+        self.numbers = len(columns.numeric)
+        self.weight = nn.Parameter(torch.empty(self.numbers, length))
+        self.bias = nn.Parameter(torch.empty(self.numbers + len(columns.categorical), length))
+        self.missing = nn.Parameter(torch.empty(length))
+        self.embeddings = nn.ModuleList(nn.Embedding(len(values), length) for _, values in columns.categorical)
+        bound = length**-0.5
+        for parameter in (self.weight, self.bias, *self.embeddings.parameters()):
+            nn.init.uniform_(parameter, -bound, bound)
+        nn.init.trunc_normal_(self.missing, std=0.02)
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """``numeric`` (B, 2 n) with indicators and ``categorical`` (B, k; -1 unknown) to (B, n + k, length)."""
+        values, missing = numeric[:, : self.numbers, None], numeric[:, self.numbers :, None] > 0.5
+        tokens = [torch.where(missing, self.missing, values * self.weight)]
+        for index, embedding in enumerate(self.embeddings):
+            codes = categorical[:, index, None]
+            tokens.append(torch.where(codes[:, :, None] < 0, self.missing, embedding(codes.clamp(min=0))))
+        return torch.cat(tokens, dim=1) + self.bias
 
 
 class _RunningForOne(nn.modules.batchnorm._BatchNorm):

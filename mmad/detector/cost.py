@@ -154,12 +154,12 @@ def _run(model: MultimodalRCNN, size: int, columns: ClinicalColumns, boxes: int,
     heads: Any = model.roi_heads
     meter = _Meter(model)
     images = torch.zeros(1, 1, size, size, dtype=torch.uint8, device="meta")
-    numbers = number_count(columns, indicators=model.setup.clinical_missing_indicators)
+    numbers = number_count(columns, indicators=model.setup.missing_indicators)
     numeric = torch.zeros(1, numbers, device="meta")
     categorical = torch.zeros(1, len(columns.categorical), dtype=torch.int64, device="meta")
     try:
         with torch.no_grad(), meter.at("clinical"):
-            maps = model.feature_maps(images, numeric, categorical)
+            maps, _, _ = model.read(images, numeric, categorical)
             meter.at("rpn")
             model.rpn.head(list(maps.values()))
             meter.at("heads")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,10 @@ from mmad.base.records import ClinicalColumns
 from mmad.config.checks import misfit, network_warnings
 from mmad.config.setup import Era, ModelSetup
 from mmad.detector.backbones import build_image_network
-from mmad.detector.clinical import CLINICAL_IMAGE, ClinicalVector, Encoder, Repeat, expansion, vector_layers
-from mmad.detector.fusion import build_fusion
+from mmad.detector.clinical import CLINICAL_IMAGE, Encoder, Repeat, expansion, vector_layers
+from mmad.detector.era_fusion import build_fusion
+from mmad.detector.fusions import ClassPrior, FusionShape
+from mmad.detector.parts import make_part
 from mmad.detector.pooling import PooledMaps
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
 from mmad.detector.rpn import ProposalNetwork, TargetDict
@@ -53,18 +56,23 @@ class MultimodalRCNN(nn.Module):
         if (problem := misfit(setup, self._sides())) is not None:  # timm's maps are known only now
             raise SpecError(problem)
         channels = self.backbone.out_channels
-        era = setup.resolved_era if setup.use_clinical else None
+        era = setup.era_form
         self.adds_clinical_to_roi_heads = era == "C" and setup.add_clinical_to_roi_heads
         self.spatialises = era is not None and (era != "C" or setup.spatialise_clinical)
         self.repeats_vector = self.spatialises and setup.spatialise_method == "repeat"
+        #: What makes a part that a setup names anew, by its module's name; the documented ones are drawn otherwise.
+        self.redrawn: dict[str, Callable[[], nn.Module]] = {}
+        if setup.use_clinical:
+            encoder = self._encoder(columns)
+            self.clinical_vector = encoder()
+            if setup.clinical_encoder_name != "vector":
+                self.redrawn["clinical_vector"] = encoder
         if era is not None:
-            self.clinical_vector = ClinicalVector(
-                columns,
-                setup.clinical_input_channels,
-                indicators=setup.clinical_missing_indicators,
-                unknown_slot=setup.clinical_unknown_slot,
-            )
             self._build_clinical(setup, era, channels)
+        elif setup.use_clinical:
+            shape = FusionShape(self.backbone.levels, channels, setup.clinical_input_channels, labels)
+            self.redrawn["clinical_fusion"] = partial(make_part, "fusion", setup.fusion, shape)
+            self.clinical_fusion = self.redrawn["clinical_fusion"]()
         self.rpn = ProposalNetwork(setup, channels)
         roi_clinical = setup.clinical_input_channels if self.adds_clinical_to_roi_heads else 0
         self.roi_heads = DetectionHeads(setup, channels, roi_clinical, labels + 1)
@@ -72,6 +80,18 @@ class MultimodalRCNN(nn.Module):
         self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def _encoder(self, columns: ClinicalColumns) -> Callable[[], nn.Module]:
+        setup = self.setup
+        return partial(
+            make_part,
+            "clinical_encoder",
+            setup.clinical_encoder or setup.clinical_encoder_name,
+            columns,
+            setup.clinical_input_channels,
+            indicators=setup.missing_indicators,
+            unknown_slot=setup.clinical_unknown_slot,
+        )
 
     def _build_clinical(self, setup: ModelSetup, era: Era, channels: int) -> None:
         """The modules between the clinical vector and the fused maps, named as the documented log prints them."""
@@ -134,13 +154,12 @@ class MultimodalRCNN(nn.Module):
             ]
         elif self.training:
             raise ValueError("Expected targets for every image in training mode, got None")
-        clinical = self._encode_clinical(numeric, categorical)  # (B, K) or None
-        features = self._fuse(self.backbone(self.transform(images)), clinical)
+        features, clinical, prior = self.read(images, numeric, categorical)
         side = images.shape[-1]
         maps = PooledMaps.of(features, side)
         proposals, rpn_losses = self.rpn(side, features, maps, targets)
         roi_clinical = clinical if self.adds_clinical_to_roi_heads else None
-        detections, roi_losses = self.roi_heads(maps, proposals, targets, roi_clinical, mode)
+        detections, roi_losses = self.roi_heads(maps, proposals, targets, roi_clinical, mode, prior)
         return DetectorOutput({**roi_losses, **rpn_losses}, detections)
 
     def warning(self) -> str | None:
@@ -157,15 +176,33 @@ class MultimodalRCNN(nn.Module):
         self, images: Tensor, numeric: Tensor | None = None, categorical: Tensor | None = None
     ) -> OrderedDict[str, Tensor]:
         """The maps the RPN and the RoI heads read, (B, C, h, w) per level; arguments as in ``forward``."""
+        return self.read(images, numeric, categorical)[0]
+
+    def read(
+        self, images: Tensor, numeric: Tensor | None = None, categorical: Tensor | None = None
+    ) -> tuple[OrderedDict[str, Tensor], Tensor | None, Tensor | None]:
+        """What the heads begin with; arguments as in ``forward``.
+
+        Returns:
+            The fused maps; the clinical vector (B, K), or tokens, or None; and what the clinical values alone say of
+            the findings, (B, labels) logits, where the fusion says something.
+        """
         clinical = self._encode_clinical(numeric, categorical)
-        return self._fuse(self.backbone(self.transform(images)), clinical)
+        maps = self._fuse(self.backbone(self.transform(images)), clinical)
+        fusion = getattr(self, "clinical_fusion", None)
+        if clinical is None or not isinstance(fusion, ClassPrior):
+            return maps, clinical, None
+        return maps, clinical, fusion.prior(clinical)
 
     def transform(self, images: Tensor) -> Tensor:
         """Grey pixels to three channels with ImageNet's mean and deviation, (B, 3, S, S)."""
         return (images.to(self.mean.dtype) - self.mean) / self.deviation
 
     def _fuse(self, maps: OrderedDict[str, Tensor], clinical: Tensor | None) -> OrderedDict[str, Tensor]:
-        """The image's maps joined with those of the clinical vector (B, K), where it is spatialised."""
+        """The image's maps joined with the clinical values."""
+        if clinical is not None and hasattr(self, "clinical_fusion"):
+            joined: OrderedDict[str, Tensor] = self.clinical_fusion(maps, clinical)
+            return joined
         if not self.spatialises or clinical is None:
             return maps
         if self.repeats_vector:

@@ -232,6 +232,7 @@ class DetectionHeads(nn.Module):
         targets: list[TargetDict] | None = None,
         clinical: Tensor | None = None,
         mode: RoiMode = CLEAN,
+        prior: Tensor | None = None,
     ) -> tuple[Sequence[dict[str, Tensor]], dict[str, Tensor]]:
         """Classify and refine proposals.
 
@@ -242,6 +243,7 @@ class DetectionHeads(nn.Module):
                 else are the filled boxes; with them the losses are computed.
             clinical: (B, K) vectors to append to every RoI of an image, or None.
             mode: which boxes count; anything but CLEAN needs targets.
+            prior: (B, classes - 1) logits of the findings, added to those of every RoI of an image, or None.
 
         Returns:
             Per image ``boxes`` (d, 4), ``labels`` (d,), ``scores`` (d,) and, with a mask head, ``masks``
@@ -249,9 +251,9 @@ class DetectionHeads(nn.Module):
             ``loss_mask``.
         """
         if self.training and targets is not None:
-            return self._train(maps, proposals, targets, clinical, mode)
+            return self._train(maps, proposals, targets, clinical, mode, prior)
         boxes = _add_ground_truth(proposals, targets) if mode.add_ground_truth and targets else proposals
-        logits, deltas = self._predict_boxes(maps, boxes, clinical)
+        logits, deltas = self._predict_boxes(maps, boxes, clinical, prior)
         losses: dict[str, Tensor] = {}
         samples: _Samples | None = None
         if targets is not None:
@@ -271,6 +273,7 @@ class DetectionHeads(nn.Module):
         targets: list[TargetDict],
         clinical: Tensor | None,
         mode: RoiMode,
+        prior: Tensor | None,
     ) -> tuple[Sequence[dict[str, Tensor]], dict[str, Tensor]]:
         """Losses of the sampled boxes alone; detections, if wanted, of the clean proposals without gradient.
 
@@ -281,20 +284,24 @@ class DetectionHeads(nn.Module):
         if mode.detect != "none":
             with torch.no_grad(), _no_cast_kept():
                 self.box_head.eval()
-                logits, deltas = self._predict_boxes(maps, proposals, clinical)
+                logits, deltas = self._predict_boxes(maps, proposals, clinical, prior)
                 self.box_head.train()
                 candidates = self._candidates(maps.side, logits, deltas, proposals)
         boxes = _add_ground_truth(proposals, targets) if mode.add_ground_truth else proposals
         samples, valid = self._sample(maps, boxes, targets, *([] if candidates is None else [candidates.counts()]))
-        logits, deltas = self._predict_boxes(maps, samples.boxes, clinical)
+        logits, deltas = self._predict_boxes(maps, samples.boxes, clinical, prior)
         losses = self._losses(maps, logits, deltas, samples, targets)
         return [] if candidates is None else self._detect(maps, candidates, *valid), losses
 
-    def _predict_boxes(self, maps: PooledMaps, boxes: FlatBoxes, clinical: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _predict_boxes(
+        self, maps: PooledMaps, boxes: FlatBoxes, clinical: Tensor | None, prior: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Class logits (R, classes) and box deltas (R, classes · 4) of RoIs."""
         pooled = maps.pool(boxes, BOX_POOL)  # (R, C, 7, 7)
         roi_clinical = None if clinical is None else clinical[boxes.image]  # (R, K)
         logits, deltas = self.box_predictor(self.box_head(pooled, roi_clinical))
+        if prior is not None:
+            logits = logits + F.pad(prior, (1, 0))[boxes.image].to(logits.dtype)  # nothing for the background
         return upcast(logits), upcast(deltas)
 
     def _predict_masks(self, maps: PooledMaps, boxes: FlatBoxes) -> Tensor:
@@ -374,12 +381,17 @@ class DetectionHeads(nn.Module):
             )
         return losses
 
+    def decode(self, side: int, logits: Tensor, deltas: Tensor, proposals: FlatBoxes) -> Tensor:
+        """The refined box of every proposal and finding, (R, findings, 4)."""
+        boxes = self.coder.decode(deltas.detach(), proposals.flat)[:, 1:]  # no background
+        clipped: Tensor = clip_boxes_to_image(boxes, (side, side))
+        return clipped
+
     @torch.no_grad()
     def _candidates(self, side: int, logits: Tensor, deltas: Tensor, proposals: FlatBoxes) -> _Candidates:
         """The refined boxes of every finding, and which of them pass the score threshold."""
         findings = logits.shape[1] - 1
-        boxes = self.coder.decode(deltas.detach(), proposals.flat)[:, 1:]  # no background
-        boxes = clip_boxes_to_image(boxes, (side, side)).reshape(-1, 4)
+        boxes = self.decode(side, logits, deltas, proposals).reshape(-1, 4)
         scores = logits.detach().softmax(dim=-1)[:, 1:].reshape(-1)
         sides = boxes[:, 2:] - boxes[:, :2]
         valid = (scores > self.score_thresh) & (sides >= MIN_SIZE).all(dim=1)

@@ -53,6 +53,16 @@ class Anchors(nn.Module):
 
 
 @dataclass(frozen=True)
+class DecodedBoxes:
+    """``boxes`` (B, K, 4), their ``probability`` (B, K), whether they can be proposed, and each's ``level`` (K,)."""
+
+    boxes: Tensor
+    probability: Tensor
+    valid: Tensor
+    level: Tensor
+
+
+@dataclass(frozen=True)
 class _DrawnAnchors:
     """True boxes (B, M, 4), each anchor's row among them and label (B, N), and the anchors (B, N) drawn of them."""
 
@@ -106,13 +116,7 @@ class ProposalNetwork(nn.Module):
         Returns:
             The proposals, detached, and the losses ``loss_objectness`` and ``loss_rpn_box_reg``.
         """
-        maps = list(features.values())
-        objectness, deltas = self.head(maps)
-        per_level = [o.shape[1] * o.shape[2] * o.shape[3] for o in objectness]
-        images = len(maps[0])
-        flat_scores, flat_deltas = concat_box_prediction_layers(objectness, deltas)
-        scores, deltas = upcast(flat_scores).view(images, -1), upcast(flat_deltas).view(images, -1, 4)
-        anchors = self.anchors(side, maps)
+        scores, deltas, anchors, per_level = self._read(side, features)
         boxes, kept = self._filter_proposals(scores.detach(), deltas.detach(), anchors, per_level, side)
         proposed, real = boxes[kept.rows].view(-1, 4), kept.real.view(-1)
         levels = pooled.levels(proposed)
@@ -127,29 +131,46 @@ class ProposalNetwork(nn.Module):
         (positive,), (sampled,) = sizes
         return proposals, self._losses(scores, deltas, anchors, drawn, positive, sampled)
 
+    def _read(self, side: int, features: OrderedDict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+        """Scores (B, N) and deltas (B, N, 4) of the anchors (N, 4), and how many of these every map has."""
+        maps = list(features.values())
+        objectness, deltas = self.head(maps)
+        per_level = [o.shape[1] * o.shape[2] * o.shape[3] for o in objectness]
+        images = len(maps[0])
+        flat_scores, flat_deltas = concat_box_prediction_layers(objectness, deltas)
+        anchors = self.anchors(side, maps)
+        return upcast(flat_scores).view(images, -1), upcast(flat_deltas).view(images, -1, 4), anchors, per_level
+
     @torch.no_grad()
     def _filter_proposals(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, per_level: list[int], side: int
     ) -> tuple[Tensor, Kept]:
         """The boxes (N, 4) of the best anchors, and which of them non-maximum suppression keeps."""
+        decoded = self.decode(scores, deltas, anchors, per_level, side)
+        images, size = decoded.probability.shape
+        image = torch.arange(images, device=scores.device)[:, None].expand(-1, size).reshape(-1)
+        boxes = decoded.boxes.view(-1, 4)
+        return boxes, suppress(
+            boxes,
+            decoded.probability.view(-1),
+            image,
+            image * len(per_level) + decoded.level.repeat(images),
+            [size] * images,
+            valid=decoded.valid.view(-1),
+            nms_thresh=self.nms_thresh,
+            top_n=self.post_nms_top_n,
+        )
+
+    def decode(self, scores: Tensor, deltas: Tensor, anchors: Tensor, per_level: list[int], side: int) -> DecodedBoxes:
+        """The boxes of the best anchors of every level, before non-maximum suppression."""
         rows, level = self._top_n(scores, per_level)  # (B, K), (K,)
         probability = scores.gather(1, rows).sigmoid()
         top_deltas = deltas.gather(1, rows[..., None].expand(-1, -1, 4))
         boxes = self.coder.decode(top_deltas.reshape(-1, 4), anchors[rows].view(-1, 4))
-        boxes = clip_boxes_to_image(boxes, (side, side)).view(-1, 4)
-        sides = boxes[:, 2:] - boxes[:, :2]
-        image = torch.arange(len(scores), device=scores.device)[:, None].expand_as(rows).reshape(-1)
-        flat = probability.view(-1)
-        return boxes, suppress(
-            boxes,
-            flat,
-            image,
-            image * len(per_level) + level.repeat(len(scores)),
-            [rows.shape[1]] * len(scores),
-            valid=(sides >= MIN_SIZE).all(dim=-1) & (flat >= self.score_thresh),
-            nms_thresh=self.nms_thresh,
-            top_n=self.post_nms_top_n,
-        )
+        boxes = clip_boxes_to_image(boxes, (side, side)).view(*rows.shape, 4)
+        sides = boxes[..., 2:] - boxes[..., :2]
+        valid = (sides >= MIN_SIZE).all(dim=-1) & (probability >= self.score_thresh)
+        return DecodedBoxes(boxes, probability, valid, level)
 
     def _top_n(self, scores: Tensor, per_level: list[int]) -> tuple[Tensor, Tensor]:
         """The rows of the highest scores of every level, and each row's level."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,18 +14,25 @@ from mmad.detector.backbones import SwinBody
 from mmad.detector.timm_body import TimmBody
 
 
-def initialise(model: nn.Module, seed: int) -> None:
+def initialise(model: nn.Module, seed: int, redrawn: Mapping[str, Callable[[], nn.Module]] | None = None) -> None:
     """Draw every parameter of ``model`` anew from (seed, qualified name of its module).
 
     What is drawn follows torchvision: He initialisation in the convolutional bodies and the mask head, a normal
     of deviation 0.01 in the proposal head, a uniform one in the pyramid, PyTorch's own elsewhere. Bodies of
-    transformers and of timm are drawn whole by their library. The global random state is left as it was.
+    transformers and of timm are drawn whole by their library, and modules of ``redrawn`` as they draw themselves. The
+    global random state is left as it was.
+
+    Args:
+        model: on the CPU.
+        seed: of the run.
+        redrawn: by the name of a module, what makes another of the same.
     """
-    whole = {name: m for name, m in model.named_modules() if isinstance(m, SwinBody | TimmBody)}
-    for name, body in whole.items():
+    whole: dict[str, Callable[[], nn.Module]] = dict(redrawn or {})
+    whole |= {name: m.fresh for name, m in model.named_modules() if isinstance(m, SwinBody | TimmBody)}
+    for name, fresh in whole.items():
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(name_seed(seed, name))
-            body.load_state_dict(body.fresh().state_dict())
+            model.get_submodule(name).load_state_dict(fresh().state_dict())
     drawn = tuple(f"{name}." for name in whole)
     for name, module in model.named_modules():
         if next(module.parameters(recurse=False), None) is None or name.startswith(drawn):

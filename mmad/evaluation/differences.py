@@ -2,8 +2,9 @@
 
 The estimand is the expectation over seeds and patients of AP(other) minus AP(reference), with the training set fixed;
 seeds count equally. Several trainings evaluated on the same patients are what several readers of the same cases are in
-a reader study, so the variance is the one of Obuchowski and Rockette (1995) with the degrees of freedom of Hillis
-(2007). With one seed nothing is known of seeds: interval and p are of these two networks, over patients.
+a reader study, so the variance is the one of Obuchowski and Rockette (1995); the degrees of freedom are those of Hillis
+(2007), fewer where few seeds estimate the variance (``_test_of``). With one seed nothing is known of seeds: interval
+and p are of these two networks, over patients.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ DRAWS = 20_000
 #: Patients that are left out at once, one each.
 _LEFT_OUT = 500
 _UNKNOWN = math.nan
+_NO_FREEDOM = (_UNKNOWN, _UNKNOWN)
 
 
 # One pair on its patients: the figures of every seed, and what each patient does to them.
@@ -173,17 +175,26 @@ def obuchowski_rockette(seeds: int, ms_tr: float, cov2: float, cov3: float, df_t
     return error, math.inf if ms_tr <= 0 else df_tr * ((ms_tr + shared) / ms_tr) ** 2
 
 
-def _test_of(seeds: int, ms_tr: float, shared: float, df_tr: float) -> tuple[float, float]:
-    """Standard error and degrees of freedom of a test.
+def _test_of(seeds: int, ms_tr: float, shared: float, df_tr: float) -> tuple[float, float, float]:
+    """Standard error of a test, its degrees of freedom, and Hillis' as published.
 
-    Hillis' degrees of freedom take the mean square for the truth. Where few seeds estimate it they are too many: of
-    three seeds by themselves up to 7.8 % of null differences would be settled. At MS(T×R)·(1 + 8/df) it is 5 %.
+    Hillis' formula takes the mean square for the truth. Where few seeds estimate it, that gives too many degrees of
+    freedom: of three seeds by themselves 7.5 % of null differences would be settled. The test puts MS(T×R)·(1 + 8/df)
+    into the same formula, and 5 % are: the degrees of freedom lie between ``df_tr`` and Hillis', and reach his as
+    ``df_tr`` grows (docs/evaluation.md has the simulations).
 
     Args:
         shared: covariance through common patients of two seeds' differences, 2 (Cov2 − Cov3).
     """
-    error, _ = obuchowski_rockette(seeds, ms_tr, shared / 2, 0.0, df_tr)
-    return error, obuchowski_rockette(seeds, ms_tr * (1 + 8 / df_tr), shared / 2, 0.0, df_tr)[1]
+    error, hillis = obuchowski_rockette(seeds, ms_tr, shared / 2, 0.0, df_tr)
+    return error, obuchowski_rockette(seeds, ms_tr * (1 + 8 / df_tr), shared / 2, 0.0, df_tr)[1], hillis
+
+
+def t_test(value: float, error: float, freedom: float, level: float = LEVEL) -> tuple[float, float]:
+    """Half the width of the t interval of ``value``, and its two-sided p."""
+    freedom = min(freedom, 1e9)
+    reach = float(stdtrit(freedom, (1 + level) / 2)) * error
+    return reach, 2 * float(stdtr(freedom, -abs(value) / error))
 
 
 def _shared(first: Floats, second: Floats | None = None) -> float:
@@ -213,8 +224,8 @@ def _alone(each: Floats, moved: Floats, resamples: int, seed: int, level: float)
         if error == 0:
             return _within(value, 0.0 if value == 0 else _UNKNOWN)
         return _within(value, _critical(np.abs(bootstrap_t(moved, resamples, seed))[:, 0], level) * error)
-    error, freedom = _test_of(seeds, float(each.var(ddof=1)) / 2, _shared(moved), seeds - 1)
-    return _within(value, float(stdtrit(min(freedom, 1e9), (1 + level) / 2)) * error)
+    error, freedom, _ = _test_of(seeds, float(each.var(ddof=1)) / 2, _shared(moved), seeds - 1)
+    return _within(value, t_test(value, error, freedom, level)[0] if error > 0 else 0.0)
 
 
 # The bootstrap-t over patients: two networks, one seed each.
@@ -322,8 +333,8 @@ class Difference:
     at this pair alone. With one seed all of them are over patients for these two networks (bootstrap-t).
 
     ``lent`` counts the other pairs whose seeds share their variance, ``lent_freedom`` are the degrees of freedom of
-    that variance, ``freedom`` those of t. ``variance_seeds`` and ``variance_patients`` sum to the squared standard
-    error; None and the patients' for one seed.
+    that variance, ``freedom`` those of t, ``freedom_hillis`` what Hillis' formula gives as published.
+    ``variance_seeds`` and ``variance_patients`` sum to the squared standard error; None and the patients' for one seed.
     """
 
     ap: Interval
@@ -338,27 +349,13 @@ class Difference:
     images: int
     family: int
     freedom: float
+    freedom_hillis: float
     lent: int
     lent_freedom: int
     sd: float | None
     variance_seeds: float | None
     variance_patients: float
     seed_share: float | None
-
-
-def compare(
-    reference: Sequence[Matched],
-    other: Sequence[Matched],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> Difference:
-    """The difference of two arms by themselves. Raises as ``pair_sample``."""
-    sample = pair_sample(reference, other, resamples=resamples, seed=seed, level=level)
-    numbers = range(len(sample.reference))
-    one = FamilyPair(sample, tuple(("a", n) for n in numbers), tuple(("b", n) for n in numbers), tuple(numbers))
-    return differences([one], resamples=resamples, seed=seed, level=level)[0]
 
 
 def differences(
@@ -390,7 +387,7 @@ def differences(
 
 def _unknown(one: FamilyPair) -> Difference:
     """A pair without an AP: nothing to find."""
-    return _assembled(one, 0, _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN), _UNKNOWN, 0, 0, None, _UNKNOWN)
+    return _assembled(one, 0, _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN), _NO_FREEDOM, 0, 0, None, _UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -407,7 +404,7 @@ def _assembled(
     one: FamilyPair,
     family: int,
     reach: _Reach,
-    freedom: float,
+    freedom: tuple[float, float],
     lent: int,
     lent_freedom: int,
     variance_seeds: float | None,
@@ -436,7 +433,8 @@ def _assembled(
         patients=sample.patients,
         images=sample.images,
         family=family,
-        freedom=freedom,
+        freedom=freedom[0],
+        freedom_hillis=freedom[1],
         lent=lent,
         lent_freedom=lent_freedom,
         sd=float(sample.differences.std(ddof=1)) if seeds > 1 else None,
@@ -466,7 +464,7 @@ def _networks(family: Sequence[FamilyPair], resamples: int, seed: int, level: fl
         else:
             t, own = abs(value) / error, drawn[n]
             reach = _Reach(_critical(largest, level) * error, _critical(own, level) * error, _p(t, largest), _p(t, own))
-        yield _assembled(one, len(family), reach, math.inf, 0, 0, None, error**2)
+        yield _assembled(one, len(family), reach, (math.inf, math.inf), 0, 0, None, error**2)
 
 
 def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Difference]:
@@ -489,23 +487,22 @@ def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Di
         largest = np.sort(largest_t(together, min(tests[n][1] for n in sure), draws))
     for n, one in enumerate(family):
         value, seeds = float(one.sample.differences.mean()), len(one.seeds)
-        error, of_t = tests.get(n, (_UNKNOWN, float(freedom)))
+        error, *of_t = tests.get(n, (_UNKNOWN, float(freedom), float(freedom)))
         if n not in sure:
             same = error == 0 and value == 0
             reach = _Reach(*([0.0] * 2 if same else [_UNKNOWN] * 2), *([1.0] * 2 if same else [_UNKNOWN] * 2))
         else:
-            reach = _reach(value, error, of_t, largest, level)
+            reach = _reach(value, error, of_t[0], largest, level)
         among = 2 / seeds * max(own[n], pooled)
-        yield _assembled(one, len(family), reach, of_t, len(family) - 1, freedom, among, shared[n])
+        yield _assembled(one, len(family), reach, (of_t[0], of_t[1]), len(family) - 1, freedom, among, shared[n])
 
 
 def _reach(value: float, error: float, freedom: float, largest: Floats | None, level: float) -> _Reach:
-    t, freedom = abs(value) / error, min(freedom, 1e9)
-    alone, p = float(stdtrit(freedom, (1 + level) / 2)), 2 * float(stdtr(freedom, -t))
+    alone, p = t_test(value, error, freedom, level)
     if largest is None:
-        return _Reach(alone * error, alone * error, p, p)
-    together = max(alone, _critical(largest, level))
-    return _Reach(together * error, alone * error, max(p, _p(t, largest)), p)
+        return _Reach(alone, alone, p, p)
+    together = max(alone, _critical(largest, level) * error)
+    return _Reach(together, alone, max(p, _p(abs(value) / error, largest)), p)
 
 
 def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap
-from mmad.evaluation.intervals import LEVEL, RECALLS, Interval, weigh
+from mmad.evaluation.intervals import CELLS, LEVEL, RECALLS, Interval, patient_weights, weigh
 from mmad.evaluation.jackknife import (
+    Error,
     difference_interval_of,
     estimate,
     interval_of,
     mean_area,
     patients_with,
+    share_interval,
     without_each,
 )
 from mmad.evaluation.matching import Floats, Matched, match
@@ -241,16 +243,33 @@ def _rates(kept: Matched, weights: Floats, threshold: int) -> Floats:
         return np.stack([hits / counted, hits / boxes, f1], axis=1)
 
 
+#: Resamples of the patients for the variance of FROC.
+_RESAMPLES = 400
+
+
 def froc_intervals(matched: Matched, *, level: float = LEVEL, threshold: int = 0) -> FrocInterval:
-    """The figures of ``froc`` with intervals over the patients; arguments as for the operating points."""
+    """The figures of ``froc`` with intervals over the patients; arguments as for the operating points.
+
+    A sensitivity at a rate is read where the false alarms reach it, so one patient less moves it by a whole step or by
+    nothing: leaving patients out makes some intervals several times too wide. Its variance is that of resamples of
+    whole patients.
+    """
+    drawn = patient_weights(matched.patients, _RESAMPLES, 0)
+    weights = np.concatenate([np.ones((1, len(matched.patients))), drawn])
+    step = max(1, CELLS // max(1, len(matched.row)))
 
     def of(finding: int | None) -> tuple[Interval, tuple[Interval, ...]]:
-        drawn = without_each(matched, partial(froc_curve, matched, finding=finding, threshold=threshold))
+        chunks = [weights[start : start + step] for start in range(0, len(weights), step)]
+        curves = np.concatenate([froc_curve(matched, chunk, finding, threshold=threshold) for chunk in chunks])
         patients = patients_with(matched, finding)
         boxes = int((matched.boxes if finding is None else matched.boxes[:, finding]).sum())
 
-        rates = tuple(interval_of(rate, patients, boxes, level=level) for rate in drawn.T)
-        return interval_of(drawn.mean(axis=1), patients, boxes, level=level), rates
+        def one(values: Floats) -> Interval:
+            known = values[1:][~np.isnan(values[1:])]
+            variance = float(known.var(ddof=1)) if len(known) > 1 else 0.0
+            return share_interval(values[0], Error(variance, patients - 1.0), patients, boxes, level=level)
+
+        return one(curves.mean(axis=1)), tuple(one(rate) for rate in curves.T)
 
     return FrocInterval(*of(None), tuple(FindingFroc(label, *of(k)) for k, label in enumerate(matched.categories)))
 

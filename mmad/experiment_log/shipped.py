@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mmad.base.errors import MmadError, SpecError
 from mmad.config.messages import nearest
+from mmad.config.protocol import Proposals
 from mmad.config.setup import ModelSetup
 from mmad.experiment_log.model import Log, LogEntry
 
@@ -61,6 +62,17 @@ def entry(id: str) -> LogEntry:
         hint = f"did you mean {best}?" if best else f"its entries are {parts}"
         raise SpecError(f"there is no entry {_shown(id)}", where=_WHERE, hint=hint)
     return known[id]
+
+
+def proposals_of(id: str) -> Proposals | None:
+    """Where the shipped log's evaluation of entry ``id`` took its proposals from; None where that is not known.
+
+    Until 16 May 2022 (e021 to e076) the true boxes stood among them, afterwards they were sampled with the targets.
+    """
+    if id.startswith("e"):
+        number = int(id[1:])
+        return None if number <= 20 or id == "e101" else "with_ground_truth" if number <= 76 else "sampled"
+    return "sampled"
 
 
 def _shown(name: str) -> str:

@@ -15,7 +15,9 @@ from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
+from mmad.report.against import Against, report_against
 from mmad.report.cohort import Cohort, CohortKey, cohorts_of
+from mmad.report.crate import write_crate
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.methods import render_methods
 from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
@@ -38,8 +40,8 @@ RUNS_IN_ONE_FILE = 300
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html``, ``markdown`` and ``methods`` are None, ``csv``, ``latex`` and ``figures`` empty where
-    not requested.
+    """What was written: ``html``, ``markdown``, ``methods`` and ``against`` are None, ``csv``, ``latex`` and
+    ``figures`` and ``crate`` empty where not requested.
 
     ``pages`` counts the linked pages beside the overview, 0 where the HTML is one file.
     """
@@ -54,6 +56,8 @@ class Report:
     latex: tuple[Path, ...] = ()
     figures: tuple[Path, ...] = ()
     methods: Path | None = None
+    against: Against | None = None
+    crate: tuple[Path, ...] = ()
 
 
 def write_report(
@@ -67,6 +71,7 @@ def write_report(
     figures: Path | None = None,
     formats: Sequence[FigureFormat] = ("pdf",),
     methods: Path | None = None,
+    crate: Path | None = None,
     ablations: Sequence[str] = (),
     database: str = "",
     created: datetime | None = None,
@@ -74,6 +79,7 @@ def write_report(
     options: EvaluationOptions | None = None,
     pictures: int | None = None,
     log: bool | None = None,
+    against: str | None = None,
     every: float | None = None,
     provenance: Provenance = "brief",
     progress: Callable[[int, int], None] | None = None,
@@ -83,7 +89,8 @@ def write_report(
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
 
     Its tables go into the folders ``csv`` and ``latex``, its figures into ``figures`` (in each of ``formats``), a file
-    each; a Methods section with the reporting checklists becomes the Markdown file ``methods``.
+    each; a Methods section with the reporting checklists becomes the Markdown file ``methods``, an RO-Crate of all the
+    folder ``crate``.
 
     Intervals, verdicts, thresholds and curves come from the cache in the store; missing ones are computed from the
     stored detections and cached, unless the store is open for reading only.
@@ -97,6 +104,7 @@ def write_report(
             licence allows it, 0 none.
         log: whether the HTML shows the entries of experiment logs; None where an ablation mirrors one or a log was
             imported.
+        against: another database, or a date of which this one's finished runs are compared with those of today.
         every: seconds after which a watched page reloads itself; None for a static page.
         provenance: ``full`` says on which host, in which folders and by which command each run was trained.
         progress: is called with (done, total) runs whose charts are drawn.
@@ -120,12 +128,15 @@ def write_report(
     logs: Sequence[LogRecord] = ()
     cohorts: Mapping[CohortKey, Cohort] = {}
     notes = Notes()
+    beside: Against | None = None
     if isinstance(source, Store):
         statistics = compute_statistics(frame, source, data=data, options=options, progress=computing)
         logs, notes = source.logs(), read_notes(source)
-        if html is not None or methods is not None:
+        if against is not None:
+            beside = report_against(frame, statistics, source, against, data=data, options=options)
+        if html is not None or methods is not None or crate is not None:
             cohorts = cohorts_of(frame, source, data)
-        if html is not None or markdown is not None:
+        if html is not None or markdown is not None or crate is not None:
             shown = pictures_of(
                 frame, source, number=pictures, data=data, separate_pages=separate_pages, progress=picturing
             )
@@ -141,22 +152,26 @@ def write_report(
         pictures=shown,
         cohorts=cohorts,
         notes=notes,
+        against=beside,
     )
     written = 0
     drawn: tuple[Path, ...] = ()
+    crated: tuple[Path, ...] = ()
+    model = replace(model, logbook=logbook_of(model, logs, log))
     with FigureRenderer(source if isinstance(source, Store) else None) as renderer:
         if html is not None:
-            model = replace(model, logbook=logbook_of(model, logs, log))
             written = _write_html(model, html, separate_pages, renderer, progress, every)
         if markdown is not None:
             _write_markdown(model, markdown, renderer)
         if figures is not None:
             drawn = _write_figures(model, figures, formats, renderer)
+        if crate is not None:
+            crated = write_crate(model, crate, renderer)
         if methods is not None:
             _write(methods, render_methods(model).encode("utf-8"))
     data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
     counts = (len(model.ablations), len(model.runs), len(model.attention))
-    return Report(html, markdown, *counts, written, data_files, sources, drawn, methods)
+    return Report(html, markdown, *counts, written, data_files, sources, drawn, methods, beside, crated)
 
 
 def _write_markdown(model: ReportModel, markdown: Path, renderer: FigureRenderer) -> None:

@@ -33,6 +33,8 @@ from mmad.report.figures import (
     KIND_WORDS,
     NARROW,
     WIDE,
+    CurveFigure,
+    EntriesFigure,
     FigureFile,
     FigureFormat,
     FigureTask,
@@ -43,6 +45,7 @@ from mmad.report.figures import (
     ReportFigure,
     Series,
     describe,
+    describe_entries,
     describe_forest,
     notes,
     said,
@@ -97,9 +100,9 @@ def draw_page(figure: ReportFigure) -> tuple[str, ...]:
 
     Identifiers begin with the figure's name.
     """
-    if isinstance(figure, ForestFigure):
-        widths = (("wide", WIDE), ("narrow", NARROW))
-        return tuple(_forest_svg(figure, kind, width) for kind, width in widths)
+    if not isinstance(figure, CurveFigure):
+        draw_one = _forest_svg if isinstance(figure, ForestFigure) else _entries_svg
+        return tuple(draw_one(figure, kind, width) for kind, width in (("wide", WIDE), ("narrow", NARROW)))  # type: ignore[arg-type]
     panels = (*figure.panels, *figure.log_panels)
     with _quiet():
         drawn, places = _curves(panels, _CELL, min(_COLUMNS, len(panels)))
@@ -117,6 +120,8 @@ def draw_file(file: FigureFile) -> bytes:
     with _quiet():
         if isinstance(figure, ForestFigure):
             return _saved(_forest(figure, width / _MM, _PAPER), form, figure.title)
+        if isinstance(figure, EntriesFigure):
+            return _saved(_entries(figure, width / _MM, _PAPER), form, figure.title)
         columns = max(1, round(width / 58)) if len(figure.panels) > 1 else 1
         columns = min(columns, len(figure.panels))
         cell = width / _MM / columns
@@ -492,6 +497,79 @@ def _forest_svg(figure: ForestFigure, kind: str, width: float) -> str:
     rows = sum(len(one.rows) for one in figure.groups)
     label = f"Forest plot: the difference in test AP of {plural(rows, 'setting')}"
     return _svg(parsed, 0, place, f"{figure.name}-{kind}", label, describe_forest(figure), css=kind)
+
+
+# The entries of a log.
+
+#: The colour and shape of a mark, by its place in the legend.
+_MARKS = ("o", "^", "s", "D", "v", "P", "X", "*")
+
+
+def _entries(figure: EntriesFigure, width: float, paper: str) -> Figure:
+    """A mark for each entry, a ring for each run that measured it, and the name of the highest of each kind."""
+    narrow = width < 4.5
+    columns = 2 if narrow else 3
+    marks = len(figure.kinds) + any(point.measured for point in figure.points)
+    rows = math.ceil(marks / columns)
+    height = (2.3 if narrow else 2.6) + 0.17 * rows
+    drawn = Figure(figsize=(width, height), facecolor=paper)
+    FigureCanvasAgg(drawn)
+    below = 0.55 + 0.17 * rows
+    axes = drawn.add_axes((0.5 / width, below / height, (width - 0.6) / width, (height - below - 0.25) / height))
+    axes.set_gid("panel-0")
+    axes.patch.set_visible(False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(_MUTED)
+        axes.spines[side].set_linewidth(0.7)
+    axes.tick_params(length=0, labelsize=7.5, labelcolor=_MUTED, pad=3)
+    axes.grid(True, axis="y", color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    top = 1.12 * max(max((point.value, *point.measured)) for point in figure.points) or 1.0
+    axes.set_ylim(0, top)
+    axes.set_xlim(0, figure.entries + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(6 if narrow else 11, integer=True, steps=(1, 2, 5, 10)))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
+    axes.set_xlabel("Entry, in the order of print", fontsize=7.5, color=_MUTED, labelpad=3)
+    axes.set_ylabel("Test AP", fontsize=7.5, color=_MUTED)
+    if figure.inflated is not None:
+        first, last = figure.inflated
+        for edge in (first - 0.5, last + 0.5):
+            axes.axvline(edge, color=_MUTED, linewidth=0.7, linestyle=_DASHES["dotted"])
+        words = "true boxes among the proposals"
+        axes.text((first + last) / 2, 1.01, words, transform=axes.get_xaxis_transform(), ha="center", va="bottom",
+                  fontsize=7, color=_CAUTION)  # fmt: skip
+    handles = []
+    for n, kind in enumerate(figure.kinds):
+        points = [point for point in figure.points if point.kind == kind]
+        look: Any = {"linestyle": "none", "marker": _MARKS[n % len(_MARKS)], "color": PALETTE[n % len(PALETTE)]}
+        look |= {"markersize": 3.4 if narrow else 4.4, "markeredgewidth": 0}
+        handles += axes.plot([p.place for p in points], [p.value for p in points], **look)
+        best = max(points, key=lambda point: point.value)
+        axes.text(best.place, best.value + 0.03 * top, _text(best.id), ha="center", fontsize=6.5, color=_MUTED)
+    for point in figure.points:
+        for value in point.measured:
+            axes.plot((point.place, point.place), (point.value, value), color=_INK, linewidth=0.6)
+            ring = axes.plot((point.place,), (value,), linestyle="none", marker="o", markersize=5, color=_INK,
+                             markerfacecolor=_PAPER, markeredgewidth=1.0)  # fmt: skip
+            handles = [*handles[: len(figure.kinds)], *ring]
+    place: Any = {"loc": "upper left", "bbox_to_anchor": (0, -0.42 / (height - below - 0.25)), "borderaxespad": 0}
+    legend = axes.legend(
+        handles, ["."] * len(handles), ncols=columns, frameon=False, fontsize=7, handletextpad=0.3, columnspacing=1.2,
+        labelspacing=0.35, **place,
+    )  # fmt: skip
+    for text, name in zip(legend.get_texts(), (*figure.kinds, "measured by a run here"), strict=False):
+        text.set_text(_text(name))
+    return drawn
+
+
+def _entries_svg(figure: EntriesFigure, kind: str, width: float) -> str:
+    with _quiet():
+        drawn = _entries(figure, width / _MM, "none")
+        parsed = _parsed(drawn)
+    place = (0.0, 0.0, drawn.get_figwidth() * _POINTS, drawn.get_figheight() * _POINTS)
+    return _svg(parsed, 0, place, f"{figure.name}-{kind}", figure.title, describe_entries(figure), css=kind)
 
 
 # matplotlib's SVG as elements of a page: classes for colours, short paths, identifiers of its own.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean, median
 from typing import Literal, NamedTuple
 
@@ -15,8 +16,9 @@ from mmad.analysis.comparison import Comparison
 from mmad.analysis.frames import AblationFrame, MemberFrame, RunFrame
 from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.base.formatting import clip, plural, signed
+from mmad.base.paths import file_stem
 from mmad.base.records import SPLITS, CheckpointKind, Split
-from mmad.report.model import AblationSection, ReportModel, RunSection
+from mmad.report.model import AblationSection, LogView, ReportModel, RunSection
 
 Style = Literal["solid", "dashed", "dotted"]
 #: The x axis of a panel: epochs, a share from 0 to 1, or false positives per image (on a logarithmic scale).
@@ -144,7 +146,36 @@ class ForestFigure:
     groups: tuple[ForestGroup, ...]
 
 
-ReportFigure = CurveFigure | ForestFigure
+@dataclass(frozen=True)
+class EntryPoint:
+    """An entry of a log at its place from 1: the test AP that it prints, and those that runs measured."""
+
+    place: int
+    id: str
+    kind: str
+    value: float
+    measured: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class EntriesFigure:
+    """The test AP of a log's entries in the order of print.
+
+    Args:
+        kinds: what the entries' marks stand for, in the order of the legend.
+        entries: how many entries the log has, also those that print no result.
+        inflated: the first and last place of the entries with true boxes among the proposals; None where none is.
+    """
+
+    name: str
+    title: str
+    points: tuple[EntryPoint, ...]
+    kinds: tuple[str, ...]
+    entries: int
+    inflated: tuple[int, int] | None
+
+
+ReportFigure = CurveFigure | ForestFigure | EntriesFigure
 FigureFormat = Literal["pdf", "svg", "png"]
 
 
@@ -228,6 +259,17 @@ def describe_forest(figure: ForestFigure) -> str:
         for row in group.rows
     ]
     return "; ".join(parts) + "."
+
+
+def describe_entries(figure: EntriesFigure) -> str:
+    """The chart of a log in words: of each kind how many entries, and the highest."""
+    parts = []
+    for kind in figure.kinds:
+        points = [point for point in figure.points if point.kind == kind]
+        top = max(points, key=lambda point: point.value)
+        parts.append(f"{kind}: {plural(len(points), 'entry', 'entries')}, highest {top.value:.4f} ({top.id})")
+    count = sum(len(point.measured) for point in figure.points)
+    return "; ".join([*parts, plural(count, "measured run")]) + "."
 
 
 def said(row: ForestRow) -> str:
@@ -477,7 +519,9 @@ Line = Callable[[RunStatistics], _Points]
 
 
 def statistics_panels(ablation: AblationFrame, setting: str, statistics: Statistics) -> tuple[Panel, ...]:
-    """Four panels on the test split; arms have the colours of the other curves.
+    """Four panels on the test split, and one for each way in which clinical values were made to miss.
+
+    Arms have the colours of the other curves.
 
     The band of several seeds is their range, that of one seed the 95 % interval over the patients. Runs evaluated
     under another protocol, or with another kind of checkpoint, than the setting's first are left out.
@@ -493,6 +537,7 @@ def statistics_panels(ablation: AblationFrame, setting: str, statistics: Statist
         (precision, _precision),
         (reliability, _reliability),
         (thresholds, _thresholds),
+        *((_missing_panel(mechanism), partial(_missing, mechanism)) for mechanism in _MISSING),
     )
     panels = []
     for panel, line in asked:
@@ -515,7 +560,7 @@ def _series(ablation: AblationFrame, setting: str, statistics: Statistics, line:
             x, y, band = line(stats)
             if not x or (member.protocol, stats.kind) != first:
                 continue
-            dots = x if line is _thresholds else ()
+            dots = x if line not in (_froc, _precision, _reliability) else ()
             seeds.append(Series(arm, x, y, n, STYLES[n % 3], _seed(member), dots, band))
         found += _with_mean(seeds)
     return tuple(found)
@@ -552,6 +597,30 @@ def _thresholds(stats: RunStatistics) -> _Points:
     return _Points(tuple(r.score for r in rows), tuple(r.ap for r in rows), ends)
 
 
+#: The heads of the panels on missing clinical values.
+_MISSING = {
+    "random": "Values missing by chance",
+    "column": "Missing by another column",
+    "value": "Missing by their value",
+    "columns": "Columns missing",
+    "records": "Records missing",
+}
+
+
+def _missing_panel(mechanism: str) -> Panel:
+    return Panel(_MISSING[mechanism], (), "Share that is missing", "AP lost", across="share")
+
+
+def _missing(mechanism: str, stats: RunStatistics) -> _Points:
+    """What the AP loses by the share that is missing, nothing where nothing is."""
+    found = [c for c in stats.controls if (c.alteration.kind, c.alteration.name) == ("missing", mechanism)]
+    if not found:
+        return _Points()
+    lost = [c.drop.ap for c in found]
+    x, y = (0.0, *(c.alteration.share for c in found)), (0.0, *(ap.value for ap in lost))
+    return _Points(x, y, ((0.0, 0.0), *((ap.low, ap.high) for ap in lost)))
+
+
 # The forest plot: a row for each setting.
 
 
@@ -578,6 +647,28 @@ def _forest_row(row: Comparison, statistics: Statistics) -> ForestRow:
     return ForestRow(row.setting, value, low, high, others, len(row.seeds), patients, note, settled)
 
 
+# The chart of a log.
+
+
+def entries_figure(log: LogView) -> EntriesFigure | None:
+    """The test AP that a log's entries print, and what was measured; None where no entry prints a result."""
+    points, inflated = [], []
+    for place, one in enumerate(log.entries, 1):
+        if one.proposals == "with_ground_truth":
+            inflated.append(place)
+        if (printed := one.represented) is not None and math.isfinite(printed.test_ap):
+            kind = f"{one.arm}, era {one.era}" if one.era else one.arm or "setup not printed"
+            found = (run.by_name["test_ap"][0] for run in printed.measured)
+            measured = tuple(value for value in found if value is not None and math.isfinite(value))
+            points.append(EntryPoint(place, one.id, kind, printed.test_ap, measured))
+    if not points:
+        return None
+    kinds = tuple(sorted({point.kind for point in points}))
+    span = (inflated[0], inflated[-1]) if inflated else None
+    title = "Test AP of the log's entries" if log.shipped else f"Test AP of the entries of {clip(log.name, 80)}"
+    return EntriesFigure(file_stem(log.name, "log"), title, tuple(points), kinds, len(log.entries), span)
+
+
 def report_figures(model: ReportModel) -> Iterator[ReportFigure]:
     """Every figure of a report, in its order."""
     for ablation in model.ablations:
@@ -585,3 +676,6 @@ def report_figures(model: ReportModel) -> Iterator[ReportFigure]:
         found += [arms_figure(ablation, setting, model.statistics) for setting in ablation.frame.settings]
         found += [run_figure(section) for section in ablation.runs]
         yield from (figure for figure in found if figure is not None)
+    for log in model.logbook.logs if model.logbook is not None else ():
+        if (entries := entries_figure(log)) is not None:
+            yield entries

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -239,6 +239,16 @@ def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Senten
     return {name: list(dict.fromkeys(sentences)) for name, sentences in found.items()}
 
 
+_RECORDS = {
+    "permuted": "each image was read beside the clinical record of another patient of its split, everywhere.",
+    "constant": "each image was read beside one constant clinical record.",
+}
+
+
+def _of_arm(section: AblationSection, setups: Sequence[ModelSetup], arm: str) -> list[ModelSetup]:
+    return [s for s, m in zip(setups, section.frame.members, strict=True) if m.record.arm == arm]
+
+
 def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
     size = _of(setups, "image_size")
     found = {
@@ -249,6 +259,11 @@ def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[Model
             Sentence("Grey values were repeated over three channels and normalised by ImageNet's mean and deviation."),
         ]
     }
+    found["preprocessing"] += [
+        Sentence(f"{clip(arm, 60)}: the mean image of the training split stood for every image.")
+        for arm in section.frame.arms
+        if any(s.image_input == "training_mean" for s in _of_arm(section, setups, arm))
+    ]
     clinical = [setup for setup in setups if setup.use_clinical]
     if not clinical:
         none = [Sentence("No clinical values were read.")]
@@ -272,9 +287,16 @@ def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[Model
     }.get(frozenset(values), "standardised by the training split or taken as they are (varied)")
     unknown = {setup.clinical_unknown_slot for setup in clinical}
     category = "a zero vector" if unknown == {False} else "a learned vector" if unknown == {True} else "varied"
-    flags = any(setup.clinical_missing_indicators for setup in clinical)
+    flags = any(setup.missing_indicators for setup in clinical)
     also = "; an indicator says that it was missing" if flags else ""
+    records = [
+        Sentence(f"{clip(arm, 60)}: {_RECORDS[word]}")
+        for arm in section.frame.arms
+        for word in dict.fromkeys(s.clinical_records for s in _of_arm(section, setups, arm) if s.use_clinical)
+        if word != "true"
+    ]
     found["predictors"] = [
+        *records,
         Sentence(f"Clinical values: {'; '.join(words)}."),
         Sentence(f"Numbers were {scale}; a category was embedded."),
     ]
@@ -296,10 +318,39 @@ _BACKBONES = {
 }
 
 
+_FUSIONS = {
+    "film": ("by feature-wise linear modulation (FiLM)", ("perez2018film",)),
+    "daft": ("by a dynamic affine feature map transform (DAFT)", ("wolf2022daft",)),
+    "gated_sum": ("by a gated multimodal unit at every cell", ("arevalo2017gmu",)),
+    "mmtm": ("by a multimodal transfer module towards the image (MMTM)", ("vaezijoze2020mmtm",)),
+    "cross_attention": (
+        "by attention of every cell to a token per column, a missing value having its own",
+        ("gorishniy2021fttransformer", "du2024tip"),
+    ),
+    "late": ("late, by adding a clinical head's logits to those of every box", ("hayat2022medfuse",)),
+}
+
+
+def _fused(setup: ModelSetup) -> tuple[str, tuple[str, ...]]:
+    """How clinical values are fused, in words, with what that cites."""
+    if setup.fusion_name == "era":
+        return f"in form {setup.resolved_era} of the documented experiment log", ("hsieh2023mdfnet",)
+    return _FUSIONS.get(setup.fusion_name, (f"by {clip(setup.fusion_name, 80)}", ()))
+
+
+def _modules(section: AblationSection) -> Iterator[str]:
+    """The modules of the users' own, with what tells their content apart."""
+    for member in section.frame.members:
+        for module in member.run.record.protocol.get("modules", ()):
+            versions = ", ".join(f"{name} {version}" for name, version in module["versions"].items())
+            imports = f", importing {clip(versions, 200)}" if versions else ""
+            yield f"Module {clip(module['name'], 60)}: SHA-256 {module['sha256']}{imports}."
+
+
 def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
     arms: list[Sentence] = []
     for arm in section.frame.arms:
-        ours = [s for s, m in zip(setups, section.frame.members, strict=True) if m.record.arm == arm]
+        ours = _of_arm(section, setups, arm)
         models = [
             model
             for has, model in ((True, "Mask R-CNN"), (False, "Faster R-CNN"))
@@ -317,10 +368,10 @@ def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
         text = f"{clip(arm, 60)}: {' or '.join(models)} on {_said(name for name, _ in named)}{pyramid}"
         clinical = [s for s in ours if s.use_clinical]
         if clinical:
-            forms = _said(s.resolved_era for s in clinical)
+            fused = [_fused(s) for s in clinical]
             some = "" if len(clinical) == len(ours) else " in some settings"
-            text += f", with clinical values fused in form {forms} of the documented experiment log{some}"
-            cites.append("hsieh2023mdfnet")
+            text += f", with clinical values fused {_said(words for words, _ in fused)}{some}"
+            cites += [cite for _, more in fused for cite in more]
         arms.append(Sentence(f"{text}.", tuple(dict.fromkeys(cites))))
     counts = {
         arm: {
@@ -339,6 +390,7 @@ def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
         for s, m in zip(setups, section.frame.members, strict=True)
         for weights in [str(m.run.record.protocol.get("weights", "imagenet"))]
     )
+    arms += [Sentence(text) for text in dict.fromkeys(_modules(section))]
     return {"architecture": arms, "weights": [Sentence(f"The image network started from {' or '.join(starts)}.")]}
 
 

@@ -15,14 +15,16 @@ from urllib.parse import quote
 from mmad.analysis.comparison import ComparisonTable, NotComparable, compared_kind, comparison_tables
 from mmad.analysis.frames import AblationFrame, CheckpointResult, MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.statistics import Statistics
-from mmad.base.errors import SpecError
+from mmad.base.errors import MmadError, SpecError
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.base.records import Status
+from mmad.config.protocol import Proposals
 from mmad.data.phantom import is_phantom
-from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry
+from mmad.experiment_log.model import RESULTS, Checkpoint, Log, LogEntry, LogNote, LossTable
 from mmad.experiment_log.parser import heading_name
-from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, Library, entry
+from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, Library, entry, proposals_of, setup_of
+from mmad.report.against import Against
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
 from mmad.report.cohort import Cohort, CohortKey
 from mmad.report.pictures import Pictures
@@ -110,6 +112,7 @@ class ReportModel:
     cohorts: Mapping[CohortKey, Cohort] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
     logbook: Logbook | None = None
+    against: Against | None = None
 
     @property
     def runs(self) -> tuple[RunSection, ...]:
@@ -138,6 +141,7 @@ def build_model(
     pictures: Pictures | None = None,
     cohorts: Mapping[CohortKey, Cohort] | None = None,
     notes: Notes | None = None,
+    against: Against | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
     anchors: dict[str, str] = {}
@@ -170,6 +174,7 @@ def build_model(
         pictures=pictures or Pictures(),
         cohorts=cohorts or {},
         notes=notes or Notes(),
+        against=against,
     )
 
 
@@ -292,6 +297,11 @@ class MeasuredCheckpoint:
     figures: tuple[tuple[float | None, float | None], ...]
     badges: tuple[Badge, ...]
 
+    @property
+    def by_name(self) -> dict[str, tuple[float | None, float | None]]:
+        """``figures`` by their names: ``val_ap``, ``test_ap``, ``val_ar``, ``test_ar``."""
+        return dict(zip(_FIGURES, self.figures, strict=True))
+
 
 @dataclass(frozen=True)
 class PrintedEntry:
@@ -302,18 +312,35 @@ class PrintedEntry:
     figures: tuple[float, ...]
     measured: tuple[MeasuredCheckpoint, ...]
 
+    @property
+    def by_name(self) -> dict[str, float]:
+        """``figures`` by their names: ``val_ap``, ``test_ap``, ``val_ar``, ``test_ar``."""
+        return dict(zip(_FIGURES, self.figures, strict=True))
+
+    @property
+    def test_ap(self) -> float:
+        return self.by_name["test_ap"]
+
 
 @dataclass(frozen=True)
 class EntryView:
     """One entry as the report shows it.
 
-    ``runs`` counts the runs that mirror it, ``others`` names the runs without a matching checkpoint.
+    Args:
+        arm: CXR or CXR+Clinical, empty where no setup is known.
+        era: A, B or C of a clinical branch, else empty.
+        proposals: the source of an evaluation's proposals; None where that is not known.
+        runs: counts the runs that mirror it.
+        others: the runs without a matching checkpoint.
     """
 
     anchor: str
     id: str
     heading: str
     below: str
+    arm: str
+    era: str
+    proposals: Proposals | None
     figures: str
     setup: str
     inferred: str
@@ -324,25 +351,77 @@ class EntryView:
     runs: int
     others: tuple[tuple[str, str, str], ...]
 
+    @property
+    def represented(self) -> PrintedEntry | None:
+        """The best-AP checkpoint, else the final or unlabelled one, else the first; None where none is printed."""
+        by_kind = {printed.kind: printed for printed in reversed(self.results)}
+        kinds = ("Best AP", "Final", "Unlabelled")
+        return next((by_kind[kind] for kind in kinds if kind in by_kind), next(iter(self.results), None))
+
+
+@dataclass(frozen=True)
+class LogText:
+    """A paragraph of a log beside its entries; ``label`` is ``Q``, ``E1``, ``L1``, …, or empty for prose."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LogHeading:
+    """A heading below a chapter's that is no entry's own."""
+
+    heading: str
+
 
 @dataclass(frozen=True)
 class Chapter:
-    """One log with its entries, in their printed order."""
+    """What stands under one of a log's first headings, in the order of print."""
+
+    title: str
+    parts: tuple[EntryView | LogText | LogHeading | LossTable, ...]
+
+
+@dataclass(frozen=True)
+class LogView:
+    """One log, chapter by chapter."""
 
     name: str
-    entries: tuple[EntryView, ...]
+    chapters: tuple[Chapter, ...]
+
+    @property
+    def shipped(self) -> bool:
+        return self.name == SHIPPED
+
+    @property
+    def entries(self) -> tuple[EntryView, ...]:
+        return tuple(part for chapter in self.chapters for part in chapter.parts if isinstance(part, EntryView))
+
+    def chapter_of(self, entry: EntryView) -> str:
+        return next(chapter.title for chapter in self.chapters if entry in chapter.parts)
+
+    @property
+    def highest(self) -> tuple[EntryView, ...]:
+        """The entry with the highest test AP under each source of proposals, the most inflated first."""
+        found: dict[Proposals | None, EntryView] = {}
+        for one in self.entries:
+            if one.represented is not None:
+                best = found.setdefault(one.proposals, one).represented
+                if best is not None and one.represented.test_ap > best.test_ap:
+                    found[one.proposals] = one
+        return tuple(found[key] for key in ("with_ground_truth", "sampled", "clean", None) if key in found)
 
 
 @dataclass(frozen=True)
 class Logbook:
     """Every log; ``anchors`` maps the name by which members mirror an entry to its place in the page."""
 
-    chapters: tuple[Chapter, ...]
+    logs: tuple[LogView, ...]
     anchors: dict[str, str]
 
     @property
     def entries(self) -> int:
-        return sum(len(chapter.entries) for chapter in self.chapters)
+        return sum(len(log.entries) for log in self.logs)
 
 
 Mirror = tuple[MemberFrame, AblationSection]
@@ -359,11 +438,13 @@ def logbook_of(model: ReportModel, records: Sequence[LogRecord], show: bool | No
     documented = {m.record.documented for a in model.ablations for m in a.frame.members if m.record.documented}
     if not (show or documented or records):
         return None
-    library = Library.of(Log.from_json(record.name, record.content, record.entries) for record in records)
+    texts = {record.name: Log.from_json(record.name, record.content, record.entries) for record in records}
+    library = Library.of(texts.values())
     logs, shipped = dict(library.logs), {record.name for record in records if record.sha256 == SOURCE_SHA256}
     for name in shipped:  # the shipped log's own text: its words join the facts
         words = {entry.id: entry for entry in logs.pop(name)}
         logs[SHIPPED] = tuple(_with_words(entry, words.get(entry.id)) for entry in logs[SHIPPED])
+        texts[SHIPPED] = texts.pop(name)
     names = {
         name: (SHIPPED if at[0] in shipped else at[0], at[1])
         for name in sorted(documented)
@@ -376,13 +457,62 @@ def logbook_of(model: ReportModel, records: Sequence[LogRecord], show: bool | No
         for member in ablation.frame.members:
             if (at := names.get(member.record.documented or "")) is not None:
                 mirrors.setdefault(at, []).append((member, ablation))
-    chapters = tuple(
-        Chapter(
-            log, tuple(_entry_view(log, entry, mirrors.get((log, entry.id), ()), model.anchors) for entry in entries)
-        )
-        for log, entries in logs.items()
-    )
-    return Logbook(chapters, {name: anchor_of(*at) for name, at in names.items()})
+    views = []
+    for log, entries in logs.items():
+        shown = {
+            entry.id: _entry_view(log, entry, mirrors.get((log, entry.id), ()), model.anchors) for entry in entries
+        }
+        views.append(LogView(log, _chapters(entries, shown, texts.get(log))))
+    return Logbook(tuple(views), {name: anchor_of(*at) for name, at in names.items()})
+
+
+def _chapters(entries: Sequence[LogEntry], views: Mapping[str, EntryView], text: Log | None) -> tuple[Chapter, ...]:
+    """The entries by the first headings above them and, where the log's text is known, all that stands between them."""
+    depth = _dividing_depth([entry.sections for entry in entries])
+    found: list[tuple[str, list[Any]]] = [("", [])]
+
+    def chapter(title: str) -> list[Any]:
+        name = heading_name(title)
+        if found[-1][0] != name:
+            found.append((name, []))
+        return found[-1][1]
+
+    placed: set[str] = set()
+    if text is not None:
+        own = {entry.heading for entry in entries if entry.heading}
+        above = {one.sections[depth] for one in entries if depth is not None and len(one.sections) > depth}
+        top = min(map(_level, above), default=0)
+        pieces: list[tuple[int, Any]] = [(note.line, note) for note in text.headings]
+        pieces += [(entry.line, views[entry.id]) for entry in entries if entry.line]
+        pieces += [(note.line, LogText("", note.text)) for note in text.prose]
+        pieces += [(one.line, LogText(f"{one.kind}{one.number or ''}", one.text)) for one in text.remarks]
+        pieces += [(table.line, table) for table in text.tables]
+        placed = {entry.id for entry in entries if entry.line}
+        for _, piece in sorted(pieces, key=lambda one: one[0]):  # a heading before the entry that it begins
+            if not isinstance(piece, LogNote):
+                found[-1][1].append(piece)
+            elif piece.text in above or _level(piece.text) == top:
+                chapter(piece.text)
+            elif piece.text not in own:
+                found[-1][1].append(LogHeading(heading_name(piece.text)))
+    for one in entries:
+        if one.id not in placed:
+            divided = depth is not None and len(one.sections) > depth
+            chapter(one.sections[depth or 0] if divided else "").append(views[one.id])
+    return tuple(Chapter(title, tuple(parts)) for title, parts in found if parts)
+
+
+def _level(heading: str) -> int:
+    """How many ``#`` a heading begins with."""
+    return len(heading) - len(heading.lstrip("#"))
+
+
+def _dividing_depth(sections: Sequence[tuple[str, ...]]) -> int | None:
+    """The first level of headings on which entries differ; None where it holds their own headings alone."""
+    depth = 0
+    while len({above[depth : depth + 1] for above in sections}) == 1 and any(len(one) > depth + 1 for one in sections):
+        depth += 1
+    return depth if any(len(one) > depth + 1 for one in sections) else None
 
 
 def _with_words(entry: LogEntry, printed: LogEntry | None) -> LogEntry:
@@ -406,6 +536,7 @@ def anchor_of(log: str, id: str) -> str:
 
 def _entry_view(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: dict[str, str]) -> EntryView:
     heading, below = _headings(entry)
+    clinical = bool(entry.fields.get("use_clinical"))
     kinds = [*(k for k in RESULTS if k in entry.results), *(k for k in entry.results if k not in RESULTS)]
     results = tuple(_printed(kind, entry.results[kind], mirrors, anchors) for kind in kinds)
     shown = {b.anchor for printed in results for b in printed.measured}
@@ -415,6 +546,9 @@ def _entry_view(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: d
         id=entry.id,
         heading=heading,
         below=below,
+        arm=("CXR+Clinical" if clinical else "CXR") if entry.has_setup else "",
+        era=_era(entry) if clinical else "",
+        proposals=proposals_of(entry.id) if log == SHIPPED else None,
         figures=" ".join(group.raw for group in entry.figures),
         setup=f"ModelSetup({_fields(entry.fields)})" if entry.setup else "",
         inferred=_fields(entry.inferred),
@@ -429,6 +563,13 @@ def _entry_view(log: str, entry: LogEntry, mirrors: Sequence[Mirror], anchors: d
             if anchors[key] not in shown
         ),
     )
+
+
+def _era(entry: LogEntry) -> str:
+    try:
+        return setup_of(entry).resolved_era
+    except MmadError:
+        return ""  # a field that this version has not, or a value it refuses
 
 
 def _headings(entry: LogEntry) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import io
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -247,19 +247,49 @@ def raster(image: PageImage, views: Sequence[PanelView]) -> bytes:
     for n, view in enumerate(views):
         left = n * (width + _GAP)
         draw.text((left, 5), _cut(straight(view.title), width), fill=_INK, font=_font(20))
-        page.paste(_panel(picture, view), (left, _HEAD))
+        page.paste(_panel(picture, view.boxes), (left, _HEAD))
     buffer = io.BytesIO()
     page.save(buffer, format="JPEG", quality=85, optimize=True, progressive=True, subsampling=0)
     return buffer.getvalue()
 
 
-def _panel(picture: Image.Image, view: PanelView) -> Image.Image:
+#: The longer side of an annotated picture, in pixels, and the height of a line below it.
+_SIDE, _LINE = 768, 28
+
+
+def annotated(grey: Image.Image, boxes: Sequence[PanelBox], labels: Sequence[str]) -> Image.Image:
+    """One image with its boxes, in pixels of ``grey``, and below it their findings and scores in words."""
+    scale = _SIDE / max(grey.size)
+    width, height = (max(1, round(side * scale)) for side in grey.size)
+    picture = grey.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    across, down = width / grey.width, height / grey.height
+    drawn = [replace(b, corners=_scaled(b.corners, across, down)) for b in boxes]
+    groups = [group for _, part in _groups(drawn, {"right": ""}, labels) for group in part]
+    page = Image.new("RGB", (max(width, _SIDE // 2), height + _LINE * max(1, len(groups)) + _GAP), _PAPER)
+    page.paste(_panel(picture, drawn), (0, 0))
+    draw = ImageDraw.Draw(page)
+    for n, group in enumerate(groups):
+        top = height + _GAP // 2 + n * _LINE
+        draw.rectangle((4, top + 3, 26, top + _LINE - 3), fill=_BLACK)
+        colour = COLOURS[(group.number - 1) % len(COLOURS)]
+        draw.text((15, top + _LINE / 2), str(group.number), fill=colour, font=_font(LETTERS - 3), anchor="mm")
+        draw.text((34, top + 3), _cut(straight(group.words), page.width - 38), fill=_INK, font=_font(20))
+    if not groups:
+        draw.text((4, height + _GAP // 2), "no finding", fill=_INK, font=_font(20))
+    return page
+
+
+def _scaled(box: Box, across: float, down: float) -> Box:
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+
+
+def _panel(picture: Image.Image, boxes: Sequence[PanelBox]) -> Image.Image:
     panel = picture.copy()
     draw = ImageDraw.Draw(panel)
-    for box in view.boxes:
+    for box in boxes:
         _frame(draw, box.corners, _BLACK, None, 4)
         _frame(draw, box.corners, _colour(box), _DASHES.get(box.outcome), 2)
-    for tag, box in zip(place_tags(view.boxes, *panel.size), view.boxes, strict=True):
+    for tag, box in zip(place_tags(boxes, *panel.size), boxes, strict=True):
         _words(draw, tag, _colour(box))
     return panel
 

@@ -109,6 +109,10 @@ def _words(dataset: str, hosts: set[str]) -> Callable[[Any], Any]:
     host = re.compile(rf"(?<![\w.-])(?:{named})(?![\w-])") if named else None
 
     def brief(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: brief(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [brief(one) for one in value]
         if not isinstance(value, str):
             return value
         if PurePath(dataset).is_absolute():

@@ -5,7 +5,9 @@ The page has it from ``templates/table.html``. Every writer reads a ``ReportTabl
 
 from __future__ import annotations
 
+import itertools
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -14,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from rich.text import Text
 
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.base.formatting import clean
+from mmad.base.terminal import TerminalColumn, fitted_table, least_width
 from mmad.report.table import Cell, Grid, Head, ReportTable, Value
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 # CSV (RFC 4180, UTF-8): every figure in full precision, empty where nothing was measured.
 
@@ -107,32 +110,49 @@ def as_markdown(table: ReportTable) -> list[str]:
 
 
 def print_table(out: Console, table: ReportTable, title: str = "") -> None:
-    """The table below its title; where the terminal is too narrow, intervals stand below their figures."""
-    from rich.measure import Measurement
-    from rich.text import Text
+    """The table below its title; where the terminal is too narrow, intervals stand below their figures.
 
-    shown = _terminal(table.grid, " ")
-    if Measurement.get(out, out.options.update(width=10_000), shown).maximum > out.width:
-        shown = _terminal(table.grid, "\n")
-    out.print(Text(title or table.title, style="bold"), soft_wrap=True)
-    out.print(shown)
+    Where that is too wide as well, figures that find no room stand in a table of their own below the others.
+    """
+    out.print(Text(title or table.title, style="bold"))
+    grid = table.grid
+    bounded = any(len(head.parts) > 1 for head in grid.heads)
+    figures = (n for n, head in enumerate(grid.heads) if head.number and len(head.parts) > bounded)
+    lead = next(figures, len(grid.heads))
+    between, groups = " ", [list(range(len(grid.heads)))]
+    if _width(grid, between, groups[0]) > out.width:
+        between = "\n"
+        fixed, groups = list(range(lead)), []
+        for n in range(lead, len(grid.heads)):
+            if groups and _width(grid, between, [*groups[-1], n]) <= out.width:
+                groups[-1].append(n)
+            else:
+                groups.append([*fixed, n])
+    for group in groups or [list(range(lead))]:
+        out.print(fitted_table(*_terminal(grid, between, group), out.width))
 
 
-def _terminal(grid: Grid, between: str) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _width(grid: Grid, between: str, group: Sequence[int]) -> int:
+    """The least width of the columns ``group`` that breaks neither a word nor a figure."""
+    return least_width(*_terminal(grid, between, group))
 
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in grid.heads:
-        words = Text(between.join(filter(None, (head.group, head.text))))
-        shown.add_column(words, justify="right" if head.number else "left", overflow="fold")
-    for name, rows in grid.sections:
+
+def _terminal(grid: Grid, between: str, group: Sequence[int]) -> tuple[list[TerminalColumn], list[list[Text]]]:
+    """Columns and rows for the terminal; a section's title stands in a row of its own."""
+    rows: list[list[Text]] = []
+    for name, section in grid.sections:
         if name:
-            shown.add_row(Text(name, style="bold"))
-        for row in rows:
-            shown.add_row(*(Text(between.join((cell.text, *cell.beside))) for cell in row))
-    return shown
+            rows.append([Text(name, style="bold"), *[Text()] * (len(group) - 1)])
+        rows += [[Text(between.join((row[n].text, *row[n].beside))) for n in group] for row in section]
+    columns = []
+    for place, head in enumerate(grid.heads[n] for n in group):
+        words = between.join(filter(None, (head.group, head.text)))
+        if head.number and between == "\n":  # as narrow as its figures, if words allow it
+            room = max((len(line) for row in rows for line in row[place].plain.split("\n")), default=1)
+            lines = (textwrap.wrap(part, max(room, 8), break_long_words=False) for part in words.split("\n"))
+            words = "\n".join(itertools.chain.from_iterable(lines))
+        columns.append(TerminalColumn(words, right=head.number, wraps=not head.number))
+    return columns, rows
 
 
 # LaTeX for the package booktabs; long tables for longtable too. One file is one table, to ``\\input``.

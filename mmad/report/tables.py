@@ -42,8 +42,16 @@ from mmad.evaluation.operating_points import FROC_RATES, gaps
 from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table
+from mmad.report.against import Against
 from mmad.report.badges import Badge, audit_badges, evaluation_badges, legend, member_badges, setup_badges
-from mmad.report.model import AblationSection, ReportModel, member_title, mirrored, run_anchor
+from mmad.report.model import (
+    AblationSection,
+    LogView,
+    ReportModel,
+    member_title,
+    mirrored,
+    run_anchor,
+)
 from mmad.report.table import FRACTION, HIGH, LOW, SD, Column, ReportTable, Row, Shown, Value
 from mmad.store.lookup import FoundRun
 from mmad.store.store import Store
@@ -340,6 +348,85 @@ def refused_table(section: AblationSection) -> ReportTable:
     return ReportTable.of(file_stem(name, "not-compared"), "Cannot be compared", columns, rows)
 
 
+_CHANGES = {
+    "new": "new", "gone": "gone", "verdict": "verdict changed", "difference": "difference changed",
+    "changed": "changed", "": "as before",
+}  # fmt: skip
+
+
+def against_tables(against: Against) -> tuple[ReportTable, ...]:
+    """Pairs and runs of two reports beside one another; those that both have alike are exported alone."""
+    ends = tuple(
+        column
+        for when, words in (("then", "in the earlier or other report"), ("now", "in this report"))
+        for column in (
+            Column(f"difference_{when}", f"difference in test AP, other minus reference, {words}", FRACTION),
+            Column(f"difference_{when}{LOW}", f"lower end of its 95 % interval {words}", FRACTION),
+            Column(f"difference_{when}{HIGH}", f"upper end of its 95 % interval {words}", FRACTION),
+            Column(f"verdict_{when}", f"verdict {words}"),
+            Column(f"seeds_{when}", f"seeds of both arms {words}", "seeds"),
+        )
+    )
+    pair_rows: list[Row] = []
+    for pair in against.pairs:
+        sides: list[Value] = []
+        for state in (pair.then, pair.now):
+            sides += (None,) * 5 if state is None else (
+                state.difference, state.low, state.high, state.verdict, state.seeds,
+            )  # fmt: skip
+        names = (pair.ablation, pair.setting, pair.reference, pair.other, _CHANGES[pair.change])
+        pair_rows.append((*names, *sides, bool(pair.change), f"{pair.other} minus {pair.reference}"))
+    shown = [Shown("ablation", "Ablation", "text", below="_pair"), Shown("setting", "Setting", "text")]
+    for when in ("then", "now"):
+        shown += [
+            Shown(f"difference_{when}", "Difference", "difference", group=when.capitalize()),
+            Shown(f"verdict_{when}", "Verdict", "text", group=when.capitalize()),
+        ]
+    change = Column("change", "what changed")
+    brief = Column("_brief", "whether it is displayed")
+    note = f"Then: {against.words}. Pairs of which both say the same are left out."
+    pairs = ReportTable.of(
+        file_stem("against", "pairs"), "Pairs that changed",
+        (*_PAIR[:4], change, *ends, brief, Column("_pair", "the pair in words")), pair_rows,
+        shown=(*shown, Shown("change", "Change", "text")), note=note, brief="_brief",
+    )  # fmt: skip
+    run_rows: list[Row] = []
+    for run in against.runs:
+        sides = []
+        for found in (run.then, run.now):
+            sides += (None,) * 3 if found is None else (found.status, found.epochs, found.test_ap)
+        names_of = (run.ablation, run.setting, run.arm, run.seed, run.key, short_key(run.key), _CHANGES[run.change])
+        title = f"{run.ablation}: {run.setting} · {run.arm} · seed {run.seed}"
+        run_rows.append((*names_of, *sides, bool(run.change), title, run_anchor(run.key)))
+    measures = (("status", "status", ""), ("epochs", "committed epochs", "epochs"), ("test_ap", "test AP", FRACTION))
+    columns = (
+        *MEMBER[:4],
+        Column("key", "the run's whole key"),
+        Column("run", "its first 12 digits"),
+        change,
+        *(
+            Column(f"{name}_{when}", f"{words} {when}", unit)
+            for when in ("then", "now")
+            for name, words, unit in measures
+        ),
+        brief,
+        Column("_title", "what the run is called"),
+        Column("_anchor", "its place in the page"),
+    )
+    shown = [Shown("_title", "Run", "text", anchor="_anchor")]
+    for when in ("then", "now"):
+        shown += [
+            Shown(f"status_{when}", "Status", "text", group=when.capitalize()),
+            Shown(f"epochs_{when}", "Epochs", "whole", group=when.capitalize()),
+            Shown(f"test_ap_{when}", "Test AP", group=when.capitalize()),
+        ]
+    runs = ReportTable.of(
+        file_stem("against", "runs"), "Runs that changed", columns, run_rows,
+        shown=(*shown, Shown("change", "Change", "text")), brief="_brief",
+    )  # fmt: skip
+    return pairs, runs
+
+
 _FOUR = (("test_ap", "Test AP"), ("val_ap", "Val AP"), ("test_ar", "Test AR"), ("val_ar", "Val AR"))
 
 
@@ -368,6 +455,69 @@ def documented_table(section: AblationSection) -> ReportTable:
         (*columns, *EVALUATION, *hidden), rows, subject=clip(section.title, 120),
         shown=(*shown, Shown("_by", "Measured by", "text")), note=note,
     )  # fmt: skip
+
+
+_PROPOSALS = {"with_ground_truth": "with true boxes", "sampled": "sampled", "clean": "clean", None: ""}
+
+
+def log_table(log: LogView) -> ReportTable:
+    """A log's entries in the order of print: what each prints of one checkpoint, and beside it what runs measured.
+
+    The checkpoint is the best-AP one, else the final or unlabelled one; an entry that several runs mirror has a row
+    for each.
+    """
+    columns = (
+        Column("entry", "entry of the log"),
+        Column("chapter", "the heading of the chapter"),
+        Column("heading", "its own heading, without figures"),
+        Column("arm", "CXR, or CXR+Clinical"),
+        Column("era", "form of the clinical branch: A, B or C"),
+        Column("proposals", "source of the proposals of the log's evaluation; empty where it is not known"),
+        Column("checkpoint", "the printed checkpoint"),
+        _EPOCH,
+        *(Column(name, f"{head} that the log prints", FRACTION) for name, head in _FOUR),
+        Column("run", "the run that mirrors it"),
+        Column("measured_epoch", "epoch of its checkpoint", "epoch, from 1"),
+        *(Column(f"measured_{name}", f"{head} measured by the run", FRACTION) for name, head in _FOUR),
+        Column("measured_by", "overlap, proposals and what inflates the measured figures"),
+        Column("_anchor", "the entry's place in the page"),
+        Column("_brief", "whether it is displayed"),
+    )
+    rows: list[Row] = []
+    for one in log.entries:
+        printed = one.represented
+        words: Row = (one.id, log.chapter_of(one), one.heading, one.arm, one.era, _PROPOSALS[one.proposals])
+        figures: Row = (None,) * 6
+        beside: list[Row] = [(None,) * 7]
+        if printed is not None:
+            figures = (printed.kind, printed.epoch, *(printed.by_name[name] for name, _ in _FOUR))
+            beside = [
+                (
+                    run.title,
+                    run.epoch,
+                    *(run.by_name[name][0] for name, _ in _FOUR),
+                    ", ".join(b.text for b in run.badges),
+                )
+                for run in printed.measured
+            ] or beside
+        rows += [(*words, *figures, *measured, one.anchor, printed is not None) for measured in beside]
+    some = any(printed.measured for one in log.entries for printed in one.results)
+    shown = (
+        Shown("entry", "Entry", "text", below="heading", anchor="_anchor"),
+        Shown("arm", "Arm", "text"),
+        *((Shown("era", "Era", "text"),) if any(one.era for one in log.entries) else ()),
+        *((Shown("proposals", "Proposals", "text"),) if any(one.proposals for one in log.entries) else ()),
+        Shown("epoch", "Epoch", "whole"),
+        *(Shown(name, head, digits=4) for name, head in _FOUR),
+        *((Shown("measured_test_ap", "Measured test AP", digits=4, below="run"),) if some else ()),
+    )
+    note = (
+        "Of each entry that prints a checkpoint the best-AP one, else the final or unlabelled one. Data, split and "
+        "protocol changed while a log was written, so entries of different times are no ranking."
+    )
+    return ReportTable.of(
+        file_stem(log.name, "entries"), "Entries as a table", columns, rows, shown=shown, note=note, brief="_brief"
+    )
 
 
 # Tables of runs: parameter counts, varied fields and results, best epochs, checkpoints, and every epoch.
@@ -846,6 +996,7 @@ def controls_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
          *bounded(c.drop.ar), c.drop.repeats, meaning(c), alteration_words(c.alteration))
         for run in runs
         for c in run.stats.controls
+        if c.alteration.kind != "missing"
     ]  # fmt: skip
     shown = (
         _RUN, Shown("_altered", "Altered", "text"), Shown("ap_before", "AP as it is"), Shown("ap_after", "AP left"),
@@ -853,6 +1004,33 @@ def controls_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     )  # fmt: skip
     note = f"What the AP loses when an input is made useless. {_INTERVALS}"
     return ReportTable.of("controls", "Controls", columns, rows, shown=shown, note=note, **more)
+
+
+def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """What the AP loses where clinical values are missing, by what decides about them and how many they are."""
+    columns = (
+        *EVALUATED, Column("mechanism", "what decides which values are missing"),
+        Column("share", "of the values, columns or records that are missing", FRACTION),
+        Column("ap_before", "AP as it is", FRACTION), Column("ap_after", "AP with the values missing", FRACTION),
+        *bounded_columns("ap_lost", "AP lost"), *bounded_columns("ar_lost", "AR lost"),
+        Column("repeats", "how often values were drawn", "repeats"), Column("meaning", "what it says"),
+        Column("_missing", "what is missing, in words"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, c.alteration.name, c.alteration.share, c.drop.before, c.drop.after, *bounded(c.drop.ap),
+         *bounded(c.drop.ar), c.drop.repeats, meaning(c), alteration_words(c.alteration))
+        for run in runs
+        for c in run.stats.controls
+        if c.alteration.kind == "missing"
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("_missing", "Missing", "text"), Shown("ap_before", "AP as it is"), Shown("ap_after", "AP left"),
+        Shown("ap_lost", "AP lost", "difference"), Shown("meaning", "It says", "text"),
+    )  # fmt: skip
+    note = (
+        f"Equal values are missing in every arm and seed, and those of a smaller share in every greater. {_INTERVALS}"
+    )
+    return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
 
 
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
@@ -1044,7 +1222,7 @@ def errors_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
 #: The tables of a run's detections, in the order in which they are shown.
 DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
     thresholds_table, froc_table, confusion_table, reliability_table, detected_table, boxes_table, image_scores_table,
-    errors_table, masks_table, coco_table, controls_table,
+    errors_table, masks_table, coco_table, controls_table, missingness_table,
 )  # fmt: skip
 
 
@@ -1085,6 +1263,10 @@ def all_tables(model: ReportModel) -> Iterator[ReportTable]:
     """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
         yield from (table for table in ablation_tables(ablation, model.statistics) if len(table.frame))
+    if model.against is not None:
+        yield from (table for table in against_tables(model.against) if len(table.frame))
+    if model.logbook is not None:
+        yield from (log_table(log) for log in model.logbook.logs)
     if len(model.ablations) > 1:
         yield all_runs_table(model)
     if any(section.run.epochs for section in model.runs):

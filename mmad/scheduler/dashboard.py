@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
-from typing import IO, Any, Literal, TextIO
+from typing import IO, Any, TextIO
 
-from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -26,7 +25,7 @@ from rich.text import Text
 
 from mmad.base.clock import now, seconds
 from mmad.base.formatting import duration, size
-from mmad.base.terminal import SafeConsole, unguarded
+from mmad.base.terminal import SafeConsole, TerminalColumn, fitted_table, unguarded
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse
 from mmad.scheduler.progress import RANK, bar, counted, number
 from mmad.store.json import failed_json, running_json, waiting_json
@@ -36,8 +35,6 @@ from mmad.store.store import Store
 #: The table's columns after the run, in their order; and the order in which they take the room there is.
 COLUMNS = ("status", "epoch", "", "val AP", "best", "ETA", "owner", "device", "CPU", "RAM", "GPU")
 FIRST = ("status", "epoch", "ETA", "val AP", "", "device", "best", "GPU", "owner", "CPU", "RAM")
-#: Columns of a run's name below which other columns make way.
-_NAME = 24
 #: Lines of a terminal below which there is no room for what failed and what comes next.
 _LOW = 12
 _WORDS = ("status", "", "owner", "device")
@@ -109,35 +106,12 @@ def _part(run: RunningRun) -> float:
 
 
 def _table(snapshot: Snapshot, shown: tuple[RunningRun, ...], width: int, plain: bool) -> Table:
-    rows = [_cells(run, snapshot, plain) for run in shown]
-    names = [run_name(run) for run in shown]
-    longest = max(map(cell_len, ["run", *names]))
-    widths: dict[str, int] = {}
-    room = width - 1 - min(longest, _NAME)
-    for name in FIRST:
-        needed = max(cell_len(row[name].plain) for row in rows)
-        needed = needed and 1 + max(needed, cell_len(name))
-        if needed and needed <= room:
-            widths[name] = needed - 1
-            room -= needed
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    own = min(longest, max(1, width - 1 - sum(widths.values()) - len(widths)))
-    table.add_column("run", no_wrap=True, overflow="ellipsis", width=own)
-    chosen = [name for name in COLUMNS if name in widths]
-    for name in chosen:
-        justify: Literal["left", "right"] = "left" if name in _WORDS else "right"
-        table.add_column(name, justify=justify, no_wrap=True, width=widths[name])
-    for name, row in zip(names, rows, strict=True):
-        table.add_row(Text(_shortened(name, own)), *[row[column] for column in chosen])
-    return table
-
-
-def _shortened(name: str, width: int) -> str:
-    """``name`` in ``width`` columns: its beginning and its end, where arm and seed stand."""
-    if cell_len(name) <= width or width < 5:
-        return name
-    head = (width - 1) // 2
-    return f"{name[:head]}…{name[-(width - 1 - head) :]}"
+    cells = [_cells(run, snapshot, plain) for run in shown]
+    chosen = [name for name in COLUMNS if any(row[name].plain for row in cells)]
+    columns = [TerminalColumn("run", wraps=True)]
+    columns += [TerminalColumn(name, right=name not in _WORDS, yields=1 + FIRST.index(name)) for name in chosen]
+    rows = [[Text(run_name(run)), *(row[name] for name in chosen)] for run, row in zip(shown, cells, strict=True)]
+    return fitted_table(columns, rows, width, between=1, wrap=False)
 
 
 def _cells(run: RunningRun, snapshot: Snapshot, plain: bool) -> dict[str, Text]:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from mmad.base.clock import seconds
 from mmad.base.formatting import duration
-from mmad.base.terminal import SafeConsole
+from mmad.base.terminal import SafeConsole, TerminalColumn, fitted_table
 from mmad.scheduler.devices import Slots
 from mmad.scheduler.jobs import JobState, TimeEstimate, remaining
 from mmad.scheduler.supervisor_link import EpochDone
@@ -34,19 +35,19 @@ RANK = {
 }
 #: Seconds without a line of a run after which plain lines say how far its epoch is.
 _SILENCE = 15.0
-#: Columns with the width they have from the first frame on, so that the table does not jump.
-_COLUMNS = {
-    "setting": 7,
-    "arm": 3,
-    "seed": 4,
-    "status": 10,
-    "epoch": 7,
-    "": 10,
-    "loss": 5,
-    "val AP": 6,
-    "best": 5,
-    "ETA": 8,
-}
+#: Columns, as wide from the first frame on as they become, so that the table does not jump, and how soon each yields.
+_COLUMNS = (
+    TerminalColumn("setting", wraps=True),
+    TerminalColumn("arm", wraps=True),
+    TerminalColumn("seed", right=True),
+    TerminalColumn("status", narrowest=10),
+    TerminalColumn("epoch", right=True, narrowest=7),
+    TerminalColumn("", narrowest=10, yields=3),
+    TerminalColumn("loss", right=True, narrowest=5, yields=5),
+    TerminalColumn("val AP", right=True, yields=1),
+    TerminalColumn("best", right=True, narrowest=5, yields=4),
+    TerminalColumn("ETA", right=True, narrowest=8, yields=2),
+)
 
 
 def opening(states: Sequence[JobState], slots: Slots) -> str:
@@ -190,7 +191,8 @@ class PlainView:
         self._say(f"{state.job.label}: {epoch_line(done)}{eta}", state)
 
     def ended(self, state: JobState) -> None:
-        self._over.add(state.job.key)
+        if state.phase != "interrupted":
+            self._over.add(state.job.key)
         over = len(self._over)
         self._spoke.pop(state.job.key, None)
         if state.phase == "failed":
@@ -278,36 +280,37 @@ class LiveView:
         if not states:
             return Text("")
         shown, hidden = _fitting(states, max(3, self._console.height - 6))
-        table = _table(shown)
+        table = _table(shown, self._console.width)
         total = sum(state.job.epochs for state in states)
         done = sum(state.epochs_over for state in states)
         left = self._left(states, self._capacity)
-        over = sum(not state.open for state in states)
+        over = sum(not state.open and state.phase != "interrupted" for state in states)
         line = f"{bar(done / total, 24)} {over} of {len(states)} runs over, {duration(seconds() - self._began)} so far"
         line += f", about {duration(left)} to go" if left else ""
         return Group(table, Text(hidden, style="dim"), Text(line)) if hidden else Group(table, Text(line))
 
 
-def _table(states: Sequence[JobState]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name, width in _COLUMNS.items():
-        words = name in ("setting", "arm", "status", "")
-        table.add_column(name, justify="left" if words else "right", min_width=width, no_wrap=True, overflow="ellipsis")
+def _table(states: Sequence[JobState], width: int) -> Table:
+    rows: list[list[str | Text]] = []
     for state in states:
         left = remaining(state) if state.phase == "running" else None
-        table.add_row(
-            Text(state.job.setting),
-            Text(state.job.arm),
-            str(state.job.seed),
-            Text(status_word(state), style=RANK.get(state.phase, "")),
-            f"{min(state.epochs_done + (state.phase == 'running'), state.job.epochs)}/{state.job.epochs}",
-            bar(state.within, 10) if state.phase == "running" else "",
-            number(state.loss),
-            number(state.val_ap),
-            number(state.best_val_ap),
-            duration(left) if left is not None else "",
+        rows.append(
+            [
+                state.job.setting,
+                state.job.arm,
+                str(state.job.seed),
+                Text(status_word(state), style=RANK.get(state.phase, "")),
+                f"{min(state.epochs_done + (state.phase == 'running'), state.job.epochs)}/{state.job.epochs}",
+                bar(state.within, 10) if state.phase == "running" else "",
+                number(state.loss),
+                number(state.val_ap),
+                number(state.best_val_ap),
+                duration(left) if left is not None else "",
+            ]
         )
-    return table
+    one_seed = len({state.job.seed for state in states}) == 1
+    columns = [replace(column, yields=6) if column.head == "seed" and one_seed else column for column in _COLUMNS]
+    return fitted_table(columns, rows, width, between=2, wrap=False)
 
 
 def _fitting(states: Sequence[JobState], rows: int) -> tuple[list[JobState], str]:

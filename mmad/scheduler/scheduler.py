@@ -237,14 +237,24 @@ class Scheduler:
     def _start(self) -> None:
         """Hands out waiting runs, first things first, until the executor has no room."""
         refused = 0
+        no_room = set()  # what asks for as much as a refused run finds none either
         for state in list(self._waiting):
             if state.phase != "queued":
                 self._waiting.remove(state)
-            elif state.not_before <= seconds() and self._may_begin(state) and not self._begin(state):
-                refused += 1
+                continue
+            if state.not_before > seconds() or not self._may_begin(state):
+                continue
+            asks = (state.job.threads, state.job.memory_key, state.alone, state.needs)
+            if asks not in no_room:
+                if self._begin(state):
+                    continue
+                no_room.add(asks)
                 others = self._held_by_others(state)
-                if (state.alone and not others) or refused >= _AHEAD or not self._executor.slots.by_memory:
+                if (state.alone and not others) or not self._executor.slots.by_memory:
                     return
+            refused += 1
+            if refused >= _AHEAD:
+                return
 
     def _held_by_others(self, state: JobState) -> str:
         """What other programs hold of GPUs that have no run of ours, in words; noted when nothing else can be done."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,14 +172,21 @@ def ablation_called(name: str, names: Sequence[str], where: str) -> str:
     Raises:
         StoreError: there is no such ablation, or several variants; names the candidates or the nearest.
     """
-    meant = [one for one in names if one == name] or [one for one in names if one.replace(VARIANT, " ") == name]
-    meant = meant or [one for one in names if file_name(one) == name]
+    meant = _ablations_spelled(name, names, str) or _ablations_spelled(name, names, str.casefold)
     if len(meant) == 1:
         return meant[0]
     if meant:
         hint = "name one of " + ", ".join(repr(one) for one in meant[:_SHOWN])
         raise StoreError(f"{name!r} has {len(meant)} variants", where=where, hint=hint)
     raise StoreError(f"no ablation {name!r}", where=where, hint=did_you_mean(name, names))
+
+
+def _ablations_spelled(name: str, names: Sequence[str], fold: Callable[[str], str]) -> list[str]:
+    """Those of ``names`` that ``name`` means, both written as ``fold`` has them."""
+    name = fold(name)
+    meant = [one for one in names if fold(one) == name]
+    meant = meant or [one for one in names if fold(one.replace(VARIANT, " ")) == name]
+    return meant or [one for one in names if fold(file_name(one)) == name]
 
 
 def results_under(
@@ -275,6 +282,8 @@ class FoundRun:
 def find_run(store: Store, name: str) -> FoundRun:
     """The run ``name`` means: ``ablation/setting/arm`` (``/seed``, ``/replicate`` if need be) or a key's beginning.
 
+    A name that no member has is looked for without regard to case.
+
     Raises:
         StoreError: nothing or more than one run is meant; names the candidates or the nearest.
     """
@@ -304,10 +313,38 @@ def find_seeds(store: Store, name: str) -> list[FoundRun]:
     return [FoundRun(store.run(member.key), (member,)) for member in seeds] or [find_run(store, name)]
 
 
+def find_runs(store: Store, name: str) -> list[FoundRun]:
+    """The runs ``name`` means: every one of an ablation, each once, else as ``find_seeds``.
+
+    Raises:
+        StoreError: as ``find_seeds``, and for an ablation with several variants.
+    """
+    if not is_ablation(store, name):
+        return find_seeds(store, name)
+    named = named_ablation(store, name)
+    members = [member for ablation in store.ablations() if ablation.name == named for member in ablation.members]
+    first = {member.key: member for member in reversed(members)}
+    return [FoundRun(store.run(key), (first[key],)) for key in dict.fromkeys(member.key for member in members)]
+
+
+def is_ablation(store: Store, name: str) -> bool:
+    """Whether ``name`` is an ablation's, or a file's of which there are variants alone."""
+    try:
+        named_ablation(store, name)
+    except StoreError:
+        return any(file_name(one) == name for one in store.member_counts())
+    return True
+
+
 def _named(members: Sequence[MemberRecord], name: str, spellings: slice) -> list[MemberRecord]:
     """The members that ``name`` means: those of the ablation it names, else those of the variants of that file."""
-    found = [member for member in members if name in _names(member)[spellings]]
-    return found or [m for m in members if name in _names(replace(m, ablation=file_name(m.ablation)))[spellings]]
+    short = [replace(member, ablation=file_name(member.ablation)) for member in members]
+    folds: tuple[Callable[[str], str], ...] = (str, str.casefold)
+    for fold, called in product(folds, (members, short)):
+        names = ([fold(one) for one in _names(member)[spellings]] for member in called)
+        if found := [member for member, own in zip(members, names, strict=True) if fold(name) in own]:
+            return found
+    return []
 
 
 def _names(member: MemberRecord) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -506,22 +506,28 @@ class CopiedFiles:
     size: int
     there: int
 
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        return self.copied, self.size, self.there
 
-def copy_files(sender: Store, target: StorePaths) -> CopiedFiles:
-    """Copies the folders of the sender's runs to where ``target`` looks for them, each file whole or not at all.
 
-    A file that is there with equal size and time is left alone. StoreError where one cannot be read or written.
+def copy_files(keys: Iterable[str], sender: StorePaths, target: StorePaths, *, missing: bool = False) -> CopiedFiles:
+    """Copies the folders of the runs ``keys`` to where ``target`` looks for them, each file whole or not at all.
+
+    A file that is there with equal size and time is left alone, with ``missing`` any that is there. StoreError where
+    one cannot be read or written.
     """
     copied = size = there = 0
-    for run in sender.run_records():
-        source, folder = sender.run_paths(run.key).folder, target.run(run.key).folder
+    for key in keys:
+        source, folder = sender.run(key).folder, target.run(key).folder
         if source.resolve() == folder.resolve():
             there += sum(path.is_file() for path in source.rglob("*"))
             continue
         for path in sorted(source.rglob("*")):
             if path.is_symlink() or not path.is_file() or path.name.startswith("."):
                 continue
-            if _copy(path, folder / path.relative_to(source)):
+            place = folder / path.relative_to(source)
+            if not (missing and place.exists()) and _copy(path, place):
                 copied, size = copied + 1, size + path.stat().st_size
             else:
                 there += 1
@@ -631,12 +637,14 @@ def copy_database(
         StoreError: the source is missing, older, or has running runs; the target is the source or holds
             something; a value does not fit there; what arrived is not what was sent.
     """
-    _refuse_same(source, target)
+    refuse_same(source, target)
     with Store.open(source, create=False, read_only=True) as sender:
-        _refuse_running(sender)
+        refuse_running(sender)
         with Store.open(target) as receiver:
             refuse_filled(receiver)
-            copied = copy_files(sender, receiver.paths) if files else None
+            copied = None
+            if files:
+                copied = copy_files([run.key for run in sender.run_records()], sender.paths, receiver.paths)
             with sender.database.reading() as reading, receiver.database.writing() as writing:
                 refuse_rows(receiver.where, writing)
                 tables = _copy_tables(reading, writing, receiver.where, progress or (lambda done, whole: None))
@@ -702,7 +710,8 @@ def _continue_numbers(writing: Connection, table: Table) -> None:
         writing.execute(text(f"SELECT setval({sequence}, :last)"), given)
 
 
-def _refuse_same(source: str | Path, target: str | Path) -> None:
+def refuse_same(source: str | Path, target: str | Path) -> None:
+    """StoreError where both are one database."""
     one, other = StorePaths(str(source)), StorePaths(str(target))
     if one.file is not None and other.file is not None:
         same = one.file.resolve() == other.file.resolve()
@@ -712,7 +721,8 @@ def _refuse_same(source: str | Path, target: str | Path) -> None:
         raise StoreError("is both source and target", where=one.file or "the URL", hint="name another target")
 
 
-def _refuse_running(store: Store) -> None:
+def refuse_running(store: Store) -> None:
+    """StoreError where a run of ``store`` is running, or says so."""
     running = [run.key for run in store.run_records() if run.status in HELD]
     if not running:
         return

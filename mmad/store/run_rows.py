@@ -238,9 +238,12 @@ def _write_runs(connection: Connection, wanted: Mapping[str, RunSpec]) -> None:
     for key, run in wanted.items():
         if key in lies:
             path, name, protocol = lies[key]
-            if (path, name, protocol.get("weights")) != (run.data.path, run.data.name, run.protocol.weights):
+            there: dict[str, object] = {"weights": run.protocol.weights}
+            if run.protocol.modules:
+                there["modules"] = [module.model_dump() for module in run.protocol.modules]
+            if (path, name, {part: protocol.get(part) for part in there}) != (run.data.path, run.data.name, there):
                 moved = {"dataset_path": run.data.path, "dataset_name": run.data.name}
-                protocol = _json({**protocol, "weights": run.protocol.weights})
+                protocol = _json({**protocol, **there})
                 connection.execute(update(runs).where(runs.c.key == key).values(**moved, protocol=protocol))
         else:
             fresh.append(_run_row(key, run, position + len(fresh), number + len(fresh)))

@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -22,9 +24,11 @@ from mmad.base.errors import EvaluationError
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths
 from mmad.base.records import ClinicalColumns, Detections, Split
+from mmad.config.own_modules import make_importable
 from mmad.config.protocol import Proposals
 from mmad.config.runs import RunSpec
-from mmad.data.clinical import ClinicalEncoder
+from mmad.data.clinical import ClinicalEncoder, Mechanism, missing_values
+from mmad.data.dataset import DataSet
 from mmad.data.loader import Batch, Studies, evaluation_batches
 from mmad.detector import EVALUATION_MODES, build_detector, load_weights
 from mmad.detector.weights import name_seed
@@ -41,15 +45,77 @@ class InputAlteration:
         columns: clinical columns whose values are permuted among the studies of the split, each by itself.
         patients: permute whole clinical records among the studies.
         blank: every image becomes its split's mean grey value.
+        missing: what decides which clinical values are missing, and their share.
     """
 
     columns: tuple[str, ...] = ()
     patients: bool = False
     blank: bool = False
+    missing: tuple[Mechanism, float] | None = None
     seed: int = 0
 
 
 UNALTERED = InputAlteration()
+
+
+class RestoredDetector:
+    """The network of one run, with the weights of one of its checkpoints at a time.
+
+    Args:
+        spec: the run's specification.
+        dataset: the data set that it was trained on; its training split says how clinical values are encoded.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        MmadError: a device that is not there, or on which the run's precision does not work.
+    """
+
+    def __init__(self, spec: RunSpec, dataset: DataSet, device: str = "cpu") -> None:
+        make_importable(spec.protocol.modules)
+        self.spec, self.device = spec, open_device(device)
+        setup = spec.setup
+        require_device(setup.mixed_precision, self.device)
+        prepare_process(spec.protocol.threads, spec.protocol.seed, self.device, tf32=setup.tf32)
+        chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
+        self.columns = chosen if setup.use_clinical else ClinicalColumns()
+        self.encoder = ClinicalEncoder.fit(
+            dataset, self.columns, setup.clinical_values, indicators=setup.missing_indicators
+        )
+        self.model = build_detector(
+            setup, labels=len(dataset.labels), columns=self.columns, seed=spec.protocol.seed, weights="none"
+        ).to(self.device)
+        in_layout(self.model, setup)
+        self.precision = Precision(self.device, half=setup.mixed_precision)
+        self._loaded: Path | None = None
+
+    def load(self, file: Path) -> None:
+        """Take the weights of the checkpoint ``file``. CheckpointError: missing, damaged or of another run."""
+        if file == self._loaded:
+            return
+        held, content = checkpoint.load(file)
+        checkpoint.require_key(held, content, self.spec.key)
+        load_weights(self.model, content.tensors["model"])
+        self._loaded = file
+
+    @torch.no_grad()
+    def detect(
+        self, images: NDArray[np.uint8], numeric: NDArray[np.float32], categorical: NDArray[np.int64]
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Per image ``boxes`` (d, 4) in pixels of the square, ``labels`` (d,) from 1 and ``scores`` (d,), falling.
+
+        Args:
+            images: (B, S, S) grey.
+            numeric: (B, n) and ``categorical`` (B, k), of the encoder.
+        """
+        self.model.eval()
+        shown = [torch.from_numpy(values).to(self.device) for values in (images[:, None], numeric, categorical)]
+        with self.precision.autocast():
+            output = self.model(shown[0], None, *shown[1:])
+        return [
+            {name: found[name].cpu().double().numpy() for name in ("boxes", "scores")}
+            | {"labels": found["labels"].cpu().numpy()}
+            for found in output.detections
+        ]
 
 
 class InferenceRunner:
@@ -66,25 +132,12 @@ class InferenceRunner:
     """
 
     def __init__(self, spec: RunSpec, *, dataset_path: Path, run: RunPaths, device: str = "cpu") -> None:
-        self.spec, self.run, self.device = spec, run, open_device(device)
-        setup = spec.setup
-        require_device(setup.mixed_precision, self.device)
-        prepare_process(spec.protocol.threads, spec.protocol.seed, self.device, tf32=setup.tf32)
+        self.spec, self.run = spec, run
         self.dataset = open_dataset(spec, dataset_path)
-        chosen = self.dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
-        self.columns = chosen if setup.use_clinical else ClinicalColumns()
-        encoder = ClinicalEncoder.fit(
-            self.dataset, self.columns, setup.clinical_values, indicators=setup.clinical_missing_indicators
-        )
-        self.encoder = encoder
-        self.studies = Studies(self.dataset, setup.image_size, encoder)
-        self.model = build_detector(
-            setup, labels=len(self.dataset.labels), columns=self.columns, seed=spec.protocol.seed, weights="none"
-        ).to(self.device)
-        in_layout(self.model, setup)
+        self.restored = RestoredDetector(spec, self.dataset, device)
+        self.studies = Studies.of(self.dataset, spec.setup, self.restored.encoder)
         sides = [[s.width, s.height, s.width, s.height] for s in self.dataset.studies]
-        self.scales = torch.tensor(sides, dtype=torch.float64).div_(setup.image_size)
-        self._loaded: Path | None = None
+        self.scales = torch.tensor(sides, dtype=torch.float64).div_(spec.setup.image_size)
 
     def detections(
         self,
@@ -110,19 +163,19 @@ class InferenceRunner:
             CheckpointError: missing, damaged or of another run.
             EvaluationError: an alteration of clinical columns that the network does not read.
         """
-        self._load(file)
+        self.restored.load(file)
         batches = self._batches(split)
         whole = len(batches)
         result = loop.evaluation_pass(
-            self.model,
+            self.restored.model,
             batches if alteration == UNALTERED else _altered(batches, self._altered_inputs(split, alteration)),
             self.dataset,
             split,
             weighing=Weighing.of(self.spec.setup),
-            precision=Precision(self.device, half=self.spec.setup.mixed_precision),
+            precision=self.restored.precision,
             mode=EVALUATION_MODES[proposals],
             scales=self.scales,
-            device=self.device,
+            device=self.restored.device,
             seed=name_seed(self.spec.protocol.seed, split),
             report=lambda step, loss: report(step, whole),
             stop=lambda: False,
@@ -133,24 +186,22 @@ class InferenceRunner:
     def _batches(self, split: Split) -> DataLoader[Batch]:
         setup = self.spec.setup
         return evaluation_batches(
-            self.dataset, split, setup.image_size, self.encoder, batch_size=setup.batch_size, studies=self.studies
+            self.dataset,
+            split,
+            setup.image_size,
+            self.restored.encoder,
+            batch_size=setup.batch_size,
+            studies=self.studies,
         )
 
-    def _load(self, file: Path) -> None:
-        if file == self._loaded:
-            return
-        held, content = checkpoint.load(file)
-        checkpoint.require_key(held, content, self.spec.key)
-        load_weights(self.model, content.tensors["model"])
-        self._loaded = file
-
     def _altered_inputs(self, split: Split, alteration: InputAlteration) -> _AlteredInputs:
-        positions = list(self.dataset.split(split))
-        numeric, categorical = self.encoder.encode(self.dataset, positions)
-        numbers = {n: i for i, n in enumerate(self.columns.numeric)}
-        categories = {n: i for i, (n, _) in enumerate(self.columns.categorical)}
+        positions, columns = list(self.dataset.split(split)), self.restored.columns
+        numeric, categorical = self.studies.clinical(positions)
+        numbers = {n: i for i, n in enumerate(columns.numeric)}
+        categories = {n: i for i, (n, _) in enumerate(columns.categorical)}
         unread = [c for c in alteration.columns if c not in numbers and c not in categories]
-        if unread or (alteration.patients and not (numbers or categories)):
+        asks = alteration.patients or alteration.missing is not None
+        if unread or (asks and not (numbers or categories)):
             raise EvaluationError(
                 f"the run does not read the clinical column {unread[0]!r}"
                 if unread
@@ -168,8 +219,11 @@ class InferenceRunner:
                 categorical[:, categories[name]] = categorical[order, categories[name]]
             else:
                 # the indicator of a missing number, where there is one, moves with the number
-                for column in range(numbers[name], numeric.shape[1], len(self.columns.numeric)):
+                for column in range(numbers[name], numeric.shape[1], len(columns.numeric)):
                     numeric[:, column] = numeric[order, column]
+        if alteration.missing is not None:
+            hidden = missing_values(self.dataset, columns, positions, *alteration.missing, alteration.seed)
+            numeric, categorical = self.restored.encoder.hide(numeric, categorical, hidden)
         grey = None
         if alteration.blank:
             means = [(float(batch.images.double().mean()), len(batch.positions)) for batch in self._batches(split)]

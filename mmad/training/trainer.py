@@ -23,6 +23,7 @@ from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
 from mmad.base.records import ClinicalColumns, EpochRecord, Metric, Progress, Split
 from mmad.config.checks import require_fit
+from mmad.config.own_modules import make_importable
 from mmad.config.runs import RunSpec
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
@@ -94,6 +95,7 @@ def train(
     """
     if checkpoint_every is not None and checkpoint_every < 1:
         raise SpecError(f"checkpoint_every = {checkpoint_every}", hint="name 1 or more steps, or none")
+    make_importable(spec.protocol.modules)
     place = open_device(device)
     require_device(spec.setup.mixed_precision, place)
     with settings_restored():
@@ -129,9 +131,9 @@ class _Training:
         self.columns = chosen if setup.use_clinical else ClinicalColumns()
         require_fit(setup, self.columns)
         self.encoder = ClinicalEncoder.fit(
-            dataset, self.columns, setup.clinical_values, indicators=setup.clinical_missing_indicators
+            dataset, self.columns, setup.clinical_values, indicators=setup.missing_indicators
         )
-        self.studies = Studies(dataset, setup.image_size, self.encoder, self._loading)
+        self.studies = Studies.of(dataset, setup, self.encoder, self._loading)
         self.scales = torch.tensor(
             [[s.width, s.height, s.width, s.height] for s in dataset.studies], dtype=torch.float64
         ).div_(setup.image_size)
@@ -154,6 +156,8 @@ class _Training:
             batch_size=setup.batch_size,
             seed=protocol.seed,
             flip=setup.horizontal_flip,
+            clinical_dropout=setup.clinical_dropout if setup.use_clinical else 0.0,
+            dropout_of=setup.clinical_dropout_of,
             studies=self.studies,
         )
         torch.manual_seed(protocol.seed)

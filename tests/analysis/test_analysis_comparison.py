@@ -123,7 +123,7 @@ def lines_of(*pairs: tuple[ComparedRun, ComparedRun]) -> list[str]:
 def known(ap: tuple[float, float, float], seeds: int = 3, lent: int = 0, **changed: Any) -> Difference:
     """A difference with this interval, of 55 patients."""
     value = Interval(*ap)
-    size = (0.5, seeds, 55, 73, lent + 1, 7.4, lent, 12, 0.01, 0.01, 0.01, None)
+    size = (0.5, seeds, 55, 73, lent + 1, 7.4, 7.4, lent, 12, 0.01, 0.01, 0.01, None)
     return replace(Difference(value, 0.01, value, 0.01, value, (), *size), **changed)
 
 

@@ -15,8 +15,11 @@ from mmad.analysis.input_controls import (
     Control,
     alteration_words,
     alterations,
+    cached_controls,
+    controls_by_run,
     controls_of,
     meaning,
+    missing_alterations,
     unclinical,
 )
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target
@@ -112,6 +115,30 @@ def test_a_second_time_the_network_is_not_asked(store: Store, dataset: DataSet) 
     )
     assert (again, network.asked, progress) == (first, [], [])
     assert {a.kind for a in store.analyses()} == {"control"}
+
+
+def test_missing_values_are_drawn_ten_times_and_cached_by_mechanism_and_share(store: Store, dataset: DataSet) -> None:
+    network, judged = Network(dataset), judged_of(store, "CXR+Clinical")
+    asked = missing_alterations(judged, "records, random", (0.9, 0.1))
+    assert [(a.name, a.share) for a in asked] == [(n, s) for n in ("records", "random") for s in (0.1, 0.9)]
+    found = controls_of(store, DetectionStore(), judged, network, asked=asked, repeats=2, options=FEW)
+    assert [c.drop.repeats for c in found] == [10] * 4
+    assert [seed for a, seed in network.asked if a == asked[0]] == list(range(10))
+    assert alteration_words(asked[0]) == "10 % of the records missing"
+    assert meaning(found[0]).startswith("the run needs these values; without them an AP of ")
+    controls_of(store, DetectionStore(), judged, network, asked=[Alteration("image")], options=FEW)
+    kept = cached_controls(controls_by_run(store), judged)
+    assert [(c.alteration.name, c.alteration.share) for c in kept] == [
+        ("", 0), ("random", 0.1), ("random", 0.9), ("records", 0.1), ("records", 0.9),
+    ]  # fmt: skip
+    for words, shares, said in (
+        ("randm", (0.1,), "did you mean"),
+        ("all", (1.0,), "share 1; use shares between 0 and 1"),
+    ):
+        with pytest.raises(EvaluationError, match=said):
+            missing_alterations(judged, words, shares)
+    with pytest.raises(EvaluationError, match="reads no clinical data that could be missing"):
+        missing_alterations(judged_of(store, "CXR"), "all")
 
 
 @pytest.mark.parametrize("repeats", [0, 1001])

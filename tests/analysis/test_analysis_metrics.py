@@ -172,7 +172,7 @@ def test_detections_that_are_gone_name_the_command_that_makes_them(
         estimate_of(store, DetectionStore(), [judged])
     assert str(caught.value) == (
         "run made/default/CXR/0: its detections (best_ap, val, sampled) are not kept; "
-        f"make them with `mmad eval {key} --again --split val --protocol sampled`"
+        f"make them with `mmad eval {key} --again --split val --proposals sampled`"
     )
 
 

@@ -138,7 +138,7 @@ def test_a_pair_that_cannot_be_compared_is_told_on_stderr(call_judged: Call, jud
         ((CXR, "made/default/CRX"), "no run 'made/default/CRX'; did you mean"),
         ((f"{CXR}/0", f"{CXR}/0"), "cannot be compared: both are one run ("),
         (("--ablation", "maed"), "no ablation 'maed'; did you mean made?"),
-        ((CXR, CLINICAL, "--protocol", "sampled"), "are not kept; make them with `mmad eval"),
+        ((CXR, CLINICAL, "--proposals", "sampled"), "are not kept; make them with `mmad eval"),
         ((CXR, CLINICAL, "--overlap", "iou,iobb"), "--overlap: unknown word 'iou,iobb'"),
         ((CXR, CLINICAL, "--agreement-overlap", "iuo"), "--agreement-overlap: unknown word 'iuo'; did you mean iou?"),
         ((CXR, CLINICAL, "--effect", "0"), "--effect: an effect of 0; use a number above 0 and up to 1"),

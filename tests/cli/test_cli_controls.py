@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import analysis_fixtures as made
+import pandas as pd
 import pytest
 
+import mmad
 from mmad.analysis.input_controls import Alteration
 from mmad.api import results
 from mmad.base.paths import RunPaths
@@ -28,7 +31,7 @@ def looks(judged_world: Any, monkeypatch: pytest.MonkeyPatch) -> list[Alteration
 
         def detections(self, file: Any, split: str, *, proposals: str, alteration: Any) -> Any:
             asked.append(alteration)
-            altered = alteration.columns or alteration.patients or alteration.blank
+            altered = alteration.columns or alteration.patients or alteration.blank or alteration.missing
             return made.seen(truth, 0.2 if altered else 1.0, alteration.seed, false=0.0)
 
     monkeypatch.setattr(results, "inference_runner", lambda *_: Network())
@@ -75,6 +78,32 @@ def test_of_an_image_only_run_the_image_alone_is_altered_and_that_is_said(call_j
     assert f"{CXR} reads no clinical data: only its image can be altered; for the other controls" in called.err
 
 
+def test_the_missingness_curve_is_a_table_a_figure_and_json(
+    call_judged: Call, looks: list[Any], judged_world: Any, tmp_path: Path
+) -> None:
+    words = ("controls", CLINICAL, "--missing", "random,columns", "--shares", "0.3,0.6")
+    called = call_judged(*words, "--json")
+    assert called.code == 0, called.err
+    found = json.loads(called.out)["controls"]
+    assert [(c["kind"], c["mechanism"], c["share"], c["repeats"]) for c in found] == [
+        ("missing", mechanism, share, 10) for mechanism in ("random", "columns") for share in (0.3, 0.6)
+    ]
+    assert {alteration.missing for alteration in looks} == {None} | {
+        (mechanism, share) for mechanism in ("random", "columns") for share in (0.3, 0.6)
+    }
+    looks.clear()
+    read = call_judged(*words)
+    assert (read.code, looks) == (0, [])
+    assert "30 % of the values missing at random: the run needs these values; without them an AP of" in read.out
+    with mmad.open_store(judged_world.database) as store:
+        mmad.write_report(store, csv=tmp_path / "csv", html=tmp_path / "r.html")
+    (table,) = (tmp_path / "csv").glob("*missingness*.csv")
+    assert list(pd.read_csv(table)["share"]) == [0.3, 0.6, 0.3, 0.6]
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "Values missing by chance" in page
+    assert "60 % of the columns missing" in page
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -82,6 +111,9 @@ def test_of_an_image_only_run_the_image_alone_is_altered_and_that_is_said(call_j
         (("made/default/CXR",), "is more than one run"),
         ((CXR, "--repeats", "0"), "repeats = 0; use 1 to 1000"),
         ((CXR, "--split", "both"), "--split: unknown word 'both'"),
+        ((CLINICAL, "--shares", "0.3"), "--shares: has no effect here; add --missing, or leave it out"),
+        ((CXR, "--missing", "all"), "reads no clinical data that could be missing"),
+        ((CLINICAL, "--missing", "random", "--shares", "x"), "--shares: 'x' is not a number"),
     ],
     ids=lambda given: "-".join(given) if isinstance(given, tuple) else "",
 )

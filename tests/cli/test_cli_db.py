@@ -61,6 +61,31 @@ def test_a_backup_says_what_is_not_in_it(call_mmad: Call, database: str) -> None
     assert called.err.startswith("mmad: kept/monday.sqlite: exists already; name a new file")
 
 
+def test_a_merge_names_conflicts_in_a_line_each(call_mmad: Call, database: str) -> None:
+    with Store.open("theirs.sqlite") as store:
+        good, bad = samples.fill(store)
+    called = call_mmad("db", "merge", "theirs.sqlite")
+    assert (called.code, called.out) == (
+        0, "  2 runs here already\ndb/mmad.sqlite: took over 0 runs of theirs.sqlite\n"
+    )  # fmt: skip
+    with Store.open("theirs.sqlite") as store:
+        store.commit_epoch(good, samples.epoch(1, val_ap=0.75))
+        store.commit_epoch(bad, samples.epoch(1))
+        store.end_free(bad, "finished")
+    called = call_mmad("db", "merge", "theirs.sqlite")
+    assert (called.code, called.out) == (2, "")
+    words = (
+        "conflict, the first: run patience/patience 10/CXR, seed 0: epoch 1, test ap_iou is 0.125 here and 0.625 there"
+    )
+    assert called.err.startswith(f"mmad: db/mmad.sqlite: 1 {words}; nothing was written; --keep-own keeps")
+    called = call_mmad("db", "merge", "theirs.sqlite", "--dry-run", "--json")
+    assert [conflict["about"] for conflict in json.loads(called.out)["conflicts"]] == ["run"]
+    called = call_mmad("db", "merge", "theirs.sqlite", "--keep-own", "--files")
+    assert called.code == 0, called.err
+    assert "  1 run trained further there\n" in called.out
+    assert "took over 1 run of theirs.sqlite, 1 conflict kept as here" in called.out
+
+
 @pytest.mark.slow
 def test_a_copy_says_where_the_files_are(call_mmad: Call, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called = call_mmad("db", "copy", database, "other.sqlite")

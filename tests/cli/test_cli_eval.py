@@ -110,7 +110,7 @@ def test_a_second_call_reads_what_the_first_kept(call_judged: Call, judged_world
         (("made/default/CRX",), "no run 'made/default/CRX'; did you mean"),
         ((CXR, "--split", "train"), "--split: unknown word 'train'; expected one of val, test"),
         ((CXR, "--overlap", "iuo"), "--overlap: unknown word 'iuo'; did you mean iou?"),
-        ((CXR, "--protocol", "clean,dirty"), "--protocol: unknown word 'dirty'"),
+        ((CXR, "--proposals", "clean,dirty"), "--proposals: unknown word 'dirty'"),
         ((CXR, "--checkpoint", "last"), "--checkpoint: unknown word 'last'"),
         ((CXR, "--checkpoint", "best_ar"), "kept no checkpoint best_ar; choose one of best_ap, final"),
         ((CXR, "--score-thresholds", "0.1,1.5"), "score thresholds [0.1, 1.5]; use numbers from 0 to 1"),
@@ -142,7 +142,7 @@ def test_missing_detections_name_the_command(call_judged: Call, judged_world: An
         store.run_paths(key).detections(3, "test", "clean").unlink()
     called = call_judged("eval", f"{CXR}/0")
     assert called.code == 2
-    assert f"are not kept; make them with `mmad eval {key[:12]} --again --protocol clean`" in called.err
+    assert f"are not kept; make them with `mmad eval {key[:12]} --again --proposals clean`" in called.err
 
 
 def test_scores_that_are_not_finite_name_the_study(

@@ -1,15 +1,31 @@
-"""A tiny pair trained for real, then judged: the network looks again, two arms are compared, controls are run."""
+"""A tiny pair trained for real, then judged: the network looks again, two arms are compared, controls are run.
+
+Before that it is used on images of no data set, here and as files in a program without mmad.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
+import safetensors.numpy
+from dicom_fixtures import dicom, save
+from PIL import ExifTags, Image
 
+from mmad.base.records import Detections
+from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
+from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
 from mmad.store.store import Store
 
@@ -40,6 +56,7 @@ use_clinical = true
 [protocol]
 epochs = 2
 """
+PAGE = Path(__file__).parents[2] / "docs" / "predict.md"
 CXR, CLINICAL = "pair/default/CXR", "pair/default/CXR+Clinical"
 Call = Callable[..., Any]
 
@@ -68,6 +85,205 @@ def bench(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> Bench
     return Bench(Path(database), folder / "phantom-small")
 
 
+# images of no data set
+
+
+def stored(bench: Bench, arm: str) -> Detections:
+    """The detections of the training, on test."""
+    with Store.open(bench.database, read_only=True) as store:
+        key = next(m.key for m in store.ablations()[0].members if m.arm == arm)
+        epoch = next(c.epoch for c in store.checkpoints(key) if c.kind == "best_ap")
+    return read_detections(kept_file(bench, key, epoch, "clean"))
+
+
+def clinical_table(dataset: DataSet, path: Path) -> Path:
+    """The clinical values of every study of ``dataset``, by its image."""
+    names = [c.name for c in dataset.numeric] + [c.name for c in dataset.categorical]
+    rows = [[Path(s.image).stem, *s.numeric, *s.categorical] for s in dataset.studies]
+    pd.DataFrame(rows, columns=["image", *names]).to_csv(path, index=False)
+    return path
+
+
+def test_boxes_on_new_images_are_those_of_the_evaluation(bench: Bench, call_mmad: Call, tmp_path: Path) -> None:
+    dataset, kept = load_dataset(bench.data), stored(bench, "CXR+Clinical")
+    table = clinical_table(dataset, tmp_path / "values.csv")
+    out = tmp_path / "boxes"
+    words = ("predict", CLINICAL, bench.data / "images", "--clinical", table, "--false-positives", "8")
+    called = call_mmad(*words, "--device", "cpu", "--out", out, "--db", bench.database)
+    assert called.code == 0, called.err
+    assert "without clinical values" not in called.err
+    assert "at most 8 false positives per image on validation" in called.out
+    score = json.loads((out / "boxes.json").read_text())["info"]["score"]
+    table_of_boxes = pd.read_csv(out / "boxes.csv")
+    for number, study in enumerate(kept.studies):
+        image = Path(next(s.image for s in dataset.studies if s.study == study)).name
+        mine = table_of_boxes[(table_of_boxes["image"] == image) & table_of_boxes["score"].notna()]
+        theirs = np.flatnonzero((kept.study == number) & (kept.scores >= score))
+        theirs = theirs[[int((kept.labels[theirs[:i]] == kept.labels[row]).sum()) < 10 for i, row in enumerate(theirs)]]
+        np.testing.assert_allclose(mine["score"], kept.scores[theirs], rtol=1e-5)
+        np.testing.assert_allclose(mine[["xmin", "ymin", "xmax", "ymax"]], kept.boxes[theirs], rtol=1e-5, atol=1e-4)
+        assert list(mine["label"]) == [dataset.labels[label - 1] for label in kept.labels[theirs]]
+    coco = json.loads((out / "boxes.json").read_text())
+    assert len(coco["annotations"]) == table_of_boxes["score"].notna().sum() > 0
+    assert len(coco["images"]) == len(dataset.studies) == table_of_boxes["image"].nunique()
+    assert len(list((out / "pictures").glob("*.png"))) == len(dataset.studies)
+    before = (out / "boxes.csv").read_bytes()
+    refused = call_mmad(*words, "--out", out, "--db", bench.database)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "exists already" in refused.err
+    assert (out / "boxes.csv").read_bytes() == before
+
+
+def test_an_image_is_read_as_the_data_set_s_were_and_its_boxes_depend_on_no_other(
+    bench: Bench, call_mmad: Call, tmp_path: Path
+) -> None:
+    image = sorted((bench.data / "images").iterdir())[0]
+    (tmp_path / "new" / "ward").mkdir(parents=True)
+    pixels = np.asarray(Image.open(image))
+    save(tmp_path / "new" / "ward" / "inverted", dicom(255 - pixels, PhotometricInterpretation="MONOCHROME1"))
+    Image.fromarray(pixels.astype(np.uint16) << 8).save(tmp_path / "new" / "deep.png")
+    Image.fromarray(np.rot90(pixels).copy()).save(tmp_path / "new" / "turned.png", exif=turned(6))
+    Image.merge("RGB", [Image.open(image)] * 3).save(tmp_path / "new" / "three.png")
+    (tmp_path / "new" / "notes.txt").write_text("no image")
+    for number, named in enumerate((tmp_path / "new", image)):
+        called = call_mmad("predict", CXR, named, "--out", tmp_path / str(number), "--db", bench.database)
+        assert called.code == 0, called.err
+    alone = pd.read_csv(tmp_path / "1" / "boxes.csv").drop(columns="image")
+    found = pd.read_csv(tmp_path / "0" / "boxes.csv")
+    assert list(dict.fromkeys(found["image"])) == ["deep.png", "three.png", "turned.png", "ward/inverted"]
+    for _, boxes in found.groupby("image"):
+        pd.testing.assert_frame_equal(boxes.drop(columns="image").reset_index(drop=True), alone)
+    assert (tmp_path / "0" / "pictures" / "ward" / "inverted.png").exists()
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
+
+
+def test_missing_clinical_values_are_imputed_and_said(bench: Bench, call_mmad: Call, tmp_path: Path) -> None:
+    images = sorted((bench.data / "images").iterdir())[:2]
+    for name, rows in (("one", f"image,age\n{images[0].name},NA\n"), ("none", "image\n")):
+        (tmp_path / f"{name}.csv").write_text(rows)
+        called = call_mmad(
+            *("predict", CLINICAL, *images, "--clinical", tmp_path / f"{name}.csv", "--out", tmp_path / name),
+            *("--db", bench.database, "--false-positives", "8"),
+        )
+        assert called.code == 0, called.err
+        missing = 2 if name == "none" else 1
+        assert f"{missing} of 2 images without clinical values" in called.err
+    assert (tmp_path / "one" / "boxes.csv").read_bytes() == (tmp_path / "none" / "boxes.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "clinical", "words"),
+    [
+        (b"\x89PNG no more", None, "x.png: image cannot be decoded (not an image); replace the file"),
+        ("colour", None, "x.png: is an image in colour; save the radiograph itself"),
+        (b"\0" * 128 + b"DICM rest", None, "x.png: "),
+        ("colour dicom", None, "is an image in colour"),
+        (None, None, "x.png: no such file or folder"),
+        ("grey", "image,agee\nx.png,5\n", "values.csv:1: unknown column 'agee' (did you mean 'age'?)"),
+        ("grey", "image,age\nx.png,old\n", "values.csv:2: image 'x.png': column 'age' is not a number"),
+        ("grey", "image,gender\nx,no\n", "column 'gender' holds a value that dataset.toml does not list"),
+        ("grey", "image,age\nx.png,5\nx,6\n", "values.csv:3: image 'x.png' has a row already"),
+        ("grey", "age\n5\n", "column 'image' is missing"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_and_nothing_is_written(
+    bench: Bench, call_mmad: Call, tmp_path: Path, content: bytes | str | None, clinical: str | None, words: str
+) -> None:
+    file = tmp_path / "x.png"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content == "colour dicom":
+        save(file, dicom(np.full((8, 8, 3), (200, 30, 30), np.uint8)))
+    elif content is not None:
+        Image.new("RGB", (8, 8), (200, 30, 30) if content == "colour" else (9, 9, 9)).save(file)
+    table: tuple[str | Path, ...] = ()
+    if clinical is not None:
+        (tmp_path / "values.csv").write_text(clinical)
+        table = ("--clinical", tmp_path / "values.csv")
+    called = call_mmad("predict", CLINICAL, file, *table, "--out", tmp_path / "out", "--db", bench.database)
+    assert (called.code, called.out) == (2, "")
+    assert words in called.err
+    assert "Traceback" not in called.err
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_runs_that_cannot_be_used_are_one_line(bench: Bench, call_mmad: Call, tmp_path: Path) -> None:
+    image = sorted((bench.data / "images").iterdir())[0]
+    (tmp_path / "values.csv").write_text("image,age\n")
+    shutil.copytree(bench.database.parent, tmp_path / "db")
+    database = tmp_path / "db" / bench.database.name
+
+    def refused(*words: str | Path) -> str:
+        called = call_mmad(*words, "--out", tmp_path / "out", "--db", database)
+        assert (called.code, called.out) == (2, "")
+        assert not (tmp_path / "out").exists()
+        return str(called.err)
+
+    table = ("--clinical", tmp_path / "values.csv")
+    assert "reads no clinical data; leave the table out" in refused("predict", CXR, image, *table)
+    assert "no run 'pair/default/CRX'" in refused("predict", "pair/default/CRX", image)
+    for file in (tmp_path / "db").rglob("epoch-*.pt"):
+        file.unlink()
+    assert "cannot be read (No such file or directory)" in refused("predict", CXR, image)
+    assert "cannot be read (No such file or directory)" in refused("export", CXR)
+    with sqlite3.connect(database) as connection:
+        connection.execute("DELETE FROM checkpoints")
+    connection.close()
+    assert "kept no checkpoint best_ap or final" in refused("predict", CXR, image)
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE runs SET status = 'interrupted'")
+    connection.close()
+    assert "is interrupted at epoch 2 of 2" in refused("export", CXR)
+
+
+def test_an_exported_run_finds_the_same_boxes_in_a_program_without_mmad(
+    bench: Bench, call_mmad: Call, tmp_path: Path
+) -> None:
+    dataset = load_dataset(bench.data)
+    table = clinical_table(dataset, tmp_path / "values.csv")
+    images = [dataset.image_path(position) for position in range(3)]
+    rule = ("--db", bench.database, "--false-positives", "8")
+    called = call_mmad("predict", CLINICAL, *images, "--clinical", table, "--out", tmp_path / "boxes", *rule)
+    assert called.code == 0, called.err
+    exported = call_mmad("export", CLINICAL, "--out", tmp_path / "model", *rule)
+    assert exported.code == 0, exported.err
+    program, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0].split("image = Image.open(")
+    patients = [
+        {c.name: v for c, v in zip(columns, values, strict=True) if v is not None}
+        for columns, values in (
+            ((*dataset.numeric, *dataset.categorical), (*study.numeric, *study.categorical))
+            for study in dataset.studies[:3]
+        )
+    ]
+    program += (
+        f"import sys\nfor path, values in {[(str(i), p) for i, p in zip(images, patients, strict=True)]!r}:\n"
+        "    image = Image.open(path)\n"
+        "    with torch.no_grad():\n"
+        "        found = detections(*network(square(image), *clinical(values)), image.size)\n"
+        "    print(json.dumps(found))\n"
+        "assert 'mmad' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    boxes = pd.read_csv(tmp_path / "boxes" / "boxes.csv").dropna()
+    assert len(boxes) > 5
+    for path, line in zip(images, done.stdout.splitlines(), strict=True):
+        mine, theirs = boxes[boxes["image"] == path.name], json.loads(line)
+        assert list(mine["label"]) == [label for label, _, _ in theirs]
+        np.testing.assert_allclose(mine["score"], [score for _, score, _ in theirs], atol=1e-5)
+        np.testing.assert_allclose(mine[["xmin", "ymin", "xmax", "ymax"]], [b for _, _, b in theirs], atol=1e-5)
+    saved = safetensors.numpy.load_file(tmp_path / "model" / "weights.safetensors")
+    assert all(np.isfinite(values).all() for values in saved.values())
+
+
+# what is stored
+
+
 def test_a_trained_pair_is_judged_compared_and_controlled(bench: Bench, call_mmad: Call) -> None:
     def call(*words: str) -> Any:
         few = () if words[0] == "eval" else ("--resamples", "50")
@@ -85,7 +301,7 @@ def test_a_trained_pair_is_judged_compared_and_controlled(bench: Bench, call_mma
     plain = evaluated(CXR, CLINICAL, "--overlap", "iou,iobb")
     assert [r["ap"]["value"] for r in plain if r["arm"] == "CXR"] == pytest.approx([recorded["iou"], recorded["iobb"]])
 
-    given = call("eval", CXR, "--protocol", "with_ground_truth,sampled", "--device", "cpu", "--json")
+    given = call("eval", CXR, "--proposals", "with_ground_truth,sampled", "--device", "cpu", "--json")
     assert "inference on test, with_ground_truth proposals …" in given.err
     runs = json.loads(given.out)["runs"]
     assert [r["proposals"] for r in runs] == ["with_ground_truth", "sampled"]
@@ -96,7 +312,7 @@ def test_a_trained_pair_is_judged_compared_and_controlled(bench: Bench, call_mma
     with Store.open(bench.database, read_only=True) as store:
         rows = {(e.overlap, e.proposals) for e in store.evaluations(keys["CXR"]) if e.kind == "best_ap"}
     assert rows >= {(o, p) for o in ("iou", "iobb") for p in ("clean", "sampled", "with_ground_truth")}
-    assert call("eval", CXR, "--protocol", "with_ground_truth").err == ""  # kept by now
+    assert call("eval", CXR, "--proposals", "with_ground_truth").err == ""  # kept by now
 
     before = clean.read_bytes()
     clean.unlink()

@@ -83,7 +83,7 @@ def test_json_is_the_documented_form(place: Path) -> None:
     done = mmad("report", "--html", "--md", "--out", "r.html", "--ablation", "one", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
     counts = {"ablations": 1, "runs": 1, "unfinished": 1, "pages": 0}
-    others = {"csv": [], "latex": [], "figures": [], "methods": None}
+    others = {"csv": [], "latex": [], "figures": [], "methods": None, "crate": [], "against": None}
     assert json.loads(done.stdout) == {"html": "r.html", "md": "r.md", **others, **counts}
     assert (place / "r.md").is_file()
 

@@ -65,9 +65,10 @@ def test_people_read_the_log_s_forms(
     assert "best AP: epoch 2, val AP 0.5000 AR 0.7500, test AP 0.3750 AR 0.6250" in stripped
     assert "training AP is NaN" in stripped
     assert "$ mmad ablate ablations/patience.toml" in stripped
-    (setup,) = [line for line in stripped if line.startswith("ModelSetup(")]
-    assert setup.startswith("ModelSetup(use_clinical=False, use_custom_model=True")
-    assert setup.endswith(")")
+    setup = stripped[stripped.index("Setup") + 1 : stripped.index("Protocol")]
+    assert "reduceLROnPlateau_patience: 10" not in setup  # the default
+    assert 'lr_scheduler: "ReduceLROnPlateau"' in setup
+    assert any(line.endswith("other fields have their defaults (mmad show --json lists all)") for line in setup)
 
 
 def test_a_failed_run_says_why_and_where_its_log_is(
@@ -84,11 +85,25 @@ def test_a_failed_run_says_why_and_where_its_log_is(
     assert f"log: {log}\n" in out
 
 
+def test_an_ablation_is_all_its_runs_and_case_does_not_matter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, good, bad = filled(tmp_path)
+    shown = json.loads(mmad(capsys, monkeypatch, "show", "Patience", "--db", database, "--json").out)
+    assert [run["key"] for run in shown] == [good, bad]
+    (one,) = [mmad(capsys, monkeypatch, "show", "patience/PATIENCE 10/cxr", "--db", database, "--json").out]
+    assert json.loads(one)["key"] == good
+    listed = json.loads(mmad(capsys, monkeypatch, "runs", "patience/patience 10/cxr", "--db", database, "--json").out)
+    assert [run["key"] for run in listed] == [good]
+    listed = json.loads(mmad(capsys, monkeypatch, "runs", "PATIENCE", "--db", database, "--json").out)
+    assert [run["key"] for run in listed] == [good, bad]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("patience/patience 10/CRX", "no run 'patience/patience 10/CRX'; did you mean 'patience/patience 10/CXR'?"),
-        ("patience", "'patience' is not one run: patience/patience 10/CXR/0, patience/patience 10/CXR+Clinical/0"),
+        ("patience/", "'patience/' is not one run: patience/patience 10/CXR/0, patience/patience 10/CXR+Clinical/0"),
         ("nothing like it", "no run 'nothing like it'; mmad runs lists them all"),
     ],
 )

@@ -31,7 +31,7 @@ def test_help_lists_every_command_with_its_line(call_mmad: Call) -> None:
 
 
 def test_no_words_show_the_help_and_the_version_is_told(call_mmad: Call) -> None:
-    assert "Commands:" in "".join(call_mmad()[1:])
+    assert "Results:" in "".join(call_mmad()[1:])
     assert call_mmad("--version").out == f"mmad {__version__}\n"
 
 
@@ -134,3 +134,43 @@ def test_a_warning_of_a_library_is_one_line_on_stderr(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"mmad: warning: {tmp_path}/mmad.sqlite: lies on a network file system (nfs4)")
     assert done.stderr.count("\n") == 1
     assert json.loads(done.stdout)["log"] == "log"
+
+
+def test_what_was_meant_is_named(call_mmad: Call, tmp_path: Path) -> None:
+    for words, hint in (
+        (("shwo",), "no such command: shwo; did you mean show?"),
+        (("zzz",), "no such command: zzz; mmad --help lists them"),
+        (("quickstart.toml",), "quickstart.toml is a file; did you mean mmad ablate quickstart.toml?"),
+        (("ablate", "ablations/quickstart.toml", "lr=1e-3"), "lr=1e-3: no such file; did you mean --set lr=1e-3?"),
+    ):
+        called = call_mmad(*words)
+        assert called.code == 2
+        assert hint in called.err
+
+
+def test_help_has_a_short_name_and_headings(call_mmad: Call) -> None:
+    assert call_mmad("-h").out == call_mmad("--help").out
+    assert "Results:" in call_mmad("-h").out
+    ablate = call_mmad("ablate", "-h").out
+    heads = [line for line in ablate.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert heads == ["Arguments:", "Options:", "What is trained:", "Where it trains:", "While it trains:"]
+
+
+def test_an_earlier_name_says_the_new_one(call_mmad: Call) -> None:
+    called = call_mmad("logs", "--help")
+    assert called.code == 0
+    assert called.err == "mmad: logs is called output now; the next version no longer knows it\n"
+    assert "Usage: mmad output" in called.out
+
+
+def test_options_without_effect_are_refused(call_mmad: Call, tmp_path: Path) -> None:
+    for words, option, hint in (
+        (("report", "--every", "5"), "--every", "add --watch, or leave it out"),
+        (("report", "--format", "svg"), "--format", "add --figures DIR, or leave it out"),
+        (("report", "--csv", "tables", "--out", "r.html"), "--out", "add --html or --md, or leave it out"),
+        (("watch", "--once", "--interval", "3"), "--interval", "leave it out: one frame is printed"),
+        (("plan", "ablations/quickstart.toml", "--why", "CXR", "--params"), "--params", "leave out one of the two"),
+    ):
+        called = call_mmad(*words)
+        assert (called.code, called.out) == (2, "")
+        assert f"mmad: {option}: has no effect here; {hint}" in called.err

@@ -57,6 +57,13 @@ DETACHED = dict.fromkeys(("loss_classifier", "loss_box_reg", "loss_objectness", 
             CLINICAL | {"fusion_residule": True, "fusion_strategy": "add", "fuse_stride": 2, "fuse_depth": 1},
             "the fused map has 4 cells a side and the image's 8",
         ),
+        (CLINICAL | {"fusion": {"width": 3}}, r'the table has no use; write fusion = \{ use = "mymodule:MyClass" \}'),
+        (CLINICAL | {"fusion": {"use": "flim"}}, "neither MODULE:CLASS nor one of film.*did you mean film?"),
+        (CLINICAL | {"fusion": {"use": "a b:C"}}, "neither MODULE:CLASS"),
+        (CLINICAL | {"fusion": {"use": "mine:C", "width": {"a": 1}}}, "fusion.width: expected a number, a text"),
+        (CLINICAL | {"fusion": "cross_attention", "clinical_encoder": "vector"}, "it attends to tokens"),
+        (CLINICAL | {"fusion": "film", "clinical_encoder": "tokens"}, "it reads one vector"),
+        (CLINICAL | {"fusion": "cross_attention", "clinical_input_channels": 20}, "a multiple of its 8 heads"),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(fields: dict[str, Any], said: str) -> None:

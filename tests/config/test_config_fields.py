@@ -82,6 +82,9 @@ _SETUPS: tuple[dict[str, Any], ...] = (
     {"use_clinical": True, "era": "C", "clinical_expand_conv_channels": 8},
     {"use_clinical": True, "era": "C", "spatialise_clinical": False},
     {"use_clinical": True, "era": "C", "spatialise_method": "repeat"},
+    {"use_clinical": True, "fusion": "film"},
+    {"use_clinical": True, "fusion": "cross_attention"},
+    {"use_clinical": True, "fusion": {"use": "mmad.detector.fusions:CrossAttention"}},
 )
 _OTHERS = OTHER_SETUP | {
     "backbone": "custom3",

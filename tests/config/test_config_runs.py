@@ -44,12 +44,13 @@ OTHER_SETUP: dict[str, Any] = {
     "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
     "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
     "loss_weights": {"loss_classifier": 2}, "learned_loss_weights": True, "measure_test": False,
-    "horizontal_flip": 0.25,
+    "horizontal_flip": 0.25, "image_input": "training_mean", "fusion": "daft", "clinical_encoder": "tokens",
+    "clinical_records": "permuted", "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
 }  # fmt: skip
 OTHER_PROTOCOL: dict[str, Any] = {
     "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
     "selection_proposals": "sampled", "replicate": 2, "steps_per_epoch": 1,
-    "continues": {"key": "a" * 64, "checkpoint": "final"},
+    "modules": [{"name": "mine", "sha256": "b" * 64}], "continues": {"key": "a" * 64, "checkpoint": "final"},
 }  # fmt: skip
 
 
@@ -71,6 +72,10 @@ BASES: dict[str, dict[str, Any]] = {
     "era A, added": {"use_clinical": True, "fusion_strategy": "add"},
     "era C": {"use_clinical": True, "era": "C", "clinical_expand_conv_channels": 16, "lr_scheduler": "MultiStepLR"},
     "era C, RoI heads alone": {"use_clinical": True, "era": "C", "spatialise_clinical": False},
+    "FiLM": {"use_clinical": True, "fusion": "film"},
+    "own": {
+        "use_clinical": True, "fusion": {"use": "mine:Sum"}, "clinical_records": "permuted", "clinical_dropout": 0.1,
+    },
     "torchvision": {"use_custom_model": False},
 }  # fmt: skip
 #: What no run depends on.

@@ -39,6 +39,7 @@ def test_every_field_has_a_description_and_those_with_units_say_them() -> None:
     assert set(ModelSetup.model_fields) <= set(setup)
     assert set(ModelSetup.model_fields) - {"name"} <= set(setting)
     assert (set(TrainingProtocol.model_fields) | set(EvaluationProtocol.model_fields)) - {
+        "modules",
         "weights_hash",
         "continues",
     } <= set(setting)
@@ -61,7 +62,7 @@ def test_every_field_has_a_description_and_those_with_units_say_them() -> None:
 
 def test_no_word_of_later_drafts_is_left() -> None:
     text = json.dumps(ablation_schema())
-    for word in ("$defs", "const", "prefixItems", "propertyNames", '"null"', '"unit"'):
+    for word in ("$defs", '"const"', "prefixItems", "propertyNames", '"null"', '"unit"'):
         assert word not in text
     assert ablation_schema()["$schema"] == "http://json-schema.org/draft-04/schema#"
 

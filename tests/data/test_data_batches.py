@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.base.errors import DataError
-from mmad.data.clinical import ClinicalEncoder
+from mmad.data.clinical import ClinicalEncoder, permuted_records
 from mmad.data.dataset import DataSet
-from mmad.data.loader import Batch, EpochBatches, evaluation_batches, training_batches
+from mmad.data.loader import Batch, EpochBatches, Studies, evaluation_batches, training_batches
 from mmad.data.reader import load_dataset
 
 
@@ -150,3 +150,83 @@ def test_an_empty_split_is_refused(tiny: Path) -> None:
     (tiny / "studies.csv").write_text(text.replace(",val,", ",train,"), encoding="utf-8")
     with pytest.raises(DataError, match=r"no study is in the split 'val'"):
         evaluation_batches(load_dataset(tiny), "val", 64, None, batch_size=4)
+
+
+@pytest.mark.parametrize("permutation", [0, 1])
+def test_a_permuted_record_is_another_patients_of_the_same_split(phantom: DataSet, permutation: int) -> None:
+    donors = permuted_records(phantom, permutation)
+    assert donors.tolist() == permuted_records(phantom, permutation).tolist()
+    for study, donor in enumerate(donors):
+        own, other = phantom.studies[study], phantom.studies[donor]
+        assert own.patient != other.patient
+        assert own.split == other.split
+    assert donors.tolist() != permuted_records(phantom, permutation + 1).tolist()
+
+
+def test_a_permuted_record_moves_whole_and_with_what_is_missing(phantom: DataSet) -> None:
+    encoder = ClinicalEncoder.fit(phantom, phantom.columns(), indicators=True)
+    everyone = range(len(phantom.studies))
+    numeric, categorical = Studies(phantom, 64, encoder).clinical(everyone)
+    moved, categories = Studies(phantom, 64, encoder, records="permuted").clinical(everyone)
+    donors = permuted_records(phantom, 0)
+    assert numeric[:, 9:].any()
+    assert (moved == numeric[donors]).all()
+    assert (categories == categorical[donors]).all()
+
+
+def test_a_constant_record_says_nothing(phantom: DataSet) -> None:
+    for values in ("standardised", "raw"):
+        encoder = ClinicalEncoder.fit(phantom, phantom.columns(), values, indicators=True)
+        numeric, categorical = Studies(phantom, 64, encoder, records="constant").clinical(range(len(phantom.studies)))
+        assert (numeric == numeric[0]).all()
+        assert not numeric[:, 9:].any()
+        assert not categorical.any()
+        means = [column.mean if values == "raw" else 0 for column in encoder.numeric]
+        assert numeric[0, :9] == pytest.approx(means)
+
+
+def test_a_split_of_one_patient_has_nobody_to_permute_with(tiny: Path) -> None:
+    with pytest.raises(DataError, match="the split 'val' has one patient"):
+        permuted_records(load_dataset(tiny), 0)
+
+
+def test_the_mean_image_stands_for_every_image(phantom: DataSet) -> None:
+    own, mean = Studies(phantom, 64, None), Studies(phantom, 64, None, mean_image=True)
+    shown = [evaluation_batches(phantom, split, 64, None, batch_size=1000, studies=own) for split in ("train", "val")]
+    train, val = (next(iter(batches)) for batches in shown)
+    replaced = next(iter(evaluation_batches(phantom, "val", 64, None, batch_size=1000, studies=mean)))
+    expected = train.images.double().mean(dim=0).round().to(torch.uint8)
+    assert all(torch.equal(image, expected) for image in replaced.images)
+    assert all(
+        torch.equal(one["boxes"], other["boxes"]) for one, other in zip(val.targets, replaced.targets, strict=True)
+    )
+
+
+@pytest.mark.parametrize("of", ["value", "record"])
+def test_dropout_takes_clinical_values_away_anew_each_epoch(phantom: DataSet, of: str) -> None:
+    encoder = ClinicalEncoder.fit(phantom, phantom.columns(), indicators=True)
+    batches = training_batches(
+        phantom,
+        64,
+        encoder,
+        batch_size=4,
+        seed=0,
+        clinical_dropout=0.5,
+        dropout_of=of,  # type: ignore[arg-type]
+    )
+    plain = training_batches(phantom, 64, encoder, batch_size=4, seed=0)
+    epochs = []
+    for epoch in (1, 2):
+        shown = list(batches.epoch(epoch))
+        assert [b.positions for b in shown] == [b.positions for b in plain.epoch(epoch)]
+        for step, (mine, before) in enumerate(zip(shown, plain.epoch(epoch), strict=True)):
+            missing = mine.numeric[:, 9:] > 0
+            assert (missing | (before.numeric[:, 9:] == 0)).all()  # what was missing stays so
+            assert torch.equal(mine.numeric[:, :9].where(~missing, before.numeric[:, :9]), before.numeric[:, :9])
+            assert _same(next(batches.epoch(epoch, step)), mine)
+        epochs.append({p: row for b in shown for p, row in zip(b.positions, b.numeric[:, 9:].tolist(), strict=True)})
+    assert epochs[0] != epochs[1]
+    share = np.mean([row for rows in epochs for row in rows.values()])
+    assert 0.3 < share < 0.75
+    if of == "record":
+        assert any(all(row) for row in epochs[0].values())

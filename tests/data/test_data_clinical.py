@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmad.base.errors import DataError
 from mmad.base.records import ClinicalColumns
-from mmad.data.clinical import ClinicalEncoder, Values
+from mmad.data.clinical import ClinicalEncoder, Mechanism, Values, missing_values
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
 from mmad.data.reader import load_dataset
 
@@ -124,3 +126,60 @@ def test_other_splits_never_change_the_encoding(
     numbers, _ = one.encode(first, first.split("train"))
     assert np.isfinite(numbers).all()
     assert all(numbers[i, 0] == 0 for i, cell in enumerate(train) if cell is None)
+
+
+# values that are taken away
+
+
+@pytest.mark.parametrize("values", ["standardised", "raw"])
+def test_a_hidden_value_is_what_a_missing_one_is(tiny: Path, values: Values) -> None:
+    dataset = load_dataset(tiny)
+    encoder = ClinicalEncoder.fit(dataset, dataset.columns(), values, indicators=True)
+    hidden = np.zeros((4, 3), dtype=bool)
+    hidden[0] = True
+    numbers, categories = encoder.hide(*encoder.encode(dataset, range(4)), hidden)
+    bare = dataclasses.replace(dataset.studies[0], numeric=(None, None), categorical=(None,))
+    without = dataclasses.replace(dataset, studies=(bare, *dataset.studies[1:]))
+    expected = encoder.encode(without, range(4))
+    assert np.array_equal(numbers, expected[0])
+    assert np.array_equal(categories, expected[1])
+
+
+@pytest.mark.parametrize("mechanism", get_args(Mechanism))
+def test_missing_values_are_nested_and_the_same_for_every_arm(phantom: DataSet, mechanism: Mechanism) -> None:
+    columns, positions = phantom.columns(), range(len(phantom.studies))
+    some = phantom.columns(numeric=[c.name for c in phantom.numeric[2:5]])
+    smaller = np.zeros((len(positions), len(phantom.numeric) + len(phantom.categorical)), dtype=bool)
+    for share in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9):
+        hidden = missing_values(phantom, columns, positions, mechanism, share, 3)
+        assert not (smaller & ~hidden).any()
+        smaller = hidden
+        if mechanism != "columns":  # of fewer columns another number is taken away
+            part = missing_values(phantom, some, positions, mechanism, share, 3)
+            assert np.array_equal(part[:, :3], hidden[:, 2:5])
+        if mechanism in ("random", "value"):
+            assert (hidden.sum(axis=0) == round(share * len(positions))).all()
+    assert not np.array_equal(missing_values(phantom, columns, positions, mechanism, 0.5, 4), hidden)
+
+
+def test_what_decides_about_missing_values_is_the_column_that_it_says(phantom: DataSet) -> None:
+    positions = range(len(phantom.studies))
+    names = [column.name for column in phantom.numeric]
+    table = np.array([[np.nan if v is None else v for v in s.numeric] for s in phantom.studies])
+    age, other = names.index("age"), names.index("sbp")
+
+    def excess(mechanism: Mechanism, of: int, by: int) -> float:
+        """How much higher column ``by`` is where column ``of`` is taken away, in deviations, over many draws."""
+        taken = [missing_values(phantom, phantom.columns(), positions, mechanism, 0.5, d)[:, of] for d in range(20)]
+        gaps = [np.nanmean(table[t, by]) - np.nanmean(table[~t, by]) for t in taken]
+        return float(np.mean(gaps) / np.nanstd(table[:, by]))
+
+    assert excess("value", other, other) > 0.5
+    assert excess("column", other, age) > 0.5
+    assert abs(excess("random", other, other)) < 0.3
+    assert not missing_values(phantom, phantom.columns(), positions, "column", 0.9, 0)[:, age].any()
+    records = missing_values(phantom, phantom.columns(), positions, "records", 0.5, 0)
+    assert (records.all(axis=1) | ~records.any(axis=1)).all()
+    assert records.all(axis=1).sum() == round(0.5 * len(positions))
+    whole = missing_values(phantom, phantom.columns(), positions, "columns", 0.5, 0)
+    assert whole.all(axis=0).sum() == round(0.5 * whole.shape[1])

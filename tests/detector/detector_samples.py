@@ -48,6 +48,8 @@ ARMS: dict[str, dict] = {
     "era C mixed": ERA_C | {"pre_spatialised_layer": 2},
     "era C repeat": REPEAT | {"pre_spatialised_layer": 1},
     "era C FPN repeat": FPN | CLINICAL | ADD | {"clinical_expand_conv_channels": 8, "spatialise_method": "repeat"},
+    "FiLM": CXR | CLINICAL | {"fusion": "film"},
+    "late": CXR | CLINICAL | {"fusion": "late"},
     "era C repeat concat": REPEAT | {"fuse_depth": 1, "fusion_strategy": "concat"},
 }
 

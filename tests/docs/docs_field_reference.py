@@ -106,6 +106,8 @@ def _words(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in _WORDS:
         return _WORDS[annotation]
+    if origin is dict:
+        return '`{ use = "MODULE:CLASS", … }`'
     if origin is Annotated:
         return _words(inner[0])
     if origin is Literal:

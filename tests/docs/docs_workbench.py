@@ -148,6 +148,7 @@ def make_tables(folder: Path) -> None:
         split = ("train", "train", "val", "test")[number % 4]
         subjects.append([image, f"p{number}", split, 40 + number if number else "", "FM"[number % 2]])
         boxes.append([image, 4, 5, 30, 40, "Consolidation"])
-    for name, rows in (("subjects.csv", subjects), ("boxes.csv", boxes)):
+    ages = [[row[0], row[3]] for row in subjects]
+    for name, rows in (("subjects.csv", subjects), ("boxes.csv", boxes), ("ages.csv", ages)):
         with (folder / name).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)

@@ -21,7 +21,16 @@ from mmad.data.reader import read_description
 
 DOCS = ROOT / "docs"
 #: docs/store.md has a test of its own (tests/store/test_store_docs.py), the README too.
-TRIED = ("ablation-file.md", "data.md", "detector.md", "evaluation.md", "log.md", "protocol.md", "report.md")
+TRIED = (
+    "ablation-file.md",
+    "data.md",
+    "detector.md",
+    "evaluation.md",
+    "log.md",
+    "predict.md",
+    "protocol.md",
+    "report.md",
+)
 
 
 def programs(name: str) -> list[Block]:
@@ -96,7 +105,8 @@ def test_the_field_reference_has_every_field_and_part() -> None:
     assert all(heading in text for heading in PARTS.values())
     row = next(line for line in text.splitlines() if line.startswith("| `lr` |"))
     assert row == "| `lr` | number | > 0, ≤ 10 | `0.001` | – | Learning rate at the start. | training | – |"
-    assert "| architecture, training | `use_clinical = false`; `era = B`; `era = A and using_fpn = true`; `" in text
+    idle = "`use_clinical = false`; `fusion_name ≠ era`; `era = B`; `era = A and using_fpn = true`; `"
+    assert f"| architecture, training | {idle}" in text
     assert "| training, evaluation | `selection_proposals = clean` (evaluation) |" in text
 
 
@@ -134,6 +144,17 @@ def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
     program = programs(name)
     printed = trained.run_python("\n".join(block.text for block in program))
     check_printed([line for block in program for line in expected(block)], printed)
+
+
+@pytest.mark.slow
+def test_an_exported_run_is_read_by_the_program_of_its_page(
+    call_trained: Callable[..., Any], trained: Workbench
+) -> None:
+    (program,) = programs("predict.md")
+    (line,) = [c for block in blocks(DOCS / "predict.md", *SHELLS) for c in commands(block) if " export " in c]
+    if not (trained.folder / "model").exists():
+        assert call_trained(line).code == 0
+    trained.run_python(program.text)
 
 
 @pytest.mark.slow

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mmad.base.records import Detections, GroundTruth
+from mmad.evaluation.differences import Difference, FamilyPair, differences, pair_sample
+from mmad.evaluation.intervals import LEVEL
+from mmad.evaluation.matching import Matched
 
 SKILL, FALSE = 0.7, 0.5
 
@@ -83,3 +88,13 @@ def several(
         boxes = np.r_[box[hit], box[false] + 50]
         found.append((Detections(studies, study, boxes, scores, np.ones(len(study), dtype=np.int64)), truth))
     return found
+
+
+def compare(
+    reference: Sequence[Matched], other: Sequence[Matched], *, resamples: int = 50, level: float = LEVEL
+) -> Difference:
+    """The difference of two arms that are a family by themselves."""
+    sample = pair_sample(reference, other, resamples=resamples, level=level)
+    numbers = tuple(range(len(sample.reference)))
+    one = FamilyPair(sample, tuple(("a", n) for n in numbers), tuple(("b", n) for n in numbers), numbers)
+    return differences([one], resamples=resamples, level=level)[0]

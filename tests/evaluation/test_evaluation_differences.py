@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_samples import sample_split, several, simulated
+from evaluation_samples import compare, sample_split, several, simulated
 from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
@@ -24,7 +24,6 @@ from mmad.evaluation.differences import (
     FamilyPair,
     PairSample,
     bootstrap_t,
-    compare,
     differences,
     influence,
     largest_t,
@@ -33,6 +32,7 @@ from mmad.evaluation.differences import (
     permutation_p,
     plans,
     pooled_squares,
+    t_test,
 )
 from mmad.evaluation.intervals import Interval
 from mmad.evaluation.matching import Matched, match
@@ -107,30 +107,68 @@ def test_the_tutorial_prints_the_interval_of_its_seeds(seeds: int, verdict: str)
     assert verdict in text
 
 
-def test_mean_squares_and_the_interval_are_those_of_van_dyke() -> None:
-    """From the published AUCs of five readers to MS(T×R), and from the covariances to interval and p."""
-    first = [0.919645733, 0.858776167, 0.903864734, 0.973107890, 0.829790660]
-    second = [0.947826087, 0.905314010, 0.921739130, 0.999355878, 0.929951691]
-    squares, freedom = pooled_squares([pair_of("x", first, second)])
-    assert (squares / freedom, freedom) == (pytest.approx(0.000551031, abs=1e-9), 4)
-    # patients that move all readers alike, with the covariance of two readers' differences 2 (Cov2 - Cov3)
-    shared = 2 * (0.000344075 - 0.000239028)
+#: Published figures by modality (rows) and reader: AUC of Van Dyke, and wAFROC of RJafroc's fourth data set.
+VAN_DYKE = (
+    (0.919645733, 0.858776167, 0.903864734, 0.973107890, 0.829790660),
+    (0.947826087, 0.905314010, 0.921739130, 0.999355878, 0.929951691),
+)
+FED = (
+    (0.77926667, 0.72489167, 0.703625, 0.80509167),
+    (0.787, 0.7269, 0.72261667, 0.80378333),
+    (0.72969167, 0.71575833, 0.67230833, 0.77265833),
+    (0.81013333, 0.74311667, 0.69435833, 0.82940833),
+    (0.7488, 0.682275, 0.655175, 0.77125),
+)
+
+
+def moved_alike(readers: int, shared: float) -> np.ndarray:
+    """What patients do to ``readers`` alike, such that two readers' differences covary by ``shared``."""
     row = np.random.default_rng(0).normal(size=114)
     row -= row.mean()
     row *= math.sqrt(shared * 114 / 113 / (row @ row))
-    alone = replace(pair_of("x", first, second), sample=sample(first, second, np.tile(row, (5, 1))))
-    (found,) = differences([alone])
-    assert found.ap.value == pytest.approx(0.043800322, abs=1e-8)
+    return np.tile(row, (readers, 1))
+
+
+@pytest.mark.parametrize(
+    ("merits", "pair", "shared", "error", "freedom", "ends", "p"),
+    [
+        (
+            *(VAN_DYKE, (0, 1), 2 * (0.000344075 - 0.000239028)),
+            *(0.020748618, 15.259675, (-0.0003589, 0.0879595), 0.051665686),
+        ),
+        # five arms estimate one mean square; the covariances are those that its published standard error leaves
+        (
+            *(FED, (4, 3), 0.01218567**2 - 2 / 4 * 0.00016960348),
+            *(0.01218567, 36.793343, (0.030183973, 0.079574361), 6.5228e-5),
+        ),
+    ],
+)
+def test_published_reader_studies_from_their_merits_to_interval_and_p(
+    merits: tuple[tuple[float, ...], ...],
+    pair: tuple[int, int],
+    shared: float,
+    error: float,
+    freedom: float,
+    ends: tuple[float, float],
+    p: float,
+) -> None:
+    """With Hillis' degrees of freedom, as published; the test has fewer, between his and those of the mean square."""
+    readers, names = len(merits[0]), [chr(97 + n) for n in range(len(merits))]
+    numbers = tuple(range(readers))
+
+    def one(a: int, b: int) -> FamilyPair:
+        runs = (tuple((names[arm], n) for n in numbers) for arm in (a, b))
+        return FamilyPair(sample(merits[a], merits[b], moved_alike(readers, shared)), *runs, numbers)
+
+    found, *_ = differences([one(*pair), *(one(0, b) for b in range(1, len(merits)) if (0, b) != pair)])
     assert found.variance_seeds is not None
-    error, freedom = math.sqrt(found.variance_seeds + found.variance_patients), 15.259675
-    assert error == pytest.approx(0.020748618, abs=1e-7)
-    reach = float(student.ppf(0.975, freedom)) * error
-    assert found.ap.value - reach == pytest.approx(-0.0003589, abs=1e-6)
-    assert found.ap.value + reach == pytest.approx(0.0879595, abs=1e-6)
-    assert 2 * student.sf(found.ap.value / error, freedom) == pytest.approx(0.051665686, abs=1e-6)
-    # few readers estimate MS(T×R): its degrees of freedom are fewer than Hillis' and the interval is a little wider
-    assert 4 < found.freedom < freedom
-    assert 0.0517 < found.p < 0.08
+    measured = math.sqrt(found.variance_seeds + found.variance_patients)
+    assert (measured, found.freedom_hillis) == (pytest.approx(error, abs=1e-7), pytest.approx(freedom, rel=1e-4))
+    reach, published_p = t_test(found.ap.value, measured, found.freedom_hillis)
+    assert (found.ap.value - reach, found.ap.value + reach) == pytest.approx(ends, abs=1e-6)
+    assert published_p == pytest.approx(p, rel=1e-3)
+    assert (readers - 1) * (len(merits) - 1) == found.lent_freedom < found.freedom < found.freedom_hillis
+    assert published_p < found.p_pointwise
 
 
 def test_squares_are_added_over_settings_and_a_shared_baseline_counts_once() -> None:
@@ -309,7 +347,7 @@ def test_without_a_difference_one_in_twenty_arms_is_named_also_of_seeds_that_dif
 
 def known(seeds: float | None, patients: float, *, freedom: int = 20, count: int = 3, people: int = 100) -> Difference:
     some = Interval(0.05, -0.1, 0.2)
-    size = (0.5, count, people, people, 1, float(freedom), 3, freedom, 0.1)
+    size = (0.5, count, people, people, 1, float(freedom), float(freedom), 3, freedom, 0.1)
     return Difference(some, 0.5, some, 0.5, some, (), *size, seeds, patients, None)
 
 

@@ -93,6 +93,15 @@ def test_what_cannot_be_measured_has_no_interval() -> None:
         operating_intervals(match(found, truth), (2.0,))
 
 
+def test_a_rate_that_falls_on_an_alarm_makes_no_interval_wide() -> None:
+    """One eighth of 40 images is five alarms: with any patient less it would be four."""
+    found = [froc_intervals(match(*simulated(seed, 40))).sensitivity[0] for seed in range(60)]
+    widths = np.array([one.high - one.low for one in found])
+    spread = 2 * 1.96 * np.std([one.value for one in found])
+    assert np.median(widths) == pytest.approx(spread, rel=0.15)
+    assert np.quantile(widths, 0.95) < 1.5 * spread
+
+
 @pytest.mark.slow
 def test_the_intervals_cover() -> None:
     many = match(*simulated(10**6, 100_000))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from evaluation_samples import compare
 
 from mmad.base.records import Detections
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
-from mmad.evaluation.differences import Difference, compare
+from mmad.evaluation.differences import Difference
 from mmad.evaluation.matching import Matched, match
 
 pytestmark = pytest.mark.slow
@@ -80,7 +81,7 @@ def read(dataset: DataSet, seed: int, *, clinical: bool) -> Matched:
 def difference(dataset: DataSet) -> Difference:
     """The clinical reader less the one who guesses, over the seeds; the verdict at the level of the test."""
     sides = ([read(dataset, seed, clinical=knows) for seed in SEEDS] for knows in (False, True))
-    return compare(*sides, level=1 - LEVEL)
+    return compare(*sides, resamples=1000, level=1 - LEVEL)
 
 
 def test_vital_signs_that_belong_to_their_findings_make_the_clinical_reader_better(

@@ -204,6 +204,16 @@ def _trained(folder: Path) -> None:
     (orphan / "checkpoints" / "epoch-00001-0123456789abcdef.pt").write_bytes(b"nobody's")
 
 
+def _two(folder: Path) -> None:
+    """A finished run in another database, and one's own without it."""
+    from mmad.store.store import Store
+
+    _trained(folder)
+    Path("mmad.sqlite").rename("theirs.sqlite")
+    Path("runs/mmad.sqlite").rename("runs/theirs.sqlite")
+    Store.open("mmad.sqlite").close()
+
+
 def _older(folder: Path) -> None:
     """A database of the first schema."""
     with closing(sqlite3.connect("mmad.sqlite")) as old:
@@ -280,6 +290,9 @@ OPERATIONS = (
     Operation("`mmad data export coco`", _data_set, command("data", "export", "coco", "data", "--out", "out.json")),
     Operation("`mmad db backup`", _trained, command("db", "backup", "copies/b.sqlite", "--db", "mmad.sqlite")),
     Operation("`mmad db copy --files`", _trained, command("db", "copy", "mmad.sqlite", "other/new.sqlite", "--files")),
+    Operation(
+        "`mmad db merge --files`", _two, command("db", "merge", "theirs.sqlite", "--db", "mmad.sqlite", "--files")
+    ),
     Operation("`mmad db export`", _trained, command("db", "export", "tables", "--db", "mmad.sqlite")),
     Operation("`mmad db upgrade`", _older, command("db", "upgrade", "--db", "mmad.sqlite")),
     Operation("`mmad log import`", _log, command("log", "import", "mine.md", "--db", "mmad.sqlite")),

@@ -188,7 +188,7 @@ def test_a_panel_is_described_in_words() -> None:
 
 def difference(value: float, low: float, high: float) -> Difference:
     ap = Interval(value, low, high)
-    return Difference(ap, 0.04, ap, 0.04, ap, (), 0.04, 5, 120, 150, 1, 4.0, 0, 4, 0.02, 4e-4, 0.0, None)
+    return Difference(ap, 0.04, ap, 0.04, ap, (), 0.04, 5, 120, 150, 1, 4.0, 4.0, 0, 4, 0.02, 4e-4, 0.0, None)
 
 
 def test_the_forest_has_a_row_for_each_setting_with_interval_and_other_checkpoints(model: ReportModel) -> None:

@@ -17,7 +17,10 @@ from mmad.analysis.frames import load_frame
 from mmad.experiment_log.parser import read_log_file
 from mmad.experiment_log.shipped import SHIPPED, SOURCE_SHA256, entries, later_entries
 from mmad.report.build import write_report
+from mmad.report.drawing import draw_file, draw_page
+from mmad.report.figures import FigureFile, entries_figure
 from mmad.report.model import Logbook, ReportModel, anchor_of, build_model, logbook_of
+from mmad.report.tables import log_table
 from mmad.report.writers.html import render_html, render_pages
 from mmad.store.measurements import LogRecord
 from mmad.store.store import Store
@@ -65,11 +68,11 @@ def test_the_shipped_logs_own_file_is_shown_once_with_its_words(model: ReportMod
     record = LogRecord("experiment-log", "x.md", SOURCE_SHA256, content, tuple(whole), WHEN)
     book = logbook_of(model, [record], True)
     assert book is not None
-    (chapter,) = book.chapters
-    assert chapter.name == SHIPPED
-    assert len(chapter.entries) == len(entries()) + len(later_entries())
-    assert chapter.entries[0].notes == ("of e001",)
-    assert set(book.anchors.values()) <= {one.anchor for one in chapter.entries}
+    (log,) = book.logs
+    assert log.name == SHIPPED
+    assert len(log.entries) == len(entries()) + len(later_entries())
+    assert log.entries[0].notes == ("of e001",)
+    assert set(book.anchors.values()) <= {one.anchor for one in log.entries}
 
 
 def test_every_entry_is_shown_with_what_it_prints(page: str, book: Logbook) -> None:
@@ -86,12 +89,12 @@ def test_every_entry_is_shown_with_what_it_prints(page: str, book: Logbook) -> N
         assert all(f"{count:,}" in text for count in entry.params.values())
     known = {a["id"] for _, a in parsed.tags if a.get("id")}
     assert {a["href"][1:] for a in parsed.all("a") if (a["href"] or "").startswith("#")} <= known  # type: ignore[index]
-    assert sum("log-e069" in (a.get("href") or "") for a in parsed.all("a")) == 1  # from documented beside measured
+    assert sum("log-e069" in (a.get("href") or "") for a in parsed.all("a")) == 2  # from two tables
 
 
 def test_runs_are_shown_beside_the_entry_they_mirror(model: ReportModel, book: Logbook) -> None:
-    (chapter,) = book.chapters
-    pages = {p.id: p for p in chapter.entries}
+    (log,) = book.logs
+    pages = {p.id: p for p in log.entries}
     patience = model.ablations[0]
     for member in patience.frame.members:
         page = pages[member.record.documented or ""]
@@ -111,7 +114,7 @@ def test_runs_are_shown_beside_the_entry_they_mirror(model: ReportModel, book: L
                     assert value is not None
                     assert less == pytest.approx(value - documented)
                 assert [b.text for b in beside.badges][:2] == ["IoU ≥ 0.5", "clean proposals"]
-    assert sum(p.runs for p in chapter.entries) == len(patience.frame.members)
+    assert sum(p.runs for p in log.entries) == len(patience.frame.members)
 
 
 def test_a_queued_run_is_named_without_figures() -> None:
@@ -120,7 +123,7 @@ def test_a_queued_run_is_named_without_figures() -> None:
     sample.member("s", "CXR", status="queued", done=0, documented="e069")
     found = logbook_of(build_model(load_frame(sample.source), created=WHEN, database="x"), [])
     assert found is not None
-    (page,) = [p for p in found.chapters[0].entries if p.runs]
+    (page,) = [p for p in found.logs[0].entries if p.runs]
     assert (page.id, [status for *_, status in page.others]) == ("e069", ["queued"])
     assert not any(printed.measured for printed in page.results)
 
@@ -139,13 +142,110 @@ def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path) -> None:
     model = bare(f"{log.name}/e001")
     book = logbook_of(model, [record])
     assert book is not None
-    assert [len(c.entries) for c in book.chapters] == [109, 1]
-    (own,) = book.chapters[1].entries
+    assert [len(c.entries) for c in book.logs] == [109, 1]
+    (own,) = book.logs[1].entries
     assert (own.heading, own.figures, own.runs) == ("Slower", "(best_v=0.4100)", 1)
     assert [p.measured[0].figures[0][1] for p in own.results] != [None]
     text = Page(render_html(replace(model, logbook=book))).text
     assert "it became worse" in text
     assert "ModelSetup(lr=0.0001)" in text
+
+
+TEXT = """# Of many things
+
+It began with a question.
+
+## First chapter
+
+### Slower (best_v=0.4100)
+ModelSetup(lr=0.0001, use_clinical=True)
+[val_ar_0_6100_ap_0_4100_test_ar_0_5200_ap_0_3521_epoch26_WithClincal_04-28-2023 12-05-57_slow]
+
+### Faster
+ModelSetup(lr=0.1)
+
+## Second chapter
+
+### Depth
+
+#### One more
+ModelSetup(lr=0.01)
+[val_ar_0_6100_ap_0_4100_test_ar_0_5200_ap_0_2000_epoch26_WithoutClincal_04-28-2023 12-05-57_slow]
+
+## Evaluation
+
+Q: Why is it slow?
+
+E1: A higher rate.
+
+L1: It is faster.
+
+|   |one|two|
+|---|---|---|
+|score|0.1|0.2|
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> LogRecord:
+    path = tmp_path_factory.mktemp("log") / "mine.md"
+    path.write_text(TEXT)
+    log = read_log_file(path)
+    content, found = log.to_json()
+    return LogRecord(log.name, str(path), log.sha256, content, tuple(found), WHEN)
+
+
+def test_chapters_and_what_stands_between_entries_are_as_printed(own: LogRecord) -> None:
+    book = logbook_of(bare(), [own])
+    assert book is not None
+    _, log = book.logs
+    printed = [
+        (
+            chapter.title,
+            [getattr(p, "id", None) or getattr(p, "label", None) or type(p).__name__ for p in chapter.parts],
+        )
+        for chapter in log.chapters
+    ]
+    assert printed == [
+        ("", ["LogHeading", "LogText"]),
+        ("First chapter", ["e001", "e002"]),
+        ("Second chapter", ["LogHeading", "e003"]),
+        ("Evaluation", ["Q", "E1", "L1", "LossTable"]),
+    ]
+    text = Page(render_html(replace(bare(), logbook=book))).text
+    assert (
+        text.index("Evaluation") < text.index("Why is it slow?") < text.index("It is faster.") < text.index("score 0.1")
+    )
+
+
+def test_entries_form_a_table_and_a_chart_in_the_order_of_print(model: ReportModel, book: Logbook) -> None:
+    (log,) = book.logs
+    table = log_table(log)
+    assert list(dict.fromkeys(table.frame["entry"])) == [one.id for one in (*entries(), *later_entries())]
+    by_entry = table.frame.set_index("entry")
+    e070 = by_entry.loc["e070"]
+    assert (e070["chapter"], e070["arm"], e070["era"], e070["proposals"]) == (
+        "10 patience", "CXR+Clinical", "A", "with true boxes",
+    )  # fmt: skip
+    assert (e070["test_ap"], e070["measured_by"]) == (0.6069, "IoU ≥ 0.5, clean proposals")
+    assert 0 < e070["measured_test_ap"] < 1
+    assert by_entry["era"].to_dict() | {"e082": "B", "e094": "C", "n001": "C", "e068": "", "e002": ""} == (
+        by_entry["era"].to_dict()
+    )
+    assert {by_entry["proposals"][id] for id in ("e076", "e077", "e020")} == {"with true boxes", "sampled", ""}
+    assert len(list(table.grid.rows)) == sum(bool(one.results) for one in log.entries)
+    figure = entries_figure(log)
+    assert figure is not None
+    assert figure.inflated == (21, 76)
+    assert [point.id for point in figure.points] == [one.id for one in log.entries if one.results]
+    measured = {point.id: point.measured for point in figure.points if point.measured}
+    assert measured == {
+        one: (value,) for one, value in by_entry["measured_test_ap"].to_dict().items() if value == value and value
+    }
+    assert draw_page(figure) == draw_page(figure)
+    assert all("e058" in svg for svg in draw_page(figure))
+    assert draw_file(FigureFile(figure, "pdf", 85.0)).startswith(b"%PDF")
+    assert [one.id for one in log.highest] == ["e058", "n001", "e019"]
 
 
 def test_text_of_a_log_is_escaped() -> None:
@@ -165,7 +265,7 @@ def test_text_of_a_log_is_escaped() -> None:
     assert parsed.all("img") == []
     assert parsed.text.count("window.hacked = 1") >= 9
     for before in re.findall(r"<(\w+)[^<>]*>[^<>]*\u202e", page):
-        assert before == "bdi"
+        assert before in ("bdi", "template")
 
 
 @pytest.mark.parametrize(("log", "id"), [("documented", "e030"), ("<b>", "e001"), ("a/../b", "<script>")])
@@ -251,3 +351,21 @@ def test_without_the_script_the_list_is_whole(browser: Browser, page: str, tmp_p
     count = "return [...document.querySelectorAll('details.entry')].filter((e) => e.checkVisibility()).length"
     assert browser.run(count) == 109
     assert not browser.run("return document.querySelector('.logbook .find').checkVisibility()")
+
+
+@pytest.mark.slow
+@MARKS[1]
+def test_entries_are_sorted_by_any_column(browser: Browser, page: str, tmp_path: Path) -> None:
+    path = tmp_path / "index.html"
+    path.write_text(page, "utf-8")
+    browser.show(path, width=1280)
+    first = "return document.querySelector('table.entries tbody th').textContent.trim().slice(0, 4)"
+    assert browser.run(first) == "e019"
+    browser.run("document.querySelector('table.entries').closest('details').open = true")
+    press = (
+        "[...document.querySelectorAll('table.entries thead button')].find((b) => b.textContent === 'Test AP').click()"
+    )
+    browser.run(press)
+    assert browser.run(first) == "e024"
+    browser.run(press)
+    assert browser.run(first) == "e058"

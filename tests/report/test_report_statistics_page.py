@@ -49,7 +49,7 @@ def model_with(sample: Sample, labels: tuple[str, ...], why: str) -> ReportModel
     measured = MeasuredRun(estimate, 10, 9)
     gain = Interval(0.1, 0.02, 0.2)
     findings = tuple((x, gain, gain) for x in labels)
-    size = (0.0004, 1, 9, 10, 1, math.inf, 0, 0, None, None, 0.0025, None)
+    size = (0.0004, 1, 9, 10, 1, math.inf, math.inf, 0, 0, None, None, 0.0025, None)
     difference = Difference(gain, 0.0004, gain, 0.0004, gain, findings, *size)
     points = tuple(OperatingPoint(s, 0.5 - s, 0.5, 0.5, 0.5, NAN, 2.0) for s in (0.05, 0.1, 0.3))
     counts = np.arange((len(labels) + 1) ** 2).reshape(len(labels) + 1, -1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from queue_bench import Bench
 
+from mmad.config.own_modules import find_module
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
 from mmad.scheduler.executors.node_check import Needs, main, missing
@@ -42,6 +43,18 @@ def test_what_is_missing_is_one_line_with_its_mend(needs: Needs, tmp_path: Path)
         assert said is not None
         assert part in said
         assert "\n" not in said
+
+
+def test_a_module_of_other_content_is_told(needs: Needs, tmp_path: Path) -> None:
+    (tmp_path / "mine_node.py").write_text("import numpy\n")
+    module = find_module("mine_node", tmp_path)
+    asked = replace(needs, modules=[module.model_dump()])
+    assert missing(asked) is None
+    assert json.loads(asked.line())["modules"][0]["name"] == "mine_node"
+    (tmp_path / "mine_node.py").write_text("import numpy\nVALUE = 1\n")
+    assert "the module mine_node has other content: its SHA-256 begins" in str(missing(asked))
+    (tmp_path / "mine_node.py").unlink()
+    assert str(missing(asked)).startswith("there is no module mine_node")
 
 
 def test_a_database_that_cannot_be_reached_is_told(needs: Needs) -> None:

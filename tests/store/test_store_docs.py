@@ -29,6 +29,8 @@ def folder(tmp_path: Path) -> Path:
     with Store.open(tmp_path / "db" / "mmad.sqlite") as store:
         good, _ = samples.fill(store)
         samples.write_files(store, good)
+    with Store.open(tmp_path / "theirs.sqlite") as store:
+        samples.fill(store)
     return tmp_path
 
 

@@ -45,6 +45,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "C, added": ERA_C | {"fuse_depth": 0, "fusion_strategy": "add"},
     "C, RoI heads alone": ERA_C | {"spatialise_clinical": False},
     "C, repeated": ERA_C | {"spatialise_method": "repeat"},
+    "FiLM": {"use_clinical": True, "fusion": "film"},
+    "cross-attention": {"use_clinical": True, "fusion": "cross_attention", "clinical_input_channels": 16},
     "no numbers": ERA_C | {"clinical_numeric": ()},
     "no categories": ERA_C | {"clinical_categorical": ()},
     "pyramid": PYRAMID,
@@ -82,8 +84,12 @@ TRIED = {
     "resolved_era = C and clinical_expand_conv_channels ≠ none": ["C"],
     "resolved_era ≠ A": ["B", "C"],
     "resolved_era ≠ C": ["A", "B"],
+    "fusion_name ≠ era": ["FiLM"],
+    "clinical_encoder_name = tokens": ["cross-attention"],
+    "clinical_records ≠ permuted": ["C"],
     "fuse_layers = 0": ["CXR", "B", "C, added", "C, RoI heads alone"],
     "fuse_layers = 0 or 1": ["C, added", "C, fused once"],
+    "clinical_dropout = 0.0": ["C"],
     "optimiser = adamw": ["AdamW"],
     "lr_scheduler = none": ["CXR"],
     "lr_scheduler ≠ ReduceLROnPlateau": ["CXR", "steps"],
@@ -104,7 +110,8 @@ OTHER: dict[str, Any] = {
     "representation_size": 9, "box_head_dropout_rate": 0.4, "mask_hidden_layers": 8, "momentum": 0.5,
     "warmup_epochs": 2, "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 0,
     "multiStepLR_milestones": (2,), "multiStepLR_gamma": 0.5, "weights": ("imagenet", "none"), "weights_hash": "abc",
-    "replicate": 2,
+    "replicate": 2, "fusion": "film", "clinical_encoder": "tokens", "clinical_records": "permuted",
+    "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
 }  # fmt: skip
 
 

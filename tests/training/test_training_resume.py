@@ -31,6 +31,7 @@ CARRYING: Mapping[str, object] = {
     "reduceLROnPlateau_patience": 0,
     "record_training_performance": True,
     "measure_test": False,
+    "clinical_dropout": 0.3,
 }
 
 

@@ -16,12 +16,19 @@ from markupsafe import Markup
 
 from mmad.analysis.overfitting import onset_of, onset_words
 from mmad.base import formatting
-from mmad.base.paths import near
+from mmad.base.paths import file_stem, near
 from mmad.report import picture_drawing, table_writers, tables
 from mmad.report.badges import Badge
-from mmad.report.figures import CurveFigure, ReportFigure, arms_figure, forest_figure, run_figure
+from mmad.report.figures import (
+    CurveFigure,
+    ReportFigure,
+    arms_figure,
+    entries_figure,
+    forest_figure,
+    run_figure,
+)
 from mmad.report.methods import methods_of, reference
-from mmad.report.model import AblationSection, Links, PageView, ReportModel, RunSection, linked, whole
+from mmad.report.model import AblationSection, Links, LogView, PageView, ReportModel, RunSection, linked, whole
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox, Pictures
 from mmad.report.rendering import FigureRenderer
@@ -58,6 +65,9 @@ class PageFigures:
     def run(self, section: RunSection) -> PageFigure | None:
         return self._found.get(section.anchor)
 
+    def log(self, log: LogView) -> PageFigure | None:
+        return self._found.get(file_stem(log.name, "log"))
+
 
 class RunProgress:
     """Says how many runs of all pages are drawn."""
@@ -84,6 +94,8 @@ def _figures(model: ReportModel, view: PageView) -> Iterator[ReportFigure]:
     for part in view.parts:
         found += [arms_figure(part.ablation, setting, model.statistics) for setting in part.settings]
         found += [run_figure(section) for section in part.runs]
+    if view.overview and model.logbook is not None:
+        found += [entries_figure(log) for log in model.logbook.logs]
     yield from (figure for figure in found if figure is not None)
 
 
@@ -143,7 +155,9 @@ def table_page(table: ReportTable) -> str:
 def _render(model: ReportModel, view: PageView, link: Links, figures: PageFigures) -> str:
     log = ("log.css", "log.js") if model.logbook is not None and view.overview else ()
     style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
-    entries = {} if model.logbook is None else model.logbook.anchors
+    entries: dict[str, str] = {}
+    if model.logbook is not None:
+        entries = {one.anchor: one.anchor for log in model.logbook.logs for one in log.entries} | model.logbook.anchors
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -204,10 +218,12 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         picture_drawing.panels_of,
         picture_drawing.title_and_description,
         setup_toml,
+        tables.against_tables,
         tables.all_runs_table,
         tables.best_epochs_table,
         tables.documented_table,
         tables.gap_view,
+        tables.log_table,
         tables.pair_tables,
         tables.parameters_table,
         tables.protocol_words,

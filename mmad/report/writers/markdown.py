@@ -36,6 +36,7 @@ from mmad.report.rendering import FigureRenderer
 from mmad.report.table import ReportTable
 from mmad.report.table_writers import as_markdown, escape
 from mmad.report.tables import (
+    against_tables,
     best_epochs_table,
     documented_table,
     gap_view,
@@ -131,6 +132,9 @@ def render_markdown(model: ReportModel, charts_folder: str, renderer: FigureRend
     ]
     for ablation in model.ablations:
         lines += _results(ablation, charts_folder, charts, model)
+    if model.against is not None:
+        lines += ["## What changed", "", escape(model.against.sentence), ""]
+        lines += _tables(table for table in against_tables(model.against) if list(table.grid.rows))
     if model.attention:
         lines += ["## Not finished", "", *_attention(model), ""]
     lines += ["## What the marks mean", "", *(f"- **{escape(b.text)}**: {escape(b.meaning)}" for b in model.legend), ""]

@@ -104,7 +104,7 @@ def make_executor(
     """The executor ``name`` on ``slots`` (of ``executor_slots``); None for this machine's, which ``run_jobs`` makes.
 
     Args:
-        runs: what is to be trained; nodes of a cluster are asked for its data sets before anything is queued.
+        runs: what is to be trained; nodes of a cluster are asked for its data sets and modules before.
 
     Raises:
         MmadError: no such executor, a package that is not installed, or a node that lacks something.
@@ -128,5 +128,7 @@ def make_executor(
     from mmad.scheduler.executors.ray import RayExecutor
 
     executor = RayExecutor(slots, train_request(database, options), address or "auto")
-    executor.check({run.data.path: run.data.fingerprint for run in runs if run.data.fingerprint is not None})
+    modules = {module.name: module for run in runs for module in run.protocol.modules}
+    data = {run.data.path: run.data.fingerprint for run in runs if run.data.fingerprint is not None}
+    executor.check(data, list(modules.values()))
     return executor

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mmad
 from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths
+from mmad.config.protocol import OwnModule
 from mmad.config.runs import RECIPE
 from mmad.store.store import Store
 
@@ -30,6 +32,7 @@ class Needs:
         mark: a file beside the runs, and ``word`` its content: shared storage is shared.
         data: folders of data sets, each with its fingerprint.
         weights_dir: a folder of pretrained weights, or None.
+        modules: modules of the user's own that the runs name, each an ``OwnModule`` as plain JSON.
     """
 
     database: str
@@ -37,6 +40,7 @@ class Needs:
     word: str
     data: Mapping[str, str] = field(default_factory=dict)
     weights_dir: str | None = None
+    modules: Sequence[Mapping[str, Any]] = ()
     version: str = mmad.__version__
     recipe: int = RECIPE
 
@@ -50,7 +54,13 @@ def missing(needs: Needs) -> str | None:
     if (mmad.__version__, RECIPE) != (needs.version, needs.recipe):
         ours = f"has mmad {mmad.__version__} (recipe {RECIPE})"
         return f"{ours}, here is {needs.version} (recipe {needs.recipe}); install the same version there"
-    return _storage(needs) or _database(needs.database) or _weights(needs) or _data(needs.data)
+    return (
+        _storage(needs)
+        or _database(needs.database)
+        or _weights(needs)
+        or _modules([OwnModule.model_validate(module) for module in needs.modules])
+        or _data(needs.data)
+    )
 
 
 def _storage(needs: Needs) -> str | None:
@@ -80,6 +90,19 @@ def _weights(needs: Needs) -> str | None:
     if needs.weights_dir is None or Path(needs.weights_dir).is_dir():
         return None
     return f"the folder of weights {needs.weights_dir} is not there; put it on shared storage"
+
+
+def _modules(named: Sequence[OwnModule]) -> str | None:
+    from mmad.config.own_modules import difference, find_module
+
+    for module in named:
+        try:
+            found = find_module(module.name, Path(module.folder) if module.folder else None)
+        except MmadError as error:
+            return f"{error.what}: {error.hint}" if error.hint else error.what
+        if (what := difference(module, found)) is not None:
+            return f"{what} as here; copy or install the same there"
+    return None
 
 
 def _data(folders: Mapping[str, str]) -> str | None:

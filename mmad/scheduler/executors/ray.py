@@ -19,6 +19,7 @@ from typing import Any
 from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths, without_secrets
+from mmad.config.protocol import OwnModule
 from mmad.scheduler.devices import Slot, Slots
 from mmad.scheduler.executors import node_process
 from mmad.scheduler.executors.base import GRACE, ClusterSlots, Event, require, worker_arguments, worker_environment
@@ -144,8 +145,12 @@ class RayExecutor:
         self._ray = connect(self.address)
         self._task = self._ray.remote(max_retries=0, scheduling_strategy="SPREAD")(node_process.run)
 
-    def check(self, data: Mapping[str, str]) -> None:
-        """Asks every node that has places whether it could train runs on ``data`` (folder → fingerprint).
+    def check(self, data: Mapping[str, str], modules: Sequence[OwnModule] = ()) -> None:
+        """Asks every node that has places whether it could train runs.
+
+        Args:
+            data: folder → fingerprint of their data sets.
+            modules: of the user's own that they name.
 
         Raises:
             MmadError: names the first node that could not, and what it lacks.
@@ -153,7 +158,14 @@ class RayExecutor:
         database = self.template.database
         with _mark(database) as (mark, word):
             Store.open(database).close()  # a node looks for it
-            needs = Needs(_absolute(database), mark, word, dict(data), _text(self.template.weights_dir))
+            needs = Needs(
+                _absolute(database),
+                mark,
+                word,
+                dict(data),
+                _text(self.template.weights_dir),
+                [module.model_dump() for module in modules],
+            )
             asked = {}
             for node in self._ray.nodes():
                 if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU")):

@@ -11,7 +11,7 @@ from mmad.config.setup import ModelSetup
 from mmad.detector.clinical import block
 
 
-class Fusion(nn.Module):
+class EraFusion(nn.Module):
     """Join image maps with clinical maps level by level: concat or add, convolve, add both back.
 
     Args:
@@ -39,7 +39,7 @@ class Fusion(nn.Module):
         return fused + image + clinical if self.residual else fused
 
 
-def build_fusion(setup: ModelSetup, levels: tuple[str, ...], channels: int) -> Fusion:
+def build_fusion(setup: ModelSetup, levels: tuple[str, ...], channels: int) -> EraFusion:
     """The fusion of ``setup`` over ``levels``, the image's and the clinical maps each of ``channels``.
 
     Era A without FPN has ``fuse_depth`` 3×3 convolutions of width ``clinical_conv_channels``, with FPN one per
@@ -48,7 +48,7 @@ def build_fusion(setup: ModelSetup, levels: tuple[str, ...], channels: int) -> F
     """
     depth = setup.fuse_layers
     if depth == 0:
-        return Fusion({}, concat=False, residual=False)
+        return EraFusion({}, concat=False, residual=False)
     era_a = setup.resolved_era == "A"
     concat = setup.fusion_strategy == "concat"
     convs = {
@@ -63,7 +63,7 @@ def build_fusion(setup: ModelSetup, levels: tuple[str, ...], channels: int) -> F
         )
         for level in levels
     }
-    return Fusion(convs, concat=concat, residual=setup.fusion_residule)
+    return EraFusion(convs, concat=concat, residual=setup.fusion_residule)
 
 
 def _convs(

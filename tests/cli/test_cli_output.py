@@ -1,4 +1,4 @@
-"""``mmad logs``."""
+"""``mmad output``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_log_of_several_files_is_printed_as_one(
     monkeypatch.setattr(room, "_LOOK", 0.0)
     database, good, _ = logged(tmp_path)
     for name in (good[:10], "patience/patience 10/CXR"):
-        answer = mmad(capsys, monkeypatch, "logs", name, *words, "--db", database)
+        answer = mmad(capsys, monkeypatch, "output", name, *words, "--db", database)
         assert (answer.code, answer.out, answer.err) == (0, out, "")
 
 
@@ -78,7 +78,7 @@ def test_following_ends_with_the_run(
         assert store.begin(good, Owner.current())
         worker = threading.Thread(target=train)
         worker.start()
-        answer = mmad(capsys, monkeypatch, "logs", good, "-f", "-n", "1", "--db", database)
+        answer = mmad(capsys, monkeypatch, "output", good, "-f", "-n", "1", "--db", database)
         worker.join()
     assert (answer.code, answer.out) == (0, "four\nthe last word\n")
 
@@ -87,20 +87,20 @@ def test_a_run_without_a_log_is_one_line_with_the_mend(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, good, bad = filled(tmp_path)
-    answer = mmad(capsys, monkeypatch, "logs", bad, "-f", "--db", database)
+    answer = mmad(capsys, monkeypatch, "output", bad, "-f", "--db", database)
     assert (answer.code, answer.out) == (2, "")
     assert "no log of this run is here (it is failed); look on the machine that trained it" in answer.err
     with Store.open(database) as store:
         assert store.requeue([good], ["finished"])
-    answer = mmad(capsys, monkeypatch, "logs", good, "--db", database)
+    answer = mmad(capsys, monkeypatch, "output", good, "--db", database)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
-    assert "(it is queued); it begins with the training: mmad logs -f waits for it" in answer.err
+    assert "(it is queued); it begins with the training: mmad output -f waits for it" in answer.err
 
 
 def test_an_unknown_run_meets_the_nearest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, _, _ = filled(tmp_path)
-    answer = mmad(capsys, monkeypatch, "logs", "patience/patience 10/CRX", "--db", database)
+    answer = mmad(capsys, monkeypatch, "output", "patience/patience 10/CRX", "--db", database)
     assert answer.code == 2
     assert "did you mean 'patience/patience 10/CXR" in answer.err

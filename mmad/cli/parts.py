@@ -1,0 +1,73 @@
+"""``mmad parts``: what fields of the setup can name, and what a part of one's own has to keep to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmad.cli.options import JsonOption
+from mmad.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from mmad.config.parts import PartKind
+
+
+def parts(
+    field: Annotated[
+        str | None, typer.Argument(metavar="[FIELD]", help="A field, such as fusion.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the parts that fields of the setup can name, their arguments, and the Protocol of each kind.
+
+    A part is a word, or { use = "MODULE:CLASS", … } with arguments: a class of your own, in a module beside the
+    ablation file or installed.
+
+    --json prints {"fusion": {"protocol": "MODULE:CLASS", "words": {"film": {"class": "MODULE:CLASS", "what": "…",
+    "arguments": {}}}, "others": ["era"]}, …}.
+    """
+    from mmad.base.errors import SpecError
+    from mmad.config.messages import did_you_mean
+    from mmad.config.parts import PARTS
+
+    if field is not None and field not in PARTS:
+        raise SpecError(f"{field}: no field that names a part", hint=did_you_mean(field, PARTS))
+    kinds = [kind for kind in PARTS.values() if field in (None, kind.field)]
+    if json:
+        print_json({kind.field: _json(kind) for kind in kinds})
+        return
+    for kind in kinds:
+        _print(kind)
+
+
+def _json(kind: PartKind) -> dict[str, Any]:
+    from mmad.config.parts import describe
+
+    words = {word: describe(path) for word, path in kind.words.items()}
+    return {
+        "protocol": kind.protocol,
+        "words": {
+            word: {"class": one.path, "what": one.what, "arguments": dict(one.arguments)} for word, one in words.items()
+        },
+        "others": list(kind.others),
+    }
+
+
+def _print(kind: PartKind) -> None:
+    from mmad.base.terminal import TerminalColumn, fitted_table
+    from mmad.config.parts import describe
+
+    columns = [TerminalColumn("word"), TerminalColumn("arguments"), TerminalColumn("what it is", wraps=True)]
+    rows = [[word, "", "the documented forms, by the field era"] for word in kind.others]
+    for word, path in kind.words.items():
+        one = describe(path)
+        rows.append([word, ", ".join(f"{name} = {value}" for name, value in one.arguments.items()), one.what])
+    out = console()
+    out.print(fitted_table(columns, rows, out.width, title=kind.field))
+    print(f'your own: {kind.field} = {{ use = "MODULE:CLASS", … }}, a class that keeps to {kind.protocol}\n')
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(parts)

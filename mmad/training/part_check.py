@@ -1,0 +1,317 @@
+"""Tries the parts of the user's own that a setup names, in a process of its own.
+
+    python -m mmad.training.part_check '[{"field": "fusion", "setup": {…}, "modules": […]}]'
+
+prints, as its last line, an answer for each: null, or what is wrong. What a part prints is kept apart.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import sys
+import sysconfig
+import tempfile
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from mmad.base.errors import MmadError
+from mmad.base.records import ClinicalColumns
+from mmad.config.checks import PYRAMID_CHANNELS, map_sides
+from mmad.config.messages import did_you_mean
+from mmad.config.own_modules import make_importable
+from mmad.config.parts import Named, part_arguments, part_name, part_path
+from mmad.config.protocol import OwnModule
+from mmad.config.setup import ModelSetup
+from mmad.detector.fusions import ClassPrior, FusionShape
+from mmad.detector.parts import make_part
+
+#: What a part is tried with: few images, small maps, and columns of either kind.
+_BATCH, _SIDE, _FINDINGS = 2, 4, 3
+_COLUMNS = ClinicalColumns(("a", "b"), (("c", ("x", "y")),))
+
+
+@dataclass(frozen=True)
+class PartProblem:
+    """What is wrong with a part, its hint, and the argument in the setup that it is about, if one."""
+
+    what: str
+    hint: str | None = None
+    argument: str = ""
+
+
+class _Refused(Exception):
+    def __init__(self, what: str, hint: str | None = None, argument: str = "") -> None:
+        self.problem = PartProblem(what, hint, argument)
+
+
+def check(field: str, setup: ModelSetup) -> PartProblem | None:
+    """What is wrong with the part that ``field`` of ``setup`` names; its module can be imported."""
+    named = getattr(setup, field)
+    try:
+        with _captured() as printed:
+            made = _imported(part_path(field, named), printed)
+            _check_signature(field, named, made)
+            _TRIED[field](setup)
+    except _Refused as refused:
+        return refused.problem
+    except MmadError as error:
+        return PartProblem(error.what, error.hint)
+    return None
+
+
+@contextmanager
+def _captured() -> Iterator[Callable[[], str]]:
+    """Standard output goes into a file while it is entered; gives what was written so far."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as kept:
+        sys.stdout.flush()
+        own = os.dup(1)
+        os.dup2(kept.fileno(), 1)  # what is written past Python counts too
+
+        def printed() -> str:
+            kept.flush()
+            kept.seek(0)
+            return kept.read()
+
+        try:
+            with redirect_stdout(kept):
+                yield printed
+        finally:
+            os.dup2(own, 1)
+            os.close(own)
+
+
+def _imported(path: str, printed: Callable[[], str]) -> Any:
+    """The class ``MODULE:CLASS``."""
+    module, _, name = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            raise _Refused(f"there is no module {module}", "put it beside the ablation file, or install it") from None
+        raise _Refused(f"importing {module} raises {_said(error)}", "install what it imports") from None
+    except BaseException as error:  # SystemExit too
+        raise _Refused(f"importing {module} raises {_said(error)}", "importing a module must only define") from None
+    if (text := printed()).strip():
+        first = text.strip().splitlines()[0][:60]
+        raise _Refused(f"importing {module} prints {first!r}", 'put what it does below if __name__ == "__main__"')
+    if not hasattr(found, name):
+        classes = [one for one, value in vars(found).items() if inspect.isclass(value) and not one.startswith("_")]
+        raise _Refused(f"{module} has no class {name}", did_you_mean(name, classes))
+    made = getattr(found, name)
+    if not inspect.isclass(made):
+        raise _Refused(f"{path} is no class", f"name a class that keeps to {_PROTOCOLS}")
+    return made
+
+
+_PROTOCOLS = "the Protocol that `mmad parts` names"
+
+
+#: Where the code of Python, of its packages and of mmad lies.
+_OTHERS_CODE = (*sysconfig.get_paths().values(), str(Path(__file__).resolve().parents[1]))
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line, with the place in the user's file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(("<", *_OTHERS_CODE))]
+    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}{f': {text[:160]}' if text else ''}{place}"
+
+
+def _check_signature(field: str, named: Named, made: Any) -> None:
+    """The arguments in the setup against those of the class: names, those that are needed, and types."""
+    name, given = str(part_name(named)).rpartition(":")[2], part_arguments(named)
+    context, facts = _GIVEN[field]
+    try:
+        signature = inspect.signature(made)
+    except (TypeError, ValueError):
+        return
+    parameters = list(signature.parameters.values())
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [one for one in parameters if one.kind in kinds]
+    takes_all = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
+    if len(positional) < len(context) and not takes_all:
+        words = ", ".join((*context, *facts))
+        raise _Refused(f"{name} takes {len(positional)} arguments by place, not ({words})", f"see {_PROTOCOLS}")
+    own = {one.name: one for one in parameters if one not in positional[: len(context)] and one.name not in facts}
+    open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+    own = {n: one for n, one in own.items() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)}
+    for argument, value in given.items():
+        if argument not in own and not open_ended:
+            hint = did_you_mean(argument, own) if own else "it takes none"
+            raise _Refused(f"{name} takes no argument {argument}", hint, argument)
+        if argument in own:
+            _check_type(name, own[argument], value)
+    for argument, one in own.items():
+        if one.default is one.empty and argument not in given:
+            raise _Refused(f"{name} needs the argument {argument}", f"add {argument} = … to the table")
+    missing = [fact for fact in facts if fact not in signature.parameters]
+    if missing and not open_ended:
+        raise _Refused(f"{name} takes no argument {missing[0]}, which it is given", f"see {_PROTOCOLS}")
+
+
+def _check_type(name: str, parameter: inspect.Parameter, value: Any) -> None:
+    hint = parameter.annotation
+    if hint is parameter.empty:
+        return
+    builtin = {"int": int, "float": float, "str": str, "bool": bool}
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(builtin.get(hint, hint) if isinstance(hint, str) else hint)
+    except Exception:  # a type that pydantic cannot check
+        return
+    try:
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        shown = hint if isinstance(hint, str) else getattr(hint, "__name__", str(hint))
+        what = f"{parameter.name} = {json.dumps(value)}: {name} expects {shown}"
+        raise _Refused(what, "give such a value", parameter.name) from None
+    except Exception:
+        return
+
+
+def _try_fusion(setup: ModelSetup) -> None:
+    levels = ("0", "1", "2", "3", "pool") if setup.has_pyramid else ("0",)
+    channels = PYRAMID_CHANNELS if setup.has_pyramid else setup.backbone_out_channels
+    shape = FusionShape(levels, channels, setup.clinical_input_channels, _FINDINGS)
+    tokens = setup.clinical_encoder_name == "tokens"
+    clinical = (_BATCH, 3, shape.length) if tokens else (_BATCH, shape.length)
+    full = map_sides(setup) or tuple(_SIDE for _ in levels)
+    small = tuple(max(1, _SIDE >> index) for index in range(len(levels)))
+
+    def inputs(sides: tuple[int, ...], device: str) -> list[Any]:
+        maps = OrderedDict(
+            (level, torch.randn(_BATCH, channels, side, side, device=device))
+            for level, side in zip(levels, sides, strict=True)
+        )
+        return [maps, torch.randn(clinical, device=device)]
+
+    def run(part: nn.Module, given: list[Any]) -> list[Tensor]:
+        maps, vector = given
+        found = part(maps, vector)
+        if not isinstance(found, Mapping) or set(found) != set(levels):
+            names = sorted(found) if isinstance(found, Mapping) else type(found).__name__
+            raise _Refused(f"returns {names}, not a dictionary of the maps {', '.join(levels)}")
+        for level in levels:
+            _require_shape(found[level], maps[level].shape, f"the map {level}")
+        outputs = [found[level] for level in levels]
+        if isinstance(part, ClassPrior):
+            prior = part.prior(vector)
+            _require_shape(prior, torch.Size((_BATCH, _FINDINGS)), "prior")
+            outputs.append(prior)
+        return outputs
+
+    _try_module(
+        lambda: make_part("fusion", setup.fusion, shape),
+        run,
+        lambda device: inputs(full if device == "meta" else small, device),
+    )
+
+
+def _try_encoder(setup: ModelSetup) -> None:
+    length, indicators = setup.clinical_input_channels, setup.missing_indicators
+    facts = {"indicators": indicators, "unknown_slot": setup.clinical_unknown_slot}
+
+    def inputs(device: str) -> list[Any]:
+        numbers = torch.randn(_BATCH, 2, device=device)
+        if indicators:
+            numbers = torch.cat((numbers, torch.zeros_like(numbers)), dim=1)
+        return [numbers, torch.tensor([[1], [-1]], device=device)]
+
+    def run(part: nn.Module, given: list[Any]) -> list[Tensor]:
+        found = part(*given)
+        shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        if not isinstance(found, Tensor) or found.dim() not in (2, 3) or [shape[0], shape[-1]] != [_BATCH, length]:
+            raise _Refused(f"returns {shape}, not [{_BATCH}, {length}] or [{_BATCH}, T, {length}]")
+        return [found]
+
+    named = setup.clinical_encoder
+    _try_module(
+        lambda: make_part("clinical_encoder", named, _COLUMNS, length, **facts),
+        run,
+        inputs,
+    )
+
+
+def _require_shape(found: Any, shape: torch.Size, what: str) -> None:
+    if not isinstance(found, Tensor) or found.shape != shape:
+        got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise _Refused(f"returns {what} as {got}, not {list(shape)}")
+
+
+def _try_module(
+    make: Callable[[], Any],
+    run: Callable[[nn.Module, list[Any]], list[Tensor]],
+    inputs: Callable[[str], list[Any]],
+) -> None:
+    """Shapes on the meta device; finite values, gradients and two equal passes on the CPU."""
+
+    def guarded(doing: str, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except (_Refused, MmadError):
+            raise
+        except Exception as error:
+            raise _Refused(f"{doing} raises {_said(error)}", f"see {_PROTOCOLS}") from None
+
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        part = guarded("making it", make)
+    if not isinstance(part, nn.Module):
+        raise _Refused("is no torch.nn.Module", f"see {_PROTOCOLS}")
+    guarded("its pass on the meta device", lambda: run(part, inputs("meta")))
+    part = guarded("making it", make)
+    given = inputs("cpu")
+    outputs = guarded("its pass in training", lambda: run(part.train(), given))
+    if not all(torch.isfinite(one).all() for one in outputs):
+        raise _Refused("returns values that are not finite in training")
+    loss = sum(one.square().mean() for one in outputs)
+    assert isinstance(loss, Tensor)
+    if loss.requires_grad:
+        guarded("its gradient", loss.backward)
+    for name, parameter in part.named_parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            raise _Refused(f"its parameter {name} has no gradient", "use it, or leave it out")
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+            raise _Refused(f"the gradient of its parameter {name} is not finite")
+    with torch.no_grad():
+        passes = [guarded("its pass in evaluation", lambda: run(part.eval(), given)) for _ in range(2)]
+    if not all(torch.isfinite(one).all() for one in passes[0]):
+        raise _Refused("returns values that are not finite in evaluation")
+    if not all(torch.equal(one, other) for one, other in zip(*passes, strict=True)):
+        raise _Refused("two passes in evaluation differ", "draw random numbers in training alone")
+
+
+#: What a part of each kind is given by place, and by name.
+_GIVEN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "fusion": (("shape",), ()),
+    "clinical_encoder": (("columns", "length"), ("indicators", "unknown_slot")),
+}
+_TRIED: Mapping[str, Callable[[ModelSetup], None]] = {"fusion": _try_fusion, "clinical_encoder": _try_encoder}
+
+
+def main(arguments: list[str]) -> int:
+    """Answers the requests on the command line: a list of ``{"field": …, "setup": …, "modules": […]}``."""
+    answers: list[dict[str, Any] | None] = []
+    for request in json.loads(arguments[0]):
+        make_importable([OwnModule(**one) for one in request["modules"]])
+        problem = check(request["field"], ModelSetup.model_validate(request["setup"]))
+        answers.append(None if problem is None else asdict(problem))
+    print(f"\n{json.dumps(answers)}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

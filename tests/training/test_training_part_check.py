@@ -1,0 +1,181 @@
+"""Parts of the user's own are tried before anything trains: what is wrong with them is one line each."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_runs import Notes, specification
+
+from mmad.base.errors import SpecError
+from mmad.base.paths import RunPaths
+from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.config import own_modules
+from mmad.config.own_modules import find_module, make_importable
+from mmad.config.setup import ModelSetup
+from mmad.data.dataset import DataSet
+from mmad.detector import build_detector, parameter_counts
+from mmad.training import train
+from mmad.training.part_check import check
+
+PAGE = Path(__file__).parents[2] / "docs" / "parts.md"
+HEAD = """\
+import torch
+from torch import nn
+
+
+class Part(nn.Module):
+    def __init__(self, shape, width: int = 1):
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(width))
+
+    def forward(self, maps, clinical):
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    before = set(sys.modules)
+    yield
+    own_modules._FINDER.modules.clear()
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] in ("mylab", "mine"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The module of the manual."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (text,) = [block for block in blocks if "class FiLM" in block]
+    assert len(text.splitlines()) <= 40
+    (tmp_path / "mylab").mkdir()
+    (tmp_path / "mylab" / "__init__.py").write_text("")
+    (tmp_path / "mylab" / "image.py").write_text(text)
+    return tmp_path
+
+
+def _setup(**part: Any) -> ModelSetup:
+    fields = {"backbone": "custom1", "image_size": 64, "pretrained": False, "use_clinical": True}
+    return ModelSetup(**fields, **part)
+
+
+def test_the_manuals_film_is_the_built_in_one(example: Path) -> None:
+    make_importable([find_module("mylab", example)])
+    for pyramid in ({}, {"backbone": "resnet18", "using_fpn": True, "image_size": 64}):
+        fields = {"backbone": "custom1", "image_size": 64, "pretrained": False, "use_clinical": True} | pyramid
+        own = ModelSetup(**fields, fusion={"use": "mylab.image:FiLM"})
+        word = ModelSetup(**fields, fusion="film")
+        assert check("fusion", own) is None
+        assert parameter_counts(own) == parameter_counts(word)
+        weights = [
+            build_detector(s, labels=5, columns=DOCUMENTED_COLUMNS, seed=0).state_dict().values() for s in (own, word)
+        ]
+        assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+    wide = ModelSetup(**fields, fusion={"use": "mylab.image:FiLM", "width": 64})
+    assert check("fusion", wide) is None
+    assert parameter_counts(wide) != parameter_counts(word)
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Callable[..., str]:
+    """What is said of ``mine:Part``, its module made of the text given, with arguments."""
+
+    def say(text: str, field: str = "fusion", name: str = "mine:Part", **arguments: Any) -> str:
+        (tmp_path / "mine.py").write_text(text)
+        make_importable([find_module("mine", tmp_path)])
+        problem = check(field, _setup(**{field: {"use": name} | arguments}))
+        return "" if problem is None else f"{problem.argument}|{problem.what}|{problem.hint}"
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("        return {k: x * self.a for k, x in maps.items()}", ""),
+        ('        return {k: x * self.a * float("nan") for k, x in maps.items()}', "values that are not finite"),
+        ("        return {k: x[:, :1] * self.a for k, x in maps.items()}", "the map 0 as [2, 1, 16, 16], not [2, 16"),
+        ("        return maps", "its parameter a has no gradient"),
+        ("        return {k: x * self.a + torch.randn_like(x) for k, x in maps.items()}", "two passes in evaluation"),
+        ("        raise KeyError('nope')", "raises KeyError: 'nope' (mine.py:11)"),
+        ("        return clinical", "returns Tensor, not a dictionary of the maps 0"),
+        ("        return {'1': self.a}", "returns ['1'], not a dictionary of the maps 0"),
+    ],
+)
+def test_a_pass_that_is_none_of_a_fusion(said: Callable[..., str], body: str, expected: str) -> None:
+    answer = said(HEAD + body + "\n")
+    assert expected in answer
+    assert bool(expected) == bool(answer)
+
+
+def test_an_import_that_does_more_than_define(said: Callable[..., str]) -> None:
+    for text, expected in (
+        ('raise RuntimeError("no\\nlicence")', "importing mine raises RuntimeError: no licence (mine.py:1)"),
+        ('print("hello")', "importing mine prints 'hello'"),
+        ("raise SystemExit(3)", "importing mine raises SystemExit: 3"),
+        ("import not_there_at_all", "No module named 'not_there_at_all'"),
+        ("def x(:", "importing mine raises SyntaxError"),
+    ):
+        answer = said(text)
+        assert expected in answer
+        assert "\n" not in answer
+
+
+def test_a_name_that_is_no_class_of_that_kind(said: Callable[..., str]) -> None:
+    text = (
+        HEAD + "        return maps\n\n\nclass Other:\n    def __init__(self, shape): ...\n\n\ndef part(shape): ...\n"
+    )
+    assert "mine has no class Prat|did you mean Part?" in said(text, name="mine:Prat")
+    assert "mine:part is no class" in said(text, name="mine:part")
+    assert "is no torch.nn.Module" in said(text, name="mine:Other")
+    assert "there is no module mine.other" in said(text, name="mine.other:Part")
+
+
+def test_arguments_are_those_of_the_class(said: Callable[..., str]) -> None:
+    text = HEAD.replace("width: int = 1", "width: int") + "        return {k: x * self.a for k, x in maps.items()}\n"
+    assert said(text, width=1) == ""
+    assert said(text, widht=1) == "widht|Part takes no argument widht|did you mean width?"
+    assert said(text, width="a").startswith('width|width = "a": Part expects int')
+    assert "Part needs the argument width" in said(text)
+    assert "takes 0 arguments by place, not (shape)" in said("class Part:\n    pass\n")
+
+
+def test_a_clinical_encoder_is_tried_too(said: Callable[..., str]) -> None:
+    text = """\
+import torch
+from torch import nn
+
+
+class Part(nn.Module):
+    def __init__(self, columns, length, *, indicators, unknown_slot):
+        super().__init__()
+        self.linear = nn.Linear(len(columns.numeric), LENGTH)
+
+    def forward(self, numeric, categorical):
+        return self.linear(numeric)
+"""
+    assert said(text.replace("LENGTH", "length"), "clinical_encoder") == ""
+    assert "returns [2, 3], not [2, 32]" in said(text.replace("LENGTH", "3"), "clinical_encoder")
+    assert "takes no argument unknown_slot" in said(text.replace(", unknown_slot", ""), "clinical_encoder")
+
+
+@pytest.mark.slow
+def test_a_run_trains_with_a_module_and_refuses_it_once_it_changed(
+    example: Path, dataset: DataSet, tmp_path: Path
+) -> None:
+    spec = specification(dataset, 1, fusion={"use": "mylab.image:FiLM", "width": 4})
+    protocol = spec.protocol.model_copy(update={"modules": (find_module("mylab", example),)})
+    spec = type(spec)(spec.setup, protocol, spec.data)
+    notes = Notes()
+    assert train(spec, dataset_path=dataset.root, run=RunPaths(tmp_path / "run"), recorder=notes) == "finished"
+    assert {count.module: count.count for count in notes.counts}["model.clinical_fusion"] == 12 * 4 + 5 * 8
+    with (example / "mylab" / "image.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(SpecError, match="has other content"):
+        train(spec, dataset_path=dataset.root, run=RunPaths(tmp_path / "again"), recorder=Notes())
