@@ -33,6 +33,7 @@ SETUPS = {
     "two batches a step": SMALL | {"gradient_accumulation": 2, "optimiser": "adamw"},
     "era A": SMALL | CLINICAL,
     "era C": SMALL | CLINICAL | {"clinical_expand_conv_channels": 8, "fuse_depth": 0, "fusion_strategy": "add"},
+    "late fusion": SMALL | {"use_clinical": True, "clinical_input_channels": 12, "fusion": "late"},
     "pyramid": PYRAMID,
 }
 DATASET = SimpleNamespace(
@@ -146,7 +147,7 @@ _MAY = {
     "detections",
 }  # fmt: skip
 _STEP = ("detector/boxes", "detector/pooling", "detector/rpn", "detector/roi_heads", "detector/model", "training/loop")
-_STEP += ("detector/fusion", "detector/clinical", "detector/backbones", "training/losses")
+_STEP += ("detector/era_fusion", "detector/fusions", "detector/clinical", "detector/backbones", "training/losses")
 
 
 @pytest.mark.parametrize("name", _STEP)
