@@ -239,7 +239,11 @@ class ComparedRun:
         return self.protocol == protocol_of(self.run, self.member, EvaluationOptions())
 
     def conditions(self, checkpoint: CheckpointKind, split: Split = "test") -> Conditions:
-        return Conditions.of(self.run, self.protocol, checkpoint, split=split, split_policy=self.split_policy)
+        return replace(self._conditions, checkpoint=checkpoint, split=split)
+
+    @functools.cached_property
+    def _conditions(self) -> Conditions:
+        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=self.split_policy)
 
     def figures(self, checkpoint: CheckpointKind) -> CheckpointFigures | None:
         """The figures of a kept checkpoint; None while the run is not finished."""

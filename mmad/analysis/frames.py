@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -41,26 +41,29 @@ class ReportSource(Protocol):
     def all_checkpoints(self, keys: Sequence[str]) -> Mapping[str, Sequence[CheckpointRecord]]: ...
     def first_epochs(self, keys: Sequence[str]) -> Mapping[str, datetime]: ...
     def all_parameter_counts(self, keys: Sequence[str]) -> Mapping[str, Sequence[ParameterCount]]: ...
-    def environments(self, key: str) -> Sequence[EnvironmentRecord]: ...
-    def warnings(self, key: str) -> Sequence[str]: ...
+    def all_environments(self, keys: Sequence[str]) -> Mapping[str, Sequence[EnvironmentRecord]]: ...
+    def all_warnings(self, keys: Sequence[str]) -> Mapping[str, Sequence[str]]: ...
+    def epoch_seconds(self, keys: Sequence[str]) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
 class RunFrame:
     """One run with everything recorded about it; ``split_policy`` is what its data set says today.
 
-    ``audit`` holds what the audit of its data set warned of, as ``code: words``.
+    ``audit`` holds what the audit of its data set warned of, as ``code: words``. ``seconds`` of all its epochs; None
+    without one. What was measured (epochs, evaluations, checkpoints, counts) is empty until ``with_measured`` reads it.
     """
 
     record: RunRecord
-    epochs: tuple[EpochRecord, ...]
-    evaluations: tuple[EvaluationRecord, ...]
-    checkpoints: tuple[CheckpointRecord, ...]
-    counts: tuple[ParameterCount, ...]
     environments: tuple[EnvironmentRecord, ...]
     warnings: tuple[str, ...]
     split_policy: str | None
     audit: tuple[str, ...] = ()
+    seconds: float | None = None
+    epochs: tuple[EpochRecord, ...] = ()
+    evaluations: tuple[EvaluationRecord, ...] = ()
+    checkpoints: tuple[CheckpointRecord, ...] = ()
+    counts: tuple[ParameterCount, ...] = ()
 
     @property
     def key(self) -> str:
@@ -126,7 +129,7 @@ class MemberFrame:
         """The kept checkpoint of ``kind``."""
         return next((o for _, o in self.outcomes if o is not None and o.kind == kind), None)
 
-    @property
+    @functools.cached_property
     def compared(self) -> ComparedRun:
         """The run as it is compared with others."""
         results = MemberResults(self.best_ap, self.best_ar, self.final)
@@ -166,13 +169,37 @@ class AblationFrame:
 
 @dataclass(frozen=True)
 class ReportFrame:
-    """Everything one report shows; ``runs`` are those of its ablations, in the order they are met."""
+    """Everything one report shows, or one ablation of it; ``runs`` are in the order they are met.
+
+    Args:
+        beside: members of ablations that are not here, of runs that are.
+        taken: keys of the runs that earlier ablations show.
+    """
 
     ablations: tuple[AblationFrame, ...]
     runs: tuple[RunFrame, ...]
+    beside: tuple[MemberFrame, ...] = ()
+    taken: frozenset[str] = frozenset()
+
+    @functools.cached_property
+    def _members(self) -> Mapping[str, tuple[MemberFrame, ...]]:
+        found: dict[str, list[MemberFrame]] = {}
+        for member in (*(m for a in self.ablations for m in a.members), *self.beside):
+            found.setdefault(member.run.key, []).append(member)
+        return {key: tuple(members) for key, members in found.items()}
 
     def members_of(self, key: str) -> tuple[MemberFrame, ...]:
-        return tuple(m for a in self.ablations for m in a.members if m.run.key == key)
+        return self._members.get(key, ())
+
+    def alone(self) -> Iterator[ReportFrame]:
+        """Each ablation as a frame of its own."""
+        taken: set[str] = set()
+        for ablation in self.ablations:
+            runs = {member.run.key: member.run for member in ablation.members}
+            here = ablation.record.name
+            beside = tuple(m for key in runs for m in self.members_of(key) if m.record.ablation != here)
+            yield ReportFrame((ablation,), tuple(runs.values()), beside, frozenset(taken.intersection(runs)))
+            taken |= runs.keys()
 
 
 def load_frame(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame:
@@ -180,34 +207,57 @@ def load_frame(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame:
 
     Raises ReportError for an unknown name (with the nearest) and for a store without any run.
     """
+    return with_measured(source, load_records(source, names))
+
+
+def load_records(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame:
+    """The same without what was measured: ablations, members and runs, where and how long these were trained."""
     ablations = _chosen(source.ablations(), names)
     records = {run.key: run for run in source.run_records()}
     keys = list(dict.fromkeys(m.key for a in ablations for m in a.members if m.key in records))
     if not keys:
         raise ReportError("no run to report on", hint="start some with `mmad ablate FILE`")
-    epochs, evaluations = source.all_epochs(keys), source.all_evaluations(keys)
-    checkpoints, counts = source.all_checkpoints(keys), source.all_parameter_counts(keys)
     policies = {path: split_policy(path) for path in {records[key].dataset_path for key in keys}}
-    warned = {key: source.warnings(key) for key in keys}
+    warned, places, seconds = source.all_warnings(keys), source.all_environments(keys), source.epoch_seconds(keys)
     runs = {
         key: RunFrame(
             record=records[key],
-            epochs=tuple(sorted(epochs.get(key, ()), key=lambda e: e.epoch)),
-            evaluations=tuple(evaluations.get(key, ())),
-            checkpoints=tuple(checkpoints.get(key, ())),
-            counts=tuple(counts.get(key, ())),
-            environments=tuple(source.environments(key)),
-            warnings=tuple(w for w in warned[key] if not w.startswith(MARK)),
+            environments=tuple(places.get(key, ())),
+            warnings=tuple(w for w in warned.get(key, ()) if not w.startswith(MARK)),
             split_policy=policies[records[key].dataset_path],
-            audit=tuple(w.removeprefix(MARK) for w in warned[key] if w.startswith(MARK)),
+            audit=tuple(w.removeprefix(MARK) for w in warned.get(key, ()) if w.startswith(MARK)),
+            seconds=seconds.get(key),
         )
         for key in keys
     }
-    first = source.first_epochs(keys)
     frames = tuple(
-        AblationFrame(a, tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs), first) for a in ablations
+        AblationFrame(a, tuple(_member(m, runs[m.key]) for m in _ordered(a) if m.key in runs)) for a in ablations
     )
     return ReportFrame(tuple(f for f in frames if f.members), tuple(runs.values()))
+
+
+def with_measured(source: ReportSource, frame: ReportFrame, *, epochs: bool = True) -> ReportFrame:
+    """The frame with what was measured of its runs; without their ``epochs`` where these are not asked for."""
+    keys = [run.key for run in frame.runs]
+    curves = source.all_epochs(keys) if epochs else {}
+    evaluations, checkpoints = source.all_evaluations(keys), source.all_checkpoints(keys)
+    counts, first = source.all_parameter_counts(keys), source.first_epochs(keys)
+    runs = {
+        run.key: replace(
+            run,
+            epochs=tuple(sorted(curves.get(run.key, ()), key=lambda e: e.epoch)),
+            evaluations=tuple(evaluations.get(run.key, ())),
+            checkpoints=tuple(checkpoints.get(run.key, ())),
+            counts=tuple(counts.get(run.key, ())),
+        )
+        for run in frame.runs
+    }
+
+    def members(found: Iterable[MemberFrame]) -> tuple[MemberFrame, ...]:
+        return tuple(_member(member.record, runs[member.run.key]) for member in found)
+
+    ablations = tuple(AblationFrame(one.record, members(one.members), first) for one in frame.ablations)
+    return replace(frame, ablations=ablations, runs=tuple(runs.values()), beside=members(frame.beside))
 
 
 def _ordered(ablation: AblationRecord) -> list[MemberRecord]:

@@ -299,6 +299,8 @@ def compute_statistics(
     data: Path | None = None,
     options: EvaluationOptions | None = None,
     progress: OnProgress = lambda done, whole: None,
+    detections: DetectionStore | None = None,
+    helped: bool = False,
 ) -> Statistics:
     """Everything that can be computed of ``frame``; what is cached is read, the rest computed and cached.
 
@@ -306,9 +308,11 @@ def compute_statistics(
         data: where the data set lies now; None where the runs say.
         options: of these resamples and seed.
         progress: hears how many of how many runs and pairs are done.
+        detections: of ``detections_of``, where several frames of one store are asked for.
+        helped: whether helpers compute this ahead already (``helpers_for``).
     """
     options = options or EvaluationOptions()
-    builder = _StatisticsBuilder(frame, store, data, options)
+    builder = _StatisticsBuilder(frame, store, detections or detections_of(store, data), options, helped)
     work = list(_work(frame))
     runs: dict[RunKey, RunStatistics] = {}
     pairs: dict[PairKey, PairStatistics] = {}
@@ -323,8 +327,7 @@ def compute_statistics(
                 compared[pair_key(one)] = one
                 pairs[pair_key(one)] = builder.pair(one)
             if builder.begins_to_compute and len(work) - done > LONG:
-                requests = [asked for one in work[done:] if (asked := _request(one)) is not None]
-                stack.enter_context(prefetching(store, data, options, requests))
+                stack.enter_context(prefetching(store, data, options, _requests(work[done:])))
     if work:
         progress(len(work), len(work))
     for name in dict.fromkeys(key[0] for key in pairs):
@@ -349,6 +352,23 @@ def finished_comparisons(ablation: AblationFrame) -> list[Comparison]:
     return [one for one in ablation.comparisons if isinstance(one, Comparison) and one.pairs]
 
 
+@contextlib.contextmanager
+def helpers_for(
+    frames: Sequence[ReportFrame], store: Store, *, data: Path | None = None, options: EvaluationOptions | None = None
+) -> Iterator[None]:
+    """Lets other processes begin with the last of ``frames`` while the block runs; their epochs are not needed."""
+    requests = _requests([one for frame in frames for one in _work(frame)])
+    if store.read_only or len(requests) <= LONG:
+        yield
+        return
+    with prefetching(store, data, options or EvaluationOptions(), requests):
+        yield
+
+
+def _requests(work: Sequence[MemberFrame | Comparison]) -> list[PrefetchTask]:
+    return [asked for one in work if (asked := _request(one)) is not None]
+
+
 def _request(one: MemberFrame | Comparison) -> PrefetchTask | None:
     """The work as a helper process takes it; None where nothing can be computed."""
     if isinstance(one, MemberFrame):
@@ -364,12 +384,18 @@ def _request(one: MemberFrame | Comparison) -> PrefetchTask | None:
 class _StatisticsBuilder:
     """Asks the store for one run or pair after another."""
 
-    def __init__(self, frame: ReportFrame, store: Store, data: Path | None, options: EvaluationOptions) -> None:
-        self._store, self._options = store, options
-        self._detections = CacheOnlyStore(data) if store.read_only and not store.left_out else FailureCachingStore(data)
+    def __init__(
+        self,
+        frame: ReportFrame,
+        store: Store,
+        detections: DetectionStore,
+        options: EvaluationOptions,
+        helped: bool,
+    ) -> None:
+        self._store, self._options, self._detections = store, options, detections
         self._controls = controls_by_run(store)
         self._known = {run.key: run for run in frame.runs}
-        self._helped = False
+        self._helped = helped
 
     def run(self, member: MemberFrame) -> RunStatistics:
         if member.alone is None:
@@ -414,6 +440,11 @@ class _StatisticsBuilder:
         return True
 
 
+def detections_of(store: Store, data: Path | None = None) -> DetectionStore:
+    """Where a report finds detections and data sets: nothing is computed for a store that cannot cache it."""
+    return CacheOnlyStore(data) if store.read_only and not store.left_out else FailureCachingStore(data)
+
+
 class FailureCachingStore(DetectionStore):
     """Looks for a missing or changed data set once, and remembers how it failed."""
 
@@ -432,7 +463,7 @@ class FailureCachingStore(DetectionStore):
             raise
 
 
-class CacheOnlyStore(DetectionStore):
+class CacheOnlyStore(FailureCachingStore):
     """Refuses: what is not cached is not computed."""
 
     def truth(self, target: EvaluationTarget) -> GroundTruth:

@@ -433,6 +433,4 @@ def write_report(
         every=every,
         provenance=provenance,
         progress=progress,
-        computing=progress,
-        picturing=progress,
     )

@@ -297,8 +297,8 @@ class AnalysisRecord:
     """One row of the store's analyses: a result computed from stored detections, and all that decides it.
 
     ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement``,
-    ``diagnosis``, ``cohort``, ``figure``, ``control`` or ``note``; ``key`` the SHA-256 of the canonical JSON of
-    kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    ``diagnosis``, ``cohort``, ``figure``, ``section``, ``control`` or ``note``; ``key`` the SHA-256 of the
+    canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
     """
 
     kind: str

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from mmad.analysis.frames import ReportSource, load_frame
+from mmad.analysis.frames import ReportSource, load_records, with_measured
 from mmad.analysis.statistics import compute_statistics
 from mmad.analysis.targets import EvaluationOptions
 from mmad.base.clock import now
 from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.report.against import Against, report_against
-from mmad.report.cohort import Cohort, CohortKey, cohorts_of
 from mmad.report.crate import write_crate
 from mmad.report.figures import NARROW, WIDE, CurveFigure, FigureFile, FigureFormat, report_figures
 from mmad.report.methods import render_methods
-from mmad.report.model import PAGE_MARK, ReportModel, build_model, logbook_of
-from mmad.report.pictures import check_number, pictures_of
-from mmad.report.provenance import Provenance, brief_frame, brief_pictures, brief_statistics, database_name
+from mmad.report.model import PAGE_MARK, Logbook, PageForm, ReportModel, logbook_of
+from mmad.report.pictures import check_number
+from mmad.report.provenance import Provenance
 from mmad.report.rendering import FigureRenderer
+from mmad.report.sections import ModelMaker, ModelOptions, make_sections, with_outcomes
 from mmad.report.table import ReportTable
 from mmad.report.table_writers import as_csv, as_latex, write_tables
 from mmad.report.tables import ABLATION, all_tables, paper_tables
 from mmad.report.watch import live
-from mmad.report.writers.html import render_html, render_pages, table_page
+from mmad.report.writers.html import RunProgress, Section, assemble, table_page
 from mmad.report.writers.markdown import render_markdown
-from mmad.store.measurements import LogRecord
-from mmad.store.notes import Notes, read_notes
 from mmad.store.store import Store
 
 #: A report of more runs than this is written as linked pages by default.
@@ -83,8 +82,6 @@ def write_report(
     every: float | None = None,
     provenance: Provenance = "brief",
     progress: Callable[[int, int], None] | None = None,
-    computing: Callable[[int, int], None] = lambda done, whole: None,
-    picturing: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Report:
     """Write the report of ``source`` to ``html`` and to ``markdown`` (with its charts in a folder beside).
 
@@ -107,9 +104,7 @@ def write_report(
         against: another database, or a date of which this one's finished runs are compared with those of today.
         every: seconds after which a watched page reloads itself; None for a static page.
         provenance: ``full`` says on which host, in which folders and by which command each run was trained.
-        progress: is called with (done, total) runs whose charts are drawn.
-        computing: is called before that with (done, total) runs and pairs whose statistics are computed.
-        picturing: is called between the two with (done, total) pairs whose pictures are made.
+        progress: is called with (done, total) runs.
 
     Raises:
         ReportError: nothing to report, an unknown ablation, a number of pictures out of range, or a file that cannot
@@ -120,58 +115,65 @@ def write_report(
         raise ReportError(f"unknown form of a figure {unknown[0]!r}", where="--format", hint="choose pdf, svg or png")
     if provenance not in get_args(Provenance):
         raise ReportError(f"unknown {provenance!r}", where="provenance", hint="choose brief or full")
-    frame = load_frame(source, ablations)
-    separate_pages = (
-        len({m.run.key for a in frame.ablations for m in a.members}) > RUNS_IN_ONE_FILE if pages is None else pages
-    )
-    statistics, shown = None, None
-    logs: Sequence[LogRecord] = ()
-    cohorts: Mapping[CohortKey, Cohort] = {}
-    notes = Notes()
+    records = load_records(source, ablations)
+    asked = ModelOptions(data, options, pictures, provenance)
+    maker = ModelMaker(source, records, asked, created=created or now(), database=database)
     beside: Against | None = None
-    if isinstance(source, Store):
-        statistics = compute_statistics(frame, source, data=data, options=options, progress=computing)
-        logs, notes = source.logs(), read_notes(source)
-        if against is not None:
-            beside = report_against(frame, statistics, source, against, data=data, options=options)
-        if html is not None or methods is not None or crate is not None:
-            cohorts = cohorts_of(frame, source, data)
-        if html is not None or markdown is not None or crate is not None:
-            shown = pictures_of(
-                frame, source, number=pictures, data=data, separate_pages=separate_pages, progress=picturing
-            )
-    if provenance == "brief":
-        frame, database = brief_frame(frame), database_name(database)
-        statistics = statistics and brief_statistics(statistics)
-        shown = shown and brief_pictures(shown)
-    model = build_model(
-        frame,
-        created=created or now(),
-        database=database,
-        statistics=statistics,
-        pictures=shown,
-        cohorts=cohorts,
-        notes=notes,
-        against=beside,
-    )
+    if against is not None and maker.store is not None:
+        frame = with_measured(source, records)
+        statistics = compute_statistics(frame, maker.store, data=data, options=options)
+        beside = report_against(frame, statistics, maker.store, against, data=data, options=options)
+    outline = replace(maker.outline, against=beside)
+    logs = [] if maker.store is None else maker.store.logs()
+    many = len(outline.runs) > RUNS_IN_ONE_FILE if pages is None else pages
     written = 0
     drawn: tuple[Path, ...] = ()
     crated: tuple[Path, ...] = ()
-    model = replace(model, logbook=logbook_of(model, logs, log))
-    with FigureRenderer(source if isinstance(source, Store) else None) as renderer:
+    data_files: tuple[Path, ...] = ()
+    sources: tuple[Path, ...] = ()
+    with FigureRenderer(maker.store) as renderer:
         if html is not None:
-            written = _write_html(model, html, separate_pages, renderer, progress, every)
-        if markdown is not None:
-            _write_markdown(model, markdown, renderer)
-        if figures is not None:
-            drawn = _write_figures(model, figures, formats, renderer)
-        if crate is not None:
-            crated = write_crate(model, crate, renderer)
-        if methods is not None:
-            _write(methods, render_methods(model).encode("utf-8"))
-    data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
-    counts = (len(model.ablations), len(model.runs), len(model.attention))
+            form = PageForm(html.name, f"{html.stem}_pages") if many else PageForm()
+            entries = partial(logbook_of, records=logs, show=log)
+            written = _write_html(_pages(maker, outline, form, renderer, entries, progress), html, form, every)
+        if markdown or csv or latex or figures or methods or crate:
+            said = None if html else progress
+            model = maker.model(records, pages=many, progress=_of_runs(outline, said))
+            model = replace(model, against=beside, logbook=logbook_of(model, logs, log))
+            if markdown is not None:
+                _write_markdown(model, markdown, renderer)
+            if figures is not None:
+                drawn = _write_figures(model, figures, formats, renderer)
+            if crate is not None:
+                crated = write_crate(model, crate, renderer)
+            if methods is not None:
+                _write(methods, render_methods(model).encode("utf-8"))
+            data_files, sources = write_tables(all_tables(model) if csv or latex else (), csv=csv, latex=latex)
+    counts = (len(outline.ablations), len(outline.runs), len(outline.attention))
     return Report(html, markdown, *counts, written, data_files, sources, drawn, methods, beside, crated)
+
+
+def _pages(
+    maker: ModelMaker,
+    outline: ReportModel,
+    form: PageForm,
+    renderer: FigureRenderer,
+    entries: Callable[[ReportModel], Logbook | None],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[tuple[str, str]]:
+    """The pages of ``assemble``, with the ``entries`` of experiment logs."""
+    outline = replace(outline, logbook=entries(outline))
+
+    def complete(model: ReportModel, sections: Sequence[Section]) -> ReportModel:
+        model = with_outcomes(model, sections)
+        return replace(model, logbook=entries(model))
+
+    return assemble(outline, form, make_sections(maker, outline, form, renderer, progress), renderer, complete)
+
+
+def _of_runs(outline: ReportModel, progress: Callable[[int, int], None] | None) -> Callable[[float], None]:
+    """Hears a share and says how many of all runs that is."""
+    return RunProgress(len(outline.runs), progress).of(len(outline.runs))
 
 
 def _write_markdown(model: ReportModel, markdown: Path, renderer: FigureRenderer) -> None:
@@ -230,24 +232,17 @@ def _write(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _write_html(
-    model: ReportModel,
-    html: Path,
-    separate_pages: bool,
-    renderer: FigureRenderer,
-    progress: Callable[[int, int], None] | None,
-    every: float | None,
-) -> int:
+def _write_html(pages: Iterable[tuple[str, str]], html: Path, form: PageForm, every: float | None) -> int:
     """Write one file, or pages and then the overview; remove pages of an earlier report that are no longer needed."""
     folder = html.parent / f"{html.stem}_pages"
     written_pages = set()
-    if separate_pages:
-        for file, page in render_pages(model, html.name, folder.name, progress, renderer):
-            _write_changed(html.parent / file, (live(page, every) if every else page).encode("utf-8"))
+    for file, page in pages:
+        content = (live(page, every) if every else page).encode("utf-8")
+        if form.folder:
+            _write_changed(html.parent / file, content)
             written_pages.add(html.parent / file)
-    else:
-        page = render_html(model, progress, renderer)
-        _write(html, (live(page, every) if every else page).encode("utf-8"))
+        else:
+            _write(html, content)
     _forget_pages(folder, written_pages)
     return max(0, len(written_pages) - 1)
 

@@ -67,9 +67,11 @@ def cohort_of(dataset: DataSet) -> Cohort:
     )
 
 
-def cohorts_of(frame: ReportFrame, store: Store, data: Path | None = None) -> dict[CohortKey, Cohort]:
+def cohorts_of(
+    frame: ReportFrame, store: Store, data: Path | None = None, detections: DetectionStore | None = None
+) -> dict[CohortKey, Cohort]:
     """The data sets of ``frame``'s runs, each counted once; without those that are gone or changed."""
-    detections = DetectionStore(data)
+    detections = detections or DetectionStore(data)
     found: dict[CohortKey, Cohort] = {}
     for run in {cohort_key(run.record): run for run in frame.runs if run.record.dataset_fingerprint}.values():
         fingerprint, mode = cohort_key(run.record)

@@ -647,6 +647,14 @@ def _forest_row(row: Comparison, statistics: Statistics) -> ForestRow:
     return ForestRow(row.setting, value, low, high, others, len(row.seeds), patients, note, settled)
 
 
+def section_figures(section: AblationSection, statistics: Statistics) -> Iterator[ReportFigure]:
+    """Every figure of an ablation, in the order of a report."""
+    found: list[ReportFigure | None] = [forest_figure(section, statistics)]
+    found += [arms_figure(section, setting, statistics) for setting in section.frame.settings]
+    found += [run_figure(run) for run in section.runs]
+    yield from (figure for figure in found if figure is not None)
+
+
 # The chart of a log.
 
 
@@ -671,11 +679,8 @@ def entries_figure(log: LogView) -> EntriesFigure | None:
 
 def report_figures(model: ReportModel) -> Iterator[ReportFigure]:
     """Every figure of a report, in its order."""
-    for ablation in model.ablations:
-        found: list[ReportFigure | None] = [forest_figure(ablation, model.statistics)]
-        found += [arms_figure(ablation, setting, model.statistics) for setting in ablation.frame.settings]
-        found += [run_figure(section) for section in ablation.runs]
-        yield from (figure for figure in found if figure is not None)
+    for section in model.ablations:
+        yield from section_figures(section, model.statistics)
     for log in model.logbook.logs if model.logbook is not None else ():
         if (entries := entries_figure(log)) is not None:
             yield entries

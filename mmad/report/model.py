@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -51,7 +52,6 @@ class RunSection:
     title: str
     members: tuple[MemberFrame, ...]
     blocks: tuple[MemberFrame, ...]
-    badges: tuple[Badge, ...]
 
     @property
     def member(self) -> MemberFrame:
@@ -61,9 +61,12 @@ class RunSection:
     def run(self) -> RunFrame:
         return self.member.run
 
-    @property
-    def seconds(self) -> float:
-        return sum(e.seconds for e in self.run.epochs if e.seconds == e.seconds)
+    @cached_property
+    def badges(self) -> tuple[Badge, ...]:
+        """The conditions of its figures, and what all its members add to them."""
+        conditions = self.member.compared.conditions(compared_kind([self.member.compared]))
+        marks = [*evaluation_badges(conditions), *setup_badges(self.run), *audit_badges(self.run)]
+        return tuple(legend([*marks, *(badge for member in self.members for badge in member_badges(member))]))
 
 
 @dataclass(frozen=True)
@@ -75,25 +78,57 @@ class CountRow:
     counts: tuple[int | None, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AblationSection:
     """The section of one ablation: its members, comparisons, audit warnings, and the runs that it shows."""
 
     anchor: str
     frame: AblationFrame
-    comparisons: tuple[ComparisonTable, ...]
-    refusals: tuple[NotComparable, ...]
-    badges: tuple[tuple[Badge, ...], ...]
-    modules: tuple[str, ...]
-    count_rows: tuple[CountRow, ...]
     runs: tuple[RunSection, ...]
     shown_elsewhere: tuple[tuple[MemberFrame, str], ...]
-    headlines: tuple[str, ...]
-    audit: tuple[str, ...]
+    statistics: Statistics
 
     @property
     def title(self) -> str:
         return self.frame.record.title or self.frame.record.name
+
+    @cached_property
+    def comparisons(self) -> tuple[ComparisonTable, ...]:
+        return comparison_tables(self.frame.record, self.frame.comparisons)
+
+    @property
+    def refusals(self) -> tuple[NotComparable, ...]:
+        return tuple(one for one in self.frame.comparisons if isinstance(one, NotComparable))
+
+    @cached_property
+    def badges(self) -> tuple[tuple[Badge, ...], ...]:
+        """Those of each comparison."""
+        return tuple(_table_badges(self.frame, one) for one in self.comparisons)
+
+    @cached_property
+    def count_rows(self) -> tuple[CountRow, ...]:
+        modules = tuple(dict.fromkeys(c.module for m in self.frame.members for c in m.run.counts))
+        return _count_rows(self.frame, modules)
+
+    @cached_property
+    def headlines(self) -> tuple[str, ...]:
+        """What may be said of each comparison."""
+        return tuple(headline(one, self.statistics) for one in self.comparisons)
+
+    @property
+    def audit(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(line for m in self.frame.members for line in m.run.audit))
+
+    @property
+    def legend(self) -> tuple[Badge, ...]:
+        """The badges of the comparisons and of the runs."""
+        marks = [badge for group in self.badges for badge in group]
+        return tuple(legend([*marks, *(badge for run in self.runs for badge in run.badges)]))
+
+    @property
+    def finals(self) -> bool:
+        """Whether some arms are compared by their final checkpoints."""
+        return any(one.kind == "final" for one in self.comparisons)
 
 
 @dataclass(frozen=True)
@@ -105,7 +140,6 @@ class ReportModel:
     ablations: tuple[AblationSection, ...]
     statuses: tuple[tuple[str, int], ...]
     attention: tuple[RunSection, ...]
-    legend: tuple[Badge, ...]
     anchors: dict[str, str]
     statistics: Statistics = field(default_factory=Statistics)
     pictures: Pictures = field(default_factory=Pictures)
@@ -125,11 +159,20 @@ class ReportModel:
         return "Synthetic data" if all(drawn) else "Partly synthetic data" if any(drawn) else ""
 
     @property
+    def legend(self) -> tuple[Badge, ...]:
+        """Every badge once."""
+        return tuple(legend(badge for ablation in self.ablations for badge in ablation.legend))
+
+    @property
     def lead(self) -> str:
         """The sentence on which checkpoints are compared."""
-        finals = any(c.kind == "final" for a in self.ablations for c in a.comparisons)
-        hint = " Where a run has none, both arms are compared by their final checkpoints, and the table says so."
-        return "Figures are from the checkpoint with the best validation AP." + (hint if finals else "")
+        return lead(any(ablation.finals for ablation in self.ablations))
+
+
+def lead(finals: bool) -> str:
+    """Which checkpoints are compared; ``finals``: somewhere final ones."""
+    hint = " Where a run has none, both arms are compared by their final checkpoints, and the table says so."
+    return "Figures are from the checkpoint with the best validation AP." + (hint if finals else "")
 
 
 def build_model(
@@ -144,7 +187,7 @@ def build_model(
     against: Against | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
-    anchors: dict[str, str] = {}
+    anchors = {key: run_anchor(key) for key in frame.taken}
     ablations = []
     known = statistics or Statistics()
     for ablation in frame.ablations:
@@ -156,19 +199,16 @@ def build_model(
             anchors[member.run.key] = run_anchor(member.run.key)
             runs.append(_run_section(member, ablation, frame))
         shown_here = {r.run.key for r in runs}
-        ablations.append(
-            _ablation_section(ablation, runs, [(m, a) for m, a in elsewhere if m.run.key not in shown_here], known)
-        )
+        others = tuple((m, a) for m, a in elsewhere if m.run.key not in shown_here)
+        ablations.append(AblationSection(ablation_anchor(ablation.record.name), ablation, tuple(runs), others, known))
     sections = [r for a in ablations for r in a.runs]
     counted = Counter(r.run.record.status for r in sections)
-    used = [b for a in ablations for group in a.badges for b in group] + [b for r in sections for b in r.badges]
     return ReportModel(
         created=created,
         database=database,
         ablations=tuple(ablations),
         statuses=tuple((s, counted[s]) for s in STATUSES if counted[s]),
         attention=tuple(r for r in sections if not r.run.finished),
-        legend=tuple(legend(used)),
         anchors=anchors,
         statistics=known,
         pictures=pictures or Pictures(),
@@ -197,16 +237,11 @@ def _run_section(member: MemberFrame, ablation: AblationFrame, frame: ReportFram
     blocks: dict[object, MemberFrame] = {}
     for m in everyone:
         blocks.setdefault((m.record.arm, m.protocol), m)
-    badges = [b for m in everyone for b in member_badges(m)]
-    conditions = member.compared.conditions(compared_kind([member.compared]))
     return RunSection(
         anchor=run_anchor(member.run.key),
         title=member_title(member, ablation),
         members=(member, *(m for m in everyone if m is not member)),
         blocks=tuple(blocks.values()),
-        badges=tuple(
-            legend([*evaluation_badges(conditions), *setup_badges(member.run), *audit_badges(member.run), *badges])
-        ),
     )
 
 
@@ -219,29 +254,6 @@ def member_title(member: MemberFrame, ablation: AblationFrame) -> str:
     if record.replicate > 1:
         parts.append(f"replicate {record.replicate}")
     return " · ".join(p for p in parts if p)
-
-
-def _ablation_section(
-    ablation: AblationFrame,
-    runs: Iterable[RunSection],
-    elsewhere: Iterable[tuple[MemberFrame, str]],
-    statistics: Statistics,
-) -> AblationSection:
-    comparisons = comparison_tables(ablation.record, ablation.comparisons)
-    modules = tuple(dict.fromkeys(c.module for m in ablation.members for c in m.run.counts))
-    return AblationSection(
-        anchor=ablation_anchor(ablation.record.name),
-        frame=ablation,
-        comparisons=comparisons,
-        refusals=tuple(one for one in ablation.comparisons if isinstance(one, NotComparable)),
-        badges=tuple(_table_badges(ablation, c) for c in comparisons),
-        modules=modules,
-        count_rows=_count_rows(ablation, modules),
-        runs=tuple(runs),
-        shown_elsewhere=tuple(elsewhere),
-        headlines=tuple(headline(c, statistics) for c in comparisons),
-        audit=tuple(dict.fromkeys(line for m in ablation.members for line in m.run.audit)),
-    )
 
 
 def _table_badges(ablation: AblationFrame, table: ComparisonTable) -> tuple[Badge, ...]:
@@ -737,6 +749,19 @@ class Links:
     def of(self, here: str) -> Links:
         """The same links, seen from the page ``here``."""
         return Links(here, self._overview, self._files)
+
+
+@dataclass(frozen=True)
+class PageForm:
+    """One file, or linked pages in ``folder`` beside the file ``overview``."""
+
+    overview: str = ""
+    folder: str = ""
+
+
+def layout(model: ReportModel, form: PageForm) -> tuple[tuple[PageView, ...], Links]:
+    """The pages, last the overview or the only one, and their links, seen from the last."""
+    return linked(model, form.overview, form.folder) if form.folder else ((whole(model),), Links("", "", {}))
 
 
 def whole(model: ReportModel) -> PageView:

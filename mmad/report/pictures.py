@@ -307,6 +307,11 @@ class AblationPictures:
         return tuple(pair for pair in self.pairs if pair.studies or pair.why)
 
     @property
+    def studies(self) -> int:
+        """Studies shown, over all pairs."""
+        return sum(len(pair.studies) for pair in self.pairs)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The findings of the legend, from the data set with the most findings."""
         return max((pair.labels for pair in self.pairs if pair.studies), key=len, default=())
@@ -320,11 +325,6 @@ class Pictures:
 
     def of(self, ablation: AblationFrame) -> AblationPictures:
         return self.ablations.get(ablation.record.name, AblationPictures())
-
-    @property
-    def most_labels(self) -> int:
-        """The largest number of findings that a legend holds."""
-        return max((len(found.labels) for found in self.ablations.values()), default=0)
 
 
 def check_number(number: int | None) -> None:
@@ -385,6 +385,8 @@ def pictures_of(
     data: Path | None = None,
     separate_pages: bool = False,
     progress: Callable[[int, int], None] = lambda done, whole: None,
+    share: PageShare | None = None,
+    detections: DetectionStore | None = None,
 ) -> Pictures:
     """The pictures of every pair of ``frame``.
 
@@ -393,6 +395,8 @@ def pictures_of(
         data: where the data set lies now; None where the runs say.
         separate_pages: whether each ablation has a page of its own; each page may then be as large as a whole report.
         progress: is called with (done, total) pairs.
+        share: of a page that shows other ablations, too; None where ``frame`` is all of it.
+        detections: of the store, where several frames are asked for.
 
     Raises:
         ReportError: a number out of range.
@@ -402,7 +406,9 @@ def pictures_of(
         return Pictures()
     rows = {a.record.name: finished_comparisons(a) for a in frame.ablations}
     whole, done = sum(map(len, rows.values())), 0
-    context = _PictureContext(store, data, _Budget(number, whole))
+    share = share or PageShare(whole)
+    context = _PictureContext(store, detections or FailureCachingStore(data), _Budget(number, share.pairs))
+    context.shown = share.shown
     found = {}
     for name, pairs in rows.items():
         if separate_pages:
@@ -416,6 +422,14 @@ def pictures_of(
     if whole:
         progress(whole, whole)
     return Pictures(found)
+
+
+@dataclass(frozen=True)
+class PageShare:
+    """How full a page is: ``pairs`` on it in all, ``shown`` studies so far."""
+
+    pairs: int
+    shown: int = 0
 
 
 @dataclass(frozen=True)
@@ -438,8 +452,8 @@ class _Budget:
 class _PictureContext:
     """What all ablations share: the store, the data sets, and how many studies the page already shows."""
 
-    def __init__(self, store: Store, data: Path | None, budget: _Budget) -> None:
-        self.store, self.detections = store, FailureCachingStore(data)
+    def __init__(self, store: Store, detections: DetectionStore, budget: _Budget) -> None:
+        self.store, self.detections = store, detections
         self.begin_page(budget)
         self._places: dict[int, tuple[DataSet, dict[str, int]]] = {}
 

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from mmad.analysis.frames import ReportFrame, RunFrame
+from mmad.analysis.frames import MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.statistics import Statistics
 from mmad.report.pictures import Pictures
 
@@ -32,26 +32,34 @@ def database_name(database: str) -> str:
     return PurePath(database).name if PurePath(database).is_absolute() else database
 
 
-def brief_frame(frame: ReportFrame) -> ReportFrame:
-    """The frame without host, user, absolute paths and command lines."""
-    hosts = {place.host for run in frame.runs for place in run.environments if place.host}
+def hosts_of(frame: ReportFrame) -> frozenset[str]:
+    """The names of the machines that its runs were trained on."""
+    return frozenset(place.host for run in frame.runs for place in run.environments if place.host)
+
+
+def brief_frame(frame: ReportFrame, hosts: frozenset[str]) -> ReportFrame:
+    """The frame without ``hosts``, user, absolute paths and command lines."""
     runs = {run.key: _brief_run(run, hosts) for run in frame.runs}
+
+    def brief(members: tuple[MemberFrame, ...]) -> tuple[MemberFrame, ...]:
+        return tuple(
+            replace(
+                member,
+                run=runs[member.run.key],
+                record=replace(member.record, overrides=tuple(map(_brief_override, member.record.overrides))),
+            )
+            for member in members
+        )
+
     ablations = tuple(
         replace(
             ablation,
             record=replace(ablation.record, path=without_folders(ablation.record.path)),
-            members=tuple(
-                replace(
-                    member,
-                    run=runs[member.run.key],
-                    record=replace(member.record, overrides=tuple(map(_brief_override, member.record.overrides))),
-                )
-                for member in ablation.members
-            ),
+            members=brief(ablation.members),
         )
         for ablation in frame.ablations
     )
-    return replace(frame, ablations=ablations, runs=tuple(runs.values()))
+    return replace(frame, ablations=ablations, runs=tuple(runs.values()), beside=brief(frame.beside))
 
 
 def brief_statistics(statistics: Statistics) -> Statistics:
@@ -83,7 +91,7 @@ def _brief_override(word: str) -> str:
     return field + equals + without_folders(value)
 
 
-def _brief_run(run: RunFrame, hosts: set[str]) -> RunFrame:
+def _brief_run(run: RunFrame, hosts: frozenset[str]) -> RunFrame:
     record = run.record
     brief = _words(record.dataset_path, hosts)
     return replace(
@@ -103,7 +111,7 @@ def _brief_run(run: RunFrame, hosts: set[str]) -> RunFrame:
     )
 
 
-def _words(dataset: str, hosts: set[str]) -> Callable[[Any], Any]:
+def _words(dataset: str, hosts: frozenset[str]) -> Callable[[Any], Any]:
     """Makes a text brief; other values stay."""
     named = "|".join(map(re.escape, sorted(hosts, key=len, reverse=True)))
     host = re.compile(rf"(?<![\w.-])(?:{named})(?![\w-])") if named else None

@@ -232,7 +232,7 @@ class ReportTable:
     def _ends(self) -> dict[str, tuple[str, ...]]:
         """For each displayed column the ends of the names of the columns beside it that hold anything."""
         beside = {one.column + end for one in self.shown for end in (SD, LOW, HIGH)}.intersection(self.frame)
-        held = {name for name in beside if self.frame[name].notna().any()}
+        held = {name for name in beside if any(v is not None and v == v for v in self.frame[name].tolist())}
         return {one.column: tuple(end for end in (SD, LOW, HIGH) if one.column + end in held) for one in self.shown}
 
     def _cell(self, one: Shown, row: Mapping[str, Any]) -> Cell:

@@ -5,6 +5,8 @@ The page has it from ``templates/table.html``. Every writer reads a ``ReportTabl
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import re
 import textwrap
@@ -54,7 +56,9 @@ def as_tsv(table: ReportTable) -> str:
         [_raw(value) for cell, head in zip(row, grid.heads, strict=True) for value in _values(cell, head)]
         for row in grid.rows
     ]
-    return pd.DataFrame(rows, columns=pd.Index(heads)).to_csv(sep="\t", index=False, lineterminator="\n")
+    text = io.StringIO()
+    csv.writer(text, dialect="excel-tab", lineterminator="\n").writerows([heads, *rows])
+    return text.getvalue()
 
 
 def _values(cell: Cell, head: Head) -> Sequence[Value]:

@@ -7,7 +7,6 @@ ablation take its section and the statistics; tables of evaluated runs take ``Ev
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import fmean
@@ -23,7 +22,7 @@ from mmad.analysis.comparison import (
     PairStatistics,
     compare,
 )
-from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, RunFrame, load_frame
+from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
 from mmad.analysis.metrics import Diagnosis, estimate_of
 from mmad.analysis.overfitting import lowest_loss, onset_of, onset_words
@@ -650,18 +649,13 @@ def _plain(value: Any) -> Value:
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
 
 
-def time_of(run: RunFrame) -> float:
-    """Seconds of all epochs that were measured."""
-    return math.fsum(e.seconds for e in run.epochs if math.isfinite(e.seconds))
-
-
 def _result_cells(member: MemberFrame) -> Row:
     run, record, best = member.run, member.run.record, member.alone
     return (
         record.key, record.status, record.epochs_done, run.epochs_asked,
         *((best.kind, best.epoch, *(getattr(best, f) for f in _FIGURES)) if best else (None,) * 6),
         *of_evaluation(member.protocol),
-        time_of(run) if run.epochs else None, record.started, record.finished, run.count("model"),
+        run.seconds, record.started, record.finished, run.count("model"),
         record.dataset_name, record.dataset_fingerprint or None, run.split_policy, record.recipe,
         member.record.documented, ", ".join(member.record.overrides) or None, record.error,
         f"{record.epochs_done} / {run.epochs_asked}", _by(member.protocol),

@@ -11,7 +11,20 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, bindparam, delete, func, insert, select, type_coerce
+from sqlalchemy import (
+    Column,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    type_coerce,
+)
 from sqlalchemy.types import NullType
 
 from mmad.base.clock import now
@@ -220,6 +233,53 @@ def first_epochs(connection: Connection, keys: Collection[str]) -> dict[str, dat
     return {row.key: row.committed for row in connection.execute(chosen) if row.key in wanted}
 
 
+def epoch_seconds(connection: Connection, keys: Collection[str]) -> dict[str, float]:
+    """The seconds of all epochs of each of ``keys``; runs without one are left out."""
+    wanted, c = set(keys), run_epochs.c
+    summed = select(runs.c.key, func.sum(c.seconds)).join(runs, runs.c.id == c.run).group_by(runs.c.key)
+    return {key: total for key, total in connection.execute(summed) if key in wanted and total is not None}
+
+
+def row_digests(connection: Connection, keys: Collection[str]) -> dict[str, str]:
+    """A SHA-256 of every row that was measured of each of ``keys``: equal while none of them changed.
+
+    The metrics of a run's epochs enter with their number and three sums, which any other value changes: reading half a
+    million of them would take longer than all else that a report reads.
+    """
+    wanted = set(keys)
+    key_of = {number: key for number, key in connection.execute(select(runs.c.id, runs.c.key)) if key in wanted}
+    named = repr(connection.execute(_raw(metric_names)).all())
+    found = {key: hashlib.sha256(named.encode()) for key in key_of.values()}
+    c = run_metrics.c
+    place = c.epoch * 1009 + c.metric
+    bounded = c.value / (1 + func.abs(c.value))
+    sums = (func.count(), func.count(c.value), func.sum(c.value), func.sum(bounded), func.sum(bounded * place))
+    statements: list[tuple[Select[Any], bool]] = [
+        (select(c.run, func.sum(place), *sums).group_by(c.run), True),
+        (_raw(run_epochs).order_by(run_epochs.c.run, run_epochs.c.epoch), True),
+        (_raw(checkpoints).order_by(checkpoints.c.run_key, checkpoints.c.kind), False),
+        (_raw(evaluations).order_by(evaluations.c.id), False),
+        (_raw(evaluation_classes, evaluations.c.run_key).join(evaluations).order_by(
+            evaluation_classes.c.evaluation_id, evaluation_classes.c.position), False),
+        (_raw(parameter_counts).order_by(parameter_counts.c.run_key, parameter_counts.c.position), False),
+    ]  # fmt: skip
+    for statement, numbered in statements:
+        result = connection.execute(statement)
+        at = list(result.keys()).index("run" if numbered else "run_key")
+        for row in result:
+            key = key_of.get(row[at]) if numbered else row[at]
+            if key in found:
+                found[key].update(repr(tuple(row)).encode("utf-8", "surrogatepass"))
+    return {key: digest.hexdigest() for key, digest in found.items()}
+
+
+def _raw(table: Table, *more: Column[Any]) -> Select[Any]:
+    """The rows as the database holds them, unchecked."""
+    columns: list[Any] = [type_coerce(column, NullType()).label(column.name) for column in (*table.c, *more)]
+    found: Select[Any] = select(*columns)
+    return found
+
+
 def _refuse_damaged_metrics(part: Sequence[Sequence[Any]]) -> None:
     """DamagedValue for what the columns' own types would refuse one by one, which takes longer than all else."""
     *numbers, values = zip(*part, strict=True)
@@ -362,25 +422,27 @@ def write_environment(connection: Connection, key: str, record: EnvironmentRecor
     _insert_once(connection, environments, row)
 
 
-def read_environments(connection: Connection, key: str) -> list[EnvironmentRecord]:
-    """The stretches of a run, oldest first."""
-    statement = select(environments).where(environments.c.run_key == key).order_by(environments.c.id)
-    return [
-        EnvironmentRecord(
-            started=row.started,
-            host=row.host,
-            platform=row.platform,
-            python=row.python,
-            versions=row.versions,
-            device=row.device,
-            threads=row.threads,
-            git_commit=row.git_commit,
-            git_dirty=row.git_dirty,
-            command=row.command,
-            from_epoch=row.from_epoch,
-        )
-        for row in connection.execute(statement)
-    ]
+def read_environments(connection: Connection, keys: Collection[str]) -> dict[str, list[EnvironmentRecord]]:
+    """The stretches of ``keys``, oldest first; runs without one are left out."""
+    wanted = set(keys)
+    found: dict[str, list[EnvironmentRecord]] = {}
+    for row in connection.execute(_of_runs(select(environments), environments, wanted).order_by(environments.c.id)):
+        if row.run_key in wanted:
+            record = EnvironmentRecord(
+                started=row.started,
+                host=row.host,
+                platform=row.platform,
+                python=row.python,
+                versions=row.versions,
+                device=row.device,
+                threads=row.threads,
+                git_commit=row.git_commit,
+                git_dirty=row.git_dirty,
+                command=row.command,
+                from_epoch=row.from_epoch,
+            )
+            found.setdefault(row.run_key, []).append(record)
+    return found
 
 
 def read_versions(connection: Connection, keys: Collection[str]) -> dict[str, Mapping[str, str]]:
@@ -433,6 +495,11 @@ def write_analysis(connection: Connection, kind: str, subject: Mapping[str, Any]
     }
     connection.execute(insert(analyses), row | {"created": now()})
     return key
+
+
+def remove_analysis(connection: Connection, key: str) -> None:
+    """Forget the analysis of ``key``, if it is there."""
+    connection.execute(delete(analyses).where(analyses.c.key == key))
 
 
 def read_analysis(connection: Connection, key: str) -> AnalysisRecord | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from mmad.base.clock import now
 from mmad.base.errors import StoreError
 from mmad.base.records import MemberRecord
 from mmad.store.lookup import find_run
+from mmad.store.measurements import analysis_key
 from mmad.store.store import Store
 
 KIND = "note"
@@ -78,6 +79,45 @@ def add_note(store: Store, name: str, text: str, tags: Sequence[str] = ()) -> No
     Raises:
         StoreError: nothing to write, a tag that is no word, or no such run or ablation.
     """
+    text, words = _sound(text, tags)
+    about, named = subject_of(store, name)
+    return _put(store, Note(about, named, text, words, now()))
+
+
+def edit_note(store: Store, name: str, number: int, text: str, tags: Sequence[str] = ()) -> Note:
+    """Give a note another text or other tags; what is empty stays as it was, and so does its moment.
+
+    Args:
+        number: of the notes about ``name``, from 1 for the oldest.
+
+    Raises:
+        StoreError: as ``add_note``, or no such note.
+    """
+    note = numbered_note(store, name, number)
+    text, words = _sound(text, tags)
+    return _put(store, replace(note, text=text or note.text, tags=words or note.tags))
+
+
+def remove_note(store: Store, name: str, number: int) -> Note:
+    """Remove a note; ``number`` as of ``edit_note``. StoreError for no such note, run or ablation."""
+    note = numbered_note(store, name, number)
+    store.remove_analysis(analysis_key(KIND, _subject(note)))
+    return note
+
+
+def numbered_note(store: Store, name: str, number: int) -> Note:
+    """The note at ``number``, from 1 for the oldest. StoreError for no such note, run or ablation."""
+    about, named = subject_of(store, name)
+    notes = read_notes(store)
+    found = notes.of_run(named) if about == "run" else notes.of_ablation(named)
+    if not 1 <= number <= len(found):
+        hint = f"choose 1 to {len(found)}: mmad note {name}" if found else "it has no note yet"
+        raise StoreError(f"no note {number}", where=name, hint=hint)
+    return found[number - 1]
+
+
+def _sound(text: str, tags: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Text and tags as they are kept. StoreError where there is nothing, or nothing that can be."""
     text, words = text.strip(), tuple(dict.fromkeys(tag.removeprefix("#") for tag in tags))
     if not text and not words:
         raise StoreError("nothing to write", where="note", hint='give a text, as in mmad note RUN "it became worse"')
@@ -90,11 +130,16 @@ def add_note(store: Store, name: str, text: str, tags: Sequence[str] = ()) -> No
     for word in words:
         if not _TAG.fullmatch(word):
             raise StoreError(f"{word!r} is no tag", where="--tag", hint="use up to 40 letters, digits and _ . : + -")
-    about, named = subject_of(store, name)
-    note = Note(about, named, text, words, now())
-    subject = {"about": about, "name": named, "moment": note.moment.isoformat()}
-    store.put_analysis(KIND, subject, {"text": text, "tags": list(words)})
+    return text, words
+
+
+def _put(store: Store, note: Note) -> Note:
+    store.put_analysis(KIND, _subject(note), {"text": note.text, "tags": list(note.tags)})
     return note
+
+
+def _subject(note: Note) -> dict[str, str]:
+    return {"about": note.about, "name": note.name, "moment": note.moment.isoformat()}
 
 
 def subject_of(store: Store, name: str) -> tuple[Literal["run", "ablation"], str]:
@@ -107,7 +152,7 @@ def subject_of(store: Store, name: str) -> tuple[Literal["run", "ablation"], str
 def read_notes(store: Store) -> Notes:
     """All notes of the database; a row that is no note is passed over."""
     found: dict[str, dict[str, list[Note]]] = {"run": {}, "ablation": {}}
-    for row in store.analyses(KIND):
+    for row in sorted(store.analyses(KIND), key=lambda row: str(row.subject.get("moment"))):
         try:
             about, name = row.subject["about"], str(row.subject["name"])
             moment = datetime.fromisoformat(str(row.subject["moment"]))

@@ -500,7 +500,7 @@ class Store:
     def environments(self, key: str) -> list[EnvironmentRecord]:
         """Where and with what the run was trained: one per stretch between interruptions."""
         with self.database.reading() as connection:
-            return measurements.read_environments(connection, key)
+            return measurements.read_environments(connection, [key]).get(key, [])
 
     @repeatable
     def latest_versions(self, keys: Collection[str]) -> dict[str, Mapping[str, str]]:
@@ -541,6 +541,12 @@ class Store:
         with self.database.writing() as connection:
             for kind, subject, value in analyses:
                 measurements.write_analysis(connection, kind, subject, value)
+
+    @repeatable
+    def remove_analysis(self, key: str) -> None:
+        """The analysis of ``key`` is forgotten, if it is there."""
+        with self.database.writing() as connection:
+            measurements.remove_analysis(connection, key)
 
     @repeatable
     def get_analysis(self, key: str) -> AnalysisRecord | None:
@@ -615,6 +621,24 @@ class Store:
         """The parameter counts of many runs, by key."""
         with self.database.reading() as connection:
             return _complete(keys, measurements.read_parameter_counts(connection, keys))
+
+    @repeatable
+    def all_environments(self, keys: Collection[str]) -> dict[str, list[EnvironmentRecord]]:
+        """Where and with what many runs were trained, by key."""
+        with self.database.reading() as connection:
+            return _complete(keys, measurements.read_environments(connection, keys))
+
+    @repeatable
+    def epoch_seconds(self, keys: Collection[str]) -> dict[str, float]:
+        """The seconds of all epochs of many runs, by key; runs without an epoch are left out."""
+        with self.database.reading() as connection:
+            return measurements.epoch_seconds(connection, keys)
+
+    @repeatable
+    def row_digests(self, keys: Collection[str]) -> dict[str, str]:
+        """For each run a digest of everything measured of it: another one once any of these rows is another."""
+        with self.database.reading() as connection:
+            return measurements.row_digests(connection, keys)
 
     @repeatable
     def all_warnings(self, keys: Collection[str]) -> dict[str, list[str]]:

@@ -72,11 +72,14 @@ class ListSource:
     def all_parameter_counts(self, keys: Sequence[str]) -> Mapping[str, Sequence[ParameterCount]]:
         return {k: self.counts[k] for k in keys if k in self.counts}
 
-    def environments(self, key: str) -> Sequence[EnvironmentRecord]:
-        return self.places.get(key, [])
+    def all_environments(self, keys: Sequence[str]) -> Mapping[str, Sequence[EnvironmentRecord]]:
+        return self.places
 
-    def warnings(self, key: str) -> Sequence[str]:
-        return self.warned.get(key, [])
+    def all_warnings(self, keys: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        return self.warned
+
+    def epoch_seconds(self, keys: Sequence[str]) -> Mapping[str, float]:
+        return {key: sum(e.seconds for e in self.epochs[key]) for key in keys if self.epochs.get(key)}
 
 
 @dataclass

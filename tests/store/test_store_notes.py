@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmad.base.errors import StoreError
-from mmad.store.notes import MOST_LETTERS, add_note, read_notes
+from mmad.store.notes import MOST_LETTERS, add_note, edit_note, read_notes, remove_note
 from mmad.store.store import Store
 
 
@@ -33,6 +33,27 @@ def test_equal_notes_are_two(store: Store) -> None:
         add_note(store, good, "again")
     assert len(read_notes(store).of_run(good)) == 2
     assert store.state() != before
+
+
+def test_a_note_is_edited_at_its_place_and_removed(store: Store) -> None:
+    good, _ = samples.fill(store)
+    written = [add_note(store, good, text, ["a"]) for text in ("first", "second", "third")]
+    states = [store.state()]
+    edit_note(store, good, 1, "other")
+    edit_note(store, good[:12], 2, "", ["b"])
+    states.append(store.state())
+    notes = read_notes(store).of_run(good)
+    assert [(one.text, one.tags) for one in notes] == [("other", ("a",)), ("second", ("b",)), ("third", ("a",))]
+    assert [one.moment for one in notes] == [one.moment for one in written]
+    assert remove_note(store, good, 2).text == "second"
+    states.append(store.state())
+    assert [one.text for one in read_notes(store).of_run(good)] == ["other", "third"]
+    assert len(set(states)) == 3  # a watched report is written again
+    for change in (lambda: edit_note(store, good, 3, "x"), lambda: remove_note(store, good, 3)):
+        with pytest.raises(StoreError, match="no note 3; choose 1 to 2"):
+            change()
+    with pytest.raises(StoreError, match="nothing to write"):
+        edit_note(store, good, 1, "")
 
 
 @pytest.mark.parametrize(

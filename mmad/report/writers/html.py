@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -14,23 +14,29 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from mmad.analysis.frames import CheckpointResult
 from mmad.analysis.overfitting import onset_of, onset_words
+from mmad.analysis.statistics import Statistics
 from mmad.base import formatting
 from mmad.base.paths import file_stem, near
 from mmad.report import picture_drawing, table_writers, tables
-from mmad.report.badges import Badge
-from mmad.report.figures import (
-    CurveFigure,
-    ReportFigure,
-    arms_figure,
-    entries_figure,
-    forest_figure,
-    run_figure,
-)
+from mmad.report.badges import Badge, legend
+from mmad.report.figures import CurveFigure, ReportFigure, entries_figure, section_figures
 from mmad.report.methods import methods_of, reference
-from mmad.report.model import AblationSection, Links, LogView, PageView, ReportModel, RunSection, linked, whole
+from mmad.report.model import (
+    AblationSection,
+    Links,
+    LogView,
+    PageForm,
+    PageView,
+    Part,
+    ReportModel,
+    RunSection,
+    layout,
+    lead,
+)
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
-from mmad.report.pictures import PageImage, PanelBox, Pictures
+from mmad.report.pictures import PageImage, PanelBox
 from mmad.report.rendering import FigureRenderer
 from mmad.report.table import ReportTable
 from mmad.report.text import heading_figures, log_block, setup_toml
@@ -48,12 +54,18 @@ class PageFigure:
     log_panels: tuple[Markup, ...]
 
 
-class PageFigures:
-    """The figures of one page, drawn together before it is rendered; None for what has nothing to show."""
+class SectionFigures:
+    """The figures of one ablation, drawn together before it is rendered; None for what has nothing to show."""
 
-    def __init__(self, model: ReportModel, view: PageView, renderer: FigureRenderer, runs: RunProgress) -> None:
-        figures = list(_figures(model, view))
-        drawn = renderer.page(figures, lambda done: runs.page(done / max(1, len(figures)), view))
+    def __init__(
+        self,
+        section: AblationSection,
+        statistics: Statistics,
+        renderer: FigureRenderer,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        figures = list(section_figures(section, statistics))
+        drawn = renderer.page(figures, lambda done: progress(done / len(figures)))
         self._found = {figure.name: _page_figure(figure, svg) for figure, svg in zip(figures, drawn, strict=True)}
 
     def forest(self, section: AblationSection) -> PageFigure | None:
@@ -65,38 +77,18 @@ class PageFigures:
     def run(self, section: RunSection) -> PageFigure | None:
         return self._found.get(section.anchor)
 
+
+class LogFigures:
+    """The charts of experiment logs' entries."""
+
+    def __init__(self, model: ReportModel, renderer: FigureRenderer) -> None:
+        logs = model.logbook.logs if model.logbook is not None else ()
+        figures = [figure for log in logs if (figure := entries_figure(log)) is not None]
+        drawn = renderer.page(figures)
+        self._found = {figure.name: _page_figure(figure, svg) for figure, svg in zip(figures, drawn, strict=True)}
+
     def log(self, log: LogView) -> PageFigure | None:
         return self._found.get(file_stem(log.name, "log"))
-
-
-class RunProgress:
-    """Says how many runs of all pages are drawn."""
-
-    def __init__(self, model: ReportModel, progress: Callable[[int, int], None] | None) -> None:
-        self._whole, self._before, self._said, self._progress = len(model.runs), 0, 0, progress
-
-    def page(self, share: float, view: PageView) -> None:
-        """``share`` of the page is drawn."""
-        runs = sum(len(part.runs) for part in view.parts)
-        done = self._before + int(share * runs)
-        if self._progress is not None and done > self._said:
-            self._progress(done, self._whole)
-        self._said = done
-        if share >= 1:
-            self._before += runs
-
-
-def _figures(model: ReportModel, view: PageView) -> Iterator[ReportFigure]:
-    """What the page shows, in its order."""
-    found: list[ReportFigure | None] = []
-    if view.overview:
-        found += [forest_figure(section, model.statistics) for section in model.ablations]
-    for part in view.parts:
-        found += [arms_figure(part.ablation, setting, model.statistics) for setting in part.settings]
-        found += [run_figure(section) for section in part.runs]
-    if view.overview and model.logbook is not None:
-        found += [entries_figure(log) for log in model.logbook.logs]
-    yield from (figure for figure in found if figure is not None)
 
 
 def _page_figure(figure: ReportFigure, svg: Sequence[str]) -> PageFigure:
@@ -105,21 +97,108 @@ def _page_figure(figure: ReportFigure, svg: Sequence[str]) -> PageFigure:
     return PageFigure(figure, elements[:panels], elements[panels:])
 
 
+@dataclass(frozen=True)
+class Section:
+    """One ablation as HTML, and what the overview has to know of it.
+
+    Args:
+        anchor: of the ablation.
+        result: its block among the results.
+        parts: its section on each of its pages; on one in a report of one file.
+        badges: all its marks.
+        finals: whether arms are compared by their final checkpoints.
+        findings: of the legend of its pictures; ``studies`` shown there, ``pictured``: whether it has such a part.
+        outcomes: of each member the best-AP, best-AR and final checkpoint, without the figures of each finding.
+    """
+
+    anchor: str
+    result: str
+    parts: tuple[str, ...]
+    badges: tuple[Badge, ...]
+    finals: bool
+    findings: int
+    studies: int
+    pictured: bool
+    outcomes: tuple[tuple[CheckpointResult | None, ...], ...]
+
+
+def render_section(
+    model: ReportModel,
+    section: AblationSection,
+    form: PageForm,
+    links: Links,
+    figures: SectionFigures,
+    *,
+    alone: bool,
+) -> Section:
+    """Render one ablation of ``model``.
+
+    Args:
+        links: of the whole report.
+        alone: whether the report has no other ablation.
+    """
+    views, _ = layout(replace(model, ablations=(section,)), form)
+    pictures = model.pictures.of(section.frame)
+
+    def rendered(template: str, view: PageView, part: Part | None = None) -> str:
+        words = {"ablation": section, "figures": figures, "part": part, "alone": alone}
+        return _environment().get_template(template).render(_context(model, view, links.of(view.file)) | words)
+
+    def stripped(outcome: CheckpointResult | None) -> CheckpointResult | None:
+        return None if outcome is None else replace(outcome, val_classes=(), test_classes=())
+
+    return Section(
+        anchor=section.anchor,
+        result=rendered("result.html", views[-1]),
+        parts=tuple(rendered("ablation.html", view, part) for view in views for part in view.parts),
+        badges=section.legend,
+        finals=section.finals,
+        findings=len(pictures.labels),
+        studies=pictures.studies,
+        pictured=bool(pictures.shown),
+        outcomes=tuple(tuple(map(stripped, (m.best_ap, m.best_ar, m.final))) for m in section.frame.members),
+    )
+
+
+def assemble(
+    model: ReportModel,
+    form: PageForm,
+    sections: Iterable[Section],
+    renderer: FigureRenderer,
+    complete: Callable[[ReportModel, Sequence[Section]], ReportModel] = lambda model, sections: model,
+) -> Iterator[tuple[str, str]]:
+    """The pages of a report, (file, page) of each, last the overview; a page follows its section.
+
+    Args:
+        model: of which the ablations' titles, runs and members are used.
+        sections: of its ablations, in their order.
+        renderer: draws the charts of experiment logs.
+        complete: gives the model what the overview shows beside them, once they are all there.
+    """
+    views, links = layout(model, form)
+    known: dict[str, Section] = {}
+    for ablation, section in zip(model.ablations, sections, strict=True):
+        for view in views[:-1]:
+            if view.parts[0].ablation is ablation:
+                yield view.file, _page(model, view, links.of(view.file), {section.anchor: section}, None)
+        known[section.anchor] = replace(section, parts=()) if form.folder else section
+    model = complete(model, tuple(known.values()))
+    yield views[-1].file, _page(model, views[-1], links, known, LogFigures(model, renderer))
+
+
 def render_html(
     model: ReportModel,
     progress: Callable[[int, int], None] | None = None,
     renderer: FigureRenderer | None = None,
 ) -> str:
-    """The whole report as one page.
+    """The whole report of a model as one page.
 
     Args:
         progress: is called with (done, total) runs whose figures are drawn.
         renderer: draws the figures; None for one without a cache.
     """
-    view = whole(model)
-    with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
-        figures = PageFigures(model, view, drawing, RunProgress(model, progress))
-    return _render(model, view, Links(view.file, view.file, {}), figures)
+    ((_, page),) = _rendered(model, PageForm(), progress, renderer)
+    return page
 
 
 def render_pages(
@@ -129,7 +208,7 @@ def render_pages(
     progress: Callable[[int, int], None] | None = None,
     renderer: FigureRenderer | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """The report as linked pages: the ablations' pages in ``folder``, last the overview; (file, page) of each.
+    """The report of a model as linked pages: the ablations' in ``folder``, last the overview; (file, page) of each.
 
     A page of an ablation has no time stamp: it changes only with its content.
 
@@ -137,12 +216,47 @@ def render_pages(
         overview: the overview's file name; ``folder`` is beside it.
         progress, renderer: as of ``render_html``.
     """
-    views, links = linked(model, overview, folder)
-    runs = RunProgress(model, progress)
+    return _rendered(model, PageForm(overview, folder), progress, renderer)
+
+
+def _rendered(
+    model: ReportModel,
+    form: PageForm,
+    progress: Callable[[int, int], None] | None,
+    renderer: FigureRenderer | None,
+) -> Iterator[tuple[str, str]]:
+    heard = RunProgress(len(model.runs), progress)
+    _, links = layout(model, form)
+
+    def sections(drawing: FigureRenderer) -> Iterator[Section]:
+        for section in model.ablations:
+            figures = SectionFigures(section, model.statistics, drawing, heard.of(len(section.runs)))
+            yield render_section(model, section, form, links, figures, alone=len(model.ablations) == 1)
+            heard.end(len(section.runs))
+
     with contextlib.nullcontext(renderer) if renderer is not None else FigureRenderer() as drawing:
-        for view in views:
-            figures = PageFigures(model, view, drawing, runs)
-            yield view.file, _render(model, view, links.of(view.file), figures)
+        yield from assemble(model, form, sections(drawing), drawing)
+
+
+class RunProgress:
+    """Says how many of all ``runs`` are done."""
+
+    def __init__(self, runs: int, progress: Callable[[int, int], None] | None) -> None:
+        self._runs, self._before, self._said, self._progress = runs, 0, 0, progress
+
+    def of(self, runs: int, begin: float = 0, end: float = 1) -> Callable[[float], None]:
+        """Hears which share is done of a step that takes the next ``runs`` from ``begin`` to ``end``, both shares."""
+        return lambda share: self._say(self._before + int((begin + (end - begin) * share) * runs))
+
+    def end(self, runs: int) -> None:
+        """They are done."""
+        self._before += runs
+        self._say(self._before)
+
+    def _say(self, done: int) -> None:
+        if self._progress is not None and done > self._said:
+            self._progress(done, self._runs)
+        self._said = max(done, self._said)
 
 
 def table_page(table: ReportTable) -> str:
@@ -152,28 +266,32 @@ def table_page(table: ReportTable) -> str:
     return page.render(table=table, style=Markup(style), places={}, link=str)
 
 
-def _render(model: ReportModel, view: PageView, link: Links, figures: PageFigures) -> str:
+def _page(
+    model: ReportModel, view: PageView, link: Links, sections: Mapping[str, Section], figures: LogFigures | None
+) -> str:
     log = ("log.css", "log.js") if model.logbook is not None and view.overview else ()
     style, script = ("".join(map(_template, names)) for names in (_STYLES + log[:1], _SCRIPTS + log[1:]))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    words = {
+        "sections": sections,
+        "figures": figures,
+        "legend": legend(badge for section in sections.values() for badge in section.badges),
+        "lead": lead(any(section.finals for section in sections.values())),
+        "style": Markup(style + toggles(max((section.findings for section in sections.values()), default=0))),
+        "script": Markup(script),
+        "script_hash": digest,
+        "version": version("mmad"),
+    }
+    return _environment().get_template("page.html").render(_context(model, view, link) | words)
+
+
+def _context(model: ReportModel, view: PageView, link: Links) -> dict[str, object]:
+    """What every template of a page may use."""
     entries: dict[str, str] = {}
     if model.logbook is not None:
         entries = {one.anchor: one.anchor for log in model.logbook.logs for one in log.entries} | model.logbook.anchors
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            model=model,
-            view=view,
-            link=link,
-            places={anchor: anchor for anchor in model.anchors.values()} | entries,
-            figures=figures,
-            style=Markup(style + toggles(model.pictures)),
-            script=Markup(script),
-            script_hash=digest,
-            version=version("mmad"),
-        )
-    )
+    places = {anchor: anchor for anchor in model.anchors.values()} | entries
+    return {"model": model, "view": view, "link": link, "places": places}
 
 
 def meanings(badges: Iterable[Badge]) -> list[tuple[str, list[Badge]]]:
@@ -189,11 +307,11 @@ def tags(view: PanelView, image: PageImage) -> list[tuple[Tag, PanelBox]]:
     return list(zip(place_tags(view.boxes, image.width, image.height), view.boxes, strict=True))
 
 
-def toggles(pictures: Pictures) -> str:
-    """One CSS rule for each finding of the longest legend: clearing its tick box hides its boxes, without a script."""
+def toggles(findings: int) -> str:
+    """One CSS rule for each finding of a legend: clearing its tick box hides its boxes, without a script."""
     return "".join(
         f".findings:has(.tick-{n}:not(:checked)) ~ .pair .box-{n} {{ display: none; }}\n"
-        for n in range(1, pictures.most_labels + 1)
+        for n in range(1, findings + 1)
     )
 
 

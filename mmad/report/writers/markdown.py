@@ -250,7 +250,7 @@ def _run(
         "",
         f"### {escape(section.title)} {escape(heading_figures(member))}",
         "",
-        f"{record.status}, {record.epochs_done} of {plural(run.epochs_asked, 'epoch')}, {duration(section.seconds)}, "
+        f"{record.status}, {record.epochs_done} of {plural(run.epochs_asked, 'epoch')}, {duration(run.seconds or 0)}, "
         f"data {escape(clip(record.dataset_name, 80))}, key {escape(short_key(record.key))}. "
         + " · ".join(escape(b.text) for b in section.badges),
         "",
