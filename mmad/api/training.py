@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,6 +153,7 @@ def check_ablations(
     from mmad.data.image_cache import require_trainable
     from mmad.scheduler.submit import asked_for, check_weights, require_named
 
+    loaded = due(loaded, db)
     require_named([ablation for ablation, _ in loaded], only)
     chosen = _narrowed(_as_recorded(loaded, db), only)
     asked = asked_for([ablation for ablation, _ in chosen], db)
@@ -181,6 +183,9 @@ def run_ablations(
 ) -> Summary:
     """Audit and decode the data sets, queue every run that is not finished, and train those that ``only`` names.
 
+    Where seeds are added until pairs are settled, they are looked at when all are trained, and more seeds of those that
+    are not settled follow.
+
     Args:
         loaded: ablations that ``check_ablations`` let pass.
         slots: of ``executor_slots`` for this ``executor``.
@@ -191,6 +196,80 @@ def run_ablations(
         StoreError: a database that cannot be written.
         MmadError: a cluster's node that lacks something.
     """
+    from mmad.base.clock import seconds
+    from mmad.scheduler.jobs import Summary
+
+    began, whole, everything = seconds(), Summary((), (), ()), loaded
+    while True:
+        loaded = due(everything, db)
+        left = None if options.max_hours is None else options.max_hours - (seconds() - began) / 3600
+        how = (executor, address, slurm, progress_bar, (lambda line: None) if whole.finished else warn)
+        found = _run_once(loaded, db, slots, replace(options, max_hours=left), view, only, priority, *how)
+        whole = Summary(
+            whole.finished + found.finished,
+            whole.failed + found.failed,
+            whole.interrupted + found.interrupted,
+            found.cancelled,
+            whole.stopped + found.stopped,
+        )
+        before = sum(len(ablation.members) for ablation, _ in loaded)
+        if found.exit_code or found.stopped or sum(len(one.members) for one, _ in due(everything, db)) == before:
+            return whole
+
+
+def due(loaded: Sequence[Loaded], db: str) -> list[Loaded]:
+    """The ablations with the members that are to be trained by now, where seeds are added until pairs are settled.
+
+    These are the seeds of the first look, those that are recorded, and one more of each pair that is not settled by
+    the seeds that both arms have finished.
+    """
+    return [(_due(ablation, db), data) for ablation, data in loaded]
+
+
+def _due(ablation: Ablation, db: str) -> Ablation:
+    if ablation.looks is None:
+        return ablation
+    from mmad.analysis.comparison import Comparison
+    from mmad.analysis.statistics import finished_pairs
+    from mmad.analysis.targets import DetectionStore
+    from mmad.store.store import Store
+
+    first, _ = ablation.looks
+    counts: dict[tuple[str, str], int] = {}
+    recorded: set[tuple[str, str, int]] = set()
+    if not _missing(db):
+        with Store.open(db, create=False, lenient=True) as store:
+            recorded = {(one.setting, one.arm, one.seed) for one in store.members(ablation.name)}
+            pairs = finished_pairs(store, DetectionStore(), ablation.name) if recorded else []
+        for one in pairs:
+            if isinstance(one, Comparison) and one.verdict == "not settled":
+                for arm in (one.reference, one.other):
+                    counts[one.setting, arm] = max(counts.get((one.setting, arm), 0), len(one.pairs) + 1)
+    return replace(
+        ablation,
+        members=tuple(
+            one
+            for one in ablation.members
+            if one.seed < max(first, counts.get((one.setting, one.arm), 0))
+            or (one.setting, one.arm, one.seed) in recorded
+        ),
+    )
+
+
+def _run_once(
+    loaded: Sequence[Loaded],
+    db: str,
+    slots: Slots,
+    options: Options,
+    view: ProgressView,
+    only: Sequence[str],
+    priority: int | None,
+    executor: str,
+    address: str | None,
+    slurm: Sequence[str],
+    progress_bar: ProgressBar,
+    warn: Callable[[str], None],
+) -> Summary:
     from mmad.data.audit.checks import tiny_box_lines
     from mmad.data.image_cache import prepare_images
     from mmad.scheduler.executors.factory import make_executor

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -99,6 +100,8 @@ class Masks:
 
     def take(self, rows: NDArray[Any]) -> Masks:
         """The masks at ``rows``, positions or flags."""
+        import numpy as np
+
         return Masks(self.side, self.extent, tuple(self.runs[i] for i in np.arange(len(self.runs))[rows]))
 
 
@@ -280,8 +283,20 @@ class MemberRecord:
 
 
 @dataclass(frozen=True)
+class RegistrationRecord:
+    """A hypothesis as it was registered; ``content`` is plain JSON with this SHA-256, None where it was withdrawn."""
+
+    content: Mapping[str, Any] | None
+    sha256: str
+    created: datetime
+
+
+@dataclass(frozen=True)
 class AblationRecord:
-    """One row of the store's ablations; ``compare`` holds pairs (reference arm, other arm)."""
+    """One row of the store's ablations; ``compare`` holds pairs (reference arm, other arm).
+
+    ``registrations`` are the hypotheses that its file declared, oldest first.
+    """
 
     name: str
     title: str
@@ -290,6 +305,7 @@ class AblationRecord:
     source: str
     compare: tuple[tuple[str, str], ...]
     members: tuple[MemberRecord, ...] = field(default_factory=tuple)
+    registrations: tuple[RegistrationRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -297,8 +313,8 @@ class AnalysisRecord:
     """One row of the store's analyses: a result computed from stored detections, and all that decides it.
 
     ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement``,
-    ``diagnosis``, ``cohort``, ``figure``, ``section``, ``control`` or ``note``; ``key`` the SHA-256 of the
-    canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    ``diagnosis``, ``cohort``, ``figure``, ``section``, ``control``, ``note`` or ``registration``; ``key`` the SHA-256
+    of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
     """
 
     kind: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.api.loading import load_with_data, on_data, read_anew
-from mmad.api.training import check_ablations, known_memory, run_ablations
+from mmad.api.training import check_ablations, due, known_memory, run_ablations
 from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths, command_line, without_secrets
 from mmad.cli.options import (
@@ -293,7 +293,7 @@ def _register_ablate(app: typer.Typer) -> None:
             progress_bar=progress_bar,
             warn=lambda line: print(f"mmad: warning: {line}", file=sys.stderr),
         )
-        everything = [ablation for ablation, _ in loaded]
+        everything = [ablation for ablation, _ in due(loaded, db)]
         code = conclude([narrowed(ablation, words) for ablation in everything], db, summary, as_json)
         if on_finish is not None:
             finish(on_finish, summary, db, everything)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mmad.store.store import Store
 
 DEFAULT_DB = str(DEFAULT_DATABASE)
+#: The variable in which a shell asks for completions.
+VARIABLE = "_MMAD_COMPLETE"
 
 #: Headings of ``--help`` above options that belong together.
 WHAT, WHERE, MEANWHILE = "What is trained", "Where it trains", "While it trains"

@@ -63,6 +63,8 @@ def _values(setup: ModelSetup) -> Iterator[str]:
         columns = getattr(setup, name) or ()
         if len(set(columns)) < len(columns):
             yield f"{name} = {list(columns)}: names a column twice; keep one of them"
+    if setup.mixed_precision and setup.bf16:
+        yield "mixed_precision = true with bf16 = true: two precisions; set one of them false"
     if any(epoch < 1 for epoch in setup.milestones):
         yield f"multiStepLR_milestones = {list(setup.milestones)}: expected epochs, counted from 1"
     if setup.dataset_mode == "full" and setup.use_clinical:

@@ -31,6 +31,7 @@ REPEATED = when(resolved_era="C", spatialise_method="repeat")
 NOT_FUSED = when(fuse_layers=0)
 NO_PLATEAU = unless(lr_scheduler="ReduceLROnPlateau")
 NO_STEPS = unless(lr_scheduler="MultiStepLR")
+NO_COSINE = unless(lr_scheduler="CosineAnnealingLR")
 
 #: What an evaluation reads too, where it samples its proposals with the targets as a training does.
 SAMPLES = affects("evaluation", idle=when(selection_proposals="clean"))
@@ -505,14 +506,32 @@ class ModelSetup(BaseModel):
         description="Compute single precision with 10 bits of mantissa (TensorFloat-32) on NVIDIA GPUs that can: faster, "
         "rounds otherwise; no effect elsewhere.",
     )
-    warmup_epochs: Annotated[int, affects("training", idle=when(lr_scheduler=None))] = Field(
+    bf16: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
+        False,
+        description="Train and evaluate in bfloat16 where it is safe: the range of single precision, 8 bits of mantissa; needs a device that computes it.",
+    )
+    gradient_checkpointing: Annotated[bool, affects("speed"), Later(False)] = Field(
+        False,
+        description="Compute the inside of the image network's blocks again for their gradients, which takes less memory and more time; changes no result.",
+    )
+    ema_decay: Annotated[float | None, affects("training", "evaluation", "speed"), Later(None)] = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Evaluate and keep an exponential moving average of the weights over the steps, of this decay; none keeps the weights themselves.",
+    )
+    warmup_epochs: Annotated[
+        int, affects("training", idle=(when(lr_scheduler=None), when(lr_scheduler="CosineAnnealingLR")))
+    ] = Field(
         0,
         ge=0,
         description="The scheduler is not stepped before this epoch (no ramp, as in the log).",
         json_schema_extra=unit("epochs"),
     )
     lr_scheduler: Annotated[
-        Literal["ReduceLROnPlateau", "MultiStepLR"] | None, BeforeValidator(_none_word), affects("training")
+        Literal["ReduceLROnPlateau", "MultiStepLR", "CosineAnnealingLR"] | None,
+        BeforeValidator(_none_word),
+        affects("training"),
     ] = Field(None, description="Learning-rate schedule; none keeps the rate.")
     plateau_metric: Annotated[
         Literal["val_loss", "val_loss_last_20", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
@@ -537,6 +556,15 @@ class ModelSetup(BaseModel):
     multiStepLR_gamma: Annotated[float, affects("training", idle=NO_STEPS)] = Field(
         0.1, gt=0, lt=1, description="Factor of MultiStepLR."
     )
+    cosine_ramp_epochs: Annotated[int, affects("training", idle=NO_COSINE), Later(0)] = Field(
+        0,
+        ge=0,
+        description="Epochs in which the rate rises in equal steps to lr, before CosineAnnealingLR lowers it to the end of the run.",
+        json_schema_extra=unit("epochs"),
+    )
+    cosine_last_factor: Annotated[float, affects("training", idle=NO_COSINE), Later(0.0)] = Field(
+        0.0, ge=0, le=1, description="Share of lr that CosineAnnealingLR falls to after the last epoch."
+    )
     loss_weights: Annotated[dict[str, LossWeight], affects("training")] = Field(
         default_factory=dict, description='Factor per loss component, or "detach"; components not named count once.'
     )
@@ -545,7 +573,26 @@ class ModelSetup(BaseModel):
         description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²), in training only (Kendall et al., arXiv:1705.07115).",
     )
     horizontal_flip: Annotated[float, affects("training")] = Field(
-        0.5, ge=0, le=1, description="Chance of flipping a training image left to right."
+        0.5,
+        ge=0,
+        le=1,
+        description="Chance of flipping a training image left to right, which swaps the heart's side; the documented log's was 0.5.",
+    )
+    augment_scale: Annotated[float, affects("training"), Later(0.0)] = Field(
+        0.0, ge=0, lt=1, description="Largest share by which a training image is enlarged or made smaller."
+    )
+    augment_shift: Annotated[float, affects("training"), Later(0.0)] = Field(
+        0.0, ge=0, lt=1, description="Largest shift of a training image along each axis, as a share of its side."
+    )
+    augment_rotation: Annotated[float, affects("training"), Later(0.0)] = Field(
+        0.0,
+        ge=0,
+        le=45,
+        description="Largest rotation of a training image to either side; a box becomes the one around it.",
+        json_schema_extra=unit("degrees"),
+    )
+    augment_contrast: Annotated[float, affects("training"), Later(0.0)] = Field(
+        0.0, ge=0, lt=1, description="Largest share by which the contrast of a training image is raised or lowered."
     )
 
     @model_validator(mode="after")

@@ -15,6 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+from torchvision.tv_tensors import BoundingBoxes
 
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress
@@ -23,7 +26,7 @@ from mmad.data.clinical import ClinicalEncoder, Records, permuted_records
 from mmad.data.dataset import STUDIES, DataSet
 from mmad.data.image_cache import image_cache
 
-_ORDER, _FLIP, _HIDDEN = 0, 1, 2  # streams of random numbers within one (seed, epoch)
+_ORDER, _FLIP, _HIDDEN, _VIEW = 0, 1, 2, 3  # streams of random numbers within one (seed, epoch)
 
 
 #: What is missing together.
@@ -49,12 +52,66 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class View:
+    """How an image and its boxes are moved: degrees, pixels, factors."""
+
+    rotation: float
+    shift: tuple[int, int]
+    scale: float
+    contrast: float
+
+    def show(self, image: NDArray[np.uint8], target: Target) -> tuple[NDArray[np.uint8], Target]:
+        """The image (S, S) and its target; black comes in at the borders, and boxes that leave the image go."""
+        side = image.shape[0]
+        pixels = torch.from_numpy(np.array(image))[None]
+        boxes = BoundingBoxes(target["boxes"], format="XYXY", canvas_size=(side, side))
+        where = {"angle": self.rotation, "translate": list(self.shift), "scale": self.scale, "shear": [0.0, 0.0]}
+        pixels = transforms.affine(pixels, **where, interpolation=InterpolationMode.BILINEAR)
+        pixels = transforms.adjust_contrast(pixels, self.contrast)
+        moved = transforms.clamp_bounding_boxes(transforms.affine(boxes, **where))
+        whole, seen = transforms.sanitize_bounding_boxes(moved, min_size=1.0, min_area=1.0)
+        return pixels[0].numpy(), {"boxes": whole.as_subclass(torch.Tensor), "labels": target["labels"][seen]}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Largest changes to either side: of scale, place (as a share of the side), rotation (degrees) and contrast."""
+
+    scale: float = 0.0
+    shift: float = 0.0
+    rotation: float = 0.0
+    contrast: float = 0.0
+
+    @classmethod
+    def of(cls, setup: ModelSetup) -> Augmentation:
+        """What the fields of ``setup`` say."""
+        return cls(setup.augment_scale, setup.augment_shift, setup.augment_rotation, setup.augment_contrast)
+
+    def views(self, studies: int, side: int, random: np.random.Generator) -> list[View | None]:
+        """A view of each study, drawn evenly; None where nothing changes."""
+        if self == Augmentation():
+            return [None] * studies
+        drawn = random.uniform(-1.0, 1.0, (studies, 5)).tolist()
+        reach = self.shift * side
+        return [
+            View(
+                self.rotation * turn,
+                (round(reach * across), round(reach * down)),
+                1.0 + self.scale * size,
+                1.0 + self.contrast * light,
+            )
+            for turn, across, down, size, light in drawn
+        ]
+
+
+@dataclass(frozen=True)
 class Item:
     """One study as it is to be shown; ``hidden`` says of every clinical column whether its value is missing."""
 
     position: int
     flip: bool
     hidden: tuple[bool, ...] = ()
+    view: View | None = None
 
 
 class Studies(Dataset[Batch]):
@@ -140,6 +197,11 @@ class Studies(Dataset[Batch]):
         drawn = random.random((len(self), columns if of == "value" else 1)) < share
         return [tuple(row) for row in np.broadcast_to(drawn, (len(self), columns)).tolist()]
 
+    @property
+    def side(self) -> int:
+        """Pixels per side of an image."""
+        return self._size
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -150,15 +212,20 @@ class Studies(Dataset[Batch]):
         """The studies asked for, as one batch."""
         positions = [item.position for item in items]
         images = np.empty((len(items), 1, self._size, self._size), dtype=np.uint8)
+        targets = []
         for row, item in enumerate(items):
-            image = self._images[self._rows[item.position]]
-            images[row, 0] = image[:, ::-1] if item.flip else image
+            image, target = self._images[self._rows[item.position]], self._target(item)
+            image = image[:, ::-1] if item.flip else image
+            if item.view is not None:
+                image, target = item.view.show(image, target)
+            images[row, 0] = image
+            targets.append(target)
         numeric, categorical = self.clinical(positions)
         if self._encoder is not None and any(item.hidden for item in items):
             numeric, categorical = self._encoder.hide(numeric, categorical, np.array([item.hidden for item in items]))
         return Batch(
             images=torch.from_numpy(images),
-            targets=[self._target(item) for item in items],
+            targets=targets,
             numeric=torch.from_numpy(numeric),
             categorical=torch.from_numpy(categorical),
             positions=positions,
@@ -216,6 +283,7 @@ class EpochBatches:
         flip: float,
         clinical_dropout: float = 0.0,
         dropout_of: ClinicalDropout = "value",
+        augmentation: Augmentation | None = None,
     ) -> None:
         self._studies = studies
         self._positions = np.array(positions, dtype=np.int64)
@@ -223,17 +291,20 @@ class EpochBatches:
         self._seed = seed
         self._flip = flip
         self._clinical_dropout, self._dropout_of = clinical_dropout, dropout_of
+        self._augmentation = augmentation or Augmentation()
 
     def __len__(self) -> int:
         return -(-len(self._positions) // self._batch_size)
 
     def items(self, epoch: int) -> list[Item]:
-        """The order of ``epoch``, its flips and missing values: a function of seed, epoch and study position."""
+        """The order of ``epoch``, its views and missing values: a function of seed, epoch and study position."""
         order = np.random.default_rng([self._seed, epoch, _ORDER]).permutation(self._positions)
         flips = np.random.default_rng([self._seed, epoch, _FLIP]).random(len(self._studies)) < self._flip
         random = np.random.default_rng([self._seed, epoch, _HIDDEN])
         hidden = self._studies.hidden(self._clinical_dropout, self._dropout_of, random)
-        return [Item(int(position), bool(flips[position]), hidden[position]) for position in order]
+        random = np.random.default_rng([self._seed, epoch, _VIEW])
+        views = self._augmentation.views(len(self._studies), self._studies.side, random)
+        return [Item(int(p), bool(flips[p]), hidden[p], views[p]) for p in order]
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` (from 1), beginning with number ``start_step`` (from 0)."""
@@ -250,12 +321,14 @@ def training_batches(
     flip: float = 0.5,
     clinical_dropout: float = 0.0,
     dropout_of: ClinicalDropout = "value",
+    augmentation: Augmentation | None = None,
     progress: OnProgress | None = None,
     studies: Studies | None = None,
 ) -> EpochBatches:
     """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
 
-    ``clinical_dropout`` is the share of clinical values, or of records, that are missing in an epoch.
+    ``clinical_dropout`` is the share of clinical values, or of records, that are missing in an epoch; after the flip
+    images are moved as ``augmentation`` says.
 
     Without an ``encoder`` the clinical tensors have no columns. ``studies`` are those of the other arguments,
     if they are made already. Raises DataError for an empty training split and for an image that cannot be
@@ -263,7 +336,7 @@ def training_batches(
     """
     positions = _positions(dataset, "train")
     shown = studies or Studies(dataset, image_size, encoder, progress)
-    return EpochBatches(shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of)
+    return EpochBatches(shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of, augmentation)
 
 
 def evaluation_batches(

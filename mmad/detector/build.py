@@ -16,6 +16,7 @@ from mmad.config.setup import ModelSetup
 from mmad.config.weights import check_name, find_weights, unreadable, weights_file
 from mmad.detector.backbones import ImageNetwork, freeze, load_body, rescale_residuals
 from mmad.detector.model import MultimodalRCNN
+from mmad.detector.recomputing import recompute_blocks
 from mmad.detector.timm_body import TimmBody
 from mmad.detector.weights import initialise
 
@@ -86,6 +87,9 @@ def build_detector(
             network.body.load(state)
         else:
             load_body(network, state, built)
+    if setup.gradient_checkpointing:
+        for network in image_networks(model):
+            recompute_blocks(network)
     return model
 
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS
+from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS, NOTHING_REGISTERED, registration_words
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.setup import ModelSetup
@@ -422,6 +422,17 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
         training.append(Sentence(f"Loss components were weighted: {_of(setups, 'loss_weights')}."))
     if any(s.mixed_precision for s in setups):
         training.append(Sentence(f"Half precision where it is safe: {_of(setups, 'mixed_precision')}."))
+    if any(s.bf16 for s in setups):
+        training.append(Sentence(f"bfloat16 where it is safe: {_of(setups, 'bf16')}."))
+    if any(s.ema_decay for s in setups):
+        training.append(Sentence(f"Evaluated were moving averages of the weights, decay {_of(setups, 'ema_decay')}."))
+    training += [
+        Sentence(f"Augmentation by {name}: up to {_of(setups, f'augment_{name}')}.")
+        for name in ("scale", "shift", "rotation", "contrast")
+        if any(getattr(s, f"augment_{name}") for s in setups)
+    ]
+    if any(s.clinical_dropout for s in setups):
+        training.append(Sentence(f"Clinical values were left out with a chance of {_of(setups, 'clinical_dropout')}."))
     tills = {s.gt_in_train_till for s in setups}
     differences = [
         Sentence(
@@ -448,6 +459,9 @@ def _schedule(setup: ModelSetup) -> str:
         return "constant"
     if setup.lr_scheduler == "MultiStepLR":
         return f"times {setup.multiStepLR_gamma:g} after epochs {', '.join(map(str, setup.milestones))}"
+    if setup.lr_scheduler == "CosineAnnealingLR":
+        ramp = f"rising for {plural(setup.cosine_ramp_epochs, 'epoch')}, then " if setup.cosine_ramp_epochs else ""
+        return f"{ramp}falling along a cosine to {setup.cosine_last_factor:g} of it"
     watched = setup.plateau_metric.replace("_", " ")
     waits = f"{plural(setup.reduceLROnPlateau_patience, 'epoch')} without a better {watched}"
     if setup.reduceLROnPlateau_full_stop:
@@ -518,7 +532,9 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
     if not rows:
         return {}
     several, single = [r for r in rows if len(r.pairs) > 1], [r for r in rows if len(r.pairs) == 1]
-    found = [Sentence(ESTIMAND)]
+    registration = rows[0].registration
+    registered = NOTHING_REGISTERED if registration is None else registration_words(registration)
+    found = [Sentence(ESTIMAND), Sentence(registered)]
     if several:
         found += [
             Sentence(

@@ -14,6 +14,7 @@ from typing import Any
 
 from mmad.analysis.comparison import (
     ESTIMAND,
+    NOTHING_REGISTERED,
     Comparison,
     ComparisonTable,
     Conditions,
@@ -21,6 +22,7 @@ from mmad.analysis.comparison import (
     PairAgreement,
     PairStatistics,
     compare,
+    registration_words,
 )
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
@@ -222,7 +224,7 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
         shown += [Shown("verdict", "Verdict", "text"), Shown("p", "p", "p")]
     title = title or f"{clip(known[0][0].other, 60)} against {clip(known[0][0].reference, 60)}"
     return ReportTable.of(
-        name, title, columns, rows, shown=tuple(shown), note=interval_note(stats for _, stats in known),
+        name, title, columns, rows, shown=tuple(shown), note=_pairs_note(known),
         footnotes=_by_words((row.setting, row.sentence) for row in compared), footing="The verdicts in full", **more,
     )  # fmt: skip
 
@@ -303,6 +305,14 @@ def pair_tables(section: AblationSection, number: int, statistics: Statistics) -
         measures_table(known, named("measures"), **more),
         pair_findings_table(known, named("findings-pairs"), **more),
     )
+
+
+def _pairs_note(known: Known) -> str:
+    """What the intervals of a table of pairs are, and what was registered beforehand."""
+    intervals = interval_note(stats for _, stats in known)
+    registration = known[0][0].registration
+    registered = NOTHING_REGISTERED if registration is None else registration_words(registration)
+    return f"{intervals} {registered}" if intervals else ""
 
 
 def interval_note(known: Iterable[PairStatistics]) -> str:

@@ -39,12 +39,19 @@ class Stepper:
         precision: of the gradients.
         accumulation: batches whose gradients are averaged into one step.
         clip_norm: largest norm of all gradients together, after averaging; None clips nothing.
+        stepped: called after every step.
     """
 
     def __init__(
-        self, optimiser: Optimizer, precision: Precision, *, accumulation: int = 1, clip_norm: float | None = None
+        self,
+        optimiser: Optimizer,
+        precision: Precision,
+        *,
+        accumulation: int = 1,
+        clip_norm: float | None = None,
+        stepped: Callable[[], None] = lambda: None,
     ) -> None:
-        self.optimiser, self.precision = optimiser, precision
+        self.optimiser, self.precision, self._stepped = optimiser, precision, stepped
         self.accumulation, self.clip_norm = accumulation, clip_norm
         self._pending = 0
 
@@ -74,6 +81,7 @@ class Stepper:
                     parameter.grad.div_(self._pending)
         norm = self._clip() if self.clip_norm is not None or not self.precision.half else None
         self.precision.step(self.optimiser)
+        self._stepped()
         self._pending = 0
         return None if self.precision.half else norm
 

@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import MultiStepLR, ReduceLROnPlateau
 
-from mmad.config.fields import reading
+from mmad.config.fields import later, reading
 from mmad.config.setup import ModelSetup
 
 #: The documented log's value of ``gt_in_train_till`` for a run of any length.
@@ -44,10 +44,11 @@ class Schedule:
     the run ends ``patience + 1`` epochs after the best one and the rate is never lowered. With
     ``plateau_metric = "previous_val_ap"`` every number comes one epoch late, and 0 before the first, as in the
     documented log until May 2022; then it watched ``val_loss_last_20``, the plain mean over the last 20 batches.
+    The cosine (torch's ``CosineAnnealingLR``, after a ramp) says the rate of each epoch of ``epochs``.
     """
 
-    def __init__(self, setup: ModelSetup, optimiser: Optimizer) -> None:
-        self.setup = setup
+    def __init__(self, setup: ModelSetup, optimiser: Optimizer, epochs: int = 1) -> None:
+        self.setup, self.epochs = setup, epochs
         self.optimiser = optimiser
         self.plateau: ReduceLROnPlateau | None = None
         self.steps: MultiStepLR | None = None
@@ -62,6 +63,20 @@ class Schedule:
             )
         elif setup.lr_scheduler == "MultiStepLR":
             self.steps = MultiStepLR(optimiser, sorted(setup.milestones), gamma=setup.multiStepLR_gamma)
+        elif setup.lr_scheduler == "CosineAnnealingLR":
+            self._set_cosine(1)
+
+    def _set_cosine(self, epoch: int) -> None:
+        """The rate of ``epoch``: lr × epoch / ramp, then down half a cosine, whose end no epoch has."""
+        setup, ramp = self.setup, min(self.setup.cosine_ramp_epochs, self.epochs)
+        if epoch <= ramp:
+            factor = epoch / ramp
+        else:
+            passed = min((epoch - ramp - 1) / max(1, self.epochs - ramp), 1.0)
+            last = setup.cosine_last_factor
+            factor = last + (1 - last) * (1 + math.cos(math.pi * passed)) / 2
+        for group in self.optimiser.param_groups:
+            group["lr"] = setup.lr * factor
 
     @property
     def lr(self) -> float:
@@ -84,6 +99,9 @@ class Schedule:
         """
         watched = self._watched(val_loss, val_ap, last_20)
         self.previous_ap = val_ap
+        if self.setup.lr_scheduler == "CosineAnnealingLR":
+            self._set_cosine(epoch + 1)
+            return False
         if epoch <= self.setup.warmup_epochs:
             return False
         if self.steps is not None:
@@ -107,7 +125,9 @@ class Schedule:
 
     def plan(self) -> dict[str, Any]:
         """Plain JSON of the fields that say how the learning rate goes: equal ones go on from each other."""
-        return self.setup.model_dump(mode="json", include=_PLAN)
+        before = later(ModelSetup)
+        named = {n for n in _PLAN if n not in before or getattr(self.setup, n) != before[n]}
+        return self.setup.model_dump(mode="json", include=named)
 
     def be_patient_again(self) -> None:
         """Forget a patience that is used up: a run that is continued does not end at once."""

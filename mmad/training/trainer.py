@@ -27,7 +27,7 @@ from mmad.config.own_modules import make_importable
 from mmad.config.runs import RunSpec
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
-from mmad.data.loader import Studies, evaluation_batches, training_batches
+from mmad.data.loader import Augmentation, Studies, evaluation_batches, training_batches
 from mmad.detector import EVALUATION_MODES, RoiMode, build_detector, parameter_counts
 from mmad.detector.weights import name_seed
 from mmad.training import checkpoint, loop
@@ -47,7 +47,7 @@ from mmad.training.divergence import DivergenceMonitor
 from mmad.training.history import RunHistory
 from mmad.training.loop import PartialEpoch, Stepper
 from mmad.training.losses import Weighing
-from mmad.training.resume import Continuation, Resumed, TrainingState
+from mmad.training.resume import Continuation, Resumed, TrainingState, averaged_weights
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
 
 TrainingOutcome = Literal["finished", "interrupted"]
@@ -97,7 +97,7 @@ def train(
         raise SpecError(f"checkpoint_every = {checkpoint_every}", hint="name 1 or more steps, or none")
     make_importable(spec.protocol.modules)
     place = open_device(device)
-    require_device(spec.setup.mixed_precision, place)
+    require_device(spec.setup.mixed_precision, place, bf16=spec.setup.bf16)
     with settings_restored():
         prepare_process(spec.protocol.threads, spec.protocol.seed, place, tf32=spec.setup.tf32)
         dataset = open_dataset(spec, dataset_path)
@@ -158,6 +158,7 @@ class _Training:
             flip=setup.horizontal_flip,
             clinical_dropout=setup.clinical_dropout if setup.use_clinical else 0.0,
             dropout_of=setup.clinical_dropout_of,
+            augmentation=Augmentation.of(setup),
             studies=self.studies,
         )
         torch.manual_seed(protocol.seed)
@@ -167,12 +168,14 @@ class _Training:
         learned = None if self.weighing.learned is None else self.weighing.learned.to(self.device)
         parameters = chain(self.model.parameters(), () if learned is None else learned.parameters())
         optimiser = build_optimiser(setup, parameters)
-        self.precision = Precision(self.device, half=setup.mixed_precision)
+        self.precision = Precision(self.device, half=setup.mixed_precision, bf16=setup.bf16)
+        averaged = None if setup.ema_decay is None else averaged_weights(self.model, setup.ema_decay)
         stepper = Stepper(
             optimiser,
             self.precision,
             accumulation=setup.gradient_accumulation,
             clip_norm=setup.gradient_clip_norm,
+            stepped=(lambda: None) if averaged is None else lambda: averaged.update_parameters(self.model),
         )
         history = RunHistory(
             self.run,
@@ -181,7 +184,8 @@ class _Training:
             protocol.selection_proposals,
             keep_best=setup.use_early_stop_model,
         )
-        return TrainingState(self.model, learned, stepper, Schedule(setup, optimiser), history, self.device)
+        schedule = Schedule(setup, optimiser, protocol.epochs)
+        return TrainingState(self.model, learned, stepper, schedule, history, self.device, averaged)
 
     def _loading(self, done: int, images: int) -> None:
         self.recorder.progress(Progress(self.spec.key, 0, self.spec.protocol.epochs, "load", done, images))
@@ -317,7 +321,7 @@ class _Training:
             studies=self.studies,
         )
         return loop.evaluation_pass(
-            self.model,
+            self.state.evaluated,
             islice(batches, self.spec.protocol.steps_per_epoch),
             self.dataset,
             split,

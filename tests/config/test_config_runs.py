@@ -46,6 +46,9 @@ OTHER_SETUP: dict[str, Any] = {
     "loss_weights": {"loss_classifier": 2}, "learned_loss_weights": True, "measure_test": False,
     "horizontal_flip": 0.25, "image_input": "training_mean", "fusion": "daft", "clinical_encoder": "tokens",
     "clinical_records": "permuted", "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
+    "gradient_checkpointing": True,
+    "bf16": True, "ema_decay": 0.5, "cosine_ramp_epochs": 2, "cosine_last_factor": 0.1, "augment_scale": 0.1,
+    "augment_shift": 0.1, "augment_rotation": 5.0, "augment_contrast": 0.1,
 }  # fmt: skip
 OTHER_PROTOCOL: dict[str, Any] = {
     "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
@@ -77,6 +80,7 @@ BASES: dict[str, dict[str, Any]] = {
         "use_clinical": True, "fusion": {"use": "mine:Sum"}, "clinical_records": "permuted", "clinical_dropout": 0.1,
     },
     "torchvision": {"use_custom_model": False},
+    "cosine": {"lr_scheduler": "CosineAnnealingLR"},
 }  # fmt: skip
 #: What no run depends on.
 IDLE = {name for name, field in ModelSetup.model_fields.items() if any(ALWAYS in item.idle for item in stated(field))}

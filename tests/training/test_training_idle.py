@@ -57,6 +57,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "plateau, full stop": PLATEAU | {"reduceLROnPlateau_full_stop": True},
     "steps": {"lr_scheduler": "MultiStepLR", "multiStepLR_milestones": (1,)},
     "from scratch": {"pretrained": True, "weights": "none"},
+    "cosine": {"lr_scheduler": "CosineAnnealingLR"},
 }
 #: Condition → the runs in which it is tried.
 TRIED = {
@@ -92,6 +93,8 @@ TRIED = {
     "clinical_dropout = 0.0": ["C"],
     "optimiser = adamw": ["AdamW"],
     "lr_scheduler = none": ["CXR"],
+    "lr_scheduler = CosineAnnealingLR": ["cosine"],
+    "lr_scheduler ≠ CosineAnnealingLR": ["CXR", "steps"],
     "lr_scheduler ≠ ReduceLROnPlateau": ["CXR", "steps"],
     "lr_scheduler ≠ MultiStepLR": ["CXR", "plateau"],
     "reduceLROnPlateau_full_stop = true": ["plateau, full stop"],
@@ -112,6 +115,7 @@ OTHER: dict[str, Any] = {
     "multiStepLR_milestones": (2,), "multiStepLR_gamma": 0.5, "weights": ("imagenet", "none"), "weights_hash": "abc",
     "replicate": 2, "fusion": "film", "clinical_encoder": "tokens", "clinical_records": "permuted",
     "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
+    "cosine_ramp_epochs": 2, "cosine_last_factor": 0.5,
 }  # fmt: skip
 
 
