@@ -203,7 +203,7 @@ def run_ablations(
     while True:
         loaded = due(everything, db)
         left = None if options.max_hours is None else options.max_hours - (seconds() - began) / 3600
-        how = (executor, address, slurm, progress_bar, (lambda line: None) if whole.finished else warn)
+        how = (executor, address, slurm, template, progress_bar, (lambda line: None) if whole.finished else warn)
         found = _run_once(loaded, db, slots, replace(options, max_hours=left), view, only, priority, *how)
         whole = Summary(
             whole.finished + found.finished,
@@ -267,6 +267,7 @@ def _run_once(
     executor: str,
     address: str | None,
     slurm: Sequence[str],
+    template: str | None,
     progress_bar: ProgressBar,
     warn: Callable[[str], None],
 ) -> Summary:
