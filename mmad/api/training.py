@@ -41,6 +41,8 @@ def train(
     tensorboard: bool = False,
     address: str | None = None,
     slurm: str | Sequence[str] = (),
+    template: str | None = None,
+    jobs: int | None = None,
     show: bool = False,
 ) -> Summary:
     """Train every run of ``ablation`` that is not finished, as ``mmad ablate`` does, and record it in ``db``.
@@ -51,7 +53,7 @@ def train(
         ablation: of ``load_ablation``; or several.
         db: the database: an SQLite file (made if need be) or a URL.
         device: ``auto`` (every GPU found, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
-        executor: ``local`` (this machine), ``ray`` or ``slurm``.
+        executor: ``local`` (this machine), ``ray``, ``slurm`` or ``command``.
         only: only members of this setting, arm, ``seed=N`` or ``ablation/setting/arm``; ``*`` is anything.
         per_gpu: how many runs share a GPU; None for as many as its memory holds.
         weights_dir: folder with files of weights, looked into before ``MMAD_WEIGHTS`` and torch's own cache.
@@ -62,6 +64,8 @@ def train(
         tensorboard: write TensorBoard event files beside the log.
         address: the Ray cluster (``HOST:PORT``); None for the one this machine is a node of.
         slurm: options of sbatch as ``key=value`` words.
+        template: the line of a shell that ``command`` hands runs out with, such as ``ssh gpu1 {quoted}``.
+        jobs: how many of these lines at once.
         show: show progress on standard output: a live table on a terminal, else a line per event.
 
     Returns:
@@ -89,6 +93,7 @@ def train(
 
     argument("per_gpu", per_gpu, int, least=1, optional=True)
     argument("priority", priority, int, optional=True)
+    argument("jobs", jobs, int, least=1, optional=True)
     argument("max_hours", max_hours, int, float, least=0, optional=True)
     argument("checkpoint_every", checkpoint_every, int, least=1, optional=True)
     database = str(db)
@@ -100,7 +105,7 @@ def train(
                 "was loaded without its data set", where=one.path, hint="load it with create=True, or name its folder"
             )
     cluster = (address, _listed(slurm))
-    slots = executor_slots(executor, device, per_gpu, *cluster, memory=lambda: known_memory(database))
+    slots = executor_slots(executor, device, per_gpu, *cluster, template, jobs, memory=lambda: known_memory(database))
     if tensorboard:
         require_tensorboard()
     check_ablations(loaded, database, only=words, weights_dir=folder, on_gpu=slots.on_gpu)
@@ -126,6 +131,7 @@ def train(
             executor=executor,
             address=address,
             slurm=cluster[1],
+            template=template,
             warn=lambda line: warnings.warn(line, stacklevel=5),
         )
     if summary.cancelled and (max_hours is None or seconds() - began < max_hours * 3600):
@@ -171,6 +177,7 @@ def run_ablations(
     executor: str = "local",
     address: str | None = None,
     slurm: Sequence[str] = (),
+    template: str | None = None,
     progress_bar: ProgressBar = silent,
     warn: Callable[[str], None],
 ) -> Summary:
@@ -196,7 +203,7 @@ def run_ablations(
     while True:
         loaded = due(everything, db)
         left = None if options.max_hours is None else options.max_hours - (seconds() - began) / 3600
-        how = (executor, address, slurm, progress_bar, (lambda line: None) if whole.finished else warn)
+        how = (executor, address, slurm, template, progress_bar, (lambda line: None) if whole.finished else warn)
         found = _run_once(loaded, db, slots, replace(options, max_hours=left), view, only, priority, *how)
         whole = Summary(
             whole.finished + found.finished,
@@ -260,6 +267,7 @@ def _run_once(
     executor: str,
     address: str | None,
     slurm: Sequence[str],
+    template: str | None,
     progress_bar: ProgressBar,
     warn: Callable[[str], None],
 ) -> Summary:
@@ -280,7 +288,7 @@ def _run_once(
         with progress_bar(f"reading {len(dataset.studies)} images of {dataset.root}") as progress:
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
-    trains = make_executor(executor, db, slots, options, address, slurm, runs=runs)
+    trains = make_executor(executor, db, slots, options, address, slurm, template, runs=runs)
     jobs = queue_up(everything, db, only=only, priority=priority, warn=warn)
     if not jobs:
         return Summary((), (), ())
@@ -325,7 +333,8 @@ def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
 
     if not on_gpu and any(run.setup.mixed_precision for run in runs):
         raise SpecError(
-            "mixed_precision = true needs a CUDA device", hint="set mixed_precision = false, or use --device cuda"
+            "mixed_precision = true needs a GPU of NVIDIA or AMD",
+            hint="set mixed_precision = false, or use --device cuda",
         )
     for setup in {run.key: run.setup for run in runs if run.setup.image_backbone.startswith(TIMM)}.values():
         from mmad.detector import parameter_counts

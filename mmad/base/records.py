@@ -136,7 +136,7 @@ class Metric:
 @dataclass(frozen=True)
 class EpochRecord:
     """One committed epoch. ``epoch`` counts from 1; ``seconds`` is wall time of training and evaluation;
-    ``peak_memory`` is in bytes (device memory on CUDA, resident set on the CPU)."""
+    ``peak_memory`` is in bytes (memory of the GPU, or resident set on the CPU)."""
 
     epoch: int
     lr: float
@@ -186,7 +186,8 @@ class EvaluationRecord:
 class EnvironmentRecord:
     """Where and with what a run (or a part of it, after an interruption) was trained.
 
-    ``versions`` are those of the packages that decide bits, and the instructions that torch uses of the CPU as ``cpu``.
+    ``versions`` are those of the packages that decide bits, the instructions that torch uses of the CPU as ``cpu`` and,
+    of a run on a GPU, its model as ``gpu``, its ``driver``, ``cudnn`` and how it computes ``float32``.
     """
 
     started: datetime
@@ -205,10 +206,16 @@ class EnvironmentRecord:
 def differing_versions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """What two environments name in another version, such as ``torch 2.6.0 / 2.7.1, cpu AVX2 / AVX512``, or nothing.
 
-    mmad's own version does not count: what changes its results raises the recipe.
+    mmad's own version does not count: what changes its results raises the recipe. One on a GPU and one without differ.
     """
-    shared = [name for name in before if name in after and name != "mmad"]
-    return ", ".join(f"{name} {before[name]} / {after[name]}" for name in shared if before[name] != after[name])
+    sides = [dict(side) for side in (before, after)]
+    if before and after and any("gpu" in side for side in sides):
+        for side in sides:
+            if "cudnn" not in side:  # a GPU that was recorded before its model was has one
+                side.setdefault("gpu", "none")
+    first, second = sides
+    shared = [name for name in first if name in second and name != "mmad"]
+    return ", ".join(f"{name} {first[name]} / {second[name]}" for name in shared if first[name] != second[name])
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,26 @@ OnFinishOption = Annotated[
 ExecutorOption = Annotated[
     str,
     typer.Option(
-        "--executor", rich_help_panel=WHERE, metavar="local|ray|slurm", help="What trains: this machine, or a cluster."
+        "--executor",
+        rich_help_panel=WHERE,
+        metavar="local|ray|slurm|command",
+        help="What trains: this machine, a cluster, lines of a shell.",
+    ),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        rich_help_panel=WHERE,
+        metavar="LINE",
+        help="The line of --executor command, such as 'ssh gpu1 {quoted}' or 'qsub -b y {command}'.",
+        show_default=False,
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", rich_help_panel=WHERE, metavar="N", help="At most N such lines at once (32).", show_default=False
     ),
 ]
 AddressOption = Annotated[

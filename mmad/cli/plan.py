@@ -22,11 +22,13 @@ from mmad.cli.options import (
     DeviceOption,
     ExecutorOption,
     GroupedCommand,
+    JobsOption,
     JsonOption,
     OnlyOption,
     PerGpuOption,
     SetOption,
     SlurmOption,
+    TemplateOption,
     WeightsDirOption,
     WeightsOption,
     refuse_idle,
@@ -83,6 +85,8 @@ def plan(
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     slurm: SlurmOption = None,
+    template: TemplateOption = None,
+    jobs: JobsOption = None,
     trials: Annotated[
         str | None,
         typer.Option(
@@ -184,7 +188,15 @@ def plan(
     for one in plans:
         _print_plan(one)
     slots = executor_slots(
-        executor, device, runs_per_gpu(per_gpu), address, tuple(slurm or ()), memory=lambda: known_memory(db)
+        executor,
+        device,
+        runs_per_gpu(per_gpu),
+        address,
+        tuple(slurm or ()),
+        template,
+        jobs,
+        memory=lambda: known_memory(db),
+        dry=True,
     )
     _print_total(plans, slots)
 

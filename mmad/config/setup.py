@@ -502,7 +502,7 @@ class ModelSetup(BaseModel):
         None, gt=0, description="Largest norm of all gradients together before a step; none clips nothing."
     )
     mixed_precision: Annotated[bool, affects("training", "speed")] = Field(
-        False, description="Train and evaluate in half precision where it is safe; needs a CUDA device."
+        False, description="Train and evaluate in half precision where it is safe; needs a GPU of NVIDIA or AMD."
     )
     channels_last: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,

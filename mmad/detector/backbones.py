@@ -85,6 +85,17 @@ class ImageNetwork(nn.Module):
         return maps
 
 
+class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
+    """A BatchNorm that does not train, in the type of its maps: in half precision theirs stay half as large."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise (B, C, h, w)."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        bias = self.bias - self.running_mean * scale
+        moved: Tensor = maps * scale.to(maps.dtype).view(1, -1, 1, 1) + bias.to(maps.dtype).view(1, -1, 1, 1)
+        return moved
+
+
 class SwinBody(nn.Module):
     """torchvision's Swin-T (Liu et al., arXiv:2103.14030): the last map, or all four, as (B, C, h, w)."""
 
@@ -162,7 +173,7 @@ def _pyramid_body(setup: ModelSetup) -> tuple[nn.Module, tuple[int, ...]]:
     """A body of four maps, and their widths."""
     if setup.image_backbone == "swin_t":
         return SwinBody(pyramid=True), (96, 192, 384, 768)
-    norm = FrozenBatchNorm2d if setup.frozen_norm else BatchNorm
+    norm = FrozenNorm if setup.frozen_norm else BatchNorm
     resnet = getattr(models, setup.image_backbone)(weights=None, norm_layer=norm)
     widths = tuple(resnet.inplanes // 8 * 2**i for i in range(4))
     return IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)}), widths
@@ -199,7 +210,7 @@ def rescale_residuals(network: ImageNetwork) -> None:
     blocks = [m for m in network.body.modules() if isinstance(m, models.resnet.BasicBlock | models.resnet.Bottleneck)]
     for block in blocks:
         last = block.bn3 if isinstance(block, models.resnet.Bottleneck) else block.bn2
-        if isinstance(last, FrozenBatchNorm2d):
+        if isinstance(last, FrozenNorm):
             last.weight.fill_(len(blocks) ** -0.5)
 
 

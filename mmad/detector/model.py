@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from mmad.detector.clinical import CLINICAL_IMAGE, Encoder, Repeat, expansion, v
 from mmad.detector.era_fusion import build_fusion
 from mmad.detector.fusions import ClassPrior, FusionShape
 from mmad.detector.parts import make_part
+from mmad.detector.pooling import PooledMaps
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
 from mmad.detector.rpn import ProposalNetwork, TargetDict
 
@@ -32,7 +33,7 @@ class DetectorOutput:
     """Losses (empty without targets) and, per image, ``boxes`` (d, 4), ``labels`` and ``scores`` (d,)."""
 
     losses: Mapping[str, Tensor]
-    detections: list[dict[str, Tensor]]
+    detections: Sequence[dict[str, Tensor]]
 
 
 class MultimodalRCNN(nn.Module):
@@ -162,9 +163,10 @@ class MultimodalRCNN(nn.Module):
             raise ValueError("Expected targets for every image in training mode, got None")
         features, clinical, prior = self.read(images, numeric, categorical)
         side = images.shape[-1]
-        proposals, rpn_losses = self.rpn(side, features, targets)
+        maps = PooledMaps.of(features, side)
+        proposals, rpn_losses = self.rpn(side, features, maps, targets)
         roi_clinical = clinical if self.adds_clinical_to_roi_heads else None
-        detections, roi_losses = self.roi_heads(side, features, proposals, targets, roi_clinical, mode, prior)
+        detections, roi_losses = self.roi_heads(maps, proposals, targets, roi_clinical, mode, prior)
         return DetectorOutput({**roi_losses, **rpn_losses}, detections)
 
     def warning(self) -> str | None:

@@ -9,7 +9,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -154,6 +154,25 @@ def open_device(name: str) -> torch.device:
     return device
 
 
+#: Devices that hand numbers over beside what they compute.
+_COPY_BESIDE = {"cuda"}
+
+
+def fetched(values: Tensor) -> Callable[[], list[float]]:
+    """``values`` (n,), which begin now to come from their device; the call that reads them waits for no later work."""
+    if values.device.type not in _COPY_BESIDE:
+        return lambda: list(values.tolist())
+    copy = values.to("cpu", non_blocking=True)
+    here = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    here.record()
+
+    def read() -> list[float]:
+        here.synchronize()
+        return list(copy.tolist())
+
+    return read
+
+
 def in_layout(model: ModuleT, setup: ModelSetup) -> ModuleT:
     """``model`` with its weights in the layout that ``setup`` asks for; its maps follow."""
     if setup.channels_last:
@@ -186,10 +205,12 @@ def require_device(mixed_precision: bool, device: torch.device, *, bf16: bool = 
     """Refuse half precision, or bfloat16, where it would only be slow.
 
     Raises:
-        SpecError: ``mixed_precision`` on a device that is not CUDA, or ``bf16`` on one that does not compute it.
+        SpecError: ``mixed_precision`` on another device than ``cuda``, or ``bf16`` on one that does not compute it.
     """
     if mixed_precision and device.type != "cuda":
-        raise SpecError("mixed_precision needs a CUDA device", hint="set mixed_precision = false or use --device cuda")
+        raise SpecError(
+            "mixed_precision needs a GPU of NVIDIA or AMD", hint="set mixed_precision = false or use --device cuda"
+        )
     if bf16 and not _computes_bf16(device):
         raise SpecError(f"bf16: {device} does not compute bfloat16", hint="set bf16 = false, or use a newer device")
 
@@ -307,10 +328,12 @@ def _device_name(device: torch.device) -> str:
 
 def _gpu_versions(device: torch.device) -> dict[str, str]:
     """The versions of what computes on a GPU beside the packages, and the precision in which it does."""
+    if device.type == "mps":
+        return {"gpu": platform.processor() or platform.machine()}
     if device.type != "cuda":
         return {}
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return {"cudnn": str(cudnn), "driver": _driver(), "float32": _Flags.now().conv_precision}
+    found = {"gpu": torch.cuda.get_device_name(device), "driver": _driver(), "float32": _Flags.now().conv_precision}
+    return found | {"cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
 
 
 def _driver() -> str:
@@ -347,7 +370,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes held: allocated on a CUDA device, resident of the process on the CPU."""
+    """Most bytes held: allocated on a GPU, resident of the process on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")

@@ -43,11 +43,17 @@ class OwnSchedule(Protocol):
 
 
 def build_optimiser(setup: ModelSetup, parameters: Iterable[Parameter]) -> Optimizer:
-    """The optimiser over the trainable ``parameters``."""
+    """The optimiser over the trainable ``parameters``.
+
+    In half precision a fused one, which leaves out a step whose gradients overflowed without asking the process.
+    """
     trainable = [p for p in parameters if p.requires_grad]
-    facts = {"lr": setup.lr, "weight_decay": setup.weight_decay}
-    if part_name(setup.optimiser) == "sgd" and "momentum" not in part_arguments(setup.optimiser):
+    facts: dict[str, Any] = {"lr": setup.lr, "weight_decay": setup.weight_decay}
+    given = part_arguments(setup.optimiser)
+    if part_name(setup.optimiser) == "sgd" and "momentum" not in given:
         facts["momentum"] = setup.momentum
+    if setup.mixed_precision and not is_own(setup.optimiser) and "fused" not in given:
+        facts["fused"] = True
     made: Optimizer = make_part("optimiser", setup.optimiser, trainable, **facts)
     return made
 

@@ -89,7 +89,7 @@ def train(
         parent: the files of the run that ``spec`` continues; left out, those beside ``run``.
 
     Raises:
-        SpecError: a device that is not there, half precision on one that is not CUDA, ``checkpoint_every`` below 1.
+        SpecError: a device that is not there, half precision on another than ``cuda``, ``checkpoint_every`` below 1.
         CheckpointError: a checkpoint of another run; the run that ``spec`` continues is not finished here.
         DivergedError: losses, gradients or weights that are not finite.
         MmadError: what else the user can fix (data, weights, disk).
@@ -254,7 +254,6 @@ class _Training:
                 results += self._evaluations("test", epoch)
         except loop.Interrupted:
             history.selection = before
-            monitor.check_gradients()
             self._save_partial(epoch, partial, epoch_clock)
             raise
         schedule.after_epoch(epoch, *self._plateau_metrics(results))
@@ -291,13 +290,7 @@ class _Training:
     def _train_pass(
         self, epoch: int, partial: PartialEpoch, epoch_clock: _EpochClock, monitor: DivergenceMonitor
     ) -> loop.PassResult:
-        setup, limit, every = self.spec.setup, self.spec.protocol.steps_per_epoch, self.checkpoint_every
-
-        def after_step(step: int) -> None:
-            if every is not None and step % every == 0:
-                monitor.check_gradients()
-                self._save_partial(epoch, partial, epoch_clock)
-
+        setup, limit = self.spec.setup, self.spec.protocol.steps_per_epoch
         mode = RoiMode(
             add_ground_truth=joins_ground_truth(setup, epoch),
             detect="proposals" if setup.record_training_performance else "none",
@@ -315,7 +308,8 @@ class _Training:
             stop=self.stop,
             monitor=monitor,
             partial=partial,
-            after_step=after_step,
+            save_every=self.checkpoint_every,
+            save=lambda: self._save_partial(epoch, partial, epoch_clock),
         )
 
     def _evaluation_pass(self, split: Split, epoch: int) -> loop.PassResult:

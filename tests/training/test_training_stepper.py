@@ -132,7 +132,7 @@ def test_half_precision_is_refused_on_the_cpu() -> None:
     with pytest.raises(SpecError) as refused:
         require_device(True, CPU)
     assert str(refused.value) == (
-        "mixed_precision needs a CUDA device; set mixed_precision = false or use --device cuda"
+        "mixed_precision needs a GPU of NVIDIA or AMD; set mixed_precision = false or use --device cuda"
     )
     require_device(False, CPU)
     require_device(True, torch.device("cuda:1"))
