@@ -33,8 +33,9 @@ _RINGS, _LEAST_CYCLES, _MOST_CYCLES, _SECTORS = 8, 1.5, 20.0, 12
 _SECTORS_OF = [max(1, min(_SECTORS, round(2 * ring))) for ring in np.geomspace(_LEAST_CYCLES, _MOST_CYCLES, _RINGS)]
 #: Cuts and bands of the spectra of a picture.
 SPECTRA = (len(_CUTS), sum(_SECTORS_OF))
-#: So many directions in which spectra differ most are compared, with so many nearest, up to the factor 1 + slack.
-_DIRECTIONS, _NEAREST, _SLACK = 24, 2, 1.0
+#: So many directions in which spectra differ most are compared, with so many nearest, up to the factor 1 + slack; with
+#: more where that many pairs in all are not reached, as pictures of few pixels lose their fine rings when resized.
+_DIRECTIONS, _NEAREST, _SLACK, _FEW_PAIRS = 24, 2, 1.0, 400
 #: Correlations of registered pictures from which on they are one: halved, as kept, and as read again. Of 348 real
 #: X-rays copies had at least 0.93, two of one patient at most 0.90, two of different patients at most 0.62.
 _MAY_BE, _LIKELY, _SAME = 0.93, 0.92, 0.91
@@ -43,9 +44,6 @@ _STILL = 0.03
 _AT_ONCE, _STEPS, _MORE_STEPS = 32, 10, 4
 #: What is coarser than so many pixels does not count there, nor what is finer than about one; the least overlap.
 _FINE, _SOFT, _OVERLAP = 3, (0, 1, 1), 0.6
-#: Corners moved by at most this share of the side are where they were.
-_STILL = 0.03
-_AT_ONCE, _STEPS = 256, 12
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def _candidates(spectra: NDArray[np.float16]) -> Iterator[NDArray[np.int64]]:
     scale = directions / np.maximum(sizes, 1e-6) ** 0.25  # half way to equal weights
     tree = cKDTree((plain - mean) @ scale)
     for cut in range(spectra.shape[1]):
-        nearest = min(_NEAREST, len(plain) - 1) + 1
+        nearest = min(max(_NEAREST, _FEW_PAIRS // len(plain)), len(plain) - 1) + 1
         _, near = tree.query((spectra[:, cut] - mean) @ scale, k=nearest, eps=_SLACK, workers=-1)
         pairs = np.stack([np.repeat(np.arange(len(plain)), nearest), np.asarray(near).ravel()], axis=1)
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
