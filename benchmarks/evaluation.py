@@ -19,10 +19,10 @@ import torch
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import evaluate
 from mmad.evaluation.differences import pair_sample
-from mmad.evaluation.intervals import weigh
-from mmad.evaluation.jackknife import estimate
+from mmad.evaluation.intervals import estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import froc_intervals, operating_intervals
+from mmad.evaluation.resampling import weigh
 from mmad.training.device import peak_memory
 
 

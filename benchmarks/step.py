@@ -20,7 +20,7 @@ from support.torchvision_twin import Twin, plain
 from torch import nn
 
 from mmad.base.records import DOCUMENTED_COLUMNS
-from mmad.config.parts import PARTS
+from mmad.config.part_words import PARTS
 from mmad.config.setup import ModelSetup
 from mmad.detector import MultimodalRCNN, RoiMode, build_detector
 from mmad.training.device import peak_memory

@@ -19,7 +19,7 @@ from scipy.special import stdtr
 from scipy.stats import beta
 
 from mmad.evaluation.differences import LEAST_LOOK, Difference, FamilyPair, Goal, PairSample, differences
-from mmad.evaluation.intervals import Interval
+from mmad.evaluation.resampling import Interval
 from mmad.evaluation.sequential import nominal_levels
 
 PATIENTS = 60

@@ -26,8 +26,8 @@ from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.evaluation.detections_file import write_detections
-from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
+from mmad.evaluation.resampling import weigh
 from mmad.store import measurements
 from mmad.store.store import Store
 

@@ -29,8 +29,8 @@ from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.agreement import SharedBoxes
 from mmad.evaluation.differences import EFFECTS, LEAST_LOOK, Decision, Difference, PairSample, plans
-from mmad.evaluation.intervals import Interval
-from mmad.evaluation.jackknife import IntervalEstimate
+from mmad.evaluation.intervals import IntervalEstimate
+from mmad.evaluation.resampling import Interval
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.run_rows import spec_of
 from mmad.store.store import Store

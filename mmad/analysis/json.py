@@ -24,9 +24,9 @@ from mmad.base.json import to_json_value
 from mmad.data.outside import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.differences import Decision, plans
-from mmad.evaluation.intervals import Interval
-from mmad.evaluation.jackknife import IntervalEstimate
+from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
+from mmad.evaluation.resampling import Interval
 from mmad.evaluation.tide import NOTE
 
 JsonValue = dict[str, Any]

@@ -40,7 +40,7 @@ from mmad.evaluation.diagnosis import (
     wafroc,
 )
 from mmad.evaluation.differences import PairSample, pair_sample
-from mmad.evaluation.jackknife import IntervalEstimate, estimate
+from mmad.evaluation.intervals import IntervalEstimate, estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     Calibration,

@@ -24,8 +24,8 @@ from mmad.data.dataset import DataSet, samples
 from mmad.data.outside import OutsideData
 from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
-from mmad.evaluation.intervals import RESAMPLES
 from mmad.evaluation.matching import Matched, match
+from mmad.evaluation.resampling import RESAMPLES
 from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
 from mmad.store.store import Store
 

@@ -106,7 +106,7 @@ def load_with_data(
     progress_bar: ProgressBar = silent,
 ) -> Loaded:
     """As ``load_ablation``, with the data set; ``progress_bar`` shows how a phantom is drawn."""
-    from mmad.api.parts import with_own_parts
+    from mmad.api.own_parts import with_own_parts
     from mmad.config.load import load_ablation
     from mmad.config.weights import with_weights
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
     from mmad.data.clinical import Mechanism
     from mmad.evaluation.coco_summary import CocoSet
-    from mmad.evaluation.intervals import Interval
+    from mmad.evaluation.resampling import Interval
     from mmad.report.build import Report
     from mmad.report.figures import FigureFormat
     from mmad.report.provenance import Provenance

@@ -271,7 +271,7 @@ def _run_once(
     progress_bar: ProgressBar,
     warn: Callable[[str], None],
 ) -> Summary:
-    from mmad.data.audit.checks import tiny_box_lines
+    from mmad.data.audit.table_checks import tiny_box_lines
     from mmad.data.image_cache import prepare_images
     from mmad.scheduler.executors.factory import make_executor
     from mmad.scheduler.jobs import Summary
@@ -329,7 +329,7 @@ def _narrowed(loaded: Sequence[Loaded], only: Sequence[str]) -> list[Loaded]:
 def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
     """Refuses what only the device or timm can tell, before anything is queued."""
     from mmad.base.records import ClinicalColumns
-    from mmad.config.parts import TIMM
+    from mmad.config.part_words import TIMM
 
     if not on_gpu and any(run.setup.mixed_precision for run in runs):
         raise SpecError(

@@ -815,7 +815,7 @@ def _fetch(missing: Sequence[WeightsNeed], folder: Path) -> None:
     import torch
     from torchvision.models import get_model_weights
 
-    from mmad.config.parts import TIMM
+    from mmad.config.part_words import TIMM
     from mmad.config.weights import HUB, WEIGHTS_MODELS, is_file, torchvision_weights, weights_file
 
     for name, (backbone, weights) in {weights_file(*one): one for one in missing}.items():
@@ -856,7 +856,7 @@ def _fetch_hub(repository: str) -> None:
 
 
 def _fetch_timm(backbone: str, folder: Path) -> None:
-    from mmad.config.parts import TIMM
+    from mmad.config.part_words import TIMM
     from mmad.config.weights import weights_file
     from mmad.detector.timm_body import save_weights
 

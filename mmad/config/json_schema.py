@@ -6,7 +6,7 @@ from typing import Any
 
 from mmad.config.ablation_file import ALIASES, AblationTable
 from mmad.config.checks import LOSS_NAMES
-from mmad.config.parts import PARTS, USE
+from mmad.config.part_words import PARTS, USE
 from mmad.config.setup import BACKBONES
 from mmad.config.weights import HUB, SUFFIXES, TORCHVISION
 

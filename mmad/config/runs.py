@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from mmad.base.records import RunRecord
 from mmad.config.fields import Effect, affecting, later, naming
 from mmad.config.hypothesis import Hypothesis
-from mmad.config.parts import PARTS, plain_part
+from mmad.config.part_words import PARTS, plain_part
 from mmad.config.protocol import EvaluationProtocol, OwnModule, TrainingProtocol
 from mmad.config.setup import ModelSetup
 

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mmad.config.checks import problems
 from mmad.config.fields import ALWAYS, Effect, Later, affecting, affects, unless, when
-from mmad.config.parts import STRIDES, part_name
+from mmad.config.part_words import STRIDES, part_name
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmad.data.audit.checks import split_counts
 from mmad.data.audit.findings import SplitCount
+from mmad.data.audit.table_checks import split_counts
 from mmad.data.dataset import DataSet
 
 

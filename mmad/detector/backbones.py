@@ -22,7 +22,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mmad.base.errors import SpecError
 from mmad.config.checks import PYRAMID_CHANNELS, PYRAMID_STRIDES
-from mmad.config.parts import STRIDES, TIMM, is_own
+from mmad.config.part_words import STRIDES, TIMM, is_own
 from mmad.config.setup import ModelSetup
 from mmad.detector.clinical import BatchNorm
 from mmad.detector.parts import make_part

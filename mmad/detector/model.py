@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmad.base.errors import SpecError
 from mmad.base.records import ClinicalColumns
 from mmad.config.checks import misfit, network_warnings
-from mmad.config.parts import is_own
+from mmad.config.part_words import is_own
 from mmad.config.setup import Era, ModelSetup
 from mmad.detector.backbones import build_image_network, own_body
 from mmad.detector.clinical import CLINICAL_IMAGE, Encoder, Repeat, expansion, vector_layers

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from mmad.base.errors import SpecError
-from mmad.config.parts import Named, part_arguments, part_path
+from mmad.config.part_words import Named, part_arguments, part_path
 
 
 def part_class(field: str, named: Named) -> Any:

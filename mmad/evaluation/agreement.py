@@ -10,9 +10,9 @@ import numpy as np
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap
-from mmad.evaluation.intervals import LEVEL, RESAMPLES, Interval, patient_weights, percentiles, weigh
 from mmad.evaluation.matching import Floats, Ints, Matched, match
 from mmad.evaluation.operating_points import at_least
+from mmad.evaluation.resampling import LEVEL, RESAMPLES, Interval, patient_weights, percentiles, weigh
 
 
 @dataclass(frozen=True)

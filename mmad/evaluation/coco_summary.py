@@ -12,9 +12,9 @@ import numpy as np
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap
-from mmad.evaluation.intervals import weigh
 from mmad.evaluation.masks import Outline
 from mmad.evaluation.matching import Floats, match
+from mmad.evaluation.resampling import weigh
 
 THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
 SMALL, MEDIUM = 32.0**2, 96.0**2  # px², where COCO's sizes meet

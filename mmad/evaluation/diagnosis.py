@@ -18,8 +18,7 @@ from functools import partial
 import numpy as np
 from scipy.special import expit, logit  # type: ignore[import-untyped]
 
-from mmad.evaluation.intervals import Interval
-from mmad.evaluation.jackknife import (
+from mmad.evaluation.intervals import (
     difference_interval_of,
     groups_of,
     interval_of,
@@ -27,6 +26,7 @@ from mmad.evaluation.jackknife import (
 )
 from mmad.evaluation.matching import Flags, Floats, Ints, Matched
 from mmad.evaluation.operating_points import Calibration, above, calibration
+from mmad.evaluation.resampling import Interval
 
 ANY = "any finding"
 #: False positives per image that the operating point allows on validation.

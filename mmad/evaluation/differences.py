@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy.special import chdtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from mmad.base.errors import EvaluationError
-from mmad.evaluation.intervals import (
+from mmad.evaluation.matching import Floats, Matched
+from mmad.evaluation.resampling import (
     CELLS,
     LEVEL,
     RESAMPLES,
@@ -30,7 +31,6 @@ from mmad.evaluation.intervals import (
     require_equal,
     weigh,
 )
-from mmad.evaluation.matching import Floats, Matched
 from mmad.evaluation.sequential import nominal_levels, repeated_p
 
 #: Draws of the largest of several t statistics.

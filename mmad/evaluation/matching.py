@@ -1,7 +1,7 @@
 """COCO's matching of detections with true boxes, for all images, findings and thresholds at once.
 
 Two engines compute AP. ``mmad.evaluation.coco`` is the oracle: pycocotools itself, whose numbers are stored. This match
-with the weighing in ``mmad.evaluation.intervals`` is the engine of everything that resamples, and of what needs the
+with the weighing in ``mmad.evaluation.resampling`` is the engine of everything that resamples, and of what needs the
 matches themselves. pycocotools keeps its matches too (``COCOeval.evalImgs``), but finds them image by image in Python;
 this is for speed, which grows with the number of images. Tests hold the engine to the oracle, match by match and figure
 by figure. See Lin et al., Microsoft COCO, 2014, and the evaluation code published with it.

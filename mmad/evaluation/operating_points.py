@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import Overlap
-from mmad.evaluation.intervals import CELLS, LEVEL, RECALLS, Interval, patient_weights, weigh
-from mmad.evaluation.jackknife import (
+from mmad.evaluation.intervals import (
     Error,
     difference_interval_of,
     estimate,
@@ -24,6 +23,7 @@ from mmad.evaluation.jackknife import (
     without_each,
 )
 from mmad.evaluation.matching import Floats, Matched, match
+from mmad.evaluation.resampling import CELLS, LEVEL, RECALLS, Interval, patient_weights, weigh
 
 #: False positives per image at which FROC's score is taken (Setio et al., LUNA16, 2017).
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -164,7 +164,7 @@ def froc_curve(matched: Matched, weights: Floats, finding: int | None, *, thresh
     return result
 
 
-# How sure operating points and FROC are (``mmad.evaluation.jackknife``).
+# How sure operating points and FROC are (``mmad.evaluation.intervals``).
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from typing import Any
 from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS, NOTHING_REGISTERED, registration_words
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
-from mmad.config.parts import is_own, part_name
+from mmad.config.part_words import is_own, part_name
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.differences import DRAWS
-from mmad.evaluation.intervals import RESAMPLES
-from mmad.evaluation.jackknife import LEAST_PATIENTS
+from mmad.evaluation.intervals import LEAST_PATIENTS
 from mmad.evaluation.operating_points import FROC_RATES
+from mmad.evaluation.resampling import RESAMPLES
 from mmad.report.cohort import cohort_key
 from mmad.report.model import AblationSection, ReportModel
 from mmad.report.table import Column, ReportTable, Row, Shown

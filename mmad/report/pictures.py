@@ -25,9 +25,9 @@ from mmad.base.records import Detections
 from mmad.data.dataset import DataSet
 from mmad.data.image_cache import decode
 from mmad.evaluation.agreement import matched_at, net_hits
-from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import Floats, Ints, Matched
 from mmad.evaluation.operating_points import at_least
+from mmad.evaluation.resampling import weigh
 from mmad.store.store import Store
 
 # The boxes of two arms compared with the true boxes: what each found on a study, and its contribution to the AP.

@@ -39,8 +39,8 @@ from mmad.base.records import CheckpointKind, MemberRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
-from mmad.evaluation.intervals import Interval
 from mmad.evaluation.operating_points import FROC_RATES, gaps
+from mmad.evaluation.resampling import Interval
 from mmad.evaluation.tide import NOTE as TIDE_NOTE
 from mmad.experiment_log import entry
 from mmad.experiment_log.published import PublishedRow, published_table

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from mmad.analysis.comparison import Comparison, benefits
-from mmad.evaluation.intervals import Interval
+from mmad.evaluation.resampling import Interval
 
 RECORDS = {
     "CXR": {"use_clinical": False},

@@ -16,9 +16,9 @@ from mmad.analysis.cache import cached, cached_together, from_json_value
 from mmad.base.json import to_json_value
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.differences import PairSample
-from mmad.evaluation.intervals import Interval
-from mmad.evaluation.jackknife import IntervalEstimate
+from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.operating_points import Confusion
+from mmad.evaluation.resampling import Interval
 from mmad.store.store import Store
 
 NAN = float("nan")

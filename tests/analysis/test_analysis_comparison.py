@@ -41,7 +41,7 @@ from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import Ablation, DataSource, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.differences import Difference, differences
-from mmad.evaluation.intervals import Interval
+from mmad.evaluation.resampling import Interval
 from mmad.store.lookup import CheckpointFigures, MemberResults
 from mmad.store.store import Store
 

@@ -29,7 +29,7 @@ from mmad.base.records import Detections
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import Drop
-from mmad.evaluation.intervals import Interval
+from mmad.evaluation.resampling import Interval
 from mmad.store.lookup import find_run
 from mmad.store.store import Store
 

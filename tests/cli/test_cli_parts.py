@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mmad.config.parts import PARTS
+from mmad.config.part_words import PARTS
 
 Call = Callable[..., Any]
 FILE = """\
@@ -81,7 +81,7 @@ def test_what_is_wrong_is_told_with_its_line(call_mmad: Call, file: Path, monkey
     assert (called.code, called.err) == (2, expected)
     file.write_text(FILE)
     (file.parent / "mine_cli.py").write_text("while True:\n    pass\n")
-    monkeypatch.setattr("mmad.api.parts.SECONDS", 0.2)
+    monkeypatch.setattr("mmad.api.own_parts.SECONDS", 0.2)
     called = call_mmad("plan", file)
     assert called.code == 2
     assert f"{file}:7: fusion = 'mine_cli:Part': importing and trying it took longer than 0.2 s" in called.err

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from mmad.data.audit.copies import SIDE, SPECTRA, THUMB, copies
-from mmad.data.audit.images import connected, copy_pairs, look_at_images
+from mmad.data.audit.image_checks import connected, copy_pairs, look_at_images
 from mmad.data.phantom.generate import make_phantom
 from mmad.data.reader import load_dataset
 

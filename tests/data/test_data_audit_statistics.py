@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mmad.base.multiple_testing import holm
 from mmad.base.records import SPLITS, Split
-from mmad.data.audit.checks import clinical_findings, fisher, leak_findings, phi, scaled
 from mmad.data.audit.findings import AuditIssue
+from mmad.data.audit.table_checks import clinical_findings, fisher, leak_findings, phi, scaled
 from mmad.data.dataset import CategoricalColumn, DataSet, NumericColumn, Study
 from mmad.data.quantities import confusion
 

@@ -13,9 +13,9 @@ from PIL import Image
 from reflacx_trees import plain_tree
 
 from mmad.base.errors import DataError
-from mmad.data.audit.checks import tiny_box_lines
 from mmad.data.audit.fix import fix_folder
 from mmad.data.audit.run import audit_folder
+from mmad.data.audit.table_checks import tiny_box_lines
 from mmad.data.coco_export import export_coco
 from mmad.data.dataset import DataSet, samples
 from mmad.data.importers.coco import import_coco

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from mmad.evaluation.intervals import weigh
-from mmad.evaluation.jackknife import LEAST_PATIENTS, estimate, patients_with
+from mmad.evaluation.intervals import LEAST_PATIENTS, estimate, patients_with
 from mmad.evaluation.matching import Matched
+from mmad.evaluation.resampling import weigh
 
 
 @dataclass(frozen=True)

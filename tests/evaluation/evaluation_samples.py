@@ -8,8 +8,8 @@ import numpy as np
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.differences import Difference, FamilyPair, differences, pair_sample
-from mmad.evaluation.intervals import LEVEL
 from mmad.evaluation.matching import Matched
+from mmad.evaluation.resampling import LEVEL
 
 SKILL, FALSE = 0.7, 0.5
 

@@ -10,9 +10,9 @@ from evaluation_samples import sample_split
 
 from mmad.base.errors import EvaluationError
 from mmad.evaluation.agreement import drop
-from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import at_least
+from mmad.evaluation.resampling import weigh
 
 
 def test_what_changes_nothing_costs_nothing() -> None:

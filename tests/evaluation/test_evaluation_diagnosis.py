@@ -21,7 +21,7 @@ from mmad.evaluation.diagnosis import (
     score_calibration,
     wafroc,
 )
-from mmad.evaluation.jackknife import groups_of
+from mmad.evaluation.intervals import groups_of
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.operating_points import above
 

@@ -36,8 +36,8 @@ from mmad.evaluation.differences import (
     pooled_squares,
     t_test,
 )
-from mmad.evaluation.intervals import Interval
 from mmad.evaluation.matching import Matched, match
+from mmad.evaluation.resampling import Interval
 
 NOTHING = Interval(math.nan, math.nan, math.nan)
 

@@ -25,10 +25,10 @@ from mmad.detector.roi_heads import filled_boxes
 from mmad.evaluation.coco import evaluate, scores_by_overlap
 from mmad.evaluation.coco_summary import coco_set
 from mmad.evaluation.detections_file import read_detections, write_detections
-from mmad.evaluation.intervals import weigh
 from mmad.evaluation.masks import filled_box
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import at_least
+from mmad.evaluation.resampling import weigh
 
 # pycocotools' own decoding, which the program never asks for
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

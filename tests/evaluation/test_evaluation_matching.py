@@ -13,8 +13,8 @@ from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.evaluation.coco import evaluate
-from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
+from mmad.evaluation.resampling import weigh
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from random_search import examples
 
 from mmad.base.errors import EvaluationError
 from mmad.base.records import Detections, GroundTruth
-from mmad.evaluation.intervals import patient_weights
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
     FROC_RATES,
@@ -24,6 +23,7 @@ from mmad.evaluation.operating_points import (
     operating_intervals,
     operating_points,
 )
+from mmad.evaluation.resampling import patient_weights
 
 SCORES = (0.05, 0.3, 0.6)
 

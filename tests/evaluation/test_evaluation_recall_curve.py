@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from random_search import examples
 
 from mmad.base.records import GroundTruth
-from mmad.evaluation.intervals import weigh
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import RecallCurve, recall_curve
+from mmad.evaluation.resampling import weigh
 
 
 @examples(60)

@@ -10,8 +10,8 @@ from random_search import examples
 
 from mmad.base.records import Detections, GroundTruth
 from mmad.evaluation.coco import evaluate
-from mmad.evaluation.intervals import patient_weights, weigh
 from mmad.evaluation.matching import match
+from mmad.evaluation.resampling import patient_weights, weigh
 
 
 def repeated(found: Detections, truth: GroundTruth, times: list[int]) -> tuple[Detections, GroundTruth]:

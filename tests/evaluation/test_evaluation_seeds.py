@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_search import examples
 
-from mmad.evaluation.intervals import weigh
-from mmad.evaluation.jackknife import error_of, estimate
+from mmad.evaluation.intervals import error_of, estimate
 from mmad.evaluation.matching import Matched, match
+from mmad.evaluation.resampling import weigh
 
 TRIALS = 250
 

@@ -13,7 +13,7 @@ from random_search import examples
 from scipy.special import ndtr, ndtri
 
 from mmad.evaluation.differences import FamilyPair, PairSample, differences
-from mmad.evaluation.intervals import Interval
+from mmad.evaluation.resampling import Interval
 from mmad.evaluation.sequential import boundaries, nominal_levels, repeated_p
 
 NOTHING = Interval(math.nan, math.nan, math.nan)

@@ -13,7 +13,7 @@ from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.statistics import Statistics, pair_key
 from mmad.base.records import EpochRecord, Metric
 from mmad.evaluation.differences import Difference
-from mmad.evaluation.intervals import Interval
+from mmad.evaluation.resampling import Interval
 from mmad.report.figures import (
     MOST_EPOCHS,
     Panel,

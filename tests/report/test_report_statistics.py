@@ -23,7 +23,7 @@ from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import drop
-from mmad.evaluation.intervals import Interval
+from mmad.evaluation.resampling import Interval
 from mmad.report.tables import pair_tables, statistics_rows, threshold_tables
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import render_markdown

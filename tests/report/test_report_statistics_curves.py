@@ -14,7 +14,6 @@ from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.analysis.metrics import Profile
 from mmad.analysis.statistics import RunKey, RunStatistics, Statistics
 from mmad.config.protocol import EvaluationProtocol
-from mmad.evaluation.intervals import Interval
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,
@@ -25,6 +24,7 @@ from mmad.evaluation.operating_points import (
     OperatingPoint,
     RecallCurve,
 )
+from mmad.evaluation.resampling import Interval
 from mmad.report.figures import describe, overlay_panels, statistics_panels
 
 ROWS = tuple(OperatingPoint(score, 0.5 - score, 0.5, 0.5, 0.5, 0.5, 3.0) for score in (0.05, 0.1))

@@ -21,8 +21,7 @@ from mmad.analysis.statistics import RunStatistics, Statistics, finished_compari
 from mmad.base.records import EpochRecord
 from mmad.evaluation.agreement import Drop
 from mmad.evaluation.differences import Difference
-from mmad.evaluation.intervals import Interval
-from mmad.evaluation.jackknife import IntervalEstimate
+from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.operating_points import (
     FROC_RATES,
     Calibration,
@@ -34,6 +33,7 @@ from mmad.evaluation.operating_points import (
     OperatingPoint,
     RecallCurve,
 )
+from mmad.evaluation.resampling import Interval
 from mmad.report.model import ReportModel, build_model
 from mmad.report.writers.html import render_html
 from mmad.report.writers.markdown import MarkdownReport, render_markdown

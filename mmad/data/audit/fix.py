@@ -14,10 +14,10 @@ import numpy as np
 from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
 from mmad.base.records import SPLITS, OnProgress, Split
-from mmad.data.audit.checks import repeated
 from mmad.data.audit.findings import Audit, ReadTables, read_tolerantly, rows_of
-from mmad.data.audit.images import Looks, connected, exact_groups, look_at_images, used_bits
+from mmad.data.audit.image_checks import Looks, connected, exact_groups, look_at_images, used_bits
 from mmad.data.audit.run import audit_folder
+from mmad.data.audit.table_checks import repeated
 from mmad.data.column_types import number_text
 from mmad.data.dataset import TOML, DataSet, Study
 from mmad.data.reader import slivers, without_area

@@ -10,7 +10,6 @@ from mmad.base.errors import DataError
 from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.records import OnProgress
-from mmad.data.audit.checks import answer_findings, clinical_findings, leak_findings, split_counts, split_findings
 from mmad.data.audit.findings import (
     VERSION,
     Audit,
@@ -20,7 +19,8 @@ from mmad.data.audit.findings import (
     read_tolerantly,
     unreadable,
 )
-from mmad.data.audit.images import Looks, duplicate_findings, image_findings, look_at_images
+from mmad.data.audit.image_checks import Looks, duplicate_findings, image_findings, look_at_images
+from mmad.data.audit.table_checks import answer_findings, clinical_findings, leak_findings, split_counts, split_findings
 from mmad.data.dataset import DataSet
 
 

@@ -1,4 +1,4 @@
-"""The splits: what each holds, who stands in two of them, and which labels one of them lacks."""
+"""Checks of the tables: splits and who stands in two of them, labels, boxes, clinical values, and what gives a label away."""
 
 from __future__ import annotations
 
