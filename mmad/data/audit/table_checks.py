@@ -1,4 +1,4 @@
-"""Checks of the tables: splits and who stands in two of them, labels, boxes, clinical values, and what gives a label away."""
+"""Checks of the tables: splits and who is in two of them, labels, boxes, clinical values, what gives a label away."""
 
 from __future__ import annotations
 
