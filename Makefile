@@ -29,26 +29,22 @@ STRESS_WRITERS ?= 8
 # What `make reproduce` trains on, for how long, and which chapters of the documented log (all, in its order).
 DATA ?=
 PROFILE ?= full
-ONLY ?= overfitting schedulers with_clinical learning_rate fusion determined depth loss_weights patience correct \
-  resnet50 clinical_placement larger newer small large last_chapter mdf_net
+ONLY ?=
 
-.PHONY: help setup demo test test-fast test-long stress check docs bench reproduce report clean
+.PHONY: help setup demo test test-fast test-long test-versions stress check docs bench reproduce report dist clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## Make .venv and install everything (uv where there is one, else pip)
 	@echo "ready: $(BIN)/mmad --help"
 
-$(READY): pyproject.toml requirements.lock .ci/setup
-	@.ci/setup $(VENV)
+$(READY): pyproject.toml requirements.lock tools/setup
+	@tools/setup $(VENV)
 	@touch $@
 
 demo: $(READY) ## Train a pair on the embedded data set and write reports/index.html
-	@echo "== training the pair of ablations/quickstart.toml"
-	@$(BIN)/mmad ablate ablations/quickstart.toml
-	@echo "== writing the report"
-	@$(BIN)/mmad report --html
+	@$(BIN)/mmad demo
 
 test: $(READY) ## Run every test (JOBS=2 processes)
 	@$(BIN)/python -m pytest $(SPREAD)
@@ -58,6 +54,9 @@ test-fast: $(READY) ## Run the tests that take less than a second each
 
 test-long: $(READY) ## Search with random examples: others each time, and ten times as many
 	@$(BIN)/python -m pytest $(SPREAD) -m hypothesis --hypothesis-profile=long --timeout=1800
+
+test-versions: $(READY) ## Run test-fast with the oldest and newest dependencies on every Python that is here
+	@tools/test-versions
 
 stress: $(READY) ## Kill a queue, its server, and each operation at every call: STRESS_RUNS=24 STRESS_RESTARTS=20
 	@MMAD_STRESS_RUNS=$(STRESS_RUNS) MMAD_STRESS_SECONDS=$(STRESS_SECONDS) MMAD_STRESS_SEED=$(STRESS_SEED) \
@@ -80,10 +79,15 @@ bench: $(READY) ## Run the benchmarks
 	@for file in $(sort $(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file"; done
 
 reproduce: $(READY) ## Train the documented log: DATA=folder PROFILE=full|short|smoke ONLY=mdf_net
-	@.ci/reproduce "$(PROFILE)" "$(DATA)" $(ONLY)
+	@$(BIN)/mmad reproduce $(ONLY) --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)")
 
 report: $(READY) ## Write the report of everything recorded
 	@$(BIN)/mmad report --html
+
+dist: $(READY) ## Build dist/*.whl and dist/*.tar.gz
+	@rm -rf build dist
+	@$(BIN)/python -m build --outdir dist . >/dev/null
+	@ls dist/*
 
 clean: ## Remove caches and build products (.venv, data, db and reports stay)
 	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -1,4 +1,4 @@
-"""What data cost: decoding X-rays of full size, feeding batches, an epoch against its bare steps, 100,000 studies.
+"""What data cost: decoding X-rays of full size, feeding batches, an epoch against its bare steps, a large data set.
 
 Everything is drawn or made up in a temporary folder. Run it with `make bench`, or `python benchmarks/data.py`.
 """
@@ -25,7 +25,7 @@ from PIL import Image
 
 from mmad.base.cores import usable_cores
 from mmad.config.setup import ModelSetup
-from mmad.data.audit.images import near_pairs
+from mmad.data.audit.run import audit_folder
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
 from mmad.data.image_cache import clear_cache, decode, image_cache
@@ -41,7 +41,7 @@ from mmad.training.losses import Weighing, total
 WIDTH, HEIGHT = 2544, 3056  # px: a chest X-ray of a digital detector
 SIDE = 256
 CPU = torch.device("cpu")
-MANY = 100_000
+MANY = 10_000
 
 
 def median(rounds: int, seconds: Callable[[], float]) -> float:
@@ -161,51 +161,69 @@ def _whole(setup: ModelSetup, dataset: DataSet, batches: Callable[[int], Any], d
     return lambda: loop.train_pass(model, batches(1), stepper, dataset, **how, **rest)
 
 
-def many(folder: Path) -> None:
-    """CPU seconds and peak memory of reading 100,000 studies with nine numbers, in a process of its own."""
-    root = make_phantom(folder / "many", studies=10, image_size=64).root
+STEPS = ("read", "cache", "loader", "check")
+
+
+def many(folder: Path, studies: int, steps: Iterable[str]) -> None:
+    """CPU seconds and peak memory of each step on many small images, no two alike, in processes of their own."""
+    made = make_phantom(folder / "many", studies=40, image_size=64)
+    root = made.root
+    bases = np.stack([np.asarray(decode(made, i), dtype=np.float32) for i in range(len(made.studies))])
     header, *rows = (root / "studies.csv").read_text("utf-8").splitlines()
     cells = [row.split(",") for row in rows]
-    lines = [
-        ",".join([f"s{i:06d}", f"images/s{i:06d}.png", "64", "64", f"p{i}", *cells[i % len(cells)][5:]])
-        for i in range(MANY)
-    ]
-    for i in range(MANY):
-        (root / "images" / f"s{i:06d}.png").touch()
+    lines = []
+    for i in range(studies):
+        rng = np.random.default_rng(i)
+        shares = rng.dirichlet(np.full(len(bases), 0.05)).astype(np.float32)
+        pixels = np.tensordot(shares, bases, 1) + rng.normal(0, 8, bases.shape[1:])
+        pixels = np.roll(pixels, rng.integers(-6, 7, 2), (0, 1)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"s{i:06d}.png", compress_level=1)
+        row = [f"s{i:06d}", f"images/s{i:06d}.png", "64", "64", f"p{i}", *cells[i % len(cells)][5:]]
+        lines.append(",".join(row))
     (root / "studies.csv").write_text("\n".join([header, *lines, ""]), "utf-8")
-    boxes = (f"s{i:06d},1,{i % 30},2,{i % 30 + 9.5},40,Atelectasis," for i in chain(range(MANY), range(0, MANY, 2)))
+    boxes = (
+        f"s{i:06d},1,{i % 30},2,{i % 30 + 9.5},40,Atelectasis," for i in chain(range(studies), range(0, studies, 2))
+    )
     head = (root / "boxes.csv").read_text("utf-8").splitlines()[0]
     (root / "boxes.csv").write_text("\n".join([head, *boxes, ""]), "utf-8")
-    run = [sys.executable, __file__, "--load", str(root)]
-    print(subprocess.run(run, check=True, capture_output=True, text=True).stdout, end="")
+    for step in steps:
+        run = [sys.executable, __file__, "--step", step, "--load", str(root)]
+        print(subprocess.run(run, check=True, capture_output=True, text=True).stdout, end="", flush=True)
 
 
-def load(root: Path) -> None:
-    before = peak_memory(CPU)
-    begun = time.process_time()
-    dataset = load_dataset(root)
+def load(root: Path, step: str) -> None:
+    dataset = None if step == "read" else load_dataset(root)
+    before, begun = peak_memory(CPU), time.process_time()
+    if dataset is None:
+        load_dataset(root)
+    elif step == "cache":
+        image_cache(dataset, 64)
+    elif step == "loader":
+        encoder = ClinicalEncoder.fit(dataset, dataset.columns())
+        for _ in training_batches(dataset, 64, encoder, batch_size=32, seed=0).epoch(1):
+            pass
+    else:
+        audit_folder(root)
     seconds = time.process_time() - begun
-    grown = (peak_memory(CPU) - before) / 2**20
-    what = f"{len(dataset.studies):,} studies, {len(dataset.boxes):,} boxes"
-    print(f"{what}: read in {seconds:.1f} s of CPU time, peak {grown:.0f} MiB")
-
-
-def pairs(rounds: int) -> None:
-    """Seconds of looking for near pairs among the hashes of 100,000 images."""
-    hashes = np.random.default_rng(0).integers(0, 256, (MANY, 32), dtype=np.uint8)
-    print(f"near pairs of {MANY:,} images: {median(rounds, lambda: timed(lambda: near_pairs(hashes))):.1f} s")
+    grown, whole = (peak_memory(CPU) - before) / 2**20, peak_memory(CPU) / 2**20
+    print(f"{step:6} {seconds:8.1f} s of CPU time, peak {whole:6.0f} MiB, {grown:.0f} MiB more than before")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="repetitions, of which the median counts")
     parser.add_argument("--films", type=int, default=24, help="films of full size")
-    parser.add_argument("--only", choices=("cache", "loader", "epoch", "many", "pairs"))
-    parser.add_argument("--load", type=Path, metavar="DIR", help="read this data set and print what it took")
+    parser.add_argument("--only", choices=("cache", "loader", "epoch", "many"))
+    parser.add_argument("--studies", type=int, default=MANY, help="of the large data set")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="what is done with it")
+    parser.add_argument(
+        "--load", type=Path, metavar="DIR", help="do one --step with this data set, and print what it took"
+    )
+    parser.add_argument("--step", choices=STEPS, default="read")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.load:
-        load(options.load)
+        load(options.load, options.step)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -219,9 +237,7 @@ def main() -> None:
             if options.only != "loader":
                 epoch(dataset, options.rounds)
         if options.only in (None, "many"):
-            many(folder)
-        if options.only in (None, "pairs"):
-            pairs(options.rounds)
+            many(folder, options.studies, options.steps)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import torch
 from step import SETUPS
 from support.torchvision_twin import Twin, plain
 
+from mmad.base.errors import StoreError
 from mmad.base.records import DOCUMENTED_COLUMNS
 from mmad.config.setup import ModelSetup
 from mmad.detector import CLEAN, RoiMode, build_detector
@@ -85,10 +86,12 @@ class Steps:
         self.device, self.autocast, self.twin, side = device, autocast, twin, self.setup.image_size
         chance = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8, generator=chance)
-        box = torch.tensor([[0.1, 0.2, 0.4, 0.6], [0.5, 0.3, 0.9, 0.8]], device=device) * side
-        labels = torch.tensor([1, 4], device=device)
+        held = device if twin else torch.device("cpu")  # where each wants its targets
+        box = torch.tensor([[0.1, 0.2, 0.4, 0.6], [0.5, 0.3, 0.9, 0.8]], device=held) * side
+        labels = torch.tensor([1, 4], device=held)
         self.targets = [{"boxes": box.clone(), "labels": labels} for _ in range(images)]
-        self.clinical = torch.randn((images, 9), generator=chance), torch.zeros((images, 1), dtype=torch.long)
+        numbers = 18 if self.setup.missing_indicators else 9
+        self.clinical = torch.randn((images, numbers), generator=chance), torch.zeros((images, 1), dtype=torch.long)
         self.clinical = self.clinical[0].to(device), self.clinical[1].to(device)
         model = build_detector(self.setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0)
         self.model = in_layout(model.train().to(device), self.setup)
@@ -100,17 +103,17 @@ class Steps:
     def _half(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
 
-    def losses(self) -> Losses:
+    def losses(self, mode: RoiMode = SAMPLED) -> Losses:
         """The loss components of the batch as the model is now."""
         with self._half():
             if self.twin:
                 return dict(self.called(self.pixels, self.targets, *self.clinical))
-            return dict(self.called(self.pixels, self.targets, *self.clinical, SAMPLED).losses)
+            return dict(self.called(self.pixels, self.targets, *self.clinical, mode).losses)
 
-    def step(self) -> torch.Tensor:
+    def step(self, mode: RoiMode = SAMPLED) -> torch.Tensor:
         """One optimiser step; the loss before it, on the device."""
         self.optimiser.zero_grad(set_to_none=True)
-        loss = torch.stack([one.float() for one in self.losses().values()]).sum()
+        loss = torch.stack([one.float() for one in self.losses(mode).values()]).sum()
         loss.backward()
         self.optimiser.step()
         return loss.detach()
@@ -202,7 +205,7 @@ def _steps_per_second(bench: Bench, steps: Steps, limit: float) -> float:
 
 
 def synchronisations(bench: Bench) -> dict[str, Any]:
-    """How often the process waits for the device in one step, and where."""
+    """How often the process waits for the device in one step with its detections, and where: at most four times."""
     if bench.device.type != "cuda":
         return {"skipped": "needs a GPU"}
     found: dict[str, Any] = {}
@@ -213,7 +216,7 @@ def synchronisations(bench: Bench) -> dict[str, Any]:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
-                steps.step()
+                steps.step(RoiMode(add_ground_truth=True, detect="proposals"))
             finally:
                 torch.cuda.set_sync_debug_mode("default")
         places = sorted({f"{Path(one.filename).name}:{one.lineno}" for one in caught})
@@ -283,7 +286,8 @@ def resume(bench: Bench) -> dict[str, Any]:
         first.wait()
         before = _epochs(database)
         done = subprocess.run(words, capture_output=True, text=True)
-        return {"killed": killed, "epochs_before": before, "epochs": _epochs(database), "rc": done.returncode}
+        found = {"killed": killed, "epochs_before": before, "epochs": _epochs(database), "rc": done.returncode}
+        return found | ({"failed": (done.stderr or done.stdout)[-500:]} if done.returncode else {})
 
 
 def quickstart(bench: Bench) -> dict[str, Any]:
@@ -292,14 +296,15 @@ def quickstart(bench: Bench) -> dict[str, Any]:
         begun = time.perf_counter()
         done = subprocess.run(_ablate(bench, database, epochs=1 if bench.tiny else 3), capture_output=True, text=True)
         page = Path(database).with_name("report.html")
-        words = [sys.executable, "-m", "mmad", "report", "--db", database, "--html", str(page)]
+        words = [sys.executable, "-m", "mmad", "report", "--db", database, "--out", str(page)]
         report = subprocess.run(words, capture_output=True, text=True)
-        return {
+        found = {
             "rc": [done.returncode, report.returncode],
             "report_bytes": page.stat().st_size if page.exists() else 0,
             "seconds": time.perf_counter() - begun,
-            "said": "" if done.returncode == 0 else (done.stderr or done.stdout)[-500:],
         }
+        said = [one.stderr or one.stdout for one in (done, report) if one.returncode]
+        return found | ({"failed": said[0][-500:]} if said else {})
 
 
 def _ablate(bench: Bench, database: str, *, epochs: int) -> list[str]:
@@ -314,8 +319,11 @@ def _epochs(database: str) -> int:
 
     if not Path(database).exists():
         return 0
-    with Store.open(database, read_only=True) as store:
-        return sum(record.epochs_done for record in store.run_records())
+    try:
+        with Store.open(database, read_only=True) as store:
+            return sum(record.epochs_done for record in store.run_records())
+    except StoreError:  # it is just being made
+        return 0
 
 
 @contextmanager

@@ -20,12 +20,13 @@ from support.torchvision_twin import Twin, plain
 from torch import nn
 
 from mmad.base.records import DOCUMENTED_COLUMNS
+from mmad.config.parts import PARTS
 from mmad.config.setup import ModelSetup
 from mmad.detector import MultimodalRCNN, RoiMode, build_detector
 from mmad.training.device import peak_memory
 
 LARGE = {"image_size": 512, "backbone_out_channels": 64, "representation_size": 64, "clinical_input_channels": 64}
-#: The documented log's four main setups, and the images per batch that a CPU bears.
+#: The documented log's four main setups, the published fusions beside era C, and the images per batch that a CPU bears.
 SETUPS: dict[str, tuple[dict, int]] = {
     "CXR mobilenet_v3 256 C=16 R=32": ({}, 4),
     "CXR+Clinical era A 256": ({"use_clinical": True}, 4),
@@ -43,6 +44,10 @@ SETUPS: dict[str, tuple[dict, int]] = {
         {"backbone": "resnet50", "using_fpn": True, "image_size": 512, "representation_size": 256},
         1,
     ),
+    **{
+        f"CXR+Clinical {word} 512 C=64": (LARGE | {"use_clinical": True, "fusion": word}, 2)
+        for word in PARTS["fusion"].words
+    },
 }
 SIDES = ("mmad", "torchvision")
 
@@ -57,7 +62,7 @@ def steppers(name: str, device: str, sides: tuple[str, ...] = SIDES) -> dict[str
     box = torch.tensor([[0.1, 0.2, 0.4, 0.6], [0.5, 0.3, 0.9, 0.8]], device=device) * side
     targets = [{"boxes": box.clone(), "labels": torch.tensor([1, 4], device=device)} for _ in range(images)]
     clinical = (
-        torch.randn((images, 9), generator=generator).to(device),
+        torch.randn((images, 18 if setup.missing_indicators else 9), generator=generator).to(device),
         torch.zeros((images, 1), dtype=torch.long).to(device),
     )
     mode = RoiMode(add_ground_truth=True, detect="none")

@@ -10,15 +10,17 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr
 from scipy.stats import beta
 
-from mmad.evaluation.differences import Difference, FamilyPair, PairSample, differences
+from mmad.evaluation.differences import LEAST_LOOK, Difference, FamilyPair, Goal, PairSample, differences
 from mmad.evaluation.intervals import Interval
+from mmad.evaluation.sequential import nominal_levels
 
 PATIENTS = 60
 #: Standard error of a difference in AP that patients alone make, and the sd of a difference between seeds.
@@ -35,7 +37,7 @@ class World:
 
     ``noise`` is the model of what a seed adds to an arm: ``normal``, ``heavy`` (t with 3 degrees of freedom) or
     ``phantom`` (drawn from real runs). ``loud`` multiplies the seeds' sd in the last arm. ``baselines``: so many
-    reference arms serve all pairs in turn; none: each pair has one of its own.
+    reference arms serve all pairs in turn; none: each pair has one of its own. ``goal``: of all pairs.
     """
 
     pairs: int = 1
@@ -46,6 +48,7 @@ class World:
     patient_error: float = PATIENT_ERROR
     seed_sd: float = SEED_SD
     baselines: int = 0
+    goal: Goal | None = None
 
     def family(self, rng: np.random.Generator) -> list[FamilyPair]:
         arms = rng.permuted(self._seeds(rng, (2, self.pairs, self.seeds)), axis=0)
@@ -66,7 +69,7 @@ class World:
             sample = PairSample(*figures, rows, NONE, (), 1.0, PATIENTS, PATIENTS, f"patients {k}")
             numbers = tuple(range(self.seeds))
             reference = tuple(("reference", served[k], n) for n in numbers)
-            found.append(FamilyPair(sample, reference, tuple(("other", k, n) for n in numbers), numbers))
+            found.append(FamilyPair(sample, reference, tuple(("other", k, n) for n in numbers), numbers, self.goal))
         return found
 
     def _seeds(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -187,15 +190,93 @@ def power(repeats: int) -> Iterator[tuple[str, Share]]:
             yield f"1 of {pairs} pairs, seeds {seeds}, as one of the family", share
 
 
+def goals(repeats: int) -> Iterator[tuple[str, Share]]:
+    """Equivalence within 0.10 and non-inferiority by it, 12 seeds and 150 patients: at the margin and at no difference.
+
+    The claim at the margin is false, and true where the arms differ by nothing.
+    """
+    false = ("equivalence", 0.1), ("non-inferiority", -0.1)
+    for name, effect in (*false, *((name, 0.0) for name, _ in false)):
+        for noise in ("normal", "phantom"):
+            world = World(seeds=12, effect=effect, noise=noise, patient_error=PATIENT_ERROR * math.sqrt(60 / 150))
+            share = simulate(replace(world, goal=Goal(name, 0.1)), _reached, repeats, seed=4)
+            yield f"{name} within 0.10, true difference {effect:+.2f}, {noise}", share
+
+
+def _reached(found: list[Difference]) -> bool:
+    return found[0].decision is not None and found[0].decision.reached
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Seeds until settled: claims, those of all seeds at once, and the part of their runs that were trained."""
+
+    claims: Share
+    fixed: Share
+    runs: float
+
+
+def looked_at(
+    pairs: int, effect: float, patient_error: float, repeats: int, *, together: bool = False, seed: int = 5
+) -> Looks:
+    """Pairs of 3 to 12 seeds, the first ``effect`` apart; ``together``: at least one claim of all of them.
+
+    The figures of ``mmad.evaluation.differences`` for all repeats at once. A family's pairs share no run or patient, so
+    that each has the alpha of the largest of so many.
+    """
+    rng, first, most = np.random.default_rng([seed, repeats]), 3, 12
+    drawn = rng.normal(0, SEED_SD, (repeats, pairs, most)) + rng.normal(0, patient_error, (repeats, pairs, 1))
+    drawn[:, 0] += effect
+    shared = patient_error**2 * rng.chisquare(PATIENTS - 1, (repeats, pairs)) / (PATIENTS - 1)
+    alpha = 1 - 0.95 ** (1 / pairs) if together else 0.05
+    p, fractions = np.zeros((2, repeats, pairs, most - first + 1))
+    for look, seeds in enumerate(range(first, most + 1)):
+        own = drawn[..., :seeds].var(axis=2, ddof=1) / 2
+        behind = pairs * (seeds - 1)
+        if behind < LEAST_LOOK:
+            p[..., look] = 1
+            continue
+        square = np.maximum(own, own.mean(axis=1, keepdims=True))
+        assumed = square * (1 + 8 / behind)
+        freedom = behind * ((assumed + seeds * shared / 2) / assumed) ** 2
+        t = np.abs(drawn[..., :seeds].mean(axis=2)) / np.sqrt(2 * square / seeds + shared)
+        p[..., look] = 2 * stdtr(freedom, -t)
+        fractions[..., look] = (shared + 2 * assumed / most) / (shared + 2 * assumed / seeds)
+    of = slice(None) if together else slice(1)
+    close = np.zeros((repeats, pairs), dtype=bool)
+    close[:, of] = (p[:, of] < alpha).any(axis=2)  # no look may spend more
+    settled = np.zeros(p.shape, dtype=bool)
+    settled[close] = p[close] < nominal_levels(fractions[close], alpha)
+    stopped = np.where(settled.any(axis=2), settled.argmax(axis=2) + first, most)
+    claims = [int(found[:, of].any(axis=1).sum()) for found in (settled.any(axis=2), p[..., -1] < alpha)]
+    return Looks(Share(claims[0], repeats), Share(claims[1], repeats), float(stopped[:, of].mean()) / most)
+
+
+def sequential(repeats: int) -> Iterator[tuple[str, Looks]]:
+    """Seeds until settled: nothing between the arms, then one standard deviation of the seeds."""
+    for error in (0.003, 0.01, 0.03):
+        yield f"1 pair, no difference, patients {error}", looked_at(1, 0.0, error, repeats)
+    for error in (0.003, 0.01, 0.03):
+        yield f"10 pairs, no difference, patients {error}", looked_at(10, 0.0, error, repeats, together=True)
+    for pairs in (1, 10):
+        for error in (0.003, 0.01, 0.03):
+            name = f"1 of {pairs} pairs, one sd, patients {error}"
+            yield name, looked_at(pairs, SEED_SD, error, repeats)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=2000)
     repeats = parser.parse_args().repeats
-    for title, cells in (("coverage", coverage), ("power", power), ("false claims", false_claims)):
+    for title, cells in (("goals", goals), ("coverage", coverage), ("power", power), ("false claims", false_claims)):
         print(title)
         for name, share in cells(repeats):
             bound = f"<= {share.upper:.3f}" if title == "false claims" else f">= {share.lower:.3f}"
             print(f"  {name:48} {share.value:.3f} ({share.error:.3f}) {bound}", flush=True)
+    print("seeds until settled: claims, those of 12 seeds at once, part of their runs")
+    for name, looks in sequential(repeats):
+        print(f"  {name:48} {looks.claims.value:.3f} ({looks.claims.error:.3f}) <= {looks.claims.upper:.3f}", end=" ")
+        print(f"{looks.fixed.value:.3f} {looks.runs:.2f}", flush=True)
     share = until_settled(repeats)
     print(f"a seed at a time from 3 to 10 until settled: {share.value:.3f} ({share.error:.3f})")
 

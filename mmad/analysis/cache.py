@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmad.base.json import to_json_value
 from mmad.base.records import AnalysisRecord
@@ -110,8 +111,9 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if origin is dict:
         held = _reader(inner[1])
         return lambda value: {name: held(part) for name, part in value.items()}
-    if origin is np.ndarray:
-        return lambda value: np.array(value, dtype=get_args(inner[1])[0])
+    if origin in (np.ndarray, get_origin(NDArray[Any])):  # an alias of its own from NumPy 2.5 on
+        (scalar,) = get_args(inner[-1]) or inner[-1:]
+        return lambda value: np.array(value, dtype=scalar)
     if kind in (str, int, bool):
         return functools.partial(_checked, kind)
     return _number if kind is float else _same

@@ -7,10 +7,11 @@ no detections; ``mmad.analysis.statistics`` adds intervals and tests.
 from __future__ import annotations
 
 import functools
+import json
 import math
 import statistics
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,10 +24,11 @@ from mmad.base.errors import EvaluationError
 from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
+from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.differences import Difference, PairSample, plans
+from mmad.evaluation.differences import EFFECTS, LEAST_LOOK, Decision, Difference, PairSample, plans
 from mmad.evaluation.intervals import Interval
 from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
@@ -291,6 +293,85 @@ class PairStatistics:
 
 
 @dataclass(frozen=True)
+class Registration:
+    """What an ablation's file sets out to show, as it was registered when runs were queued.
+
+    Args:
+        hypothesis: as it is registered now.
+        sha256: of its content.
+        created: when that was registered.
+        begun: how many runs of the primary pair had an epoch before anything was registered.
+        changed: what was changed after they had, as ``margin 0.05 / 0.1``.
+        primary: whether the comparison that has this is the primary one.
+    """
+
+    hypothesis: Hypothesis
+    sha256: str
+    created: datetime
+    begun: int = 0
+    changed: tuple[str, ...] = ()
+    primary: bool = False
+
+    @property
+    def before_training(self) -> bool:
+        return not self.begun and not self.changed
+
+    @property
+    def why(self) -> str:
+        """Why it confirms nothing; nothing where it was registered before training."""
+        if self.begun:
+            return f"it was registered when {plural(self.begun, 'run')} of the pair had begun"
+        changes = "; ".join(self.changed)
+        return f"the hypothesis was changed after training had begun ({changes})" if changes else ""
+
+
+def registration_of(
+    file: AblationRecord, runs: Iterable[ComparedRun], first_epochs: Mapping[str, datetime]
+) -> Registration | None:
+    """What is registered of an ablation; None where nothing is, or this version cannot read it.
+
+    Args:
+        runs: of its members.
+        first_epochs: when the first epoch of each run, by key, was committed.
+    """
+    declared = [one for one in file.registrations if one.content is not None]
+    try:
+        read = [Hypothesis.model_validate_json(json.dumps(one.content)) for one in declared]
+    except ValidationError:
+        return None
+    if not read:
+        return None
+    now = read[-1]
+    keys = {
+        one.run.key
+        for one in runs
+        if one.member is not None and one.member.setting == now.setting and one.member.arm in now.compare
+    }
+    began = sorted(first_epochs[key] for key in keys if key in first_epochs)
+    dated = zip(declared, read, strict=True)
+    before = [hypothesis for one, hypothesis in dated if not began or one.created <= began[0]]
+    changed = [] if not before else list(_changes(before[-1].content(), now.content()))
+    if declared[-1] is not file.registrations[-1]:
+        changed.append("withdrawn")
+    if digest(declared[-1].content) != declared[-1].sha256:
+        changed.append("its hash is another")
+    begun = 0 if before else sum(moment < declared[0].created for moment in began)
+    return Registration(now, declared[-1].sha256, declared[-1].created, begun, tuple(changed))
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in now.items():
+        if before[name] != value:
+            yield f"{name} {_plain_value(before[name])} / {_plain_value(value)}"
+
+
+def _plain_value(value: object) -> str:
+    if isinstance(value, list):
+        return " against ".join(map(str, reversed(value)))
+    return "none" if value in (None, "") else str(value)
+
+
+@dataclass(frozen=True)
 class SeedMean:
     """A mean over ``n`` seeds with its sample standard deviation (None for one seed)."""
 
@@ -322,6 +403,8 @@ class Comparison:
         primary: the kind of checkpoint that takes a verdict.
         trial: how the runs were cut short (``2 of 100 epochs``), or nothing.
         late: how many of the ablation's runs were queued after its first test figures.
+        registration: what the ablation registered; None where it registered nothing.
+        looks: seeds of the first and of the last look where seeds are added until the pair is settled.
     """
 
     ablation: str
@@ -337,6 +420,20 @@ class Comparison:
     primary: CheckpointKind = "best_ap"
     trial: str = ""
     late: int = 0
+    registration: Registration | None = None
+    looks: tuple[int, int] | None = None
+
+    @property
+    def registered(self) -> Hypothesis | None:
+        """The hypothesis that this comparison decides, if it is the primary one of its ablation."""
+        found = self.registration
+        return found.hypothesis if found is not None and found.primary else None
+
+    @property
+    def effects(self) -> tuple[float, ...]:
+        """The differences that plans are made for: the smallest that the file declares, else three."""
+        declared = None if self.registration is None else self.registration.hypothesis.smallest_effect
+        return EFFECTS if declared is None else (declared,)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -517,7 +614,7 @@ def compare(
         split: on which they are compared.
         by_seed: pair runs of equal seed and replicate; else the first of each, whatever their seeds.
     """
-    primary = compared_kind((*reference, *other))
+    primary = _primary_kind(file, (*reference, *other))
     kind = kind or primary
     ablation = "" if file is None or not setting else file.name
     who = (ablation, setting, *names)
@@ -556,6 +653,15 @@ def _trial(file: AblationRecord | None, runs: Iterable[ComparedRun]) -> str:
             if (asked := epochs_asked(one.run)) < whole:
                 return f"{asked} of {plural(whole, 'epoch')}"
     return ""
+
+
+def _primary_kind(file: AblationRecord | None, runs: Sequence[ComparedRun]) -> CheckpointKind:
+    """The kind that the file registered, where its runs keep one; else as ``compared_kind``."""
+    found = compared_kind(runs)
+    content = file.registrations[-1].content if file is not None and file.registrations else None
+    kinds: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
+    registered = next((kind for kind in kinds if content is not None and content.get("checkpoint") == kind), found)
+    return registered if found == "best_ap" else found
 
 
 def _named(file: AblationRecord | None, first: ComparedRun, second: ComparedRun) -> frozenset[str]:
@@ -631,8 +737,33 @@ def compare_pairs(
         for pair in pairs
         if (left := sides.get((setting, pair[0]))) and (right := sides.get((setting, pair[1])))
     ]
-    late = _late_runs(runs, [one for one in found if isinstance(one, Comparison)], first_epochs or {})
-    return tuple(replace(one, late=late) if isinstance(one, Comparison) else one for one in found)
+    looks = looks_of(file, runs)
+    comparisons = [one for one in found if isinstance(one, Comparison)]
+    late = 0 if looks else _late_runs(runs, comparisons, first_epochs or {})
+    registration = registration_of(file, runs, first_epochs or {})
+
+    def known(one: Comparison) -> Comparison:
+        if registration is None:
+            return replace(one, late=late, looks=looks)
+        asked = registration.hypothesis
+        same = (one.setting, one.reference, one.other, one.kind) == (asked.setting, *asked.compare, one.primary)
+        primary = same and split == "test" and "withdrawn" not in registration.changed
+        return replace(one, late=late, looks=looks, registration=replace(registration, primary=primary))
+
+    return tuple(known(one) if isinstance(one, Comparison) else one for one in found)
+
+
+def looks_of(file: AblationRecord, runs: Iterable[ComparedRun]) -> tuple[int, int] | None:
+    """The seeds of the first and of the last look, where the file adds seeds until pairs are settled."""
+    try:
+        protocol = _document(file.source).get("protocol", {})
+    except ValueError:
+        return None
+    seeds = protocol.get("seeds") if isinstance(protocol, dict) else None
+    words = {word.partition("=")[0].strip() for one in runs if one.member is not None for word in one.member.overrides}
+    if not isinstance(seeds, dict) or words & {"seed", "seeds"}:
+        return None
+    return int(seeds["from"]), int(seeds["to"])
 
 
 def _late_runs(runs: Iterable[ComparedRun], found: Iterable[Comparison], first_epochs: Mapping[str, datetime]) -> int:
@@ -777,7 +908,7 @@ def spread(figure: SeedMean | None) -> str:
 
 # What may be said of a comparison: one function for every output.
 
-Word = Literal["higher", "lower", "not settled", "no verdict"]
+Word = Literal["higher", "lower", "equivalent", "not inferior", "not settled", "no verdict"]
 #: Seeds up to which a verdict says that they are few.
 FEW_SEEDS = 4
 _KINDS: Mapping[str, str] = {"best_ap": "best-AP", "best_ar": "best-AR", "final": "final"}
@@ -814,12 +945,20 @@ def verdict_of(found: Comparison) -> Verdict | None:
         return Verdict("no verdict", ("no_interval",), f"No interval{of}: {found.statistics.why or 'not computed'}")
     if math.isnan(difference.ap.value):
         return Verdict("no verdict", ("nothing_to_find",), "No verdict: there is nothing to find.")
-    if barred := _barred(found):
+    barred = _barred(found)
+    if barred:
         code, why = barred
         said = Verdict("no verdict", (code,), f"No verdict, {why}: {_figure(found, difference)}.")
     else:
         said = _of_networks(found, difference) if difference.seeds == 1 else _of_arms(found, difference)
     reasons, sentence = list(said.reasons), said.sentence
+    if found.registration is not None and not barred:
+        code, sentence = _as_registered(found.registration, said)
+        reasons.append(code)
+    if found.looks is not None and difference.seeds > 1:
+        code, words = _look(found.looks, difference, settled=said.word in ("higher", "lower"))
+        reasons += [code] if code else []
+        sentence = f"{sentence} {words}"
     if found.trial:
         reasons.append("trial")
         sentence = f"Trial ({found.trial}): {sentence}"
@@ -846,7 +985,43 @@ def _barred(found: Comparison) -> tuple[str, str] | None:
         return "not_primary_checkpoint", f"the primary checkpoint is {_KINDS[found.primary]}"
     if not all(one.as_asked for pair in found.pairs for one in pair):
         return "not_primary_metric", "the ablation asks for another protocol"
+    planned = None if found.registered is None or found.looks else found.registered.seeds
+    if planned is not None and len(found.pairs) < planned:
+        return "seeds_missing", f"{len(found.pairs)} of the {planned} registered seeds are finished"
     return None
+
+
+_LOOKS = "The interval allows for a look after every seed."
+
+
+def _look(looks: tuple[int, int], difference: Difference, *, settled: bool) -> tuple[str, str]:
+    """(code, sentence) of where a study stands that adds seeds until its pairs are settled."""
+    (first, most), seeds = looks, difference.seeds
+    if math.isnan(difference.ap.low):
+        return "before_first_look", f"The first look is at {first} seeds and {LEAST_LOOK} degrees of freedom."
+    if settled and seeds < most:
+        far = "a difference that ends its study early is overestimated on average"
+        return "stopped_early", f"Settled at {seeds} of at most {most} seeds, and {far}. {_LOOKS}"
+    return "", f"{seeds} of at most {most} seeds. {_LOOKS}"
+
+
+def _as_registered(registration: Registration, said: Verdict) -> tuple[str, str]:
+    """(code, sentence): confirmed is said of what was registered before training alone."""
+    settled, sentence = said.word not in ("not settled", "no verdict"), said.sentence
+    if not registration.primary:
+        return "exploratory", f"Exploratory: {_inner(sentence)}"
+    if not registration.before_training:
+        code = "registered_late" if registration.begun else "registration_changed"
+        return code, f"{sentence} This confirms nothing: {registration.why}."
+    if settled:
+        return "confirmed", f"Confirmed, as registered before training: {_inner(sentence)}"
+    return "registered", f"Registered before training. {sentence}"
+
+
+def _inner(sentence: str) -> str:
+    """A sentence after a colon; one that begins with an arm's name stays as it is."""
+    own = sentence.startswith(("Trained so", "These two networks", "Not settled"))
+    return sentence[0].lower() + sentence[1:] if own else sentence
 
 
 def _of_networks(found: Comparison, difference: Difference) -> Verdict:
@@ -866,10 +1041,13 @@ def _of_arms(found: Comparison, difference: Difference) -> Verdict:
     ap, seeds = difference.ap, difference.seeds
     word: Word = "higher" if ap.low > 0 else "lower" if ap.high < 0 else "not settled"
     held: tuple[str, ...] = ("interval_holds_zero",) if word == "not settled" else ()
-    if math.isnan(ap.low) and (seeds > 2 or difference.lent):
+    if math.isnan(ap.low) and found.looks is None and (seeds > 2 or difference.lent):
         held = ("no_spread",)
     reference, other = _arm_names(found)
-    if word == "not settled":
+    if difference.decision is not None and difference.decision.goal.name != "difference":
+        word, held, claim = _of_goal(found, difference, difference.decision)
+        head = "Not settled: " if word == "not settled" else ""
+    elif word == "not settled":
         claim, head = f"{other} differs from {reference} by {_figure(found, difference)}", "Not settled: "
     else:
         claim, head = f"{other} is {word} than {reference} by {_figure(found, difference, word=word)}", ""
@@ -886,6 +1064,25 @@ def _of_arms(found: Comparison, difference: Difference) -> Verdict:
         f"{'; few seeds' if few else ''}."
     )
     return Verdict(word, (*held, *(("few_seeds",) if few else ())), sentence)
+
+
+def _of_goal(found: Comparison, difference: Difference, decision: Decision) -> tuple[Word, tuple[str, ...], str]:
+    """Word, codes and claim of a registered equivalence or non-inferiority."""
+    reference, other = _arm_names(found)
+    goal, of = decision.goal, f"{interval(decision.interval, sign=True)} ({decision.level:.0%})".replace("%", " %")
+    figure = f"{of} {_measure(found)}"
+    if goal.name == "equivalence":
+        claim = f"equivalent to {reference} within ±{goal.margin:g}, for it differs by {figure}"
+        if decision.reached:
+            return "equivalent", (), f"{other} is {claim}"
+        return "not settled", ("margin_not_left",), f"{other} is not shown to be {claim}"
+    if not decision.reached:
+        claim = f"{other} is not shown to be at most {goal.margin:g} worse than {reference}, for it differs by {figure}"
+        return "not settled", ("margin_not_left",), claim
+    if difference.ap.low > 0:
+        claim = f"{other} is higher than {reference} by {_figure(found, difference, word='higher')}, so not inferior"
+        return "higher", (), claim
+    return "not inferior", (), f"{other} is at most {goal.margin:g} worse than {reference}, for it differs by {figure}"
 
 
 def _figure(found: Comparison, difference: Difference, *, word: Word = "not settled") -> str:
@@ -917,6 +1114,31 @@ def checkpoint_words(found: Comparison) -> str:
     values = ", ".join(f"{_KINDS[kind]} {signed(value)}" for kind, value in found.by_checkpoint.items())
     head = "The sign depends on the checkpoint" if found.sign_depends else "By checkpoint"
     return f"{head}: {values}." if values else ""
+
+
+#: What is said where an ablation registered nothing.
+NOTHING_REGISTERED = "No hypothesis was registered before training: all comparisons are exploratory."
+
+
+def registration_words(found: Registration) -> str:
+    """What was registered, when, and whether training had begun."""
+    asked = found.hypothesis
+    reference, other = asked.compare
+    goals = {
+        "difference": f"{other} and {reference} differ",
+        "non-inferiority": f"{other} is at most {asked.margin} worse than {reference}",
+        "equivalence": f"{other} and {reference} differ by less than {asked.margin}",
+    }
+    figures = [f"alpha {asked.alpha:g}", f"power {asked.power:g}", plural(asked.seeds or 0, "seed")]
+    if asked.smallest_effect is not None:
+        figures.append(f"smallest effect {asked.smallest_effect:g}")
+    use = f" Intended use: {asked.intended_use.rstrip('.')}." if asked.intended_use else ""
+    when = "before training" if found.before_training else found.why
+    return (
+        f"Registered {found.created:%Y-%m-%d %H:%M} UTC, {when}: in the setting {asked.setting}, {goals[asked.goal]} "
+        f"in test AP of the {_KINDS[asked.checkpoint]} checkpoints ({', '.join(figures)}; SHA-256 {found.sha256[:12]})."
+        f"{use} Every other comparison is exploratory."
+    )
 
 
 def plan_words(difference: Difference, effects: Sequence[float]) -> list[str]:
@@ -983,6 +1205,78 @@ def shared_words(found: Iterable[Comparison]) -> list[str]:
                 "one and the same run stands in their differences, which therefore do not confirm one another."
             )
     return said
+
+
+@dataclass(frozen=True)
+class Benefit:
+    """Whether clinical data help in one setting: an arm against each without them, and each with permuted records.
+
+    They help only where it is ahead of all of these, each at 5 % by itself: an intersection-union test, whose level is
+    5 % without an adjustment.
+    """
+
+    arm: str
+    against: tuple[Comparison, ...]
+
+    @property
+    def setting(self) -> str:
+        return self.against[0].setting
+
+    @property
+    def behind(self) -> tuple[Comparison, ...]:
+        """The comparisons in which the arm is not shown to be ahead."""
+        return tuple(one for one in self.against if not _ahead(one))
+
+    @property
+    def helps(self) -> bool:
+        """Whether it may be said that clinical data help."""
+        return not self.behind
+
+    @property
+    def sentence(self) -> str:
+        """The claim, or why it is not made, as every output says it."""
+        if self.helps:
+            figures = " and ".join(f"{one.reference} by {_pointwise(one)}" for one in self.against)
+            return f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
+        figures = " and ".join(f"of {one.reference} ({_pointwise(one)})" for one in self.behind)
+        return f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+
+
+def benefits(found: Iterable[Comparison]) -> list[Benefit]:
+    """What may be said of clinical data in every setting that has both controls: no record, and permuted ones."""
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for one in found:
+        if one.pairs and one.statistics is not None and _records(one.pairs[0][1].run) == "true":
+            groups.setdefault((one.setting, one.other), []).append(one)
+    said = []
+    for (_, arm), several in groups.items():
+        controls = {kind: [c for c in several if _records(c.pairs[0][0].run) == kind] for kind in ("none", "permuted")}
+        if all(controls.values()):
+            said.append(Benefit(arm, (*controls["none"], *controls["permuted"])))
+    return said
+
+
+def _records(run: RunRecord) -> str:
+    """Whose clinical records a run reads: ``none``, ``true``, ``permuted`` or ``constant``."""
+    if not run.setup.get("use_clinical") or run.setup.get("image_input", "xray") != "xray":
+        return "none" if not run.setup.get("use_clinical") else "alone"
+    return str(run.setup.get("clinical_records", "true"))
+
+
+def _ahead(found: Comparison) -> bool:
+    """Whether the other arm is ahead of the reference at 5 %, of this pair alone, over seeds and patients."""
+    difference = None if found.statistics is None else found.statistics.difference
+    if difference is None or difference.seeds < 2 or found.verdict == "no verdict":
+        return False
+    return difference.pointwise.low > 0
+
+
+def _pointwise(found: Comparison) -> str:
+    difference = None if found.statistics is None else found.statistics.difference
+    if difference is None:
+        return "no interval"
+    seeds = "; one seed" if difference.seeds == 1 else ""
+    return f"{interval(difference.pointwise, sign=True)}{seeds}"
 
 
 def _design(words: str, found: Comparison | ComparisonTable) -> str:

@@ -13,14 +13,17 @@ from mmad.analysis.comparison import (
     NotComparable,
     PairAgreement,
     PairStatistics,
+    Registration,
+    benefits,
     shared_words,
 )
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
+from mmad.data.outside import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.differences import EFFECTS, plans
+from mmad.evaluation.differences import Decision, plans
 from mmad.evaluation.intervals import Interval
 from mmad.evaluation.jackknife import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
@@ -42,6 +45,16 @@ def plain_target(target: EvaluationTarget) -> JsonValue:
     }
 
 
+def _outside(found: OutsideData) -> JsonValue:
+    return {
+        "name": found.dataset.name,
+        "path": str(found.dataset.root),
+        "fingerprint": found.fingerprint,
+        "unlabelled": list(found.unlabelled),
+        "notes": list(found.notes),
+    }
+
+
 def plain_evaluation(
     target: EvaluationTarget,
     measured: MeasuredRun,
@@ -53,6 +66,7 @@ def plain_evaluation(
     """One entry of ``mmad eval``."""
     found = measured.estimate
     return plain_target(target) | {
+        "outside": None if target.outside is None else _outside(target.outside),
         "images": measured.images,
         "patients": measured.patients,
         **_estimate(found),
@@ -123,14 +137,18 @@ def plain_comparisons(
     comparisons: Sequence[Comparison],
     refused: Sequence[NotComparable],
     options: EvaluationOptions,
-    effects: Sequence[float] = EFFECTS,
+    effects: Sequence[float] | None = None,
 ) -> JsonValue:
-    """``mmad compare``; ``effects`` are those that a plan is made for."""
+    """``mmad compare``; ``effects`` are those that a plan is made for, None for those of each comparison."""
     return {
         "resamples": options.resamples,
         "estimand": ESTIMAND,
         "shared_runs": shared_words(comparisons),
-        "pairs": [_comparison(one, one.statistics or PairStatistics(), effects) for one in comparisons],
+        "benefits": [
+            {"setting": one.setting, "arm": one.arm, "helps": one.helps, "sentence": one.sentence}
+            for one in benefits(comparisons)
+        ],
+        "pairs": [_comparison(one, one.statistics or PairStatistics(), effects or one.effects) for one in comparisons],
         "refused": [plain_refusal(one) for one in refused],
     }
 
@@ -175,12 +193,37 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "by_checkpoint": to_json_value(comparison.by_checkpoint),
         "sign_depends_on_checkpoint": comparison.sign_depends,
         "queued_after_test_figures": comparison.late,
+        "registration": comparison.registration and _registration(comparison.registration),
+        "decision": difference and difference.decision and _decision(difference.decision),
         "plan": [to_json_value(plan) for plan in (plans(difference, effects) if difference else ())],
         "agreement": found.agreement and _agreement(found.agreement),
         "studies": [
             {"study": study, "gain": gain} for study, gain in (found.agreement.studies if found.agreement else ())
         ],
         "note": comparison.note or None,
+    }
+
+
+def _registration(found: Registration) -> JsonValue:
+    return {
+        **found.hypothesis.content(),
+        "sha256": found.sha256,
+        "registered": found.created.isoformat(),
+        "before_training": found.before_training,
+        "why": found.why or None,
+        "primary": found.primary,
+    }
+
+
+def _decision(found: Decision) -> JsonValue:
+    return {
+        "goal": found.goal.name,
+        "margin": found.goal.margin or None,
+        "alpha": found.goal.alpha,
+        "level": round(found.level, 9),
+        "ap": _interval(found.interval),
+        "p": to_json_value(found.p),
+        "reached": found.reached,
     }
 
 

@@ -112,6 +112,7 @@ def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]
         "detections": [one.digest() for one in targets],
         "checkpoint": first.checkpoint.kind,
         "split": first.split,
+        **({} if first.outside is None else {"outside": first.outside.fingerprint}),
         **first.protocol.model_dump(mode="json"),
         "version": version_of(kind),
     }
@@ -378,7 +379,7 @@ def masks_of(store: Store, detections: DetectionStore, target: EvaluationTarget)
     Raises:
         EvaluationError: as ``estimate_of``.
     """
-    if not has_masks(target):
+    if not has_masks(target) or target.outside is not None:
         return None
 
     def compute() -> _MaskResult:
@@ -411,12 +412,20 @@ def keep_detections(store: Store, detections: DetectionStore, target: Evaluation
     Raises:
         EvaluationError: they are not finite (naming the study), or the disk refuses.
     """
+    if target.outside is not None:
+        missing = [target.outside.dataset.labels.index(label) + 1 for label in target.outside.unlabelled]
+        looked = ~np.isin(found.labels, missing)
+        kept = {name: getattr(found, name)[looked] for name in ("study", "boxes", "scores", "labels")}
+        write_detections(target.file, Detections(found.studies, **kept))
+        return
     write_detections(target.file, found)
     store.put_evaluations(target.run.key, _evaluations(store, detections, target, found))
 
 
 def note_evaluation(store: Store, detections: DetectionStore, target: EvaluationTarget) -> None:
     """Record AP and AR under the protocol where they are not: the training measures at 0.5 and 10 detections alone."""
+    if target.outside is not None:  # the cached estimate, under the other data set's fingerprint, is its record
+        return
     asked = target.protocol.model_dump(mode="json")
     place = (target.checkpoint.kind, target.checkpoint.epoch, target.split)
     for row in store.evaluations(target.run.key):

@@ -40,7 +40,7 @@ from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.evaluation.differences import FamilyPair, differences
+from mmad.evaluation.differences import FamilyPair, Goal, differences
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
 from mmad.store.store import Store
@@ -85,17 +85,19 @@ def compare_arms(
     member = sides[0][0].member
     found = replace(found, setting=member.setting if member else "")
     measured = _measured(store, detections, found, options, same)
-    family, late = ([], 0) if file is None else _pairs_beside(store, file.name, found, options)
+    family: list[Comparison] = []
+    if file is not None:
+        found, family = _pairs_beside(store, file.name, found, options)
     (settled, *_) = _as_family(
         [(found, measured), *((one, _sampled(store, detections, one, options)) for one in family)], options
     )
-    return replace(found, statistics=settled, late=late)
+    return replace(found, statistics=settled)
 
 
 def _pairs_beside(
     store: Store, ablation: str, found: Comparison, options: EvaluationOptions
-) -> tuple[list[Comparison], int]:
-    """The other pairs of the ablation, and how many of its runs were queued late.
+) -> tuple[Comparison, list[Comparison]]:
+    """The comparison with what the ablation knows of it (late runs, registration), and the ablation's other pairs.
 
     Only where the ablation compares these two itself: a verdict does not depend on who asks.
     """
@@ -103,7 +105,16 @@ def _pairs_beside(
     every = [one for one in compare_stored(store, ablation, options) if isinstance(one, Comparison) and one.pairs]
     turned = [(b, a) for a, b in runs]
     same = [n for n, one in enumerate(every) if [(a.run.key, b.run.key) for a, b in one.pairs] in (runs, turned)]
-    return (every[: same[0]] + every[same[0] + 1 :], every[same[0]].late) if same else ([], 0)
+    if not same:
+        return found, []
+    own = every.pop(same[0])
+    registration = own.registration
+    if registration is not None and [(b.run.key, a.run.key) for a, b in own.pairs] == runs:  # asked the other way round
+        asked = registration.hypothesis
+        turned_goal = "difference" if asked.goal == "non-inferiority" else asked.goal
+        asked = asked.model_copy(update={"compare": asked.compare[::-1], "goal": turned_goal})
+        registration = replace(registration, hypothesis=asked)
+    return replace(found, late=own.late, looks=own.looks, registration=registration), every
 
 
 def _sampled(
@@ -247,7 +258,11 @@ def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: Eval
 def _family_pair(comparison: Comparison, stats: PairStatistics) -> FamilyPair:
     assert stats.sample is not None
     reference, other = (tuple(pair[side].run.key for pair in comparison.pairs) for side in (0, 1))
-    return FamilyPair(stats.sample, reference, other, tuple(a.seed for a, _ in comparison.pairs))
+    asked = comparison.registered
+    goal = None if asked is None else Goal(asked.goal, asked.margin or 0.0, asked.alpha)
+    return FamilyPair(
+        stats.sample, reference, other, tuple(a.seed for a, _ in comparison.pairs), goal, comparison.looks
+    )
 
 
 # The statistics of a report: of every run, and of every pair of arms.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmad.base.errors import DataError, EvaluationError
@@ -21,6 +21,7 @@ from mmad.base.records import (
 )
 from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
 from mmad.data.dataset import DataSet, samples
+from mmad.data.outside import OutsideData
 from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
 from mmad.evaluation.intervals import RESAMPLES
@@ -62,7 +63,10 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class EvaluationTarget:
-    """One checkpoint of one run on one split under one protocol; ``file`` holds its detections."""
+    """One checkpoint of one run on one split under one protocol; ``file`` holds its detections.
+
+    With ``outside`` it is on all studies of another data set.
+    """
 
     run: RunRecord
     member: MemberRecord | None
@@ -70,6 +74,7 @@ class EvaluationTarget:
     split: Split
     protocol: EvaluationProtocol
     file: Path
+    outside: OutsideData | None = None
 
     @property
     def name(self) -> str:
@@ -92,6 +97,7 @@ class EvaluationTarget:
     def remake(self) -> str:
         """The command that makes the detections again."""
         words = ["mmad", "eval", short_key(self.run.key), "--again"]
+        words += ["--on", str(self.outside.dataset.root)] if self.outside else []
         words += ["--split", self.split] if self.split != "test" else []
         words += ["--checkpoint", self.checkpoint.kind] if self.checkpoint.kind != "best_ap" else []
         return " ".join([*words, "--proposals", self.protocol.proposals])
@@ -131,6 +137,15 @@ def evaluation_target(
         if row.detections is not None and (row.kind, row.epoch, row.split, row.proposals) == here:
             name = row.detections
     return EvaluationTarget(run, member, checkpoint, options.split, protocol, paths.inner(name))
+
+
+def on_outside(store: Store, target: EvaluationTarget, outside: OutsideData) -> EvaluationTarget:
+    """The same checkpoint under the same protocol on another data set."""
+    paths = store.run_paths(target.run.key)
+    name = f"outside-{outside.fingerprint[:16]}"
+    return replace(
+        target, file=paths.detections(target.checkpoint.epoch, name, target.protocol.proposals), outside=outside
+    )
 
 
 def on_validation(store: Store, target: EvaluationTarget) -> EvaluationTarget:
@@ -208,6 +223,8 @@ class DetectionStore:
 
     def truth(self, target: EvaluationTarget) -> GroundTruth:
         """The true boxes of the split. EvaluationError when the split has no study."""
+        if target.outside is not None:
+            return target.outside.dataset.ground_truth(target.split)
         truth = self.dataset(target.run).ground_truth(target.split)
         if not truth.studies:
             raise EvaluationError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from mmad.api.arguments import argument
 from mmad.base.errors import DataError, SpecError
-from mmad.base.records import OnProgress
 
 if TYPE_CHECKING:
+    from mmad.base.records import OnProgress
     from mmad.config.runs import Ablation, DataSource
     from mmad.config.setup import ModelSetup
     from mmad.data.dataset import DataSet
 
 
 #: From a label to what shows the progress of a long task while it is entered.
-ProgressBar = Callable[[str], AbstractContextManager[OnProgress]]
+ProgressBar = Callable[[str], AbstractContextManager["OnProgress"]]
 
 
 @contextlib.contextmanager
@@ -209,6 +208,8 @@ def _phantom(parameters: Mapping[str, Any], create: bool, progress_bar: Progress
     folder = PHANTOM_FOLDER
     if parameters:
         text = json.dumps(dict(parameters), sort_keys=True)
+        import hashlib
+
         folder = folder.with_name(f"phantom-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
     if folder.is_dir():
         return _read(folder)

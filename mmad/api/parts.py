@@ -11,8 +11,8 @@ from mmad.base.errors import SpecError
 if TYPE_CHECKING:
     from mmad.config.runs import Ablation, RunSpec
 
-#: Seconds in which a part has to be imported and tried, torch's own import included.
-SECONDS = 30.0
+#: Seconds in which a part has to be imported and tried, and in which torch has to be imported before.
+SECONDS, TORCH_SECONDS = 30.0, 120.0
 _PROGRAM = "import sys; from mmad.training.part_check import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -76,7 +76,8 @@ def _answers(requests: Sequence[tuple[str, RunSpec]]) -> list[dict[str, Any] | N
         }
         for field, run in requests
     ]
-    printed = run_python(_PROGRAM, [json.dumps(asked)], environment(1), SECONDS)
+    words = [json.dumps(asked), str(SECONDS)]
+    printed = run_python(_PROGRAM, words, environment(1), TORCH_SECONDS + SECONDS * len(requests))
     lines = (printed or "").strip().splitlines()
     try:
         answers = json.loads(lines[-1]) if lines else None

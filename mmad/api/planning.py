@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mmad.api.arguments import argument
 from mmad.api.loading import ChosenData, _data_of
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
-from mmad.base.records import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,4 +220,6 @@ def _sizes(data: ChosenData) -> Sizes | None:
     from mmad.config.estimate import Sizes
 
     found = data.dataset
+    from mmad.base.records import SPLITS
+
     return None if found is None else Sizes(*(len(found.split(split)) for split in SPLITS))

@@ -21,7 +21,7 @@ from mmad.api.loading import ProgressBar, silent
 from mmad.api.results import evaluation_options, rerun_inference
 from mmad.base.errors import EvaluationError
 from mmad.base.files import write_atomically
-from mmad.base.formatting import plural
+from mmad.base.formatting import plural, short_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -361,6 +361,12 @@ def _restored(store: Store, chosen: _ChosenRun, device: str) -> RestoredDetector
 
     place = next(iter(find_slots(device).devices), "cpu")
     spec = run_spec(chosen.target.run, chosen.detections.data)
+    if (control := spec.setup.control) is not None:
+        raise EvaluationError(
+            f"was trained as a control ({control}): what it finds on a new image says nothing",
+            where=f"run {short_key(spec.key)}",
+            hint="name a run that reads X-rays and their own records",
+        )
     from mmad.training.inference import RestoredDetector
 
     detector = RestoredDetector(spec, chosen.dataset, place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
@@ -13,7 +13,6 @@ from mmad.api.arguments import argument, store_argument
 from mmad.api.loading import ProgressBar, _listed, silent
 from mmad.base.errors import EvaluationError, ReportError
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
-from mmad.base.records import OnProgress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from mmad.analysis.input_controls import Alteration, Inference
     from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
-    from mmad.base.records import CheckpointKind, Detections, Split
+    from mmad.base.records import CheckpointKind, Detections, OnProgress, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
     from mmad.data.clinical import Mechanism
     from mmad.evaluation.coco_summary import CocoSet
@@ -145,6 +144,8 @@ def evaluate(
     scores: Sequence[float] | None = None,
     false_positives: float = 0.5,
     coco: bool = False,
+    on: str | Path | None = None,
+    labels: Mapping[str, str] | None = None,
     rerun: bool = False,
     device: str = "auto",
     data: str | Path | None = None,
@@ -165,6 +166,9 @@ def evaluate(
         scores: score thresholds of the operating points, in [0, 1]; None for 0.05, 0.1 and 0.3.
         false_positives: per image on validation, that fix the score at which images and patients are told apart.
         coco: add COCO's twelve figures.
+        on: another data set, of which all studies are evaluated; None for the run's own. Labels are the same by name,
+            clinical columns by name and unit; statistics and the operating point stay those of the run's own data set.
+        labels: of that data set, mapped to the run's findings, where their names differ.
         rerun: run the network again even if its detections are stored.
         device: where the network runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         data: where the data set lies now, if it was moved.
@@ -181,13 +185,20 @@ def evaluate(
     store_argument(store)
     argument("run", run, str)
     argument("scores", scores, list, tuple, optional=True)
+    argument("on", on, str, Path, optional=True)
+    argument("labels", labels, dict, optional=True)
     argument("false_positives", false_positives, int, float, least=0)
     for score in scores or ():
         argument("scores", score, int, float, least=0)
     options = evaluation_options(split, checkpoint, overlap, proposals)
     detections = DetectionStore(None if data is None else Path(data))
     target = evaluation_target(store, find_run(store, run), options)
-    if rerun or (proposals is not None and not target.file.exists()):
+    if on is not None:
+        if split != "test":
+            hint = "leave split out"
+            raise EvaluationError("all studies of the other data set are evaluated", where="on", hint=hint)
+        target = outside_target(store, detections, target, Path(on), labels or {})
+    if rerun or ((proposals is not None or on is not None) and not target.file.exists()):
         rerun_inference(store, detections, target, device)
     scores = SCORES if scores is None else scores
     return evaluation_of(store, detections, target, scores, coco=coco, false_positives=false_positives)
@@ -235,6 +246,22 @@ def rerun_inference(
     keep_detections(store, detections, target, found)
 
 
+def outside_target(
+    store: Store, detections: DetectionStore, target: EvaluationTarget, path: Path, labels: Mapping[str, str]
+) -> EvaluationTarget:
+    """The checkpoint of ``target`` on the data set at ``path``; ``labels`` maps that one's labels to the run's."""
+    from mmad.analysis.targets import on_outside
+    from mmad.data.outside import outside_data
+
+    trained, setup = detections.dataset(target.run), target.run.setup
+    numeric: list[str] = []
+    categorical: list[str] = []
+    if setup.get("use_clinical"):
+        read = trained.columns(setup.get("clinical_numeric"), setup.get("clinical_categorical"))
+        numeric, categorical = list(read.numeric), [name for name, _ in read.categorical]
+    return on_outside(store, target, outside_data(path, trained, labels, numeric, categorical))
+
+
 def altered_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> Inference:
     """Runs the network of ``target``, built on the first call, on altered inputs."""
     runners: list[InferenceRunner] = []
@@ -270,7 +297,13 @@ def inference_runner(
     spec = run_spec(target.run, detections.data)
     from mmad.training.inference import InferenceRunner
 
-    return InferenceRunner(spec, dataset_path=Path(spec.data.path), run=store.run_paths(target.run.key), device=place)
+    return InferenceRunner(
+        spec,
+        dataset_path=Path(spec.data.path),
+        run=store.run_paths(target.run.key),
+        device=place,
+        outside=None if target.outside is None else target.outside.dataset,
+    )
 
 
 def evaluation_options(

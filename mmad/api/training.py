@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ def train(
     tensorboard: bool = False,
     address: str | None = None,
     slurm: str | Sequence[str] = (),
+    template: str | None = None,
+    jobs: int | None = None,
     show: bool = False,
 ) -> Summary:
     """Train every run of ``ablation`` that is not finished, as ``mmad ablate`` does, and record it in ``db``.
@@ -50,7 +53,7 @@ def train(
         ablation: of ``load_ablation``; or several.
         db: the database: an SQLite file (made if need be) or a URL.
         device: ``auto`` (every GPU found, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
-        executor: ``local`` (this machine), ``ray`` or ``slurm``.
+        executor: ``local`` (this machine), ``ray``, ``slurm`` or ``command``.
         only: only members of this setting, arm, ``seed=N`` or ``ablation/setting/arm``; ``*`` is anything.
         per_gpu: how many runs share a GPU; None for as many as its memory holds.
         weights_dir: folder with files of weights, looked into before ``MMAD_WEIGHTS`` and torch's own cache.
@@ -61,6 +64,8 @@ def train(
         tensorboard: write TensorBoard event files beside the log.
         address: the Ray cluster (``HOST:PORT``); None for the one this machine is a node of.
         slurm: options of sbatch as ``key=value`` words.
+        template: the line of a shell that ``command`` hands runs out with, such as ``ssh gpu1 {quoted}``.
+        jobs: how many of these lines at once.
         show: show progress on standard output: a live table on a terminal, else a line per event.
 
     Returns:
@@ -88,6 +93,7 @@ def train(
 
     argument("per_gpu", per_gpu, int, least=1, optional=True)
     argument("priority", priority, int, optional=True)
+    argument("jobs", jobs, int, least=1, optional=True)
     argument("max_hours", max_hours, int, float, least=0, optional=True)
     argument("checkpoint_every", checkpoint_every, int, least=1, optional=True)
     database = str(db)
@@ -99,7 +105,7 @@ def train(
                 "was loaded without its data set", where=one.path, hint="load it with create=True, or name its folder"
             )
     cluster = (address, _listed(slurm))
-    slots = executor_slots(executor, device, per_gpu, *cluster, memory=lambda: known_memory(database))
+    slots = executor_slots(executor, device, per_gpu, *cluster, template, jobs, memory=lambda: known_memory(database))
     if tensorboard:
         require_tensorboard()
     check_ablations(loaded, database, only=words, weights_dir=folder, on_gpu=slots.on_gpu)
@@ -125,6 +131,7 @@ def train(
             executor=executor,
             address=address,
             slurm=cluster[1],
+            template=template,
             warn=lambda line: warnings.warn(line, stacklevel=5),
         )
     if summary.cancelled and (max_hours is None or seconds() - began < max_hours * 3600):
@@ -146,6 +153,7 @@ def check_ablations(
     from mmad.data.image_cache import require_trainable
     from mmad.scheduler.submit import asked_for, check_weights, require_named
 
+    loaded = due(loaded, db)
     require_named([ablation for ablation, _ in loaded], only)
     chosen = _narrowed(_as_recorded(loaded, db), only)
     asked = asked_for([ablation for ablation, _ in chosen], db)
@@ -169,10 +177,14 @@ def run_ablations(
     executor: str = "local",
     address: str | None = None,
     slurm: Sequence[str] = (),
+    template: str | None = None,
     progress_bar: ProgressBar = silent,
     warn: Callable[[str], None],
 ) -> Summary:
     """Audit and decode the data sets, queue every run that is not finished, and train those that ``only`` names.
+
+    Where seeds are added until pairs are settled, they are looked at when all are trained, and more seeds of those that
+    are not settled follow.
 
     Args:
         loaded: ablations that ``check_ablations`` let pass.
@@ -184,6 +196,81 @@ def run_ablations(
         StoreError: a database that cannot be written.
         MmadError: a cluster's node that lacks something.
     """
+    from mmad.base.clock import seconds
+    from mmad.scheduler.jobs import Summary
+
+    began, whole, everything = seconds(), Summary((), (), ()), loaded
+    while True:
+        loaded = due(everything, db)
+        left = None if options.max_hours is None else options.max_hours - (seconds() - began) / 3600
+        how = (executor, address, slurm, template, progress_bar, (lambda line: None) if whole.finished else warn)
+        found = _run_once(loaded, db, slots, replace(options, max_hours=left), view, only, priority, *how)
+        whole = Summary(
+            whole.finished + found.finished,
+            whole.failed + found.failed,
+            whole.interrupted + found.interrupted,
+            found.cancelled,
+            whole.stopped + found.stopped,
+        )
+        before = sum(len(ablation.members) for ablation, _ in loaded)
+        if found.exit_code or found.stopped or sum(len(one.members) for one, _ in due(everything, db)) == before:
+            return whole
+
+
+def due(loaded: Sequence[Loaded], db: str) -> list[Loaded]:
+    """The ablations with the members that are to be trained by now, where seeds are added until pairs are settled.
+
+    These are the seeds of the first look, those that are recorded, and one more of each pair that is not settled by
+    the seeds that both arms have finished.
+    """
+    return [(_due(ablation, db), data) for ablation, data in loaded]
+
+
+def _due(ablation: Ablation, db: str) -> Ablation:
+    if ablation.looks is None:
+        return ablation
+    from mmad.analysis.comparison import Comparison
+    from mmad.analysis.statistics import finished_pairs
+    from mmad.analysis.targets import DetectionStore
+    from mmad.store.store import Store
+
+    first, _ = ablation.looks
+    counts: dict[tuple[str, str], int] = {}
+    recorded: set[tuple[str, str, int]] = set()
+    if not _missing(db):
+        with Store.open(db, create=False, lenient=True) as store:
+            recorded = {(one.setting, one.arm, one.seed) for one in store.members(ablation.name)}
+            pairs = finished_pairs(store, DetectionStore(), ablation.name) if recorded else []
+        for one in pairs:
+            if isinstance(one, Comparison) and one.verdict == "not settled":
+                for arm in (one.reference, one.other):
+                    counts[one.setting, arm] = max(counts.get((one.setting, arm), 0), len(one.pairs) + 1)
+    return replace(
+        ablation,
+        members=tuple(
+            one
+            for one in ablation.members
+            if one.seed < max(first, counts.get((one.setting, one.arm), 0))
+            or (one.setting, one.arm, one.seed) in recorded
+        ),
+    )
+
+
+def _run_once(
+    loaded: Sequence[Loaded],
+    db: str,
+    slots: Slots,
+    options: Options,
+    view: ProgressView,
+    only: Sequence[str],
+    priority: int | None,
+    executor: str,
+    address: str | None,
+    slurm: Sequence[str],
+    template: str | None,
+    progress_bar: ProgressBar,
+    warn: Callable[[str], None],
+) -> Summary:
     from mmad.data.audit.checks import tiny_box_lines
     from mmad.data.image_cache import prepare_images
     from mmad.scheduler.executors.factory import make_executor
@@ -201,7 +288,7 @@ def run_ablations(
         with progress_bar(f"reading {len(dataset.studies)} images of {dataset.root}") as progress:
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
-    trains = make_executor(executor, db, slots, options, address, slurm, runs=runs)
+    trains = make_executor(executor, db, slots, options, address, slurm, template, runs=runs)
     jobs = queue_up(everything, db, only=only, priority=priority, warn=warn)
     if not jobs:
         return Summary((), (), ())
@@ -242,11 +329,12 @@ def _narrowed(loaded: Sequence[Loaded], only: Sequence[str]) -> list[Loaded]:
 def _check_networks(runs: Sequence[RunSpec], *, on_gpu: bool) -> None:
     """Refuses what only the device or timm can tell, before anything is queued."""
     from mmad.base.records import ClinicalColumns
-    from mmad.config.checks import TIMM
+    from mmad.config.parts import TIMM
 
     if not on_gpu and any(run.setup.mixed_precision for run in runs):
         raise SpecError(
-            "mixed_precision = true needs a CUDA device", hint="set mixed_precision = false, or use --device cuda"
+            "mixed_precision = true needs a GPU of NVIDIA or AMD",
+            hint="set mixed_precision = false, or use --device cuda",
         )
     for setup in {run.key: run.setup for run in runs if run.setup.image_backbone.startswith(TIMM)}.values():
         from mmad.detector import parameter_counts

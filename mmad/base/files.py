@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import filecmp
 import os
 import secrets
@@ -121,7 +120,7 @@ def left_parts(folder: Path, name: str = "") -> Iterator[Path]:
         with contextlib.suppress(OSError):
             handle = _open(part)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(handle)
                 yield part
             finally:
                 os.close(handle)
@@ -160,7 +159,7 @@ def _new_part(path: Path, folder: bool) -> tuple[Path, int]:
             _remove(part)
             raise
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle)
         except BlockingIOError:
             os.close(handle)
             continue
@@ -171,11 +170,24 @@ def _new_part(path: Path, folder: bool) -> tuple[Path, int]:
         os.close(handle)
 
 
+def _lock(handle: int) -> None:
+    """Lock what is open as long as it is. OSError where another process has done so, or there are no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: nobody knows which parts are left
+        raise OSError(errno.ENOTSUP, "no such locks") from None
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+#: A link is not followed, where a system can say so.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
 def _open(part: Path) -> int:
     try:
-        return os.open(part, os.O_RDWR | os.O_NOFOLLOW)  # NFS locks what can be written
+        return os.open(part, os.O_RDWR | _NO_LINK)  # NFS locks what can be written
     except (IsADirectoryError, PermissionError):
-        return os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+        return os.open(part, os.O_RDONLY | _NO_LINK)
 
 
 def _remove(part: Path) -> None:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from platformdirs import user_cache_path
-
 from mmad.base.errors import StoreError
 
 DEFAULT_DATABASE = Path("db/mmad.sqlite")
@@ -232,7 +230,11 @@ def near(path: str) -> str:
 def cache_folder() -> Path:
     """Where decoded images are cached: ``MMAD_CACHE`` or the user's cache folder."""
     override = os.environ.get("MMAD_CACHE")
-    return Path(override) if override else user_cache_path("mmad")
+    if override:
+        return Path(override)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mmad")
 
 
 def file_stem(ablation: str, kind: str) -> str:
@@ -247,3 +249,10 @@ def file_stem(ablation: str, kind: str) -> str:
         digest = hashlib.sha256(ablation.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         kept = f"{kept}-{digest}" if kept else digest
     return f"{kept}--{kind}"
+
+
+def shipped_ablations() -> Path:
+    """The folder of the ablation files that come with mmad: inside the installed package, or beside it in a clone."""
+    package = Path(__file__).parents[1]
+    inside = package / "ablations"
+    return inside if inside.is_dir() else package.parent / "ablations"

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -99,6 +100,8 @@ class Masks:
 
     def take(self, rows: NDArray[Any]) -> Masks:
         """The masks at ``rows``, positions or flags."""
+        import numpy as np
+
         return Masks(self.side, self.extent, tuple(self.runs[i] for i in np.arange(len(self.runs))[rows]))
 
 
@@ -133,7 +136,7 @@ class Metric:
 @dataclass(frozen=True)
 class EpochRecord:
     """One committed epoch. ``epoch`` counts from 1; ``seconds`` is wall time of training and evaluation;
-    ``peak_memory`` is in bytes (device memory on CUDA, resident set on the CPU)."""
+    ``peak_memory`` is in bytes (memory of the GPU, or resident set on the CPU)."""
 
     epoch: int
     lr: float
@@ -183,7 +186,8 @@ class EvaluationRecord:
 class EnvironmentRecord:
     """Where and with what a run (or a part of it, after an interruption) was trained.
 
-    ``versions`` are those of the packages that decide bits, and the instructions that torch uses of the CPU as ``cpu``.
+    ``versions`` are those of the packages that decide bits, the instructions that torch uses of the CPU as ``cpu`` and,
+    of a run on a GPU, its model as ``gpu``, its ``driver``, ``cudnn`` and how it computes ``float32``.
     """
 
     started: datetime
@@ -202,10 +206,16 @@ class EnvironmentRecord:
 def differing_versions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """What two environments name in another version, such as ``torch 2.6.0 / 2.7.1, cpu AVX2 / AVX512``, or nothing.
 
-    mmad's own version does not count: what changes its results raises the recipe.
+    mmad's own version does not count: what changes its results raises the recipe. One on a GPU and one without differ.
     """
-    shared = [name for name in before if name in after and name != "mmad"]
-    return ", ".join(f"{name} {before[name]} / {after[name]}" for name in shared if before[name] != after[name])
+    sides = [dict(side) for side in (before, after)]
+    if before and after and any("gpu" in side for side in sides):
+        for side in sides:
+            if "cudnn" not in side:  # a GPU that was recorded before its model was has one
+                side.setdefault("gpu", "none")
+    first, second = sides
+    shared = [name for name in first if name in second and name != "mmad"]
+    return ", ".join(f"{name} {first[name]} / {second[name]}" for name in shared if first[name] != second[name])
 
 
 @dataclass(frozen=True)
@@ -273,8 +283,20 @@ class MemberRecord:
 
 
 @dataclass(frozen=True)
+class RegistrationRecord:
+    """A hypothesis as it was registered; ``content`` is plain JSON with this SHA-256, None where it was withdrawn."""
+
+    content: Mapping[str, Any] | None
+    sha256: str
+    created: datetime
+
+
+@dataclass(frozen=True)
 class AblationRecord:
-    """One row of the store's ablations; ``compare`` holds pairs (reference arm, other arm)."""
+    """One row of the store's ablations; ``compare`` holds pairs (reference arm, other arm).
+
+    ``registrations`` are the hypotheses that its file declared, oldest first.
+    """
 
     name: str
     title: str
@@ -283,6 +305,7 @@ class AblationRecord:
     source: str
     compare: tuple[tuple[str, str], ...]
     members: tuple[MemberRecord, ...] = field(default_factory=tuple)
+    registrations: tuple[RegistrationRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -290,8 +313,8 @@ class AnalysisRecord:
     """One row of the store's analyses: a result computed from stored detections, and all that decides it.
 
     ``kind`` is ``estimate``, ``difference``, ``thresholds``, ``precision``, ``coco``, ``masks``, ``agreement``,
-    ``diagnosis``, ``cohort``, ``figure``, ``section``, ``control`` or ``note``; ``key`` the SHA-256 of the
-    canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
+    ``diagnosis``, ``cohort``, ``figure``, ``section``, ``control``, ``note`` or ``registration``; ``key`` the SHA-256
+    of the canonical JSON of kind and ``subject``; ``subject`` and ``value`` are plain JSON.
     """
 
     kind: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmad.api.loading import load_with_data, on_data, read_anew
-from mmad.api.training import check_ablations, known_memory, run_ablations
+from mmad.api.training import check_ablations, due, known_memory, run_ablations
 from mmad.base.formatting import short_key
 from mmad.base.paths import StorePaths, command_line, without_secrets
 from mmad.cli.options import (
@@ -24,6 +24,7 @@ from mmad.cli.options import (
     ExecutorOption,
     GroupedCommand,
     IsolateOption,
+    JobsOption,
     JsonOption,
     MaxHoursOption,
     OnFinishOption,
@@ -32,6 +33,7 @@ from mmad.cli.options import (
     PriorityOption,
     SetOption,
     SlurmOption,
+    TemplateOption,
     TensorboardOption,
     WeightsDirOption,
     WeightsOption,
@@ -217,6 +219,8 @@ def _register_ablate(app: typer.Typer) -> None:
         executor: ExecutorOption = "local",
         address: AddressOption = None,
         slurm: SlurmOption = None,
+        template: TemplateOption = None,
+        jobs: JobsOption = None,
         dry_run: DryRunOption = False,
         as_json: JsonOption = False,
     ) -> None:
@@ -224,7 +228,8 @@ def _register_ablate(app: typer.Typer) -> None:
 
         Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
         them after their present step; the same command resumes there. A run that fails stops no other.
-        With --executor ray or slurm they train on a cluster.
+        With --executor ray or slurm they train on a cluster, with --executor command wherever a line of your shell
+        takes them.
 
         Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
         """
@@ -235,7 +240,16 @@ def _register_ablate(app: typer.Typer) -> None:
         from mmad.scheduler.tensorboard import require_tensorboard
 
         cluster = (address, tuple(slurm or ()))
-        slots = executor_slots(executor, device, runs_per_gpu(per_gpu), *cluster, memory=lambda: known_memory(db))
+        slots = executor_slots(
+            executor,
+            device,
+            runs_per_gpu(per_gpu),
+            *cluster,
+            template,
+            jobs,
+            memory=lambda: known_memory(db),
+            dry=dry_run,
+        )
         if tensorboard:
             require_tensorboard()
 
@@ -275,10 +289,11 @@ def _register_ablate(app: typer.Typer) -> None:
             executor=executor,
             address=address,
             slurm=cluster[1],
+            template=template,
             progress_bar=progress_bar,
             warn=lambda line: print(f"mmad: warning: {line}", file=sys.stderr),
         )
-        everything = [ablation for ablation, _ in loaded]
+        everything = [ablation for ablation, _ in due(loaded, db)]
         code = conclude([narrowed(ablation, words) for ablation in everything], db, summary, as_json)
         if on_finish is not None:
             finish(on_finish, summary, db, everything)

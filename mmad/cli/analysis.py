@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
@@ -16,13 +17,13 @@ from mmad.api.results import (
     evaluation_options,
     known_word,
     open_store,
+    outside_target,
     rerun_inference,
 )
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural, short_key
 from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import console, print_json, progress_bar
-from mmad.config.protocol import Overlap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mmad.analysis.comparison import Comparison, Conditions, NotComparable
     from mmad.analysis.input_controls import Control
     from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
+    from mmad.config.protocol import Overlap
     from mmad.report.tables import EvaluatedRun
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
@@ -81,7 +83,8 @@ def protocol_line(target: EvaluationTarget) -> str:
     """Split, checkpoint and protocol in words."""
     from mmad.analysis.comparison import conditions_of
 
-    return conditions_line(conditions_of(target))
+    line = conditions_line(conditions_of(target))
+    return line if target.outside is None else f"on {target.outside.dataset.name} (external): {line}"
 
 
 def conditions_line(found: Conditions) -> str:
@@ -108,8 +111,8 @@ one ablation file name (epochs, dataset_mode, ...) differs by design: the compar
 --json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
 p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
-by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, plan, agreement, studies, note}], "refused":
-[{setting, reference, other, reason}]}.
+by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement, studies,
+note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -156,7 +159,7 @@ def compare(
         typer.Option(
             "--effect",
             metavar="AP",
-            help="The smallest difference that matters, for the plan; left out: 0.02, 0.05 and 0.10.",
+            help="The smallest difference that matters, for the plan; left out: the file's, else 0.02, 0.05 and 0.10.",
             show_default=False,
         ),
     ] = None,
@@ -169,15 +172,15 @@ def compare(
     from mmad.analysis.metrics import AgreementOptions
     from mmad.analysis.statistics import compare_ablation, compare_arms
     from mmad.analysis.targets import DetectionStore
-    from mmad.evaluation.differences import EFFECTS
+    from mmad.config.protocol import Overlap
     from mmad.store.lookup import is_ablation
 
     options = _options(split, checkpoint, overlap, proposals, resamples=resamples)
     known_word("--agreement-overlap", agreement_overlap, get_args(Overlap))
-    same = AgreementOptions(agreement_score, cast(Overlap, agreement_overlap), agreement_threshold)
+    same = AgreementOptions(agreement_score, cast("Overlap", agreement_overlap), agreement_threshold)
     if effect is not None and not 0 < effect <= 1:
         raise EvaluationError(f"an effect of {effect:g}", where="--effect", hint="use a number above 0 and up to 1")
-    effects = EFFECTS if effect is None else (effect,)
+    effects = None if effect is None else (effect,)
     detections = DetectionStore(data)
     refused: list[NotComparable] = []
     named = runs or []
@@ -200,9 +203,9 @@ def compare(
 
 
 def _print(
-    found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float], *, detailed: bool
+    found: Sequence[Comparison], refused: Sequence[NotComparable], effects: Sequence[float] | None, *, detailed: bool
 ) -> None:
-    from mmad.analysis.comparison import shared_words
+    from mmad.analysis.comparison import NOTHING_REGISTERED, benefits, registration_words, shared_words
 
     out = console()
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
@@ -210,8 +213,12 @@ def _print(
         groups.setdefault((conditions_line(one.sides[0]), one.reference, one.other), []).append(one)
     for (title, *_), group in groups.items():
         _print_group(out, title, group, effects)
-    for line in shared_words(found):
+    registered = [one.registration for one in found]
+    said = [NOTHING_REGISTERED if one is None else registration_words(one) for one in registered]
+    for line in (*shared_words(found), *dict.fromkeys(said)):
         out.print(line)
+    for benefit in benefits(found):
+        out.print(f"{benefit.setting}: {benefit.sentence}")
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -222,7 +229,7 @@ def _print(
         print(f"{pair.setting}: {pair.reference} and {pair.other} cannot be compared: {pair.reason}", file=sys.stderr)
 
 
-def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float]) -> None:
+def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float] | None) -> None:
     from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
     from mmad.report.table_writers import print_table
     from mmad.report.tables import measures_table, pairs_table
@@ -237,10 +244,10 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         if not one.sign_depends:
             lines.append(checkpoint_words(one))
         if found.difference is not None:
-            lines += [spread_words(found.difference), *plan_words(found.difference, effects)]
+            lines += [spread_words(found.difference), *plan_words(found.difference, effects or one.effects)]
         for line in filter(None, lines):
             out.print(line)
-    if any(len(one.pairs) > 1 and one.verdict == "not settled" for one in group):
+    if any(len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None for one in group):
         out.print(ADDING_SEEDS)
     out.print()
 
@@ -279,10 +286,13 @@ HELP = """Evaluate kept checkpoints: AP and AR with intervals, score thresholds,
 RUN is an ablation, ablation/setting/arm, which means all its seeds, or the beginning of a run's key. Intervals are 95 %
 over whole patients, left out one after the other; fewer than 10 patients give none. Everything is computed from
 the kept detections, once, and cached in the database; runs with a mask head have AP and AR of their masks, too.
---proposals with one that was not kept, and --again, re-run inference.
+--proposals with one that was not kept, --on and --again run the network.
+
+--on DIR evaluates on all studies of another data set, standardised by the run's training split: labels are the same by
+name or by --map, clinical columns by name and unit. The operating point stays the one of the run's own validation.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
-max_detections, proposals, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
+max_detections, proposals, outside, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
 diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high, patients}.
 """
 
@@ -321,6 +331,16 @@ def evaluate(
     ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
+    on: Annotated[
+        Path | None,
+        typer.Option("--on", metavar="DIR", help="All studies of another data set instead.", show_default=False),
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="THEIRS=OURS", help="With --on: a label of it is a finding of the run.", show_default=False
+        ),
+    ] = None,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -334,14 +354,20 @@ def evaluate(
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
+    mapped = _label_map(maps or (), on, split)
     options = [_options(split, checkpoint, o, p) for p in listed(proposals) for o in listed(overlap)]
     detections = DetectionStore(data)
     with open_store(db) as store:
         found = {one.run.key: one for name in runs for one in find_runs(store, name)}
         targets = [evaluation_target(store, one, asked) for asked in options for one in found.values()]
+        if on is not None:
+            targets = [outside_target(store, detections, one, on, mapped) for one in targets]
+            for note in dict.fromkeys(note for one in targets if one.outside for note in one.outside.notes):
+                print(f"{on}: {note}", file=sys.stderr)
         seen = set()
         for one in targets:
-            if one.file not in seen and (again or (proposals is not None and not one.file.exists())):
+            wanted = proposals is not None or on is not None
+            if one.file not in seen and (again or (wanted and not one.file.exists())):
                 rerun_inference(store, detections, one, device, progress_bar)
             seen.add(one.file)
         done = []
@@ -355,6 +381,19 @@ def evaluate(
         )
     else:
         _print_evaluations(done, per_class=per_class)
+
+
+def _label_map(maps: Sequence[str], on: Path | None, split: str) -> dict[str, str]:
+    """``THEIRS=OURS`` as labels; EvaluationError for words of another form, and for what does not go with --on."""
+    if on is None and maps:
+        raise EvaluationError("maps labels of no data set", where="--map", hint="name it with --on DIR")
+    if on is not None and split != "test":
+        what = "all studies of the other data set are evaluated, whatever their split"
+        raise EvaluationError(what, where="--on", hint="leave --split out")
+    for words in maps:
+        if not all(words.partition("=")[::2]):
+            raise EvaluationError(f"{words!r} is not THEIRS=OURS", where="--map", hint="such as --map Mass=Nodule")
+    return {theirs: ours for theirs, _, ours in (words.partition("=") for words in maps)}
 
 
 def _print_evaluations(done: Sequence[Evaluation], *, per_class: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +15,18 @@ from typer.core import TyperGroup
 
 from mmad import __version__
 from mmad.base.errors import MmadError
+from mmad.cli.options import VARIABLE
 
 #: Command, its module and its line in ``mmad --help``, by what a person is about, in the order a newcomer meets them.
 GROUPS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "Begin": (
+        ("demo", "mmad.cli.project", "Train a small pair on the embedded data set and open its report."),
+        ("init", "mmad.cli.project", "Lay out a folder for your own ablations, data and reports."),
+    ),
     "Train": (
         ("ablate", "mmad.cli.ablate", "Train what an ablation file asks for and is not done yet."),
         ("plan", "mmad.cli.plan", "Show what an ablation file expands to and what would run."),
+        ("reproduce", "mmad.cli.reproduce", "Train chapters of the documented log and report on them."),
     ),
     "Runs that wait or train": (
         ("status", "mmad.cli.queue", "Show how far the queued runs are."),
@@ -88,7 +95,12 @@ class LazyGroup(NamedGroup):
             module = next(module for name, module, _ in COMMANDS if name == cmd_name)
             part = typer.Typer(rich_markup_mode=None)
             importlib.import_module(module).register(part)
-            self.commands[cmd_name] = typer.main.get_group(part).commands[cmd_name]
+            command = typer.main.get_group(part).commands[cmd_name]
+            if VARIABLE in os.environ:
+                from mmad.cli.completion import completed
+
+                command = completed(command)
+            self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -104,10 +116,10 @@ class LazyGroup(NamedGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         present = self.list_commands(ctx)
         for title, commands in GROUPS.items():
-            rows = [(f"{name:8}", line) for name, _, line in commands if name in present]
+            rows = [(f"{name:9}", line) for name, _, line in commands if name in present]
             if rows:
                 with formatter.section(title):
-                    formatter.write_dl(rows, col_max=10)
+                    formatter.write_dl(rows, col_max=12)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -152,6 +164,10 @@ def main() -> None:
     """The console script: a user's failure is one line on stderr and exit code 2, an interruption 130."""
     from mmad.cli.output import guarded_output
 
+    if os.environ.get(VARIABLE, "").startswith("complete_"):
+        from mmad.cli.completion import answer
+
+        answer(lambda: app(prog_name="mmad"))
     with guarded_output():
         try:
             app(prog_name="mmad")

@@ -11,7 +11,7 @@ import typer
 from mmad.base.formatting import plural
 from mmad.cli.options import JsonOption
 from mmad.cli.output import console, print_json, progress_bar
-from mmad.data.phantom.generate import IMAGE_SIZE, STUDIES, make_phantom
+from mmad.data.phantom import IMAGE_SIZE, STUDIES
 
 if TYPE_CHECKING:
     from mmad.data.audit.findings import Audit, AuditIssue
@@ -655,6 +655,7 @@ def _register_phantom(data: typer.Typer) -> None:
         Prints how well its vital signs, and its images, tell the findings.
         """
         from mmad.data.phantom.cases import make_cases
+        from mmad.data.phantom.generate import make_phantom
         from mmad.data.phantom.separability import separability
 
         width, height = _sides(size)

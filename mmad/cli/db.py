@@ -228,26 +228,45 @@ def _register_export(app: typer.Typer) -> None:
     @app.command("export")
     def export(
         folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; must be empty or not there.")],
-        form: Annotated[str, typer.Option("--format", metavar="csv|parquet", help="Form of the files.")] = "csv",
+        form: Annotated[
+            str,
+            typer.Option(
+                "--format", metavar="csv|parquet|mlflow|wandb|trackio", help="Form of the files, or a tracker of runs."
+            ),
+        ] = "csv",
         db: DatabaseOption = DEFAULT_DB,
         json: JsonOption = False,
     ) -> None:
-        """Write every table to a CSV or Parquet file.
+        """Write every table to a CSV or Parquet file, or every run for an experiment tracker.
 
         Tables and views, DIR/NAME.csv or .parquet, all as they are at one moment. In CSV an empty cell is NULL, a
         moment is ISO 8601 in UTC and a truth true or false. Parquet has the columns' own types and needs pyarrow. The
         folder is whole or not there; one that holds something is refused.
 
-        --json prints {"folder", "format", "tables": [{name, file, rows}]}.
+        mlflow, wandb and trackio write parameters, tags and every epoch's metrics of each run through the tracker's own
+        library: a database for mlflow ui, offline runs for wandb sync, a folder for trackio show. Nothing is sent.
+
+        --json prints {"folder", "format", "tables": [{name, file, rows}]}, of a tracker {"folder", "format", "runs":
+        [names]}.
         """
         from mmad.api.results import open_store
         from mmad.base.errors import StoreError
         from mmad.config.messages import did_you_mean
         from mmad.store.export import FORMATS, export_tables
+        from mmad.store.trackers import TRACKERS, export_runs
 
         chosen = next((known for known in FORMATS if known == form), None)
+        tracker = next((known for known in TRACKERS if known == form), None)
+        if tracker is not None:
+            with open_store(db, read_only=True) as store, progress_bar("writing the runs") as progress:
+                runs = export_runs(store, folder, tracker, progress)
+            if json:
+                print_json({"folder": folder.as_posix(), "format": tracker, "runs": list(runs)})
+            else:
+                typer.echo(f"{folder}: {plural(len(runs), 'run')} for {tracker}")
+            return
         if chosen is None:
-            raise StoreError(f"unknown form {form!r}", where="--format", hint=did_you_mean(form, FORMATS))
+            raise StoreError(f"unknown form {form!r}", where="--format", hint=did_you_mean(form, [*FORMATS, *TRACKERS]))
         with open_store(db, read_only=True) as store, progress_bar("writing the tables") as progress:
             written = export_tables(store, folder, chosen, progress)
         if json:

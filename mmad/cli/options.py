@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mmad.store.store import Store
 
 DEFAULT_DB = str(DEFAULT_DATABASE)
+#: The variable in which a shell asks for completions.
+VARIABLE = "_MMAD_COMPLETE"
 
 #: Headings of ``--help`` above options that belong together.
 WHAT, WHERE, MEANWHILE = "What is trained", "Where it trains", "While it trains"
@@ -182,7 +184,26 @@ OnFinishOption = Annotated[
 ExecutorOption = Annotated[
     str,
     typer.Option(
-        "--executor", rich_help_panel=WHERE, metavar="local|ray|slurm", help="What trains: this machine, or a cluster."
+        "--executor",
+        rich_help_panel=WHERE,
+        metavar="local|ray|slurm|command",
+        help="What trains: this machine, a cluster, lines of a shell.",
+    ),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        rich_help_panel=WHERE,
+        metavar="LINE",
+        help="The line of --executor command, such as 'ssh gpu1 {quoted}' or 'qsub -b y {command}'.",
+        show_default=False,
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", rich_help_panel=WHERE, metavar="N", help="At most N such lines at once (32).", show_default=False
     ),
 ]
 AddressOption = Annotated[

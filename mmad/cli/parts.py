@@ -25,7 +25,7 @@ def parts(
     ablation file or installed.
 
     --json prints {"fusion": {"protocol": "MODULE:CLASS", "words": {"film": {"class": "MODULE:CLASS", "what": "…",
-    "arguments": {}}}, "others": ["era"]}, …}.
+    "arguments": {}}}, "others": {"era": "…"}}, …}.
     """
     from mmad.base.errors import SpecError
     from mmad.config.messages import did_you_mean
@@ -50,7 +50,7 @@ def _json(kind: PartKind) -> dict[str, Any]:
         "words": {
             word: {"class": one.path, "what": one.what, "arguments": dict(one.arguments)} for word, one in words.items()
         },
-        "others": list(kind.others),
+        "others": dict(kind.others),
     }
 
 
@@ -59,7 +59,7 @@ def _print(kind: PartKind) -> None:
     from mmad.config.parts import describe
 
     columns = [TerminalColumn("word"), TerminalColumn("arguments"), TerminalColumn("what it is", wraps=True)]
-    rows = [[word, "", "the documented forms, by the field era"] for word in kind.others]
+    rows = [[word, "", what] for word, what in kind.others.items()]
     for word, path in kind.words.items():
         one = describe(path)
         rows.append([word, ", ".join(f"{name} = {value}" for name, value in one.arguments.items()), one.what])

@@ -22,11 +22,13 @@ from mmad.cli.options import (
     DeviceOption,
     ExecutorOption,
     GroupedCommand,
+    JobsOption,
     JsonOption,
     OnlyOption,
     PerGpuOption,
     SetOption,
     SlurmOption,
+    TemplateOption,
     WeightsDirOption,
     WeightsOption,
     refuse_idle,
@@ -37,6 +39,7 @@ from mmad.cli.output import MOST_ROWS, console, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mmad.analysis.power import PowerPlan, Spread
     from mmad.api.loading import ChosenData
     from mmad.api.planning import PlannedMember, Reason
     from mmad.base.records import ClinicalColumns, ParameterCount
@@ -82,6 +85,8 @@ def plan(
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     slurm: SlurmOption = None,
+    template: TemplateOption = None,
+    jobs: JobsOption = None,
     trials: Annotated[
         str | None,
         typer.Option(
@@ -101,17 +106,49 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    power: Annotated[
+        bool,
+        typer.Option("--power", help="Say how many seeds and patients the hypothesis takes, and what can be shown."),
+    ] = False,
+    pilot: Annotated[
+        str | None,
+        typer.Option(
+            "--pilot",
+            metavar="ABLATION",
+            help="Of --power: whose finished pairs say how far seeds and patients vary; left out: the file's own.",
+            show_default=False,
+        ),
+    ] = None,
+    seed_sd: Annotated[
+        float | None,
+        typer.Option(
+            "--seed-sd", metavar="AP", help="Of --power: sd of a difference between seeds.", show_default=False
+        ),
+    ] = None,
+    patient_error: Annotated[
+        float | None,
+        typer.Option(
+            "--patient-error", metavar="AP", help="Of --power: standard error by --patients.", show_default=False
+        ),
+    ] = None,
+    patients: Annotated[
+        int | None,
+        typer.Option("--patients", metavar="N", help="Of --power: patients on test, as planned.", show_default=False),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show the members of ablation files: keys, what is done, what would run, for how long.
 
     Nothing is written. Members and machine are chosen as for mmad ablate. Missing weights are named and do not fail
     the plan. --why says, in place of the table, why a run trains: field by field, data, weights and recipe.
+    --power says what the [hypothesis] takes, by how far seeds and patients varied in earlier runs, or as stated by
+    --seed-sd, --patient-error and --patients.
 
     --json prints {"runs": [{key, ablation, setting, arm, seed, documented, status, setup, protocol, …}],
     "provisional", "missing_weights", "estimate_seconds"}; status is new, queued, running, finished,
     failed or interrupted. With --why it prints [{"key", "ablation", "setting", "arm", "seed", "replicate", "status",
-    "nearest", "differences": [{"field", "here", "there"}]}].
+    "nearest", "differences": [{"field", "here", "there"}]}]. With --power it prints [{"ablation", "hypothesis",
+    "spread", "pairs", "smallest", "effects": [{"effect", "seeds", "patients", "power"}]}].
     """
     from mmad.api.training import known_memory
     from mmad.scheduler.executors.factory import executor_slots
@@ -124,6 +161,16 @@ def plan(
     require_named([ablation for ablation, _ in loaded], only or ())
     loaded = [(narrowed(ablation, only or ()), chosen) for ablation, chosen in loaded]
     recorded, estimator = known_runs(db, trials, [ablation for ablation, _ in loaded])
+    if power:
+        from mmad.analysis.power import plain_plan
+
+        stated = _stated(seed_sd, patient_error, patients)
+        made = [(one.name, _power_plan(one, db, pilot, stated, patients)) for one, _ in loaded]
+        if json:
+            print_json([{"ablation": name, **plain_plan(found)} for name, found in made])
+        else:
+            _print_power(made)
+        return
     if why is not None:
         refuse_idle(context, "leave out one of the two: --why says why a run trains, and no more", "params")
         every = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
@@ -141,9 +188,64 @@ def plan(
     for one in plans:
         _print_plan(one)
     slots = executor_slots(
-        executor, device, runs_per_gpu(per_gpu), address, tuple(slurm or ()), memory=lambda: known_memory(db)
+        executor,
+        device,
+        runs_per_gpu(per_gpu),
+        address,
+        tuple(slurm or ()),
+        template,
+        jobs,
+        memory=lambda: known_memory(db),
+        dry=True,
     )
     _print_total(plans, slots)
+
+
+def _stated(seed_sd: float | None, error: float | None, patients: int | None) -> Spread | None:
+    """What the options say of how differences vary; None where they say nothing."""
+    from mmad.analysis.power import Spread
+
+    for option, number in (("--seed-sd", seed_sd), ("--patient-error", error), ("--patients", patients)):
+        if number is not None and not 0 < number <= (1e6 if option == "--patients" else 1):
+            raise SpecError(f"{number:g}", where=option, hint="use a number above 0, such as 0.05, or 150 patients")
+    if seed_sd is None and error is None:
+        return None
+    if seed_sd is None or error is None or patients is None:
+        hint = "state all three, or name a pilot with --pilot"
+        raise SpecError("--seed-sd, --patient-error and --patients belong together", where="plan --power", hint=hint)
+    return Spread(seed_sd**2, None, error, patients, "as stated")
+
+
+def _power_plan(
+    ablation: Ablation, db: str, pilot: str | None, stated: Spread | None, patients: int | None
+) -> PowerPlan:
+    from mmad.analysis.power import power_plan, recorded_spread
+    from mmad.api.results import open_store
+    from mmad.config.hypothesis import Hypothesis
+
+    settings = len({member.setting for member in ablation.members})
+    asked = ablation.hypothesis
+    if asked is None:
+        if not ablation.compare:
+            raise SpecError("has no pair to compare", where=ablation.path, hint="add an arm, or compare = [[…]]")
+        setting = ablation.members[0].setting
+        seeds = len({member.seed for member in ablation.members if member.setting == setting})
+        asked = Hypothesis(compare=ablation.compare[0], setting=setting, seeds=max(2, seeds))
+    if stated is None:
+        with open_store(db) as store:
+            stated = recorded_spread(store, pilot or ablation.name)
+        if patients is not None:
+            error = stated.error * (stated.patients / patients) ** 0.5
+            stated = replace(stated, error=error, patients=patients)
+    return power_plan(asked, stated, settings * len(ablation.compare))
+
+
+def _print_power(plans: Iterable[tuple[str, PowerPlan]]) -> None:
+    from mmad.analysis.power import plan_lines
+
+    for name, plan in plans:
+        for line in (name, *plan_lines(plan)):
+            typer.echo(line)
 
 
 def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) -> Counter[str]:
@@ -253,6 +355,9 @@ def _notes(plan: Plan) -> list[str]:
     setups = {row.key: row.member.run.setup.stock() for row in plan.rows if row.open}
     warned = [said for setup in setups.values() if (said := network_warnings(setup, map_sides(setup))) is not None]
     notes += [f"{plural(warned.count(said), 'run')}: {said}" for said in dict.fromkeys(warned)]
+    if plan.ablation.looks is not None:
+        first, most = plan.ablation.looks
+        notes.append(f"seeds {first} to {most - 1} are trained one by one, only for pairs that are not settled")
     notes += _idle_notes(plan.rows)
     if plan.renewed:
         causes = {name for reason in plan.renewed for name in reason.differences}
@@ -710,7 +815,7 @@ def _fetch(missing: Sequence[WeightsNeed], folder: Path) -> None:
     import torch
     from torchvision.models import get_model_weights
 
-    from mmad.config.checks import TIMM
+    from mmad.config.parts import TIMM
     from mmad.config.weights import HUB, WEIGHTS_MODELS, is_file, torchvision_weights, weights_file
 
     for name, (backbone, weights) in {weights_file(*one): one for one in missing}.items():
@@ -751,7 +856,7 @@ def _fetch_hub(repository: str) -> None:
 
 
 def _fetch_timm(backbone: str, folder: Path) -> None:
-    from mmad.config.checks import TIMM
+    from mmad.config.parts import TIMM
     from mmad.config.weights import weights_file
     from mmad.detector.timm_body import save_weights
 

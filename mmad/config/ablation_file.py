@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from mmad.base.errors import SpecError
 from mmad.base.formatting import acting_character
+from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean, nearest, shown
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS, Ablation
@@ -294,6 +295,16 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_l
 _STRICT = ConfigDict(extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False)
 
 
+class SeedsUntil(BaseModel):
+    """Seeds that are trained one by one until every pair is settled: 0, 1, … and at most ``to`` of them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    first: int = Field(alias="from", ge=3, le=1000, description="How many seeds the first look has.")
+    most: int = Field(alias="to", ge=4, le=1000, description="How many seeds there are at most.")
+    until: Literal["settled"] = Field("settled", description="What ends it.")
+
+
 def takes_none(field: FieldInfo) -> bool:
     """Whether the word ``none`` stands for an absent value of ``field``."""
     return NoneType in get_args(field.annotation)
@@ -339,7 +350,11 @@ def _lists(fields: dict[str, FieldInfo]) -> dict[str, Any]:
 class _Seeded(BaseModel):
     model_config = _STRICT
 
-    seeds: Seeds = Field((0,), description="One member per seed; both arms of a pair share it.")
+    seeds: Seeds | SeedsUntil = Field(
+        (0,),
+        description="One member per seed; both arms of a pair share it. In [protocol] also { from = 3, to = 12, "
+        'until = "settled" }: more seeds are trained only for pairs that are not settled.',
+    )
     inferred: tuple[str, ...] = Field(
         (), description="Fields whose values the log does not print; they follow from its results or its code."
     )
@@ -449,6 +464,10 @@ AblationTable = create_model(
         tuple[Pair, ...],
         Field((), description="Pairs (reference arm, other arm); left out: the first arm with each other."),
     ),
+    hypothesis=(
+        Hypothesis,
+        Field(None, description="What the study sets out to show; registered when its first run is queued."),
+    ),
 )
 
 
@@ -479,7 +498,7 @@ _EXPECTED = {
 def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
     """The problem that stands first in the file, in words."""
     groups: dict[KeyPath, list[Any]] = {}
-    for problem in error.errors(include_url=False):
+    for problem in _of_given_seeds(source.document, error.errors(include_url=False)):
         groups.setdefault(_key_in(source.document, problem), []).append(problem)
     # what holds a wrong value may be reported for it once more (a list that is too short without it)
     holders = {path[:end] for path in groups for end in range(len(path))}
@@ -487,6 +506,22 @@ def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
     key = min(inner, key=lambda path: (line_of(source.lines, path) or 0, len(path)))
     what, hint = explain(key, groups[key])
     return source.error(key, what, hint)
+
+
+def _of_given_seeds(document: Mapping[str, Any], problems: Iterable[Any]) -> Iterator[Any]:
+    """``seeds`` are a list or a table: what is wrong with the one that was given, at its own place."""
+    for problem in problems:
+        loc = problem["loc"]
+        place = loc.index("seeds") + 1 if "seeds" in loc else len(loc)
+        branch = str(loc[place]) if place < len(loc) else ""
+        if branch == SeedsUntil.__name__ or branch.startswith("tuple["):
+            given: Any = document
+            for part in loc[:place]:
+                given = given[part]
+            if isinstance(given, list if branch == SeedsUntil.__name__ else dict):
+                continue
+            problem["loc"] = (*loc[:place], *loc[place + 1 :])
+        yield problem
 
 
 def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:
@@ -562,10 +597,11 @@ def _table_words(key: KeyPath) -> list[str]:
         "grid": GridTable,
         "protocol": ProtocolTable,
         "phantom": PhantomTable,
+        "hypothesis": Hypothesis,
     }
     if len(key) == 1:
         return list(AblationTable.model_fields)
-    return [*tables[str(key[0])].model_fields, *(() if key[0] == "phantom" else ALIASES)]
+    return [*tables[str(key[0])].model_fields, *(() if key[0] in ("phantom", "hypothesis") else ALIASES)]
 
 
 def _unknown_hint(key: KeyPath) -> str:
@@ -645,6 +681,8 @@ class ParsedFile:
     settings: tuple[Setting, ...]
     grid: Mapping[str, tuple[Any, ...]]
     compare: tuple[tuple[str, str], ...]
+    hypothesis: Hypothesis | None = None
+    looks: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -666,6 +704,7 @@ def parse_file(path: Path) -> ParsedFile:
         raise first_problem(error, source) from None
     given = table.model_dump(exclude_unset=True)
     protocol = dict(given.get("protocol", {}))
+    looks = _looks(source, table, protocol)
     inferred = _inferred(protocol, source, ("protocol", "inferred"))
     parsed = ParsedFile(
         source=source,
@@ -681,6 +720,8 @@ def parse_file(path: Path) -> ParsedFile:
         settings=tuple(_setting(source, i, values) for i, values in enumerate(given.get("settings", ()))),
         grid=_grid(source, given.get("grid")),
         compare=tuple((pair[0], pair[1]) for pair in given.get("compare", ())),
+        hypothesis=table.hypothesis,  # type: ignore[attr-defined]
+        looks=looks,
     )
     _check_arms(parsed)
     return parsed
@@ -748,6 +789,10 @@ def _none_or(field: str, value: Any) -> Any:
     return None if absent else value
 
 
+#: Texts that may have several lines.
+_PROSE: tuple[KeyPath, ...] = (("title",), ("description",), ("hypothesis", "intended_use"))
+
+
 def place_of_part(ablation: Ablation, field: str, value: Any, argument: str = "") -> str:
     """``file:line`` where ``ablation`` gives ``field`` the table ``value``, or one of its arguments; else the file."""
     lines = key_lines(ablation.source)
@@ -776,7 +821,7 @@ def _prepared(source: SourceFile, node: Any, key: KeyPath) -> Any:
     if isinstance(node, int) and abs(node) > MAX_INTEGER:
         raise source.error(key, "the number is too large", f"a whole number is at most {MAX_INTEGER}")
     if isinstance(node, str):
-        _check_text(source, key, node, "\n\t" if key in (("title",), ("description",)) else "")
+        _check_text(source, key, node, "\n\t" if key in _PROSE else "")
     if isinstance(node, dict):
         for name in node:
             _check_text(source, (*key, name), name)
@@ -824,6 +869,31 @@ def _seeded(values: Mapping[str, Any], source: SourceFile, place: KeyPath) -> di
     if len(set(result.get("seeds", ()))) != len(result.get("seeds", ())):
         raise source.error((*place, "seeds"), "a seed is listed twice", "leave one out, or set replicate = 2")
     return result
+
+
+def _looks(source: SourceFile, table: Any, protocol: dict[str, Any]) -> tuple[int, int] | None:
+    """The seeds of the first and of the last look, if ``[protocol]`` has seeds until pairs are settled.
+
+    In ``protocol`` all of them take their place.
+    """
+    settings = table.settings or ()
+    for position, setting in enumerate(settings):
+        if isinstance(setting.seeds, SeedsUntil):
+            raise source.error(
+                ("settings", position, "seeds"), "seeds until settled are one plan", "put it in [protocol]"
+            )
+    if table.protocol is None or not isinstance(table.protocol.seeds, SeedsUntil):
+        return None
+    until = table.protocol.seeds
+    if until.most <= until.first:
+        raise source.error(("protocol", "seeds"), f"from {until.first} to {until.most}", "let to be more than from")
+    fixed = [(n, name) for n, one in enumerate(settings) for name in _SEEDS if name in one.model_fields_set]
+    if fixed:
+        raise source.error(("settings", *fixed[0]), "[protocol] has seeds until settled", "leave one of them out")
+    if table.grid is not None and "seed" in table.grid.model_fields_set:
+        raise source.error(("grid", "seed"), "[protocol] has seeds until settled", "leave one of them out")
+    protocol["seeds"] = tuple(range(until.most))
+    return until.first, until.most
 
 
 def _grid(source: SourceFile, given: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:

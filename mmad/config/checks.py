@@ -10,26 +10,13 @@ from typing import TYPE_CHECKING
 
 from mmad.base.errors import SpecError
 from mmad.base.records import LOSS_COMPONENTS, ClinicalColumns
-from mmad.config.parts import PARTS, is_own, part_arguments, part_problems
+from mmad.config.parts import PARTS, STRIDES, TIMM, is_own, part_arguments, part_name, part_problems
 
 if TYPE_CHECKING:
     from mmad.config.setup import ModelSetup
 
 #: Losses that can be weighted: those of every detector, and the mask head's.
 LOSS_NAMES = (*LOSS_COMPONENTS, "loss_mask")
-#: Backbone → pixels of the image per cell of its last map.
-STRIDES: dict[str, int] = {
-    "mobilenet_v3": 32,
-    "mobilenet_v2": 32,
-    "resnet18": 32,
-    "resnet50": 32,
-    "swin_t": 32,
-    "custom": 4,
-    "custom1": 4,
-    "custom2": 8,
-    "custom3": 16,
-}
-TIMM = "timm:"
 #: Backbones a feature pyramid can stand on; of timm's any with maps at strides 4, 8, 16 and 32.
 PYRAMID_BACKBONES = ("resnet18", "resnet50", "swin_t")
 PYRAMID_CHANNELS = 256
@@ -63,6 +50,8 @@ def _values(setup: ModelSetup) -> Iterator[str]:
         columns = getattr(setup, name) or ()
         if len(set(columns)) < len(columns):
             yield f"{name} = {list(columns)}: names a column twice; keep one of them"
+    if setup.mixed_precision and setup.bf16:
+        yield "mixed_precision = true with bf16 = true: two precisions; set one of them false"
     if any(epoch < 1 for epoch in setup.milestones):
         yield f"multiStepLR_milestones = {list(setup.milestones)}: expected epochs, counted from 1"
     if setup.dataset_mode == "full" and setup.use_clinical:
@@ -86,10 +75,10 @@ def _values(setup: ModelSetup) -> Iterator[str]:
 
 
 def _image_branch(setup: ModelSetup) -> Iterator[str]:
-    known = setup.backbone in STRIDES
-    timm = re.fullmatch(rf"{TIMM}[\w.-]+", setup.backbone)
-    if not known and not timm:
-        yield f"backbone = {setup.backbone!r}: expected one of {', '.join(STRIDES)}, or timm:NAME"
+    name = part_name(setup.backbone) or ""
+    known = name in STRIDES
+    if not known and not is_own(setup.backbone) and not re.fullmatch(rf"{TIMM}[\w.-]+", name):
+        yield f"backbone = {name!r}: expected one of {', '.join(STRIDES)}, or timm:NAME"
     if not setup.use_custom_model:
         if setup.use_clinical:
             yield (
@@ -97,17 +86,17 @@ def _image_branch(setup: ModelSetup) -> Iterator[str]:
                 "data; set use_custom_model = true"
             )
         return
-    if setup.using_fpn and setup.trainable_layers is not None and not setup.backbone.startswith("resnet"):
-        yield f"trainable_layers with backbone = {setup.backbone!r}: only a ResNet's parts are counted; drop it"
+    if setup.using_fpn and setup.trainable_layers is not None and not name.startswith("resnet"):
+        yield f"trainable_layers with backbone = {name!r}: only a ResNet's parts are counted; drop it"
     if setup.using_fpn and setup.trainable_layers not in (None, 5) and not setup.pretrained:
         yield (
             f"trainable_layers = {setup.trainable_layers} with pretrained = false: parts drawn at random would stay "
             "so; drop it, or set pretrained = true"
         )
     if setup.using_fpn:
-        if known and setup.backbone not in PYRAMID_BACKBONES:
+        if known and name not in PYRAMID_BACKBONES:
             yield (
-                f"using_fpn = true with backbone = {setup.backbone!r}: it has no feature pyramid; "
+                f"using_fpn = true with backbone = {name!r}: it has no feature pyramid; "
                 f"use one of {', '.join(PYRAMID_BACKBONES)}, or timm:NAME"
             )
         if len(setup.anchor_sizes) != len(PYRAMID_STRIDES):
@@ -196,7 +185,7 @@ def map_sides(setup: ModelSetup) -> tuple[int, ...] | None:
     """Cells per side of the image's maps, level by level; None for timm's networks, which have to be built to know."""
     if setup.using_fpn or not setup.use_custom_model:
         return tuple(-(-setup.image_size // stride) for stride in PYRAMID_STRIDES)
-    stride = STRIDES.get(setup.backbone)
+    stride = STRIDES.get(setup.image_backbone)
     return None if stride is None else (-(-setup.image_size // stride),)
 
 

@@ -26,6 +26,7 @@ from mmad.config.ablation_file import (
 )
 from mmad.config.checks import problems, unsupported
 from mmad.config.fields import Effect
+from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NO_DATA, VARIANT, Ablation, Member, RunSpec
@@ -172,6 +173,7 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
                 words = tuple(layer.word or "" for layer in overrides)
                 members.append(replace(member, ablation=parsed.name + variant, overrides=words))
     arms = tuple(parsed.arms)
+    compare = parsed.compare or tuple((arms[0], arm) for arm in arms[1:])
     return Ablation(
         name=parsed.name + variant,
         path=parsed.source.path,
@@ -179,12 +181,55 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
         description=parsed.description,
         source=parsed.source.text,
         arms=arms,
-        compare=parsed.compare or tuple((arms[0], arm) for arm in arms[1:]),
+        compare=compare,
         members=continued(members, origins, parsed.source),
         on_out_of_memory=parsed.on_out_of_memory,
         data=parsed.data,
         phantom=parsed.phantom,
+        hypothesis=None if parsed.hypothesis is None or variant else _declared(parsed, compare, members),
+        looks=None if any("seeds" in layer.values for layer in overrides) else parsed.looks,
     )
+
+
+def _declared(parsed: ParsedFile, compare: Sequence[tuple[str, str]], members: Sequence[Member]) -> Hypothesis:
+    """The hypothesis with what it leaves out; SpecError where it contradicts itself or the file."""
+    declared = parsed.hypothesis
+    assert declared is not None
+
+    def refuse(key: str, what: str, hint: str | None) -> SpecError:
+        return parsed.source.error(("hypothesis", key), what, hint)
+
+    if declared.goal == "difference" and declared.margin is not None:
+        hint = 'set goal = "non-inferiority" or "equivalence"; the smallest difference that matters is smallest_effect'
+        raise refuse("margin", "a difference is shown without a margin", hint)
+    if declared.goal != "difference" and declared.margin is None:
+        hint = "add the line margin = 0.05, or what you hold for alike"
+        raise refuse("goal", f"{declared.goal} needs a margin", hint)
+    if declared.goal != "difference" and parsed.looks is not None:
+        raise refuse(
+            "goal", f"{declared.goal} is decided once, and [protocol] has seeds until settled", "fix the seeds"
+        )
+    pair = tuple(declared.compare) or (compare[0] if len(compare) == 1 else ())
+    if pair not in compare:
+        known = ", ".join(f'["{a}", "{b}"]' for a, b in compare) or "none, with one arm"
+        what = "the file has no such pair" if pair else "which of the file's pairs is the primary one?"
+        raise refuse("compare", what, f"name one of the file's pairs as compare = [reference, other]: {known}")
+    settings = list(dict.fromkeys(member.setting for member in members))
+    setting = declared.setting or (settings[0] if len(settings) == 1 else "")
+    if setting not in settings:
+        what = f"no setting is named {setting!r}" if setting else "which of the file's settings is the primary one?"
+        raise refuse("setting", what, did_you_mean(setting, settings))
+    runs = [member.run for member in members if member.setting == setting and member.arm in pair]
+    if declared.checkpoint != "final" and not all(run.setup.use_early_stop_model for run in runs):
+        what = f"{declared.checkpoint}, but runs with use_early_stop_model = false keep no best checkpoint"
+        raise refuse("checkpoint", what, 'set checkpoint = "final"')
+    seeds = len({run.protocol.seed for run in runs})
+    if declared.seeds not in (None, seeds):
+        raise refuse("seeds", f"{declared.seeds}, but {setting!r} has {seeds}", "give both the same number")
+    if seeds < (2 if len(settings) * len(compare) > 1 else 3):
+        what = f"{setting!r} has {plural(seeds, 'seed')}, and nothing can be settled about the arms"
+        raise refuse("seeds", what, "train at least three seeds, such as [protocol] seeds = [0, 1, 2]")
+    return declared.model_copy(update={"compare": pair, "setting": setting, "seeds": seeds})
 
 
 def _variant(overrides: Sequence[Layer]) -> str:

@@ -44,7 +44,8 @@ class Condition:
 def _attribute(parts: Collection[BaseModel], name: str) -> object:
     for part in parts:
         if hasattr(part, name):
-            return getattr(part, name)
+            value = getattr(part, name)
+            return value["use"] if isinstance(value, dict) and "use" in value else value  # a named part is its name
     raise AttributeError(name)
 
 

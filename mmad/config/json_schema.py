@@ -63,7 +63,7 @@ def _draft4(node: Any) -> Any:
 
 def _complete(schema: dict[str, Any]) -> None:
     """Add what the models check in code: backbones, names of losses, and other spellings of fields."""
-    backbone = {"anyOf": [{"enum": list(BACKBONES)}, {"pattern": "^timm:."}]}
+    backbone = {"anyOf": [{"enum": list(BACKBONES)}, {"pattern": "^timm:."}, {"type": "object"}]}
     members = [member for model in TORCHVISION.values() for member in model]
     ending = "|".join(suffix.removeprefix(".") for suffix in SUFFIXES)
     weights = {
@@ -87,7 +87,8 @@ def _complete(schema: dict[str, Any]) -> None:
             if (field := fields.get(name)) is not None:
                 field = field.get("items", field)
                 tables = [branch for branch in field["anyOf"] if branch.get("type") == "object"]
-                use = {"anyOf": [{"enum": list(kind.words)}, {"pattern": USE}], "type": "string"}
+                words = [{"enum": list(kind.words)}] if kind.words else []
+                use = {"anyOf": [*words, {"pattern": USE}], "type": "string"}
                 for branch in tables:
                     branch.update(properties={"use": use}, required=["use"])
         fields.update({alias: fields[name] for alias, name in ALIASES.items() if name in fields})

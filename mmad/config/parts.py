@@ -13,10 +13,25 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
 from mmad.config.messages import did_you_mean
+
+#: Backbone → pixels of the image per cell of its last map.
+STRIDES: dict[str, int] = {
+    "mobilenet_v3": 32,
+    "mobilenet_v2": 32,
+    "resnet18": 32,
+    "resnet50": 32,
+    "swin_t": 32,
+    "custom": 4,
+    "custom1": 4,
+    "custom2": 8,
+    "custom3": 16,
+}
+TIMM = "timm:"
 
 #: How a setup names a part: a word, or a table with ``use`` and the arguments of the class.
 Named = str | Mapping[str, Any] | None
@@ -33,13 +48,13 @@ class PartKind:
         field: of the setup.
         protocol: ``MODULE:CLASS`` of the ``Protocol`` that a part of this kind keeps to.
         words: what stands for a class of this package.
-        others: words that stand for no class.
+        others: words that stand for no class, with what they mean.
     """
 
     field: str
     protocol: str
     words: Mapping[str, str]
-    others: tuple[str, ...] = ()
+    others: Mapping[str, str] = dataclass_field(default_factory=dict)
 
 
 PARTS: Mapping[str, PartKind] = {
@@ -56,12 +71,43 @@ PARTS: Mapping[str, PartKind] = {
                 "cross_attention": "mmad.detector.fusions:CrossAttention",
                 "late": "mmad.detector.fusions:Late",
             },
-            others=("era",),
+            others={"era": "the documented forms, by the field era"},
         ),
         PartKind(
             "clinical_encoder",
             "mmad.detector.clinical:ClinicalEncoding",
             {"vector": "mmad.detector.clinical:ClinicalVector", "tokens": "mmad.detector.clinical:ClinicalTokens"},
+        ),
+        PartKind(
+            "backbone",
+            "mmad.detector.backbones:Body",
+            {},
+            others={
+                **{
+                    name: f"torchvision's, {stride} pixels per cell of its last map" for name, stride in STRIDES.items()
+                },
+                f"{TIMM}NAME": "a network of timm",
+            },
+        ),
+        PartKind(
+            "box_loss", "mmad.detector.roi_heads:BoxLoss", {}, others={"smooth_l1": "torchvision's smooth L1 loss"}
+        ),
+        PartKind("augmentation", "mmad.data.loader:OwnAugmentation", {}, others={"none": "no change after the flip"}),
+        PartKind(
+            "optimiser",
+            "mmad.training.schedules:OptimiserMaker",
+            {"sgd": "torch.optim:SGD", "adamw": "torch.optim:AdamW"},
+        ),
+        PartKind(
+            "lr_scheduler",
+            "mmad.training.schedules:OwnSchedule",
+            {},
+            others={
+                "none": "the rate stays",
+                "ReduceLROnPlateau": "lowers it on a plateau, by the fields of that name",
+                "MultiStepLR": "lowers it at milestones, by the fields of that name",
+                "CosineAnnealingLR": "half a cosine after a ramp, by the fields cosine_…",
+            },
         ),
     )
 }
@@ -85,7 +131,7 @@ def part_path(field: str, named: Named) -> str:
 
 def is_own(named: Named) -> bool:
     """Whether it is a class of a module of the user's own."""
-    return ":" in (part_name(named) or "")
+    return isinstance(named, Mapping) and ":" in str(named["use"])
 
 
 def plain_part(named: Any) -> Any:
@@ -100,10 +146,11 @@ def part_problems(field: str, named: Named) -> Iterator[str]:
     use, words = named.get("use"), PARTS[field].words
     example = 'use = "mymodule:MyClass"'
     if not isinstance(use, str):
-        yield f"{field}: the table has no use; write {field} = {{ {example} }}, or one of {', '.join(words)}"
+        yield f"{field}: the table has no use; write {field} = {{ {example} }}"
     elif use not in words and not re.match(USE, use, re.ASCII):
-        near = did_you_mean(use, [*words, *PARTS[field].others])
-        yield f"{field}: use = {use!r} is neither MODULE:CLASS nor one of {', '.join(words)}; {near}"
+        named = f"neither MODULE:CLASS nor one of {', '.join(words)}" if words else "not MODULE:CLASS"
+        near = f"; {did_you_mean(use, words)}" if words else f"; write {example}"
+        yield f"{field}: use = {use!r} is {named}{near}"
     for name, value in part_arguments(named).items():
         if not (name.isidentifier() and _is_plain(value)):
             yield f"{field}.{name}: expected a number, a text, true, false or a list of such as an argument"
@@ -128,8 +175,10 @@ class PartDescription:
 
 
 def describe(path: str) -> PartDescription:
-    """The class of this package at ``MODULE:CLASS``."""
+    """The class at ``MODULE:CLASS``; of torch's nothing is read."""
     module, _, name = path.partition(":")
+    if not module.startswith("mmad."):
+        return PartDescription(path, f"{path.replace(':', '.')}, with its own arguments", {})
     file = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
     nodes = ast.parse(file.read_text(encoding="utf-8")).body
     (found,) = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]

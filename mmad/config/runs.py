@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from mmad.base.records import RunRecord
 from mmad.config.fields import Effect, affecting, later, naming
+from mmad.config.hypothesis import Hypothesis
 from mmad.config.parts import PARTS, plain_part
 from mmad.config.protocol import EvaluationProtocol, OwnModule, TrainingProtocol
 from mmad.config.setup import ModelSetup
@@ -208,6 +209,8 @@ class Ablation:
 
     ``on_out_of_memory`` is ``fail`` or ``accumulate``: half the batch, twice the accumulated steps. ``data`` is the
     data set that the file names, a folder beside it or ``phantom``, which is drawn with the parameters ``phantom``.
+    ``hypothesis`` is what the file declares, filled in; None for a variant, which nobody declared. ``looks`` are the
+    seeds of the first and of the last look where seeds are added until pairs are settled; members are of all of them.
     """
 
     name: str
@@ -221,6 +224,8 @@ class Ablation:
     on_out_of_memory: str = "fail"
     data: str = "phantom"
     phantom: Mapping[str, Any] = field(default_factory=dict)
+    hypothesis: Hypothesis | None = None
+    looks: tuple[int, int] | None = None
 
     def on(self, data: DataSource) -> Ablation:
         """The ablation with every run on ``data``: the keys follow, and with them those that others continue."""

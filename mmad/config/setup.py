@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mmad.config.checks import STRIDES, problems
+from mmad.config.checks import problems
 from mmad.config.fields import ALWAYS, Effect, Later, affecting, affects, unless, when
-from mmad.config.parts import part_name
+from mmad.config.parts import STRIDES, part_name
 
 Era = Literal["A", "B", "C"]
 LossWeight = Annotated[float, Field(ge=0)] | Literal["detach"]
@@ -22,7 +22,7 @@ IMAGE_ALONE = when(use_clinical=False)
 TORCHVISION = when(use_custom_model=False)
 SWIN = when(use_custom_model=True, backbone="swin_t")
 FIXED_NORM = when(image_backbone={"resnet18", "resnet50"}, has_pyramid=True, frozen_norm=True)
-NO_ERA = (IMAGE_ALONE, unless(fusion_name="era"))
+NO_ERA = (IMAGE_ALONE, unless(fusion="era"))
 TOKENS = when(clinical_encoder_name="tokens")
 NOT_ERA_A = unless(resolved_era="A")
 NOT_ERA_C = unless(resolved_era="C")
@@ -31,6 +31,7 @@ REPEATED = when(resolved_era="C", spatialise_method="repeat")
 NOT_FUSED = when(fuse_layers=0)
 NO_PLATEAU = unless(lr_scheduler="ReduceLROnPlateau")
 NO_STEPS = unless(lr_scheduler="MultiStepLR")
+NO_COSINE = unless(lr_scheduler="CosineAnnealingLR")
 
 #: What an evaluation reads too, where it samples its proposals with the targets as a training does.
 SAMPLES = affects("evaluation", idle=when(selection_proposals="clean"))
@@ -93,8 +94,8 @@ class ModelSetup(BaseModel):
     )
 
     # image branch
-    backbone: Annotated[str, affects("architecture", "training", "speed", idle=TORCHVISION)] = Field(
-        "mobilenet_v3", description="Image network: " + ", ".join(BACKBONES) + ", or timm:NAME."
+    backbone: Annotated[str | OwnPart, affects("architecture", "training", "speed", idle=TORCHVISION)] = Field(
+        "mobilenet_v3", description="Image network: " + ", ".join(BACKBONES) + ", timm:NAME, or a class of your own."
     )
     pretrained: Annotated[bool, affects("training", "speed", idle=when(weights="none"))] = Field(
         True, description="Start the backbone from ImageNet weights."
@@ -352,6 +353,14 @@ class ModelSetup(BaseModel):
     box_head_dropout_rate: Annotated[float, affects("training", "speed", idle=TORCHVISION)] = Field(
         0, ge=0, lt=1, description="Dropout between each linear layer of the box head and its ReLU."
     )
+    box_loss: Annotated[
+        Literal["smooth_l1"] | OwnPart,
+        affects("architecture", "training", "speed", idle=TORCHVISION),
+        Later("smooth_l1"),
+    ] = Field(
+        "smooth_l1",
+        description="Loss of the box head's deltas, summed over the boxes: torchvision's, or a class of your own.",
+    )
     use_mask: Annotated[bool, affects("architecture", "training", "evaluation", "speed", idle=TORCHVISION)] = Field(
         False, description="Mask head beside the box head."
     )
@@ -471,11 +480,11 @@ class ModelSetup(BaseModel):
     )
 
     # optimisation
-    optimiser: Annotated[Literal["sgd", "adamw"], affects("training", "speed")] = Field(
-        "sgd", description="Optimiser; SGD runs with momentum."
+    optimiser: Annotated[Literal["sgd", "adamw"] | OwnPart, affects("training", "speed")] = Field(
+        "sgd", description="Optimiser, a class of your own too; SGD runs with momentum."
     )
     lr: Annotated[float, affects("training")] = Field(1e-3, gt=0, le=10, description="Learning rate at the start.")
-    momentum: Annotated[float, affects("training", idle=when(optimiser="adamw"))] = Field(
+    momentum: Annotated[float, affects("training", idle=unless(optimiser="sgd"))] = Field(
         0.9, ge=0, lt=1, description="Momentum of SGD."
     )
     weight_decay: Annotated[float, affects("training")] = Field(0, ge=0, le=1, description="Weight decay (L2).")
@@ -493,7 +502,7 @@ class ModelSetup(BaseModel):
         None, gt=0, description="Largest norm of all gradients together before a step; none clips nothing."
     )
     mixed_precision: Annotated[bool, affects("training", "speed")] = Field(
-        False, description="Train and evaluate in half precision where it is safe; needs a CUDA device."
+        False, description="Train and evaluate in half precision where it is safe; needs a GPU of NVIDIA or AMD."
     )
     channels_last: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
         False,
@@ -505,15 +514,33 @@ class ModelSetup(BaseModel):
         description="Compute single precision with 10 bits of mantissa (TensorFloat-32) on NVIDIA GPUs that can: faster, "
         "rounds otherwise; no effect elsewhere.",
     )
-    warmup_epochs: Annotated[int, affects("training", idle=when(lr_scheduler=None))] = Field(
+    bf16: Annotated[bool, affects("training", "speed"), Later(False)] = Field(
+        False,
+        description="Train and evaluate in bfloat16 where it is safe: the range of single precision, 8 bits of mantissa; needs a device that computes it.",
+    )
+    gradient_checkpointing: Annotated[bool, affects("speed"), Later(False)] = Field(
+        False,
+        description="Compute the inside of the image network's blocks again for their gradients, which takes less memory and more time; changes no result.",
+    )
+    ema_decay: Annotated[float | None, affects("training", "evaluation", "speed"), Later(None)] = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Evaluate and keep an exponential moving average of the weights over the steps, of this decay; none keeps the weights themselves.",
+    )
+    warmup_epochs: Annotated[
+        int, affects("training", idle=(when(lr_scheduler=None), when(lr_scheduler="CosineAnnealingLR")))
+    ] = Field(
         0,
         ge=0,
         description="The scheduler is not stepped before this epoch (no ramp, as in the log).",
         json_schema_extra=unit("epochs"),
     )
     lr_scheduler: Annotated[
-        Literal["ReduceLROnPlateau", "MultiStepLR"] | None, BeforeValidator(_none_word), affects("training")
-    ] = Field(None, description="Learning-rate schedule; none keeps the rate.")
+        Literal["ReduceLROnPlateau", "MultiStepLR", "CosineAnnealingLR"] | OwnPart | None,
+        BeforeValidator(_none_word),
+        affects("training"),
+    ] = Field(None, description="Learning-rate schedule, a class of your own too; none keeps the rate.")
     plateau_metric: Annotated[
         Literal["val_loss", "val_loss_last_20", "val_ap", "previous_val_ap"], affects("training", idle=NO_PLATEAU)
     ] = Field(
@@ -537,6 +564,15 @@ class ModelSetup(BaseModel):
     multiStepLR_gamma: Annotated[float, affects("training", idle=NO_STEPS)] = Field(
         0.1, gt=0, lt=1, description="Factor of MultiStepLR."
     )
+    cosine_ramp_epochs: Annotated[int, affects("training", idle=NO_COSINE), Later(0)] = Field(
+        0,
+        ge=0,
+        description="Epochs in which the rate rises in equal steps to lr, before CosineAnnealingLR lowers it to the end of the run.",
+        json_schema_extra=unit("epochs"),
+    )
+    cosine_last_factor: Annotated[float, affects("training", idle=NO_COSINE), Later(0.0)] = Field(
+        0.0, ge=0, le=1, description="Share of lr that CosineAnnealingLR falls to after the last epoch."
+    )
     loss_weights: Annotated[dict[str, LossWeight], affects("training")] = Field(
         default_factory=dict, description='Factor per loss component, or "detach"; components not named count once.'
     )
@@ -544,8 +580,31 @@ class ModelSetup(BaseModel):
         False,
         description="Weigh the components by learned w: the sum of 0.5/w² · loss + log(1 + w²), in training only (Kendall et al., arXiv:1705.07115).",
     )
+    augmentation: Annotated[OwnPart | None, affects("training", "speed"), Later(None)] = Field(
+        None,
+        description="A class of your own that changes a training image and its boxes after the flip and what augment_… does; none does not.",
+    )
     horizontal_flip: Annotated[float, affects("training")] = Field(
-        0.5, ge=0, le=1, description="Chance of flipping a training image left to right."
+        0.5,
+        ge=0,
+        le=1,
+        description="Chance of flipping a training image left to right, which swaps the heart's side; the documented log's was 0.5.",
+    )
+    augment_scale: Annotated[float, affects("training"), Later(0.0)] = Field(
+        0.0, ge=0, lt=1, description="Largest share by which a training image is enlarged or made smaller."
+    )
+    augment_shift: Annotated[float, affects("training"), Later(0.0)] = Field(
+        0.0, ge=0, lt=1, description="Largest shift of a training image along each axis, as a share of its side."
+    )
+    augment_rotation: Annotated[float, affects("training"), Later(0.0)] = Field(
+        0.0,
+        ge=0,
+        le=45,
+        description="Largest rotation of a training image to either side; a box becomes the one around it.",
+        json_schema_extra=unit("degrees"),
+    )
+    augment_contrast: Annotated[float, affects("training"), Later(0.0)] = Field(
+        0.0, ge=0, lt=1, description="Largest share by which the contrast of a training image is raised or lowered."
     )
 
     @model_validator(mode="after")
@@ -580,6 +639,14 @@ class ModelSetup(BaseModel):
         return self.clinical_missing_indicators or self.clinical_encoder_name == "tokens"
 
     @property
+    def control(self) -> str | None:
+        """What stands in place of an image or of its own record, as in an arm that others are compared with; else None."""
+        if self.image_input != "xray":
+            return "image_input = training_mean"
+        permuted = self.use_clinical and self.clinical_records != "true"
+        return f"clinical_records = {self.clinical_records}" if permuted else None
+
+    @property
     def era_form(self) -> Era | None:
         """The documented form of the clinical branch; None without one."""
         return self.resolved_era if self.use_clinical and self.fusion_name == "era" else None
@@ -601,8 +668,8 @@ class ModelSetup(BaseModel):
 
     @property
     def image_backbone(self) -> str:
-        """The backbone that is built: torchvision's own Mask R-CNN has a ResNet50."""
-        return self.backbone if self.use_custom_model else "resnet50"
+        """The backbone that is built, by its name: torchvision's own Mask R-CNN has a ResNet50."""
+        return str(part_name(self.backbone)) if self.use_custom_model else "resnet50"
 
     @property
     def has_pyramid(self) -> bool:

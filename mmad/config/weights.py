@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 
 from mmad.base.errors import WeightsError
-from mmad.config.checks import TIMM
 from mmad.config.messages import did_you_mean
+from mmad.config.parts import TIMM
 from mmad.config.runs import Ablation, RunSpec
 
 #: torchvision's model → the members of its enum of weights → their files.

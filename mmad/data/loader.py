@@ -7,14 +7,18 @@ see the same batches, whatever else drew random numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+from torchvision.tv_tensors import BoundingBoxes
 
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress
@@ -23,7 +27,7 @@ from mmad.data.clinical import ClinicalEncoder, Records, permuted_records
 from mmad.data.dataset import STUDIES, DataSet
 from mmad.data.image_cache import image_cache
 
-_ORDER, _FLIP, _HIDDEN = 0, 1, 2  # streams of random numbers within one (seed, epoch)
+_ORDER, _FLIP, _HIDDEN, _VIEW, _OWN = 0, 1, 2, 3, 5  # streams of random numbers within one (seed, epoch)
 
 
 #: What is missing together.
@@ -49,12 +53,66 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class View:
+    """How an image and its boxes are moved: degrees, pixels, factors."""
+
+    rotation: float
+    shift: tuple[int, int]
+    scale: float
+    contrast: float
+
+    def show(self, image: NDArray[np.uint8], target: Target) -> tuple[NDArray[np.uint8], Target]:
+        """The image (S, S) and its target; black comes in at the borders, and boxes that leave the image go."""
+        side = image.shape[0]
+        pixels = torch.from_numpy(np.array(image))[None]
+        boxes = BoundingBoxes(target["boxes"], format="XYXY", canvas_size=(side, side))
+        where = {"angle": self.rotation, "translate": list(self.shift), "scale": self.scale, "shear": [0.0, 0.0]}
+        pixels = transforms.affine(pixels, **where, interpolation=InterpolationMode.BILINEAR)
+        pixels = transforms.adjust_contrast(pixels, self.contrast)
+        moved = transforms.clamp_bounding_boxes(transforms.affine(boxes, **where))
+        whole, seen = transforms.sanitize_bounding_boxes(moved, min_size=1.0, min_area=1.0)
+        return pixels[0].numpy(), {"boxes": whole.as_subclass(torch.Tensor), "labels": target["labels"][seen]}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Largest changes to either side: of scale, place (as a share of the side), rotation (degrees) and contrast."""
+
+    scale: float = 0.0
+    shift: float = 0.0
+    rotation: float = 0.0
+    contrast: float = 0.0
+
+    @classmethod
+    def of(cls, setup: ModelSetup) -> Augmentation:
+        """What the fields of ``setup`` say."""
+        return cls(setup.augment_scale, setup.augment_shift, setup.augment_rotation, setup.augment_contrast)
+
+    def views(self, studies: int, side: int, random: np.random.Generator) -> list[View | None]:
+        """A view of each study, drawn evenly; None where nothing changes."""
+        if self == Augmentation():
+            return [None] * studies
+        drawn = random.uniform(-1.0, 1.0, (studies, 5)).tolist()
+        reach = self.shift * side
+        return [
+            View(
+                self.rotation * turn,
+                (round(reach * across), round(reach * down)),
+                1.0 + self.scale * size,
+                1.0 + self.contrast * light,
+            )
+            for turn, across, down, size, light in drawn
+        ]
+
+
+@dataclass(frozen=True)
 class Item:
     """One study as it is to be shown; ``hidden`` says of every clinical column whether its value is missing."""
 
     position: int
     flip: bool
     hidden: tuple[bool, ...] = ()
+    view: View | None = None
 
 
 class Studies(Dataset[Batch]):
@@ -140,6 +198,11 @@ class Studies(Dataset[Batch]):
         drawn = random.random((len(self), columns if of == "value" else 1)) < share
         return [tuple(row) for row in np.broadcast_to(drawn, (len(self), columns)).tolist()]
 
+    @property
+    def side(self) -> int:
+        """Pixels per side of an image."""
+        return self._size
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -150,15 +213,20 @@ class Studies(Dataset[Batch]):
         """The studies asked for, as one batch."""
         positions = [item.position for item in items]
         images = np.empty((len(items), 1, self._size, self._size), dtype=np.uint8)
+        targets = []
         for row, item in enumerate(items):
-            image = self._images[self._rows[item.position]]
-            images[row, 0] = image[:, ::-1] if item.flip else image
+            image, target = self._images[self._rows[item.position]], self._target(item)
+            image = image[:, ::-1] if item.flip else image
+            if item.view is not None:
+                image, target = item.view.show(image, target)
+            images[row, 0] = image
+            targets.append(target)
         numeric, categorical = self.clinical(positions)
         if self._encoder is not None and any(item.hidden for item in items):
             numeric, categorical = self._encoder.hide(numeric, categorical, np.array([item.hidden for item in items]))
         return Batch(
             images=torch.from_numpy(images),
-            targets=[self._target(item) for item in items],
+            targets=targets,
             numeric=torch.from_numpy(numeric),
             categorical=torch.from_numpy(categorical),
             positions=positions,
@@ -204,6 +272,23 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
+class OwnAugmentation(Protocol):
+    """Changes training images, each with its boxes, after the flip."""
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        boxes: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        random: np.random.Generator,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+        """The image (S, S), its boxes (n, 4) in pixels and their labels (n,), changed.
+
+        All chance comes from ``random``, which follows from seed, epoch and study. Boxes stay within the image and keep
+        an area; one that is lost is left out with its label.
+        """
+
+
 class EpochBatches:
     """The training split, shuffled anew each epoch; ``len()`` is the number of batches of an epoch."""
 
@@ -216,28 +301,52 @@ class EpochBatches:
         flip: float,
         clinical_dropout: float = 0.0,
         dropout_of: ClinicalDropout = "value",
+        augmentation: Augmentation | None = None,
+        own_augmentation: OwnAugmentation | None = None,
     ) -> None:
         self._studies = studies
+        self._own_augmentation = own_augmentation
         self._positions = np.array(positions, dtype=np.int64)
         self._batch_size = batch_size
         self._seed = seed
         self._flip = flip
         self._clinical_dropout, self._dropout_of = clinical_dropout, dropout_of
+        self._augmentation = augmentation or Augmentation()
 
     def __len__(self) -> int:
         return -(-len(self._positions) // self._batch_size)
 
     def items(self, epoch: int) -> list[Item]:
-        """The order of ``epoch``, its flips and missing values: a function of seed, epoch and study position."""
+        """The order of ``epoch``, its views and missing values: a function of seed, epoch and study position."""
         order = np.random.default_rng([self._seed, epoch, _ORDER]).permutation(self._positions)
         flips = np.random.default_rng([self._seed, epoch, _FLIP]).random(len(self._studies)) < self._flip
         random = np.random.default_rng([self._seed, epoch, _HIDDEN])
         hidden = self._studies.hidden(self._clinical_dropout, self._dropout_of, random)
-        return [Item(int(position), bool(flips[position]), hidden[position]) for position in order]
+        random = np.random.default_rng([self._seed, epoch, _VIEW])
+        views = self._augmentation.views(len(self._studies), self._studies.side, random)
+        return [Item(int(p), bool(flips[p]), hidden[p], views[p]) for p in order]
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` (from 1), beginning with number ``start_step`` (from 0)."""
-        return iter(_loader(self._studies, _Listed(self.items(epoch), self._batch_size, start_step)))
+        batches = iter(_loader(self._studies, _Listed(self.items(epoch), self._batch_size, start_step)))
+        return batches if self._own_augmentation is None else map(partial(self._augmented, epoch), batches)
+
+    def _augmented(self, epoch: int, batch: Batch) -> Batch:
+        assert self._own_augmentation is not None
+        images, targets = [], []
+        for image, target, position in zip(batch.images, batch.targets, batch.positions, strict=True):
+            random = np.random.default_rng([self._seed, epoch, _OWN, position])
+            changed, boxes, labels = self._own_augmentation(
+                image[0].numpy(), target["boxes"].numpy(), target["labels"].numpy(), random
+            )
+            images.append(torch.from_numpy(np.ascontiguousarray(changed, dtype=np.uint8))[None])
+            targets.append(
+                Target(
+                    boxes=torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4)),
+                    labels=torch.from_numpy(np.asarray(labels, dtype=np.int64)),
+                )
+            )
+        return replace(batch, images=torch.stack(images), targets=targets)
 
 
 def training_batches(
@@ -250,12 +359,15 @@ def training_batches(
     flip: float = 0.5,
     clinical_dropout: float = 0.0,
     dropout_of: ClinicalDropout = "value",
+    augmentation: Augmentation | None = None,
     progress: OnProgress | None = None,
     studies: Studies | None = None,
+    own_augmentation: OwnAugmentation | None = None,
 ) -> EpochBatches:
     """Batches of the training split. ``flip`` is the share of images mirrored left-right with their boxes.
 
-    ``clinical_dropout`` is the share of clinical values, or of records, that are missing in an epoch.
+    ``clinical_dropout`` is the share of clinical values, or of records, that are missing in an epoch; after the flip
+    images are moved as ``augmentation`` says.
 
     Without an ``encoder`` the clinical tensors have no columns. ``studies`` are those of the other arguments,
     if they are made already. Raises DataError for an empty training split and for an image that cannot be
@@ -263,7 +375,9 @@ def training_batches(
     """
     positions = _positions(dataset, "train")
     shown = studies or Studies(dataset, image_size, encoder, progress)
-    return EpochBatches(shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of)
+    return EpochBatches(
+        shown, positions, batch_size, seed, flip, clinical_dropout, dropout_of, augmentation, own_augmentation
+    )
 
 
 def evaluation_batches(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,11 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mmad.base.errors import SpecError
-from mmad.config.checks import PYRAMID_CHANNELS, PYRAMID_STRIDES, STRIDES, TIMM
+from mmad.config.checks import PYRAMID_CHANNELS, PYRAMID_STRIDES
+from mmad.config.parts import STRIDES, TIMM, is_own
 from mmad.config.setup import ModelSetup
 from mmad.detector.clinical import BatchNorm
+from mmad.detector.parts import make_part
 from mmad.detector.timm_body import TimmBody
 
 #: How many of ResNet18's four stages a cut keeps.
@@ -30,6 +33,23 @@ RESNET18_STAGES = {"custom": 1, "custom1": 1, "custom2": 2, "custom3": 3, "resne
 RESNET_PARTS = ("layer4", "layer3", "layer2", "layer1", "conv1")  # from the last to the first
 SWIN_STAGES = ("1", "3", "5", "7")
 _MOBILENET_V3_NORM = partial(BatchNorm, eps=0.001, momentum=0.01)  # torchvision's numbers
+
+
+class Body(Protocol):
+    """A ``torch.nn.Module`` from normalised pixels to maps, made with what the setup asks for and its own arguments.
+
+    Attributes:
+        widths: channels of its map, or of its four with a pyramid.
+        strides: pixels of the image per cell, likewise; 4, 8, 16 and 32 with a pyramid.
+    """
+
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __init__(self, *, pyramid: bool, image_size: int) -> None: ...
+
+    def forward(self, images: Tensor) -> Tensor | OrderedDict[str, Tensor]:
+        """(B, 3, S, S) to one map (B, C, h, w), or with a pyramid to four, named "0" to "3", the largest first."""
 
 
 class ImageNetwork(nn.Module):
@@ -65,6 +85,17 @@ class ImageNetwork(nn.Module):
         return maps
 
 
+class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
+    """A BatchNorm that does not train, in the type of its maps: in half precision theirs stay half as large."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise (B, C, h, w)."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        bias = self.bias - self.running_mean * scale
+        moved: Tensor = maps * scale.to(maps.dtype).view(1, -1, 1, 1) + bias.to(maps.dtype).view(1, -1, 1, 1)
+        return moved
+
+
 class SwinBody(nn.Module):
     """torchvision's Swin-T (Liu et al., arXiv:2103.14030): the last map, or all four, as (B, C, h, w)."""
 
@@ -93,19 +124,27 @@ def build_image_network(setup: ModelSetup) -> ImageNetwork:
     Raises:
         SpecError: for a timm backbone that is not there or has no maps of the sizes needed.
     """
-    if setup.backbone.startswith(TIMM):
-        name = setup.backbone.removeprefix(TIMM)
+    if setup.image_backbone.startswith(TIMM):
+        name = setup.image_backbone.removeprefix(TIMM)
         timm_body = TimmBody(name, setup.image_size, pyramid=setup.using_fpn)
         body: nn.Module = timm_body
         widths, strides = timm_body.widths, timm_body.strides
+    elif is_own(setup.backbone):
+        own = own_body(setup)
+        body, widths, strides = own, tuple(own.widths), tuple(own.strides)
     else:
-        body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.backbone)
-        strides = PYRAMID_STRIDES if setup.using_fpn else (STRIDES[setup.backbone],)
+        body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.image_backbone)
+        strides = PYRAMID_STRIDES if setup.using_fpn else (STRIDES[setup.image_backbone],)
     if setup.norm_momentum is not None:
         set_norm_momentum(body, setup.norm_momentum)
     if setup.using_fpn:
         return ImageNetwork(body, widths, PYRAMID_STRIDES, PYRAMID_CHANNELS)
     return ImageNetwork(body, widths, strides, setup.backbone_out_channels)
+
+
+def own_body(setup: ModelSetup) -> Any:
+    """The ``Body`` of a module of the user's own."""
+    return make_part("backbone", setup.backbone, pyramid=setup.using_fpn, image_size=setup.image_size)
 
 
 def _body(backbone: str) -> tuple[nn.Module, tuple[int, ...]]:
@@ -132,10 +171,10 @@ def _resnet(build: Callable[..., nn.Module], stages: int) -> nn.Sequential:
 
 def _pyramid_body(setup: ModelSetup) -> tuple[nn.Module, tuple[int, ...]]:
     """A body of four maps, and their widths."""
-    if setup.backbone == "swin_t":
+    if setup.image_backbone == "swin_t":
         return SwinBody(pyramid=True), (96, 192, 384, 768)
-    norm = FrozenBatchNorm2d if setup.frozen_norm else BatchNorm
-    resnet = getattr(models, setup.backbone)(weights=None, norm_layer=norm)
+    norm = FrozenNorm if setup.frozen_norm else BatchNorm
+    resnet = getattr(models, setup.image_backbone)(weights=None, norm_layer=norm)
     widths = tuple(resnet.inplanes // 8 * 2**i for i in range(4))
     return IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)}), widths
 
@@ -152,7 +191,7 @@ def freeze(network: ImageNetwork, setup: ModelSetup, *, pretrained: bool) -> Non
 
     As torchvision's detectors: three of the five train when the weights are pretrained, else all.
     """
-    if not (setup.using_fpn and setup.backbone.startswith("resnet")):
+    if not (setup.using_fpn and setup.image_backbone.startswith("resnet")):
         return
     wanted = setup.trainable_layers
     if wanted is None:
@@ -171,7 +210,7 @@ def rescale_residuals(network: ImageNetwork) -> None:
     blocks = [m for m in network.body.modules() if isinstance(m, models.resnet.BasicBlock | models.resnet.Bottleneck)]
     for block in blocks:
         last = block.bn3 if isinstance(block, models.resnet.Bottleneck) else block.bn2
-        if isinstance(last, FrozenBatchNorm2d):
+        if isinstance(last, FrozenNorm):
             last.weight.fill_(len(blocks) ** -0.5)
 
 
@@ -184,13 +223,13 @@ def load_body(network: ImageNetwork, state: dict[str, Tensor], setup: ModelSetup
         SpecError: names what is missing or of another shape.
     """
     own = network.body.state_dict()
-    prefix = _prefix(state, next(iter(own)), "features." if setup.backbone.startswith("mobilenet") else "")
+    prefix = _prefix(state, next(iter(own)), "features." if setup.image_backbone.startswith("mobilenet") else "")
     taken = {name: state[prefix + name] for name in own if prefix + name in state}
     missing = [name for name in own if name not in taken and not name.endswith("num_batches_tracked")]
     unequal = [name for name, value in taken.items() if value.shape != own[name].shape]
     if missing or unequal:
         raise SpecError(
-            f"the weights do not fit backbone {setup.backbone}: missing {missing[:3]}, other shape {unequal[:3]}",
+            f"the weights do not fit backbone {setup.image_backbone}: missing {missing[:3]}, other shape {unequal[:3]}",
             hint="use the file named by `mmad weights`, or one of torchvision's network",
         )
     with torch.no_grad():

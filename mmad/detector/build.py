@@ -16,6 +16,7 @@ from mmad.config.setup import ModelSetup
 from mmad.config.weights import check_name, find_weights, unreadable, weights_file
 from mmad.detector.backbones import ImageNetwork, freeze, load_body, rescale_residuals
 from mmad.detector.model import MultimodalRCNN
+from mmad.detector.recomputing import recompute_blocks
 from mmad.detector.timm_body import TimmBody
 from mmad.detector.weights import initialise
 
@@ -86,6 +87,9 @@ def build_detector(
             network.body.load(state)
         else:
             load_body(network, state, built)
+    if setup.gradient_checkpointing:
+        for network in image_networks(model):
+            recompute_blocks(network)
     return model
 
 
@@ -107,10 +111,11 @@ def idle_modules(setup: ModelSetup) -> tuple[str, ...]:
 
 def _read_weights(setup: ModelSetup, weights: str, weights_dir: Path | None, wanted: str) -> dict[str, torch.Tensor]:
     """The tensors that ``weights`` means, of a file whose content has the SHA-256 ``wanted``."""
-    path = find_weights(setup.backbone, weights_dir, weights)
+    path = find_weights(setup.image_backbone, weights_dir, weights)
     if path is None:
+        name = setup.image_backbone
         raise WeightsError(
-            f"the weights {weights_file(setup.backbone, weights)} of backbone {setup.backbone} are not here",
+            f"the weights {weights_file(name, weights)} of backbone {name} are not here",
             hint="fetch them with `mmad weights --fetch`, name their folder with --weights-dir, "
             "or train from scratch with --weights none",
         )

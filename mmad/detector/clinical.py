@@ -176,7 +176,7 @@ def block(conv: nn.Module, channels: int, *, relu: bool, dropout: float) -> list
     """A convolution with BatchNorm and, if wanted, ReLU and the dropout of whole channels that follows it."""
     layers: list[nn.Module] = [conv, BatchNorm(channels)]
     if relu:
-        layers.append(nn.ReLU())
+        layers.append(nn.ReLU(inplace=True))  # what BatchNorm gives is needed by nothing else
         if dropout:
             layers.append(nn.Dropout2d(dropout))
     return layers

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn import functional as F
-from torchvision.ops import MultiScaleRoIAlign, roi_align
 
+from mmad.detector.boxes import FlatBoxes
 from mmad.detector.model import MultimodalRCNN
-from mmad.detector.roi_heads import BOX_POOL, DetectionHeads, Features, FlatBoxes
-from mmad.detector.rpn import ProposalNetwork
+from mmad.detector.pooling import PooledMaps
+from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
+from mmad.detector.rpn import ProposalNetwork, TargetDict
 
 
 def export_network(model: MultimodalRCNN, numbers: int, categories: int) -> ExportedProgram:
@@ -38,8 +40,7 @@ def export_network(model: MultimodalRCNN, numbers: int, categories: int) -> Expo
         inputs += [torch.zeros(1, numbers), torch.zeros(1, categories, dtype=torch.int64)]
     network = _Network(fixed).eval()
     with torch.no_grad(), warnings.catch_warnings(), _older_switches():
-        network(*inputs)  # anchors and the scales of the maps are made once, and are constants then
-        fixed.roi_heads.box_roi_pool = _FixedPool(fixed.roi_heads.box_roi_pool)
+        network(*inputs)  # anchors are made once, and are constants then
         warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)  # of torchvision
         return torch.export.export(network, tuple(inputs))
 
@@ -77,9 +78,14 @@ class _FixedProposals(ProposalNetwork):
     """As many proposals of one image as there can be, those that are not there with sides of 0."""
 
     @torch.no_grad()
-    def _filter_proposals(
-        self, scores: Tensor, deltas: Tensor, anchors: Tensor, per_level: list[int], side: int
-    ) -> list[Tensor]:
+    def forward(
+        self,
+        side: int,
+        features: OrderedDict[str, Tensor],
+        pooled: PooledMaps,
+        targets: list[TargetDict] | None = None,
+    ) -> tuple[FlatBoxes, dict[str, Tensor]]:
+        scores, deltas, anchors, per_level = self._read(side, features)
         decoded = self.decode(scores, deltas, anchors, per_level, side)
         boxes, valid = decoded.boxes[0], decoded.valid[0]
         probability = decoded.probability[0].where(valid, -1.0)
@@ -94,41 +100,36 @@ class _FixedProposals(ProposalNetwork):
             kept.append(torch.zeros(end - begin + 2, dtype=torch.bool).index_fill(0, rows, True)[:-2])
             begin = end
         best = probability.where(torch.cat(kept), -1.0).topk(min(self.post_nms_top_n, len(boxes)))
-        return [boxes[best.indices].where(best.values[:, None] >= 0, 0.0)]
+        proposals = boxes[best.indices].where(best.values[:, None] >= 0, 0.0)
+        return FlatBoxes(proposals, torch.zeros_like(best.indices), [len(proposals)]), {}
 
 
 class _UnsuppressedHeads(DetectionHeads):
     """All boxes of all proposals, and their logits."""
 
     @torch.no_grad()
-    def _postprocess_detections(
-        self, side: int, features: Features, logits: Tensor, deltas: Tensor, proposals: FlatBoxes
-    ) -> list[dict[str, Tensor]]:
-        return [{"boxes": self.decode(side, logits, deltas, proposals), "logits": logits}]
+    def forward(
+        self,
+        maps: PooledMaps,
+        proposals: FlatBoxes,
+        targets: list[TargetDict] | None = None,
+        clinical: Tensor | None = None,
+        mode: RoiMode = CLEAN,
+        prior: Tensor | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        fixed = _FixedMaps(maps.maps, maps.dtype, maps.side)
+        logits, deltas = self._predict_boxes(fixed, proposals, clinical, prior)
+        return [{"boxes": self.decode(maps.side, logits, deltas, proposals), "logits": logits}], {}
 
 
-class _FixedPool(nn.Module):
-    """torchvision's ``MultiScaleRoIAlign`` that reads every map for every RoI, and takes of each its own map's.
+class _FixedMaps(PooledMaps):
+    """Every map is read for every RoI, which takes of each its own map's features."""
 
-    Args:
-        pool: which has pooled once, and so knows the scales of the maps.
-    """
-
-    def __init__(self, pool: MultiScaleRoIAlign) -> None:
-        super().__init__()
-        self.pool = pool
-
-    def forward(self, maps: Features, boxes: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
-        pool = self.pool
-        assert pool.scales is not None and pool.map_levels is not None  # noqa: PT018
-        read = [maps[name] for name in pool.featmap_names]
-        rois = F.pad(boxes[0], (1, 0))  # all of the first image
-        level = pool.map_levels(boxes)
-        pooled = [
-            roi_align(values, rois, BOX_POOL, spatial_scale=scale, sampling_ratio=pool.sampling_ratio)
-            for values, scale in zip(read, pool.scales, strict=True)
-        ]
-        chosen: Tensor = pooled[0]
-        for number, values in enumerate(pooled[1:], 1):
-            chosen = values.where((level == number)[:, None, None, None], chosen)
+    def pool(self, boxes: FlatBoxes, cells: int) -> Tensor:
+        rois = F.pad(boxes.flat, (1, 0))  # all of the first image
+        chosen, *others = [self._align(values, rois, cells) for values in self.maps]
+        levels = self.levels(boxes.flat)
+        for number, values in enumerate(others, 1):
+            assert levels is not None
+            chosen = values.where((levels == number)[:, None, None, None], chosen)
         return chosen

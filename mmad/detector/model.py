@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from mmad.base.errors import SpecError
 from mmad.base.records import ClinicalColumns
 from mmad.config.checks import misfit, network_warnings
+from mmad.config.parts import is_own
 from mmad.config.setup import Era, ModelSetup
-from mmad.detector.backbones import build_image_network
+from mmad.detector.backbones import build_image_network, own_body
 from mmad.detector.clinical import CLINICAL_IMAGE, Encoder, Repeat, expansion, vector_layers
 from mmad.detector.era_fusion import build_fusion
 from mmad.detector.fusions import ClassPrior, FusionShape
 from mmad.detector.parts import make_part
+from mmad.detector.pooling import PooledMaps
 from mmad.detector.roi_heads import CLEAN, DetectionHeads, RoiMode
 from mmad.detector.rpn import ProposalNetwork, TargetDict
 
@@ -31,7 +33,7 @@ class DetectorOutput:
     """Losses (empty without targets) and, per image, ``boxes`` (d, 4), ``labels`` and ``scores`` (d,)."""
 
     losses: Mapping[str, Tensor]
-    detections: list[dict[str, Tensor]]
+    detections: Sequence[dict[str, Tensor]]
 
 
 class MultimodalRCNN(nn.Module):
@@ -61,6 +63,8 @@ class MultimodalRCNN(nn.Module):
         self.repeats_vector = self.spatialises and setup.spatialise_method == "repeat"
         #: What makes a part that a setup names anew, by its module's name; the documented ones are drawn otherwise.
         self.redrawn: dict[str, Callable[[], nn.Module]] = {}
+        if is_own(setup.backbone):
+            self.redrawn["backbone.body"] = partial(own_body, setup)
         if setup.use_clinical:
             encoder = self._encoder(columns)
             self.clinical_vector = encoder()
@@ -75,6 +79,8 @@ class MultimodalRCNN(nn.Module):
         self.rpn = ProposalNetwork(setup, channels)
         roi_clinical = setup.clinical_input_channels if self.adds_clinical_to_roi_heads else 0
         self.roi_heads = DetectionHeads(setup, channels, roi_clinical, labels + 1)
+        if is_own(setup.box_loss):
+            self.redrawn["roi_heads.box_loss"] = partial(make_part, "box_loss", setup.box_loss)
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
@@ -109,6 +115,8 @@ class MultimodalRCNN(nn.Module):
             )
         elif not self.repeats_vector and (self.spatialises or setup.clinical_idle_network):
             self.clinical_convs = build_image_network(setup)
+            if "backbone.body" in self.redrawn:
+                self.redrawn["clinical_convs.body"] = self.redrawn["backbone.body"]
         if not self.spatialises:
             return
         if setup.pre_spatialised_layer and era == "C":
@@ -155,9 +163,10 @@ class MultimodalRCNN(nn.Module):
             raise ValueError("Expected targets for every image in training mode, got None")
         features, clinical, prior = self.read(images, numeric, categorical)
         side = images.shape[-1]
-        proposals, rpn_losses = self.rpn(side, features, targets)
+        maps = PooledMaps.of(features, side)
+        proposals, rpn_losses = self.rpn(side, features, maps, targets)
         roi_clinical = clinical if self.adds_clinical_to_roi_heads else None
-        detections, roi_losses = self.roi_heads(side, features, proposals, targets, roi_clinical, mode, prior)
+        detections, roi_losses = self.roi_heads(maps, proposals, targets, roi_clinical, mode, prior)
         return DetectorOutput({**roi_losses, **rpn_losses}, detections)
 
     def warning(self) -> str | None:

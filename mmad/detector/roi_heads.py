@@ -6,30 +6,43 @@ losses and detections take their rows from that pass.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import fastrcnn_loss
-from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, roi_align
+from torchvision.ops import clip_boxes_to_image, roi_align
 
+from mmad.config.parts import is_own
 from mmad.config.setup import ModelSetup
-from mmad.detector.boxes import BACKGROUND, Sampler, assign, pad, suppress, upcast
-from mmad.detector.rpn import TargetDict
+from mmad.detector.boxes import (
+    BACKGROUND,
+    BoxCoder,
+    FlatBoxes,
+    Kept,
+    Sampler,
+    assign,
+    count_per,
+    pad,
+    read,
+    rows_of,
+    suppress,
+    upcast,
+)
+from mmad.detector.parts import make_part
+from mmad.detector.pooling import PooledMaps
+from mmad.detector.rpn import BETA, TargetDict
 
-Features = OrderedDict[str, Tensor]
 BOX_POOL = 7  # cells per side of a RoI's features
 MASK_POOL = 14  # cells per side of the features a mask is predicted from
 MASK_DEPTH = 4  # convolutions of the mask head
 MIN_SIZE = 1e-2  # pixels a detection's sides must have
-#: Maps the RoIs are read from; the pooled level of a pyramid is the RPN's alone.
-PYRAMID_MAPS = ("0", "1", "2", "3")
 
 # The mask branch (He et al., arXiv:1703.06870): torchvision's layers, the loss, and masks where there are only boxes.
 
@@ -103,6 +116,17 @@ WITH_GROUND_TRUTH = RoiMode(add_ground_truth=True, detect="sampled_and_ground_tr
 EVALUATION_MODES = {"clean": CLEAN, "sampled": SAMPLED, "with_ground_truth": WITH_GROUND_TRUTH}
 
 
+class BoxLoss(Protocol):
+    """A ``torch.nn.Module`` in place of torchvision's smooth L1 loss of the box head."""
+
+    def forward(self, deltas: Tensor, targets: Tensor) -> Tensor:
+        """The loss (), summed over the boxes: ``deltas`` (n, 4) of their own class against ``targets`` (n, 4).
+
+        Both are (dx, dy, dw, dh) of torchvision's box coder with weights 10, 10, 5 and 5; n may be 0. The sum is
+        divided by the number of boxes that were sampled.
+        """
+
+
 class BoxHead(nn.Module):
     """Two linear layers over a RoI's flattened features, beside which the clinical vector may stand.
 
@@ -125,37 +149,70 @@ class BoxHead(nn.Module):
 
 
 @dataclass(frozen=True)
-class FlatBoxes:
-    """Boxes of all images as one tensor ``flat`` (R, 4), the ``image`` (R,) of each, how many an image has."""
+class _Drawn:
+    """Of every box (R,) its label, the row of its true box in its image, and whether it was drawn for the losses."""
 
-    flat: Tensor
-    image: Tensor
-    counts: list[int]
-
-    @classmethod
-    def of(cls, boxes: list[Tensor]) -> FlatBoxes:
-        counts = [len(b) for b in boxes]
-        numbers = torch.tensor(counts, device=boxes[0].device)
-        image = torch.arange(len(boxes), device=boxes[0].device).repeat_interleave(numbers, output_size=sum(counts))
-        return cls(torch.cat(boxes), image, counts)
-
-    def split(self) -> list[Tensor]:
-        return list(torch.split(self.flat, self.counts))
-
-    def take(self, rows: Tensor) -> FlatBoxes:
-        """The boxes at flat ``rows``, which rise."""
-        image = self.image[rows]
-        return FlatBoxes(self.flat[rows], image, torch.bincount(image, minlength=len(self.counts)).tolist())
+    truth: Tensor  # (B, M, 4)
+    first: Tensor  # (B,) the row of an image's first true box among those of all images
+    labels: Tensor
+    best: Tensor
+    positive: Tensor
+    sampled: Tensor
 
 
 @dataclass(frozen=True)
 class _Samples:
-    """The flat rows sampled for the losses, and of each its label, regression target and true box's row."""
+    """The boxes drawn for the losses, their flat rows, and of each its label, regression target and true box's row."""
 
+    boxes: FlatBoxes
     rows: Tensor
     labels: Tensor
     regression_targets: Tensor
     truth: Tensor  # among the true boxes of all images, one image after the other; of positives alone
+    positive: Tensor  # rows among these
+    positive_counts: list[int]
+    positive_per_level: list[int]
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """A box for every finding of every proposal: (R · findings, 4), (R · findings,) each, and its image."""
+
+    boxes: Tensor
+    scores: Tensor
+    valid: Tensor
+    image: Tensor
+    findings: int
+    images: int
+
+    def counts(self) -> Tensor:
+        """Valid ones per image, (images,)."""
+        return count_per(self.image, self.valid, self.images)
+
+
+class Found(Sequence[dict[str, Tensor]]):
+    """Detections per image: ``boxes`` (d, 4), ``labels`` (d,) and ``scores`` (d,).
+
+    How many an image has is read of the device when the first is asked for: a training asks when its epoch is over.
+
+    Args:
+        padded: (B, T, …) each.
+        counts: (B,) on the device.
+    """
+
+    def __init__(self, padded: dict[str, Tensor], counts: Tensor) -> None:
+        self._padded, self._counts = padded, counts
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Tensor]]:
+        (counts,) = read(self._counts)
+        return [{name: values[i, :n] for name, values in self._padded.items()} for i, n in enumerate(counts)]
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __getitem__(self, place):  # type: ignore[no-untyped-def]
+        return self._rows[place]
 
 
 class DetectionHeads(nn.Module):
@@ -170,37 +227,34 @@ class DetectionHeads(nn.Module):
 
     def __init__(self, setup: ModelSetup, channels: int, clinical: int, classes: int) -> None:
         super().__init__()
-        names = list(PYRAMID_MAPS) if setup.using_fpn else ["0"]
-        self.box_roi_pool = MultiScaleRoIAlign(names, BOX_POOL, sampling_ratio=2)
         self.has_mask = setup.use_mask
         if self.has_mask:
-            self.mask_roi_pool = MultiScaleRoIAlign(names, MASK_POOL, sampling_ratio=2)
             self.mask_head = mask_head(channels, setup.mask_hidden_layers)
             self.mask_predictor = mask_predictor(setup.mask_hidden_layers, classes)
         self.box_head = BoxHead(channels, clinical, setup.representation_size, setup.box_head_dropout_rate)
         self.box_predictor = FastRCNNPredictor(setup.representation_size, classes)
         self.sampler = Sampler(setup.box_batch_size_per_image, setup.box_positive_fraction)
         self.coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+        if is_own(setup.box_loss):
+            self.box_loss = make_part("box_loss", setup.box_loss)
         self.fg_iou_thresh, self.bg_iou_thresh = setup.box_fg_iou_thresh, setup.box_bg_iou_thresh
         self.score_thresh, self.nms_thresh = setup.box_score_thresh, setup.box_nms_thresh
         self.detections_per_img = setup.box_detections_per_img
 
     def forward(
         self,
-        side: int,
-        features: Features,
-        proposals: list[Tensor],
+        maps: PooledMaps,
+        proposals: FlatBoxes,
         targets: list[TargetDict] | None = None,
         clinical: Tensor | None = None,
         mode: RoiMode = CLEAN,
         prior: Tensor | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    ) -> tuple[Sequence[dict[str, Tensor]], dict[str, Tensor]]:
         """Classify and refine proposals.
 
         Args:
-            side: pixels per side of the images.
-            features: the maps, (B, C, h, w) each.
-            proposals: per image (p, 4) boxes in pixels of the S×S image.
+            maps: what boxes are pooled from.
+            proposals: boxes in pixels of the S×S image.
             targets: per image ``boxes`` (n, 4), ``labels`` (n,) from 1 and perhaps ``masks`` (n, S, S), which
                 else are the filled boxes; with them the losses are computed.
             clinical: (B, K) vectors to append to every RoI of an image, or None.
@@ -213,65 +267,95 @@ class DetectionHeads(nn.Module):
             ``loss_mask``.
         """
         if self.training and targets is not None:
-            return self._train(side, features, proposals, targets, clinical, mode, prior)
-        boxes = FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth and targets else proposals)
-        logits, deltas = self._predict_boxes(side, features, boxes, clinical, prior)
+            return self._train(maps, proposals, targets, clinical, mode, prior)
+        boxes = _add_ground_truth(proposals, targets) if mode.add_ground_truth and targets else proposals
+        logits, deltas = self._predict_boxes(maps, boxes, clinical, prior)
         losses: dict[str, Tensor] = {}
         samples: _Samples | None = None
         if targets is not None:
-            samples = self._sample(boxes, targets)
-            losses = self._losses(side, features, boxes, logits[samples.rows], deltas[samples.rows], samples, targets)
+            samples, _ = self._sample(maps, boxes, targets)
+            losses = self._losses(maps, logits[samples.rows], deltas[samples.rows], samples, targets)
         if mode.detect != "proposals":
-            rows = _detected_rows(boxes, proposals, samples, mode)
-            boxes, logits, deltas = boxes.take(rows), logits[rows], deltas[rows]
-        return self._postprocess_detections(side, features, logits, deltas, boxes), losses
+            rows, counts = _detected_rows(boxes, proposals, samples, mode)
+            boxes, logits, deltas = boxes.take(rows, counts), logits[rows], deltas[rows]
+        candidates = self._candidates(maps.side, logits, deltas, boxes)
+        (valid,) = read(candidates.counts())
+        return self._detect(maps, candidates, valid), losses
 
     def _train(
         self,
-        side: int,
-        features: Features,
-        proposals: list[Tensor],
+        maps: PooledMaps,
+        proposals: FlatBoxes,
         targets: list[TargetDict],
         clinical: Tensor | None,
         mode: RoiMode,
         prior: Tensor | None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    ) -> tuple[Sequence[dict[str, Tensor]], dict[str, Tensor]]:
         """Losses of the sampled boxes alone; detections, if wanted, of the clean proposals without gradient.
 
-        The second reading is without dropout, as in an evaluation: it draws no number that the training would draw.
+        The reading of the clean proposals is without dropout, as in an evaluation: it draws no number that the
+        training would draw. It comes first, so that all sizes are read at once.
         """
-        boxes = FlatBoxes.of(_add_ground_truth(proposals, targets) if mode.add_ground_truth else proposals)
-        samples = self._sample(boxes, targets)
-        logits, deltas = self._predict_boxes(side, features, boxes.take(samples.rows), clinical, prior)
-        losses = self._losses(side, features, boxes, logits, deltas, samples, targets)
-        if mode.detect == "none":
-            return [], losses
-        with torch.no_grad():
-            clean = FlatBoxes.of(proposals)
-            self.box_head.eval()
-            logits, deltas = self._predict_boxes(side, features, clean, clinical, prior)
-            self.box_head.train()
-            return self._postprocess_detections(side, features, logits, deltas, clean), losses
+        candidates: _Candidates | None = None
+        if mode.detect != "none":
+            with torch.no_grad(), _no_cast_kept():
+                self.box_head.eval()
+                logits, deltas = self._predict_boxes(maps, proposals, clinical, prior)
+                self.box_head.train()
+                candidates = self._candidates(maps.side, logits, deltas, proposals)
+        boxes = _add_ground_truth(proposals, targets) if mode.add_ground_truth else proposals
+        samples, valid = self._sample(maps, boxes, targets, *([] if candidates is None else [candidates.counts()]))
+        logits, deltas = self._predict_boxes(maps, samples.boxes, clinical, prior)
+        losses = self._losses(maps, logits, deltas, samples, targets)
+        return [] if candidates is None else self._detect(maps, candidates, *valid), losses
 
     def _predict_boxes(
-        self, side: int, features: Features, boxes: FlatBoxes, clinical: Tensor | None, prior: Tensor | None
+        self, maps: PooledMaps, boxes: FlatBoxes, clinical: Tensor | None, prior: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Class logits (R, classes) and box deltas (R, classes · 4) of RoIs."""
-        pooled = self.box_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))  # (R, C, 7, 7)
+        pooled = maps.pool(boxes, BOX_POOL)  # (R, C, 7, 7)
         roi_clinical = None if clinical is None else clinical[boxes.image]  # (R, K)
         logits, deltas = self.box_predictor(self.box_head(pooled, roi_clinical))
         if prior is not None:
             logits = logits + F.pad(prior, (1, 0))[boxes.image].to(logits.dtype)  # nothing for the background
         return upcast(logits), upcast(deltas)
 
-    def _predict_masks(self, side: int, features: Features, boxes: FlatBoxes) -> Tensor:
+    def _predict_masks(self, maps: PooledMaps, boxes: FlatBoxes) -> Tensor:
         """Mask logits (R, classes, 28, 28) of RoIs."""
-        pooled = self.mask_roi_pool(features, boxes.split(), [(side, side)] * len(boxes.counts))
-        return upcast(self.mask_predictor(self.mask_head(pooled)))
+        return upcast(self.mask_predictor(self.mask_head(maps.pool(boxes, MASK_POOL))))
 
     @torch.no_grad()
-    def _sample(self, boxes: FlatBoxes, targets: list[TargetDict]) -> _Samples:
-        """Assign the targets to ``boxes`` and draw a balanced sample of them for the losses."""
+    def _sample(
+        self, maps: PooledMaps, boxes: FlatBoxes, targets: list[TargetDict], *more: Tensor
+    ) -> tuple[_Samples, list[list[int]]]:
+        """Draw a balanced sample of ``boxes`` for the losses; with it ``more`` counts are read."""
+        drawn = self._draw(boxes, targets)
+        levels = maps.levels(boxes.flat) if boxes.levels is None else boxes.levels
+        images = len(boxes.counts)
+        counts, on_level, positive_counts, positive_on_level, *others = read(
+            count_per(boxes.image, drawn.sampled, images),
+            maps.count(levels, drawn.sampled),
+            count_per(boxes.image, drawn.positive, images),
+            maps.count(levels, drawn.positive),
+            *more,
+        )
+        rows = rows_of(drawn.sampled, sum(counts))
+        image, best, labels = boxes.image[rows], drawn.best[rows], drawn.labels[rows]
+        taken = FlatBoxes(boxes.flat[rows], image, counts, None if levels is None else levels[rows], on_level)
+        samples = _Samples(
+            taken,
+            rows,
+            labels,
+            self.coder.encode(drawn.truth[image, best], taken.flat),
+            drawn.first[image] + best,
+            rows_of(labels > 0, sum(positive_counts)),
+            positive_counts,
+            positive_on_level,
+        )
+        return samples, others
+
+    def _draw(self, boxes: FlatBoxes, targets: list[TargetDict]) -> _Drawn:
+        """Assign the targets to ``boxes``, and draw."""
         truth, real = pad([t["boxes"].to(boxes.flat.dtype) for t in targets])  # (B, M, 4)
         classes, _ = pad([t["labels"] for t in targets])  # (B, M)
         padded, present = pad(boxes.split())  # (B, P, 4)
@@ -286,80 +370,114 @@ class DetectionHeads(nn.Module):
         best = matched.clamp(min=0)
         labels = classes.gather(1, best).where(matched >= 0, matched - BACKGROUND)  # background 0, ignored -1
         positive, negative = self.sampler(labels.where(present, -1))
-        sampled = positive | negative
-        image, place = sampled.nonzero(as_tuple=True)
-        best = best[image, place]
-        regression_targets = self.coder.encode_single(truth[image, best], padded[image, place])
         numbers = real.sum(dim=1)
-        first = numbers.cumsum(0) - numbers
-        rows = sampled[present].nonzero().squeeze(1)
-        return _Samples(rows, labels[image, place], regression_targets, first[image] + best)
+        places = boxes.places(padded.shape[1])
+        flat = [values.view(-1)[places] for values in (labels, best, positive, positive | negative)]
+        return _Drawn(truth, numbers.cumsum(0) - numbers, *flat)
 
     def _losses(
-        self,
-        side: int,
-        features: Features,
-        boxes: FlatBoxes,
-        logits: Tensor,
-        deltas: Tensor,
-        samples: _Samples,
-        targets: list[TargetDict],
+        self, maps: PooledMaps, logits: Tensor, deltas: Tensor, samples: _Samples, targets: list[TargetDict]
     ) -> dict[str, Tensor]:
-        if len(samples.labels):
-            classifier, box = fastrcnn_loss(logits, deltas, [samples.labels], [samples.regression_targets])
+        """torchvision's ``fastrcnn_loss`` and ``maskrcnn_loss`` of the sampled boxes."""
+        labels, positive = samples.labels, samples.positive
+        own_class = labels[positive]
+        if len(labels):
+            classifier = F.cross_entropy(logits, labels)
+            found = deltas.view(len(labels), -1, 4)[positive, own_class]
+            wanted = samples.regression_targets[positive]
+            if hasattr(self, "box_loss"):
+                box = self.box_loss(found, wanted) / labels.numel()
+            else:
+                box = F.smooth_l1_loss(found, wanted, beta=BETA, reduction="sum") / labels.numel()
         else:  # the mean over no box is not a number
             classifier, box = logits.sum() * 0, deltas.sum() * 0
         losses = {"loss_classifier": classifier, "loss_box_reg": box}
         if self.has_mask:
-            positive = (samples.labels > 0).nonzero().squeeze(1)
-            rois = boxes.take(samples.rows[positive])
-            mask_logits = self._predict_masks(side, features, rois)
+            rois = samples.boxes.take(positive, samples.positive_counts, samples.positive_per_level)
+            mask_logits = self._predict_masks(maps, rois)
             losses["loss_mask"] = mask_loss(
-                mask_logits, rois.flat, samples.labels[positive], true_masks(targets, side), samples.truth[positive]
+                mask_logits, rois.flat, own_class, true_masks(targets, maps.side), samples.truth[positive]
             )
         return losses
 
     def decode(self, side: int, logits: Tensor, deltas: Tensor, proposals: FlatBoxes) -> Tensor:
         """The refined box of every proposal and finding, (R, findings, 4)."""
-        boxes = self.coder.decode_single(deltas.detach(), proposals.flat)
-        boxes = boxes.view(len(logits), -1, 4)[:, 1:]  # no background
+        boxes = self.coder.decode(deltas.detach(), proposals.flat)[:, 1:]  # no background
         clipped: Tensor = clip_boxes_to_image(boxes, (side, side))
         return clipped
 
     @torch.no_grad()
-    def _postprocess_detections(
-        self, side: int, features: Features, logits: Tensor, deltas: Tensor, proposals: FlatBoxes
-    ) -> list[dict[str, Tensor]]:
-        """Refined boxes after the score threshold and non-maximum suppression per finding, and their masks."""
-        images, findings = len(proposals.counts), logits.shape[1] - 1
+    def _candidates(self, side: int, logits: Tensor, deltas: Tensor, proposals: FlatBoxes) -> _Candidates:
+        """The refined boxes of every finding, and which of them pass the score threshold."""
+        findings = logits.shape[1] - 1
         boxes = self.decode(side, logits, deltas, proposals).reshape(-1, 4)
         scores = logits.detach().softmax(dim=-1)[:, 1:].reshape(-1)
         sides = boxes[:, 2:] - boxes[:, :2]
-        valid = ((scores > self.score_thresh) & (sides >= MIN_SIZE).all(dim=1)).nonzero().squeeze(1)
-        boxes, scores, labels = boxes[valid], scores[valid], valid % findings + 1
-        image = proposals.image[valid.div(findings, rounding_mode="floor")]
-        group = image * findings + labels - 1
-        kept = suppress(boxes, scores, image, group, images, nms_thresh=self.nms_thresh, top_n=self.detections_per_img)
-        found = {"boxes": boxes[kept.rows], "labels": labels[kept.rows], "scores": scores[kept.rows]}
-        if self.has_mask:
-            detected = FlatBoxes(found["boxes"], image[kept.rows], kept.counts)
-            found["masks"] = mask_probabilities(self._predict_masks(side, features, detected), found["labels"])
-        parts = {name: torch.split(values, kept.counts) for name, values in found.items()}
-        return [{name: values[i] for name, values in parts.items()} for i in range(images)]
+        valid = (scores > self.score_thresh) & (sides >= MIN_SIZE).all(dim=1)
+        image = proposals.image[:, None].expand(-1, findings).reshape(-1)
+        return _Candidates(boxes, scores, valid, image, findings, len(proposals.counts))
+
+    @torch.no_grad()
+    def _detect(
+        self, maps: PooledMaps, candidates: _Candidates, valid_per_image: list[int]
+    ) -> Sequence[dict[str, Tensor]]:
+        """The candidates that are left of every finding after non-maximum suppression, and their masks."""
+        valid = rows_of(candidates.valid, sum(valid_per_image))
+        boxes, scores, image = candidates.boxes[valid], candidates.scores[valid], candidates.image[valid]
+        labels = valid % candidates.findings + 1
+        kept = suppress(
+            boxes,
+            scores,
+            image,
+            image * candidates.findings + labels - 1,
+            valid_per_image,
+            nms_thresh=self.nms_thresh,
+            top_n=self.detections_per_img,
+        )
+        values = {"boxes": boxes, "labels": labels, "scores": scores}
+        padded = {name: value[kept.rows] for name, value in values.items()}
+        return self._with_masks(maps, padded, kept) if self.has_mask else Found(padded, kept.counts)
+
+    def _with_masks(self, maps: PooledMaps, padded: dict[str, Tensor], kept: Kept) -> list[dict[str, Tensor]]:
+        """The detections with the mask of each: how many there are has to be known."""
+        boxes, real = padded["boxes"].view(-1, 4), kept.real.view(-1)
+        levels = maps.levels(boxes)
+        counts, on_level = read(kept.counts, maps.count(levels, real))
+        rows = rows_of(real, sum(counts))
+        image = rows.div(max(1, kept.rows.shape[1]), rounding_mode="floor")
+        detected = FlatBoxes(boxes[rows], image, counts, None if levels is None else levels[rows], on_level)
+        flat = {name: value.flatten(0, 1)[rows] for name, value in padded.items()}
+        flat["masks"] = mask_probabilities(self._predict_masks(maps, detected), flat["labels"])
+        parts = {name: torch.split(values, counts) for name, values in flat.items()}
+        return [{name: values[i] for name, values in parts.items()} for i in range(len(counts))]
 
 
-def _add_ground_truth(proposals: list[Tensor], targets: list[TargetDict]) -> list[Tensor]:
+@contextmanager
+def _no_cast_kept() -> Iterator[None]:
+    """Half-precision copies of weights that are made here without a gradient are not those that are trained on."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def _add_ground_truth(proposals: FlatBoxes, targets: list[TargetDict]) -> FlatBoxes:
     """The proposals of each image and, after them, its targets' boxes."""
-    return [torch.cat((p, t["boxes"].to(p.dtype))) for p, t in zip(proposals, targets, strict=True)]
+    pairs = zip(proposals.split(), targets, strict=True)
+    return FlatBoxes.of([torch.cat((p, t["boxes"].to(p.dtype))) for p, t in pairs])
 
 
-def _detected_rows(boxes: FlatBoxes, proposals: list[Tensor], samples: _Samples | None, mode: RoiMode) -> Tensor:
-    """The rows that detections come from in an evaluation that samples with the targets."""
+def _detected_rows(
+    boxes: FlatBoxes, proposals: FlatBoxes, samples: _Samples | None, mode: RoiMode
+) -> tuple[Tensor, list[int]]:
+    """The rows that detections come from in an evaluation that samples with the targets, and how many per image."""
     if samples is None:
         raise ValueError(f"detections from {mode.detect} boxes need targets")
     if mode.detect == "sampled_and_ground_truth":
-        return samples.rows
-    proposed = torch.cat(
-        [torch.arange(n, device=boxes.flat.device) < len(p) for n, p in zip(boxes.counts, proposals, strict=True)]
-    )
-    return samples.rows[proposed[samples.rows]]
+        return samples.rows, samples.boxes.counts
+    sizes = zip(boxes.counts, proposals.counts, strict=True)
+    proposed = torch.cat([torch.arange(n, device=boxes.flat.device) < own for n, own in sizes])[samples.rows]
+    (counts,) = read(count_per(samples.boxes.image, proposed, len(boxes.counts)))
+    return samples.rows[rows_of(proposed, sum(counts))], counts

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
 from torchvision.ops import clip_boxes_to_image
 
 from mmad.config.setup import ModelSetup
-from mmad.detector.boxes import Sampler, assign, pad, suppress, upcast
+from mmad.detector.boxes import BoxCoder, FlatBoxes, Kept, Sampler, assign, pad, read, rows_of, suppress, upcast
+from mmad.detector.pooling import PooledMaps
 
 #: What is true of an image: ``boxes`` (n, 4), ``labels`` (n,) from 1 and perhaps ``masks`` (n, S, S).
 TargetDict = dict[str, Tensor]
@@ -42,11 +42,12 @@ class Anchors(nn.Module):
     def forward(self, side: int, maps: list[Tensor]) -> Tensor:
         """The (N, 4) anchors of maps (B, C, h, w) over images of ``side`` pixels, map by map."""
         grids = [tuple(m.shape[-2:]) for m in maps]
-        like = upcast(maps[0])
-        key = (side, *grids, like.dtype, like.device)
+        like = upcast(maps[0].new_empty(0)).dtype
+        device = maps[0].device
+        key = (side, *grids, like, device)
         if key not in self._made:
-            self.generator.set_cell_anchors(like.dtype, like.device)
-            strides = [[torch.tensor(side // n, device=like.device) for n in grid] for grid in grids]
+            self.generator.set_cell_anchors(like, device)
+            strides = [[torch.tensor(side // n) for n in grid] for grid in grids]
             self._made = {key: torch.cat(self.generator.grid_anchors(grids, strides))}
         return self._made[key]
 
@@ -59,6 +60,17 @@ class DecodedBoxes:
     probability: Tensor
     valid: Tensor
     level: Tensor
+
+
+@dataclass(frozen=True)
+class _DrawnAnchors:
+    """True boxes (B, M, 4), each anchor's row among them and label (B, N), and the anchors (B, N) drawn of them."""
+
+    truth: Tensor
+    matched: Tensor
+    labels: Tensor
+    positive: Tensor
+    sampled: Tensor
 
 
 class ProposalNetwork(nn.Module):
@@ -87,50 +99,74 @@ class ProposalNetwork(nn.Module):
         return self._post_nms_top_n[self.training]
 
     def forward(
-        self, side: int, features: OrderedDict[str, Tensor], targets: list[TargetDict] | None = None
-    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        self,
+        side: int,
+        features: OrderedDict[str, Tensor],
+        pooled: PooledMaps,
+        targets: list[TargetDict] | None = None,
+    ) -> tuple[FlatBoxes, dict[str, Tensor]]:
         """Propose boxes.
 
         Args:
             side: pixels per side of the images.
-            features: the maps the heads read, (B, C, h, w) each.
+            features: the maps the head reads, (B, C, h, w) each.
+            pooled: the maps that the boxes are pooled from.
             targets: per image ``boxes`` (n, 4) in pixels of the S×S image; with them the losses are computed.
 
         Returns:
-            Per image (p, 4) proposals, detached, and the losses ``loss_objectness`` and ``loss_rpn_box_reg``.
+            The proposals, detached, and the losses ``loss_objectness`` and ``loss_rpn_box_reg``.
         """
+        scores, deltas, anchors, per_level = self._read(side, features)
+        boxes, kept = self._filter_proposals(scores.detach(), deltas.detach(), anchors, per_level, side)
+        proposed, real = boxes[kept.rows].view(-1, 4), kept.real.view(-1)
+        levels = pooled.levels(proposed)
+        drawn = None if targets is None else self._sample(scores.dtype, anchors, targets)
+        sums = [] if drawn is None else [drawn.positive.sum(), drawn.sampled.sum()]
+        counts, on_level, *sizes = read(kept.counts, pooled.count(levels, real), *sums)
+        rows = rows_of(real, sum(counts))
+        image = rows.div(max(1, kept.rows.shape[1]), rounding_mode="floor")
+        proposals = FlatBoxes(proposed[rows], image, counts, None if levels is None else levels[rows], on_level)
+        if drawn is None:
+            return proposals, {}
+        (positive,), (sampled,) = sizes
+        return proposals, self._losses(scores, deltas, anchors, drawn, positive, sampled)
+
+    def _read(self, side: int, features: OrderedDict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+        """Scores (B, N) and deltas (B, N, 4) of the anchors (N, 4), and how many of these every map has."""
         maps = list(features.values())
         objectness, deltas = self.head(maps)
         per_level = [o.shape[1] * o.shape[2] * o.shape[3] for o in objectness]
         images = len(maps[0])
         flat_scores, flat_deltas = concat_box_prediction_layers(objectness, deltas)
-        scores, deltas = upcast(flat_scores).view(images, -1), upcast(flat_deltas).view(images, -1, 4)
         anchors = self.anchors(side, maps)
-        proposals = self._filter_proposals(scores.detach(), deltas.detach(), anchors, per_level, side)
-        if targets is None:
-            return proposals, {}
-        return proposals, self._losses(scores, deltas, anchors, targets)
+        return upcast(flat_scores).view(images, -1), upcast(flat_deltas).view(images, -1, 4), anchors, per_level
 
     @torch.no_grad()
     def _filter_proposals(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, per_level: list[int], side: int
-    ) -> list[Tensor]:
-        """The boxes of the best anchors after non-maximum suppression, per image (p, 4)."""
+    ) -> tuple[Tensor, Kept]:
+        """The boxes (N, 4) of the best anchors, and which of them non-maximum suppression keeps."""
         decoded = self.decode(scores, deltas, anchors, per_level, side)
-        image, place = decoded.valid.nonzero(as_tuple=True)
-        boxes, probability = decoded.boxes[image, place], decoded.probability[image, place]
-        group = image * len(per_level) + decoded.level[place]
-        kept = suppress(
-            boxes, probability, image, group, len(scores), nms_thresh=self.nms_thresh, top_n=self.post_nms_top_n
+        images, size = decoded.probability.shape
+        image = torch.arange(images, device=scores.device)[:, None].expand(-1, size).reshape(-1)
+        boxes = decoded.boxes.view(-1, 4)
+        return boxes, suppress(
+            boxes,
+            decoded.probability.view(-1),
+            image,
+            image * len(per_level) + decoded.level.repeat(images),
+            [size] * images,
+            valid=decoded.valid.view(-1),
+            nms_thresh=self.nms_thresh,
+            top_n=self.post_nms_top_n,
         )
-        return list(torch.split(boxes[kept.rows], kept.counts))
 
     def decode(self, scores: Tensor, deltas: Tensor, anchors: Tensor, per_level: list[int], side: int) -> DecodedBoxes:
         """The boxes of the best anchors of every level, before non-maximum suppression."""
         rows, level = self._top_n(scores, per_level)  # (B, K), (K,)
         probability = scores.gather(1, rows).sigmoid()
         top_deltas = deltas.gather(1, rows[..., None].expand(-1, -1, 4))
-        boxes = self.coder.decode_single(top_deltas.reshape(-1, 4), anchors[rows].view(-1, 4))
+        boxes = self.coder.decode(top_deltas.reshape(-1, 4), anchors[rows].view(-1, 4))
         boxes = clip_boxes_to_image(boxes, (side, side)).view(*rows.shape, 4)
         sides = boxes[..., 2:] - boxes[..., :2]
         valid = (sides >= MIN_SIZE).all(dim=-1) & (probability >= self.score_thresh)
@@ -146,7 +182,8 @@ class ProposalNetwork(nn.Module):
             start += part.shape[1]
         return torch.cat(rows, dim=1), torch.cat(levels)
 
-    def _losses(self, scores: Tensor, deltas: Tensor, anchors: Tensor, targets: list[TargetDict]) -> dict[str, Tensor]:
+    def _sample(self, dtype: torch.dtype, anchors: Tensor, targets: list[TargetDict]) -> _DrawnAnchors:
+        """Assign the targets to the anchors and draw a balanced sample of them for the losses."""
         truth, real = pad([t["boxes"].to(anchors.dtype) for t in targets])
         matched = assign(  # (B, N)
             truth,
@@ -156,14 +193,21 @@ class ProposalNetwork(nn.Module):
             bg_iou_thresh=self.bg_iou_thresh,
             allow_low_quality_matches=True,
         )
-        labels = torch.where(matched >= 0, 1.0, matched.to(scores.dtype) + 1)  # background 0, ignored -1
+        labels = torch.where(matched >= 0, 1.0, matched.to(dtype) + 1)  # background 0, ignored -1
         positive, negative = self.sampler(labels)
-        image, place = positive.nonzero(as_tuple=True)
-        regression_targets = self.coder.encode_single(truth[image, matched[image, place]], anchors[place])
-        sampled = positive | negative
-        logits = scores[sampled]
-        if not len(logits):  # the mean over no anchor is not a number
+        return _DrawnAnchors(truth, matched, labels, positive, positive | negative)
+
+    def _losses(
+        self, scores: Tensor, deltas: Tensor, anchors: Tensor, drawn: _DrawnAnchors, positive: int, sampled: int
+    ) -> dict[str, Tensor]:
+        """The losses of the ``sampled`` anchors, of which ``positive`` have a true box."""
+        if not sampled:  # the mean over no anchor is not a number
             return {"loss_objectness": scores.sum() * 0, "loss_rpn_box_reg": deltas.sum() * 0}
-        box = F.smooth_l1_loss(deltas[image, place], regression_targets, beta=BETA, reduction="sum") / logits.numel()
-        objectness = F.binary_cross_entropy_with_logits(logits, labels[sampled])
+        rows = rows_of(drawn.positive.view(-1), positive)
+        image, place = rows.div(len(anchors), rounding_mode="floor"), rows % len(anchors)
+        regression_targets = self.coder.encode(drawn.truth[image, drawn.matched.view(-1)[rows]], anchors[place])
+        among = rows_of(drawn.sampled.view(-1), sampled)
+        logits = scores.view(-1)[among]
+        box = F.smooth_l1_loss(deltas[image, place], regression_targets, beta=BETA, reduction="sum") / sampled
+        objectness = F.binary_cross_entropy_with_logits(logits, drawn.labels.view(-1)[among])
         return {"loss_objectness": objectness, "loss_rpn_box_reg": box}

@@ -16,10 +16,37 @@ from mmad.config.checks import PYRAMID_STRIDES
 
 #: Strides of the four maps a pyramid stands on; the fifth level is pooled.
 _MAP_STRIDES = PYRAMID_STRIDES[:4]
+#: Pixels of the image per patch of a plain transformer.
+_PATCH = 16
+
+
+class SimplePyramid(nn.Module):
+    """Maps at strides 4, 8, 16 and 32 of the one map that a plain transformer has, at stride 16.
+
+    Transposed convolutions enlarge it twice and once, a maximum makes it smaller.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.widths = (width // 4, width // 2, width, width)
+        self.four = nn.Sequential(
+            nn.ConvTranspose2d(width, width // 2, 2, stride=2),
+            nn.GroupNorm(1, width // 2),
+            nn.GELU(),
+            nn.ConvTranspose2d(width // 2, width // 4, 2, stride=2),
+        )
+        self.eight = nn.ConvTranspose2d(width, width // 2, 2, stride=2)
+
+    def forward(self, found: Tensor) -> list[Tensor]:
+        """(B, C, h, w) to four maps, the largest first."""
+        return [self.four(found), self.eight(found), found, nn.functional.max_pool2d(found, 2)]
 
 
 class TimmBody(nn.Module):
     """The last feature map of a timm backbone, or for a pyramid its four at strides 4, 8, 16 and 32.
+
+    A plain transformer with patches of 14 or 16 pixels has one map. It is taken for one of stride 16: for patches of 14
+    the image is made smaller before, so that a patch is 16 of its pixels. Its pyramid is a simple one.
 
     Args:
         name: timm's name of the architecture, with or without the tag of its weights.
@@ -35,13 +62,22 @@ class TimmBody(nn.Module):
         network = _create(name, side)
         reductions: list[int] = network.feature_info.reduction()
         widths: list[int] = network.feature_info.channels()
-        self.chosen = _chosen(name, reductions, pyramid=pyramid)
-        self.network = _create(name, side, out_indices=self.chosen)
-        self.widths = tuple(widths[i] for i in self.chosen)
-        self.strides = tuple(reductions[i] for i in self.chosen)
-        self.pyramid = pyramid
-        self.name, self.side = name, side
-        unused = _unused(name, side, self.chosen)
+        self.pyramid, self.name, self.side, self.shown_side = pyramid, name, side, side
+        self.widths: tuple[int, ...]
+        self.strides: tuple[int, ...]
+        if len(reductions) > 1 and set(reductions) in ({14}, {16}):
+            self.shown_side = side // _PATCH * reductions[-1]
+            self.chosen: tuple[int, ...] = (len(reductions) - 1,)
+            self.widths, self.strides = (widths[-1],), (_PATCH,)
+            if pyramid:
+                self.simple_pyramid = SimplePyramid(widths[-1])
+                self.widths, self.strides = self.simple_pyramid.widths, _MAP_STRIDES
+        else:
+            self.chosen = _chosen(name, reductions, pyramid=pyramid)
+            self.widths = tuple(widths[i] for i in self.chosen)
+            self.strides = tuple(reductions[i] for i in self.chosen)
+        self.network = _create(name, self.shown_side, out_indices=self.chosen)
+        unused = _unused(name, self.shown_side, self.chosen)
         for parameter_name, parameter in self.network.named_parameters():
             parameter.requires_grad_(parameter_name not in unused)
 
@@ -57,10 +93,15 @@ class TimmBody(nn.Module):
         single = self.training and len(images) == 1 and self.side <= self.strides[-1]
         if single:
             self.network.eval()
-        found = zip(self.network(images), self.widths, strict=True)
+        if self.shown_side != self.side:
+            size = (self.shown_side, self.shown_side)
+            images = nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
+        found = self.network(images)
         if single:
             self.network.train()
-        maps = [_channels_first(m, width) for m, width in found]
+        if hasattr(self, "simple_pyramid"):
+            found = self.simple_pyramid(found[-1])
+        maps = [_channels_first(m, width) for m, width in zip(found, self.widths, strict=True)]
         return OrderedDict((str(i), m) for i, m in enumerate(maps)) if self.pyramid else maps[0]
 
     def load(self, state: dict[str, Tensor]) -> None:
@@ -73,8 +114,8 @@ class TimmBody(nn.Module):
         try:
             with torch.random.fork_rng(devices=[]):  # timm draws weights before it reads them
                 # The whole network refuses a file that lacks a tensor; the network of maps would leave it as drawn.
-                _create(self.name, self.side, features_only=False, pretrained=True, overlay=overlay)
-                filled = _create(self.name, self.side, out_indices=self.chosen, pretrained=True, overlay=overlay)
+                _create(self.name, self.shown_side, features_only=False, pretrained=True, overlay=overlay)
+                filled = _create(self.name, self.shown_side, out_indices=self.chosen, pretrained=True, overlay=overlay)
         except Exception as error:  # timm has its own
             raise WeightsError(
                 f"the weights do not fit backbone timm:{self.name} ({type(error).__name__}: {_first_line(error)})",

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,14 @@ from mmad.evaluation.intervals import (
     weigh,
 )
 from mmad.evaluation.matching import Floats, Matched
+from mmad.evaluation.sequential import nominal_levels, repeated_p
 
 #: Draws of the largest of several t statistics.
 DRAWS = 20_000
 #: Patients that are left out at once, one each.
 _LEFT_OUT = 500
+#: Degrees of freedom behind the mean square, below which a study that adds seeds is not looked at.
+LEAST_LOOK = 4
 _UNKNOWN = math.nan
 _NO_FREEDOM = (_UNKNOWN, _UNKNOWN)
 
@@ -197,6 +200,52 @@ def t_test(value: float, error: float, freedom: float, level: float = LEVEL) -> 
     return reach, 2 * float(stdtr(freedom, -abs(value) / error))
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What a pair that was registered beforehand sets out to show, with an error of ``alpha``.
+
+    ``difference``; ``non-inferiority``: that the other arm is not worse by ``margin``; ``equivalence``: that the two
+    differ by less than ``margin``.
+    """
+
+    name: str = "difference"
+    margin: float = 0.0
+    alpha: float = 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a goal is reached: where ``interval`` of ``level`` leaves out what would be none, and ``p`` < alpha."""
+
+    goal: Goal
+    interval: Interval
+    level: float
+    p: float
+
+    @property
+    def reached(self) -> bool:
+        return self.p < self.goal.alpha
+
+
+def decide(goal: Goal, value: float, error: float, freedom: float) -> Decision:
+    """The decision on ``goal`` by t with this standard error and these degrees of freedom.
+
+    Equivalence is decided by two one-sided tests (Schuirmann, 1987): p is the larger of theirs, and the interval of
+    1 − 2 alpha lies within ± margin where it is below alpha. Non-inferiority is decided by the lower end of the
+    two-sided interval of 1 − alpha, and p is that of a true difference of − margin, two-sided.
+    """
+    level = 1 - goal.alpha * (2 if goal.name == "equivalence" else 1)
+    if not error > 0:
+        return Decision(goal, _within(value, _UNKNOWN), level, _UNKNOWN)
+    reach, p = t_test(value, error, freedom, level)
+    above, below = (float(stdtr(min(freedom, 1e9), z / error)) for z in (-(value + goal.margin), value - goal.margin))
+    if goal.name == "equivalence":
+        p = max(above, below)
+    elif goal.name == "non-inferiority":
+        p = min(1.0, 2 * above)
+    return Decision(goal, _within(value, reach), level, p)
+
+
 def _shared(first: Floats, second: Floats | None = None) -> float:
     """Covariance through common patients of different seeds' differences; of one pair 2 (Cov2 − Cov3)."""
     second = first if second is None else second
@@ -316,12 +365,32 @@ def _swapped(own: Matched, others: Matched, swapped: NDArray[np.bool_]) -> Float
 
 @dataclass(frozen=True)
 class FamilyPair:
-    """One pair of a family: its sample, the runs of both arms (by key) and their seeds, in the sample's order."""
+    """One pair of a family: its sample, the runs of both arms (by key) and their seeds, in the sample's order.
+
+    One with a ``goal`` was registered beforehand. It lends and borrows variance as all do, and stands outside of what
+    is tested together. ``looks`` are the seeds of the first and of the last look of a study that goes on until its
+    pairs are settled: it is looked at after each seed, and what is said holds for all looks together.
+    """
 
     sample: PairSample
     reference: tuple[Hashable, ...]
     other: tuple[Hashable, ...]
     seeds: tuple[Hashable, ...]
+    goal: Goal | None = None
+    looks: tuple[int, int] | None = None
+
+    def first(self, count: int) -> FamilyPair:
+        """The pair as it was when it had at most ``count`` seeds."""
+        if len(self.seeds) <= count:
+            return self
+        sample = replace(
+            self.sample,
+            reference=self.sample.reference[:count],
+            other=self.sample.other[:count],
+            without=self.sample.without[:count],
+        )
+        runs = (self.reference[:count], self.other[:count])
+        return FamilyPair(sample, *runs, self.seeds[:count], self.goal, self.looks)
 
 
 @dataclass(frozen=True)
@@ -329,7 +398,8 @@ class Difference:
     """Other minus reference: the mean over the seeds, and what may be said of it.
 
     ``ap`` is the interval that holds for all ``family`` pairs together (single-step largest |t|) and ``p`` the p
-    adjusted likewise: the interval leaves 0 out exactly where p is below 0.05. ``pointwise`` and ``p_pointwise`` look
+    adjusted likewise: the interval leaves 0 out exactly where p is below 0.05. A registered pair is a family by itself,
+    at its own alpha, and has a ``decision`` on its goal. ``pointwise`` and ``p_pointwise`` look
     at this pair alone. With one seed all of them are over patients for these two networks (bootstrap-t).
 
     ``lent`` counts the other pairs whose seeds share their variance, ``lent_freedom`` are the degrees of freedom of
@@ -356,6 +426,7 @@ class Difference:
     variance_seeds: float | None
     variance_patients: float
     seed_share: float | None
+    decision: Decision | None = None
 
 
 def differences(
@@ -409,6 +480,7 @@ def _assembled(
     lent_freedom: int,
     variance_seeds: float | None,
     variance_patients: float,
+    decision: Decision | None = None,
 ) -> Difference:
     sample = one.sample
     value, seeds = float(sample.differences.mean()), len(sample.reference)
@@ -441,6 +513,7 @@ def _assembled(
         variance_seeds=variance_seeds,
         variance_patients=variance_patients,
         seed_share=share,
+        decision=decision,
     )
 
 
@@ -468,6 +541,43 @@ def _networks(family: Sequence[FamilyPair], resamples: int, seed: int, level: fl
 
 
 def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Difference]:
+    """Pairs of several seeds, as one family.
+
+    A pair that is looked at after each seed stands beside what the others had at its last look: that is when it was
+    settled, or not, and more seeds of others change nothing about it.
+    """
+    counts = [len(one.seeds) if one.looks else None for one in family]
+    found = {
+        count: list(_tested(family if count is None else [one.first(count) for one in family], level, draws))
+        for count in dict.fromkeys(counts)
+    }
+    for n, count in enumerate(counts):
+        yield found[count][n]
+
+
+def _fractions(family: Sequence[FamilyPair], place: int) -> Floats:
+    """(L,) of the information at each look at a pair: 1 / (patients' variance + seeds' variance / seeds), of the last.
+
+    The mean square is taken as for the degrees of freedom: what few seeds tell of it is not the truth. There is no look
+    before it has ``LEAST_LOOK`` of them; empty where the last has not.
+    """
+    first, most = family[place].looks or (0, 0)
+    found = []
+    for count in range(first, len(family[place].seeds) + 1):
+        part = [one.first(count) for one in family]
+        squares, freedom = pooled_squares(part)
+        if freedom < LEAST_LOOK:
+            continue
+        sample = part[place].sample
+        mean_square = max(float(sample.differences.var(ddof=1)) / 2, squares / freedom) * (1 + 8 / freedom)
+        shared = max(0.0, _shared(sample.influence))
+        ends = (shared + 2 * mean_square / seeds for seeds in (most, count))
+        last, now = ends
+        found.append(last / now if now > 0 else count / most)
+    return np.array(found)
+
+
+def _tested(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Difference]:
     """Pairs of several seeds: Obuchowski and Rockette's variance, and the largest |t| of the family."""
     squares, freedom = pooled_squares(family)
     pooled = squares / freedom if freedom else 0.0
@@ -481,10 +591,12 @@ def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Di
         seeds = len(family[n].seeds)
         tests[n] = _test_of(seeds, max(own[n], pooled), shared[n], freedom)
     sure = [n for n in known if tests[n][0] > 0]
+    tested = [n for n in sure if family[n].goal is None]
     largest = None
-    if len(sure) > 1:
-        together = _correlation([family[n] for n in sure], [moved[n] for n in sure], [shared[n] for n in sure], pooled)
-        largest = np.sort(largest_t(together, min(tests[n][1] for n in sure), draws))
+    if len(tested) > 1:
+        parts = [family[n] for n in tested], [moved[n] for n in tested], [shared[n] for n in tested]
+        largest = np.sort(largest_t(_correlation(*parts, pooled), min(tests[n][1] for n in tested), draws))
+    together = sum(one.goal is None for one in family)
     for n, one in enumerate(family):
         value, seeds = float(one.sample.differences.mean()), len(one.seeds)
         error, *of_t = tests.get(n, (_UNKNOWN, float(freedom), float(freedom)))
@@ -492,17 +604,38 @@ def _arms(family: Sequence[FamilyPair], level: float, draws: int) -> Iterator[Di
             same = error == 0 and value == 0
             reach = _Reach(*([0.0] * 2 if same else [_UNKNOWN] * 2), *([1.0] * 2 if same else [_UNKNOWN] * 2))
         else:
-            reach = _reach(value, error, of_t[0], largest, level)
+            alone = one.goal is not None
+            own_level = level if one.goal is None else 1 - one.goal.alpha
+            looks = None if one.looks is None else _fractions(family, n)
+            reach = _reach(value, error, of_t[0], None if alone else largest, own_level, looks)
         among = 2 / seeds * max(own[n], pooled)
-        yield _assembled(one, len(family), reach, (of_t[0], of_t[1]), len(family) - 1, freedom, among, shared[n])
+        decision = None if one.goal is None else decide(one.goal, value, error, of_t[0])
+        if decision is not None and one.looks is not None:  # a difference, by all looks together
+            decision = replace(decision, interval=_within(value, reach.alone), p=reach.p_pointwise)
+        size = (1 if one.goal is not None else together, reach, (of_t[0], of_t[1]), len(family) - 1, freedom)
+        yield _assembled(one, *size, among, shared[n], decision)
 
 
-def _reach(value: float, error: float, freedom: float, largest: Floats | None, level: float) -> _Reach:
+def _reach(
+    value: float, error: float, freedom: float, largest: Floats | None, level: float, looks: Floats | None = None
+) -> _Reach:
+    """By t, and by the largest |t| of a family; ``looks`` (L,) are the shares of the information at each look."""
     alone, p = t_test(value, error, freedom, level)
-    if largest is None:
-        return _Reach(alone, alone, p, p)
-    together = max(alone, _critical(largest, level) * error)
-    return _Reach(together, alone, max(p, _p(abs(value) / error, largest)), p)
+    together = alone if largest is None else max(alone, _critical(largest, level) * error)
+    if looks is None:
+        return _Reach(together, alone, p if largest is None else max(p, _p(abs(value) / error, largest)), p)
+    if not len(looks):  # before the first
+        return _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN)
+    freedom = min(freedom, 1e9)
+    # of one look the family's critical value is as much as this alpha of a pair by itself, and the looks share it
+    alphas = (2 * float(stdtr(freedom, -together / error)), 1 - level)
+    levels = [float(nominal_levels(looks, alpha)[-1]) for alpha in alphas]
+    ends = [error * -float(stdtrit(freedom, nominal / 2)) if nominal > 0 else math.inf for nominal in levels]
+    repeated = repeated_p(p, looks, *alphas)
+    adjusted = repeated
+    if largest is not None:
+        adjusted = max(repeated, _p(-float(stdtrit(freedom, repeated / 2)), largest))
+    return _Reach(ends[0], ends[1], adjusted, repeated)
 
 
 def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:
@@ -643,7 +776,7 @@ def plans(found: Difference, effects: Sequence[float] = EFFECTS) -> tuple[StudyP
     def number(effect: float, scale: float) -> int | None:
         if single:
             return _patients(effect, found.patients, variance * scale)
-        return _seeds(effect, found.seeds * variance * scale, found.variance_patients)
+        return seeds_for(effect, found.seeds * variance * scale, found.variance_patients, pairs=found.lent + 1)
 
     unit = "patients" if single else "seeds"
     return tuple(StudyPlan(effect, unit, *(number(effect, scale) for scale in scales)) for effect in effects)
@@ -654,13 +787,46 @@ def _patients(effect: float, there: int, variance: float) -> int:
     return max(2, math.ceil(there * variance / wanted))
 
 
-def _seeds(effect: float, variance: float, patients: float) -> int | None:
-    """The fewest seeds; None where these patients would not show it with any number."""
-    for count in range(2, _MOST_SEEDS + 1):
-        quantiles = _quantile(count - 1, 0.975) + _quantile(count - 1, POWER)
-        if effect >= quantiles * math.sqrt(variance / count + patients):
+def seeds_for(
+    effect: float, variance: float, patients: float, *, pairs: int = 1, goal: Goal = Goal(), power: float = POWER
+) -> int | None:
+    """The fewest seeds that show ``effect``; None where these patients would not show it with any number.
+
+    Args:
+        effect: the true difference; of a goal with a margin the margin, where the arms differ by nothing.
+        variance: of a difference between seeds; ``patients``: of one through its patients.
+        pairs: whose seeds share their variance.
+    """
+    for count in range(2 if pairs > 1 else 3, _MOST_SEEDS + 1):
+        if effect >= provable(count, variance, patients, pairs=pairs, goal=goal, power=power):
             return count
     return None
+
+
+def provable(
+    seeds: int, variance: float, patients: float, *, pairs: int = 1, goal: Goal = Goal(), power: float = POWER
+) -> float:
+    """The smallest effect, or margin, that so many seeds show; arguments as for ``seeds_for``."""
+    error, freedom, side, chance = _planned(seeds, variance, patients, pairs, goal, power)
+    return (_quantile(freedom, 1 - side) + _quantile(freedom, chance)) * error
+
+
+def power_of(
+    effect: float, seeds: int, variance: float, patients: float, *, pairs: int = 1, goal: Goal = Goal()
+) -> float:
+    """The chance that so many seeds show ``effect``; arguments as for ``seeds_for``."""
+    error, freedom, side, _ = _planned(seeds, variance, patients, pairs, goal, POWER)
+    chance = float(stdtr(min(freedom, 1e9), effect / error - _quantile(freedom, 1 - side)))
+    return max(0.0, 2 * chance - 1) if goal.name == "equivalence" else chance
+
+
+def _planned(
+    seeds: int, variance: float, patients: float, pairs: int, goal: Goal, power: float
+) -> tuple[float, float, float, float]:
+    """Standard error, degrees of freedom, and the error and the chance of each side, as the test will have them."""
+    error, freedom, _ = _test_of(seeds, variance / 2, patients, pairs * (seeds - 1))
+    both = goal.name == "equivalence"  # two one-sided tests, both of which have to succeed
+    return error, freedom, goal.alpha if both else goal.alpha / 2, (1 + power) / 2 if both else power
 
 
 def _quantile(freedom: float, chance: float) -> float:

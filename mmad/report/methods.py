@@ -14,9 +14,10 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS
+from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS, NOTHING_REGISTERED, registration_words
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
+from mmad.config.parts import is_own, part_name
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.differences import DRAWS
 from mmad.evaluation.intervals import RESAMPLES
@@ -287,7 +288,7 @@ def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[Model
     }.get(frozenset(values), "standardised by the training split or taken as they are (varied)")
     unknown = {setup.clinical_unknown_slot for setup in clinical}
     category = "a zero vector" if unknown == {False} else "a learned vector" if unknown == {True} else "varied"
-    flags = any(setup.missing_indicators for setup in clinical)
+    flags = any(setup.clinical_missing_indicators for setup in clinical)
     also = "; an indicator says that it was missing" if flags else ""
     records = [
         Sentence(f"{clip(arm, 60)}: {_RECORDS[word]}")
@@ -300,9 +301,14 @@ def _inputs(section: AblationSection, model: ReportModel, setups: Sequence[Model
         Sentence(f"Clinical values: {'; '.join(words)}."),
         Sentence(f"Numbers were {scale}; a category was embedded."),
     ]
-    found["missing"] = [
-        Sentence(f"A missing number took the mean of the training split{also}; a missing category was {category}.")
-    ]
+    encoders = {setup.clinical_encoder_name for setup in clinical}
+    found["missing"] = []
+    if encoders != {"tokens"}:
+        found["missing"].append(
+            Sentence(f"A missing number took the mean of the training split{also}; a missing category was {category}.")
+        )
+    if "tokens" in encoders:
+        found["missing"].append(Sentence("Where columns were tokens, a missing value had a learned token of its own."))
     return found
 
 
@@ -397,7 +403,14 @@ def _detector(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
 def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[str, list[Sentence]]:
     members = section.frame.members
     epochs = _said(member.run.epochs_asked for member in members)
-    optimisers = ["SGD with momentum " + str(s.momentum) if s.optimiser == "sgd" else "AdamW" for s in setups]
+    optimisers = [
+        f"SGD with momentum {s.momentum}"
+        if s.optimiser == "sgd"
+        else "AdamW"
+        if s.optimiser == "adamw"
+        else clip(str(part_name(s.optimiser)), 80)
+        for s in setups
+    ]
     training = [
         Sentence(
             f"Each run was trained for up to {epochs} epochs by {_said(optimisers)}, learning rate "
@@ -422,6 +435,17 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
         training.append(Sentence(f"Loss components were weighted: {_of(setups, 'loss_weights')}."))
     if any(s.mixed_precision for s in setups):
         training.append(Sentence(f"Half precision where it is safe: {_of(setups, 'mixed_precision')}."))
+    if any(s.bf16 for s in setups):
+        training.append(Sentence(f"bfloat16 where it is safe: {_of(setups, 'bf16')}."))
+    if any(s.ema_decay for s in setups):
+        training.append(Sentence(f"Evaluated were moving averages of the weights, decay {_of(setups, 'ema_decay')}."))
+    training += [
+        Sentence(f"Augmentation by {name}: up to {_of(setups, f'augment_{name}')}.")
+        for name in ("scale", "shift", "rotation", "contrast")
+        if any(getattr(s, f"augment_{name}") for s in setups)
+    ]
+    if any(s.clinical_dropout for s in setups):
+        training.append(Sentence(f"Clinical values were left out with a chance of {_of(setups, 'clinical_dropout')}."))
     tills = {s.gt_in_train_till for s in setups}
     differences = [
         Sentence(
@@ -444,10 +468,15 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
 
 
 def _schedule(setup: ModelSetup) -> str:
+    if is_own(setup.lr_scheduler):
+        return clip(str(part_name(setup.lr_scheduler)), 80)
     if setup.lr_scheduler is None:
         return "constant"
     if setup.lr_scheduler == "MultiStepLR":
         return f"times {setup.multiStepLR_gamma:g} after epochs {', '.join(map(str, setup.milestones))}"
+    if setup.lr_scheduler == "CosineAnnealingLR":
+        ramp = f"rising for {plural(setup.cosine_ramp_epochs, 'epoch')}, then " if setup.cosine_ramp_epochs else ""
+        return f"{ramp}falling along a cosine to {setup.cosine_last_factor:g} of it"
     watched = setup.plateau_metric.replace("_", " ")
     waits = f"{plural(setup.reduceLROnPlateau_patience, 'epoch')} without a better {watched}"
     if setup.reduceLROnPlateau_full_stop:
@@ -518,7 +547,9 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
     if not rows:
         return {}
     several, single = [r for r in rows if len(r.pairs) > 1], [r for r in rows if len(r.pairs) == 1]
-    found = [Sentence(ESTIMAND)]
+    registration = rows[0].registration
+    registered = NOTHING_REGISTERED if registration is None else registration_words(registration)
+    found = [Sentence(ESTIMAND), Sentence(registered)]
     if several:
         found += [
             Sentence(

@@ -8,10 +8,8 @@ import os
 import select
 import signal
 import sys
-import termios
 import threading
 import time
-import tty
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -297,6 +295,9 @@ def _keys() -> Iterator[_Pressed]:
         if not _own_terminal():
             yield _Pressed(None)
             return
+        import termios
+        import tty
+
         descriptor = sys.stdin.fileno()
         settings = termios.tcgetattr(descriptor)
         try:

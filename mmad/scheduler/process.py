@@ -76,6 +76,8 @@ class Worker:
         visible: str = "",
     ) -> None:
         self.threads = threads
+        if os.name == "nt":  # no process groups, no locks on files that are written
+            raise MmadError("training needs Linux or macOS", hint="use WSL 2; reports and databases are read here too")
         shown = {"CUDA_VISIBLE_DEVICES": visible} if visible else {}
         with _opened(log) as errors:
             try:

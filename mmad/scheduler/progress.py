@@ -178,6 +178,7 @@ class PlainView:
 
     def begin(self, states: list[JobState], slots: Slots) -> None:
         self._states = states
+        self._over.clear()
         threads = max((state.job.threads for state in states), default=1)
         self._capacity = slots.capacity(threads)
         self._say(opening(states, slots))

@@ -140,7 +140,8 @@ def count_interrupts() -> Iterator[Callable[[], int]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
-    caught = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows has no SIGHUP
+    caught = [number for number in known if number is not None and signal.getsignal(number) is not signal.SIG_IGN]
     before = [(number, signal.signal(number, interrupted)) for number in caught]
     try:
         yield lambda: count

@@ -323,8 +323,12 @@ class Database:
 
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
             connection.isolation_level = None  # transactions begin in _begin
-            self._views.make(connection)
-            _prepare_reading(connection) if self.read_only else _prepare_writing(connection, file)
+            try:
+                self._views.make(connection)
+                _prepare_reading(connection) if self.read_only else _prepare_writing(connection, file)
+            except BaseException:
+                connection.close()  # nobody else does where this fails
+                raise
             if self._identity is None and network_type(file) is None:  # which may number an open file anew
                 self._identity = _identity(file)
 

@@ -39,8 +39,11 @@ from mmad.base.records import (
     EvaluationRecord,
     Metric,
     ParameterCount,
+    RegistrationRecord,
     Split,
 )
+from mmad.config.hypothesis import digest
+from mmad.config.runs import Ablation
 from mmad.store.engine import serialise
 from mmad.store.run_rows import MANY_KEYS
 from mmad.store.schema import (
@@ -522,6 +525,32 @@ def _analysis(row: Row[Any]) -> AnalysisRecord:
 
 def _canonical_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+# Hypotheses: what ablations set out to show, as their files said it when runs were queued.
+
+#: The kind of the analyses' rows that hold registered hypotheses: a subject names the ablation and counts them.
+REGISTRATION = "registration"
+
+
+def register(connection: Connection, ablation: Ablation) -> None:
+    """Records what the file of ``ablation`` sets out to show, where that is not what was recorded last."""
+    earlier = read_registrations(connection).get(ablation.name, [])
+    content = None if ablation.hypothesis is None else ablation.hypothesis.content()
+    if content != (earlier[-1].content if earlier else None):
+        subject = {"ablation": ablation.name, "number": len(earlier)}
+        write_analysis(connection, REGISTRATION, subject, {"hypothesis": content, "sha256": digest(content)})
+
+
+def read_registrations(connection: Connection) -> dict[str, list[RegistrationRecord]]:
+    """By ablation, oldest first; a row that is none is passed over."""
+    found: dict[str, list[RegistrationRecord]] = {}
+    for row in read_analyses(connection, REGISTRATION):
+        name, content = row.subject.get("ablation"), row.value.get("hypothesis")
+        if isinstance(name, str) and (content is None or isinstance(content, dict)):
+            record = RegistrationRecord(content, str(row.value.get("sha256", "")), row.created)
+            found.setdefault(name, []).append(record)
+    return found
 
 
 # The memory that setups were seen to take of a device, in bytes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -187,6 +187,7 @@ class Store:
         of a name that is recorded. Returns the ablation under the keys that its runs have here.
         """
         with self.database.writing() as connection:
+            measurements.register(connection, ablation)
             return run_rows.write_ablation(connection, ablation, asked)
 
     @repeatable
@@ -199,7 +200,9 @@ class Store:
     def ablations(self) -> list[AblationRecord]:
         """Every ablation with its members, by name."""
         with self.database.reading() as connection:
-            return run_rows.read_ablations(connection)
+            registered = measurements.read_registrations(connection)
+            found = run_rows.read_ablations(connection)
+        return [replace(one, registrations=tuple(registered.get(one.name, ()))) for one in found]
 
     @repeatable
     def members(self, ablation: str | None = None, most: int | None = None) -> list[MemberRecord]:

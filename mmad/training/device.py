@@ -6,11 +6,10 @@ import os
 import platform
 import random
 import re
-import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -155,6 +154,25 @@ def open_device(name: str) -> torch.device:
     return device
 
 
+#: Devices that hand numbers over beside what they compute.
+_COPY_BESIDE = {"cuda"}
+
+
+def fetched(values: Tensor) -> Callable[[], list[float]]:
+    """``values`` (n,), which begin now to come from their device; the call that reads them waits for no later work."""
+    if values.device.type not in _COPY_BESIDE:
+        return lambda: list(values.tolist())
+    copy = values.to("cpu", non_blocking=True)
+    here = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    here.record()
+
+    def read() -> list[float]:
+        here.synchronize()
+        return list(copy.tolist())
+
+    return read
+
+
 def in_layout(model: ModuleT, setup: ModelSetup) -> ModuleT:
     """``model`` with its weights in the layout that ``setup`` asks for; its maps follow."""
     if setup.channels_last:
@@ -183,28 +201,42 @@ def open_dataset(spec: RunSpec, path: Path) -> DataSet:
 # Precision.
 
 
-def require_device(mixed_precision: bool, device: torch.device) -> None:
-    """Refuse half precision where it would only be slow.
+def require_device(mixed_precision: bool, device: torch.device, *, bf16: bool = False) -> None:
+    """Refuse half precision, or bfloat16, where it would only be slow.
 
     Raises:
-        SpecError: ``mixed_precision`` on a device that is not CUDA.
+        SpecError: ``mixed_precision`` on another device than ``cuda``, or ``bf16`` on one that does not compute it.
     """
     if mixed_precision and device.type != "cuda":
-        raise SpecError("mixed_precision needs a CUDA device", hint="set mixed_precision = false or use --device cuda")
+        raise SpecError(
+            "mixed_precision needs a GPU of NVIDIA or AMD", hint="set mixed_precision = false or use --device cuda"
+        )
+    if bf16 and not _computes_bf16(device):
+        raise SpecError(f"bf16: {device} does not compute bfloat16", hint="set bf16 = false, or use a newer device")
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; what lacks them converts each number, which takes longer."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # PyTorch has no public word for it
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 class Precision:
-    """Single precision, which leaves everything as it is, or float16 through autocast with a gradient scaler.
+    """Single precision, which leaves everything as it is, or a shorter one through autocast where it is safe.
 
-    Micikevicius et al., arXiv:1710.03740.
+    Micikevicius et al., arXiv:1710.03740. The range of float16 needs a gradient scaler, that of bfloat16 does not.
 
     Args:
         device: where the model computes.
-        half: compute in float16 where it is safe.
+        half: compute in float16.
+        bf16: compute in bfloat16.
     """
 
-    def __init__(self, device: torch.device, *, half: bool = False) -> None:
+    def __init__(self, device: torch.device, *, half: bool = False, bf16: bool = False) -> None:
         self.device = device
+        self.dtype = torch.float16 if half else torch.bfloat16 if bf16 else None
         self.scaler = torch.amp.GradScaler(device.type) if half else None
 
     @property
@@ -214,13 +246,11 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of a forward pass."""
-        if self.scaler is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.float16)
+        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, dtype=self.dtype)
 
     def full(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The loss components in at least single precision."""
-        return losses if self.scaler is None else {name: loss.float() for name, loss in losses.items()}
+        return losses if self.dtype is None else {name: loss.float() for name, loss in losses.items()}
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``, scaled up in half precision."""
@@ -298,10 +328,12 @@ def _device_name(device: torch.device) -> str:
 
 def _gpu_versions(device: torch.device) -> dict[str, str]:
     """The versions of what computes on a GPU beside the packages, and the precision in which it does."""
+    if device.type == "mps":
+        return {"gpu": platform.processor() or platform.machine()}
     if device.type != "cuda":
         return {}
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return {"cudnn": str(cudnn), "driver": _driver(), "float32": _Flags.now().conv_precision}
+    found = {"gpu": torch.cuda.get_device_name(device), "driver": _driver(), "float32": _Flags.now().conv_precision}
+    return found | {"cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
 
 
 def _driver() -> str:
@@ -338,7 +370,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes held: allocated on a CUDA device, resident of the process on the CPU."""
+    """Most bytes held: allocated on a GPU, resident of the process on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")
@@ -346,5 +378,9 @@ def peak_memory(device: torch.device) -> int:
         line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
         if line is not None:
             return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows, where nothing trains
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

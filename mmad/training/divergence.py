@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmad.base.errors import DivergedError
 from mmad.base.records import LOSS_COMPONENTS, Split
 from mmad.data.dataset import DataSet
+from mmad.training.device import fetched
 
 #: More studies than this are not all named.
 _MOST_NAMED = 8
@@ -37,7 +38,7 @@ class DivergenceMonitor:
     checkpoint: str = ""
     half: bool = False
     _group: list[int] = field(default_factory=list)
-    _norms: list[tuple[int, list[int], Tensor]] = field(default_factory=list)
+    _norms: list[tuple[int, list[int], Callable[[], list[float]]]] = field(default_factory=list)
 
     def check_losses(self, split: Split, step: int, positions: Sequence[int], measured: Mapping[str, float]) -> None:
         """Refuse a batch with a loss that is not finite.
@@ -68,25 +69,25 @@ class DivergenceMonitor:
         if norm is None:
             return
         group, self._group = self._group, []
-        self._norms.append((step, group, norm))
+        self._norms.append((step, group, fetched(norm.reshape(1))))
         if norm.device.type == "cpu":
             self.check_gradients()
 
     def check_gradients(self) -> None:
         """Check the gradients that were not checked yet; raises as ``add_gradients``."""
         norms, self._norms = self._norms, []
-        for step, group, norm in norms:
-            value = float(norm)
+        for step, group, read in norms:
+            (value,) = read()
             if not math.isfinite(value):
                 raise self._diverged(f"the gradients' norm became {value}", self._place("train", step, group))
 
     @contextmanager
-    def explaining(self) -> Iterator[None]:
-        """Attribute a failure inside to gradients that were not finite before it, if there were any."""
+    def explaining(self, check: Callable[[], None]) -> Iterator[None]:
+        """Attribute a failure inside to numbers that ``check`` finds not finite before it, if there were any."""
         try:
             yield
         except Exception:
-            self.check_gradients()
+            check()
             raise
 
     def check_weights(self, step: int, modules: Iterable[nn.Module]) -> None:

@@ -74,7 +74,7 @@ class RestoredDetector:
         make_importable(spec.protocol.modules)
         self.spec, self.device = spec, open_device(device)
         setup = spec.setup
-        require_device(setup.mixed_precision, self.device)
+        require_device(setup.mixed_precision, self.device, bf16=setup.bf16)
         prepare_process(spec.protocol.threads, spec.protocol.seed, self.device, tf32=setup.tf32)
         chosen = dataset.columns(setup.clinical_numeric, setup.clinical_categorical)
         self.columns = chosen if setup.use_clinical else ClinicalColumns()
@@ -85,7 +85,7 @@ class RestoredDetector:
             setup, labels=len(dataset.labels), columns=self.columns, seed=spec.protocol.seed, weights="none"
         ).to(self.device)
         in_layout(self.model, setup)
-        self.precision = Precision(self.device, half=setup.mixed_precision)
+        self.precision = Precision(self.device, half=setup.mixed_precision, bf16=setup.bf16)
         self._loaded: Path | None = None
 
     def load(self, file: Path) -> None:
@@ -126,15 +126,19 @@ class InferenceRunner:
         dataset_path: the data set's folder.
         run: where the checkpoints are.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        outside: another data set, in the labels and columns of the run's, on which the network is to look.
 
     Raises:
         MmadError: a changed data set, a checkpoint that is missing or belongs to another run.
     """
 
-    def __init__(self, spec: RunSpec, *, dataset_path: Path, run: RunPaths, device: str = "cpu") -> None:
+    def __init__(
+        self, spec: RunSpec, *, dataset_path: Path, run: RunPaths, device: str = "cpu", outside: DataSet | None = None
+    ) -> None:
         self.spec, self.run = spec, run
-        self.dataset = open_dataset(spec, dataset_path)
-        self.restored = RestoredDetector(spec, self.dataset, device)
+        trained = open_dataset(spec, dataset_path)
+        self.restored = RestoredDetector(spec, trained, device)
+        self.dataset = trained if outside is None else outside
         self.studies = Studies.of(self.dataset, spec.setup, self.restored.encoder)
         sides = [[s.width, s.height, s.width, s.height] for s in self.dataset.studies]
         self.scales = torch.tensor(sides, dtype=torch.float64).div_(spec.setup.image_size)

@@ -24,7 +24,7 @@ from mmad.data.dataset import DataSet
 from mmad.data.loader import Batch
 from mmad.detector import MultimodalRCNN, RoiMode
 from mmad.evaluation.coco import Scores, scores_by_overlap
-from mmad.training.device import Precision
+from mmad.training.device import Precision, fetched
 from mmad.training.divergence import DivergenceMonitor
 from mmad.training.losses import Weighing, packed
 
@@ -39,12 +39,19 @@ class Stepper:
         precision: of the gradients.
         accumulation: batches whose gradients are averaged into one step.
         clip_norm: largest norm of all gradients together, after averaging; None clips nothing.
+        stepped: called after every step.
     """
 
     def __init__(
-        self, optimiser: Optimizer, precision: Precision, *, accumulation: int = 1, clip_norm: float | None = None
+        self,
+        optimiser: Optimizer,
+        precision: Precision,
+        *,
+        accumulation: int = 1,
+        clip_norm: float | None = None,
+        stepped: Callable[[], None] = lambda: None,
     ) -> None:
-        self.optimiser, self.precision = optimiser, precision
+        self.optimiser, self.precision, self._stepped = optimiser, precision, stepped
         self.accumulation, self.clip_norm = accumulation, clip_norm
         self._pending = 0
 
@@ -74,6 +81,7 @@ class Stepper:
                     parameter.grad.div_(self._pending)
         norm = self._clip() if self.clip_norm is not None or not self.precision.half else None
         self.precision.step(self.optimiser)
+        self._stepped()
         self._pending = 0
         return None if self.precision.half else norm
 
@@ -116,12 +124,13 @@ _INSIDE = 0.5
 class Collector:
     """Gathers detections, and for training the boxes as augmented.
 
-    Detections stay on their device until the pass is over: one transfer then, none per batch.
+    Detections stay on their device until the pass is over, and how many an image has is asked for then: no batch waits.
     """
 
     def __init__(self) -> None:
         self.positions: list[int] = []
-        self.found: list[dict[str, Tensor]] = []
+        self._found: list[dict[str, Tensor]] = []
+        self._unread: list[Sequence[dict[str, Tensor]]] = []
         self.given: list[dict[str, Tensor]] = []
         self.side = 0  # pixels of the square that the network sees
 
@@ -132,8 +141,20 @@ class Collector:
         """
         self.side = batch.images.shape[-1]
         self.positions += batch.positions
-        self.found += [{key: found[key].detach() for key in _EVALUATED if key in found} for found in detections]
+        self._unread.append(detections)
         self.given += [{"boxes": t["boxes"], "labels": t["labels"]} for t in batch.targets]
+
+    @property
+    def found(self) -> list[dict[str, Tensor]]:
+        """Per image what is evaluated of its detections."""
+        rows = [row for detections in self._unread for row in detections]
+        self._found += [{key: row[key].detach() for key in _EVALUATED if key in row} for row in rows]
+        self._unread.clear()
+        return self._found
+
+    @found.setter
+    def found(self, rows: list[dict[str, Tensor]]) -> None:
+        self._found = rows
 
     def add_unseen(self, positions: Sequence[int]) -> None:
         """Count those of ``positions`` that no batch held as studies without a detection."""
@@ -313,7 +334,7 @@ def _to(batch: Batch, device: torch.device) -> tuple[Tensor, list[dict[str, Tens
 
 
 def _pinned(images: Tensor, device: torch.device) -> Tensor:
-    """Images in page-locked memory, from where a CUDA device fetches them by itself while the process continues."""
+    """Images in page-locked memory, from where a GPU fetches them by itself while the process continues."""
     return images.pin_memory() if device.type == "cuda" else images
 
 
@@ -324,6 +345,22 @@ def _forked(device: torch.device) -> str:
 
 def _scores(detections: Detections, truth: GroundTruth) -> dict[str, Scores]:
     return scores_by_overlap(detections, truth, threshold=THRESHOLD, max_detections=MAX_DETECTIONS)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A batch whose numbers may not be here yet."""
+
+    step: int
+    positions: list[int]
+    names: tuple[str, ...]
+    read: Callable[[], list[float]]
+
+    def measured(self, monitor: DivergenceMonitor) -> dict[str, float]:
+        """``loss``, the components and, where it is another number, ``objective``; refused if not finite."""
+        found = dict(zip(self.names, self.read(), strict=True))
+        monitor.check_losses("train", self.step, self.positions, found)
+        return found
 
 
 def train_pass(
@@ -340,17 +377,19 @@ def train_pass(
     stop: Callable[[], bool],
     monitor: DivergenceMonitor | None = None,
     partial: PartialEpoch | None = None,
-    after_step: Callable[[int], None] = lambda step: None,
+    save_every: int | None = None,
+    save: Callable[[], None] = lambda: None,
 ) -> PassResult:
     """Train one epoch. AP and AR are taken against the boxes as augmented, from the weights of each step.
 
     ``loss`` is the fixed-weighted sum, comparable with validation; with learned weights ``objective`` is what
-    was minimised.
+    was minimised. On a GPU the numbers of a batch are read, checked and reported when the next one has gone through
+    the network: the process does not wait for them.
 
     Args:
         batches: those that are left of the epoch after ``partial.step`` of them.
         partial: what the epoch has gathered so far; always that of the state of model and optimiser after a batch.
-        after_step: called after every batch that is not the one to stop at, with how many are done.
+        save_every: batches of the epoch after which ``save`` is called, but for the one to stop at.
 
     Raises:
         Interrupted: when ``stop`` says so after a batch.
@@ -359,27 +398,42 @@ def train_pass(
     model.train()
     monitor = monitor or DivergenceMonitor(dataset, epoch, half=stepper.precision.half)
     partial = PartialEpoch() if partial is None else partial
-    mean, collector = partial.mean, partial.collector
+    mean, collector, pending = partial.mean, partial.collector, list[_Pending]()
+
+    def settle() -> None:
+        for batch_of in pending:
+            measured = batch_of.measured(monitor)
+            mean.add(measured, len(batch_of.positions))
+            report(batch_of.step, measured["loss"])
+        pending.clear()
+        monitor.check_gradients()
+
     for batch in batches:
         images, targets, numeric, categorical = _to(batch, device)
-        with monitor.explaining(), stepper.precision.autocast():
+        with monitor.explaining(settle), stepper.precision.autocast():
             output = model(images, targets, numeric, categorical, mode)
+        settle()
         losses = stepper.precision.full(output.losses)
         plain, objective = weighing.both(losses)
-        # Read before the backward pass: the device has little left to do now and need not wait then.
-        measured = _measured(losses, plain, None if weighing.learned is None else objective)
-        monitor.check_gradients()
+        named = {"loss": plain, **losses} | ({} if weighing.learned is None else {"objective": objective})
         step = partial.step + 1
-        monitor.check_losses("train", step, batch.positions, measured)
+        pending.append(_Pending(step, batch.positions, tuple(named), fetched(packed(named.values()))))
+        if device.type == "cpu":
+            pending[0].measured(monitor)  # before the weights follow a loss that is not finite
         monitor.add_gradients(step, batch.positions, stepper.add(objective))
-        mean.add(measured, len(batch.positions))
         if output.detections:
             collector.add(batch, output.detections)
         partial.step = step
-        report(step, measured["loss"])
-        if stop():
+        saves = save_every is not None and step % save_every == 0
+        if saves or device.type == "cpu":
+            settle()
+        stops = stop()
+        if stops:
+            settle()
             raise Interrupted
-        after_step(step)
+        if saves:
+            save()
+    settle()
     steps = partial.step
     monitor.add_gradients(steps, (), stepper.finish())
     monitor.check_gradients()
@@ -391,12 +445,6 @@ def train_pass(
     found = collector.detections(dataset, None)
     scores = _scores(found, collector.augmented_truth(dataset))
     return PassResult("train", mean.result(), found, scores, weights)
-
-
-def _measured(losses: Mapping[str, Tensor], plain: Tensor, objective: Tensor | None) -> dict[str, float]:
-    """``loss``, the components and, where it is another number, ``objective``: one transfer for all."""
-    named = {"loss": plain, **losses} | ({} if objective is None else {"objective": objective})
-    return dict(zip(named, packed(named.values()).tolist(), strict=True))
 
 
 @torch.no_grad()

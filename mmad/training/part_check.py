@@ -1,8 +1,9 @@
 """Tries the parts of the user's own that a setup names, in a process of its own.
 
-    python -m mmad.training.part_check '[{"field": "fusion", "setup": {…}, "modules": […]}]'
+    python -m mmad.training.part_check '[{"field": "fusion", "setup": {…}, "modules": […]}]' SECONDS
 
-prints, as its last line, an answer for each: null, or what is wrong. What a part prints is kept apart.
+prints, as its last line, an answer for each: null, or what is wrong. What a part prints is kept apart. A part that
+takes more than SECONDS ends the process.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import math
 import os
+import signal
 import sys
 import sysconfig
 import tempfile
@@ -19,26 +22,29 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from mmad.base.errors import MmadError
 from mmad.base.records import ClinicalColumns
-from mmad.config.checks import PYRAMID_CHANNELS, map_sides
+from mmad.config.checks import PYRAMID_CHANNELS, PYRAMID_STRIDES, map_sides
 from mmad.config.messages import did_you_mean
 from mmad.config.own_modules import make_importable
 from mmad.config.parts import Named, part_arguments, part_name, part_path
 from mmad.config.protocol import OwnModule
 from mmad.config.setup import ModelSetup
+from mmad.detector.backbones import own_body
 from mmad.detector.fusions import ClassPrior, FusionShape
 from mmad.detector.parts import make_part
 
 #: What a part is tried with: few images, small maps, and columns of either kind.
-_BATCH, _SIDE, _FINDINGS = 2, 4, 3
+_BATCH, _SIDE, _FINDINGS, _SMALL = 2, 4, 3, 64
 _COLUMNS = ClinicalColumns(("a", "b"), (("c", ("x", "y")),))
 
 
@@ -245,49 +251,181 @@ def _try_encoder(setup: ModelSetup) -> None:
     )
 
 
+def _try_backbone(setup: ModelSetup) -> None:
+    pyramid = setup.using_fpn
+    small = setup.model_copy(update={"image_size": min(setup.image_size, _SMALL)})
+
+    def run(part: nn.Module, given: list[Any]) -> list[Tensor]:
+        (images,) = given
+        widths, strides = _numbers(part, "widths", pyramid), _numbers(part, "strides", pyramid)
+        if pyramid and strides != PYRAMID_STRIDES[:4]:
+            raise _Refused(f"has strides {list(strides)}, not {list(PYRAMID_STRIDES[:4])} as a pyramid needs")
+        found = part(images)
+        names = ("0", "1", "2", "3") if pyramid else ("",)
+        maps = found if pyramid else {"": found}
+        if not isinstance(maps, Mapping) or tuple(maps) != names:
+            raise _Refused(f"returns {type(found).__name__}, not a dictionary of the maps {', '.join(names)}")
+        for name, width, stride in zip(names, widths, strides, strict=True):
+            side = -(-images.shape[-1] // stride)
+            _require_shape(maps[name], torch.Size((_BATCH, width, side, side)), f"the map {name}".strip())
+        return list(maps.values())
+
+    def inputs(device: str) -> list[Any]:
+        side = setup.image_size if device == "meta" else small.image_size
+        return [torch.randn(_BATCH, 3, side, side, device=device)]
+
+    _try_module(lambda: own_body(setup), run, inputs, small=lambda: own_body(small))
+
+
+def _numbers(part: nn.Module, name: str, pyramid: bool) -> tuple[int, ...]:
+    """The attribute ``name`` of a body: a whole number for each of its maps."""
+    given = getattr(part, name, None)
+    count = 4 if pyramid else 1
+    if not isinstance(given, list | tuple) or len(given) != count or not all(type(n) is int and n > 0 for n in given):
+        raise _Refused(f"has {name} = {given!r}", f"give it a tuple of {count} whole number{'s' * pyramid}")
+    return tuple(given)
+
+
+def _try_box_loss(setup: ModelSetup) -> None:
+    def run(part: nn.Module, given: list[Any]) -> list[Tensor]:
+        deltas, targets = given
+        empty = part(deltas[:0], targets[:0])
+        found = part(deltas, targets)
+        for loss in (empty, found):
+            _require_shape(loss, torch.Size(()), "the loss")
+        if deltas.device.type != "meta" and not found.requires_grad and torch.is_grad_enabled():
+            raise _Refused("its loss has no gradient")
+        return [found, empty]
+
+    def inputs(device: str) -> list[Any]:
+        return [torch.randn(5, 4, device=device, requires_grad=True), torch.randn(5, 4, device=device)]
+
+    _try_module(lambda: make_part("box_loss", setup.box_loss), run, inputs)
+
+
+def _try_augmentation(setup: ModelSetup) -> None:
+    draw = np.random.default_rng(0)
+    image = draw.integers(0, 256, (_SMALL, _SMALL), dtype=np.uint8)
+    boxes, labels = np.array([[4, 8, 30, 40], [20, 2, 60, 60]], dtype=np.float32), np.array([1, 2])
+    part = _guarded("making it", lambda: make_part("augmentation", setup.augmentation))
+    outcomes = []
+    for seed in (0, 0, 1, 2, 3):
+        given = (image.copy(), boxes.copy(), labels.copy(), np.random.default_rng(seed))
+        found = _guarded("changing an image", partial(part, *given))
+        if not isinstance(found, tuple) or len(found) != 3:
+            raise _Refused(f"returns {type(found).__name__}, not (image, boxes, labels)")
+        changed, moved, named = (np.asarray(one) for one in found)
+        if changed.shape != image.shape or changed.dtype != np.uint8:
+            raise _Refused(f"returns an image {changed.dtype} {list(changed.shape)}, not uint8 {list(image.shape)}")
+        if moved.reshape(-1, 4).shape[0] != len(named) or not np.isfinite(moved).all():
+            raise _Refused("returns boxes that are not finite, or of another number than their labels")
+        sides = moved.reshape(-1, 4)[:, 2:] - moved.reshape(-1, 4)[:, :2]
+        if (moved < 0).any() or (moved > _SMALL).any() or (sides <= 0).any():
+            raise _Refused("returns boxes outside the image or without an area", "cut them off, or leave them out")
+        outcomes.append((changed.tobytes(), moved.tobytes(), named.tobytes()))
+    if outcomes[0] != outcomes[1]:
+        raise _Refused("changes an image otherwise the second time", "take all chance from the generator it is given")
+
+
+def _try_optimiser(setup: ModelSetup) -> None:
+    def stepped() -> list[float]:
+        torch.manual_seed(0)
+        layer = nn.Linear(3, 2)
+        facts = {"lr": setup.lr, "weight_decay": setup.weight_decay}
+        made = _guarded("making it", lambda: make_part("optimiser", setup.optimiser, list(layer.parameters()), **facts))
+        if not isinstance(made, torch.optim.Optimizer):
+            raise _Refused("is no torch.optim.Optimizer", f"see {_PROTOCOLS}")
+        before = layer.weight.detach().clone()
+        for _ in range(2):
+            made.zero_grad()
+            layer(torch.ones(4, 3)).square().mean().backward()
+            _guarded("its step", made.step)
+        if torch.equal(before, layer.weight):
+            raise _Refused("its step changes no weight")
+        if not torch.isfinite(layer.weight).all():
+            raise _Refused("its step gives weights that are not finite")
+        return layer.weight.flatten().tolist()
+
+    if stepped() != stepped():
+        raise _Refused("two equal trainings differ")
+
+
+def _try_schedule(setup: ModelSetup) -> None:
+    def made() -> tuple[torch.optim.Optimizer, Any]:
+        optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=setup.lr)
+        return optimiser, _guarded("making it", lambda: make_part("lr_scheduler", setup.lr_scheduler, optimiser))
+
+    def rates(optimiser: torch.optim.Optimizer, schedule: Any, epochs: int) -> list[float]:
+        found = []
+        for _ in range(epochs):
+            optimiser.step()
+            _guarded("its step", schedule.step)
+            found.append(float(optimiser.param_groups[0]["lr"]))
+        return found
+
+    optimiser, schedule = made()
+    for name in ("step", "state_dict", "load_state_dict"):
+        if not callable(getattr(schedule, name, None)):
+            raise _Refused(f"has no method {name}", f"see {_PROTOCOLS}")
+    whole = rates(optimiser, schedule, 6)
+    if not all(math.isfinite(rate) and rate >= 0 for rate in whole):
+        raise _Refused(f"gives the learning rates {whole}")
+    first, resumed = made(), made()
+    rates(*first, 3)
+    try:
+        state = json.loads(json.dumps(first[1].state_dict()))
+    except (TypeError, ValueError):
+        raise _Refused("its state_dict is no plain JSON", "keep numbers, texts and lists alone in it") from None
+    _guarded("its load_state_dict", lambda: resumed[1].load_state_dict(state))
+    resumed[0].param_groups[0]["lr"] = first[0].param_groups[0]["lr"]
+    if rates(*resumed, 3) != whole[3:]:
+        raise _Refused("resumed from its state it gives other learning rates")
+
+
 def _require_shape(found: Any, shape: torch.Size, what: str) -> None:
     if not isinstance(found, Tensor) or found.shape != shape:
         got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise _Refused(f"returns {what} as {got}, not {list(shape)}")
 
 
+def _guarded(doing: str, work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except (_Refused, MmadError):
+        raise
+    except Exception as error:
+        raise _Refused(f"{doing} raises {_said(error)}", f"see {_PROTOCOLS}") from None
+
+
 def _try_module(
     make: Callable[[], Any],
     run: Callable[[nn.Module, list[Any]], list[Tensor]],
     inputs: Callable[[str], list[Any]],
+    small: Callable[[], Any] | None = None,
 ) -> None:
-    """Shapes on the meta device; finite values, gradients and two equal passes on the CPU."""
-
-    def guarded(doing: str, work: Callable[[], Any]) -> Any:
-        try:
-            return work()
-        except (_Refused, MmadError):
-            raise
-        except Exception as error:
-            raise _Refused(f"{doing} raises {_said(error)}", f"see {_PROTOCOLS}") from None
-
+    """Shapes on the meta device; finite values, gradients and two equal passes on the CPU, of ``small`` if given."""
     torch.manual_seed(0)
     with torch.device("meta"):
-        part = guarded("making it", make)
+        part = _guarded("making it", make)
     if not isinstance(part, nn.Module):
         raise _Refused("is no torch.nn.Module", f"see {_PROTOCOLS}")
-    guarded("its pass on the meta device", lambda: run(part, inputs("meta")))
-    part = guarded("making it", make)
+    _guarded("its pass on the meta device", lambda: run(part, inputs("meta")))
+    part = _guarded("making it", small or make)
     given = inputs("cpu")
-    outputs = guarded("its pass in training", lambda: run(part.train(), given))
+    outputs = _guarded("its pass in training", lambda: run(part.train(), given))
     if not all(torch.isfinite(one).all() for one in outputs):
         raise _Refused("returns values that are not finite in training")
     loss = sum(one.square().mean() for one in outputs)
     assert isinstance(loss, Tensor)
     if loss.requires_grad:
-        guarded("its gradient", loss.backward)
+        _guarded("its gradient", loss.backward)
     for name, parameter in part.named_parameters():
         if parameter.requires_grad and parameter.grad is None:
             raise _Refused(f"its parameter {name} has no gradient", "use it, or leave it out")
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise _Refused(f"the gradient of its parameter {name} is not finite")
     with torch.no_grad():
-        passes = [guarded("its pass in evaluation", lambda: run(part.eval(), given)) for _ in range(2)]
+        passes = [_guarded("its pass in evaluation", lambda: run(part.eval(), given)) for _ in range(2)]
     if not all(torch.isfinite(one).all() for one in passes[0]):
         raise _Refused("returns values that are not finite in evaluation")
     if not all(torch.equal(one, other) for one, other in zip(*passes, strict=True)):
@@ -298,16 +436,32 @@ def _try_module(
 _GIVEN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "fusion": (("shape",), ()),
     "clinical_encoder": (("columns", "length"), ("indicators", "unknown_slot")),
+    "backbone": ((), ("pyramid", "image_size")),
+    "box_loss": ((), ()),
+    "augmentation": ((), ()),
+    "optimiser": (("parameters",), ("lr", "weight_decay")),
+    "lr_scheduler": (("optimiser",), ()),
 }
-_TRIED: Mapping[str, Callable[[ModelSetup], None]] = {"fusion": _try_fusion, "clinical_encoder": _try_encoder}
+_TRIED: Mapping[str, Callable[[ModelSetup], None]] = {
+    "fusion": _try_fusion,
+    "clinical_encoder": _try_encoder,
+    "backbone": _try_backbone,
+    "box_loss": _try_box_loss,
+    "augmentation": _try_augmentation,
+    "optimiser": _try_optimiser,
+    "lr_scheduler": _try_schedule,
+}
 
 
 def main(arguments: list[str]) -> int:
-    """Answers the requests on the command line: a list of ``{"field": …, "setup": …, "modules": […]}``."""
+    """Answers the requests on the command line: a list of ``{"field": …, "setup": …, "modules": […]}``, and seconds."""
     answers: list[dict[str, Any] | None] = []
     for request in json.loads(arguments[0]):
+        setup = ModelSetup.model_validate(request["setup"])
         make_importable([OwnModule(**one) for one in request["modules"]])
-        problem = check(request["field"], ModelSetup.model_validate(request["setup"]))
+        signal.setitimer(signal.ITIMER_REAL, float(arguments[1]))  # no loop of the module's can hold it up
+        problem = check(request["field"], setup)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         answers.append(None if problem is None else asdict(problem))
     print(f"\n{json.dumps(answers)}", flush=True)
     return 0

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mmad.base.errors import CheckpointError
 from mmad.base.files import write_atomically
@@ -20,6 +21,7 @@ from mmad.base.recorder import Recorder
 from mmad.base.records import CheckpointRecord
 from mmad.config.protocol import Continues
 from mmad.config.runs import RunSpec
+from mmad.detector import MultimodalRCNN
 from mmad.detector.weights import name_seed
 from mmad.training import checkpoint
 from mmad.training.history import RunHistory
@@ -40,9 +42,18 @@ class Resumed:
     partial: PartialEpoch | None = None
 
 
+def averaged_weights(model: nn.Module, decay: float) -> AveragedModel:
+    """A moving average of the weights and running statistics of ``model``: the share ``decay`` stays at each step."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True)
 class TrainingState:
-    """The parts of one run that change while it trains, and ``device``, whose random numbers it draws."""
+    """The parts of one run that change while it trains, and ``device``, whose random numbers it draws.
+
+    ``averaged`` holds the moving average of the weights, where a run evaluates that; then it is the ``model`` of a
+    checkpoint, and the weights themselves are its ``trained``.
+    """
 
     model: nn.Module
     learned: LearnedWeights | None
@@ -50,6 +61,12 @@ class TrainingState:
     schedule: Schedule
     history: RunHistory
     device: torch.device
+    averaged: AveragedModel | None = None
+
+    @property
+    def evaluated(self) -> MultimodalRCNN:
+        """The detector that is evaluated, and that checkpoints keep."""
+        return cast("MultimodalRCNN", self.model if self.averaged is None else self.averaged.module)
 
     def content(
         self, key: str, *, over: bool, clinical: dict[str, Any], partial: dict[str, Any] | None = None
@@ -62,10 +79,13 @@ class TrainingState:
             partial: inside an epoch, ``facts`` and ``tensors`` of how far it is.
         """
         tensors: dict[str, Any] = {
-            "model": checkpoint.module_tensors(self.model),
+            "model": checkpoint.module_tensors(self.evaluated),
             "optimiser": self.stepper.optimiser.state_dict(),
             "random": torch.get_rng_state(),
         }
+        if self.averaged is not None:
+            tensors["trained"] = checkpoint.module_tensors(self.model)
+            tensors["averaged_steps"] = self.averaged.n_averaged.cpu()
         if self.learned is not None:
             tensors["learned_loss_weights"] = checkpoint.module_tensors(self.learned)
         if self.device.type == "cuda":
@@ -146,6 +166,10 @@ class TrainingState:
         """Restore ``content``, as far as every checkpoint holds it."""
         tensors, facts = content.tensors, content.facts
         self.model.load_state_dict(tensors["model"])
+        if self.averaged is not None:  # of a run without an average the first step begins one
+            self.averaged.module.load_state_dict(tensors["model"])
+            self.model.load_state_dict(tensors.get("trained", tensors["model"]))
+            self.averaged.n_averaged.copy_(tensors.get("averaged_steps", torch.zeros(())))
         if self.learned is not None:
             self.learned.load_state_dict(tensors["learned_loss_weights"])
         self.stepper.optimiser.load_state_dict(tensors["optimiser"])

@@ -27,8 +27,9 @@ from mmad.config.own_modules import make_importable
 from mmad.config.runs import RunSpec
 from mmad.data.clinical import ClinicalEncoder
 from mmad.data.dataset import DataSet
-from mmad.data.loader import Studies, evaluation_batches, training_batches
+from mmad.data.loader import Augmentation, Studies, evaluation_batches, training_batches
 from mmad.detector import EVALUATION_MODES, RoiMode, build_detector, parameter_counts
+from mmad.detector.parts import make_part
 from mmad.detector.weights import name_seed
 from mmad.training import checkpoint, loop
 from mmad.training.device import (
@@ -47,7 +48,7 @@ from mmad.training.divergence import DivergenceMonitor
 from mmad.training.history import RunHistory
 from mmad.training.loop import PartialEpoch, Stepper
 from mmad.training.losses import Weighing
-from mmad.training.resume import Continuation, Resumed, TrainingState
+from mmad.training.resume import Continuation, Resumed, TrainingState, averaged_weights
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
 
 TrainingOutcome = Literal["finished", "interrupted"]
@@ -88,7 +89,7 @@ def train(
         parent: the files of the run that ``spec`` continues; left out, those beside ``run``.
 
     Raises:
-        SpecError: a device that is not there, half precision on one that is not CUDA, ``checkpoint_every`` below 1.
+        SpecError: a device that is not there, half precision on another than ``cuda``, ``checkpoint_every`` below 1.
         CheckpointError: a checkpoint of another run; the run that ``spec`` continues is not finished here.
         DivergedError: losses, gradients or weights that are not finite.
         MmadError: what else the user can fix (data, weights, disk).
@@ -97,7 +98,7 @@ def train(
         raise SpecError(f"checkpoint_every = {checkpoint_every}", hint="name 1 or more steps, or none")
     make_importable(spec.protocol.modules)
     place = open_device(device)
-    require_device(spec.setup.mixed_precision, place)
+    require_device(spec.setup.mixed_precision, place, bf16=spec.setup.bf16)
     with settings_restored():
         prepare_process(spec.protocol.threads, spec.protocol.seed, place, tf32=spec.setup.tf32)
         dataset = open_dataset(spec, dataset_path)
@@ -158,7 +159,9 @@ class _Training:
             flip=setup.horizontal_flip,
             clinical_dropout=setup.clinical_dropout if setup.use_clinical else 0.0,
             dropout_of=setup.clinical_dropout_of,
+            augmentation=Augmentation.of(setup),
             studies=self.studies,
+            own_augmentation=None if setup.augmentation is None else make_part("augmentation", setup.augmentation),
         )
         torch.manual_seed(protocol.seed)
 
@@ -167,12 +170,14 @@ class _Training:
         learned = None if self.weighing.learned is None else self.weighing.learned.to(self.device)
         parameters = chain(self.model.parameters(), () if learned is None else learned.parameters())
         optimiser = build_optimiser(setup, parameters)
-        self.precision = Precision(self.device, half=setup.mixed_precision)
+        self.precision = Precision(self.device, half=setup.mixed_precision, bf16=setup.bf16)
+        averaged = None if setup.ema_decay is None else averaged_weights(self.model, setup.ema_decay)
         stepper = Stepper(
             optimiser,
             self.precision,
             accumulation=setup.gradient_accumulation,
             clip_norm=setup.gradient_clip_norm,
+            stepped=(lambda: None) if averaged is None else lambda: averaged.update_parameters(self.model),
         )
         history = RunHistory(
             self.run,
@@ -181,7 +186,8 @@ class _Training:
             protocol.selection_proposals,
             keep_best=setup.use_early_stop_model,
         )
-        return TrainingState(self.model, learned, stepper, Schedule(setup, optimiser), history, self.device)
+        schedule = Schedule(setup, optimiser, protocol.epochs)
+        return TrainingState(self.model, learned, stepper, schedule, history, self.device, averaged)
 
     def _loading(self, done: int, images: int) -> None:
         self.recorder.progress(Progress(self.spec.key, 0, self.spec.protocol.epochs, "load", done, images))
@@ -248,7 +254,6 @@ class _Training:
                 results += self._evaluations("test", epoch)
         except loop.Interrupted:
             history.selection = before
-            monitor.check_gradients()
             self._save_partial(epoch, partial, epoch_clock)
             raise
         schedule.after_epoch(epoch, *self._plateau_metrics(results))
@@ -285,13 +290,7 @@ class _Training:
     def _train_pass(
         self, epoch: int, partial: PartialEpoch, epoch_clock: _EpochClock, monitor: DivergenceMonitor
     ) -> loop.PassResult:
-        setup, limit, every = self.spec.setup, self.spec.protocol.steps_per_epoch, self.checkpoint_every
-
-        def after_step(step: int) -> None:
-            if every is not None and step % every == 0:
-                monitor.check_gradients()
-                self._save_partial(epoch, partial, epoch_clock)
-
+        setup, limit = self.spec.setup, self.spec.protocol.steps_per_epoch
         mode = RoiMode(
             add_ground_truth=joins_ground_truth(setup, epoch),
             detect="proposals" if setup.record_training_performance else "none",
@@ -309,7 +308,8 @@ class _Training:
             stop=self.stop,
             monitor=monitor,
             partial=partial,
-            after_step=after_step,
+            save_every=self.checkpoint_every,
+            save=lambda: self._save_partial(epoch, partial, epoch_clock),
         )
 
     def _evaluation_pass(self, split: Split, epoch: int) -> loop.PassResult:
@@ -323,7 +323,7 @@ class _Training:
             studies=self.studies,
         )
         return loop.evaluation_pass(
-            self.model,
+            self.state.evaluated,
             islice(batches, self.spec.protocol.steps_per_epoch),
             self.dataset,
             split,

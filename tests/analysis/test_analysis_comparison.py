@@ -147,28 +147,88 @@ SIZE = "over seeds and patients (3 seeds, 55 patients, 7 df)"
 @pytest.mark.parametrize(
     ("seeds", "ap", "lent", "word", "reasons", "sentence"),
     [
-        (1, SURE, 0, "not settled", "one_seed networks_differ",
-         "These two networks differ by +0.100 [+0.050, +0.150] "
-         "test AP on such patients; one seed says nothing about the arms."),
-        (1, UNSURE, 0, "not settled", "one_seed interval_holds_zero",
-         "Not settled: these two networks differ by +0.100 "
-         "[−0.050, +0.250] test AP on such patients; one seed says nothing about the arms."),
-        (2, (0.1, math.nan, math.nan), 0, "not settled", "two_seeds_alone",
-         "Not settled: CXR+Clinical differs from CXR by +0.100 test AP; two seeds alone settle nothing."),
-        (2, SURE, 10, "higher", "seed_variance_borrowed", "CXR+Clinical is higher than CXR by 0.100 [0.050, 0.150] "
-         "test AP; seed variance borrowed from 10 pairs (12 df)."),
-        (2, UNSURE, 1, "not settled", "interval_holds_zero seed_variance_borrowed", "Not settled: CXR+Clinical differs "
-         "from CXR by +0.100 [−0.050, +0.250] test AP; seed variance borrowed from 1 pair (12 df)."),
-        (3, SURE, 0, "higher", "few_seeds", "Trained so on this training set, CXR+Clinical is higher than CXR by 0.100 "
-         f"[0.050, 0.150] test AP {SIZE}; few seeds."),
-        (4, LESS, 0, "lower", "few_seeds", "Trained so on this training set, CXR+Clinical is lower than CXR by 0.100 "
-         f"[0.050, 0.150] test AP {SIZE.replace('3 s', '4 s')}; few seeds."),
-        (5, SURE, 3, "higher", "", "Trained so on this training set, CXR+Clinical is higher than CXR by 0.100 "
-         f"[0.050, 0.150] test AP {SIZE.replace('3 s', '5 s')}."),
-        (5, UNSURE, 0, "not settled", "interval_holds_zero", "Not settled: trained so on this training set, "
-         f"CXR+Clinical differs from CXR by +0.100 [−0.050, +0.250] test AP {SIZE.replace('3 s', '5 s')}."),
+        (
+            1,
+            SURE,
+            0,
+            "not settled",
+            "one_seed networks_differ",
+            "These two networks differ by +0.100 [+0.050, +0.150] "
+            "test AP on such patients; one seed says nothing about the arms.",
+        ),
+        (
+            1,
+            UNSURE,
+            0,
+            "not settled",
+            "one_seed interval_holds_zero",
+            "Not settled: these two networks differ by +0.100 "
+            "[−0.050, +0.250] test AP on such patients; one seed says nothing about the arms.",
+        ),
+        (
+            2,
+            (0.1, math.nan, math.nan),
+            0,
+            "not settled",
+            "two_seeds_alone",
+            "Not settled: CXR+Clinical differs from CXR by +0.100 test AP; two seeds alone settle nothing.",
+        ),
+        (
+            2,
+            SURE,
+            10,
+            "higher",
+            "seed_variance_borrowed",
+            "CXR+Clinical is higher than CXR by 0.100 [0.050, 0.150] "
+            "test AP; seed variance borrowed from 10 pairs (12 df).",
+        ),
+        (
+            2,
+            UNSURE,
+            1,
+            "not settled",
+            "interval_holds_zero seed_variance_borrowed",
+            "Not settled: CXR+Clinical differs "
+            "from CXR by +0.100 [−0.050, +0.250] test AP; seed variance borrowed from 1 pair (12 df).",
+        ),
+        (
+            3,
+            SURE,
+            0,
+            "higher",
+            "few_seeds",
+            "Trained so on this training set, CXR+Clinical is higher than CXR by 0.100 "
+            f"[0.050, 0.150] test AP {SIZE}; few seeds.",
+        ),
+        (
+            4,
+            LESS,
+            0,
+            "lower",
+            "few_seeds",
+            "Trained so on this training set, CXR+Clinical is lower than CXR by 0.100 "
+            f"[0.050, 0.150] test AP {SIZE.replace('3 s', '4 s')}; few seeds.",
+        ),
+        (
+            5,
+            SURE,
+            3,
+            "higher",
+            "",
+            "Trained so on this training set, CXR+Clinical is higher than CXR by 0.100 "
+            f"[0.050, 0.150] test AP {SIZE.replace('3 s', '5 s')}.",
+        ),
+        (
+            5,
+            UNSURE,
+            0,
+            "not settled",
+            "interval_holds_zero",
+            "Not settled: trained so on this training set, "
+            f"CXR+Clinical differs from CXR by +0.100 [−0.050, +0.250] test AP {SIZE.replace('3 s', '5 s')}.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_sentence_of_each_number_of_seeds(
     seeds: int, ap: tuple[float, float, float], lent: int, word: str, reasons: str, sentence: str
 ) -> None:
@@ -254,6 +314,35 @@ def test_other_versions_are_named_and_refuse_nothing() -> None:
     )
     assert isinstance(same, Comparison)
     assert same.versions == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (
+            {"gpu": "A100", "driver": "570.1", "cudnn": "9"},
+            {"gpu": "A100", "driver": "580.2", "cudnn": "9"},
+            "driver 570.1 / 580.2",
+        ),
+        (
+            {"gpu": "A100", "cudnn": "9", "float32": "ieee"},
+            {"gpu": "L4", "cudnn": "9", "float32": "tf32"},
+            "gpu A100 / L4, float32 ieee / tf32",
+        ),
+        ({"torch": "2.6"}, {"torch": "2.6", "gpu": "L4", "cudnn": "9"}, "gpu none / L4"),
+        (
+            {"torch": "2.6", "cudnn": "9"},
+            {"torch": "2.6", "gpu": "L4", "cudnn": "9"},
+            "",
+        ),  # recorded before models were
+        ({}, {"gpu": "L4"}, ""),
+    ],
+)
+def test_other_gpus_are_named_and_refuse_nothing(first: dict[str, str], second: dict[str, str], said: str) -> None:
+    sides = [[replace(run_of(arm, result(0.5), 0), versions=v)] for arm, v in zip(ARMS, (first, second), strict=True)]
+    found = compare(*sides, names=ARMS, file=file_of(), setting="default")
+    assert isinstance(found, Comparison)
+    assert found.versions == said
 
 
 def test_runs_that_were_queued_after_the_first_test_figures_are_counted() -> None:

@@ -110,7 +110,8 @@ def test_an_ablation_s_pairs_are_one_family_of_tests(store: Store, dataset: Data
     assert [found[0].reasons, found[1].reasons[0]] == [("two_seeds_alone",), "one_seed"]
     for one in found:
         alone = compare_arms(store, DetectionStore(), *one.names, FEW)
-        assert (alone.sentence, alone.difference, alone.reasons) == (one.sentence, one.difference, one.reasons)
+        assert (alone.sentence, alone.reasons) == (one.sentence, one.reasons)
+        assert repr(alone.difference) == repr(one.difference)  # from Python 3.13 on records with a NaN are never equal
     ended = finished_pairs(store, DetectionStore(), "made", FEW)
     assert [one.sentence for one in ended if isinstance(one, Comparison)] == [one.sentence for one in found]
     assert seen == [(0, 2), (1, 2), (2, 2)]

@@ -220,7 +220,7 @@ def test_missing_weights_are_refused_before_anything_is_made(here: Path) -> None
 
 def test_what_only_the_device_or_timm_can_tell_is_refused_before_anything_is_made(here: Path) -> None:
     done = invoke("tiny.toml", "--device", "cpu", "--set", "mixed_precision=true")
-    assert "mixed_precision = true needs a CUDA device; set mixed_precision = false" in str(done.exception)
+    assert "mixed_precision = true needs a GPU of NVIDIA or AMD; set mixed_precision = false" in str(done.exception)
     done = invoke("tiny.toml", "--set", "backbone=timm:resnet18x")
     assert "timm has no such network; did you mean resnet18" in str(done.exception)
     assert [path.name for path in here.iterdir()] == ["tiny.toml"]

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import safetensors.numpy
 from dicom_fixtures import dicom, save
 from PIL import ExifTags, Image
 
+import mmad
 from mmad.base.records import Detections
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
@@ -83,6 +85,82 @@ def bench(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> Bench
     summary = run_jobs(database, queue_up([ablation], database), find_slots("cpu"), choose_view())
     assert summary.exit_code == 0
     return Bench(Path(database), folder / "phantom-small")
+
+
+# another data set
+
+
+def other_set(bench: Bench, out: Path, unit: str = "°F") -> Path:
+    """The test studies alone, as another split, with another word for a label."""
+    shutil.copytree(bench.data, out)
+    studies, boxes = pd.read_csv(out / "studies.csv", dtype=str), pd.read_csv(out / "boxes.csv", dtype=str)
+    kept = studies[studies["split"] == "test"].assign(split="train")
+    boxes = boxes[boxes["study"].isin(kept["study"])].replace({"label": {"Consolidation": "Pneumonia"}})
+    kept.to_csv(out / "studies.csv", index=False)
+    boxes.to_csv(out / "boxes.csv", index=False)
+    text = (out / "dataset.toml").read_text().replace('"Consolidation"', '"Pneumonia"').replace('"°F"', f'"{unit}"')
+    (out / "dataset.toml").write_text(text)
+    return out
+
+
+def test_the_same_studies_as_another_data_set_give_the_same_figures(
+    bench: Bench, call_mmad: Call, tmp_path: Path
+) -> None:
+    other = other_set(bench, tmp_path / "other")
+    base = ("eval", CXR, CLINICAL, "--device", "cpu", "--db", bench.database, "--json")
+    own = json.loads(call_mmad(*base).out)["runs"]
+    called = call_mmad(*base, "--on", other, "--map", "Pneumonia=Consolidation")
+    assert called.code == 0, called.err
+    assert "images of the run's data set, too" in called.err
+    for mine, theirs in zip(own, json.loads(called.out)["runs"], strict=True):
+        assert theirs["outside"]["unlabelled"] == []
+        for name in ("images", "patients", "ap", "ar", "per_class", "froc"):
+            assert theirs[name] == mine[name]
+        score = mine["diagnosis"]["score"]
+        assert theirs["diagnosis"]["score"] == score  # the run's own validation fixes it
+    with mmad.open_store(bench.database) as store:
+        found = mmad.evaluate(store, CXR, on=other, labels={"Pneumonia": "Consolidation"}, device="cpu")
+        assert found.ap.value == own[0]["ap"]["value"]
+    again = json.loads(call_mmad(*base).out)["runs"]
+    assert again == own  # nothing of the other data set took the place of the run's own
+
+
+def test_a_finding_that_nobody_looked_for_there_is_left_out(bench: Bench, call_mmad: Call, tmp_path: Path) -> None:
+    other = other_set(bench, tmp_path / "other")
+    called = call_mmad("eval", CXR, "--device", "cpu", "--db", bench.database, "--json", "--on", other)
+    assert called.code == 0, called.err
+    assert "label 'Pneumonia' of the data set is no finding of the run" in called.err
+    assert "finding 'Consolidation' is not annotated there" in called.err
+    (found,) = json.loads(called.out)["runs"]
+    assert found["outside"]["unlabelled"] == ["Consolidation"]
+    assert "Consolidation" not in [row["label"] for row in found["per_class"] if row["ap"]["value"] is not None]
+    table = call_mmad("eval", CXR, "--device", "cpu", "--db", bench.database, "--on", other).out
+    assert "(external)" in table
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--map", "Pneumonia=Nodule"), "unknown label 'Nodule'"),
+        (("--map", "Pneumonia"), "'Pneumonia' is not THEIRS=OURS"),
+        (("--split", "val"), "whatever their split"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(
+    bench: Bench, call_mmad: Call, tmp_path: Path, words: tuple[str, ...], problem: str
+) -> None:
+    other = other_set(bench, tmp_path / "other")
+    refused = call_mmad("eval", CXR, "--db", bench.database, "--on", other, *words)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert problem in refused.err
+
+
+def test_another_unit_and_the_run_s_own_data_are_refused(bench: Bench, call_mmad: Call, tmp_path: Path) -> None:
+    other = other_set(bench, tmp_path / "other", unit="°C")
+    refused = call_mmad("eval", CLINICAL, "--db", bench.database, "--on", other)
+    assert (refused.code, "is in '°C' and was in '°F'" in refused.err) == (2, True)
+    refused = call_mmad("eval", CXR, "--db", bench.database, "--on", bench.data)
+    assert (refused.code, "that the run was trained on" in refused.err) == (2, True)
 
 
 # images of no data set
@@ -231,11 +309,11 @@ def test_runs_that_cannot_be_used_are_one_line(bench: Bench, call_mmad: Call, tm
         file.unlink()
     assert "cannot be read (No such file or directory)" in refused("predict", CXR, image)
     assert "cannot be read (No such file or directory)" in refused("export", CXR)
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("DELETE FROM checkpoints")
     connection.close()
     assert "kept no checkpoint best_ap or final" in refused("predict", CXR, image)
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE runs SET status = 'interrupted'")
     connection.close()
     assert "is interrupted at epoch 2 of 2" in refused("export", CXR)

@@ -9,6 +9,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ HOSTILE = "\x1b[31mRED\x1b]0;owned\x07\x9b1m\u202e\r"
 def hostile(tmp_path: Path) -> tuple[str, str]:
     """A database whose words would command a terminal, and the key of a run."""
     database, key, _ = filled(tmp_path)
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("pragma ignore_check_constraints = on")
         connection.execute("update members set arm = arm || ?", (HOSTILE,))
         connection.execute("update runs set error = ?, dataset_name = ?", (HOSTILE, HOSTILE))

@@ -80,7 +80,8 @@ def test_what_is_wrong_is_told_with_its_line(call_mmad: Call, file: Path, monkey
     expected = f"mmad: {file}:9: fusion = 'mine_cli:Part': Part takes no argument widht; did you mean width?\n"
     assert (called.code, called.err) == (2, expected)
     file.write_text(FILE)
-    monkeypatch.setattr("mmad.api.parts.SECONDS", 0.2)  # torch alone takes longer
+    (file.parent / "mine_cli.py").write_text("while True:\n    pass\n")
+    monkeypatch.setattr("mmad.api.parts.SECONDS", 0.2)
     called = call_mmad("plan", file)
     assert called.code == 2
     assert f"{file}:7: fusion = 'mine_cli:Part': importing and trying it took longer than 0.2 s" in called.err

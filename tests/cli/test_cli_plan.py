@@ -259,3 +259,38 @@ def test_a_file_is_read_once_and_its_values_are_checked_there(
     ablation, _ = load_with_data(file, data=str(phantom.root))
     assert on_data(ablation, str(phantom.root), create=True)[0] == ablation
     assert read == [file]
+
+
+DECLARED = """
+[protocol]
+seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+[hypothesis]
+goal = "equivalence"
+margin = 0.1
+"""
+
+
+def test_a_hypothesis_is_planned_before_training(call_mmad: Call, tmp_path: Path) -> None:
+    (tmp_path / "alike.toml").write_text(DECLARED)
+    stated = ("--seed-sd", "0.06", "--patient-error", "0.019", "--patients", "150")
+    called = call_mmad("plan", "alike.toml", "--power", *stated)
+    assert called.code == 0, called.err
+    assert (
+        "Goal: equivalence, CXR+Clinical against CXR in default; alpha 0.05, power 0.8, 12 seeds, 1 pair" in called.out
+    )
+    assert "To show 0.1: seeds with 150 patients 7; patients with 12 seeds 65; power as planned 0.96" in called.out
+    (plain,) = json.loads(call_mmad("plan", "alike.toml", "--power", *stated, "--json").out)
+    assert (plain["ablation"], plain["hypothesis"]["margin"]) == ("alike", 0.1)
+    assert plain["smallest"]["value"] == pytest.approx(0.077, abs=0.001)
+    assert plain["effects"][0]["power"] == {"value": pytest.approx(0.96, abs=0.01), "low": None, "high": None}
+    assert not (tmp_path / "db").exists()
+
+
+def test_a_plan_of_power_says_what_it_lacks(call_mmad: Call, tmp_path: Path) -> None:
+    (tmp_path / "alike.toml").write_text(DECLARED)
+    called = call_mmad("plan", "alike.toml", "--power", "--seed-sd", "0.06")
+    assert (called.code, "belong together" in called.err) == (2, True)
+    called = call_mmad("plan", "alike.toml", "--power")
+    assert (called.code, "no such database" in called.err) == (2, True)
+    called = call_mmad("plan", "alike.toml", "--power", "--patients", "0")
+    assert (called.code, "--patients: 0" in called.err) == (2, True)

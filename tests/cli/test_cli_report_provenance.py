@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ GIVEN_AWAY = ("ward7", "jane", "/scratch", "the-command", "-custom")
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     path, _, _ = filled(tmp_path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         error = "DataError: /scratch/jane/cxr/a.png: gone (/home/jane) on ward7; was /home/jane/deep/b.png"
         connection.execute("update runs set error = ? where error is not null", (error,))
         connection.execute("update runs set dataset_path = '/scratch/jane doe/cxr'")

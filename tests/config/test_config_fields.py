@@ -65,6 +65,8 @@ def test_the_schedule_is_what_its_kind_makes_idle() -> None:
         "reduceLROnPlateau_full_stop",
         "multiStepLR_milestones",
         "multiStepLR_gamma",
+        "cosine_ramp_epochs",
+        "cosine_last_factor",
     )
 
 
@@ -73,7 +75,7 @@ _PYRAMID = {"backbone": "resnet18", "using_fpn": True}
 #: Setups that between them have every module.
 _SETUPS: tuple[dict[str, Any], ...] = (
     {},
-    {"use_mask": True},
+    {"use_mask": True, "mixed_precision": True},
     _PYRAMID,
     {"use_custom_model": False},
     {"use_clinical": True},

@@ -72,6 +72,22 @@ REFUSED = {
     "[protocol]\nseeds = [1, 1]\n": (2, "a seed is listed twice"),
     "[protocol]\nseeds = []\n": (2, "expected at least one value"),
     "[protocol]\nseeds = [-1]\n": (2, "expected a number of at least 0"),
+    "[protocol]\nseeds = 3\n": (2, "expected a list or a table, got 3"),
+    '[protocol]\nseeds = { from = 2, to = 9, until = "settled" }\n': (2, "seeds.from: expected a number of at least 3"),
+    '[protocol]\nseeds = { from = 3, to = 9, until = "setled" }\n': (2, 'did you mean "settled"?'),
+    "[protocol]\nseeds = { from = 9, to = 5 }\n": (2, "let to be more than from"),
+    '[[settings]]\nname = "a"\nseeds = { from = 3, to = 9 }\n': (3, "put it in [protocol]"),
+    '[protocol]\nseeds = { from = 3, to = 9 }\n[[settings]]\nname = "a"\nseed = 1\n': (5, "leave one of them out"),
+    "[protocol]\nseeds = { from = 3, to = 9 }\n[grid]\nseed = [1]\n": (4, "[protocol] has seeds until settled"),
+    "[protocol]\nseeds = [0, 1, 2]\n[hypothesis]\nmargin = 0.1\n": (4, "a difference is shown without a margin"),
+    '[protocol]\nseeds = [0, 1, 2]\n[hypothesis]\ngoal = "equivalence"\n': (4, "equivalence needs a margin"),
+    '[protocol]\nseeds = [0, 1, 2]\n[hypothesis]\ncompare = ["CXR+Clinical", "CXR"]\n': (4, '["CXR", "CXR+Clinical"]'),
+    "[protocol]\nseeds = [0, 1, 2]\n[hypothesis]\nseeds = 4\n": (4, "4, but 'default' has 3"),
+    "[hypothesis]\nalpha = 0.05\n": (1, "nothing can be settled about the arms"),
+    '[protocol]\nseeds = { from = 3, to = 9 }\n[hypothesis]\ngoal = "equivalence"\nmargin = 0.1\n': (4, "decided once"),
+    "[setup]\nuse_early_stop_model = false\n[protocol]\nseeds = [0, 1, 2]\n[hypothesis]\nalpha = 0.05\n": (
+        *(5, 'keep no best checkpoint; set checkpoint = "final"'),
+    ),
     '[protocol]\ninferred = ["fuse_stide"]\n': (2, "'fuse_stide' is no field; did you mean fuse_stride?"),
 }
 

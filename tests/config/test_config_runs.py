@@ -44,8 +44,12 @@ OTHER_SETUP: dict[str, Any] = {
     "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 11,
     "reduceLROnPlateau_full_stop": True, "multiStepLR_milestones": [1], "multiStepLR_gamma": 0.5,
     "loss_weights": {"loss_classifier": 2}, "learned_loss_weights": True, "measure_test": False,
+    "augmentation": {"use": "mine:Turn"}, "box_loss": {"use": "torch.nn:Linear", "in_features": 4, "out_features": 1},
     "horizontal_flip": 0.25, "image_input": "training_mean", "fusion": "daft", "clinical_encoder": "tokens",
     "clinical_records": "permuted", "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
+    "gradient_checkpointing": True,
+    "bf16": True, "ema_decay": 0.5, "cosine_ramp_epochs": 2, "cosine_last_factor": 0.1, "augment_scale": 0.1,
+    "augment_shift": 0.1, "augment_rotation": 5.0, "augment_contrast": 0.1,
 }  # fmt: skip
 OTHER_PROTOCOL: dict[str, Any] = {
     "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
@@ -77,6 +81,7 @@ BASES: dict[str, dict[str, Any]] = {
         "use_clinical": True, "fusion": {"use": "mine:Sum"}, "clinical_records": "permuted", "clinical_dropout": 0.1,
     },
     "torchvision": {"use_custom_model": False},
+    "cosine": {"lr_scheduler": "CosineAnnealingLR"},
 }  # fmt: skip
 #: What no run depends on.
 IDLE = {name for name, field in ModelSetup.model_fields.items() if any(ALWAYS in item.idle for item in stated(field))}

@@ -1,51 +1,118 @@
-"""Near pairs of hashes: all that a search of all pairs finds, without one."""
+"""Copies of an image are found whatever was done to them, and other images are not called copies."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from random_search import examples
+from PIL import Image, ImageOps
 
-from mmad.data.audit.images import NEAR_BITS, connected, near_pairs
-
-
-def all_pairs(hashes: np.ndarray) -> set[tuple[int, int]]:
-    bits = np.unpackbits(hashes, axis=1)
-    apart = (bits[:, None] != bits[None]).sum(axis=-1)
-    return {(int(i), int(j)) for i, j in np.argwhere(np.triu(apart <= NEAR_BITS, 1))}
+from mmad.data.audit.copies import SIDE, SPECTRA, THUMB, copies
+from mmad.data.audit.images import connected, copy_pairs, look_at_images
+from mmad.data.phantom.generate import make_phantom
+from mmad.data.reader import load_dataset
 
 
-@examples(30)
-@given(seed=st.integers(0, 2**32 - 1), flips=st.integers(0, 24))
-def test_every_near_pair_is_found(seed: int, flips: int) -> None:
-    rng = np.random.default_rng(seed)
-    bits = np.repeat(rng.random((6, 256)) < 0.5, 3, axis=0)
-    for row in bits:
-        row[rng.choice(256, flips // 2, replace=False)] ^= True
-    hashes = np.packbits(bits, axis=1)
-    found = {tuple(pair) for pair in near_pairs(hashes).tolist()}
-    wanted = all_pairs(hashes)
-    assert found <= wanted
-    assert connected(sorted(found)) == connected(sorted(wanted))  # equal hashes are chained, not paired
+def cut(left: float, top: float, right: float, bottom: float) -> Callable[[Image.Image], Image.Image]:
+    def change(image: Image.Image) -> Image.Image:
+        width, height = image.size
+        box = (width * left, height * top, width * (1 - right), height * (1 - bottom))
+        return image.crop(tuple(map(round, box)))
+
+    return change
 
 
-def test_nothing_and_one_have_no_pairs() -> None:
-    assert len(near_pairs(np.zeros((0, 32), dtype=np.uint8))) == 0
-    assert len(near_pairs(np.zeros((1, 32), dtype=np.uint8))) == 0
+def turn(degrees: float, *, expand: bool = False) -> Callable[[Image.Image], Image.Image]:
+    return lambda image: image.rotate(degrees, Image.Resampling.BILINEAR, expand=expand)
 
 
-def test_a_thousand_equal_pictures_are_one_chain() -> None:
-    assert near_pairs(np.full((1000, 32), 7, dtype=np.uint8)).tolist() == [[i, i + 1] for i in range(999)]
+def shift(x: float, y: float) -> Callable[[Image.Image], Image.Image]:
+    def change(image: Image.Image) -> Image.Image:
+        moved = (1, 0, -x * image.width, 0, 1, -y * image.height)
+        return image.transform(image.size, Image.Transform.AFFINE, moved)
+
+    return change
+
+
+def jpeg(image: Image.Image) -> Image.Image:
+    held = BytesIO()
+    image.save(held, "JPEG", quality=50)
+    with Image.open(held) as again:
+        return again.convert("L")
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "5 % cropped": cut(0.05, 0.05, 0.05, 0.05),
+    "10 % cropped": cut(0.1, 0.1, 0.1, 0.1),
+    "cropped left": cut(0.1, 0, 0, 0),
+    "cropped below": cut(0, 0, 0, 0.1),
+    "shifted": shift(0.06, -0.04),
+    "turned": turn(4),
+    "turned, larger": turn(-3, expand=True),
+    "padded": lambda image: ImageOps.expand(image, image.width // 8),
+    "padded to a square": lambda image: ImageOps.pad(image, (image.width, 2 * image.height)),
+    "mirrored": ImageOps.mirror,
+    "mirrored and cropped": lambda image: cut(0.05, 0.05, 0.05, 0.05)(ImageOps.mirror(image)),
+    "inverted": ImageOps.invert,
+    "turned by 180°": turn(180),
+    "saved as JPEG": jpeg,
+    "half the size": lambda image: image.resize((image.width // 2, image.height // 2)),
+    "brighter": lambda image: image.point(lambda grey: min(255, int(grey * 1.15 + 8))),
+}
+
+
+def planted(root: Path) -> dict[str, str]:
+    """A data set in which each change was made to an image of its own: the copy's id → the original's."""
+    dataset = make_phantom(root, studies=3 * len(CHANGES), image_size=128, seed=3)
+    rows = [list(row) for row in csv.reader((root / "studies.csv").read_text("utf-8").splitlines())]
+    of: dict[str, str] = {}
+    for source, change in enumerate(CHANGES.values()):
+        target = len(CHANGES) + source
+        with Image.open(dataset.image_path(source)) as opened:
+            made = change(opened.convert("L"))
+        made.save(dataset.image_path(target))
+        rows[target + 1][2:4] = [str(side) for side in made.size]
+        of[dataset.studies[target].study] = dataset.studies[source].study
+    (root / "studies.csv").write_text("\n".join(",".join(row) for row in rows) + "\n", "utf-8")
+    (root / "boxes.csv").write_text("study,reading,xmin,ymin,xmax,ymax,label,certainty\n", "utf-8")
+    return of
+
+
+@pytest.mark.slow
+def test_each_copy_is_found_and_nothing_else(tmp_path: Path) -> None:
+    of = planted(tmp_path / "set")
+    dataset = load_dataset(tmp_path / "set")
+    looks = look_at_images(dataset)
+    names = [dataset.studies[position].study for position in looks.studies]
+    found = {frozenset((names[pair.first], names[pair.second])) for pair in copy_pairs(dataset, looks)}
+    wanted = {frozenset(pair) for pair in of.items()}
+    assert found == wanted
+
+
+@pytest.mark.slow
+def test_clean_phantoms_hold_no_copies(tmp_path: Path) -> None:
+    dataset = make_phantom(tmp_path / "set", studies=80, image_size=64, seed=1, artefacts=True)
+    assert copy_pairs(dataset, look_at_images(dataset)) == []
+
+
+def test_nothing_and_one_have_no_copies() -> None:
+    for count in (0, 1):
+        spectra = np.zeros((count, *SPECTRA), dtype=np.float16)
+        thumbs = np.zeros((count, THUMB, THUMB), dtype=np.uint8)
+        assert copies(spectra, thumbs, lambda place: np.zeros((SIDE, SIDE), dtype=np.uint8)) == []
+
+
+def test_images_of_noise_are_no_copies(tiny: Path) -> None:
+    for number, path in enumerate(sorted((tiny / "images").iterdir())):
+        grey = np.random.default_rng(number).integers(0, 256, (20, 40), dtype=np.uint8)
+        Image.fromarray(grey).save(path)
+    dataset = load_dataset(tiny)
+    assert copy_pairs(dataset, look_at_images(dataset)) == []
 
 
 def test_groups_are_joined_by_what_they_share() -> None:
     assert connected([(3, 1), (5, 4), (1, 9)]) == [[1, 3, 9], [4, 5]]
-
-
-@pytest.mark.slow
-def test_the_one_pair_of_a_hundred_thousand_is_found() -> None:
-    hashes = np.random.default_rng(0).integers(0, 256, (100_000, 32), dtype=np.uint8)
-    hashes[-1] = hashes[0]
-    assert near_pairs(hashes).tolist() == [[0, 99_999]]

@@ -14,7 +14,7 @@ from random_search import examples
 from mmad.base.errors import DataError
 from mmad.data.clinical import ClinicalEncoder, permuted_records
 from mmad.data.dataset import DataSet
-from mmad.data.loader import Batch, EpochBatches, Studies, evaluation_batches, training_batches
+from mmad.data.loader import Augmentation, Batch, EpochBatches, Studies, View, evaluation_batches, training_batches
 from mmad.data.reader import load_dataset
 
 
@@ -230,3 +230,39 @@ def test_dropout_takes_clinical_values_away_anew_each_epoch(phantom: DataSet, of
     assert 0.3 < share < 0.75
     if of == "record":
         assert any(all(row) for row in epochs[0].values())
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [Augmentation(scale=0.2), Augmentation(shift=0.2), Augmentation(0.1, 0.1), Augmentation(contrast=0.5)],
+    ids=["scale", "shift", "both", "contrast"],
+)
+def test_an_augmentation_moves_the_image_and_its_boxes_alike(tiny: Path, augmentation: Augmentation) -> None:
+    """The bright rectangle of study ``a`` is found in the pixels, and its box stands on it, as far as it is inside."""
+    dataset = load_dataset(tiny)
+    batches = training_batches(dataset, 64, None, batch_size=1, seed=0, flip=0.5, augmentation=augmentation)
+    places = set()
+    for epoch in range(1, 9):
+        (batch,) = (b for b in batches.epoch(epoch) if b.positions == [0])
+        image = batch.images[0, 0].numpy()
+        bright = np.argwhere(image > (int(image.min()) + int(image.max())) / 2)
+        found = [bright[:, 1].min(), bright[:, 0].min(), bright[:, 1].max() + 1, bright[:, 0].max() + 1]
+        box = batch.targets[0]["boxes"][0].numpy()
+        assert np.abs(box - found).max() <= 1.5
+        assert type(batch.targets[0]["boxes"]) is torch.Tensor
+        places.add((round(float(box[0])), int(image.max())))
+        assert _same(next(b for b in batches.epoch(epoch) if b.positions == [0]), batch)
+    assert len(places) > 2
+
+
+def test_a_rotated_box_is_the_one_around_it_and_boxes_that_leave_are_gone() -> None:
+    image = np.zeros((64, 64), dtype=np.uint8)
+    image[20:30, 30:50] = 255
+    target = {"boxes": torch.tensor([[30.0, 20.0, 50.0, 30.0], [60.0, 0.0, 64.0, 4.0]]), "labels": torch.tensor([2, 1])}
+    turned, moved = View(20.0, (-10, 0), 1.0, 1.0).show(image, target)  # type: ignore[arg-type]
+    bright = np.argwhere(turned > 127)
+    found = [bright[:, 1].min(), bright[:, 0].min(), bright[:, 1].max() + 1, bright[:, 0].max() + 1]
+    assert np.abs(moved["boxes"][0].numpy() - found).max() <= 2
+    _, gone = View(0.0, (40, 0), 1.0, 1.0).show(image, target)  # type: ignore[arg-type]
+    assert gone["boxes"].shape == (0, 4)
+    assert gone["labels"].shape == (0,)

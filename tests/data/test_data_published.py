@@ -154,6 +154,52 @@ def labelme(root: Path) -> Boxes:
     return {(f"l{i}", "Mass", 1.0, 2.0, 30.0, 40.0) for i in range(8)}
 
 
+def yolo(root: Path) -> Boxes:
+    (root / "data.yaml").write_text("path: ..\ntrain: images/train\nval: images/valid\nnames: {0: Mass, 1: Nodule}\n")
+    images(root, [f"images/{'valid' if i > 7 else 'train'}/y{i}.png" for i in range(10)] + ["images/train/none.png"])
+    for i in range(10):
+        text = root / "labels" / ("valid" if i > 7 else "train") / f"y{i}.txt"
+        text.parent.mkdir(parents=True, exist_ok=True)
+        text.write_text("0 0.5 0.5 0.25 0.5\n1 0.25 0.5 0.75 0.5 0.5 0.75\n" if i < 9 else "")
+    sides = {"Mass": (24.0, 16.0, 40.0, 48.0), "Nodule": (16.0, 32.0, 48.0, 48.0)}
+    return {(f"y{i}", label, *side) for i in range(9) for label, side in sides.items()}
+
+
+def roboflow(root: Path) -> Boxes:
+    classes = [
+        {"id": 0, "name": "findings", "supercategory": "none"},
+        {"id": 1, "name": "Mass", "supercategory": "findings"},
+    ]
+    wanted: Boxes = set()
+    for split, many in (("train", 6), ("valid", 2), ("test", 2)):
+        names = [f"{split}{i}_png.rf.{i:032x}.png" for i in range(many)]
+        images(root, [f"{split}/{name}" for name in names])
+        entries = [{"id": i, "file_name": name, "width": 64, "height": 64} for i, name in enumerate(names)]
+        boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 20.5, 30 + i]} for i in range(1, many)]
+        found = {"images": entries, "annotations": boxes, "categories": classes}
+        (root / split / "_annotations.coco.json").write_text(json.dumps(found))
+        wanted |= {(name.removesuffix(".png"), "Mass", 1.0, 2.0, 21.5, 32.0 + i) for i, name in enumerate(names) if i}
+    return wanted
+
+
+def chexlocalize(root: Path) -> Boxes:
+    wanted: Boxes = set()
+    for split, many in (("val", 7), ("test", 3)):
+        found, masks = {}, {}
+        for i in range(many):
+            key = f"patient6{split == 'test':d}{i}_study1_view1_frontal"
+            outline = [[3, 4], [20, 40 + i], [30, 5]]
+            if i:  # of the first nothing was found
+                found[key] = {"img_size": [64, 64], "Edema": [outline, outline[:3]]}
+                study = key.replace("_study1_", "-study1-")
+                wanted.add((f"images-{split}-{study}.png", "Edema", 3.0, 4.0, 30.0, 40.0 + i))
+            masks[key] = {"Edema": {"size": [64, 64], "counts": ""}}
+            images(root, [f"{split}/" + "/".join(key.split("_", 2)) + ".png"])
+        (root / f"gt_annotations_{split}.json").write_text(json.dumps(found))
+        (root / f"gt_segmentations_{split}.json").write_text(json.dumps(masks))
+    return {(name.removeprefix("images-"), *rest) for name, *rest in wanted}
+
+
 SETS: dict[str, Callable[[Path], Boxes]] = {
     "vindr": vindr,
     "rsna": rsna,
@@ -166,6 +212,9 @@ SETS: dict[str, Callable[[Path], Boxes]] = {
     "voc": voc,
     "cvat": cvat,
     "labelme": labelme,
+    "yolo": yolo,
+    "roboflow": roboflow,
+    "chexlocalize": chexlocalize,
 }
 
 
@@ -201,6 +250,12 @@ def test_what_the_tables_say_beside_the_boxes(tmp_path: Path) -> None:
     assert by_name["ms-cxr"].studies[3].patient == "10000003"
     assert len(by_name["object-cxr"].split("val")) == 3
     assert [len(by_name["padchest-gr"].split(split)) for split in ("train", "val", "test")] == [6, 2, 2]
+    assert [len(by_name["yolo"].split(split)) for split in ("train", "val")] == [9, 2]
+    assert [len(by_name["roboflow"].split(split)) for split in ("train", "val", "test")] == [6, 2, 2]
+    assert by_name["yolo"].labels == ("Mass", "Nodule")
+    assert len(by_name["chexlocalize"].studies) == 10
+    assert {s.study[:4] for s in by_name["chexlocalize"].studies if s.split == "test"} == {"test"}
+    assert by_name["chexlocalize"].studies[0].patient.startswith("patient6")
     assert not any(by_name[name].numeric for name in SETS if name != "nih")
 
 
@@ -232,11 +287,42 @@ def test_a_description_of_ones_own(tmp_path: Path, call_mmad: Callable[..., obje
         ("padchest-gr", "grounded_reports_1.json", "[1]"),
         ("voc", "a.xml", "<annotation>"),
         ("cvat", "a.xml", "<annotations><track/></annotations>"),
+        ("roboflow", "train/_annotations.coco.json", '{"images": []}'),
         ("labelme", "a.json", '{"imagePath": "a.png", "shapes": [{"shape_type": "circle"}]}'),
     ],
 )
 def test_a_file_of_another_form_is_one_line(tmp_path: Path, name: str, file: str, text: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     with pytest.raises(DataError, match="cannot be read as it is published"):
         import_published(tmp_path, tmp_path / "out", read_published_set(FOLDER / f"{name}.toml"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("names: 3\n", "", "does not list its classes under 'names'"),
+        ("names: [Mass, Nodule]\n", "2 0.5 0.5 0.1 0.1", "is not a class from 0 to 1"),
+        ("names: [Mass, Nodule]\n", "0 0.5 0.5 0.1 0.1 0.9", "predictions, with a score"),
+        ("names: [Mass, Nodule]\n", "0 0.5 0.5 0.1", "no box or polygon has that many"),
+    ],
+)
+def test_a_wrong_line_of_yolo_is_named(tmp_path: Path, text: str, line: str, words: str) -> None:
+    src = tmp_path / "src"
+    src.mkdir()
+    yolo(src)
+    (src / "data.yaml").write_text(text)
+    (src / "labels" / "train" / "y3.txt").write_text(f"\n{line}\n")
+    with pytest.raises(DataError, match=words) as refused:
+        import_published(src, tmp_path / "out", read_published_set(FOLDER / "yolo.toml"))
+    assert (refused.value.where or "").endswith("y3.txt:2" if line else "data.yaml")
+
+
+def test_a_text_of_no_image_is_named(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    src.mkdir()
+    yolo(src)
+    (src / "images" / "train" / "y3.png").unlink()
+    with pytest.raises(DataError, match="is of no image"):
+        import_published(src, tmp_path / "out", read_published_set(FOLDER / "yolo.toml"))

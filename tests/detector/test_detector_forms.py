@@ -6,9 +6,11 @@ import pytest
 import torch
 from detector_samples import ARMS, CLINICAL, CXR, ERA_A, ERA_C, FPN, REPEAT, batch, detector
 from torch import nn
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mmad.config.setup import ModelSetup
-from mmad.detector import MultimodalRCNN, parameter_counts
+from mmad.detector import MultimodalRCNN, RoiMode, parameter_counts
+from mmad.detector.backbones import FrozenNorm
 
 DROPOUTS = {"clinical_expand_dropout_rate": 0.2, "clinical_conv_dropout_rate": 0.2, "fuse_dropout_rate": 0.2}
 
@@ -109,3 +111,24 @@ def test_a_batch_of_one_image_is_warned_of(fields: dict, said: str | None) -> No
     warning = detector(CXR | {"backbone": "mobilenet_v3"} | {"image_size": 256} | fields).warning()
     assert (said is None) == (warning is None)
     assert said is None or said in str(warning)
+
+
+def test_norms_that_do_not_train_are_torchvisions_and_keep_the_type_of_their_maps() -> None:
+    theirs, ours = FrozenBatchNorm2d(6), FrozenNorm(6)
+    for name, value in theirs.state_dict().items():
+        value.copy_(torch.rand(6, generator=torch.Generator().manual_seed(len(name))) + 0.1)
+    ours.load_state_dict(theirs.state_dict())
+    maps = torch.randn((2, 6, 5, 5), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ours(maps), theirs(maps))
+    assert ours(maps.bfloat16()).dtype is torch.bfloat16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detect", ["none", "proposals"])
+def test_in_half_precision_every_weight_is_trained_with_detections_or_without(detect: str) -> None:
+    model = detector(FPN).train()
+    images, targets, _, _ = batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(images, targets, mode=RoiMode(True, detect)).losses
+    sum(loss.float() for loss in losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []

@@ -39,8 +39,30 @@ def test_a_pyramid_stands_on_four_maps(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_it_trains_and_counts_with_a_pyramid_and_clinical_data() -> None:
-    fields = FIELDS | {"backbone": "timm:resnet10t", "using_fpn": True, "use_clinical": True, "fuse_depth": 1}
+@pytest.mark.parametrize("pyramid", [False, True])
+def test_a_plain_transformer_has_maps_by_the_image_s_pixels_whatever_its_patch(pyramid: bool, tmp_path: Path) -> None:
+    name = "vit_small_patch14_dinov2"
+    body = TimmBody(name, 64, pyramid=pyramid)
+    assert body.strides == ((4, 8, 16, 32) if pyramid else (16,))
+    found = body(torch.rand((1, 3, 64, 64)))
+    maps = list(found.values()) if isinstance(found, dict) else [found]
+    assert [m.shape[1:] for m in maps] == [
+        (width, 64 // stride, 64 // stride) for width, stride in zip(body.widths, body.strides, strict=True)
+    ]
+    whole = timm.create_model(name, img_size=224, num_classes=0)  # of another grid: timm resamples the positions
+    file = tmp_path / "chest.safetensors"
+    save_file(whole.state_dict(), str(file))
+    setup = ModelSetup(backbone=f"timm:{name}", image_size=64, using_fpn=pyramid)
+    model = build_detector(setup, labels=5, columns=DOCUMENTED_COLUMNS, seed=0, weights=str(file))
+    network = model.backbone.body.network
+    loaded = next(value for key, value in network.state_dict().items() if key.endswith("blocks.0.attn.qkv.weight"))
+    assert torch.equal(loaded, whole.blocks[0].attn.qkv.weight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["timm:resnet10t", "timm:vit_tiny_patch16_224"])
+def test_it_trains_and_counts_with_a_pyramid_and_clinical_data(backbone: str) -> None:
+    fields = FIELDS | {"backbone": backbone, "using_fpn": True, "use_clinical": True, "fuse_depth": 1}
     model = detector(fields | {"clinical_expand_conv_channels": 8}).train()
     images, targets, numeric, categorical = batch()
     sum(model(images, targets, numeric, categorical, WITH_GROUND_TRUTH).losses.values()).backward()
@@ -53,7 +75,7 @@ def test_it_trains_and_counts_with_a_pyramid_and_clinical_data() -> None:
     ("fields", "said"),
     [
         ({"backbone": "timm:resnet18x"}, "timm has no such network; did you mean resnet18"),
-        ({"backbone": "timm:vit_tiny_patch16_224", "using_fpn": True}, r"its maps have strides \[16, 16, 16\]"),
+        ({"backbone": "timm:vit_small_patch32_224", "using_fpn": True}, r"its maps have strides \[32, 32, 32\]"),
         ({"backbone": "timm:resnet10t.c3_in1kk"}, r"timm has no such weights; did you mean resnet10t\.c3_in1k"),
         (
             {"backbone": "timm:resnet10t", "image_size": 128, "use_clinical": True}

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from mmad.config.ablation_file import EVALUATION_FIELDS, SETUP_FIELDS, TRAINING_FIELDS, PhantomTable
 from mmad.config.checks import LOSS_NAMES
 from mmad.config.fields import stated
+from mmad.config.hypothesis import Hypothesis
 
 PAGE = Path(__file__).parents[2] / "docs" / "ablation-file.md"
 BEGIN, END = "<!-- fields: begin (generated, see tests/docs/docs_field_reference.py) -->", "<!-- fields: end -->"
@@ -49,6 +50,10 @@ def reference() -> str:
     parts = [f"### `[setup]`: {heading}\n\n{_table(fields, stating=True)}" for heading, fields in _setup_parts()]
     parts.append("### `[protocol]`: the training (part of a run's key)\n\n" + _table(TRAINING_FIELDS, stating=True))
     parts.append("### `[protocol]`: the evaluation (no part of a run's key)\n\n" + _table(EVALUATION_FIELDS))
+    parts.append(
+        "### `[hypothesis]`: what the study sets out to show (no part of a run's key)\n\n"
+        + _table(Hypothesis.model_fields)
+    )
     parts.append("### `[phantom]`: how the embedded data set is drawn\n\n" + _table(PhantomTable.model_fields))
     return "\n\n".join(parts)
 

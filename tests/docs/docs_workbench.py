@@ -20,11 +20,11 @@ from mmad.cli.app import COMMANDS
 from mmad.data.phantom.generate import make_phantom
 
 #: What a clone holds that a documented command needs.
-CLONED = ("Makefile", "pyproject.toml", "requirements.lock", ".ci", "ablations")
+CLONED = ("Makefile", "pyproject.toml", "requirements.lock", "tools", "ablations")
 #: Targets of make that are run; the others are only asked what they would do.
 MADE, ASKED = (
     ("help", "setup", "demo", "report"),
-    ("test", "test-fast", "test-long", "stress", "check", "docs", "bench", "reproduce"),
+    ("test", "test-fast", "test-long", "stress", "check", "docs", "dist", "bench", "reproduce", "test-versions"),
 )
 #: Settings that a newcomer's shell has not. Without byte code every worker would compile torch anew.
 _NOT_A_NEWCOMERS = ("MMAD_", "MAKE", "MFLAGS", "PYTHONDONTWRITEBYTECODE")
@@ -105,6 +105,8 @@ class Workbench:
                 return f"make -n --old-file=.venv/.mmad-ready {shlex.join(asked)}"
             case ["mmad", "data", "phantom", *_]:
                 return f"{command} {shlex.join(_SMALL_PHANTOM)}"
+            case ["mmad", "demo", *_]:
+                return f"{command} --no-open"
             case ["mmad", "report", *rest] if "--open" in rest:
                 return command.replace("--open", "")
             case ["mmad", name, *_] if name in {"--help", "--version", *(name for name, _, _ in COMMANDS)}:

@@ -60,7 +60,15 @@ def test_differences_are_found() -> None:
 
 def test_every_command_with_json_is_shown() -> None:
     shown = {command.split()[1] for command, _ in SHOWN}
-    assert shown == {name for name, _, _ in COMMANDS} - {"schema", "output"}
+    assert shown == {name for name, _, _ in COMMANDS} - {
+        "schema",
+        "output",
+        "init",
+        "demo",
+        "reproduce",
+        "predict",
+        "export",
+    }
     assert "`mmad schema` always prints JSON" in PAGE.read_text("utf-8")
 
 

@@ -32,7 +32,7 @@ def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
 
 def copied(folder: Path) -> Path:
     """What the manual is made of, to be altered."""
-    for name in ("docs", ".ci", "mmad", "benchmarks"):
+    for name in ("docs", "tools", "mmad", "benchmarks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         shutil.copy2(ROOT / name, folder / name)

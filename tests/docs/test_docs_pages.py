@@ -20,13 +20,14 @@ from mmad.data.importers.published import read_published_set
 from mmad.data.reader import read_description
 
 DOCS = ROOT / "docs"
-#: docs/store.md has a test of its own (tests/store/test_store_docs.py), the README too.
+#: docs/store.md has a test of its own (tests/store/test_store_docs.py), the README and docs/question.md too.
 TRIED = (
     "ablation-file.md",
     "data.md",
     "detector.md",
     "evaluation.md",
     "log.md",
+    "paper.md",
     "predict.md",
     "protocol.md",
     "report.md",
@@ -105,7 +106,7 @@ def test_the_field_reference_has_every_field_and_part() -> None:
     assert all(heading in text for heading in PARTS.values())
     row = next(line for line in text.splitlines() if line.startswith("| `lr` |"))
     assert row == "| `lr` | number | > 0, ≤ 10 | `0.001` | – | Learning rate at the start. | training | – |"
-    idle = "`use_clinical = false`; `fusion_name ≠ era`; `era = B`; `era = A and using_fpn = true`; `"
+    idle = "`use_clinical = false`; `fusion ≠ era`; `era = B`; `era = A and using_fpn = true`; `"
     assert f"| architecture, training | {idle}" in text
     assert "| training, evaluation | `selection_proposals = clean` (evaluation) |" in text
 
@@ -122,7 +123,7 @@ def test_every_variable_of_the_environment_is_described() -> None:
     hook = {"MMAD_FINISHED", "MMAD_FAILED", "MMAD_INTERRUPTED", "MMAD_EXIT_CODE", "MMAD_ABLATIONS"}
     assert hook <= set(re.findall(r"MMAD_\w+", (ROOT / "docs" / "queue.md").read_text("utf-8")))
     internal |= hook  # set for the command at a queue's end
-    described = set(re.findall(r"^\| `(MMAD_\w+)` \|", README.read_text("utf-8"), flags=re.MULTILINE))
+    described = set(re.findall(r"^\| `(MMAD_\w+)` \|", (DOCS / "question.md").read_text("utf-8"), flags=re.MULTILINE))
     assert described == set(re.findall(r"\bMMAD_[A-Z]+\b", code)) - internal
 
 
@@ -138,7 +139,7 @@ def test_commands_of_a_page_run(call_trained: Callable[..., Any], name: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["cluster.md", "data.md", "detector.md", "evaluation.md", "log.md", "queue.md", "report.md"]
+    "name", ["cluster.md", "data.md", "detector.md", "evaluation.md", "log.md", "queue.md", "report.md", "paper.md"]
 )
 def test_programs_of_a_page_run(trained: Workbench, name: str) -> None:
     program = programs(name)

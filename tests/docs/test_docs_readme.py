@@ -1,4 +1,4 @@
-"""The README: every command in it is run, every file it shows is valid, and what it claims of this version is so."""
+"""The README and the page it leads to first: their commands are run, their file is valid, what they claim is so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from docs_pages import README, SHELLS, blocks, commands
+from docs_pages import README, ROOT, SHELLS, blocks, commands
 from docs_workbench import UnknownCommandError, Workbench
 from torchvision.models import mobilenet_v3_small
 
@@ -15,12 +15,13 @@ from mmad.config.load import load_ablation
 from mmad.config.setup import BACKBONES
 from mmad.config.weights import weights_file
 
-COMMANDS = [command for block in blocks(README, *SHELLS) for command in commands(block)]
+QUESTION = ROOT / "docs" / "question.md"
+COMMANDS = [command for page in (README, QUESTION) for block in blocks(page, *SHELLS) for command in commands(block)]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_every_command_runs_in_the_order_of_the_page(newcomer: Workbench) -> None:
+def test_every_command_runs_in_the_order_of_the_pages(newcomer: Workbench) -> None:
     torch.manual_seed(0)
     folder = newcomer.folder / "weights"
     torch.save(mobilenet_v3_small(weights=None).state_dict(), folder / "drawn.pth")
@@ -32,6 +33,7 @@ def test_every_command_runs_in_the_order_of_the_page(newcomer: Workbench) -> Non
     assert "test AP" in demo
     assert "reports/index.html: 1 ablation, 2 runs" in demo
     assert (newcomer.folder / "reports" / "index.html").read_text("utf-8").count("CXR+Clinical") > 2
+    assert "one seed says how these two networks differ" in demo
     assert "pytest" in answers["make test"]
     assert "nothing to do: 2 runs finished already" in answers["mmad ablate ablations/quickstart.toml"]
     assert "finished" in answers["mmad runs"]
@@ -54,7 +56,7 @@ def test_every_command_is_known_and_an_unknown_one_is_refused(newcomer: Workbenc
 
 
 def test_the_file_it_shows_is_short_and_expands(tmp_path: Path) -> None:
-    (block,) = blocks(README, "toml")
+    (block,) = blocks(QUESTION, "toml")
     assert len(block.text.splitlines()) <= 25
     file = tmp_path / "fusion-depth.toml"
     file.write_text(block.text, "utf-8")

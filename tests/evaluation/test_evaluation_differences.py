@@ -22,8 +22,10 @@ from mmad.base.records import GroundTruth
 from mmad.evaluation.differences import (
     Difference,
     FamilyPair,
+    Goal,
     PairSample,
     bootstrap_t,
+    decide,
     differences,
     influence,
     largest_t,
@@ -169,6 +171,52 @@ def test_published_reader_studies_from_their_merits_to_interval_and_p(
     assert published_p == pytest.approx(p, rel=1e-3)
     assert (readers - 1) * (len(merits) - 1) == found.lent_freedom < found.freedom < found.freedom_hillis
     assert published_p < found.p_pointwise
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "freedom", "margin", "p", "ends"),
+    [
+        # TOSTER's known results: one sample, Welch, paired, and an effect with a normal error
+        (0.04, 0.12, 99, 0.36, 0.004474619, (-0.1592469, 0.2392469)),
+        (0.03, (0.03 + 0.3835687) / 3.14973, 181.1344, 0.3835687, 0.003875522, (-0.1870843, 0.2470843)),
+        (0.08, (0.08 + 0.350782) / 3.960381, 64, 0.350782, 0.00770235, (-0.1015433, 0.2615433)),
+        (0.12, 0.09, math.inf, 0.2, 0.1870314, None),
+    ],
+)
+def test_equivalence_is_decided_as_published(
+    value: float, error: float, freedom: float, margin: float, p: float, ends: tuple[float, float] | None
+) -> None:
+    found = decide(Goal("equivalence", margin, 0.05), value, error, freedom)
+    assert found.p == pytest.approx(p, rel=2e-3)
+    assert found.level == pytest.approx(0.9)
+    if ends is not None:
+        assert (found.interval.low, found.interval.high) == pytest.approx(ends, abs=1e-5)
+    assert found.reached == (p < 0.05) == (found.interval.low > -margin and found.interval.high < margin)
+
+
+@given(st.floats(-0.3, 0.3), st.floats(0.001, 0.2), st.floats(2, 200), st.floats(0.01, 0.3), st.floats(0.01, 0.1))
+def test_a_goal_is_reached_where_its_interval_leaves_out_what_would_be_none(
+    value: float, error: float, freedom: float, margin: float, alpha: float
+) -> None:
+    equal = decide(Goal("equivalence", margin, alpha), value, error, freedom)
+    assert equal.reached == (equal.interval.low > -margin and equal.interval.high < margin)
+    fine = decide(Goal("non-inferiority", margin, alpha), value, error, freedom)
+    assert fine.reached == (fine.interval.low > -margin)
+    apart = decide(Goal("difference", 0.0, alpha), value, error, freedom)
+    assert apart.reached == (not apart.interval.low <= 0 <= apart.interval.high)
+
+
+def test_a_registered_pair_is_a_family_by_itself() -> None:
+    rng = np.random.default_rng(8)
+    family = [pair_of(str(n), *rng.normal(0.5, 0.05, (2, 4))) for n in range(6)]
+    together = differences(family)
+    registered = differences([replace(family[0], goal=Goal()), *family[1:]])
+    first, was = registered[0], together[0]
+    assert (first.family, first.lent) == (1, 5)
+    assert (first.ap, first.p) == (was.pointwise, was.p_pointwise)
+    assert (first.variance_seeds, first.freedom) == (was.variance_seeds, was.freedom)
+    assert [one.family for one in registered[1:]] == [5] * 5
+    assert all(new.p <= old.p + 0.01 for new, old in zip(registered[1:], together[1:], strict=True))
 
 
 def test_squares_are_added_over_settings_and_a_shared_baseline_counts_once() -> None:
@@ -374,8 +422,10 @@ def test_a_plan_of_seeds_is_enough_and_no_more(effect: float, seeds: float, pati
     (one,) = plans(known(seeds**2, patients**2, count=count), effects=(effect,))
 
     def power(number: int) -> float:
-        error = math.sqrt(seeds**2 * count / number + patients**2)
-        return float(student.cdf(effect / error - student.ppf(0.975, number - 1), number - 1))
+        error, behind = math.sqrt(seeds**2 * count / number + patients**2), 4 * (number - 1)  # of four pairs
+        assumed = seeds**2 * count / number * (1 + 8 / behind)
+        freedom = behind * (1 + patients**2 / assumed) ** 2
+        return float(student.cdf(effect / error - student.ppf(0.975, freedom), freedom))
 
     if one.number is None:
         assert power(1000) < 0.8 + 1e-9

@@ -294,6 +294,21 @@ OPERATIONS = (
         "`mmad db merge --files`", _two, command("db", "merge", "theirs.sqlite", "--db", "mmad.sqlite", "--files")
     ),
     Operation("`mmad db export`", _trained, command("db", "export", "tables", "--db", "mmad.sqlite")),
+    Operation(
+        "`mmad predict`",
+        _trained,
+        command(
+            "predict",
+            "small/threads 1/CXR/0",
+            "data/images",
+            "--out",
+            "boxes",
+            "--device",
+            "cpu",
+            "--db",
+            "mmad.sqlite",
+        ),
+    ),
     Operation("`mmad db upgrade`", _older, command("db", "upgrade", "--db", "mmad.sqlite")),
     Operation("`mmad log import`", _log, command("log", "import", "mine.md", "--db", "mmad.sqlite")),
     Operation(

@@ -22,7 +22,9 @@ def test_this_machine_is_the_default() -> None:
     ("words", "line"),
     [
         ({"name": "rey"}, "--executor: no such executor 'rey'; did you mean ray?"),
-        ({"name": "zzz"}, "--executor: no such executor 'zzz'; use local, ray, slurm"),
+        ({"name": "zzz"}, "--executor: no such executor 'zzz'; use local, ray, slurm, command"),
+        ({"name": "local", "jobs": 3}, "--jobs: is for lines of a shell; add --executor command, or leave it out"),
+        ({"name": "command", "per_gpu": 2}, "--per-gpu: a line has one run; leave it out, and say --jobs"),
         (
             {"name": "local", "address": "here:1"},
             "--address: is for a Ray cluster; add --executor ray, or leave it out",
@@ -74,3 +76,13 @@ def test_an_address_without_a_cluster_is_refused_at_once(address: str, part: str
         f"--address {address}: no connection to a Ray cluster ({part}); run this on a node of it "
         "(ray start --address=HEAD:6379), or name its head as HOST:PORT"
     )
+
+
+def test_a_dry_run_needs_no_slurm_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="the package submitit is not installed")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(MmadError, match="there is no sbatch here"):
+        executor_slots("slurm")
+    assert executor_slots("slurm", slurm=("gpus=1",), dry=True).on_gpu
+    with pytest.raises(MmadError, match="jobs=x is no number of jobs"):
+        executor_slots("slurm", slurm=("jobs=x",), dry=True)

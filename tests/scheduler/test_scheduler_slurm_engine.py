@@ -177,6 +177,24 @@ def slurm(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+def test_what_is_handed_out_together_is_one_array_and_its_tasks_end_each_by_itself(
+    bench: MakeBench, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    three = bench(runs=3, epochs=4)
+    three.plan(s0={"do": [[3, "wait"]]}, s1={"do": [[2, "fail"]]})
+    process = command(three, "slurm", "partition=gpu,jobs=3", **slurm)
+    wait_for(lambda: len(rows(three)[0]) >= 2)
+    first = owner(three, 0)
+    os.kill(psutil.Process(first).ppid(), signal.SIGUSR2)
+    os.kill(first, signal.SIGUSR2)
+    process.communicate(timeout=600)
+    assert three.statuses() == ["finished", "failed", "finished"]
+    assert rows(three) == [[1, 2, 3, 4], [1], [1, 2, 3, 4]]
+    assert [path.name for path in (tmp_path / "jobs").glob("*.sh")] == ["1.sh"]
+    assert "#SBATCH --array=0-2%3" in (tmp_path / "jobs/1.sh").read_text().splitlines()
+
+
+@pytest.mark.slow
 def test_sbatch_is_told_what_was_asked_and_a_preempted_job_goes_on(
     bench: MakeBench, slurm: dict[str, str], tmp_path: Path
 ) -> None:

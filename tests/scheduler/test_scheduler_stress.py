@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -176,7 +177,7 @@ def test_whatever_is_killed_every_number_is_that_of_an_undisturbed_queue(tmp_pat
     assert {run.status for run in runs} == {"finished"}
     assert (owners, held) == ({}, [])
     assert results(str(database), keys) == results(str(calm / DATABASE), keys)
-    with sqlite3.connect(database) as bare:
+    with closing(sqlite3.connect(database)) as bare, bare:
         assert bare.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         rows = Counter(bare.execute("SELECT run_key, epoch FROM epochs").fetchall())
         assert rows == {(key, epoch): 1 for key in keys for epoch in range(1, EPOCHS + 1)}

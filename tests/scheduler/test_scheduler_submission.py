@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_asking_makes_no_database(tmp_path: Path) -> None:
 def test_an_empty_database_holds_no_runs_and_another_s_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.sqlite").touch()
     assert [one.status for one in asked_for([PAIR], str(tmp_path / "empty.sqlite"))] == ["queued"] * 3
-    with sqlite3.connect(tmp_path / "other.sqlite") as connection:
+    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as connection, connection:
         connection.execute("create table birds (name text)")
     connection.close()
     with pytest.raises(StoreError):

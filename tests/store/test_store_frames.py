@@ -23,7 +23,8 @@ def test_runs_have_the_rows_and_columns_of_the_view(store: Store) -> None:
     frame = store.runs()
     with store.database.reading() as connection:
         view = pandas.DataFrame(
-            connection.exec_driver_sql("SELECT * FROM run_results ORDER BY arm").mappings().all(), dtype=object
+            [dict(row) for row in connection.exec_driver_sql("SELECT * FROM run_results ORDER BY arm").mappings()],
+            dtype=object,
         )
     assert list(frame["epochs"]) == [3, 3]
     assert list(frame["epoch"]) == [3, 0]  # NULL in the view, where there is none

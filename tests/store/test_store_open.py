@@ -184,6 +184,22 @@ def test_a_newer_database_is_refused_naming_both_revisions(database: Path, read_
     assert database.read_bytes() == content
 
 
+def test_what_cannot_be_prepared_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[sqlite3.Connection] = []
+
+    def refuse(connection: sqlite3.Connection, _: Path) -> None:
+        met.append(connection)
+        raise sqlite3.DatabaseError("file is not a database")
+
+    monkeypatch.setattr("mmad.store.engine._prepare_writing", refuse)
+    with pytest.raises(StoreError):
+        Store.open(tmp_path / "mmad.sqlite")
+    for connection in met:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+    assert met
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     database = tmp_path / "notes.txt"
     database.write_text("these are notes, not a database\n" * 100)

@@ -57,6 +57,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "plateau, full stop": PLATEAU | {"reduceLROnPlateau_full_stop": True},
     "steps": {"lr_scheduler": "MultiStepLR", "multiStepLR_milestones": (1,)},
     "from scratch": {"pretrained": True, "weights": "none"},
+    "cosine": {"lr_scheduler": "CosineAnnealingLR"},
 }
 #: Condition → the runs in which it is tried.
 TRIED = {
@@ -84,14 +85,16 @@ TRIED = {
     "resolved_era = C and clinical_expand_conv_channels ≠ none": ["C"],
     "resolved_era ≠ A": ["B", "C"],
     "resolved_era ≠ C": ["A", "B"],
-    "fusion_name ≠ era": ["FiLM"],
+    "fusion ≠ era": ["FiLM"],
     "clinical_encoder_name = tokens": ["cross-attention"],
     "clinical_records ≠ permuted": ["C"],
     "fuse_layers = 0": ["CXR", "B", "C, added", "C, RoI heads alone"],
     "fuse_layers = 0 or 1": ["C, added", "C, fused once"],
     "clinical_dropout = 0.0": ["C"],
-    "optimiser = adamw": ["AdamW"],
+    "optimiser ≠ sgd": ["AdamW"],
     "lr_scheduler = none": ["CXR"],
+    "lr_scheduler = CosineAnnealingLR": ["cosine"],
+    "lr_scheduler ≠ CosineAnnealingLR": ["CXR", "steps"],
     "lr_scheduler ≠ ReduceLROnPlateau": ["CXR", "steps"],
     "lr_scheduler ≠ MultiStepLR": ["CXR", "plateau"],
     "reduceLROnPlateau_full_stop = true": ["plateau, full stop"],
@@ -110,8 +113,10 @@ OTHER: dict[str, Any] = {
     "representation_size": 9, "box_head_dropout_rate": 0.4, "mask_hidden_layers": 8, "momentum": 0.5,
     "warmup_epochs": 2, "plateau_metric": "val_ap", "reduceLROnPlateau_factor": 0.5, "reduceLROnPlateau_patience": 0,
     "multiStepLR_milestones": (2,), "multiStepLR_gamma": 0.5, "weights": ("imagenet", "none"), "weights_hash": "abc",
-    "replicate": 2, "fusion": "film", "clinical_encoder": "tokens", "clinical_records": "permuted",
+    "replicate": 2, "box_loss": {"use": "torch.nn:SmoothL1Loss"},
+    "fusion": "film", "clinical_encoder": "tokens", "clinical_records": "permuted",
     "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
+    "cosine_ramp_epochs": 2, "cosine_last_factor": 0.5,
 }  # fmt: skip
 
 

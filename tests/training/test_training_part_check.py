@@ -62,7 +62,7 @@ def example(tmp_path: Path) -> Path:
 
 def _setup(**part: Any) -> ModelSetup:
     fields = {"backbone": "custom1", "image_size": 64, "pretrained": False, "use_clinical": True}
-    return ModelSetup(**fields, **part)
+    return ModelSetup(**(fields | part))
 
 
 def test_the_manuals_film_is_the_built_in_one(example: Path) -> None:
@@ -179,3 +179,114 @@ def test_a_run_trains_with_a_module_and_refuses_it_once_it_changed(
         file.write("# changed\n")
     with pytest.raises(SpecError, match="has other content"):
         train(spec, dataset_path=dataset.root, run=RunPaths(tmp_path / "again"), recorder=Notes())
+
+
+#: A class of each kind that is as it has to be.
+KINDS = """\
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Body(nn.Module):
+    def __init__(self, *, pyramid, image_size, width: int = 4):
+        super().__init__()
+        self.pyramid = pyramid
+        count = 4 if pyramid else 1
+        self.widths = (width,) * count
+        self.strides = (4, 8, 16, 32)[:count] if pyramid else (8,)
+        self.first = nn.Conv2d(3, width, 3, stride=self.strides[0], padding=1)
+        self.more = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(count - 1))
+
+    def forward(self, images):
+        maps = [self.first(images)]
+        for conv in self.more:
+            maps.append(conv(maps[-1]))
+        return OrderedDict((str(n), x) for n, x in enumerate(maps)) if self.pyramid else maps[0]
+
+
+class Loss(nn.Module):
+    def forward(self, deltas, targets):
+        return F.l1_loss(deltas, targets, reduction="sum")
+
+
+class Darker:
+    def __init__(self, most: float = 0.5):
+        self.most = most
+
+    def __call__(self, image, boxes, labels, random):
+        return (image * (1 - self.most * random.random())).astype("uint8"), boxes, labels
+
+
+class Adagrad(torch.optim.Adagrad):
+    def __init__(self, parameters, *, lr, weight_decay):
+        super().__init__(parameters, lr=lr, weight_decay=weight_decay)
+
+
+class Halving(torch.optim.lr_scheduler.ExponentialLR):
+    def __init__(self, optimiser, gamma: float = 0.5):
+        super().__init__(optimiser, gamma)
+"""
+GOOD: dict[str, dict[str, Any]] = {
+    "backbone": {"use": "mine:Body", "width": 8},
+    "box_loss": {"use": "mine:Loss"},
+    "augmentation": {"use": "mine:Darker", "most": 0.9},
+    "optimiser": {"use": "mine:Adagrad"},
+    "lr_scheduler": {"use": "mine:Halving", "gamma": 0.1},
+}
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_a_class_of_each_kind_is_taken(said: Callable[..., str], field: str) -> None:
+    assert said(KINDS, field, GOOD[field]["use"], **{n: v for n, v in GOOD[field].items() if n != "use"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new", "expected"),
+    [
+        ("backbone", "return OrderedDict((str(n), x) for n, x in enumerate(maps)) if self.pyramid else maps[0]",
+         "return maps", "returns the map as list, not"),
+        ("backbone", "self.widths = (width,) * count", "pass", "has widths = None|give it a tuple of 1 whole number"),
+        ("backbone", "stride=self.strides[0]", "stride=4", "returns the map as [2, 8, 16, 16], not [2, 8, 8, 8]"),
+        ("box_loss", 'reduction="sum"', 'reduction="none"', "returns the loss as [0, 4], not []"),
+        ("box_loss", 'reduction="sum"', 'reduction="mean"', "values that are not finite"),
+        ("box_loss", "deltas, targets, r", "deltas.detach(), targets, r", "its loss has no gradient"),
+        ("augmentation", '.astype("uint8")', "", "returns an image float64"),
+        ("augmentation", "boxes, labels\n", "boxes - 20, labels\n", "boxes outside the image"),
+        ("augmentation", "random.random()", "torch.rand(1).item()", "otherwise the second time"),
+        ("augmentation", "return (image * ", "return (1 / 0 * image * ", "raises ZeroDivisionError"),
+        ("optimiser", "lr=lr,", "lr=0.0,", "its step changes no weight"),
+        ("optimiser", "class Adagrad(torch.optim.Adagrad)", "class Adagrad(dict)", ""),
+        ("lr_scheduler", "super().__init__(optimiser, gamma)", "self.o = optimiser", "its step raises"),
+        ("lr_scheduler", "        super().__init__(optimiser, gamma)",
+         "        super().__init__(optimiser, gamma)\n"
+         "\n    def step(self):\n        self.n = getattr(self, 'n', 0) + 1"
+         "\n        self.optimizer.param_groups[0]['lr'] = 1 / self.n\n"
+         "\n    def state_dict(self):\n        return {}\n\n    def load_state_dict(self, state):\n        pass",
+         "other learning rates"),
+    ],
+)  # fmt: skip
+def test_what_is_none_of_its_kind(said: Callable[..., str], field: str, old: str, new: str, expected: str) -> None:
+    assert old in KINDS
+    part = GOOD[field]
+    answer = said(KINDS.replace(old, new), field, part["use"], **{n: v for n, v in part.items() if n != "use"})
+    assert answer
+    assert expected in answer
+
+
+@pytest.mark.slow
+def test_a_run_trains_with_a_part_of_each_kind_and_resumes_bit_by_bit(dataset: DataSet, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(KINDS)
+    spec = specification(dataset, 3, **GOOD)
+    protocol = spec.protocol.model_copy(update={"modules": (find_module("mine", tmp_path),), "steps_per_epoch": 2})
+    spec = type(spec)(spec.setup, protocol, spec.data)
+    whole, parts = Notes(), Notes()
+    assert train(spec, dataset_path=dataset.root, run=RunPaths(tmp_path / "whole"), recorder=whole) == "finished"
+    run = RunPaths(tmp_path / "parts")
+    stopped = train(spec, dataset_path=dataset.root, run=run, recorder=parts, stop=lambda: parts.steps >= 3)
+    assert stopped == "interrupted"
+    assert train(spec, dataset_path=dataset.root, run=run, recorder=parts) == "finished"
+    assert whole.numbers() == parts.numbers()
+    assert [round(whole.epochs[epoch].lr / spec.setup.lr, 9) for epoch in (1, 2, 3)] == [1, 0.1, 0.01]

@@ -241,3 +241,23 @@ def test_a_checkpoint_of_another_run_is_refused(paths: RunPaths) -> None:
     file = checkpoint.save(paths, 1, content())
     with pytest.raises(CheckpointError, match="belongs to run k, not to other"):
         checkpoint.require_key(file, content(), "other")
+
+
+def test_a_cosine_falls_as_torch_s_does_after_its_ramp() -> None:
+    setup = ModelSetup(lr_scheduler="CosineAnnealingLR", lr=0.4, cosine_ramp_epochs=2, cosine_last_factor=0.1)
+    optimiser = build_optimiser(setup, [torch.nn.Parameter(torch.zeros(1))])
+    plan = Schedule(setup, optimiser, 8)
+    rates = []
+    for epoch in range(1, 9):
+        rates.append(plan.lr)
+        assert not plan.after_epoch(epoch, 1.0, 0.0)
+    other = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(other, T_max=6, eta_min=0.04)
+    expected = []
+    for _ in range(6):
+        expected.append(other.param_groups[0]["lr"])
+        other.step()
+        cosine.step()
+    assert rates == pytest.approx([0.2, 0.4, *expected])
+    assert plan.plan()["cosine_ramp_epochs"] == 2
+    assert "cosine_ramp_epochs" not in Schedule(ModelSetup(), optimiser).plan()  # as in checkpoints from before

@@ -213,8 +213,9 @@ def test_a_step_left_out_in_half_precision_is_no_divergence_and_an_exhausted_sca
 def test_elsewhere_than_on_the_cpu_gradients_are_read_with_the_next_batch() -> None:
     monitor = DivergenceMonitor(STUDIES, 1)
     monitor.add_gradients(3, [1, 2], torch.full((), math.nan, device="meta"))  # reading it now would fail
-    monitor._norms = [(step, group, torch.tensor(math.nan)) for step, group, _ in monitor._norms]
-    with pytest.raises(DivergedError, match=r"step 3 \(studies s1, s2\)"), monitor.explaining():
+    monitor._norms = [(step, group, lambda: [math.nan]) for step, group, _ in monitor._norms]
+    check = monitor.check_gradients
+    with pytest.raises(DivergedError, match=r"step 3 \(studies s1, s2\)"), monitor.explaining(check):
         raise RuntimeError("proposals without a place")
-    with pytest.raises(ZeroDivisionError), monitor.explaining():  # nothing is attributed to what was finite
+    with pytest.raises(ZeroDivisionError), monitor.explaining(check):  # nothing is attributed to what was finite
         raise ZeroDivisionError

@@ -23,6 +23,8 @@ from mmad.config.setup import ModelSetup
 from mmad.data.dataset import DataSet
 from mmad.data.phantom.generate import make_phantom
 from mmad.detector import build_detector
+from mmad.detector.boxes import FlatBoxes
+from mmad.detector.pooling import PooledMaps
 from mmad.evaluation.coco import evaluate
 from mmad.training import train
 from mmad.training.inference import InferenceRunner, InputAlteration
@@ -127,7 +129,7 @@ def test_regions_of_one_cell_differ_by_their_upper_left_corner_alone(dataset: Da
         numeric, categorical = torch.randn(1, len(columns.numeric)), torch.zeros(1, len(columns.categorical)).long()
         maps = model.feature_maps(images, numeric, categorical)
         regions = torch.tensor([[20.0, 30, 40, 50], [20, 30, 64, 64], [50, 10, 60, 60], [0, 0, 9, 9], [0, 0, 64, 64]])
-        pooled = model.roi_heads.box_roi_pool(maps, [regions], [(64, 64)])
+        pooled = PooledMaps.of(maps, 64).pool(FlatBoxes.of([regions]), 7)
     assert [level.shape[-2:] for level in maps.values()] == [(1, 1)]
     assert torch.equal(pooled[0], pooled[1])  # as large as it may be
     assert torch.equal(pooled[3], pooled[4])

@@ -56,10 +56,22 @@ def files(folder: Path) -> list[str]:
     return sorted(re.sub(r"-[0-9a-f]{16}", "", path.name) for path in (folder / "checkpoints").iterdir())
 
 
+#: The recipe of today: an average of the weights, a cosine with a ramp, images moved anew each epoch.
+TODAY: Mapping[str, object] = {
+    "ema_decay": 0.7,
+    "gradient_checkpointing": True,
+    "gradient_accumulation": 2,
+    "lr_scheduler": "CosineAnnealingLR",
+    "cosine_ramp_epochs": 1,
+    "augment_scale": 0.1,
+    "augment_shift": 0.1,
+    "augment_rotation": 10.0,
+    "augment_contrast": 0.2,
+}
 MASKS: Mapping[str, object] = {"use_mask": True, "mask_hidden_layers": 4, "record_training_performance": True}
 
 
-@pytest.mark.parametrize("fields", [{}, CARRYING, MASKS], ids=["plain", "carrying", "masks"])
+@pytest.mark.parametrize("fields", [{}, CARRYING, MASKS, TODAY], ids=["plain", "carrying", "masks", "today"])
 @pytest.mark.parametrize("stop_after", [1, 3, 6])
 def test_a_stop_keeps_every_step_that_was_made(
     start: Start, tmp_path: Path, stop_after: int, fields: dict[str, object]
@@ -80,7 +92,8 @@ def weights(folder: Path) -> object:
     """The final checkpoint's weights, optimiser and random state, to the bit."""
     found = checkpoint.latest(RunPaths(folder))
     assert found is not None
-    return _bits({name: found[1].tensors[name] for name in ("model", "optimiser", "random")})
+    names = ("model", "optimiser", "random", "trained", "averaged_steps")
+    return _bits({name: found[1].tensors.get(name) for name in names})
 
 
 def _bits(value: object) -> object:
@@ -89,6 +102,23 @@ def _bits(value: object) -> object:
     if isinstance(value, dict):
         return {name: _bits(part) for name, part in value.items()}
     return [_bits(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def test_what_is_evaluated_and_kept_is_the_average_of_the_weights(start: Start, tmp_path: Path) -> None:
+    plain, averaged = Notes(), Notes()
+    start(plain, "plain", epochs=2)
+    start(averaged, "averaged", epochs=2, ema_decay=0.7)
+    of_plain, of_averaged = (checkpoint.latest(RunPaths(tmp_path / name)) for name in ("plain", "averaged"))
+    assert of_plain is not None
+    assert of_averaged is not None
+    assert _bits(of_averaged[1].tensors["trained"]) == _bits(of_plain[1].tensors["model"])  # training is the same
+    assert _bits(of_averaged[1].tensors["model"]) != _bits(of_plain[1].tensors["model"])
+    losses = {
+        split: [[v for k, v in notes.numbers().items() if k[1:] == (split, "loss")] for notes in (plain, averaged)]
+        for split in ("train", "val")
+    }
+    assert losses["train"][0] == losses["train"][1]
+    assert losses["val"][0] != losses["val"][1]
 
 
 @pytest.mark.parametrize("phase", ["val", "test"])

@@ -152,7 +152,7 @@ def test_without_early_stop_models_the_final_epoch_alone_is_kept(start: Start) -
 
 def test_half_precision_on_the_cpu_is_refused_before_anything_is_read(dataset: DataSet, tmp_path: Path) -> None:
     spec = specification(dataset, 1, mixed_precision=True)
-    with pytest.raises(SpecError, match="mixed_precision needs a CUDA device; set mixed_precision = false"):
+    with pytest.raises(SpecError, match="mixed_precision needs a GPU of NVIDIA or AMD; set mixed_precision = false"):
         train(spec, dataset_path=tmp_path / "nowhere", run=RunPaths(tmp_path / "run"), recorder=Notes())
 
 

@@ -132,7 +132,25 @@ def test_half_precision_is_refused_on_the_cpu() -> None:
     with pytest.raises(SpecError) as refused:
         require_device(True, CPU)
     assert str(refused.value) == (
-        "mixed_precision needs a CUDA device; set mixed_precision = false or use --device cuda"
+        "mixed_precision needs a GPU of NVIDIA or AMD; set mixed_precision = false or use --device cuda"
     )
     require_device(False, CPU)
     require_device(True, torch.device("cuda:1"))
+
+
+def test_bfloat16_is_computed_without_a_scaler_and_refused_where_it_would_be_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row, precision = torch.ones(2, 2), Precision(CPU, bf16=True)
+    with precision.autocast():
+        assert (row @ row).dtype == torch.bfloat16
+    assert (precision.half, precision.state(), precision.scale) == (False, {}, None)
+    assert precision.full({"loss": torch.zeros(1, dtype=torch.bfloat16)})["loss"].dtype == torch.float32
+    for supported in (True, False):
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda answer=supported: answer)
+        if supported:
+            require_device(False, CPU, bf16=True)
+        else:
+            with pytest.raises(SpecError, match="bf16: cpu does not compute bfloat16; set bf16 = false"):
+                require_device(False, CPU, bf16=True)

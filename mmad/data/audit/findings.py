@@ -15,7 +15,7 @@ from mmad.data.tables import Problem
 Level = Literal["error", "warning"]
 
 #: Raised whenever equal data give other findings, so that a remembered audit is not taken for a new one.
-VERSION = 4
+VERSION = 5
 #: So many rows of a finding are named; ``count`` says how many there are.
 MOST_ROWS = 5
 #: Begins the line that stores a finding with a run.

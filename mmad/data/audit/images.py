@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,13 @@ from PIL import Image
 
 from mmad.base.cores import usable_cores
 from mmad.base.records import SPLITS, OnProgress
+from mmad.data.audit.copies import SIDE, SPECTRA, THUMB, CopyPair, copies, spectra_of
 from mmad.data.audit.findings import AuditIssue, Level, finding
 from mmad.data.dataset import STUDIES, TOML, DataSet
 from mmad.data.image_cache import in_order, reason
 from mmad.data.pixels import BITS, as_grey, highest_value, is_deep, upright_size
 from mmad.data.reader import UNKNOWN_SIDE
 
-#: The picture in small whose neighbouring pixels are compared: so many rows, and one column more.
-SIDE = 16
 #: An image whose grey levels differ by less than this over the picture in small shows nothing.
 LEAST_CONTRAST = 3
 #: One that is nowhere brighter than this, of 255, over the picture in small uses an eighth of the greys.
@@ -30,7 +29,7 @@ LEAST_BRIGHT = 32
 #: With fewer bits than these used of 16, 64 greys or less are left of an image.
 LEAST_BITS = 15
 #: Side of the picture in small by which negatives are recognised, and the correlation from which on pictures are alike.
-_THUMB, _ALIKE = 8, 0.3
+_COARSE, _ALIKE = 8, 0.3
 #: Among fewer pictures nothing says which of them are negatives.
 _FEWEST = 8
 
@@ -42,12 +41,11 @@ class Looks:
     studies: tuple[int, ...]
     sizes: NDArray[np.int64]  # (K, 2) width and height; 0 where it cannot be decoded
     exact: tuple[bytes, ...]  # digest of the file's bytes; empty where it cannot be read
-    small: NDArray[np.uint8]  # (K, 32): a difference hash of 256 bits
-    turned: NDArray[np.uint8]  # (K, 3, 32): those of the picture mirrored, inverted, and turned by 180°
+    spectra: NDArray[np.float16]  # (K, cuts, bands): see ``mmad.data.audit.copies``
     blank: NDArray[np.bool_]  # (K,)
     bright: NDArray[np.uint8]  # (K,): the highest grey of the picture in small
     deepest: NDArray[np.uint8]  # (K,): bits of the highest value of an image with more than 8, else 0
-    thumbs: NDArray[np.uint8]  # (K, 64): the picture in small
+    thumbs: NDArray[np.uint8]  # (K, THUMB, THUMB): the picture in small, without its border
     corners: NDArray[np.bool_]  # (K, 4): something bright on its own stands top left, top right, bottom left, right
     unreadable: dict[int, str]  # place here → why
 
@@ -63,16 +61,13 @@ class Looks:
         return {p: (int(w), int(h)) for p, (w, h) in zip(self.studies, self.sizes, strict=True) if w}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Look:
     size: tuple[int, int]
-    exact: bytes
-    small: bytes
-    blank: bool
-    turned: bytes = bytes(3 * SIDE * SIDE // 8)
-    bright: int = 0
+    exact: bytes = b""
+    thumb: bytes = bytes(THUMB * THUMB)
+    spectra: NDArray[np.float32] | None = None
     deepest: int = 0
-    thumb: bytes = bytes(_THUMB * _THUMB)
     corners: tuple[bool, ...] = (False,) * 4
     why: str = ""
 
@@ -88,44 +83,48 @@ def look_at_images(dataset: DataSet, skip: frozenset[str] = frozenset(), progres
             firsts.setdefault(study.image, position)
     places = tuple(firsts.values())
     sizes, exact = np.zeros((len(places), 2), dtype=np.int64), []
-    small = np.zeros((len(places), SIDE * SIDE // 8), dtype=np.uint8)
-    turned = np.zeros((len(places), 3, SIDE * SIDE // 8), dtype=np.uint8)
-    blank, unreadable = np.zeros(len(places), dtype=np.bool_), {}
-    bright, deepest = np.zeros(len(places), dtype=np.uint8), np.zeros(len(places), dtype=np.uint8)
-    thumbs = np.zeros((len(places), _THUMB * _THUMB), dtype=np.uint8)
+    spectra = np.zeros((len(places), *SPECTRA), dtype=np.float16)
+    deepest, unreadable = np.zeros(len(places), dtype=np.uint8), {}
+    thumbs = np.zeros((len(places), THUMB, THUMB), dtype=np.uint8)
     corners = np.zeros((len(places), 4), dtype=np.bool_)
     for i, look in enumerate(in_order(partial(_look, dataset), places, usable_cores())):
-        sizes[i], blank[i], bright[i], deepest[i] = look.size, look.blank, look.bright, look.deepest
-        turned[i] = np.frombuffer(look.turned, dtype=np.uint8).reshape(3, -1)
-        thumbs[i] = np.frombuffer(look.thumb, dtype=np.uint8)
-        small[i], corners[i] = np.frombuffer(look.small, dtype=np.uint8), look.corners
+        sizes[i], deepest[i], corners[i] = look.size, look.deepest, look.corners
+        thumbs[i] = np.frombuffer(look.thumb, dtype=np.uint8).reshape(THUMB, THUMB)
+        if look.spectra is not None:
+            spectra[i] = look.spectra
         exact.append(look.exact)
         if look.why:
             unreadable[i] = look.why
         if progress is not None:
             progress(i + 1, len(places))
-    return Looks(places, sizes, tuple(exact), small, turned, blank, bright, deepest, thumbs, corners, unreadable)
+    flat, read = thumbs.reshape(len(places), THUMB * THUMB), sizes[:, 0] > 0
+    bright = flat.max(axis=1)
+    blank = read & (bright - flat.min(axis=1) < LEAST_CONTRAST)
+    return Looks(places, sizes, tuple(exact), spectra, blank, bright, deepest, thumbs, corners, unreadable)
+
+
+@contextmanager
+def _opened(dataset: DataSet, position: int, side: int, content: bytes | None = None) -> Iterator[Image.Image]:
+    """The image of a study, decoded; a JPEG is read to its end and decoded small, of at least ``side``."""
+    with Image.open(dataset.image_path(position) if content is None else io.BytesIO(content)) as image:
+        image.draft("L", (side, side))
+        image.load()
+        yield image
 
 
 def _look(dataset: DataSet, position: int) -> _Look:
-    nothing = bytes(SIDE * SIDE // 8)
     try:
         content = dataset.image_path(position).read_bytes()
         with Image.open(io.BytesIO(content)) as image:
             size = upright_size(image)
-            image.draft("L", (4 * SIDE, 4 * SIDE))  # a JPEG is read to its end and decoded small
-            image.load()
+        with _opened(dataset, position, SIDE, content) as image:
             deepest = highest_value(image).bit_length() if is_deep(image) else 0
             whole = as_grey(image, dataset.bits)
-            corners = _corners(whole)
-            whole = _without_border(whole)
-            small, thumb = (whole.resize(s, Image.Resampling.BOX) for s in ((SIDE + 1, SIDE), (_THUMB, _THUMB)))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return _Look((0, 0), b"", nothing, False, why=reason(error))
-    grey = np.asarray(small, dtype=np.int16)  # (SIDE, SIDE + 1)
-    small_hash, *others = (_hash(one) for one in (grey, grey[:, ::-1], -grey, grey[::-1, ::-1]))
-    digest, blank = hashlib.sha256(content).digest()[:16], bool(np.ptp(grey) < LEAST_CONTRAST)
-    return _Look(size, digest, small_hash, blank, b"".join(others), int(grey.max()), deepest, thumb.tobytes(), corners)
+        return _Look((0, 0), why=reason(error))
+    corners, whole = _corners(whole), _without_border(whole)
+    thumb = whole.resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
+    return _Look(size, hashlib.sha256(content).digest()[:16], thumb, spectra_of(whole), deepest, corners)
 
 
 #: Side of a corner as a share of the image's, and by how much a mark outshines half of its corner.
@@ -152,11 +151,6 @@ def _without_border(image: Image.Image) -> Image.Image:
     if 2 * (right - left) < image.width or 2 * (bottom - top) < image.height:
         return image
     return image.crop((left, top, min(right, image.width), min(bottom, image.height)))
-
-
-def _hash(grey: NDArray[np.int16]) -> bytes:
-    """Whether each pixel of the picture in small is darker than its right neighbour."""
-    return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
 
 
 def image_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
@@ -257,7 +251,9 @@ def _negatives(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
     places = np.flatnonzero((looks.sizes[:, 0] > 0) & ~looks.blank)
     if len(places) < _FEWEST:
         return []
-    pictures = looks.thumbs[places].astype(np.float64)
+    share = THUMB // _COARSE
+    pictures = looks.thumbs[places].reshape(len(places), _COARSE, share, _COARSE, share).mean(axis=(2, 4))
+    pictures = pictures.reshape(len(places), -1)
     pictures -= pictures.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(pictures, axis=1, keepdims=True)
     pictures /= np.where(lengths > 0, lengths, 1)
@@ -281,24 +277,8 @@ def _negatives(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
 _MOST_ALIKE = 0.8
 
 
-# Images that are there twice: the same bytes, or nearly the same picture.
-#
-# Nearly the same is decided on a difference hash of 256 bits (after N. Krawetz, "Kind of like that", 2013): bits
-# that say of the picture reduced to 17 × 16 pixels whether each is darker than its right neighbour. Of 60,378
-# pairs of different chest X-rays and 19,900 of phantoms the nearest differ in 22 and 35 bits; a copy that was
-# compressed anew, reduced to half, or made brighter differs in 3 to 6 bits (median), 9 to 17 (99 of 100).
-#
-# Near pairs are found without comparing all: the bits fall into 17 blocks of 15, and two hashes that differ in at
-# most 15 bits agree in at least two whole blocks. So only those that share a pair of blocks are compared.
+# Images that are there twice: the same bytes, or the same picture.
 
-
-#: Two pictures whose hashes differ in at most so many of 256 bits are nearly the same.
-NEAR_BITS = 15
-_BLOCKS, _BLOCK_BITS = 17, 15
-#: In a bucket with more pictures than this each is compared only with so many that follow it.
-_MOST_COMPARED = 256
-_PAIRS_AT_ONCE = 1 << 18
-_ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
 Groups = list[list[int]]
 
@@ -321,78 +301,21 @@ def _are_readings(dataset: DataSet, looks: Looks, group: list[int]) -> bool:
     return alone and dataset.mode in ("normal", "full")
 
 
-def near_groups(looks: Looks) -> Groups:
-    """Places in ``looks`` of pictures that are nearly the same, though their bytes are not; blank ones are left out.
-
-    A group holds everything that a chain of near pairs connects.
-    """
+def copy_pairs(dataset: DataSet, looks: Looks) -> list[CopyPair]:
+    """Pairs of places in ``looks`` of files that show the same though their bytes differ; blank ones are left out."""
     first: dict[bytes, int] = {}
     for i, digest in enumerate(looks.exact):
         if digest and not looks.blank[i]:
             first.setdefault(digest, i)
     places = np.array(list(first.values()), dtype=np.int64)
-    pairs = near_pairs(looks.small[places])
-    return [[int(places[i]) for i in group] for group in connected(pairs.tolist())]
 
+    def read(place: int) -> NDArray[np.uint8]:
+        with _opened(dataset, looks.studies[places[place]], 2 * SIDE) as image:
+            grey = _without_border(as_grey(image, dataset.bits))
+        return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.uint8)
 
-def turned_groups(looks: Looks) -> Groups:
-    """Places of pictures that are nearly another one mirrored, inverted or turned by 180°; blank ones are left out."""
-    places = np.flatnonzero(np.array([bool(digest) for digest in looks.exact], dtype=np.bool_) & ~looks.blank)
-    count = len(places)
-    if not count:
-        return []
-    hashes = np.concatenate([looks.small[places], looks.turned[places].transpose(1, 0, 2).reshape(3 * count, -1)])
-    pairs = near_pairs(hashes)
-    plain = pairs[(pairs[:, 0] < count) & (pairs[:, 1] >= count)] % count
-    return [[int(places[i]) for i in group] for group in connected(plain[plain[:, 0] != plain[:, 1]].tolist())]
-
-
-def near_pairs(hashes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Pairs (P, 2) of rows of ``hashes`` (N, 32) that differ in at most ``NEAR_BITS`` bits.
-
-    Memory grows with N and with the pairs found; equal hashes are paired as a chain.
-    """
-    if len(hashes) < 2:
-        return np.empty((0, 2), dtype=np.int64)
-    unique, inverse = np.unique(hashes, axis=0, return_inverse=True)
-    order = np.argsort(inverse.ravel(), kind="stable")
-    same = inverse.ravel()[order[1:]] == inverse.ravel()[order[:-1]]
-    chains = np.stack([order[:-1][same], order[1:][same]], axis=1)
-    first = np.zeros(len(unique), dtype=np.int64)
-    first[inverse.ravel()[::-1]] = np.arange(len(hashes))[::-1]
-    found = [first[pairs] for pairs in _close(unique)]
-    return np.unique(np.sort(np.concatenate([chains, *found]), axis=1), axis=0)
-
-
-def _close(unique: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
-    """Pairs of different hashes that share two blocks and are close enough."""
-    bits = np.unpackbits(unique, axis=1)[:, : _BLOCKS * _BLOCK_BITS]
-    weights = 1 << np.arange(_BLOCK_BITS, dtype=np.int64)
-    # neighbouring pixels fall into different blocks, so that a block seldom agrees by chance
-    blocks = np.stack([bits[:, n::_BLOCKS].astype(np.int64) @ weights for n in range(_BLOCKS)], axis=1)
-    for a, b in combinations(range(_BLOCKS), 2):
-        key = (blocks[:, a] << _BLOCK_BITS) | blocks[:, b]
-        order = np.argsort(key, kind="stable")
-        for left, right in _candidates(key[order], order):
-            apart = _ONES[unique[left] ^ unique[right]].sum(axis=1, dtype=np.int64)
-            near = apart <= NEAR_BITS
-            if near.any():
-                yield np.stack([left[near], right[near]], axis=1)
-
-
-def _candidates(
-    key: NDArray[np.int64], order: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs of equal ``key`` (sorted), some at a time: each with the next, then with the one after it, and so on."""
-    here = np.arange(len(key) - 1)
-    for step in range(1, _MOST_COMPARED + 1):
-        here = here[here + step < len(key)]
-        here = here[key[here] == key[here + step]]
-        if not len(here):
-            return
-        for start in range(0, len(here), _PAIRS_AT_ONCE):
-            part = here[start : start + _PAIRS_AT_ONCE]
-            yield order[part], order[part + step]
+    pairs = copies(looks.spectra[places], looks.thumbs[places], read)
+    return [CopyPair(int(places[pair.first]), int(places[pair.second]), pair.moved) for pair in pairs]
 
 
 def connected(pairs: Iterable[Sequence[int]]) -> Groups:
@@ -420,18 +343,17 @@ def duplicate_findings(dataset: DataSet, looks: Looks) -> list[AuditIssue]:
     across: Level = "warning" if documented else "error"
     drop = "keep one of each, with `mmad data check DIR --fix --out NEW`"
     look = "look at them with `mmad data show`, and take out what is a copy"
-    exact, near = exact_groups(dataset, looks), near_groups(looks)
     same, alike = "the same bytes", "nearly the same picture"
-    known = {frozenset(group) for group in (*exact, *near)}
-    turned = [group for group in turned_groups(looks) if frozenset(group) not in known]
-    other_way = "nearly the same picture, mirrored, inverted or turned"
+    other_way = "nearly the same picture, cropped, shifted, turned, mirrored or inverted"
+    exact, pairs = exact_groups(dataset, looks), copy_pairs(dataset, looks)
+    near, moved = (connected((p.first, p.second) for p in pairs if p.moved == how) for how in (False, True))
     findings = [
         _group_finding(dataset, looks, exact, True, "duplicate-across-splits", across, same, drop),
         _group_finding(dataset, looks, exact, False, "duplicate", "warning", same, drop),
         _group_finding(dataset, looks, near, True, "near-duplicate-across-splits", "warning", alike, look),
         _group_finding(dataset, looks, near, False, "near-duplicate", "warning", alike, look),
-        _group_finding(dataset, looks, turned, True, "near-duplicate-across-splits", "warning", other_way, look),
-        _group_finding(dataset, looks, turned, False, "near-duplicate", "warning", other_way, look),
+        _group_finding(dataset, looks, moved, True, "near-duplicate-across-splits", "warning", other_way, look),
+        _group_finding(dataset, looks, moved, False, "near-duplicate", "warning", other_way, look),
     ]
     return [one for one in findings if one is not None]
 

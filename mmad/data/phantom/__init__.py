@@ -2,6 +2,8 @@
 
 #: How the names of drawn data sets begin.
 NAME = "phantom"
+#: How many images there are by default, and their side in pixels.
+STUDIES, IMAGE_SIZE = 480, 256
 
 
 def is_phantom(name: str) -> bool:

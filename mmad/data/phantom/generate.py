@@ -14,7 +14,7 @@ from mmad.base.errors import DataError
 from mmad.base.records import DOCUMENTED_LABELS, OnProgress
 from mmad.config.messages import one_of
 from mmad.data.dataset import IMAGES, DataSet
-from mmad.data.phantom import NAME
+from mmad.data.phantom import IMAGE_SIZE, NAME, STUDIES
 from mmad.data.phantom.cases import CATEGORICAL, NUMERIC, Case, make_cases
 from mmad.data.phantom.drawing import (
     Box,
@@ -29,8 +29,6 @@ from mmad.data.phantom.drawing import (
 from mmad.data.reader import load_dataset
 from mmad.data.writer import BoxRow, StudyRow, new_folder, write_tables
 
-STUDIES = 480
-IMAGE_SIZE = 256
 #: Names of the image files' formats and their suffixes.
 FORMATS = {"png": ".png", "jpeg": ".jpg"}
 #: Largest side that is drawn as it is for an image of other sides; what is larger is drawn so and enlarged.

@@ -348,6 +348,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         setup_toml,
         tables.against_tables,
         tables.all_runs_table,
+        tables.benefit_table,
         tables.best_epochs_table,
         tables.documented_table,
         tables.gap_view,

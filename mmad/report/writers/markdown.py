@@ -37,6 +37,7 @@ from mmad.report.table import ReportTable
 from mmad.report.table_writers import as_markdown, escape
 from mmad.report.tables import (
     against_tables,
+    benefit_table,
     best_epochs_table,
     documented_table,
     gap_view,
@@ -218,7 +219,7 @@ def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure],
         if why := reasons(known):
             some = " for some rows" if any(stats.difference for stats in known) else ""
             lines += [f"No interval{some}: {escape(why)}", ""]
-    lines += _tables((documented_table(ablation),))
+    lines += _tables((benefit_table(ablation, statistics), documented_table(ablation)))
     if ablation.audit:
         lines += [f"{plural(len(ablation.audit), 'audit warning')} on the data:", ""]
         lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]

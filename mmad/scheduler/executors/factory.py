@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from mmad.scheduler.scheduler import Options
 
 
-EXECUTORS = ("local", "ray", "slurm")
+EXECUTORS = ("local", "ray", "slurm", "command")
 
 
-def check_executor(name: str, address: str | None = None, slurm: Sequence[str] = ()) -> None:
+def check_executor(
+    name: str,
+    address: str | None = None,
+    slurm: Sequence[str] = (),
+    template: str | None = None,
+    jobs: int | None = None,
+) -> None:
     """Refuses a name that is no executor, and words that belong to another one.
 
     Raises:
@@ -32,6 +38,9 @@ def check_executor(name: str, address: str | None = None, slurm: Sequence[str] =
         raise MmadError("is for a Ray cluster", where="--address", hint="add --executor ray, or leave it out")
     if slurm and name != "slurm":
         raise MmadError("is for a Slurm cluster", where="--slurm", hint="add --executor slurm, or leave it out")
+    for option, given in (("--template", template), ("--jobs", jobs)):
+        if given is not None and name != "command":
+            raise MmadError("is for lines of a shell", where=option, hint="add --executor command, or leave it out")
 
 
 def executor_slots(
@@ -40,23 +49,34 @@ def executor_slots(
     per_gpu: int | None = 1,
     address: str | None = None,
     slurm: Sequence[str] = (),
+    template: str | None = None,
+    jobs: int | None = None,
     *,
     memory: Callable[[], dict[tuple[str, str], int]] = dict,
+    dry: bool = False,
 ) -> Slots:
     """The slots of an executor: this machine's, or a cluster's.
 
     Args:
         per_gpu: how many runs share a GPU; None for as many as fit, which this machine alone can measure.
+        template: the line of a shell that ``command`` hands runs out with, ``jobs`` of them at once.
         memory: returns the bytes that runs were seen to take of this machine's GPUs.
+        dry: nothing will be submitted, so that Slurm's programs may be missing.
 
     Raises:
         MmadError: no such executor or device, a package that is not installed, no connection to the cluster.
     """
-    check_executor(name, address, slurm)
+    check_executor(name, address, slurm, template, jobs)
     if name != "local" and per_gpu is None:
         raise MmadError("auto: a cluster's memory is not measured", where="--per-gpu", hint="give a number of runs")
     if name == "slurm" and per_gpu != 1:
         raise MmadError("a job has its GPU to itself", where="--per-gpu", hint="leave it out, or ask Slurm for a share")
+    if name == "command":
+        from mmad.scheduler.executors.command import command_slots
+
+        if per_gpu != 1:
+            raise MmadError("a line has one run", where="--per-gpu", hint="leave it out, and say --jobs")
+        return command_slots(template, jobs, device)
     if name == "ray":
         from mmad.scheduler.executors.ray import ray_slots
 
@@ -64,7 +84,8 @@ def executor_slots(
     if name == "slurm":
         from mmad.scheduler.executors.slurm import require_slurm, slurm_slots
 
-        require_slurm()
+        if not dry:
+            require_slurm()
         return slurm_slots(slurm, device)
     return find_slots(device, per_gpu, memory())
 
@@ -76,6 +97,7 @@ def make_executor(
     options: Options,
     address: str | None = None,
     slurm: Sequence[str] = (),
+    template: str | None = None,
     *,
     runs: Sequence[RunSpec] = (),
 ) -> Executor | None:
@@ -87,7 +109,7 @@ def make_executor(
     Raises:
         MmadError: no such executor, a package that is not installed, or a node that lacks something.
     """
-    check_executor(name, address, slurm)
+    check_executor(name, address, slurm, template)
     if name == "local":
         return None
     from mmad.scheduler.executors.base import ClusterSlots
@@ -95,6 +117,10 @@ def make_executor(
 
     if not isinstance(slots, ClusterSlots):
         raise MmadError("slots of this machine are no slots of a cluster", where=f"--executor {name}")
+    if name == "command":
+        from mmad.scheduler.executors.command import CommandExecutor, check_template
+
+        return CommandExecutor(slots, train_request(database, options), check_template(template))
     if name == "slurm":
         from mmad.scheduler.executors.slurm import SlurmExecutor
 

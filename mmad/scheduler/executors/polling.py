@@ -52,6 +52,10 @@ class StorePoller:
         """Whether the store has the run waiting or held."""
         return self._store.run(key).status in ("queued", *HELD)
 
+    def claimed(self, key: str) -> bool:
+        """Whether somebody has claimed the run for the attempt that is followed."""
+        return self._store.run(key).attempts > self._attempts[key].claims
+
     def poll(self) -> Iterator[Event]:
         """What happened since the last look; nothing when that was a moment ago."""
         if not self._attempts or seconds() - self._looked < _LOOK:

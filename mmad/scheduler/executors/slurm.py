@@ -1,4 +1,7 @@
-"""Runs as jobs of a Slurm cluster, one each, through submitit: stopped in time, requeued, resumed."""
+"""Runs as jobs of a Slurm cluster, through submitit: stopped in time, requeued, resumed.
+
+What is handed out at one moment is one array of jobs, a task for each run: Slurm is asked once.
+"""
 
 from __future__ import annotations
 
@@ -183,10 +186,11 @@ def asks_for_gpus(options: Mapping[str, str]) -> bool:
 
 @dataclass
 class _SlurmAttempt:
-    """A job, its slot, whether it was cancelled, and since when it looks as if it were over."""
+    """A run, its slot, its job (None until submitted), whether it was cancelled, and since when it looks over."""
 
-    job: Any
+    state: JobState
     slot: Slot
+    job: Any = None
     cancelled: bool = False
     over: float | None = None
 
@@ -230,30 +234,18 @@ class SlurmExecutor:
             raise MmadError(line, where="--slurm", hint="give options that sbatch knows") from None
 
     def submit(self, state: JobState) -> bool:
-        """Hands the run to Slurm as a job of its own."""
+        """Takes the run into the array of jobs that is submitted next."""
         slot = self.slots.take(state.job.threads, state.job.memory_key)
         if slot is None:
             return False
         self._poller.follow(state)
-        line = [*self.program, *worker_arguments(self.template, state, slot)]
-        command = Command(line, worker_environment(self.template.database, state.job.threads), _NOTICE / 2)
-        try:
-            if self.cluster == "slurm" and "cpus_per_task" not in self._options:
-                self._submitit.update_parameters(cpus_per_task=max(1, state.job.threads))
-            job = self._submitit.submit(command)
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            self.slots.give_back(slot)
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            last = next((line for line in lines if "error" in line), lines[-1] if lines else type(error).__name__)
-            raise MmadError(
-                f"Slurm did not take the job ({last[:200]})", hint="look at the options of --slurm"
-            ) from None
-        self._attempts[state.job.key] = _SlurmAttempt(job, slot)
-        state.device = f"Slurm, job {job.job_id}"
+        self._attempts[state.job.key] = _SlurmAttempt(state, slot)
+        state.device = "Slurm"
         return True
 
     def poll(self, seconds: float) -> Iterator[Event]:
         """What the store says of the runs, and which jobs are over."""
+        yield from self._hand_over()
         time.sleep(seconds)
         if not self._attempts:
             return
@@ -263,12 +255,42 @@ class SlurmExecutor:
         self._looked = clock()
         for key, attempt in list(self._attempts.items()):
             if self._over(key, attempt):
-                del self._attempts[key]
-                self.slots.give_back(attempt.slot)
                 lines = _lines(attempt.job)
                 exited = _exited(attempt.job, lines)
-                yield from self._poller.ended(key, lines, exited, cancelled=attempt.cancelled)
+                yield from self._ended(key, attempt, lines, exited)
                 self._tidy(attempt.job)
+
+    def _ended(self, key: str, attempt: _SlurmAttempt, lines: Sequence[str], exited: Exited) -> Iterator[Event]:
+        del self._attempts[key]
+        self.slots.give_back(attempt.slot)
+        yield from self._poller.ended(key, lines, exited, cancelled=attempt.cancelled)
+
+    def _hand_over(self) -> Iterator[Event]:
+        """Submits what was taken since the last time: an array of jobs for those of equally many threads."""
+        waiting = [attempt for attempt in self._attempts.values() if attempt.job is None]
+        for attempt in waiting:
+            if attempt.cancelled:
+                yield from self._ended(attempt.state.job.key, attempt, (), Exited(_SIGKILL, why="it was not submitted"))
+        waiting = [attempt for attempt in waiting if not attempt.cancelled]
+        for threads in sorted({attempt.state.job.threads for attempt in waiting}):
+            alike = [attempt for attempt in waiting if attempt.state.job.threads == threads]
+            try:
+                if self.cluster == "slurm" and "cpus_per_task" not in self._options:
+                    self._submitit.update_parameters(cpus_per_task=max(1, threads))
+                jobs = self._submitit.submit_array([self._command(attempt) for attempt in alike])
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+                last = next((line for line in lines if "error" in line), lines[-1] if lines else type(error).__name__)
+                why = f"Slurm did not take the job ({last[:200]}); look at the options of --slurm"
+                for attempt in alike:
+                    yield from self._ended(attempt.state.job.key, attempt, (), Exited(1, why=why))
+                continue
+            for attempt, job in zip(alike, jobs, strict=True):
+                attempt.job, attempt.state.device = job, f"Slurm, job {job.job_id}"
+
+    def _command(self, attempt: _SlurmAttempt) -> Command:
+        line = [*self.program, *worker_arguments(self.template, attempt.state, attempt.slot)]
+        return Command(line, worker_environment(self.template.database, attempt.state.job.threads), _NOTICE / 2)
 
     def cancel(self, key: str, *, now: bool) -> None:
         """Cancels the run's job: Slurm has its worker stop at its next safe point, and kills it some time later."""
@@ -276,6 +298,8 @@ class SlurmExecutor:
         if attempt is None:
             return
         attempt.cancelled = True
+        if attempt.job is None:
+            return
         if self.cluster != "slurm":
             self._stop_here(attempt.job, now=now)
             return
@@ -320,6 +344,8 @@ class SlurmExecutor:
 
     def _over(self, key: str, attempt: _SlurmAttempt) -> bool:
         """Whether the job will not run again: it left its result, or Slurm counts it as ended for a while."""
+        if attempt.job is None:
+            return False
         if attempt.job.paths.result_pickle.exists():
             return True
         if not attempt.job.done(force_check=not self._poller.is_open(key)):

@@ -21,33 +21,44 @@ FOLDER = Path(os.environ["PRETEND_SLURM"])
 
 def sbatch(file: str) -> None:
     number = len(list(FOLDER.glob("*.sh"))) + 1
-    (FOLDER / f"{number}.sh").write_text(Path(file).read_text())
-    run = [sys.executable, __file__, "run", str(number)]
-    process = subprocess.Popen(
-        run, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    (FOLDER / f"{number}.pid").write_text(str(process.pid))
+    text = Path(file).read_text()
+    (FOLDER / f"{number}.sh").write_text(text)
+    array = re.search(r"^#SBATCH --array=0-(\d+)", text, re.MULTILINE)
+    for name in [str(number)] if array is None else [f"{number}_{task}" for task in range(int(array[1]) + 1)]:
+        run = [sys.executable, __file__, "run", name]
+        process = subprocess.Popen(
+            run, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        (FOLDER / f"{name}.pid").write_text(str(process.pid))
     print(f"Submitted batch job {number}")
 
 
-def run(number: str) -> None:
-    """A job from its beginning to its last end."""
+def run(name: str) -> None:
+    """A job, or a task of an array, from its beginning to its last end."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    number, _, task = name.partition("_")
+    given = {"SLURM_JOB_ID": f"{number}{task}"}
+    if task:
+        given |= {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": task}
     while True:
-        subprocess.run(["bash", str(FOLDER / f"{number}.sh")], env={**os.environ, "SLURM_JOB_ID": number}, check=False)
-        if not (FOLDER / f"{number}.again").exists():
+        subprocess.run(["bash", str(FOLDER / f"{number}.sh")], env={**os.environ, **given}, check=False)
+        if not (FOLDER / f"{name}.again").exists():
             return
-        (FOLDER / f"{number}.again").unlink()
+        (FOLDER / f"{name}.again").unlink()
 
 
 def srun(*words: str) -> int:
     """The command behind the options, with its output where they say."""
     given = list(words)
     files = {}
+    names = {"%j": "SLURM_JOB_ID", "%A": "SLURM_ARRAY_JOB_ID", "%a": "SLURM_ARRAY_TASK_ID"}
     while given[0].startswith("--"):
         option = given.pop(0)
         if option in ("--output", "--error"):
-            files[option] = given.pop(0).replace("%j", os.environ["SLURM_JOB_ID"]).replace("%t", "0")
+            path = given.pop(0).replace("%t", "0")
+            for word, variable in names.items():
+                path = path.replace(word, os.environ.get(variable, ""))
+            files[option] = path
     with Path(files["--output"]).open("a") as out, Path(files["--error"]).open("a") as errors:
         return subprocess.run(given, stdout=out, stderr=errors, check=False).returncode
 
@@ -65,8 +76,9 @@ def scancel(*words: str) -> None:
 def sacct(*words: str) -> None:
     print("JobID|State|NodeList")
     for number in re.findall(r"-j (\d+)", shlex.join(words)):
-        alive = psutil.pid_exists(int((FOLDER / f"{number}.pid").read_text()))
-        print(f"{number}|{'RUNNING' if alive else 'NODE_FAIL'}|here")
+        for file in [*FOLDER.glob(f"{number}.pid"), *FOLDER.glob(f"{number}_*.pid")]:
+            alive = psutil.pid_exists(int(file.read_text()))
+            print(f"{file.stem}|{'RUNNING' if alive else 'NODE_FAIL'}|here")
 
 
 def scontrol(word: str, number: str) -> None:

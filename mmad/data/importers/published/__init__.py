@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 import tomllib
@@ -16,12 +17,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.dataset import DataSet, split_by_patient
+from mmad.data.dataset import DataSet, read_split, split_by_patient
 from mmad.data.importers.common import ImportReport
 from mmad.data.importers.csv import CsvLayout, Tables, import_csv, one_table
 from mmad.data.tables import Table, read_table
@@ -162,7 +164,7 @@ def _boxes(src: Path, of: PublishedSet) -> pandas.DataFrame:
     frames = []
     for one in of.boxes:
         for path in sorted(src.glob(one.file)):
-            frame = _FORMS[of.form](path, of)
+            frame = _FORMS[of.form](path, of, src)
             frame.index = pandas.Index([f"{path}:{line}" for line in frame.index])
             if one.split is not None:
                 frame[_SPLIT] = one.split
@@ -218,7 +220,7 @@ def _filled(frame: pandas.DataFrame, patient: str) -> list[str]:
 # What is no table of boxes.
 
 
-def _table(path: Path, of: PublishedSet) -> pandas.DataFrame:
+def _table(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     return read_table(path).frame
 
 
@@ -231,7 +233,7 @@ def _row(image: str, label: str = "", box: tuple[object, ...] = ("",) * 4) -> Na
     return {"image": image, "label": label, **dict(zip(_SIDES, map(str, box), strict=True))}
 
 
-def _chestx_det(path: Path, of: PublishedSet) -> pandas.DataFrame:
+def _chestx_det(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """A list of images with the lists ``syms`` and ``boxes``."""
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
@@ -247,7 +249,7 @@ def _chestx_det(path: Path, of: PublishedSet) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _object_cxr(path: Path, of: PublishedSet) -> pandas.DataFrame:
+def _object_cxr(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """Shapes separated by ``;``: a type (0 rectangle, 1 ellipse, 2 polygon) and its points."""
     table = read_table(path)
 
@@ -265,7 +267,7 @@ def _object_cxr(path: Path, of: PublishedSet) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _siim(path: Path, of: PublishedSet) -> pandas.DataFrame:
+def _siim(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """``boxes`` is a Python list of ``x``, ``y``, ``width``, ``height``."""
     table = read_table(path)
 
@@ -282,7 +284,7 @@ def _siim(path: Path, of: PublishedSet) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _padchest_gr(path: Path, of: PublishedSet) -> pandas.DataFrame:
+def _padchest_gr(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """A record for each study, with findings of labels and relative boxes; ``master_table.csv`` has the patients."""
     table = next(iter(sorted(path.parent.glob("master_table*.csv"))), None)
     of_image: dict[str, NamedCells] = {}
@@ -311,7 +313,7 @@ def _around(points: Sequence[tuple[float, float]]) -> tuple[float, float, float,
     return min(across), min(down), max(across), max(down)
 
 
-def _voc(path: Path, of: PublishedSet) -> pandas.DataFrame:
+def _voc(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """A file for each image; the corners by name, and as they are."""
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
@@ -325,7 +327,7 @@ def _voc(path: Path, of: PublishedSet) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _cvat(path: Path, of: PublishedSet) -> pandas.DataFrame:
+def _cvat(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """Boxes, and the boxes around polygons."""
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
@@ -347,7 +349,7 @@ def _cvat(path: Path, of: PublishedSet) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
-def _labelme(path: Path, of: PublishedSet) -> pandas.DataFrame:
+def _labelme(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
     """A file for each image; a rectangle has two corners in any order, a polygon gets the box around it."""
 
     def rows() -> Iterator[tuple[object, NamedCells]]:
@@ -363,6 +365,127 @@ def _labelme(path: Path, of: PublishedSet) -> pandas.DataFrame:
     return _checked(path, rows)
 
 
+def _chexlocalize(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
+    """By image the polygons of each finding; the key is the image's path in CheXpert, its parts joined by ``_``.
+
+    Images in which nothing was found have no key here, and one in the file of masks, if that lies beside it.
+    """
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        found = json.loads(path.read_text("utf-8"))
+        masks = path.with_name(path.name.replace("annotations", "segmentations"))
+        looked = json.loads(masks.read_text("utf-8")) if masks.is_file() else {}
+        for key in dict.fromkeys((*found, *looked)):
+            image = _file_of_key(src, path, key)
+            outlines = {name: several for name, several in found.get(key, {}).items() if name != "img_size"}
+            for name, several in outlines.items():
+                for points in several:
+                    yield f"[{key}]", _row(image, name, _around(points))
+            if not outlines:
+                yield f"[{key}]", _row(image)
+
+    return _checked(path, rows)
+
+
+def _file_of_key(src: Path, path: Path, key: str) -> str:
+    """The path below ``src`` of the image with this key. Raises DataError."""
+    below = "/".join(key.split("_", 2))  # patient64622_study1_view1_frontal
+    files = sorted(src.glob(f"**/{below}.*"))
+    if len(files) == 1:
+        return files[0].relative_to(src).as_posix()
+    what = f"{len(files) or 'no'} files below the folder are called {below}"
+    raise DataError(what, where=f"{path}:[{key}]", hint="put the images of CheXpert there, each once")
+
+
+def _yolo(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
+    """The text files below ``labels`` folders beside ``data.yaml`` or ``classes.txt``, and the images of ``images``.
+
+    A line is a class, from 0, and the centre and size of a box or the corners of a polygon, as shares of the image.
+    An image without a file, or with an empty one, shows nothing. The split is a folder's name.
+    """
+    names = _yolo_names(path)
+    images = {file.with_suffix(""): file for file in sorted(path.parent.rglob("images/**/*")) if file.is_file()}
+    texts = {}
+    for text in sorted(path.parent.rglob("labels/**/*.txt")):
+        parts = list(text.with_suffix("").parts)
+        parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
+        texts[Path(*parts)] = text
+    lost = next((text for stem, text in texts.items() if stem not in images), None)
+    if lost is not None:
+        raise DataError("is of no image", where=lost, hint="put its image into the folder images, under the same name")
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        for stem, image in images.items():
+            known = {"image": image.relative_to(src).as_posix(), _SPLIT: _split_of(image.relative_to(src))}
+            lines = texts[stem].read_text("utf-8").splitlines() if stem in texts else []
+            marks = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+            for number, words in marks:
+                at = f"{texts[stem].relative_to(path.parent).as_posix()}:{number}"
+                yield at, {**_yolo_row(words, names, f"{path.parent}/{at}"), **known}
+            if not marks:
+                yield image.name, {**_row(""), **known}
+
+    return _checked(path, rows)
+
+
+def _yolo_names(path: Path) -> dict[int, str]:
+    """By number the classes of ``data.yaml`` (a list, or number: name) or ``classes.txt`` (a line for each)."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".txt":
+        return dict(enumerate(text.splitlines()))
+    try:
+        names = yaml.safe_load(text)["names"]
+        pairs = names.items() if isinstance(names, dict) else enumerate(names)
+        return {int(number): str(name) for number, name in pairs}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        what = f"does not list its classes under 'names' ({type(error).__name__})"
+        raise DataError(what, where=path, hint="write names: [Consolidation, Effusion]") from None
+
+
+def _yolo_row(words: Sequence[str], names: Mapping[int, str], where: str) -> NamedCells:
+    try:
+        numbers = [float(word) for word in words[1:]]
+        label = names[int(words[0])]
+    except (ValueError, KeyError):
+        what = f"{shown(' '.join(words))} is not a class from 0 to {len(names) - 1} with numbers"
+        raise DataError(what, where=where, hint="write class, x_center, y_center, width, height") from None
+    if len(numbers) == 5:
+        raise DataError("has six numbers: predictions, with a score", where=where, hint="take the annotations")
+    if len(numbers) == 4:
+        return _row("", label, tuple(words[1:]))
+    if len(numbers) < 6 or len(numbers) % 2:
+        what = f"has {len(words)} numbers, and no box or polygon has that many"
+        raise DataError(what, where=where, hint="write class, x_center, y_center, width, height")
+    left, top, right, bottom = _around(list(zip(numbers[::2], numbers[1::2], strict=True)))
+    return _row("", label, ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
+
+
+def _coco(path: Path, of: PublishedSet, src: Path) -> pandas.DataFrame:
+    """A COCO file beside its images; categories without a box, such as one that groups the others, are left out."""
+
+    def rows() -> Iterator[tuple[object, NamedCells]]:
+        found = json.loads(path.read_text("utf-8"))
+        names = {category["id"]: category["name"] for category in found["categories"]}
+        files = {image["id"]: (path.parent / image["file_name"]).relative_to(src) for image in found["images"]}
+        bare = dict(files)
+        for place, mark in enumerate(found["annotations"]):
+            bare.pop(mark["image_id"], None)
+            image, label = files[mark["image_id"]].as_posix(), names[mark["category_id"]]
+            yield f"annotations[{place}]", _row(image, label, tuple(mark["bbox"]))
+        for place, file in enumerate(bare.values()):
+            yield f"images[{place}]", _row(file.as_posix())
+
+    return _checked(path, rows)
+
+
+def _split_of(file: Path) -> str:
+    """The split that a folder of ``file`` names, empty where none does."""
+    for part in file.parts[:-1]:
+        with contextlib.suppress(DataError):
+            return read_split(part, "")
+    return ""
+
+
 def _checked(path: Path, rows: Callable[[], Iterator[tuple[object, NamedCells]]]) -> pandas.DataFrame:
     try:
         return _rows(rows())
@@ -371,7 +494,7 @@ def _checked(path: Path, rows: Callable[[], Iterator[tuple[object, NamedCells]]]
         raise DataError(what, where=path, hint="take the file as it was published") from None
 
 
-_FORMS: Mapping[str, Callable[[Path, PublishedSet], pandas.DataFrame]] = {
+_FORMS: Mapping[str, Callable[[Path, PublishedSet, Path], pandas.DataFrame]] = {
     "table": _table,
     "chestx-det": _chestx_det,
     "object-cxr": _object_cxr,
@@ -380,4 +503,7 @@ _FORMS: Mapping[str, Callable[[Path, PublishedSet], pandas.DataFrame]] = {
     "voc": _voc,
     "cvat": _cvat,
     "labelme": _labelme,
+    "chexlocalize": _chexlocalize,
+    "yolo": _yolo,
+    "coco": _coco,
 }
