@@ -109,7 +109,7 @@ def draw_page(figure: ReportFigure) -> tuple[str, ...]:
         parsed = _parsed(drawn)
         height = drawn.get_figheight() * _POINTS
         return tuple(
-            _panel_svg(parsed, n, panel, axes, place, height, f"{figure.name}-{n}", n < len(figure.panels))
+            _panel_svg(parsed, n, panel, axes, place, height, figure, _with_lines_of(panel, figure.panels))
             for n, (panel, axes, place) in enumerate(zip(panels, drawn.axes, places, strict=True))
         )
 
@@ -582,12 +582,15 @@ _KEPT = {
     "stroke-opacity": "stroke-opacity",
     "fill-opacity": "fill-opacity",
     "opacity": "opacity",
-    "text-anchor": "text-anchor",
     "font-weight": "font-weight",
 }
 #: The size of an SVG's letters in figures.css.
 _FONT = "7.5px"
-_NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
+#: Of most texts of a figure: the role of their colour, which figures.css gives to texts without one, and their anchor.
+_TEXT, _ANCHOR = "muted", "middle"
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+#: Lines are written in tenths of a point.
+_FINE = 10
 
 
 @dataclass(frozen=True)
@@ -611,18 +614,25 @@ def _panel_svg(
     axes: Axes,
     place: tuple[float, float, float, float],
     height: float,
-    name: str,
-    with_values: bool,
+    figure: CurveFigure,
+    shown: int,
 ) -> str:
-    """One panel with the values that the page's script shows."""
+    """One panel with the values that the page's script shows, or the name of the panel ``shown`` that has them."""
+    name = f"{figure.name}-{number}"
     box = axes.get_position()
     width = axes.get_figure(root=True).get_figwidth() * _POINTS  # type: ignore[union-attr]
     edges = box.x0 * width, (1 - box.y1) * height, box.width * width, box.height * height
-    box_words = " ".join(f'{key}="{v:.1f}"' for key, v in zip(("x", "y", "width", "height"), edges, strict=True))
+    named = zip(("x", "y", "width", "height"), edges, strict=True)
+    box_words = " ".join(f'{key}="{round(_FINE * v)}"' for key, v in named)
     clip_path = f'<clipPath id="c-{name}"><rect {box_words}/></clipPath>'
-    more = _values(panel, axes, edges) if with_values else ""
+    more = _values(panel, axes, edges) if shown == number else f' data-of="d-{figure.name}-{shown}"'
     lines = [(series.name, series.seed) for series in panel.series]
     return _svg(parsed, number, place, name, _text(panel.title), describe(panel), more, clip_path, lines)
+
+
+def _with_lines_of(panel: Panel, panels: Sequence[Panel]) -> int:
+    """The first of ``panels`` that shows the lines of ``panel``."""
+    return next(n for n, other in enumerate(panels) if other is panel or other.series == panel.series)
 
 
 def _svg(
@@ -642,7 +652,8 @@ def _svg(
         clip_path = ""
     x, y, width, height = (f"{v:.1f}".removesuffix(".0") for v in place)
     return (
-        f'<svg class="{css}" viewBox="{x} {y} {width} {height}" role="img" aria-label="{escape(_plain(label))}" '
+        f'<svg class="{css}" viewBox="{x} {y} {width} {height}" role="img" text-anchor="{_ANCHOR}" '
+        f'aria-label="{escape(_plain(label))}" '
         f'aria-describedby="d-{name}"{more}><desc id="d-{name}">{escape(_plain(description), quote=False)}</desc>'
         f"{clip_path}{body}</svg>"
     )
@@ -655,25 +666,31 @@ def _element(
     lines: Sequence[tuple[str, str]],
     within: bool = False,
 ) -> str:
-    """An element of matplotlib's as one of the page; only lines (``within`` one) can leave the axes and are clipped."""
+    """An element of matplotlib's as one of the page.
+
+    Only lines (``within`` one) can leave the axes and are clipped; their numbers are whole tenths, which takes a third
+    less room.
+    """
     tag = element.tag.removeprefix(_NAMESPACE)
     if tag == "defs":
         return ""
-    attributes = _attributes(element)
+    attributes = _attributes(element, _FINE if within else 1)
     if within and element.get("clip-path"):
         attributes["clip-path"] = f"url(#{clip})"
     if tag == "path":
-        drawn = _path(element.get("d", ""))
+        drawn = _path(element.get("d", ""), tenths=within)
         return f'<path d="{drawn}"{_joined(attributes)}/>' if drawn else ""
     if tag == "use":
         shape = shapes[element.get(_LINK, "").removeprefix("#")]
-        at = f"translate({_short(element.get('x', '0'))} {_short(element.get('y', '0'))})"
-        return f'<path d="{_path(shape.get("d", ""))}" transform="{at}"{_joined(_attributes(shape) | attributes)}/>'
+        scale = _FINE if within else 1
+        at = " ".join(_short(scale * float(element.get(name, "0"))) for name in ("x", "y"))
+        more = _joined(_attributes(shape, scale) | attributes)
+        return f'<path d="{_path(shape.get("d", ""), tenths=within)}" transform="translate({at})"{more}/>'
     if tag == "text":
         for name in ("x", "y"):
-            attributes[name] = _short(element.get(name, "0"))
+            attributes[name] = _short(float(element.get(name, "0")))
         if not (turn := element.get("transform", "")).startswith("rotate(-0 "):
-            attributes["transform"] = _NUMBER.sub(lambda m: _short(m[0]), turn)
+            attributes["transform"] = _NUMBER.sub(lambda m: _short(float(m[0])), turn)
             if "translate" in turn:
                 del attributes["x"], attributes["y"]
         return f"<text{_joined(attributes)}>{escape(''.join(element.itertext()), quote=False)}</text>"
@@ -682,19 +699,22 @@ def _element(
     if found and body:
         name, seed = lines[int(found[1])]
         one = f' data-seed="{escape(_text(seed))}"' if seed else ""
-        return f'<g class="line" data-name="{escape(_text(name))}"{one}>{body}</g>'
+        return f'<g class="line" transform="scale({1 / _FINE:g})" data-name="{escape(_text(name))}"{one}>{body}</g>'
     return f"<g{_joined(attributes)}>{body}</g>" if attributes and body else body
 
 
-def _attributes(element: ET.Element) -> dict[str, str]:
-    """matplotlib's style as attributes: colours become the classes that the page colours."""
+def _attributes(element: ET.Element, scale: int = 1) -> dict[str, str]:
+    """matplotlib's style as attributes, lengths times ``scale``: colours become the classes that the page colours."""
     found: dict[str, str] = {}
     classes = []
-    style = dict(part.split(":", 1) for part in element.get("style", "").split(";") if ":" in part)
-    for name, value in ((name.strip(), value.strip()) for name, value in style.items()):
+    text = element.tag.endswith("text")
+    parts = (part.split(":", 1) for part in element.get("style", "").split(";") if ":" in part)
+    style = {name.strip(): value.strip() for name, value in parts}
+    for name, value in style.items():
         if name in ("fill", "stroke"):
             role = _ROLES.get(value.lower())
-            classes.append(f"{name[0]}-{role}" if role else f"{name[0]}-none")
+            if not (text and role == _TEXT):
+                classes.append(f"{name[0]}-{role}" if role else f"{name[0]}-none")
         elif name == "font-size" and value != _FONT:
             found["font-size"] = value.removesuffix("px")
         elif name == "font":  # the short form: weight, size and family
@@ -702,10 +722,12 @@ def _attributes(element: ET.Element) -> dict[str, str]:
             found |= {"font-size": size[1] if size else "8"}
             found |= {"font-weight": "700"} if "bold" in value or "700" in value else {}
         elif name in _KEPT and value not in ("1", "start", "normal", "400"):
-            short = value if "opacity" in name else _NUMBER.sub(lambda m: _short(m[0]), value)
+            short = value if "opacity" in name else _NUMBER.sub(lambda m: _short(scale * float(m[0])), value)
             found[_KEPT[name]] = short.replace(",", " ")
-    if element.tag.endswith("text") and not any(c.startswith("f-") for c in classes):
+    if text and "fill" not in style:
         classes.append("f-black")
+    if text and (anchor := style.get("text-anchor", "start")) != _ANCHOR:
+        found["text-anchor"] = anchor
     if classes:
         found["class"] = " ".join(classes)
     return found
@@ -715,26 +737,27 @@ def _joined(attributes: Mapping[str, str]) -> str:
     return "".join(f' {name}="{escape(value)}"' for name, value in attributes.items())
 
 
-def _short(number: str) -> str:
-    text = f"{float(number):.1f}".removesuffix(".0")
+def _short(number: float) -> str:
+    text = f"{number:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
 
 
-def _path(path: str) -> str:
-    """The path with a decimal; lines by their steps, which takes half the room."""
+def _path(path: str, *, tenths: bool = False) -> str:
+    """The path with a decimal, or in ``tenths`` without; lines by their steps, which takes half the room."""
     if re.search("[^MLz0-9.e\\s-]", path):
-        return re.sub(" ?([A-Za-z]) ?", r"\1", " ".join(_NUMBER.sub(lambda m: _short(m[0]), path).split()))
+        scaled = _NUMBER.sub(lambda m: _short((_FINE if tenths else 1) * float(m[0])), path)
+        return re.sub(" ?([A-Za-z]) ?", r"\1", " ".join(scaled.split()))
     found, before, moved = "", (0, 0), False
     for letter, x, y in re.findall(r"([MLz])\s*(?:([-\d.e]+) ([-\d.e]+))?", path):
         if letter == "z":
             found += "z"
             continue
-        at = round(10 * float(x)), round(10 * float(y))
+        at = round(_FINE * float(x)), round(_FINE * float(y))
         step = at if letter == "M" else (at[0] - before[0], at[1] - before[1])
         between = "M" if letter == "M" else "l" if moved else " "
-        found += between + " ".join(map(_tenths, step))
+        found += between + " ".join(map(str if tenths else _tenths, step))
         before, moved = at, letter == "M"
-    return found.replace(" -", "-")
+    return re.sub(r"(\.\d+) (?=\.)", r"\1", found.replace(" -", "-"))
 
 
 def _tenths(number: int) -> str:
@@ -748,18 +771,17 @@ def _values(panel: Panel, axes: Axes, edges: tuple[float, float, float, float]) 
     """The attribute from which the page's script reads a panel's values.
 
     ``x`` is ``[from, to, at, at, logarithmic]``: the ends of the axis and their places in the figure, in points. A line
-    has a name, a seed, its colour, its places (two for the ends of whole numbers) and its values; null is not measured.
+    has a name, a seed, its colour, its places (two for the ends of whole numbers) and its values, as many digits as are
+    shown: ``-`` is not measured, nothing stands for the value before.
     """
     low, high = axes.get_xlim()
     scale = [float(f"{low:.6g}"), float(f"{high:.6g}"), round(edges[0], 1), round(edges[0] + edges[2], 1)]
     scale.append(int(panel.across == "rate"))
     ends = [round(edges[1], 1), round(edges[1] + edges[3], 1)]
-    lines = [
-        [_text(s.name), _text(s.seed), s.colour % len(PALETTE), _places(s.x), [_value(v) for v in s.y]]
-        for s in panel.series
-    ]
+    lines = [[_text(s.name), _text(s.seed), s.colour % len(PALETTE), _places(s.x), _written(s.y)] for s in panel.series]
     plot = {"x": scale, "y": ends, "across": panel.across, "lines": lines}
-    return f' data-plot="{escape(json.dumps(plot, separators=(",", ":"), ensure_ascii=False))}"'
+    text = escape(json.dumps(plot, separators=(",", ":"), ensure_ascii=False), quote=False).replace("'", "&#39;")
+    return f" data-plot='{text}'"
 
 
 def _places(x: Sequence[float]) -> list[float]:
@@ -768,10 +790,21 @@ def _places(x: Sequence[float]) -> list[float]:
     return [float(f"{v:.6g}") for v in x]
 
 
-def _value(value: float | None) -> float | str | None:
+def _written(values: Sequence[float | None]) -> str:
+    """The values of a line, separated by commas; one that is written like the one before is empty."""
+    found = [_value(value) for value in values]
+    return ",".join("" if n and text == found[n - 1] else text for n, text in enumerate(found))
+
+
+def _value(value: float | None) -> str:
     if value is None:
-        return None
-    return float(f"{value:.4g}") if math.isfinite(value) else str(value)
+        return "-"
+    if not math.isfinite(value):
+        return str(value)
+    if 0 < abs(value) < 0.01 or abs(value) >= 1e5:
+        return f"{value:.1e}"
+    text = f"{value:.3f}".rstrip("0").rstrip(".")
+    return re.sub(r"^(-?)0(?=\.)", r"\1", text)
 
 
 def _serve() -> None:

@@ -184,7 +184,6 @@ def build_model(
     pictures: Pictures | None = None,
     cohorts: Mapping[CohortKey, Cohort] | None = None,
     notes: Notes | None = None,
-    against: Against | None = None,
 ) -> ReportModel:
     """Order the sections of a report; each run has one section, under the first ablation that asks for it."""
     anchors = {key: run_anchor(key) for key in frame.taken}
@@ -214,7 +213,6 @@ def build_model(
         pictures=pictures or Pictures(),
         cohorts=cohorts or {},
         notes=notes or Notes(),
-        against=against,
     )
 
 

@@ -66,13 +66,12 @@ class Shown:
 
 @dataclass(frozen=True)
 class Cell:
-    """One displayed cell: its text, what stands beside it, its raw values, its colour and where it leads."""
+    """One displayed cell: its text, what stands beside it, its colour and where it leads."""
 
     text: str
     spread: str = ""
     interval: str = ""
     below: str = ""
-    values: tuple[Value, ...] = (None,)
     tone: str = ""
     anchor: str = ""
 
@@ -250,7 +249,6 @@ class ReportTable:
             spread="" if ends.get(SD) is None else f"± {decimal(ends[SD], one.digits)}",
             interval=within,
             below=clip(str(row.get(one.below) or ""), 160) if one.below else "",
-            values=(text if one.kind in ("text", "field") else value, *ends.values()),
             tone=str(row.get(one.tone) or "") if one.tone else "",
             anchor=str(row.get(one.anchor) or "") if one.anchor else "",
         )

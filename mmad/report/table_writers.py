@@ -1,12 +1,10 @@
-"""A table written down: CSV, tab-separated text for a spreadsheet, LaTeX, Markdown, and for the terminal.
+"""A table written down: CSV, LaTeX, Markdown, and for the terminal.
 
 The page has it from ``templates/table.html``. Every writer reads a ``ReportTable`` and adds nothing to it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import re
 import textwrap
@@ -24,7 +22,7 @@ from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.base.formatting import clean
 from mmad.base.terminal import TerminalColumn, fitted_table, least_width
-from mmad.report.table import Cell, Grid, Head, ReportTable, Value
+from mmad.report.table import Grid, ReportTable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,24 +44,6 @@ def columns_csv(tables: Iterable[ReportTable]) -> str:
     """The meaning and unit of every column of every table."""
     rows = [(f"{t.name}.csv", _one_line(c.name), c.unit, c.meaning) for t in tables for c in t.exported]
     return pd.DataFrame(rows, columns=["file", "column", "unit", "meaning"]).to_csv(index=False, lineterminator="\n")
-
-
-def as_tsv(table: ReportTable) -> str:
-    """What is displayed, for a spreadsheet: figures in full, deviation and interval in columns of their own."""
-    grid = table.grid
-    heads = [f"{head.words}{part.replace('_', ' ')}" for head in grid.heads for part in head.parts]
-    rows = [
-        [_raw(value) for cell, head in zip(row, grid.heads, strict=True) for value in _values(cell, head)]
-        for row in grid.rows
-    ]
-    text = io.StringIO()
-    csv.writer(text, dialect="excel-tab", lineterminator="\n").writerows([heads, *rows])
-    return text.getvalue()
-
-
-def _values(cell: Cell, head: Head) -> Sequence[Value]:
-    """As many as the heading has parts, whatever the row lacks."""
-    return (*cell.values, *(None,) * len(head.parts))[: len(head.parts)]
 
 
 def _raw(value: Any) -> str | int | float:

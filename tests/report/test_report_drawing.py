@@ -100,14 +100,14 @@ def test_the_values_that_the_script_shows_are_in_the_page() -> None:
     (svg,) = drawn(replace(PANEL, series=(LINE, late)))
     plot = values(svg)
     assert plot["lines"] == [
-        ["validation", "", 0, [1, 3], [0.1, 0.2, 0.15]],
-        ["b", "1", 0, [1, 3], [None, "nan", 123500.0]],
+        ["validation", "", 0, [1, 3], ".1,.2,.15"],
+        ["b", "1", 0, [1, 3], "-,nan,1.2e+05"],
     ]
     low, high, left, right, log = plot["x"]
     assert log == 0
     path = next(e for e in ET.fromstring(svg).iter("g") if e.get("data-name") == "validation")[0].attrib["d"]
     first, *steps = (float(x) for x in re.findall(r"-?\d*\.?\d+", path)[::2])
-    places = list(itertools.accumulate(steps, initial=first))
+    places = [tenths / 10 for tenths in itertools.accumulate(steps, initial=first)]
     assert places == pytest.approx([left + (x - low) / (high - low) * (right - left) for x in (1, 2, 3)], abs=0.1)
 
 
@@ -118,7 +118,8 @@ def test_the_values_that_the_script_shows_are_in_the_page() -> None:
 @pytest.mark.parametrize("log", [False, True])
 def test_odd_values_never_break_a_figure(y: tuple[float | None, ...], log: bool) -> None:
     (svg,) = drawn(Panel("Loss", (Series("a", (1, 2, 3), y),), log=log))
-    assert not re.search(r"[\" ](nan|inf)\b", re.sub(r' (data-plot|aria-\w+)="[^"]*"|<desc.*?</desc>', "", svg))
+    words = re.compile(r"""data-plot='[^']*'|aria-\w+="[^"]*"|<desc.*?</desc>""")
+    assert not re.search(r"[\" ](nan|inf)\b", words.sub("", svg))
 
 
 @given(st.lists(st.floats(-1e6, 1e6) | st.none() | st.just(math.nan), min_size=1, max_size=40), st.booleans())
@@ -127,7 +128,29 @@ def test_odd_values_never_break_a_figure(y: tuple[float | None, ...], log: bool)
 @example([27910.0, 1.637553802502324e-276], True)
 def test_any_curve_is_drawn(found: list[float | None], log: bool) -> None:
     (svg,) = drawn(Panel("Loss", (Series("a", tuple(range(1, len(found) + 1)), tuple(found)),), log=log))
-    assert [v is None for v in values(svg)["lines"][0][4]] == [v is None for v in found]
+    assert [v == "-" for v in written(svg)] == [v is None for v in found]
+
+
+def written(svg: str) -> list[str]:
+    """The values of the first line of a panel; an empty one is the one before."""
+    filled: list[str] = []
+    for value in values(svg)["lines"][0][4].split(","):
+        filled.append(value or filled[-1])
+    return filled
+
+
+def test_a_page_has_values_with_the_digits_that_it_shows() -> None:
+    y = (0.5476, 0.5476, -0.25, 12.0, 0.0, 0.0014, 3e7, None, math.nan, math.inf)
+    (svg,) = drawn(Panel("Loss", (Series("a", tuple(range(1, 11)), y),)))
+    assert written(svg) == [".548", ".548", "-.25", "12", "0", "1.4e-03", "3.0e+07", "-", "nan", "inf"]
+    assert values(svg)["lines"][0][4].startswith(".548,,-.25")
+
+
+def test_a_panel_on_a_logarithmic_scale_names_the_one_with_its_values() -> None:
+    losses = tuple(Panel(name, (Series(name, (1, 2), (0.5, 0.25)),)) for name in ("Loss", "Other"))
+    figure = CurveFigure("c1", "A figure", losses, (replace(losses[1], log=True, y_range=None),))
+    *_, again = draw_page(figure)
+    assert ET.fromstring(again).attrib["data-of"] == "d-c1-1"
 
 
 def dots(*y: float | None, **panel: Any) -> int:

@@ -15,7 +15,7 @@ from report_fixtures import WHEN, Sample
 from mmad.analysis.frames import load_frame
 from mmad.config.protocol import EvaluationProtocol
 from mmad.report.model import ReportModel, build_model
-from mmad.report.writers.html import _environment, render_html
+from mmad.report.writers.html import _environment, isolated, render_html
 from mmad.report.writers.markdown import render_markdown
 
 
@@ -203,3 +203,16 @@ def test_final_checkpoints_are_named_wherever_they_replace_best_ones(parsed: Pag
     assert "both arms are compared by their final checkpoints" in markdown
     assert "clean proposals · final checkpoints" in markdown
     assert not re.search(r"(?<!best-AR and )final checkpoint", parsed.text)  # the checklist names all three
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("patience 10", "patience 10"),
+        ("<b>\u2212", "&lt;b&gt;\u2212"),
+        ("\u05d0b", "<bdi>\u05d0b</bdi>"),
+        ("\u202e<", "<bdi>\u202e&lt;</bdi>"),
+    ],
+)
+def test_only_text_that_turns_direction_is_isolated_in_a_cell(text: str, written: str) -> None:
+    assert isolated(text) == written

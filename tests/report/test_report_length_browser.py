@@ -31,7 +31,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three settings of two arms and two seeds each, with everything that a report can show of them."""
+    """Three settings of two arms and two seeds each, with everything that a report can show of them, and the log."""
     folder = tmp_path_factory.mktemp("twelve")
     dataset = make_phantom(folder / "phantom", studies=60, image_size=64)
     members = [
@@ -44,7 +44,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made.record(store, members)
         for n, member in enumerate(members):
             made.finish(store, member, dataset, made.SKILLS[member.arm] - 0.02 * n)
-        write_report(store, html=folder / "index.html", options=FEW)
+        write_report(store, html=folder / "index.html", options=FEW, log=True)
     return folder / "index.html"
 
 
@@ -57,6 +57,19 @@ def test_twelve_runs_are_read_on_few_screens_with_few_stops(browser: Browser, pa
     """)
     assert stops <= STOPS
     assert len(browser.run("return [...document.querySelectorAll('.contents a')].map(a => a.textContent)")) < 12
+
+
+def test_the_entries_of_the_log_are_one_stop_that_the_arrow_keys_go_along(browser: Browser, page: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.show(page, width=1280)
+    browser.run("document.querySelector('details.entry summary').focus()")
+    for key, entry in ((Keys.ARROW_DOWN, 1), (Keys.ARROW_DOWN, 2), (Keys.ARROW_UP, 1), (Keys.HOME, 0)):
+        browser.driver.switch_to.active_element.send_keys(key)
+        place = "[...document.querySelectorAll('details.entry summary')].indexOf(document.activeElement)"
+        assert browser.run(f"return {place}") == entry
+    stops = "return [...document.querySelectorAll('details.entry summary')].filter(e => e.tabIndex === 0).length"
+    assert browser.run(stops) == 1
 
 
 @pytest.mark.parametrize("width", [1280, 1920, 390])

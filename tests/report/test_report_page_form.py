@@ -52,22 +52,31 @@ def test_a_table_is_sorted_by_click_and_by_keyboard_and_says_so(browser: Browser
     assert browser.run("return document.querySelector('table.runs tbody').rows[0].className") == "group"
 
 
-def test_a_table_is_copied_for_a_spreadsheet_and_for_a_paper(browser: Browser, plain: Path) -> None:
+def test_a_table_is_copied_for_a_spreadsheet_and_for_a_paper(browser: Browser, plain: Path, model: ReportModel) -> None:
     browser.show(plain)
     browser.run("""
         window.copied = [];
         Clipboard.prototype.writeText = async t => { window.copied.push(t); };
-        for (const b of document.querySelector('table.pairs').parentElement.querySelectorAll('.copy')) b.click();
+        const pairs = document.querySelectorAll('table.pairs')[1];
+        for (const b of pairs.parentElement.querySelectorAll('.copy')) b.click();
         document.querySelector('pre.toml + .tools button').click();
     """)
     tsv, tex, toml = browser.run("return window.copied")
     lines = [line.split("\t") for line in tsv.splitlines()]
     assert {len(line) for line in lines} == {len(lines[0])}
-    assert lines[0] == ["Setting", "Test AP CXR", "Test AP CXR+Clinical", "Test AP Difference"]
+    arms = ("Test AP CXR", "Test AP CXR+Clinical", "Test AP Difference")
+    assert lines[0] == ["Setting", *(f"{name}{end}" for name in arms for end in ("", " sd"))]
+    compared = model.ablations[1].comparisons[0].rows[0].test_ap
+    figures = [compared.reference, compared.other, compared.difference]
+    exact = [x for figure in figures if figure is not None for x in (figure.mean, figure.sd)]
+    assert lines[1][0] == "from scratch"
+    assert [float(text) for text in lines[1][1:]] == pytest.approx(exact, abs=0.0005)
+    assert not any("+" in text or "±" in text for text in lines[1])
     assert tex.startswith(r"\begin{tabular}{lrrr}")
     assert r"\multicolumn{3}{c}{Test AP}" in tex
     assert tomllib.loads(toml)["setup"] is not None
-    assert browser.run("return document.querySelector('.copy').textContent") == "Copied"
+    said = "return document.querySelectorAll('table.pairs')[1].parentElement.querySelector('.copy').textContent"
+    assert browser.run(said) == "Copied"
 
 
 def test_a_chart_shows_its_values_by_pointer_and_by_arrow_keys(
@@ -100,6 +109,48 @@ def test_a_chart_shows_its_values_by_pointer_and_by_arrow_keys(
     )
     browser.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert browser.run("return document.querySelectorAll('.readout').length") == 0
+
+
+def test_a_chart_on_a_logarithmic_scale_shows_the_values_of_its_lines(
+    browser: Browser, plain: Path, model: ReportModel
+) -> None:
+    browser.show(plain)
+    run = model.runs[0]
+    box = f"{figure_of(run.anchor)}.querySelector('.log-scale')"
+    browser.run(f"for (let e = {box}; e; e = e.parentElement) if (e.tagName === 'DETAILS') e.open = true")
+    said = browser.run(f"""
+        const svg = {box}.querySelector('svg'), room = svg.getBoundingClientRect();
+        svg.dispatchEvent(new PointerEvent('pointermove',
+          {{bubbles: true, clientX: room.right - 8, clientY: room.top + 20}}));
+        const line = svg.querySelector('.at').getBBox(), whole = svg.viewBox.baseVal;
+        return [document.querySelector('.readout').innerText, line.x - whole.x, whole.width, line.y - whole.y];
+    """)
+    last = run.run.epochs[-1]
+    assert said[0].splitlines()[0] == f"epoch {last.epoch}"
+    assert f"{last.value('val', 'loss'):.3f} validation" in said[0]
+    assert 0.9 < said[1] / said[2] <= 1
+    assert 0 <= said[3] < 60
+    browser.run(
+        f"{box}.querySelector('.grid').dispatchEvent(new KeyboardEvent('keydown', {{key: 'Home', bubbles: true}}))"
+    )
+    assert browser.run(f"return {box}.querySelector('.readout b').textContent") == "epoch 1"
+
+
+def test_a_figure_is_printed_alone(browser: Browser, plain: Path, model: ReportModel) -> None:
+    browser.show(plain)
+    figure = figure_of(model.runs[0].anchor)
+    browser.run(f"""
+        window.print = () => {{}};
+        {figure}.closest('details').open = true;
+        [...{figure}.querySelectorAll('.tools button')].at(-1).click();
+    """)
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    seen = browser.run(f"return [{figure}.checkVisibility(), document.querySelector('h1').checkVisibility()]")
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    after = browser.run("return document.querySelector('h1').checkVisibility()")
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert seen == [True, False]
+    assert after
 
 
 def figure_of(anchor: str) -> str:

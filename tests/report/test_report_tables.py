@@ -27,8 +27,8 @@ from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.operating_points import gaps
 from mmad.report.build import write_report
 from mmad.report.model import AblationSection, ReportModel, build_model, mirrored
-from mmad.report.table_writers import as_tsv, write_tables
-from mmad.report.tables import all_tables, pair_tables
+from mmad.report.table_writers import write_tables
+from mmad.report.tables import all_tables
 from mmad.store.store import Store
 
 SAFE = re.compile(r"[a-z0-9][a-z0-9_-]*--[a-z0-9-]+|_[a-z0-9_-]*--[a-z0-9-]+")
@@ -184,16 +184,6 @@ def test_intervals_verdicts_and_thresholds_equal_the_store(tmp_path: Path) -> No
     confusion = read(tmp_path / "out", "made--confusion")
     assert (confusion["true"] == "nothing there").any()
     assert len(read(tmp_path / "out", "made--reliability")) > 0
-
-
-def test_a_copy_holds_what_is_shown_in_full_and_nothing_else(model: ReportModel) -> None:
-    pairs, *_ = pair_tables(model.ablations[1], 0, model.statistics)
-    head, row = (line.split("\t") for line in as_tsv(pairs).splitlines())
-    arms = ("Test AP CXR", "Test AP CXR+Clinical", "Test AP Difference")
-    assert head == ["Setting", *(f"{name}{end}" for name in arms for end in ("", " sd"))]
-    compared = model.ablations[1].comparisons[0].rows[0].test_ap
-    figures = [compared.reference, compared.other, compared.difference]
-    assert row == ["from scratch", *(str(x) for figure in figures if figure for x in (figure.mean, figure.sd))]
 
 
 def test_tables_of_different_protocols_are_different_files(tmp_path: Path) -> None:

@@ -1,17 +1,25 @@
 "use strict";
 (() => {
-  // The values of a panel are in its data-plot; the x axis in it says where they stand.
+  // The values of a panel are in its data-plot; the x axis in it says where they stand. A panel on a logarithmic scale
+  // names by data-of the one that has them.
   const svgNs = "http://www.w3.org/2000/svg";
   const known = new WeakMap();
   const read = (svg) => {
     if (!known.has(svg)) {
-      const plot = JSON.parse(svg.dataset.plot);
-      const lines = plot.lines.map(([name, seed, colour, places, values]) => {
+      const source = svg.dataset.of ? document.getElementById(svg.dataset.of).closest("svg") : svg;
+      const plot = JSON.parse(source.dataset.plot);
+      const view = svg.getAttribute("viewBox");
+      const [to, from] = [view, source === svg ? view : read(source).view].map((box) => box.split(" "));
+      for (const n of [2, 3]) plot.x[n] += to[0] - from[0];
+      for (const n of [0, 1]) plot.y[n] += to[1] - from[1];
+      const lines = plot.lines.map(([name, seed, colour, places, text]) => {
+        const values = [];
+        for (const word of text.split(",")) values.push(word === "" ? values.at(-1) : word === "-" ? null : Number.isNaN(+word) ? word : +word);
         const whole = places.length === 2 && values.length > 2;
         return { name, seed, colour, points: values.map((v, n) => [whole ? places[0] + n : places[n], v]) };
       });
       const all = [...new Set(lines.flatMap((line) => line.points.map((p) => p[0])))].sort((a, b) => a - b);
-      known.set(svg, { plot, lines, all, view: svg.getAttribute("viewBox") });
+      known.set(svg, { plot, lines, all, view });
     }
     return known.get(svg);
   };
@@ -69,7 +77,7 @@
   };
   let current = null;
   document.addEventListener("pointermove", (event) => {
-    const svg = event.target.closest?.("svg[data-plot]");
+    const svg = event.target.closest?.("svg.panel");
     const chart = svg && svg.closest(".chart");
     if (current && current !== chart) hide(current);
     current = chart;
@@ -95,7 +103,7 @@
   };
   let drag = null;
   document.addEventListener("pointerdown", (event) => {
-    const svg = event.target.closest?.(".chart svg[data-plot]");
+    const svg = event.target.closest?.(".chart svg.panel");
     if (!svg || event.button !== 0 || event.pointerType === "touch") return;
     const [x, y] = pixel(svg, event);
     drag = { svg, x, y, area: element("rect", { class: "area" }) };
@@ -125,7 +133,7 @@
   document.addEventListener("pointerup", drop);
   document.addEventListener("pointercancel", drop);
   document.addEventListener("dblclick", (event) => {
-    const svg = event.target.closest?.(".chart svg[data-plot]");
+    const svg = event.target.closest?.(".chart svg.panel");
     if (svg) zoom(svg);
   });
 
@@ -138,7 +146,7 @@
   const step = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
   const factors = { "+": 0.8, "=": 0.8, "-": 1.25 };
   for (const grid of document.querySelectorAll("figure .grid[tabindex]")) {
-    const charts = () => [...grid.querySelectorAll(".chart")].filter((chart) => chart.querySelector("svg[data-plot]"));
+    const charts = () => [...grid.querySelectorAll(".chart")].filter((chart) => chart.querySelector("svg.panel"));
     grid.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "Escape") charts().forEach(hide);
@@ -204,7 +212,7 @@
       for (const name of kept) twins[n].setAttribute(name, style.getPropertyValue(name));
       for (const name of ["class", "data-name", "data-seed"]) twins[n].removeAttribute(name);
     });
-    for (const name of ["class", "data-plot", "aria-describedby"]) copy.removeAttribute(name);
+    for (const name of ["class", "data-plot", "data-of", "aria-describedby"]) copy.removeAttribute(name);
     return copy;
   };
   const whole = (figure) => {
@@ -252,6 +260,17 @@
       });
       image.src = source(figure);
     }));
+    const alone = button(["PDF"], null, () => {
+      document.body.classList.add("alone");
+      figure.classList.add("only");
+      print();
+    });
+    alone.setAttribute("aria-label", "Print this figure, or save it as PDF");
+    tools.append(alone);
     figure.append(tools);
   }
+  addEventListener("afterprint", () => {
+    document.body.classList.remove("alone");
+    for (const figure of document.querySelectorAll("figure.only")) figure.classList.remove("only");
+  });
 })();

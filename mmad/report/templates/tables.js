@@ -70,7 +70,41 @@
     });
   }
 
-  // Copying: the page carries what a table says for a spreadsheet and for a paper.
+  // Copying: for a spreadsheet what is shown, deviation and ends of the interval in columns of their own; for a paper
+  // what the page carries.
+  const ends = [["sd", /^± (\S+)$/], ["low", /^\[(\S+), \S+\]$/], ["high", /^\[\S+, (\S+)\]$/]];
+  const plainNumber = (text) => text.replaceAll("−", "-").replaceAll(",", "");
+  const beside = (cell, form) => {
+    for (const part of cell ? cell.querySelectorAll("small") : []) {
+      const found = form.exec(part.textContent.trim());
+      if (found) return plainNumber(found[1]);
+    }
+    return "";
+  };
+  const word = (text) => (/^[=+\-@]/.test(text) ? `'${text}` : text);
+  const shown = (cell) => {
+    if (!cell) return "";
+    if (!cell.classList.contains("num")) return word(main(cell));
+    const found = value(cell);
+    if (typeof found === "string") return word(found);
+    return found === null ? "" : /^[+−\d,.]+$/.test(main(cell)) ? plainNumber(main(cell)).replace("+", "") : String(found);
+  };
+  const tsv = (table) => {
+    const rows = [...table.querySelectorAll("tbody tr:not(.group)")].filter((row) => !row.hidden);
+    const heads = grid(table);
+    const lines = [[], ...rows.map(() => [])];
+    heads.at(-1).forEach((_, column) => {
+      const cells = rows.map((row) => at(row, column));
+      const add = (name, texts) => [name, ...texts].forEach((text, n) => lines[n].push(text));
+      const name = [...new Set(heads.map((row) => row[column]))].map(main).join(" ");
+      add(name, cells.map(shown));
+      for (const [end, form] of ends) {
+        const texts = cells.map((cell) => beside(cell, form));
+        if (texts.some(Boolean)) add(`${name} ${end}`, texts);
+      }
+    });
+    return lines.map((line) => `${line.join("\t")}\n`).join("");
+  };
   const write = async (words) => {
     try {
       await navigator.clipboard.writeText(words);
@@ -100,12 +134,13 @@
     box.after(row);
     return row;
   };
-  for (const box of document.querySelectorAll("main .scroll:has(> template)")) {
+  for (const box of document.querySelectorAll("main .scroll:has(> table)")) {
     const what = box.getAttribute("aria-label").replace(/^Table: /, "");
-    const row = tools(box.querySelector("table"));
-    const held = (name) => () => box.querySelector(`template.${name}`).content.textContent;
-    copier(row, "Copy TSV", `Copy as TSV: ${what}`, held("tsv"));
-    if (box.querySelector("template.latex")) copier(row, "LaTeX", `Copy as LaTeX: ${what}`, held("latex"));
+    const table = box.querySelector("table");
+    const latex = box.querySelector("template");
+    const row = tools(table);
+    copier(row, "Copy TSV", `Copy as TSV: ${what}`, () => tsv(table));
+    if (latex) copier(row, "LaTeX", `Copy as LaTeX: ${what}`, () => latex.content.textContent);
   }
   for (const block of document.querySelectorAll("pre.toml")) {
     copier(tools(block), "Copy TOML", "Copy setup as TOML", () => block.textContent);

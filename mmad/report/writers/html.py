@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
+from unicodedata import bidirectional
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -41,6 +42,8 @@ from mmad.report.rendering import FigureRenderer
 from mmad.report.table import ReportTable
 from mmad.report.text import heading_figures, log_block, setup_toml
 
+#: Classes of Unicode's bidirectional algorithm of letters and marks that are not written from left to right.
+_TURNING = frozenset(("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"))
 _STYLES = ("style.css", "form.css", "figures.css", "pictures.css")
 _SCRIPTS = ("script.js", "tables.js", "figures.js")
 
@@ -307,6 +310,13 @@ def tags(view: PanelView, image: PageImage) -> list[tuple[Tag, PanelBox]]:
     return list(zip(place_tags(view.boxes, image.width, image.height), view.boxes, strict=True))
 
 
+def isolated(text: str) -> Markup:
+    """Foreign text; in an element of its own where it could turn the direction of what stands beside it."""
+    written = Markup.escape(formatting.clean(text))
+    turns = not text.isascii() and any(bidirectional(letter) in _TURNING for letter in text)
+    return Markup("<bdi>{}</bdi>").format(written) if turns else written
+
+
 def toggles(findings: int) -> str:
     """One CSS rule for each finding of a legend: clearing its tick box hides its boxes, without a script."""
     return "".join(
@@ -372,7 +382,7 @@ def _environment() -> Environment:
     for name in ("decimal", "signed", "whole", "moment", "duration", "size", "clip", "plural", "short_key"):
         environment.filters[name] = getattr(formatting, name)
     environment.filters["near"] = near
-    environment.filters["tsv"] = table_writers.as_tsv
+    environment.filters["isolated"] = isolated
     environment.filters["latex"] = table_writers.tabular
     environment.globals.update(_FUNCTIONS)
     return environment
