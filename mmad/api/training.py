@@ -132,7 +132,7 @@ def train(
             address=address,
             slurm=cluster[1],
             template=template,
-            warn=lambda line: warnings.warn(line, stacklevel=5),
+            warn=lambda line: warnings.warn(line, stacklevel=6),
         )
     if summary.cancelled and (max_hours is None or seconds() - began < max_hours * 3600):
         raise KeyboardInterrupt

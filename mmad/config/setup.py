@@ -706,6 +706,7 @@ class ModelSetup(BaseModel):
                 "mask_hidden_layers": 256,
                 "representation_size": 1024,
                 "box_head_dropout_rate": 0.0,
+                "box_loss": "smooth_l1",
                 "anchor_sizes": (32, 64, 128, 256, 512),
                 "anchor_ratios": (0.5, 1.0, 2.0),
             }

@@ -109,16 +109,19 @@ def test_python_examples_run_one_after_the_other(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])
-def test_shell_examples_run(folder: Path, line: str) -> None:
-    if line.startswith("sqlite3") and shutil.which("sqlite3") is None:
-        pytest.skip("the sqlite3 shell is not installed")
+@pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.split("\n")[0][:40])
+def test_shell_examples_run_one_after_the_other(folder: Path, block: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {k: v for k, v in os.environ.items() if k != "MMAD_DB"} | {"PATH": path}
-    done = subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    written = re.search(r"> (\w+\.csv)", line)
-    assert "patience" in (folder / written[1]).read_text() if written else done.stdout
+    for line in block.splitlines():
+        if line.startswith("sqlite3") and shutil.which("sqlite3") is None:
+            pytest.skip("the sqlite3 shell is not installed")
+        done = subprocess.run(
+            line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        written = re.search(r"> (\w+\.csv)", line)
+        assert "patience" in (folder / written[1]).read_text() if written else done.stdout, line
 
 
 def test_every_table_is_described() -> None:

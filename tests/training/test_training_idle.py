@@ -324,4 +324,4 @@ def _evaluated(dataset: DataSet, proposals: str, **fields: Any) -> str:
     images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
     targets = [{"boxes": torch.tensor([[4.0, 4.0, 20.0, 20.0]]), "labels": torch.tensor([1])} for _ in images]
     with torch.no_grad():
-        return _digest(model(images, targets, mode=EVALUATION_MODES[proposals]).detections)
+        return _digest(list(model(images, targets, mode=EVALUATION_MODES[proposals]).detections))
