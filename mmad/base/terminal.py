@@ -43,7 +43,7 @@ _RULED, _SIDES = 3, 2
 #: Where a long word, as of an arm or a path, may go on in the next line.
 _PARTS = re.compile(r"(?<=[/+=,])(?=.)")
 #: Columns of a name on one line below which other columns give way.
-_NAME = 20
+_NAME = 24
 
 
 @dataclass(frozen=True)
