@@ -165,7 +165,8 @@ def facts(folder: Path, notes: Notes) -> Mapping[str, Any]:
 def test_half_precision_trains_records_and_resumes(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "require_device", lambda mixed_precision, device, bf16: None)  # the CPU is slow, not unable
+    # the CPU is slow, not unable
+    monkeypatch.setattr(trainer, "require_device", lambda mixed_precision, device, bf16: None)
     whole, parts, single = Notes(), Notes(), Notes()
     start(whole, "whole", epochs=2, mixed_precision=True)
     start(parts, "parts", epochs=2, mixed_precision=True, stop_after=5)
