@@ -25,14 +25,19 @@ from mmad.data.pixels import MOST_BITS
 from mmad.data.tables import Problem, Refuse, open_table, raise_first
 
 
-def check_header(path: Path, header: list[str], needed: tuple[str, ...], optional: tuple[str, ...]) -> None:
-    """Refuse a header with a column too many (naming the nearest) or too few."""
+def check_header(
+    path: Path,
+    header: list[str],
+    needed: tuple[str, ...],
+    optional: tuple[str, ...],
+    *,
+    hint: str = f"declare it in {TOML} or take it out",
+) -> None:
+    """Refuse a header with a column too many (naming the nearest, with ``hint``) or too few."""
     for name in header:
         if name not in needed and name not in optional:
             known = [n for n in (*needed, *optional) if n not in header] or [*needed, *optional]
-            raise DataError(
-                no_such("column", name, known), where=f"{path}:1", hint=f"declare it in {TOML} or take it out"
-            )
+            raise DataError(no_such("column", name, known), where=f"{path}:1", hint=hint)
     for name in needed:
         if name not in header:
             raise DataError(

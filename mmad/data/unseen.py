@@ -110,7 +110,8 @@ def read_clinical(path: Path, dataset: DataSet, images: Sequence[UnseenImage]) -
     """
     header, rows = open_table(path)
     known = [column.name for column in dataset.numeric] + [column.name for column in dataset.categorical]
-    check_header(path, header, (IMAGE,), tuple(known))
+    hint = f"take it out; the run knows {', '.join((IMAGE, *known))}"
+    check_header(path, header, (IMAGE,), tuple(known), hint=hint)
     place = {name: i for i, name in enumerate(header)}
     listed = {place[c.name]: c.values for c in dataset.categorical if c.name in place}
     reader = ClinicalReader(path, place, raise_first, dataset.numeric, dataset.categorical, of=IMAGE)
