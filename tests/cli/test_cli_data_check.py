@@ -57,6 +57,7 @@ def break_it(root: Path) -> None:
     shutil.copy(root / first[1], root / other[1])
 
 
+@pytest.mark.slow
 def test_a_sound_data_set(root: Path, call_mmad: Call) -> None:
     answer = call_mmad("data", "check", "set")
     assert answer.code == 0
@@ -68,6 +69,7 @@ def test_a_sound_data_set(root: Path, call_mmad: Call) -> None:
     assert set(told["splits"]) == {"train", "val", "test"}
 
 
+@pytest.mark.slow
 def test_errors_are_listed_with_code_rows_and_mend(root: Path, call_mmad: Call) -> None:
     break_it(root)
     answer = call_mmad("data", "check", "set")
@@ -81,6 +83,7 @@ def test_errors_are_listed_with_code_rows_and_mend(root: Path, call_mmad: Call) 
     assert set(found) == {"code", "level", "where", "what", "hint", "rows", "count"}
 
 
+@pytest.mark.slow
 def test_a_repaired_copy(root: Path, call_mmad: Call) -> None:
     break_it(root)
     told = json.loads(call_mmad("data", "check", "set", "--fix", "--out", "new", "--json").out)

@@ -142,6 +142,7 @@ def test_readings_of_one_image_are_no_duplicates(change: Change) -> None:
     assert "duplicate" not in codes(audit_folder(root), "warning")
 
 
+@pytest.mark.slow
 def test_a_picture_saved_anew_is_nearly_the_same(phantom: DataSet, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(phantom.root, root)
@@ -238,6 +239,7 @@ def test_a_jpeg_that_ends_early_is_found_though_it_is_decoded_small(tiny: Path) 
     assert (found.rows, "truncated" in found.what) == (("c",), True)
 
 
+@pytest.mark.slow
 def test_a_marker_in_the_corner_and_a_padded_copy_are_found(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "set", studies=80, image_size=64, seed=2)
     having = set(dataset.box_study[dataset.labels_of == 4].tolist())

@@ -187,6 +187,7 @@ def codes(root: Path) -> dict[str, str]:
 Spoil = Callable[[Callable[[int, NDArray[np.uint8]], NDArray[Any]]], Path]
 
 
+@pytest.mark.slow
 def test_a_folder_of_12_bits_is_an_error_and_fixed(spoiled: Spoil, tmp_path: Path) -> None:
     root = spoiled(lambda _, pixels: pixels.astype(np.uint16) << 4)
     (found,) = [found for found in audit_folder(root).errors if found.code == "image-depth"]
@@ -236,6 +237,7 @@ def test_images_that_are_all_blank_are_an_error(spoiled: Spoil) -> None:
     assert codes(spoiled(lambda _, pixels: pixels * 0))["image-blank"] == "error"
 
 
+@pytest.mark.slow
 def test_clean_phantoms_raise_no_alarm(tmp_path: Path) -> None:
     for seed, artefacts in ((1, False), (2, True)):
         made = make_phantom(
