@@ -22,7 +22,7 @@ from mmad.api.results import (
 )
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural, short_key
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
+from mmad.cli.options import DEFAULT_DB, CheckpointOption, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
 from mmad.cli.output import console, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -35,15 +35,6 @@ if TYPE_CHECKING:
     from mmad.report.tables import EvaluatedRun
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
-CheckpointOption = Annotated[
-    str | None,
-    typer.Option(
-        "--checkpoint",
-        metavar="best_ap|best_ar|final",
-        help="Which checkpoint; left out: best_ap, or final where no best one was kept.",
-        show_default=False,
-    ),
-]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
 RerunDeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")

@@ -269,6 +269,15 @@ RunsArgument = Annotated[
         metavar="[RUN]...", help="Ablations, ablation/setting/arm[/seed], or a key's beginning.", show_default=False
     ),
 ]
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="best_ap|best_ar|final",
+        help="Which checkpoint; left out: best_ap, or final where no best one was kept.",
+        show_default=False,
+    ),
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Every run of the database.")]
 AblationOption = Annotated[
     list[str] | None,

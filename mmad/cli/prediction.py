@@ -10,22 +10,13 @@ from typing import Annotated
 import typer
 
 from mmad.base.formatting import decimal, plural
-from mmad.cli.options import DEFAULT_DB, DatabaseOption, MovedDataOption
+from mmad.cli.options import DEFAULT_DB, CheckpointOption, DatabaseOption, MovedDataOption
 from mmad.cli.output import console, progress_bar
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Beginning of a key, or ablation/setting/arm[/seed].", show_default=False)
 ]
 NewFolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.", show_default=False)]
-CheckpointOption = Annotated[
-    str | None,
-    typer.Option(
-        "--checkpoint",
-        metavar="best_ap|best_ar|final",
-        help="Which checkpoint; left out: best_ap, or final where no best one was kept.",
-        show_default=False,
-    ),
-]
 FalsePositivesOption = Annotated[
     float,
     typer.Option("--false-positives", metavar="N", help="Per image on validation: fixes the score of a shown box."),
