@@ -173,6 +173,7 @@ def job_of(member: Member, ablation: Ablation | None = None) -> Job:
         seed=member.seed,
         epochs=run.protocol.epochs,
         threads=run.protocol.threads,
+        gpus=run.setup.gpus_per_run,
         data=str(Path(run.data.path).absolute()),
         memory_key=memory_key(run.setup),
         accumulates=ablation is not None and ablation.on_out_of_memory == "accumulate",

@@ -95,7 +95,10 @@ class RankRequest:
     def read(cls) -> RankRequest:
         """The request on standard input; from then on this process ends with the one that sent it."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 decides when a run stops
-        request = cls(**json.loads(sys.stdin.readline()))
+        line = sys.stdin.readline()
+        if not line:
+            os._exit(1)  # rank 0 is gone, or failed before it had a run to share
+        request = cls(**json.loads(line))
         threading.Thread(target=_end_with_sender, name="rank-0", daemon=True).start()
         return request
 
