@@ -177,6 +177,11 @@ def _reading(setup: ModelSetup) -> Iterator[str]:
             )
     elif encoder == "tokens" and not is_own(setup.fusion):
         yield f'clinical_encoder = "tokens" with fusion = "{fusion}": it reads one vector; drop clinical_encoder'
+    if setup.clinical_records == "missing" and setup.clinical_numeric != () and not setup.missing_indicators:
+        yield (
+            'clinical_records = "missing" with clinical_missing_indicators = false: which numbers are missing would '
+            "not be seen; set clinical_missing_indicators = true"
+        )
 
 
 def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:

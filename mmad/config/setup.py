@@ -195,10 +195,12 @@ class ModelSetup(BaseModel):
         description="What the fusion reads: one vector, a token per column, or a class of your own; none takes tokens for cross_attention, else the vector.",
     )
     clinical_records: Annotated[
-        Literal["true", "permuted", "constant"], affects("training", "evaluation", idle=IMAGE_ALONE), Later("true")
+        Literal["true", "permuted", "constant", "missing"],
+        affects("training", "evaluation", idle=IMAGE_ALONE),
+        Later("true"),
     ] = Field(
         "true",
-        description="Whose record is read beside an image, in every split: the patient's own, another's of the same split (missing values move along), or one constant record.",
+        description="Whose record is read beside an image, in every split: the patient's own, another's of the same split (missing values move along), one constant record, or of the own one what is missing alone.",
     )
     clinical_permutation: Annotated[
         int,
@@ -652,8 +654,8 @@ class ModelSetup(BaseModel):
         """What stands in place of an image or of its own record, as in an arm that others are compared with; else None."""
         if self.image_input != "xray":
             return "image_input = training_mean"
-        permuted = self.use_clinical and self.clinical_records != "true"
-        return f"clinical_records = {self.clinical_records}" if permuted else None
+        other = self.use_clinical and self.clinical_records != "true"
+        return f"clinical_records = {self.clinical_records}" if other else None
 
     @property
     def era_form(self) -> Era | None:

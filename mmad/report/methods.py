@@ -243,6 +243,7 @@ def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Senten
 _RECORDS = {
     "permuted": "each image was read beside the clinical record of another patient of its split, everywhere.",
     "constant": "each image was read beside one constant clinical record.",
+    "missing": "of each clinical record only which of its values are missing was read.",
 }
 
 
