@@ -252,8 +252,11 @@ class _Training:
         else:
             self.state.history.restore_detections(warnings.append)
         done, over, partial = resumed.epoch, resumed.over, resumed.partial
+        environment = describe_environment(self.device, self.spec.protocol.threads, done)
+        if (gpus := self.spec.setup.gpus_per_run) > 1:
+            environment = replace(environment, device=f"{gpus} processes, the first on {environment.device}")
         self.recorder.started(
-            describe_environment(self.device, self.spec.protocol.threads, done),
+            environment,
             parameter_counts(self.spec.setup, len(self.dataset.labels), self.columns),
         )
         if (warning := self.model.warning()) is not None:

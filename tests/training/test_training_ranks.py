@@ -126,6 +126,7 @@ def test_two_processes_train_as_one_and_resume_to_the_bit(dataset: DataSet, tmp_
         )
 
     assert run("whole", whole) == "finished"
+    assert whole.environments[0].device.startswith("2 processes, the first on cpu")
     (expected, loss), found = in_one_process(dataset, tmp_path / "one", 2), tensors(tmp_path / "whole")
     for name, value in expected.items():
         if not name.endswith("num_batches_tracked"):  # which counts passes
