@@ -17,12 +17,12 @@ def main() -> int:
         follow(request)
     except Exception as error:
         traceback.print_exc()
-        print(" ".join(f"{type(error).__name__}: {error}".split()), flush=True)
+        request.answer(" ".join(f"{type(error).__name__}: {error}".split()))
         return 1
     return 0
 
 
 if __name__ == "__main__":
     code = main()
-    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)  # tearing torch down could only hang

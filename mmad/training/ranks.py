@@ -63,7 +63,10 @@ def devices_of(name: str, count: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class RankRequest:
-    """What a rank beside rank 0 is told, as one line of JSON on its standard input."""
+    """What a rank beside rank 0 is told, as one line of JSON on its standard input.
+
+    ``answers`` is the file descriptor that rank 0 reads two lines of at most; what else is printed goes to the log.
+    """
 
     setup: dict[str, Any]
     protocol: dict[str, Any]
@@ -77,6 +80,7 @@ class RankRequest:
     rank: int
     size: int
     meeting: str
+    answers: int = 1
 
     @property
     def spec(self) -> RunSpec:
@@ -87,9 +91,13 @@ class RankRequest:
 
     def join(self, model: nn.Module) -> Ranks:
         """Tell rank 0 that this rank stands where it stands, and meet the others."""
-        print(_READY, flush=True)
+        self.answer(_READY)
         device = torch.device(self.device)
         return Ranks(self.rank, self.size, model, device, self.protocol["seed"], Path(self.meeting))
+
+    def answer(self, line: str) -> None:
+        """Tell rank 0 a line."""
+        os.write(self.answers, f"{line}\n".encode())
 
     @classmethod
     def read(cls) -> RankRequest:
@@ -98,7 +106,8 @@ class RankRequest:
         line = sys.stdin.readline()
         if not line:
             os._exit(1)  # rank 0 is gone, or failed before it had a run to share
-        request = cls(**json.loads(line))
+        request = replace(cls(**json.loads(line)), answers=os.dup(1))
+        os.dup2(2, 1)
         threading.Thread(target=_end_with_sender, name="rank-0", daemon=True).start()
         return request
 
