@@ -423,9 +423,10 @@ def keep_detections(store: Store, detections: DetectionStore, target: Evaluation
 
 
 def note_evaluation(store: Store, detections: DetectionStore, target: EvaluationTarget) -> None:
-    """Record AP and AR under the protocol where they are not: the training measures at 0.5 and 10 detections alone."""
-    if target.outside is not None:  # the cached estimate, under the other data set's fingerprint, is its record
-        return
+    """Record AP and AR under the protocol where they are not: the training measures at 0.5 and 10 detections alone.
+
+    ``target`` is on a split of the run's own data set.
+    """
     asked = target.protocol.model_dump(mode="json")
     place = (target.checkpoint.kind, target.checkpoint.epoch, target.split)
     for row in store.evaluations(target.run.key):
