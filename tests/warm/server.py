@@ -92,6 +92,7 @@ def begin(program: list[str], folder: str, environment: dict[str, str], descript
                 sys.argv = [module, *words]
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
             case [script, *words]:
+                sys.path.insert(0, os.path.dirname(script))  # noqa: PTH120
                 sys.argv = [script, *words]
                 runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
