@@ -143,6 +143,18 @@ def _quick_schema() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_helpers() -> Iterator[None]:
+    """Let reports of this process draw and count by themselves: the other cores have tests of their own."""
+    from mmad.analysis import prefetch
+    from mmad.report import rendering
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (prefetch, rendering):
+            patch.setattr(module, "usable_cores", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A PostgreSQL server; the test skips where none is installed."""
