@@ -32,17 +32,20 @@ PARTS = {
     "anchor_sizes": "Heads",
     "optimiser": "Optimisation",
 }
-_HEAD = ("key", "type", "range", "default", "unit", "what it does")
-#: What fields of the setup and of the training say of themselves besides.
-_STATED = ("affects", "idle when")
+_HEAD = ("key", "value", "default", "what it does")
+#: Where the first condition is stated of every field of a table but some, and these state one of the others, which it
+#: implies, it holds of them too.
+_IMPLIES = {"`use_clinical = false`": {"`fuse_layers = 0`", "`always`"}}
 _WORDS: Mapping[Any, str] = {
-    bool: "true or false",
-    int: "whole number",
-    float: "number",
-    str: "text",
+    bool: "bool",
+    int: "int",
+    float: "float",
+    str: "string",
     NoneType: '`"none"`',
 }
-_SIGNS: Mapping[type, tuple[str, str]] = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+#: Kinds of limits: the attribute that holds the bound, and how the interval begins or ends there.
+_LOWER: Mapping[type, tuple[str, str]] = {Ge: ("ge", "["), Gt: ("gt", "(")}
+_UPPER: Mapping[type, tuple[str, str]] = {Le: ("le", "]"), Lt: ("lt", ")")}
 
 
 def reference() -> str:
@@ -74,36 +77,51 @@ def _setup_parts() -> list[tuple[str, dict[str, FieldInfo]]]:
 
 
 def _table(fields: Mapping[str, FieldInfo], *, stating: bool = False) -> str:
-    head = (*_HEAD, *(_STATED if stating else ()))
-    rows = [(*_cells(name, field), *(_claims(field) if stating else ())) for name, field in fields.items()]
-    return "\n".join([_line(head), f"|{'---|' * len(head)}", *map(_line, rows)])
+    idle = {name: _idle(field) if stating else [] for name, field in fields.items()}
+    common = {
+        words
+        for words in set().union(*idle.values())
+        if all(words in said or _IMPLIES.get(words, set()) & set(said) for said in idle.values())
+    }
+    rows = [
+        _cells(name, field, [words for words in idle[name] if words not in common], _affects(field) if stating else "")
+        for name, field in fields.items()
+    ]
+    always = f"All are idle where {' or '.join(sorted(common))}.\n\n" if common else ""
+    return always + "\n".join([_line(_HEAD), f"|{'---|' * len(_HEAD)}", *map(_line, rows)])
 
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(name: str, field: FieldInfo) -> tuple[str, ...]:
+def _cells(name: str, field: FieldInfo, idle: list[str], affects: str) -> tuple[str, ...]:
     extra = field.json_schema_extra
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     what = (field.description or "").replace("|", r"\|")
-    return f"`{name}`", _type(name, field), _range(field), _default(field), unit or "–", what
+    value = " ".join(part for part in (_type(name, field), _range(field), unit) if part)
+    said = [what, *([f"**{affects}**"] if affects else []), *([f"Idle: {'; '.join(idle)}."] if idle else [])]
+    return f"`{name}`", value, _default(field), " ".join(said)
 
 
-def _claims(field: FieldInfo) -> tuple[str, str]:
-    """What ``field`` affects, and when it is idle; where it is so in part, with that part."""
+def _affects(field: FieldInfo) -> str:
+    """The initials of what ``field`` affects."""
+    return "".join(effect[0].upper() for claim in stated(field) for effect in claim.effects)
+
+
+def _idle(field: FieldInfo) -> list[str]:
+    """The conditions under which ``field`` is idle; where one is so in part, with the initials of that part."""
     claims = stated(field)
-    idle = [
-        f"`{condition}`" + (f" ({', '.join(claim.effects)})" if len(claims) > 1 else "")
+    return [
+        f"`{condition}`" + (f" ({''.join(e[0].upper() for e in claim.effects)})" if len(claims) > 1 else "")
         for claim in claims
         for condition in claim.idle
     ]
-    return ", ".join(effect for claim in claims for effect in claim.effects) or "nothing", "; ".join(idle) or "–"
 
 
 def _type(name: str, field: FieldInfo) -> str:
     if name == "loss_weights":
-        return "table: " + ", ".join(f"`{word}`" for word in LOSS_NAMES) + ' = a number ≥ 0 or `"detach"`'
+        return "table of " + ", ".join(f"`{word}`" for word in LOSS_NAMES) + ' = float ≥ 0 or `"detach"`'
     return _words(field.annotation)
 
 
@@ -112,23 +130,24 @@ def _words(annotation: Any) -> str:
     if annotation in _WORDS:
         return _WORDS[annotation]
     if origin is dict:
-        return '`{ use = "MODULE:CLASS", … }`'
+        return "part"
     if origin is Annotated:
         return _words(inner[0])
     if origin is Literal:
-        return " or ".join(f"`{json.dumps(choice)}`" for choice in inner)
+        return ", ".join(f"`{json.dumps(choice)}`" for choice in inner)
     if origin is tuple:
-        return f"list of {_words(inner[0])}s"
-    return " or ".join(_words(part) for part in inner)
+        return f"[{_words(inner[0])}]"
+    return ", ".join(_words(part) for part in inner)
 
 
 def _range(field: FieldInfo) -> str:
-    limits = [
-        f"{_SIGNS[type(limit)][0]} {_number(getattr(limit, _SIGNS[type(limit)][1]))}"
-        for limit in field.metadata
-        if type(limit) in _SIGNS
-    ]
-    return ", ".join(limits) or "–"
+    """The interval of the values, ``[1, 8)``; with one bound the sign and the bound."""
+    lower = [(_LOWER[type(m)], m) for m in field.metadata if type(m) in _LOWER]
+    upper = [(_UPPER[type(m)], m) for m in field.metadata if type(m) in _UPPER]
+    low, high = (_number(getattr(found[0][1], found[0][0][0])) if found else "" for found in (lower, upper))
+    if lower and upper:
+        return f"{lower[0][0][1]}{low}, {high}{upper[0][0][1]}"
+    return f"{'≥' if lower[0][0][1] == '[' else '>'} {low}" if lower else ""
 
 
 def _number(value: float) -> str:

@@ -21,8 +21,20 @@ from mmad.store.store import Store
 
 PAGE = ROOT / "docs" / "json.md"
 MORE = "…"
-_ALL = blocks(PAGE, "console", "json")
+_SHARED, *_ALL = blocks(PAGE, "console", "json")
+#: The forms that others name in angle brackets.
+SHARED: dict[str, Any] = json.loads(_SHARED.text)
 SHOWN = [(commands(first)[0], second) for first, second in zip(_ALL[::2], _ALL[1::2], strict=True)]
+
+
+def form(shown: Any) -> Any:
+    """``shown`` with the shared forms in the places where they are named: as a value, or as a key for their keys."""
+    if isinstance(shown, dict):
+        parts = [form(k) if k.startswith("<") else {k: form(value)} for k, value in shown.items()]
+        return {key: value for part in parts for key, value in part.items()}
+    if isinstance(shown, list):
+        return [form(value) for value in shown]
+    return form(SHARED[shown[1:-1]]) if isinstance(shown, str) and shown.startswith("<") else shown
 
 
 def differences(shown: Any, written: Any, at: str = "") -> list[str]:
@@ -58,6 +70,11 @@ def test_differences_are_found() -> None:
     ]
 
 
+def test_shared_forms_stand_where_they_are_named() -> None:
+    assert form([{"<interval>": "…", "x": "<interval>"}]) == [SHARED["interval"] | {"x": SHARED["interval"]}]
+    assert form("<results>")["final"] == SHARED["result"]
+
+
 def test_every_command_with_json_is_shown() -> None:
     shown = {command.split()[1] for command, _ in SHOWN}
     assert shown == {name for name, _, _ in COMMANDS} - {
@@ -78,14 +95,14 @@ def test_a_command_writes_the_form_shown(call_trained: Callable[..., Any], comma
     called = call_trained(command, without="MMAD_DATA" if "params" in command else "")
     assert called.code == 0, called.err
     written = json.loads(called.out)
-    assert differences(json.loads(block.text), written) == [], block.where
+    assert differences(form(json.loads(block.text)), written) == [], block.where
     if command == "mmad params --json":
         assert written == json.loads(block.text)
 
 
 def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
     """What the finished runs of the other test cannot show."""
-    shown = {command: json.loads(block.text) for command, block in SHOWN if command.split()[1] in ("status", "watch")}
+    shown = {command: form(json.loads(block.text)) for command, block in SHOWN if command.split()[1] in ("status", "watch")}
     source = DataSource(str(tmp_path), "phantom", "f" * 64)
     with Store.open(tmp_path / "mmad.sqlite") as store:
         store.add_ablation(load_ablation(ROOT / "ablations" / "quickstart.toml", data=source))

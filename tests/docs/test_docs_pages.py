@@ -105,16 +105,18 @@ def test_the_field_reference_has_every_field_and_part() -> None:
     assert set(PARTS) <= set(ModelSetup.model_fields)
     assert all(heading in text for heading in PARTS.values())
     row = next(line for line in text.splitlines() if line.startswith("| `lr` |"))
-    assert row == "| `lr` | number | > 0, ≤ 10 | `0.001` | – | Learning rate at the start. | training | – |"
-    idle = "`use_clinical = false`; `fusion ≠ era`; `era = B`; `era = A and using_fpn = true`; `"
-    assert f"| architecture, training | {idle}" in text
-    assert "| training, evaluation | `selection_proposals = clean` (evaluation) |" in text
+    assert row == "| `lr` | float (0, 10] | `0.001` | Learning rate at the start. **T** |"
+    branch = text.split("Clinical branch")[1].split("###")[0]
+    assert "All are idle where `use_clinical = false`." in branch
+    assert branch.count("`use_clinical = false`") == 1
+    assert "**AT** Idle: `fusion ≠ era`; `era = B`; `era = A and using_fpn = true`; `" in branch
+    assert "**TE** Idle: `selection_proposals = clean` (E)." in text
 
 
 def test_every_table_of_an_ablation_file_is_described() -> None:
     page = FIELDS_PAGE.read_text("utf-8").split("## Tables")[1].split("##")[0]
     described = {re.sub(r"\.NAME|\W", "", name) for name in re.findall(r"^\| `(.+?)` \|", page, flags=re.MULTILINE)}
-    assert described - {"seeds", "inferred"} == set(AblationTable.model_fields)
+    assert described - {"seeds", "inferred", "documented"} == set(AblationTable.model_fields)
 
 
 def test_every_variable_of_the_environment_is_described() -> None:
