@@ -102,7 +102,9 @@ def test_a_command_writes_the_form_shown(call_trained: Callable[..., Any], comma
 
 def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
     """What the finished runs of the other test cannot show."""
-    shown = {command: form(json.loads(block.text)) for command, block in SHOWN if command.split()[1] in ("status", "watch")}
+    shown = {
+        command: form(json.loads(block.text)) for command, block in SHOWN if command.split()[1] in ("status", "watch")
+    }
     source = DataSource(str(tmp_path), "phantom", "f" * 64)
     with Store.open(tmp_path / "mmad.sqlite") as store:
         store.add_ablation(load_ablation(ROOT / "ablations" / "quickstart.toml", data=source))
