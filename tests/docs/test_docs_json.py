@@ -80,6 +80,7 @@ def test_every_command_with_json_is_shown() -> None:
     assert shown == {name for name, _, _ in COMMANDS} - {
         "schema",
         "output",
+        "attach",
         "init",
         "demo",
         "reproduce",
