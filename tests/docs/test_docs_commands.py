@@ -77,15 +77,13 @@ def test_lines_are_found_and_what_is_no_command_or_option_is_named(parse: Callab
 
 @pytest.mark.slow
 def test_runs_for_a_cluster_are_planned(call_trained: Callable[..., Any]) -> None:
-    """Files and options are checked, and what would run is listed; Ray alone has to be there."""
+    """Files and options are checked, and what would run is listed; Ray would have to be there."""
     found = [line for line in lines(CLUSTER) if "ablate" in line and ".toml" in line]
     assert {"ray", "slurm", "command"} == {re.findall(r"--executor (\w+)", line)[0] for line in found}
     for line in found:
-        called = call_trained(f"{line} --weights none --dry-run")
-        if "--executor ray" in line:
-            assert (called.code, "no connection to a Ray cluster" in called.err) == (2, True)
-        else:
-            assert (called.code, "would run" in called.out) == (0, True), f"{line}: {called.err}"
+        if "--executor ray" not in line:
+            called = call_trained(f"{line} --weights none --dry-run")
+            assert (called.code, "8 runs would be trained" in called.out) == (0, True), f"{line}: {called.err}{called.out}"
 
 
 @pytest.mark.slow
