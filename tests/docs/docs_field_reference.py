@@ -1,4 +1,4 @@
-"""The field reference of docs/ablation-file.md, made from the models that check an ablation file.
+"""docs/fields.md, made from the models that check an ablation file.
 
 Run ``python tests/docs/docs_field_reference.py`` to bring the page up to date.
 """
@@ -20,8 +20,21 @@ from mmad.config.checks import LOSS_NAMES
 from mmad.config.fields import stated
 from mmad.config.hypothesis import Hypothesis
 
-PAGE = Path(__file__).parents[2] / "docs" / "ablation-file.md"
-BEGIN, END = "<!-- fields: begin (generated, see tests/docs/docs_field_reference.py) -->", "<!-- fields: end -->"
+PAGE = Path(__file__).parents[2] / "docs" / "fields.md"
+#: What stands above the tables.
+INTRO = """\
+# Fields
+
+Every field of an [ablation file](ablation-file.md), made from the code by `tests/docs/docs_field_reference.py`. Names
+are those that the documented log prints; [the detector](detector.md) describes eras A, B and C.
+
+Bold letters say what a field affects: **A** the architecture (modules and their sizes), **T** the training (its
+steps, rounding included), **E** the evaluation (what is measured of given weights), **S** the speed (time and memory
+of an epoch). Where a field is *idle*, its value changes no bit of a result. In the conditions `resolved_era` is the
+clinical branch's era, `fuse_layers` the number of fuse convolutions on each map; `has_pyramid`, `has_masks` and
+`image_backbone` describe the network, also torchvision's own (`use_custom_model = false`). A *part* is `{ use =
+"MODULE:CLASS", … }` ([parts](parts.md)); `[0, 1)` includes 0 and not 1.
+"""
 
 #: The field that begins each part of the setup, and the part's heading. The order is the model's.
 PARTS = {
@@ -50,21 +63,20 @@ _UPPER: Mapping[type, tuple[str, str]] = {Le: ("le", "]"), Lt: ("lt", ")")}
 
 def reference() -> str:
     """Every field of the setup, the protocols and the phantom as Markdown tables."""
-    parts = [f"### `[setup]`: {heading}\n\n{_table(fields, stating=True)}" for heading, fields in _setup_parts()]
-    parts.append("### `[protocol]`: the training (part of a run's key)\n\n" + _table(TRAINING_FIELDS, stating=True))
-    parts.append("### `[protocol]`: the evaluation (no part of a run's key)\n\n" + _table(EVALUATION_FIELDS))
+    parts = [f"## `[setup]`: {heading}\n\n{_table(fields, stating=True)}" for heading, fields in _setup_parts()]
+    parts.append("## `[protocol]`: the training (part of a run's key)\n\n" + _table(TRAINING_FIELDS, stating=True))
+    parts.append("## `[protocol]`: the evaluation (no part of a run's key)\n\n" + _table(EVALUATION_FIELDS))
     parts.append(
-        "### `[hypothesis]`: what the study sets out to show (no part of a run's key)\n\n"
+        "## `[hypothesis]`: what the study sets out to show (no part of a run's key)\n\n"
         + _table(Hypothesis.model_fields)
     )
-    parts.append("### `[phantom]`: how the embedded data set is drawn\n\n" + _table(PhantomTable.model_fields))
+    parts.append("## `[phantom]`: how the embedded data set is drawn\n\n" + _table(PhantomTable.model_fields))
     return "\n\n".join(parts)
 
 
-def page_with_reference(page: str) -> str:
-    """``page`` with what stands between its markers made anew."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{reference()}\n\n{END}{rest.split(END)[1]}"
+def page() -> str:
+    """The whole page."""
+    return f"{INTRO}\n{reference()}\n"
 
 
 def _setup_parts() -> list[tuple[str, dict[str, FieldInfo]]]:
@@ -164,12 +176,9 @@ def _default(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text("utf-8")
-    made = page_with_reference(text)
-    PAGE.write_text(made, "utf-8")
-    print(
-        f"{PAGE}: {'unchanged' if made == text else 'brought up to date'}, {len(re.findall('^[|] `', made, re.M))} rows"
-    )
+    text = page()
+    PAGE.write_text(text, "utf-8")
+    print(f"{PAGE}: {len(re.findall('^[|] `', text, re.M))} rows")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ def test_runs_for_a_cluster_are_planned(call_trained: Callable[..., Any]) -> Non
     for line in found:
         if "--executor ray" not in line:
             called = call_trained(f"{line} --weights none --dry-run")
-            assert (called.code, "8 runs would be trained" in called.out) == (0, True), f"{line}: {called.err}{called.out}"
+            assert (called.code, "8 runs would be trained" in called.out) == (0, True), (
+                f"{line}: {called.err}{called.out}"
+            )
 
 
 @pytest.mark.slow
