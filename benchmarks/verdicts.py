@@ -1,7 +1,7 @@
 """How often verdicts on differences are wrong, and how often they are right: simulations with a known truth.
 
 Every cell is seeded and calls ``mmad.evaluation.differences`` as the commands do. Printed are the share of repeats, its
-standard error and the one-sided 95 % bound. Run it with ``python benchmarks/verdicts.py``; docs/evaluation.md has the
+standard error and the one-sided 95 % bound. Run it with ``python benchmarks/verdicts.py``; benchmarks/RESULTS.md has the
 figures.
 """
 
