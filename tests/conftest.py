@@ -7,7 +7,9 @@ ten times as many.
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -140,6 +142,28 @@ def _quick_schema() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrate, "upgrade", quick)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Draw a figure that many tests show once, for all their processes, and without helpers."""
+    from mmad.report import rendering
+
+    base, draw = tmp_path_factory.getbasetemp(), rendering._draw
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(task: Any) -> Any:
+        drawing = folder / f"drawing-{hashlib.sha256(repr(task).encode('utf-8', 'surrogatepass')).hexdigest()}"
+        if not drawing.exists():
+            part = base / drawing.name
+            part.write_bytes(pickle.dumps(draw(task)))
+            part.replace(drawing)
+        return pickle.loads(drawing.read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "_draw", once)
+        patch.setattr(rendering, "usable_cores", lambda: 1)
         yield
 
 
