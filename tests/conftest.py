@@ -146,6 +146,25 @@ def _quick_schema() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """Compile a statement once for all databases of a kind: each has an engine, which would compile its own."""
+    from sqlalchemy import Dialect
+    from sqlalchemy.sql.elements import ClauseElement
+    from sqlalchemy.util import LRUCache
+
+    compile_, firsts, found = ClauseElement._compile_w_cache, dict[str, Dialect](), LRUCache[Any, Any](2_000)
+
+    def once(element: ClauseElement, dialect: Dialect, *, compiled_cache: Any, **options: Any) -> Any:
+        if compiled_cache is not None:
+            dialect, compiled_cache = firsts.setdefault(dialect.name, dialect), found
+        return compile_(element, dialect, compiled_cache=compiled_cache, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClauseElement, "_compile_w_cache", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Draw a figure that many tests show once, for all their processes, and without helpers."""
     from mmad.report import rendering
