@@ -27,7 +27,7 @@ from mmad.base.clock import now, seconds
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Status
-from mmad.store.run_rows import MANY_KEYS
+from mmad.store.run_rows import MANY_KEYS, key_chunks
 from mmad.store.schema import runs
 
 #: Seconds without a heartbeat after which a process that cannot be asked (another machine's) counts as gone.
@@ -461,8 +461,3 @@ def _rows(
     for chunk in key_chunks(keys):
         rows += connection.execute(columns.where(and_(runs.c.key.in_(chunk), runs.c.status.in_(statuses))))
     return sorted(rows, key=lambda row: int(row.position))
-
-
-def key_chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    """``keys`` in parts that a statement can name one by one."""
-    return (keys[at : at + MANY_KEYS] for at in range(0, len(keys), MANY_KEYS))

@@ -17,9 +17,9 @@ from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast,
 from mmad.base.clock import now
 from mmad.base.formatting import short_key
 from mmad.base.records import HELD, MemberRecord, Status
-from mmad.store.claims import LEASE, OWNER, Owner, key_chunks, owner_of, queued_rows
+from mmad.store.claims import LEASE, OWNER, Owner, owner_of, queued_rows
 from mmad.store.lookup import member_path
-from mmad.store.run_rows import member_record
+from mmad.store.run_rows import key_chunks, member_record
 from mmad.store.schema import ablations, environments, evaluations, members, metric_names, run_epochs, run_metrics, runs
 from mmad.store.values import Whole
 
