@@ -311,7 +311,7 @@ def _register_ablate(app: typer.Typer) -> None:
                 require_tensorboard()
 
             def check() -> list[Submission]:
-                return check_ablations(loaded, db, only=words, weights_dir=weights_dir, on_gpu=slots.on_gpu)
+                return check_ablations(loaded, db, only=words, weights_dir=weights_dir, slots=slots)
 
             words = tuple(only or ())
             loaded = [

@@ -22,7 +22,15 @@ from mmad.api.results import (
 )
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural, short_key
-from mmad.cli.options import DEFAULT_DB, CheckpointOption, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
+from mmad.cli.options import (
+    DEFAULT_DB,
+    CheckpointOption,
+    DatabaseOption,
+    EnsembleOption,
+    JsonOption,
+    MovedDataOption,
+    refuse_idle,
+)
 from mmad.cli.output import console, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -282,9 +290,13 @@ the kept detections, once, and cached in the database; runs with a mask head hav
 --on DIR evaluates on all studies of another data set, standardised by the run's training split: labels are the same by
 name or by --map, clinical columns by name and unit. The operating point stays the one of the run's own validation.
 
+--ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights).
+It is a detector of its own, never the estimand, and takes no verdict. Masks are not fused.
+
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
-max_detections, proposals, outside, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
-diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high, patients}.
+max_detections, proposals, outside, ensemble, images, patients, ap, ar, per_class, thresholds, froc, confusion,
+calibration, diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high,
+patients}.
 """
 
 
@@ -322,6 +334,7 @@ def evaluate(
     ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
+    ensemble: EnsembleOption = False,
     on: Annotated[
         Path | None,
         typer.Option("--on", metavar="DIR", help="All studies of another data set instead.", show_default=False),
@@ -339,9 +352,9 @@ def evaluate(
 ) -> None:
     from mmad.analysis.json import plain_evaluation
     from mmad.analysis.metrics import has_masks
-    from mmad.analysis.targets import DetectionStore, evaluation_target
+    from mmad.analysis.targets import NEVER_THE_ESTIMAND, DetectionStore, ensemble_of, evaluation_target
     from mmad.evaluation.operating_points import check_scores
-    from mmad.store.lookup import find_runs
+    from mmad.store.lookup import find_ensembles, find_runs
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
@@ -349,10 +362,16 @@ def evaluate(
     options = [_options(split, checkpoint, o, p) for p in listed(proposals) for o in listed(overlap)]
     detections = DetectionStore(data)
     with open_store(db) as store:
-        found = {one.run.key: one for name in runs for one in find_runs(store, name)}
-        targets = [evaluation_target(store, one, asked) for asked in options for one in found.values()]
+        if ensemble:
+            groups = [group for name in runs for group in find_ensembles(store, name)]
+        else:
+            groups = [[one] for one in {one.run.key: one for name in runs for one in find_runs(store, name)}.values()]
+        wholes = [[evaluation_target(store, one, asked) for one in group] for asked in options for group in groups]
         if on is not None:
-            targets = [outside_target(store, detections, one, on, mapped) for one in targets]
+            wholes = [[outside_target(store, detections, one, on, mapped) for one in whole] for whole in wholes]
+        targets = [one for whole in wholes for one in whole]
+        made = [ensemble_of(whole) for whole in wholes] if ensemble else targets
+        if on is not None:
             for note in dict.fromkeys(note for one in targets if one.outside for note in one.outside.notes):
                 print(f"{on}: {note}", file=sys.stderr)
         seen = set()
@@ -362,9 +381,11 @@ def evaluate(
                 rerun_inference(store, detections, one, device, progress_bar)
             seen.add(one.file)
         done = []
-        for one in targets:
+        for one in made:
             done.append(evaluation_of(store, detections, one, scores, coco=coco, false_positives=false_positives))
-            if done[-1].masks is None and has_masks(one):
+            if one.seeds and has_masks(one):
+                print(f"{one.name}: masks are not fused", file=sys.stderr)
+            elif done[-1].masks is None and has_masks(one):
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(
@@ -372,6 +393,8 @@ def evaluate(
         )
     else:
         _print_evaluations(done, per_class=per_class)
+        if ensemble:
+            console().print(NEVER_THE_ESTIMAND)
 
 
 def _label_map(maps: Sequence[str], on: Path | None, split: str) -> dict[str, str]:
@@ -409,12 +432,14 @@ def _evaluated(target: EvaluationTarget, name: str, **found: Any) -> EvaluatedRu
     from mmad.analysis.statistics import RunStatistics
     from mmad.report.tables import EvaluatedRun
 
-    member, key = target.member, short_key(target.run.key)
-    who = (
-        (None,) * 5 if member is None else (member.ablation, member.setting, member.arm, member.seed, member.replicate)
-    )
+    member, key = target.member, "" if target.seeds else short_key(target.run.key)
+    who: tuple[str | int | None, ...] = (None,) * 5
+    if member is not None:
+        seed = (None, None) if target.seeds else (member.seed, member.replicate)
+        who = (member.ablation, member.setting, member.arm, *seed)
     coco, stats = found.pop("coco", None), RunStatistics(target.checkpoint.kind, **found)
-    return EvaluatedRun((*who, key), name, "", target.protocol, stats, target.checkpoint.epoch, coco)
+    epoch = None if target.seeds else target.checkpoint.epoch
+    return EvaluatedRun((*who, key), name, "", target.protocol, stats, epoch, coco)
 
 
 def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation], per_class: bool) -> None:

@@ -293,6 +293,9 @@ CheckpointOption = Annotated[
         show_default=False,
     ),
 ]
+EnsembleOption = Annotated[
+    bool, typer.Option("--ensemble", help="All seeds of an arm together, their boxes fused; never the estimand.")
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Every run of the database.")]
 AblationOption = Annotated[
     list[str] | None,

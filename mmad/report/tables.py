@@ -366,7 +366,7 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         Column("setting", "point of the ablation"),
         Column("arm", "the arm with the patients' own records"),
         Column("against", "the arms it is compared with"),
-        Column("helps", "whether it is ahead of all of these, each at 5 % by itself"),
+        Column("helps", "whether it is ahead of those without them and of the mean of the permuted ones, each at 5 %"),
         Column("claim", "what may be said"),
     )
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
