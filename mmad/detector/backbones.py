@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torchvision import models
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FeaturePyramidNetwork
@@ -163,8 +164,18 @@ def _body(backbone: str) -> tuple[nn.Module, tuple[int, ...]]:
     raise SpecError(f"backbone = {backbone!r} is not known", hint="choose another backbone")
 
 
+class _Undrawn(TorchFunctionMode):
+    """Convolutions that are built meanwhile keep what lies in their memory: ``initialise`` draws their weights."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def _resnet(build: Callable[..., nn.Module], stages: int) -> nn.Sequential:
-    resnet = build(weights=None, norm_layer=BatchNorm)
+    with _Undrawn():
+        resnet = build(weights=None, norm_layer=BatchNorm)
     names = ["conv1", "bn1", "relu", "maxpool", *(f"layer{i}" for i in range(1, stages + 1))]
     return nn.Sequential(OrderedDict((name, getattr(resnet, name)) for name in names))
 
@@ -174,7 +185,8 @@ def _pyramid_body(setup: ModelSetup) -> tuple[nn.Module, tuple[int, ...]]:
     if setup.image_backbone == "swin_t":
         return SwinBody(pyramid=True), (96, 192, 384, 768)
     norm = FrozenNorm if setup.frozen_norm else BatchNorm
-    resnet = getattr(models, setup.image_backbone)(weights=None, norm_layer=norm)
+    with _Undrawn():
+        resnet = getattr(models, setup.image_backbone)(weights=None, norm_layer=norm)
     widths = tuple(resnet.inplanes // 8 * 2**i for i in range(4))
     return IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)}), widths
 
