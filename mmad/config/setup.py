@@ -520,6 +520,15 @@ class ModelSetup(BaseModel):
         False,
         description="Train and evaluate in bfloat16 where it is safe: the range of single precision, 8 bits of mantissa; needs a device that computes it.",
     )
+    gpus_per_run: Annotated[int, affects("training", "speed"), Later(1)] = Field(
+        1,
+        ge=1,
+        le=64,
+        description="GPUs of one machine over which each batch is spread, or processes on the CPU.",
+    )
+    sync_batch_norm: Annotated[bool, affects("training", "speed", idle=when(gpus_per_run=1)), Later(False)] = Field(
+        False, description="With gpus_per_run, BatchNorm sees the whole batch, not each GPU its share; on GPUs alone."
+    )
     gradient_checkpointing: Annotated[bool, affects("speed"), Later(False)] = Field(
         False,
         description="Compute the inside of the image network's blocks again for their gradients, which takes less memory and more time; changes no result.",
