@@ -294,7 +294,8 @@ class PairStatistics:
     """Intervals and tests of a comparison; ``difference`` is as one of all pairs of the ablation, ``sample`` cached.
 
     ``permutations`` is of an arm against the mean of all arms that read permuted records in its setting, of which this
-    pair's reference is one. ``why`` says why something is missing.
+    pair's reference is one; ``late_fusion`` against cheap late fusion of the reference, or why that is missing. ``why``
+    says why something else is.
     """
 
     reference: MeasuredRun | None = None
@@ -303,6 +304,7 @@ class PairStatistics:
     difference: Difference | None = None
     agreement: PairAgreement | None = None
     permutations: MeanDifference | None = None
+    late_fusion: MeanDifference | str | None = None
     external: tuple[ExternalDifference, ...] = ()
     why: str = ""
 
@@ -1266,6 +1268,29 @@ class Benefit:
             return f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
         figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
         return f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+
+    @property
+    def beats_late_fusion(self) -> bool | None:
+        """Whether the arm is settled to be ahead of cheap late fusion; None where that is not known."""
+        return self._late.ahead if isinstance(self._late, _Lead) else None
+
+    @property
+    def late_sentence(self) -> str:
+        """What may be said of cheap late fusion, or why nothing is; empty where it was not asked for."""
+        if not isinstance(self._late, _Lead):
+            return f"Cheap late fusion is not known: {self._late}" if self._late else ""
+        ahead = "is ahead" if self._late.ahead else "is not settled to be ahead"
+        return f"{self.arm} {ahead} of {self._late.of}: {self._late.figure}."
+
+    @functools.cached_property
+    def _late(self) -> _Lead | str:
+        for one in self.without:
+            found = None if one.statistics is None else one.statistics.late_fusion
+            if isinstance(found, MeanDifference):
+                return _Lead.over(f"cheap late fusion of {one.reference}", (one,), (found.ap, found.seeds))
+            if found is not None:
+                return found
+        return ""
 
     @functools.cached_property
     def _leads(self) -> tuple[_Lead, ...]:

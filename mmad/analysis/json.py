@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
     ComparedRun,
@@ -152,7 +153,10 @@ def plain_comparisons(
         "estimand": ESTIMAND,
         "shared_runs": shared_words(comparisons),
         "benefits": [
-            {"setting": one.setting, "arm": one.arm, "helps": one.helps, "sentence": one.sentence}
+            {
+                name: getattr(one, name)
+                for name in ("setting", "arm", "helps", "sentence", "beats_late_fusion", "late_sentence")
+            }
             for one in benefits(comparisons)
         ],
         "pairs": [_comparison(one, one.statistics or PairStatistics(), effects or one.effects) for one in comparisons],
@@ -338,6 +342,20 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
             }
             for control in controls
         ],
+    }
+
+
+def plain_clinical_table(target: EvaluationTarget, rows: Sequence[TableAuroc]) -> JsonValue:
+    """``mmad controls --table``."""
+    areas = ("run", "logistic", "boosting")
+    return plain_target(target) | {
+        "table": [
+            {
+                **{name: getattr(one, name) for name in ("label", "images", "positives")},
+                **{name: _interval(getattr(one, name)) for name in areas},
+            }
+            for one in rows
+        ]
     }
 
 

@@ -7,11 +7,12 @@ with one line why; a report never fails for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmad.analysis.cache import cached_together
+from mmad.analysis.clinical_table import late_fusion
 from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
@@ -42,7 +43,7 @@ from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.evaluation.differences import FamilyPair, Goal, differences, mean_difference
+from mmad.evaluation.differences import FamilyPair, Goal, MeanDifference, PairSample, differences, mean_difference
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
 from mmad.store.store import Store
@@ -168,7 +169,7 @@ def compare_ablation(
         if refused:
             what, hint = refused[0].error().what, refused[0].hint
         raise EvaluationError(what, where=f"ablation {ablation}", hint=hint)
-    together = zip(done, _as_family(done, options), strict=True)
+    together = zip(done, _as_family(done, options, _late_fusion(store, detections, options)), strict=True)
     return [replace(one, statistics=found) for (one, _), found in together], refused
 
 
@@ -279,8 +280,17 @@ def comparison_targets(
     return [(target(a), target(b)) for a, b in comparison.pairs]
 
 
-def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: EvaluationOptions) -> list[PairStatistics]:
-    """The statistics with the difference of each pair as one of them all, where it has a sample."""
+#: Cheap late fusion of the reference against the other arm, or why there is none.
+_LateFusion = Callable[[Comparison], PairSample | str]
+
+
+def _as_family(
+    found: Sequence[tuple[Comparison, PairStatistics]], options: EvaluationOptions, late: _LateFusion | None = None
+) -> list[PairStatistics]:
+    """The statistics with the difference of each pair as one of them all, where it has a sample.
+
+    ``late`` is asked once for every arm that is compared with permuted records: of its first pair without records.
+    """
     places = [n for n, (_, stats) in enumerate(found) if stats.sample is not None]
     family = [_family_pair(*found[n]) for n in places]
     settled = dict(zip(places, differences(family, resamples=options.resamples, seed=options.seed), strict=True))
@@ -289,7 +299,32 @@ def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: Eval
         if one.records == ("permuted", "true"):
             permuted.setdefault((one.setting, one.other), []).append(n)
     means = {places[n]: mean_difference(family, group) for group in permuted.values() for n in group}
-    return [replace(stats, difference=settled.get(n), permutations=means.get(n)) for n, (_, stats) in enumerate(found)]
+    lates: dict[int, MeanDifference | str] = {}
+    who = [(one.setting, one.other, one.records[0]) for one, _ in (found[n] for n in places)]
+    for setting, arm in permuted:
+        if late is not None and (setting, arm, "none") in who:
+            n = who.index((setting, arm, "none"))
+            sample = late(found[places[n]][0])
+            lates[places[n]] = sample if isinstance(sample, str) else mean_difference(family, [n], sample)
+    return [
+        replace(stats, difference=settled.get(n), permutations=means.get(n), late_fusion=lates.get(n))
+        for n, (_, stats) in enumerate(found)
+    ]
+
+
+def _late_fusion(
+    store: Store, detections: DetectionStore, options: EvaluationOptions, known: Mapping[str, RunFrame] | None = None
+) -> _LateFusion:
+    """What ``_as_family`` asks for, of kept detections; ``known`` as for ``comparison_targets``."""
+
+    def of(comparison: Comparison) -> PairSample | str:
+        try:
+            pairs = comparison_targets(store, comparison, options, known)
+            return late_fusion(store, detections, pairs, options)
+        except MmadError as error:
+            return str(error)
+
+    return of
 
 
 def _family_pair(comparison: Comparison, stats: PairStatistics) -> FamilyPair:
@@ -383,9 +418,10 @@ def compute_statistics(
                 stack.enter_context(prefetching(store, data, options, _requests(work[done:])))
     if work:
         progress(len(work), len(work))
+    late = builder.late_fusion()
     for name in dict.fromkeys(key[0] for key in pairs):
         keys = [key for key in pairs if key[0] == name]
-        pairs |= zip(keys, _as_family([(compared[key], pairs[key]) for key in keys], options), strict=True)
+        pairs |= zip(keys, _as_family([(compared[key], pairs[key]) for key in keys], options, late), strict=True)
     return Statistics(pairs, runs)
 
 
@@ -487,6 +523,9 @@ class _StatisticsBuilder:
         except MmadError as error:
             found = replace(found, why=str(error))
         return found
+
+    def late_fusion(self) -> _LateFusion:
+        return _late_fusion(self._store, self._detections, self._options, self._known)
 
     @property
     def begins_to_compute(self) -> bool:

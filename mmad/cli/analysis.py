@@ -216,7 +216,7 @@ def _print(
     for line in (*shared_words(found), *dict.fromkeys(said)):
         out.print(line)
     for benefit in benefits(found):
-        out.print(f"{benefit.setting}: {benefit.sentence}")
+        out.print(f"{benefit.setting}: {benefit.sentence} {benefit.late_sentence}".rstrip())
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -507,9 +507,14 @@ in the database: a second call computes nothing.
 the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
 contains the smaller ones, and there are 10 draws or more.
 
---json prints what mmad eval prints about the run (of an ablation: a list, one object a run; key ... proposals),
-resamples, and controls: [{kind (column, records, image, missing), column, mechanism and share (of missing alone),
-repeats, before, after, ap, ar, per_class, words}]; ap and ar are the drop as {value, low, high}.
+--table asks what the clinical table says of each finding without the image: area under the ROC curve (AUROC) of whole
+images, by the run's best detection, by a logistic regression and by boosting of the clinical values (scikit-learn),
+both fitted on the training split. Nothing is altered, and no network runs.
+
+--json prints what mmad eval prints about the run (of an ablation: a list, one object a run; key ... proposals), with
+--table the table: [{label, images, positives, run, logistic, boosting}], else resamples, and controls: [{kind (column,
+records, image, missing), column, mechanism and share (of missing alone), repeats, before, after, ap, ar, per_class,
+words}]; ap and ar are the drop as {value, low, high}.
 """
 
 
@@ -533,6 +538,9 @@ def controls(
     shares: Annotated[
         str, typer.Option("--shares", metavar="S,...", help="Shares of the values that --missing takes away.")
     ] = "0.1,0.3,0.5,0.7,0.9",
+    table: Annotated[
+        bool, typer.Option("--table", help="Ask what the clinical table says of each finding without the image.")
+    ] = False,
     resamples: ResamplesOption = 1000,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
@@ -552,6 +560,12 @@ def controls(
     from mmad.report.tables import controls_table, missingness_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
+    if table:
+        refuse_idle(
+            context, "leave it out: --table alters nothing", "repeats", "missing", "shares", "device", "resamples"
+        )
+        _print_clinical_table(run, _options(split, checkpoint), data, db, as_json=as_json)
+        return
     if missing is None:
         refuse_idle(context, "add --missing, or leave it out", "shares")
     wanted = numbers("--shares", shares)
@@ -581,12 +595,35 @@ def controls(
         return
     out = console()
     for target, made in found:
-        table = (controls_table if missing is None else missingness_table)(
+        shown = (controls_table if missing is None else missingness_table)(
             [_evaluated(target, target.name, controls=tuple(made))]
         )
-        print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
+        print_table(out, shown.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
         for control in made:
             out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
+
+
+def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:
+    from mmad.analysis.clinical_table import table_auroc
+    from mmad.analysis.json import plain_clinical_table
+    from mmad.analysis.targets import DetectionStore, evaluation_target
+    from mmad.report.table_writers import print_table
+    from mmad.report.tables import clinical_table
+    from mmad.store.lookup import find_run, find_runs, is_ablation
+
+    detections = DetectionStore(data)
+    with open_store(db) as store:
+        several = is_ablation(store, run)
+        found = find_runs(store, run) if several else [find_run(store, run)]
+        targets = [evaluation_target(store, one, options) for one in found]
+        tables = [table_auroc(store, detections, target) for target in targets]
+    if as_json:
+        plain = [plain_clinical_table(*one) for one in zip(targets, tables, strict=True)]
+        print_json(plain if several else plain[0])
+        return
+    for target, rows in zip(targets, tables, strict=True):
+        made = clinical_table([(_evaluated(target, target.name), rows)])
+        print_table(console(), made.without("_run"), f"{target.name}: {protocol_line(target)}. {made.note}")
 
 
 def _register_controls(app: typer.Typer) -> None:

@@ -14,7 +14,13 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS, NOTHING_REGISTERED, registration_words
+from mmad.analysis.comparison import (
+    ESTIMAND,
+    FEW_SEEDS,
+    LEAST_PERMUTATIONS,
+    NOTHING_REGISTERED,
+    registration_words,
+)
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.part_words import is_own, part_name
@@ -574,6 +580,18 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
                     f"largest |t| of {DRAWS:,} draws from their joint distribution."
                 )
             )
+    if {("none", "true"), ("permuted", "true")} <= {row.records for row in several}:
+        found += [
+            Sentence(
+                "Clinical data are said to help where an arm is ahead of the arms without them and of the mean over "
+                f"at least {LEAST_PERMUTATIONS} permutations of the records, each at 5 % (intersection-union); these "
+                "are averaged within seeds, and what they differ by among themselves is part of the variance."
+            ),
+            Sentence(
+                "Beside that stands cheap late fusion: scores of the image-only arm, corrected by a logistic "
+                "regression of the clinical values, fitted on the training and the validation split (scikit-learn)."
+            ),
+        ]
     if single:
         found.append(
             Sentence(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
     NOTHING_REGISTERED,
@@ -400,13 +401,20 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         Column("against", "the arms it is compared with"),
         Column("helps", "whether it is ahead of those without them and of the mean of the permuted ones, each at 5 %"),
         Column("claim", "what may be said"),
+        Column("beats_late_fusion", "whether it is ahead of cheap late fusion, at 5 %"),
+        Column("late_fusion", "what may be said of cheap late fusion"),
     )
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
     found = benefits(row for row in rows if row.kind == row.primary)
     return ReportTable.of(
         file_stem(name, "benefit"), "Do clinical data help?", columns,
-        [(name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence) for b in found],
-        shown=tuple(Shown(column, column.capitalize(), "text") for column in ("setting", "against", "claim")),
+        [
+            (name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence,
+             b.beats_late_fusion, b.late_sentence)
+            for b in found
+        ],
+        shown=(Shown("setting", "Setting", "text"), Shown("against", "Against", "text"),
+               Shown("claim", "Claim", "text"), Shown("late_fusion", "Cheap late fusion", "text")),
         note="Records permuted at test alone (mmad controls) show reliance, not benefit.",
     )  # fmt: skip
 
@@ -1089,6 +1097,33 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
         f"Equal values are missing in every arm and seed, and those of a smaller share in every greater. {_INTERVALS}"
     )
     return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
+
+
+def clinical_table(found: Sequence[tuple[EvaluatedRun, Sequence[TableAuroc]]], **more: Any) -> ReportTable:
+    """What the clinical values say of each finding without the image, beside what a run does."""
+    columns = (
+        *EVALUATED, _FINDING, Column("positives", "images with the finding"), Column("images", "images of the split"),
+        *bounded_columns("run", "AUROC of the run's best detection"),
+        *bounded_columns("logistic", "AUROC of a logistic regression of the clinical values"),
+        *bounded_columns("boosting", "AUROC of boosting of the clinical values"),
+        Column("patients", "the fewer of the patients with and without it", "patients"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.label, one.positives, one.images, *bounded(one.run), *bounded(one.logistic),
+         *bounded(one.boosting), one.run.patients)
+        for run, table in found
+        for one in table
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("positives", "With", "whole"),
+        Shown("images", "Images", "whole"), Shown("run", "Run", patients="patients"),
+        Shown("logistic", "Logistic regression", patients="patients"),
+        Shown("boosting", "Boosting", patients="patients"),
+    )  # fmt: skip
+    note = f"AUROC of whole images; the classifiers read the clinical values alone. {_INTERVALS}"
+    return ReportTable.of(
+        "clinical-table", "What the clinical table says", columns, rows, shown=shown, note=note, **more
+    )
 
 
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
