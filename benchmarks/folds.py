@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmad.data.folds import PARTS, dealt, held_out_ratio
 from mmad.evaluation.differences import Difference, FoldedPair, FoldedSample, PairSample, differences
-from mmad.evaluation.resampling import Interval, average_precision
+from mmad.evaluation.resampling import Interval
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -93,12 +93,9 @@ class FoldWorld:
             scores = (
                 holds[drawn[near]].mean(axis=1) - 1e-3 * np.take_along_axis(far, near, axis=1).mean(axis=1)[:, None]
             )
-        return float(np.nanmean([_average_precision(scores[:, f], holds[test, f]) for f in range(FINDINGS)]))
-
-
-def _average_precision(scores: Floats, hit: Flags) -> float:
-    order, ones = np.argsort(-scores, kind="stable"), np.ones((1, len(scores)))
-    return float(average_precision(ones, hit[order], np.ones(len(hit), dtype=bool), np.array([hit.sum()]))[0][0])
+        hit = np.take_along_axis(holds[test], np.argsort(-scores, axis=0, kind="stable"), axis=0)
+        precision = np.cumsum(hit, axis=0) / np.arange(1, len(test) + 1)[:, None]
+        return float(((precision * hit).sum(axis=0) / hit.sum(axis=0)).mean())
 
 
 def share(world: FoldWorld, repeats: int, *, first: bool = False, seed: int = 0) -> Share:

@@ -40,13 +40,14 @@ def dealt(holds: NDArray[np.bool_], shares: Sequence[int], order: Sequence[int])
     weights, whole = np.array(shares, dtype=np.int64), sum(shares)
     lacking = weights[:, None] * holds.sum(axis=0)[None]  # (parts, L + 1), in units of 1 / whole
     sizes = weights * len(holds)
+    before_size = 2 * whole * len(holds) + 1  # no difference in size is as much as one in the finding
     part = np.full(len(holds), -1, dtype=np.int64)
     ranked = np.array(order, dtype=np.int64)
     while (left := ranked[part[ranked] < 0]).size:
         counts = holds[left].sum(axis=0)
         finding = int(np.where(counts > 0, counts, len(holds) + 1).argmin())
         for patient in left[holds[left, finding]]:
-            chosen = int(np.lexsort((-sizes, -lacking[:, finding]))[0])
+            chosen = int((lacking[:, finding] * before_size + sizes).argmax())
             part[patient] = chosen
             lacking[chosen] -= whole * holds[patient]
             sizes[chosen] -= whole

@@ -25,6 +25,9 @@ from mmad.data.folds import folded
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.differences import FoldedSample
 from mmad.report.cohort import cohorts_of
+from mmad.report.methods import render_methods
+from mmad.report.model import build_model
+from mmad.report.pictures import pictures_of
 from mmad.report.tables import pairs_table
 from mmad.store.lookup import find_ensembles, find_run, find_seeds, member_summaries
 from mmad.store.store import Store
@@ -137,6 +140,23 @@ def test_the_detections_of_a_fold_are_measured_on_its_patients(store: Store, dat
     run = find_run(store, "made/default, fold 3 of 3/CXR/0").run
     there = DetectionStore().dataset(run)
     assert there.studies == samples(dataset, "unified", Fold(number=3, of=3)).studies
+
+
+def test_pictures_are_of_one_fold_and_say_so(store: Store) -> None:
+    (found,) = pictures_of(load_frame(store), store, number=2).ablations.values()
+    (pair,) = found.pairs
+    run = find_run(store, "made/default, fold 1 of 3/CXR/0").run
+    assert pair.studies
+    assert {one.study for one in pair.studies} <= set(DetectionStore().dataset(run).ground_truth("test").studies)
+    assert any(note.text.startswith("Pictures are of fold 1 of 3") for note in found.notes)
+
+
+def test_the_methods_name_the_folds_and_whose_variance_it_is(store: Store) -> None:
+    frame = load_frame(store)
+    text = render_methods(build_model(frame, created=made.NOON, database="made", cohorts=cohorts_of(frame, store)))
+    assert "Seeds are averaged within each fold." in text
+    assert "Nadeau" in text
+    assert r"Cross\-validation by whole patients" in text
 
 
 def test_commands_and_the_report_say_the_figure_over_folds(
