@@ -292,7 +292,8 @@ def find_run(store: Store, name: str) -> FoundRun:
     keys = list(dict.fromkeys(member.key for member in named))
     if len(keys) > 1:
         paths = [member_path(member) for member in named]
-        raise StoreError(f"{name!r} is more than one run: {_some(paths)}", where="run", hint="name one in full")
+        hint = "add the seed" if len({member.setting for member in named}) == 1 else "name the fold, too"
+        raise StoreError(f"{name!r} is more than one run: {_some(paths)}", where="run", hint=hint)
     if keys:
         run = store.run(keys[0])
     else:
