@@ -234,7 +234,7 @@ def evaluation_of(
     )
     if target.outside is None:
         note_evaluation(store, detections, target)
-    else:
+    elif not target.seeds:
         note_external(store, target)
     return found
 
