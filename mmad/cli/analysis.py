@@ -101,12 +101,13 @@ COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same im
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
 over the seeds that both have finished. The verdict is higher or lower where the 95 % interval over seeds and patients
 leaves 0 out, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
-the arms: its interval is of the two networks, over patients. Only the primary checkpoint on test takes a verdict.
+the arms: its interval is of the two networks, over patients. Over folds, seeds are averaged in each, and the
+interval is that of the mean over folds. Only the primary checkpoint on test takes a verdict.
 
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
---json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
+--json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, folds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
 p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
 by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement, studies,
@@ -228,7 +229,14 @@ def _print(
 
 
 def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float] | None) -> None:
-    from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
+    from mmad.analysis.comparison import (
+        ADDING_SEEDS,
+        PairStatistics,
+        checkpoint_words,
+        plan_words,
+        pooled_words,
+        spread_words,
+    )
     from mmad.report.table_writers import print_table
     from mmad.report.tables import external_pairs_table, measures_table, pairs_table
 
@@ -246,9 +254,12 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
             lines.append(checkpoint_words(one))
         if found.difference is not None:
             lines += [spread_words(found.difference), *plan_words(found.difference, effects or one.effects)]
+        lines.append(pooled_words(one, found))
         for line in filter(None, lines):
             out.print(line)
-    if any(len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None for one in group):
+    if any(
+        len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None and not one.folds for one in group
+    ):
         out.print(ADDING_SEEDS)
     out.print()
 

@@ -15,6 +15,7 @@ from typing import Any
 from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
+    ESTIMAND_OF_FOLDS,
     NOTHING_REGISTERED,
     Comparison,
     ComparisonTable,
@@ -138,6 +139,7 @@ _PAIR = (
     Column("setting", "setting of the ablation"),
     Column("reference", "first arm of the pair"),
     Column("other", "second arm of the pair"),
+    Column("folds_done", "folds in which both arms have finished a seed; 0 without cross-validation", "folds"),
     Column("seeds", "seeds that both arms have finished", "seeds"),
 )
 _SIDES = (("reference", "first arm"), ("other", "second arm"), ("difference", "second minus first"))
@@ -152,7 +154,7 @@ def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list
 
 
 def _ends(row: Comparison) -> Row:
-    return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
+    return (row.ablation, row.setting, row.reference, row.other, row.folds_done, len(row.seeds))
 
 
 def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str) -> list[Value]:
@@ -210,6 +212,8 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
     for row, stats in known:
         found = stats.difference
         seeds = plural(len(row.seeds), "seed") if len(row.seeds) > 1 and not row.note else ""
+        if row.folds and not row.note:
+            seeds = f"{row.folds} folds{f' × {seeds}' if seeds else ''}"
         judgement = row.judgement
         said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
         ps = (found.p, found.p_pointwise) if found else (None, None)
@@ -356,13 +360,16 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
         return ""
     several = any(one.seeds > 1 for one in found)
     over = "over seeds and patients" if several else "over patients, of these networks alone"
+    estimand, folds = ESTIMAND, next((one.folds for one in found if one.folds), 0)
+    if folds:
+        over, estimand = f"over {folds} folds, seeds averaged in each", ESTIMAND_OF_FOLDS
     family = max(one.family for one in found)
     together = (
         f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
         if family > 1
         else ""
     )
-    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {estimand}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
@@ -629,7 +636,7 @@ _FIGURES = ("val_ap", "val_ar", "test_ap", "test_ar")
 def parameters_table(section: AblationSection) -> ReportTable:
     """Parameter counts of every module in every setting and arm; settings with equal counts are displayed once."""
     frame, name = section.frame, section.frame.record.name
-    first = {(m.record.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
+    first = {(m.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
     alike: dict[tuple[str, str], tuple[str, bool]] = {}
     for row in section.count_rows:
         every = len(row.settings) == len(frame.settings)
