@@ -15,13 +15,13 @@ from mmad.analysis.cache import cached_together
 from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
+    DataFile,
     ExternalDifference,
     MeasuredRun,
     NotComparable,
     PairStatistics,
     compare,
     compare_stored,
-    split_policy,
 )
 from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
@@ -196,7 +196,7 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     versions = store.latest_versions([run.key]).get(run.key, {})
-    return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path), versions)
+    return ComparedRun(run, member, protocol, results, DataFile.of(run.dataset_path), versions)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:

@@ -720,7 +720,7 @@ def _result_cells(member: MemberFrame) -> Row:
         *((best.kind, best.epoch, *(getattr(best, f) for f in _FIGURES)) if best else (None,) * 6),
         *of_evaluation(member.protocol),
         run.seconds, record.started, record.finished, run.count("model"),
-        record.dataset_name, record.dataset_fingerprint or None, run.split_policy, record.recipe,
+        record.dataset_name, record.dataset_fingerprint or None, run.data_file.split_policy, record.recipe,
         member.record.documented, ", ".join(member.record.overrides) or None, record.error,
         f"{record.epochs_done} / {run.epochs_asked}", _by(member.protocol),
         f"status {record.status}", "final" if best and best.kind == "final" else "",

@@ -19,12 +19,14 @@ RECORDS = {
 }
 
 
-def _pair(reference: str, other: str, low: float, *, seeds: int = 5, verdict: str = "not settled") -> Comparison:
+def _pair(
+    reference: str, other: str, low: float, *, seeds: int = 5, verdict: str = "not settled", timing: str = ""
+) -> Comparison:
     runs = [SimpleNamespace(run=SimpleNamespace(setup=RECORDS[arm])) for arm in (reference, other)]
     difference = SimpleNamespace(pointwise=Interval(low + 0.05, low, low + 0.1), seeds=seeds)
     found: Any = SimpleNamespace(
         setting="FiLM", reference=reference, other=other, pairs=[tuple(runs)], verdict=verdict,
-        statistics=SimpleNamespace(difference=difference),
+        statistics=SimpleNamespace(difference=difference), timing=timing,
     )  # fmt: skip
     return cast(Comparison, found)
 
@@ -45,6 +47,11 @@ def test_one_that_is_not_is_named(image: float, permuted: float) -> None:
     assert ("of CXR" in said.sentence) == (image < 0)
     assert ("of permuted" in said.sentence) == (permuted < 0)
     assert said.sentence.startswith("Not shown that clinical data help: true is not settled to be ahead of ")
+
+
+def test_when_the_columns_were_measured_stands_beside_the_claim() -> None:
+    (said,) = benefits([_pair("CXR", "true", 0.02, timing="When?"), _pair("permuted", "true", 0.01, timing="When?")])
+    assert said.sentence.endswith("(intersection-union). When?")
 
 
 def test_one_seed_and_figures_without_a_verdict_claim_nothing() -> None:

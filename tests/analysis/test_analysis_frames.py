@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_fixtures import ListSource, Sample
 
-from mmad.analysis.comparison import split_policy
+from mmad.analysis.comparison import DataFile
 from mmad.analysis.frames import load_frame
 from mmad.base.errors import ReportError
 from mmad.config.protocol import EvaluationProtocol
@@ -79,9 +79,24 @@ def test_an_evaluation_protocol_from_the_future_is_named() -> None:
         load_frame(sample.source)
 
 
-def test_the_split_policy_is_what_the_data_set_says(tmp_path: Path) -> None:
-    assert split_policy(str(tmp_path)) is None
-    (tmp_path / "dataset.toml").write_text('split_policy = "patient"\n')
-    assert split_policy(str(tmp_path)) == "patient"
+COLUMNS = """
+[[numeric]]
+name = "lactate"
+low = 0
+high = 20
+measured = "after"
+[[categorical]]
+name = "sex"
+values = ["F", "M"]
+"""
+
+
+def test_what_the_data_set_s_own_file_says(tmp_path: Path) -> None:
+    assert DataFile.of(str(tmp_path)) == DataFile()
+    head = 'name = "{}"\nlabels = ["Mass"]\nlicence = "CC0"\nsplit_policy = "patient"\n' + COLUMNS
+    (tmp_path / "dataset.toml").write_text(head.format("ward"))
+    assert DataFile.of(str(tmp_path)) == DataFile("patient", (("lactate", "after"),), (("sex", "unknown"),))
+    (tmp_path / "dataset.toml").write_text(head.format("phantom (seed 0)"))
+    assert DataFile.of(str(tmp_path)).categorical == (("sex", "with"),)  # drawn with the image
     (tmp_path / "dataset.toml").write_text("not toml = = =")
-    assert split_policy(str(tmp_path)) is None
+    assert DataFile.of(str(tmp_path)) == DataFile()
