@@ -34,6 +34,7 @@ from mmad.evaluation.agreement import SharedBoxes
 from mmad.evaluation.differences import EFFECTS, LEAST_LOOK, Decision, Difference, PairSample, plans
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.resampling import Interval
+from mmad.evaluation.subgroups import Interaction
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.run_rows import spec_of
 from mmad.store.store import Store
@@ -331,6 +332,7 @@ class PairStatistics:
     difference: Difference | None = None
     agreement: PairAgreement | None = None
     external: tuple[ExternalDifference, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
     why: str = ""
 
 

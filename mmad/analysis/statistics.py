@@ -37,6 +37,9 @@ from mmad.analysis.metrics import (
     sample_of,
 )
 from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
+from mmad.analysis.subgroups import KIND as SUBGROUPS
+from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
+from mmad.analysis.subgroups import RunSubgroups, cached_interactions, cached_subgroups, interactions_of
 from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
@@ -61,6 +64,7 @@ def compare_arms(
     other: str,
     options: EvaluationOptions | None = None,
     same: AgreementOptions | None = None,
+    by: Sequence[str] = (),
 ) -> Comparison:
     """Compare what two names mean (see ``find_seeds``), over the seeds that both have finished.
 
@@ -86,7 +90,7 @@ def compare_arms(
         raise found.unfinished().error()
     member = sides[0][0].member
     found = replace(found, setting=member.setting if member else "")
-    measured = _measured(store, detections, found, options, same)
+    measured = _measured(store, detections, found, options, same, by)
     family: list[Comparison] = []
     if file is not None:
         found, family = _pairs_beside(store, file.name, found, options)
@@ -137,6 +141,7 @@ def compare_ablation(
     options: EvaluationOptions | None = None,
     progress: OnProgress = lambda done, whole: None,
     same: AgreementOptions | None = None,
+    by: Sequence[str] = (),
 ) -> tuple[list[Comparison], list[NotComparable]]:
     """Every pair of arms that the ablation compares, setting by setting, as one family.
 
@@ -158,7 +163,7 @@ def compare_ablation(
             refused.append(found.unfinished())
             continue
         try:
-            done.append((found, _measured(store, detections, found, options, same)))
+            done.append((found, _measured(store, detections, found, options, same, by)))
         except EvaluationError as error:
             who = (found.ablation, found.setting, found.reference, found.other)
             refused.append(NotComparable(*who, str(error), ""))
@@ -211,6 +216,7 @@ def _measured(
     comparison: Comparison,
     options: EvaluationOptions,
     same: AgreementOptions | None,
+    by: Sequence[str] = (),
 ) -> PairStatistics:
     """The statistics of a comparison by itself.
 
@@ -223,6 +229,7 @@ def _measured(
             found = replace(found, **part)
         found = replace(found, agreement=agreement_of(store, detections, pairs, same, design))
         found = replace(found, external=_external(store, detections, comparison, pairs, options))
+        found = replace(found, interactions=interactions_of(store, detections, pairs, by, design))
     except EvaluationError as error:
         if not design or found.other is None:
             raise
@@ -313,6 +320,7 @@ class RunStatistics:
     masks: MaskFigures | None = None
     diagnosis: Diagnosis | None = None
     external: tuple[ExternalRun, ...] = ()
+    subgroups: tuple[RunSubgroups, ...] = ()
 
 
 PairKey = tuple[str, str, str, str]
@@ -442,6 +450,7 @@ class _StatisticsBuilder:
     ) -> None:
         self._store, self._options, self._detections = store, options, detections
         self._controls, self._external = controls_by_run(store), recorded_external(store)
+        self._subgroups, self._interactions = store.analyses(SUBGROUPS), store.analyses(INTERACTIONS)
         self._known = {run.key: run for run in frame.runs}
         self._helped = helped
 
@@ -463,6 +472,7 @@ class _StatisticsBuilder:
                 for split in splits
             )
             found = replace(found, controls=cached_controls(self._controls, target))
+            found = replace(found, subgroups=cached_subgroups(self._subgroups, target))
             for part in run_statistics(self._store, self._detections, target, validation):
                 found = replace(found, **part)
             external = external_runs(self._store, self._detections, target, validation, self._external)
@@ -477,6 +487,7 @@ class _StatisticsBuilder:
             pairs = comparison_targets(self._store, comparison, self._options, self._known)
             for part in pair_statistics(self._store, self._detections, pairs, self._options, comparison.by_design):
                 found = replace(found, **part)
+            found = replace(found, interactions=cached_interactions(self._interactions, pairs))
             asked = (comparison, pairs, self._options, self._external)
             found = replace(found, external=_external(self._store, self._detections, *asked))
         except MmadError as error:
