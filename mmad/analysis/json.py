@@ -20,7 +20,7 @@ from mmad.analysis.comparison import (
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
 from mmad.analysis.subgroups import RunSubgroups
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
+from mmad.analysis.targets import NEVER_THE_ESTIMAND, EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.data.outside import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
@@ -36,7 +36,7 @@ JsonValue = dict[str, Any]
 def plain_target(target: EvaluationTarget) -> JsonValue:
     """Which checkpoint of which run was evaluated, on what and how."""
     names = ("ablation", "setting", "arm", "seed", "replicate", "documented")
-    return {
+    plain = {
         "key": target.run.key,
         **{name: None if target.member is None else getattr(target.member, name) for name in names},
         "checkpoint": target.checkpoint.kind,
@@ -44,6 +44,9 @@ def plain_target(target: EvaluationTarget) -> JsonValue:
         "split": target.split,
         **target.protocol.model_dump(mode="json"),
     }
+    if target.seeds:
+        plain |= dict.fromkeys(("key", "seed", "replicate", "documented", "epoch"))
+    return plain
 
 
 def _outside(found: OutsideData) -> JsonValue:
@@ -70,6 +73,9 @@ def plain_evaluation(
     found = measured.estimate
     return plain_target(target) | {
         "outside": None if target.outside is None else _outside(target.outside),
+        "ensemble": {"runs": [plain_target(one) for one in target.seeds], "note": NEVER_THE_ESTIMAND}
+        if target.seeds
+        else None,
         "images": measured.images,
         "patients": measured.patients,
         **_estimate(found),

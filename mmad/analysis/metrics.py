@@ -106,9 +106,10 @@ class AgreementOptions:
 def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]:
     """Plain JSON of what an analysis of ``kind`` is of: all under the first one's protocol, split and checkpoint."""
     first = targets[0]
+    runs = [run for one in targets for run in one.seeds or (one,)]
     return {
-        "runs": [one.run.key for one in targets],
-        "epochs": [one.checkpoint.epoch for one in targets],
+        "runs": [one.run.key for one in runs],
+        "epochs": [one.checkpoint.epoch for one in runs],
         "detections": [one.digest() for one in targets],
         "checkpoint": first.checkpoint.kind,
         "split": first.split,
@@ -374,12 +375,12 @@ def has_masks(target: EvaluationTarget) -> bool:
 
 
 def masks_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> MaskFigures | None:
-    """The figures of the masks; None for a run without a mask head, or whose masks were not kept.
+    """The figures of the masks; None for a run without a mask head, or whose masks were not kept, and an ensemble.
 
     Raises:
         EvaluationError: as ``estimate_of``.
     """
-    if not has_masks(target) or target.outside is not None:
+    if not has_masks(target) or target.outside is not None or target.seeds:
         return None
 
     def compute() -> _MaskResult:
@@ -423,10 +424,9 @@ def keep_detections(store: Store, detections: DetectionStore, target: Evaluation
 
 
 def note_evaluation(store: Store, detections: DetectionStore, target: EvaluationTarget) -> None:
-    """Record AP and AR under the protocol where they are not: the training measures at 0.5 and 10 detections alone.
-
-    ``target`` is on a split of the run's own data set.
-    """
+    """Record AP and AR under the protocol where they are not: the training measures at 0.5 and 10 detections alone."""
+    if target.outside is not None or target.seeds:  # the cached estimate, under its own subject, is its record
+        return
     asked = target.protocol.model_dump(mode="json")
     place = (target.checkpoint.kind, target.checkpoint.epoch, target.split)
     for row in store.evaluations(target.run.key):

@@ -45,7 +45,7 @@ from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.evaluation.differences import FamilyPair, Goal, differences
+from mmad.evaluation.differences import FamilyPair, Goal, differences, mean_difference
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
 from mmad.store.store import Store
@@ -291,7 +291,12 @@ def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: Eval
     places = [n for n, (_, stats) in enumerate(found) if stats.sample is not None]
     family = [_family_pair(*found[n]) for n in places]
     settled = dict(zip(places, differences(family, resamples=options.resamples, seed=options.seed), strict=True))
-    return [replace(stats, difference=settled.get(n)) for n, (_, stats) in enumerate(found)]
+    permuted: dict[tuple[str, str], list[int]] = {}  # setting and arm → places in the family
+    for n, (one, _) in enumerate(found[n] for n in places):
+        if one.records == ("permuted", "true"):
+            permuted.setdefault((one.setting, one.other), []).append(n)
+    means = {places[n]: mean_difference(family, group) for group in permuted.values() for n in group}
+    return [replace(stats, difference=settled.get(n), permutations=means.get(n)) for n, (_, stats) in enumerate(found)]
 
 
 def _family_pair(comparison: Comparison, stats: PairStatistics) -> FamilyPair:

@@ -25,6 +25,7 @@ from mmad.data.dataset import DataSet, samples
 from mmad.data.outside import OutsideData
 from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
+from mmad.evaluation.ensembles import IOU, fused
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.resampling import RESAMPLES
 from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
@@ -66,7 +67,8 @@ class EvaluationOptions:
 class EvaluationTarget:
     """One checkpoint of one run on one split under one protocol; ``file`` holds its detections.
 
-    With ``outside`` it is on all studies of another data set.
+    With ``outside`` it is on all studies of another data set. With ``seeds`` it is their ensemble, the fused detections
+    of runs that differ in the seed alone; ``run``, ``member``, ``checkpoint`` and ``file`` are then the first one's.
     """
 
     run: RunRecord
@@ -76,14 +78,20 @@ class EvaluationTarget:
     protocol: EvaluationProtocol
     file: Path
     outside: OutsideData | None = None
+    seeds: tuple[EvaluationTarget, ...] = ()
 
     @property
     def name(self) -> str:
         """``ablation/setting/arm/seed``, or the beginning of the run's key where it has no member."""
+        if self.seeds and self.member is not None:
+            member = self.member
+            return f"{member.ablation}/{member.setting}/{member.arm}/ensemble of {len(self.seeds)} seeds"
         return short_key(self.run.key) if self.member is None else member_path(self.member)
 
     def digest(self) -> str:
         """SHA-256 of the kept detections. EvaluationError when there are none, naming the command that makes them."""
+        if self.seeds:
+            return hashlib.sha256(" ".join([str(IOU), *(one.digest() for one in self.seeds)]).encode()).hexdigest()
         try:
             return hashlib.sha256(self.file.read_bytes()).hexdigest()
         except FileNotFoundError as error:
@@ -152,8 +160,25 @@ def on_outside(store: Store, target: EvaluationTarget, outside: OutsideData) -> 
     )
 
 
+#: What is said wherever figures of an ensemble are shown.
+NEVER_THE_ESTIMAND = (
+    "An ensemble of seeds is a detector of its own (weighted box fusion, equal weights): never the estimand, which is "
+    "the mean over runs, so that no verdict is about it."
+)
+
+
+def ensemble_of(seeds: Sequence[EvaluationTarget]) -> EvaluationTarget:
+    """The ensemble of runs that differ in the seed alone. EvaluationError where there is only one."""
+    if len(seeds) < 2:
+        hint = "name an arm with several seeds, such as ablation/setting/arm, or train more of them"
+        raise EvaluationError("is one run, and an ensemble is of several", where=seeds[0].name, hint=hint)
+    return replace(seeds[0], seeds=tuple(seeds))
+
+
 def on_validation(store: Store, target: EvaluationTarget) -> EvaluationTarget:
     """The same checkpoint under the same protocol on the validation split."""
+    if target.seeds:
+        return ensemble_of([on_validation(store, one) for one in target.seeds])
     same = EvaluationOptions(
         split="val",
         checkpoint=target.checkpoint.kind,
@@ -241,6 +266,8 @@ class DetectionStore:
     def read(self, target: EvaluationTarget) -> Detections:
         """The kept detections. EvaluationError when they are missing, damaged or not finite, naming the file."""
         target.digest()
+        if target.seeds:
+            return fused([self.read(one) for one in target.seeds])
         try:
             return read_detections(target.file)
         except EvaluationError as error:

@@ -150,6 +150,7 @@ def evaluate(
     by: str | Sequence[str] = (),
     on: str | Path | None = None,
     labels: Mapping[str, str] | None = None,
+    ensemble: bool = False,
     rerun: bool = False,
     device: str = "auto",
     data: str | Path | None = None,
@@ -174,6 +175,8 @@ def evaluate(
         on: another data set, of which all studies are evaluated; None for the run's own. Labels are the same by name,
             clinical columns by name and unit; statistics and the operating point stay those of the run's own data set.
         labels: of that data set, mapped to the run's findings, where their names differ.
+        ensemble: of all seeds of ``ablation/setting/arm`` together, by weighted box fusion: another detector than any
+            of its runs, and never the estimand. Masks are not fused.
         rerun: run the network again even if its detections are stored.
         device: where the network runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         data: where the data set lies now, if it was moved.
@@ -185,8 +188,8 @@ def evaluate(
     """
     from mmad.analysis.external import outside_target
     from mmad.analysis.metrics import SCORES
-    from mmad.analysis.targets import DetectionStore, evaluation_target
-    from mmad.store.lookup import find_run
+    from mmad.analysis.targets import DetectionStore, ensemble_of, evaluation_target
+    from mmad.store.lookup import find_run, find_seeds
 
     store_argument(store)
     argument("run", run, str)
@@ -198,14 +201,17 @@ def evaluate(
         argument("scores", score, int, float, least=0)
     options = evaluation_options(split, checkpoint, overlap, proposals)
     detections = DetectionStore(None if data is None else Path(data))
-    target = evaluation_target(store, find_run(store, run), options)
+    found = find_seeds(store, run) if ensemble else [find_run(store, run)]
+    targets = [evaluation_target(store, one, options) for one in found]
     if on is not None:
         if split != "test":
             hint = "leave split out"
             raise EvaluationError("all studies of the other data set are evaluated", where="on", hint=hint)
-        target = outside_target(store, detections, target, Path(on), labels or {})
-    if rerun or ((proposals is not None or on is not None) and not target.file.exists()):
-        rerun_inference(store, detections, target, device)
+        targets = [outside_target(store, detections, one, Path(on), labels or {}) for one in targets]
+    target = ensemble_of(targets) if ensemble else targets[0]
+    for one in targets:
+        if rerun or ((proposals is not None or on is not None) and not one.file.exists()):
+            rerun_inference(store, detections, one, device)
     scores = SCORES if scores is None else scores
     asked = (store, detections, target, scores)
     return evaluation_of(*asked, coco=coco, false_positives=false_positives, by=_listed(by))
@@ -237,7 +243,7 @@ def evaluation_of(
     )
     if target.outside is None:
         note_evaluation(store, detections, target)
-    else:
+    elif not target.seeds:
         note_external(store, target)
     return found
 

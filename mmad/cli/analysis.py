@@ -21,7 +21,15 @@ from mmad.api.results import (
 )
 from mmad.base.errors import EvaluationError
 from mmad.base.formatting import plural, short_key
-from mmad.cli.options import DEFAULT_DB, CheckpointOption, DatabaseOption, JsonOption, MovedDataOption, refuse_idle
+from mmad.cli.options import (
+    DEFAULT_DB,
+    CheckpointOption,
+    DatabaseOption,
+    EnsembleOption,
+    JsonOption,
+    MovedDataOption,
+    refuse_idle,
+)
 from mmad.cli.output import console, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -298,12 +306,15 @@ the kept detections, once, and cached in the database; runs with a mask head hav
 name or by --map, clinical columns by name and unit. The operating point stays the one of the run's own validation. An
 ablation is evaluated on the data sets that its file declares as [[external]], too.
 
+--ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights).
+It is a detector of its own, never the estimand, and takes no verdict. Masks are not fused.
+
 --by COLUMN parts the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
 
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
-max_detections, proposals, outside, images, patients, ap, ar, per_class, thresholds, froc, confusion, calibration,
-diagnosis, subgroups, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high,
-patients}.
+max_detections, proposals, outside, ensemble, images, patients, ap, ar, per_class, thresholds, froc, confusion,
+calibration, diagnosis, subgroups, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low,
+high, patients}.
 """
 
 
@@ -342,6 +353,7 @@ def evaluate(
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
     by: ByOption = None,
+    ensemble: EnsembleOption = False,
     on: Annotated[
         Path | None,
         typer.Option("--on", metavar="DIR", help="All studies of another data set instead.", show_default=False),
@@ -360,10 +372,10 @@ def evaluate(
     from mmad.analysis.external import declared_targets, outside_target
     from mmad.analysis.json import plain_evaluation
     from mmad.analysis.metrics import has_masks
-    from mmad.analysis.targets import DetectionStore, evaluation_target
+    from mmad.analysis.targets import NEVER_THE_ESTIMAND, DetectionStore, ensemble_of, evaluation_target
     from mmad.config.ablation_file import external_tables
     from mmad.evaluation.operating_points import check_scores
-    from mmad.store.lookup import find_runs, is_ablation, named_ablation
+    from mmad.store.lookup import find_ensembles, find_runs, is_ablation, named_ablation
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
@@ -371,16 +383,21 @@ def evaluate(
     options = [_options(split, checkpoint, o, p) for p in listed(proposals) for o in listed(overlap)]
     detections = DetectionStore(data)
     with open_store(db) as store:
-        found = {one.run.key: one for name in runs for one in find_runs(store, name)}
-        targets = [evaluation_target(store, one, asked) for asked in options for one in found.values()]
+        if ensemble:
+            groups = [group for name in runs for group in find_ensembles(store, name)]
+        else:
+            groups = [[one] for one in {one.run.key: one for name in runs for one in find_runs(store, name)}.values()]
+        wholes = [[evaluation_target(store, one, asked) for one in group] for asked in options for group in groups]
         if on is not None:
-            targets = [outside_target(store, detections, one, on, mapped) for one in targets]
-        elif split == "test":
+            wholes = [[outside_target(store, detections, one, on, mapped) for one in whole] for whole in wholes]
+        elif split == "test" and not ensemble:
             files = {one.name: one for one in store.ablations()}
             for name in (named_ablation(store, name) for name in runs if is_ablation(store, name)):
                 tables = external_tables(files[name].source, files[name].path)
-                own = [one for one in targets if one.member is not None and one.member.ablation == name]
-                targets += [there for one in own for there in declared_targets(store, detections, one, tables)]
+                own = [one for (one,) in wholes if one.member is not None and one.member.ablation == name]
+                wholes += [[there] for one in own for there in declared_targets(store, detections, one, tables)]
+        targets = [one for whole in wholes for one in whole]
+        made = [ensemble_of(whole) for whole in wholes] if ensemble else targets
         outside = [one.outside for one in targets if one.outside is not None]
         for line in dict.fromkeys(f"{on or one.name}: {note}" for one in outside for note in one.notes):
             print(line, file=sys.stderr)
@@ -391,10 +408,12 @@ def evaluate(
                 rerun_inference(store, detections, one, device, progress_bar)
             seen.add(one.file)
         done = []
-        for one in targets:
+        for one in made:
             asked = (store, detections, one, scores)
             done.append(evaluation_of(*asked, coco=coco, false_positives=false_positives, by=by or ()))
-            if done[-1].masks is None and has_masks(one) and one.outside is None:
+            if one.seeds and has_masks(one):
+                print(f"{one.name}: masks are not fused", file=sys.stderr)
+            elif done[-1].masks is None and has_masks(one) and one.outside is None:
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(
@@ -407,6 +426,8 @@ def evaluate(
         )
     else:
         _print_evaluations(done, per_class=per_class)
+        if ensemble:
+            console().print(NEVER_THE_ESTIMAND)
 
 
 def _label_map(maps: Sequence[str], on: Path | None, split: str) -> dict[str, str]:
@@ -444,12 +465,14 @@ def _evaluated(target: EvaluationTarget, name: str, **found: Any) -> EvaluatedRu
     from mmad.analysis.statistics import RunStatistics
     from mmad.report.tables import EvaluatedRun
 
-    member, key = target.member, short_key(target.run.key)
-    who = (
-        (None,) * 5 if member is None else (member.ablation, member.setting, member.arm, member.seed, member.replicate)
-    )
+    member, key = target.member, "" if target.seeds else short_key(target.run.key)
+    who: tuple[str | int | None, ...] = (None,) * 5
+    if member is not None:
+        seed = (None, None) if target.seeds else (member.seed, member.replicate)
+        who = (member.ablation, member.setting, member.arm, *seed)
     coco, stats = found.pop("coco", None), RunStatistics(target.checkpoint.kind, **found)
-    return EvaluatedRun((*who, key), name, "", target.protocol, stats, target.checkpoint.epoch, coco)
+    epoch = None if target.seeds else target.checkpoint.epoch
+    return EvaluatedRun((*who, key), name, "", target.protocol, stats, epoch, coco)
 
 
 def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation], per_class: bool) -> None:

@@ -428,7 +428,7 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         Column("setting", "point of the ablation"),
         Column("arm", "the arm with the patients' own records"),
         Column("against", "the arms it is compared with"),
-        Column("helps", "whether it is ahead of all of these, each at 5 % by itself"),
+        Column("helps", "whether it is ahead of those without them and of the mean of the permuted ones, each at 5 %"),
         Column("claim", "what may be said"),
     )
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
@@ -1393,7 +1393,7 @@ def run_tables(member: MemberFrame, ablation: AblationFrame, statistics: Statist
         *(make(runs) for make in DETECTIONS),
     )
     found = (*found[:2], *(replace(table, title=f"{table.title} on test") for table in found[2:]), external_table(runs))
-    return tuple(table.without("_run") for table in found if len(table.frame))
+    return tuple(table.without("_run") for table in found if table.rows)
 
 
 def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterator[ReportTable]:
@@ -1401,7 +1401,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
     frame, name, subject = section.frame, section.frame.record.name, clip(section.title, 120)
     for number in range(len(section.comparisons)):
         yield from pair_tables(section, number, statistics)
-    if not (benefit := benefit_table(section, statistics)).frame.empty:
+    if (benefit := benefit_table(section, statistics)).rows:
         yield benefit
     yield refused_table(section)
     yield documented_table(section)
@@ -1424,9 +1424,9 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
 def all_tables(model: ReportModel) -> Iterator[ReportTable]:
     """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
-        yield from (table for table in ablation_tables(ablation, model.statistics) if len(table.frame))
+        yield from (table for table in ablation_tables(ablation, model.statistics) if table.rows)
     if model.against is not None:
-        yield from (table for table in against_tables(model.against) if len(table.frame))
+        yield from (table for table in against_tables(model.against) if table.rows)
     if model.logbook is not None:
         yield from (log_table(log) for log in model.logbook.logs)
     if len(model.ablations) > 1:

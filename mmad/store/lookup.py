@@ -313,6 +313,23 @@ def find_seeds(store: Store, name: str) -> list[FoundRun]:
     return [FoundRun(store.run(member.key), (member,)) for member in seeds] or [find_run(store, name)]
 
 
+def find_ensembles(store: Store, name: str) -> list[list[FoundRun]]:
+    """All seeds of each setting and arm that ``name`` means: of an ablation every one, each group of runs once.
+
+    Raises:
+        StoreError: as ``find_runs``.
+    """
+    if not is_ablation(store, name):
+        return [find_seeds(store, name)]
+    members = store.members(named_ablation(store, name))
+    arms = dict.fromkeys(f"{one.ablation}/{one.setting}/{one.arm}" for one in members)
+    groups: dict[tuple[str, ...], list[FoundRun]] = {}
+    for arm in arms:
+        seeds = find_seeds(store, arm)
+        groups.setdefault(tuple(one.run.key for one in seeds), seeds)
+    return list(groups.values())
+
+
 def find_runs(store: Store, name: str) -> list[FoundRun]:
     """The runs ``name`` means: every one of an ablation, each once, else as ``find_seeds``.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import mmad
 from mmad.config.runs import RECIPE
 from mmad.evaluation import detections_file as files
 from mmad.evaluation.detections_file import read_detections, write_detections
@@ -104,6 +105,34 @@ def test_people_read_the_log_s_threshold_table(call_judged: Call) -> None:
     assert lines[start + 6].startswith("CXR+Clinical ≥ 0.05")
     assert "CXR: true (rows) against detected, score ≥ 0.8" in lines
     assert "Run Finding Patients AP AR" in lines
+
+
+@pytest.mark.slow
+def test_an_ensemble_of_seeds_is_a_detector_of_its_own(call_judged: Call, judged_world: Any) -> None:
+    called = call_judged("eval", "made", "--ensemble", "--json")
+    assert (called.code, called.err) == (0, "")
+    found = {run["arm"]: run for run in json.loads(called.out)["runs"]}
+    assert list(found) == ["CXR", "CXR+Clinical"]
+    single = json.loads(call_judged("eval", CXR, "--json").out)["runs"]
+    run = found["CXR"]
+    assert [run[name] for name in ("key", "seed", "replicate", "epoch")] == [None] * 4
+    assert [one["key"] for one in run["ensemble"]["runs"]] == [one["key"] for one in single]
+    assert "never the estimand" in run["ensemble"]["note"]
+    assert [one["ensemble"] for one in single] == [None, None]
+    # what one of them sees is seen by both together, unlike either alone
+    assert run["ar"]["value"] > max(one["ar"]["value"] for one in single)
+    assert run["diagnosis"]["score"] is not None
+    assert run["images"] == single[0]["images"]
+    table = call_judged("eval", CXR, "--ensemble")
+    assert "made/default/CXR/ensemble of 2 seeds" in " ".join(table.out.split())
+    assert "no verdict is about it" in " ".join(table.out.split())
+    compared = json.loads(call_judged("compare", "made", "--json").out)
+    assert [pair["seeds"] for pair in compared["pairs"]] == [[0, 1]]
+    refused = call_judged("eval", f"{CXR}/0", "--ensemble")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "made/default/CXR/0: is one run, and an ensemble is of several" in refused.err
+    with Store.open(judged_world.database) as store:
+        assert mmad.evaluate(store, CXR, ensemble=True).ap.value == run["ap"]["value"]
 
 
 def test_runs_of_an_older_recipe_are_evaluated_and_compared_among_themselves(

@@ -258,6 +258,29 @@ def test_boxes_on_new_images_are_those_of_the_evaluation(bench: Bench, call_mmad
     assert (out / "boxes.csv").read_bytes() == before
 
 
+def test_an_ensemble_of_the_same_network_twice_finds_what_the_network_finds(
+    bench: Bench, call_mmad: Call, tmp_path: Path
+) -> None:
+    shutil.copytree(bench.database.parent, tmp_path / "db")
+    database, images = tmp_path / "db" / bench.database.name, sorted((bench.data / "images").iterdir())[:3]
+    with closing(sqlite3.connect(database)) as connection, connection:
+        names = [row[1] for row in connection.execute("pragma table_info(members)")]
+        values = ", ".join({"seed": "1", "position": "9"}.get(name, name) for name in names)
+        connection.execute(f"insert into members select {values} from members where arm = 'CXR'")
+    base = ("predict", *images, "--false-positives", "8", "--db", database)
+    one = call_mmad(base[0], f"{CXR}/0", *base[1:], "--out", tmp_path / "one")
+    both = call_mmad(base[0], CXR, *base[1:], "--ensemble", "--out", tmp_path / "both")
+    assert (one.code, both.code) == (0, 0), both.err
+    assert "never the estimand" in both.err
+    assert "pair/default/CXR/ensemble of 2 seeds, best_ap" in both.out
+    expected, found = (pd.read_csv(tmp_path / name / "boxes.csv") for name in ("one", "both"))
+    assert expected["score"].notna().any()
+    pd.testing.assert_frame_equal(found, expected)
+    refused = call_mmad(base[0], CLINICAL, *base[1:], "--ensemble", "--out", tmp_path / "none")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "is one run, and an ensemble is of several; name an arm with several seeds" in refused.err
+
+
 def test_an_image_is_read_as_the_data_set_s_were_and_its_boxes_depend_on_no_other(
     bench: Bench, call_mmad: Call, tmp_path: Path
 ) -> None:
