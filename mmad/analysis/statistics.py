@@ -21,6 +21,7 @@ from mmad.analysis.comparison import (
     compare,
     compare_stored,
     split_policy,
+    trials_of,
 )
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
@@ -194,7 +195,8 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     versions = store.latest_versions([run.key]).get(run.key, {})
-    return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path), versions)
+    trials = next((trials_of(one) for one in store.ablations() if member and one.name == member.ablation), 0)
+    return ComparedRun(run, member, protocol, results, split_policy(run.dataset_path), versions, trials)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:

@@ -15,7 +15,7 @@ from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
-from mmad.config.runs import Ablation, Member, file_name, older_keys
+from mmad.config.runs import TRIAL, Ablation, Member, file_name, older_keys
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
@@ -117,9 +117,11 @@ def _named(member: Member, word: str) -> bool:
 
 def names_of(member: Member) -> tuple[str, ...]:
     """What ``--only`` may call a member, ``seed=N`` included."""
+    setting = member.setting.partition(TRIAL)[0]  # whose trial it may be
     named = f"{member.setting}/{member.arm}"
     paths = [f"{name}/{named}" for name in dict.fromkeys((member.ablation, file_name(member.ablation)))]
-    return (member.setting, member.arm, f"seed={member.seed}", *paths, *(f"{path}/{member.seed}" for path in paths))
+    seeds = (f"seed={member.seed}", *paths, *(f"{path}/{member.seed}" for path in paths))
+    return (member.setting, member.arm, *seeds, *((setting,) if setting != member.setting else ()))
 
 
 def queue_up(
@@ -219,8 +221,7 @@ def recorded_runs(database: str) -> Mapping[str, RunRecord]:
 
 def _read(database: str, read: Callable[[Store], T], *, read_only: bool = False) -> T | None:
     """What ``read`` finds in ``database``, which is upgraded unless ``read_only``; None where there is none yet."""
-    file = StorePaths(database).file
-    if file is not None and not file.exists():
+    if StorePaths(database).missing:
         return None
     try:
         with Store.open(database, create=False, read_only=read_only, lenient=True) as store:
