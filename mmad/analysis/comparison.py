@@ -29,7 +29,7 @@ from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import TRIALS
 from mmad.config.setup import ModelSetup
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.differences import EFFECTS, LEAST_LOOK, Decision, Difference, PairSample, plans
+from mmad.evaluation.differences import EFFECTS, LEAST_LOOK, Decision, Difference, MeanDifference, PairSample, plans
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.resampling import Interval
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
@@ -285,10 +285,23 @@ class PairAgreement:
 
 
 @dataclass(frozen=True)
+class ExternalDifference:
+    """A comparison on an external data set, of this pair alone and without a verdict; ``why`` it is missing."""
+
+    name: str
+    data: str
+    reference: MeasuredRun | None = None
+    other: MeasuredRun | None = None
+    difference: Difference | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class PairStatistics:
     """Intervals and tests of a comparison; ``difference`` is as one of all pairs of the ablation, ``sample`` cached.
 
-    ``why`` says why something is missing.
+    ``permutations`` is of an arm against the mean of all arms that read permuted records in its setting, of which this
+    pair's reference is one. ``why`` says why something is missing.
     """
 
     reference: MeasuredRun | None = None
@@ -296,6 +309,8 @@ class PairStatistics:
     sample: PairSample | None = None
     difference: Difference | None = None
     agreement: PairAgreement | None = None
+    permutations: MeanDifference | None = None
+    external: tuple[ExternalDifference, ...] = ()
     why: str = ""
 
 
@@ -449,6 +464,12 @@ class Comparison:
             return self.reference, self.other
         head = f"{self.ablation}/{self.setting}"
         return f"{head}/{self.reference}", f"{head}/{self.other}"
+
+    @property
+    def records(self) -> tuple[str, str]:
+        """Which clinical records the reference and the other arm read."""
+        reference, other = self.pairs[0]
+        return _records(reference.run), _records(other.run)
 
     @functools.cached_property
     def pairs(self) -> tuple[tuple[ComparedRun, ComparedRun], ...]:
@@ -1228,76 +1249,100 @@ def shared_words(found: Iterable[Comparison]) -> list[str]:
     return said
 
 
+#: Permutations of the records below which nothing is claimed of clinical data.
+LEAST_PERMUTATIONS = 3
+
+
 @dataclass(frozen=True)
 class Benefit:
-    """Whether clinical data help in one setting: an arm against each without them, and each with permuted records.
+    """Whether clinical data help in one setting: an arm against each without them, and against permuted records.
 
-    They help only where it is ahead of all of these, each at 5 % by itself: an intersection-union test, whose level is
-    5 % without an adjustment.
+    They help only where it is ahead of each of the former and of the mean of at least three permutations, each at 5 %
+    by itself: an intersection-union test, whose level is 5 % without an adjustment.
     """
 
     arm: str
-    against: tuple[Comparison, ...]
+    without: tuple[Comparison, ...]
+    permuted: tuple[Comparison, ...]
 
     @property
     def setting(self) -> str:
-        return self.against[0].setting
+        return self.without[0].setting
 
     @property
-    def behind(self) -> tuple[Comparison, ...]:
-        """The comparisons in which the arm is not shown to be ahead."""
-        return tuple(one for one in self.against if not _ahead(one))
+    def against(self) -> tuple[Comparison, ...]:
+        """Every comparison that it rests on."""
+        return *self.without, *self.permuted
 
     @property
     def helps(self) -> bool:
         """Whether it may be said that clinical data help."""
-        return not self.behind
+        return all(lead.ahead for lead in self._leads)
 
     @property
     def sentence(self) -> str:
         """The claim, or why it is not made, as every output says it."""
         if self.helps:
-            figures = " and ".join(f"{one.reference} by {_pointwise(one)}" for one in self.against)
+            figures = " and ".join(f"{lead.of} by {lead.figure}" for lead in self._leads)
             return f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
-        figures = " and ".join(f"of {one.reference} ({_pointwise(one)})" for one in self.behind)
+        figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
         return f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+
+    @functools.cached_property
+    def _leads(self) -> tuple[_Lead, ...]:
+        found = [_Lead.over(one.reference, (one,), _pointwise(one)) for one in self.without]
+        mean = None if self.permuted[0].statistics is None else self.permuted[0].statistics.permutations
+        figure = (Interval(math.nan, math.nan, math.nan), 0) if mean is None else (mean.ap, mean.seeds)
+        name = f"the mean of {plural(len(self.permuted), 'permutation')}"
+        if len(self.permuted) < LEAST_PERMUTATIONS:
+            name = f"{len(self.permuted)} of {LEAST_PERMUTATIONS} permutations"
+        lead = _Lead.over(name, self.permuted, figure)
+        return *found, replace(lead, ahead=lead.ahead and len(self.permuted) >= LEAST_PERMUTATIONS)
+
+
+@dataclass(frozen=True)
+class _Lead:
+    """By how much the arm is ahead ``of`` others, over seeds and patients, and whether that is settled at 5 %."""
+
+    of: str
+    figure: str
+    ahead: bool
+
+    @classmethod
+    def over(cls, of: str, pairs: Sequence[Comparison], figure: tuple[Interval, int]) -> _Lead:
+        ap, seeds = figure
+        words = "no interval" if math.isnan(ap.value) else interval(ap, sign=True)
+        barred = any(one.verdict == "no verdict" for one in pairs)
+        return cls(of, words + ("; one seed" if seeds == 1 else ""), seeds > 1 and not barred and ap.low > 0)
 
 
 def benefits(found: Iterable[Comparison]) -> list[Benefit]:
     """What may be said of clinical data in every setting that has both controls: no record, and permuted ones."""
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for one in found:
-        if one.pairs and one.statistics is not None and _records(one.pairs[0][1].run) == "true":
+        if one.pairs and one.statistics is not None and one.records[1] == "true":
             groups.setdefault((one.setting, one.other), []).append(one)
     said = []
     for (_, arm), several in groups.items():
-        controls = {kind: [c for c in several if _records(c.pairs[0][0].run) == kind] for kind in ("none", "permuted")}
-        if all(controls.values()):
-            said.append(Benefit(arm, (*controls["none"], *controls["permuted"])))
+        without, permuted = (tuple(c for c in several if c.records[0] == kind) for kind in ("none", "permuted"))
+        if without and permuted:
+            said.append(Benefit(arm, without, permuted))
     return said
 
 
 def _records(run: RunRecord) -> str:
-    """Whose clinical records a run reads: ``none``, ``true``, ``permuted`` or ``constant``."""
+    """Which clinical records a run reads: ``none``, or ``clinical_records``; ``alone`` where it sees no image."""
     if not run.setup.get("use_clinical") or run.setup.get("image_input", "xray") != "xray":
         return "none" if not run.setup.get("use_clinical") else "alone"
     return str(run.setup.get("clinical_records", "true"))
 
 
-def _ahead(found: Comparison) -> bool:
-    """Whether the other arm is ahead of the reference at 5 %, of this pair alone, over seeds and patients."""
-    difference = None if found.statistics is None else found.statistics.difference
-    if difference is None or difference.seeds < 2 or found.verdict == "no verdict":
-        return False
-    return difference.pointwise.low > 0
-
-
-def _pointwise(found: Comparison) -> str:
+def _pointwise(found: Comparison) -> tuple[Interval, int]:
+    """The difference of this pair alone, over seeds and patients, and how many seeds there are."""
     difference = None if found.statistics is None else found.statistics.difference
     if difference is None:
-        return "no interval"
-    seeds = "; one seed" if difference.seeds == 1 else ""
-    return f"{interval(difference.pointwise, sign=True)}{seeds}"
+        return Interval(math.nan, math.nan, math.nan), 0
+    return difference.pointwise, difference.seeds
 
 
 def _design(words: str, found: Comparison | ComparisonTable) -> str:

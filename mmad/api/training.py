@@ -109,7 +109,7 @@ def train(
     slots = executor_slots(executor, device, per_gpu, *cluster, template, jobs, memory=lambda: known_memory(database))
     if tensorboard:
         require_tensorboard()
-    check_ablations(loaded, database, only=words, weights_dir=folder, on_gpu=slots.on_gpu)
+    check_ablations(loaded, database, only=words, weights_dir=folder, slots=slots)
     options = Options(
         weights_dir=folder,
         command_line=f"mmad.train({', '.join(repr(one.path) for one, _ in loaded)})",
@@ -141,12 +141,13 @@ def train(
 
 
 def check_ablations(
-    loaded: Sequence[Loaded], db: str, *, only: Sequence[str], weights_dir: Path | None, on_gpu: bool
+    loaded: Sequence[Loaded], db: str, *, only: Sequence[str], weights_dir: Path | None, slots: Slots
 ) -> list[Submission]:
     """The members that ``only`` names with the status of their runs; refuses what cannot be trained. Writes nothing.
 
     Raises:
         SpecError: a word of ``only`` that names no member, two files of one name, a setup the device cannot train.
+        MmadError: fewer GPUs than a run asks for.
         WeightsError: pretrained weights that are missing.
         DataError: a data set that nothing can be trained on.
         StoreError: a database that cannot be read.
@@ -160,7 +161,8 @@ def check_ablations(
     asked = asked_for([ablation for ablation, _ in chosen], db)
     waiting = [one.member for one in asked if one.waits]
     check_weights(waiting, weights_dir)
-    _check_networks([member.run for member in waiting], on_gpu=on_gpu)
+    slots.require(max((member.run.setup.gpus_per_run for member in waiting), default=1))
+    _check_networks([member.run for member in waiting], on_gpu=slots.on_gpu)
     for dataset, _ in _datasets(chosen, {member.run.key for member in waiting}):
         require_trainable(dataset)
     return asked

@@ -14,6 +14,7 @@ import hashlib
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from mmad.evaluation.resampling import (
 )
 from mmad.evaluation.sequential import nominal_levels, repeated_p
 
+T = TypeVar("T")
 #: Draws of the largest of several t statistics.
 DRAWS = 20_000
 #: Patients that are left out at once, one each.
@@ -184,7 +186,7 @@ def _test_of(seeds: int, ms_tr: float, shared: float, df_tr: float) -> tuple[flo
     Hillis' formula takes the mean square for the truth. Where few seeds estimate it, that gives too many degrees of
     freedom: of three seeds by themselves 7.5 % of null differences would be settled. The test puts MS(T×R)·(1 + 8/df)
     into the same formula, and 5 % are: the degrees of freedom lie between ``df_tr`` and Hillis', and reach his as
-    ``df_tr`` grows (docs/evaluation.md has the simulations).
+    ``df_tr`` grows (benchmarks/RESULTS.md has the simulations).
 
     Args:
         shared: covariance through common patients of two seeds' differences, 2 (Cov2 − Cov3).
@@ -381,16 +383,20 @@ class FamilyPair:
 
     def first(self, count: int) -> FamilyPair:
         """The pair as it was when it had at most ``count`` seeds."""
-        if len(self.seeds) <= count:
+        return self.of(self.seeds[:count])
+
+    def of(self, seeds: Sequence[Hashable]) -> FamilyPair:
+        """The pair with these of its seeds alone."""
+        if tuple(seeds) == self.seeds:
             return self
-        sample = replace(
-            self.sample,
-            reference=self.sample.reference[:count],
-            other=self.sample.other[:count],
-            without=self.sample.without[:count],
-        )
-        runs = (self.reference[:count], self.other[:count])
-        return FamilyPair(sample, *runs, self.seeds[:count], self.goal, self.looks)
+        places = [self.seeds.index(seed) for seed in seeds]
+
+        def kept(values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(values[n] for n in places)
+
+        whole = self.sample
+        sample = replace(whole, reference=kept(whole.reference), other=kept(whole.other), without=kept(whole.without))
+        return FamilyPair(sample, kept(self.reference), kept(self.other), tuple(seeds), self.goal, self.looks)
 
 
 @dataclass(frozen=True)
@@ -636,6 +642,59 @@ def _reach(
     if largest is not None:
         adjusted = max(repeated, _p(-float(stdtrit(freedom, repeated / 2)), largest))
     return _Reach(ends[0], ends[1], adjusted, repeated)
+
+
+@dataclass(frozen=True)
+class MeanDifference:
+    """Other minus the mean of ``references`` arms, by itself: ``ap`` over seeds and patients with its p."""
+
+    ap: Interval
+    p: float
+    seeds: int
+    references: int
+
+
+def mean_difference(
+    family: Sequence[FamilyPair], places: Sequence[int], sample: PairSample | None = None, *, level: float = LEVEL
+) -> MeanDifference:
+    """One arm against the mean of several that differ in a random factor alone, such as permutations of the records.
+
+    The references are averaged within each seed. What they differ by among themselves does not shrink with seeds: the
+    squared error gains (variance of their means over the seeds − MS(T×R) / seeds) / references, where that is above 0.
+    Degrees of freedom are Satterthwaite's, with this part taken (1 + 8/df)-fold there, as ``_test_of`` takes the other
+    (docs/evaluation.md has the simulations).
+
+    Args:
+        family: whose seeds share their variance.
+        places: the pairs in it, all of the same other arm; the seeds that all have count.
+        sample: in place of the one pair's, of the same seeds.
+    """
+    seeds = [seed for seed in family[places[0]].seeds if all(seed in family[n].seeds for n in places)]
+    ones = [family[n].of(seeds) for n in places]
+    samples = [one.sample for one in ones] if sample is None else [sample]
+    if not seeds:
+        return MeanDifference(_within(_UNKNOWN, _UNKNOWN), _UNKNOWN, 0, len(samples))
+    references = np.array([one.reference for one in samples])  # (K, S)
+    each = np.array(samples[0].other) - references.mean(axis=0)
+    value, count, arms = float(each.mean()), len(seeds), len(samples)
+    squares, freedom = pooled_squares(family)
+    unknown = MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, count, arms)
+    if count < 2 or not freedom or not np.isfinite(each).all():
+        return unknown
+    pooled = squares / freedom
+    shared = max(0.0, _shared(influence(np.mean([one.without for one in samples], axis=0))))
+    mean_square = max(float(each.var(ddof=1)), pooled * (1 + 1 / arms)) / 2
+    error, freedom_of_t, _ = _test_of(count, mean_square, shared, freedom)
+    if arms > 1:
+        apart = max(0.0, float(references.mean(axis=1).var(ddof=1)) - pooled / count) / arms
+        most = apart * (1 + 8 / (arms - 1))
+        freedom_of_t = (error**2 + most) ** 2 / (error**4 / freedom_of_t + most**2 / (arms - 1)) if error else arms - 1
+        error = math.sqrt(error**2 + apart)
+    if not error > 0:
+        return unknown
+    looks = None if ones[0].looks is None else _fractions(family, places[0])
+    reach = _reach(value, error, freedom_of_t, None, level, looks)
+    return MeanDifference(_within(value, reach.alone), reach.p_pointwise, count, arms)
 
 
 def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:

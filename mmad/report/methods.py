@@ -243,6 +243,7 @@ def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Senten
 _RECORDS = {
     "permuted": "each image was read beside the clinical record of another patient of its split, everywhere.",
     "constant": "each image was read beside one constant clinical record.",
+    "missing": "of each clinical record only which of its values are missing was read.",
 }
 
 
@@ -430,6 +431,13 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
     steps = [member.run.record.protocol.get("steps_per_epoch") for member in members]
     if any(steps):
         training.append(Sentence(f"A trial: no pass took more batches than {_said(s or 'all' for s in steps)}."))
+    if any(s.gpus_per_run > 1 for s in setups):
+        norm = "of the whole batch" if all(s.sync_batch_norm for s in setups) else "of each GPU's share"
+        if len({s.sync_batch_norm for s in setups}) > 1:
+            norm = "of each GPU's share or, with sync_batch_norm, of the whole batch"
+        training.append(
+            Sentence(f"GPUs over which a batch is spread: {_of(setups, 'gpus_per_run')}; BatchNorm {norm}.")
+        )
     if any(s.gradient_accumulation > 1 for s in setups):
         training.append(Sentence(f"Batches a step: {_of(setups, 'gradient_accumulation')}."))
     if any(s.gradient_clip_norm for s in setups):

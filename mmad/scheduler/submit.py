@@ -175,6 +175,7 @@ def job_of(member: Member, ablation: Ablation | None = None) -> Job:
         seed=member.seed,
         epochs=run.protocol.epochs,
         threads=run.protocol.threads,
+        gpus=run.setup.gpus_per_run,
         data=str(Path(run.data.path).absolute()),
         memory_key=memory_key(run.setup),
         accumulates=ablation is not None and ablation.on_out_of_memory == "accumulate",
@@ -195,13 +196,15 @@ def memory_key(setup: ModelSetup) -> str:
 
 
 def halved(store: Store, job: Job) -> Job | None:
-    """Records the run of half the batch and twice the accumulated steps in place of ``job``'s; None at an odd batch.
+    """Records the run of half the batch and twice the accumulated steps in place of ``job``'s.
+
+    None at an odd batch, and where a GPU of several would have no image.
 
     Its key is another, because BatchNorm sees other batches; a warning of the new run says so.
     """
     run = run_spec(store.run(job.key))
     batch, steps = run.setup.batch_size, run.setup.gradient_accumulation
-    if batch % 2:
+    if batch % 2 or batch // 2 < run.setup.gpus_per_run:
         return None
     setup = run.setup.model_copy(update={"batch_size": batch // 2, "gradient_accumulation": steps * 2})
     smaller = replace(run, setup=setup, recorded_as=None)
