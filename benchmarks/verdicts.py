@@ -1,8 +1,8 @@
 """How often verdicts on differences are wrong, and how often they are right: simulations with a known truth.
 
 Every cell is seeded and calls ``mmad.evaluation.differences`` as the commands do. Printed are the share of repeats, its
-standard error and the one-sided 95 % bound. Run it with ``python benchmarks/verdicts.py``; docs/evaluation.md has the
-figures.
+standard error and the one-sided 95 % bound. Run it with ``python benchmarks/verdicts.py``; its figures are in
+benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations

@@ -278,6 +278,18 @@ class PairAgreement:
 
 
 @dataclass(frozen=True)
+class ExternalDifference:
+    """A comparison on an external data set, of this pair alone and without a verdict; ``why`` it is missing."""
+
+    name: str
+    data: str
+    reference: MeasuredRun | None = None
+    other: MeasuredRun | None = None
+    difference: Difference | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class PairStatistics:
     """Intervals and tests of a comparison; ``difference`` is as one of all pairs of the ablation, ``sample`` cached.
 
@@ -291,6 +303,7 @@ class PairStatistics:
     difference: Difference | None = None
     agreement: PairAgreement | None = None
     permutations: MeanDifference | None = None
+    external: tuple[ExternalDifference, ...] = ()
     why: str = ""
 
 

@@ -50,8 +50,9 @@ def plain_target(target: EvaluationTarget) -> JsonValue:
 
 def _outside(found: OutsideData) -> JsonValue:
     return {
-        "name": found.dataset.name,
-        "path": str(found.dataset.root),
+        "name": found.name,
+        "data": found.data,
+        "path": str(found.root),
         "fingerprint": found.fingerprint,
         "unlabelled": list(found.unlabelled),
         "notes": list(found.notes),
@@ -205,6 +206,20 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "agreement": found.agreement and _agreement(found.agreement),
         "studies": [
             {"study": study, "gain": gain} for study, gain in (found.agreement.studies if found.agreement else ())
+        ],
+        "external": [
+            {
+                "name": one.name,
+                "data": one.data,
+                "images": one.difference and one.difference.images,
+                "patients": one.difference and one.difference.patients,
+                "reference": one.reference and _interval(one.reference.estimate.ap),
+                "other": one.other and _interval(one.other.estimate.ap),
+                "ap": one.difference and _interval(one.difference.pointwise),
+                "p_pointwise": one.difference and to_json_value(one.difference.p_pointwise),
+                "why": one.why or None,
+            }
+            for one in found.external
         ],
         "note": comparison.note or None,
     }

@@ -15,6 +15,7 @@ from mmad.analysis.cache import cached_together
 from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
+    ExternalDifference,
     MeasuredRun,
     NotComparable,
     PairStatistics,
@@ -22,6 +23,7 @@ from mmad.analysis.comparison import (
     compare_stored,
     split_policy,
 )
+from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
 from mmad.analysis.input_controls import Control, cached_controls, controls_by_run
 from mmad.analysis.metrics import (
@@ -220,11 +222,41 @@ def _measured(
         for part in pair_statistics(store, detections, pairs, options, design):
             found = replace(found, **part)
         found = replace(found, agreement=agreement_of(store, detections, pairs, same, design))
+        found = replace(found, external=_external(store, detections, comparison, pairs, options))
     except EvaluationError as error:
         if not design or found.other is None:
             raise
         found = replace(found, why=str(error))
     return found
+
+
+def _external(
+    store: Store,
+    detections: DetectionStore,
+    comparison: Comparison,
+    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    options: EvaluationOptions,
+    known: Recorded | None = None,
+) -> tuple[ExternalDifference, ...]:
+    """The comparison on every external data set that its runs were evaluated on; ``known`` where it was read before."""
+    if options.split != "test":
+        return ()
+    found = []
+    for there in external_pairs(store, detections, pairs, recorded_external(store) if known is None else known):
+        outside = there[0][0].outside
+        assert outside is not None
+        stats, difference = PairStatistics(), None
+        try:
+            for part in pair_statistics(store, detections, there, options, comparison.by_design):
+                stats = replace(stats, **part)
+            pair = replace(_family_pair(comparison, stats), goal=None, looks=None)
+            (difference,) = differences([pair], resamples=options.resamples, seed=options.seed)
+        except MmadError as error:
+            stats = replace(stats, why=str(error))
+        found.append(
+            ExternalDifference(outside.name, outside.data, stats.reference, stats.other, difference, stats.why)
+        )
+    return tuple(found)
 
 
 def comparison_targets(
@@ -285,6 +317,7 @@ class RunStatistics:
     why: str = ""
     masks: MaskFigures | None = None
     diagnosis: Diagnosis | None = None
+    external: tuple[ExternalRun, ...] = ()
 
 
 PairKey = tuple[str, str, str, str]
@@ -413,7 +446,7 @@ class _StatisticsBuilder:
         helped: bool,
     ) -> None:
         self._store, self._options, self._detections = store, options, detections
-        self._controls = controls_by_run(store)
+        self._controls, self._external = controls_by_run(store), recorded_external(store)
         self._known = {run.key: run for run in frame.runs}
         self._helped = helped
 
@@ -437,6 +470,8 @@ class _StatisticsBuilder:
             found = replace(found, controls=cached_controls(self._controls, target))
             for part in run_statistics(self._store, self._detections, target, validation):
                 found = replace(found, **part)
+            external = external_runs(self._store, self._detections, target, validation, self._external)
+            found = replace(found, external=external)
         except MmadError as error:
             found = replace(found, why=str(error))
         return found
@@ -447,6 +482,8 @@ class _StatisticsBuilder:
             pairs = comparison_targets(self._store, comparison, self._options, self._known)
             for part in pair_statistics(self._store, self._detections, pairs, self._options, comparison.by_design):
                 found = replace(found, **part)
+            asked = (comparison, pairs, self._options, self._external)
+            found = replace(found, external=_external(self._store, self._detections, *asked))
         except MmadError as error:
             found = replace(found, why=str(error))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,10 +106,13 @@ class EvaluationTarget:
     def remake(self) -> str:
         """The command that makes the detections again."""
         words = ["mmad", "eval", short_key(self.run.key), "--again"]
-        words += ["--on", str(self.outside.dataset.root)] if self.outside else []
+        if self.outside is not None:
+            words += ["--on", str(self.outside.root)]
+            renamed = [f"{theirs}={ours}" for theirs, ours in self.outside.labels.items() if theirs != ours]
+            words += [word for one in renamed for word in ("--map", one)]
         words += ["--split", self.split] if self.split != "test" else []
         words += ["--checkpoint", self.checkpoint.kind] if self.checkpoint.kind != "best_ap" else []
-        return " ".join([*words, "--proposals", self.protocol.proposals])
+        return shlex.join([*words, "--proposals", self.protocol.proposals])
 
 
 def evaluation_target(
@@ -272,7 +276,9 @@ class DetectionStore:
     def matched(self, target: EvaluationTarget) -> Matched:
         """The detections matched with the true boxes under the protocol; the latest matches are held in memory."""
         truth = self.truth(target)
-        key = (target.digest(), target.run.dataset_fingerprint, target.run.setup.get("dataset_mode"), target.split)
+        outside = "" if target.outside is None else target.outside.fingerprint
+        data = (target.run.dataset_fingerprint, target.run.setup.get("dataset_mode"), outside)
+        key = (target.digest(), *data, target.split)
         found = self._matched.pop((*key, target.protocol), None)
         if found is None:
             self.computed += 1

@@ -129,6 +129,7 @@ def on_data(
         _require_samples({setup.dataset_mode for setup in setups.values()}, chosen.dataset)
         for setup in setups.values():
             _require_fit(setup, chosen.dataset, file)
+        _require_external(ablation, list(setups.values()), chosen.dataset)
     return ablation, chosen
 
 
@@ -170,6 +171,21 @@ def _require_fit(setup: ModelSetup, dataset: DataSet, file: Path) -> None:
         require_fit(setup, columns)
     except SpecError as error:
         raise SpecError(error.what, where=file, hint=error.hint) from None
+
+
+def _require_external(ablation: Ablation, setups: Sequence[ModelSetup], dataset: DataSet) -> None:
+    """Refuse an ``[[external]]`` data set that the runs could not be evaluated on."""
+    from mmad.config.ablation_file import external_tables, key_lines, line_of
+
+    for place, table in enumerate(external_tables(ablation.source, ablation.path)):
+        from mmad.analysis.external import require_external
+
+        try:
+            require_external(table, setups, dataset)
+        except DataError as error:
+            line = line_of(key_lines(ablation.source), ("external", place))
+            what = error.what if error.where is None else f"{error.where}: {error.what}"
+            raise SpecError(f"external: {what}", where=f"{ablation.path}:{line}", hint=error.hint) from None
 
 
 def resolve_data(

@@ -181,6 +181,7 @@ def evaluate(
         EvaluationError: a run that is not finished, an unknown word, or detections that are missing or damaged.
         DataError: a data set that is gone or changed.
     """
+    from mmad.analysis.external import outside_target
     from mmad.analysis.metrics import SCORES
     from mmad.analysis.targets import DetectionStore, ensemble_of, evaluation_target
     from mmad.store.lookup import find_run, find_seeds
@@ -220,6 +221,7 @@ def evaluation_of(
     false_positives: float = 0.5,
 ) -> Evaluation:
     """All figures of ``target``, from its stored detections; AP and AR become a row of the store."""
+    from mmad.analysis.external import note_external
     from mmad.analysis.metrics import coco_of, diagnosis_of, estimate_of, masks_of, note_evaluation, profile_of
 
     found = Evaluation(
@@ -230,7 +232,10 @@ def evaluation_of(
         coco_of(store, detections, target) if coco else None,
         masks_of(store, detections, target),
     )
-    note_evaluation(store, detections, target)
+    if target.outside is None:
+        note_evaluation(store, detections, target)
+    elif not target.seeds:
+        note_external(store, target)
     return found
 
 
@@ -247,25 +252,38 @@ def rerun_inference(
     detections.truth(target)  # refuses before the network is built
     runner = inference_runner(store, detections, target, device)
     file = runner.run.inner(target.checkpoint.path)
-    with progress_bar(f"{target.name}: inference on {target.split}, {target.protocol.proposals} proposals") as progress:
+    where = target.split if target.outside is None else target.outside.name
+    with progress_bar(f"{target.name}: inference on {where}, {target.protocol.proposals} proposals") as progress:
         found = runner.detections(file, target.split, proposals=target.protocol.proposals, report=progress)
     keep_detections(store, detections, target, found)
 
 
-def outside_target(
-    store: Store, detections: DetectionStore, target: EvaluationTarget, path: Path, labels: Mapping[str, str]
-) -> EvaluationTarget:
-    """The checkpoint of ``target`` on the data set at ``path``; ``labels`` maps that one's labels to the run's."""
-    from mmad.analysis.targets import on_outside
-    from mmad.data.outside import outside_data
+def evaluate_external(
+    store: Store,
+    detections: DetectionStore,
+    ablation: str,
+    device: str = "auto",
+    progress_bar: ProgressBar = silent,
+) -> None:
+    """Evaluate the finished runs of ``ablation`` on the external data sets that its file declares, where it is due.
 
-    trained, setup = detections.dataset(target.run), target.run.setup
-    numeric: list[str] = []
-    categorical: list[str] = []
-    if setup.get("use_clinical"):
-        read = trained.columns(setup.get("clinical_numeric"), setup.get("clinical_categorical"))
-        numeric, categorical = list(read.numeric), [name for name, _ in read.categorical]
-    return on_outside(store, target, outside_data(path, trained, labels, numeric, categorical))
+    Raises:
+        DataError: an external data set that is gone or does not fit.
+    """
+    from mmad.analysis.external import declared_targets, note_external
+    from mmad.analysis.targets import EvaluationOptions, evaluation_target
+    from mmad.config.ablation_file import external_tables
+    from mmad.store.lookup import find_runs
+
+    (file,) = (one for one in store.ablations() if one.name == ablation)
+    tables = external_tables(file.source, file.path)
+    for found in find_runs(store, ablation) if tables else ():
+        if found.run.status == "finished":
+            own = evaluation_target(store, found, EvaluationOptions())
+            for target in declared_targets(store, detections, own, tables):
+                if not target.file.exists():
+                    rerun_inference(store, detections, target, device, progress_bar)
+                note_external(store, target)
 
 
 def altered_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> Inference:

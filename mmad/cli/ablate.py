@@ -59,16 +59,30 @@ _LOOK = 0.1
 # How ``mmad ablate`` ends: what it prints of its runs and pairs, and what it does then.
 
 
-def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool) -> int:
-    """Prints how it ended and the verdicts; the exit code. Whoever interrupts is not kept waiting for verdicts."""
+def conclude(
+    ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool, external: str | None = None
+) -> int:
+    """Prints how it ended and the verdicts; the exit code. Whoever interrupts is not kept waiting for verdicts.
+
+    Args:
+        external: the device on which finished runs are evaluated on external data sets first; None for not here.
+    """
     from mmad.analysis.comparison import compare_stored
     from mmad.analysis.statistics import finished_pairs
     from mmad.analysis.targets import DetectionStore
+    from mmad.api.results import evaluate_external
     from mmad.scheduler.submit import asked_for
     from mmad.store.store import Store
 
     with Store.open(db, create=False) as store:
         detections = DetectionStore()
+        problems = []
+        if external is not None and summary.exit_code != INTERRUPTED:
+            for one in ablations:
+                try:
+                    evaluate_external(store, detections, one.name, external, progress_bar)
+                except MmadError as error:
+                    problems.append(error)
         compared = {
             a.name: _of_settings(
                 compare_stored(store, a.name)
@@ -89,7 +103,9 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
         log = StorePaths(db).run(failure.job.key).log
         where = "" if "(log: " in failure.error or not log.exists() else f" (log: {log})"
         print(f"mmad: {failure.job.label} failed: {failure.error}{where}", file=sys.stderr)
-    return summary.exit_code
+    for problem in problems:
+        print(f"mmad: not evaluated on external data: {problem}", file=sys.stderr)
+    return summary.exit_code or (2 if problems else 0)
 
 
 def _of_settings(every: Sequence[Comparison | NotComparable], ablation: Ablation) -> list[Comparison | NotComparable]:
@@ -275,7 +291,8 @@ def _register_ablate(app: typer.Typer) -> None:
         them after their present step; the same command resumes there. A run that fails stops no other.
         With --executor ray or slurm they train on a cluster, with --executor command wherever a line of your shell
         takes them. With --detach they train in the background: mmad attach follows them, mmad stop --scheduler stops
-        them.
+        them. On this machine finished runs are then evaluated on the file's
+        [[external]] data sets.
 
         Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
         """
@@ -351,7 +368,8 @@ def _register_ablate(app: typer.Typer) -> None:
                 warn=lambda line: print(f"mmad: warning: {line}", file=sys.stderr),
             )
             everything = [ablation for ablation, _ in due(loaded, db)]
-            code = conclude([narrowed(ablation, words) for ablation in everything], db, summary, as_json)
+            here = device if executor == "local" else None
+            code = conclude([narrowed(ablation, words) for ablation in everything], db, summary, as_json, here)
             if on_finish is not None:
                 finish(on_finish, summary, db, everything)
             raise typer.Exit(code)

@@ -17,7 +17,6 @@ from mmad.api.results import (
     evaluation_options,
     known_word,
     open_store,
-    outside_target,
     rerun_inference,
 )
 from mmad.base.errors import EvaluationError
@@ -83,7 +82,7 @@ def protocol_line(target: EvaluationTarget) -> str:
     from mmad.analysis.comparison import conditions_of
 
     line = conditions_line(conditions_of(target))
-    return line if target.outside is None else f"on {target.outside.dataset.name} (external): {line}"
+    return line if target.outside is None else f"on {target.outside.name} (external): {line}"
 
 
 def conditions_line(found: Conditions) -> str:
@@ -231,12 +230,15 @@ def _print(
 def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float] | None) -> None:
     from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import measures_table, pairs_table
+    from mmad.report.tables import external_pairs_table, measures_table, pairs_table
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
     briefly = [(_brief(one), found) for one, found in known]
     print_table(out, pairs_table(briefly), title)
     print_table(out, measures_table(briefly))
+    if any(found.external for _, found in known):
+        external = external_pairs_table(briefly)
+        print_table(out, external, f"{external.title}. {external.note}")
     for one, found in known:
         reference, other = one.names
         lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
@@ -288,7 +290,8 @@ the kept detections, once, and cached in the database; runs with a mask head hav
 --proposals with one that was not kept, --on and --again run the network.
 
 --on DIR evaluates on all studies of another data set, standardised by the run's training split: labels are the same by
-name or by --map, clinical columns by name and unit. The operating point stays the one of the run's own validation.
+name or by --map, clinical columns by name and unit. The operating point stays the one of the run's own validation. An
+ablation is evaluated on the data sets that its file declares as [[external]], too.
 
 --ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights).
 It is a detector of its own, never the estimand, and takes no verdict. Masks are not fused.
@@ -350,11 +353,13 @@ def evaluate(
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
+    from mmad.analysis.external import declared_targets, outside_target
     from mmad.analysis.json import plain_evaluation
     from mmad.analysis.metrics import has_masks
     from mmad.analysis.targets import NEVER_THE_ESTIMAND, DetectionStore, ensemble_of, evaluation_target
+    from mmad.config.ablation_file import external_tables
     from mmad.evaluation.operating_points import check_scores
-    from mmad.store.lookup import find_ensembles, find_runs
+    from mmad.store.lookup import find_ensembles, find_runs, is_ablation, named_ablation
 
     scores = numbers("--score-thresholds", score_thresholds)
     check_scores(scores)
@@ -369,14 +374,20 @@ def evaluate(
         wholes = [[evaluation_target(store, one, asked) for one in group] for asked in options for group in groups]
         if on is not None:
             wholes = [[outside_target(store, detections, one, on, mapped) for one in whole] for whole in wholes]
+        elif split == "test" and not ensemble:
+            files = {one.name: one for one in store.ablations()}
+            for name in (named_ablation(store, name) for name in runs if is_ablation(store, name)):
+                tables = external_tables(files[name].source, files[name].path)
+                own = [one for (one,) in wholes if one.member is not None and one.member.ablation == name]
+                wholes += [[there] for one in own for there in declared_targets(store, detections, one, tables)]
         targets = [one for whole in wholes for one in whole]
         made = [ensemble_of(whole) for whole in wholes] if ensemble else targets
-        if on is not None:
-            for note in dict.fromkeys(note for one in targets if one.outside for note in one.outside.notes):
-                print(f"{on}: {note}", file=sys.stderr)
+        outside = [one.outside for one in targets if one.outside is not None]
+        for line in dict.fromkeys(f"{on or one.name}: {note}" for one in outside for note in one.notes):
+            print(line, file=sys.stderr)
         seen = set()
         for one in targets:
-            wanted = proposals is not None or on is not None
+            wanted = proposals is not None or one.outside is not None
             if one.file not in seen and (again or (wanted and not one.file.exists())):
                 rerun_inference(store, detections, one, device, progress_bar)
             seen.add(one.file)
@@ -385,7 +396,7 @@ def evaluate(
             done.append(evaluation_of(store, detections, one, scores, coco=coco, false_positives=false_positives))
             if one.seeds and has_masks(one):
                 print(f"{one.name}: masks are not fused", file=sys.stderr)
-            elif done[-1].masks is None and has_masks(one):
+            elif done[-1].masks is None and has_masks(one) and one.outside is None:
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(

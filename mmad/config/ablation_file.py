@@ -414,6 +414,24 @@ class PhantomTable(BaseModel):
     )
 
 
+class ExternalTable(BaseModel):
+    """A data set that no run is trained on: kept checkpoints are evaluated on all of its studies."""
+
+    model_config = _STRICT
+
+    name: Name = Field(description="What tables call it.")
+    dir: Name = Field(description="Its folder, relative to this file.")
+    map: dict[Name, Name] = Field(
+        default_factory=dict, description="Its label → the finding of the runs, where the names differ."
+    )
+
+
+def external_tables(source: str, path: str) -> tuple[ExternalTable, ...]:
+    """The ``[[external]]`` tables of an ablation file's text; their folders start from the file at ``path``."""
+    tables = (ExternalTable.model_validate(table) for table in tomllib.loads(source).get("external", ()))
+    return tuple(one.model_copy(update={"dir": str(Path(path).parent / one.dir)}) for one in tables)
+
+
 _WITHOUT_NAME = {name: field for name, field in SETUP_FIELDS.items() if name != "name"}
 _DECIDING = {name: field for name, field in SETUP_FIELDS.items() if name not in NAMING_FIELDS}
 
@@ -463,6 +481,10 @@ AblationTable = create_model(
     compare=(
         tuple[Pair, ...],
         Field((), description="Pairs (reference arm, other arm); left out: the first arm with each other."),
+    ),
+    external=(
+        list[ExternalTable],
+        Field([], description="Data sets that kept checkpoints are evaluated on beside the runs' own, one table each."),
     ),
     hypothesis=(
         Hypothesis,
@@ -598,10 +620,11 @@ def _table_words(key: KeyPath) -> list[str]:
         "protocol": ProtocolTable,
         "phantom": PhantomTable,
         "hypothesis": Hypothesis,
+        "external": ExternalTable,
     }
     if len(key) == 1:
         return list(AblationTable.model_fields)
-    return [*tables[str(key[0])].model_fields, *(() if key[0] in ("phantom", "hypothesis") else ALIASES)]
+    return [*tables[str(key[0])].model_fields, *(() if key[0] in ("phantom", "hypothesis", "external") else ALIASES)]
 
 
 def _unknown_hint(key: KeyPath) -> str:
@@ -724,6 +747,7 @@ def parse_file(path: Path) -> ParsedFile:
         looks=looks,
     )
     _check_arms(parsed)
+    _check_external(source, table.external)  # type: ignore[attr-defined]
     return parsed
 
 
@@ -925,6 +949,14 @@ def _check_arms(parsed: ParsedFile) -> None:
             if arm not in parsed.arms:
                 key = (*setting.place, "documented", arm)
                 raise source.error(key, f"no arm is named {arm!r}", did_you_mean(arm, parsed.arms))
+
+
+def _check_external(source: SourceFile, tables: Iterable[ExternalTable]) -> None:
+    seen: set[str] = set()
+    for position, one in enumerate(tables):
+        if one.name in seen:
+            raise source.error(("external", position, "name"), f"{one.name!r} is named twice", "give each its own name")
+        seen.add(one.name)
 
 
 def split_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -224,7 +224,7 @@ def _remembered(memory: Path, signature: str) -> Digests | None:
 
 
 def _compute(dataset: DataSet, files: list[str]) -> Digests:
-    hashes = {name: _hash_file(dataset.root / name) for name in files}
+    hashes = {name: hash_file(dataset.root / name) for name in files}
     changed = any(is_changed(dataset.root / name) for name in files if name not in (TOML, STUDIES, BOXES))
     rule = f"pixels {RULE}\n" if changed else ""
     content = hashlib.sha256(("".join(f"{name}\0{hashes[name]}\n" for name in files) + rule).encode())
@@ -234,7 +234,8 @@ def _compute(dataset: DataSet, files: list[str]) -> Digests:
     return Digests(content.hexdigest(), images.hexdigest())
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """SHA-256 (64 hex digits) of a file of a data set. Raises DataError."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

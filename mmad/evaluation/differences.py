@@ -186,7 +186,7 @@ def _test_of(seeds: int, ms_tr: float, shared: float, df_tr: float) -> tuple[flo
     Hillis' formula takes the mean square for the truth. Where few seeds estimate it, that gives too many degrees of
     freedom: of three seeds by themselves 7.5 % of null differences would be settled. The test puts MS(T×R)·(1 + 8/df)
     into the same formula, and 5 % are: the degrees of freedom lie between ``df_tr`` and Hillis', and reach his as
-    ``df_tr`` grows (docs/evaluation.md has the simulations).
+    ``df_tr`` grows (benchmarks/RESULTS.md has the simulations).
 
     Args:
         shared: covariance through common patients of two seeds' differences, 2 (Cov2 − Cov3).

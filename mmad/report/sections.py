@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mmad.analysis.cache import from_json_value
+from mmad.analysis.external import KIND as EXTERNAL
 from mmad.analysis.frames import MemberFrame, ReportFrame, ReportSource, with_measured
 from mmad.analysis.statistics import (
     FailureCachingStore,
@@ -279,7 +280,7 @@ def _fingerprints(store: Store, maker: ModelMaker, outline: ReportModel, form: P
     frame, data = maker.records, maker.options.data
     rows = store.row_digests([run.key for run in frame.runs])
     controls: dict[str, list[str]] = {}
-    for record in store.analyses("control"):
+    for record in (*store.analyses("control"), *store.analyses(EXTERNAL)):
         for key in record.subject.get("runs", ()):
             controls.setdefault(str(key), []).append(repr((record.subject, record.value)))
     paths = {run.key: Path(run.record.dataset_path) if data is None else data for run in frame.runs}

@@ -84,6 +84,8 @@ _FINDING = Column("finding", "the finding")
 _PATIENTS = Column("patients", "patients of the split with the finding", "patients")
 _OVERLAPS = {"iou": "IoU", "iobb": "IoBB"}
 _INTERVALS = "In brackets: 95 % intervals."
+_ON_EXTERNAL = "All studies of data sets that no run was trained on."
+_BY_PREVALENCE = "AP also depends on how frequent findings are: never compare it with the AP on other data."
 
 
 def of_member(member: MemberFrame, ablation: AblationFrame) -> Row:
@@ -285,6 +287,35 @@ def pair_findings_table(known: Known, name: str = "findings-pairs", **more: Any)
     return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, **more)
 
 
+def external_pairs_table(known: Known, name: str = "external-pairs", **more: Any) -> ReportTable:
+    """AP of both arms and the difference on every external data set that both were evaluated on."""
+    sides = [f"external_ap_{side}" for side, _ in _SIDES]
+    columns = (
+        *_PAIR, Column("external", "what the external data set is called"), Column("data", "its own name"),
+        Column("images", "images of it", "images"), Column("patients", "patients of it", "patients"),
+        *(c for n, (_, who) in zip(sides, _SIDES, strict=True) for c in bounded_columns(n, f"external AP, {who}")),
+        Column("p_pointwise", "two-sided, for this pair alone", "probability"),
+        Column("missing", "why there are no figures"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    for row, stats in known:
+        for one in stats.external:
+            found = one.difference
+            size = (found.images, found.patients) if found else (None, None)
+            arms = (bounded(side.estimate.ap if side else None) for side in (one.reference, one.other))
+            rows.append((
+                *_ends(row), one.name, one.data, *size, *(x for side in arms for x in side),
+                *bounded(found.pointwise if found else None), finite(found.p_pointwise if found else None),
+                one.why or None,
+            ))  # fmt: skip
+    shown = (
+        Shown("setting", "Setting", "text"), Shown("external", "External data", "text", below="missing"),
+        Shown("patients", "Patients", "whole"), *_arm_heads(known, sides, "External AP"),
+    )  # fmt: skip
+    note = f"{_ON_EXTERNAL} No verdict; each interval is of one pair. {_BY_PREVALENCE}"
+    return ReportTable.of(name, "On external data", columns, rows, shown=shown, note=note, **more)
+
+
 def pair_tables(section: AblationSection, number: int, statistics: Statistics) -> tuple[ReportTable, ...]:
     """The results of a comparison of the ablation (from 0), its other measures, and the same by finding."""
     comparison, frame = section.comparisons[number], section.frame
@@ -305,6 +336,7 @@ def pair_tables(section: AblationSection, number: int, statistics: Statistics) -
         pairs_table(known, named("pairs"), title, **more),
         measures_table(known, named("measures"), **more),
         pair_findings_table(known, named("findings-pairs"), **more),
+        external_pairs_table(known, named("external-pairs"), **more),
     )
 
 
@@ -1245,6 +1277,42 @@ def errors_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("errors", "Cost of errors", columns, rows, shown=shown, note=note, **more)
 
 
+def external_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """What runs come to on external data sets, which no figure of their own is mixed with."""
+    columns = (
+        *EVALUATED, Column("external", "what the external data set is called"), Column("data", "its own name"),
+        Column("images", "images of it", "images"), Column("patients", "patients of it", "patients"),
+        *bounded_columns("external_ap", "AP on it"), *bounded_columns("external_ar", "AR on it"),
+        Column("score", "of the operating point, fixed on the run's own validation", FRACTION),
+        *bounded_columns("sensitivity", "share of the images with a finding that have a detection"),
+        *bounded_columns("specificity", "share of the images without one that have none"),
+        Column("patients_with", "patients with a finding", "patients"),
+        Column("patients_without", "patients without one", "patients"),
+        Column("missing", "why there are no figures"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    for run in runs:
+        for one in run.stats.external:
+            cells: Row = (None,) * 17
+            if (found := one.measured) is not None and (diagnosis := one.diagnosis) is not None:
+                told = diagnosis.images[0]
+                cells = (
+                    found.images, found.patients, *bounded(found.estimate.ap), *bounded(found.estimate.ar),
+                    diagnosis.score, *bounded(told.sensitivity), *bounded(told.specificity),
+                    told.sensitivity.patients, told.specificity.patients,
+                )  # fmt: skip
+            rows.append((*run.head, one.name, one.data, *cells, one.why or None))
+    shown = (
+        _RUN, Shown("external", "External data", "text", below="missing"), Shown("patients", "Patients", "whole"),
+        Shown("external_ap", "AP", patients="patients_with"), Shown("external_ar", "AR", patients="patients_with"),
+        Shown("sensitivity", "Sensitivity", patients="patients_with"),
+        Shown("specificity", "Specificity", patients="patients_without"),
+    )  # fmt: skip
+    said = "Sensitivity and specificity of images, at the score that the run's own validation fixed."
+    note = f"{_ON_EXTERNAL} {said} {_BY_PREVALENCE} {_INTERVALS}"
+    return ReportTable.of("external", "On external data", columns, rows, shown=shown, note=note, **more)
+
+
 #: The tables of a run's detections, in the order in which they are shown.
 DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
     thresholds_table, froc_table, confusion_table, reliability_table, detected_table, boxes_table, image_scores_table,
@@ -1260,8 +1328,8 @@ def run_tables(member: MemberFrame, ablation: AblationFrame, statistics: Statist
         findings_table([member], ablation, statistics),
         *(make(runs) for make in DETECTIONS),
     )
-    found = (*found[:2], *(replace(table, title=f"{table.title} on test") for table in found[2:]))
-    return tuple(table.without("_run") for table in found if len(table.frame))
+    found = (*found[:2], *(replace(table, title=f"{table.title} on test") for table in found[2:]), external_table(runs))
+    return tuple(table.without("_run") for table in found if table.rows)
 
 
 def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterator[ReportTable]:
@@ -1269,7 +1337,7 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
     frame, name, subject = section.frame, section.frame.record.name, clip(section.title, 120)
     for number in range(len(section.comparisons)):
         yield from pair_tables(section, number, statistics)
-    if not (benefit := benefit_table(section, statistics)).frame.empty:
+    if (benefit := benefit_table(section, statistics)).rows:
         yield benefit
     yield refused_table(section)
     yield documented_table(section)
@@ -1285,14 +1353,16 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
         table = make(runs, subject=subject)
         brief = "_brief" if make in (froc_table, masks_table) else ""
         yield replace(table, name=file_stem(name, table.name), title=f"{table.title} on test", brief=brief)
+    external = external_table(runs, subject=subject)
+    yield replace(external, name=file_stem(name, external.name))
 
 
 def all_tables(model: ReportModel) -> Iterator[ReportTable]:
     """Every table of ``model`` that has rows: for each ablation, for all runs, and for every epoch."""
     for ablation in model.ablations:
-        yield from (table for table in ablation_tables(ablation, model.statistics) if len(table.frame))
+        yield from (table for table in ablation_tables(ablation, model.statistics) if table.rows)
     if model.against is not None:
-        yield from (table for table in against_tables(model.against) if len(table.frame))
+        yield from (table for table in against_tables(model.against) if table.rows)
     if model.logbook is not None:
         yield from (log_table(log) for log in model.logbook.logs)
     if len(model.ablations) > 1:

@@ -76,7 +76,7 @@ def read_state(connection: Connection) -> StoreState:
         select(func.count(), func.max(ablations.c.added)).select_from(ablations),
         select(func.count()).select_from(members),
         select(func.count(), func.max(documented_logs.c.imported)).select_from(documented_logs),
-        select(func.count(), func.max(analyses.c.created)).where(analyses.c.kind.in_(("control", "note"))),
+        select(func.count(), func.max(analyses.c.created)).where(analyses.c.kind.in_(("control", "external", "note"))),
     )
     marks = tuple(value for query in asked for value in connection.execute(query).one())
     return StoreState(found, marks)

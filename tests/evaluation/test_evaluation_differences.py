@@ -96,7 +96,7 @@ def test_where_the_covariances_cross_the_spread_of_the_seeds_is_left() -> None:
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(3, "*not\nsettled*"), (5, "*higher*")])
+@pytest.mark.parametrize(("seeds", "verdict"), [(3, "*not settled*"), (5, "*higher*")])
 def test_the_tutorial_prints_the_interval_of_its_seeds(seeds: int, verdict: str) -> None:
     """From the differences that the page prints seed by seed, where patients add nothing to the spread of seeds."""
     text = TUTORIAL.read_text("utf-8")
@@ -107,7 +107,7 @@ def test_the_tutorial_prints_the_interval_of_its_seeds(seeds: int, verdict: str)
     figures = [float(word.replace("−", "-")) for word in re.findall(r"[+−]\d\.\d+", printed)]
     assert [found.ap.value, found.ap.low, found.ap.high, found.p] == pytest.approx([*figures, float(p)], abs=0.0011)
     assert settled(found) == (verdict == "*higher*")
-    assert verdict in text
+    assert verdict in " ".join(text.split())
 
 
 #: Published figures by modality (rows) and reader: AUC of Van Dyke, and wAFROC of RJafroc's fourth data set.

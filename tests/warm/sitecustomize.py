@@ -12,7 +12,7 @@ if "WARM" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
     if (
         sys.orig_argv[1:4] == ["-P", "-m", "mmad.scheduler.worker"]
         or (_program == ["-c"] and ("import mmad" in _words[0] or "from mmad" in _words[0]))
-        or (_program and _program[0].endswith("/bin/mmad"))
+        or (_program and _program[0].endswith(("/bin/mmad", "/pretending_worker.py")))
     ):
         import marshal
         import socket
