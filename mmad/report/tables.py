@@ -12,8 +12,10 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
+    ESTIMAND_OF_FOLDS,
     NOTHING_REGISTERED,
     Comparison,
     ComparisonTable,
@@ -137,6 +139,7 @@ _PAIR = (
     Column("setting", "setting of the ablation"),
     Column("reference", "first arm of the pair"),
     Column("other", "second arm of the pair"),
+    Column("folds_done", "folds in which both arms have finished a seed; 0 without cross-validation", "folds"),
     Column("seeds", "seeds that both arms have finished", "seeds"),
 )
 _SIDES = (("reference", "first arm"), ("other", "second arm"), ("difference", "second minus first"))
@@ -151,7 +154,7 @@ def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list
 
 
 def _ends(row: Comparison) -> Row:
-    return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
+    return (row.ablation, row.setting, row.reference, row.other, row.folds_done, len(row.seeds))
 
 
 def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str) -> list[Value]:
@@ -209,6 +212,8 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
     for row, stats in known:
         found = stats.difference
         seeds = plural(len(row.seeds), "seed") if len(row.seeds) > 1 and not row.note else ""
+        if row.folds and not row.note:
+            seeds = f"{row.folds} folds{f' × {seeds}' if seeds else ''}"
         judgement = row.judgement
         said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
         ps = (found.p, found.p_pointwise) if found else (None, None)
@@ -355,13 +360,16 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
         return ""
     several = any(one.seeds > 1 for one in found)
     over = "over seeds and patients" if several else "over patients, of these networks alone"
+    estimand, folds = ESTIMAND, next((one.folds for one in found if one.folds), 0)
+    if folds:
+        over, estimand = f"over {folds} folds, seeds averaged in each", ESTIMAND_OF_FOLDS
     family = max(one.family for one in found)
     together = (
         f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
         if family > 1
         else ""
     )
-    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {estimand}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
@@ -400,13 +408,20 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         Column("against", "the arms it is compared with"),
         Column("helps", "whether it is ahead of those without them and of the mean of the permuted ones, each at 5 %"),
         Column("claim", "what may be said"),
+        Column("beats_late_fusion", "whether it is ahead of cheap late fusion, at 5 %"),
+        Column("late_fusion", "what may be said of cheap late fusion"),
     )
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
     found = benefits(row for row in rows if row.kind == row.primary)
     return ReportTable.of(
         file_stem(name, "benefit"), "Do clinical data help?", columns,
-        [(name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence) for b in found],
-        shown=tuple(Shown(column, column.capitalize(), "text") for column in ("setting", "against", "claim")),
+        [
+            (name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence,
+             b.beats_late_fusion, b.late_sentence)
+            for b in found
+        ],
+        shown=(Shown("setting", "Setting", "text"), Shown("against", "Against", "text"),
+               Shown("claim", "Claim", "text"), Shown("late_fusion", "Cheap late fusion", "text")),
         note="Records permuted at test alone (mmad controls) show reliance, not benefit.",
     )  # fmt: skip
 
@@ -621,7 +636,7 @@ _FIGURES = ("val_ap", "val_ar", "test_ap", "test_ar")
 def parameters_table(section: AblationSection) -> ReportTable:
     """Parameter counts of every module in every setting and arm; settings with equal counts are displayed once."""
     frame, name = section.frame, section.frame.record.name
-    first = {(m.record.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
+    first = {(m.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
     alike: dict[tuple[str, str], tuple[str, bool]] = {}
     for row in section.count_rows:
         every = len(row.settings) == len(frame.settings)
@@ -1089,6 +1104,33 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
         f"Equal values are missing in every arm and seed, and those of a smaller share in every greater. {_INTERVALS}"
     )
     return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
+
+
+def clinical_table(found: Sequence[tuple[EvaluatedRun, Sequence[TableAuroc]]], **more: Any) -> ReportTable:
+    """What the clinical values say of each finding without the image, beside what a run does."""
+    columns = (
+        *EVALUATED, _FINDING, Column("positives", "images with the finding"), Column("images", "images of the split"),
+        *bounded_columns("run", "AUROC of the run's best detection"),
+        *bounded_columns("logistic", "AUROC of a logistic regression of the clinical values"),
+        *bounded_columns("boosting", "AUROC of boosting of the clinical values"),
+        Column("patients", "the fewer of the patients with and without it", "patients"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.label, one.positives, one.images, *bounded(one.run), *bounded(one.logistic),
+         *bounded(one.boosting), one.run.patients)
+        for run, table in found
+        for one in table
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("positives", "With", "whole"),
+        Shown("images", "Images", "whole"), Shown("run", "Run", patients="patients"),
+        Shown("logistic", "Logistic regression", patients="patients"),
+        Shown("boosting", "Boosting", patients="patients"),
+    )  # fmt: skip
+    note = f"AUROC of whole images; the classifiers read the clinical values alone. {_INTERVALS}"
+    return ReportTable.of(
+        "clinical-table", "What the clinical table says", columns, rows, shown=shown, note=note, **more
+    )
 
 
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:

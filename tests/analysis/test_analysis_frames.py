@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_fixtures import ListSource, Sample
 
-from mmad.analysis.comparison import split_policy
+from mmad.analysis.comparison import split_policies
 from mmad.analysis.frames import load_frame
 from mmad.base.errors import ReportError
 from mmad.config.protocol import EvaluationProtocol
@@ -80,8 +80,15 @@ def test_an_evaluation_protocol_from_the_future_is_named() -> None:
 
 
 def test_the_split_policy_is_what_the_data_set_says(tmp_path: Path) -> None:
-    assert split_policy(str(tmp_path)) is None
-    (tmp_path / "dataset.toml").write_text('split_policy = "patient"\n')
-    assert split_policy(str(tmp_path)) == "patient"
+    run = replace(one_run().source.run_list[0], dataset_path=str(tmp_path))
+    fold = replace(run, key="f" * 64, protocol={**run.protocol, "fold": {"number": 1, "of": 5, "seed": 0}})
+
+    def said() -> tuple[str | None, str | None]:
+        found = split_policies([run, fold])
+        return found[run.key], found[fold.key]
+
+    assert said() == (None, "patient")
+    (tmp_path / "dataset.toml").write_text('split_policy = "image"\n')
+    assert said() == ("image", "patient")
     (tmp_path / "dataset.toml").write_text("not toml = = =")
-    assert split_policy(str(tmp_path)) is None
+    assert said() == (None, "patient")
