@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
-from mmad.base.errors import EvaluationError
+from mmad.base.errors import DataError, EvaluationError
 from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol
 from mmad.config.setup import ModelSetup
+from mmad.data.dataset import TOML, UNKNOWN
+from mmad.data.phantom import is_phantom
+from mmad.data.reader import read_description
 from mmad.evaluation.agreement import SharedBoxes
 from mmad.evaluation.differences import (
     EFFECTS,
@@ -40,6 +43,7 @@ from mmad.evaluation.differences import (
 )
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.resampling import Interval
+from mmad.evaluation.subgroups import Interaction
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.run_rows import spec_of
 from mmad.store.store import Store
@@ -187,20 +191,43 @@ def _schedule(setup: Mapping[str, Any]) -> str:
     return str(name or "none")
 
 
-def split_policies(runs: Iterable[RunRecord]) -> dict[str, str | None]:
-    """By key how the patients of each run were split: as its fold, or as the data set's own file says.
+@dataclass(frozen=True)
+class DataFile:
+    """What a data set's own file says: how it was split, and when its clinical columns were measured.
 
-    None where the file is not there any more to be asked.
+    ``numeric`` and ``categorical`` have each column's name and when it was measured; none where the file is gone.
     """
-    runs = list(runs)
-    said: dict[str, str | None] = {}
-    for path in {run.dataset_path for run in runs}:
+
+    split_policy: str | None = None
+    numeric: tuple[tuple[str, str], ...] = ()
+    categorical: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, dataset_path: str) -> DataFile:
+        """The file as it is today, if it is still there to be asked."""
         try:
-            policy = tomllib.loads((Path(path) / "dataset.toml").read_text("utf-8")).get("split_policy")
-        except (OSError, ValueError):
-            policy = None
-        said[path] = policy if isinstance(policy, str) else None
-    return {run.key: said[run.dataset_path] if fold_of(run) is None else "patient" for run in runs}
+            found = read_description(Path(dataset_path) / TOML)
+        except DataError:
+            return cls()
+        drawn = is_phantom(found.name)  # its values are drawn with the image
+        kinds = (found.numeric, found.categorical)
+        columns = (tuple((one.name, "with" if drawn else one.measured) for one in kind) for kind in kinds)
+        return cls(found.split_policy, *columns)
+
+    def policy_of(self, run: RunRecord) -> str | None:
+        """How the patients of ``run`` were split: as its fold, or as the file says."""
+        return self.split_policy if fold_of(run) is None else "patient"
+
+    def measured_late(self, run: RunRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The columns that ``run`` reads and that were measured after the image, and those of which it is unknown."""
+        if not run.setup.get("use_clinical"):
+            return (), ()
+        read = []
+        for columns, name in ((self.numeric, "clinical_numeric"), (self.categorical, "clinical_categorical")):
+            chosen = run.setup.get(name)
+            read += [(column, when) for column, when in columns if chosen is None or column in chosen]
+        after, unknown = (tuple(c for c, when in read if when == word) for word in ("after", UNKNOWN))
+        return after, unknown
 
 
 def named_fields(ablation: AblationRecord, first: MemberRecord, other: MemberRecord) -> frozenset[str]:
@@ -239,7 +266,7 @@ class ComparedRun:
     member: MemberRecord | None
     protocol: EvaluationProtocol
     results: MemberResults
-    split_policy: str | None = None
+    data_file: DataFile = DataFile()
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -275,7 +302,7 @@ class ComparedRun:
 
     @functools.cached_property
     def _conditions(self) -> Conditions:
-        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=self.split_policy)
+        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=self.data_file.policy_of(self.run))
 
     def figures(self, checkpoint: CheckpointKind) -> CheckpointFigures | None:
         """The figures of a kept checkpoint; None while the run is not finished."""
@@ -340,6 +367,7 @@ class PairStatistics:
     permutations: MeanDifference | None = None
     late_fusion: MeanDifference | str | None = None
     external: tuple[ExternalDifference, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
     why: str = ""
 
 
@@ -627,6 +655,15 @@ class Comparison:
         return "; ".join(dict.fromkeys(words for words in found if words))
 
     @property
+    def timing(self) -> str:
+        """Which clinical columns were measured after the image, or nobody knows when; nothing where all are known."""
+        found = [one.data_file.measured_late(one.run) for pair in self.pairs for one in pair]
+        after, unknown = (tuple(dict.fromkeys(name for each in found for name in each[n])) for n in (0, 1))
+        words = [f"measured after the image: {_listed(after)}"] if after else []
+        words += [f"not known when measured: {_listed(unknown)}"] if unknown else []
+        return f"Clinical columns {'; '.join(words)}." if words else ""
+
+    @property
     def conditions(self) -> dict[str, str]:
         """Under what both sides are compared, in words; what differs by design as ``1 / 5``."""
         return self.sides[0].words(self.sides[1])
@@ -894,7 +931,7 @@ def compare_stored(
     options = options or EvaluationOptions()
     (file,) = (a for a in store.ablations() if a.name == ablation)
     found = member_summaries(store, ablation)
-    policies = split_policies(one.run for one in found)
+    files = {path: DataFile.of(path) for path in {one.run.dataset_path for one in found}}
     versions = store.latest_versions([one.run.key for one in found])
     runs = [
         ComparedRun(
@@ -902,7 +939,7 @@ def compare_stored(
             one.member,
             protocol_of(one.run, one.member, options),
             one.results,
-            policies[one.run.key],
+            files[one.run.dataset_path],
             versions.get(one.run.key, {}),
         )
         for one in found
@@ -1021,6 +1058,8 @@ def spread(figure: SeedMean | None) -> str:
 Word = Literal["higher", "lower", "equivalent", "not inferior", "not settled", "no verdict"]
 #: Seeds up to which a verdict says that they are few.
 FEW_SEEDS = 4
+#: So many clinical columns are named.
+_NAMED = 3
 _KINDS: Mapping[str, str] = {"best_ap": "best-AP", "best_ar": "best-AR", "final": "final"}
 
 
@@ -1079,11 +1118,20 @@ def verdict_of(found: Comparison) -> Verdict | None:
     if found.versions:
         reasons.append("versions_differ")
         sentence = f"{sentence} The arms were trained under other versions: {found.versions}."
+    if found.timing:
+        reasons.append("clinical_timing")
+        sentence = f"{sentence} {found.timing}"
     if found.late:
         reasons.append("queued_after_test_figures")
         were = plural(found.late, "run of this ablation was", "runs of this ablation were")
         sentence = f"{sentence} {were} queued after its first test figures."
     return Verdict(said.word, tuple(reasons), sentence)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``age, sex, pain and 5 more``."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _barred(found: Comparison) -> tuple[str, str] | None:
@@ -1396,11 +1444,14 @@ class Benefit:
     @property
     def sentence(self) -> str:
         """The claim, or why it is not made, as every output says it."""
+        timing = f" {self.against[0].timing}" if self.against[0].timing else ""
         if self.helps:
             figures = " and ".join(f"{lead.of} by {lead.figure}" for lead in self._leads)
-            return f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
-        figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
-        return f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+            claim = f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
+        else:
+            figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
+            claim = f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+        return claim + timing
 
     @property
     def beats_late_fusion(self) -> bool | None:

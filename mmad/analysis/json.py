@@ -20,6 +20,7 @@ from mmad.analysis.comparison import (
 )
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
+from mmad.analysis.subgroups import RunSubgroups
 from mmad.analysis.targets import NEVER_THE_ESTIMAND, EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.data.outside import OutsideData
@@ -67,6 +68,7 @@ def plain_evaluation(
     coco: CocoSet | None,
     masks: MaskFigures | None,
     diagnosis: Diagnosis,
+    subgroups: Sequence[RunSubgroups] = (),
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
@@ -87,6 +89,11 @@ def plain_evaluation(
         "confusion": {"score": profile.rows[-1].score} | to_json_value(profile.confusion),
         "calibration": _calibration(profile.calibration),
         "diagnosis": _diagnosis(diagnosis),
+        "subgroups": [
+            to_json_value(one) | {"prevalence": one.prevalence, "score": column.score}
+            for column in subgroups
+            for one in column.groups
+        ],
         "coco": None if coco is None else _coco(coco),
         "masks": None if masks is None else _estimate(masks.estimate) | {"coco": _coco(masks.coco)},
     }
@@ -226,6 +233,7 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
             }
             for one in found.external
         ],
+        "interactions": to_json_value(found.interactions),
         "note": comparison.note or None,
     }
 

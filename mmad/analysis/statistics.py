@@ -16,13 +16,13 @@ from mmad.analysis.clinical_table import late_fusion
 from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
+    DataFile,
     ExternalDifference,
     MeasuredRun,
     NotComparable,
     PairStatistics,
     compare,
     compare_stored,
-    split_policies,
 )
 from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
@@ -39,6 +39,9 @@ from mmad.analysis.metrics import (
     sample_of,
 )
 from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
+from mmad.analysis.subgroups import KIND as SUBGROUPS
+from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
+from mmad.analysis.subgroups import RunSubgroups, cached_interactions, cached_subgroups, interactions_of
 from mmad.analysis.targets import (
     DetectionStore,
     EvaluationOptions,
@@ -80,6 +83,7 @@ def compare_arms(
     other: str,
     options: EvaluationOptions | None = None,
     same: AgreementOptions | None = None,
+    by: Sequence[str] = (),
 ) -> Comparison:
     """Compare what two names mean (see ``find_seeds``), over the seeds that both have finished.
 
@@ -108,7 +112,7 @@ def compare_arms(
     if found.folds and first.member is not None:
         name = setting_of(first.member, first.run)
     found = replace(found, setting=name)
-    measured = _measured(store, detections, found, options, same)
+    measured = _measured(store, detections, found, options, same, by)
     family: list[Comparison] = []
     if file is not None:
         found, family = _pairs_beside(store, file.name, found, options)
@@ -160,6 +164,7 @@ def compare_ablation(
     options: EvaluationOptions | None = None,
     progress: OnProgress = lambda done, whole: None,
     same: AgreementOptions | None = None,
+    by: Sequence[str] = (),
 ) -> tuple[list[Comparison], list[NotComparable]]:
     """Every pair of arms that the ablation compares, setting by setting, as one family.
 
@@ -181,7 +186,7 @@ def compare_ablation(
             refused.append(found.unfinished())
             continue
         try:
-            done.append((found, _measured(store, detections, found, options, same)))
+            done.append((found, _measured(store, detections, found, options, same, by)))
         except EvaluationError as error:
             who = (found.ablation, found.setting, found.reference, found.other)
             refused.append(NotComparable(*who, str(error), ""))
@@ -219,7 +224,7 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     versions = store.latest_versions([run.key]).get(run.key, {})
-    return ComparedRun(run, member, protocol, results, split_policies([run])[run.key], versions)
+    return ComparedRun(run, member, protocol, results, DataFile.of(run.dataset_path), versions)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:
@@ -234,6 +239,7 @@ def _measured(
     comparison: Comparison,
     options: EvaluationOptions,
     same: AgreementOptions | None,
+    by: Sequence[str] = (),
 ) -> PairStatistics:
     """The statistics of a comparison by itself.
 
@@ -246,6 +252,7 @@ def _measured(
             found = replace(found, **part)
         found = replace(found, agreement=agreement_of(store, detections, pairs, same, design))
         found = replace(found, external=_external(store, detections, comparison, pairs, options))
+        found = replace(found, interactions=interactions_of(store, detections, pairs, by, design))
     except EvaluationError as error:
         if not design or found.other is None:
             raise
@@ -391,6 +398,7 @@ class RunStatistics:
     masks: MaskFigures | None = None
     diagnosis: Diagnosis | None = None
     external: tuple[ExternalRun, ...] = ()
+    subgroups: tuple[RunSubgroups, ...] = ()
 
 
 PairKey = tuple[str, str, str, str]
@@ -521,6 +529,7 @@ class _StatisticsBuilder:
     ) -> None:
         self._store, self._options, self._detections = store, options, detections
         self._controls, self._external = controls_by_run(store), recorded_external(store)
+        self._subgroups, self._interactions = store.analyses(SUBGROUPS), store.analyses(INTERACTIONS)
         self._known = {run.key: run for run in frame.runs}
         self._helped = helped
 
@@ -542,6 +551,7 @@ class _StatisticsBuilder:
                 for split in splits
             )
             found = replace(found, controls=cached_controls(self._controls, target))
+            found = replace(found, subgroups=cached_subgroups(self._subgroups, target))
             for part in run_statistics(self._store, self._detections, target, validation):
                 found = replace(found, **part)
             external = external_runs(self._store, self._detections, target, validation, self._external)
@@ -557,6 +567,8 @@ class _StatisticsBuilder:
             design, folded = comparison.by_design, bool(comparison.folds)
             for part in pair_statistics(self._store, self._detections, pairs, self._options, design, folded=folded):
                 found = replace(found, **part)
+            if not folded:  # each fold has other patients
+                found = replace(found, interactions=cached_interactions(self._interactions, pairs))
             asked = (comparison, pairs, self._options, self._external)
             found = replace(found, external=_external(self._store, self._detections, *asked))
         except MmadError as error:

@@ -42,6 +42,15 @@ if TYPE_CHECKING:
     from mmad.report.tables import EvaluatedRun
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
+ByOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="COLUMN",
+        help="Parts of the split by this column; repeatable.",
+        show_default=False,
+    ),
+]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
 RerunDeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
@@ -111,7 +120,7 @@ one ablation file name (epochs, dataset_mode, ...) differs by design: the compar
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
 p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
 by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement, studies,
-note}], "refused": [{setting, reference, other, reason}]}.
+external, interactions, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -162,6 +171,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    by: ByOption = None,
     resamples: ResamplesOption = 1000,
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -192,9 +202,9 @@ def compare(
             raise EvaluationError(f"{what} to compare", where="compare", hint=hint)
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
-                found, refused = compare_ablation(store, detections, ablation, options, progress, same)
+                found, refused = compare_ablation(store, detections, ablation, options, progress, same, by or ())
         else:
-            found = [compare_arms(store, detections, named[0], named[1], options, same)]
+            found = [compare_arms(store, detections, named[0], named[1], options, same, by or ())]
     if as_json:
         print_json(plain_comparisons(found, refused, options, effects))
         return
@@ -238,7 +248,7 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
         spread_words,
     )
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import external_pairs_table, measures_table, pairs_table
+    from mmad.report.tables import external_pairs_table, interactions_table, measures_table, pairs_table
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
     briefly = [(_brief(one), found) for one, found in known]
@@ -247,6 +257,9 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
     if any(found.external for _, found in known):
         external = external_pairs_table(briefly)
         print_table(out, external, f"{external.title}. {external.note}")
+    if any(found.interactions for _, found in known):
+        parts = interactions_table(briefly)
+        print_table(out, parts, f"{parts.title} {parts.note}")
     for one, found in known:
         reference, other = one.names
         lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
@@ -307,10 +320,12 @@ ablation is evaluated on the data sets that its file declares as [[external]], t
 --ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights).
 It is a detector of its own, never the estimand, and takes no verdict. Masks are not fused.
 
+--by COLUMN parts the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
+
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, outside, ensemble, images, patients, ap, ar, per_class, thresholds, froc, confusion,
-calibration, diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high,
-patients}.
+calibration, diagnosis, subgroups, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low,
+high, patients}.
 """
 
 
@@ -348,6 +363,7 @@ def evaluate(
     ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
+    by: ByOption = None,
     ensemble: EnsembleOption = False,
     on: Annotated[
         Path | None,
@@ -404,14 +420,20 @@ def evaluate(
             seen.add(one.file)
         done = []
         for one in made:
-            done.append(evaluation_of(store, detections, one, scores, coco=coco, false_positives=false_positives))
+            asked = (store, detections, one, scores)
+            done.append(evaluation_of(*asked, coco=coco, false_positives=false_positives, by=by or ()))
             if one.seeds and has_masks(one):
                 print(f"{one.name}: masks are not fused", file=sys.stderr)
             elif done[-1].masks is None and has_masks(one) and one.outside is None:
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(
-            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis) for e in done]}
+            {
+                "runs": [
+                    plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis, e.subgroups)
+                    for e in done
+                ]
+            }
         )
     else:
         _print_evaluations(done, per_class=per_class)
@@ -472,7 +494,14 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
     words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
     runs = [
         _evaluated(
-            e.target, name, measured=e.measured, profile=e.profile, masks=e.masks, coco=e.coco, diagnosis=e.diagnosis
+            e.target,
+            name,
+            measured=e.measured,
+            profile=e.profile,
+            masks=e.masks,
+            coco=e.coco,
+            diagnosis=e.diagnosis,
+            subgroups=e.subgroups,
         )
         for name, e in zip(_heads_of([e.target for e in group]), group, strict=True)
     ]
@@ -490,6 +519,9 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         made += [tables.boxes_table([run]), tables.image_scores_table([run])] if per_class else []
         for table in made:
             print_table(out, table.without("_run"), f"{run.name}: {table.title}. {table.note}")
+    if any(run.stats.subgroups for run in runs):
+        parts = tables.subgroups_table(runs)
+        print_table(out, parts, f"{parts.title}. {parts.note}")
     errors = tables.errors_table(runs, across="_run").without("_run")
     print_table(out, errors, f"{errors.title}. {errors.note}")
     if per_class:
