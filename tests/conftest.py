@@ -7,7 +7,9 @@ ten times as many.
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -153,6 +155,46 @@ def _no_helpers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (prefetch, rendering):
             patch.setattr(module, "usable_cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """Compile a statement once for all databases of a kind: each has an engine, which would compile its own."""
+    from sqlalchemy import Dialect
+    from sqlalchemy.sql.elements import ClauseElement
+    from sqlalchemy.util import LRUCache
+
+    compile_, firsts, found = ClauseElement._compile_w_cache, dict[str, Dialect](), LRUCache[Any, Any](2_000)
+
+    def once(element: ClauseElement, dialect: Dialect, *, compiled_cache: Any, **options: Any) -> Any:
+        if compiled_cache is not None:
+            dialect, compiled_cache = firsts.setdefault(dialect.name, dialect), found
+        return compile_(element, dialect, compiled_cache=compiled_cache, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClauseElement, "_compile_w_cache", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Draw a figure that many tests show once, for all their processes."""
+    from mmad.report import rendering
+
+    base, draw = tmp_path_factory.getbasetemp(), rendering._draw
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(task: Any) -> Any:
+        drawing = folder / f"drawing-{hashlib.sha256(repr(task).encode('utf-8', 'surrogatepass')).hexdigest()}"
+        if not drawing.exists():
+            part = base / drawing.name
+            part.write_bytes(pickle.dumps(draw(task)))
+            part.replace(drawing)
+        return pickle.loads(drawing.read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "_draw", once)
         yield
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import models
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FeaturePyramidNetwork
@@ -134,13 +134,23 @@ def build_image_network(setup: ModelSetup) -> ImageNetwork:
         own = own_body(setup)
         body, widths, strides = own, tuple(own.widths), tuple(own.strides)
     else:
-        body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.image_backbone)
+        with _Undrawn():  # type: ignore[no-untyped-call]
+            body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.image_backbone)
         strides = PYRAMID_STRIDES if setup.using_fpn else (STRIDES[setup.image_backbone],)
     if setup.norm_momentum is not None:
         set_norm_momentum(body, setup.norm_momentum)
     if setup.using_fpn:
         return ImageNetwork(body, widths, PYRAMID_STRIDES, PYRAMID_CHANNELS)
     return ImageNetwork(body, widths, strides, setup.backbone_out_channels)
+
+
+class _Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Leaves out the weights that torchvision draws while it builds, for ``initialise`` draws them anew."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.uniform_.default, torch.ops.aten.normal_.default):
+            return args[0].zero_()
+        return func(*args, **(kwargs or {}))
 
 
 def own_body(setup: ModelSetup) -> Any:
@@ -164,18 +174,8 @@ def _body(backbone: str) -> tuple[nn.Module, tuple[int, ...]]:
     raise SpecError(f"backbone = {backbone!r} is not known", hint="choose another backbone")
 
 
-class _Undrawn(TorchFunctionMode):
-    """Convolutions that are built meanwhile keep what lies in their memory: ``initialise`` draws their weights."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def _resnet(build: Callable[..., nn.Module], stages: int) -> nn.Sequential:
-    with _Undrawn():
-        resnet = build(weights=None, norm_layer=BatchNorm)
+    resnet = build(weights=None, norm_layer=BatchNorm)
     names = ["conv1", "bn1", "relu", "maxpool", *(f"layer{i}" for i in range(1, stages + 1))]
     return nn.Sequential(OrderedDict((name, getattr(resnet, name)) for name in names))
 
@@ -185,8 +185,7 @@ def _pyramid_body(setup: ModelSetup) -> tuple[nn.Module, tuple[int, ...]]:
     if setup.image_backbone == "swin_t":
         return SwinBody(pyramid=True), (96, 192, 384, 768)
     norm = FrozenNorm if setup.frozen_norm else BatchNorm
-    with _Undrawn():
-        resnet = getattr(models, setup.image_backbone)(weights=None, norm_layer=norm)
+    resnet = getattr(models, setup.image_backbone)(weights=None, norm_layer=norm)
     widths = tuple(resnet.inplanes // 8 * 2**i for i in range(4))
     return IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)}), widths
 

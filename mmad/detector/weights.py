@@ -23,7 +23,7 @@ def initialise(model: nn.Module, seed: int, redrawn: Mapping[str, Callable[[], n
     global random state is left as it was.
 
     Args:
-        model: on the CPU.
+        model: on the CPU, whose generator alone is used: to seed those of other devices takes longer than to draw.
         seed: of the run.
         redrawn: by the name of a module, what makes another of the same.
     """

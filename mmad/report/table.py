@@ -1,4 +1,4 @@
-"""One table: raw values in a DataFrame, what each column means, and which columns are shown how.
+"""One table: its raw values, what each column means, and which columns are shown how.
 
 A table exists once. ``mmad.report.tables`` makes them, ``mmad.report.table_writers`` writes them as HTML, Markdown,
 LaTeX, CSV and for the terminal. A figure ``ap`` with a deviation or an interval has columns ``ap_sd``, ``ap_low`` and
@@ -30,7 +30,7 @@ SD, LOW, HIGH = "_sd", "_low", "_high"
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the frame; a name that begins with ``_`` serves the display and is not exported."""
+    """One column of raw values; a name that begins with ``_`` serves the display and is not exported."""
 
     name: str
     meaning: str
@@ -42,7 +42,7 @@ class Shown:
     """One displayed column.
 
     Args:
-        column: of the frame; a deviation and an interval beside it are displayed with it.
+        column: of raw values; a deviation and an interval beside it are displayed with it.
         kind: of a figure: ``figure`` and ``difference`` are of shares from 0 to 1, ``number`` has no limits.
         group: a heading above several columns.
         below: a column whose text stands below, in small letters.
@@ -134,7 +134,8 @@ class ReportTable:
     Args:
         name: of its file, without the suffix.
         title: what it shows; ``subject`` of which ablation.
-        columns: of ``frame``, in order.
+        columns: of ``rows``, in order.
+        rows: the raw values, one for every column.
         shown: how it is displayed; empty where it is only exported.
         note: what a reader has to know about all of it; ``conditions``: under what its figures were obtained.
         footnotes: what a reader may want to know about single rows; ``footing`` says what they are.
@@ -146,7 +147,7 @@ class ReportTable:
     name: str
     title: str
     columns: tuple[Column, ...]
-    frame: pd.DataFrame
+    rows: tuple[Row, ...]
     subject: str = ""
     shown: tuple[Shown, ...] = ()
     note: str = ""
@@ -160,8 +161,12 @@ class ReportTable:
     @classmethod
     def of(cls, name: str, title: str, columns: Sequence[Column], rows: Iterable[Row], **more: Any) -> ReportTable:
         """The table of ``rows``, each with a value for every column."""
-        frame = pd.DataFrame(list(rows), columns=[column.name for column in columns], dtype=object)
-        return cls(name, title, tuple(columns), frame, **more)
+        return cls(name, title, tuple(columns), tuple(rows), **more)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The raw values with the names of their columns."""
+        return pd.DataFrame(list(self.rows), columns=[column.name for column in self.columns], dtype=object)
 
     @property
     def kind(self) -> str:
@@ -183,8 +188,8 @@ class ReportTable:
     @cached_property
     def grid(self) -> Grid:
         """The table as it is displayed."""
-        names = [str(name) for name in self.frame]
-        rows = [dict(zip(names, row, strict=True)) for row in self.frame.to_numpy(dtype=object).tolist()]
+        names = [column.name for column in self.columns]
+        rows = [dict(zip(names, row, strict=True)) for row in self.rows]
         if self.brief:
             rows = [row for row in rows if row[self.brief]]
         heads, cells = self._across(rows) if self.across else self._plain(rows)
@@ -230,8 +235,9 @@ class ReportTable:
     @cached_property
     def _ends(self) -> dict[str, tuple[str, ...]]:
         """For each displayed column the ends of the names of the columns beside it that hold anything."""
-        beside = {one.column + end for one in self.shown for end in (SD, LOW, HIGH)}.intersection(self.frame)
-        held = {name for name in beside if any(v is not None and v == v for v in self.frame[name].tolist())}
+        beside = {one.column + end for one in self.shown for end in (SD, LOW, HIGH)}
+        places = {column.name: n for n, column in enumerate(self.columns) if column.name in beside}
+        held = {name for name, n in places.items() if any(row[n] is not None and row[n] == row[n] for row in self.rows)}
         return {one.column: tuple(end for end in (SD, LOW, HIGH) if one.column + end in held) for one in self.shown}
 
     def _cell(self, one: Shown, row: Mapping[str, Any]) -> Cell:

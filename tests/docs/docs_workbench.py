@@ -105,6 +105,8 @@ class Workbench:
                 return f"make -n --old-file=.venv/.mmad-ready {shlex.join(asked)}"
             case ["mmad", "data", "phantom", *_]:
                 return f"{command} {shlex.join(_SMALL_PHANTOM)}"
+            case ["mmad", "reproduce", *_]:
+                return command.replace("reproduce", "reproduce quickstart")
             case ["mmad", "demo", *_]:
                 return f"{command} --no-open"
             case ["mmad", "report", *rest] if "--open" in rest:

@@ -570,8 +570,8 @@ def main() -> int:
     given = options.parse_args()
     rooms = importlib.import_module("mmad.cli").__path__
     commands = (f"mmad.cli.{module.name}" for module in pkgutil.iter_modules(rooms))
-    needed = ("alembic.command", "mmad.report.drawing", "mmad.training.trainer", "pyarrow", "scipy.stats")
-    for module in (*needed, *commands):
+    others = ("alembic.command", "mmad.report.drawing", "mmad.training.trainer", "pyarrow", "scipy.stats")
+    for module in (*others, *commands):
         importlib.import_module(module)  # once, not in every child
     chance = random.Random(given.seed)
     tallies = []

@@ -93,6 +93,7 @@ TRIED = {
     "clinical_dropout = 0.0": ["C"],
     "optimiser ≠ sgd": ["AdamW"],
     "lr_scheduler = none": ["CXR"],
+    "gpus_per_run = 1": ["CXR"],
     "lr_scheduler = CosineAnnealingLR": ["cosine"],
     "lr_scheduler ≠ CosineAnnealingLR": ["CXR", "steps"],
     "lr_scheduler ≠ ReduceLROnPlateau": ["CXR", "steps"],

@@ -189,7 +189,7 @@ def _attention(model: ReportModel) -> list[str]:
 
 
 def _tables(found: Iterable[ReportTable]) -> list[str]:
-    return [line for table in found if len(table.frame) for line in as_markdown(table)]
+    return [line for table in found if table.rows for line in as_markdown(table)]
 
 
 def _notes(found: Iterable[Note]) -> list[str]:
