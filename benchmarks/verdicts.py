@@ -1,8 +1,8 @@
 """How often verdicts on differences are wrong, and how often they are right: simulations with a known truth.
 
 Every cell is seeded and calls ``mmad.evaluation.differences`` as the commands do. Printed are the share of repeats, its
-standard error and the one-sided 95 % bound. Run it with ``python benchmarks/verdicts.py``; docs/evaluation.md has the
-figures.
+standard error and the one-sided 95 % bound. Run it with ``python benchmarks/verdicts.py``; its figures are in
+benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 from scipy.stats import beta
 
-from mmad.evaluation.differences import LEAST_LOOK, Difference, FamilyPair, Goal, PairSample, differences
+from mmad.evaluation.differences import (
+    LEAST_LOOK,
+    Difference,
+    FamilyPair,
+    Goal,
+    PairSample,
+    differences,
+    mean_difference,
+)
 from mmad.evaluation.resampling import Interval
 from mmad.evaluation.sequential import nominal_levels
 
@@ -264,14 +272,45 @@ def sequential(repeats: int) -> Iterator[tuple[str, Looks]]:
             yield name, looked_at(pairs, SEED_SD, error, repeats)
 
 
+def permutations(repeats: int, seed: int = 6) -> Iterator[tuple[str, Share]]:
+    """One arm against three permutations of the records, which differ by nothing but their own spread.
+
+    Claims of the mean over the permutations, then of the first of them as if it were all there are. ``spread`` is the
+    sd of permutations, in sds of what a seed adds to an arm.
+    """
+    size = SEED_SD / math.sqrt(2)
+    for seeds in (3, 5):
+        for spread in (0, 1, 2, 4):
+            rng, hits = np.random.default_rng([seed, repeats, seeds, spread]), [0, 0]
+            for _ in range(repeats):
+                (other,) = World(seeds=seeds, patient_error=0.01).family(rng)
+                arms = [rng.normal(0, spread * size) + rng.normal(0, size, seeds) for _ in range(3)]
+                family = [
+                    replace(
+                        other,
+                        sample=replace(other.sample, reference=tuple(one.tolist())),
+                        reference=tuple((f"permuted {n}", k) for k in range(seeds)),
+                    )
+                    for n, one in enumerate(arms)
+                ]
+                hits[0] += mean_difference(family, [0, 1, 2]).p < 0.05
+                hits[1] += mean_difference(family, [0]).p < 0.05
+            for name, count in zip(("mean of 3", "one of them"), hits, strict=True):
+                yield f"seeds {seeds}, permutations' sd {spread}, {name}", Share(count, repeats)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=2000)
     repeats = parser.parse_args().repeats
-    for title, cells in (("goals", goals), ("coverage", coverage), ("power", power), ("false claims", false_claims)):
+    parts = {
+        "goals": goals, "coverage": coverage, "power": power, "false claims": false_claims,
+        "false claims about permutations": permutations,
+    }  # fmt: skip
+    for title, cells in parts.items():
         print(title)
         for name, share in cells(repeats):
-            bound = f"<= {share.upper:.3f}" if title == "false claims" else f">= {share.lower:.3f}"
+            bound = f"<= {share.upper:.3f}" if title.startswith("false") else f">= {share.lower:.3f}"
             print(f"  {name:48} {share.value:.3f} ({share.error:.3f}) {bound}", flush=True)
     print("seeds until settled: claims, those of 12 seeds at once, part of their runs")
     for name, looks in sequential(repeats):

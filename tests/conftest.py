@@ -146,6 +146,18 @@ def _quick_schema() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_helpers() -> Iterator[None]:
+    """Let reports of this process draw and count by themselves: the other cores have tests of their own."""
+    from mmad.analysis import prefetch
+    from mmad.report import rendering
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (prefetch, rendering):
+            patch.setattr(module, "usable_cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _compiled_once() -> Iterator[None]:
     """Compile a statement once for all databases of a kind: each has an engine, which would compile its own."""
     from sqlalchemy import Dialect
@@ -166,7 +178,7 @@ def _compiled_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Draw a figure that many tests show once, for all their processes, and without helpers."""
+    """Draw a figure that many tests show once, for all their processes."""
     from mmad.report import rendering
 
     base, draw = tmp_path_factory.getbasetemp(), rendering._draw
@@ -182,7 +194,6 @@ def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendering, "_draw", once)
-        patch.setattr(rendering, "usable_cores", lambda: 1)
         yield
 
 

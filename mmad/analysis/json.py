@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
     ComparedRun,
@@ -19,11 +20,12 @@ from mmad.analysis.comparison import (
 )
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget
+from mmad.analysis.subgroups import RunSubgroups
+from mmad.analysis.targets import NEVER_THE_ESTIMAND, EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.data.outside import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.differences import Decision, plans
+from mmad.evaluation.differences import Decision, FoldedSample, plans
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
 from mmad.evaluation.resampling import Interval
@@ -35,7 +37,7 @@ JsonValue = dict[str, Any]
 def plain_target(target: EvaluationTarget) -> JsonValue:
     """Which checkpoint of which run was evaluated, on what and how."""
     names = ("ablation", "setting", "arm", "seed", "replicate", "documented")
-    return {
+    plain = {
         "key": target.run.key,
         **{name: None if target.member is None else getattr(target.member, name) for name in names},
         "checkpoint": target.checkpoint.kind,
@@ -43,12 +45,16 @@ def plain_target(target: EvaluationTarget) -> JsonValue:
         "split": target.split,
         **target.protocol.model_dump(mode="json"),
     }
+    if target.seeds:
+        plain |= dict.fromkeys(("key", "seed", "replicate", "documented", "epoch"))
+    return plain
 
 
 def _outside(found: OutsideData) -> JsonValue:
     return {
-        "name": found.dataset.name,
-        "path": str(found.dataset.root),
+        "name": found.name,
+        "data": found.data,
+        "path": str(found.root),
         "fingerprint": found.fingerprint,
         "unlabelled": list(found.unlabelled),
         "notes": list(found.notes),
@@ -62,11 +68,15 @@ def plain_evaluation(
     coco: CocoSet | None,
     masks: MaskFigures | None,
     diagnosis: Diagnosis,
+    subgroups: Sequence[RunSubgroups] = (),
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
     return plain_target(target) | {
         "outside": None if target.outside is None else _outside(target.outside),
+        "ensemble": {"runs": [plain_target(one) for one in target.seeds], "note": NEVER_THE_ESTIMAND}
+        if target.seeds
+        else None,
         "images": measured.images,
         "patients": measured.patients,
         **_estimate(found),
@@ -79,6 +89,11 @@ def plain_evaluation(
         "confusion": {"score": profile.rows[-1].score} | to_json_value(profile.confusion),
         "calibration": _calibration(profile.calibration),
         "diagnosis": _diagnosis(diagnosis),
+        "subgroups": [
+            to_json_value(one) | {"prevalence": one.prevalence, "score": column.score}
+            for column in subgroups
+            for one in column.groups
+        ],
         "coco": None if coco is None else _coco(coco),
         "masks": None if masks is None else _estimate(masks.estimate) | {"coco": _coco(masks.coco)},
     }
@@ -145,7 +160,10 @@ def plain_comparisons(
         "estimand": ESTIMAND,
         "shared_runs": shared_words(comparisons),
         "benefits": [
-            {"setting": one.setting, "arm": one.arm, "helps": one.helps, "sentence": one.sentence}
+            {
+                name: getattr(one, name)
+                for name in ("setting", "arm", "helps", "sentence", "beats_late_fusion", "late_sentence")
+            }
             for one in benefits(comparisons)
         ],
         "pairs": [_comparison(one, one.statistics or PairStatistics(), effects or one.effects) for one in comparisons],
@@ -165,7 +183,8 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "setting": comparison.setting,
         "reference": _side(comparison, 0, found.reference),
         "other": _side(comparison, 1, found.other),
-        "seeds": [int(a.run.protocol.get("seed", 0)) for a, _ in comparison.pairs],
+        "seeds": list(comparison.seeds),
+        "folds": _folds(comparison, found),
         "checkpoint": comparison.kind,
         **{name: getattr(conditions, name) for name in protocol},
         "differs_by_design": list(comparison.by_design.values()),
@@ -200,7 +219,36 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "studies": [
             {"study": study, "gain": gain} for study, gain in (found.agreement.studies if found.agreement else ())
         ],
+        "external": [
+            {
+                "name": one.name,
+                "data": one.data,
+                "images": one.difference and one.difference.images,
+                "patients": one.difference and one.difference.patients,
+                "reference": one.reference and _interval(one.reference.estimate.ap),
+                "other": one.other and _interval(one.other.estimate.ap),
+                "ap": one.difference and _interval(one.difference.pointwise),
+                "p_pointwise": one.difference and to_json_value(one.difference.p_pointwise),
+                "why": one.why or None,
+            }
+            for one in found.external
+        ],
+        "interactions": to_json_value(found.interactions),
         "note": comparison.note or None,
+    }
+
+
+def _folds(comparison: Comparison, found: PairStatistics) -> JsonValue | None:
+    """Of a cross-validation: how many folds are finished, the difference in AP of each, and the APs of all pooled."""
+    if not comparison.folds:
+        return None
+    each = found.sample.differences.tolist() if isinstance(found.sample, FoldedSample) else []
+    pooled = [None if side is None else to_json_value(side.pooled) for side in (found.reference, found.other)]
+    return {
+        "of": comparison.folds,
+        "done": comparison.folds_done,
+        "ap": to_json_value(each),
+        **dict(zip(("reference_pooled_ap", "other_pooled_ap"), pooled, strict=True)),
     }
 
 
@@ -258,6 +306,7 @@ def plain_verdicts(comparisons: Sequence[Comparison]) -> list[JsonValue]:
             "setting": one.setting,
             "reference": one.reference,
             "other": one.other,
+            "folds": one.folds or None,
             "seeds": list(one.seeds),
             "verdict": one.verdict,
             "reasons": list(one.reasons),
@@ -276,6 +325,7 @@ def plain_ablation_pairs(comparisons: Sequence[Comparison]) -> list[JsonValue]:
         {
             "ablation": one.ablation,
             "setting": one.setting,
+            "fold": reference.fold and reference.fold.number,
             **dict(zip(("seed", "replicate"), reference.seed, strict=True)),
             "reference": one.reference,
             "other": one.other,
@@ -290,8 +340,11 @@ def plain_ablation_pairs(comparisons: Sequence[Comparison]) -> list[JsonValue]:
     ]
     places: dict[tuple[object, ...], int] = {}
     for row in rows:
-        places.setdefault((row["ablation"], row["setting"], row["seed"], row["replicate"]), len(places))
-    return sorted(rows, key=lambda row: places[row["ablation"], row["setting"], row["seed"], row["replicate"]])
+        places.setdefault(tuple(row[name] for name in _PLACE), len(places))
+    return sorted(rows, key=lambda row: places[tuple(row[name] for name in _PLACE)])
+
+
+_PLACE = ("ablation", "setting", "fold", "seed", "replicate")
 
 
 def plain_controls(target: EvaluationTarget, controls: Sequence[Control], options: EvaluationOptions) -> JsonValue:
@@ -317,6 +370,20 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
             }
             for control in controls
         ],
+    }
+
+
+def plain_clinical_table(target: EvaluationTarget, rows: Sequence[TableAuroc]) -> JsonValue:
+    """``mmad controls --table``."""
+    areas = ("run", "logistic", "boosting")
+    return plain_target(target) | {
+        "table": [
+            {
+                **{name: getattr(one, name) for name in ("label", "images", "positives")},
+                **{name: _interval(getattr(one, name)) for name in areas},
+            }
+            for one in rows
+        ]
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +20,12 @@ from mmad.base.records import (
     RunRecord,
     Split,
 )
-from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
+from mmad.config.protocol import EvaluationProtocol, Fold, Overlap, Proposals, without_fold
 from mmad.data.dataset import DataSet, samples
 from mmad.data.outside import OutsideData
 from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
+from mmad.evaluation.ensembles import IOU, fused
 from mmad.evaluation.matching import Matched, match
 from mmad.evaluation.resampling import RESAMPLES
 from mmad.store.lookup import FoundRun, epochs_asked, member_path, own_evaluation
@@ -65,7 +67,8 @@ class EvaluationOptions:
 class EvaluationTarget:
     """One checkpoint of one run on one split under one protocol; ``file`` holds its detections.
 
-    With ``outside`` it is on all studies of another data set.
+    With ``outside`` it is on all studies of another data set. With ``seeds`` it is their ensemble, the fused detections
+    of runs that differ in the seed alone; ``run``, ``member``, ``checkpoint`` and ``file`` are then the first one's.
     """
 
     run: RunRecord
@@ -75,14 +78,20 @@ class EvaluationTarget:
     protocol: EvaluationProtocol
     file: Path
     outside: OutsideData | None = None
+    seeds: tuple[EvaluationTarget, ...] = ()
 
     @property
     def name(self) -> str:
         """``ablation/setting/arm/seed``, or the beginning of the run's key where it has no member."""
+        if self.seeds and self.member is not None:
+            member = self.member
+            return f"{member.ablation}/{member.setting}/{member.arm}/ensemble of {len(self.seeds)} seeds"
         return short_key(self.run.key) if self.member is None else member_path(self.member)
 
     def digest(self) -> str:
         """SHA-256 of the kept detections. EvaluationError when there are none, naming the command that makes them."""
+        if self.seeds:
+            return hashlib.sha256(" ".join([str(IOU), *(one.digest() for one in self.seeds)]).encode()).hexdigest()
         try:
             return hashlib.sha256(self.file.read_bytes()).hexdigest()
         except FileNotFoundError as error:
@@ -97,10 +106,13 @@ class EvaluationTarget:
     def remake(self) -> str:
         """The command that makes the detections again."""
         words = ["mmad", "eval", short_key(self.run.key), "--again"]
-        words += ["--on", str(self.outside.dataset.root)] if self.outside else []
+        if self.outside is not None:
+            words += ["--on", str(self.outside.root)]
+            renamed = [f"{theirs}={ours}" for theirs, ours in self.outside.labels.items() if theirs != ours]
+            words += [word for one in renamed for word in ("--map", one)]
         words += ["--split", self.split] if self.split != "test" else []
         words += ["--checkpoint", self.checkpoint.kind] if self.checkpoint.kind != "best_ap" else []
-        return " ".join([*words, "--proposals", self.protocol.proposals])
+        return shlex.join([*words, "--proposals", self.protocol.proposals])
 
 
 def evaluation_target(
@@ -148,8 +160,25 @@ def on_outside(store: Store, target: EvaluationTarget, outside: OutsideData) -> 
     )
 
 
+#: What is said wherever figures of an ensemble are shown.
+NEVER_THE_ESTIMAND = (
+    "An ensemble of seeds is a detector of its own (weighted box fusion, equal weights): never the estimand, which is "
+    "the mean over runs, so that no verdict is about it."
+)
+
+
+def ensemble_of(seeds: Sequence[EvaluationTarget]) -> EvaluationTarget:
+    """The ensemble of runs that differ in the seed alone. EvaluationError where there is only one."""
+    if len(seeds) < 2:
+        hint = "name an arm with several seeds, such as ablation/setting/arm, or train more of them"
+        raise EvaluationError("is one run, and an ensemble is of several", where=seeds[0].name, hint=hint)
+    return replace(seeds[0], seeds=tuple(seeds))
+
+
 def on_validation(store: Store, target: EvaluationTarget) -> EvaluationTarget:
     """The same checkpoint under the same protocol on the validation split."""
+    if target.seeds:
+        return ensemble_of([on_validation(store, one) for one in target.seeds])
     same = EvaluationOptions(
         split="val",
         checkpoint=target.checkpoint.kind,
@@ -158,6 +187,17 @@ def on_validation(store: Store, target: EvaluationTarget) -> EvaluationTarget:
     )
     found = FoundRun(target.run, () if target.member is None else (target.member,))
     return evaluation_target(store, found, same)
+
+
+def fold_of(run: RunRecord) -> Fold | None:
+    """The fold of a run; None for one on the data set's own splits."""
+    found = run.protocol.get("fold")
+    return None if found is None else Fold.model_validate(found)
+
+
+def setting_of(member: MemberRecord, run: RunRecord) -> str:
+    """The setting that a member is of, whatever the fold of its run."""
+    return member.setting if fold_of(run) is None else without_fold(member.setting)
 
 
 def protocol_of(run: RunRecord, member: MemberRecord | None, options: EvaluationOptions) -> EvaluationProtocol:
@@ -192,13 +232,14 @@ class DetectionStore:
     def __init__(self, data: Path | None = None) -> None:
         self.data = data
         self.computed = 0
-        self._sets: dict[tuple[str, str, str], DataSet] = {}
+        self._sets: dict[tuple[str, str, str, Fold | None], DataSet] = {}
         self._matched: dict[tuple[object, ...], Matched] = {}
 
     def dataset(self, run: RunRecord) -> DataSet:
-        """The data set of ``run`` as its ``dataset_mode`` asks for it. DataError when it is gone or changed."""
+        """The data set of ``run`` as its ``dataset_mode`` and its fold ask. DataError when it is gone or changed."""
         folder = Path(run.dataset_path) if self.data is None else self.data
-        key = (str(folder), run.dataset_fingerprint, str(run.setup.get("dataset_mode", "unified")))
+        fold = fold_of(run)
+        key = (str(folder), run.dataset_fingerprint, str(run.setup.get("dataset_mode", "unified")), fold)
         if key not in self._sets:
             dataset = load_dataset(folder)
             if (now := dataset.fingerprint()) != run.dataset_fingerprint:
@@ -208,7 +249,7 @@ class DetectionStore:
                     where=folder,
                     hint="restore the folder, or name the right one with --data",
                 )
-            self._sets[key] = samples(dataset, key[2])
+            self._sets[key] = samples(dataset, key[2], fold)
         return self._sets[key]
 
     def check_named_folder(self, targets: Sequence[EvaluationTarget]) -> None:
@@ -237,6 +278,8 @@ class DetectionStore:
     def read(self, target: EvaluationTarget) -> Detections:
         """The kept detections. EvaluationError when they are missing, damaged or not finite, naming the file."""
         target.digest()
+        if target.seeds:
+            return fused([self.read(one) for one in target.seeds])
         try:
             return read_detections(target.file)
         except EvaluationError as error:
@@ -245,7 +288,9 @@ class DetectionStore:
     def matched(self, target: EvaluationTarget) -> Matched:
         """The detections matched with the true boxes under the protocol; the latest matches are held in memory."""
         truth = self.truth(target)
-        key = (target.digest(), target.run.dataset_fingerprint, target.run.setup.get("dataset_mode"), target.split)
+        outside = "" if target.outside is None else target.outside.fingerprint
+        data = (target.run.dataset_fingerprint, target.run.setup.get("dataset_mode"), outside)
+        key = (target.digest(), *data, target.split)
         found = self._matched.pop((*key, target.protocol), None)
         if found is None:
             self.computed += 1

@@ -166,6 +166,7 @@ def predict(
     *,
     clinical: str | Path | None = None,
     out: str | Path | None = None,
+    ensemble: bool = False,
     checkpoint: str | None = None,
     false_positives: float = 0.5,
     device: str = "auto",
@@ -184,6 +185,7 @@ def predict(
         clinical: a CSV table with a column ``image`` and columns of the run's data set, in its units. A missing value,
             column or row is imputed from the training split, as in training.
         out: a new folder for ``boxes.csv``, ``boxes.json`` (COCO) and ``pictures/``; None writes nothing.
+        ensemble: fuse the boxes of all seeds of ``ablation/setting/arm``, by weighted box fusion.
         checkpoint: ``best_ap``, ``best_ar`` or ``final``; None for ``best_ap``, or ``final`` where no best one is
             stored.
         false_positives: per image on validation.
@@ -205,7 +207,7 @@ def predict(
     argument("out", out, str, Path, optional=True)
     with ExitStack() as stack:
         folder = None if out is None else stack.enter_context(whole_folder(Path(out)))
-        chosen = _choose(store, run, checkpoint, false_positives, data)
+        chosen = _choose(store, run, checkpoint, false_positives, data, ensemble=ensemble)
         words = [images] if isinstance(images, str | Path) else images
         unseen = find_unseen([Path(word) for word in words])
         if clinical is not None and not chosen.target.run.setup.get("use_clinical"):
@@ -215,14 +217,14 @@ def predict(
         notes = _notes(chosen, unseen, len(values), clinical)
         point = _operating_point(store, chosen, false_positives, device, progress_bar)
         stack.enter_context(_settings_restored())
-        detector = _restored(store, chosen, device)
+        detectors = [_restored(store, chosen, one, device) for one in chosen.runs]
         write = None
         if folder is not None:
             write = _picture_writer(folder / PICTURES, unseen, chosen.dataset.labels)
         found = []
         with progress_bar(f"{chosen.target.name}: {plural(len(unseen), 'image')}") as progress:
             for image in unseen:
-                found.append(_found(detector, chosen.dataset, image, values, point, write))
+                found.append(_found(detectors, chosen.dataset, image, values, point, write))
                 progress(len(found), len(unseen))
         name, kind = chosen.target.name, chosen.target.checkpoint.kind
         made = Predictions(name, kind, point, chosen.dataset.labels, tuple(found), notes)
@@ -271,7 +273,7 @@ def export(
         chosen = _choose(store, run, checkpoint, false_positives, data)
         point = _operating_point(store, chosen, false_positives, device, progress_bar)
         with _settings_restored():
-            detector = _restored(store, chosen, device)
+            detector = _restored(store, chosen, chosen.target, device)
         model, encoder = detector.model, detector.encoder
         tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
         write_atomically(folder / WEIGHTS, safetensors.torch.save(tensors, {"key": chosen.target.run.key}))
@@ -323,19 +325,32 @@ class _ChosenRun:
     detections: DetectionStore
     dataset: DataSet
 
+    @property
+    def runs(self) -> tuple[EvaluationTarget, ...]:
+        """The seeds of an ensemble, else the one run."""
+        return self.target.seeds or (self.target,)
+
 
 def _choose(
-    store: Store, run: str, checkpoint: str | None, false_positives: float, data: str | Path | None
+    store: Store,
+    run: str,
+    checkpoint: str | None,
+    false_positives: float,
+    data: str | Path | None,
+    *,
+    ensemble: bool = False,
 ) -> _ChosenRun:
-    from mmad.analysis.targets import DetectionStore, evaluation_target
-    from mmad.store.lookup import find_run
+    from mmad.analysis.targets import DetectionStore, ensemble_of, evaluation_target
+    from mmad.store.lookup import find_run, find_seeds
 
     store_argument(store)
     argument("run", run, str)
     argument("false_positives", false_positives, int, float, least=0)
     options = evaluation_options("val", checkpoint, None, "clean")
     detections = DetectionStore(None if data is None else Path(data))
-    target = evaluation_target(store, find_run(store, run), options)
+    found = find_seeds(store, run) if ensemble else [find_run(store, run)]
+    targets = [evaluation_target(store, one, options) for one in found]
+    target = ensemble_of(targets) if ensemble else targets[0]
     setup = target.run.setup
     if setup.get("clinical_records", "true") != "true" or setup.get("image_input", "xray") != "xray":
         what = f"{target.name} is a control: it does not read the records or the image of the patient"
@@ -349,18 +364,19 @@ def _operating_point(
     """The lowest score that the rule allows; of clean proposals, for nothing else is known of a new image."""
     from mmad.evaluation.diagnosis import score_allowing
 
-    if not chosen.target.file.exists():
-        rerun_inference(store, chosen.detections, chosen.target, device, progress_bar)
+    for one in chosen.runs:
+        if not one.file.exists():
+            rerun_inference(store, chosen.detections, one, device, progress_bar)
     score = score_allowing(chosen.detections.matched(chosen.target), false_positives)
     return ScoreRule(score, false_positives, chosen.target.protocol.max_detections)
 
 
-def _restored(store: Store, chosen: _ChosenRun, device: str) -> RestoredDetector:
+def _restored(store: Store, chosen: _ChosenRun, target: EvaluationTarget, device: str) -> RestoredDetector:
     from mmad.scheduler.devices import find_slots
     from mmad.scheduler.worker import run_spec
 
     place = next(iter(find_slots(device).devices), "cpu")
-    spec = run_spec(chosen.target.run, chosen.detections.data)
+    spec = run_spec(target.run, chosen.detections.data)
     if (control := spec.setup.control) is not None:
         raise EvaluationError(
             f"was trained as a control ({control}): what it finds on a new image says nothing",
@@ -370,7 +386,7 @@ def _restored(store: Store, chosen: _ChosenRun, device: str) -> RestoredDetector
     from mmad.training.inference import RestoredDetector
 
     detector = RestoredDetector(spec, chosen.dataset, place)
-    detector.load(store.run_paths(chosen.target.run.key).inner(chosen.target.checkpoint.path))
+    detector.load(store.run_paths(target.run.key).inner(target.checkpoint.path))
     return detector
 
 
@@ -383,20 +399,22 @@ def _settings_restored() -> AbstractContextManager[None]:
 def _notes(
     chosen: _ChosenRun, unseen: Sequence[UnseenImage], rows: int, clinical: str | Path | None
 ) -> tuple[str, ...]:
-    """How many images have no clinical values, where the run reads some."""
-    without = len(unseen) - rows
+    """How many images have no clinical values, where the run reads some; and what an ensemble is."""
+    from mmad.analysis.targets import NEVER_THE_ESTIMAND
+
+    without, notes = len(unseen) - rows, (NEVER_THE_ESTIMAND,) if chosen.target.seeds else ()
     if not chosen.target.run.setup.get("use_clinical") or not without:
-        return ()
+        return notes
     where = "as no clinical table is named" if clinical is None else f"as {clinical} has no row of theirs"
     what = f"{without} of {plural(len(unseen), 'image')} without clinical values, {where}"
-    return (f"{what}: imputed from the training split",)
+    return (*notes, f"{what}: imputed from the training split")
 
 
 # The network over the images, and the files.
 
 
 def _found(
-    detector: RestoredDetector,
+    detectors: Sequence[RestoredDetector],
     dataset: DataSet,
     image: UnseenImage,
     values: dict[str, Any],
@@ -405,18 +423,25 @@ def _found(
 ) -> FoundImage:
     """The boxes of one image, which by itself is a batch: what is found in it depends on no other.
 
-    ``write`` is given them with the picture.
+    Those of several detectors are fused. ``write`` is given them with the picture.
     """
+    from mmad.base.records import Detections
     from mmad.data.image_cache import as_square
     from mmad.data.unseen import as_dataset, read_unseen
+    from mmad.evaluation.ensembles import fused
 
-    side = detector.spec.setup.image_size
+    side = detectors[0].spec.setup.image_size
     grey = read_unseen(image, dataset.bits)
-    numeric, categorical = detector.encoder.encode(as_dataset(dataset, [image], [grey.size], values), [0])
-    (result,) = detector.detect(np.array(as_square(grey, side))[None], numeric, categorical)
-    kept = rule.kept(result["labels"], result["scores"])
-    boxes = result["boxes"][kept] * (np.array(grey.size * 2, dtype=np.float64) / side)
-    found = FoundImage(image.name, *grey.size, result["labels"][kept], result["scores"][kept], boxes)
+    shown, alone = np.array(as_square(grey, side))[None], as_dataset(dataset, [image], [grey.size], values)
+    networks = []
+    for detector in detectors:
+        (one,) = detector.detect(shown, *detector.encoder.encode(alone, [0]))
+        study = np.zeros(len(one["scores"]), dtype=np.int64)
+        networks.append(Detections((image.name,), study, one["boxes"], one["scores"], one["labels"]))
+    result = networks[0] if len(networks) == 1 else fused(networks)
+    kept = rule.kept(result.labels, result.scores)
+    boxes = result.boxes[kept] * (np.array(grey.size * 2, dtype=np.float64) / side)
+    found = FoundImage(image.name, *grey.size, result.labels[kept], result.scores[kept], boxes)
     if write is not None:
         write(found, grey)
     return found

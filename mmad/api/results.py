@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmad.analysis.comparison import Comparison, MeasuredRun
     from mmad.analysis.input_controls import Alteration, Inference
     from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
+    from mmad.analysis.subgroups import RunSubgroups
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, OnProgress, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
@@ -73,6 +74,7 @@ class Evaluation:
         diagnosis: images and patients at a score fixed on validation, wAFROC, calibration and the cost of errors.
         coco: COCO's twelve figures, where they were asked for.
         masks: AP and AR of the masks; None for a run without a mask head, or whose masks were not stored.
+        subgroups: parts of the split, by the columns that were asked for.
     """
 
     target: EvaluationTarget
@@ -81,6 +83,7 @@ class Evaluation:
     diagnosis: Diagnosis
     coco: CocoSet | None = None
     masks: MaskFigures | None = None
+    subgroups: tuple[RunSubgroups, ...] = ()
 
     @property
     def name(self) -> str:
@@ -144,8 +147,10 @@ def evaluate(
     scores: Sequence[float] | None = None,
     false_positives: float = 0.5,
     coco: bool = False,
+    by: str | Sequence[str] = (),
     on: str | Path | None = None,
     labels: Mapping[str, str] | None = None,
+    ensemble: bool = False,
     rerun: bool = False,
     device: str = "auto",
     data: str | Path | None = None,
@@ -166,9 +171,12 @@ def evaluate(
         scores: score thresholds of the operating points, in [0, 1]; None for 0.05, 0.1 and 0.3.
         false_positives: per image on validation, that fix the score at which images and patients are told apart.
         coco: add COCO's twelve figures.
+        by: columns (a clinical one, or ``source``) whose parts of the split have figures of their own: ``subgroups``.
         on: another data set, of which all studies are evaluated; None for the run's own. Labels are the same by name,
             clinical columns by name and unit; statistics and the operating point stay those of the run's own data set.
         labels: of that data set, mapped to the run's findings, where their names differ.
+        ensemble: of all seeds of ``ablation/setting/arm`` together, by weighted box fusion: another detector than any
+            of its runs, and never the estimand. Masks are not fused.
         rerun: run the network again even if its detections are stored.
         device: where the network runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         data: where the data set lies now, if it was moved.
@@ -178,9 +186,10 @@ def evaluate(
         EvaluationError: a run that is not finished, an unknown word, or detections that are missing or damaged.
         DataError: a data set that is gone or changed.
     """
+    from mmad.analysis.external import outside_target
     from mmad.analysis.metrics import SCORES
-    from mmad.analysis.targets import DetectionStore, evaluation_target
-    from mmad.store.lookup import find_run
+    from mmad.analysis.targets import DetectionStore, ensemble_of, evaluation_target
+    from mmad.store.lookup import find_run, find_seeds
 
     store_argument(store)
     argument("run", run, str)
@@ -192,16 +201,20 @@ def evaluate(
         argument("scores", score, int, float, least=0)
     options = evaluation_options(split, checkpoint, overlap, proposals)
     detections = DetectionStore(None if data is None else Path(data))
-    target = evaluation_target(store, find_run(store, run), options)
+    found = find_seeds(store, run) if ensemble else [find_run(store, run)]
+    targets = [evaluation_target(store, one, options) for one in found]
     if on is not None:
         if split != "test":
             hint = "leave split out"
             raise EvaluationError("all studies of the other data set are evaluated", where="on", hint=hint)
-        target = outside_target(store, detections, target, Path(on), labels or {})
-    if rerun or ((proposals is not None or on is not None) and not target.file.exists()):
-        rerun_inference(store, detections, target, device)
+        targets = [outside_target(store, detections, one, Path(on), labels or {}) for one in targets]
+    target = ensemble_of(targets) if ensemble else targets[0]
+    for one in targets:
+        if rerun or ((proposals is not None or on is not None) and not one.file.exists()):
+            rerun_inference(store, detections, one, device)
     scores = SCORES if scores is None else scores
-    return evaluation_of(store, detections, target, scores, coco=coco, false_positives=false_positives)
+    asked = (store, detections, target, scores)
+    return evaluation_of(*asked, coco=coco, false_positives=false_positives, by=_listed(by))
 
 
 def evaluation_of(
@@ -212,9 +225,12 @@ def evaluation_of(
     *,
     coco: bool = False,
     false_positives: float = 0.5,
+    by: Sequence[str] = (),
 ) -> Evaluation:
     """All figures of ``target``, from its stored detections; AP and AR become a row of the store."""
+    from mmad.analysis.external import note_external
     from mmad.analysis.metrics import coco_of, diagnosis_of, estimate_of, masks_of, note_evaluation, profile_of
+    from mmad.analysis.subgroups import subgroups_of
 
     found = Evaluation(
         target,
@@ -223,8 +239,12 @@ def evaluation_of(
         diagnosis_of(store, detections, target, false_positives),
         coco_of(store, detections, target) if coco else None,
         masks_of(store, detections, target),
+        subgroups_of(store, detections, target, by, false_positives),
     )
-    note_evaluation(store, detections, target)
+    if target.outside is None:
+        note_evaluation(store, detections, target)
+    elif not target.seeds:
+        note_external(store, target)
     return found
 
 
@@ -241,25 +261,38 @@ def rerun_inference(
     detections.truth(target)  # refuses before the network is built
     runner = inference_runner(store, detections, target, device)
     file = runner.run.inner(target.checkpoint.path)
-    with progress_bar(f"{target.name}: inference on {target.split}, {target.protocol.proposals} proposals") as progress:
+    where = target.split if target.outside is None else target.outside.name
+    with progress_bar(f"{target.name}: inference on {where}, {target.protocol.proposals} proposals") as progress:
         found = runner.detections(file, target.split, proposals=target.protocol.proposals, report=progress)
     keep_detections(store, detections, target, found)
 
 
-def outside_target(
-    store: Store, detections: DetectionStore, target: EvaluationTarget, path: Path, labels: Mapping[str, str]
-) -> EvaluationTarget:
-    """The checkpoint of ``target`` on the data set at ``path``; ``labels`` maps that one's labels to the run's."""
-    from mmad.analysis.targets import on_outside
-    from mmad.data.outside import outside_data
+def evaluate_external(
+    store: Store,
+    detections: DetectionStore,
+    ablation: str,
+    device: str = "auto",
+    progress_bar: ProgressBar = silent,
+) -> None:
+    """Evaluate the finished runs of ``ablation`` on the external data sets that its file declares, where it is due.
 
-    trained, setup = detections.dataset(target.run), target.run.setup
-    numeric: list[str] = []
-    categorical: list[str] = []
-    if setup.get("use_clinical"):
-        read = trained.columns(setup.get("clinical_numeric"), setup.get("clinical_categorical"))
-        numeric, categorical = list(read.numeric), [name for name, _ in read.categorical]
-    return on_outside(store, target, outside_data(path, trained, labels, numeric, categorical))
+    Raises:
+        DataError: an external data set that is gone or does not fit.
+    """
+    from mmad.analysis.external import declared_targets, note_external
+    from mmad.analysis.targets import EvaluationOptions, evaluation_target
+    from mmad.config.ablation_file import external_tables
+    from mmad.store.lookup import find_runs
+
+    (file,) = (one for one in store.ablations() if one.name == ablation)
+    tables = external_tables(file.source, file.path)
+    for found in find_runs(store, ablation) if tables else ():
+        if found.run.status == "finished":
+            own = evaluation_target(store, found, EvaluationOptions())
+            for target in declared_targets(store, detections, own, tables):
+                if not target.file.exists():
+                    rerun_inference(store, detections, target, device, progress_bar)
+                note_external(store, target)
 
 
 def altered_inference(store: Store, detections: DetectionStore, target: EvaluationTarget, device: str) -> Inference:

@@ -64,3 +64,7 @@ class ReportError(MmadError):
 
 class DivergedError(MmadError):
     """A training whose losses, gradients or weights are not finite any more: nothing of that epoch is recorded."""
+
+
+class RankLostError(MmadError):
+    """A process of a run on several devices that was killed: another attempt resumes after the newest checkpoint."""

@@ -120,7 +120,7 @@ def left_parts(folder: Path, name: str = "") -> Iterator[Path]:
         with contextlib.suppress(OSError):
             handle = _open(part)
             try:
-                _lock(handle)
+                lock_handle(handle)
                 yield part
             finally:
                 os.close(handle)
@@ -159,7 +159,7 @@ def _new_part(path: Path, folder: bool) -> tuple[Path, int]:
             _remove(part)
             raise
         try:
-            _lock(handle)
+            lock_handle(handle)
         except BlockingIOError:
             os.close(handle)
             continue
@@ -170,13 +170,18 @@ def _new_part(path: Path, folder: bool) -> tuple[Path, int]:
         os.close(handle)
 
 
-def _lock(handle: int) -> None:
-    """Lock what is open as long as it is. OSError where another process has done so, or there are no such locks."""
+def lock_handle(handle: int, *, shared: bool = False) -> None:
+    """Lock what is open as long as it is, against others or (``shared``) against those that are not.
+
+    Raises:
+        BlockingIOError: another process has done so.
+        OSError: there are no such locks here.
+    """
     try:
         import fcntl
     except ImportError:  # Windows: nobody knows which parts are left
         raise OSError(errno.ENOTSUP, "no such locks") from None
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 #: A link is not followed, where a system can say so.

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
+import contextlib
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from mmad.api.loading import load_with_data, on_data, read_anew
 from mmad.api.training import check_ablations, due, known_memory, run_ablations
+from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
-from mmad.base.paths import StorePaths, command_line, without_secrets
+from mmad.base.paths import StorePaths, command_line
 from mmad.cli.options import (
     DEFAULT_DB,
     AddressOption,
     CheckpointEveryOption,
     DatabaseOption,
     DataOption,
+    DetachOption,
     DeviceOption,
     ExecutorOption,
     GroupedCommand,
@@ -37,6 +40,7 @@ from mmad.cli.options import (
     TensorboardOption,
     WeightsDirOption,
     WeightsOption,
+    database_words,
     runs_per_gpu,
 )
 from mmad.cli.output import print_json, progress_bar
@@ -49,20 +53,36 @@ if TYPE_CHECKING:
 
 #: The exit code of who interrupts.
 INTERRUPTED = 130
+#: Seconds between two looks at a command that begins in the background.
+_LOOK = 0.1
 
 # How ``mmad ablate`` ends: what it prints of its runs and pairs, and what it does then.
 
 
-def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool) -> int:
-    """Prints how it ended and the verdicts; the exit code. Whoever interrupts is not kept waiting for verdicts."""
+def conclude(
+    ablations: Sequence[Ablation], db: str, summary: Summary, as_json: bool, external: str | None = None
+) -> int:
+    """Prints how it ended and the verdicts; the exit code. Whoever interrupts is not kept waiting for verdicts.
+
+    Args:
+        external: the device on which finished runs are evaluated on external data sets first; None for not here.
+    """
     from mmad.analysis.comparison import compare_stored
     from mmad.analysis.statistics import finished_pairs
     from mmad.analysis.targets import DetectionStore
+    from mmad.api.results import evaluate_external
     from mmad.scheduler.submit import asked_for
     from mmad.store.store import Store
 
     with Store.open(db, create=False) as store:
         detections = DetectionStore()
+        problems = []
+        if external is not None and summary.exit_code != INTERRUPTED:
+            for one in ablations:
+                try:
+                    evaluate_external(store, detections, one.name, external, progress_bar)
+                except MmadError as error:
+                    problems.append(error)
         compared = {
             a.name: _of_settings(
                 compare_stored(store, a.name)
@@ -83,12 +103,17 @@ def conclude(ablations: Sequence[Ablation], db: str, summary: Summary, as_json: 
         log = StorePaths(db).run(failure.job.key).log
         where = "" if "(log: " in failure.error or not log.exists() else f" (log: {log})"
         print(f"mmad: {failure.job.label} failed: {failure.error}{where}", file=sys.stderr)
-    return summary.exit_code
+    for problem in problems:
+        print(f"mmad: not evaluated on external data: {problem}", file=sys.stderr)
+    return summary.exit_code or (2 if problems else 0)
 
 
 def _of_settings(every: Sequence[Comparison | NotComparable], ablation: Ablation) -> list[Comparison | NotComparable]:
     """The pairs of the settings that were asked for."""
-    settings = {member.setting for member in ablation.members}
+    from mmad.config.protocol import without_fold
+
+    folded = any(member.run.protocol.fold is not None for member in ablation.members)
+    settings = {without_fold(one.setting) if folded else one.setting for one in ablation.members}
     return [one for one in every if one.setting in settings]
 
 
@@ -131,8 +156,7 @@ def _print_end(
     if stopped:
         typer.echo(f"interrupted; resume it with: {_typed()}")
     elif done:
-        option = f" --db {shlex.quote(without_secrets(db))}" if db != DEFAULT_DB else ""
-        typer.echo(f"write the report with: mmad report --html{option}")
+        typer.echo(f"write the report with: mmad report --html{database_words(db)}")
 
 
 def show_dry(asked: Sequence[Submission], as_json: bool) -> None:
@@ -194,6 +218,45 @@ def finish(command: str, summary: Summary, db: str, ablations: Sequence[Ablation
         print(f"mmad: {warning}", file=sys.stderr)
 
 
+def start_in_background(db: str) -> NoReturn:
+    """Begins this command in the background, and waits until its runs are handed out, or it has ended.
+
+    What it prints until then is printed here; Ctrl-C leaves it to itself.
+    """
+    from mmad.scheduler.detached import Background
+    from mmad.scheduler.run_log import Tail
+
+    background = Background(db)
+    process = background.start(sys.argv[1:])
+    with Tail(background.paths) as tail, contextlib.suppress(KeyboardInterrupt):
+        while True:
+            over = process.poll() is not None
+            for piece in tail.read():
+                sys.stderr.write(piece)
+            if over:
+                raise typer.Exit(process.returncode if process.returncode >= 0 else 1)
+            found = background.read()
+            if found is not None and found.owner.pid == process.pid and found.training:
+                break
+            time.sleep(_LOOK)
+    typer.echo(f"process {process.pid} works in the background; its log: {background.paths.log}")
+    typer.echo(
+        f"follow it with mmad attach{database_words(db)}, stop it with mmad stop --scheduler{database_words(db)}"
+    )
+    raise typer.Exit
+
+
+def _warn_of_background(db: str) -> None:
+    """Says that a command of this database works in the background, on the same devices."""
+    from mmad.scheduler.detached import Background
+
+    background = Background(db)
+    found = background.read()
+    if found is not None and background.alive(found):
+        line = f"process {found.owner.pid} works in the background too (mmad attach): both share the devices"
+        print(f"mmad: warning: {line}", file=sys.stderr)
+
+
 FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ablation files (TOML).")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would run, and touch nothing.")]
 
@@ -221,6 +284,7 @@ def _register_ablate(app: typer.Typer) -> None:
         slurm: SlurmOption = None,
         template: TemplateOption = None,
         jobs: JobsOption = None,
+        detach: DetachOption = False,
         dry_run: DryRunOption = False,
         as_json: JsonOption = False,
     ) -> None:
@@ -229,75 +293,89 @@ def _register_ablate(app: typer.Typer) -> None:
         Runs train in worker processes, one on each GPU (--per-gpu: several), or side by side on the CPU. Ctrl-C stops
         them after their present step; the same command resumes there. A run that fails stops no other.
         With --executor ray or slurm they train on a cluster, with --executor command wherever a line of your shell
-        takes them.
+        takes them. With --detach they train in the background: mmad attach follows them, mmad stop --scheduler stops
+        them. On this machine finished runs are then evaluated on the file's
+        [[external]] data sets.
 
         Exit code: 0 all finished, 1 a run failed, 2 something to fix before anything runs, 130 interrupted.
         """
+        from mmad.scheduler.detached import in_background, recorded
         from mmad.scheduler.executors.factory import executor_slots
         from mmad.scheduler.progress import choose_view
         from mmad.scheduler.scheduler import Options
         from mmad.scheduler.submit import halved, narrowed
         from mmad.scheduler.tensorboard import require_tensorboard
 
-        cluster = (address, tuple(slurm or ()))
-        slots = executor_slots(
-            executor,
-            device,
-            runs_per_gpu(per_gpu),
-            *cluster,
-            template,
-            jobs,
-            memory=lambda: known_memory(db),
-            dry=dry_run,
-        )
-        if tensorboard:
-            require_tensorboard()
+        folder = in_background() if detach else None
+        if detach and folder is None:
+            for option, given in (("--dry-run", dry_run), ("--json", as_json)):
+                if given:
+                    raise MmadError("has no effect with --detach", where=option, hint="leave one of them out")
+            start_in_background(db)
+        if not (detach or dry_run):
+            _warn_of_background(db)
+        plain = contextlib.nullcontext(choose_view(sys.stderr if as_json else sys.stdout))
+        with plain if folder is None else recorded(folder, _typed()) as view:
+            cluster = (address, tuple(slurm or ()))
+            slots = executor_slots(
+                executor,
+                device,
+                runs_per_gpu(per_gpu),
+                *cluster,
+                template,
+                jobs,
+                memory=lambda: known_memory(db),
+                dry=dry_run,
+            )
+            if tensorboard:
+                require_tensorboard()
 
-        def check() -> list[Submission]:
-            return check_ablations(loaded, db, only=words, weights_dir=weights_dir, on_gpu=slots.on_gpu)
+            def check() -> list[Submission]:
+                return check_ablations(loaded, db, only=words, weights_dir=weights_dir, slots=slots)
 
-        words = tuple(only or ())
-        loaded = [
-            load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
-            for file in files
-        ]
-        loaded = loaded if dry_run else read_anew(loaded)
-        asked = check()
-        if dry_run:
-            show_dry(asked, as_json)
-            return
-        if any(one.member.run.provisional for one in asked):
-            loaded = [on_data(one, data, create=True, progress_bar=progress_bar) for one, _ in loaded]
-            check()
-        options = Options(
-            weights_dir=weights_dir,
-            command_line=_typed(),
-            isolate=isolate,
-            max_hours=max_hours,
-            checkpoint_every=checkpoint_every,
-            tensorboard=tensorboard,
-            halve=halved,
-        )
-        summary = run_ablations(
-            loaded,
-            db,
-            slots,
-            options,
-            choose_view(sys.stderr if as_json else sys.stdout),
-            only=words,
-            priority=priority,
-            executor=executor,
-            address=address,
-            slurm=cluster[1],
-            template=template,
-            progress_bar=progress_bar,
-            warn=lambda line: print(f"mmad: warning: {line}", file=sys.stderr),
-        )
-        everything = [ablation for ablation, _ in due(loaded, db)]
-        code = conclude([narrowed(ablation, words) for ablation in everything], db, summary, as_json)
-        if on_finish is not None:
-            finish(on_finish, summary, db, everything)
-        raise typer.Exit(code)
+            words = tuple(only or ())
+            loaded = [
+                load_with_data(file, data=data, overrides=overrides or (), weights=weights, weights_dir=weights_dir)
+                for file in files
+            ]
+            loaded = loaded if dry_run else read_anew(loaded)
+            asked = check()
+            if dry_run:
+                show_dry(asked, as_json)
+                return
+            if any(one.member.run.provisional for one in asked):
+                loaded = [on_data(one, data, create=True, progress_bar=progress_bar) for one, _ in loaded]
+                check()
+            options = Options(
+                weights_dir=weights_dir,
+                command_line=_typed(),
+                isolate=isolate,
+                max_hours=max_hours,
+                checkpoint_every=checkpoint_every,
+                tensorboard=tensorboard,
+                halve=halved,
+            )
+            summary = run_ablations(
+                loaded,
+                db,
+                slots,
+                options,
+                view,
+                only=words,
+                priority=priority,
+                executor=executor,
+                address=address,
+                slurm=cluster[1],
+                template=template,
+                progress_bar=progress_bar,
+                warn=lambda line: print(f"mmad: warning: {line}", file=sys.stderr),
+            )
+            everything = [ablation for ablation, _ in due(loaded, db)]
+            here = device if executor == "local" else None
+            code = conclude([narrowed(ablation, words) for ablation in everything], db, summary, as_json, here)
+            if on_finish is not None:
+                finish(on_finish, summary, db, everything)
+            raise typer.Exit(code)
 
 
 def register(app: typer.Typer) -> None:

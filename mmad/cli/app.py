@@ -32,6 +32,7 @@ GROUPS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("status", "mmad.cli.queue", "Show how far the queued runs are."),
         ("watch", "mmad.cli.queue", "Watch a queue at work: runs, time left, GPUs and CPUs."),
         ("output", "mmad.cli.queue", "Print or follow what the worker of one run printed."),
+        ("attach", "mmad.cli.queue", "Follow a queue that works in the background."),
         ("stop", "mmad.cli.queue", "Stop runs, whoever trains them."),
         ("retry", "mmad.cli.queue", "Queue failed runs again."),
         ("requeue", "mmad.cli.queue", "Queue stopped and interrupted runs again; change priorities."),

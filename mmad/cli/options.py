@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from typer.core import TyperCommand
 
 from mmad.base.errors import MmadError
 from mmad.base.formatting import short_key
-from mmad.base.paths import DEFAULT_DATABASE
+from mmad.base.paths import DEFAULT_DATABASE, without_secrets
 
 if TYPE_CHECKING:
     from mmad.store.store import Store
@@ -227,6 +228,20 @@ SlurmOption = Annotated[
     ),
 ]
 
+DetachOption = Annotated[
+    bool,
+    typer.Option(
+        "--detach",
+        rich_help_panel=WHERE,
+        help="Train in the background, past the end of this terminal; mmad attach follows it.",
+    ),
+]
+
+
+def database_words(db: str) -> str:
+    """The option that names ``db`` in a command that is shown, with a space before it; empty for the default."""
+    return "" if db == DEFAULT_DB else f" --db {shlex.quote(without_secrets(db))}"
+
 
 def refuse_idle(context: typer.Context, needed: str, *names: str) -> None:
     """Refuses options on the command line that have no effect as it stands; ``needed`` says what would give them one.
@@ -277,6 +292,9 @@ CheckpointOption = Annotated[
         help="Which checkpoint; left out: best_ap, or final where no best one was kept.",
         show_default=False,
     ),
+]
+EnsembleOption = Annotated[
+    bool, typer.Option("--ensemble", help="All seeds of an arm together, their boxes fused; never the estimand.")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every run of the database.")]
 AblationOption = Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mmad.base.formatting import decimal, plural
-from mmad.cli.options import DEFAULT_DB, CheckpointOption, DatabaseOption, MovedDataOption
+from mmad.cli.options import DEFAULT_DB, CheckpointOption, DatabaseOption, EnsembleOption, MovedDataOption
 from mmad.cli.output import console, progress_bar
 
 RunArgument = Annotated[
@@ -32,7 +32,8 @@ with a column image and columns of the data set, in its units; what is missing i
 shown from the score on at which the checkpoint has at most --false-positives false positives per image on validation.
 
 DIR is new and holds boxes.csv (an image without a box has a row without label), boxes.json in COCO's form, and
-pictures/. Of a run's masks nothing is written.
+pictures/. Of a run's masks nothing is written. With --ensemble RUN is ablation/setting/arm: the boxes of all its seeds
+are fused (weighted box fusion, equal weights).
 """
 
 
@@ -44,6 +45,7 @@ def predict(
         Path | None,
         typer.Option("--clinical", metavar="TABLE", help="The patients' clinical values.", show_default=False),
     ] = None,
+    ensemble: EnsembleOption = False,
     checkpoint: CheckpointOption = None,
     false_positives: FalsePositivesOption = 0.5,
     device: InferenceDeviceOption = "auto",
@@ -60,6 +62,7 @@ def predict(
             images,
             clinical=clinical,
             out=out,
+            ensemble=ensemble,
             checkpoint=checkpoint,
             false_positives=false_positives,
             device=device,

@@ -1,8 +1,9 @@
-"""The commands of a queue: ``mmad status``, ``watch``, ``output``, ``stop``, ``retry``, ``requeue``, ``prune``."""
+"""``mmad status``, ``watch``, ``output``, ``attach``, ``stop``, ``retry``, ``requeue`` and ``prune``."""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -29,10 +30,11 @@ from mmad.cli.options import (
 from mmad.cli.output import console, print_json, section
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.table import Table
 
+    from mmad.scheduler.detached import Background, Detached
     from mmad.scheduler.run_log import Tail
     from mmad.store.run_status import AblationStatus, RunningRun, StoreStatus
     from mmad.store.store import Store
@@ -55,9 +57,9 @@ def status(
     --json prints {"ablations": [{ablation, title, members, queued, claimed, running, finished, failed,
     interrupted, stopped}],
     "running": [{key, ablation, setting, arm, seed, replicate, documented, status, epoch, epochs,
-    seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, alive}], "failed": [{key, ablation,
-    setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed one,
-    val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
+    seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, started, alive}], "failed": [{key,
+    ablation, setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed
+    one, val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
     mmad ablate then resumes the run.
     """
     from mmad.store.json import status_json
@@ -126,6 +128,9 @@ def watch(
     ablation: Annotated[
         str | None, typer.Option("--ablation", metavar="NAME", help="Only the runs of this ablation.")
     ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="NAME", help="Only what this machine trains.", show_default=False)
+    ] = None,
     interval: Annotated[
         float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Seconds between two looks.")
     ] = 2.0,
@@ -136,6 +141,9 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Watch a queue at work, whichever process or machine trains it: epochs, val AP, time left, GPUs and CPUs.
+
+    Where several machines train more runs than there are lines, there is one line for each machine, those with trouble
+    first, and --host shows one machine's runs.
 
     The time left is that of the epochs measured, for as many runs at once as train now. CPU, RAM and GPUs are
     those of this machine. The database is only read. q or Ctrl-C ends the watching, and stops no run.
@@ -152,7 +160,7 @@ def watch(
     with open_store(db, read_only=True) as store:
         if ablation is not None:
             ablation = named_ablation(store, ablation)
-        dashboard = Dashboard(store, ablation)
+        dashboard = Dashboard(store, ablation, host=host)
         if as_json:
             print_json(snapshot_json(dashboard.snapshot(settle=True), ablation))
         elif once:
@@ -192,10 +200,58 @@ def output(
         with Tail(paths, lines) as tail, contextlib.suppress(KeyboardInterrupt):
             _print(tail)
             if follow:
-                _follow(tail, store, record.key)
+                _follow(tail, lambda: _open(store, record.key))
 
 
-def _follow(tail: Tail, store: Store, key: str) -> None:
+def attach(
+    db: DatabaseOption = DEFAULT_DB,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", min=0, metavar="LINES", help="Begin with the last LINES lines.")
+    ] = 20,
+) -> None:
+    """Follow the mmad ablate --detach of this database and machine, until it ends; Ctrl-C leaves it running.
+
+    Of one that has ended, what it printed last is printed again. One that was killed, as by a reboot, is named with the
+    command that resumes it. mmad watch shows the runs themselves, from any machine.
+
+    Exit code: that of the command, 2 when it was killed.
+    """
+    from mmad.scheduler.detached import Background
+    from mmad.scheduler.run_log import Tail
+
+    background = Background(db)
+    found = _in_background(background)
+    if works := background.alive(found):
+        line = f"process {found.owner.pid} since {moment(found.began)}; Ctrl-C leaves it running: {found.command}"
+        print(line, file=sys.stderr)
+    with Tail(background.paths, lines) as tail:
+        try:
+            _print(tail)
+            if works:
+                _follow(tail, lambda: background.alive(found))
+        except KeyboardInterrupt:
+            return
+    found = _in_background(background)
+    if found.code is None:
+        raise MmadError(
+            f"process {found.owner.pid}, begun {moment(found.began)}, was killed",
+            where=found.owner.host,
+            hint=f"resume it with: cd {shlex.quote(found.folder)} && {found.command}",
+        )
+    print(f"process {found.owner.pid} ended {moment(found.ended)} with exit code {found.code}", file=sys.stderr)
+    raise typer.Exit(found.code)
+
+
+def _in_background(background: Background) -> Detached:
+    """The latest command in the background; refused where there was none on this host."""
+    if (found := background.read()) is not None:
+        return found
+    others = background.hosts()
+    hint = f"look on {', '.join(others)}" if others else "mmad ablate FILE --detach begins one"
+    raise MmadError("no command of this database was detached on this machine", hint=hint)
+
+
+def _follow(tail: Tail, grows: Callable[[], bool]) -> None:
     asked = seconds()
     while True:
         time.sleep(_LOOK)
@@ -203,7 +259,7 @@ def _follow(tail: Tail, store: Store, key: str) -> None:
         if seconds() - asked < _ASK:
             continue
         asked = seconds()
-        if not _open(store, key):
+        if not grows():
             time.sleep(_LOOK)  # its worker's last words
             _print(tail)
             _print(tail)
@@ -224,9 +280,13 @@ def _open(store: Store, key: str) -> bool:
 
 
 def stop(
+    context: typer.Context,
     runs: RunsArgument = None,
     ablation: AblationOption = None,
     every: AllOption = False,
+    scheduler: Annotated[
+        bool, typer.Option("--scheduler", help="The mmad ablate --detach of this machine, as by Ctrl-C.")
+    ] = False,
     db: DatabaseOption = DEFAULT_DB,
     as_json: JsonOption = False,
 ) -> None:
@@ -235,11 +295,20 @@ def stop(
     RUN is the beginning of a key, or ablation/setting/arm, which means every seed of it. A stopped run keeps its epochs
     and checkpoints; mmad ablate leaves it alone until mmad requeue queues it again.
 
+    --scheduler interrupts what mmad ablate --detach began: its runs stop after their present step, with a checkpoint
+    there, and the same command resumes them. Once more, it ends at once.
+
     --json prints {"stopped": [keys that waited], "asked": [keys that are being trained]}.
     """
     from mmad.base.records import HELD
     from mmad.store.store import Store
 
+    if scheduler:
+        if runs:
+            raise MmadError("names runs, and --scheduler is a command", where=runs[0], hint="leave one of them out")
+        refuse_idle(context, "--scheduler stops the command with all its runs", "ablation", "every", "as_json")
+        _stop_scheduler(db)
+        return
     with Store.open(db, create=False) as store:
         keys = choose(store, runs, ablation, every)
         before = store.stop(keys)
@@ -248,6 +317,24 @@ def stop(
         stopped = [key for key in before if after[key] == "stopped"]
         closing = _unknown_owners(store, asked) if before else ["nothing to stop: none of them waits or is trained"]
         _print_changed(store, {"stopped": stopped, "asked": asked}, as_json, *closing)
+
+
+def _stop_scheduler(db: str) -> None:
+    from mmad.scheduler.detached import Background
+
+    background = Background(db)
+    found = _in_background(background)
+    if not background.alive(found):
+        how = "was killed" if found.code is None else f"ended {moment(found.ended)}"
+        typer.echo(f"nothing to stop: process {found.owner.pid} {how}")
+        return
+    if not background.interrupt(found):
+        raise MmadError(
+            f"process {found.owner.pid} cannot be reached from here",
+            where=found.owner.host,
+            hint="stop it as its user, in its container; mmad stop --all stops all runs from anywhere",
+        )
+    typer.echo(f"process {found.owner.pid}: asked to stop after the present step of its runs; mmad attach follows it")
 
 
 def retry(
@@ -401,5 +488,5 @@ def prune(
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file to ``app``."""
-    for command in (status, watch, output, stop, retry, requeue, prune):
+    for command in (status, watch, output, attach, stop, retry, requeue, prune):
         app.command(command.__name__)(command)

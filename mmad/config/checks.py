@@ -52,6 +52,16 @@ def _values(setup: ModelSetup) -> Iterator[str]:
             yield f"{name} = {list(columns)}: names a column twice; keep one of them"
     if setup.mixed_precision and setup.bf16:
         yield "mixed_precision = true with bf16 = true: two precisions; set one of them false"
+    if setup.gpus_per_run > setup.batch_size:
+        yield (
+            f"gpus_per_run = {setup.gpus_per_run} with batch_size = {setup.batch_size}: a batch is the images "
+            f"of all GPUs; set batch_size to {setup.gpus_per_run} or more"
+        )
+    if setup.gpus_per_run > 1 and setup.record_training_performance:
+        yield (
+            f"gpus_per_run = {setup.gpus_per_run} with record_training_performance = true: training AP is measured on "
+            "one GPU alone; set record_training_performance = false"
+        )
     if any(epoch < 1 for epoch in setup.milestones):
         yield f"multiStepLR_milestones = {list(setup.milestones)}: expected epochs, counted from 1"
     if setup.dataset_mode == "full" and setup.use_clinical:
@@ -167,6 +177,11 @@ def _reading(setup: ModelSetup) -> Iterator[str]:
             )
     elif encoder == "tokens" and not is_own(setup.fusion):
         yield f'clinical_encoder = "tokens" with fusion = "{fusion}": it reads one vector; drop clinical_encoder'
+    if setup.clinical_records == "missing" and setup.clinical_numeric != () and not setup.missing_indicators:
+        yield (
+            'clinical_records = "missing" with clinical_missing_indicators = false: which numbers are missing would '
+            "not be seen; set clinical_missing_indicators = true"
+        )
 
 
 def misfit(setup: ModelSetup, sides: tuple[int, ...] | None) -> str | None:

@@ -195,10 +195,12 @@ class ModelSetup(BaseModel):
         description="What the fusion reads: one vector, a token per column, or a class of your own; none takes tokens for cross_attention, else the vector.",
     )
     clinical_records: Annotated[
-        Literal["true", "permuted", "constant"], affects("training", "evaluation", idle=IMAGE_ALONE), Later("true")
+        Literal["true", "permuted", "constant", "missing"],
+        affects("training", "evaluation", idle=IMAGE_ALONE),
+        Later("true"),
     ] = Field(
         "true",
-        description="Whose record is read beside an image, in every split: the patient's own, another's of the same split (missing values move along), or one constant record.",
+        description="Whose record is read beside an image, in every split: the patient's own, another's of the same split (missing values move along), one constant record, or of the own one what is missing alone.",
     )
     clinical_permutation: Annotated[
         int,
@@ -518,6 +520,15 @@ class ModelSetup(BaseModel):
         False,
         description="Train and evaluate in bfloat16 where it is safe: the range of single precision, 8 bits of mantissa; needs a device that computes it.",
     )
+    gpus_per_run: Annotated[int, affects("training", "speed"), Later(1)] = Field(
+        1,
+        ge=1,
+        le=64,
+        description="GPUs of one machine over which each batch is spread, or processes on the CPU.",
+    )
+    sync_batch_norm: Annotated[bool, affects("training", "speed", idle=when(gpus_per_run=1)), Later(False)] = Field(
+        False, description="With gpus_per_run, BatchNorm sees the whole batch, not each GPU its share; on GPUs alone."
+    )
     gradient_checkpointing: Annotated[bool, affects("speed"), Later(False)] = Field(
         False,
         description="Compute the inside of the image network's blocks again for their gradients, which takes less memory and more time; changes no result.",
@@ -643,8 +654,8 @@ class ModelSetup(BaseModel):
         """What stands in place of an image or of its own record, as in an arm that others are compared with; else None."""
         if self.image_input != "xray":
             return "image_input = training_mean"
-        permuted = self.use_clinical and self.clinical_records != "true"
-        return f"clinical_records = {self.clinical_records}" if permuted else None
+        other = self.use_clinical and self.clinical_records != "true"
+        return f"clinical_records = {self.clinical_records}" if other else None
 
     @property
     def era_form(self) -> Era | None:

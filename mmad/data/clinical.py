@@ -15,7 +15,7 @@ from mmad.base.records import SPLITS, ClinicalColumns, Split
 from mmad.data.dataset import STUDIES, DataSet
 
 Values = Literal["standardised", "standardised_all_splits", "raw"]
-Records = Literal["true", "permuted", "constant"]
+Records = Literal["true", "permuted", "constant", "missing"]
 _PERMUTATION = 4  # a stream of random numbers of its own
 
 
@@ -95,6 +95,16 @@ class ClinicalEncoder:
         """The numbers of a record that is the same for everyone: each column's mean, none missing."""
         means = [column.mean if self.values == "raw" else 0.0 for column in self.numeric]
         return np.array([*means, *([0.0] * len(means) if self.indicators else [])], dtype=np.float32)
+
+    def missing(
+        self, numeric: NDArray[np.float32], categorical: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Of what ``encode`` gives what is missing alone: every value that is there becomes that of ``constant``."""
+        numbers = np.tile(self.constant(), (len(numeric), 1))
+        if self.indicators:
+            count = len(self.numeric)
+            numbers[:, count:] = numeric[:, count:]
+        return numbers, np.where(categorical < 0, -1, 0)
 
     def hide(
         self, numeric: NDArray[np.float32], categorical: NDArray[np.int64], hidden: NDArray[np.bool_]

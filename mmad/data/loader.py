@@ -159,6 +159,8 @@ class Studies(Dataset[Batch]):
                 self._numeric, self._categorical = self._numeric[donors], self._categorical[donors]
             elif records == "constant":
                 self._numeric[:], self._categorical[:] = encoder.constant(), 0
+            elif records == "missing":
+                self._numeric, self._categorical = encoder.missing(self._numeric, self._categorical)
         sides = np.array([(s.width, s.height, s.width, s.height) for s in dataset.studies], dtype=np.float64)
         order = np.argsort(dataset.box_study, kind="stable")
         owner = dataset.box_study[order]

@@ -2,36 +2,74 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mmad.base.errors import DataError
 from mmad.config.messages import no_such, one_of, shown
-from mmad.data.dataset import TOML, DataSet, digests
+from mmad.data.dataset import TOML, DataSet, digests, hash_file
 from mmad.data.reader import load_dataset
 
 
 @dataclass(frozen=True, eq=False)
 class OutsideData:
-    """All studies of ``dataset`` count, as its test split, whatever split they are of.
+    """All studies of another data set count, as its test split, whatever split they are of.
 
-    ``fingerprint`` covers its content and how labels were mapped. ``unlabelled`` are findings of the detector that
-    nobody looked for there: what it detects of them is left out. ``notes`` say what differs.
+    Args:
+        name: what tables call it.
+        data: the data set's own name; ``root`` its folder.
+        labels: of it → of the run's data set.
+        fingerprint: SHA-256 of its content and of how labels were mapped.
+        unlabelled: findings of the detector that nobody looked for there: what it detects of them is left out.
+        notes: what differs.
+        read: reads it. DataError where it is gone or changed.
     """
 
-    dataset: DataSet
+    name: str
+    data: str
+    root: Path
+    labels: Mapping[str, str]
     fingerprint: str
     unlabelled: tuple[str, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...]
+    read: Callable[[], DataSet]
+
+    @functools.cached_property
+    def dataset(self) -> DataSet:
+        return self.read()
+
+
+def require_fitting(
+    path: Path,
+    trained: DataSet,
+    labels: Mapping[str, str],
+    numeric: Sequence[str],
+    categorical: Sequence[str],
+    option: str = "--map",
+) -> None:
+    """Refuses what ``outside_data`` would, but reads no image."""
+    other = load_dataset(path)
+    if path.resolve() == trained.root.resolve():
+        raise _own(path)
+    _mapped(other, trained, labels, option)
+    _columns(other, trained, numeric, categorical, [])
 
 
 def outside_data(
-    path: Path, trained: DataSet, labels: Mapping[str, str], numeric: Sequence[str], categorical: Sequence[str]
+    path: Path,
+    trained: DataSet,
+    labels: Mapping[str, str],
+    numeric: Sequence[str],
+    categorical: Sequence[str],
+    *,
+    name: str = "",
+    option: str = "--map",
 ) -> OutsideData:
     """The data set at ``path`` as a detector of ``trained`` reads it.
 
@@ -41,6 +79,8 @@ def outside_data(
         labels: of the other data set → of the run's; those of equal name are one without being named.
         numeric: columns that the detector reads, matched by name and unit; ``categorical`` by name. One that is not
             there is missing in every study.
+        name: what tables call it; the data set's own where it is empty.
+        option: what gives ``labels``.
 
     Raises:
         DataError: no label in common, an unknown label, a column in another unit, or the run's own data set.
@@ -48,9 +88,8 @@ def outside_data(
     other = load_dataset(path)
     content, own = digests(other), digests(trained)
     if content.content == own.content:
-        what = "is the data set that the run was trained on"
-        raise DataError(what, where=path, hint="leave --on out, or name another data set")
-    mapped = _mapped(other, trained, labels, path)
+        raise _own(path)
+    mapped = _mapped(other, trained, labels, option)
     number = {label: place for place, label in enumerate(trained.labels, 1)}
     table = np.array([0, *(number.get(mapped.get(label, ""), 0) for label in other.labels)], dtype=np.int64)
     labels_of = table[other.labels_of]
@@ -60,9 +99,8 @@ def outside_data(
     unlabelled = tuple(label for label in trained.labels if label not in mapped.values())
     notes += [f"finding {shown(label)} is not annotated there: its detections are left out" for label in unlabelled]
     numbers, categories = _columns(other, trained, numeric, categorical, notes)
-    shared = len(set(content.images) & set(own.images))
-    if shared:
-        notes.append(f"{shared} of its {len(content.images)} images are images of the run's data set, too")
+    if shared := _shared_images(other, trained):
+        notes.append(f"{shared} of its {len(other.image_studies)} images are images of the run's data set, too")
     studies = tuple(
         replace(
             study,
@@ -86,18 +124,35 @@ def outside_data(
         _splits={},
     )
     text = json.dumps([content.content, sorted(mapped.items())])
-    return OutsideData(dataset, hashlib.sha256(text.encode()).hexdigest(), unlabelled, tuple(notes))
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    names = (name or other.name, other.name, path, mapped)
+    return OutsideData(*names, fingerprint, unlabelled, tuple(notes), lambda: dataset)
 
 
-def _mapped(other: DataSet, trained: DataSet, labels: Mapping[str, str], path: Path) -> dict[str, str]:
+def _own(path: Path) -> DataError:
+    return DataError("is the data set that the run was trained on", where=path, hint="name another data set")
+
+
+def _shared_images(other: DataSet, trained: DataSet) -> int:
+    """How many image files of ``other`` are files of ``trained``, byte for byte; only those of equal size are read."""
+    sides = [{dataset.image_path(place) for place in dataset.image_studies} for dataset in (other, trained)]
+    sizes = [{path.stat().st_size for path in side} for side in sides]
+    both = sizes[0] & sizes[1]
+    theirs, ours = ([hash_file(path) for path in side if path.stat().st_size in both] for side in sides)
+    known = set(ours)
+    return sum(digest in known for digest in theirs)
+
+
+def _mapped(other: DataSet, trained: DataSet, labels: Mapping[str, str], option: str) -> dict[str, str]:
     for theirs, ours in labels.items():
         for label, known in ((theirs, other.labels), (ours, trained.labels)):
             if label not in known:
-                raise DataError(no_such("label", label, known), where=f"--map {theirs}={ours}", hint=one_of(known))
+                raise DataError(no_such("label", label, known), where=f"{option} {theirs}={ours}", hint=one_of(known))
     mapped = {label: label for label in other.labels if label in trained.labels} | dict(labels)
     if not mapped:
         what = f"has no label of the run's: {', '.join(map(shown, other.labels))}"
-        raise DataError(what, where=path / TOML, hint=f"--map THEIRS=OURS, where OURS is {one_of(trained.labels)}")
+        hint = f"{option} THEIRS=OURS, where OURS is {one_of(trained.labels)}"
+        raise DataError(what, where=other.root / TOML, hint=hint)
     return mapped
 
 

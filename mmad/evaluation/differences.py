@@ -12,14 +12,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from mmad.base.errors import EvaluationError
+from mmad.evaluation.folds import fold_error, over_folds
 from mmad.evaluation.matching import Floats, Matched
 from mmad.evaluation.resampling import (
     CELLS,
@@ -33,6 +35,7 @@ from mmad.evaluation.resampling import (
 )
 from mmad.evaluation.sequential import nominal_levels, repeated_p
 
+T = TypeVar("T")
 #: Draws of the largest of several t statistics.
 DRAWS = 20_000
 #: Patients that are left out at once, one each.
@@ -136,6 +139,27 @@ def pair_sample(
     )
 
 
+@dataclass(frozen=True)
+class FoldedSample:
+    """Two arms on the folds of a cross-validation, whose patients are others in each: a sample of each finished fold.
+
+    Args:
+        folds: samples of the finished ones.
+        of: how many folds there are.
+        test_to_train: patients of a fold's test split for each of its training split.
+    """
+
+    folds: tuple[PairSample, ...]
+    of: int
+    test_to_train: float
+
+    @property
+    def differences(self) -> Floats:
+        """Other minus reference of each fold, the mean over its seeds, (K,)."""
+        found: Floats = np.array([one.differences.mean() for one in self.folds])
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class _Jackknifed:
     """AP and AR of each finding, (1 + P, K): with all patients, then without each.
@@ -184,7 +208,7 @@ def _test_of(seeds: int, ms_tr: float, shared: float, df_tr: float) -> tuple[flo
     Hillis' formula takes the mean square for the truth. Where few seeds estimate it, that gives too many degrees of
     freedom: of three seeds by themselves 7.5 % of null differences would be settled. The test puts MS(T×R)·(1 + 8/df)
     into the same formula, and 5 % are: the degrees of freedom lie between ``df_tr`` and Hillis', and reach his as
-    ``df_tr`` grows (docs/evaluation.md has the simulations).
+    ``df_tr`` grows (benchmarks/RESULTS.md has the simulations).
 
     Args:
         shared: covariance through common patients of two seeds' differences, 2 (Cov2 − Cov3).
@@ -381,16 +405,28 @@ class FamilyPair:
 
     def first(self, count: int) -> FamilyPair:
         """The pair as it was when it had at most ``count`` seeds."""
-        if len(self.seeds) <= count:
+        return self.of(self.seeds[:count])
+
+    def of(self, seeds: Sequence[Hashable]) -> FamilyPair:
+        """The pair with these of its seeds alone."""
+        if tuple(seeds) == self.seeds:
             return self
-        sample = replace(
-            self.sample,
-            reference=self.sample.reference[:count],
-            other=self.sample.other[:count],
-            without=self.sample.without[:count],
-        )
-        runs = (self.reference[:count], self.other[:count])
-        return FamilyPair(sample, *runs, self.seeds[:count], self.goal, self.looks)
+        places = [self.seeds.index(seed) for seed in seeds]
+
+        def kept(values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(values[n] for n in places)
+
+        whole = self.sample
+        sample = replace(whole, reference=kept(whole.reference), other=kept(whole.other), without=kept(whole.without))
+        return FamilyPair(sample, kept(self.reference), kept(self.other), tuple(seeds), self.goal, self.looks)
+
+
+@dataclass(frozen=True)
+class FoldedPair:
+    """One pair of a family over the folds of a cross-validation; one with a ``goal`` was registered beforehand."""
+
+    sample: FoldedSample
+    goal: Goal | None = None
 
 
 @dataclass(frozen=True)
@@ -405,6 +441,9 @@ class Difference:
     ``lent`` counts the other pairs whose seeds share their variance, ``lent_freedom`` are the degrees of freedom of
     that variance, ``freedom`` those of t, ``freedom_hillis`` what Hillis' formula gives as published.
     ``variance_seeds`` and ``variance_patients`` sum to the squared standard error; None and the patients' for one seed.
+
+    Over ``folds`` (0 without cross-validation) seeds are averaged within each, ``sd`` is that of the folds, and nothing
+    is said of seeds and patients apart.
     """
 
     ap: Interval
@@ -427,10 +466,11 @@ class Difference:
     variance_patients: float
     seed_share: float | None
     decision: Decision | None = None
+    folds: int = 0
 
 
 def differences(
-    family: Sequence[FamilyPair],
+    family: Sequence[FamilyPair | FoldedPair],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -439,21 +479,68 @@ def differences(
 ) -> list[Difference]:
     """What may be said of every pair of a family, in its order.
 
-    Pairs of one seed are a family of their own: they speak of networks, the others of arms.
+    Pairs of one seed are a family of their own: they speak of networks, the others of arms. So are pairs over folds.
 
     Args:
         resamples: of the patients, with ``seed``: for pairs of one seed.
         level: of the intervals.
         draws: of the largest |t|: for pairs of several seeds.
     """
-    found: dict[int, Difference] = {}
-    order = sorted(range(len(family)), key=lambda n: repr(sorted((family[n].reference, family[n].other))))
-    known = [n for n in order if np.isfinite(family[n].sample.differences).all()]  # draws do not depend on who asks
-    single = [n for n in known if len(family[n].seeds) == 1]
-    several = [n for n in known if len(family[n].seeds) > 1]
-    found |= zip(single, _networks([family[n] for n in single], resamples, seed, level), strict=True)
-    found |= zip(several, _arms([family[n] for n in several], level, draws), strict=True)
-    return [found[n] if n in found else _unknown(one) for n, one in enumerate(family)]
+    plain = {n: one for n, one in enumerate(family) if isinstance(one, FamilyPair)}
+    folded = {n: one for n, one in enumerate(family) if isinstance(one, FoldedPair)}
+    found = dict(zip(folded, _over_folds(list(folded.values()), level), strict=True))
+    order = sorted(plain, key=lambda n: repr(sorted((plain[n].reference, plain[n].other))))
+    known = [n for n in order if np.isfinite(plain[n].sample.differences).all()]  # draws do not depend on who asks
+    single = [n for n in known if len(plain[n].seeds) == 1]
+    several = [n for n in known if len(plain[n].seeds) > 1]
+    found |= zip(single, _networks([plain[n] for n in single], resamples, seed, level), strict=True)
+    found |= zip(several, _arms([plain[n] for n in several], level, draws), strict=True)
+    return [found[n] if n in found else _unknown(plain[n]) for n in range(len(family))]
+
+
+def _over_folds(family: Sequence[FoldedPair], level: float) -> Iterator[Difference]:
+    """Pairs over folds: Nadeau and Bengio's variance; of several pairs each at its share of the error (Bonferroni)."""
+    together = max(1, sum(one.goal is None for one in family))
+    for one in family:
+        sample, ratio = one.sample, one.sample.test_to_train
+        error, freedom = fold_error(sample.differences, ratio)
+        value, pairs = float(sample.differences.mean()), 1 if one.goal is not None else together
+        own_level = level if one.goal is None else 1 - one.goal.alpha
+        reach, decision = _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN), None
+        if error > 0:
+            alone, p = t_test(value, error, freedom, own_level)
+            shared = t_test(value, error, freedom, 1 - (1 - own_level) / pairs)[0]
+            reach = _Reach(shared, alone, min(1.0, pairs * p), p)
+        if one.goal is not None:
+            decision = decide(one.goal, value, error, freedom)
+
+        def over(intervals: Iterable[Interval], ratio: float = ratio) -> Interval:
+            return over_folds([one.value for one in intervals], ratio, -1.0, level=level)
+
+        findings = list(zip(*(part.per_class for part in sample.folds), strict=True))
+        yield Difference(
+            ap=_within(value, reach.together),
+            p=reach.p,
+            pointwise=_within(value, reach.alone),
+            p_pointwise=reach.p_pointwise,
+            ar=over(part.ar for part in sample.folds),
+            per_class=tuple((rows[0][0], over(r[1] for r in rows), over(r[2] for r in rows)) for rows in findings),
+            p_patients=_UNKNOWN,
+            seeds=min(len(part.reference) for part in sample.folds),
+            patients=sum(part.patients for part in sample.folds),
+            images=sum(part.images for part in sample.folds),
+            family=pairs,
+            freedom=float(freedom),
+            freedom_hillis=_UNKNOWN,
+            lent=0,
+            lent_freedom=0,
+            sd=float(sample.differences.std(ddof=1)) if freedom else None,
+            variance_seeds=error**2,
+            variance_patients=_UNKNOWN,
+            seed_share=None,
+            decision=decision,
+            folds=len(sample.folds),
+        )
 
 
 def _unknown(one: FamilyPair) -> Difference:
@@ -636,6 +723,83 @@ def _reach(
     if largest is not None:
         adjusted = max(repeated, _p(-float(stdtrit(freedom, repeated / 2)), largest))
     return _Reach(ends[0], ends[1], adjusted, repeated)
+
+
+@dataclass(frozen=True)
+class MeanDifference:
+    """Other minus the mean of ``references`` arms, by itself: ``ap`` over seeds and patients with its p.
+
+    ``seeds`` counts the folds of a cross-validation.
+    """
+
+    ap: Interval
+    p: float
+    seeds: int
+    references: int
+
+
+def mean_difference(
+    family: Sequence[FamilyPair], places: Sequence[int], sample: PairSample | None = None, *, level: float = LEVEL
+) -> MeanDifference:
+    """One arm against the mean of several that differ in a random factor alone, such as permutations of the records.
+
+    The references are averaged within each seed. What they differ by among themselves does not shrink with seeds: the
+    squared error gains (variance of their means over the seeds − MS(T×R) / seeds) / references, where that is above 0.
+    Degrees of freedom are Satterthwaite's, with this part taken (1 + 8/df)-fold there, as ``_test_of`` takes the other
+    (docs/evaluation.md has the simulations).
+
+    Args:
+        family: whose seeds share their variance.
+        places: the pairs in it, all of the same other arm; the seeds that all have count.
+        sample: in place of the one pair's, of the same seeds.
+    """
+    seeds = [seed for seed in family[places[0]].seeds if all(seed in family[n].seeds for n in places)]
+    ones = [family[n].of(seeds) for n in places]
+    samples = [one.sample for one in ones] if sample is None else [sample]
+    if not seeds:
+        return MeanDifference(_within(_UNKNOWN, _UNKNOWN), _UNKNOWN, 0, len(samples))
+    references = np.array([one.reference for one in samples])  # (K, S)
+    each = np.array(samples[0].other) - references.mean(axis=0)
+    value, count, arms = float(each.mean()), len(seeds), len(samples)
+    squares, freedom = pooled_squares(family)
+    unknown = MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, count, arms)
+    if count < 2 or not freedom or not np.isfinite(each).all():
+        return unknown
+    pooled = squares / freedom
+    shared = max(0.0, _shared(influence(np.mean([one.without for one in samples], axis=0))))
+    mean_square = max(float(each.var(ddof=1)), pooled * (1 + 1 / arms)) / 2
+    error, freedom_of_t, _ = _test_of(count, mean_square, shared, freedom)
+    if arms > 1:
+        apart = max(0.0, float(references.mean(axis=1).var(ddof=1)) - pooled / count) / arms
+        most = apart * (1 + 8 / (arms - 1))
+        freedom_of_t = (error**2 + most) ** 2 / (error**4 / freedom_of_t + most**2 / (arms - 1)) if error else arms - 1
+        error = math.sqrt(error**2 + apart)
+    if not error > 0:
+        return unknown
+    looks = None if ones[0].looks is None else _fractions(family, places[0])
+    reach = _reach(value, error, freedom_of_t, None, level, looks)
+    return MeanDifference(_within(value, reach.alone), reach.p_pointwise, count, arms)
+
+
+def folded_mean_difference(
+    samples: Sequence[FoldedSample], places: Sequence[int], *, level: float = LEVEL
+) -> MeanDifference:
+    """The same over folds: the references are averaged within each fold, so that its spread holds what they differ by.
+
+    Args:
+        samples: of the family, whose ``places`` are of the same other arm and the same folds.
+    """
+    ones = [samples[n] for n in places]
+    folds = {len(one.folds) for one in ones}
+    if len(folds) > 1:
+        return MeanDifference(_within(_UNKNOWN, _UNKNOWN), _UNKNOWN, 0, len(ones))
+    each = np.mean([one.differences for one in ones], axis=0)
+    error, freedom = fold_error(each, ones[0].test_to_train)
+    value = float(each.mean())
+    if not error > 0:
+        return MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, len(each), len(ones))
+    reach, p = t_test(value, error, freedom, level)
+    return MeanDifference(_within(value, reach), p, len(each), len(ones))
 
 
 def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:

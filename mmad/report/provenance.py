@@ -6,15 +6,17 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from mmad.analysis.comparison import PairStatistics
 from mmad.analysis.frames import MemberFrame, ReportFrame, RunFrame
-from mmad.analysis.statistics import Statistics
+from mmad.analysis.statistics import RunStatistics, Statistics
 from mmad.report.pictures import Pictures
 
 #: ``full`` says where and by whom a run was trained; ``brief`` says with which versions and on what kind of device.
 Provenance = Literal["brief", "full"]
+Found = TypeVar("Found", PairStatistics, RunStatistics)
 
 _HOME = re.compile(r"""(?:/home|/Users)/[^\s/:;,'"()]+""")
 _ABSOLUTE = re.compile(r"""(?<![\w.:/~-])~?/(?:[^\s/'"<>|:;,()]+/)*([^\s/'"<>|:;,()]+)/?""")
@@ -66,9 +68,14 @@ def brief_statistics(statistics: Statistics) -> Statistics:
     """The reasons for what could not be computed without the folders they name."""
     return replace(
         statistics,
-        pairs={key: replace(pair, why=without_folders(pair.why)) for key, pair in statistics.pairs.items()},
-        runs={key: replace(run, why=without_folders(run.why)) for key, run in statistics.runs.items()},
+        pairs={key: _brief_reasons(pair) for key, pair in statistics.pairs.items()},
+        runs={key: _brief_reasons(run) for key, run in statistics.runs.items()},
     )
+
+
+def _brief_reasons(found: Found) -> Found:
+    external = tuple(replace(one, why=without_folders(one.why)) for one in found.external)
+    return replace(found, why=without_folders(found.why), external=external)
 
 
 def brief_pictures(pictures: Pictures) -> Pictures:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mmad.analysis.cache import from_json_value
+from mmad.analysis.external import KIND as EXTERNAL
 from mmad.analysis.frames import MemberFrame, ReportFrame, ReportSource, with_measured
 from mmad.analysis.statistics import (
     FailureCachingStore,
@@ -30,6 +31,8 @@ from mmad.analysis.statistics import (
     finished_comparisons,
     helpers_for,
 )
+from mmad.analysis.subgroups import KIND as SUBGROUPS
+from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.json import to_json_value
 from mmad.report.cohort import cohorts_of
@@ -279,7 +282,7 @@ def _fingerprints(store: Store, maker: ModelMaker, outline: ReportModel, form: P
     frame, data = maker.records, maker.options.data
     rows = store.row_digests([run.key for run in frame.runs])
     controls: dict[str, list[str]] = {}
-    for record in store.analyses("control"):
+    for record in (one for kind in ("control", EXTERNAL, SUBGROUPS, INTERACTIONS) for one in store.analyses(kind)):
         for key in record.subject.get("runs", ()):
             controls.setdefault(str(key), []).append(repr((record.subject, record.value)))
     paths = {run.key: Path(run.record.dataset_path) if data is None else data for run in frame.runs}

@@ -12,8 +12,10 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
+    ESTIMAND_OF_FOLDS,
     NOTHING_REGISTERED,
     Comparison,
     ComparisonTable,
@@ -84,6 +86,8 @@ _FINDING = Column("finding", "the finding")
 _PATIENTS = Column("patients", "patients of the split with the finding", "patients")
 _OVERLAPS = {"iou": "IoU", "iobb": "IoBB"}
 _INTERVALS = "In brackets: 95 % intervals."
+_ON_EXTERNAL = "All studies of data sets that no run was trained on."
+_BY_PREVALENCE = "AP also depends on how frequent findings are: never compare it with the AP on other data."
 
 
 def of_member(member: MemberFrame, ablation: AblationFrame) -> Row:
@@ -135,6 +139,7 @@ _PAIR = (
     Column("setting", "setting of the ablation"),
     Column("reference", "first arm of the pair"),
     Column("other", "second arm of the pair"),
+    Column("folds_done", "folds in which both arms have finished a seed; 0 without cross-validation", "folds"),
     Column("seeds", "seeds that both arms have finished", "seeds"),
 )
 _SIDES = (("reference", "first arm"), ("other", "second arm"), ("difference", "second minus first"))
@@ -149,7 +154,7 @@ def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list
 
 
 def _ends(row: Comparison) -> Row:
-    return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
+    return (row.ablation, row.setting, row.reference, row.other, row.folds_done, len(row.seeds))
 
 
 def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str) -> list[Value]:
@@ -207,6 +212,8 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
     for row, stats in known:
         found = stats.difference
         seeds = plural(len(row.seeds), "seed") if len(row.seeds) > 1 and not row.note else ""
+        if row.folds and not row.note:
+            seeds = f"{row.folds} folds{f' × {seeds}' if seeds else ''}"
         judgement = row.judgement
         said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
         ps = (found.p, found.p_pointwise) if found else (None, None)
@@ -285,6 +292,64 @@ def pair_findings_table(known: Known, name: str = "findings-pairs", **more: Any)
     return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, **more)
 
 
+def external_pairs_table(known: Known, name: str = "external-pairs", **more: Any) -> ReportTable:
+    """AP of both arms and the difference on every external data set that both were evaluated on."""
+    sides = [f"external_ap_{side}" for side, _ in _SIDES]
+    columns = (
+        *_PAIR, Column("external", "what the external data set is called"), Column("data", "its own name"),
+        Column("images", "images of it", "images"), Column("patients", "patients of it", "patients"),
+        *(c for n, (_, who) in zip(sides, _SIDES, strict=True) for c in bounded_columns(n, f"external AP, {who}")),
+        Column("p_pointwise", "two-sided, for this pair alone", "probability"),
+        Column("missing", "why there are no figures"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    for row, stats in known:
+        for one in stats.external:
+            found = one.difference
+            size = (found.images, found.patients) if found else (None, None)
+            arms = (bounded(side.estimate.ap if side else None) for side in (one.reference, one.other))
+            rows.append((
+                *_ends(row), one.name, one.data, *size, *(x for side in arms for x in side),
+                *bounded(found.pointwise if found else None), finite(found.p_pointwise if found else None),
+                one.why or None,
+            ))  # fmt: skip
+    shown = (
+        Shown("setting", "Setting", "text"), Shown("external", "External data", "text", below="missing"),
+        Shown("patients", "Patients", "whole"), *_arm_heads(known, sides, "External AP"),
+    )  # fmt: skip
+    note = f"{_ON_EXTERNAL} No verdict; each interval is of one pair. {_BY_PREVALENCE}"
+    return ReportTable.of(name, "On external data", columns, rows, shown=shown, note=note, **more)
+
+
+def interactions_table(known: Known, name: str = "interactions", **more: Any) -> ReportTable:
+    """Whether the arms differ more in one part of the split than in the others."""
+    columns = (
+        *_PAIR, Column("column", "the column that parts the split"), Column("level", "which part"),
+        Column("patients", "patients with a finding, or without one where they are fewer", "patients"),
+        *bounded_columns("difference", "mean wAFROC, second minus first arm, within the part"),
+        *bounded_columns("interaction", "that minus the same difference in all other parts"),
+        Column("p", "of the interaction, two-sided, of this part alone", "probability"),
+        Column("p_family", "adjusted for all parts of all columns together (Holm)", "probability"),
+    )  # fmt: skip
+    rows = [
+        (*_ends(row), one.column, one.level, one.patients, *bounded(one.difference), *bounded(one.interaction),
+         finite(one.p), finite(one.p_family))
+        for row, stats in known
+        for one in stats.interactions
+    ]  # fmt: skip
+    shown = (
+        Shown("column", "Column", "text"), Shown("level", "Part", "text"), Shown("patients", "Patients", "whole"),
+        Shown("difference", "Difference in wAFROC", "difference", patients="patients"),
+        Shown("interaction", "Minus elsewhere", "difference"), Shown("p_family", "p", "p"),
+    )  # fmt: skip
+    note = (
+        "The difference of the arms in mean wAFROC within a part, and that minus the same in all other parts. p holds "
+        f"for all parts together (Holm); exploratory. {_INTERVALS}"
+    )
+    title, section = "Do the arms differ more in some patients?", "setting" if len(known) > 1 else ""
+    return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, **more)
+
+
 def pair_tables(section: AblationSection, number: int, statistics: Statistics) -> tuple[ReportTable, ...]:
     """The results of a comparison of the ablation (from 0), its other measures, and the same by finding."""
     comparison, frame = section.comparisons[number], section.frame
@@ -305,6 +370,8 @@ def pair_tables(section: AblationSection, number: int, statistics: Statistics) -
         pairs_table(known, named("pairs"), title, **more),
         measures_table(known, named("measures"), **more),
         pair_findings_table(known, named("findings-pairs"), **more),
+        external_pairs_table(known, named("external-pairs"), **more),
+        interactions_table(known, named("interactions"), **more),
     )
 
 
@@ -323,13 +390,16 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
         return ""
     several = any(one.seeds > 1 for one in found)
     over = "over seeds and patients" if several else "over patients, of these networks alone"
+    estimand, folds = ESTIMAND, next((one.folds for one in found if one.folds), 0)
+    if folds:
+        over, estimand = f"over {folds} folds, seeds averaged in each", ESTIMAND_OF_FOLDS
     family = max(one.family for one in found)
     together = (
         f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
         if family > 1
         else ""
     )
-    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {estimand}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
@@ -366,15 +436,22 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         Column("setting", "point of the ablation"),
         Column("arm", "the arm with the patients' own records"),
         Column("against", "the arms it is compared with"),
-        Column("helps", "whether it is ahead of all of these, each at 5 % by itself"),
+        Column("helps", "whether it is ahead of those without them and of the mean of the permuted ones, each at 5 %"),
         Column("claim", "what may be said"),
+        Column("beats_late_fusion", "whether it is ahead of cheap late fusion, at 5 %"),
+        Column("late_fusion", "what may be said of cheap late fusion"),
     )
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
     found = benefits(row for row in rows if row.kind == row.primary)
     return ReportTable.of(
         file_stem(name, "benefit"), "Do clinical data help?", columns,
-        [(name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence) for b in found],
-        shown=tuple(Shown(column, column.capitalize(), "text") for column in ("setting", "against", "claim")),
+        [
+            (name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence,
+             b.beats_late_fusion, b.late_sentence)
+            for b in found
+        ],
+        shown=(Shown("setting", "Setting", "text"), Shown("against", "Against", "text"),
+               Shown("claim", "Claim", "text"), Shown("late_fusion", "Cheap late fusion", "text")),
         note="Records permuted at test alone (mmad controls) show reliance, not benefit.",
     )  # fmt: skip
 
@@ -589,7 +666,7 @@ _FIGURES = ("val_ap", "val_ar", "test_ap", "test_ar")
 def parameters_table(section: AblationSection) -> ReportTable:
     """Parameter counts of every module in every setting and arm; settings with equal counts are displayed once."""
     frame, name = section.frame, section.frame.record.name
-    first = {(m.record.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
+    first = {(m.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
     alike: dict[tuple[str, str], tuple[str, bool]] = {}
     for row in section.count_rows:
         every = len(row.settings) == len(frame.settings)
@@ -688,7 +765,7 @@ def _result_cells(member: MemberFrame) -> Row:
         *((best.kind, best.epoch, *(getattr(best, f) for f in _FIGURES)) if best else (None,) * 6),
         *of_evaluation(member.protocol),
         run.seconds, record.started, record.finished, run.count("model"),
-        record.dataset_name, record.dataset_fingerprint or None, run.split_policy, record.recipe,
+        record.dataset_name, record.dataset_fingerprint or None, run.data_file.policy_of(record), record.recipe,
         member.record.documented, ", ".join(member.record.overrides) or None, record.error,
         f"{record.epochs_done} / {run.epochs_asked}", _by(member.protocol),
         f"status {record.status}", "final" if best and best.kind == "final" else "",
@@ -1059,6 +1136,33 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
 
 
+def clinical_table(found: Sequence[tuple[EvaluatedRun, Sequence[TableAuroc]]], **more: Any) -> ReportTable:
+    """What the clinical values say of each finding without the image, beside what a run does."""
+    columns = (
+        *EVALUATED, _FINDING, Column("positives", "images with the finding"), Column("images", "images of the split"),
+        *bounded_columns("run", "AUROC of the run's best detection"),
+        *bounded_columns("logistic", "AUROC of a logistic regression of the clinical values"),
+        *bounded_columns("boosting", "AUROC of boosting of the clinical values"),
+        Column("patients", "the fewer of the patients with and without it", "patients"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.label, one.positives, one.images, *bounded(one.run), *bounded(one.logistic),
+         *bounded(one.boosting), one.run.patients)
+        for run, table in found
+        for one in table
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("positives", "With", "whole"),
+        Shown("images", "Images", "whole"), Shown("run", "Run", patients="patients"),
+        Shown("logistic", "Logistic regression", patients="patients"),
+        Shown("boosting", "Boosting", patients="patients"),
+    )  # fmt: skip
+    note = f"AUROC of whole images; the classifiers read the clinical values alone. {_INTERVALS}"
+    return ReportTable.of(
+        "clinical-table", "What the clinical table says", columns, rows, shown=shown, note=note, **more
+    )
+
+
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """AP, AR and FROC score of runs, with intervals, and how well their scores are calibrated."""
     columns = (
@@ -1245,10 +1349,80 @@ def errors_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("errors", "Cost of errors", columns, rows, shown=shown, note=note, **more)
 
 
+def external_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """What runs come to on external data sets, which no figure of their own is mixed with."""
+    columns = (
+        *EVALUATED, Column("external", "what the external data set is called"), Column("data", "its own name"),
+        Column("images", "images of it", "images"), Column("patients", "patients of it", "patients"),
+        *bounded_columns("external_ap", "AP on it"), *bounded_columns("external_ar", "AR on it"),
+        Column("score", "of the operating point, fixed on the run's own validation", FRACTION),
+        *bounded_columns("sensitivity", "share of the images with a finding that have a detection"),
+        *bounded_columns("specificity", "share of the images without one that have none"),
+        Column("patients_with", "patients with a finding", "patients"),
+        Column("patients_without", "patients without one", "patients"),
+        Column("missing", "why there are no figures"),
+    )  # fmt: skip
+    rows: list[Row] = []
+    for run in runs:
+        for one in run.stats.external:
+            cells: Row = (None,) * 17
+            if (found := one.measured) is not None and (diagnosis := one.diagnosis) is not None:
+                told = diagnosis.images[0]
+                cells = (
+                    found.images, found.patients, *bounded(found.estimate.ap), *bounded(found.estimate.ar),
+                    diagnosis.score, *bounded(told.sensitivity), *bounded(told.specificity),
+                    told.sensitivity.patients, told.specificity.patients,
+                )  # fmt: skip
+            rows.append((*run.head, one.name, one.data, *cells, one.why or None))
+    shown = (
+        _RUN, Shown("external", "External data", "text", below="missing"), Shown("patients", "Patients", "whole"),
+        Shown("external_ap", "AP", patients="patients_with"), Shown("external_ar", "AR", patients="patients_with"),
+        Shown("sensitivity", "Sensitivity", patients="patients_with"),
+        Shown("specificity", "Specificity", patients="patients_without"),
+    )  # fmt: skip
+    said = "Sensitivity and specificity of images, at the score that the run's own validation fixed."
+    note = f"{_ON_EXTERNAL} {said} {_BY_PREVALENCE} {_INTERVALS}"
+    return ReportTable.of("external", "On external data", columns, rows, shown=shown, note=note, **more)
+
+
+def subgroups_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """What runs do in parts of the split, at the score that was fixed on validation."""
+    columns = (
+        *EVALUATED, Column("column", "the column that parts the split"), Column("level", "which part"), _SCORE,
+        Column("images", "images of the part", "images"), Column("patients", "patients of the part", "patients"),
+        Column("prevalence", "share of the images with a finding", FRACTION),
+        *bounded_columns("sensitivity", "share of the true boxes that are found"),
+        *bounded_columns("false_positives", "per image without a finding"), *bounded_columns("wafroc", "mean wAFROC"),
+        *bounded_columns("ap", "AP"), Column("patients_with", "patients with a finding", "patients"),
+        Column("patients_without", "patients without one", "patients"),
+        Column("patients_fewer", "the fewer of both", "patients"), Column("_why", "why no score is fixed"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.column, one.level, column.score, one.images, one.patients, one.prevalence,
+         *bounded(one.sensitivity), *bounded(one.false_positives), *bounded(one.wafroc), *bounded(one.ap),
+         one.sensitivity.patients, one.false_positives.patients, one.wafroc.patients, clip(column.why, 160) or None)
+        for run in runs
+        for column in run.stats.subgroups
+        for one in column.groups
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("column", "Column", "text", below="_why"), Shown("level", "Part", "text"),
+        Shown("patients", "Patients", "whole"), Shown("sensitivity", "Sensitivity", patients="patients_with"),
+        Shown("false_positives", "False positives", "number", patients="patients_without"),
+        Shown("wafroc", "wAFROC", patients="patients_fewer"), Shown("prevalence", "Prevalence"),
+        Shown("ap", "AP", patients="patients_with"),
+    )  # fmt: skip
+    note = (
+        "Sensitivity of boxes and false positives per image without a finding, at the score that validation fixed. "
+        f"AP depends on the prevalence (share of images with a finding): compare none between parts. {_INTERVALS}"
+    )
+    return ReportTable.of("subgroups", "Parts of the split", columns, rows, shown=shown, note=note, **more)
+
+
 #: The tables of a run's detections, in the order in which they are shown.
 DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
     thresholds_table, froc_table, confusion_table, reliability_table, detected_table, boxes_table, image_scores_table,
-    errors_table, masks_table, coco_table, controls_table, missingness_table,
+    errors_table, masks_table, coco_table, controls_table, missingness_table, subgroups_table,
 )  # fmt: skip
 
 
@@ -1260,7 +1434,7 @@ def run_tables(member: MemberFrame, ablation: AblationFrame, statistics: Statist
         findings_table([member], ablation, statistics),
         *(make(runs) for make in DETECTIONS),
     )
-    found = (*found[:2], *(replace(table, title=f"{table.title} on test") for table in found[2:]))
+    found = (*found[:2], *(replace(table, title=f"{table.title} on test") for table in found[2:]), external_table(runs))
     return tuple(table.without("_run") for table in found if table.rows)
 
 
@@ -1285,6 +1459,8 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
         table = make(runs, subject=subject)
         brief = "_brief" if make in (froc_table, masks_table) else ""
         yield replace(table, name=file_stem(name, table.name), title=f"{table.title} on test", brief=brief)
+    external = external_table(runs, subject=subject)
+    yield replace(external, name=file_stem(name, external.name))
 
 
 def all_tables(model: ReportModel) -> Iterator[ReportTable]:

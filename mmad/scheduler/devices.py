@@ -115,7 +115,7 @@ def look_at_gpu(device: str) -> GpuUse | None:
 
 def gpu_of(device: str | None, environment: Mapping[str, str], gpus: Sequence[GpuUse]) -> GpuUse | None:
     """The GPU that a process with ``environment`` calls ``device`` (``cuda:1``); None for the CPU, or when unknown."""
-    matched = re.fullmatch(r"cuda(?::(\d+))?", device or "")
+    matched = re.fullmatch(r"cuda(?::(\d+))?(?:,.*)?", device or "")  # of several the first
     if matched is None:
         return None
     number = int(matched[1] or 0)
@@ -344,7 +344,7 @@ class SharedGpu:
 
 @dataclass(frozen=True)
 class Slot:
-    """A slot for one run: the torch device, and how many CPU cores the run keeps busy there.
+    """A slot for one run: torch's device, or ``cuda:0,cuda:2`` of a run on two, and how many CPU cores it keeps busy.
 
     ``visible`` is the one GPU that its worker may see (``CUDA_VISIBLE_DEVICES``), which is its ``cuda:0``; empty
     where the worker sees all of them.
@@ -356,9 +356,22 @@ class Slot:
     visible: str = ""
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """The torch devices one by one."""
+        return tuple(self.device.split(","))
+
+    @property
     def torch_device(self) -> str:
         """What the worker's torch calls the device."""
         return "cuda:0" if self.visible else self.device
+
+
+def too_few(gpus: int, place: str, there: int) -> MmadError:
+    """What to say of a run on ``gpus`` GPUs where ``place`` has ``there``."""
+    has = "one GPU" if there == 1 else f"{there} GPUs"
+    return MmadError(
+        f"gpus_per_run = {gpus}, and {place} has {has}", hint=f"set gpus_per_run to {there} or less, or use another"
+    )
 
 
 class Slots:
@@ -414,11 +427,28 @@ class Slots:
             return sum(gpu.capacity for gpu in self._shared.values())
         return max(1, self.cores // max(1, threads))
 
+    def require(self, gpus: int) -> None:
+        """Refuse a run on ``gpus`` devices that no wait would give it.
+
+        Raises:
+            MmadError: with how many there are.
+        """
+        if gpus == 1 or not self.on_gpu:
+            return
+        if gpus > len(self.devices):
+            raise too_few(gpus, "this machine", len(self.devices))
+        if self._visible:
+            raise MmadError(
+                f"gpus_per_run = {gpus}: a GPU that is cut into slices (MIG) trains with no other",
+                hint="set gpus_per_run = 1, or use whole GPUs",
+            )
+
     def take(
         self,
         threads: int,
         memory_key: str = "",
         *,
+        gpus: int = 1,
         alone: bool = False,
         needs: int = 0,
         idle: Mapping[str, int] | None = None,
@@ -426,13 +456,16 @@ class Slots:
         """A free slot for a run of ``threads`` threads, or None while there is none.
 
         Args:
-            threads: CPU threads of the run.
+            threads: CPU threads of each of the run's processes.
+            gpus: how many processes, each with a GPU to itself where there are several.
             memory_key: equal for runs that take equally much memory.
             alone: on a GPU of its own.
             needs: bytes of a GPU without which it is known to fail.
             idle: by device, workers that hold a context there and go when the run begins.
         """
-        wanted = min(max(1, threads), self.cores)
+        wanted = min(max(1, threads) * gpus, self.cores)
+        if self.on_gpu and gpus > 1:
+            return self._take_several(gpus, wanted, memory_key, needs, idle or {})
         if self.on_gpu:
             busy = sum(run.threads for gpu in self._shared.values() for run in gpu.runs.values())
             # the emptiest first: two GPUs train two runs faster than one
@@ -450,12 +483,29 @@ class Slots:
         self._used += wanted
         return Slot("cpu", wanted, next(self._numbers))
 
+    def _take_several(
+        self, count: int, threads: int, memory_key: str, needs: int, idle: Mapping[str, int]
+    ) -> Slot | None:
+        """``count`` GPUs that have no other run."""
+        free = [
+            gpu
+            for gpu in self._shared.values()
+            if gpu.has_room(memory_key, alone=True, needs=needs, idle=idle.get(gpu.device, 0))
+        ]
+        if len(free) < count:
+            return None
+        slot = Slot(",".join(gpu.device for gpu in free[:count]), 0, next(self._numbers))
+        for gpu in free[:count]:
+            gpu.take(slot.number, memory_key, alone=True, threads=threads)
+        return slot
+
     def give_back(self, slot: Slot) -> None:
         """Frees ``slot`` for the next run."""
         if slot.device == "cpu":
             self._used -= slot.cores
         else:
-            self._shared[slot.device].give_back(slot.number)
+            for device in slot.devices:
+                self._shared[device].give_back(slot.number)
 
     def shared(self, device: str) -> bool:
         """Whether several runs may train on ``device`` at once."""
@@ -463,8 +513,8 @@ class Slots:
 
     def measured(self, slot: Slot, size: int, *, whole: bool = True) -> None:
         """The run on ``slot`` was seen to take ``size`` bytes, an evaluation included if ``whole``."""
-        if slot.device in self._shared:
-            self._shared[slot.device].measured(slot.number, size, whole=whole)
+        if slot.devices[0] in self._shared:
+            self._shared[slot.devices[0]].measured(slot.number, size, whole=whole)
 
     def held_by_others(self, idle: Mapping[str, int] | None = None) -> str:
         """In words, what other programs hold of GPUs on which none of our runs is; empty where that is little."""
@@ -473,7 +523,8 @@ class Slots:
 
     def model(self, slot: Slot) -> str:
         """The model of the slot's GPU, or its device's name."""
-        return self._shared[slot.device].model if slot.device in self._shared else slot.device
+        first = slot.devices[0]
+        return self._shared[first].model if first in self._shared else slot.device
 
     def describe(self, threads: int) -> str:
         """The slots in words, for the first line of a view."""

@@ -17,7 +17,8 @@ OPEN: frozenset[Phase] = frozenset({"queued", "running", "elsewhere"})
 class Job:
     """One run to train, named by the first member that asks for it.
 
-    ``threads`` are the CPU threads it keeps busy, ``data`` the folder its data set lies in now (None: where
+    ``threads`` are the CPU threads that a process of it keeps busy, ``gpus`` how many processes and devices it takes,
+    ``data`` the folder its data set lies in now (None: where
     the store says). ``memory_key`` is equal for runs that take equally much memory, ``accumulates`` says that it may
     be trained at half the batch where memory is short. ``parent`` is the run it continues.
     """
@@ -29,10 +30,16 @@ class Job:
     seed: int
     epochs: int
     threads: int = 1
+    gpus: int = 1
     data: str | None = None
     memory_key: str = ""
     accumulates: bool = False
     parent: str | None = None
+
+    @property
+    def cores(self) -> int:
+        """CPU cores that all of its processes keep busy."""
+        return self.threads * self.gpus
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""The one place of the scheduler that spawns processes: workers, which it talks to, and a user's command."""
+"""The one place of the scheduler that spawns processes: workers, mmad in the background, a user's command."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from mmad.scheduler.supervisor_link import Message, TrainRequest, WorkerRequest,
 WORKER = ("-P", "-m", "mmad.scheduler.worker")
 #: The command line of a worker of this machine that waits for requests.
 SERVE = (sys.executable, *WORKER, "--serve")
+#: The command line in a process of its own, which writes each line at once.
+MMAD = (sys.executable, "-P", "-u", "-m", "mmad")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -171,6 +173,27 @@ def run_python(code: str, arguments: Sequence[str], variables: Mapping[str, str]
                 process.wait(1.0)
             assert process.stdout is not None
             process.stdout.close()
+
+
+def start_detached(words: Sequence[str], log: Path, lock: int, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Begins ``mmad WORDS…`` in a session of its own, which no terminal ends; ``log`` takes its output.
+
+    Args:
+        lock: a descriptor that stays open in the process, and in none that it starts.
+
+    Raises:
+        OSError: the log cannot be written, or the system starts no process.
+    """
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [*MMAD, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **variables},
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
 
 
 def run_shell(command: str, text: str, environment: Mapping[str, str], timeout: float) -> int | None:

@@ -52,7 +52,7 @@ _COLUMNS = (
 
 def opening(states: Sequence[JobState], slots: Slots) -> str:
     """The first line: how many runs, and where."""
-    threads = max((state.job.threads for state in states), default=1)
+    threads = max((state.job.cores for state in states), default=1)
     return f"{len(states)} run{'s' * (len(states) != 1)} to train on {slots.describe(threads)}"
 
 
@@ -179,7 +179,7 @@ class PlainView:
     def begin(self, states: list[JobState], slots: Slots) -> None:
         self._states = states
         self._over.clear()
-        threads = max((state.job.threads for state in states), default=1)
+        threads = max((state.job.cores for state in states), default=1)
         self._capacity = slots.capacity(threads)
         self._say(opening(states, slots))
 
@@ -256,7 +256,7 @@ class LiveView:
 
     def begin(self, states: list[JobState], slots: Slots) -> None:
         self._states = states
-        self._capacity = slots.capacity(max((state.job.threads for state in states), default=1))
+        self._capacity = slots.capacity(max((state.job.cores for state in states), default=1))
         self.note(opening(states, slots))
 
     def started(self, state: JobState) -> None:

@@ -245,7 +245,7 @@ class Scheduler:
                 continue
             if state.not_before > seconds() or not self._may_begin(state):
                 continue
-            asks = (state.job.threads, state.job.memory_key, state.alone, state.needs)
+            asks = (state.job.threads, state.job.gpus, state.job.memory_key, state.alone, state.needs)
             if asks not in no_room:
                 if self._begin(state):
                     continue

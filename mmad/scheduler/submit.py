@@ -15,7 +15,8 @@ from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
-from mmad.config.runs import Ablation, Member, file_name, older_keys
+from mmad.config.protocol import without_fold
+from mmad.config.runs import TRIAL, Ablation, Member, file_name, older_keys
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
@@ -116,10 +117,16 @@ def _named(member: Member, word: str) -> bool:
 
 
 def names_of(member: Member) -> tuple[str, ...]:
-    """What ``--only`` may call a member, ``seed=N`` included."""
-    named = f"{member.setting}/{member.arm}"
-    paths = [f"{name}/{named}" for name in dict.fromkeys((member.ablation, file_name(member.ablation)))]
-    return (member.setting, member.arm, f"seed={member.seed}", *paths, *(f"{path}/{member.seed}" for path in paths))
+    """What ``--only`` may call a member: ``seed=N`` and ``fold=N`` too, and the setting of its folds or trials."""
+    fold = member.run.protocol.fold
+    settings = (member.setting,) if fold is None else (member.setting, without_fold(member.setting))
+    named = [f"{setting}/{member.arm}" for setting in settings]
+    files = dict.fromkeys((member.ablation, file_name(member.ablation)))
+    paths = [f"{file}/{name}" for file in files for name in named]
+    own = (*settings, member.arm, f"seed={member.seed}", *([] if fold is None else [f"fold={fold.number}"]))
+    searched = member.setting.partition(TRIAL)[0]  # whose trial it may be
+    own = (*own, *((searched,) if searched != member.setting else ()))
+    return (*own, *paths, *(f"{path}/{member.seed}" for path in paths))
 
 
 def queue_up(
@@ -173,6 +180,7 @@ def job_of(member: Member, ablation: Ablation | None = None) -> Job:
         seed=member.seed,
         epochs=run.protocol.epochs,
         threads=run.protocol.threads,
+        gpus=run.setup.gpus_per_run,
         data=str(Path(run.data.path).absolute()),
         memory_key=memory_key(run.setup),
         accumulates=ablation is not None and ablation.on_out_of_memory == "accumulate",
@@ -193,13 +201,15 @@ def memory_key(setup: ModelSetup) -> str:
 
 
 def halved(store: Store, job: Job) -> Job | None:
-    """Records the run of half the batch and twice the accumulated steps in place of ``job``'s; None at an odd batch.
+    """Records the run of half the batch and twice the accumulated steps in place of ``job``'s.
+
+    None at an odd batch, and where a GPU of several would have no image.
 
     Its key is another, because BatchNorm sees other batches; a warning of the new run says so.
     """
     run = run_spec(store.run(job.key))
     batch, steps = run.setup.batch_size, run.setup.gradient_accumulation
-    if batch % 2:
+    if batch % 2 or batch // 2 < run.setup.gpus_per_run:
         return None
     setup = run.setup.model_copy(update={"batch_size": batch // 2, "gradient_accumulation": steps * 2})
     smaller = replace(run, setup=setup, recorded_as=None)
@@ -219,8 +229,7 @@ def recorded_runs(database: str) -> Mapping[str, RunRecord]:
 
 def _read(database: str, read: Callable[[Store], T], *, read_only: bool = False) -> T | None:
     """What ``read`` finds in ``database``, which is upgraded unless ``read_only``; None where there is none yet."""
-    file = StorePaths(database).file
-    if file is not None and not file.exists():
+    if StorePaths(database).missing:
         return None
     try:
         with Store.open(database, create=False, read_only=read_only, lenient=True) as store:

@@ -148,7 +148,7 @@ class TrainRequest:
     Args:
         database: the SQLite file or URL the run is queued in.
         key: the run's whole key.
-        device: torch's name of the device.
+        device: torch's name of the device, of several with commas between them.
         data: where the data set lies now; None where the store says.
         command_line: what the user typed, recorded with the run.
         checkpoint_every: steps between two checkpoints within an epoch; None for none.
@@ -167,6 +167,11 @@ class TrainRequest:
     checkpoint_every: int | None = None
     tensorboard: bool = False
     resume: bool = False
+
+    @property
+    def first_device(self) -> str:
+        """The device of this worker's own process."""
+        return self.device.split(",")[0]
 
 
 #: What a scheduler asks of a worker: to train a run, to stop at its next safe point, to quit once it is idle.

@@ -28,7 +28,7 @@ from typing import NoReturn, Self
 from pydantic import ValidationError
 
 from mmad.base.clock import seconds
-from mmad.base.errors import CheckpointError, MmadError, SpecError, StoreError
+from mmad.base.errors import CheckpointError, MmadError, RankLostError, SpecError, StoreError
 from mmad.base.formatting import short_key
 from mmad.base.paths import RunPaths, StorePaths
 from mmad.base.recorder import Recorder
@@ -198,7 +198,7 @@ class StoreRecorder:
         torch = sys.modules.get("torch")
         if torch is None or not self._request.device.startswith("cuda"):
             return
-        size = int(torch.cuda.max_memory_reserved(self._request.device)) + CONTEXT
+        size = int(torch.cuda.max_memory_reserved(self._request.first_device)) + CONTEXT
         if size > self._memory or whole > self._whole:
             self._memory, self._whole = max(size, self._memory), whole or self._whole
             self._link.send(Memory(self._key, self._memory, self._whole))
@@ -336,11 +336,12 @@ def attempt(request: TrainRequest, record: RunRecord, store: Store, link: Superv
         return Ended(request.key, "taken")
     except MmadError as error:
         log.error("%s", error)
-        return Ended(request.key, "failed", one_line(error), "transient" if isinstance(error, StoreError) else None)
+        passing = isinstance(error, StoreError | RankLostError)
+        return Ended(request.key, "failed", one_line(error), "transient" if passing else None)
     except Exception as error:
         log.exception("the training failed")
         line, retry = failure_line(error, request.device, _log_of(request)), retry_of(error)
-        missing = shortage(error, request.device) if retry == "memory" else None
+        missing = shortage(error, request.first_device) if retry == "memory" else None
         return Ended(request.key, "failed", line, retry, shortage=missing)
 
 

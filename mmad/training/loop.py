@@ -27,6 +27,7 @@ from mmad.evaluation.coco import Scores, scores_by_overlap
 from mmad.training.device import Precision, fetched
 from mmad.training.divergence import DivergenceMonitor
 from mmad.training.losses import Weighing, packed
+from mmad.training.ranks import Ranks
 
 # From the losses of batches to optimiser steps: gradients averaged over batches, and clipped.
 
@@ -40,6 +41,7 @@ class Stepper:
         accumulation: batches whose gradients are averaged into one step.
         clip_norm: largest norm of all gradients together, after averaging; None clips nothing.
         stepped: called after every step.
+        ranks: that train the run together; None for this process alone.
     """
 
     def __init__(
@@ -50,16 +52,21 @@ class Stepper:
         accumulation: int = 1,
         clip_norm: float | None = None,
         stepped: Callable[[], None] = lambda: None,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.optimiser, self.precision, self._stepped = optimiser, precision, stepped
+        self.optimiser, self.precision, self._stepped, self.ranks = optimiser, precision, stepped, ranks
         self.accumulation, self.clip_norm = accumulation, clip_norm
         self._pending = 0
 
     def add(self, loss: Tensor) -> Tensor | None:
-        """Take in the loss of one batch, and step when its group is full; what ``finish`` gives then."""
+        """Take in the loss of one batch, or this rank's share of it, and step when its group is full, as ``finish``."""
         if self._pending == 0:
             self.optimiser.zero_grad(set_to_none=True)
-        self.precision.backward(loss)
+        elif self.ranks is not None:
+            self.ranks.divide(self._parameters())
+        self.precision.backward(loss if self.ranks is None else self.ranks.weigh(loss))
+        if self.ranks is not None:
+            self.ranks.agree(self._parameters())
         self._pending += 1
         if self._pending == self.accumulation:
             return self.finish()
@@ -384,7 +391,8 @@ def train_pass(
 
     ``loss`` is the fixed-weighted sum, comparable with validation; with learned weights ``objective`` is what
     was minimised. On a GPU the numbers of a batch are read, checked and reported when the next one has gone through
-    the network: the process does not wait for them.
+    the network: the process does not wait for them. Where ``stepper`` has ranks, each shows its share of a batch, and
+    all have the whole batch's losses and the same weights after it.
 
     Args:
         batches: those that are left of the epoch after ``partial.step`` of them.
@@ -398,7 +406,7 @@ def train_pass(
     model.train()
     monitor = monitor or DivergenceMonitor(dataset, epoch, half=stepper.precision.half)
     partial = PartialEpoch() if partial is None else partial
-    mean, collector, pending = partial.mean, partial.collector, list[_Pending]()
+    mean, collector, pending, ranks = partial.mean, partial.collector, list[_Pending](), stepper.ranks
 
     def settle() -> None:
         for batch_of in pending:
@@ -409,7 +417,8 @@ def train_pass(
         monitor.check_gradients()
 
     for batch in batches:
-        images, targets, numeric, categorical = _to(batch, device)
+        shown = batch if ranks is None else ranks.share(batch, epoch, partial.step + 1)
+        images, targets, numeric, categorical = _to(shown, device)
         with monitor.explaining(settle), stepper.precision.autocast():
             output = model(images, targets, numeric, categorical, mode)
         settle()
@@ -417,7 +426,8 @@ def train_pass(
         plain, objective = weighing.both(losses)
         named = {"loss": plain, **losses} | ({} if weighing.learned is None else {"objective": objective})
         step = partial.step + 1
-        pending.append(_Pending(step, batch.positions, tuple(named), fetched(packed(named.values()))))
+        numbers = packed(named.values()) if ranks is None else ranks.mean(packed(named.values()))
+        pending.append(_Pending(step, batch.positions, tuple(named), fetched(numbers)))
         if device.type == "cpu":
             pending[0].measured(monitor)  # before the weights follow a loss that is not finite
         monitor.add_gradients(step, batch.positions, stepper.add(objective))

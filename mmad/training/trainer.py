@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -21,7 +22,17 @@ from mmad.base import clock
 from mmad.base.errors import SpecError
 from mmad.base.paths import RunPaths
 from mmad.base.recorder import Recorder
-from mmad.base.records import ClinicalColumns, EpochRecord, Metric, Progress, Split
+from mmad.base.records import (
+    CheckpointRecord,
+    ClinicalColumns,
+    EnvironmentRecord,
+    EpochRecord,
+    EvaluationRecord,
+    Metric,
+    ParameterCount,
+    Progress,
+    Split,
+)
 from mmad.config.checks import require_fit
 from mmad.config.own_modules import make_importable
 from mmad.config.runs import RunSpec
@@ -48,6 +59,7 @@ from mmad.training.divergence import DivergenceMonitor
 from mmad.training.history import RunHistory
 from mmad.training.loop import PartialEpoch, Stepper
 from mmad.training.losses import Weighing
+from mmad.training.ranks import RankProcesses, RankRequest, Ranks, devices_of
 from mmad.training.resume import Continuation, Resumed, TrainingState, averaged_weights
 from mmad.training.schedules import Schedule, build_optimiser, joins_ground_truth
 
@@ -74,14 +86,15 @@ def train(
     """Train ``spec``, or resume it after its newest whole checkpoint in ``run``.
 
     On the CPU two runs of one specification are equal bit for bit, interrupted or not; on a GPU they agree to about
-    1e-4. torch's settings and threads are afterwards what they were.
+    1e-4. torch's settings and threads are afterwards what they were. With ``gpus_per_run`` this process is rank 0 of as
+    many, and starts the others.
 
     Args:
         spec: what to train.
         dataset_path: the data set's folder; its fingerprint must be the specification's.
         run: where checkpoints and detections go.
         recorder: receives every committed epoch, after its checkpoint is on disk.
-        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; of a run on several GPUs ``cuda`` or ``cuda:0,cuda:2``.
         stop: asked after every step; once True the run ends there, and a later call resumes with the next step.
         weights_dir: a folder with pretrained weights.
         checkpoint_every: training steps between two checkpoints inside an epoch: a kill then costs no more than
@@ -91,22 +104,56 @@ def train(
     Raises:
         SpecError: a device that is not there, half precision on another than ``cuda``, ``checkpoint_every`` below 1.
         CheckpointError: a checkpoint of another run; the run that ``spec`` continues is not finished here.
+        RankLostError: another process of a run on several devices was killed.
         DivergedError: losses, gradients or weights that are not finite.
         MmadError: what else the user can fix (data, weights, disk).
     """
     if checkpoint_every is not None and checkpoint_every < 1:
         raise SpecError(f"checkpoint_every = {checkpoint_every}", hint="name 1 or more steps, or none")
     make_importable(spec.protocol.modules)
-    place = open_device(device)
-    require_device(spec.setup.mixed_precision, place, bf16=spec.setup.bf16)
-    with settings_restored():
+    devices = devices_of(device, spec.setup.gpus_per_run)
+    place = _opened(spec, devices[0])
+    with settings_restored(), ExitStack() as ends:
+        processes = None
+        if len(devices) > 1:
+            processes = RankProcesses(devices)
+            ends.callback(processes.end)
         prepare_process(spec.protocol.threads, spec.protocol.seed, place, tf32=spec.setup.tf32)
         dataset = open_dataset(spec, dataset_path)
         training = _Training(spec, dataset, run, recorder, place, stop, weights_dir, checkpoint_every, parent)
+        if processes is not None:
+            training.begin_ranks = lambda: processes.join(
+                spec, training.model, place, dataset_path=dataset_path, run=run, weights_dir=weights_dir
+            )
         try:
             return training.run_epochs()
         except loop.Interrupted:
             return "interrupted"
+        except RuntimeError as error:
+            lost = None if processes is None else processes.lost()
+            raise error if lost is None else lost from error
+
+
+def follow(request: RankRequest) -> None:
+    """Train as another rank than 0, which evaluates, records and keeps checkpoints, until the run is over."""
+    spec, run = request.spec, RunPaths(Path(request.run))
+    make_importable(spec.protocol.modules)
+    place = _opened(spec, request.device)
+    prepare_process(spec.protocol.threads, spec.protocol.seed, place, tf32=spec.setup.tf32)
+    dataset = open_dataset(spec, Path(request.dataset_path))
+    weights_dir = None if request.weights_dir is None else Path(request.weights_dir)
+    training = _Training(spec, dataset, run, Unrecorded(), place, never, weights_dir, None, None)
+    training.begin_ranks = lambda: request.join(training.model)
+    training.follow_epochs()
+
+
+def _opened(spec: RunSpec, device: str) -> torch.device:
+    """The device called ``device``, which has to do what the setup asks of it."""
+    place = open_device(device)
+    require_device(spec.setup.mixed_precision, place, bf16=spec.setup.bf16)
+    if spec.setup.sync_batch_norm and spec.setup.gpus_per_run > 1 and place.type != "cuda":
+        raise SpecError("sync_batch_norm needs GPUs", hint="set sync_batch_norm = false, or use --device cuda")
+    return place
 
 
 class _Training:
@@ -147,7 +194,10 @@ class _Training:
             weights_dir=weights_dir,
             weights_hash=protocol.weights_hash,
         ).to(device)
+        if setup.sync_batch_norm and setup.gpus_per_run > 1:
+            self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         in_layout(self.model, setup)
+        self.begin_ranks: Callable[[], Ranks] | None = None
         self.weighing = Weighing.of(setup)
         self.state = self._state()
         self.batches = training_batches(
@@ -202,8 +252,11 @@ class _Training:
         else:
             self.state.history.restore_detections(warnings.append)
         done, over, partial = resumed.epoch, resumed.over, resumed.partial
+        environment = describe_environment(self.device, self.spec.protocol.threads, done)
+        if (gpus := self.spec.setup.gpus_per_run) > 1:
+            environment = replace(environment, device=f"{gpus} processes, the first on {environment.device}")
         self.recorder.started(
-            describe_environment(self.device, self.spec.protocol.threads, done),
+            environment,
             parameter_counts(self.spec.setup, len(self.dataset.labels), self.columns),
         )
         if (warning := self.model.warning()) is not None:
@@ -214,6 +267,8 @@ class _Training:
             continuation.write(self.recorder)
         if over:
             self.state.history.make_durable()
+        elif self.begin_ranks is not None:  # they begin where the newest checkpoint stands
+            self.state.stepper.ranks = self.begin_ranks()
         if done:
             self.state.history.report_resumed(self.recorder)
             checkpoint.prune(self.run, self.state.history.files())  # a kill may have kept its last epoch from it
@@ -225,6 +280,20 @@ class _Training:
             over = self._epoch(epoch, partial or PartialEpoch())
             partial = None
         return "finished"
+
+    def follow_epochs(self) -> None:
+        """Train as ``run_epochs`` of rank 0 does, which says after each epoch what its evaluation says of the rate."""
+        assert self.begin_ranks is not None
+        resumed = self.state.resume(self.run, self.spec.key)
+        ranks = self.state.stepper.ranks = self.begin_ranks()
+        epoch, over, partial = resumed.epoch, resumed.over, resumed.partial
+        while not over:
+            epoch += 1
+            partial = partial or PartialEpoch()
+            self._train_pass(epoch, partial, _EpochClock(self.device, partial), self._monitor(epoch))
+            ends, *plateau = ranks.hear(4)
+            self.state.schedule.after_epoch(epoch, *plateau)
+            over, partial = bool(ends), None
 
     def _continuation(self) -> Continuation | None:
         """Where a run that continues another begins; None for one that begins by itself."""
@@ -256,7 +325,10 @@ class _Training:
             history.selection = before
             self._save_partial(epoch, partial, epoch_clock)
             raise
-        schedule.after_epoch(epoch, *self._plateau_metrics(results))
+        plateau = self._plateau_metrics(results)
+        if self.state.stepper.ranks is not None:
+            self.state.stepper.ranks.tell(over, *plateau)
+        schedule.after_epoch(epoch, *plateau)
         history.add_epoch(EpochRecord(epoch, lr, *epoch_clock.read(), _metrics(results)), results[1:], kinds)
         history.write_detections()
         if over:
@@ -350,6 +422,24 @@ class _Training:
             self.recorder.progress(Progress(key, epoch, epochs, phase, step, steps, loss))
 
         return report
+
+
+class Unrecorded:
+    """Implements ``mmad.base.recorder.Recorder`` for a rank whose numbers rank 0 records."""
+
+    def started(self, environment: EnvironmentRecord, counts: Sequence[ParameterCount]) -> None:
+        """Drops what it is given, as all of these do."""
+
+    def epoch(
+        self,
+        record: EpochRecord,
+        checkpoints: Sequence[CheckpointRecord],
+        evaluations: Sequence[EvaluationRecord],
+    ) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def progress(self, progress: Progress) -> None: ...
 
 
 class _EpochClock:

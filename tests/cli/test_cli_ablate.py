@@ -19,9 +19,11 @@ from processes import one_core, wait_for
 from typer.testing import CliRunner, Result
 
 from mmad.base.errors import StoreError
+from mmad.base.paths import DEFAULT_DATABASE
 from mmad.base.records import EpochRecord
 from mmad.cli.app import app
 from mmad.data.phantom.generate import make_phantom
+from mmad.scheduler.detached import Background, Detached
 from mmad.store.store import Store
 
 PRETENDING = Path(__file__).parents[1] / "scheduler" / "programs" / "pretending_mmad.py"
@@ -180,6 +182,73 @@ def test_ctrl_c_stops_with_130_and_says_how_to_go_on(here: Path) -> None:
     assert command.returncode == 130, errors
     assert "Traceback" not in errors
     assert "interrupted; resume it with: mmad " in out
+
+
+@pytest.mark.slow
+def test_a_command_in_the_background_survives_its_terminal_is_followed_and_stopped(
+    here: Path, call_mmad: Callable[..., Any]
+) -> None:
+    def detach(**plan: object) -> Detached:
+        (here / "plan.json").write_text(json.dumps({"*": plan}))
+        words = [sys.executable, str(PRETENDING), "ablate", "tiny.toml", "--device", "cpu", "--detach"]
+        terminal = subprocess.run(
+            words, cwd=here, env=environment() | {"PRETEND": str(here)}, capture_output=True, text=True
+        )
+        assert terminal.returncode == 0, terminal.stderr
+        found = background.read()
+        assert found is not None
+        assert terminal.stdout.startswith(f"process {found.owner.pid} works in the background")
+        assert "2 runs to train on CPU" in terminal.stderr
+        assert background.alive(found)
+        assert os.getsid(found.owner.pid) == found.owner.pid
+        return found
+
+    background = Background(str(DEFAULT_DATABASE))
+    none = call_mmad("attach")
+    assert (none.code, none.err.count("\n")) == (2, 1)
+    assert "no command of this database was detached on this machine; mmad ablate FILE --detach begins one" in none.err
+    began: list[Detached] = []
+    try:
+        began.append(first := detach(do=[[2, "wait"]]))
+        os.kill(first.owner.pid, signal.SIGHUP)
+        refused = call_mmad("ablate", "tiny.toml", "--detach")
+        assert refused.code == 2
+        assert (
+            f"process {first.owner.pid} (mmad ablate tiny.toml --device cpu --detach) works in the back" in refused.err
+        )
+        wait_for(lambda: committed(here) == (2 if len(os.sched_getaffinity(0)) > 1 else 1))
+        workers = psutil.Process(first.owner.pid).children()
+        assert background.alive(first)
+        os.kill(first.owner.pid, signal.SIGKILL)
+        wait_for(lambda: not any(worker.is_running() for worker in workers))
+        lost = call_mmad("attach")
+        assert lost.code == 2
+        assert f"was killed; resume it with: cd {here} && mmad ablate tiny.toml --device cpu --detach" in lost.err
+        began.append(second := detach(do=[[2, "wait!"]]))
+        assert "asked to stop after the present step" in call_mmad("stop", "--scheduler").out
+        followed = call_mmad("attach")
+        assert followed.code == 130
+        assert f"process {second.owner.pid} ended" in followed.err
+        assert "resumes after epoch 1 of 3" in followed.out
+        assert "interrupted; resume it with: mmad ablate tiny.toml --device cpu --detach" in followed.out
+        assert call_mmad("stop", "--scheduler").out.startswith(f"nothing to stop: process {second.owner.pid} ended")
+    finally:
+        for one in began:
+            if one.owner.alive:
+                os.kill(one.owner.pid, signal.SIGKILL)
+
+
+def test_what_has_no_effect_in_the_background_is_refused(here: Path, call_mmad: Callable[..., Any]) -> None:
+    for words, line in (
+        (("ablate", "tiny.toml", "--detach", "--dry-run"), "--dry-run: has no effect with --detach"),
+        (("ablate", "tiny.toml", "--detach", "--json"), "--json: has no effect with --detach"),
+        (("stop", "tiny", "--scheduler"), "tiny: names runs, and --scheduler is a command"),
+        (("stop", "--all", "--scheduler"), "--all: has no effect here"),
+    ):
+        refused = call_mmad(*words)
+        assert refused.code == 2
+        assert line in refused.err
+    assert [path.name for path in here.iterdir()] == ["tiny.toml"]
 
 
 @pytest.mark.slow

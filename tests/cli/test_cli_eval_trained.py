@@ -57,6 +57,10 @@ use_clinical = false
 use_clinical = true
 [protocol]
 epochs = 2
+[[external]]
+name = "Elsewhere"
+dir = "elsewhere"
+map = { Pneumonia = "Consolidation" }
 """
 PAGE = Path(__file__).parents[2] / "docs" / "predict.md"
 CXR, CLINICAL = "pair/default/CXR", "pair/default/CXR+Clinical"
@@ -79,12 +83,22 @@ def bench(tmp_path_factory: pytest.TempPathFactory, warm_workers: None) -> Bench
 
     folder = tmp_path_factory.mktemp("pair")
     make_phantom(folder / "phantom-small", studies=40, image_size=64)
+    make_phantom(folder / "drawn", studies=24, image_size=64, seed=5)
+    shutil.move(renamed(folder / "drawn", "Consolidation", "Pneumonia"), folder / "elsewhere")
     (folder / "pair.toml").write_text(FILE)
     ablation, _ = load_with_data(folder / "pair.toml", data=None)
     database = str(folder / "db" / "mmad.sqlite")
     summary = run_jobs(database, queue_up([ablation], database), find_slots("cpu"), choose_view())
     assert summary.exit_code == 0
     return Bench(Path(database), folder / "phantom-small")
+
+
+def renamed(data: Path, label: str, word: str) -> Path:
+    """The data set with another word for a label."""
+    for name in ("dataset.toml", "boxes.csv"):
+        text = (data / name).read_text()
+        (data / name).write_text(text.replace(f'"{label}"', f'"{word}"').replace(f",{label},", f",{word},"))
+    return data
 
 
 # another data set
@@ -111,7 +125,8 @@ def test_the_same_studies_as_another_data_set_give_the_same_figures(
     own = json.loads(call_mmad(*base).out)["runs"]
     called = call_mmad(*base, "--on", other, "--map", "Pneumonia=Consolidation")
     assert called.code == 0, called.err
-    assert "images of the run's data set, too" in called.err
+    images = own[0]["images"]
+    assert f"{images} of its {images} images are images of the run's data set, too" in called.err
     for mine, theirs in zip(own, json.loads(called.out)["runs"], strict=True):
         assert theirs["outside"]["unlabelled"] == []
         for name in ("images", "patients", "ap", "ar", "per_class", "froc"):
@@ -163,6 +178,37 @@ def test_another_unit_and_the_run_s_own_data_are_refused(bench: Bench, call_mmad
     assert (refused.code, "that the run was trained on" in refused.err) == (2, True)
 
 
+def test_declared_data_sets_are_evaluations_of_their_own(bench: Bench, call_mmad: Call, tmp_path: Path) -> None:
+    base = ("--db", bench.database, "--json")
+    own = json.loads(call_mmad("eval", CXR, CLINICAL, *base).out)["runs"]
+    called = call_mmad("eval", "pair", "--device", "cpu", *base)
+    assert called.code == 0, called.err
+    assert "images of the run's data set" not in called.err
+    found = json.loads(called.out)["runs"]
+    assert found[:2] == own
+    assert [one["outside"]["name"] for one in found[2:]] == ["Elsewhere", "Elsewhere"]
+    away = bench.data.with_name("elsewhere")
+    assert call_mmad("compare", "pair", *base).code == 0
+    away.rename(tmp_path / "gone")  # what was recorded needs the folder no more
+    try:
+        (pair,) = json.loads(call_mmad("compare", "pair", *base).out)["pairs"]
+        (there,) = pair["external"]
+        assert (there["name"], there["images"], there["why"]) == ("Elsewhere", 24, None)
+        assert (there["reference"], there["other"]) == (found[2]["ap"], found[3]["ap"])
+        difference = found[3]["ap"]["value"] - found[2]["ap"]["value"]
+        assert there["ap"]["value"] == pytest.approx(difference, abs=1e-9)
+        assert pair["reference"]["ap"] == own[0]["ap"]  # never mixed with the run's own
+        call_mmad("report", "--md", "--out", tmp_path / "page", "--csv", tmp_path / "tables", "--db", bench.database)
+        assert "On external data" in (tmp_path / "page.md").read_text()
+        rows = pd.read_csv(tmp_path / "tables" / "pair--external.csv")
+        assert rows["external_ap"].tolist() == pytest.approx([one["ap"]["value"] for one in found[2:]])
+        assert rows["missing"].isna().all()
+        refused = call_mmad("eval", "pair", *base)
+        assert (refused.code, refused.err.count("\n"), "no such data set" in refused.err) == (2, 1, True)
+    finally:
+        (tmp_path / "gone").rename(away)
+
+
 # images of no data set
 
 
@@ -210,6 +256,29 @@ def test_boxes_on_new_images_are_those_of_the_evaluation(bench: Bench, call_mmad
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "exists already" in refused.err
     assert (out / "boxes.csv").read_bytes() == before
+
+
+def test_an_ensemble_of_the_same_network_twice_finds_what_the_network_finds(
+    bench: Bench, call_mmad: Call, tmp_path: Path
+) -> None:
+    shutil.copytree(bench.database.parent, tmp_path / "db")
+    database, images = tmp_path / "db" / bench.database.name, sorted((bench.data / "images").iterdir())[:3]
+    with closing(sqlite3.connect(database)) as connection, connection:
+        names = [row[1] for row in connection.execute("pragma table_info(members)")]
+        values = ", ".join({"seed": "1", "position": "9"}.get(name, name) for name in names)
+        connection.execute(f"insert into members select {values} from members where arm = 'CXR'")
+    base = ("predict", *images, "--false-positives", "8", "--db", database)
+    one = call_mmad(base[0], f"{CXR}/0", *base[1:], "--out", tmp_path / "one")
+    both = call_mmad(base[0], CXR, *base[1:], "--ensemble", "--out", tmp_path / "both")
+    assert (one.code, both.code) == (0, 0), both.err
+    assert "never the estimand" in both.err
+    assert "pair/default/CXR/ensemble of 2 seeds, best_ap" in both.out
+    expected, found = (pd.read_csv(tmp_path / name / "boxes.csv") for name in ("one", "both"))
+    assert expected["score"].notna().any()
+    pd.testing.assert_frame_equal(found, expected)
+    refused = call_mmad(base[0], CLINICAL, *base[1:], "--ensemble", "--out", tmp_path / "none")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "is one run, and an ensemble is of several; name an arm with several seeds" in refused.err
 
 
 def test_an_image_is_read_as_the_data_set_s_were_and_its_boxes_depend_on_no_other(

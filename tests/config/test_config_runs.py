@@ -47,7 +47,7 @@ OTHER_SETUP: dict[str, Any] = {
     "augmentation": {"use": "mine:Turn"}, "box_loss": {"use": "torch.nn:Linear", "in_features": 4, "out_features": 1},
     "horizontal_flip": 0.25, "image_input": "training_mean", "fusion": "daft", "clinical_encoder": "tokens",
     "clinical_records": "permuted", "clinical_permutation": 1, "clinical_dropout": 0.3, "clinical_dropout_of": "record",
-    "gradient_checkpointing": True,
+    "gradient_checkpointing": True, "gpus_per_run": 2, "sync_batch_norm": True,
     "bf16": True, "ema_decay": 0.5, "cosine_ramp_epochs": 2, "cosine_last_factor": 0.1, "augment_scale": 0.1,
     "augment_shift": 0.1, "augment_rotation": 5.0, "augment_contrast": 0.1,
 }  # fmt: skip
@@ -55,6 +55,7 @@ OTHER_PROTOCOL: dict[str, Any] = {
     "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
     "selection_proposals": "sampled", "replicate": 2, "steps_per_epoch": 1,
     "modules": [{"name": "mine", "sha256": "b" * 64}], "continues": {"key": "a" * 64, "checkpoint": "final"},
+    "fold": {"number": 1, "of": 5},
 }  # fmt: skip
 
 
@@ -81,6 +82,7 @@ BASES: dict[str, dict[str, Any]] = {
         "use_clinical": True, "fusion": {"use": "mine:Sum"}, "clinical_records": "permuted", "clinical_dropout": 0.1,
     },
     "torchvision": {"use_custom_model": False},
+    "several GPUs": {"gpus_per_run": 3, "batch_size": 4, "record_training_performance": False},
     "cosine": {"lr_scheduler": "CosineAnnealingLR"},
 }  # fmt: skip
 #: What no run depends on.

@@ -185,6 +185,18 @@ def test_a_constant_record_says_nothing(phantom: DataSet) -> None:
         assert numeric[0, :9] == pytest.approx(means)
 
 
+def test_of_a_record_what_is_missing_may_stand_alone(phantom: DataSet) -> None:
+    everyone = range(len(phantom.studies))
+    for values in ("standardised", "raw"):
+        encoder = ClinicalEncoder.fit(phantom, phantom.columns(), values, indicators=True)
+        numeric, categorical = Studies(phantom, 64, encoder).clinical(everyone)
+        alone, categories = Studies(phantom, 64, encoder, records="missing").clinical(everyone)
+        assert (alone[:, :9] == encoder.constant()[:9]).all()
+        assert (alone[:, 9:] == numeric[:, 9:]).all()
+        assert (categories == np.where(categorical == -1, -1, 0)).all()
+        assert encoder.missing(numeric[:2], np.array([[-1], [3]]))[1].tolist() == [[-1], [0]]
+
+
 def test_a_split_of_one_patient_has_nobody_to_permute_with(tiny: Path) -> None:
     with pytest.raises(DataError, match="the split 'val' has one patient"):
         permuted_records(load_dataset(tiny), 0)

@@ -41,13 +41,13 @@ def test_it_is_remembered_until_a_file_changes(tiny: Path, monkeypatch: pytest.M
     dataset = load_dataset(tiny)
     before = dataset.fingerprint()
     hashed: list[Path] = []
-    real = module._hash_file
+    real = module.hash_file
 
     def counting(path: Path) -> str:
         hashed.append(path)
         return real(path)
 
-    monkeypatch.setattr(module, "_hash_file", counting)
+    monkeypatch.setattr(module, "hash_file", counting)
     assert dataset.fingerprint() == before
     assert hashed == []
     data = bytearray((tiny / "images" / "a.png").read_bytes())

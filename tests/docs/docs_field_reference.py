@@ -1,4 +1,4 @@
-"""The field reference of docs/ablation-file.md, made from the models that check an ablation file.
+"""docs/fields.md, made from the models that check an ablation file.
 
 Run ``python tests/docs/docs_field_reference.py`` to bring the page up to date.
 """
@@ -15,13 +15,26 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from mmad.config.ablation_file import EVALUATION_FIELDS, SETUP_FIELDS, TRAINING_FIELDS, PhantomTable
+from mmad.config.ablation_file import EVALUATION_FIELDS, SETUP_FIELDS, TRAINING_FIELDS, PhantomTable, TuneTable
 from mmad.config.checks import LOSS_NAMES
 from mmad.config.fields import stated
 from mmad.config.hypothesis import Hypothesis
 
-PAGE = Path(__file__).parents[2] / "docs" / "ablation-file.md"
-BEGIN, END = "<!-- fields: begin (generated, see tests/docs/docs_field_reference.py) -->", "<!-- fields: end -->"
+PAGE = Path(__file__).parents[2] / "docs" / "fields.md"
+#: What stands above the tables.
+INTRO = """\
+# Fields
+
+Every field of an [ablation file](ablation-file.md), made from the code by `tests/docs/docs_field_reference.py`. Names
+are those that the documented log prints; [the detector](detector.md) describes eras A, B and C.
+
+Bold letters say what a field affects: **A** the architecture (modules and their sizes), **T** the training (its
+steps, rounding included), **E** the evaluation (what is measured of given weights), **S** the speed (time and memory
+of an epoch). Where a field is *idle*, its value changes no bit of a result. In the conditions `resolved_era` is the
+clinical branch's era, `fuse_layers` the number of fuse convolutions on each map; `has_pyramid`, `has_masks` and
+`image_backbone` describe the network, also torchvision's own (`use_custom_model = false`). A *part* is `{ use =
+"MODULE:CLASS", … }` ([parts](parts.md)); `[0, 1)` includes 0 and not 1.
+"""
 
 #: The field that begins each part of the setup, and the part's heading. The order is the model's.
 PARTS = {
@@ -32,36 +45,40 @@ PARTS = {
     "anchor_sizes": "Heads",
     "optimiser": "Optimisation",
 }
-_HEAD = ("key", "type", "range", "default", "unit", "what it does")
-#: What fields of the setup and of the training say of themselves besides.
-_STATED = ("affects", "idle when")
+_HEAD = ("key", "value", "default", "what it does")
+#: Where the first condition is stated of every field of a table but some, and these state one of the others, which it
+#: implies, it holds of them too.
+_IMPLIES = {"`use_clinical = false`": {"`fuse_layers = 0`", "`always`"}}
 _WORDS: Mapping[Any, str] = {
-    bool: "true or false",
-    int: "whole number",
-    float: "number",
-    str: "text",
+    bool: "bool",
+    int: "int",
+    float: "float",
+    str: "string",
     NoneType: '`"none"`',
 }
-_SIGNS: Mapping[type, tuple[str, str]] = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+#: Kinds of limits: the attribute that holds the bound, and how the interval begins or ends there.
+_LOWER: Mapping[type, tuple[str, str]] = {Ge: ("ge", "["), Gt: ("gt", "(")}
+_UPPER: Mapping[type, tuple[str, str]] = {Le: ("le", "]"), Lt: ("lt", ")")}
 
 
 def reference() -> str:
     """Every field of the setup, the protocols and the phantom as Markdown tables."""
-    parts = [f"### `[setup]`: {heading}\n\n{_table(fields, stating=True)}" for heading, fields in _setup_parts()]
-    parts.append("### `[protocol]`: the training (part of a run's key)\n\n" + _table(TRAINING_FIELDS, stating=True))
-    parts.append("### `[protocol]`: the evaluation (no part of a run's key)\n\n" + _table(EVALUATION_FIELDS))
+    parts = [f"## `[setup]`: {heading}\n\n{_table(fields, stating=True)}" for heading, fields in _setup_parts()]
+    parts.append("## `[protocol]`: the training (part of a run's key)\n\n" + _table(TRAINING_FIELDS, stating=True))
+    parts.append("## `[protocol]`: the evaluation (no part of a run's key)\n\n" + _table(EVALUATION_FIELDS))
     parts.append(
-        "### `[hypothesis]`: what the study sets out to show (no part of a run's key)\n\n"
+        "## `[hypothesis]`: what the study sets out to show (no part of a run's key)\n\n"
         + _table(Hypothesis.model_fields)
     )
-    parts.append("### `[phantom]`: how the embedded data set is drawn\n\n" + _table(PhantomTable.model_fields))
+    tune = {name: field for name, field in TuneTable.model_fields.items() if name != "space"}
+    parts.append("## `[tune]`: the search for each arm's setup (no part of a run's key)\n\n" + _table(tune))
+    parts.append("## `[phantom]`: how the embedded data set is drawn\n\n" + _table(PhantomTable.model_fields))
     return "\n\n".join(parts)
 
 
-def page_with_reference(page: str) -> str:
-    """``page`` with what stands between its markers made anew."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{reference()}\n\n{END}{rest.split(END)[1]}"
+def page() -> str:
+    """The whole page."""
+    return f"{INTRO}\n{reference()}\n"
 
 
 def _setup_parts() -> list[tuple[str, dict[str, FieldInfo]]]:
@@ -74,36 +91,52 @@ def _setup_parts() -> list[tuple[str, dict[str, FieldInfo]]]:
 
 
 def _table(fields: Mapping[str, FieldInfo], *, stating: bool = False) -> str:
-    head = (*_HEAD, *(_STATED if stating else ()))
-    rows = [(*_cells(name, field), *(_claims(field) if stating else ())) for name, field in fields.items()]
-    return "\n".join([_line(head), f"|{'---|' * len(head)}", *map(_line, rows)])
+    idle = {name: _idle(field) if stating else [] for name, field in fields.items()}
+    common = {
+        words
+        for words in set().union(*idle.values())
+        if all(words in said or _IMPLIES.get(words, set()) & set(said) for said in idle.values())
+    }
+    rows = [
+        _cells(name, field, [words for words in idle[name] if words not in common], _affects(field) if stating else "")
+        for name, field in fields.items()
+    ]
+    always = f"All are idle where {' or '.join(sorted(common))}.\n\n" if common else ""
+    return always + "\n".join([_line(_HEAD), f"|{'---|' * len(_HEAD)}", *map(_line, rows)])
 
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(name: str, field: FieldInfo) -> tuple[str, ...]:
+def _cells(name: str, field: FieldInfo, idle: list[str], affects: str) -> tuple[str, ...]:
     extra = field.json_schema_extra
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     what = (field.description or "").replace("|", r"\|")
-    return f"`{name}`", _type(name, field), _range(field), _default(field), unit or "–", what
+    kind, *none = _type(name, field).split(f", {_WORDS[NoneType]}")
+    value = " ".join(part for part in (kind, _range(field), unit) if part) + (f", {_WORDS[NoneType]}" if none else "")
+    said = [what, *([f"**{affects}**"] if affects else []), *([f"Idle: {'; '.join(idle)}."] if idle else [])]
+    return f"`{name}`", value, _default(field), " ".join(said)
 
 
-def _claims(field: FieldInfo) -> tuple[str, str]:
-    """What ``field`` affects, and when it is idle; where it is so in part, with that part."""
+def _affects(field: FieldInfo) -> str:
+    """The initials of what ``field`` affects."""
+    return "".join(effect[0].upper() for claim in stated(field) for effect in claim.effects)
+
+
+def _idle(field: FieldInfo) -> list[str]:
+    """The conditions under which ``field`` is idle; where one is so in part, with the initials of that part."""
     claims = stated(field)
-    idle = [
-        f"`{condition}`" + (f" ({', '.join(claim.effects)})" if len(claims) > 1 else "")
+    return [
+        f"`{condition}`" + (f" ({''.join(e[0].upper() for e in claim.effects)})" if len(claims) > 1 else "")
         for claim in claims
         for condition in claim.idle
     ]
-    return ", ".join(effect for claim in claims for effect in claim.effects) or "nothing", "; ".join(idle) or "–"
 
 
 def _type(name: str, field: FieldInfo) -> str:
     if name == "loss_weights":
-        return "table: " + ", ".join(f"`{word}`" for word in LOSS_NAMES) + ' = a number ≥ 0 or `"detach"`'
+        return "table of " + ", ".join(f"`{word}`" for word in LOSS_NAMES) + ' = float ≥ 0 or `"detach"`'
     return _words(field.annotation)
 
 
@@ -112,23 +145,24 @@ def _words(annotation: Any) -> str:
     if annotation in _WORDS:
         return _WORDS[annotation]
     if origin is dict:
-        return '`{ use = "MODULE:CLASS", … }`'
+        return "part"
     if origin is Annotated:
         return _words(inner[0])
     if origin is Literal:
-        return " or ".join(f"`{json.dumps(choice)}`" for choice in inner)
+        return ", ".join(f"`{json.dumps(choice)}`" for choice in inner)
     if origin is tuple:
-        return f"list of {_words(inner[0])}s"
-    return " or ".join(_words(part) for part in inner)
+        return f"[{_words(inner[0])}]"
+    return ", ".join(_words(part) for part in inner)
 
 
 def _range(field: FieldInfo) -> str:
-    limits = [
-        f"{_SIGNS[type(limit)][0]} {_number(getattr(limit, _SIGNS[type(limit)][1]))}"
-        for limit in field.metadata
-        if type(limit) in _SIGNS
-    ]
-    return ", ".join(limits) or "–"
+    """The interval of the values, ``[1, 8)``; with one bound the sign and the bound."""
+    lower = [(_LOWER[type(m)], m) for m in field.metadata if type(m) in _LOWER]
+    upper = [(_UPPER[type(m)], m) for m in field.metadata if type(m) in _UPPER]
+    low, high = (_number(getattr(found[0][1], found[0][0][0])) if found else "" for found in (lower, upper))
+    if lower and upper:
+        return f"{lower[0][0][1]}{low}, {high}{upper[0][0][1]}"
+    return f"{'≥' if lower[0][0][1] == '[' else '>'} {low}" if lower else ""
 
 
 def _number(value: float) -> str:
@@ -136,6 +170,8 @@ def _number(value: float) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "–"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, float):
         return f"`{value:g}`"
@@ -145,12 +181,9 @@ def _default(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text("utf-8")
-    made = page_with_reference(text)
-    PAGE.write_text(made, "utf-8")
-    print(
-        f"{PAGE}: {'unchanged' if made == text else 'brought up to date'}, {len(re.findall('^[|] `', made, re.M))} rows"
-    )
+    text = page()
+    PAGE.write_text(text, "utf-8")
+    print(f"{PAGE}: {len(re.findall('^[|] `', text, re.M))} rows")
 
 
 if __name__ == "__main__":

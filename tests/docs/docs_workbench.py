@@ -105,10 +105,14 @@ class Workbench:
                 return f"make -n --old-file=.venv/.mmad-ready {shlex.join(asked)}"
             case ["mmad", "data", "phantom", *_]:
                 return f"{command} {shlex.join(_SMALL_PHANTOM)}"
+            case ["mmad", "reproduce", *_]:
+                return command.replace("reproduce", "reproduce quickstart")
             case ["mmad", "demo", *_]:
                 return f"{command} --no-open"
             case ["mmad", "report", *rest] if "--open" in rest:
                 return command.replace("--open", "")
+            case ["mmad", "report", *_]:  # a PDF takes half a second; another command of docs/paper.md writes each
+                return command.replace("--format pdf,", "--format ")
             case ["mmad", name, *_] if name in {"--help", "--version", *(name for name, _, _ in COMMANDS)}:
                 return command
         raise UnknownCommandError(f"no way to try the documented command: {command}")

@@ -1,4 +1,4 @@
-"""docs/json.md: every form it shows is the form that the command writes."""
+"""docs/json-forms.json: every form it shows is the form that the command writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docs_pages import ROOT, Block, blocks, commands
+from docs_pages import ROOT
 
 from mmad.cli.app import COMMANDS
 from mmad.config.load import load_ablation
@@ -19,10 +19,21 @@ from mmad.store.claims import Owner
 from mmad.store.json import status_json
 from mmad.store.store import Store
 
-PAGE = ROOT / "docs" / "json.md"
+PAGE, FORMS = ROOT / "docs" / "json.md", ROOT / "docs" / "json-forms.json"
 MORE = "…"
-_ALL = blocks(PAGE, "console", "json")
-SHOWN = [(commands(first)[0], second) for first, second in zip(_ALL[::2], _ALL[1::2], strict=True)]
+#: The forms that others name in angle brackets, and by command, in the order in which they are run, what it writes.
+SHOWN: dict[str, Any] = json.loads(FORMS.read_text("utf-8"))
+SHARED: dict[str, Any] = SHOWN.pop("shared")
+
+
+def form(shown: Any) -> Any:
+    """``shown`` with the shared forms in the places where they are named: as a value, or as a key for their keys."""
+    if isinstance(shown, dict):
+        parts = [form(k) if k.startswith("<") else {k: form(value)} for k, value in shown.items()]
+        return {key: value for part in parts for key, value in part.items()}
+    if isinstance(shown, list):
+        return [form(value) for value in shown]
+    return form(SHARED[shown[1:-1]]) if isinstance(shown, str) and shown.startswith("<") else shown
 
 
 def differences(shown: Any, written: Any, at: str = "") -> list[str]:
@@ -58,11 +69,17 @@ def test_differences_are_found() -> None:
     ]
 
 
+def test_shared_forms_stand_where_they_are_named() -> None:
+    assert form([{"<interval>": "…", "x": "<interval>"}]) == [SHARED["interval"] | {"x": SHARED["interval"]}]
+    assert form("<results>")["final"] == SHARED["result"]
+
+
 def test_every_command_with_json_is_shown() -> None:
-    shown = {command.split()[1] for command, _ in SHOWN}
+    shown = {command.split()[1] for command in SHOWN}
     assert shown == {name for name, _, _ in COMMANDS} - {
         "schema",
         "output",
+        "attach",
         "init",
         "demo",
         "reproduce",
@@ -73,19 +90,19 @@ def test_every_command_with_json_is_shown() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "block"), SHOWN, ids=[re.sub(r"\W+", "-", command) for command, _ in SHOWN])
-def test_a_command_writes_the_form_shown(call_trained: Callable[..., Any], command: str, block: Block) -> None:
+@pytest.mark.parametrize("command", SHOWN, ids=lambda command: re.sub(r"\W+", "-", command))
+def test_a_command_writes_the_form_shown(call_trained: Callable[..., Any], command: str) -> None:
     called = call_trained(command, without="MMAD_DATA" if "params" in command else "")
     assert called.code == 0, called.err
     written = json.loads(called.out)
-    assert differences(json.loads(block.text), written) == [], block.where
+    assert differences(form(SHOWN[command]), written) == []
     if command == "mmad params --json":
-        assert written == json.loads(block.text)
+        assert written == SHOWN[command]
 
 
 def test_running_and_failed_runs_have_the_form_shown(tmp_path: Path) -> None:
     """What the finished runs of the other test cannot show."""
-    shown = {command: json.loads(block.text) for command, block in SHOWN if command.split()[1] in ("status", "watch")}
+    shown = {command: form(SHOWN[command]) for command in ("mmad status --json", "mmad watch --json")}
     source = DataSource(str(tmp_path), "phantom", "f" * 64)
     with Store.open(tmp_path / "mmad.sqlite") as store:
         store.add_ablation(load_ablation(ROOT / "ablations" / "quickstart.toml", data=source))

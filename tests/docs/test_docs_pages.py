@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from docs_field_reference import PAGE as FIELDS_PAGE
-from docs_field_reference import PARTS, page_with_reference, reference
+from docs_field_reference import PARTS, page, reference
 from docs_pages import PAGES, README, ROOT, SHELLS, Block, anchors, blocks, commands, prose
 from docs_workbench import Workbench
 
@@ -20,6 +20,7 @@ from mmad.data.importers.published import read_published_set
 from mmad.data.reader import read_description
 
 DOCS = ROOT / "docs"
+FILE_PAGE = DOCS / "ablation-file.md"
 #: docs/store.md has a test of its own (tests/store/test_store_docs.py), the README and docs/question.md too.
 TRIED = (
     "ablation-file.md",
@@ -69,7 +70,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_readme_leads_to_every_page() -> None:
     linked = set(re.findall(r"\]\(docs/([\w-]+\.md)[)#]", prose(README)))
-    assert linked == {page.name for page in DOCS.glob("*.md")} - {"index.md"}  # the manual's own README
+    assert linked == {page.name for page in DOCS.glob("*.md")}
 
 
 @pytest.mark.parametrize("picture", sorted((DOCS / "images").iterdir()), ids=lambda picture: picture.name)
@@ -79,7 +80,7 @@ def test_pictures_are_shown_and_small(picture: Path) -> None:
 
 
 def test_every_ablation_file_shown_expands(tmp_path: Path) -> None:
-    for number, block in enumerate(blocks(FIELDS_PAGE, "toml")):
+    for number, block in enumerate(blocks(FILE_PAGE, "toml")):
         file = tmp_path / f"shown{number}.toml"
         file.write_text(block.text, "utf-8")
         assert len(load_ablation(file).members) >= 2, block.where
@@ -94,8 +95,7 @@ def test_the_descriptions_of_data_sets_shown_are_valid(tmp_path: Path) -> None:
 
 
 def test_the_field_reference_is_up_to_date() -> None:
-    page = FIELDS_PAGE.read_text("utf-8")
-    assert page_with_reference(page) == page, "run python tests/docs/docs_field_reference.py"
+    assert FIELDS_PAGE.read_text("utf-8") == page(), "run python tests/docs/docs_field_reference.py"
 
 
 def test_the_field_reference_has_every_field_and_part() -> None:
@@ -105,16 +105,18 @@ def test_the_field_reference_has_every_field_and_part() -> None:
     assert set(PARTS) <= set(ModelSetup.model_fields)
     assert all(heading in text for heading in PARTS.values())
     row = next(line for line in text.splitlines() if line.startswith("| `lr` |"))
-    assert row == "| `lr` | number | > 0, ≤ 10 | `0.001` | – | Learning rate at the start. | training | – |"
-    idle = "`use_clinical = false`; `fusion ≠ era`; `era = B`; `era = A and using_fpn = true`; `"
-    assert f"| architecture, training | {idle}" in text
-    assert "| training, evaluation | `selection_proposals = clean` (evaluation) |" in text
+    assert row == "| `lr` | float (0, 10] | `0.001` | Learning rate at the start. **T** |"
+    branch = text.split("Clinical branch")[1].split("## ")[0]
+    assert "All are idle where `use_clinical = false`." in branch
+    assert branch.count("`use_clinical = false`") == 1
+    assert "**AT** Idle: `fusion ≠ era`; `era = B`; `era = A and using_fpn = true`; `" in branch
+    assert "**TE** Idle: `selection_proposals = clean` (E)." in text
 
 
 def test_every_table_of_an_ablation_file_is_described() -> None:
-    page = FIELDS_PAGE.read_text("utf-8").split("## Tables")[1].split("##")[0]
+    page = FILE_PAGE.read_text("utf-8").split("## Tables")[1].split("##")[0]
     described = {re.sub(r"\.NAME|\W", "", name) for name in re.findall(r"^\| `(.+?)` \|", page, flags=re.MULTILINE)}
-    assert described - {"seeds", "inferred"} == set(AblationTable.model_fields)
+    assert described - {"seeds", "folds", "fold_seed", "inferred", "documented"} == set(AblationTable.model_fields)
 
 
 def test_every_variable_of_the_environment_is_described() -> None:

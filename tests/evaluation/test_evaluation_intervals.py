@@ -144,7 +144,7 @@ CELLS = [(20, 1, 0.5), (20, 10, 0.5), (50, 1, 0.5), (50, 10, 0.04), (100, 1, 0.5
 @pytest.mark.parametrize(("patients", "images", "share"), CELLS)
 @pytest.mark.parametrize("ap", WORLDS)
 def test_the_interval_covers(ap: str, patients: int, images: int, share: float) -> None:
-    """The bounds of the table in docs/evaluation.md (2,000 repeats), by fewer of them and their standard error."""
+    """The bounds of the table in benchmarks/RESULTS.md (2,000 repeats), by fewer of them and their standard error."""
     found = coverage(replace(WORLDS[ap], share=share), patients, images, 300)
     error = math.sqrt(0.05 * 0.95 / found.intervals)
     assert found.share >= 0.92 - error

@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import json
 import os
+import pkgutil
 import random
 import re
 import shutil
@@ -300,7 +301,8 @@ OPERATIONS = (
         command(
             "predict",
             "small/threads 1/CXR/0",
-            "data/images",
+            "data/images/s000000.png",
+            "data/images/s000001.png",
             "--out",
             "boxes",
             "--device",
@@ -566,7 +568,10 @@ def main() -> int:
     options.add_argument("--sample", type=int, default=0, help="tries of each operation; 0: at all calls")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
-    for module in ("alembic.command", "pandas", "PIL.Image", "mmad.training.trainer"):
+    rooms = importlib.import_module("mmad.cli").__path__
+    commands = (f"mmad.cli.{module.name}" for module in pkgutil.iter_modules(rooms))
+    others = ("alembic.command", "mmad.report.drawing", "mmad.training.trainer", "pyarrow", "scipy.stats")
+    for module in (*others, *commands):
         importlib.import_module(module)  # once, not in every child
     chance = random.Random(given.seed)
     tallies = []

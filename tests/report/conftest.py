@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from page_browser import Browser, open_browser
 from report_fixtures import WHEN, Sample, hostile_sample, patience_sample
 from undrawn import Undrawn
 
@@ -44,3 +47,15 @@ def hostile_page(hostile_model: ReportModel) -> str:
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reports be written without their figures."""
     monkeypatch.setattr(build, "FigureRenderer", Undrawn)
+
+
+@pytest.fixture(scope="session")
+def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    yield from open_browser(tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture
+def browser(_chromium: Browser) -> Iterator[Browser]:
+    """The browser of all tests of this process. It leaves the last page of each: a live one asks for the next build."""
+    yield _chromium
+    _chromium.driver.get("about:blank")

@@ -100,7 +100,8 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | environment,
+            env={name: value for name, value in os.environ.items() if name != "WARM" or not (within or environment)}
+            | environment,
             cwd=self.folder,
         )
         self.started.append(process)
@@ -116,8 +117,13 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
+def bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Bench]]:
     made: list[Bench] = []
+    if request.node.get_closest_marker("slow"):  # it starts workers
+        for name, value in request.getfixturevalue("warm").items():
+            monkeypatch.setenv(name, value)
 
     def make(runs: int = 2, epochs: int = 3, url: str = "") -> Bench:
         monkeypatch.setenv("PRETEND", str(tmp_path))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import wait_for
@@ -84,13 +85,16 @@ def test_a_file_may_allow_half_the_batch_under_a_key_of_its_own(bench: MakeBench
         assert run_spec(smaller).key == smaller.key
 
 
-def test_an_odd_batch_is_not_halved(bench: MakeBench) -> None:
+@pytest.mark.parametrize(
+    "fields", [{"batch_size": 3}, {"batch_size": 2, "gpus_per_run": 2, "record_training_performance": False}]
+)
+def test_a_batch_that_has_no_half_is_not_halved(bench: MakeBench, fields: dict[str, Any]) -> None:
     one = bench(runs=1)
     with Store.open(one.database) as store:
         run = run_spec(store.run(one.keys[0]))
-        odd = replace(run, setup=ModelSetup(backbone="custom1", batch_size=3))
-        store.replace_run(one.keys[0], odd)
-        assert halved(store, replace(one.jobs()[0], key=odd.key)) is None
+        whole = replace(run, setup=ModelSetup(backbone="custom1", **fields))
+        store.replace_run(one.keys[0], whole)
+        assert halved(store, replace(one.jobs()[0], key=whole.key)) is None
 
 
 @pytest.mark.slow

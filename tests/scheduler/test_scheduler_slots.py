@@ -10,6 +10,7 @@ from mmad.base.cores import usable_cores
 from mmad.base.errors import MmadError
 from mmad.scheduler import devices as room
 from mmad.scheduler.devices import Slots, find_slots, visible_gpus
+from mmad.scheduler.executors.base import ClusterSlots
 from mmad.scheduler.process import run_python
 
 
@@ -61,6 +62,44 @@ def test_one_run_per_gpu_and_the_first_free_one_again() -> None:
     again = slots.take(1)
     assert again is not None
     assert again.device == first.device
+
+
+def test_a_run_on_several_gpus_waits_until_nobody_is_on_them() -> None:
+    slots = Slots(("cuda:0", "cuda:1", "cuda:2"), cores=4)
+    first = slots.take(1)
+    assert first is not None
+    pair = slots.take(1, gpus=2)
+    assert pair is not None
+    assert (pair.devices, pair.torch_device) == (("cuda:1", "cuda:2"), "cuda:1,cuda:2")
+    assert slots.take(1) is None
+    slots.give_back(first)
+    assert slots.take(1, gpus=2) is None
+    assert slots.take(1) is not None
+    slots.give_back(pair)
+    assert slots.take(1, gpus=2) is not None
+    with pytest.raises(MmadError, match="gpus_per_run = 4, and this machine has 3 GPUs; set gpus_per_run to 3 or less"):
+        slots.require(4)
+
+
+def test_a_run_of_several_processes_takes_their_cores() -> None:
+    slots = Slots(cores=4)
+    taken = slots.take(1, gpus=3)
+    assert taken is not None
+    assert (taken.device, taken.cores) == ("cpu", 3)
+    assert slots.take(1, gpus=2) is None
+
+
+def test_a_cluster_counts_the_gpus_of_a_run() -> None:
+    slots = ClusterSlots("a cluster", gpus=4, per_gpu=2, largest=2)
+    pair = slots.take(1, gpus=2)
+    assert pair is not None
+    assert pair.device == "cuda"
+    alone = [slots.take(1) for _ in range(5)]
+    assert [one is not None for one in alone] == [True] * 4 + [False]
+    slots.give_back(pair)
+    assert slots.take(1, gpus=2) is not None
+    with pytest.raises(MmadError, match="gpus_per_run = 3, and a node of the cluster has 2 GPUs"):
+        slots.require(3)
 
 
 @given(cores=st.integers(1, 16), wishes=st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=40))

@@ -89,6 +89,8 @@ def test_gpus_are_taken_where_an_option_or_the_device_says_so() -> None:
     assert slurm_slots(["gres=gpu:1"]).on_gpu
     assert slurm_slots(["gres=lscratch:100,gpu:a100:1"]).on_gpu
     assert not slurm_slots(["gres=lscratch:100"]).on_gpu
+    asked = (["gres=lscratch:100,gpu:a100:2"], ["gpus_per_node=a100:4"], ["gres=gpu"], ["partition=gpu"])
+    assert [slurm_slots(words, "cuda").largest for words in asked] == [2, 4, 1, None]
     assert slurm_slots(["jobs=4"], "cuda").capacity(1) == 4
     assert slurm_slots(["partition=p,jobs=4"], "cuda").describe(1) == "Slurm, partition p, a GPU each, 4 runs at once"
     with pytest.raises(MmadError, match="jobs=none is no number of jobs"):

@@ -69,7 +69,7 @@ class Commands:
         self.log = folder / "commands.log"
 
     def start(self) -> subprocess.Popen[str]:
-        program = [sys.executable, "-c", "from mmad.cli.app import main; main()", "ablate", "stress.toml"]
+        program = [sys.executable, "-m", "mmad", "ablate", "stress.toml"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MMAD_")}
         with self.log.open("a") as log:
             return subprocess.Popen(
@@ -156,6 +156,7 @@ def _kill(running: list[subprocess.Popen[str]], chance: random.Random) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.timeout(max(1200, 4 * SECONDS))
 def test_whatever_is_killed_every_number_is_that_of_an_undisturbed_queue(tmp_path: Path) -> None:
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"

@@ -7,6 +7,7 @@ does, and when it is killed, so is the other.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import marshal
@@ -17,6 +18,8 @@ import selectors
 import signal
 import socket
 import sys
+import threading
+from typing import NoReturn
 
 import torch._dynamo  # noqa: F401  # an optimiser's first call imports it
 
@@ -48,7 +51,7 @@ def serve(place: str) -> None:
                 client, _ = listener.accept()
                 words, descriptors, _, _ = socket.recv_fds(client, 1 << 20, 3)
                 if (pid := os.fork()) == 0:
-                    return begin(*marshal.loads(words), descriptors)
+                    begin(*marshal.loads(words), descriptors)
                 for descriptor in descriptors:
                     os.close(descriptor)
                 clients[pid] = client
@@ -68,7 +71,7 @@ def serve(place: str) -> None:
                 client.close()
 
 
-def begin(program: list[str], folder: str, environment: dict[str, str], descriptors: list[int]) -> None:
+def begin(program: list[str], folder: str, environment: dict[str, str], descriptors: list[int]) -> NoReturn:
     """Be the program of this command line."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
@@ -78,17 +81,33 @@ def begin(program: list[str], folder: str, environment: dict[str, str], descript
     os.environ.clear()
     os.environ.update(environment)
     del sys.path[0]
-    match program:
-        case ["-c", code, *words]:
-            sys.path.insert(0, "")
-            sys.argv = ["-c", *words]
-            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
-        case ["-P", "-m", module, *words]:
-            sys.argv = [module, *words]
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        case [script, *words]:
-            sys.argv = [script, *words]
-            runpy.run_path(script, run_name="__main__")
+    code: object = None
+    try:
+        match program:
+            case ["-P", "-c", text, *words]:
+                sys.argv = ["-c", *words]
+                exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+            case ["-c", text, *words]:
+                sys.path.insert(0, "")
+                sys.argv = ["-c", *words]
+                exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+            case ["-P", "-m", module, *words]:
+                sys.argv = [module, *words]
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+            case [script, *words]:
+                sys.path.insert(0, os.path.dirname(script))  # noqa: PTH120
+                sys.argv = [script, *words]
+                runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+        if not isinstance(code, int | None):
+            raise
+    # Nothing is torn down, which would take longer than most commands: half a second for torch alone.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mmad.base.errors import MmadError
 from mmad.base.paths import StorePaths
-from mmad.scheduler.devices import Slot, Slots
+from mmad.scheduler.devices import Slot, Slots, too_few
 from mmad.scheduler.jobs import JobState
 from mmad.scheduler.process import Exited, environment
 from mmad.scheduler.supervisor_link import Message, TrainRequest
@@ -52,11 +52,21 @@ class ClusterSlots(Slots):
         gpus: GPUs of the whole cluster; 0 for the CPU.
         cores: CPU cores of the whole cluster.
         jobs: how many runs at once, whatever they take; None for as many as fit.
+        largest: GPUs of the node that has most; None where that is not known.
     """
 
-    def __init__(self, name: str, *, gpus: int = 0, cores: int = 1, per_gpu: int = 1, jobs: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        gpus: int = 0,
+        cores: int = 1,
+        per_gpu: int = 1,
+        jobs: int | None = None,
+        largest: int | None = None,
+    ) -> None:
         super().__init__((), cores, per_gpu=per_gpu)
-        self.name, self.gpus, self.jobs = name, gpus, jobs
+        self.name, self.gpus, self.jobs, self.largest = name, gpus, jobs, largest
         self._taken = 0
 
     @property
@@ -72,27 +82,33 @@ class ClusterSlots(Slots):
             return self.jobs
         return self.gpus * (self.per_gpu or 1) if self.on_gpu else super().capacity(threads)
 
+    def require(self, gpus: int) -> None:
+        if self.on_gpu and self.largest is not None and gpus > self.largest:
+            raise too_few(gpus, "a node of the cluster", self.largest)
+
     def take(
         self,
         threads: int,
         memory_key: str = "",
         *,
+        gpus: int = 1,
         alone: bool = False,
         needs: int = 0,
         idle: Mapping[str, int] | None = None,
     ) -> Slot | None:
         if self.jobs is None and not self.on_gpu:
-            return super().take(threads)
-        if self._taken >= self.capacity(threads):
+            return super().take(threads, gpus=gpus)
+        share = 1 if gpus == 1 or self.jobs is not None else gpus * (self.per_gpu or 1)
+        if self._taken + share > self.capacity(threads):
             return None
-        self._taken += 1
-        return Slot("cuda:0" if self.on_gpu else "cpu", 0)
+        self._taken += share
+        return Slot("cpu" if not self.on_gpu else "cuda:0" if gpus == 1 else "cuda", 0, share)
 
     def give_back(self, slot: Slot) -> None:
         if self.jobs is None and not self.on_gpu:
             super().give_back(slot)
         else:
-            self._taken -= 1
+            self._taken -= slot.number
 
     def shared(self, device: str) -> bool:
         return self.on_gpu and self.per_gpu != 1

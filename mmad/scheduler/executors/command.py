@@ -32,7 +32,7 @@ from mmad.scheduler.supervisor_link import Ended, TrainRequest
 from mmad.store.store import Store
 
 #: What a template may name.
-_NAMES = ("command", "quoted", "key")
+_NAMES = ("command", "quoted", "key", "gpus")
 #: Lines at once, unless ``--jobs`` says otherwise.
 _LINES = 32
 #: Seconds between two looks at the lines, and those after which a run that nobody began counts as lost.
@@ -62,7 +62,7 @@ def check_template(template: str | None) -> str:
         raise MmadError(
             f"{{{strange[0]}}} is nothing that is filled in",
             where="--template",
-            hint="use {command}, {quoted} or {key}, and {{ and }} for braces of the shell",
+            hint="use {command}, {quoted}, {key} or {gpus}, and {{ and }} for braces of the shell",
         )
     if "command" not in names and "quoted" not in names:
         raise MmadError(f"{template!r} hands out no {{command}}", where="--template", hint=hint)
@@ -120,7 +120,8 @@ class CommandExecutor:
     Args:
         slots: of ``command_slots``.
         template: the request of every run, but for its key, device and data.
-        line: a line of ``sh`` with ``{command}``, ``{quoted}`` (the same as one word) and perhaps ``{key}``.
+        line: a line of ``sh`` with ``{command}``, ``{quoted}`` (the same as one word) and perhaps ``{key}`` and
+            ``{gpus}``.
         program: the worker, as the Python that runs this takes it.
     """
 
@@ -141,7 +142,7 @@ class CommandExecutor:
 
     def submit(self, state: JobState) -> bool:
         """Gives the shell a line for the run."""
-        slot = self.slots.take(state.job.threads, state.job.memory_key)
+        slot = self.slots.take(state.job.threads, state.job.memory_key, gpus=state.job.gpus)
         if slot is None:
             return False
         key = state.job.key
@@ -154,7 +155,7 @@ class CommandExecutor:
         try:
             with output.open("wb") as file:
                 process = subprocess.Popen(
-                    ["/bin/sh", "-c", _filled(self.line, command, key)],
+                    ["/bin/sh", "-c", _filled(self.line, command, key, state.job.gpus)],
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
@@ -249,8 +250,8 @@ class CommandExecutor:
                 yield ended_key, event
 
 
-def _filled(template: str, command: str, key: str) -> str:
-    return template.format(command=command, quoted=shlex.quote(command), key=key)
+def _filled(template: str, command: str, key: str, gpus: int = 1) -> str:
+    return template.format(command=command, quoted=shlex.quote(command), key=key, gpus=gpus)
 
 
 def _builtin(word: str) -> bool:

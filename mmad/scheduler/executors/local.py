@@ -62,7 +62,9 @@ class LocalExecutor:
         """Gives the run to an idle worker of its kind, or to a new one; False while no slot is free."""
         job = state.job
         idle = {device: count for device, count in self._idle_on().items() if device != "cpu"}
-        slot = self.slots.take(job.threads, job.memory_key, alone=state.alone, needs=state.needs, idle=idle)
+        slot = self.slots.take(
+            job.threads, job.memory_key, gpus=job.gpus, alone=state.alone, needs=state.needs, idle=idle
+        )
         if slot is None:
             return False
         log = StorePaths(self.template.database).run(job.key).log
@@ -114,7 +116,7 @@ class LocalExecutor:
         idle = self._idle.get((slot.device, threads))
         chosen = idle.pop() if idle else None
         if slot.device != "cpu":
-            for worker in [w for (device, _), some in self._idle.items() if device == slot.device for w in some]:
+            for worker in [w for (device, _), some in self._idle.items() if device in slot.devices for w in some]:
                 self._let_go(worker)
         if chosen is not None:
             return chosen
@@ -159,7 +161,7 @@ class LocalExecutor:
     def _reuse(self, worker: Worker, attempt: _LocalAttempt) -> None:
         """The slot of a worker that waits for another request is free; that of another is once it is gone."""
         self._release(worker)
-        if self.isolate:
+        if self.isolate or len(attempt.slot.devices) > 1:
             worker.quit()
         else:
             self._idle.setdefault((attempt.slot.device, worker.threads), []).append(worker)

@@ -115,7 +115,8 @@ def ray_slots(address: str, device: str = "auto", per_gpu: int | None = 1) -> Cl
         raise MmadError(f"{device}: no node of the cluster has a GPU", where="--device", hint="use --device cpu")
     if word != "cpu" and gpus:
         name = f"a Ray cluster of {_nodes(nodes)}, {gpus} GPU{'s' * (gpus > 1)}"
-        return ClusterSlots(name, gpus=gpus, cores=cores, per_gpu=per_gpu or 1)
+        largest = int(max(node["Resources"].get("GPU", 0) for node in nodes))
+        return ClusterSlots(name, gpus=gpus, cores=cores, per_gpu=per_gpu or 1, largest=largest)
     if not cores:
         raise MmadError(
             "the cluster has no CPU", where=f"--address {without_secrets(address)}", hint="add a node with ray start"
@@ -179,10 +180,11 @@ class RayExecutor:
 
     def submit(self, state: JobState) -> bool:
         """Queues the run as a task where the cluster has room for it."""
-        slot = self.slots.take(state.job.threads, state.job.memory_key, alone=state.alone)
+        slot = self.slots.take(state.job.threads, state.job.memory_key, gpus=state.job.gpus, alone=state.alone)
         if slot is None:
             return False
-        share = 1.0 if state.alone or not self.slots.on_gpu else 1 / (self.slots.per_gpu or 1)
+        whole = state.alone or state.job.gpus > 1 or not self.slots.on_gpu  # a task's GPUs are all of one node
+        share = float(state.job.gpus) if whole else 1 / (self.slots.per_gpu or 1)
         takes = {"num_cpus": 0, "num_gpus": share} if self.slots.on_gpu else {"num_cpus": slot.cores}
         self._poller.follow(state)
         line = [*self.program, *worker_arguments(self.template, state, slot)]

@@ -175,13 +175,29 @@ def slurm_slots(given: Sequence[str], device: str = "auto") -> ClusterSlots:
         raise MmadError(f"jobs={text} is no number of jobs", where="--slurm", hint="as in jobs=16")
     gpus = word == "cuda" or (word == "auto" and asks_for_gpus(options))
     where = f"partition {options['partition']}" if "partition" in options else "its default partition"
-    return ClusterSlots(f"Slurm, {where}{', a GPU each' if gpus else ''}", gpus=int(gpus), jobs=int(text))
+    return ClusterSlots(
+        f"Slurm, {where}{', a GPU each' if gpus else ''}", gpus=int(gpus), jobs=int(text), largest=_asked_gpus(options)
+    )
 
 
 def asks_for_gpus(options: Mapping[str, str]) -> bool:
     """Whether an option asks for GPUs: ``gres`` may name other things too (``gres=lscratch:100,gpu:1``)."""
-    named = (re.split("[:=]", part.strip())[0] for part in options.get("gres", "").split(","))
-    return any(name in options for name in _GPUS) or any(name.removeprefix("gres/") == "gpu" for name in named)
+    return bool(_gpu_words(options))
+
+
+def _gpu_words(options: Mapping[str, str]) -> list[str]:
+    """What the options say of GPUs: ``2``, ``a100:2``, or nothing where they ask for one."""
+    words = [options[name] for name in _GPUS if name in options]
+    for part in options.get("gres", "").split(","):
+        name, _, rest = part.strip().removeprefix("gres/").replace("=", ":").partition(":")
+        words += [rest] if name == "gpu" else []
+    return words
+
+
+def _asked_gpus(options: Mapping[str, str]) -> int | None:
+    """How many GPUs the options give a job; None where mmad asks for as many as its run takes."""
+    counts = [re.search(r"(?:^|:)(\d+)$", word) for word in _gpu_words(options)]
+    return min((1 if count is None else int(count[1]) for count in counts), default=None)
 
 
 @dataclass
@@ -235,7 +251,7 @@ class SlurmExecutor:
 
     def submit(self, state: JobState) -> bool:
         """Takes the run into the array of jobs that is submitted next."""
-        slot = self.slots.take(state.job.threads, state.job.memory_key)
+        slot = self.slots.take(state.job.threads, state.job.memory_key, gpus=state.job.gpus)
         if slot is None:
             return False
         self._poller.follow(state)
@@ -266,17 +282,19 @@ class SlurmExecutor:
         yield from self._poller.ended(key, lines, exited, cancelled=attempt.cancelled)
 
     def _hand_over(self) -> Iterator[Event]:
-        """Submits what was taken since the last time: an array of jobs for those of equally many threads."""
+        """Submits what was taken since the last time: an array of jobs for those of equally many threads and GPUs."""
         waiting = [attempt for attempt in self._attempts.values() if attempt.job is None]
         for attempt in waiting:
             if attempt.cancelled:
                 yield from self._ended(attempt.state.job.key, attempt, (), Exited(_SIGKILL, why="it was not submitted"))
         waiting = [attempt for attempt in waiting if not attempt.cancelled]
-        for threads in sorted({attempt.state.job.threads for attempt in waiting}):
-            alike = [attempt for attempt in waiting if attempt.state.job.threads == threads]
+        for threads, gpus in sorted({(attempt.state.job.threads, attempt.state.job.gpus) for attempt in waiting}):
+            alike = [a for a in waiting if (a.state.job.threads, a.state.job.gpus) == (threads, gpus)]
             try:
                 if self.cluster == "slurm" and "cpus_per_task" not in self._options:
-                    self._submitit.update_parameters(cpus_per_task=max(1, threads))
+                    self._submitit.update_parameters(cpus_per_task=max(1, threads) * gpus)
+                if self.cluster == "slurm" and self.slots.on_gpu and not asks_for_gpus(self._options):
+                    self._submitit.update_parameters(slurm_gpus_per_node=gpus)
                 jobs = self._submitit.submit_array([self._command(attempt) for attempt in alike])
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -327,8 +345,6 @@ class SlurmExecutor:
         named = {k: v for k, v in self._options.items() if k not in ("jobs", "time")}
         given: dict[str, Any] = {f"slurm_{key}": _typed(key, value) for key, value in named.items() if key in known}
         other = {k.replace("_", "-"): _typed(k, value) for k, value in named.items() if k not in known}
-        if self.slots.on_gpu and not asks_for_gpus(named):
-            given["slurm_gpus_per_node"] = 1
         return {
             "timeout_min": self._minutes,
             "name": "mmad",
