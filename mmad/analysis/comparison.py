@@ -26,6 +26,7 @@ from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunR
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol
+from mmad.config.runs import TRIALS
 from mmad.config.setup import ModelSetup
 from mmad.data.dataset import TOML, UNKNOWN
 from mmad.data.phantom import is_phantom
@@ -73,7 +74,8 @@ class Recipe(int):
 class Conditions:
     """Under what a figure was obtained. Two are compared only if all of it is equal, or differs by design (VARIED_BY).
 
-    ``split_policy`` is None where the data set cannot say it any more: unknown differs from nothing.
+    ``split_policy`` is None where the data set cannot say it any more: unknown differs from nothing. An arm's setup was
+    chosen from ``trials``, 0 where nobody searched: arms that differ in them are compared, and marked.
     """
 
     overlap: str
@@ -95,6 +97,7 @@ class Conditions:
     schedule: str
     split: Split
     checkpoint: CheckpointKind
+    trials: int = 0
 
     @classmethod
     def of(
@@ -105,6 +108,7 @@ class Conditions:
         *,
         split: Split = "test",
         split_policy: str | None = None,
+        trials: int = 0,
     ) -> Conditions:
         """The conditions of a run's kept ``checkpoint`` on ``split`` under an evaluation protocol."""
         fold = fold_of(run)
@@ -128,6 +132,7 @@ class Conditions:
             schedule=_schedule(run.setup),
             split=split,
             checkpoint=checkpoint,
+            trials=trials,
         )
 
     def words(self, other: Conditions | None = None) -> dict[str, str]:
@@ -243,6 +248,7 @@ def named_fields(ablation: AblationRecord, first: MemberRecord, other: MemberRec
     tables: list[Mapping[str, Any]] = []
     if first.arm != other.arm:
         arms = document.get("arms", {})
+        tables.append(document.get("tune", {}).get("space", {}))
         tables += [arms.get(member.arm, {}) for member in (first, other)]
     if first.setting != other.setting:
         tables.append(document.get("grid", {}))
@@ -268,6 +274,7 @@ class ComparedRun:
     results: MemberResults
     data_file: DataFile = DataFile()
     versions: Mapping[str, str] = field(default_factory=dict)
+    trials: int = 0
 
     @property
     def seed(self) -> tuple[int, int]:
@@ -302,7 +309,8 @@ class ComparedRun:
 
     @functools.cached_property
     def _conditions(self) -> Conditions:
-        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=self.data_file.policy_of(self.run))
+        policy = self.data_file.policy_of(self.run)
+        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=policy, trials=self.trials)
 
     def figures(self, checkpoint: CheckpointKind) -> CheckpointFigures | None:
         """The figures of a kept checkpoint; None while the run is not finished."""
@@ -759,7 +767,8 @@ def compare(
     by_design: dict[str, str] = {}
     unequal: dict[str, str] = {}
     for name, words in sides[0].differing(sides[1]).items():
-        (unequal if named.isdisjoint(VARIED_BY.get(name, ())) else by_design)[name] = words
+        refused = name != "trials" and named.isdisjoint(VARIED_BY.get(name, ()))
+        (unequal if refused else by_design)[name] = words
     if unequal:
         return NotComparable(*who, "; ".join(unequal.values()), _hint_of(unequal))
     runs = _by_seed(reference, other) if by_seed else ((reference[0], other[0]),)
@@ -872,6 +881,9 @@ def compare_pairs(
         runs: of the ablation's members, in their order.
         first_epochs: when the first epoch of each run, by key, was committed.
     """
+    if file.name.endswith(TRIALS):  # of different setups, which a search compares by validation alone
+        return ()
+    runs = [replace(one, trials=trials_of(file)) for one in runs]
     sides: dict[tuple[str, str], list[ComparedRun]] = {}
     for one in runs:
         if one.member is not None:
@@ -898,6 +910,16 @@ def compare_pairs(
         return replace(one, late=late, looks=looks, registration=replace(registration, primary=primary))
 
     return tuple(known(one) if isinstance(one, Comparison) else one for one in found)
+
+
+def trials_of(file: AblationRecord) -> int:
+    """How many trials each arm's setup was chosen from; 0 where the file has no search, or these are its trials."""
+    try:
+        tune = _document(file.source).get("tune", {})
+    except ValueError:
+        return 0
+    trials = tune.get("trials") if isinstance(tune, dict) else None
+    return trials if isinstance(trials, int) and not file.name.endswith(TRIALS) else 0
 
 
 def looks_of(file: AblationRecord, runs: Iterable[ComparedRun]) -> tuple[int, int] | None:

@@ -23,6 +23,7 @@ from mmad.analysis.comparison import (
     PairStatistics,
     compare,
     compare_stored,
+    trials_of,
 )
 from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
@@ -225,7 +226,8 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     versions = store.latest_versions([run.key]).get(run.key, {})
-    return ComparedRun(run, member, protocol, results, DataFile.of(run.dataset_path), versions)
+    trials = next((trials_of(one) for one in store.ablations() if member and one.name == member.ablation), 0)
+    return ComparedRun(run, member, protocol, results, DataFile.of(run.dataset_path), versions, trials)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:

@@ -21,6 +21,7 @@ from mmad.analysis.comparison import (
     LEAST_PERMUTATIONS,
     NOTHING_REGISTERED,
     registration_words,
+    trials_of,
 )
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
@@ -432,6 +433,13 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
         Sentence(f"Learning-rate schedule: {_said(map(_schedule, setups))}."),
         Sentence(f"Training images were flipped left to right with a chance of {_of(setups, 'horizontal_flip')}."),
     ]
+    if trials := trials_of(section.frame.record):
+        training.append(
+            Sentence(
+                f"In each setting the setup of each arm was the one with the highest validation AP of {trials} trials, "
+                "over the same space for all arms; it was then trained with other seeds than they had."
+            )
+        )
     steps = [member.run.record.protocol.get("steps_per_epoch") for member in members]
     if any(steps):
         training.append(Sentence(f"A trial: no pass took more batches than {_said(s or 'all' for s in steps)}."))

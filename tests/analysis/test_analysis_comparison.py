@@ -503,9 +503,21 @@ def both(changed: dict[str, Any], source: str, **named: Any) -> Comparison | Not
 
 
 def test_every_condition_is_tested_here() -> None:
-    known = {name for name in Conditions.__dataclass_fields__ if name not in ("split", "checkpoint")}
+    known = {name for name in Conditions.__dataclass_fields__ if name not in ("split", "checkpoint", "trials")}
     assert known == BY_DESIGN.keys() | NEVER.keys()
     assert VARIED_BY.keys() == BY_DESIGN.keys()
+
+
+def test_a_searched_setup_against_one_that_nobody_searched_is_compared_and_marked() -> None:
+    first, second = pair(result(0.5), result(0.6))
+    found = compare([replace(first, trials=20)], [second], names=ARMS)
+    assert isinstance(found, Comparison)
+    assert found.design == "differs by design: trials 20 / 0 (CXR / CXR+Clinical)"
+    searched = file_of("[tune]\ntrials = 20\n")
+    (both_searched,) = compare_pairs(searched, [first, second])
+    assert isinstance(both_searched, Comparison)
+    assert (both_searched.design, both_searched.conditions["trials"]) == ("", "20")
+    assert compare_pairs(file_of(name="quick · trials"), [first, second]) == ()
 
 
 @pytest.mark.parametrize("name", BY_DESIGN)

@@ -173,7 +173,7 @@ def test_a_run_that_is_only_queued_makes_a_page() -> None:
     model = build_model(load_frame(sample.source), created=WHEN, database="x")
     text = Page(undrawn_html(model)).text
     assert "1 run: 1 queued" in text
-    assert "This ablation has one arm" in text
+    assert "This ablation compares no arms" in text
     assert "none yet" in text
 
 
