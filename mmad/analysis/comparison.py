@@ -1488,6 +1488,11 @@ class Benefit:
         ahead = "is ahead" if self._late.ahead else "is not settled to be ahead"
         return f"{self.arm} {ahead} of {self._late.of}: {self._late.figure}."
 
+    @property
+    def line(self) -> str:
+        """Both sentences, after the setting."""
+        return f"{self.setting}: {self.sentence} {self.late_sentence}".rstrip()
+
     @functools.cached_property
     def _late(self) -> _Lead | str:
         for one in self.without:

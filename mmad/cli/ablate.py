@@ -137,7 +137,7 @@ def _print_end(
     compared: Mapping[str, Sequence[Comparison | NotComparable]],
     db: str,
 ) -> None:
-    from mmad.analysis.comparison import NotComparable, line_of
+    from mmad.analysis.comparison import NotComparable, benefits, line_of
 
     total = len({one.key for one in asked})
     done = len({one.key for one in asked if not one.waits})
@@ -151,6 +151,8 @@ def _print_end(
     for name, group in compared.items():
         for line in (line_of(one) for one in group if isinstance(one, NotComparable) or not stopped):
             typer.echo(f"{name} / {line}" if len(compared) > 1 else line)
+        for benefit in benefits(one for one in group if not isinstance(one, NotComparable)):
+            typer.echo(f"{name} / {benefit.line}" if len(compared) > 1 else benefit.line)
     if summary.stopped:
         typer.echo(f"{_runs(len(summary.stopped))} stopped by hand: mmad requeue takes them up again")
     if stopped:

@@ -444,7 +444,7 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
     found = benefits(row for row in rows if row.kind == row.primary)
     return ReportTable.of(
-        file_stem(name, "benefit"), "Do clinical data help?", columns,
+        file_stem(name, "benefit"), "Benefit of clinical data", columns,
         [
             (name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence,
              b.beats_late_fusion, b.late_sentence)
