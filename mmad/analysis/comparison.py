@@ -20,13 +20,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
-from mmad.base.errors import EvaluationError
+from mmad.base.errors import DataError, EvaluationError
 from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
 from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol
+from mmad.config.runs import TRIALS
 from mmad.config.setup import ModelSetup
+from mmad.data.dataset import TOML, UNKNOWN
+from mmad.data.phantom import is_phantom
+from mmad.data.reader import read_description
 from mmad.evaluation.agreement import SharedBoxes
 from mmad.evaluation.differences import (
     EFFECTS,
@@ -40,6 +44,7 @@ from mmad.evaluation.differences import (
 )
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.resampling import Interval
+from mmad.evaluation.subgroups import Interaction
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.run_rows import spec_of
 from mmad.store.store import Store
@@ -69,7 +74,8 @@ class Recipe(int):
 class Conditions:
     """Under what a figure was obtained. Two are compared only if all of it is equal, or differs by design (VARIED_BY).
 
-    ``split_policy`` is None where the data set cannot say it any more: unknown differs from nothing.
+    ``split_policy`` is None where the data set cannot say it any more: unknown differs from nothing. An arm's setup was
+    chosen from ``trials``, 0 where nobody searched: arms that differ in them are compared, and marked.
     """
 
     overlap: str
@@ -91,6 +97,7 @@ class Conditions:
     schedule: str
     split: Split
     checkpoint: CheckpointKind
+    trials: int = 0
 
     @classmethod
     def of(
@@ -101,6 +108,7 @@ class Conditions:
         *,
         split: Split = "test",
         split_policy: str | None = None,
+        trials: int = 0,
     ) -> Conditions:
         """The conditions of a run's kept ``checkpoint`` on ``split`` under an evaluation protocol."""
         fold = fold_of(run)
@@ -124,6 +132,7 @@ class Conditions:
             schedule=_schedule(run.setup),
             split=split,
             checkpoint=checkpoint,
+            trials=trials,
         )
 
     def words(self, other: Conditions | None = None) -> dict[str, str]:
@@ -187,20 +196,43 @@ def _schedule(setup: Mapping[str, Any]) -> str:
     return str(name or "none")
 
 
-def split_policies(runs: Iterable[RunRecord]) -> dict[str, str | None]:
-    """By key how the patients of each run were split: as its fold, or as the data set's own file says.
+@dataclass(frozen=True)
+class DataFile:
+    """What a data set's own file says: how it was split, and when its clinical columns were measured.
 
-    None where the file is not there any more to be asked.
+    ``numeric`` and ``categorical`` have each column's name and when it was measured; none where the file is gone.
     """
-    runs = list(runs)
-    said: dict[str, str | None] = {}
-    for path in {run.dataset_path for run in runs}:
+
+    split_policy: str | None = None
+    numeric: tuple[tuple[str, str], ...] = ()
+    categorical: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, dataset_path: str) -> DataFile:
+        """The file as it is today, if it is still there to be asked."""
         try:
-            policy = tomllib.loads((Path(path) / "dataset.toml").read_text("utf-8")).get("split_policy")
-        except (OSError, ValueError):
-            policy = None
-        said[path] = policy if isinstance(policy, str) else None
-    return {run.key: said[run.dataset_path] if fold_of(run) is None else "patient" for run in runs}
+            found = read_description(Path(dataset_path) / TOML)
+        except DataError:
+            return cls()
+        drawn = is_phantom(found.name)  # its values are drawn with the image
+        kinds = (found.numeric, found.categorical)
+        columns = (tuple((one.name, "with" if drawn else one.measured) for one in kind) for kind in kinds)
+        return cls(found.split_policy, *columns)
+
+    def policy_of(self, run: RunRecord) -> str | None:
+        """How the patients of ``run`` were split: as its fold, or as the file says."""
+        return self.split_policy if fold_of(run) is None else "patient"
+
+    def measured_late(self, run: RunRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The columns that ``run`` reads and that were measured after the image, and those of which it is unknown."""
+        if not run.setup.get("use_clinical"):
+            return (), ()
+        read = []
+        for columns, name in ((self.numeric, "clinical_numeric"), (self.categorical, "clinical_categorical")):
+            chosen = run.setup.get(name)
+            read += [(column, when) for column, when in columns if chosen is None or column in chosen]
+        after, unknown = (tuple(c for c, when in read if when == word) for word in ("after", UNKNOWN))
+        return after, unknown
 
 
 def named_fields(ablation: AblationRecord, first: MemberRecord, other: MemberRecord) -> frozenset[str]:
@@ -216,6 +248,7 @@ def named_fields(ablation: AblationRecord, first: MemberRecord, other: MemberRec
     tables: list[Mapping[str, Any]] = []
     if first.arm != other.arm:
         arms = document.get("arms", {})
+        tables.append(document.get("tune", {}).get("space", {}))
         tables += [arms.get(member.arm, {}) for member in (first, other)]
     if first.setting != other.setting:
         tables.append(document.get("grid", {}))
@@ -239,8 +272,9 @@ class ComparedRun:
     member: MemberRecord | None
     protocol: EvaluationProtocol
     results: MemberResults
-    split_policy: str | None = None
+    data_file: DataFile = DataFile()
     versions: Mapping[str, str] = field(default_factory=dict)
+    trials: int = 0
 
     @property
     def seed(self) -> tuple[int, int]:
@@ -275,7 +309,8 @@ class ComparedRun:
 
     @functools.cached_property
     def _conditions(self) -> Conditions:
-        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=self.split_policy)
+        policy = self.data_file.policy_of(self.run)
+        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=policy, trials=self.trials)
 
     def figures(self, checkpoint: CheckpointKind) -> CheckpointFigures | None:
         """The figures of a kept checkpoint; None while the run is not finished."""
@@ -328,7 +363,8 @@ class PairStatistics:
     """Intervals and tests of a comparison; ``difference`` is as one of all pairs of the ablation, ``sample`` cached.
 
     ``permutations`` is of an arm against the mean of all arms that read permuted records in its setting, of which this
-    pair's reference is one. ``why`` says why something is missing.
+    pair's reference is one; ``late_fusion`` against cheap late fusion of the reference, or why that is missing. ``why``
+    says why something else is.
     """
 
     reference: MeasuredRun | None = None
@@ -337,7 +373,9 @@ class PairStatistics:
     difference: Difference | None = None
     agreement: PairAgreement | None = None
     permutations: MeanDifference | None = None
+    late_fusion: MeanDifference | str | None = None
     external: tuple[ExternalDifference, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
     why: str = ""
 
 
@@ -625,6 +663,15 @@ class Comparison:
         return "; ".join(dict.fromkeys(words for words in found if words))
 
     @property
+    def timing(self) -> str:
+        """Which clinical columns were measured after the image, or nobody knows when; nothing where all are known."""
+        found = [one.data_file.measured_late(one.run) for pair in self.pairs for one in pair]
+        after, unknown = (tuple(dict.fromkeys(name for each in found for name in each[n])) for n in (0, 1))
+        words = [f"measured after the image: {_listed(after)}"] if after else []
+        words += [f"not known when measured: {_listed(unknown)}"] if unknown else []
+        return f"Clinical columns {'; '.join(words)}." if words else ""
+
+    @property
     def conditions(self) -> dict[str, str]:
         """Under what both sides are compared, in words; what differs by design as ``1 / 5``."""
         return self.sides[0].words(self.sides[1])
@@ -720,7 +767,8 @@ def compare(
     by_design: dict[str, str] = {}
     unequal: dict[str, str] = {}
     for name, words in sides[0].differing(sides[1]).items():
-        (unequal if named.isdisjoint(VARIED_BY.get(name, ())) else by_design)[name] = words
+        refused = name != "trials" and named.isdisjoint(VARIED_BY.get(name, ()))
+        (unequal if refused else by_design)[name] = words
     if unequal:
         return NotComparable(*who, "; ".join(unequal.values()), _hint_of(unequal))
     runs = _by_seed(reference, other) if by_seed else ((reference[0], other[0]),)
@@ -833,6 +881,9 @@ def compare_pairs(
         runs: of the ablation's members, in their order.
         first_epochs: when the first epoch of each run, by key, was committed.
     """
+    if file.name.endswith(TRIALS):  # of different setups, which a search compares by validation alone
+        return ()
+    runs = [replace(one, trials=trials_of(file)) for one in runs]
     sides: dict[tuple[str, str], list[ComparedRun]] = {}
     for one in runs:
         if one.member is not None:
@@ -859,6 +910,16 @@ def compare_pairs(
         return replace(one, late=late, looks=looks, registration=replace(registration, primary=primary))
 
     return tuple(known(one) if isinstance(one, Comparison) else one for one in found)
+
+
+def trials_of(file: AblationRecord) -> int:
+    """How many trials each arm's setup was chosen from; 0 where the file has no search, or these are its trials."""
+    try:
+        tune = _document(file.source).get("tune", {})
+    except ValueError:
+        return 0
+    trials = tune.get("trials") if isinstance(tune, dict) else None
+    return trials if isinstance(trials, int) and not file.name.endswith(TRIALS) else 0
 
 
 def looks_of(file: AblationRecord, runs: Iterable[ComparedRun]) -> tuple[int, int] | None:
@@ -892,7 +953,7 @@ def compare_stored(
     options = options or EvaluationOptions()
     (file,) = (a for a in store.ablations() if a.name == ablation)
     found = member_summaries(store, ablation)
-    policies = split_policies(one.run for one in found)
+    files = {path: DataFile.of(path) for path in {one.run.dataset_path for one in found}}
     versions = store.latest_versions([one.run.key for one in found])
     runs = [
         ComparedRun(
@@ -900,7 +961,7 @@ def compare_stored(
             one.member,
             protocol_of(one.run, one.member, options),
             one.results,
-            policies[one.run.key],
+            files[one.run.dataset_path],
             versions.get(one.run.key, {}),
         )
         for one in found
@@ -1019,6 +1080,8 @@ def spread(figure: SeedMean | None) -> str:
 Word = Literal["higher", "lower", "equivalent", "not inferior", "not settled", "no verdict"]
 #: Seeds up to which a verdict says that they are few.
 FEW_SEEDS = 4
+#: So many clinical columns are named.
+_NAMED = 3
 _KINDS: Mapping[str, str] = {"best_ap": "best-AP", "best_ar": "best-AR", "final": "final"}
 
 
@@ -1077,11 +1140,20 @@ def verdict_of(found: Comparison) -> Verdict | None:
     if found.versions:
         reasons.append("versions_differ")
         sentence = f"{sentence} The arms were trained under other versions: {found.versions}."
+    if found.timing:
+        reasons.append("clinical_timing")
+        sentence = f"{sentence} {found.timing}"
     if found.late:
         reasons.append("queued_after_test_figures")
         were = plural(found.late, "run of this ablation was", "runs of this ablation were")
         sentence = f"{sentence} {were} queued after its first test figures."
     return Verdict(said.word, tuple(reasons), sentence)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``age, sex, pain and 5 more``."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _barred(found: Comparison) -> tuple[str, str] | None:
@@ -1394,11 +1466,37 @@ class Benefit:
     @property
     def sentence(self) -> str:
         """The claim, or why it is not made, as every output says it."""
+        timing = f" {self.against[0].timing}" if self.against[0].timing else ""
         if self.helps:
             figures = " and ".join(f"{lead.of} by {lead.figure}" for lead in self._leads)
-            return f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
-        figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
-        return f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+            claim = f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
+        else:
+            figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
+            claim = f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+        return claim + timing
+
+    @property
+    def beats_late_fusion(self) -> bool | None:
+        """Whether the arm is settled to be ahead of cheap late fusion; None where that is not known."""
+        return self._late.ahead if isinstance(self._late, _Lead) else None
+
+    @property
+    def late_sentence(self) -> str:
+        """What may be said of cheap late fusion, or why nothing is; empty where it was not asked for."""
+        if not isinstance(self._late, _Lead):
+            return f"Cheap late fusion is not known: {self._late}" if self._late else ""
+        ahead = "is ahead" if self._late.ahead else "is not settled to be ahead"
+        return f"{self.arm} {ahead} of {self._late.of}: {self._late.figure}."
+
+    @functools.cached_property
+    def _late(self) -> _Lead | str:
+        for one in self.without:
+            found = None if one.statistics is None else one.statistics.late_fusion
+            if isinstance(found, MeanDifference):
+                return _Lead.over(f"cheap late fusion of {one.reference}", (one,), (found.ap, found.seeds))
+            if found is not None:
+                return found
+        return ""
 
     @functools.cached_property
     def _leads(self) -> tuple[_Lead, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from mmad.analysis.comparison import ComparedRun, Comparison, NotComparable, compare_pairs, split_policies
+from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotComparable, compare_pairs
 from mmad.analysis.targets import setting_of
 from mmad.base.errors import ReportError, StoreError
 from mmad.base.records import (
@@ -49,7 +49,7 @@ class ReportSource(Protocol):
 
 @dataclass(frozen=True)
 class RunFrame:
-    """One run with everything recorded about it; ``split_policy`` is what its data set says today.
+    """One run with everything recorded about it; ``data_file`` is what its data set says today.
 
     ``audit`` holds what the audit of its data set warned of, as ``code: words``. ``seconds`` of all its epochs; None
     without one. What was measured (epochs, evaluations, checkpoints, counts) is empty until ``with_measured`` reads it.
@@ -58,7 +58,7 @@ class RunFrame:
     record: RunRecord
     environments: tuple[EnvironmentRecord, ...]
     warnings: tuple[str, ...]
-    split_policy: str | None
+    data_file: DataFile
     audit: tuple[str, ...] = ()
     seconds: float | None = None
     epochs: tuple[EpochRecord, ...] = ()
@@ -140,7 +140,7 @@ class MemberFrame:
         """The run as it is compared with others."""
         results = MemberResults(self.best_ap, self.best_ar, self.final)
         versions = self.run.environments[-1].versions if self.run.environments else {}
-        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.split_policy, versions)
+        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.data_file, versions)
 
     @property
     def outcomes(self) -> tuple[tuple[str, CheckpointResult | None], ...]:
@@ -223,14 +223,14 @@ def load_records(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame
     keys = list(dict.fromkeys(m.key for a in ablations for m in a.members if m.key in records))
     if not keys:
         raise ReportError("no run to report on", hint="start some with `mmad ablate FILE`")
-    policies = split_policies(records[key] for key in keys)
+    files = {path: DataFile.of(path) for path in {records[key].dataset_path for key in keys}}
     warned, places, seconds = source.all_warnings(keys), source.all_environments(keys), source.epoch_seconds(keys)
     runs = {
         key: RunFrame(
             record=records[key],
             environments=tuple(places.get(key, ())),
             warnings=tuple(w for w in warned.get(key, ()) if not w.startswith(MARK)),
-            split_policy=policies[key],
+            data_file=files[records[key].dataset_path],
             audit=tuple(w.removeprefix(MARK) for w in warned.get(key, ()) if w.startswith(MARK)),
             seconds=seconds.get(key),
         )

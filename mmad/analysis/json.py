@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
     ComparedRun,
@@ -19,6 +20,7 @@ from mmad.analysis.comparison import (
 )
 from mmad.analysis.input_controls import Control, meaning
 from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
+from mmad.analysis.subgroups import RunSubgroups
 from mmad.analysis.targets import NEVER_THE_ESTIMAND, EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
 from mmad.data.outside import OutsideData
@@ -66,6 +68,7 @@ def plain_evaluation(
     coco: CocoSet | None,
     masks: MaskFigures | None,
     diagnosis: Diagnosis,
+    subgroups: Sequence[RunSubgroups] = (),
 ) -> JsonValue:
     """One entry of ``mmad eval``."""
     found = measured.estimate
@@ -86,6 +89,11 @@ def plain_evaluation(
         "confusion": {"score": profile.rows[-1].score} | to_json_value(profile.confusion),
         "calibration": _calibration(profile.calibration),
         "diagnosis": _diagnosis(diagnosis),
+        "subgroups": [
+            to_json_value(one) | {"prevalence": one.prevalence, "score": column.score}
+            for column in subgroups
+            for one in column.groups
+        ],
         "coco": None if coco is None else _coco(coco),
         "masks": None if masks is None else _estimate(masks.estimate) | {"coco": _coco(masks.coco)},
     }
@@ -152,7 +160,10 @@ def plain_comparisons(
         "estimand": ESTIMAND,
         "shared_runs": shared_words(comparisons),
         "benefits": [
-            {"setting": one.setting, "arm": one.arm, "helps": one.helps, "sentence": one.sentence}
+            {
+                name: getattr(one, name)
+                for name in ("setting", "arm", "helps", "sentence", "beats_late_fusion", "late_sentence")
+            }
             for one in benefits(comparisons)
         ],
         "pairs": [_comparison(one, one.statistics or PairStatistics(), effects or one.effects) for one in comparisons],
@@ -222,6 +233,7 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
             }
             for one in found.external
         ],
+        "interactions": to_json_value(found.interactions),
         "note": comparison.note or None,
     }
 
@@ -358,6 +370,20 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
             }
             for control in controls
         ],
+    }
+
+
+def plain_clinical_table(target: EvaluationTarget, rows: Sequence[TableAuroc]) -> JsonValue:
+    """``mmad controls --table``."""
+    areas = ("run", "logistic", "boosting")
+    return plain_target(target) | {
+        "table": [
+            {
+                **{name: getattr(one, name) for name in ("label", "images", "positives")},
+                **{name: _interval(getattr(one, name)) for name in areas},
+            }
+            for one in rows
+        ]
     }
 
 

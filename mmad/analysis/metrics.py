@@ -124,7 +124,7 @@ def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]
     }
 
 
-def _cached(
+def cached_result(
     store: Store,
     detections: DetectionStore,
     kind: str,
@@ -155,7 +155,7 @@ def estimate_of(store: Store, detections: DetectionStore, seeds: Sequence[Evalua
         runs = [detections.matched(one) for one in seeds]
         return MeasuredRun(estimate(runs), len(runs[0].patients), len(set(runs[0].patients)))
 
-    return _cached(store, detections, "estimate", seeds, MeasuredRun, compute)
+    return cached_result(store, detections, "estimate", seeds, MeasuredRun, compute)
 
 
 def by_fold(targets: Sequence[EvaluationTarget]) -> list[list[EvaluationTarget]]:
@@ -188,7 +188,7 @@ def _over_folds(store: Store, detections: DetectionStore, folds: Sequence[Sequen
         return _Pooled(statistics.fmean(pooled_ap([detections.matched(one) for one in targets]) for targets in rounds))
 
     every = [one for seeds in folds for one in seeds]
-    pooled = _cached(store, detections, "pooled", every, _Pooled, compute).ap
+    pooled = cached_result(store, detections, "pooled", every, _Pooled, compute).ap
     return MeasuredRun(mean, sum(one.images for one in each), sum(one.patients for one in each), pooled)
 
 
@@ -241,7 +241,7 @@ def sample_of(
 
     draws = {"resamples": options.resamples, "seed": options.seed}
     both = [*reference, *other]
-    return _cached(store, detections, "difference", both, PairSample, compute, pairs=len(pairs), **draws)
+    return cached_result(store, detections, "difference", both, PairSample, compute, pairs=len(pairs), **draws)
 
 
 def agreement_of(
@@ -262,7 +262,7 @@ def agreement_of(
         return _agreement(detections, pairs, same, threshold)
 
     both = [*(a for a, _ in pairs), *(b for _, b in pairs)]
-    return _cached(store, detections, "agreement", both, PairAgreement, compute, **more)
+    return cached_result(store, detections, "agreement", both, PairAgreement, compute, **more)
 
 
 def _agreement(
@@ -335,7 +335,7 @@ def profile_of(
             froc_intervals(matched),
         )
 
-    return _cached(store, detections, "thresholds", [target], Profile, compute, scores=list(scores))
+    return cached_result(store, detections, "thresholds", [target], Profile, compute, scores=list(scores))
 
 
 @dataclass(frozen=True)
@@ -403,7 +403,7 @@ def diagnosis_of(
         )
 
     more = {"false_positives": false_positives, "validation": digest}
-    return _cached(store, detections, "diagnosis", [target], Diagnosis, compute, **more)
+    return cached_result(store, detections, "diagnosis", [target], Diagnosis, compute, **more)
 
 
 def coco_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> CocoSet:
@@ -454,7 +454,7 @@ def masks_of(store: Store, detections: DetectionStore, target: EvaluationTarget)
     def compute() -> _MaskResult:
         return _MaskResult(_figures(detections, target))
 
-    return _cached(store, detections, "masks", [target], _MaskResult, compute).figures
+    return cached_result(store, detections, "masks", [target], _MaskResult, compute).figures
 
 
 def _figures(detections: DetectionStore, target: EvaluationTarget) -> MaskFigures | None:
@@ -585,4 +585,4 @@ def curve_of(store: Store, detections: DetectionStore, target: EvaluationTarget)
     def compute() -> RecallCurve:
         return recall_curve(detections.matched(target))
 
-    return _cached(store, detections, "precision", [target], RecallCurve, compute)
+    return cached_result(store, detections, "precision", [target], RecallCurve, compute)

@@ -7,21 +7,23 @@ with one line why; a report never fails for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmad.analysis.cache import cached_together
+from mmad.analysis.clinical_table import late_fusion
 from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
+    DataFile,
     ExternalDifference,
     MeasuredRun,
     NotComparable,
     PairStatistics,
     compare,
     compare_stored,
-    split_policies,
+    trials_of,
 )
 from mmad.analysis.external import ExternalRun, Recorded, external_pairs, external_runs, recorded_external
 from mmad.analysis.frames import AblationFrame, MemberFrame, ReportFrame, RunFrame
@@ -38,6 +40,9 @@ from mmad.analysis.metrics import (
     sample_of,
 )
 from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, prefetching
+from mmad.analysis.subgroups import KIND as SUBGROUPS
+from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
+from mmad.analysis.subgroups import RunSubgroups, cached_interactions, cached_subgroups, interactions_of
 from mmad.analysis.targets import (
     DetectionStore,
     EvaluationOptions,
@@ -56,6 +61,7 @@ from mmad.evaluation.differences import (
     FoldedSample,
     Goal,
     MeanDifference,
+    PairSample,
     differences,
     folded_mean_difference,
     mean_difference,
@@ -78,6 +84,7 @@ def compare_arms(
     other: str,
     options: EvaluationOptions | None = None,
     same: AgreementOptions | None = None,
+    by: Sequence[str] = (),
 ) -> Comparison:
     """Compare what two names mean (see ``find_seeds``), over the seeds that both have finished.
 
@@ -106,7 +113,7 @@ def compare_arms(
     if found.folds and first.member is not None:
         name = setting_of(first.member, first.run)
     found = replace(found, setting=name)
-    measured = _measured(store, detections, found, options, same)
+    measured = _measured(store, detections, found, options, same, by)
     family: list[Comparison] = []
     if file is not None:
         found, family = _pairs_beside(store, file.name, found, options)
@@ -158,6 +165,7 @@ def compare_ablation(
     options: EvaluationOptions | None = None,
     progress: OnProgress = lambda done, whole: None,
     same: AgreementOptions | None = None,
+    by: Sequence[str] = (),
 ) -> tuple[list[Comparison], list[NotComparable]]:
     """Every pair of arms that the ablation compares, setting by setting, as one family.
 
@@ -179,7 +187,7 @@ def compare_ablation(
             refused.append(found.unfinished())
             continue
         try:
-            done.append((found, _measured(store, detections, found, options, same)))
+            done.append((found, _measured(store, detections, found, options, same, by)))
         except EvaluationError as error:
             who = (found.ablation, found.setting, found.reference, found.other)
             refused.append(NotComparable(*who, str(error), ""))
@@ -189,7 +197,7 @@ def compare_ablation(
         if refused:
             what, hint = refused[0].error().what, refused[0].hint
         raise EvaluationError(what, where=f"ablation {ablation}", hint=hint)
-    together = zip(done, _as_family(done, options), strict=True)
+    together = zip(done, _as_family(done, options, _late_fusion(store, detections, options)), strict=True)
     return [replace(one, statistics=found) for (one, _), found in together], refused
 
 
@@ -217,7 +225,8 @@ def _compared(store: Store, found: FoundRun, file: AblationRecord | None, option
     rows = store.checkpoints(run.key), store.evaluations(run.key), store.epoch_records(run.key)
     results = results_under(protocol.model_dump(mode="json"), run, *rows)
     versions = store.latest_versions([run.key]).get(run.key, {})
-    return ComparedRun(run, member, protocol, results, split_policies([run])[run.key], versions)
+    trials = next((trials_of(one) for one in store.ablations() if member and one.name == member.ablation), 0)
+    return ComparedRun(run, member, protocol, results, DataFile.of(run.dataset_path), versions, trials)
 
 
 def _file_of(store: Store, runs: Sequence[FoundRun]) -> AblationRecord | None:
@@ -232,6 +241,7 @@ def _measured(
     comparison: Comparison,
     options: EvaluationOptions,
     same: AgreementOptions | None,
+    by: Sequence[str] = (),
 ) -> PairStatistics:
     """The statistics of a comparison by itself.
 
@@ -244,6 +254,7 @@ def _measured(
             found = replace(found, **part)
         found = replace(found, agreement=agreement_of(store, detections, pairs, same, design))
         found = replace(found, external=_external(store, detections, comparison, pairs, options))
+        found = replace(found, interactions=interactions_of(store, detections, pairs, by, design))
     except EvaluationError as error:
         if not design or found.other is None:
             raise
@@ -305,8 +316,17 @@ def comparison_targets(
     return [(target(a), target(b)) for a, b in comparison.pairs]
 
 
-def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: EvaluationOptions) -> list[PairStatistics]:
-    """The statistics with the difference of each pair as one of them all, where it has a sample."""
+#: Cheap late fusion of the reference against the other arm, or why there is none.
+_LateFusion = Callable[[Comparison], PairSample | str]
+
+
+def _as_family(
+    found: Sequence[tuple[Comparison, PairStatistics]], options: EvaluationOptions, late: _LateFusion | None = None
+) -> list[PairStatistics]:
+    """The statistics with the difference of each pair as one of them all, where it has a sample.
+
+    ``late`` is asked once for every arm that is compared with permuted records: of its first pair without records.
+    """
     places = [n for n, (_, stats) in enumerate(found) if stats.sample is not None]
     family = [_family_pair(*found[n]) for n in places]
     settled = dict(zip(places, differences(family, resamples=options.resamples, seed=options.seed), strict=True))
@@ -315,7 +335,33 @@ def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: Eval
         if one.records == ("permuted", "true"):
             permuted.setdefault((one.setting, one.other), []).append(n)
     means = {places[n]: _mean_difference(family, group) for group in permuted.values() for n in group}
-    return [replace(stats, difference=settled.get(n), permutations=means.get(n)) for n, (_, stats) in enumerate(found)]
+    plain = [one for one in family if isinstance(one, FamilyPair)]
+    lates: dict[int, MeanDifference | str] = {}
+    who = [(one.setting, one.other, one.records[0]) for one, _ in (found[n] for n in places)]
+    for setting, arm in permuted:
+        if late is not None and (setting, arm, "none") in who:
+            n = who.index((setting, arm, "none"))
+            sample = late(found[places[n]][0]) if len(plain) == len(family) else "not known over folds"
+            lates[places[n]] = sample if isinstance(sample, str) else mean_difference(plain, [n], sample)
+    return [
+        replace(stats, difference=settled.get(n), permutations=means.get(n), late_fusion=lates.get(n))
+        for n, (_, stats) in enumerate(found)
+    ]
+
+
+def _late_fusion(
+    store: Store, detections: DetectionStore, options: EvaluationOptions, known: Mapping[str, RunFrame] | None = None
+) -> _LateFusion:
+    """What ``_as_family`` asks for, of kept detections; ``known`` as for ``comparison_targets``."""
+
+    def of(comparison: Comparison) -> PairSample | str:
+        try:
+            pairs = comparison_targets(store, comparison, options, known)
+            return late_fusion(store, detections, pairs, options)
+        except MmadError as error:
+            return str(error)
+
+    return of
 
 
 def _mean_difference(family: Sequence[FamilyPair | FoldedPair], places: Sequence[int]) -> MeanDifference:
@@ -354,6 +400,7 @@ class RunStatistics:
     masks: MaskFigures | None = None
     diagnosis: Diagnosis | None = None
     external: tuple[ExternalRun, ...] = ()
+    subgroups: tuple[RunSubgroups, ...] = ()
 
 
 PairKey = tuple[str, str, str, str]
@@ -419,9 +466,10 @@ def compute_statistics(
                 stack.enter_context(prefetching(store, data, options, _requests(work[done:])))
     if work:
         progress(len(work), len(work))
+    late = builder.late_fusion()
     for name in dict.fromkeys(key[0] for key in pairs):
         keys = [key for key in pairs if key[0] == name]
-        pairs |= zip(keys, _as_family([(compared[key], pairs[key]) for key in keys], options), strict=True)
+        pairs |= zip(keys, _as_family([(compared[key], pairs[key]) for key in keys], options, late), strict=True)
     return Statistics(pairs, runs)
 
 
@@ -483,6 +531,7 @@ class _StatisticsBuilder:
     ) -> None:
         self._store, self._options, self._detections = store, options, detections
         self._controls, self._external = controls_by_run(store), recorded_external(store)
+        self._subgroups, self._interactions = store.analyses(SUBGROUPS), store.analyses(INTERACTIONS)
         self._known = {run.key: run for run in frame.runs}
         self._helped = helped
 
@@ -504,6 +553,7 @@ class _StatisticsBuilder:
                 for split in splits
             )
             found = replace(found, controls=cached_controls(self._controls, target))
+            found = replace(found, subgroups=cached_subgroups(self._subgroups, target))
             for part in run_statistics(self._store, self._detections, target, validation):
                 found = replace(found, **part)
             external = external_runs(self._store, self._detections, target, validation, self._external)
@@ -519,11 +569,16 @@ class _StatisticsBuilder:
             design, folded = comparison.by_design, bool(comparison.folds)
             for part in pair_statistics(self._store, self._detections, pairs, self._options, design, folded=folded):
                 found = replace(found, **part)
+            if not folded:  # each fold has other patients
+                found = replace(found, interactions=cached_interactions(self._interactions, pairs))
             asked = (comparison, pairs, self._options, self._external)
             found = replace(found, external=_external(self._store, self._detections, *asked))
         except MmadError as error:
             found = replace(found, why=str(error))
         return found
+
+    def late_fusion(self) -> _LateFusion:
+        return _late_fusion(self._store, self._detections, self._options, self._known)
 
     @property
     def begins_to_compute(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmad.api.arguments import argument
 from mmad.api.loading import ChosenData, _data_of
+from mmad.api.tuning import searched
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def plan(
         trials: a database of runs tried with ``steps_per_epoch``, which gives the time of runs like none recorded.
 
     Returns:
-        One row a member: ``ablation``, ``setting``, ``arm``, ``seed``, ``replicate``, ``documented`` (the log's entry
-        it mirrors, or None), ``key`` (members with equal content share one run), ``provisional`` (the data set was
-        not there), ``status`` (``new`` where the database has no such run), ``epochs`` and ``seconds`` (estimate of
-        what the run still takes, NaN where unknown).
+        One row a member (of a search: the trials by now, and what they chose): ``ablation``, ``setting``, ``arm``,
+        ``seed``, ``replicate``, ``documented`` (the log's entry it mirrors, or None), ``key`` (members with equal
+        content share one run), ``provisional`` (the data set was not there), ``status`` (``new`` where the database
+        has no such run), ``epochs`` and ``seconds`` (estimate of what the run still takes, NaN where unknown).
 
     Raises:
         StoreError: a database that cannot be read.
@@ -63,7 +64,8 @@ def plan(
 
     ablations = _ablations(ablation)
     recorded, estimator = known_runs(str(db), None if trials is None else str(trials), ablations)
-    rows = [row for one in ablations for row in planned(one, _data_of(one), recorded, estimator)]
+    loaded = searched([(one, _data_of(one)) for one in ablations], str(db))
+    rows = [row for one, data in loaded for row in planned(one, data, recorded, estimator)]
     return pd.DataFrame(
         {
             "ablation": [row.member.ablation for row in rows],
@@ -108,18 +110,13 @@ def known_runs(db: str, trials: str | None, ablations: Sequence[Ablation]) -> tu
 
 
 def _recorded(db: str) -> tuple[Sequence[RunRecord], Mapping[str, Sequence[EpochRecord]]]:
-    if _missing(db):
+    if StorePaths(db).missing:
         return (), {}
     from mmad.store.store import Store
 
     with Store.open(db, read_only=True, lenient=True) as store:
         runs = store.run_records()
         return runs, store.all_epochs([run.key for run in runs])
-
-
-def _missing(db: str) -> bool:
-    file = StorePaths(db).file
-    return file is not None and not file.exists()
 
 
 def planned(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from mmad.api.arguments import argument
 from mmad.api.loading import Loaded, ProgressBar, _data_of, _listed, read_anew, silent
-from mmad.api.planning import _ablations, _missing
+from mmad.api.planning import _ablations
+from mmad.api.tuning import searched
 from mmad.base.errors import SpecError, StoreError
-from mmad.base.paths import DEFAULT_DATABASE
+from mmad.base.paths import DEFAULT_DATABASE, StorePaths
 
 if TYPE_CHECKING:
     from mmad.config.runs import Ablation, RunSpec
@@ -154,8 +155,8 @@ def check_ablations(
     from mmad.data.image_cache import require_trainable
     from mmad.scheduler.submit import asked_for, check_weights, require_named
 
-    loaded = due(loaded, db)
-    require_named([ablation for ablation, _ in loaded], only)
+    named, loaded = loaded, due(loaded, db)
+    require_named([ablation for ablation, _ in (*named, *loaded)], only)
     chosen = _narrowed(_as_recorded(loaded, db), only)
     asked = asked_for([ablation for ablation, _ in chosen], db)
     waiting = [one.member for one in asked if one.waits]
@@ -186,7 +187,8 @@ def run_ablations(
     """Audit and decode the data sets, queue every run that is not finished, and train those that ``only`` names.
 
     Where seeds are added until pairs are settled, they are looked at when all are trained, and more seeds of those that
-    are not settled follow.
+    are not settled follow. Where setups are searched, the trials come first, and what they choose follows; a trial that
+    fails has come to nothing and stops no other.
 
     Args:
         loaded: ablations that ``check_ablations`` let pass.
@@ -199,6 +201,7 @@ def run_ablations(
         MmadError: a cluster's node that lacks something.
     """
     from mmad.base.clock import seconds
+    from mmad.config.runs import TRIALS
     from mmad.scheduler.jobs import Summary
 
     began, whole, everything = seconds(), Summary((), (), ()), loaded
@@ -206,7 +209,8 @@ def run_ablations(
         loaded = due(everything, db)
         left = None if options.max_hours is None else options.max_hours - (seconds() - began) / 3600
         how = (executor, address, slurm, template, progress_bar, (lambda line: None) if whole.finished else warn)
-        found = _run_once(loaded, db, slots, replace(options, max_hours=left), view, only, priority, *how)
+        failed = {failure.job.key for failure in whole.failed}
+        found = _run_once(loaded, db, slots, replace(options, max_hours=left), view, only, priority, failed, *how)
         whole = Summary(
             whole.finished + found.finished,
             whole.failed + found.failed,
@@ -215,17 +219,21 @@ def run_ablations(
             whole.stopped + found.stopped,
         )
         before = sum(len(ablation.members) for ablation, _ in loaded)
-        if found.exit_code or found.stopped or sum(len(one.members) for one, _ in due(everything, db)) == before:
+        broken = any(not failure.job.ablation.endswith(TRIALS) for failure in found.failed)
+        if found.cancelled or found.interrupted or found.stopped or broken:
+            return whole
+        if sum(len(one.members) for one, _ in due(everything, db)) == before:
             return whole
 
 
 def due(loaded: Sequence[Loaded], db: str) -> list[Loaded]:
-    """The ablations with the members that are to be trained by now, where seeds are added until pairs are settled.
+    """The ablations with the members that are to be trained by now.
 
-    These are the seeds of the first look, those that are recorded, and one more of each pair that is not settled by
-    the seeds that both arms have finished.
+    Where setups are searched, these are the trials as an ablation of their own, and what has been chosen. Where seeds
+    are added until pairs are settled, these are the seeds of the first look, those that are recorded, and one more of
+    each pair that is not settled by the seeds that both arms have finished.
     """
-    return [(_due(ablation, db), data) for ablation, data in loaded]
+    return [(_due(ablation, db), data) for ablation, data in searched(loaded, db)]
 
 
 def _due(ablation: Ablation, db: str) -> Ablation:
@@ -239,7 +247,7 @@ def _due(ablation: Ablation, db: str) -> Ablation:
     first, _ = ablation.looks
     counts: dict[tuple[str, str], int] = {}
     recorded: set[tuple[str, str, int]] = set()
-    if not _missing(db):
+    if not StorePaths(db).missing:
         with Store.open(db, create=False, lenient=True) as store:
             recorded = {(one.setting, one.arm, one.seed) for one in store.members(ablation.name)}
             pairs = finished_pairs(store, DetectionStore(), ablation.name) if recorded else []
@@ -266,6 +274,7 @@ def _run_once(
     view: ProgressView,
     only: Sequence[str],
     priority: int | None,
+    failed: Container[str],
     executor: str,
     address: str | None,
     slurm: Sequence[str],
@@ -291,7 +300,7 @@ def _run_once(
             prepare_images(dataset, sizes, progress)
     runs = [member.run for ablation, _ in chosen for member in ablation.members if member.run.key in waiting]
     trains = make_executor(executor, db, slots, options, address, slurm, template, runs=runs)
-    jobs = queue_up(everything, db, only=only, priority=priority, warn=warn)
+    jobs = [job for job in queue_up(everything, db, only=only, priority=priority, warn=warn) if job.key not in failed]
     if not jobs:
         return Summary((), (), ())
     _record_warnings(db, everything, issues)
@@ -302,7 +311,7 @@ def known_memory(db: str) -> dict[tuple[str, str], int]:
     """What the database remembers of the memory that runs take; nothing where there is none yet."""
     from mmad.store.store import Store
 
-    if _missing(db):
+    if StorePaths(db).missing:
         return {}
     try:
         with Store.open(db, create=False) as store:

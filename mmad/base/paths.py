@@ -147,6 +147,11 @@ class StorePaths:
         return None
 
     @property
+    def missing(self) -> bool:
+        """Whether the SQLite file is not there yet; a server has its database."""
+        return self.file is not None and not self.file.exists()
+
+    @property
     def runs(self) -> Path:
         """The folder of new runs."""
         return self.places[0]

@@ -12,6 +12,7 @@ import typer
 
 from mmad.api.loading import load_with_data, resolve_data
 from mmad.api.planning import WEIGHTS, known_runs, planned, reasons, renewed
+from mmad.api.tuning import searched
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.formatting import duration, plural
 from mmad.cli.options import (
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mmad.analysis.power import PowerPlan, Spread
-    from mmad.api.loading import ChosenData
+    from mmad.api.loading import ChosenData, Loaded
     from mmad.api.planning import PlannedMember, Reason
-    from mmad.base.records import ClinicalColumns, ParameterCount
+    from mmad.base.records import ClinicalColumns, ParameterCount, RunRecord
+    from mmad.config.estimate import Estimator
     from mmad.config.protocol import Fold
     from mmad.config.runs import Ablation, RunSpec
     from mmad.config.setup import ModelSetup
@@ -146,7 +148,7 @@ def plan(
     --seed-sd, --patient-error and --patients.
 
     --json prints {"runs": [{key, ablation, setting, arm, seed, documented, status, setup, protocol, …}],
-    "provisional", "missing_weights", "estimate_seconds"}; status is new, queued, running, finished,
+    "provisional", "missing_weights", "searches", "estimate_seconds"}; status is new, queued, running, finished,
     failed or interrupted. With --why it prints [{"key", "ablation", "setting", "arm", "seed", "replicate", "status",
     "nearest", "differences": [{"field", "here", "there"}]}]. With --power it prints [{"ablation", "hypothesis",
     "spread", "pairs", "smallest", "effects": [{"effect", "seeds", "patients", "power"}]}].
@@ -160,18 +162,19 @@ def plan(
         for file in files
     ]
     require_named([ablation for ablation, _ in loaded], only or ())
-    loaded = [(narrowed(ablation, only or ()), chosen) for ablation, chosen in loaded]
-    recorded, estimator = known_runs(db, trials, [ablation for ablation, _ in loaded])
+    declared = [(narrowed(ablation, only or ()), chosen) for ablation, chosen in loaded]
+    recorded, estimator = known_runs(db, trials, [ablation for ablation, _ in declared])
     if power:
         from mmad.analysis.power import plain_plan
 
         stated = _stated(seed_sd, patient_error, patients)
-        made = [(one.name, _power_plan(one, db, pilot, stated, patients)) for one, _ in loaded]
+        made = [(one.name, _power_plan(one, db, pilot, stated, patients)) for one, _ in declared]
         if json:
             print_json([{"ablation": name, **plain_plan(found)} for name, found in made])
         else:
             _print_power(made)
         return
+    loaded, searches = searched(declared, db), {one.name for one, _ in declared if one.tuning is not None}
     if why is not None:
         refuse_idle(context, "leave out one of the two: --why says why a run trains, and no more", "params")
         every = [row for ablation, chosen in loaded for row in planned(ablation, chosen, recorded, estimator)]
@@ -181,13 +184,23 @@ def plan(
     plans = []
     for ablation, chosen in loaded:
         rows = planned(ablation, chosen, recorded, estimator)
+        if not rows and ablation.name in searches:  # no setup is chosen yet
+            continue
         counts = {row.key: counts_of(row.member.run.setup, chosen.dataset) for row in rows} if params else {}
         plans.append(Plan(ablation, chosen, rows, _missing_weights(rows, weights_dir), counts, renewed(rows, recorded)))
+    budgets = [
+        _budget(ablation, chosen, loaded, recorded, estimator)
+        for ablation, chosen in declared
+        if ablation.tuning is not None
+    ]
     if json:
-        print_json(_plan_json(plans))
+        print_json(_plan_json(plans, budgets))
         return
     for one in plans:
         _print_plan(one)
+    for budget in budgets:
+        for line in budget.lines():
+            print(line)
     slots = executor_slots(
         executor,
         device,
@@ -268,16 +281,94 @@ def _missing_weights(rows: Iterable[PlannedMember], weights_dir: Path | None) ->
     )
 
 
-def _plan_json(plans: Sequence[Plan]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Budget:
+    """What a search costs: ``trials`` runs, of which ``unknown`` follow from others, then ``later`` with what it chose.
+
+    ``later`` are those whose setup is not chosen yet, ``seconds`` their time and that of the unknown ones.
+    """
+
+    ablation: Ablation
+    trials: int
+    unknown: int
+    later: int
+    seconds: float | None
+
+    def lines(self) -> Iterator[str]:
+        tuning, time = self.ablation.tuning, "time unknown" if self.seconds is None else duration(self.seconds)
+        assert tuning is not None
+        arms, settings = ({one[place] for one in self.ablation.arms_of_settings()} for place in (1, 0))
+        each = f"{plural(len(arms), 'arm')} × {plural(len(settings), 'setting')} × {plural(tuning.trials, 'trial')}"
+        head = f"{self.ablation.name}: a search of {plural(self.trials, 'run')} ({each}), equal for all arms"
+        yield f"{head}: {tuning.words()}"
+        if self.unknown:
+            yield f"{plural(self.unknown, 'trial')} follow one after another from those before them"
+        if self.later:
+            yield (
+                f"then {plural(self.later, 'run')} with the setups of the highest validation AP"
+                f"{f' (with the trials that follow {time})' if self.unknown else f' ({time})'}"
+            )
+
+
+def _budget(
+    ablation: Ablation,
+    data: ChosenData,
+    loaded: Sequence[Loaded],
+    recorded: Mapping[str, RunRecord],
+    estimator: Estimator,
+) -> Budget:
+    from mmad.config.runs import TRIAL, TRIALS
+
+    assert ablation.tuning is not None
+    parts = {one.name: one for one, _ in loaded}
+    trials, main = parts[ablation.name + TRIALS], parts[ablation.name]
+    places, chosen = ablation.arms_of_settings(), main.arms_of_settings()
+    waiting = [one for one in ablation.members if (one.setting, one.arm) not in chosen]
+    rows = planned(replace(ablation, members=tuple(waiting)), data, recorded, estimator)
+    known = {(row.member.setting, row.member.arm): row.seconds for row in rows}
+    begun = Counter((one.setting.partition(TRIAL)[0], one.arm) for one in trials.members)
+    left = {place: ablation.tuning.trials - begun[place] for place in places}
+    seconds = [row.seconds for row in rows] + [
+        known.get(place) for place, number in left.items() for _ in range(number)
+    ]
+    sure = [one for one in seconds if one is not None]
+    total = sum(sure) if len(sure) == len(seconds) else None
+    return Budget(ablation, ablation.tuning.trials * len(places), sum(left.values()), len(waiting), total)
+
+
+def _budget_json(budget: Budget) -> dict[str, Any]:
+    from mmad.config.tuning import TuneRange
+
+    tuning = budget.ablation.tuning
+    assert tuning is not None
+    return {
+        "ablation": budget.ablation.name,
+        "sampler": tuning.sampler,
+        "seed": tuning.seed,
+        "trials": tuning.trials,
+        "space": {
+            name: within.model_dump(by_alias=True) if isinstance(within, TuneRange) else list(within)
+            for name, within in tuning.space.items()
+        },
+        "trial_runs": budget.trials,
+        "unknown": budget.unknown,
+        "later_runs": budget.later,
+        "estimate_seconds": budget.seconds,
+    }
+
+
+def _plan_json(plans: Sequence[Plan], budgets: Sequence[Budget]) -> dict[str, Any]:
     rows = [row for plan in plans for row in plan.rows]
     missing: Counter[str] = Counter()
     for plan in plans:
         missing.update(plan.missing)
+    times = [_total(rows), *(budget.seconds for budget in budgets)]
     return {
         "runs": [_row_json(row, plan.counts.get(row.key)) for plan in plans for row in plan.rows],
         "provisional": any(row.member.run.provisional for row in rows),
         "missing_weights": missing,
-        "estimate_seconds": _total(rows),
+        "searches": [_budget_json(budget) for budget in budgets],
+        "estimate_seconds": None if None in times else sum(time for time in times if time is not None),
     }
 
 

@@ -25,6 +25,7 @@ from mmad.config.messages import did_you_mean, nearest, shown
 from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
 from mmad.config.runs import NAMING_FIELDS, Ablation
 from mmad.config.setup import ModelSetup, unit
+from mmad.config.tuning import TuneRange, Tuning, is_number, is_whole, tunable
 
 # The text, and where each key stands in it: ``tomllib`` gives values without their lines.
 
@@ -353,10 +354,9 @@ def _lists(fields: dict[str, FieldInfo]) -> dict[str, Any]:
     for name, field in fields.items():
         value = Annotated[(_annotation(field), *field.metadata)] if field.metadata else _annotation(field)
         definitions[name] = (
-            GenericAlias(list, (value,)),
+            Annotated[GenericAlias(list, (value,)), Field(min_length=1)],
             Field(
                 None,
-                min_length=1,
                 description=field.description,
                 validation_alias=field.validation_alias,
                 json_schema_extra=field.json_schema_extra,
@@ -464,6 +464,35 @@ OverrideTable = create_model(
     **_optional(SETUP_FIELDS | PROTOCOL_FIELDS | FOLD_FIELDS),
 )
 
+_SPACE: dict[str, Any] = {
+    name: (TuneRange | kind if is_number(name) else kind, field)
+    for name, (kind, field) in _lists({name: SETUP_FIELDS[name] for name in tunable()}).items()
+    if name in _DECIDING
+}
+SpaceTable = create_model("SpaceTable", __config__=_STRICT, **_SPACE)
+
+
+class _Tune(BaseModel):
+    model_config = _STRICT
+
+    trials: int = Field(ge=2, le=1000, description="How many trials each arm has in each setting.")
+    sampler: Literal["random", "tpe"] = Field(
+        "random", description="random draws all of them beforehand, tpe (Optuna's) each after those before it."
+    )
+    seed: int = Field(
+        1000,
+        ge=0,
+        lt=2**31,
+        description="Of the search, and of the training of each trial; none of the file's own seeds.",
+    )
+
+
+TuneTable = create_model(
+    "TuneTable",
+    __base__=_Tune,
+    space=(SpaceTable, Field(description="Fields of the setup with a range { from, to, log } or a list of values.")),
+)
+
 OutOfMemory = Literal["fail", "accumulate"]
 Pair = Annotated[tuple[Name, ...], Field(min_length=2, max_length=2)]
 
@@ -508,6 +537,10 @@ AblationTable = create_model(
         Hypothesis,
         Field(None, description="What the study sets out to show; registered when its first run is queued."),
     ),
+    tune=(
+        TuneTable,
+        Field(None, description="The search for each arm's setup: equally many trials, chosen by validation AP."),
+    ),
 )
 
 
@@ -538,7 +571,7 @@ _EXPECTED = {
 def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
     """The problem that stands first in the file, in words."""
     groups: dict[KeyPath, list[Any]] = {}
-    for problem in _of_given_seeds(source.document, error.errors(include_url=False)):
+    for problem in _of_given_form(source.document, error.errors(include_url=False)):
         groups.setdefault(_key_in(source.document, problem), []).append(problem)
     # what holds a wrong value may be reported for it once more (a list that is too short without it)
     holders = {path[:end] for path in groups for end in range(len(path))}
@@ -548,17 +581,21 @@ def first_problem(error: ValidationError, source: SourceFile) -> SpecError:
     return source.error(key, what, hint)
 
 
-def _of_given_seeds(document: Mapping[str, Any], problems: Iterable[Any]) -> Iterator[Any]:
-    """``seeds`` are a list or a table: what is wrong with the one that was given, at its own place."""
+#: Tables in whose place a list may stand.
+_TABLES = (SeedsUntil.__name__, TuneRange.__name__)
+
+
+def _of_given_form(document: Mapping[str, Any], problems: Iterable[Any]) -> Iterator[Any]:
+    """``seeds`` and what is tuned are lists or tables: what is wrong with the one that was given, at its own place."""
     for problem in problems:
         loc = problem["loc"]
-        place = loc.index("seeds") + 1 if "seeds" in loc else len(loc)
+        place = len(_key_in(document, problem))
         branch = str(loc[place]) if place < len(loc) else ""
-        if branch == SeedsUntil.__name__ or branch.startswith("tuple["):
+        if branch in _TABLES or branch.startswith(("tuple[", "list[")):
             given: Any = document
             for part in loc[:place]:
                 given = given[part]
-            if isinstance(given, list if branch == SeedsUntil.__name__ else dict):
+            if isinstance(given, list if branch in _TABLES else dict):
                 continue
             problem["loc"] = (*loc[:place], *loc[place + 1 :])
         yield problem
@@ -571,7 +608,8 @@ def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:
     if kind == "extra_forbidden":
         return "unknown key", _unknown_hint(key)
     if kind == "missing":
-        return f"{found[0]['loc'][-1]} is missing", f'add the line {found[0]["loc"][-1]} = "…"'
+        name = str(found[0]["loc"][-1])
+        return f"{name} is missing", _MISSING.get(name, f'add the line {name} = "…"')
     if kind == "too_short" and not value:
         return _empty(key)
     expected = [word for problem in found for word in _expectation(problem)]
@@ -581,6 +619,13 @@ def explain(key: KeyPath, problems: Iterable[Any]) -> tuple[str, str | None]:
     choices = re.findall(r'"([^"]+)"', words)
     best = nearest(value, choices) if isinstance(value, str) else None
     return f"expected {words}, got {toml_value(value)}", f'did you mean "{best}"?' if best else None
+
+
+#: What to do about a key that is missing and takes no text.
+_MISSING = {
+    "trials": "add the line trials = 20",
+    "space": "add a table [tune.space] with a line such as lr = { from = 1e-5, to = 1e-2, log = true }",
+}
 
 
 def toml_value(value: object) -> str:
@@ -639,14 +684,20 @@ def _table_words(key: KeyPath) -> list[str]:
         "phantom": PhantomTable,
         "hypothesis": Hypothesis,
         "external": ExternalTable,
+        "tune": TuneTable if len(key) == 2 else SpaceTable,
     }
     if len(key) == 1:
         return list(AblationTable.model_fields)
-    return [*tables[str(key[0])].model_fields, *(() if key[0] in ("phantom", "hypothesis", "external") else ALIASES)]
+    if key[0] == "tune" and len(key) > 3:
+        return [field.alias or name for name, field in TuneRange.model_fields.items()]
+    own = ("phantom", "hypothesis", "external", "tune")
+    return [*tables[str(key[0])].model_fields, *(() if key[0] in own else ALIASES)]
 
 
 def _unknown_hint(key: KeyPath) -> str:
     word, valid = str(key[-1]), _table_words(key)
+    if key[0] == "tune" and len(key) > 3:
+        return did_you_mean(word, valid)
     if ALIASES.get(word) in valid:
         return f"{ALIASES[word]} is given too; leave one of them out"
     place = {"name": "[setup]"} | dict.fromkeys(PROTOCOL_FIELDS, "[protocol]") | dict.fromkeys(SETUP_FIELDS, "[setup]")
@@ -724,6 +775,7 @@ class ParsedFile:
     compare: tuple[tuple[str, str], ...]
     hypothesis: Hypothesis | None = None
     looks: tuple[int, int] | None = None
+    tuning: Tuning | None = None
 
     @property
     def name(self) -> str:
@@ -763,6 +815,7 @@ def parse_file(path: Path) -> ParsedFile:
         compare=tuple((pair[0], pair[1]) for pair in given.get("compare", ())),
         hypothesis=table.hypothesis,  # type: ignore[attr-defined]
         looks=looks,
+        tuning=_tuning(source, table.tune),  # type: ignore[attr-defined]
     )
     _check_arms(parsed)
     _check_external(source, table.external)  # type: ignore[attr-defined]
@@ -944,6 +997,46 @@ def _looks(source: SourceFile, table: Any, protocol: dict[str, Any]) -> tuple[in
         raise source.error(("grid", "seed"), "[protocol] has seeds until settled", "leave one of them out")
     protocol["seeds"] = tuple(range(until.most))
     return until.first, until.most
+
+
+def _tuning(source: SourceFile, table: Any) -> Tuning | None:
+    """``[tune]``, its ranges checked by themselves: against one another, and against what their fields take."""
+    if table is None:
+        return None
+    space: dict[str, TuneRange | tuple[Any, ...]] = {}
+    for name in table.space.model_fields_set:
+        key, within = ("tune", "space", name), getattr(table.space, name)
+        space[name] = within if isinstance(within, TuneRange) else tuple(within)
+        if isinstance(within, TuneRange):
+            low, high = within.low, within.high
+            if low >= high:
+                raise source.error(key, f"from {low:g} to {high:g} holds nothing to choose", "let to be more than from")
+            if within.log and low <= 0:
+                raise source.error(key, f"from {low:g} has no logarithm", "let from be more than 0")
+            if is_whole(name) and not (low.is_integer() and high.is_integer()):
+                raise source.error(
+                    key, f"from {low:g} to {high:g}, and {name} is a whole number", "write whole numbers"
+                )
+            ends = [int(low), int(high)] if is_whole(name) else [low, high]
+            try:
+                GridTable.model_validate_json(json.dumps({name: ends}))
+            except ValidationError as error:
+                what, hint = explain(key, error.errors(include_url=False))
+                raise source.error(key, what, hint) from None
+        elif len({json.dumps(value, sort_keys=True, default=str) for value in within}) < max(2, len(within)):
+            what = "a value is listed twice" if len(within) > 1 else "one value is nothing to choose from"
+            raise source.error(key, what, "give different values, or put the one into [setup]")
+    if not space:
+        raise source.error(
+            ("tune", "space"), "nothing to search", "name a field: lr = { from = 1e-5, to = 1e-2, log = true }"
+        )
+    order = [ALIASES.get(name, name) for name in source.document["tune"]["space"]]
+    ordered = {name: space[name] for name in order}
+    found = Tuning(table.trials, table.sampler, table.seed, ordered)
+    if found.trials > (most := found.combinations()):
+        what = f"{found.trials} trials of a space of {most:g} combinations"
+        raise source.error(("tune", "trials"), what, f"at most trials = {most:g}, or more values in [tune.space]")
+    return found
 
 
 def _grid(source: SourceFile, given: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mmad.base.errors import SpecError, WeightsError
 from mmad.base.formatting import plural
@@ -20,6 +20,7 @@ from mmad.config.ablation_file import (
     ParsedFile,
     Setting,
     SourceFile,
+    dotted,
     override_place,
     split_fields,
     toml_value,
@@ -31,6 +32,7 @@ from mmad.config.messages import did_you_mean
 from mmad.config.protocol import Continues, EvaluationProtocol, Fold, TrainingProtocol
 from mmad.config.runs import NO_DATA, VARIANT, Ablation, Member, RunSpec
 from mmad.config.setup import ModelSetup
+from mmad.config.tuning import Tuning
 from mmad.config.weights import is_file, weights_file
 
 # Runs that continue another: which one that is, and whether it can be continued.
@@ -173,6 +175,8 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
                 seen.add(identity)
                 words = tuple(layer.word or "" for layer in overrides)
                 members.append(replace(member, ablation=parsed.name + variant, overrides=words))
+    if parsed.tuning is not None:
+        _check_tuning(parsed, parsed.tuning, members, overrides)
     arms = tuple(parsed.arms)
     compare = parsed.compare or tuple((arms[0], arm) for arm in arms[1:])
     return Ablation(
@@ -189,7 +193,42 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
         phantom=parsed.phantom,
         hypothesis=None if parsed.hypothesis is None or variant else _declared(parsed, compare, members),
         looks=None if any("seeds" in layer.values for layer in overrides) else parsed.looks,
+        tuning=parsed.tuning,
     )
+
+
+def _check_tuning(parsed: ParsedFile, tuning: Tuning, members: Sequence[Member], overrides: Sequence[Layer]) -> None:
+    """SpecError where ``[tune]`` contradicts the file, leaves an arm nothing to search, or has impossible trials."""
+    source, settings = parsed.source, [setting.layer for setting in parsed.settings]
+    layers = (parsed.setup, parsed.protocol, *parsed.arms.values(), *settings, Layer(parsed.grid, ("grid",)))
+    for name in tuning.space:
+        for layer in (*layers, *overrides):
+            if name in layer.values:
+                whose = dotted(layer.place) if layer.word is None else override_place(layer.word)
+                what = f"{whose} sets it, and what is searched has no value of its own"
+                raise source.error(("tune", "space", name), what, "leave one of the two out")
+    for setting in parsed.settings:
+        for key, given in (("continue_from", setting.continues), ("documented", setting.documented)):
+            if given:
+                what = "its setup is that of another run, and [tune] searches one"
+                raise source.error((*setting.place, key), what, f"leave {key} or [tune] out")
+    if tuning.seed in {member.seed for member in members}:
+        what = f"{tuning.seed} is a seed of the file, and a chosen setup is measured with fresh seeds"
+        raise source.error(("tune", "seed"), what, "give [tune] a seed that [protocol] does not have")
+    trials = tuning.drawn() if tuning.sampler == "random" else tuple(tuning.corners())
+    for member in {(one.setting, one.arm): one for one in members}.values():
+        runs = [replace(member.run, setup=member.run.setup.model_copy(update=dict(values))) for values in trials]
+        if not any(name in run.affecting(*get_args(Effect)) for run in runs for name in tuning.space):
+            what = f"every field is idle in the arm {member.arm!r}, which would be the only one without a search"
+            raise source.error(("tune", "space"), what, "add a field that each arm uses, such as lr")
+        for run, values in zip(runs, trials, strict=True):
+            found = next(problems(run.setup), None)
+            hint = None
+            if found is None and (missing := unsupported(run.setup)) is not None:
+                found, hint = f"{missing[0]}: {missing[1]}", missing[2]
+            if found is not None:
+                words = ", ".join(f"{name} = {toml_value(value)}" for name, value in values.items())
+                raise source.error(("tune", "space"), f"a trial of {member.arm!r} with {words}: {found}", hint)
 
 
 def _declared(parsed: ParsedFile, compare: Sequence[tuple[str, str]], members: Sequence[Member]) -> Hypothesis:
@@ -297,6 +336,9 @@ def _check_folds(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:
     if continuing := next((one for one in parsed.settings if one.continues is not None), None):
         what = f"folds: {continuing.name!r} continues a run, whose patients may be in this fold's test split"
         raise _blame("folds", what, "leave folds or continue_from out", given, parsed.source)
+    if parsed.tuning is not None:
+        what = "folds: [tune] searches on one split, whose patients are in the folds' test splits too"
+        raise _blame("folds", what, "leave folds or [tune] out", given, parsed.source)
 
 
 def _points(parsed: ParsedFile) -> Iterator[_Point]:

@@ -17,12 +17,17 @@ from mmad.config.hypothesis import Hypothesis
 from mmad.config.part_words import PARTS, plain_part
 from mmad.config.protocol import EvaluationProtocol, OwnModule, TrainingProtocol, without_fold
 from mmad.config.setup import ModelSetup
+from mmad.config.tuning import TrialValues, Tuning
 
 #: Raised whenever the code changes the results of an unchanged specification; ``_CHANGED`` says of which.
 RECIPE = 3
 
 #: What stands between the name of an ablation's file and the overrides of a variant of it: ``depth3 · epochs=4``.
 VARIANT = " · "
+#: What follows the name of an ablation in that of its trials.
+TRIALS = f"{VARIANT}trials"
+#: What stands between a setting and the number of a trial in it.
+TRIAL = ", trial "
 
 #: Stands for the value of a field that decides nothing in a run.
 IDLE = "idle"
@@ -216,6 +221,7 @@ class Ablation:
     data set that the file names, a folder beside it or ``phantom``, which is drawn with the parameters ``phantom``.
     ``hypothesis`` is what the file declares, filled in; None for a variant, which nobody declared. ``looks`` are the
     seeds of the first and of the last look where seeds are added until pairs are settled; members are of all of them.
+    With ``tuning`` the members have the file's setups, which ``tuned`` gives the values that were chosen.
     """
 
     name: str
@@ -231,6 +237,46 @@ class Ablation:
     phantom: Mapping[str, Any] = field(default_factory=dict)
     hypothesis: Hypothesis | None = None
     looks: tuple[int, int] | None = None
+    tuning: Tuning | None = None
+
+    def trial(self, member: Member, number: int, values: TrialValues) -> Member:
+        """The trial of ``member``'s setting and arm with this number, from 1."""
+        assert self.tuning is not None
+        seed, setup = self.tuning.seed, member.run.setup.model_copy(update=dict(values))
+        run = replace(member.run, setup=setup, protocol=member.run.protocol.model_copy(update={"seed": seed}))
+        setting = f"{member.setting}{TRIAL}{number}"
+        return replace(member, ablation=self.name + TRIALS, setting=setting, seed=seed, run=run)
+
+    def trials(self, members: Iterable[Member]) -> Ablation:
+        """The trials ``members`` as an ablation of their own, which compares nothing."""
+        assert self.tuning is not None
+        return replace(
+            self,
+            name=self.name + TRIALS,
+            title=self.title + TRIALS,
+            description=f"Each arm's setup is the one with the highest validation AP of {self.tuning.words()}.",
+            compare=(),
+            members=tuple(members),
+            hypothesis=None,
+            looks=None,
+            tuning=None,
+        )
+
+    def arms_of_settings(self) -> dict[tuple[str, str], Member]:
+        """The first member of each setting and arm."""
+        found: dict[tuple[str, str], Member] = {}
+        for member in self.members:
+            found.setdefault((member.setting, member.arm), member)
+        return found
+
+    def tuned(self, chosen: Mapping[tuple[str, str], TrialValues]) -> Ablation:
+        """The members of the settings and arms that have a choice, with its values."""
+        members = []
+        for member in self.members:
+            if (values := chosen.get((member.setting, member.arm))) is not None:
+                setup = member.run.setup.model_copy(update=dict(values))
+                members.append(replace(member, run=replace(member.run, setup=setup)))
+        return replace(self, members=tuple(members), tuning=None)
 
     def on(self, data: DataSource) -> Ablation:
         """The ablation with every run on ``data``: the keys follow, and with them those that others continue."""

@@ -36,26 +36,31 @@ STUDIES = "studies.csv"
 BOXES = "boxes.csv"
 IMAGES = "images"
 
+#: When a clinical column was measured, relative to the image; nothing known of it is the last.
+MEASURED = ("before", "with", "after", "unknown")
+UNKNOWN = MEASURED[-1]
 #: ``(xmin, ymin, xmax, ymax)`` in pixels.
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A clinical number: its name, its unit, and the range it is expected in (not enforced)."""
+    """A clinical number: its name, unit, range it is expected in (not enforced), and when it was measured."""
 
     name: str
     unit: str
     low: float
     high: float
+    measured: str = UNKNOWN
 
 
 @dataclass(frozen=True)
 class CategoricalColumn:
-    """A clinical category: its name and its possible values, in the order that numbers them from 0."""
+    """A clinical category: its name, its possible values in the order that numbers them from 0, and when measured."""
 
     name: str
     values: tuple[str, ...]
+    measured: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

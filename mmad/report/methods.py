@@ -14,7 +14,15 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from mmad.analysis.comparison import ESTIMAND, ESTIMAND_OF_FOLDS, FEW_SEEDS, NOTHING_REGISTERED, registration_words
+from mmad.analysis.comparison import (
+    ESTIMAND,
+    ESTIMAND_OF_FOLDS,
+    FEW_SEEDS,
+    LEAST_PERMUTATIONS,
+    NOTHING_REGISTERED,
+    registration_words,
+    trials_of,
+)
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.part_words import is_own, part_name
@@ -425,6 +433,13 @@ def _training(section: AblationSection, setups: Sequence[ModelSetup]) -> dict[st
         Sentence(f"Learning-rate schedule: {_said(map(_schedule, setups))}."),
         Sentence(f"Training images were flipped left to right with a chance of {_of(setups, 'horizontal_flip')}."),
     ]
+    if trials := trials_of(section.frame.record):
+        training.append(
+            Sentence(
+                f"In each setting the setup of each arm was the one with the highest validation AP of {trials} trials, "
+                "over the same space for all arms; it was then trained with other seeds than they had."
+            )
+        )
     steps = [member.run.record.protocol.get("steps_per_epoch") for member in members]
     if any(steps):
         training.append(Sentence(f"A trial: no pass took more batches than {_said(s or 'all' for s in steps)}."))
@@ -590,6 +605,18 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
                     f"largest |t| of {DRAWS:,} draws from their joint distribution."
                 )
             )
+    if {("none", "true"), ("permuted", "true")} <= {row.records for row in several}:
+        found += [
+            Sentence(
+                "Clinical data are said to help where an arm is ahead of the arms without them and of the mean over "
+                f"at least {LEAST_PERMUTATIONS} permutations of the records, each at 5 % (intersection-union); these "
+                "are averaged within seeds, and what they differ by among themselves is part of the variance."
+            ),
+            Sentence(
+                "Beside that stands cheap late fusion: scores of the image-only arm, corrected by a logistic "
+                "regression of the clinical values, fitted on the training and the validation split (scikit-learn)."
+            ),
+        ]
     if single:
         found.append(
             Sentence(

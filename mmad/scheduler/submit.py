@@ -15,7 +15,7 @@ from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
-from mmad.config.runs import Ablation, Member, file_name, older_keys
+from mmad.config.runs import TRIAL, Ablation, Member, file_name, older_keys
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
 from mmad.scheduler.jobs import Job, Summary
@@ -116,13 +116,15 @@ def _named(member: Member, word: str) -> bool:
 
 
 def names_of(member: Member) -> tuple[str, ...]:
-    """What ``--only`` may call a member, ``seed=N`` and ``fold=N`` included; a setting is all of its folds."""
+    """What ``--only`` may call a member: ``seed=N`` and ``fold=N`` too, and the setting of its folds or trials."""
     fold = member.run.protocol.fold
     settings = tuple(dict.fromkeys((member.setting, member.whole_setting)))
     named = [f"{setting}/{member.arm}" for setting in settings]
     files = dict.fromkeys((member.ablation, file_name(member.ablation)))
     paths = [f"{file}/{name}" for file in files for name in named]
     own = (*settings, member.arm, f"seed={member.seed}", *([] if fold is None else [f"fold={fold.number}"]))
+    searched = member.setting.partition(TRIAL)[0]  # whose trial it may be
+    own = (*own, *((searched,) if searched != member.setting else ()))
     return (*own, *paths, *(f"{path}/{member.seed}" for path in paths))
 
 
@@ -226,8 +228,7 @@ def recorded_runs(database: str) -> Mapping[str, RunRecord]:
 
 def _read(database: str, read: Callable[[Store], T], *, read_only: bool = False) -> T | None:
     """What ``read`` finds in ``database``, which is upgraded unless ``read_only``; None where there is none yet."""
-    file = StorePaths(database).file
-    if file is not None and not file.exists():
+    if StorePaths(database).missing:
         return None
     try:
         with Store.open(database, create=False, read_only=read_only, lenient=True) as store:

@@ -17,6 +17,7 @@ from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
     Conditions,
+    DataFile,
     NotComparable,
     PairStatistics,
     Verdict,
@@ -78,7 +79,7 @@ def run_of(
     protocol = {name: changed.pop(name) for name in TrainingProtocol.model_fields if name in changed}
     setup = {name: changed.pop(name) for name in ModelSetup.model_fields if name in changed}
     named = {"overrides": changed.pop("overrides", ()), "ablation": changed.pop("ablation", "quick")}
-    policy = changed.pop("split_policy", None)
+    policy, columns = changed.pop("split_policy", None), changed.pop("columns", ())
     record = RunRecord(
         key=f"{setting}{arm}{seed}".encode().hex().ljust(64, "0"),
         status="finished" if figures else "queued",
@@ -99,7 +100,7 @@ def run_of(
         **named,
     )
     results = MemberResults(None if final else figures, None, figures)
-    return ComparedRun(record, member, EvaluationProtocol(**evaluation), results, policy)
+    return ComparedRun(record, member, EvaluationProtocol(**evaluation), results, DataFile(policy, *columns))
 
 
 def file_of(source: str = "", name: str = "quick") -> AblationRecord:
@@ -371,6 +372,16 @@ def test_without_an_interval_there_is_no_verdict() -> None:
     assert verdict_of(compared()) is None
 
 
+def test_when_clinical_columns_were_measured_is_said_where_it_matters() -> None:
+    columns = ((("lactate", "after"), ("age", "with")), (("sex", "unknown"),))
+    marked = said(compared(3, use_clinical=True, columns=columns), known(SURE))
+    assert "clinical_timing" in marked.reasons
+    assert marked.sentence.endswith("Clinical columns measured after the image: lactate; not known when measured: sex.")
+    read = {"clinical_numeric": ["age"], "clinical_categorical": []}
+    for changed in ({"use_clinical": False}, {"use_clinical": True, **read}):
+        assert "clinical_timing" not in said(compared(3, columns=columns, **changed), known(SURE)).reasons
+
+
 def test_one_line_a_pair_at_the_end() -> None:
     found = replace(compared(3), statistics=PairStatistics(difference=known(SURE)))
     assert line_of(found) == f"default, CXR+Clinical minus CXR: {found.sentence}"
@@ -492,9 +503,21 @@ def both(changed: dict[str, Any], source: str, **named: Any) -> Comparison | Not
 
 
 def test_every_condition_is_tested_here() -> None:
-    known = {name for name in Conditions.__dataclass_fields__ if name not in ("split", "checkpoint")}
+    known = {name for name in Conditions.__dataclass_fields__ if name not in ("split", "checkpoint", "trials")}
     assert known == BY_DESIGN.keys() | NEVER.keys()
     assert VARIED_BY.keys() == BY_DESIGN.keys()
+
+
+def test_a_searched_setup_against_one_that_nobody_searched_is_compared_and_marked() -> None:
+    first, second = pair(result(0.5), result(0.6))
+    found = compare([replace(first, trials=20)], [second], names=ARMS)
+    assert isinstance(found, Comparison)
+    assert found.design == "differs by design: trials 20 / 0 (CXR / CXR+Clinical)"
+    searched = file_of("[tune]\ntrials = 20\n")
+    (both_searched,) = compare_pairs(searched, [first, second])
+    assert isinstance(both_searched, Comparison)
+    assert (both_searched.design, both_searched.conditions["trials"]) == ("", "20")
+    assert compare_pairs(file_of(name="quick · trials"), [first, second]) == ()
 
 
 @pytest.mark.parametrize("name", BY_DESIGN)

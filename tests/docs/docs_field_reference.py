@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from mmad.config.ablation_file import EVALUATION_FIELDS, SETUP_FIELDS, TRAINING_FIELDS, PhantomTable
+from mmad.config.ablation_file import EVALUATION_FIELDS, SETUP_FIELDS, TRAINING_FIELDS, PhantomTable, TuneTable
 from mmad.config.checks import LOSS_NAMES
 from mmad.config.fields import stated
 from mmad.config.hypothesis import Hypothesis
@@ -70,6 +70,8 @@ def reference() -> str:
         "## `[hypothesis]`: what the study sets out to show (no part of a run's key)\n\n"
         + _table(Hypothesis.model_fields)
     )
+    tune = {name: field for name, field in TuneTable.model_fields.items() if name != "space"}
+    parts.append("## `[tune]`: the search for each arm's setup (no part of a run's key)\n\n" + _table(tune))
     parts.append("## `[phantom]`: how the embedded data set is drawn\n\n" + _table(PhantomTable.model_fields))
     return "\n\n".join(parts)
 
@@ -111,7 +113,8 @@ def _cells(name: str, field: FieldInfo, idle: list[str], affects: str) -> tuple[
     extra = field.json_schema_extra
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     what = (field.description or "").replace("|", r"\|")
-    value = " ".join(part for part in (_type(name, field), _range(field), unit) if part)
+    kind, *none = _type(name, field).split(f", {_WORDS[NoneType]}")
+    value = " ".join(part for part in (kind, _range(field), unit) if part) + (f", {_WORDS[NoneType]}" if none else "")
     said = [what, *([f"**{affects}**"] if affects else []), *([f"Idle: {'; '.join(idle)}."] if idle else [])]
     return f"`{name}`", value, _default(field), " ".join(said)
 
@@ -167,6 +170,8 @@ def _number(value: float) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "–"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, float):
         return f"`{value:g}`"

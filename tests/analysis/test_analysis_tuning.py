@@ -1,0 +1,131 @@
+"""The search for each arm's setup: which runs are due, what is chosen, and what is marked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import analysis_fixtures as made
+import pytest
+
+from mmad.analysis.comparison import Comparison, compare_stored
+from mmad.analysis.statistics import compare_arms
+from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.api.loading import ChosenData
+from mmad.api.training import due
+from mmad.config.runs import NO_DATA, Ablation, Member
+from mmad.config.tuning import TrialValues, TuneRange, Tuning
+from mmad.data.dataset import DataSet
+from mmad.data.phantom.generate import make_phantom
+from mmad.store.store import Store
+
+pytestmark = pytest.mark.slow
+SOURCE = "[tune]\ntrials = 3\n[tune.space]\nlr = { from = 1e-4, to = 1e-2, log = true }\nweight_decay = [0, 1e-3]\n"
+SPACE = {"lr": TuneRange.model_validate({"from": 1e-4, "to": 1e-2, "log": True}), "weight_decay": (0.0, 1e-3)}
+NO = ChosenData(NO_DATA, None)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=40, image_size=64)
+
+
+class Bench:
+    """A database in which the runs that are due end as they are told to."""
+
+    def __init__(self, dataset: DataSet, folder: Path, sampler: str = "random") -> None:
+        self.dataset, self.database = dataset, folder / "mmad.sqlite"
+        members = tuple(made.member(dataset, arm, seed) for arm in made.ARMS for seed in (0, 1, 2))
+        self.tuning = Tuning(3, sampler, 1000, SPACE)  # type: ignore[arg-type]
+        self.ablation = Ablation(
+            "made", "made.toml", "Made up", "", SOURCE, made.ARMS, (made.ARMS,), members, tuning=self.tuning
+        )
+
+    def due(self) -> tuple[Ablation, Ablation]:
+        (trials, _), (main, _) = due([(self.ablation, NO)], str(self.database))
+        with Store.open(self.database) as store:
+            store.add_ablation(trials)
+            store.add_ablation(main)
+        return trials, main
+
+    def end(self, one: Member, skill: float | None) -> None:
+        """Finished with figures of ``skill``, or failed."""
+        with Store.open(self.database) as store:
+            if skill is None:
+                store.end_free(one.run.key, "failed", "the loss is not finite")
+            else:
+                made.finish(store, one, self.dataset, skill, kinds=("best_ap",), splits=("val",))
+
+
+def of_arm(ablation: Ablation, arm: str = "CXR") -> list[Member]:
+    return [one for one in ablation.members if one.arm == arm]
+
+
+def values(one: Member) -> TrialValues:
+    return {"lr": one.run.setup.lr, "weight_decay": one.run.setup.weight_decay}
+
+
+def test_trials_come_first_and_the_best_on_validation_is_trained_with_the_file_s_seeds(
+    dataset: DataSet, tmp_path: Path
+) -> None:
+    bench = Bench(dataset, tmp_path)
+    trials, main = bench.due()
+    assert [one.setting for one in of_arm(trials)] == ["default, trial 1", "default, trial 2", "default, trial 3"]
+    assert [values(a) for a in of_arm(trials)] == [values(b) for b in of_arm(trials, "CXR+Clinical")]
+    assert not main.members
+    for one, skill in zip(of_arm(trials), (0.3, 0.9, None), strict=True):
+        bench.end(one, skill)
+    for one in of_arm(trials, "CXR+Clinical")[:2]:
+        bench.end(one, 0.5)
+    trials, main = bench.due()
+    chosen = values(of_arm(trials)[1])
+    assert [(one.arm, one.seed, values(one)) for one in main.members] == [("CXR", n, chosen) for n in range(3)]
+    bench.end(of_arm(trials, "CXR+Clinical")[2], 0.95)
+    trials, main = bench.due()
+    best = values(of_arm(trials)[2])
+    assert [values(one) for one in main.members] == [chosen] * 3 + [best] * 3
+    with Store.open(bench.database) as store:
+        assert store.requeue([of_arm(trials)[2].run.key])  # the one that failed is tried once more
+    assert bench.due() == (trials, main), "what was chosen stays until all have ended again"
+
+
+def test_a_sampler_that_learns_goes_on_where_it_was(dataset: DataSet, tmp_path: Path) -> None:
+    bench = Bench(dataset, tmp_path, "tpe")
+    seen: list[list[str]] = []
+    for skills in ((0.3, 0.4), (None, 0.8), (0.9, 0.2)):
+        trials, main = bench.due()
+        assert not main.members
+        assert bench.due()[0] == trials, "a kill between two trials changes nothing"
+        seen.append([one.run.key for one in trials.members])
+        assert len(trials.members) == 2 * len(seen)
+        for arm, skill in zip(made.ARMS, skills, strict=True):
+            bench.end(of_arm(trials, arm)[-1], skill)
+    assert set(seen[0]) < set(seen[1]) < set(seen[2]), "no trial is trained again"
+    trials, main = bench.due()
+    assert [values(one) for one in main.members] == [
+        *[values(of_arm(trials)[2])] * 3,
+        *[values(of_arm(trials, "CXR+Clinical")[1])] * 3,
+    ]
+
+
+def test_trials_are_never_compared_and_a_search_is_marked_against_none(dataset: DataSet, tmp_path: Path) -> None:
+    bench = Bench(dataset, tmp_path)
+    for one in bench.due()[0].members:
+        bench.end(one, 0.5)
+    _, main = bench.due()
+    with Store.open(bench.database) as store:
+        for one in main.members:
+            made.finish(store, one, dataset, made.SKILLS[one.arm])
+        other = [made.member(dataset, "CXR+Clinical", seed, lr=0.05) for seed in (0, 1, 2)]
+        plain = [replace(one, ablation="plain") for one in other]
+        alone = Ablation("plain", "plain.toml", "", "", "", ("CXR+Clinical",), (), tuple(plain))
+        store.add_ablation(alone)
+        for one in plain:
+            made.finish(store, one, dataset, 0.9)
+        assert compare_stored(store, "made · trials") == ()
+        (own,) = compare_stored(store, "made")
+        assert isinstance(own, Comparison)
+        assert (own.by_design, own.conditions["trials"]) == ({}, "3")
+        names = ("made/default/CXR", "plain/default/CXR+Clinical")
+        found = compare_arms(store, DetectionStore(), *names, EvaluationOptions(resamples=10))
+    assert found.by_design == {"trials": "trials 3 / 0"}
