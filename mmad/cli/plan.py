@@ -477,10 +477,9 @@ def _notes(plan: Plan) -> list[str]:
 def _fold_note(plan: Plan, fold: Fold) -> str:
     """What is trained for a cross-validation, and whose splits it uses."""
     from mmad.base.records import SPLITS
-    from mmad.config.protocol import without_fold
 
     members = plan.ablation.members
-    settings = len({without_fold(one.setting) for one in members})
+    settings = len({one.whole_setting for one in members})
     arms, seeds = len(plan.ablation.arms), len({(one.seed, one.replicate) for one in members})
     counts = [plural(settings, "setting"), plural(arms, "arm"), f"{fold.of} folds", plural(seeds, "seed")]
     said = f"{plural(len(members), 'member')}: {' × '.join(counts)}"
@@ -673,7 +672,7 @@ def _setups(
     """The setups by name, and the data set that was named."""
     if file:
         ablation, chosen = load_with_data(file, data=data, overrides=overrides)
-        setups = {f"{member.setting} / {member.arm}": member.run.setup for member in ablation.members}
+        setups = {f"{member.whole_setting} / {member.arm}": member.run.setup for member in ablation.members}
         return setups, chosen.dataset
     setup = _entry_setup(entry, overrides) if entry is not None else _default_setup(overrides)
     return {setup.name: setup}, resolve_data(data).dataset if data else None
