@@ -19,19 +19,32 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, protocol_of
-from mmad.base.errors import EvaluationError
+from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
+from mmad.base.errors import DataError, EvaluationError
 from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
-from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol
 from mmad.config.runs import TRIALS
 from mmad.config.setup import ModelSetup
+from mmad.data.dataset import TOML, UNKNOWN
+from mmad.data.phantom import is_phantom
+from mmad.data.reader import read_description
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.differences import EFFECTS, LEAST_LOOK, Decision, Difference, MeanDifference, PairSample, plans
+from mmad.evaluation.differences import (
+    EFFECTS,
+    LEAST_LOOK,
+    Decision,
+    Difference,
+    FoldedSample,
+    MeanDifference,
+    PairSample,
+    plans,
+)
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.resampling import Interval
+from mmad.evaluation.subgroups import Interaction
 from mmad.store.lookup import CheckpointFigures, MemberResults, epochs_asked, member_summaries
 from mmad.store.run_rows import spec_of
 from mmad.store.store import Store
@@ -75,6 +88,8 @@ class Conditions:
     data: str
     fingerprint: str
     split_policy: str | None
+    folds: str
+    fold: int | None
     recipe: Recipe
     epochs: int
     steps_per_epoch: int | None
@@ -96,6 +111,7 @@ class Conditions:
         trials: int = 0,
     ) -> Conditions:
         """The conditions of a run's kept ``checkpoint`` on ``split`` under an evaluation protocol."""
+        fold = fold_of(run)
         return cls(
             overlap=protocol.overlap,
             threshold=protocol.threshold,
@@ -107,6 +123,8 @@ class Conditions:
             data=run.dataset_name,
             fingerprint=run.dataset_fingerprint or "",
             split_policy=split_policy,
+            folds="none" if fold is None else f"{fold.of} (seed {fold.seed})",
+            fold=None if fold is None else fold.number,
             recipe=Recipe.of(run),
             epochs=epochs_asked(run),
             steps_per_epoch=run.protocol.get("steps_per_epoch"),
@@ -122,6 +140,8 @@ class Conditions:
         found = {}
         for name in (f.name for f in fields(self)):
             ours, theirs = (_value(name, getattr(one, name)) for one in (self, other or self))
+            if name in ("folds", "fold") and ours == theirs == "none":
+                continue
             found[_WORDS.get(name) or name.replace("_", " ")] = ours if ours == theirs else f"{ours} / {theirs}"
         return found
 
@@ -156,6 +176,8 @@ VARIED_BY: Mapping[str, tuple[str, ...]] = {
 def _value(name: str, value: object) -> str:
     if name == "fingerprint":
         return str(value)[:12] or "none"
+    if name == "fold":
+        return "none" if value is None else str(value)
     return "all" if value is None else str(value)
 
 
@@ -174,13 +196,43 @@ def _schedule(setup: Mapping[str, Any]) -> str:
     return str(name or "none")
 
 
-def split_policy(dataset_path: str) -> str | None:
-    """What the data set's own file says about how it was split, if it is still there to be asked."""
-    try:
-        policy = tomllib.loads((Path(dataset_path) / "dataset.toml").read_text("utf-8")).get("split_policy")
-    except (OSError, ValueError):
-        return None
-    return policy if isinstance(policy, str) else None
+@dataclass(frozen=True)
+class DataFile:
+    """What a data set's own file says: how it was split, and when its clinical columns were measured.
+
+    ``numeric`` and ``categorical`` have each column's name and when it was measured; none where the file is gone.
+    """
+
+    split_policy: str | None = None
+    numeric: tuple[tuple[str, str], ...] = ()
+    categorical: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, dataset_path: str) -> DataFile:
+        """The file as it is today, if it is still there to be asked."""
+        try:
+            found = read_description(Path(dataset_path) / TOML)
+        except DataError:
+            return cls()
+        drawn = is_phantom(found.name)  # its values are drawn with the image
+        kinds = (found.numeric, found.categorical)
+        columns = (tuple((one.name, "with" if drawn else one.measured) for one in kind) for kind in kinds)
+        return cls(found.split_policy, *columns)
+
+    def policy_of(self, run: RunRecord) -> str | None:
+        """How the patients of ``run`` were split: as its fold, or as the file says."""
+        return self.split_policy if fold_of(run) is None else "patient"
+
+    def measured_late(self, run: RunRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The columns that ``run`` reads and that were measured after the image, and those of which it is unknown."""
+        if not run.setup.get("use_clinical"):
+            return (), ()
+        read = []
+        for columns, name in ((self.numeric, "clinical_numeric"), (self.categorical, "clinical_categorical")):
+            chosen = run.setup.get(name)
+            read += [(column, when) for column, when in columns if chosen is None or column in chosen]
+        after, unknown = (tuple(c for c, when in read if when == word) for word in ("after", UNKNOWN))
+        return after, unknown
 
 
 def named_fields(ablation: AblationRecord, first: MemberRecord, other: MemberRecord) -> frozenset[str]:
@@ -220,7 +272,7 @@ class ComparedRun:
     member: MemberRecord | None
     protocol: EvaluationProtocol
     results: MemberResults
-    split_policy: str | None = None
+    data_file: DataFile = DataFile()
     versions: Mapping[str, str] = field(default_factory=dict)
     trials: int = 0
 
@@ -230,6 +282,11 @@ class ComparedRun:
         if self.member is None:
             return int(self.run.protocol.get("seed", 0)), int(self.run.protocol.get("replicate", 1))
         return self.member.seed, self.member.replicate
+
+    @functools.cached_property
+    def fold(self) -> Fold | None:
+        """The fold it was trained for; None on the data set's own splits."""
+        return fold_of(self.run)
 
     @property
     def finished(self) -> bool:
@@ -252,7 +309,8 @@ class ComparedRun:
 
     @functools.cached_property
     def _conditions(self) -> Conditions:
-        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=self.split_policy, trials=self.trials)
+        policy = self.data_file.policy_of(self.run)
+        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=policy, trials=self.trials)
 
     def figures(self, checkpoint: CheckpointKind) -> CheckpointFigures | None:
         """The figures of a kept checkpoint; None while the run is not finished."""
@@ -266,11 +324,15 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """AP and AR with intervals, and what they were measured on."""
+    """AP and AR with intervals, and what they were measured on.
+
+    ``pooled`` is the AP of the detections of several folds together, which describes; None without folds.
+    """
 
     estimate: IntervalEstimate
     images: int
     patients: int
+    pooled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -301,16 +363,19 @@ class PairStatistics:
     """Intervals and tests of a comparison; ``difference`` is as one of all pairs of the ablation, ``sample`` cached.
 
     ``permutations`` is of an arm against the mean of all arms that read permuted records in its setting, of which this
-    pair's reference is one. ``why`` says why something is missing.
+    pair's reference is one; ``late_fusion`` against cheap late fusion of the reference, or why that is missing. ``why``
+    says why something else is.
     """
 
     reference: MeasuredRun | None = None
     other: MeasuredRun | None = None
-    sample: PairSample | None = None
+    sample: PairSample | FoldedSample | None = None
     difference: Difference | None = None
     agreement: PairAgreement | None = None
     permutations: MeanDifference | None = None
+    late_fusion: MeanDifference | str | None = None
     external: tuple[ExternalDifference, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
     why: str = ""
 
 
@@ -367,7 +432,7 @@ def registration_of(
     keys = {
         one.run.key
         for one in runs
-        if one.member is not None and one.member.setting == now.setting and one.member.arm in now.compare
+        if one.member is not None and setting_of(one.member, one.run) == now.setting and one.member.arm in now.compare
     }
     began = sorted(first_epochs[key] for key in keys if key in first_epochs)
     dated = zip(declared, read, strict=True)
@@ -478,7 +543,30 @@ class Comparison:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(a.seed[0] for a, _ in self.pairs)
+        """The seeds of the finished pairs; those of several folds once."""
+        seeds = (a.seed[0] for a, _ in self.pairs)
+        return tuple(dict.fromkeys(seeds)) if self.folds else tuple(seeds)
+
+    @functools.cached_property
+    def folds(self) -> int:
+        """Over how many folds the arms are compared; 0 on one test split, a single fold's too."""
+        found = {one.fold for pair in self.runs for one in pair if one is not None and one.fold is not None}
+        return next(iter(found)).of if len(found) > 1 else 0
+
+    @property
+    def folds_done(self) -> int:
+        """The folds in which both arms have finished a seed."""
+        return len(self._by_fold) if self.folds else 0
+
+    @functools.cached_property
+    def _by_fold(self) -> list[list[tuple[ComparedRun, ComparedRun]]]:
+        """The finished pairs fold by fold; without folds one by one."""
+        if not self.folds:
+            return [[pair] for pair in self.pairs]
+        found: dict[Fold | None, list[tuple[ComparedRun, ComparedRun]]] = {}
+        for pair in self.pairs:
+            found.setdefault(pair[0].fold, []).append(pair)
+        return list(found.values())
 
     @functools.cached_property
     def val_ap(self) -> PairedMeans:
@@ -497,10 +585,20 @@ class Comparison:
         return self._over("test_ar")
 
     def _over(self, measure: str) -> PairedMeans:
-        def of(one: ComparedRun) -> float | None:
-            return getattr(one.figures(self.kind), measure, None)
+        return self._means(self.kind, measure)
 
-        return paired_means([of(a) for a, _ in self.pairs], [of(b) for _, b in self.pairs])
+    def _means(self, kind: CheckpointKind, measure: str) -> PairedMeans:
+        """Over the seeds; over the folds, where there are several, of the means over the seeds in each."""
+
+        def of(one: ComparedRun) -> float | None:
+            return getattr(one.figures(kind), measure, None)
+
+        sides: tuple[list[float | None], list[float | None]] = ([], [])
+        for pairs in self._by_fold:
+            known = [(a, b) for a, b in ((of(a), of(b)) for a, b in pairs) if a is not None and b is not None]
+            for side, values in zip(sides, zip(*known, strict=True) if known else ((), ()), strict=True):
+                side.append(statistics.fmean(values) if values else None)
+        return paired_means(*sides)
 
     @property
     def design(self) -> str:
@@ -548,9 +646,8 @@ class Comparison:
         kinds: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
         found = {}
         for kind in kinds:
-            sides = [[getattr(one.figures(kind), "test_ap", None) for one in pair] for pair in self.pairs]
-            means = paired_means([a for a, _ in sides], [b for _, b in sides]).difference
-            if means is not None and means.n == len(self.pairs):
+            means = self._means(kind, "test_ap").difference
+            if means is not None and means.n == len(self._by_fold):
                 found[kind] = means.mean
         return found
 
@@ -564,6 +661,15 @@ class Comparison:
         """Which versions of what decides bits differ between the runs of a pair; they are no reason for a refusal."""
         found = (differing_versions(a.versions, b.versions) for a, b in self.pairs)
         return "; ".join(dict.fromkeys(words for words in found if words))
+
+    @property
+    def timing(self) -> str:
+        """Which clinical columns were measured after the image, or nobody knows when; nothing where all are known."""
+        found = [one.data_file.measured_late(one.run) for pair in self.pairs for one in pair]
+        after, unknown = (tuple(dict.fromkeys(name for each in found for name in each[n])) for n in (0, 1))
+        words = [f"measured after the image: {_listed(after)}"] if after else []
+        words += [f"not known when measured: {_listed(unknown)}"] if unknown else []
+        return f"Clinical columns {'; '.join(words)}." if words else ""
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -590,7 +696,8 @@ class Comparison:
                 "in words": self.sentence,
                 "difference in AP [95 %]": DASH if self.difference is None else interval(self.difference, sign=True),
                 "p": p_value(self.p),
-                "seeds": len(self.pairs),
+                **({"folds": f"{self.folds_done} of {self.folds}"} if self.folds else {}),
+                "seeds": len(self.seeds),
                 **self.conditions,
             }
         )
@@ -648,10 +755,14 @@ def compare(
     who = (ablation, setting, *names)
     for arm, side in zip(names, (reference, other), strict=True):
         for one in side[1:]:
-            if found := side[0].conditions(kind, split).differing(one.conditions(kind, split)):
+            found = side[0].conditions(kind, split).differing(one.conditions(kind, split))
+            found.pop("fold", None)  # pairs are of one fold each
+            if found:
                 seeds = f"seeds {side[0].seed[0]} and {one.seed[0]} of {arm} differ in {'; '.join(found.values())}"
                 return NotComparable(*who, seeds, "train all seeds of an arm alike")
     sides = reference[0].conditions(kind, split), other[0].conditions(kind, split)
+    if by_seed and any(len({one.fold for one in side}) > 1 for side in (reference, other)):
+        sides = replace(sides[0], fold=None), replace(sides[1], fold=None)  # pairs are of one fold each
     named = _named(file, reference[0], other[0])
     by_design: dict[str, str] = {}
     unequal: dict[str, str] = {}
@@ -711,7 +822,7 @@ def _hint_of(unequal: Mapping[str, str]) -> str:
 def _by_seed(
     reference: Sequence[ComparedRun], other: Sequence[ComparedRun]
 ) -> tuple[tuple[ComparedRun | None, ComparedRun | None], ...]:
-    left, right = ({one.seed: one for one in side} for side in (reference, other))
+    left, right = ({(one.fold, one.seed): one for one in side} for side in (reference, other))
     return tuple((left.get(seed), right.get(seed)) for seed in dict.fromkeys([*left, *right]))
 
 
@@ -727,9 +838,25 @@ def _note(runs: Sequence[tuple[ComparedRun | None, ComparedRun | None]]) -> str:
         return ""
     several = len(runs) > 1
     waiting = [one for pair in zip(*runs, strict=True) for one in pair if one is not None and not one.finished]
-    states = [f"{_arm(one)}{f' seed {one.seed[0]}' if several else ''} {_state(one.run)}" for one in waiting]
+    folds = {one.fold for pair in runs for one in pair if one is not None and one.fold is not None}
+    in_folds = len(folds) > 1
+
+    def name(one: ComparedRun) -> str:
+        fold = f" fold {one.fold.number}" if in_folds and one.fold is not None else ""
+        return f"{_arm(one)}{fold}{f' seed {one.seed[0]}' if several else ''}"
+
+    states = [f"{name(one)} {_state(one.run)}" for one in waiting]
+    if len(states) > _SHOWN:
+        states = [*states[:_SHOWN], f"{len(states) - _SHOWN} more"]
     head = f"{both} of {len(runs)} seeds" if several else "not compared yet"
+    if in_folds:
+        done = {a.fold for a, b in runs if a is not None and b is not None and a.finished and b.finished}
+        head = f"{len(done)} of {next(iter(folds)).of} folds, {both} of {len(runs)} pairs of runs"
     return f"{head}: {'; '.join(states)}" if states else head
+
+
+#: Unfinished runs that a note names.
+_SHOWN = 6
 
 
 def _arm(one: ComparedRun) -> str:
@@ -760,7 +887,7 @@ def compare_pairs(
     sides: dict[tuple[str, str], list[ComparedRun]] = {}
     for one in runs:
         if one.member is not None:
-            sides.setdefault((one.member.setting, one.member.arm), []).append(one)
+            sides.setdefault((setting_of(one.member, one.run), one.member.arm), []).append(one)
     arms = list(dict.fromkeys(arm for _, arm in sides))
     pairs = file.compare or tuple((arms[0], arm) for arm in arms[1:])
     found = [
@@ -831,7 +958,7 @@ def compare_stored(
     options = options or EvaluationOptions()
     (file,) = (a for a in store.ablations() if a.name == ablation)
     found = member_summaries(store, ablation)
-    policies = {path: split_policy(path) for path in {one.run.dataset_path for one in found}}
+    files = {path: DataFile.of(path) for path in {one.run.dataset_path for one in found}}
     versions = store.latest_versions([one.run.key for one in found])
     runs = [
         ComparedRun(
@@ -839,7 +966,7 @@ def compare_stored(
             one.member,
             protocol_of(one.run, one.member, options),
             one.results,
-            policies[one.run.dataset_path],
+            files[one.run.dataset_path],
             versions.get(one.run.key, {}),
         )
         for one in found
@@ -958,6 +1085,8 @@ def spread(figure: SeedMean | None) -> str:
 Word = Literal["higher", "lower", "equivalent", "not inferior", "not settled", "no verdict"]
 #: Seeds up to which a verdict says that they are few.
 FEW_SEEDS = 4
+#: So many clinical columns are named.
+_NAMED = 3
 _KINDS: Mapping[str, str] = {"best_ap": "best-AP", "best_ar": "best-AR", "final": "final"}
 
 
@@ -997,7 +1126,8 @@ def verdict_of(found: Comparison) -> Verdict | None:
         code, why = barred
         said = Verdict("no verdict", (code,), f"No verdict, {why}: {_figure(found, difference)}.")
     else:
-        said = _of_networks(found, difference) if difference.seeds == 1 else _of_arms(found, difference)
+        about = _of_folds if difference.folds else _of_networks if difference.seeds == 1 else _of_arms
+        said = about(found, difference)
     reasons, sentence = list(said.reasons), said.sentence
     if found.registration is not None and not barred:
         code, sentence = _as_registered(found.registration, said)
@@ -1015,11 +1145,20 @@ def verdict_of(found: Comparison) -> Verdict | None:
     if found.versions:
         reasons.append("versions_differ")
         sentence = f"{sentence} The arms were trained under other versions: {found.versions}."
+    if found.timing:
+        reasons.append("clinical_timing")
+        sentence = f"{sentence} {found.timing}"
     if found.late:
         reasons.append("queued_after_test_figures")
         were = plural(found.late, "run of this ablation was", "runs of this ablation were")
         sentence = f"{sentence} {were} queued after its first test figures."
     return Verdict(said.word, tuple(reasons), sentence)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``age, sex, pain and 5 more``."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _barred(found: Comparison) -> tuple[str, str] | None:
@@ -1032,9 +1171,14 @@ def _barred(found: Comparison) -> tuple[str, str] | None:
         return "not_primary_checkpoint", f"the primary checkpoint is {_KINDS[found.primary]}"
     if not all(one.as_asked for pair in found.pairs for one in pair):
         return "not_primary_metric", "the ablation asks for another protocol"
+    if found.folds_done < found.folds:
+        return "folds_missing", f"{found.folds_done} of {found.folds} folds are finished"
     planned = None if found.registered is None or found.looks else found.registered.seeds
+    if found.folds and planned is not None:
+        planned *= found.folds
     if planned is not None and len(found.pairs) < planned:
-        return "seeds_missing", f"{len(found.pairs)} of the {planned} registered seeds are finished"
+        what = "seeds of all folds" if found.folds else "seeds"
+        return "seeds_missing", f"{len(found.pairs)} of the {planned} registered {what} are finished"
     return None
 
 
@@ -1085,19 +1229,8 @@ def _of_networks(found: Comparison, difference: Difference) -> Verdict:
 
 
 def _of_arms(found: Comparison, difference: Difference) -> Verdict:
-    ap, seeds = difference.ap, difference.seeds
-    word: Word = "higher" if ap.low > 0 else "lower" if ap.high < 0 else "not settled"
-    held: tuple[str, ...] = ("interval_holds_zero",) if word == "not settled" else ()
-    if math.isnan(ap.low) and found.looks is None and (seeds > 2 or difference.lent):
-        held = ("no_spread",)
-    reference, other = _arm_names(found)
-    if difference.decision is not None and difference.decision.goal.name != "difference":
-        word, held, claim = _of_goal(found, difference, difference.decision)
-        head = "Not settled: " if word == "not settled" else ""
-    elif word == "not settled":
-        claim, head = f"{other} differs from {reference} by {_figure(found, difference)}", "Not settled: "
-    else:
-        claim, head = f"{other} is {word} than {reference} by {_figure(found, difference, word=word)}", ""
+    word, held, claim = _claim(found, difference)
+    seeds, head = difference.seeds, "Not settled: " if word == "not settled" else ""
     if seeds == 2:
         if not difference.lent:
             return Verdict(word, ("two_seeds_alone",), f"{head}{claim}; two seeds alone settle nothing.")
@@ -1111,6 +1244,39 @@ def _of_arms(found: Comparison, difference: Difference) -> Verdict:
         f"{'; few seeds' if few else ''}."
     )
     return Verdict(word, (*held, *(("few_seeds",) if few else ())), sentence)
+
+
+def _claim(found: Comparison, difference: Difference) -> tuple[Word, tuple[str, ...], str]:
+    """Word, codes and claim about two arms."""
+    ap, seeds = difference.ap, difference.seeds
+    reference, other = _arm_names(found)
+    if difference.decision is not None and difference.decision.goal.name != "difference":
+        return _of_goal(found, difference, difference.decision)
+    word: Word = "higher" if ap.low > 0 else "lower" if ap.high < 0 else "not settled"
+    if word != "not settled":
+        return word, (), f"{other} is {word} than {reference} by {_figure(found, difference, word=word)}"
+    no_spread = math.isnan(ap.low) and found.looks is None and (seeds > 2 or difference.lent or difference.folds)
+    code = "no_spread" if no_spread else "interval_holds_zero"
+    return word, (code,), f"{other} differs from {reference} by {_figure(found, difference)}"
+
+
+def _of_folds(found: Comparison, difference: Difference) -> Verdict:
+    word, held, claim = _claim(found, difference)
+    head = "Not settled: trained" if word == "not settled" else "Trained"
+    uneven = len(found.pairs) != difference.folds * difference.seeds
+    seeds = f"{'at least ' if uneven else ''}{plural(difference.seeds, 'seed')}"
+    size = (
+        f"{difference.folds} folds, {seeds} each, {plural(difference.patients, 'patient')}, {difference.freedom:.0f} df"
+    )
+    sentence = f"{head} so on such patients, {claim} over folds ({size}). {FOLDS}"
+    return Verdict(word, (*held, "cross_validated"), sentence)
+
+
+#: What is said of every interval over folds.
+FOLDS = (
+    "Folds share training patients, so no estimate of this variance is unbiased; it is corrected as Nadeau and Bengio "
+    "(2003) do."
+)
 
 
 def _of_goal(found: Comparison, difference: Difference, decision: Decision) -> tuple[Word, tuple[str, ...], str]:
@@ -1151,7 +1317,8 @@ def _arm_names(found: Comparison) -> tuple[str, str]:
     members = [one.member for one in found.pairs[0]]
     if all(member is not None for member in members):
         first, second = (member for member in members if member is not None)
-        if first.setting == second.setting and first.arm != second.arm:
+        settings = [setting_of(one.member, one.run) for one in found.pairs[0] if one.member is not None]
+        if settings[0] == settings[1] and first.arm != second.arm:
             return first.arm, second.arm
     return found.reference, found.other
 
@@ -1188,6 +1355,17 @@ def registration_words(found: Registration) -> str:
     )
 
 
+def pooled_words(found: Comparison, statistics: PairStatistics) -> str:
+    """The APs of the detections of all folds together, which describe; nothing without folds."""
+    sides = zip((found.reference, found.other), (statistics.reference, statistics.other), strict=True)
+    figures = [f"{name} {decimal(one.pooled)}" for name, one in sides if one is not None and one.pooled is not None]
+    if not figures:
+        return ""
+    return (
+        f"Detections of all folds pooled: AP {', '.join(figures)}; networks' scores have no common scale, so no claim."
+    )
+
+
 def plan_words(difference: Difference, effects: Sequence[float]) -> list[str]:
     """How many seeds (of one seed: patients) would show effects named beforehand, a line each; never the one seen."""
     lines = []
@@ -1203,6 +1381,10 @@ ESTIMAND = (
     "Estimand: the expectation of AP(other) − AP(reference) over seeds and patients, the training set fixed, by the "
     "primary checkpoint on test, averaged over a fixed list of findings; with one seed of these two networks alone, "
     "over patients."
+)
+ESTIMAND_OF_FOLDS = (
+    "Estimand: the expectation of AP(other) − AP(reference) over training sets of this size, seeds and patients, by "
+    "the primary checkpoint on each fold, averaged over a fixed list of findings."
 )
 #: What is said beside a difference of several seeds that is not settled.
 ADDING_SEEDS = (
@@ -1232,7 +1414,9 @@ def line_of(found: Comparison | NotComparable) -> str:
         return _with_design(f"{found.setting}: no comparison, nothing measured for {words}", found)
     head = f"{found.setting}, {found.other} minus {found.reference}"
     if len(found.pairs) < len(found.runs):
-        head += f", {len(found.pairs)} of {len(found.runs)} seeds"
+        head += (
+            f", {found.note.partition(':')[0]}" if found.folds else f", {len(found.pairs)} of {len(found.runs)} seeds"
+        )
     return _with_design(f"{head}: {found.sentence or 'no interval was asked for'}", found)
 
 
@@ -1287,11 +1471,37 @@ class Benefit:
     @property
     def sentence(self) -> str:
         """The claim, or why it is not made, as every output says it."""
+        timing = f" {self.against[0].timing}" if self.against[0].timing else ""
         if self.helps:
             figures = " and ".join(f"{lead.of} by {lead.figure}" for lead in self._leads)
-            return f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
-        figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
-        return f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+            claim = f"Clinical data help: {self.arm} is ahead of {figures}, each at 5 % by itself (intersection-union)."
+        else:
+            figures = " and ".join(f"of {lead.of} ({lead.figure})" for lead in self._leads if not lead.ahead)
+            claim = f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
+        return claim + timing
+
+    @property
+    def beats_late_fusion(self) -> bool | None:
+        """Whether the arm is settled to be ahead of cheap late fusion; None where that is not known."""
+        return self._late.ahead if isinstance(self._late, _Lead) else None
+
+    @property
+    def late_sentence(self) -> str:
+        """What may be said of cheap late fusion, or why nothing is; empty where it was not asked for."""
+        if not isinstance(self._late, _Lead):
+            return f"Cheap late fusion is not known: {self._late}" if self._late else ""
+        ahead = "is ahead" if self._late.ahead else "is not settled to be ahead"
+        return f"{self.arm} {ahead} of {self._late.of}: {self._late.figure}."
+
+    @functools.cached_property
+    def _late(self) -> _Lead | str:
+        for one in self.without:
+            found = None if one.statistics is None else one.statistics.late_fusion
+            if isinstance(found, MeanDifference):
+                return _Lead.over(f"cheap late fusion of {one.reference}", (one,), (found.ap, found.seeds))
+            if found is not None:
+                return found
+        return ""
 
     @functools.cached_property
     def _leads(self) -> tuple[_Lead, ...]:
@@ -1343,11 +1553,11 @@ def _records(run: RunRecord) -> str:
 
 
 def _pointwise(found: Comparison) -> tuple[Interval, int]:
-    """The difference of this pair alone, over seeds and patients, and how many seeds there are."""
+    """The difference of this pair alone, over seeds and patients, and how many seeds or folds there are."""
     difference = None if found.statistics is None else found.statistics.difference
     if difference is None:
         return Interval(math.nan, math.nan, math.nan), 0
-    return difference.pointwise, difference.seeds
+    return difference.pointwise, difference.folds or difference.seeds
 
 
 def _design(words: str, found: Comparison | ComparisonTable) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from mmad.analysis.comparison import ComparedRun, Comparison, NotComparable, compare_pairs, split_policy
+from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotComparable, compare_pairs
+from mmad.analysis.targets import setting_of
 from mmad.base.errors import ReportError, StoreError
 from mmad.base.records import (
     AblationRecord,
@@ -48,7 +49,7 @@ class ReportSource(Protocol):
 
 @dataclass(frozen=True)
 class RunFrame:
-    """One run with everything recorded about it; ``split_policy`` is what its data set says today.
+    """One run with everything recorded about it; ``data_file`` is what its data set says today.
 
     ``audit`` holds what the audit of its data set warned of, as ``code: words``. ``seconds`` of all its epochs; None
     without one. What was measured (epochs, evaluations, checkpoints, counts) is empty until ``with_measured`` reads it.
@@ -57,7 +58,7 @@ class RunFrame:
     record: RunRecord
     environments: tuple[EnvironmentRecord, ...]
     warnings: tuple[str, ...]
-    split_policy: str | None
+    data_file: DataFile
     audit: tuple[str, ...] = ()
     seconds: float | None = None
     epochs: tuple[EpochRecord, ...] = ()
@@ -120,6 +121,11 @@ class MemberFrame:
         """The setup that was asked for; its idle fields may differ from those of the run that is shared."""
         return self.record.setup(self.run.record)
 
+    @functools.cached_property
+    def setting(self) -> str:
+        """The setting that it is of, whatever its fold."""
+        return setting_of(self.record, self.run.record)
+
     @property
     def alone(self) -> CheckpointResult | None:
         """What stands for the run where it is not compared: its best-AP checkpoint, or the final one without it."""
@@ -134,7 +140,7 @@ class MemberFrame:
         """The run as it is compared with others."""
         results = MemberResults(self.best_ap, self.best_ar, self.final)
         versions = self.run.environments[-1].versions if self.run.environments else {}
-        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.split_policy, versions)
+        return ComparedRun(self.run.record, self.record, self.protocol, results, self.run.data_file, versions)
 
     @property
     def outcomes(self) -> tuple[tuple[str, CheckpointResult | None], ...]:
@@ -151,7 +157,7 @@ class AblationFrame:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(m.record.setting for m in self.members))
+        return tuple(dict.fromkeys(m.setting for m in self.members))
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -164,7 +170,7 @@ class AblationFrame:
         return compare_pairs(self.record, runs, first_epochs=self.first_epochs)
 
     def of(self, setting: str, arm: str) -> tuple[MemberFrame, ...]:
-        return tuple(m for m in self.members if m.record.setting == setting and m.record.arm == arm)
+        return tuple(m for m in self.members if m.setting == setting and m.record.arm == arm)
 
 
 @dataclass(frozen=True)
@@ -217,14 +223,14 @@ def load_records(source: ReportSource, names: Sequence[str] = ()) -> ReportFrame
     keys = list(dict.fromkeys(m.key for a in ablations for m in a.members if m.key in records))
     if not keys:
         raise ReportError("no run to report on", hint="start some with `mmad ablate FILE`")
-    policies = {path: split_policy(path) for path in {records[key].dataset_path for key in keys}}
+    files = {path: DataFile.of(path) for path in {records[key].dataset_path for key in keys}}
     warned, places, seconds = source.all_warnings(keys), source.all_environments(keys), source.epoch_seconds(keys)
     runs = {
         key: RunFrame(
             record=records[key],
             environments=tuple(places.get(key, ())),
             warnings=tuple(w for w in warned.get(key, ()) if not w.startswith(MARK)),
-            split_policy=policies[records[key].dataset_path],
+            data_file=files[records[key].dataset_path],
             audit=tuple(w.removeprefix(MARK) for w in warned.get(key, ()) if w.startswith(MARK)),
             seconds=seconds.get(key),
         )

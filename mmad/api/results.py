@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmad.analysis.comparison import Comparison, MeasuredRun
     from mmad.analysis.input_controls import Alteration, Inference
     from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
+    from mmad.analysis.subgroups import RunSubgroups
     from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget
     from mmad.base.records import CheckpointKind, Detections, OnProgress, Split
     from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
@@ -73,6 +74,7 @@ class Evaluation:
         diagnosis: images and patients at a score fixed on validation, wAFROC, calibration and the cost of errors.
         coco: COCO's twelve figures, where they were asked for.
         masks: AP and AR of the masks; None for a run without a mask head, or whose masks were not stored.
+        subgroups: parts of the split, by the columns that were asked for.
     """
 
     target: EvaluationTarget
@@ -81,6 +83,7 @@ class Evaluation:
     diagnosis: Diagnosis
     coco: CocoSet | None = None
     masks: MaskFigures | None = None
+    subgroups: tuple[RunSubgroups, ...] = ()
 
     @property
     def name(self) -> str:
@@ -144,6 +147,7 @@ def evaluate(
     scores: Sequence[float] | None = None,
     false_positives: float = 0.5,
     coco: bool = False,
+    by: str | Sequence[str] = (),
     on: str | Path | None = None,
     labels: Mapping[str, str] | None = None,
     ensemble: bool = False,
@@ -167,6 +171,7 @@ def evaluate(
         scores: score thresholds of the operating points, in [0, 1]; None for 0.05, 0.1 and 0.3.
         false_positives: per image on validation, that fix the score at which images and patients are told apart.
         coco: add COCO's twelve figures.
+        by: columns (a clinical one, or ``source``) whose parts of the split have figures of their own: ``subgroups``.
         on: another data set, of which all studies are evaluated; None for the run's own. Labels are the same by name,
             clinical columns by name and unit; statistics and the operating point stay those of the run's own data set.
         labels: of that data set, mapped to the run's findings, where their names differ.
@@ -208,7 +213,8 @@ def evaluate(
         if rerun or ((proposals is not None or on is not None) and not one.file.exists()):
             rerun_inference(store, detections, one, device)
     scores = SCORES if scores is None else scores
-    return evaluation_of(store, detections, target, scores, coco=coco, false_positives=false_positives)
+    asked = (store, detections, target, scores)
+    return evaluation_of(*asked, coco=coco, false_positives=false_positives, by=_listed(by))
 
 
 def evaluation_of(
@@ -219,10 +225,12 @@ def evaluation_of(
     *,
     coco: bool = False,
     false_positives: float = 0.5,
+    by: Sequence[str] = (),
 ) -> Evaluation:
     """All figures of ``target``, from its stored detections; AP and AR become a row of the store."""
     from mmad.analysis.external import note_external
     from mmad.analysis.metrics import coco_of, diagnosis_of, estimate_of, masks_of, note_evaluation, profile_of
+    from mmad.analysis.subgroups import subgroups_of
 
     found = Evaluation(
         target,
@@ -231,6 +239,7 @@ def evaluation_of(
         diagnosis_of(store, detections, target, false_positives),
         coco_of(store, detections, target) if coco else None,
         masks_of(store, detections, target),
+        subgroups_of(store, detections, target, by, false_positives),
     )
     if target.outside is None:
         note_evaluation(store, detections, target)

@@ -42,6 +42,15 @@ if TYPE_CHECKING:
     from mmad.report.tables import EvaluatedRun
 
 SplitOption = Annotated[str, typer.Option("--split", metavar="val|test", help="Which split.")]
+ByOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        metavar="COLUMN",
+        help="Parts of the split by this column; repeatable.",
+        show_default=False,
+    ),
+]
 ResamplesOption = Annotated[int, typer.Option("--resamples", metavar="N", help="Resamples of the patients.")]
 RerunDeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where inference is re-run.")
@@ -101,16 +110,17 @@ COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same im
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
 over the seeds that both have finished. The verdict is higher or lower where the 95 % interval over seeds and patients
 leaves 0 out, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
-the arms: its interval is of the two networks, over patients. Only the primary checkpoint on test takes a verdict.
+the arms: its interval is of the two networks, over patients. Over folds, seeds are averaged in each, and the
+interval is that of the mean over folds. Only the primary checkpoint on test takes a verdict.
 
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
---json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
+--json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, folds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
 p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
 by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement, studies,
-note}], "refused": [{setting, reference, other, reason}]}.
+external, interactions, note}], "refused": [{setting, reference, other, reason}]}.
 """
 
 
@@ -161,6 +171,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    by: ByOption = None,
     resamples: ResamplesOption = 1000,
     data: MovedDataOption = None,
     db: DatabaseOption = DEFAULT_DB,
@@ -191,9 +202,9 @@ def compare(
             raise EvaluationError(f"{what} to compare", where="compare", hint=hint)
         if ablation is not None:
             with progress_bar(f"comparing the pairs of {ablation}") as progress:
-                found, refused = compare_ablation(store, detections, ablation, options, progress, same)
+                found, refused = compare_ablation(store, detections, ablation, options, progress, same, by or ())
         else:
-            found = [compare_arms(store, detections, named[0], named[1], options, same)]
+            found = [compare_arms(store, detections, named[0], named[1], options, same, by or ())]
     if as_json:
         print_json(plain_comparisons(found, refused, options, effects))
         return
@@ -216,7 +227,7 @@ def _print(
     for line in (*shared_words(found), *dict.fromkeys(said)):
         out.print(line)
     for benefit in benefits(found):
-        out.print(f"{benefit.setting}: {benefit.sentence}")
+        out.print(f"{benefit.setting}: {benefit.sentence} {benefit.late_sentence}".rstrip())
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -228,9 +239,16 @@ def _print(
 
 
 def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float] | None) -> None:
-    from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
+    from mmad.analysis.comparison import (
+        ADDING_SEEDS,
+        PairStatistics,
+        checkpoint_words,
+        plan_words,
+        pooled_words,
+        spread_words,
+    )
     from mmad.report.table_writers import print_table
-    from mmad.report.tables import external_pairs_table, measures_table, pairs_table
+    from mmad.report.tables import external_pairs_table, interactions_table, measures_table, pairs_table
 
     known = [(one, one.statistics or PairStatistics()) for one in group]
     briefly = [(_brief(one), found) for one, found in known]
@@ -239,6 +257,9 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
     if any(found.external for _, found in known):
         external = external_pairs_table(briefly)
         print_table(out, external, f"{external.title}. {external.note}")
+    if any(found.interactions for _, found in known):
+        parts = interactions_table(briefly)
+        print_table(out, parts, f"{parts.title} {parts.note}")
     for one, found in known:
         reference, other = one.names
         lines = [f"{other} minus {reference}: {one.sentence}{f' {one.design}.' if one.design else ''}"]
@@ -246,9 +267,12 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
             lines.append(checkpoint_words(one))
         if found.difference is not None:
             lines += [spread_words(found.difference), *plan_words(found.difference, effects or one.effects)]
+        lines.append(pooled_words(one, found))
         for line in filter(None, lines):
             out.print(line)
-    if any(len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None for one in group):
+    if any(
+        len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None and not one.folds for one in group
+    ):
         out.print(ADDING_SEEDS)
     out.print()
 
@@ -296,10 +320,12 @@ ablation is evaluated on the data sets that its file declares as [[external]], t
 --ensemble evaluates all seeds of each setting and arm together, their boxes fused (weighted box fusion, equal weights).
 It is a detector of its own, never the estimand, and takes no verdict. Masks are not fused.
 
+--by COLUMN parts the split by a clinical column (ages at 40 and 65, other numbers into thirds) or by source.
+
 --json prints {"runs": [{key, ablation, setting, arm, seed, checkpoint, epoch, split, overlap, threshold,
 max_detections, proposals, outside, ensemble, images, patients, ap, ar, per_class, thresholds, froc, confusion,
-calibration, diagnosis, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low, high,
-patients}.
+calibration, diagnosis, subgroups, coco, masks}]}, one object per run, overlap and protocol; ap and ar are {value, low,
+high, patients}.
 """
 
 
@@ -337,6 +363,7 @@ def evaluate(
     ] = 0.5,
     coco: Annotated[bool, typer.Option("--coco", help="Add COCO's twelve figures.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Add the table of findings.")] = False,
+    by: ByOption = None,
     ensemble: EnsembleOption = False,
     on: Annotated[
         Path | None,
@@ -393,14 +420,20 @@ def evaluate(
             seen.add(one.file)
         done = []
         for one in made:
-            done.append(evaluation_of(store, detections, one, scores, coco=coco, false_positives=false_positives))
+            asked = (store, detections, one, scores)
+            done.append(evaluation_of(*asked, coco=coco, false_positives=false_positives, by=by or ()))
             if one.seeds and has_masks(one):
                 print(f"{one.name}: masks are not fused", file=sys.stderr)
             elif done[-1].masks is None and has_masks(one) and one.outside is None:
                 print(f"{one.name}: its masks are not kept; make them with `{one.remake()}`", file=sys.stderr)
     if as_json:
         print_json(
-            {"runs": [plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis) for e in done]}
+            {
+                "runs": [
+                    plain_evaluation(e.target, e.measured, e.profile, e.coco, e.masks, e.diagnosis, e.subgroups)
+                    for e in done
+                ]
+            }
         )
     else:
         _print_evaluations(done, per_class=per_class)
@@ -461,7 +494,14 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
     words = f"{plural(size.images, 'image')} of {plural(size.patients, 'patient')}"
     runs = [
         _evaluated(
-            e.target, name, measured=e.measured, profile=e.profile, masks=e.masks, coco=e.coco, diagnosis=e.diagnosis
+            e.target,
+            name,
+            measured=e.measured,
+            profile=e.profile,
+            masks=e.masks,
+            coco=e.coco,
+            diagnosis=e.diagnosis,
+            subgroups=e.subgroups,
         )
         for name, e in zip(_heads_of([e.target for e in group]), group, strict=True)
     ]
@@ -479,6 +519,9 @@ def _print_evaluation_group(out: Console, title: str, group: Sequence[Evaluation
         made += [tables.boxes_table([run]), tables.image_scores_table([run])] if per_class else []
         for table in made:
             print_table(out, table.without("_run"), f"{run.name}: {table.title}. {table.note}")
+    if any(run.stats.subgroups for run in runs):
+        parts = tables.subgroups_table(runs)
+        print_table(out, parts, f"{parts.title}. {parts.note}")
     errors = tables.errors_table(runs, across="_run").without("_run")
     print_table(out, errors, f"{errors.title}. {errors.note}")
     if per_class:
@@ -507,9 +550,14 @@ in the database: a second call computes nothing.
 the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
 contains the smaller ones, and there are 10 draws or more.
 
---json prints what mmad eval prints about the run (of an ablation: a list, one object a run; key ... proposals),
-resamples, and controls: [{kind (column, records, image, missing), column, mechanism and share (of missing alone),
-repeats, before, after, ap, ar, per_class, words}]; ap and ar are the drop as {value, low, high}.
+--table asks what the clinical table says of each finding without the image: area under the ROC curve (AUROC) of whole
+images, by the run's best detection, by a logistic regression and by boosting of the clinical values (scikit-learn),
+both fitted on the training split. Nothing is altered, and no network runs.
+
+--json prints what mmad eval prints about the run (of an ablation: a list, one object a run; key ... proposals), with
+--table the table: [{label, images, positives, run, logistic, boosting}], else resamples, and controls: [{kind (column,
+records, image, missing), column, mechanism and share (of missing alone), repeats, before, after, ap, ar, per_class,
+words}]; ap and ar are the drop as {value, low, high}.
 """
 
 
@@ -533,6 +581,9 @@ def controls(
     shares: Annotated[
         str, typer.Option("--shares", metavar="S,...", help="Shares of the values that --missing takes away.")
     ] = "0.1,0.3,0.5,0.7,0.9",
+    table: Annotated[
+        bool, typer.Option("--table", help="Ask what the clinical table says of each finding without the image.")
+    ] = False,
     resamples: ResamplesOption = 1000,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
@@ -552,6 +603,12 @@ def controls(
     from mmad.report.tables import controls_table, missingness_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
+    if table:
+        refuse_idle(
+            context, "leave it out: --table alters nothing", "repeats", "missing", "shares", "device", "resamples"
+        )
+        _print_clinical_table(run, _options(split, checkpoint), data, db, as_json=as_json)
+        return
     if missing is None:
         refuse_idle(context, "add --missing, or leave it out", "shares")
     wanted = numbers("--shares", shares)
@@ -581,12 +638,35 @@ def controls(
         return
     out = console()
     for target, made in found:
-        table = (controls_table if missing is None else missingness_table)(
+        shown = (controls_table if missing is None else missingness_table)(
             [_evaluated(target, target.name, controls=tuple(made))]
         )
-        print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
+        print_table(out, shown.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
         for control in made:
             out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
+
+
+def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:
+    from mmad.analysis.clinical_table import table_auroc
+    from mmad.analysis.json import plain_clinical_table
+    from mmad.analysis.targets import DetectionStore, evaluation_target
+    from mmad.report.table_writers import print_table
+    from mmad.report.tables import clinical_table
+    from mmad.store.lookup import find_run, find_runs, is_ablation
+
+    detections = DetectionStore(data)
+    with open_store(db) as store:
+        several = is_ablation(store, run)
+        found = find_runs(store, run) if several else [find_run(store, run)]
+        targets = [evaluation_target(store, one, options) for one in found]
+        tables = [table_auroc(store, detections, target) for target in targets]
+    if as_json:
+        plain = [plain_clinical_table(*one) for one in zip(targets, tables, strict=True)]
+        print_json(plain if several else plain[0])
+        return
+    for target, rows in zip(targets, tables, strict=True):
+        made = clinical_table([(_evaluated(target, target.name), rows)])
+        print_table(console(), made.without("_run"), f"{target.name}: {protocol_line(target)}. {made.note}")
 
 
 def _register_controls(app: typer.Typer) -> None:

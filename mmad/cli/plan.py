@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mmad.api.planning import PlannedMember, Reason
     from mmad.base.records import ClinicalColumns, ParameterCount, RunRecord
     from mmad.config.estimate import Estimator
+    from mmad.config.protocol import Fold
     from mmad.config.runs import Ablation, RunSpec
     from mmad.config.setup import ModelSetup
     from mmad.data.dataset import DataSet
@@ -236,6 +237,12 @@ def _power_plan(
     from mmad.api.results import open_store
     from mmad.config.hypothesis import Hypothesis
 
+    if (fold := ablation.members[0].run.protocol.fold) is not None:
+        from mmad.config.ablation_file import place_in_file
+
+        what = f"--power plans seeds and patients of one test split, and {fold.of} folds have one each"
+        where = place_in_file(ablation, "protocol", "folds")
+        raise SpecError(what, where=where, hint="leave --power out, or folds")
     settings = len({member.setting for member in ablation.members})
     asked = ablation.hypothesis
     if asked is None:
@@ -291,7 +298,9 @@ class Budget:
         tuning, time = self.ablation.tuning, "time unknown" if self.seconds is None else duration(self.seconds)
         assert tuning is not None
         arms, settings = ({one[place] for one in self.ablation.arms_of_settings()} for place in (1, 0))
-        each = f"{plural(len(arms), 'arm')} × {plural(len(settings), 'setting')} × {plural(tuning.trials, 'trial')}"
+        folded = any(one.run.protocol.fold is not None for one in self.ablation.members)
+        parts = plural(len(settings), "fold" if folded else "setting")
+        each = f"{plural(len(arms), 'arm')} × {parts} × {plural(tuning.trials, 'trial')}"
         head = f"{self.ablation.name}: a search of {plural(self.trials, 'run')} ({each}), equal for all arms"
         yield f"{head}: {tuning.words()}"
         if self.unknown:
@@ -449,6 +458,8 @@ def _notes(plan: Plan) -> list[str]:
     if plan.ablation.looks is not None:
         first, most = plan.ablation.looks
         notes.append(f"seeds {first} to {most - 1} are trained one by one, only for pairs that are not settled")
+    if (fold := plan.ablation.members[0].run.protocol.fold) is not None:
+        notes.append(_fold_note(plan, fold))
     notes += _idle_notes(plan.rows)
     if plan.renewed:
         causes = {name for reason in plan.renewed for name in reason.differences}
@@ -463,6 +474,24 @@ def _notes(plan: Plan) -> list[str]:
             "`mmad weights --fetch`, name their folder with --weights-dir, or train from scratch with --weights none"
         )
     return notes
+
+
+def _fold_note(plan: Plan, fold: Fold) -> str:
+    """What is trained for a cross-validation, and whose splits it uses."""
+    from mmad.base.records import SPLITS
+    from mmad.config.protocol import without_fold
+
+    members = plan.ablation.members
+    settings = len({without_fold(one.setting) for one in members})
+    arms, seeds = len(plan.ablation.arms), len({(one.seed, one.replicate) for one in members})
+    counts = [plural(settings, "setting"), plural(arms, "arm"), f"{fold.of} folds", plural(seeds, "seed")]
+    said = f"{plural(len(members), 'member')}: {' × '.join(counts)}"
+    dataset = plan.data.dataset
+    sizes = "" if dataset is None else f" ({', '.join(f'{split} {len(dataset.split(split))}' for split in SPLITS)})"
+    return (
+        f"{said}; folds by patient (fold_seed {fold.seed}), each with a test, a validation and a training split of its "
+        f"own: the data set's splits{sizes} are not used"
+    )
 
 
 #: Why a run that is finished but for this trains anew.

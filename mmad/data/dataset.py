@@ -27,6 +27,8 @@ from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
 from mmad.config.messages import no_such, one_of
+from mmad.config.protocol import Fold
+from mmad.data.folds import folded
 from mmad.data.pixels import RULE, is_changed
 
 TOML = "dataset.toml"
@@ -34,26 +36,31 @@ STUDIES = "studies.csv"
 BOXES = "boxes.csv"
 IMAGES = "images"
 
+#: When a clinical column was measured, relative to the image; nothing known of it is the last.
+MEASURED = ("before", "with", "after", "unknown")
+UNKNOWN = MEASURED[-1]
 #: ``(xmin, ymin, xmax, ymax)`` in pixels.
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A clinical number: its name, its unit, and the range it is expected in (not enforced)."""
+    """A clinical number: its name, unit, range it is expected in (not enforced), and when it was measured."""
 
     name: str
     unit: str
     low: float
     high: float
+    measured: str = UNKNOWN
 
 
 @dataclass(frozen=True)
 class CategoricalColumn:
-    """A clinical category: its name and its possible values, in the order that numbers them from 0."""
+    """A clinical category: its name, its possible values in the order that numbers them from 0, and when measured."""
 
     name: str
     values: tuple[str, ...]
+    measured: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,16 +256,19 @@ def hash_file(path: Path) -> str:
 UNIFIED = "unified"
 
 
-def samples(dataset: DataSet, mode: str) -> DataSet:
+def samples(dataset: DataSet, mode: str, fold: Fold | None = None) -> DataSet:
     """The data set as ``dataset_mode`` asks for it.
 
     Args:
         dataset: as it was read.
         mode: ``unified`` (one sample per image), ``normal`` or ``full`` (one per reading of it).
+        fold: whose splits take the place of the data set's own.
 
     Raises:
         DataError: ``unified`` of a data set whose studies are readings already.
     """
+    if fold is not None:
+        dataset = folded(dataset, fold)
     if mode != UNIFIED:
         return by_reading(dataset)
     if dataset.mode in (None, UNIFIED):

@@ -20,7 +20,18 @@ from mmad.base.errors import DataError
 from mmad.base.records import SPLITS
 from mmad.config.messages import no_such, one_of
 from mmad.data.column_types import parse
-from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, CategoricalColumn, DataSet, NumericColumn, Study
+from mmad.data.dataset import (
+    BOXES,
+    IMAGES,
+    MEASURED,
+    STUDIES,
+    TOML,
+    UNKNOWN,
+    CategoricalColumn,
+    DataSet,
+    NumericColumn,
+    Study,
+)
 from mmad.data.pixels import MOST_BITS
 from mmad.data.tables import Problem, Refuse, open_table, raise_first
 
@@ -552,7 +563,7 @@ def _known(path: Path, table: Mapping[str, Any], known: tuple[str, ...], at: str
 
 def _numeric(path: Path, number: int, table: dict[str, Any]) -> NumericColumn:
     at = f": [[numeric]] {number}"
-    _known(path, table, ("name", "unit", "low", "high"), at)
+    _known(path, table, ("name", "unit", "low", "high", "measured"), at)
     name, unit = _text(path, table, "name", at), table.get("unit", "")
     bounds = []
     for key in ("low", "high"):
@@ -562,7 +573,14 @@ def _numeric(path: Path, number: int, table: dict[str, Any]) -> NumericColumn:
         bounds.append(float(value))
     if bounds[0] >= bounds[1]:
         raise DataError("low is not below high", where=f"{path}{at}", hint="correct the range")
-    return NumericColumn(name, str(unit), bounds[0], bounds[1])
+    return NumericColumn(name, str(unit), bounds[0], bounds[1], _measured(path, table, at))
+
+
+def _measured(path: Path, table: Mapping[str, Any], at: str) -> str:
+    word = str(table.get("measured", UNKNOWN))
+    if word not in MEASURED:
+        raise DataError(no_such("measured", word, MEASURED), where=f"{path}{at}", hint=one_of(MEASURED))
+    return word
 
 
 def _is_finite(value: float) -> bool:
@@ -574,8 +592,9 @@ def _is_finite(value: float) -> bool:
 
 def _category(path: Path, number: int, table: dict[str, Any]) -> CategoricalColumn:
     at = f": [[categorical]] {number}"
-    _known(path, table, ("name", "values"), at)
-    return CategoricalColumn(_text(path, table, "name", at), _texts(path, table, "values", at))
+    _known(path, table, ("name", "values", "measured"), at)
+    name, values = _text(path, table, "name", at), _texts(path, table, "values", at)
+    return CategoricalColumn(name, values, _measured(path, table, at))
 
 
 def _check_patients(path: Path, studies: tuple[Study, ...]) -> None:

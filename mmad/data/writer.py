@@ -13,7 +13,7 @@ from pathlib import Path
 from mmad.base.errors import DataError
 from mmad.base.files import FolderFilled, folder_beside, write_atomically
 from mmad.data.column_types import number_text
-from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, Box, CategoricalColumn, NumericColumn
+from mmad.data.dataset import BOXES, IMAGES, STUDIES, TOML, UNKNOWN, Box, CategoricalColumn, NumericColumn
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,13 @@ def _toml(
         lines.append(f"bits = {bits}")
     for number in numeric:
         lines += ["", "[[numeric]]", f"name = {_quoted(number.name)}", f"unit = {_quoted(number.unit)}"]
-        lines += [f"low = {float(number.low)!r}", f"high = {float(number.high)!r}"]
+        lines += [f"low = {float(number.low)!r}", f"high = {float(number.high)!r}", *_measured(number)]
     for category in categorical:
         lines += ["", "[[categorical]]", f"name = {_quoted(category.name)}"]
-        lines.append(f"values = [{', '.join(_quoted(value) for value in category.values)}]")
+        lines += [f"values = [{', '.join(_quoted(value) for value in category.values)}]", *_measured(category)]
     return "\n".join(lines) + "\n"
+
+
+def _measured(column: NumericColumn | CategoricalColumn) -> list[str]:
+    """When it was measured, where that is known."""
+    return [] if column.measured == UNKNOWN else [f"measured = {_quoted(column.measured)}"]

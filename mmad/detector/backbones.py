@@ -134,7 +134,7 @@ def build_image_network(setup: ModelSetup) -> ImageNetwork:
         own = own_body(setup)
         body, widths, strides = own, tuple(own.widths), tuple(own.strides)
     else:
-        with _Undrawn():
+        with _Undrawn():  # type: ignore[no-untyped-call]
             body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.image_backbone)
         strides = PYRAMID_STRIDES if setup.using_fpn else (STRIDES[setup.image_backbone],)
     if setup.norm_momentum is not None:
@@ -144,7 +144,7 @@ def build_image_network(setup: ModelSetup) -> ImageNetwork:
     return ImageNetwork(body, widths, strides, setup.backbone_out_channels)
 
 
-class _Undrawn(TorchDispatchMode):
+class _Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Leaves out the weights that torchvision draws while it builds, for ``initialise`` draws them anew."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

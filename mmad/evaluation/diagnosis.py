@@ -12,6 +12,7 @@ any image. What was not detected has a score below all others, and two such scor
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -120,7 +121,7 @@ def detected(
         chosen = chosen & matched.counted[threshold]
         highest = _highest(place[matched.image[chosen]], matched.score[chosen], units)
         positive = np.bincount(place, weights=boxes, minlength=units) > 0
-        found.append(_told_apart(label, highest, positive, group, score))
+        found.append(told_apart(label, highest, positive, group, score))
     return tuple(found)
 
 
@@ -130,7 +131,8 @@ def _highest(unit: Ints, score: Floats, units: int) -> Floats:
     return highest
 
 
-def _told_apart(label: str, highest: Floats, positive: Flags, group: Ints, score: float | None) -> Detected:
+def told_apart(label: str, highest: Floats, positive: Flags, group: Ints, score: float | None = None) -> Detected:
+    """How units are told apart by a score each, ``highest`` (N,); ``group`` is whom each is left out with."""
     with_it, without = highest[positive], highest[~positive]
     people = [len(np.unique(group[which])) for which in (positive, ~positive)]
     unknown = Interval(math.nan, math.nan, math.nan)
@@ -211,9 +213,22 @@ class FrocMerit:
 
 def wafroc(matched: Matched, *, threshold: int = 0) -> tuple[FrocMerit, ...]:
     """Of every finding; equal weights within an image."""
-    groups = groups_of(matched.patients)
+    found = wafroc_figures(matched, groups_of(matched.patients), threshold=threshold)
+    return tuple(FrocMerit(label, name, interval_of(*of)) for label, name, of in found)
+
+
+def wafroc_figures(
+    matched: Matched, groups: Ints, size: int | None = None, *, threshold: int = 0
+) -> Iterator[tuple[str, str, tuple[Floats, int, int]]]:
+    """Of every finding its label, the merit's name, and (figures, patients, cases) of ``interval_of``.
+
+    Args:
+        matched: the matches, of all images or of some.
+        groups: (I,) whom each image is left out with; ``size`` counts them where some have no image here.
+        threshold: which of the matches' overlap thresholds, by position.
+    """
     images = len(groups)
-    merits = []
+    every = np.arange(int(groups.max(initial=-1)) + 1 if size is None else size)
     for k, label in enumerate(matched.categories):
         part, boxes = matched.of(k), matched.boxes[:, k]
         image, score = matched.image[part], matched.score[part]
@@ -226,12 +241,11 @@ def wafroc(matched: Matched, *, threshold: int = 0) -> tuple[FrocMerit, ...]:
         missed = np.repeat(np.arange(images), np.maximum(boxes - np.bincount(image[hit], minlength=images), 0))
         owner = np.r_[image[hit], missed]
         scores = np.r_[score[hit], np.full(len(missed), -np.inf)]
-        figures = chance_above(highest[compared], groups[compared], scores, 1 / boxes[owner], groups[owner], groups)
+        figures = chance_above(highest[compared], groups[compared], scores, 1 / boxes[owner], groups[owner], every)
         people = len(np.unique(groups[owner]))
         people = people if not negative.any() else min(people, len(np.unique(groups[negative])))
         cases = min(int(boxes.sum()), int(compared.sum()))
-        merits.append(FrocMerit(label, "wAFROC" if negative.any() else "wAFROC1", interval_of(figures, people, cases)))
-    return tuple(merits)
+        yield label, "wAFROC" if negative.any() else "wAFROC1", (figures, people, cases)
 
 
 # Calibration of an image's score.

@@ -31,6 +31,8 @@ from mmad.analysis.statistics import (
     finished_comparisons,
     helpers_for,
 )
+from mmad.analysis.subgroups import KIND as SUBGROUPS
+from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
 from mmad.analysis.targets import DetectionStore, EvaluationOptions
 from mmad.base.json import to_json_value
 from mmad.report.cohort import cohorts_of
@@ -280,7 +282,7 @@ def _fingerprints(store: Store, maker: ModelMaker, outline: ReportModel, form: P
     frame, data = maker.records, maker.options.data
     rows = store.row_digests([run.key for run in frame.runs])
     controls: dict[str, list[str]] = {}
-    for record in (*store.analyses("control"), *store.analyses(EXTERNAL)):
+    for record in (one for kind in ("control", EXTERNAL, SUBGROUPS, INTERACTIONS) for one in store.analyses(kind)):
         for key in record.subject.get("runs", ()):
             controls.setdefault(str(key), []).append(repr((record.subject, record.value)))
     paths = {run.key: Path(run.record.dataset_path) if data is None else data for run in frame.runs}

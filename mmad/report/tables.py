@@ -12,8 +12,10 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
+    ESTIMAND_OF_FOLDS,
     NOTHING_REGISTERED,
     Comparison,
     ComparisonTable,
@@ -141,6 +143,7 @@ _PAIR = (
     Column("setting", "setting of the ablation"),
     Column("reference", "first arm of the pair"),
     Column("other", "second arm of the pair"),
+    Column("folds_done", "folds in which both arms have finished a seed; 0 without cross-validation", "folds"),
     Column("seeds", "seeds that both arms have finished", "seeds"),
 )
 _SIDES = (("reference", "first arm"), ("other", "second arm"), ("difference", "second minus first"))
@@ -155,7 +158,7 @@ def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list
 
 
 def _ends(row: Comparison) -> Row:
-    return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
+    return (row.ablation, row.setting, row.reference, row.other, row.folds_done, len(row.seeds))
 
 
 def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str) -> list[Value]:
@@ -213,6 +216,8 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
     for row, stats in known:
         found = stats.difference
         seeds = plural(len(row.seeds), "seed") if len(row.seeds) > 1 and not row.note else ""
+        if row.folds and not row.note:
+            seeds = f"{row.folds} folds{f' × {seeds}' if seeds else ''}"
         judgement = row.judgement
         said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
         ps = (found.p, found.p_pointwise) if found else (None, None)
@@ -320,6 +325,35 @@ def external_pairs_table(known: Known, name: str = "external-pairs", **more: Any
     return ReportTable.of(name, "On external data", columns, rows, shown=shown, note=note, **more)
 
 
+def interactions_table(known: Known, name: str = "interactions", **more: Any) -> ReportTable:
+    """Whether the arms differ more in one part of the split than in the others."""
+    columns = (
+        *_PAIR, Column("column", "the column that parts the split"), Column("level", "which part"),
+        Column("patients", "patients with a finding, or without one where they are fewer", "patients"),
+        *bounded_columns("difference", "mean wAFROC, second minus first arm, within the part"),
+        *bounded_columns("interaction", "that minus the same difference in all other parts"),
+        Column("p", "of the interaction, two-sided, of this part alone", "probability"),
+        Column("p_family", "adjusted for all parts of all columns together (Holm)", "probability"),
+    )  # fmt: skip
+    rows = [
+        (*_ends(row), one.column, one.level, one.patients, *bounded(one.difference), *bounded(one.interaction),
+         finite(one.p), finite(one.p_family))
+        for row, stats in known
+        for one in stats.interactions
+    ]  # fmt: skip
+    shown = (
+        Shown("column", "Column", "text"), Shown("level", "Part", "text"), Shown("patients", "Patients", "whole"),
+        Shown("difference", "Difference in wAFROC", "difference", patients="patients"),
+        Shown("interaction", "Minus elsewhere", "difference"), Shown("p_family", "p", "p"),
+    )  # fmt: skip
+    note = (
+        "The difference of the arms in mean wAFROC within a part, and that minus the same in all other parts. p holds "
+        f"for all parts together (Holm); exploratory. {_INTERVALS}"
+    )
+    title, section = "Do the arms differ more in some patients?", "setting" if len(known) > 1 else ""
+    return ReportTable.of(name, title, columns, rows, shown=shown, note=note, section=section, **more)
+
+
 def pair_tables(section: AblationSection, number: int, statistics: Statistics) -> tuple[ReportTable, ...]:
     """The results of a comparison of the ablation (from 0), its other measures, and the same by finding."""
     comparison, frame = section.comparisons[number], section.frame
@@ -341,6 +375,7 @@ def pair_tables(section: AblationSection, number: int, statistics: Statistics) -
         measures_table(known, named("measures"), **more),
         pair_findings_table(known, named("findings-pairs"), **more),
         external_pairs_table(known, named("external-pairs"), **more),
+        interactions_table(known, named("interactions"), **more),
     )
 
 
@@ -359,13 +394,16 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
         return ""
     several = any(one.seeds > 1 for one in found)
     over = "over seeds and patients" if several else "over patients, of these networks alone"
+    estimand, folds = ESTIMAND, next((one.folds for one in found if one.folds), 0)
+    if folds:
+        over, estimand = f"over {folds} folds, seeds averaged in each", ESTIMAND_OF_FOLDS
     family = max(one.family for one in found)
     together = (
         f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
         if family > 1
         else ""
     )
-    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {estimand}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
@@ -404,13 +442,20 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         Column("against", "the arms it is compared with"),
         Column("helps", "whether it is ahead of those without them and of the mean of the permuted ones, each at 5 %"),
         Column("claim", "what may be said"),
+        Column("beats_late_fusion", "whether it is ahead of cheap late fusion, at 5 %"),
+        Column("late_fusion", "what may be said of cheap late fusion"),
     )
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
     found = benefits(row for row in rows if row.kind == row.primary)
     return ReportTable.of(
         file_stem(name, "benefit"), "Do clinical data help?", columns,
-        [(name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence) for b in found],
-        shown=tuple(Shown(column, column.capitalize(), "text") for column in ("setting", "against", "claim")),
+        [
+            (name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence,
+             b.beats_late_fusion, b.late_sentence)
+            for b in found
+        ],
+        shown=(Shown("setting", "Setting", "text"), Shown("against", "Against", "text"),
+               Shown("claim", "Claim", "text"), Shown("late_fusion", "Cheap late fusion", "text")),
         note="Records permuted at test alone (mmad controls) show reliance, not benefit.",
     )  # fmt: skip
 
@@ -664,7 +709,7 @@ _FIGURES = ("val_ap", "val_ar", "test_ap", "test_ar")
 def parameters_table(section: AblationSection) -> ReportTable:
     """Parameter counts of every module in every setting and arm; settings with equal counts are displayed once."""
     frame, name = section.frame, section.frame.record.name
-    first = {(m.record.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
+    first = {(m.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
     alike: dict[tuple[str, str], tuple[str, bool]] = {}
     for row in section.count_rows:
         every = len(row.settings) == len(frame.settings)
@@ -763,7 +808,7 @@ def _result_cells(member: MemberFrame) -> Row:
         *((best.kind, best.epoch, *(getattr(best, f) for f in _FIGURES)) if best else (None,) * 6),
         *of_evaluation(member.protocol),
         run.seconds, record.started, record.finished, run.count("model"),
-        record.dataset_name, record.dataset_fingerprint or None, run.split_policy, record.recipe,
+        record.dataset_name, record.dataset_fingerprint or None, run.data_file.policy_of(record), record.recipe,
         member.record.documented, ", ".join(member.record.overrides) or None, record.error,
         f"{record.epochs_done} / {run.epochs_asked}", _by(member.protocol),
         f"status {record.status}", "final" if best and best.kind == "final" else "",
@@ -1134,6 +1179,33 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
 
 
+def clinical_table(found: Sequence[tuple[EvaluatedRun, Sequence[TableAuroc]]], **more: Any) -> ReportTable:
+    """What the clinical values say of each finding without the image, beside what a run does."""
+    columns = (
+        *EVALUATED, _FINDING, Column("positives", "images with the finding"), Column("images", "images of the split"),
+        *bounded_columns("run", "AUROC of the run's best detection"),
+        *bounded_columns("logistic", "AUROC of a logistic regression of the clinical values"),
+        *bounded_columns("boosting", "AUROC of boosting of the clinical values"),
+        Column("patients", "the fewer of the patients with and without it", "patients"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.label, one.positives, one.images, *bounded(one.run), *bounded(one.logistic),
+         *bounded(one.boosting), one.run.patients)
+        for run, table in found
+        for one in table
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("positives", "With", "whole"),
+        Shown("images", "Images", "whole"), Shown("run", "Run", patients="patients"),
+        Shown("logistic", "Logistic regression", patients="patients"),
+        Shown("boosting", "Boosting", patients="patients"),
+    )  # fmt: skip
+    note = f"AUROC of whole images; the classifiers read the clinical values alone. {_INTERVALS}"
+    return ReportTable.of(
+        "clinical-table", "What the clinical table says", columns, rows, shown=shown, note=note, **more
+    )
+
+
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """AP, AR and FROC score of runs, with intervals, and how well their scores are calibrated."""
     columns = (
@@ -1356,10 +1428,44 @@ def external_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("external", "On external data", columns, rows, shown=shown, note=note, **more)
 
 
+def subgroups_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
+    """What runs do in parts of the split, at the score that was fixed on validation."""
+    columns = (
+        *EVALUATED, Column("column", "the column that parts the split"), Column("level", "which part"), _SCORE,
+        Column("images", "images of the part", "images"), Column("patients", "patients of the part", "patients"),
+        Column("prevalence", "share of the images with a finding", FRACTION),
+        *bounded_columns("sensitivity", "share of the true boxes that are found"),
+        *bounded_columns("false_positives", "per image without a finding"), *bounded_columns("wafroc", "mean wAFROC"),
+        *bounded_columns("ap", "AP"), Column("patients_with", "patients with a finding", "patients"),
+        Column("patients_without", "patients without one", "patients"),
+        Column("patients_fewer", "the fewer of both", "patients"), Column("_why", "why no score is fixed"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.column, one.level, column.score, one.images, one.patients, one.prevalence,
+         *bounded(one.sensitivity), *bounded(one.false_positives), *bounded(one.wafroc), *bounded(one.ap),
+         one.sensitivity.patients, one.false_positives.patients, one.wafroc.patients, clip(column.why, 160) or None)
+        for run in runs
+        for column in run.stats.subgroups
+        for one in column.groups
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("column", "Column", "text", below="_why"), Shown("level", "Part", "text"),
+        Shown("patients", "Patients", "whole"), Shown("sensitivity", "Sensitivity", patients="patients_with"),
+        Shown("false_positives", "False positives", "number", patients="patients_without"),
+        Shown("wafroc", "wAFROC", patients="patients_fewer"), Shown("prevalence", "Prevalence"),
+        Shown("ap", "AP", patients="patients_with"),
+    )  # fmt: skip
+    note = (
+        "Sensitivity of boxes and false positives per image without a finding, at the score that validation fixed. "
+        f"AP depends on the prevalence (share of images with a finding): compare none between parts. {_INTERVALS}"
+    )
+    return ReportTable.of("subgroups", "Parts of the split", columns, rows, shown=shown, note=note, **more)
+
+
 #: The tables of a run's detections, in the order in which they are shown.
 DETECTIONS: tuple[Callable[..., ReportTable], ...] = (
     thresholds_table, froc_table, confusion_table, reliability_table, detected_table, boxes_table, image_scores_table,
-    errors_table, masks_table, coco_table, controls_table, missingness_table,
+    errors_table, masks_table, coco_table, controls_table, missingness_table, subgroups_table,
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
+from mmad.config.protocol import without_fold
 from mmad.config.runs import TRIAL, Ablation, Member, file_name, older_keys
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
@@ -116,12 +117,14 @@ def _named(member: Member, word: str) -> bool:
 
 
 def names_of(member: Member) -> tuple[str, ...]:
-    """What ``--only`` may call a member, ``seed=N`` included."""
-    setting = member.setting.partition(TRIAL)[0]  # whose trial it may be
-    named = f"{member.setting}/{member.arm}"
-    paths = [f"{name}/{named}" for name in dict.fromkeys((member.ablation, file_name(member.ablation)))]
-    seeds = (f"seed={member.seed}", *paths, *(f"{path}/{member.seed}" for path in paths))
-    return (member.setting, member.arm, *seeds, *((setting,) if setting != member.setting else ()))
+    """What ``--only`` may call a member, ``seed=N`` and ``fold=N`` too; a setting is all of its folds and trials."""
+    fold, setting = member.run.protocol.fold, member.setting.partition(TRIAL)[0]
+    settings = dict.fromkeys((member.setting, setting, setting if fold is None else without_fold(setting)))
+    named = [f"{setting}/{member.arm}" for setting in settings]
+    files = dict.fromkeys((member.ablation, file_name(member.ablation)))
+    paths = [f"{file}/{name}" for file in files for name in named]
+    own = (*settings, member.arm, f"seed={member.seed}", *([] if fold is None else [f"fold={fold.number}"]))
+    return (*own, *paths, *(f"{path}/{member.seed}" for path in paths))
 
 
 def queue_up(

@@ -62,6 +62,10 @@ class StoreState:
     marks: tuple[object, ...]
 
 
+#: Kinds of analyses that somebody asked for and a report shows.
+_SHOWN = ("control", "external", "interactions", "note", "subgroups")
+
+
 def read_state(connection: Connection) -> StoreState:
     """A few aggregates: some milliseconds on a hundred thousand epochs."""
     statuses = connection.execute(select(runs.c.status, func.count()).group_by(runs.c.status).order_by(runs.c.status))
@@ -76,7 +80,7 @@ def read_state(connection: Connection) -> StoreState:
         select(func.count(), func.max(ablations.c.added)).select_from(ablations),
         select(func.count()).select_from(members),
         select(func.count(), func.max(documented_logs.c.imported)).select_from(documented_logs),
-        select(func.count(), func.max(analyses.c.created)).where(analyses.c.kind.in_(("control", "external", "note"))),
+        select(func.count(), func.max(analyses.c.created)).where(analyses.c.kind.in_(_SHOWN)),
     )
     marks = tuple(value for query in asked for value in connection.execute(query).one())
     return StoreState(found, marks)

@@ -22,16 +22,23 @@ RECORDS = {
 
 
 def _pair(
-    reference: str, other: str, low: float, *, seeds: int = 5, verdict: str = "not settled", mean: float | None = None
+    reference: str,
+    other: str,
+    low: float,
+    *,
+    seeds: int = 5,
+    verdict: str = "not settled",
+    mean: float | None = None,
+    timing: str = "",
 ) -> Comparison:
     """A comparison whose interval begins at ``low``; with the mean of its permutations at ``mean``."""
     arms = [arm.partition(" ")[0] for arm in (reference, other)]
     pair = tuple(SimpleNamespace(run=SimpleNamespace(setup=RECORDS[arm])) for arm in arms)
-    difference = SimpleNamespace(pointwise=Interval(low + 0.05, low, low + 0.1), seeds=seeds)
+    difference = SimpleNamespace(pointwise=Interval(low + 0.05, low, low + 0.1), seeds=seeds, folds=0)
     over = None if mean is None else MeanDifference(Interval(mean + 0.05, mean, mean + 0.1), 0.5, seeds, 3)
     found: Any = SimpleNamespace(
         setting="FiLM", reference=reference, other=other, pairs=[pair], verdict=verdict,
-        statistics=SimpleNamespace(difference=difference, permutations=over),
+        statistics=SimpleNamespace(difference=difference, permutations=over), timing=timing,
     )  # fmt: skip
     found.records = Comparison.records.fget(found)  # type: ignore[attr-defined]
     return cast(Comparison, found)
@@ -59,6 +66,11 @@ def test_one_that_is_not_is_named(image: float, permuted: float) -> None:
     assert ("of CXR" in said.sentence) == (image < 0)
     assert ("of the mean of 3 permutations" in said.sentence) == (permuted < 0)
     assert said.sentence.startswith("Not shown that clinical data help: true is not settled to be ahead of ")
+
+
+def test_when_the_columns_were_measured_stands_beside_the_claim() -> None:
+    (said,) = benefits([_pair("CXR", "true", 0.02, timing="When?"), *_permuted(0.01)])
+    assert said.sentence.endswith("(intersection-union). When?")
 
 
 def test_one_seed_and_figures_without_a_verdict_claim_nothing() -> None:

@@ -17,6 +17,7 @@ from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
     Conditions,
+    DataFile,
     NotComparable,
     PairStatistics,
     Verdict,
@@ -78,7 +79,7 @@ def run_of(
     protocol = {name: changed.pop(name) for name in TrainingProtocol.model_fields if name in changed}
     setup = {name: changed.pop(name) for name in ModelSetup.model_fields if name in changed}
     named = {"overrides": changed.pop("overrides", ()), "ablation": changed.pop("ablation", "quick")}
-    policy = changed.pop("split_policy", None)
+    policy, columns = changed.pop("split_policy", None), changed.pop("columns", ())
     record = RunRecord(
         key=f"{setting}{arm}{seed}".encode().hex().ljust(64, "0"),
         status="finished" if figures else "queued",
@@ -99,7 +100,7 @@ def run_of(
         **named,
     )
     results = MemberResults(None if final else figures, None, figures)
-    return ComparedRun(record, member, EvaluationProtocol(**evaluation), results, policy)
+    return ComparedRun(record, member, EvaluationProtocol(**evaluation), results, DataFile(policy, *columns))
 
 
 def file_of(source: str = "", name: str = "quick") -> AblationRecord:
@@ -371,6 +372,16 @@ def test_without_an_interval_there_is_no_verdict() -> None:
     assert verdict_of(compared()) is None
 
 
+def test_when_clinical_columns_were_measured_is_said_where_it_matters() -> None:
+    columns = ((("lactate", "after"), ("age", "with")), (("sex", "unknown"),))
+    marked = said(compared(3, use_clinical=True, columns=columns), known(SURE))
+    assert "clinical_timing" in marked.reasons
+    assert marked.sentence.endswith("Clinical columns measured after the image: lactate; not known when measured: sex.")
+    read = {"clinical_numeric": ["age"], "clinical_categorical": []}
+    for changed in ({"use_clinical": False}, {"use_clinical": True, **read}):
+        assert "clinical_timing" not in said(compared(3, columns=columns, **changed), known(SURE)).reasons
+
+
 def test_one_line_a_pair_at_the_end() -> None:
     found = replace(compared(3), statistics=PairStatistics(difference=known(SURE)))
     assert line_of(found) == f"default, CXR+Clinical minus CXR: {found.sentence}"
@@ -478,11 +489,14 @@ NEVER = {
     "fingerprint": ({"dataset_fingerprint": "e" * 64}, "data set's fingerprint ffffffffffff / eeeeeeeeeeee"),
     "split_policy": ({"split_policy": "documented"}, "split policy patient / documented"),
     "recipe": ({"recipe": 1}, "recipe 2 / 1"),  # one that changed these runs
+    "folds": ({"fold": {"number": 1, "of": 3, "seed": 4}}, "folds 3 (seed 1) / 3 (seed 4)"),
+    "fold": ({"fold": {"number": 2, "of": 3, "seed": 1}}, "fold 1 / 2"),
 }
 
 
 def both(changed: dict[str, Any], source: str, **named: Any) -> Comparison | NotComparable:
-    first = run_of("CXR", result(0.1), split_policy="patient")
+    fold = {"fold": {"number": 1, "of": 3, "seed": 1}} if "fold" in changed else {}
+    first = run_of("CXR", result(0.1), split_policy="patient", **fold)
     second = run_of("CXR+Clinical", result(0.2), **{"split_policy": "patient", **changed, **named})
     (found,) = compare_pairs(file_of(source), [first, second])
     return found

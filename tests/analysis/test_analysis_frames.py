@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_fixtures import ListSource, Sample
 
-from mmad.analysis.comparison import split_policy
+from mmad.analysis.comparison import DataFile
 from mmad.analysis.frames import load_frame
 from mmad.base.errors import ReportError
 from mmad.config.protocol import EvaluationProtocol
@@ -79,9 +79,31 @@ def test_an_evaluation_protocol_from_the_future_is_named() -> None:
         load_frame(sample.source)
 
 
-def test_the_split_policy_is_what_the_data_set_says(tmp_path: Path) -> None:
-    assert split_policy(str(tmp_path)) is None
-    (tmp_path / "dataset.toml").write_text('split_policy = "patient"\n')
-    assert split_policy(str(tmp_path)) == "patient"
+COLUMNS = """
+[[numeric]]
+name = "lactate"
+low = 0
+high = 20
+measured = "after"
+[[categorical]]
+name = "sex"
+values = ["F", "M"]
+"""
+
+
+def test_what_the_data_set_s_own_file_says(tmp_path: Path) -> None:
+    assert DataFile.of(str(tmp_path)) == DataFile()
+    head = 'name = "{}"\nlabels = ["Mass"]\nlicence = "CC0"\nsplit_policy = "patient"\n' + COLUMNS
+    (tmp_path / "dataset.toml").write_text(head.format("ward"))
+    assert DataFile.of(str(tmp_path)) == DataFile("patient", (("lactate", "after"),), (("sex", "unknown"),))
+    (tmp_path / "dataset.toml").write_text(head.format("phantom (seed 0)"))
+    assert DataFile.of(str(tmp_path)).categorical == (("sex", "with"),)  # drawn with the image
     (tmp_path / "dataset.toml").write_text("not toml = = =")
-    assert split_policy(str(tmp_path)) is None
+    assert DataFile.of(str(tmp_path)) == DataFile()
+
+
+def test_the_patients_of_a_fold_are_split_by_patient_whatever_the_file_says() -> None:
+    run = one_run().source.run_list[0]
+    fold = replace(run, key="f" * 64, protocol={**run.protocol, "fold": {"number": 1, "of": 5, "seed": 0}})
+    assert [DataFile("image").policy_of(one) for one in (run, fold)] == ["image", "patient"]
+    assert [DataFile().policy_of(one) for one in (run, fold)] == [None, "patient"]

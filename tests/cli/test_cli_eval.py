@@ -27,6 +27,35 @@ Call = Callable[..., Any]
 
 
 @pytest.mark.slow
+def test_parts_of_the_split_are_asked_for_once_and_shown_in_the_report(
+    call_judged: Call, call_mmad: Call, judged_world: Any, tmp_path: Path
+) -> None:
+    base = ("--by", "gender", "--by", "age", "--json")
+    (run,) = json.loads(call_judged("eval", f"{CXR}/0", *base).out)["runs"]
+    parts = run["subgroups"]
+    assert [(one["column"], one["level"]) for one in parts if one["column"] == "gender"] == [
+        ("gender", "F"),
+        ("gender", "M"),
+        ("gender", "not known"),
+    ]
+    assert {one["score"] for one in parts} == {run["diagnosis"]["score"]}
+    for column in ("gender", "age"):
+        assert sum(one["images"] for one in parts if one["column"] == column) == run["images"]
+    (pair,) = json.loads(call_judged("compare", CXR, CLINICAL, *base).out)["pairs"]
+    assert {one["column"] for one in pair["interactions"]} == {"gender", "age"}
+    with Store.open(judged_world.database) as store:
+        assert (len(store.analyses("subgroups")), len(store.analyses("interactions"))) == (2, 1)
+    where = ("--db", judged_world.database)
+    called = call_mmad("report", "--md", "--out", tmp_path / "page", "--pictures", "0", *where)
+    assert called.code == 0, called.err
+    page = (tmp_path / "page.md").read_text()
+    assert "Parts of the split on test" in page
+    assert "Do the arms differ more in some patients?" in page
+    refused = call_judged("eval", CXR, "--by", "sex")
+    assert (refused.code, refused.err.count("\n"), "unknown column 'sex'" in refused.err) == (2, 1, True)
+
+
+@pytest.mark.slow
 def test_json_has_an_entry_per_run_overlap_and_protocol(call_judged: Call, judged_world: Any) -> None:
     called = call_judged("eval", CXR, f"{CLINICAL}/0", "--overlap", "iou,iobb", "--coco", "--json")
     assert (called.code, called.err) == (0, "")
@@ -202,20 +231,16 @@ def test_a_database_that_cannot_be_written_is_judged_and_left_alone(
 @pytest.mark.slow
 def test_judging_what_is_kept_imports_no_torch(judged_world: Any, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom mmad.cli.app import main\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "assert 'torch' not in sys.modules"
+        "import json, sys\nfrom mmad.cli.app import main\n"
+        "for sys.argv in json.loads(sys.argv[1]):\n"
+        "    try:\n        main()\n    except SystemExit as end:\n        assert not end.code, sys.argv\n"
+        "    assert 'torch' not in sys.modules, sys.argv"
     )
-    database = str(judged_world.database)
-    few = ["--resamples", "10"]
-    for words in (["eval", CXR], ["compare", CXR, CLINICAL, *few], ["compare", "--ablation", "made", *few]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words, "--db", database],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    few = ("--resamples", "10", "--db", str(judged_world.database))
+    commands = [("eval", CXR, *few[2:]), ("compare", CXR, CLINICAL, *few), ("compare", "--ablation", "made", *few)]
+    words = json.dumps([["mmad", *command] for command in commands])
+    done = subprocess.run([sys.executable, "-c", code, words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", [["eval", f"{CXR}/0"], ["compare", f"{CXR}/0", f"{CLINICAL}/0"]])

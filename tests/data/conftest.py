@@ -29,6 +29,7 @@ name = "temperature"
 unit = "°F"
 low = 90
 high = 110
+measured = "before"
 
 [[categorical]]
 name = "gender"

@@ -90,6 +90,7 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tiny: Path) -> None:
         ("dataset.toml", '["Atelectasis", "Consolidation"]', '["A", "A"]', "twice"),
         ("dataset.toml", 'unit = "years"', 'units = "years"', r"\[\[numeric\]\] 1: unknown key 'units'.*'unit'"),
         ("dataset.toml", "low = 0.0", "low = 200", "low is not below high"),
+        ("dataset.toml", '"before"', '"befor"', "unknown measured 'befor'.*'before'"),
         ("dataset.toml", "low = 0.0", 'low = "x"', "'low' is not a finite number"),
         ("dataset.toml", 'name = "temperature"', 'name = "age"', "'age' is declared twice"),
         ("dataset.toml", 'name = "age"', 'name = "split"', "reserved"),

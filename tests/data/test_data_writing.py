@@ -40,8 +40,8 @@ def test_any_words_and_numbers_come_back(
                 folder,
                 name=name,
                 labels=labels,
-                numeric=[NumericColumn("number", "µ", -1e6, 1e6)],
-                categorical=[CategoricalColumn("word", tuple(values))],
+                numeric=[NumericColumn("number", "µ", -1e6, 1e6, "after")],
+                categorical=[CategoricalColumn("word", tuple(values), "with")],
                 licence="CC0-1.0",
                 split_policy=None,
                 studies=[
@@ -52,7 +52,8 @@ def test_any_words_and_numbers_come_back(
             )
         dataset = load_dataset(out)
         assert dataset.labels == tuple(labels)
-        assert dataset.categorical[0].values == tuple(values)
+        assert dataset.categorical[0] == CategoricalColumn("word", tuple(values), "with")
+        assert dataset.numeric[0].measured == "after"
         assert dataset.name == name
         assert [study.numeric[0] for study in dataset.studies] == [None, *numbers]
         assert all(study.categorical == (values[-1],) and study.source == name for study in dataset.studies)

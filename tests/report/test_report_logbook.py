@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from page_browser import MARKS, Browser, open_browser
+from page_browser import MARKS, Browser
 from page_parser import Page
 from report_fixtures import HOSTILE, WHEN, Sample
 from undrawn import undrawn_html
@@ -306,11 +305,6 @@ def test_the_store_s_logs_are_read(tmp_path: Path) -> None:
         assert 'id="log-mine--e001"' in (tmp_path / "r.html").read_text("utf-8")
         write_report(store, html=tmp_path / "r.html", log=False)
         assert 'id="log-mine--e001"' not in (tmp_path / "r.html").read_text("utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    yield from open_browser(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.mark.slow

@@ -39,15 +39,16 @@ executor.close()
 
 
 class Cluster:
-    """A process that is the cluster."""
+    """A process that is the cluster, with ``variables`` for what its nodes start."""
 
-    def __init__(self) -> None:
+    def __init__(self, variables: dict[str, str]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(PROGRAMS / "ray_cluster.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env=os.environ | variables,
         )
         self.address = self._heard("address ").split()[1]
 
@@ -74,8 +75,8 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    one = Cluster()
+def cluster(warm: dict[str, str]) -> Iterator[Cluster]:
+    one = Cluster(warm)
     yield one
     one.close()
 

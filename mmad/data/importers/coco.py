@@ -32,7 +32,17 @@ from mmad.base.errors import DataError
 from mmad.base.records import OnProgress, Split
 from mmad.config.messages import no_such, one_of, shown
 from mmad.data.column_types import ClinicalCells, ColumnChoice, LabelMasks, choose_columns, number_text
-from mmad.data.dataset import Box, CategoricalColumn, DataSet, NumericColumn, policy_of, read_split, split_by_patient
+from mmad.data.dataset import (
+    MEASURED,
+    UNKNOWN,
+    Box,
+    CategoricalColumn,
+    DataSet,
+    NumericColumn,
+    policy_of,
+    read_split,
+    split_by_patient,
+)
 from mmad.data.importers.common import (
     WITHOUT_PATIENT,
     ImportReport,
@@ -204,12 +214,14 @@ class _Numeric:
     unit: Annotated[Text | None, BeforeValidator(lambda value: value or None)] = None
     low: Number
     high: Number
+    measured: Annotated[Text, _one_of("measured", MEASURED)] = UNKNOWN
 
 
 @model(frozen=True, slots=True, kw_only=True)
 class _Categorical:
     name: Text
     values: list[Text]
+    measured: Annotated[Text, _one_of("measured", MEASURED)] = UNKNOWN
 
 
 @model(frozen=True, slots=True, kw_only=True)
@@ -226,21 +238,27 @@ class CocoForm:
 
     def columns(self) -> tuple[tuple[NumericColumn, ...], tuple[CategoricalColumn, ...]]:
         """The clinical columns of the data set that was exported."""
-        numeric = tuple(NumericColumn(c.name, c.unit or "", c.low, c.high) for c in self.numeric)
-        return numeric, tuple(CategoricalColumn(c.name, tuple(c.values)) for c in self.categorical)
+        numeric = tuple(NumericColumn(c.name, c.unit or "", c.low, c.high, c.measured) for c in self.numeric)
+        return numeric, tuple(CategoricalColumn(c.name, tuple(c.values), c.measured) for c in self.categorical)
 
 
 def written_form(dataset: DataSet) -> dict[str, object]:
     """``info.mmad`` as it is written."""
     bits = {} if dataset.bits is None else {"bits": dataset.bits}
+
+    def measured(column: NumericColumn | CategoricalColumn) -> dict[str, str]:
+        return {} if column.measured == UNKNOWN else {"measured": column.measured}
+
     return {
         **bits,
         "name": dataset.name,
         "licence": dataset.licence,
         "split_policy": dataset.split_policy,
         "mode": dataset.mode,
-        "numeric": [{"name": c.name, "unit": c.unit, "low": c.low, "high": c.high} for c in dataset.numeric],
-        "categorical": [{"name": c.name, "values": list(c.values)} for c in dataset.categorical],
+        "numeric": [
+            {"name": c.name, "unit": c.unit, "low": c.low, "high": c.high, **measured(c)} for c in dataset.numeric
+        ],
+        "categorical": [{"name": c.name, "values": list(c.values), **measured(c)} for c in dataset.categorical],
     }
 
 

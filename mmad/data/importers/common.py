@@ -8,7 +8,7 @@ import shutil
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -375,7 +375,9 @@ def header_cells(found: Mapping[str, SourceImage], table: Collection[str]) -> Cl
     new = [name for name in _SAME if any(frame[name]) and not _SAME[name] & has]
     choice = ColumnChoice([n for n in new if n == "age"], [n for n in new if n == "sex"])
     places = [source.where for source in found.values()]
-    return choose_columns(frame[new], choice, {}, {}, "DICOM headers", places.__getitem__)
+    cells = choose_columns(frame[new], choice, {}, {}, "DICOM headers", places.__getitem__)
+    numeric = tuple(replace(column, measured="with") for column in cells.numeric)
+    return replace(cells, numeric=numeric, categorical=tuple(replace(c, measured="with") for c in cells.categorical))
 
 
 #: Names of a column (small letters and digits alone) that holds the patient, the first of them that a table has.

@@ -1,0 +1,171 @@
+"""Figures of parts of a split, by a column of the data set: cached, and read again by the report."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmad.analysis.cache import cached, read_cached
+from mmad.analysis.comparison import require_comparable
+from mmad.analysis.metrics import diagnosis_of, subject_of
+from mmad.analysis.targets import DetectionStore, EvaluationTarget
+from mmad.base.errors import EvaluationError
+from mmad.base.records import AnalysisRecord
+from mmad.config.messages import no_such, one_of
+from mmad.data.dataset import DataSet
+from mmad.evaluation.subgroups import Interaction, Levels, Subgroup, interactions, subgroups
+from mmad.store.store import Store
+
+KIND, PAIR_KIND = "subgroups", "interactions"
+#: Ages are parted at these years; other numbers into thirds.
+AGES = (40, 65)
+#: A column of more levels parts nothing.
+MOST_LEVELS = 20
+SOURCE = "source"
+UNKNOWN_LEVEL = "not known"
+
+
+@dataclass(frozen=True)
+class RunSubgroups:
+    """The parts of the split by one column; ``score`` of the operating point, None where ``why`` says so."""
+
+    column: str
+    score: float | None
+    why: str
+    groups: tuple[Subgroup, ...]
+
+
+@dataclass(frozen=True)
+class _Interactions:
+    """The parts of all columns that were asked for together."""
+
+    found: tuple[Interaction, ...]
+
+
+def subgroups_of(
+    store: Store,
+    detections: DetectionStore,
+    target: EvaluationTarget,
+    columns: Sequence[str],
+    false_positives: float = 0.5,
+) -> tuple[RunSubgroups, ...]:
+    """The parts of a split by each of ``columns``, at the score that the run's own validation fixed.
+
+    Raises:
+        EvaluationError: an unknown column, one that parts nothing, or detections that cannot be evaluated.
+    """
+    if not columns:
+        return ()
+    fixed = diagnosis_of(store, detections, target, false_positives)
+    detections.check_named_folder([target])
+
+    def of(column: str) -> RunSubgroups:
+        levels = levels_of(_dataset(detections, target), target.split, column)
+        groups = subgroups(detections.matched(target), levels, fixed.score)
+        return RunSubgroups(column, fixed.score, fixed.why, groups)
+
+    found = []
+    for column in dict.fromkeys(columns):
+        subject = subject_of(KIND, [target]) | {"column": column, "score": fixed.score}
+        found.append(cached(store, KIND, subject, RunSubgroups, lambda column=column: of(column)))  # type: ignore[misc]
+    return tuple(found)
+
+
+def interactions_of(
+    store: Store,
+    detections: DetectionStore,
+    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    columns: Sequence[str],
+    by_design: Iterable[str] = (),
+) -> tuple[Interaction, ...]:
+    """Whether two arms differ more in one part than in the others; all parts of ``columns`` are one family.
+
+    Raises:
+        EvaluationError: as of ``subgroups_of``, or arms that cannot be compared.
+    """
+    if not columns:
+        return ()
+    both = [*(a for a, _ in pairs), *(b for _, b in pairs)]
+    require_comparable(both, by_design)
+    detections.check_named_folder(both)
+    wanted = list(dict.fromkeys(columns))
+
+    def compute() -> _Interactions:
+        dataset, split = _dataset(detections, pairs[0][0]), pairs[0][0].split
+        matched = [(detections.matched(a), detections.matched(b)) for a, b in pairs]
+        return _Interactions(interactions(matched, [levels_of(dataset, split, name) for name in wanted]))
+
+    subject = subject_of(PAIR_KIND, both) | {"pairs": len(pairs), "columns": wanted}
+    return cached(store, PAIR_KIND, subject, _Interactions, compute).found
+
+
+def _dataset(detections: DetectionStore, target: EvaluationTarget) -> DataSet:
+    return detections.dataset(target.run) if target.outside is None else target.outside.dataset
+
+
+def levels_of(dataset: DataSet, split: str, column: str) -> Levels:
+    """The level of each image of a split: a category, an age band, a third of other numbers, or the source.
+
+    Raises:
+        EvaluationError: an unknown column, or one of too many levels.
+    """
+    numbers, words = [c.name for c in dataset.numeric], [c.name for c in dataset.categorical]
+    studies = [dataset.studies[place] for place in dataset.split(split)]
+    if column in numbers:
+        values = np.array([np.nan if (v := s.numeric[numbers.index(column)]) is None else v for s in studies])
+        return _bands(column, dataset.numeric[numbers.index(column)].unit, values)
+    if column == SOURCE and any(study.source for study in studies):
+        cells = [study.source for study in studies]
+    elif column in words:
+        cells = [study.categorical[words.index(column)] for study in studies]
+    else:
+        known = [*numbers, *words, *([SOURCE] if any(study.source for study in studies) else [])]
+        raise EvaluationError(no_such("column", column, known), where="--by", hint=one_of(known))
+    names = sorted({cell for cell in cells if cell})
+    if len(names) > MOST_LEVELS:
+        hint = f"choose a column of at most {MOST_LEVELS}"
+        raise EvaluationError(f"column {column!r} has {len(names)} levels", where="--by", hint=hint)
+    places = [names.index(cell) if cell else len(names) for cell in cells]
+    return Levels(column, (*names, UNKNOWN_LEVEL), np.array(places, dtype=np.int64))
+
+
+def _bands(column: str, unit: str, values: np.ndarray) -> Levels:
+    known = values[~np.isnan(values)]
+    if unit == "years":
+        cuts = [float(age) for age in AGES]
+    else:
+        thirds = np.quantile(known, (1 / 3, 2 / 3), method="higher") if len(known) else known
+        cuts = [float(value) for value in np.unique(thirds) if value > known.min()]
+    names = [f"below {cuts[0]:g}"] if cuts else ["any"]
+    names += [f"{low:g} to below {high:g}" for low, high in itertools.pairwise(cuts)]
+    names += [f"{cuts[-1]:g} and above"] if cuts else []
+    places = np.where(np.isnan(values), len(names), np.searchsorted(cuts, np.nan_to_num(values), side="right"))
+    return Levels(column, (*(f"{name} {unit}".rstrip() for name in names), UNKNOWN_LEVEL), places.astype(np.int64))
+
+
+# What was asked of runs and pairs before, read without the data set.
+
+
+def cached_subgroups(known: Sequence[AnalysisRecord], target: EvaluationTarget) -> tuple[RunSubgroups, ...]:
+    """Those of exactly this checkpoint and protocol, of each column the latest."""
+    wanted = subject_of(KIND, [target])
+    records = [record for record in known if _is(record, wanted)]
+    found = {str(record.subject.get("column")): read_cached(RunSubgroups, record) for record in records}
+    return tuple(one for one in found.values() if one is not None)
+
+
+def cached_interactions(
+    known: Sequence[AnalysisRecord], pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]]
+) -> tuple[Interaction, ...]:
+    """Those of exactly these pairs, the latest."""
+    wanted = subject_of(PAIR_KIND, [*(a for a, _ in pairs), *(b for _, b in pairs)])
+    found = [record for record in known if _is(record, wanted)]
+    read = read_cached(_Interactions, found[-1]) if found else None
+    return () if read is None else read.found
+
+
+def _is(record: AnalysisRecord, wanted: dict[str, object]) -> bool:
+    return all(record.subject.get(name) == value for name, value in wanted.items())
