@@ -286,13 +286,13 @@ def _running(
     c = run_epochs.c
     of_runs = select(runs.c.key, c.run, func.max(c.epoch).label("epoch")).join(runs, runs.c.id == c.run)
     newest = of_runs.where(runs.c.key.in_(keys)).group_by(runs.c.key, c.run).subquery()
-    latest: Select[Any] = select(newest.c.key, c.seconds).join(
+    latest: Select[Any] = select(c.run, c.seconds).join(
         newest, (c.run == newest.c.run) & (c.epoch > newest.c.epoch - _LATEST_EPOCHS)
     )
-    seen: dict[str, list[float]] = {}
-    for row in connection.execute(latest):
-        seen.setdefault(row.key, []).append(row.seconds)
-    ends: Select[Any] = select(newest.c.key, c.epoch, c.committed).join(
+    seen: dict[int, list[float]] = {}
+    for number, took in connection.execute(latest):
+        seen.setdefault(number, []).append(took)
+    ends: Select[Any] = select(newest.c.key, c.run, c.epoch, c.committed).join(
         newest, (c.run == newest.c.run) & (c.epoch == newest.c.epoch)
     )
     last_of = {row.key: row for row in connection.execute(ends)}
@@ -310,7 +310,7 @@ def _running(
         overlap, asked = protocol.get("selection_overlap", "iou"), int(protocol.get("epochs", 0))
         epoch = last.epoch if last else 0
         # the first epoch of a stretch also loads; the middle of the latest ones says what an epoch takes now
-        measured = [each for each in seen.get(row.key, ()) if each == each]
+        measured = [] if last is None else [took for took in seen[last.run] if took == took]
         each = median(measured) if measured else None
         silent = row.heartbeat is not None and moment - row.heartbeat > timedelta(seconds=LEASE)
         alive = False if owner is None else owner.alive

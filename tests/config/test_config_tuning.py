@@ -115,3 +115,10 @@ def test_a_word_over_the_file_may_not_set_what_is_searched(tmp_path: Path) -> No
     with pytest.raises(SpecError, match=r"tune.space.lr: --set lr=0.1 sets it"):
         loaded(tmp_path, TUNE, "lr=0.1")
     assert loaded(tmp_path, TUNE, "epochs=3").tuning is not None
+
+
+def test_a_search_and_folds_are_refused_together(tmp_path: Path) -> None:
+    with pytest.raises(
+        SpecError, match=r"a\.toml:2: folds: \[tune\] searches on one split.*leave folds or \[tune\] out"
+    ):
+        loaded(tmp_path, f"[protocol]\nfolds = 3\n{TUNE}")
