@@ -914,12 +914,17 @@ def compare_pairs(
 
 def trials_of(file: AblationRecord) -> int:
     """How many trials each arm's setup was chosen from; 0 where the file has no search, or these are its trials."""
-    try:
-        tune = _document(file.source).get("tune", {})
-    except ValueError:
-        return 0
-    trials = tune.get("trials") if isinstance(tune, dict) else None
+    trials = search_of(file).get("trials")
     return trials if isinstance(trials, int) and not file.name.endswith(TRIALS) else 0
+
+
+def search_of(file: AblationRecord) -> Mapping[str, Any]:
+    """The file's ``[tune]`` table, empty where it has none."""
+    try:
+        found = _document(file.source).get("tune", {})
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def looks_of(file: AblationRecord, runs: Iterable[ComparedRun]) -> tuple[int, int] | None:

@@ -298,7 +298,9 @@ class Budget:
         tuning, time = self.ablation.tuning, "time unknown" if self.seconds is None else duration(self.seconds)
         assert tuning is not None
         arms, settings = ({one[place] for one in self.ablation.arms_of_settings()} for place in (1, 0))
-        each = f"{plural(len(arms), 'arm')} × {plural(len(settings), 'setting')} × {plural(tuning.trials, 'trial')}"
+        folded = any(one.run.protocol.fold is not None for one in self.ablation.members)
+        parts = plural(len(settings), "fold" if folded else "setting")
+        each = f"{plural(len(arms), 'arm')} × {parts} × {plural(tuning.trials, 'trial')}"
         head = f"{self.ablation.name}: a search of {plural(self.trials, 'run')} ({each}), equal for all arms"
         yield f"{head}: {tuning.words()}"
         if self.unknown:

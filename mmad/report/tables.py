@@ -26,6 +26,7 @@ from mmad.analysis.comparison import (
     benefits,
     compare,
     registration_words,
+    search_of,
 )
 from mmad.analysis.frames import AblationFrame, CheckpointResult, ClassFigures, MemberFrame, load_frame
 from mmad.analysis.input_controls import alteration_words, meaning
@@ -38,7 +39,10 @@ from mmad.base.formatting import clip, plural, short_key, whole
 from mmad.base.json import finite
 from mmad.base.paths import file_stem
 from mmad.base.records import CheckpointKind, MemberRecord, Split
+from mmad.config.ablation_file import ALIASES
 from mmad.config.protocol import EvaluationProtocol
+from mmad.config.runs import TRIAL, TRIALS
+from mmad.config.tuning import best_of
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.diagnosis import ANY
 from mmad.evaluation.operating_points import FROC_RATES, gaps
@@ -453,6 +457,45 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         shown=(Shown("setting", "Setting", "text"), Shown("against", "Against", "text"),
                Shown("claim", "Claim", "text"), Shown("late_fusion", "Cheap late fusion", "text")),
         note="Records permuted at test alone (mmad controls) show reliance, not benefit.",
+    )  # fmt: skip
+
+
+def trials_table(section: AblationSection) -> ReportTable:
+    """The trials of a search, with what each was trained with; empty for every other ablation."""
+    record = section.frame.record
+    search = search_of(record) if record.name.endswith(TRIALS) else {}
+    fields = [ALIASES.get(name, name) for name in search.get("space", {})]
+    columns = (
+        *MEMBER,
+        *(Column(name, "as the trial was trained") for name in fields),
+        Column("_setup", "all of them in words"),
+        Column("status", "of the run"),
+        Column("val_ap", "validation AP of the kept checkpoint", FRACTION),
+        Column("chosen", "yes for the setup that the arm is trained with in this setting, once all trials have ended"),
+    )
+    groups: dict[tuple[str, str], list[MemberFrame]] = {}
+    for member in section.frame.members if search else ():
+        groups.setdefault((member.record.setting.partition(TRIAL)[0], member.record.arm), []).append(member)
+    rows: list[Row] = []
+    for trials in groups.values():
+        figures = [one.alone.val_ap if one.alone is not None else None for one in trials]
+        ended = all(one.run.record.status in ("finished", "failed") for one in trials)
+        best = best_of(figures) if ended and len(trials) == search.get("trials") else None
+        for number, (one, figure) in enumerate(zip(trials, figures, strict=True)):
+            values = [value if isinstance(value, int | float) else str(value) for value in map(one.setup.get, fields)]
+            words = ", ".join(
+                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in zip(fields, values, strict=True)
+            )
+            said = "yes" if number == best else ""
+            rows.append((*of_member(one, section.frame), *values, words, one.run.record.status, figure, said))
+    return ReportTable.of(
+        file_stem(record.name, "trials"), "Trials", columns, rows,
+        shown=(
+            Shown("setting", "Trial", "text", anchor="_anchor"), Shown("arm", "Arm", "text"),
+            Shown("_setup", "Setup", "text"), Shown("val_ap", "Val AP"), Shown("chosen", "Chosen", "text"),
+        ),
+        note="Chosen is the highest validation AP of an arm in a setting; trials are not compared with each other.",
     )  # fmt: skip
 
 
@@ -1445,6 +1488,8 @@ def ablation_tables(section: AblationSection, statistics: Statistics) -> Iterato
         yield from pair_tables(section, number, statistics)
     if (benefit := benefit_table(section, statistics)).rows:
         yield benefit
+    if (trials := trials_table(section)).rows:
+        yield trials
     yield refused_table(section)
     yield documented_table(section)
     yield parameters_table(section)

@@ -358,6 +358,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         tables.protocol_words,
         tables.reasons,
         tables.run_tables,
+        tables.trials_table,
         tables.statistics_rows,
         tables.threshold_tables,
     )

@@ -48,6 +48,7 @@ from mmad.report.tables import (
     run_tables,
     statistics_rows,
     threshold_tables,
+    trials_table,
 )
 from mmad.report.text import heading_figures, log_block
 from mmad.store.notes import Note
@@ -219,7 +220,7 @@ def _results(ablation: AblationSection, folder: str, charts: list[ReportFigure],
         if why := reasons(known):
             some = " for some rows" if any(stats.difference for stats in known) else ""
             lines += [f"No interval{some}: {escape(why)}", ""]
-    lines += _tables((benefit_table(ablation, statistics), documented_table(ablation)))
+    lines += _tables((benefit_table(ablation, statistics), trials_table(ablation), documented_table(ablation)))
     if ablation.audit:
         lines += [f"{plural(len(ablation.audit), 'audit warning')} on the data:", ""]
         lines += [*(f"- {escape(clip(line, 400))}" for line in ablation.audit[:30]), ""]
