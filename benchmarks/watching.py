@@ -11,7 +11,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,8 +52,8 @@ def epoch(number: int) -> EpochRecord:
     return EpochRecord(number, 1e-3, 60.0, 2**30, tuple(values))
 
 
-def fill(store: Store, count: int, finished: int, failed: int, running: int) -> None:
-    """``count`` runs in ten ablations; the finished ones have all their epochs."""
+def fill(store: Store, count: int, finished: int, failed: int, hosts: int, gpus: int) -> None:
+    """``count`` runs in ten ablations; the finished ones have all their epochs, ``hosts`` × ``gpus`` train."""
     for number in range(10):
         store.add_ablation(ablation(number, count // 200, 10))
     keys = [run.key for run in store.run_records()]
@@ -66,11 +65,13 @@ def fill(store: Store, count: int, finished: int, failed: int, running: int) -> 
             connection.execute(update(runs).where(runs.c.key == key).values(**row))
         for key in keys[:finished]:
             put_epochs(connection, key, [epoch(number) for number in range(1, 31)], now())
-    for number in range(running):
-        run = store.claim(None, replace(Owner.current(), host=f"node{number}"))
+    for number in range(hosts * gpus):
+        host = f"node{number // gpus:02d}"
+        run = store.claim(None, Owner(host, 1000 + number, 1.0, f"boot/{host}/1"), f"cuda:{number % gpus}")
         assert run is not None
-        for one in range(1, 10 + number):
-            store.commit_epoch(run.key, epoch(one))
+        with store.database.writing() as connection:
+            done = 9 + number % 16
+            put_epochs(connection, run.key, [epoch(one) for one in range(1, done + 1)], now())
 
 
 def measured(work: Callable[[], Any], times: int) -> str:
@@ -94,7 +95,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--times", type=int, default=20)
     given = parser.parse_args()
-    for title, ended in (("all queued", (0, 0, 0)), ("half finished, 50 failed, 8 training", (given.runs // 2, 50, 8))):
+    half = given.runs // 2
+    for title, ended in (
+        ("all queued", (0, 0, 0, 0)),
+        ("half finished, 50 failed, 8 training", (half, 50, 8, 1)),
+        ("half finished, 50 failed, 64 hosts of 8 GPUs training", (half, 50, 64, 8)),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             database = Path(folder) / "mmad.sqlite"
             with Store.open(database) as store:

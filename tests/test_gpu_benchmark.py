@@ -13,6 +13,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.parametrize(("limits", "fails"), [("20", False), ("0.001", True)])
 def test_every_stage_has_a_limit_and_its_own_line(tmp_path: Path, limits: str, fails: bool) -> None:
     out = tmp_path / "gpu.jsonl"

@@ -12,7 +12,7 @@ import random
 import shutil
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,11 @@ from hypothesis import strategies as st
 from mmad.api.loading import load_with_data, read_anew
 from mmad.base.errors import MmadError
 from mmad.config.fields import idle_because
+from mmad.config.protocol import Fold
 from mmad.config.runs import Ablation, RunSpec
+from mmad.data.dataset import samples
 from mmad.data.phantom.generate import make_phantom
+from mmad.data.reader import load_dataset
 
 LONG = settings.default.max_examples > 100
 #: A few hundred, and 10,000 in ``make test-long``.
@@ -192,6 +195,15 @@ def test_the_worker_takes_what_did_not_change(world: World) -> None:
 
     run = world.before.members[0].run
     assert open_dataset(run, Path(run.data.path)).studies
+
+
+def test_the_worker_takes_the_splits_of_its_fold(world: World) -> None:
+    from mmad.training.device import open_dataset
+
+    run, fold = world.before.members[0].run, Fold(number=1, of=2)
+    folded = replace(run, protocol=run.protocol.model_copy(update={"fold": fold}))
+    path = Path(run.data.path)
+    assert open_dataset(folded, path).studies == samples(load_dataset(path), run.setup.dataset_mode, fold).studies
 
 
 #: Words in the file that decide nothing.

@@ -198,10 +198,10 @@ def test_ctrl_c_stops_after_the_present_step_and_the_same_call_resumes(trained: 
     assert list(plan["status"]) == ["interrupted", "new"]
     begun = time.monotonic()
     summary = mmad.train(
-        mmad.load_ablation(trained.file, overrides="epochs=300"), database, device="cpu", only="CXR", max_hours=4 / 3600
+        mmad.load_ablation(trained.file, overrides="epochs=300"), database, device="cpu", only="CXR", max_hours=1 / 3600
     )
     assert summary.cancelled  # by the clock, which is no interruption
-    assert time.monotonic() - begun > 4
+    assert time.monotonic() - begun > 1
 
 
 # evaluate, compare, report

@@ -1,4 +1,4 @@
-"""What the manual shows of pages that stand outside docs/: contributing and changes, with links as they are there."""
+"""What the manual shows of pages outside docs/: the README, contributing and changes, with links as they are there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 #: Files of the repository's root that are pages of the manual, and under which name.
-OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-#: Where a link outside the manual leads instead.
-INSTEAD = {"README.md": "index.md"} | OUTSIDE
+OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 
-_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]+)?\)")
+_LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]+)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,8 +31,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         path = posixpath.normpath(posixpath.join(folder, target))
         if path.startswith("docs/"):
             return f"[{words}]({path.removeprefix('docs/')}{anchor})"
-        if path in INSTEAD:
-            return f"[{words}]({INSTEAD[path]}{anchor})"
+        if path in OUTSIDE:
+            return f"[{words}]({OUTSIDE[path]}{anchor})"
         if not (ROOT / path).exists():
             return link[0]  # the strict build names it
         return f"{words} (`{path}` in the repository)"

@@ -19,20 +19,29 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, protocol_of
+from mmad.analysis.targets import EvaluationOptions, EvaluationTarget, fold_of, protocol_of, setting_of
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.formatting import DASH, decimal, direction, interval, p_value, plural, short_key, signed
 from mmad.base.records import AblationRecord, CheckpointKind, MemberRecord, RunRecord, Split, differing_versions
 from mmad.config.ablation_file import ALIASES
 from mmad.config.hypothesis import Hypothesis, digest
-from mmad.config.protocol import EvaluationProtocol, TrainingProtocol
+from mmad.config.protocol import EvaluationProtocol, Fold, TrainingProtocol
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import pretraining_data, seen_in_pretraining
 from mmad.data.dataset import TOML, UNKNOWN
 from mmad.data.phantom import is_phantom
 from mmad.data.reader import read_description
 from mmad.evaluation.agreement import SharedBoxes
-from mmad.evaluation.differences import EFFECTS, LEAST_LOOK, Decision, Difference, MeanDifference, PairSample, plans
+from mmad.evaluation.differences import (
+    EFFECTS,
+    LEAST_LOOK,
+    Decision,
+    Difference,
+    FoldedSample,
+    MeanDifference,
+    PairSample,
+    plans,
+)
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.resampling import Interval
 from mmad.evaluation.subgroups import Interaction
@@ -78,6 +87,8 @@ class Conditions:
     data: str
     fingerprint: str
     split_policy: str | None
+    folds: str
+    fold: int | None
     recipe: Recipe
     epochs: int
     steps_per_epoch: int | None
@@ -97,6 +108,7 @@ class Conditions:
         split_policy: str | None = None,
     ) -> Conditions:
         """The conditions of a run's kept ``checkpoint`` on ``split`` under an evaluation protocol."""
+        fold = fold_of(run)
         return cls(
             overlap=protocol.overlap,
             threshold=protocol.threshold,
@@ -108,6 +120,8 @@ class Conditions:
             data=run.dataset_name,
             fingerprint=run.dataset_fingerprint or "",
             split_policy=split_policy,
+            folds="none" if fold is None else f"{fold.of} (seed {fold.seed})",
+            fold=None if fold is None else fold.number,
             recipe=Recipe.of(run),
             epochs=epochs_asked(run),
             steps_per_epoch=run.protocol.get("steps_per_epoch"),
@@ -122,6 +136,8 @@ class Conditions:
         found = {}
         for name in (f.name for f in fields(self)):
             ours, theirs = (_value(name, getattr(one, name)) for one in (self, other or self))
+            if name in ("folds", "fold") and ours == theirs == "none":
+                continue
             found[_WORDS.get(name) or name.replace("_", " ")] = ours if ours == theirs else f"{ours} / {theirs}"
         return found
 
@@ -156,6 +172,8 @@ VARIED_BY: Mapping[str, tuple[str, ...]] = {
 def _value(name: str, value: object) -> str:
     if name == "fingerprint":
         return str(value)[:12] or "none"
+    if name == "fold":
+        return "none" if value is None else str(value)
     return "all" if value is None else str(value)
 
 
@@ -196,6 +214,10 @@ class DataFile:
         kinds = (found.numeric, found.categorical)
         columns = (tuple((one.name, "with" if drawn else one.measured) for one in kind) for kind in kinds)
         return cls(found.split_policy, *columns)
+
+    def policy_of(self, run: RunRecord) -> str | None:
+        """How the patients of ``run`` were split: as its fold, or as the file says."""
+        return self.split_policy if fold_of(run) is None else "patient"
 
     def measured_late(self, run: RunRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The columns that ``run`` reads and that were measured after the image, and those of which it is unknown."""
@@ -255,6 +277,11 @@ class ComparedRun:
             return int(self.run.protocol.get("seed", 0)), int(self.run.protocol.get("replicate", 1))
         return self.member.seed, self.member.replicate
 
+    @functools.cached_property
+    def fold(self) -> Fold | None:
+        """The fold it was trained for; None on the data set's own splits."""
+        return fold_of(self.run)
+
     @property
     def finished(self) -> bool:
         return self.run.status == "finished"
@@ -276,7 +303,7 @@ class ComparedRun:
 
     @functools.cached_property
     def _conditions(self) -> Conditions:
-        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=self.data_file.split_policy)
+        return Conditions.of(self.run, self.protocol, "best_ap", split_policy=self.data_file.policy_of(self.run))
 
     def figures(self, checkpoint: CheckpointKind) -> CheckpointFigures | None:
         """The figures of a kept checkpoint; None while the run is not finished."""
@@ -290,11 +317,15 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """AP and AR with intervals, and what they were measured on."""
+    """AP and AR with intervals, and what they were measured on.
+
+    ``pooled`` is the AP of the detections of several folds together, which describes; None without folds.
+    """
 
     estimate: IntervalEstimate
     images: int
     patients: int
+    pooled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -325,15 +356,17 @@ class PairStatistics:
     """Intervals and tests of a comparison; ``difference`` is as one of all pairs of the ablation, ``sample`` cached.
 
     ``permutations`` is of an arm against the mean of all arms that read permuted records in its setting, of which this
-    pair's reference is one. ``why`` says why something is missing.
+    pair's reference is one; ``late_fusion`` against cheap late fusion of the reference, or why that is missing. ``why``
+    says why something else is.
     """
 
     reference: MeasuredRun | None = None
     other: MeasuredRun | None = None
-    sample: PairSample | None = None
+    sample: PairSample | FoldedSample | None = None
     difference: Difference | None = None
     agreement: PairAgreement | None = None
     permutations: MeanDifference | None = None
+    late_fusion: MeanDifference | str | None = None
     external: tuple[ExternalDifference, ...] = ()
     interactions: tuple[Interaction, ...] = ()
     why: str = ""
@@ -392,7 +425,7 @@ def registration_of(
     keys = {
         one.run.key
         for one in runs
-        if one.member is not None and one.member.setting == now.setting and one.member.arm in now.compare
+        if one.member is not None and setting_of(one.member, one.run) == now.setting and one.member.arm in now.compare
     }
     began = sorted(first_epochs[key] for key in keys if key in first_epochs)
     dated = zip(declared, read, strict=True)
@@ -503,7 +536,30 @@ class Comparison:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(a.seed[0] for a, _ in self.pairs)
+        """The seeds of the finished pairs; those of several folds once."""
+        seeds = (a.seed[0] for a, _ in self.pairs)
+        return tuple(dict.fromkeys(seeds)) if self.folds else tuple(seeds)
+
+    @functools.cached_property
+    def folds(self) -> int:
+        """Over how many folds the arms are compared; 0 on one test split, a single fold's too."""
+        found = {one.fold for pair in self.runs for one in pair if one is not None and one.fold is not None}
+        return next(iter(found)).of if len(found) > 1 else 0
+
+    @property
+    def folds_done(self) -> int:
+        """The folds in which both arms have finished a seed."""
+        return len(self._by_fold) if self.folds else 0
+
+    @functools.cached_property
+    def _by_fold(self) -> list[list[tuple[ComparedRun, ComparedRun]]]:
+        """The finished pairs fold by fold; without folds one by one."""
+        if not self.folds:
+            return [[pair] for pair in self.pairs]
+        found: dict[Fold | None, list[tuple[ComparedRun, ComparedRun]]] = {}
+        for pair in self.pairs:
+            found.setdefault(pair[0].fold, []).append(pair)
+        return list(found.values())
 
     @functools.cached_property
     def val_ap(self) -> PairedMeans:
@@ -522,10 +578,20 @@ class Comparison:
         return self._over("test_ar")
 
     def _over(self, measure: str) -> PairedMeans:
-        def of(one: ComparedRun) -> float | None:
-            return getattr(one.figures(self.kind), measure, None)
+        return self._means(self.kind, measure)
 
-        return paired_means([of(a) for a, _ in self.pairs], [of(b) for _, b in self.pairs])
+    def _means(self, kind: CheckpointKind, measure: str) -> PairedMeans:
+        """Over the seeds; over the folds, where there are several, of the means over the seeds in each."""
+
+        def of(one: ComparedRun) -> float | None:
+            return getattr(one.figures(kind), measure, None)
+
+        sides: tuple[list[float | None], list[float | None]] = ([], [])
+        for pairs in self._by_fold:
+            known = [(a, b) for a, b in ((of(a), of(b)) for a, b in pairs) if a is not None and b is not None]
+            for side, values in zip(sides, zip(*known, strict=True) if known else ((), ()), strict=True):
+                side.append(statistics.fmean(values) if values else None)
+        return paired_means(*sides)
 
     @property
     def design(self) -> str:
@@ -573,9 +639,8 @@ class Comparison:
         kinds: tuple[CheckpointKind, ...] = ("best_ap", "best_ar", "final")
         found = {}
         for kind in kinds:
-            sides = [[getattr(one.figures(kind), "test_ap", None) for one in pair] for pair in self.pairs]
-            means = paired_means([a for a, _ in sides], [b for _, b in sides]).difference
-            if means is not None and means.n == len(self.pairs):
+            means = self._means(kind, "test_ap").difference
+            if means is not None and means.n == len(self._by_fold):
                 found[kind] = means.mean
         return found
 
@@ -647,7 +712,8 @@ class Comparison:
                 "in words": self.sentence,
                 "difference in AP [95 %]": DASH if self.difference is None else interval(self.difference, sign=True),
                 "p": p_value(self.p),
-                "seeds": len(self.pairs),
+                **({"folds": f"{self.folds_done} of {self.folds}"} if self.folds else {}),
+                "seeds": len(self.seeds),
                 **self.conditions,
             }
         )
@@ -705,10 +771,14 @@ def compare(
     who = (ablation, setting, *names)
     for arm, side in zip(names, (reference, other), strict=True):
         for one in side[1:]:
-            if found := side[0].conditions(kind, split).differing(one.conditions(kind, split)):
+            found = side[0].conditions(kind, split).differing(one.conditions(kind, split))
+            found.pop("fold", None)  # pairs are of one fold each
+            if found:
                 seeds = f"seeds {side[0].seed[0]} and {one.seed[0]} of {arm} differ in {'; '.join(found.values())}"
                 return NotComparable(*who, seeds, "train all seeds of an arm alike")
     sides = reference[0].conditions(kind, split), other[0].conditions(kind, split)
+    if by_seed and any(len({one.fold for one in side}) > 1 for side in (reference, other)):
+        sides = replace(sides[0], fold=None), replace(sides[1], fold=None)  # pairs are of one fold each
     named = _named(file, reference[0], other[0])
     by_design: dict[str, str] = {}
     unequal: dict[str, str] = {}
@@ -767,7 +837,7 @@ def _hint_of(unequal: Mapping[str, str]) -> str:
 def _by_seed(
     reference: Sequence[ComparedRun], other: Sequence[ComparedRun]
 ) -> tuple[tuple[ComparedRun | None, ComparedRun | None], ...]:
-    left, right = ({one.seed: one for one in side} for side in (reference, other))
+    left, right = ({(one.fold, one.seed): one for one in side} for side in (reference, other))
     return tuple((left.get(seed), right.get(seed)) for seed in dict.fromkeys([*left, *right]))
 
 
@@ -783,9 +853,25 @@ def _note(runs: Sequence[tuple[ComparedRun | None, ComparedRun | None]]) -> str:
         return ""
     several = len(runs) > 1
     waiting = [one for pair in zip(*runs, strict=True) for one in pair if one is not None and not one.finished]
-    states = [f"{_arm(one)}{f' seed {one.seed[0]}' if several else ''} {_state(one.run)}" for one in waiting]
+    folds = {one.fold for pair in runs for one in pair if one is not None and one.fold is not None}
+    in_folds = len(folds) > 1
+
+    def name(one: ComparedRun) -> str:
+        fold = f" fold {one.fold.number}" if in_folds and one.fold is not None else ""
+        return f"{_arm(one)}{fold}{f' seed {one.seed[0]}' if several else ''}"
+
+    states = [f"{name(one)} {_state(one.run)}" for one in waiting]
+    if len(states) > _SHOWN:
+        states = [*states[:_SHOWN], f"{len(states) - _SHOWN} more"]
     head = f"{both} of {len(runs)} seeds" if several else "not compared yet"
+    if in_folds:
+        done = {a.fold for a, b in runs if a is not None and b is not None and a.finished and b.finished}
+        head = f"{len(done)} of {next(iter(folds)).of} folds, {both} of {len(runs)} pairs of runs"
     return f"{head}: {'; '.join(states)}" if states else head
+
+
+#: Unfinished runs that a note names.
+_SHOWN = 6
 
 
 def _arm(one: ComparedRun) -> str:
@@ -813,7 +899,7 @@ def compare_pairs(
     sides: dict[tuple[str, str], list[ComparedRun]] = {}
     for one in runs:
         if one.member is not None:
-            sides.setdefault((one.member.setting, one.member.arm), []).append(one)
+            sides.setdefault((setting_of(one.member, one.run), one.member.arm), []).append(one)
     arms = list(dict.fromkeys(arm for _, arm in sides))
     pairs = file.compare or tuple((arms[0], arm) for arm in arms[1:])
     found = [
@@ -1037,7 +1123,8 @@ def verdict_of(found: Comparison) -> Verdict | None:
         code, why = barred
         said = Verdict("no verdict", (code,), f"No verdict, {why}: {_figure(found, difference)}.")
     else:
-        said = _of_networks(found, difference) if difference.seeds == 1 else _of_arms(found, difference)
+        about = _of_folds if difference.folds else _of_networks if difference.seeds == 1 else _of_arms
+        said = about(found, difference)
     reasons, sentence = list(said.reasons), said.sentence
     if found.registration is not None and not barred:
         code, sentence = _as_registered(found.registration, said)
@@ -1084,9 +1171,14 @@ def _barred(found: Comparison) -> tuple[str, str] | None:
         return "not_primary_checkpoint", f"the primary checkpoint is {_KINDS[found.primary]}"
     if not all(one.as_asked for pair in found.pairs for one in pair):
         return "not_primary_metric", "the ablation asks for another protocol"
+    if found.folds_done < found.folds:
+        return "folds_missing", f"{found.folds_done} of {found.folds} folds are finished"
     planned = None if found.registered is None or found.looks else found.registered.seeds
+    if found.folds and planned is not None:
+        planned *= found.folds
     if planned is not None and len(found.pairs) < planned:
-        return "seeds_missing", f"{len(found.pairs)} of the {planned} registered seeds are finished"
+        what = "seeds of all folds" if found.folds else "seeds"
+        return "seeds_missing", f"{len(found.pairs)} of the {planned} registered {what} are finished"
     return None
 
 
@@ -1137,19 +1229,8 @@ def _of_networks(found: Comparison, difference: Difference) -> Verdict:
 
 
 def _of_arms(found: Comparison, difference: Difference) -> Verdict:
-    ap, seeds = difference.ap, difference.seeds
-    word: Word = "higher" if ap.low > 0 else "lower" if ap.high < 0 else "not settled"
-    held: tuple[str, ...] = ("interval_holds_zero",) if word == "not settled" else ()
-    if math.isnan(ap.low) and found.looks is None and (seeds > 2 or difference.lent):
-        held = ("no_spread",)
-    reference, other = _arm_names(found)
-    if difference.decision is not None and difference.decision.goal.name != "difference":
-        word, held, claim = _of_goal(found, difference, difference.decision)
-        head = "Not settled: " if word == "not settled" else ""
-    elif word == "not settled":
-        claim, head = f"{other} differs from {reference} by {_figure(found, difference)}", "Not settled: "
-    else:
-        claim, head = f"{other} is {word} than {reference} by {_figure(found, difference, word=word)}", ""
+    word, held, claim = _claim(found, difference)
+    seeds, head = difference.seeds, "Not settled: " if word == "not settled" else ""
     if seeds == 2:
         if not difference.lent:
             return Verdict(word, ("two_seeds_alone",), f"{head}{claim}; two seeds alone settle nothing.")
@@ -1163,6 +1244,39 @@ def _of_arms(found: Comparison, difference: Difference) -> Verdict:
         f"{'; few seeds' if few else ''}."
     )
     return Verdict(word, (*held, *(("few_seeds",) if few else ())), sentence)
+
+
+def _claim(found: Comparison, difference: Difference) -> tuple[Word, tuple[str, ...], str]:
+    """Word, codes and claim about two arms."""
+    ap, seeds = difference.ap, difference.seeds
+    reference, other = _arm_names(found)
+    if difference.decision is not None and difference.decision.goal.name != "difference":
+        return _of_goal(found, difference, difference.decision)
+    word: Word = "higher" if ap.low > 0 else "lower" if ap.high < 0 else "not settled"
+    if word != "not settled":
+        return word, (), f"{other} is {word} than {reference} by {_figure(found, difference, word=word)}"
+    no_spread = math.isnan(ap.low) and found.looks is None and (seeds > 2 or difference.lent or difference.folds)
+    code = "no_spread" if no_spread else "interval_holds_zero"
+    return word, (code,), f"{other} differs from {reference} by {_figure(found, difference)}"
+
+
+def _of_folds(found: Comparison, difference: Difference) -> Verdict:
+    word, held, claim = _claim(found, difference)
+    head = "Not settled: trained" if word == "not settled" else "Trained"
+    uneven = len(found.pairs) != difference.folds * difference.seeds
+    seeds = f"{'at least ' if uneven else ''}{plural(difference.seeds, 'seed')}"
+    size = (
+        f"{difference.folds} folds, {seeds} each, {plural(difference.patients, 'patient')}, {difference.freedom:.0f} df"
+    )
+    sentence = f"{head} so on such patients, {claim} over folds ({size}). {FOLDS}"
+    return Verdict(word, (*held, "cross_validated"), sentence)
+
+
+#: What is said of every interval over folds.
+FOLDS = (
+    "Folds share training patients, so no estimate of this variance is unbiased; it is corrected as Nadeau and Bengio "
+    "(2003) do."
+)
 
 
 def _of_goal(found: Comparison, difference: Difference, decision: Decision) -> tuple[Word, tuple[str, ...], str]:
@@ -1203,7 +1317,8 @@ def _arm_names(found: Comparison) -> tuple[str, str]:
     members = [one.member for one in found.pairs[0]]
     if all(member is not None for member in members):
         first, second = (member for member in members if member is not None)
-        if first.setting == second.setting and first.arm != second.arm:
+        settings = [setting_of(one.member, one.run) for one in found.pairs[0] if one.member is not None]
+        if settings[0] == settings[1] and first.arm != second.arm:
             return first.arm, second.arm
     return found.reference, found.other
 
@@ -1240,6 +1355,17 @@ def registration_words(found: Registration) -> str:
     )
 
 
+def pooled_words(found: Comparison, statistics: PairStatistics) -> str:
+    """The APs of the detections of all folds together, which describe; nothing without folds."""
+    sides = zip((found.reference, found.other), (statistics.reference, statistics.other), strict=True)
+    figures = [f"{name} {decimal(one.pooled)}" for name, one in sides if one is not None and one.pooled is not None]
+    if not figures:
+        return ""
+    return (
+        f"Detections of all folds pooled: AP {', '.join(figures)}; networks' scores have no common scale, so no claim."
+    )
+
+
 def plan_words(difference: Difference, effects: Sequence[float]) -> list[str]:
     """How many seeds (of one seed: patients) would show effects named beforehand, a line each; never the one seen."""
     lines = []
@@ -1255,6 +1381,10 @@ ESTIMAND = (
     "Estimand: the expectation of AP(other) − AP(reference) over seeds and patients, the training set fixed, by the "
     "primary checkpoint on test, averaged over a fixed list of findings; with one seed of these two networks alone, "
     "over patients."
+)
+ESTIMAND_OF_FOLDS = (
+    "Estimand: the expectation of AP(other) − AP(reference) over training sets of this size, seeds and patients, by "
+    "the primary checkpoint on each fold, averaged over a fixed list of findings."
 )
 #: What is said beside a difference of several seeds that is not settled.
 ADDING_SEEDS = (
@@ -1284,7 +1414,9 @@ def line_of(found: Comparison | NotComparable) -> str:
         return _with_design(f"{found.setting}: no comparison, nothing measured for {words}", found)
     head = f"{found.setting}, {found.other} minus {found.reference}"
     if len(found.pairs) < len(found.runs):
-        head += f", {len(found.pairs)} of {len(found.runs)} seeds"
+        head += (
+            f", {found.note.partition(':')[0]}" if found.folds else f", {len(found.pairs)} of {len(found.runs)} seeds"
+        )
     return _with_design(f"{head}: {found.sentence or 'no interval was asked for'}", found)
 
 
@@ -1348,6 +1480,29 @@ class Benefit:
             claim = f"Not shown that clinical data help: {self.arm} is not settled to be ahead {figures}."
         return claim + timing
 
+    @property
+    def beats_late_fusion(self) -> bool | None:
+        """Whether the arm is settled to be ahead of cheap late fusion; None where that is not known."""
+        return self._late.ahead if isinstance(self._late, _Lead) else None
+
+    @property
+    def late_sentence(self) -> str:
+        """What may be said of cheap late fusion, or why nothing is; empty where it was not asked for."""
+        if not isinstance(self._late, _Lead):
+            return f"Cheap late fusion is not known: {self._late}" if self._late else ""
+        ahead = "is ahead" if self._late.ahead else "is not settled to be ahead"
+        return f"{self.arm} {ahead} of {self._late.of}: {self._late.figure}."
+
+    @functools.cached_property
+    def _late(self) -> _Lead | str:
+        for one in self.without:
+            found = None if one.statistics is None else one.statistics.late_fusion
+            if isinstance(found, MeanDifference):
+                return _Lead.over(f"cheap late fusion of {one.reference}", (one,), (found.ap, found.seeds))
+            if found is not None:
+                return found
+        return ""
+
     @functools.cached_property
     def _leads(self) -> tuple[_Lead, ...]:
         found = [_Lead.over(one.reference, (one,), _pointwise(one)) for one in self.without]
@@ -1398,11 +1553,11 @@ def _records(run: RunRecord) -> str:
 
 
 def _pointwise(found: Comparison) -> tuple[Interval, int]:
-    """The difference of this pair alone, over seeds and patients, and how many seeds there are."""
+    """The difference of this pair alone, over seeds and patients, and how many seeds or folds there are."""
     difference = None if found.statistics is None else found.statistics.difference
     if difference is None:
         return Interval(math.nan, math.nan, math.nan), 0
-    return difference.pointwise, difference.seeds
+    return difference.pointwise, difference.folds or difference.seeds
 
 
 def _design(words: str, found: Comparison | ComparisonTable) -> str:

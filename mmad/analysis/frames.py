@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from mmad.analysis.comparison import ComparedRun, Comparison, DataFile, NotComparable, compare_pairs
+from mmad.analysis.targets import setting_of
 from mmad.base.errors import ReportError, StoreError
 from mmad.base.records import (
     AblationRecord,
@@ -120,6 +121,11 @@ class MemberFrame:
         """The setup that was asked for; its idle fields may differ from those of the run that is shared."""
         return self.record.setup(self.run.record)
 
+    @functools.cached_property
+    def setting(self) -> str:
+        """The setting that it is of, whatever its fold."""
+        return setting_of(self.record, self.run.record)
+
     @property
     def alone(self) -> CheckpointResult | None:
         """What stands for the run where it is not compared: its best-AP checkpoint, or the final one without it."""
@@ -151,7 +157,7 @@ class AblationFrame:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(m.record.setting for m in self.members))
+        return tuple(dict.fromkeys(m.setting for m in self.members))
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -164,7 +170,7 @@ class AblationFrame:
         return compare_pairs(self.record, runs, first_epochs=self.first_epochs)
 
     def of(self, setting: str, arm: str) -> tuple[MemberFrame, ...]:
-        return tuple(m for m in self.members if m.record.setting == setting and m.record.arm == arm)
+        return tuple(m for m in self.members if m.setting == setting and m.record.arm == arm)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
     ComparedRun,
@@ -24,7 +25,7 @@ from mmad.analysis.targets import NEVER_THE_ESTIMAND, EvaluationOptions, Evaluat
 from mmad.base.json import to_json_value
 from mmad.data.outside import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
-from mmad.evaluation.differences import Decision, plans
+from mmad.evaluation.differences import Decision, FoldedSample, plans
 from mmad.evaluation.intervals import IntervalEstimate
 from mmad.evaluation.operating_points import Calibration, OperatingInterval, gaps
 from mmad.evaluation.resampling import Interval
@@ -159,7 +160,10 @@ def plain_comparisons(
         "estimand": ESTIMAND,
         "shared_runs": shared_words(comparisons),
         "benefits": [
-            {"setting": one.setting, "arm": one.arm, "helps": one.helps, "sentence": one.sentence}
+            {
+                name: getattr(one, name)
+                for name in ("setting", "arm", "helps", "sentence", "beats_late_fusion", "late_sentence")
+            }
             for one in benefits(comparisons)
         ],
         "pairs": [_comparison(one, one.statistics or PairStatistics(), effects or one.effects) for one in comparisons],
@@ -179,7 +183,8 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         "setting": comparison.setting,
         "reference": _side(comparison, 0, found.reference),
         "other": _side(comparison, 1, found.other),
-        "seeds": [int(a.run.protocol.get("seed", 0)) for a, _ in comparison.pairs],
+        "seeds": list(comparison.seeds),
+        "folds": _folds(comparison, found),
         "checkpoint": comparison.kind,
         **{name: getattr(conditions, name) for name in protocol},
         "differs_by_design": list(comparison.by_design.values()),
@@ -230,6 +235,20 @@ def _comparison(comparison: Comparison, found: PairStatistics, effects: Sequence
         ],
         "interactions": to_json_value(found.interactions),
         "note": comparison.note or None,
+    }
+
+
+def _folds(comparison: Comparison, found: PairStatistics) -> JsonValue | None:
+    """Of a cross-validation: how many folds are finished, the difference in AP of each, and the APs of all pooled."""
+    if not comparison.folds:
+        return None
+    each = found.sample.differences.tolist() if isinstance(found.sample, FoldedSample) else []
+    pooled = [None if side is None else to_json_value(side.pooled) for side in (found.reference, found.other)]
+    return {
+        "of": comparison.folds,
+        "done": comparison.folds_done,
+        "ap": to_json_value(each),
+        **dict(zip(("reference_pooled_ap", "other_pooled_ap"), pooled, strict=True)),
     }
 
 
@@ -287,6 +306,7 @@ def plain_verdicts(comparisons: Sequence[Comparison]) -> list[JsonValue]:
             "setting": one.setting,
             "reference": one.reference,
             "other": one.other,
+            "folds": one.folds or None,
             "seeds": list(one.seeds),
             "verdict": one.verdict,
             "reasons": list(one.reasons),
@@ -305,6 +325,7 @@ def plain_ablation_pairs(comparisons: Sequence[Comparison]) -> list[JsonValue]:
         {
             "ablation": one.ablation,
             "setting": one.setting,
+            "fold": reference.fold and reference.fold.number,
             **dict(zip(("seed", "replicate"), reference.seed, strict=True)),
             "reference": one.reference,
             "other": one.other,
@@ -319,8 +340,11 @@ def plain_ablation_pairs(comparisons: Sequence[Comparison]) -> list[JsonValue]:
     ]
     places: dict[tuple[object, ...], int] = {}
     for row in rows:
-        places.setdefault((row["ablation"], row["setting"], row["seed"], row["replicate"]), len(places))
-    return sorted(rows, key=lambda row: places[row["ablation"], row["setting"], row["seed"], row["replicate"]])
+        places.setdefault(tuple(row[name] for name in _PLACE), len(places))
+    return sorted(rows, key=lambda row: places[tuple(row[name] for name in _PLACE)])
+
+
+_PLACE = ("ablation", "setting", "fold", "seed", "replicate")
 
 
 def plain_controls(target: EvaluationTarget, controls: Sequence[Control], options: EvaluationOptions) -> JsonValue:
@@ -346,6 +370,20 @@ def plain_controls(target: EvaluationTarget, controls: Sequence[Control], option
             }
             for control in controls
         ],
+    }
+
+
+def plain_clinical_table(target: EvaluationTarget, rows: Sequence[TableAuroc]) -> JsonValue:
+    """``mmad controls --table``."""
+    areas = ("run", "logistic", "boosting")
+    return plain_target(target) | {
+        "table": [
+            {
+                **{name: getattr(one, name) for name in ("label", "images", "positives")},
+                **{name: _interval(getattr(one, name)) for name in areas},
+            }
+            for one in rows
+        ]
     }
 
 

@@ -10,6 +10,7 @@ Example:
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ import numpy as np
 
 from mmad.analysis.cache import cached
 from mmad.analysis.comparison import MeasuredRun, PairAgreement, require_comparable
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, on_validation
+from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, fold_of, on_validation
 from mmad.base.errors import EvaluationError
 from mmad.base.records import CheckpointKind, Detections, EvaluationRecord
+from mmad.config.protocol import Fold
+from mmad.data.folds import held_out_ratio
 from mmad.evaluation import coco
 from mmad.evaluation.agreement import SharedBoxes, agreement, most_different
 from mmad.evaluation.coco import Overlap
@@ -39,7 +42,8 @@ from mmad.evaluation.diagnosis import (
     score_calibration,
     wafroc,
 )
-from mmad.evaluation.differences import PairSample, pair_sample
+from mmad.evaluation.differences import FoldedSample, PairSample, pair_sample
+from mmad.evaluation.folds import over_folds, pooled_ap
 from mmad.evaluation.intervals import IntervalEstimate, estimate
 from mmad.evaluation.matching import match
 from mmad.evaluation.operating_points import (
@@ -59,6 +63,7 @@ from mmad.evaluation.operating_points import (
     operating_points,
     recall_curve,
 )
+from mmad.evaluation.resampling import Interval
 from mmad.evaluation.tide import ErrorCosts, error_costs
 from mmad.store.store import Store
 
@@ -119,7 +124,7 @@ def subject_of(kind: str, targets: Sequence[EvaluationTarget]) -> dict[str, Any]
     }
 
 
-def _cached(
+def cached_result(
     store: Store,
     detections: DetectionStore,
     kind: str,
@@ -136,17 +141,78 @@ def _cached(
 def estimate_of(store: Store, detections: DetectionStore, seeds: Sequence[EvaluationTarget]) -> MeasuredRun:
     """AP and AR with 95 % intervals over the patients; several runs are seeds of one setting.
 
+    Seeds of several folds are averaged within each, and the figure is the mean over the folds.
+
     Raises:
         EvaluationError: detections that are missing or cannot be evaluated, or runs that differ in more than the seed.
         DataError: a data set that is gone or changed.
     """
+    if len(folds := by_fold(seeds)) > 1:
+        return _over_folds(store, detections, folds)
     require_comparable(seeds)
 
     def compute() -> MeasuredRun:
         runs = [detections.matched(one) for one in seeds]
         return MeasuredRun(estimate(runs), len(runs[0].patients), len(set(runs[0].patients)))
 
-    return _cached(store, detections, "estimate", seeds, MeasuredRun, compute)
+    return cached_result(store, detections, "estimate", seeds, MeasuredRun, compute)
+
+
+def by_fold(targets: Sequence[EvaluationTarget]) -> list[list[EvaluationTarget]]:
+    """``targets`` fold by fold; all together where there are none."""
+    found: dict[Fold | None, list[EvaluationTarget]] = {}
+    for one in targets:
+        found.setdefault(fold_of(one.run), []).append(one)
+    return list(found.values())
+
+
+def _over_folds(store: Store, detections: DetectionStore, folds: Sequence[Sequence[EvaluationTarget]]) -> MeasuredRun:
+    """The mean over folds, and the AP of their detections pooled, averaged over the seeds that all folds have."""
+    each = [estimate_of(store, detections, seeds) for seeds in folds]
+    found, fold = [one.estimate for one in each], fold_of(folds[0][0].run)
+    assert fold is not None
+    ratio = held_out_ratio(fold.of)
+
+    def over(intervals: Iterable[Interval]) -> Interval:
+        return over_folds([one.value for one in intervals], ratio)
+
+    findings = zip(*(one.per_class for one in found), strict=True)
+    per_class = tuple((rows[0][0], over(r[1] for r in rows), over(r[2] for r in rows)) for rows in findings)
+    values = [one.ap.value for one in found]
+    mean = IntervalEstimate(
+        over(one.ap for one in found), over(one.ar for one in found), per_class, statistics.stdev(values)
+    )
+
+    def compute() -> _Pooled:
+        rounds = zip(*folds, strict=False)
+        return _Pooled(statistics.fmean(pooled_ap([detections.matched(one) for one in targets]) for targets in rounds))
+
+    every = [one for seeds in folds for one in seeds]
+    pooled = cached_result(store, detections, "pooled", every, _Pooled, compute).ap
+    return MeasuredRun(mean, sum(one.images for one in each), sum(one.patients for one in each), pooled)
+
+
+@dataclass(frozen=True)
+class _Pooled:
+    ap: float
+
+
+def folded_sample_of(
+    store: Store,
+    detections: DetectionStore,
+    pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
+    options: EvaluationOptions | None = None,
+    by_design: Iterable[str] = (),
+) -> FoldedSample:
+    """Two arms fold by fold, and in each seed by seed; arguments and errors as of ``sample_of``."""
+    folds: dict[Fold, list[tuple[EvaluationTarget, EvaluationTarget]]] = {}
+    for pair in pairs:
+        fold = fold_of(pair[0].run)
+        assert fold is not None
+        folds.setdefault(fold, []).append(pair)
+    samples = tuple(sample_of(store, detections, part, options, by_design) for part in folds.values())
+    of = next(iter(folds)).of
+    return FoldedSample(samples, of, held_out_ratio(of))
 
 
 def sample_of(
@@ -156,7 +222,7 @@ def sample_of(
     options: EvaluationOptions | None = None,
     by_design: Iterable[str] = (),
 ) -> PairSample:
-    """Two arms seed by seed, and what each patient does to their difference.
+    """Two arms seed by seed on one test split, and what each patient does to their difference.
 
     Args:
         pairs: (reference, other) of each seed.
@@ -175,7 +241,7 @@ def sample_of(
 
     draws = {"resamples": options.resamples, "seed": options.seed}
     both = [*reference, *other]
-    return _cached(store, detections, "difference", both, PairSample, compute, pairs=len(pairs), **draws)
+    return cached_result(store, detections, "difference", both, PairSample, compute, pairs=len(pairs), **draws)
 
 
 def agreement_of(
@@ -185,9 +251,10 @@ def agreement_of(
     same: AgreementOptions | None = None,
     by_design: Iterable[str] = (),
 ) -> PairAgreement:
-    """How far two arms detect the same, and where not, summed over the seeds. Raises as ``sample_of``."""
+    """How far two arms detect the same, and where not, summed over seeds and folds. Raises as ``sample_of``."""
     same = same or AgreementOptions()
-    require_comparable([one for pair in pairs for one in pair], by_design)
+    for part in by_fold([one for pair in pairs for one in pair]):
+        require_comparable(part, by_design)
     threshold = same.threshold or pairs[0][0].protocol.threshold
     more = {"pairs": len(pairs), "score": same.score, "between": [same.overlap, threshold]}
 
@@ -195,7 +262,7 @@ def agreement_of(
         return _agreement(detections, pairs, same, threshold)
 
     both = [*(a for a, _ in pairs), *(b for _, b in pairs)]
-    return _cached(store, detections, "agreement", both, PairAgreement, compute, **more)
+    return cached_result(store, detections, "agreement", both, PairAgreement, compute, **more)
 
 
 def _agreement(
@@ -204,10 +271,11 @@ def _agreement(
     same: AgreementOptions,
     threshold: float,
 ) -> PairAgreement:
-    truth, protocol, score = detections.truth(pairs[0][0]), pairs[0][0].protocol, same.score
-    counts = np.zeros((len(truth.categories), 3), dtype=np.int64)
+    categories, protocol, score = detections.truth(pairs[0][0]).categories, pairs[0][0].protocol, same.score
+    counts = np.zeros((len(categories), 3), dtype=np.int64)
     gains: Counter[str] = Counter()
     for a, b in pairs:
+        truth = detections.truth(a)
         first, second = detections.read(a), detections.read(b)
         shared = agreement(first, second, truth.categories, score=score, overlap=same.overlap, threshold=threshold)
         counts += np.array([[s.both, s.first, s.second] for s in shared], dtype=np.int64).reshape(counts.shape)
@@ -225,7 +293,7 @@ def _agreement(
             )
         )
     order = sorted((study for study in gains if gains[study]), key=lambda study: (-abs(gains[study]), study))
-    named = zip(truth.categories, counts.tolist(), strict=True)
+    named = zip(categories, counts.tolist(), strict=True)
     return PairAgreement(
         score,
         same.overlap,
@@ -267,7 +335,7 @@ def profile_of(
             froc_intervals(matched),
         )
 
-    return _cached(store, detections, "thresholds", [target], Profile, compute, scores=list(scores))
+    return cached_result(store, detections, "thresholds", [target], Profile, compute, scores=list(scores))
 
 
 @dataclass(frozen=True)
@@ -335,7 +403,7 @@ def diagnosis_of(
         )
 
     more = {"false_positives": false_positives, "validation": digest}
-    return _cached(store, detections, "diagnosis", [target], Diagnosis, compute, **more)
+    return cached_result(store, detections, "diagnosis", [target], Diagnosis, compute, **more)
 
 
 def coco_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> CocoSet:
@@ -386,7 +454,7 @@ def masks_of(store: Store, detections: DetectionStore, target: EvaluationTarget)
     def compute() -> _MaskResult:
         return _MaskResult(_figures(detections, target))
 
-    return _cached(store, detections, "masks", [target], _MaskResult, compute).figures
+    return cached_result(store, detections, "masks", [target], _MaskResult, compute).figures
 
 
 def _figures(detections: DetectionStore, target: EvaluationTarget) -> MaskFigures | None:
@@ -501,11 +569,14 @@ def pair_statistics(
     pairs: Sequence[tuple[EvaluationTarget, EvaluationTarget]],
     options: EvaluationOptions,
     by_design: Iterable[str] = (),
+    *,
+    folded: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Likewise of two arms, (reference, other) of each seed, under their names in ``PairStatistics``."""
     yield {"reference": estimate_of(store, detections, [a for a, _ in pairs])}
     yield {"other": estimate_of(store, detections, [b for _, b in pairs])}
-    yield {"sample": sample_of(store, detections, pairs, options, by_design)}
+    of = folded_sample_of if folded else sample_of
+    yield {"sample": of(store, detections, pairs, options, by_design)}
 
 
 def curve_of(store: Store, detections: DetectionStore, target: EvaluationTarget) -> RecallCurve:
@@ -514,4 +585,4 @@ def curve_of(store: Store, detections: DetectionStore, target: EvaluationTarget)
     def compute() -> RecallCurve:
         return recall_curve(detections.matched(target))
 
-    return _cached(store, detections, "precision", [target], RecallCurve, compute)
+    return cached_result(store, detections, "precision", [target], RecallCurve, compute)

@@ -45,10 +45,11 @@ class PrefetchRequest:
 
 @dataclass(frozen=True)
 class PairRequest:
-    """Two arms: (reference, other) of each seed, and the conditions that differ between them by design."""
+    """Two arms: (reference, other) of each seed, the conditions that differ by design, and whether over folds."""
 
     pairs: tuple[tuple[PrefetchRequest, PrefetchRequest], ...]
     by_design: tuple[str, ...]
+    folded: bool = False
 
 
 PrefetchTask = PrefetchRequest | PairRequest
@@ -94,7 +95,7 @@ def _start(task: dict[str, Any]) -> subprocess.Popen[bytes]:
 def _to_json(work: PrefetchTask) -> dict[str, Any]:
     if isinstance(work, PrefetchRequest):
         return {"run": work.name}
-    return {"pairs": [[a.name, b.name] for a, b in work.pairs], "by_design": work.by_design}
+    return {"pairs": [[a.name, b.name] for a, b in work.pairs], "by_design": work.by_design, "folded": work.folded}
 
 
 def run_prefetch(task: dict[str, Any], parent: int) -> None:
@@ -110,7 +111,8 @@ def run_prefetch(task: dict[str, Any], parent: int) -> None:
             with contextlib.suppress(MmadError):
                 if "pairs" in one:
                     pairs = [(finder.target(a), finder.target(b)) for a, b in one["pairs"]]
-                    deque(pair_statistics(store, detections, pairs, options, one["by_design"]), maxlen=0)
+                    done = pair_statistics(store, detections, pairs, options, one["by_design"], folded=one["folded"])
+                    deque(done, maxlen=0)
                 else:
                     deque(run_statistics(store, detections, finder.target(one["run"])), maxlen=0)
 

@@ -7,11 +7,12 @@ with one line why; a report never fails for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmad.analysis.cache import cached_together
+from mmad.analysis.clinical_table import late_fusion
 from mmad.analysis.comparison import (
     ComparedRun,
     Comparison,
@@ -32,6 +33,7 @@ from mmad.analysis.metrics import (
     MaskFigures,
     Profile,
     agreement_of,
+    folded_sample_of,
     pair_statistics,
     run_statistics,
     sample_of,
@@ -40,12 +42,29 @@ from mmad.analysis.prefetch import PairRequest, PrefetchRequest, PrefetchTask, p
 from mmad.analysis.subgroups import KIND as SUBGROUPS
 from mmad.analysis.subgroups import PAIR_KIND as INTERACTIONS
 from mmad.analysis.subgroups import RunSubgroups, cached_interactions, cached_subgroups, interactions_of
-from mmad.analysis.targets import DetectionStore, EvaluationOptions, EvaluationTarget, evaluation_target, protocol_of
+from mmad.analysis.targets import (
+    DetectionStore,
+    EvaluationOptions,
+    EvaluationTarget,
+    evaluation_target,
+    protocol_of,
+    setting_of,
+)
 from mmad.base.errors import EvaluationError, MmadError
 from mmad.base.records import AblationRecord, CheckpointKind, GroundTruth, OnProgress, RunRecord, Split
 from mmad.config.protocol import EvaluationProtocol
 from mmad.data.dataset import DataSet
-from mmad.evaluation.differences import FamilyPair, Goal, differences, mean_difference
+from mmad.evaluation.differences import (
+    FamilyPair,
+    FoldedPair,
+    FoldedSample,
+    Goal,
+    MeanDifference,
+    PairSample,
+    differences,
+    folded_mean_difference,
+    mean_difference,
+)
 from mmad.evaluation.operating_points import RecallCurve
 from mmad.store.lookup import FoundRun, find_seeds, named_ablation, results_under
 from mmad.store.store import Store
@@ -88,8 +107,11 @@ def compare_arms(
         raise found.error()
     if not found.pairs:
         raise found.unfinished().error()
-    member = sides[0][0].member
-    found = replace(found, setting=member.setting if member else "")
+    first = sides[0][0]
+    name = "" if first.member is None else first.member.setting
+    if found.folds and first.member is not None:
+        name = setting_of(first.member, first.run)
+    found = replace(found, setting=name)
     measured = _measured(store, detections, found, options, same, by)
     family: list[Comparison] = []
     if file is not None:
@@ -129,7 +151,8 @@ def _sampled(
     """What the family of a pair needs of another one; what cannot be had is left out, and why."""
     try:
         pairs = comparison_targets(store, comparison, options)
-        return PairStatistics(sample=sample_of(store, detections, pairs, options, comparison.by_design))
+        of = folded_sample_of if comparison.folds else sample_of
+        return PairStatistics(sample=of(store, detections, pairs, options, comparison.by_design))
     except MmadError as error:
         return PairStatistics(why=str(error))
 
@@ -173,7 +196,7 @@ def compare_ablation(
         if refused:
             what, hint = refused[0].error().what, refused[0].hint
         raise EvaluationError(what, where=f"ablation {ablation}", hint=hint)
-    together = zip(done, _as_family(done, options), strict=True)
+    together = zip(done, _as_family(done, options, _late_fusion(store, detections, options)), strict=True)
     return [replace(one, statistics=found) for (one, _), found in together], refused
 
 
@@ -225,7 +248,7 @@ def _measured(
     pairs = comparison_targets(store, comparison, options)
     found, design = PairStatistics(), comparison.by_design
     try:
-        for part in pair_statistics(store, detections, pairs, options, design):
+        for part in pair_statistics(store, detections, pairs, options, design, folded=bool(comparison.folds)):
             found = replace(found, **part)
         found = replace(found, agreement=agreement_of(store, detections, pairs, same, design))
         found = replace(found, external=_external(store, detections, comparison, pairs, options))
@@ -254,10 +277,15 @@ def _external(
         assert outside is not None
         stats, difference = PairStatistics(), None
         try:
+            if comparison.folds:
+                raise EvaluationError("all folds have the same patients there: each run's figures stand alone")
             for part in pair_statistics(store, detections, there, options, comparison.by_design):
                 stats = replace(stats, **part)
-            pair = replace(_family_pair(comparison, stats), goal=None, looks=None)
-            (difference,) = differences([pair], resamples=options.resamples, seed=options.seed)
+            pair = _family_pair(comparison, stats)
+            assert isinstance(pair, FamilyPair)
+            (difference,) = differences(
+                [replace(pair, goal=None, looks=None)], resamples=options.resamples, seed=options.seed
+            )
         except MmadError as error:
             stats = replace(stats, why=str(error))
         found.append(
@@ -286,8 +314,17 @@ def comparison_targets(
     return [(target(a), target(b)) for a, b in comparison.pairs]
 
 
-def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: EvaluationOptions) -> list[PairStatistics]:
-    """The statistics with the difference of each pair as one of them all, where it has a sample."""
+#: Cheap late fusion of the reference against the other arm, or why there is none.
+_LateFusion = Callable[[Comparison], PairSample | str]
+
+
+def _as_family(
+    found: Sequence[tuple[Comparison, PairStatistics]], options: EvaluationOptions, late: _LateFusion | None = None
+) -> list[PairStatistics]:
+    """The statistics with the difference of each pair as one of them all, where it has a sample.
+
+    ``late`` is asked once for every arm that is compared with permuted records: of its first pair without records.
+    """
     places = [n for n, (_, stats) in enumerate(found) if stats.sample is not None]
     family = [_family_pair(*found[n]) for n in places]
     settled = dict(zip(places, differences(family, resamples=options.resamples, seed=options.seed), strict=True))
@@ -295,15 +332,51 @@ def _as_family(found: Sequence[tuple[Comparison, PairStatistics]], options: Eval
     for n, (one, _) in enumerate(found[n] for n in places):
         if one.records == ("permuted", "true"):
             permuted.setdefault((one.setting, one.other), []).append(n)
-    means = {places[n]: mean_difference(family, group) for group in permuted.values() for n in group}
-    return [replace(stats, difference=settled.get(n), permutations=means.get(n)) for n, (_, stats) in enumerate(found)]
+    means = {places[n]: _mean_difference(family, group) for group in permuted.values() for n in group}
+    plain = [one for one in family if isinstance(one, FamilyPair)]
+    lates: dict[int, MeanDifference | str] = {}
+    who = [(one.setting, one.other, one.records[0]) for one, _ in (found[n] for n in places)]
+    for setting, arm in permuted:
+        if late is not None and (setting, arm, "none") in who:
+            n = who.index((setting, arm, "none"))
+            sample = late(found[places[n]][0]) if len(plain) == len(family) else "not known over folds"
+            lates[places[n]] = sample if isinstance(sample, str) else mean_difference(plain, [n], sample)
+    return [
+        replace(stats, difference=settled.get(n), permutations=means.get(n), late_fusion=lates.get(n))
+        for n, (_, stats) in enumerate(found)
+    ]
 
 
-def _family_pair(comparison: Comparison, stats: PairStatistics) -> FamilyPair:
+def _late_fusion(
+    store: Store, detections: DetectionStore, options: EvaluationOptions, known: Mapping[str, RunFrame] | None = None
+) -> _LateFusion:
+    """What ``_as_family`` asks for, of kept detections; ``known`` as for ``comparison_targets``."""
+
+    def of(comparison: Comparison) -> PairSample | str:
+        try:
+            pairs = comparison_targets(store, comparison, options, known)
+            return late_fusion(store, detections, pairs, options)
+        except MmadError as error:
+            return str(error)
+
+    return of
+
+
+def _mean_difference(family: Sequence[FamilyPair | FoldedPair], places: Sequence[int]) -> MeanDifference:
+    """An ablation is cross-validated in all its pairs, or in none."""
+    plain = [one for one in family if isinstance(one, FamilyPair)]
+    if len(plain) == len(family):
+        return mean_difference(plain, places)
+    return folded_mean_difference([one.sample for one in family if isinstance(one, FoldedPair)], places)
+
+
+def _family_pair(comparison: Comparison, stats: PairStatistics) -> FamilyPair | FoldedPair:
     assert stats.sample is not None
     reference, other = (tuple(pair[side].run.key for pair in comparison.pairs) for side in (0, 1))
     asked = comparison.registered
     goal = None if asked is None else Goal(asked.goal, asked.margin or 0.0, asked.alpha)
+    if isinstance(stats.sample, FoldedSample):
+        return FoldedPair(stats.sample, goal)
     return FamilyPair(
         stats.sample, reference, other, tuple(a.seed for a, _ in comparison.pairs), goal, comparison.looks
     )
@@ -391,9 +464,10 @@ def compute_statistics(
                 stack.enter_context(prefetching(store, data, options, _requests(work[done:])))
     if work:
         progress(len(work), len(work))
+    late = builder.late_fusion()
     for name in dict.fromkeys(key[0] for key in pairs):
         keys = [key for key in pairs if key[0] == name]
-        pairs |= zip(keys, _as_family([(compared[key], pairs[key]) for key in keys], options), strict=True)
+        pairs |= zip(keys, _as_family([(compared[key], pairs[key]) for key in keys], options, late), strict=True)
     return Statistics(pairs, runs)
 
 
@@ -439,7 +513,7 @@ def _request(one: MemberFrame | Comparison) -> PrefetchTask | None:
         for a, b in one.pairs
         if a.member is not None and b.member is not None
     ]
-    return PairRequest(tuple(requests), tuple(one.by_design))
+    return PairRequest(tuple(requests), tuple(one.by_design), folded=bool(one.folds))
 
 
 class _StatisticsBuilder:
@@ -490,14 +564,19 @@ class _StatisticsBuilder:
         found = PairStatistics()
         try:
             pairs = comparison_targets(self._store, comparison, self._options, self._known)
-            for part in pair_statistics(self._store, self._detections, pairs, self._options, comparison.by_design):
+            design, folded = comparison.by_design, bool(comparison.folds)
+            for part in pair_statistics(self._store, self._detections, pairs, self._options, design, folded=folded):
                 found = replace(found, **part)
-            found = replace(found, interactions=cached_interactions(self._interactions, pairs))
+            if not folded:  # each fold has other patients
+                found = replace(found, interactions=cached_interactions(self._interactions, pairs))
             asked = (comparison, pairs, self._options, self._external)
             found = replace(found, external=_external(self._store, self._detections, *asked))
         except MmadError as error:
             found = replace(found, why=str(error))
         return found
+
+    def late_fusion(self) -> _LateFusion:
+        return _late_fusion(self._store, self._detections, self._options, self._known)
 
     @property
     def begins_to_compute(self) -> bool:

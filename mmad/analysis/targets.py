@@ -20,7 +20,7 @@ from mmad.base.records import (
     RunRecord,
     Split,
 )
-from mmad.config.protocol import EvaluationProtocol, Overlap, Proposals
+from mmad.config.protocol import EvaluationProtocol, Fold, Overlap, Proposals, without_fold
 from mmad.data.dataset import DataSet, samples
 from mmad.data.outside import OutsideData
 from mmad.data.reader import load_dataset
@@ -189,6 +189,17 @@ def on_validation(store: Store, target: EvaluationTarget) -> EvaluationTarget:
     return evaluation_target(store, found, same)
 
 
+def fold_of(run: RunRecord) -> Fold | None:
+    """The fold of a run; None for one on the data set's own splits."""
+    found = run.protocol.get("fold")
+    return None if found is None else Fold.model_validate(found)
+
+
+def setting_of(member: MemberRecord, run: RunRecord) -> str:
+    """The setting that a member is of, whatever the fold of its run."""
+    return member.setting if fold_of(run) is None else without_fold(member.setting)
+
+
 def protocol_of(run: RunRecord, member: MemberRecord | None, options: EvaluationOptions) -> EvaluationProtocol:
     """The protocol that the member asked for, but for what ``options`` say."""
     asked = EvaluationProtocol.model_validate(dict(member.evaluation if member else own_evaluation(run)))
@@ -221,13 +232,14 @@ class DetectionStore:
     def __init__(self, data: Path | None = None) -> None:
         self.data = data
         self.computed = 0
-        self._sets: dict[tuple[str, str, str], DataSet] = {}
+        self._sets: dict[tuple[str, str, str, Fold | None], DataSet] = {}
         self._matched: dict[tuple[object, ...], Matched] = {}
 
     def dataset(self, run: RunRecord) -> DataSet:
-        """The data set of ``run`` as its ``dataset_mode`` asks for it. DataError when it is gone or changed."""
+        """The data set of ``run`` as its ``dataset_mode`` and its fold ask. DataError when it is gone or changed."""
         folder = Path(run.dataset_path) if self.data is None else self.data
-        key = (str(folder), run.dataset_fingerprint, str(run.setup.get("dataset_mode", "unified")))
+        fold = fold_of(run)
+        key = (str(folder), run.dataset_fingerprint, str(run.setup.get("dataset_mode", "unified")), fold)
         if key not in self._sets:
             dataset = load_dataset(folder)
             if (now := dataset.fingerprint()) != run.dataset_fingerprint:
@@ -237,7 +249,7 @@ class DetectionStore:
                     where=folder,
                     hint="restore the folder, or name the right one with --data",
                 )
-            self._sets[key] = samples(dataset, key[2])
+            self._sets[key] = samples(dataset, key[2], fold)
         return self._sets[key]
 
     def check_named_folder(self, targets: Sequence[EvaluationTarget]) -> None:

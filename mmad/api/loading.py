@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmad.api.arguments import argument
 from mmad.base.errors import DataError, SpecError
+from mmad.base.formatting import plural
 
 if TYPE_CHECKING:
     from mmad.base.records import OnProgress
@@ -129,6 +130,7 @@ def on_data(
         _require_samples({setup.dataset_mode for setup in setups.values()}, chosen.dataset)
         for setup in setups.values():
             _require_fit(setup, chosen.dataset, file)
+        _require_folds(ablation, chosen.dataset)
         _require_external(ablation, list(setups.values()), chosen.dataset)
     return ablation, chosen
 
@@ -171,6 +173,18 @@ def _require_fit(setup: ModelSetup, dataset: DataSet, file: Path) -> None:
         require_fit(setup, columns)
     except SpecError as error:
         raise SpecError(error.what, where=file, hint=error.hint) from None
+
+
+def _require_folds(ablation: Ablation, dataset: DataSet) -> None:
+    """Refuse folds that leave a fold without a finding: its AP would be over other findings."""
+    from mmad.config.ablation_file import place_in_file
+    from mmad.data.folds import lacking_folds
+
+    fold = ablation.members[0].run.protocol.fold
+    if fold is not None and (found := lacking_folds(dataset, fold)) is not None:
+        label, patients, number = found
+        what = f"folds: {plural(patients, 'patient')} with {label!r}: fold {number} of {fold.of} has none of them"
+        raise SpecError(what, where=place_in_file(ablation, "protocol", "folds"), hint="ask for fewer folds")
 
 
 def _require_external(ablation: Ablation, setups: Sequence[ModelSetup], dataset: DataSet) -> None:

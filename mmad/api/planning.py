@@ -132,7 +132,6 @@ def planned(
     ablation = ablation.recorded_as(older_keys(recorded.values()))
     rows: list[PlannedMember] = []
     first: dict[str, int] = {}
-    sizes = _sizes(data)
     for position, member in enumerate(ablation.members):
         run = trained_for(recorded, member.run.key) if member.run.key in recorded else None
         key = member.run.key if run is None else run.key
@@ -143,7 +142,7 @@ def planned(
                 key=key,
                 status="new" if run is None else run.status,
                 shared_with=shared if shared != position else None,
-                seconds=estimator.seconds(member.run, 0 if run is None else run.epochs_done, sizes),
+                seconds=estimator.seconds(member.run, 0 if run is None else run.epochs_done, _sizes(data, member.run)),
             )
         )
     return tuple(rows)
@@ -216,10 +215,15 @@ def _reason(row: PlannedMember, finished: Mapping[str, RunSpec]) -> Reason:
     return Reason(row, nearest, compared[nearest])
 
 
-def _sizes(data: ChosenData) -> Sizes | None:
-    from mmad.config.estimate import Sizes
-
-    found = data.dataset
+def _sizes(data: ChosenData, run: RunSpec) -> Sizes | None:
+    """Studies of each split that ``run`` sees."""
     from mmad.base.records import SPLITS
+    from mmad.config.estimate import Sizes
+    from mmad.data.folds import PARTS
 
-    return None if found is None else Sizes(*(len(found.split(split)) for split in SPLITS))
+    found, fold = data.dataset, run.protocol.fold
+    if found is None or fold is None:
+        return None if found is None else Sizes(*(len(found.split(split)) for split in SPLITS))
+    test = len(found.studies) // fold.of
+    val = (len(found.studies) - test) // PARTS
+    return Sizes(len(found.studies) - test - val, val, test)

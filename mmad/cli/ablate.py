@@ -110,7 +110,10 @@ def conclude(
 
 def _of_settings(every: Sequence[Comparison | NotComparable], ablation: Ablation) -> list[Comparison | NotComparable]:
     """The pairs of the settings that were asked for."""
-    settings = {member.setting for member in ablation.members}
+    from mmad.config.protocol import without_fold
+
+    folded = any(member.run.protocol.fold is not None for member in ablation.members)
+    settings = {without_fold(one.setting) if folded else one.setting for one in ablation.members}
     return [one for one in every if one.setting in settings]
 
 

@@ -110,12 +110,13 @@ COMPARE_HELP = """Compare two runs, or every pair of an ablation, on the same im
 A RUN is the beginning of a run's key, or ablation/setting/arm, which means all its seeds; arms are compared
 over the seeds that both have finished. The verdict is higher or lower where the 95 % interval over seeds and patients
 leaves 0 out, else not settled; interval and p hold for all pairs of the ablation together. One seed says nothing about
-the arms: its interval is of the two networks, over patients. Only the primary checkpoint on test takes a verdict.
+the arms: its interval is of the two networks, over patients. Over folds, seeds are averaged in each, and the
+interval is that of the mean over folds. Only the primary checkpoint on test takes a verdict.
 
 Runs of unequal data, protocol, epochs, schedule or starting weights cannot be compared. What the arms or settings of
 one ablation file name (epochs, dataset_mode, ...) differs by design: the comparison says so.
 
---json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, checkpoint, split, overlap,
+--json prints {"resamples", "estimand", "pairs": [{setting, reference, other, seeds, folds, checkpoint, split, overlap,
 threshold, max_detections, proposals, differs_by_design, images, patients, ap, ar, per_class, p, family, ap_pointwise,
 p_pointwise, freedom, freedom_hillis, variance_lent_by, p_patients, seed_share, sd, verdict, reasons, words,
 by_checkpoint, sign_depends_on_checkpoint, queued_after_test_figures, registration, decision, plan, agreement, studies,
@@ -226,7 +227,7 @@ def _print(
     for line in (*shared_words(found), *dict.fromkeys(said)):
         out.print(line)
     for benefit in benefits(found):
-        out.print(f"{benefit.setting}: {benefit.sentence}")
+        out.print(f"{benefit.setting}: {benefit.sentence} {benefit.late_sentence}".rstrip())
     if detailed:
         for one in found:
             _print_details(out, one)
@@ -238,7 +239,14 @@ def _print(
 
 
 def _print_group(out: Console, title: str, group: Sequence[Comparison], effects: Sequence[float] | None) -> None:
-    from mmad.analysis.comparison import ADDING_SEEDS, PairStatistics, checkpoint_words, plan_words, spread_words
+    from mmad.analysis.comparison import (
+        ADDING_SEEDS,
+        PairStatistics,
+        checkpoint_words,
+        plan_words,
+        pooled_words,
+        spread_words,
+    )
     from mmad.report.table_writers import print_table
     from mmad.report.tables import external_pairs_table, interactions_table, measures_table, pairs_table
 
@@ -259,9 +267,12 @@ def _print_group(out: Console, title: str, group: Sequence[Comparison], effects:
             lines.append(checkpoint_words(one))
         if found.difference is not None:
             lines += [spread_words(found.difference), *plan_words(found.difference, effects or one.effects)]
+        lines.append(pooled_words(one, found))
         for line in filter(None, lines):
             out.print(line)
-    if any(len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None for one in group):
+    if any(
+        len(one.pairs) > 1 and one.verdict == "not settled" and one.looks is None and not one.folds for one in group
+    ):
         out.print(ADDING_SEEDS)
     out.print()
 
@@ -539,9 +550,14 @@ in the database: a second call computes nothing.
 the value itself, whole columns, whole records. What is missing is the same for every arm and seed, each share
 contains the smaller ones, and there are 10 draws or more.
 
---json prints what mmad eval prints about the run (of an ablation: a list, one object a run; key ... proposals),
-resamples, and controls: [{kind (column, records, image, missing), column, mechanism and share (of missing alone),
-repeats, before, after, ap, ar, per_class, words}]; ap and ar are the drop as {value, low, high}.
+--table asks what the clinical table says of each finding without the image: area under the ROC curve (AUROC) of whole
+images, by the run's best detection, by a logistic regression and by boosting of the clinical values (scikit-learn),
+both fitted on the training split. Nothing is altered, and no network runs.
+
+--json prints what mmad eval prints about the run (of an ablation: a list, one object a run; key ... proposals), with
+--table the table: [{label, images, positives, run, logistic, boosting}], else resamples, and controls: [{kind (column,
+records, image, missing), column, mechanism and share (of missing alone), repeats, before, after, ap, ar, per_class,
+words}]; ap and ar are the drop as {value, low, high}.
 """
 
 
@@ -565,6 +581,9 @@ def controls(
     shares: Annotated[
         str, typer.Option("--shares", metavar="S,...", help="Shares of the values that --missing takes away.")
     ] = "0.1,0.3,0.5,0.7,0.9",
+    table: Annotated[
+        bool, typer.Option("--table", help="Ask what the clinical table says of each finding without the image.")
+    ] = False,
     resamples: ResamplesOption = 1000,
     device: RerunDeviceOption = "auto",
     data: MovedDataOption = None,
@@ -584,6 +603,12 @@ def controls(
     from mmad.report.tables import controls_table, missingness_table
     from mmad.store.lookup import find_run, find_runs, is_ablation
 
+    if table:
+        refuse_idle(
+            context, "leave it out: --table alters nothing", "repeats", "missing", "shares", "device", "resamples"
+        )
+        _print_clinical_table(run, _options(split, checkpoint), data, db, as_json=as_json)
+        return
     if missing is None:
         refuse_idle(context, "add --missing, or leave it out", "shares")
     wanted = numbers("--shares", shares)
@@ -613,12 +638,35 @@ def controls(
         return
     out = console()
     for target, made in found:
-        table = (controls_table if missing is None else missingness_table)(
+        shown = (controls_table if missing is None else missingness_table)(
             [_evaluated(target, target.name, controls=tuple(made))]
         )
-        print_table(out, table.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
+        print_table(out, shown.without("_run", "meaning"), f"{target.name}: {protocol_line(target)}")
         for control in made:
             out.print(f"{alteration_words(control.alteration)}: {meaning(control)}")
+
+
+def _print_clinical_table(run: str, options: EvaluationOptions, data: Path | None, db: str, *, as_json: bool) -> None:
+    from mmad.analysis.clinical_table import table_auroc
+    from mmad.analysis.json import plain_clinical_table
+    from mmad.analysis.targets import DetectionStore, evaluation_target
+    from mmad.report.table_writers import print_table
+    from mmad.report.tables import clinical_table
+    from mmad.store.lookup import find_run, find_runs, is_ablation
+
+    detections = DetectionStore(data)
+    with open_store(db) as store:
+        several = is_ablation(store, run)
+        found = find_runs(store, run) if several else [find_run(store, run)]
+        targets = [evaluation_target(store, one, options) for one in found]
+        tables = [table_auroc(store, detections, target) for target in targets]
+    if as_json:
+        plain = [plain_clinical_table(*one) for one in zip(targets, tables, strict=True)]
+        print_json(plain if several else plain[0])
+        return
+    for target, rows in zip(targets, tables, strict=True):
+        made = clinical_table([(_evaluated(target, target.name), rows)])
+        print_table(console(), made.without("_run"), f"{target.name}: {protocol_line(target)}. {made.note}")
 
 
 def _register_controls(app: typer.Typer) -> None:

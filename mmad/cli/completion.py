@@ -171,7 +171,9 @@ def _members(ctx: Any) -> Candidates:
         settings = [str(one.get("name", "")) for one in content.get("settings", [])] or ["default"]
         yield from arms
         yield from settings
-        yield from (f"seed={seed}" for seed in content.get("protocol", {}).get("seeds", [0]))
+        protocol = content.get("protocol", {})
+        yield from (f"seed={seed}" for seed in protocol.get("seeds", [0]))
+        yield from (f"fold={number + 1}" for number in range(int(protocol.get("folds", 0))))
         yield from (f"{file.stem}/{setting}/{arm}" for setting in settings for arm in arms)
 
 

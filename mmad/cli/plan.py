@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mmad.api.loading import ChosenData
     from mmad.api.planning import PlannedMember, Reason
     from mmad.base.records import ClinicalColumns, ParameterCount
+    from mmad.config.protocol import Fold
     from mmad.config.runs import Ablation, RunSpec
     from mmad.config.setup import ModelSetup
     from mmad.data.dataset import DataSet
@@ -223,6 +224,12 @@ def _power_plan(
     from mmad.api.results import open_store
     from mmad.config.hypothesis import Hypothesis
 
+    if (fold := ablation.members[0].run.protocol.fold) is not None:
+        from mmad.config.ablation_file import place_in_file
+
+        what = f"--power plans seeds and patients of one test split, and {fold.of} folds have one each"
+        where = place_in_file(ablation, "protocol", "folds")
+        raise SpecError(what, where=where, hint="leave --power out, or folds")
     settings = len({member.setting for member in ablation.members})
     asked = ablation.hypothesis
     if asked is None:
@@ -358,6 +365,8 @@ def _notes(plan: Plan) -> list[str]:
     if plan.ablation.looks is not None:
         first, most = plan.ablation.looks
         notes.append(f"seeds {first} to {most - 1} are trained one by one, only for pairs that are not settled")
+    if (fold := plan.ablation.members[0].run.protocol.fold) is not None:
+        notes.append(_fold_note(plan, fold))
     notes += _idle_notes(plan.rows)
     if plan.renewed:
         causes = {name for reason in plan.renewed for name in reason.differences}
@@ -372,6 +381,24 @@ def _notes(plan: Plan) -> list[str]:
             "`mmad weights --fetch`, name their folder with --weights-dir, or train from scratch with --weights none"
         )
     return notes
+
+
+def _fold_note(plan: Plan, fold: Fold) -> str:
+    """What is trained for a cross-validation, and whose splits it uses."""
+    from mmad.base.records import SPLITS
+    from mmad.config.protocol import without_fold
+
+    members = plan.ablation.members
+    settings = len({without_fold(one.setting) for one in members})
+    arms, seeds = len(plan.ablation.arms), len({(one.seed, one.replicate) for one in members})
+    counts = [plural(settings, "setting"), plural(arms, "arm"), f"{fold.of} folds", plural(seeds, "seed")]
+    said = f"{plural(len(members), 'member')}: {' × '.join(counts)}"
+    dataset = plan.data.dataset
+    sizes = "" if dataset is None else f" ({', '.join(f'{split} {len(dataset.split(split))}' for split in SPLITS)})"
+    return (
+        f"{said}; folds by patient (fold_seed {fold.seed}), each with a test, a validation and a training split of its "
+        f"own: the data set's splits{sizes} are not used"
+    )
 
 
 #: Why a run that is finished but for this trains anew.

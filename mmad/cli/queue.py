@@ -57,9 +57,9 @@ def status(
     --json prints {"ablations": [{ablation, title, members, queued, claimed, running, finished, failed,
     interrupted, stopped}],
     "running": [{key, ablation, setting, arm, seed, replicate, documented, status, epoch, epochs,
-    seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, alive}], "failed": [{key, ablation,
-    setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed one,
-    val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
+    seconds_per_epoch, seconds_left, val_ap, best_val_ap, host, pid, device, started, alive}], "failed": [{key,
+    ablation, setting, arm, seed, replicate, documented, error}]}. Counts are of members. epoch is the last committed
+    one, val_ap its; seconds are null until an epoch is measured; alive is false when the process is known to be gone:
     mmad ablate then resumes the run.
     """
     from mmad.store.json import status_json
@@ -128,6 +128,9 @@ def watch(
     ablation: Annotated[
         str | None, typer.Option("--ablation", metavar="NAME", help="Only the runs of this ablation.")
     ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="NAME", help="Only what this machine trains.", show_default=False)
+    ] = None,
     interval: Annotated[
         float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Seconds between two looks.")
     ] = 2.0,
@@ -138,6 +141,9 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Watch a queue at work, whichever process or machine trains it: epochs, val AP, time left, GPUs and CPUs.
+
+    Where several machines train more runs than there are lines, there is one line for each machine, those with trouble
+    first, and --host shows one machine's runs.
 
     The time left is that of the epochs measured, for as many runs at once as train now. CPU, RAM and GPUs are
     those of this machine. The database is only read. q or Ctrl-C ends the watching, and stops no run.
@@ -154,7 +160,7 @@ def watch(
     with open_store(db, read_only=True) as store:
         if ablation is not None:
             ablation = named_ablation(store, ablation)
-        dashboard = Dashboard(store, ablation)
+        dashboard = Dashboard(store, ablation, host=host)
         if as_json:
             print_json(snapshot_json(dashboard.snapshot(settle=True), ablation))
         elif once:

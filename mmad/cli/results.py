@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from mmad.analysis.folds import ArmOverFolds
     from mmad.base.records import EnvironmentRecord, EpochRecord
     from mmad.store.lookup import MemberSummary, RunDetail
     from mmad.store.notes import Notes
@@ -26,7 +27,8 @@ RUNS_HELP = """List the members of every ablation with their results.
 
 A member is ablation x setting x arm x seed; members with equal content share one run. AP and AR are those
 of the best-AP checkpoint under the protocol the member asked for, or, where none was kept, of the final one,
-which a * marks. The table ends after --limit members and says how many more there are.
+which a * marks. The table ends after --limit members and says how many more there are. Below stands the figure of
+each cross-validated arm over its folds.
 
 Runs that no member asks for any more, as of a file that was edited, are listed below: mmad show KEY shows one,
 mmad prune --unasked deletes them.
@@ -36,7 +38,8 @@ results null): key, ablation, setting, arm, seed, replicate, documented (the
 log's entry it mirrors, or null), status (queued, running, finished, failed, interrupted), epoch (the last
 committed one), epochs (how many were asked for), error (or null), and best_ap, best_ar, final: each null
 or {epoch, val_ap, val_ar, test_ap, test_ar}, a figure null where it was not measured; notes, those of the
-run and then of the ablation: {about, text, tags, moment}.
+run and then of the ablation: {about, text, tags, moment}; over_folds: null or {done, of, seeds, ap, ar, sentence,
+note}, the figure of its arm.
 """
 #: The table's columns after setting and arm, and how soon each gives way on a narrow terminal (0: never).
 COLUMNS = {
@@ -88,8 +91,9 @@ def runs(
     if tag is not None:
         summaries = [one for one in summaries if tag in notes.tags(one.run.key, [one.member])]
     if as_json:
-        members = [summary_json(summary, notes) for summary in summaries]
-        print_json([*members, *(unasked_json(run, notes) for run in unasked)])
+        over = {key: arm.plain for arm in _arms(summaries) for key in arm.keys}
+        members = [{**summary_json(one, notes), "over_folds": over.get(one.run.key)} for one in summaries]
+        print_json([*members, *({**unasked_json(run, notes), "over_folds": None} for run in unasked)])
         return
     out = console()
     if not (summaries or unasked):
@@ -97,8 +101,9 @@ def runs(
             "no run yet: queue some with mmad ablate FILE" if tag is None else f"no run is tagged {tag}", markup=False
         )
         return
-    for name, of in groupby(summaries, key=lambda summary: summary.member.ablation):
-        out.print(_table(name, list(of), out.width))
+    for name, of in [(n, list(of)) for n, of in groupby(summaries, key=lambda summary: summary.member.ablation)]:
+        out.print(_table(name, of, out.width))
+        _print_over_folds(_arms(of))
     if any(_starred(summary) for summary in summaries):
         out.print("* final checkpoints: no best one was kept")
     for summary in summaries:
@@ -118,6 +123,24 @@ def runs(
     more = (sum(counts.values()) if ablation is None else counts[ablation]) - most
     if not whole and more > 0:
         out.print(f"and {more:,} more: list all with --limit 0, or one ablation with --ablation")
+
+
+def _arms(summaries: list[MemberSummary]) -> list[ArmOverFolds]:
+    """The arms that are cross-validated; without any nothing is imported for them."""
+    if all(one.run.protocol.get("fold") is None for one in summaries):
+        return []
+    from mmad.analysis.folds import arms_over_folds
+
+    return arms_over_folds(summaries)
+
+
+def _print_over_folds(arms: list[ArmOverFolds]) -> None:
+    from mmad.analysis.comparison import FOLDS
+
+    for arm in arms:
+        console().print(arm.sentence, markup=False, highlight=False)
+    if any(arm.ap is not None and arm.done == arm.of for arm in arms):
+        console().print(FOLDS, markup=False, highlight=False)
 
 
 def _table(ablation: str, summaries: list[MemberSummary], width: int) -> Table:
@@ -183,19 +206,23 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     from mmad.store.json import detail_json
-    from mmad.store.lookup import find_runs, is_ablation, run_detail
+    from mmad.store.lookup import find_runs, is_ablation, member_summaries, run_detail
     from mmad.store.notes import read_notes
 
     with open_store(db, read_only=True) as store:
         several = is_ablation(store, run)
         names = [found.run.key for found in find_runs(store, run)] if several else [run]
         details, notes = [run_detail(store, name) for name in names], read_notes(store)
+        asked = {one.members[0].ablation for one in details if one.members and one.run.protocol.get("fold")}
+        arms = [arm for name in sorted(asked) for arm in _arms(member_summaries(store, name))]
     if as_json:
-        plain = [detail_json(detail, notes) for detail in details]
+        over = {key: arm.plain for arm in arms for key in arm.keys}
+        plain = [{**detail_json(detail, notes), "over_folds": over.get(detail.run.key)} for detail in details]
         print_json(plain if several else plain[0])
         return
     for detail in details:
         _print(detail, notes)
+    _print_over_folds([arm for arm in arms if any(detail.run.key in arm.keys for detail in details)])
 
 
 def _print(detail: RunDetail, notes: Notes) -> None:
@@ -204,7 +231,9 @@ def _print(detail: RunDetail, notes: Notes) -> None:
     if run.error:
         section(out, "Error", run.error, f"log: {file_line(detail.log)}")
     section(out, "Setup", *_setup(detail))
-    section(out, "Protocol", _pairs(run.protocol), f"evaluated by: {_pairs(detail.evaluation)}")
+    fold = run.protocol.get("fold")
+    named = {} if fold is None else {"fold": f"{fold['number']} of {fold['of']} (fold_seed {fold['seed']})"}
+    section(out, "Protocol", _pairs({**run.protocol, **named}), f"evaluated by: {_pairs(detail.evaluation)}")
     section(out, "Parameters", *[f"[{count.module}]: {count.count:,}" for count in detail.counts])
     results = detail.results
     section(

@@ -280,9 +280,27 @@ def _syntax_error(path: Path, text: str, message: str) -> SpecError:
 # Values are checked strictly: no text for a number, no ``true`` for 1.
 
 SETUP_FIELDS: dict[str, FieldInfo] = dict(ModelSetup.model_fields)
-#: ``weights_hash`` and ``modules`` follow from the setup, ``continues`` from ``continue_from``: no user's words.
+#: ``weights_hash`` and ``modules`` follow from the setup, ``continues`` from ``continue_from``, ``fold`` from
+#: ``folds``: no user's words.
 TRAINING_FIELDS: dict[str, FieldInfo] = {
-    k: v for k, v in TrainingProtocol.model_fields.items() if k not in ("weights_hash", "modules", "continues")
+    k: v for k, v in TrainingProtocol.model_fields.items() if k not in ("weights_hash", "modules", "continues", "fold")
+}
+#: Of ``[protocol]`` alone: one cross-validation is of the whole file.
+FOLD_FIELDS: dict[str, FieldInfo] = {
+    "folds": FieldInfo.from_annotated_attribute(
+        int,
+        Field(
+            None,
+            ge=2,
+            le=100,
+            description="Cross-validate: every member is trained once for each of so many folds of the patients, in "
+            "place of the data set's own splits.",
+        ),
+    ),
+    "fold_seed": FieldInfo.from_annotated_attribute(
+        int,
+        Field(0, ge=0, lt=2**31, description="Decides, with the data set's content, which patients are in which fold."),
+    ),
 }
 EVALUATION_FIELDS: dict[str, FieldInfo] = dict(EvaluationProtocol.model_fields)
 PROTOCOL_FIELDS: dict[str, FieldInfo] = TRAINING_FIELDS | EVALUATION_FIELDS
@@ -436,14 +454,14 @@ _WITHOUT_NAME = {name: field for name, field in SETUP_FIELDS.items() if name != 
 _DECIDING = {name: field for name, field in SETUP_FIELDS.items() if name not in NAMING_FIELDS}
 
 SetupTable = create_model("SetupTable", __config__=_STRICT, **_optional(SETUP_FIELDS))
-ProtocolTable = create_model("ProtocolTable", __base__=_Seeded, **_optional(PROTOCOL_FIELDS))
+ProtocolTable = create_model("ProtocolTable", __base__=_Seeded, **_optional(PROTOCOL_FIELDS | FOLD_FIELDS))
 SettingTable = create_model("SettingTable", __base__=_Setting, **_optional(_WITHOUT_NAME | PROTOCOL_FIELDS))
 GridTable = create_model("GridTable", __config__=_STRICT, **_lists(_DECIDING | PROTOCOL_FIELDS))
 OverrideTable = create_model(
     "OverrideTable",
     __config__=_STRICT,
     seeds=(Seeds, Field((0,))),
-    **_optional(SETUP_FIELDS | PROTOCOL_FIELDS),
+    **_optional(SETUP_FIELDS | PROTOCOL_FIELDS | FOLD_FIELDS),
 )
 
 OutOfMemory = Literal["fail", "accumulate"]
@@ -634,7 +652,7 @@ def _unknown_hint(key: KeyPath) -> str:
     place = {"name": "[setup]"} | dict.fromkeys(PROTOCOL_FIELDS, "[protocol]") | dict.fromkeys(SETUP_FIELDS, "[setup]")
     if word in place and word not in valid:
         return f"it belongs in {place[word]} or in a [[settings]] table"
-    if word in ("seeds", "inferred") and word not in valid:
+    if word in ("seeds", "inferred", *FOLD_FIELDS) and word not in valid:
         return "it belongs in [protocol]"
     best = nearest(word, valid)
     if best is None and (elsewhere := nearest(word, place)) is not None:
@@ -765,8 +783,9 @@ def parse_override(word: str) -> Layer:
     if any("\ud800" <= letter <= "\udfff" for letter in word):  # bytes of the command line that are no text
         raise SpecError("is not UTF-8 text", where=where, hint="write it in UTF-8")
     field = ALIASES.get(field, field)
-    if field not in _FIELDS and field != "seeds":
-        raise SpecError(f"{field}: unknown field", where=where, hint=did_you_mean(field, [*_FIELDS, *ALIASES, "seeds"]))
+    known = [*_FIELDS, *ALIASES, "seeds", *FOLD_FIELDS]
+    if field not in known:
+        raise SpecError(f"{field}: unknown field", where=where, hint=did_you_mean(field, known))
     candidates: list[Any] = [text]
     try:
         document = tomllib.loads(f"value = {text}")
@@ -815,6 +834,13 @@ def _none_or(field: str, value: Any) -> Any:
 
 #: Texts that may have several lines.
 _PROSE: tuple[KeyPath, ...] = (("title",), ("description",), ("hypothesis", "intended_use"))
+
+
+def place_in_file(ablation: Ablation, table: str, field: str) -> str:
+    """``file:line`` where ``ablation`` gives ``field`` in ``table``, or the ``--set`` word that does; else the file."""
+    words = [word for word in ablation.members[0].overrides if word.partition("=")[0].strip() == field]
+    line = line_of(key_lines(ablation.source), (table, field))
+    return override_place(words[-1]) if words else ablation.path if line is None else f"{ablation.path}:{line}"
 
 
 def place_of_part(ablation: Ablation, field: str, value: Any, argument: str = "") -> str:

@@ -28,7 +28,7 @@ from mmad.config.checks import problems, unsupported
 from mmad.config.fields import Effect
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean
-from mmad.config.protocol import Continues, EvaluationProtocol, TrainingProtocol
+from mmad.config.protocol import Continues, EvaluationProtocol, Fold, TrainingProtocol, without_fold
 from mmad.config.runs import NO_DATA, VARIANT, Ablation, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import is_file, weights_file
@@ -156,6 +156,7 @@ def expand(parsed: ParsedFile, overrides: Sequence[Layer] = ()) -> Ablation:
         SpecError: a combination of fields that is impossible or cannot be built yet; two members alike.
     """
     _check_number(parsed, overrides)
+    _check_folds(parsed, overrides)
     variant = _variant(overrides)
     members: list[Member] = []
     seen: set[tuple[str, str, int, int]] = set()
@@ -214,19 +215,21 @@ def _declared(parsed: ParsedFile, compare: Sequence[tuple[str, str]], members: S
         known = ", ".join(f'["{a}", "{b}"]' for a, b in compare) or "none, with one arm"
         what = "the file has no such pair" if pair else "which of the file's pairs is the primary one?"
         raise refuse("compare", what, f"name one of the file's pairs as compare = [reference, other]: {known}")
-    settings = list(dict.fromkeys(member.setting for member in members))
+    folds = [member.run.protocol.fold for member in members]
+    named = [m.setting if fold is None else without_fold(m.setting) for m, fold in zip(members, folds, strict=True)]
+    settings = list(dict.fromkeys(named))
     setting = declared.setting or (settings[0] if len(settings) == 1 else "")
     if setting not in settings:
         what = f"no setting is named {setting!r}" if setting else "which of the file's settings is the primary one?"
         raise refuse("setting", what, did_you_mean(setting, settings))
-    runs = [member.run for member in members if member.setting == setting and member.arm in pair]
+    runs = [m.run for m, name in zip(members, named, strict=True) if name == setting and m.arm in pair]
     if declared.checkpoint != "final" and not all(run.setup.use_early_stop_model for run in runs):
         what = f"{declared.checkpoint}, but runs with use_early_stop_model = false keep no best checkpoint"
         raise refuse("checkpoint", what, 'set checkpoint = "final"')
     seeds = len({run.protocol.seed for run in runs})
     if declared.seeds not in (None, seeds):
         raise refuse("seeds", f"{declared.seeds}, but {setting!r} has {seeds}", "give both the same number")
-    if seeds < (2 if len(settings) * len(compare) > 1 else 3):
+    if folds[0] is None and seeds < (2 if len(settings) * len(compare) > 1 else 3):
         what = f"{setting!r} has {plural(seeds, 'seed')}, and nothing can be settled about the arms"
         raise refuse("seeds", what, "train at least three seeds, such as [protocol] seeds = [0, 1, 2]")
     return declared.model_copy(update={"compare": pair, "setting": setting, "seeds": seeds})
@@ -263,13 +266,15 @@ def _check_number(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:
         layers = [parsed.protocol, *([setting.layer] if setting else []), *([every] if every else []), *overrides]
         return next((len(layer.values["seeds"]) for layer in reversed(layers) if "seeds" in layer.values), 1)
 
-    number = len(parsed.arms) * points * sum(map(seeds, parsed.settings or (None,)))
+    folds = next((layer.values["folds"] for layer in (*overrides[::-1], parsed.protocol) if "folds" in layer.values), 1)
+    number = len(parsed.arms) * points * folds * sum(map(seeds, parsed.settings or (None,)))
     if number > MAX_MEMBERS:
         counts = " × ".join(
             (
                 plural(len(parsed.settings or (None,)), "setting"),
                 plural(points, "combination of the grid", "combinations of the grid"),
                 plural(len(parsed.arms), "arm"),
+                *([plural(folds, "fold")] if folds > 1 else []),
             )
         )
         raise SpecError(
@@ -277,6 +282,23 @@ def _check_number(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:
             where=parsed.source.where(("grid",) if points > 1 else ("protocol", "seeds")),
             hint=f"at most {MAX_MEMBERS:,} are possible: leave values out, or write several files",
         )
+
+
+def _check_folds(parsed: ParsedFile, overrides: Sequence[Layer]) -> None:
+    """Refuse what a cross-validation leaves undefined."""
+    given = {name: layer for layer in (parsed.protocol, *overrides) for name in layer.values}
+    if "folds" not in given:
+        if "fold_seed" in given:
+            raise _blame("fold_seed", "fold_seed: there are no folds", "add folds = 5", given, parsed.source)
+        return
+    if parsed.looks is not None and not any("seeds" in layer.values for layer in overrides):
+        what = "folds: seeds until settled are looked at on one test split, and each fold has its own"
+        raise _blame(
+            "folds", what, "fix the seeds, such as seeds = [0, 1, 2], or leave folds out", given, parsed.source
+        )
+    if continuing := next((one for one in parsed.settings if one.continues is not None), None):
+        what = f"folds: {continuing.name!r} continues a run, whose patients may be in this fold's test split"
+        raise _blame("folds", what, "leave folds or continue_from out", given, parsed.source)
 
 
 def _points(parsed: ParsedFile) -> Iterator[_Point]:
@@ -329,17 +351,20 @@ def _members(parsed: ParsedFile, point: _Point, arm: str, layers: Sequence[Layer
         training["weights"] = "none"
     elif training.get("weights", "imagenet") != "none":
         training["weights"] = _weights(setup, training.get("weights", "imagenet"), origin, parsed.source)
-    for seed in values.get("seeds", (0,)):
-        protocol = TrainingProtocol.model_construct(**training, seed=seed)
+    folds = [
+        Fold(number=k + 1, of=values["folds"], seed=values.get("fold_seed", 0)) for k in range(values.get("folds", 0))
+    ]
+    for fold, seed in itertools.product(folds or (None,), values.get("seeds", (0,))):
+        protocol = TrainingProtocol.model_construct(**training, seed=seed, fold=fold)
         yield Member(
             ablation=parsed.name,
-            setting=point.name,
+            setting=point.name if fold is None else fold.of_setting(point.name),
             arm=arm,
             seed=seed,
             run=RunSpec(setup, protocol, NO_DATA),
             evaluation=EvaluationProtocol.model_construct(**evaluation),
             replicate=protocol.replicate,
-            documented=point.documented.get(arm),
+            documented=point.documented.get(arm) if fold is None else None,
             inferred=tuple(dict.fromkeys((*parsed.inferred, *point.inferred))),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +33,31 @@ class OwnModule(BaseModel):
     versions: dict[str, str] = Field(
         default_factory=dict, description="Distribution → version of what it imports besides."
     )
+
+
+class Fold(BaseModel):
+    """One fold of a cross-validation: its patients are the test split, others validation and training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(ge=1, description="Which fold, from 1.")
+    of: int = Field(ge=2, description="How many folds there are.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Decides, with the data set's content, who is in which fold.")
+
+    def __str__(self) -> str:
+        return f"fold {self.number} of {self.of}"
+
+    def of_setting(self, setting: str) -> str:
+        """The name of a setting's runs of this fold: ``default, fold 2 of 5``."""
+        return f"{setting}, {self}"
+
+
+_OF_SETTING = re.compile(r", fold \d+ of \d+$")
+
+
+def without_fold(setting: str) -> str:
+    """The setting that a name of ``Fold.of_setting`` is of; any other name as it is."""
+    return _OF_SETTING.sub("", setting)
 
 
 class TrainingProtocol(BaseModel):
@@ -81,6 +107,9 @@ class TrainingProtocol(BaseModel):
     )
     continues: Annotated[Continues | None, affects("training"), Later(None)] = Field(
         None, description="The run that this one continues; filled from a setting's continue_from."
+    )
+    fold: Annotated[Fold | None, affects("training", "evaluation"), Later(None)] = Field(
+        None, description="Its fold, in place of the data set's own splits; filled from [protocol] folds."
     )
 
 

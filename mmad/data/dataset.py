@@ -27,6 +27,8 @@ from mmad.base.files import write_atomically
 from mmad.base.paths import cache_folder
 from mmad.base.records import SPLITS, ClinicalColumns, GroundTruth, Split
 from mmad.config.messages import no_such, one_of
+from mmad.config.protocol import Fold
+from mmad.data.folds import folded
 from mmad.data.pixels import RULE, is_changed
 
 TOML = "dataset.toml"
@@ -254,16 +256,19 @@ def hash_file(path: Path) -> str:
 UNIFIED = "unified"
 
 
-def samples(dataset: DataSet, mode: str) -> DataSet:
+def samples(dataset: DataSet, mode: str, fold: Fold | None = None) -> DataSet:
     """The data set as ``dataset_mode`` asks for it.
 
     Args:
         dataset: as it was read.
         mode: ``unified`` (one sample per image), ``normal`` or ``full`` (one per reading of it).
+        fold: whose splits take the place of the data set's own.
 
     Raises:
         DataError: ``unified`` of a data set whose studies are readings already.
     """
+    if fold is not None:
+        dataset = folded(dataset, fold)
     if mode != UNIFIED:
         return by_reading(dataset)
     if dataset.mode in (None, UNIFIED):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import models
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FeaturePyramidNetwork
@@ -133,13 +134,23 @@ def build_image_network(setup: ModelSetup) -> ImageNetwork:
         own = own_body(setup)
         body, widths, strides = own, tuple(own.widths), tuple(own.strides)
     else:
-        body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.image_backbone)
+        with _Undrawn():  # type: ignore[no-untyped-call]
+            body, widths = _pyramid_body(setup) if setup.using_fpn else _body(setup.image_backbone)
         strides = PYRAMID_STRIDES if setup.using_fpn else (STRIDES[setup.image_backbone],)
     if setup.norm_momentum is not None:
         set_norm_momentum(body, setup.norm_momentum)
     if setup.using_fpn:
         return ImageNetwork(body, widths, PYRAMID_STRIDES, PYRAMID_CHANNELS)
     return ImageNetwork(body, widths, strides, setup.backbone_out_channels)
+
+
+class _Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Leaves out the weights that torchvision draws while it builds, for ``initialise`` draws them anew."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.uniform_.default, torch.ops.aten.normal_.default):
+            return args[0].zero_()
+        return func(*args, **(kwargs or {}))
 
 
 def own_body(setup: ModelSetup) -> Any:

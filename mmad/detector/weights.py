@@ -23,7 +23,7 @@ def initialise(model: nn.Module, seed: int, redrawn: Mapping[str, Callable[[], n
     global random state is left as it was.
 
     Args:
-        model: on the CPU.
+        model: on the CPU, whose generator alone is used: to seed those of other devices takes longer than to draw.
         seed: of the run.
         redrawn: by the name of a module, what makes another of the same.
     """
@@ -31,14 +31,14 @@ def initialise(model: nn.Module, seed: int, redrawn: Mapping[str, Callable[[], n
     whole |= {name: m.fresh for name, m in model.named_modules() if isinstance(m, SwinBody | TimmBody)}
     for name, fresh in whole.items():
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(name_seed(seed, name))
+            torch.default_generator.manual_seed(name_seed(seed, name))
             model.get_submodule(name).load_state_dict(fresh().state_dict())
     drawn = tuple(f"{name}." for name in whole)
     for name, module in model.named_modules():
         if next(module.parameters(recurse=False), None) is None or name.startswith(drawn):
             continue
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(name_seed(seed, name))
+            torch.default_generator.manual_seed(name_seed(seed, name))
             _draw(name, module)
 
 

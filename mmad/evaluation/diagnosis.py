@@ -121,7 +121,7 @@ def detected(
         chosen = chosen & matched.counted[threshold]
         highest = _highest(place[matched.image[chosen]], matched.score[chosen], units)
         positive = np.bincount(place, weights=boxes, minlength=units) > 0
-        found.append(_told_apart(label, highest, positive, group, score))
+        found.append(told_apart(label, highest, positive, group, score))
     return tuple(found)
 
 
@@ -131,7 +131,8 @@ def _highest(unit: Ints, score: Floats, units: int) -> Floats:
     return highest
 
 
-def _told_apart(label: str, highest: Floats, positive: Flags, group: Ints, score: float | None) -> Detected:
+def told_apart(label: str, highest: Floats, positive: Flags, group: Ints, score: float | None = None) -> Detected:
+    """How units are told apart by a score each, ``highest`` (N,); ``group`` is whom each is left out with."""
     with_it, without = highest[positive], highest[~positive]
     people = [len(np.unique(group[which])) for which in (positive, ~positive)]
     unknown = Interval(math.nan, math.nan, math.nan)

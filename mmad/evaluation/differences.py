@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from mmad.base.errors import EvaluationError
+from mmad.evaluation.folds import fold_error, over_folds
 from mmad.evaluation.matching import Floats, Matched
 from mmad.evaluation.resampling import (
     CELLS,
@@ -136,6 +137,27 @@ def pair_sample(
         images=len(reference[0].patients),
         cohort=hashlib.sha256("\n".join(reference[0].patients).encode("utf-8", "replace")).hexdigest(),
     )
+
+
+@dataclass(frozen=True)
+class FoldedSample:
+    """Two arms on the folds of a cross-validation, whose patients are others in each: a sample of each finished fold.
+
+    Args:
+        folds: samples of the finished ones.
+        of: how many folds there are.
+        test_to_train: patients of a fold's test split for each of its training split.
+    """
+
+    folds: tuple[PairSample, ...]
+    of: int
+    test_to_train: float
+
+    @property
+    def differences(self) -> Floats:
+        """Other minus reference of each fold, the mean over its seeds, (K,)."""
+        found: Floats = np.array([one.differences.mean() for one in self.folds])
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -400,6 +422,14 @@ class FamilyPair:
 
 
 @dataclass(frozen=True)
+class FoldedPair:
+    """One pair of a family over the folds of a cross-validation; one with a ``goal`` was registered beforehand."""
+
+    sample: FoldedSample
+    goal: Goal | None = None
+
+
+@dataclass(frozen=True)
 class Difference:
     """Other minus reference: the mean over the seeds, and what may be said of it.
 
@@ -411,6 +441,9 @@ class Difference:
     ``lent`` counts the other pairs whose seeds share their variance, ``lent_freedom`` are the degrees of freedom of
     that variance, ``freedom`` those of t, ``freedom_hillis`` what Hillis' formula gives as published.
     ``variance_seeds`` and ``variance_patients`` sum to the squared standard error; None and the patients' for one seed.
+
+    Over ``folds`` (0 without cross-validation) seeds are averaged within each, ``sd`` is that of the folds, and nothing
+    is said of seeds and patients apart.
     """
 
     ap: Interval
@@ -433,10 +466,11 @@ class Difference:
     variance_patients: float
     seed_share: float | None
     decision: Decision | None = None
+    folds: int = 0
 
 
 def differences(
-    family: Sequence[FamilyPair],
+    family: Sequence[FamilyPair | FoldedPair],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -445,21 +479,68 @@ def differences(
 ) -> list[Difference]:
     """What may be said of every pair of a family, in its order.
 
-    Pairs of one seed are a family of their own: they speak of networks, the others of arms.
+    Pairs of one seed are a family of their own: they speak of networks, the others of arms. So are pairs over folds.
 
     Args:
         resamples: of the patients, with ``seed``: for pairs of one seed.
         level: of the intervals.
         draws: of the largest |t|: for pairs of several seeds.
     """
-    found: dict[int, Difference] = {}
-    order = sorted(range(len(family)), key=lambda n: repr(sorted((family[n].reference, family[n].other))))
-    known = [n for n in order if np.isfinite(family[n].sample.differences).all()]  # draws do not depend on who asks
-    single = [n for n in known if len(family[n].seeds) == 1]
-    several = [n for n in known if len(family[n].seeds) > 1]
-    found |= zip(single, _networks([family[n] for n in single], resamples, seed, level), strict=True)
-    found |= zip(several, _arms([family[n] for n in several], level, draws), strict=True)
-    return [found[n] if n in found else _unknown(one) for n, one in enumerate(family)]
+    plain = {n: one for n, one in enumerate(family) if isinstance(one, FamilyPair)}
+    folded = {n: one for n, one in enumerate(family) if isinstance(one, FoldedPair)}
+    found = dict(zip(folded, _over_folds(list(folded.values()), level), strict=True))
+    order = sorted(plain, key=lambda n: repr(sorted((plain[n].reference, plain[n].other))))
+    known = [n for n in order if np.isfinite(plain[n].sample.differences).all()]  # draws do not depend on who asks
+    single = [n for n in known if len(plain[n].seeds) == 1]
+    several = [n for n in known if len(plain[n].seeds) > 1]
+    found |= zip(single, _networks([plain[n] for n in single], resamples, seed, level), strict=True)
+    found |= zip(several, _arms([plain[n] for n in several], level, draws), strict=True)
+    return [found[n] if n in found else _unknown(plain[n]) for n in range(len(family))]
+
+
+def _over_folds(family: Sequence[FoldedPair], level: float) -> Iterator[Difference]:
+    """Pairs over folds: Nadeau and Bengio's variance; of several pairs each at its share of the error (Bonferroni)."""
+    together = max(1, sum(one.goal is None for one in family))
+    for one in family:
+        sample, ratio = one.sample, one.sample.test_to_train
+        error, freedom = fold_error(sample.differences, ratio)
+        value, pairs = float(sample.differences.mean()), 1 if one.goal is not None else together
+        own_level = level if one.goal is None else 1 - one.goal.alpha
+        reach, decision = _Reach(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN), None
+        if error > 0:
+            alone, p = t_test(value, error, freedom, own_level)
+            shared = t_test(value, error, freedom, 1 - (1 - own_level) / pairs)[0]
+            reach = _Reach(shared, alone, min(1.0, pairs * p), p)
+        if one.goal is not None:
+            decision = decide(one.goal, value, error, freedom)
+
+        def over(intervals: Iterable[Interval], ratio: float = ratio) -> Interval:
+            return over_folds([one.value for one in intervals], ratio, -1.0, level=level)
+
+        findings = list(zip(*(part.per_class for part in sample.folds), strict=True))
+        yield Difference(
+            ap=_within(value, reach.together),
+            p=reach.p,
+            pointwise=_within(value, reach.alone),
+            p_pointwise=reach.p_pointwise,
+            ar=over(part.ar for part in sample.folds),
+            per_class=tuple((rows[0][0], over(r[1] for r in rows), over(r[2] for r in rows)) for rows in findings),
+            p_patients=_UNKNOWN,
+            seeds=min(len(part.reference) for part in sample.folds),
+            patients=sum(part.patients for part in sample.folds),
+            images=sum(part.images for part in sample.folds),
+            family=pairs,
+            freedom=float(freedom),
+            freedom_hillis=_UNKNOWN,
+            lent=0,
+            lent_freedom=0,
+            sd=float(sample.differences.std(ddof=1)) if freedom else None,
+            variance_seeds=error**2,
+            variance_patients=_UNKNOWN,
+            seed_share=None,
+            decision=decision,
+            folds=len(sample.folds),
+        )
 
 
 def _unknown(one: FamilyPair) -> Difference:
@@ -646,7 +727,10 @@ def _reach(
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """Other minus the mean of ``references`` arms, by itself: ``ap`` over seeds and patients with its p."""
+    """Other minus the mean of ``references`` arms, by itself: ``ap`` over seeds and patients with its p.
+
+    ``seeds`` counts the folds of a cross-validation.
+    """
 
     ap: Interval
     p: float
@@ -695,6 +779,27 @@ def mean_difference(
     looks = None if ones[0].looks is None else _fractions(family, places[0])
     reach = _reach(value, error, freedom_of_t, None, level, looks)
     return MeanDifference(_within(value, reach.alone), reach.p_pointwise, count, arms)
+
+
+def folded_mean_difference(
+    samples: Sequence[FoldedSample], places: Sequence[int], *, level: float = LEVEL
+) -> MeanDifference:
+    """The same over folds: the references are averaged within each fold, so that its spread holds what they differ by.
+
+    Args:
+        samples: of the family, whose ``places`` are of the same other arm and the same folds.
+    """
+    ones = [samples[n] for n in places]
+    folds = {len(one.folds) for one in ones}
+    if len(folds) > 1:
+        return MeanDifference(_within(_UNKNOWN, _UNKNOWN), _UNKNOWN, 0, len(ones))
+    each = np.mean([one.differences for one in ones], axis=0)
+    error, freedom = fold_error(each, ones[0].test_to_train)
+    value = float(each.mean())
+    if not error > 0:
+        return MeanDifference(_within(value, _UNKNOWN), _UNKNOWN, len(each), len(ones))
+    reach, p = t_test(value, error, freedom, level)
+    return MeanDifference(_within(value, reach), p, len(each), len(ones))
 
 
 def pooled_squares(family: Sequence[FamilyPair]) -> tuple[float, int]:

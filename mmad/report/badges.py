@@ -84,7 +84,10 @@ def evaluation_badges(c: Conditions) -> list[Badge]:
         )
     if is_phantom(c.data):
         badges.append(_SYNTHETIC)
-    badges.append(_split(c.split_policy))
+    if c.folds == "none":
+        badges.append(_split(c.split_policy))
+    else:
+        badges.append(Badge(f"folds: {c.folds}", "Cross-validated by patient, in place of the data set's own splits."))
     if not c.fingerprint:
         badges.append(
             Badge("provisional", "The content of the data set was never read; the run's key will change.", "caution")

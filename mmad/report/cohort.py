@@ -5,26 +5,26 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mmad.analysis.cache import cached
 from mmad.analysis.frames import ReportFrame, RunFrame
-from mmad.analysis.targets import DetectionStore
+from mmad.analysis.targets import DetectionStore, fold_of
 from mmad.base.errors import DataError, EvaluationError
 from mmad.base.records import SPLITS, RunRecord
 from mmad.data.dataset import DataSet, Study
 from mmad.store.store import Store
 
-#: Fingerprint of a data set, and what a sample of it is (``dataset_mode``).
-CohortKey = tuple[str, str]
+#: Fingerprint of a data set, what a sample of it is (``dataset_mode``), and how many folds with which seed, if any.
+CohortKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class SplitCohort:
-    """One split; ``patients_with`` counts the patients with each finding, in the order of the labels.
+    """One split, or the test split of ``fold 2``; ``patients_with`` counts the patients with each finding, by label.
 
     Args:
         readings: annotations of its images; ``readers`` are the names that they have, 0 where they have none.
@@ -113,21 +113,29 @@ def cohorts_of(
     detections = detections or DetectionStore(data)
     found: dict[CohortKey, Cohort] = {}
     for run in {cohort_key(run.record): run for run in frame.runs if run.record.dataset_fingerprint}.values():
-        fingerprint, mode = cohort_key(run.record)
-        subject = {"fingerprint": fingerprint, "mode": mode}
+        key = fingerprint, mode, folds = cohort_key(run.record)
+        subject = {"fingerprint": fingerprint, "mode": mode, **({"folds": folds} if folds else {})}
         try:
-            found[fingerprint, mode] = cached(
-                store, "cohort", subject, Cohort, functools.partial(_count, detections, run)
-            )
+            found[key] = cached(store, "cohort", subject, Cohort, functools.partial(_count, detections, run))
         except (DataError, EvaluationError):
             continue
     return found
 
 
 def _count(detections: DetectionStore, run: RunFrame) -> Cohort:
-    return cohort_of(detections.dataset(run.record))
+    if (fold := fold_of(run.record)) is None:
+        return cohort_of(detections.dataset(run.record))
+    each = []
+    for number in range(1, fold.of + 1):
+        named = {"fold": fold.model_copy(update={"number": number}).model_dump()}
+        of_fold = replace(run.record, protocol={**run.record.protocol, **named})
+        each.append(cohort_of(detections.dataset(of_fold)))
+    tests = (replace(one.splits[-1], split=f"fold {number}") for number, one in enumerate(each, 1))
+    return replace(each[0], policy="folds", splits=tuple(tests))
 
 
 def cohort_key(run: RunRecord) -> CohortKey:
-    """Fingerprint of a run's data set, and what a sample of it is."""
-    return run.dataset_fingerprint, str(run.setup.get("dataset_mode", "unified"))
+    """Fingerprint of a run's data set, what a sample of it is, and its folds."""
+    fold = fold_of(run)
+    folds = "" if fold is None else f"{fold.of} folds, seed {fold.seed}"
+    return run.dataset_fingerprint, str(run.setup.get("dataset_mode", "unified")), folds

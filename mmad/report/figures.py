@@ -484,8 +484,9 @@ def _arm_lines(
 
 
 def _seed(member: MemberFrame) -> str:
-    replicate = member.record.replicate
-    return f"{member.record.seed}{f', replicate {replicate}' if replicate > 1 else ''}"
+    replicate, fold = member.record.replicate, member.compared.fold
+    words = f"{member.record.seed}{f', replicate {replicate}' if replicate > 1 else ''}"
+    return words if fold is None else f"{words}, {fold}"
 
 
 def _with_mean(seeds: Sequence[Series]) -> list[Series]:

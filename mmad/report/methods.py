@@ -14,11 +14,19 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from mmad.analysis.comparison import ESTIMAND, FEW_SEEDS, NOTHING_REGISTERED, registration_words
+from mmad.analysis.comparison import (
+    ESTIMAND,
+    ESTIMAND_OF_FOLDS,
+    FEW_SEEDS,
+    LEAST_PERMUTATIONS,
+    NOTHING_REGISTERED,
+    registration_words,
+)
 from mmad.base.formatting import clip, moment, plural, short_key
 from mmad.base.paths import file_stem
 from mmad.config.part_words import is_own, part_name
 from mmad.config.setup import ModelSetup
+from mmad.data.folds import PARTS
 from mmad.evaluation.differences import DRAWS
 from mmad.evaluation.intervals import LEAST_PATIENTS
 from mmad.evaluation.operating_points import FROC_RATES
@@ -199,6 +207,8 @@ _POLICIES = {
     "image": "The split is by image: a patient may be in several splits.",
     "reading": "The split is by reading: an image and a patient may be in several splits.",
     "documented": "The split is the documented log's, whose splits share patients.",
+    "folds": "Cross-validation by whole patients, each fold with its share of each finding: a fold's patients are its "
+    f"test split, one in {PARTS} of the others its validation split, the rest its training split.",
 }
 _SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -222,15 +232,16 @@ def _data(section: AblationSection, model: ReportModel) -> dict[str, list[Senten
             found["sizes"].append(Sentence(f"The counts of {name} are not known: its folder is gone or changed."))
             continue
         counts = "; ".join(
-            f"{_SPLIT_WORDS[one.split]} {plural(one.samples, 'sample')} of {plural(one.images, 'image')} and "
-            f"{plural(one.patients, 'patient')} with {plural(one.boxes, 'box', 'boxes')}"
+            f"{_SPLIT_WORDS.get(one.split, one.split)} {plural(one.samples, 'sample')} of "
+            f"{plural(one.images, 'image')} and {plural(one.patients, 'patient')} "
+            f"with {plural(one.boxes, 'box', 'boxes')}"
             for one in cohort.splits
         )
         findings = "; ".join(
             f"{clip(label, 60)} {' / '.join(str(one.patients_with[n]) for one in cohort.splits)}"
             for n, label in enumerate(cohort.labels)
         )
-        heads = " / ".join(_SPLIT_WORDS[one.split] for one in cohort.splits)
+        heads = " / ".join(_SPLIT_WORDS.get(one.split, one.split) for one in cohort.splits)
         found["sizes"] += [
             Sentence(f"Sizes: {counts}."),
             Sentence(f"Patients with each finding ({heads}): {findings}."),
@@ -554,10 +565,22 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
     rows = [row for table in section.comparisons for row in table.rows if row.pairs]
     if not rows:
         return {}
-    several, single = [r for r in rows if len(r.pairs) > 1], [r for r in rows if len(r.pairs) == 1]
+    folded = [row for row in rows if row.folds]
+    several = [row for row in rows if len(row.pairs) > 1 and not row.folds]
+    single = [row for row in rows if len(row.pairs) == 1 and not row.folds]
     registration = rows[0].registration
     registered = NOTHING_REGISTERED if registration is None else registration_words(registration)
-    found = [Sentence(ESTIMAND), Sentence(registered)]
+    found = [Sentence(ESTIMAND_OF_FOLDS if folded else ESTIMAND), Sentence(registered)]
+    if folded:
+        found.append(
+            Sentence(
+                "Seeds are averaged within each fold. The variance of the mean over K folds is (1/K + n_test/n_train) "
+                "times that between the folds, with K − 1 degrees of freedom; no estimate of it is unbiased, for folds "
+                f"share training patients. Intervals (95 %) and p hold for {plural(len(folded), 'pair')} together "
+                "(Bonferroni).",
+                ("nadeau2003",),
+            )
+        )
     if several:
         found += [
             Sentence(
@@ -574,6 +597,18 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
                     f"largest |t| of {DRAWS:,} draws from their joint distribution."
                 )
             )
+    if {("none", "true"), ("permuted", "true")} <= {row.records for row in several}:
+        found += [
+            Sentence(
+                "Clinical data are said to help where an arm is ahead of the arms without them and of the mean over "
+                f"at least {LEAST_PERMUTATIONS} permutations of the records, each at 5 % (intersection-union); these "
+                "are averaged within seeds, and what they differ by among themselves is part of the variance."
+            ),
+            Sentence(
+                "Beside that stands cheap late fusion: scores of the image-only arm, corrected by a logistic "
+                "regression of the clinical values, fitted on the training and the validation split (scikit-learn)."
+            ),
+        ]
     if single:
         found.append(
             Sentence(
@@ -582,21 +617,13 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
                 "the arms."
             )
         )
-    found += [
-        Sentence(
-            "A difference is called higher or lower where its interval leaves 0 out, else not settled; two seeds of "
-            f"one pair alone settle nothing, and up to {FEW_SEEDS} seeds are called few."
-        ),
-        Sentence(
-            "Intervals of one arm come from leaving out each patient (jackknife), on the logit scale between 0.1 and "
-            f"0.9 and as exact binomial ones beyond; fewer than {LEAST_PATIENTS} patients give none."
-        ),
-        Sentence(
-            "Beside them stands a permutation test that swaps the arms' detections within patients "
-            f"({RESAMPLES:,} permutations)."
-        ),
-    ]
-    found.append(Sentence(f"Pairs of arms that were compared: {len(rows)}."))
+    few = f"; two seeds of one pair alone settle nothing, and up to {FEW_SEEDS} seeds are called few"
+    decided = "A difference is called higher or lower where its interval leaves 0 out, else not settled"
+    found.append(Sentence(f"{decided}{few if several or single else ''}."))
+    if folded:
+        found.append(Sentence(f"Pairs of arms that were compared: {len(rows)}."))
+    else:
+        found += _of_one_split(len(rows))
     return {
         "statistics": found,
         "robustness": [
@@ -607,6 +634,21 @@ def _statistics(section: AblationSection, model: ReportModel) -> dict[str, list[
         ],
         "results": [Sentence(headline) for headline in section.headlines],
     }
+
+
+def _of_one_split(pairs: int) -> list[Sentence]:
+    """What stands beside the differences of one test split."""
+    return [
+        Sentence(
+            "Intervals of one arm come from leaving out each patient (jackknife), on the logit scale between 0.1 and "
+            f"0.9 and as exact binomial ones beyond; fewer than {LEAST_PATIENTS} patients give none."
+        ),
+        Sentence(
+            "Beside them stands a permutation test that swaps the arms' detections within patients "
+            f"({RESAMPLES:,} permutations)."
+        ),
+        Sentence(f"Pairs of arms that were compared: {pairs}."),
+    ]
 
 
 def _software(section: AblationSection) -> dict[str, list[Sentence]]:

@@ -797,7 +797,7 @@ def _parts(ablation: AblationSection, most: int) -> tuple[Part, ...]:
     slices = [ablation.runs[n : n + most] for n in range(0, len(ablation.runs), most)] or [()]
     home = dict.fromkeys(ablation.frame.settings, 0)
     for n in reversed(range(len(slices))):
-        home |= {run.member.record.setting: n for run in slices[n]}
+        home |= {run.member.setting: n for run in slices[n]}
     return tuple(
         _part(
             ablation,

@@ -482,6 +482,10 @@ class _PictureCollector:
         return AblationPictures(tuple(self._pairs), self._images, tuple(self._notes))
 
     def add(self, found: Comparison) -> None:
+        if found.folds:
+            first = found.pairs[0][0].fold
+            found = replace(found, runs=tuple(pair for pair in found.pairs if pair[0].fold == first))
+            self._note(f"Pictures are of {first}, whose test images the others do not share.", caution=False)
         pair = PairPictures(found.setting, found.reference, found.other, len(found.seeds))
         try:
             self._pairs.append(self._pair(pair, found))

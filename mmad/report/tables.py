@@ -12,8 +12,10 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
+from mmad.analysis.clinical_table import TableAuroc
 from mmad.analysis.comparison import (
     ESTIMAND,
+    ESTIMAND_OF_FOLDS,
     NOTHING_REGISTERED,
     Comparison,
     ComparisonTable,
@@ -138,6 +140,7 @@ _PAIR = (
     Column("setting", "setting of the ablation"),
     Column("reference", "first arm of the pair"),
     Column("other", "second arm of the pair"),
+    Column("folds_done", "folds in which both arms have finished a seed; 0 without cross-validation", "folds"),
     Column("seeds", "seeds that both arms have finished", "seeds"),
 )
 _SIDES = (("reference", "first arm"), ("other", "second arm"), ("difference", "second minus first"))
@@ -152,7 +155,7 @@ def statistics_rows(statistics: Statistics, comparison: ComparisonTable) -> list
 
 
 def _ends(row: Comparison) -> Row:
-    return (row.ablation, row.setting, row.reference, row.other, len(row.seeds))
+    return (row.ablation, row.setting, row.reference, row.other, row.folds_done, len(row.seeds))
 
 
 def _figures(row: Comparison, stats: PairStatistics, split: Split, measure: str) -> list[Value]:
@@ -210,6 +213,8 @@ def pairs_table(known: Known, name: str = "pairs", title: str = "", **more: Any)
     for row, stats in known:
         found = stats.difference
         seeds = plural(len(row.seeds), "seed") if len(row.seeds) > 1 and not row.note else ""
+        if row.folds and not row.note:
+            seeds = f"{row.folds} folds{f' × {seeds}' if seeds else ''}"
         judgement = row.judgement
         said = (judgement.word, " ".join(judgement.reasons), judgement.sentence) if judgement and found else (None,) * 3
         ps = (found.p, found.p_pointwise) if found else (None, None)
@@ -386,13 +391,16 @@ def interval_note(known: Iterable[PairStatistics]) -> str:
         return ""
     several = any(one.seeds > 1 for one in found)
     over = "over seeds and patients" if several else "over patients, of these networks alone"
+    estimand, folds = ESTIMAND, next((one.folds for one in found if one.folds), 0)
+    if folds:
+        over, estimand = f"over {folds} folds, seeds averaged in each", ESTIMAND_OF_FOLDS
     family = max(one.family for one in found)
     together = (
         f" The intervals of the AP differences and p hold for all {family} pairs together; pointwise: for one alone."
         if family > 1
         else ""
     )
-    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {ESTIMAND}"
+    return f"In brackets: 95 % intervals {over}.{together} Only the difference in test AP takes a verdict. {estimand}"
 
 
 def common_parameters(ablation: AblationFrame, comparison: ComparisonTable) -> tuple[int, int] | None:
@@ -431,13 +439,20 @@ def benefit_table(section: AblationSection, statistics: Statistics) -> ReportTab
         Column("against", "the arms it is compared with"),
         Column("helps", "whether it is ahead of those without them and of the mean of the permuted ones, each at 5 %"),
         Column("claim", "what may be said"),
+        Column("beats_late_fusion", "whether it is ahead of cheap late fusion, at 5 %"),
+        Column("late_fusion", "what may be said of cheap late fusion"),
     )
     rows = [row for table in section.comparisons for row, _ in statistics_rows(statistics, table)]
     found = benefits(row for row in rows if row.kind == row.primary)
     return ReportTable.of(
         file_stem(name, "benefit"), "Do clinical data help?", columns,
-        [(name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence) for b in found],
-        shown=tuple(Shown(column, column.capitalize(), "text") for column in ("setting", "against", "claim")),
+        [
+            (name, b.setting, b.arm, ", ".join(c.reference for c in b.against), b.helps, b.sentence,
+             b.beats_late_fusion, b.late_sentence)
+            for b in found
+        ],
+        shown=(Shown("setting", "Setting", "text"), Shown("against", "Against", "text"),
+               Shown("claim", "Claim", "text"), Shown("late_fusion", "Cheap late fusion", "text")),
         note="Records permuted at test alone (mmad controls) show reliance, not benefit.",
     )  # fmt: skip
 
@@ -652,7 +667,7 @@ _FIGURES = ("val_ap", "val_ar", "test_ap", "test_ar")
 def parameters_table(section: AblationSection) -> ReportTable:
     """Parameter counts of every module in every setting and arm; settings with equal counts are displayed once."""
     frame, name = section.frame, section.frame.record.name
-    first = {(m.record.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
+    first = {(m.setting, m.record.arm): m for m in reversed(frame.members) if m.run.counts}
     alike: dict[tuple[str, str], tuple[str, bool]] = {}
     for row in section.count_rows:
         every = len(row.settings) == len(frame.settings)
@@ -751,7 +766,7 @@ def _result_cells(member: MemberFrame) -> Row:
         *((best.kind, best.epoch, *(getattr(best, f) for f in _FIGURES)) if best else (None,) * 6),
         *of_evaluation(member.protocol),
         run.seconds, record.started, record.finished, run.count("model"),
-        record.dataset_name, record.dataset_fingerprint or None, run.data_file.split_policy, record.recipe,
+        record.dataset_name, record.dataset_fingerprint or None, run.data_file.policy_of(record), record.recipe,
         member.record.documented, ", ".join(member.record.overrides) or None, record.error,
         f"{record.epochs_done} / {run.epochs_asked}", _by(member.protocol),
         f"status {record.status}", "final" if best and best.kind == "final" else "",
@@ -1122,6 +1137,33 @@ def missingness_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     return ReportTable.of("missingness", "Missing clinical values", columns, rows, shown=shown, note=note, **more)
 
 
+def clinical_table(found: Sequence[tuple[EvaluatedRun, Sequence[TableAuroc]]], **more: Any) -> ReportTable:
+    """What the clinical values say of each finding without the image, beside what a run does."""
+    columns = (
+        *EVALUATED, _FINDING, Column("positives", "images with the finding"), Column("images", "images of the split"),
+        *bounded_columns("run", "AUROC of the run's best detection"),
+        *bounded_columns("logistic", "AUROC of a logistic regression of the clinical values"),
+        *bounded_columns("boosting", "AUROC of boosting of the clinical values"),
+        Column("patients", "the fewer of the patients with and without it", "patients"),
+    )  # fmt: skip
+    rows: list[Row] = [
+        (*run.head, one.label, one.positives, one.images, *bounded(one.run), *bounded(one.logistic),
+         *bounded(one.boosting), one.run.patients)
+        for run, table in found
+        for one in table
+    ]  # fmt: skip
+    shown = (
+        _RUN, Shown("finding", "Finding", "text"), Shown("positives", "With", "whole"),
+        Shown("images", "Images", "whole"), Shown("run", "Run", patients="patients"),
+        Shown("logistic", "Logistic regression", patients="patients"),
+        Shown("boosting", "Boosting", patients="patients"),
+    )  # fmt: skip
+    note = f"AUROC of whole images; the classifiers read the clinical values alone. {_INTERVALS}"
+    return ReportTable.of(
+        "clinical-table", "What the clinical table says", columns, rows, shown=shown, note=note, **more
+    )
+
+
 def evaluation_table(runs: Sequence[EvaluatedRun], **more: Any) -> ReportTable:
     """AP, AR and FROC score of runs, with intervals, and how well their scores are calibrated."""
     columns = (
@@ -1431,7 +1473,15 @@ def cohort_table(section: AblationSection, cohorts: Mapping[CohortKey, Cohort]) 
                 text = f"{value:.4g} ({low:.4g} to {high:.4g})" if ends else whole(int(value))
                 text += f" ({value / split.patients:.0%})".replace("%", " %") if level and split.patients else ""
                 cells = (record.dataset_name, name, level or None, split.split, value, low, high)
-                rows.append((*cells, text, f"{name}: {level}" if level else name, words[split.split]))
+                here = words.get(split.split, split.split.capitalize())
+                rows.append(
+                    (
+                        *cells,
+                        text,
+                        f"{name}: {level}" if level else name,
+                        words.get(split.split, split.split.capitalize()),
+                    )
+                )
     shown = (Shown("_row", "Characteristic", "text"), Shown("_cell", "", "whole"))
     note = "Patients with a finding or a category in per cent of the split's; clinical numbers over its images."
     return ReportTable.of(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -31,8 +33,10 @@ from mmad.store.run_status import WAITING, Cost, QueueStatus, RunningRun, run_na
 from mmad.store.store import Store
 
 #: The table's columns after the run, in their order; and the order in which they take the room there is.
-COLUMNS = ("status", "epoch", "", "val AP", "best", "ETA", "owner", "device", "CPU", "RAM", "GPU")
-FIRST = ("status", "epoch", "ETA", "val AP", "", "device", "best", "GPU", "owner", "CPU", "RAM")
+COLUMNS = ("status", "epoch", "", "val AP", "best", "for", "ETA", "owner", "device", "CPU", "RAM", "GPU")
+FIRST = ("status", "epoch", "ETA", "val AP", "", "device", "best", "GPU", "owner", "for", "CPU", "RAM")
+#: The same order where several machines train.
+FIRST_OF_SEVERAL = ("status", "epoch", "ETA", "owner", "device", "for", "val AP", "", "best", "GPU", "CPU", "RAM")
 #: Lines of a terminal below which there is no room for what failed and what comes next.
 _LOW = 12
 _WORDS = ("status", "", "owner", "device")
@@ -45,15 +49,24 @@ WIDE = 160
 _TICK = 0.1
 #: Seconds for which the time that all waiting runs take is cached.
 _COSTS = 10.0
+#: How much longer than a look took (in CPU time) the next one waits: a look again costs a twentieth of a core at most.
+_REST = 20
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a frame shows: what runs, what failed, what comes next, and this machine, at one ``moment``."""
+    """All that a frame shows: what runs (on ``host`` alone, if given), what failed, what comes next, and this machine,
+    at one ``moment``."""
 
     queue: QueueStatus
     machine: MachineUse
     moment: datetime
+    host: str | None = None
+
+    @property
+    def running(self) -> tuple[RunningRun, ...]:
+        """The runs that are shown."""
+        return tuple(run for run in self.queue.running if self.host in (None, _host(run)))
 
 
 def draw(snapshot: Snapshot, width: int, height: int | None = None, *, plain: bool = False) -> RenderableType:
@@ -69,11 +82,17 @@ def draw(snapshot: Snapshot, width: int, height: int | None = None, *, plain: bo
     alarming = min(len(queue.failed), 5, room // 4) if room >= _LOW else 0
     coming = min(len(queue.waiting), 3) if room >= _LOW else 0
     space = room - 1 - (alarming and alarming + 2) - (coming and coming + 2)
-    training = queue.running if len(queue.running) <= space else queue.running[: max(1, space - 1)]
-    if training:
-        parts.append(_table(snapshot, training, width, plain))
-        if len(queue.running) > len(training):
-            parts.append(_line(f"… and {len(queue.running) - len(training):,} more that run", "dim"))
+    machines = _machines(snapshot.running)
+    if len(machines) > 1 and len(snapshot.running) > space:  # else each run has its own row
+        parts += _machine_table(snapshot, machines, space, width, plain)
+    elif not machines and snapshot.host is not None:
+        parts.append(_line(f"nothing trains on {snapshot.host}", "dim"))
+    elif machines:
+        ordered = [run for runs in machines.values() for run in runs]
+        training = ordered if len(ordered) <= space else ordered[: max(1, space - 1)]
+        parts.append(_table(snapshot, training, width, plain, FIRST_OF_SEVERAL if len(machines) > 1 else FIRST))
+        if len(ordered) > len(training):
+            parts.append(_line(f"… and {len(ordered) - len(training):,} more that run", "dim"))
     lost = [f"{run_name(run)}: {run.cause}" for run in queue.failed[:alarming]]
     following = [run_name(run) for run in queue.waiting[:coming]]
     parts += _section("failed", queue.counts.get("failed", 0), lost, "red")
@@ -91,6 +110,8 @@ def _headline(snapshot: Snapshot, width: int, plain: bool) -> str:
         words.append(f"about {duration(left)} to go")
     elif queue.over < queue.runs and not queue.places:
         words.append("no process trains")
+    if (machines := len({_host(run) for run in queue.running})) > 1:
+        words.append(f"{machines:,} machines")
     if rest := counted({status: count for status, count in queue.counts.items() if status != "finished"}):
         words.append(rest)
     part = (queue.over + sum(_part(run) for run in queue.running)) / queue.runs
@@ -103,11 +124,90 @@ def _part(run: RunningRun) -> float:
     return min(1.0, run.epoch / run.epochs) if run.epochs else 0.0
 
 
-def _table(snapshot: Snapshot, shown: tuple[RunningRun, ...], width: int, plain: bool) -> Table:
+def _machines(running: Sequence[RunningRun]) -> dict[str, list[RunningRun]]:
+    """The runs by the machine that trains them, in the order of their names and devices."""
+    found: dict[str, list[RunningRun]] = {}
+    for run in sorted(running, key=lambda run: (_by_number(_host(run)), _by_number(run.device or ""))):
+        found.setdefault(_host(run), []).append(run)
+    return found
+
+
+def _host(run: RunningRun) -> str:
+    return "?" if run.owner is None else run.owner.host
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """What has ``gpu2`` come before ``gpu10``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _machine_table(
+    snapshot: Snapshot, machines: dict[str, list[RunningRun]], space: int, width: int, plain: bool
+) -> list[RenderableType]:
+    """One row for each machine, those with trouble first; a line that counts the rest."""
+    lost = {name: _trouble(runs) for name, runs in machines.items()}
+    order = sorted(machines, key=lambda name: not lost[name])
+    shown = order if len(order) <= space else order[: max(1, space - 1)]
+    rows = []
+    for name in shown:
+        runs = machines[name]
+        began = [run.started for run in runs if run.started is not None]
+        left = [one for run in runs if run.alive and (one := run.left_at(snapshot.moment)) is not None]
+        part = sum(map(_part, runs)) / len(runs)
+        rows.append(
+            [
+                Text(name),
+                Text(lost[name], "yellow"),
+                Text(f"{len(runs)}"),
+                Text(_devices([run.device or "" for run in runs])),
+                Text(bar(part, _BAR, plain=plain)),
+                Text(duration((snapshot.moment - min(began)).total_seconds()) if began else ""),
+                Text(duration(min(left)) if left else ""),
+                Text(duration(max(left)) if left else ""),
+            ]
+        )
+    columns = [
+        TerminalColumn("machine", wraps=True),
+        TerminalColumn("trouble"),
+        TerminalColumn("runs", right=True),
+        TerminalColumn("devices", yields=3),
+        TerminalColumn("", yields=5),
+        TerminalColumn("for", right=True, yields=2),
+        TerminalColumn("next ends", right=True, yields=4),
+        TerminalColumn("last ends", right=True, yields=1),
+    ]
+    if not any(lost.values()):
+        columns, rows = columns[:1] + columns[2:], [row[:1] + row[2:] for row in rows]
+    parts: list[RenderableType] = [fitted_table(columns, rows, width, between=1, wrap=False)]
+    if rest := order[len(shown) :]:
+        count = sum(len(machines[name]) for name in rest)
+        parts.append(
+            _line(f"… and {len(rest):,} more machines with {count:,} runs; --host NAME shows those of one", "dim")
+        )
+    return parts
+
+
+def _trouble(runs: Sequence[RunningRun]) -> str:
+    """How many runs nobody trains any more, and how many are silent."""
+    lost = Counter("gone" if run.silent_since is None else "silent" for run in runs if not run.alive)
+    return ", ".join(f"{count} {word}" for word, count in lost.items())
+
+
+def _devices(names: Sequence[str]) -> str:
+    """``cuda:0–7``, ``cpu``: each device once."""
+    found = list(dict.fromkeys(name for name in names if name))
+    numbers = [name.removeprefix("cuda:") for name in found]
+    if len(found) > 1 and all(number.isdecimal() for number in numbers):
+        whole = [str(number) for number in range(int(numbers[0]), int(numbers[-1]) + 1)]
+        return f"cuda:{numbers[0]}–{numbers[-1]}" if numbers == whole else f"cuda:{','.join(numbers)}"
+    return ", ".join(found)
+
+
+def _table(snapshot: Snapshot, shown: Sequence[RunningRun], width: int, plain: bool, first: Sequence[str]) -> Table:
     cells = [_cells(run, snapshot, plain) for run in shown]
     chosen = [name for name in COLUMNS if any(row[name].plain for row in cells)]
     columns = [TerminalColumn("run", wraps=True)]
-    columns += [TerminalColumn(name, right=name not in _WORDS, yields=1 + FIRST.index(name)) for name in chosen]
+    columns += [TerminalColumn(name, right=name not in _WORDS, yields=1 + first.index(name)) for name in chosen]
     rows = [[Text(run_name(run)), *(row[name] for name in chosen)] for run, row in zip(shown, cells, strict=True)]
     return fitted_table(columns, rows, width, between=1, wrap=False)
 
@@ -124,6 +224,7 @@ def _cells(run: RunningRun, snapshot: Snapshot, plain: bool) -> dict[str, Text]:
         "": Text(bar(_part(run), _BAR, plain=plain)),
         "val AP": Text(number(run.val_ap)),
         "best": Text(number(run.best_val_ap)),
+        "for": Text("" if run.started is None else duration((snapshot.moment - run.started).total_seconds())),
         "ETA": Text(duration(left) if left is not None and run.alive else ""),
         "owner": Text("" if run.owner is None else f"{run.owner.host} {run.owner.pid}"),
         "device": Text(run.device or ""),
@@ -156,11 +257,18 @@ def _line(text: str, style: str = "") -> Text:
 
 
 class Dashboard:
-    """Takes snapshots of the queue of ``store``, or of one ablation's, and of this machine."""
+    """Takes snapshots of the queue of ``store``, or of one ablation's, and of this machine.
 
-    def __init__(self, store: Store, ablation: str | None = None, machine: Machine | None = None) -> None:
+    Args:
+        host: what other machines train is not shown.
+    """
+
+    def __init__(
+        self, store: Store, ablation: str | None = None, machine: Machine | None = None, *, host: str | None = None
+    ) -> None:
         self._store = store
         self._ablation = ablation
+        self._host = host
         self._machine = machine or Machine()
         self._costs: tuple[Cost, ...] | None = None
         self._added = 0.0
@@ -171,14 +279,14 @@ class Dashboard:
         queue = self._store.queue_status(self._ablation, shown=SHOWN, costs=self._costs if fresh else None)
         if not fresh:
             self._costs, self._added = queue.costs, seconds()
-        return Snapshot(queue, self._machine.look(queue.running, settle=settle), now())
+        return Snapshot(queue, self._machine.look(queue.running, settle=settle), now(), self._host)
 
 
 def snapshot_json(snapshot: Snapshot, ablation: str | None = None) -> dict[str, Any]:
     """A snapshot as plain JSON."""
     queue = snapshot.queue
     running = []
-    for run in queue.running:
+    for run in snapshot.running:
         use = snapshot.machine.workers.get(run.key)
         gpu = None if use is None or use.gpu is None else use.gpu.index
         left = {"seconds_left": run.left_at(snapshot.moment)}
@@ -238,23 +346,28 @@ def _redraw(watch: Dashboard, out: Console, interval: float, until_done: bool, p
 
     live = Live(console=out, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     with live, contextlib.suppress(KeyboardInterrupt):
+        used = time.process_time()
         while True:
             seen = out.size
             live.update(frame(out.height), refresh=True)
-            if (until_done and _done(snapshot)) or pressed(interval, partial(_resized, out, seen)):
+            rest = max(interval, _REST * (time.process_time() - used))
+            if (until_done and _done(snapshot)) or pressed(rest, partial(_resized, out, seen)):
                 break
+            used = time.process_time()
             snapshot = watch.snapshot()
     out.print(frame(None))
 
 
 def _repeat(watch: Dashboard, out: Console, interval: float, until_done: bool, pressed: _Pressed) -> None:
     while True:
+        used = time.process_time()
         snapshot = watch.snapshot()
         out.print(f"{snapshot.moment:%Y-%m-%d %H:%M:%S} UTC")
         out.print(draw(snapshot, out.width, plain=not knows_letters(out.file)))
         out.print()
         out.file.flush()
-        if (until_done and _done(snapshot)) or pressed(interval, lambda: False):
+        rest = max(interval, _REST * (time.process_time() - used))
+        if (until_done and _done(snapshot)) or pressed(rest, lambda: False):
             return
 
 

@@ -15,6 +15,7 @@ from mmad.base.formatting import plural
 from mmad.base.paths import DEFAULT_DATABASE, StorePaths, without_secrets
 from mmad.base.records import RunRecord, Status
 from mmad.config.messages import did_you_mean
+from mmad.config.protocol import without_fold
 from mmad.config.runs import Ablation, Member, file_name, older_keys
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import find_weights, weights_file
@@ -116,10 +117,14 @@ def _named(member: Member, word: str) -> bool:
 
 
 def names_of(member: Member) -> tuple[str, ...]:
-    """What ``--only`` may call a member, ``seed=N`` included."""
-    named = f"{member.setting}/{member.arm}"
-    paths = [f"{name}/{named}" for name in dict.fromkeys((member.ablation, file_name(member.ablation)))]
-    return (member.setting, member.arm, f"seed={member.seed}", *paths, *(f"{path}/{member.seed}" for path in paths))
+    """What ``--only`` may call a member, ``seed=N`` and ``fold=N`` included; a setting is all of its folds."""
+    fold = member.run.protocol.fold
+    settings = (member.setting,) if fold is None else (member.setting, without_fold(member.setting))
+    named = [f"{setting}/{member.arm}" for setting in settings]
+    files = dict.fromkeys((member.ablation, file_name(member.ablation)))
+    paths = [f"{file}/{name}" for file in files for name in named]
+    own = (*settings, member.arm, f"seed={member.seed}", *([] if fold is None else [f"fold={fold.number}"]))
+    return (*own, *paths, *(f"{path}/{member.seed}" for path in paths))
 
 
 def queue_up(

@@ -27,7 +27,7 @@ from mmad.base.clock import now, seconds
 from mmad.base.errors import StoreError
 from mmad.base.formatting import short_key
 from mmad.base.records import HELD, Status
-from mmad.store.run_rows import MANY_KEYS
+from mmad.store.run_rows import MANY_KEYS, key_chunks
 from mmad.store.schema import runs
 
 #: Seconds without a heartbeat after which a process that cannot be asked (another machine's) counts as gone.
@@ -121,7 +121,7 @@ def _process_table() -> str:
     if sys.platform != "linux":
         return f"/{_machine()}/"  # when a process began says of which boot it is
     try:
-        return f"{_boot()}/{_machine()}/{Path('/proc/self/ns/pid').stat().st_ino}"
+        return f"{_boot()}/{_machine()}/{_namespace(os.getpid())}"
     except OSError:
         return ""
 
@@ -129,6 +129,12 @@ def _process_table() -> str:
 @cache
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+@cache
+def _namespace(_: int) -> int:
+    """The pid namespace of the calling process, whose number it is given: one that is forked may have another."""
+    return Path("/proc/self/ns/pid").stat().st_ino
 
 
 @cache
@@ -253,13 +259,13 @@ def _candidates(connection: Connection, wanted: frozenset[str] | None) -> Iterat
         yield from sorted(found, key=_turn)
         return
     held = sorted(connection.execute(columns.where(runs.c.status.in_(HELD))), key=_turn)
-    for row in heapq.merge(held, _queued(connection, columns), key=_turn):
+    for row in heapq.merge(held, queued_rows(connection, columns), key=_turn):
         if wanted is None or row.key in wanted:
             yield row
 
 
-def _queued(connection: Connection, columns: Select[Any]) -> Iterator[Row[Any]]:
-    """The queued runs in their order, along the index: one priority after the other."""
+def queued_rows(connection: Connection, columns: Select[Any]) -> Iterator[Row[Any]]:
+    """The queued runs in their order, along the index, one priority after the other; ``position`` is a column."""
     queued = runs.c.status == "queued"
     highest: Select[Any] = select(func.max(runs.c.priority)).where(queued)
     priority = connection.scalar(highest)
@@ -412,7 +418,7 @@ def ask_stop(connection: Connection, observer: Observer, keys: Sequence[str]) ->
 
 def write_priority(connection: Connection, keys: Sequence[str], priority: int) -> None:
     """The runs of ``keys`` are claimed before those of lower priority."""
-    for chunk in _chunks(keys):
+    for chunk in key_chunks(keys):
         connection.execute(update(runs).where(runs.c.key.in_(chunk)).values(priority=priority))
 
 
@@ -431,7 +437,7 @@ def read_statuses(connection: Connection, keys: Sequence[str]) -> Mapping[str, t
     """Status, error and priority of each of ``keys``."""
     columns: Select[Any] = select(runs.c.key, runs.c.status, runs.c.error, runs.c.priority)
     found: dict[str, tuple[Status, str | None, int]] = {}
-    for chunk in _chunks(keys):
+    for chunk in key_chunks(keys):
         for row in connection.execute(columns.where(runs.c.key.in_(chunk))):
             found[str(row.key)] = (row.status, row.error, int(row.priority))
     return found
@@ -452,10 +458,6 @@ def _rows(
     if lock:  # always in one order: two that lock the same runs must not wait for each other
         columns, keys = columns.order_by(runs.c.key).with_for_update(), sorted(keys)
     rows: list[Row[Any]] = []
-    for chunk in _chunks(keys):
+    for chunk in key_chunks(keys):
         rows += connection.execute(columns.where(and_(runs.c.key.in_(chunk), runs.c.status.in_(statuses))))
     return sorted(rows, key=lambda row: int(row.position))
-
-
-def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (keys[at : at + MANY_KEYS] for at in range(0, len(keys), MANY_KEYS))

@@ -103,6 +103,7 @@ def running_json(run: RunningRun) -> JsonValue:
         "host": None if run.owner is None else run.owner.host,
         "pid": None if run.owner is None else run.owner.pid,
         "device": run.device,
+        "started": to_json_value(run.started),
         "alive": run.alive,
     }
 

@@ -22,7 +22,7 @@ from mmad.base.records import (
     Split,
 )
 from mmad.config.messages import did_you_mean, nearest
-from mmad.config.protocol import EvaluationProtocol
+from mmad.config.protocol import EvaluationProtocol, without_fold
 from mmad.config.runs import VARIANT, file_name
 
 if TYPE_CHECKING:
@@ -292,7 +292,8 @@ def find_run(store: Store, name: str) -> FoundRun:
     keys = list(dict.fromkeys(member.key for member in named))
     if len(keys) > 1:
         paths = [member_path(member) for member in named]
-        raise StoreError(f"{name!r} is more than one run: {_some(paths)}", where="run", hint="add the seed")
+        hint = "add the seed" if len({member.setting for member in named}) == 1 else "name the fold, too"
+        raise StoreError(f"{name!r} is more than one run: {_some(paths)}", where="run", hint=hint)
     if keys:
         run = store.run(keys[0])
     else:
@@ -303,7 +304,7 @@ def find_run(store: Store, name: str) -> FoundRun:
 
 
 def find_seeds(store: Store, name: str) -> list[FoundRun]:
-    """The runs ``name`` means: every seed of ``ablation/setting/arm``, else the one run of ``find_run``.
+    """The runs ``name`` means: every fold and seed of ``ablation/setting/arm``, else the one run of ``find_run``.
 
     Raises:
         StoreError: as ``find_run``.
@@ -314,13 +315,16 @@ def find_seeds(store: Store, name: str) -> list[FoundRun]:
 
 
 def find_ensembles(store: Store, name: str) -> list[list[FoundRun]]:
-    """All seeds of each setting and arm that ``name`` means: of an ablation every one, each group of runs once.
+    """All seeds of each setting, fold and arm that ``name`` means: of an ablation every one, each group of runs once.
 
     Raises:
         StoreError: as ``find_runs``.
     """
     if not is_ablation(store, name):
-        return [find_seeds(store, name)]
+        folds: dict[str, list[FoundRun]] = {}
+        for one in find_seeds(store, name):
+            folds.setdefault(one.members[0].setting if one.members else "", []).append(one)
+        return list(folds.values())
     members = store.members(named_ablation(store, name))
     arms = dict.fromkeys(f"{one.ablation}/{one.setting}/{one.arm}" for one in members)
     groups: dict[tuple[str, ...], list[FoundRun]] = {}
@@ -354,12 +358,16 @@ def is_ablation(store: Store, name: str) -> bool:
 
 
 def _named(members: Sequence[MemberRecord], name: str, spellings: slice) -> list[MemberRecord]:
-    """The members that ``name`` means: those of the ablation it names, else those of the variants of that file."""
+    """The members that ``name`` means: those of the ablation it names, else those of the variants of that file.
+
+    A setting without its fold is all of its folds.
+    """
     short = [replace(member, ablation=file_name(member.ablation)) for member in members]
-    folds: tuple[Callable[[str], str], ...] = (str, str.casefold)
-    for fold, called in product(folds, (members, short)):
-        names = ([fold(one) for one in _names(member)[spellings]] for member in called)
-        if found := [member for member, own in zip(members, names, strict=True) if fold(name) in own]:
+    whole = [[replace(one, setting=without_fold(one.setting)) for one in called] for called in (members, short)]
+    cases: tuple[Callable[[str], str], ...] = (str, str.casefold)
+    for case, called in product(cases, (members, short, *whole)):
+        names = ([case(one) for one in _names(member)[spellings]] for member in called)
+        if found := [member for member, own in zip(members, names, strict=True) if case(name) in own]:
             return found
     return []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,11 @@ from mmad.store.schema import ablations, members, run_epochs, runs
 
 #: More keys than this are chosen here instead of by the database, which limits a statement's length.
 MANY_KEYS = 500
+
+
+def key_chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """``keys`` in parts that a statement can name one by one."""
+    return (keys[at : at + MANY_KEYS] for at in range(0, len(keys), MANY_KEYS))
 
 
 def write_ablation(connection: Connection, ablation: Ablation, asked: Callable[[Member], bool]) -> Ablation:
@@ -384,10 +389,9 @@ def read_epochs_done(connection: Connection) -> dict[str, int]:
 
 def read_some_runs(connection: Connection, keys: Collection[str]) -> list[RunRecord]:
     """The runs of ``keys`` that are there, in the order of the queue."""
-    chosen = _select_runs()
-    if len(keys) <= MANY_KEYS:
-        chosen = chosen.where(runs.c.key.in_(keys))
-    return [_run_record(row) for row in connection.execute(chosen) if row.key in keys]
+    chosen = (_select_runs().where(runs.c.key.in_(some)) for some in key_chunks(list(keys)))
+    found = [row for one in chosen for row in connection.execute(one)]
+    return [_run_record(row) for row in sorted(found, key=lambda row: (-row.priority, row.position))]
 
 
 def read_run(connection: Connection, key: str) -> RunRecord:

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from statistics import median
 from typing import Any, get_args
 
-from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select
+from sqlalchemy import JSON, ColumnElement, Connection, Row, Select, case, cast, func, select, true
 
 from mmad.base.clock import now
 from mmad.base.formatting import short_key
 from mmad.base.records import HELD, MemberRecord, Status
-from mmad.store.claims import LEASE, OWNER, Owner, owner_of
+from mmad.store.claims import LEASE, OWNER, Owner, owner_of, queued_rows
 from mmad.store.lookup import member_path
-from mmad.store.run_rows import MANY_KEYS, member_record
+from mmad.store.run_rows import key_chunks, member_record
 from mmad.store.schema import ablations, environments, evaluations, members, metric_names, run_epochs, run_metrics, runs
 from mmad.store.values import Whole
 
@@ -207,7 +208,7 @@ def read_queue_status(
         waiting: at most so many waiting runs, the next first.
         costs: those of an earlier look, in place of adding up again what every waiting run takes.
     """
-    wanted = _wanted(ablation)
+    wanted = _wanted(connection, ablation)
     totals = select(runs.c.status, func.count().label("n")).where(wanted).group_by(runs.c.status)
     counts = {row.status: row.n for row in connection.execute(totals)}
     held = [status for status in counts if status not in WAITING + OVER]
@@ -234,15 +235,13 @@ def one_line(error: str | None) -> str:
     return lines[-1] if lines else "no cause was recorded"
 
 
-def _wanted(ablation: str | None) -> ColumnElement[bool]:
+def _wanted(connection: Connection, ablation: str | None) -> ColumnElement[bool]:
     if ablation is None:  # what was asked for, and whatever takes a place
+        asked = connection.scalar(select(func.count(members.c.run_key.distinct())))
+        if asked == connection.scalar(select(func.count()).select_from(runs)):
+            return true()  # every run was, as a rule: no row need be asked
         return runs.c.key.in_(select(members.c.run_key)) | runs.c.status.in_(HELD)
     return runs.c.key.in_(select(members.c.run_key).where(members.c.ablation == ablation))
-
-
-def _order() -> list[ColumnElement[Any]]:
-    """The order in which waiting runs are taken."""
-    return [runs.c.priority.desc(), runs.c.position]
 
 
 def _epochs_asked(connection: Connection) -> ColumnElement[int]:
@@ -273,8 +272,8 @@ def _failed_rows(connection: Connection, wanted: ColumnElement[bool], limit: int
 
 def _waiting_rows(connection: Connection, wanted: ColumnElement[bool], limit: int) -> Sequence[Row[Any]]:
     asked, done = _epochs_asked(connection).label("asked"), _epochs_done().label("done")
-    chosen: Select[Any] = select(runs.c.key, asked, done).where(wanted, runs.c.status.in_(WAITING))
-    return connection.execute(chosen.order_by(*_order()).limit(limit)).all()
+    chosen: Select[Any] = select(runs.c.key, runs.c.position, asked, done).where(wanted)
+    return list(islice(queued_rows(connection, chosen), limit))
 
 
 def _running(
@@ -285,14 +284,18 @@ def _running(
     if not keys:
         return ()
     c = run_epochs.c
-    last = select(runs.c.key, c.run, func.max(c.epoch).label("epoch")).join(runs, runs.c.id == c.run)
-    newest = last.where(runs.c.key.in_(keys)).group_by(runs.c.key, c.run).subquery()
-    latest: Select[Any] = select(newest.c.key, c.epoch, c.seconds, c.committed).join(
+    of_runs = select(runs.c.key, c.run, func.max(c.epoch).label("epoch")).join(runs, runs.c.id == c.run)
+    newest = of_runs.where(runs.c.key.in_(keys)).group_by(runs.c.key, c.run).subquery()
+    latest: Select[Any] = select(newest.c.key, c.seconds).join(
         newest, (c.run == newest.c.run) & (c.epoch > newest.c.epoch - _LATEST_EPOCHS)
     )
-    seen: dict[str, list[Row[Any]]] = {}
-    for row in connection.execute(latest.order_by(c.run, c.epoch)):
-        seen.setdefault(row.key, []).append(row)
+    seen: dict[str, list[float]] = {}
+    for row in connection.execute(latest):
+        seen.setdefault(row.key, []).append(row.seconds)
+    ends: Select[Any] = select(newest.c.key, c.epoch, c.committed).join(
+        newest, (c.run == newest.c.run) & (c.epoch == newest.c.epoch)
+    )
+    last_of = {row.key: row for row in connection.execute(ends)}
     value = (
         select(newest.c.key, metric_names.c.name, run_metrics.c.value)
         .join(newest, (run_metrics.c.run == newest.c.run) & (run_metrics.c.epoch == newest.c.epoch))
@@ -303,11 +306,11 @@ def _running(
     best, devices, moment = _best(connection, keys), _devices(connection, keys), now()
 
     def running(row: Row[Any]) -> RunningRun:
-        protocol, own, owner = row.protocol, seen.get(row.key, []), owner_of(row)
+        protocol, owner, last = row.protocol, owner_of(row), last_of.get(row.key)
         overlap, asked = protocol.get("selection_overlap", "iou"), int(protocol.get("epochs", 0))
-        epoch = own[-1].epoch if own else 0
+        epoch = last.epoch if last else 0
         # the first epoch of a stretch also loads; the middle of the latest ones says what an epoch takes now
-        measured = [one.seconds for one in own if one.seconds == one.seconds]
+        measured = [each for each in seen.get(row.key, ()) if each == each]
         each = median(measured) if measured else None
         silent = row.heartbeat is not None and moment - row.heartbeat > timedelta(seconds=LEASE)
         alive = False if owner is None else owner.alive
@@ -323,7 +326,7 @@ def _running(
             alive=not silent if alive is None else alive,
             device=row.device or devices.get(row.key),
             started=row.started,
-            committed=own[-1].committed if own else None,
+            committed=last.committed if last else None,
             val_ap=val_ap.get((row.key, f"ap_{overlap}")),
             best_val_ap=best.get((row.key, overlap)),
             silent_since=row.heartbeat if silent and alive is not False else None,
@@ -386,14 +389,11 @@ def _first_members(
 ) -> dict[str, MemberRecord]:
     """The first member (of ``ablation``) that each run answers, as a queue names it."""
     found: dict[str, MemberRecord] = {}
-    many = len(keys) > MANY_KEYS
-    chosen = select(members) if many else select(members).where(members.c.run_key.in_(keys))
+    chosen = select(members).order_by(members.c.ablation, members.c.position)
     if ablation is not None:
         chosen = chosen.where(members.c.ablation == ablation)
-    wanted = set(keys)
-    if not wanted:
-        return found
-    for row in connection.execute(chosen.order_by(members.c.ablation, members.c.position)):
-        if row.run_key in wanted and row.run_key not in found:
-            found[row.run_key] = member_record(row)
+    for some in key_chunks(list(keys)):
+        for row in connection.execute(chosen.where(members.c.run_key.in_(some))):
+            if row.run_key not in found:
+                found[row.run_key] = member_record(row)
     return found

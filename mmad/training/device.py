@@ -181,7 +181,7 @@ def in_layout(model: ModuleT, setup: ModelSetup) -> ModuleT:
 
 
 def open_dataset(spec: RunSpec, path: Path) -> DataSet:
-    """The data set at ``path`` as the setup's ``dataset_mode`` asks for it.
+    """The data set at ``path`` as the setup's ``dataset_mode`` asks for it, with the splits of the run's fold.
 
     Raises:
         DataError: when it is not the one that ``spec`` was queued for, or has no such samples.
@@ -195,7 +195,7 @@ def open_dataset(spec: RunSpec, path: Path) -> DataSet:
             where=path,
             hint="restore the folder, or run the ablation again to queue new runs for the changed data",
         )
-    return samples(dataset, spec.setup.dataset_mode)
+    return samples(dataset, spec.setup.dataset_mode, spec.protocol.fold)
 
 
 # Precision.

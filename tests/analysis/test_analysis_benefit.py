@@ -34,7 +34,7 @@ def _pair(
     """A comparison whose interval begins at ``low``; with the mean of its permutations at ``mean``."""
     arms = [arm.partition(" ")[0] for arm in (reference, other)]
     pair = tuple(SimpleNamespace(run=SimpleNamespace(setup=RECORDS[arm])) for arm in arms)
-    difference = SimpleNamespace(pointwise=Interval(low + 0.05, low, low + 0.1), seeds=seeds)
+    difference = SimpleNamespace(pointwise=Interval(low + 0.05, low, low + 0.1), seeds=seeds, folds=0)
     over = None if mean is None else MeanDifference(Interval(mean + 0.05, mean, mean + 0.1), 0.5, seeds, 3)
     found: Any = SimpleNamespace(
         setting="FiLM", reference=reference, other=other, pairs=[pair], verdict=verdict,

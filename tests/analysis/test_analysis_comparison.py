@@ -508,11 +508,14 @@ NEVER = {
     "fingerprint": ({"dataset_fingerprint": "e" * 64}, "data set's fingerprint ffffffffffff / eeeeeeeeeeee"),
     "split_policy": ({"split_policy": "documented"}, "split policy patient / documented"),
     "recipe": ({"recipe": 1}, "recipe 2 / 1"),  # one that changed these runs
+    "folds": ({"fold": {"number": 1, "of": 3, "seed": 4}}, "folds 3 (seed 1) / 3 (seed 4)"),
+    "fold": ({"fold": {"number": 2, "of": 3, "seed": 1}}, "fold 1 / 2"),
 }
 
 
 def both(changed: dict[str, Any], source: str, **named: Any) -> Comparison | NotComparable:
-    first = run_of("CXR", result(0.1), split_policy="patient")
+    fold = {"fold": {"number": 1, "of": 3, "seed": 1}} if "fold" in changed else {}
+    first = run_of("CXR", result(0.1), split_policy="patient", **fold)
     second = run_of("CXR+Clinical", result(0.2), **{"split_policy": "patient", **changed, **named})
     (found,) = compare_pairs(file_of(source), [first, second])
     return found

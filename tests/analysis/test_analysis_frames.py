@@ -100,3 +100,10 @@ def test_what_the_data_set_s_own_file_says(tmp_path: Path) -> None:
     assert DataFile.of(str(tmp_path)).categorical == (("sex", "with"),)  # drawn with the image
     (tmp_path / "dataset.toml").write_text("not toml = = =")
     assert DataFile.of(str(tmp_path)) == DataFile()
+
+
+def test_the_patients_of_a_fold_are_split_by_patient_whatever_the_file_says() -> None:
+    run = one_run().source.run_list[0]
+    fold = replace(run, key="f" * 64, protocol={**run.protocol, "fold": {"number": 1, "of": 5, "seed": 0}})
+    assert [DataFile("image").policy_of(one) for one in (run, fold)] == ["image", "patient"]
+    assert [DataFile().policy_of(one) for one in (run, fold)] == [None, "patient"]

@@ -71,6 +71,20 @@ def test_people_read_a_line_per_control(call_judged: Call, looks: list[Any]) -> 
     assert called.err == f"{CLINICAL}: inference on altered data …\n"
 
 
+def test_the_clinical_table_needs_no_network(call_judged: Call, call_mmad: Call, judged_world: Any) -> None:
+    called = call_mmad("controls", "made", "--table", "--json", "--db", judged_world.database)
+    assert called.code == 0, called.err
+    answers = json.loads(called.out)
+    assert len(answers) == 4
+    assert [row["label"] for row in answers[0]["table"]] == list(judged_world.dataset.labels)
+    assert answers[0]["table"][0]["logistic"] == answers[1]["table"][0]["logistic"]
+    people = call_mmad("controls", CXR, "--table", "--db", judged_world.database)
+    assert "Logistic regression" in people.out
+    refused = call_judged("controls", CXR, "--table", "--missing", "random")
+    assert refused.code == 2
+    assert "--missing: has no effect here; leave it out: --table alters nothing" in refused.err
+
+
 def test_of_an_image_only_run_the_image_alone_is_altered_and_that_is_said(call_judged: Call, looks: list[Any]) -> None:
     called = call_judged("controls", CXR, "--json")
     assert called.code == 0

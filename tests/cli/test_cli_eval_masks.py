@@ -17,14 +17,16 @@ from mmad.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_workers")]
 Call = Callable[..., Any]
-HEAD = FILE.replace("lr = 3e-3", "lr = 3e-3\nuse_mask = true\nmask_hidden_layers = 8")
+HEAD = FILE.replace("lr = 3e-3", "lr = 3e-3\nuse_mask = true\nmask_hidden_layers = 8").replace(
+    '[arms."CXR+Clinical"]\nuse_clinical = true\n', ""
+)
 
 
 def test_masks_are_judged_and_shown(call_mmad: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
     monkeypatch.chdir(tmp_path)
-    make_phantom(tmp_path / "phantom", studies=110, image_size=64)
+    make_phantom(tmp_path / "phantom", studies=60, image_size=64)
     Path("masks.toml").write_text(HEAD)
     data = ("--data", tmp_path / "phantom")
     done = call_mmad("ablate", "masks.toml", *data, "--device", "cpu", "--db", tmp_path / "db" / "m.sqlite")

@@ -64,6 +64,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_a_plan_names_the_module_and_imports_none_of_it(call_mmad: Call, file: Path) -> None:
     called = call_mmad("plan", file, "--json", "--db", file.parent / "db.sqlite")
     assert called.code == 0, called.err
@@ -74,6 +75,7 @@ def test_a_plan_names_the_module_and_imports_none_of_it(call_mmad: Call, file: P
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_what_is_wrong_is_told_with_its_line(call_mmad: Call, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(FILE.replace("width", "widht"))
     called = call_mmad("plan", file)

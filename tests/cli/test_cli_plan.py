@@ -294,3 +294,30 @@ def test_a_plan_of_power_says_what_it_lacks(call_mmad: Call, tmp_path: Path) -> 
     assert (called.code, "no such database" in called.err) == (2, True)
     called = call_mmad("plan", "alike.toml", "--power", "--patients", "0")
     assert (called.code, "--patients: 0" in called.err) == (2, True)
+
+
+def test_folds_are_counted_and_the_published_split_is_said_to_be_unused(
+    call_mmad: Call, phantom: DataSet, tmp_path: Path
+) -> None:
+    file = tmp_path / "folded.toml"
+    file.write_text("[setup]\npretrained = false\n[protocol]\nseeds = [0, 1]\nfolds = 2\n")
+    planned = call_mmad("plan", file, "--data", phantom.root)
+    assert planned.code == 0
+    said = " ".join(planned.err.split())
+    assert "8 members: 1 setting × 2 arms × 2 folds × 2 seeds; folds by patient (fold_seed 0)" in said
+    sizes = ", ".join(f"{split} {len(phantom.split(split))}" for split in ("train", "val", "test"))
+    assert f"the data set's splits ({sizes}) are not used" in said
+    power = call_mmad("plan", file, "--data", phantom.root, "--power")
+    assert power.code == 2
+    assert f"{file}:5: --power plans seeds and patients of one test split, and 2 folds have one each" in power.err
+
+
+def test_folds_that_lack_a_finding_are_refused_with_the_line(call_mmad: Call, phantom: DataSet, tmp_path: Path) -> None:
+    file = tmp_path / "folded.toml"
+    file.write_text("[setup]\npretrained = false\n[protocol]\nfolds = 9\n")
+    refused = call_mmad("plan", file, "--data", phantom.root)
+    assert refused.code == 2
+    assert refused.err.startswith(f"mmad: {file}:4: folds: ")
+    assert refused.err.rstrip().endswith("of 9 has none of them; ask for fewer folds")
+    word = call_mmad("plan", file, "--data", phantom.root, "--set", "folds=11")
+    assert word.err.startswith("mmad: --set folds=11: folds: ")

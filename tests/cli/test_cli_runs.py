@@ -35,6 +35,7 @@ def test_json_lists_one_object_per_member(
         "best_ar": {"epoch": 2, "val_ap": 0.5, "val_ar": 0.75, "test_ap": 0.375, "test_ar": 0.625},
         "final": {"epoch": 3, "val_ap": 0.375, "val_ar": 0.625, "test_ap": 0.25, "test_ar": 0.5},
         "notes": [],
+        "over_folds": None,
     }
     assert (second["key"], second["status"], second["final"]) == (bad, "failed", None)
     assert second["error"] == "OutOfMemoryError: 3 GiB were asked for"

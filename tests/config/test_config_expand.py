@@ -76,6 +76,24 @@ def test_settings_override_arms_which_override_the_setup_and_the_protocol() -> N
     assert ablation.compare == (("a", "b"),)
 
 
+def test_folds_multiply_the_members_and_leave_every_other_key(tmp_path: Path) -> None:
+    lines = "lr = 0.01\n[protocol]\nseeds = [0, 1]\n"
+    plain, folded = _load(f"[setup]\n{lines}"), _load(f"[setup]\n{lines}folds = 3\nfold_seed = 7\n")
+    assert len(folded.members) == 3 * len(plain.members) == 12
+    assert [m.setting for m in folded.members[:6:2]] == [f"default, fold {k} of 3" for k in (1, 2, 3)]
+    assert len({m.run.key for m in (*plain.members, *folded.members)}) == 16
+    fold = folded.members[2].run.protocol.fold
+    assert (str(fold), fold and fold.seed) == ("fold 2 of 3", 7)
+    assert "fold" not in plain.members[0].run.recorded()[1]
+    assert "fold" not in plain.members[0].run.content()["protocol"]
+    by_word = _load(f"[setup]\n{lines}", overrides=["folds=3", "fold_seed=7"])
+    assert [m.run.key for m in by_word.members] == [m.run.key for m in folded.members]
+    declared = "[hypothesis]\nsmallest_effect = 0.05\n"
+    hypothesis = _load(f"[protocol]\nfolds = 3\n{declared}").hypothesis
+    assert hypothesis is not None
+    assert (hypothesis.setting, hypothesis.seeds) == ("default", 1)
+
+
 def test_a_grid_multiplies_the_settings_and_names_its_points() -> None:
     text = '[arms.CXR]\n[[settings]]\nname = "s"\n[grid]\nlr = [0.1, 0.2]\nepochs = [1, 2]\n'
     assert [m.setting for m in _load(text).members] == [

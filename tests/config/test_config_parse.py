@@ -91,6 +91,11 @@ REFUSED = {
     "[setup]\nuse_early_stop_model = false\n[protocol]\nseeds = [0, 1, 2]\n[hypothesis]\nalpha = 0.05\n": (
         *(5, 'keep no best checkpoint; set checkpoint = "final"'),
     ),
+    "[protocol]\nfolds = 1\n": (2, "expected a number of at least 2, got 1"),
+    "[protocol]\nfold_seed = 1\n": (2, "there are no folds; add folds = 5"),
+    "[protocol]\nfolds = 3\nseeds = { from = 3, to = 9 }\n": (2, "seeds until settled are looked at on one test split"),
+    f'[protocol]\nfolds = 3\n[[settings]]\nname = "a"\ncontinue_from = "{"a" * 64}"\n': (2, "'a' continues a run"),
+    '[[settings]]\nname = "a"\nfolds = 3\n': (3, "unknown key; it belongs in [protocol]"),
     '[protocol]\ninferred = ["fuse_stide"]\n': (2, "'fuse_stide' is no field; did you mean fuse_stride?"),
 }
 

@@ -55,6 +55,7 @@ OTHER_PROTOCOL: dict[str, Any] = {
     "epochs": 99, "seed": 1, "threads": 2, "weights": "none", "weights_hash": "abc", "selection_overlap": "iobb",
     "selection_proposals": "sampled", "replicate": 2, "steps_per_epoch": 1,
     "modules": [{"name": "mine", "sha256": "b" * 64}], "continues": {"key": "a" * 64, "checkpoint": "final"},
+    "fold": {"number": 1, "of": 5},
 }  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def test_every_field_has_a_description_and_those_with_units_say_them() -> None:
         "modules",
         "weights_hash",
         "continues",
+        "fold",
     } <= set(setting)
     assert set(ModelSetup.model_fields) - NAMING_FIELDS <= set(tables["GridTable"]["properties"])
     for table in tables.values():

@@ -111,7 +111,8 @@ def _cells(name: str, field: FieldInfo, idle: list[str], affects: str) -> tuple[
     extra = field.json_schema_extra
     unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
     what = (field.description or "").replace("|", r"\|")
-    value = " ".join(part for part in (_type(name, field), _range(field), unit) if part)
+    kind, *none = _type(name, field).split(f", {_WORDS[NoneType]}")
+    value = " ".join(part for part in (kind, _range(field), unit) if part) + (f", {_WORDS[NoneType]}" if none else "")
     said = [what, *([f"**{affects}**"] if affects else []), *([f"Idle: {'; '.join(idle)}."] if idle else [])]
     return f"`{name}`", value, _default(field), " ".join(said)
 

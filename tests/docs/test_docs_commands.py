@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -76,8 +77,13 @@ def test_lines_are_found_and_what_is_no_command_or_option_is_named(parse: Callab
 
 
 @pytest.mark.slow
-def test_runs_for_a_cluster_are_planned(call_trained: Callable[..., Any]) -> None:
-    """Files and options are checked, and what would run is listed; Ray would have to be there."""
+def test_runs_for_a_cluster_are_planned(
+    call_trained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Files and options are checked, and what would run is listed; Ray would have to be there, ssh and qsub pretend."""
+    for name in ("ssh", "qsub"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     found = [line for line in lines(CLUSTER) if "ablate" in line and ".toml" in line]
     assert {"ray", "slurm", "command"} == {re.findall(r"--executor (\w+)", line)[0] for line in found}
     for line in found:

@@ -1,4 +1,4 @@
-"""The tutorial and the manual's first page: every command runs, in the order of the page."""
+"""The tutorial: every command runs, in the order of the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from docs_pages import ROOT, SHELLS, Block, blocks, commands
 from docs_workbench import Workbench
 
-TUTORIAL, HOME = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "index.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 #: The file that the tutorial has its reader write.
 WRITTEN = "ablations/anchors.toml"
 
@@ -47,10 +47,3 @@ def test_the_tutorial_can_be_followed(programmer: Workbench) -> None:
         assert part in page
     assert (programmer.folder / "backups" / "tutorial.sqlite").exists()
     assert "<svg" in (programmer.folder / "sheet.html").read_text("utf-8")
-
-
-def test_the_first_page_can_be_followed(trained: Workbench) -> None:
-    answers = follow(HOME, trained)
-    assert "2 members, 2 runs: all done" in answers["mmad plan ablations/quickstart.toml"]
-    assert "2 runs finished already" in answers["mmad ablate ablations/quickstart.toml"]
-    assert (trained.folder / "reports" / "index.html").exists()

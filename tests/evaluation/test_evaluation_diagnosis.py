@@ -160,7 +160,7 @@ def test_by_patient_one_image_is_enough() -> None:
 
 def test_scores_that_are_chances_have_intercept_0_and_slope_1() -> None:
     rng = np.random.default_rng(0)
-    images = 4000
+    images = 1500
     chance = rng.uniform(0.05, 0.95, images)
     there = rng.random(images) < chance
     order = np.argsort(-chance, kind="stable")

@@ -57,7 +57,7 @@ def test_one_look_spends_all_and_a_look_that_adds_nothing_spends_nothing() -> No
 
 
 @given(st.floats(1e-6, 0.9), st.lists(st.floats(0.1, 1.0), min_size=1, max_size=5), st.floats(0.001, 0.1))
-@examples(40)
+@examples(20)
 def test_a_repeated_p_is_on_the_side_of_the_boundary(p: float, steps: list[float], alpha: float) -> None:
     fractions = np.sort(np.array(steps))
     assert (repeated_p(p, fractions, alpha) < alpha) == (p < nominal_levels(fractions, alpha)[-1])
@@ -75,7 +75,7 @@ def family_of(rng: np.random.Generator, pairs: int, seeds: int, shift: float) ->
 
 
 @given(st.integers(0, 2**31), st.integers(1, 3), st.integers(3, 8), st.floats(-0.3, 0.3))
-@examples(25)
+@examples(12)
 def test_of_every_look_interval_p_and_verdict_agree(seed: int, pairs: int, seeds: int, shift: float) -> None:
     family = family_of(np.random.default_rng(seed), pairs, seeds, shift)
     plain = differences([replace(one, looks=None) for one in family], draws=2000)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from page_browser import Browser, open_browser
 from report_fixtures import WHEN, Sample, hostile_sample, patience_sample
 
 from mmad.analysis.frames import load_frame
@@ -36,3 +39,15 @@ def page(model: ReportModel) -> str:
 @pytest.fixture(scope="session")
 def hostile_page(hostile_model: ReportModel) -> str:
     return render_html(hostile_model)
+
+
+@pytest.fixture(scope="session")
+def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    yield from open_browser(tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture
+def browser(_chromium: Browser) -> Iterator[Browser]:
+    """The browser of all tests of this process. It leaves the last page of each: a live one asks for the next build."""
+    yield _chromium
+    _chromium.driver.get("about:blank")

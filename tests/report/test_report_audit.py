@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 from report_fixtures import Sample
+from undrawn import undrawn_html, undrawn_markdown
 
 from mmad.analysis.frames import load_frame
 from mmad.data.audit.findings import MARK
 from mmad.report.model import ReportModel, build_model
-from mmad.report.writers.html import render_html
-from mmad.report.writers.markdown import render_markdown
 
 
 @pytest.fixture
@@ -40,9 +39,9 @@ def test_each_warning_once_and_a_mark_for_patients_in_several_splits(model: Repo
 
 
 def test_both_forms_show_them(model: ReportModel) -> None:
-    page = render_html(model)
+    page = undrawn_html(model)
     assert "2 audit warnings on the data" in page
     assert "stand &lt;b&gt;in&lt;/b&gt; more" in page
-    text = render_markdown(model, "charts").text
+    text = undrawn_markdown(model).text
     assert "2 audit warnings on the data:" in text
     assert text.count("value\\-missing: 'age' is missing") == 1

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_browser import MARKS, Browser, open_browser
+from page_browser import MARKS, Browser
 
 from mmad.report.model import ReportModel
-from mmad.report.writers.html import render_html
 
 pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    yield from open_browser(tmp_path_factory.mktemp("profile"))
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, model: ReportModel) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, page: str) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
-    path.write_text(render_html(model), "utf-8")
+    path.write_text(page, "utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, hostile_model: ReportModel) -> Path:
+def hostile(tmp_path_factory: pytest.TempPathFactory, hostile_page: str) -> Path:
     path = tmp_path_factory.mktemp("hostile") / "index.html"
-    path.write_text(render_html(hostile_model), "utf-8")
+    path.write_text(hostile_page, "utf-8")
     return path
 
 

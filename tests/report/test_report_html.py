@@ -11,12 +11,12 @@ from collections import Counter
 import pytest
 from page_parser import Page
 from report_fixtures import WHEN, Sample
+from undrawn import undrawn_html, undrawn_markdown
 
 from mmad.analysis.frames import load_frame
 from mmad.config.protocol import EvaluationProtocol
 from mmad.report.model import ReportModel, build_model
 from mmad.report.writers.html import _environment, isolated, render_html
-from mmad.report.writers.markdown import render_markdown
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,8 @@ def test_protocol_badges_and_what_they_mean() -> None:
             setup={"use_clinical": arm != "CXR", "fuse_stride": 2, "clinical_values": "raw"},
             dataset_fingerprint="", dataset_name="phantom (seed 0, clinical effect 1)",
         )  # fmt: skip
-    text = Page(render_html(build_model(load_frame(sample.source), created=WHEN, database="x"))).text
+    model = build_model(load_frame(sample.source), created=WHEN, database="x")
+    text = Page(undrawn_html(model)).text
     for badge in (
         "IoBB ≥ 0.5", "ground truth among the proposals", "chosen by IoU, clean", "weights: none", "provisional",
         "fuse stride 2", "raw clinical values", "trial: steps 1", "synthetic data",
@@ -169,7 +170,8 @@ def test_a_run_that_is_only_queued_makes_a_page() -> None:
     sample = Sample()
     sample.ablation("a", "", "")
     sample.member("", "CXR", status="queued", done=0)
-    text = Page(render_html(build_model(load_frame(sample.source), created=WHEN, database="x"))).text
+    model = build_model(load_frame(sample.source), created=WHEN, database="x")
+    text = Page(undrawn_html(model)).text
     assert "1 run: 1 queued" in text
     assert "This ablation has one arm" in text
     assert "none yet" in text
@@ -189,7 +191,7 @@ def test_final_checkpoints_are_named_wherever_they_replace_best_ones(parsed: Pag
         setup = {"use_early_stop_model": arm == "CXR", "use_clinical": arm != "CXR"}
         sample.member("s", arm, protocol={"epochs": 3}, setup=setup)
     report = build_model(load_frame(sample.source), created=WHEN, database="x")
-    text = Page(render_html(report)).text
+    text = Page(undrawn_html(report)).text
     final = report.runs[1].member.final
     assert final is not None
     assert final.val_ap is not None
@@ -199,7 +201,7 @@ def test_final_checkpoints_are_named_wherever_they_replace_best_ones(parsed: Pag
     assert "Best AP none stored" in text
     assert "By finding Final checkpoint." in text
     assert "By finding Best-AP checkpoint." in text
-    markdown = render_markdown(report, "charts").text
+    markdown = undrawn_markdown(report).text
     assert "both arms are compared by their final checkpoints" in markdown
     assert "clean proposals · final checkpoints" in markdown
     assert not re.search(r"(?<!best-AR and )final checkpoint", parsed.text)  # the checklist names all three

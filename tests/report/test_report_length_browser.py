@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import analysis_fixtures as made
 import pytest
-from page_browser import MARKS, Browser, open_browser
+from page_browser import MARKS, Browser
 from statistics_fixtures import FEW
 
 from mmad.data.phantom.generate import make_phantom
@@ -22,11 +21,6 @@ TOO_WIDE = """
       .map(e => `${e.getAttribute('aria-label')}: ${e.scrollWidth} in ${e.clientWidth}`)
 """
 OPEN = "for (const details of document.querySelectorAll('main details')) details.open = true"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    yield from open_browser(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="module")

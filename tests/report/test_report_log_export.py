@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from random_search import examples
 from report_fixtures import Sample
 
 from mmad.analysis.frames import ReportFrame, load_frame
@@ -56,8 +57,8 @@ def test_a_log_is_read_back(sample: Sample) -> None:
     check(frame, read_log(export_log(frame, Notes())))
 
 
-@settings(max_examples=60, deadline=None)
 @given(ablation=WORDS, setting=WORDS, arm=WORDS, text=WORDS)
+@examples(30)
 @example(ablation="a", setting="```", arm="<!-- x", text="ModelSetup(lr=3) [model]: 4")
 @example(ablation="a", setting="it failed", arm="nan", text="out of memory: Error, diverged, nan")
 def test_any_name_and_any_note_is_read_back(ablation: str, setting: str, arm: str, text: str) -> None:

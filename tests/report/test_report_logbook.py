@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from page_browser import MARKS, Browser, open_browser
+from page_browser import MARKS, Browser
 from page_parser import Page
 from report_fixtures import HOSTILE, WHEN, Sample
+from undrawn import undrawn_html
 
 from mmad.analysis.frames import load_frame
 from mmad.experiment_log.parser import read_log_file
@@ -146,7 +146,7 @@ def test_an_imported_log_is_a_chapter_of_its_own(tmp_path: Path) -> None:
     (own,) = book.logs[1].entries
     assert (own.heading, own.figures, own.runs) == ("Slower", "(best_v=0.4100)", 1)
     assert [p.measured[0].figures[0][1] for p in own.results] != [None]
-    text = Page(render_html(replace(model, logbook=book))).text
+    text = Page(undrawn_html(replace(model, logbook=book))).text
     assert "it became worse" in text
     assert "ModelSetup(lr=0.0001)" in text
 
@@ -212,7 +212,7 @@ def test_chapters_and_what_stands_between_entries_are_as_printed(own: LogRecord)
         ("Second chapter", ["LogHeading", "e003"]),
         ("Evaluation", ["Q", "E1", "L1", "LossTable"]),
     ]
-    text = Page(render_html(replace(bare(), logbook=book))).text
+    text = Page(undrawn_html(replace(bare(), logbook=book))).text
     assert (
         text.index("Evaluation") < text.index("Why is it slow?") < text.index("It is faster.") < text.index("score 0.1")
     )
@@ -305,11 +305,6 @@ def test_the_store_s_logs_are_read(tmp_path: Path) -> None:
         assert 'id="log-mine--e001"' in (tmp_path / "r.html").read_text("utf-8")
         write_report(store, html=tmp_path / "r.html", log=False)
         assert 'id="log-mine--e001"' not in (tmp_path / "r.html").read_text("utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    yield from open_browser(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from undrawn import undrawn_markdown
 
 from mmad.report.model import ReportModel
 from mmad.report.table import Column, ReportTable, Shown
@@ -22,7 +23,7 @@ def markdown(model: ReportModel) -> MarkdownReport:
 
 @pytest.fixture(scope="module")
 def hostile(hostile_model: ReportModel) -> MarkdownReport:
-    return render_markdown(hostile_model, "index_charts")
+    return undrawn_markdown(hostile_model)
 
 
 def without_fences(text: str) -> str:
@@ -52,7 +53,7 @@ def test_no_html_but_the_anchors_is_left(hostile: MarkdownReport) -> None:
 def test_links_and_pictures_are_the_reports_own(hostile: MarkdownReport) -> None:
     targets = re.findall(r"(?<!\\)\]\(([^)]*)\)", without_fences(hostile.text))
     assert targets
-    assert all(re.fullmatch(r"#run-[0-9a-f]{12}|index_charts/(run|ablation)-[0-9a-z-]+\.svg", t) for t in targets)
+    assert all(re.fullmatch(r"#run-[0-9a-f]{12}|charts/(run|ablation)-[0-9a-z-]+\.svg", t) for t in targets)
 
 
 def test_markdown_has_the_same_content(markdown: MarkdownReport, model: ReportModel) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 from report_fixtures import WHEN, Sample
+from undrawn import undrawn_html, undrawn_markdown
 
 from mmad.analysis.frames import AblationFrame, load_frame
 from mmad.base.formatting import decimal
 from mmad.experiment_log.shipped import entries, entry
 from mmad.report.model import build_model, mirrored
-from mmad.report.writers.html import render_html
-from mmad.report.writers.markdown import render_markdown
 
 
 def made(*documented: str | None, **setup: object) -> AblationFrame:
@@ -59,6 +58,6 @@ def test_both_forms_show_both_figures() -> None:
     model = build_model(load_frame(sample("e069").source), created=WHEN, database="x")
     (row,) = mirrored(model.ablations[0].frame)
     both = [decimal(value) for pair in row.figures for value in pair]
-    page = " ".join(re.sub(r"<[^>]+>", " ", render_html(model)).split())
+    page = " ".join(re.sub(r"<[^>]+>", " ", undrawn_html(model)).split())
     assert f"e069 best AP {' '.join(both)} IoU, clean" in page
-    assert f"| e069 | best AP | {' | '.join(both)} |" in render_markdown(model, "charts").text
+    assert f"| e069 | best AP | {' | '.join(both)} |" in undrawn_markdown(model).text

@@ -5,18 +5,16 @@ from __future__ import annotations
 import itertools
 import tomllib
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from page_browser import MARKS, Browser, open_browser
+from page_browser import MARKS, Browser
 
 from mmad.config.runs import NAMING_FIELDS
 from mmad.config.setup import ModelSetup
 from mmad.report.model import ReportModel
 from mmad.report.text import setup_toml
-from mmad.report.writers.html import render_html
 
 pytestmark = MARKS
 COLUMN = (
@@ -25,14 +23,9 @@ COLUMN = (
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    yield from open_browser(tmp_path_factory.mktemp("profile"))
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, model: ReportModel) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, page: str) -> Path:
     path = tmp_path_factory.mktemp("plain") / "index.html"
-    path.write_text(render_html(model), "utf-8")
+    path.write_text(page, "utf-8")
     return path
 
 

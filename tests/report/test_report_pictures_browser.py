@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import picture_fixtures as made
 import pytest
-from page_browser import MARKS, Browser, open_browser
+from page_browser import MARKS, Browser
 from PIL import Image
 
 from mmad.data.phantom.generate import make_phantom
@@ -19,11 +18,6 @@ from mmad.report.writers.html import render_html
 from mmad.store.store import Store
 
 pytestmark = MARKS
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    yield from open_browser(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="module")

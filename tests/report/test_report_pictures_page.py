@@ -9,6 +9,7 @@ from pathlib import Path
 import picture_fixtures as made
 import pytest
 from test_report_html import Page
+from undrawn import undrawn_html, undrawn_markdown
 
 from mmad.base.formatting import straight
 from mmad.data.contact_sheet import COLOURS
@@ -18,8 +19,7 @@ from mmad.report.build import write_report
 from mmad.report.model import ReportModel
 from mmad.report.picture_drawing import differs, isolated
 from mmad.report.pictures import AblationPictures
-from mmad.report.writers.html import _template, render_html
-from mmad.report.writers.markdown import render_markdown
+from mmad.report.writers.html import _template
 from mmad.store.store import Store
 
 HARD = "PhysioNet Credentialed Health Data License 1.5.0"
@@ -43,7 +43,7 @@ def model(store: Store) -> ReportModel:
 
 @pytest.fixture(scope="module")
 def text(model: ReportModel) -> str:
-    return render_html(model)
+    return undrawn_html(model)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def hostile(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> tuple
     database = made.two_arms(folder, attacked, other=made.ATTACKS[0])
     with Store.open(database) as store:
         model = made.model_of(store, made.gathered(store, 12))
-        return made.alone(model.pictures), render_html(model), render_markdown(model, "charts").text
+        return made.alone(model.pictures), undrawn_html(model), undrawn_markdown(model).text
 
 
 @pytest.mark.slow
@@ -158,17 +158,17 @@ def test_a_withheld_data_set_is_one_line_and_no_image(dataset: DataSet, tmp_path
     with Store.open(made.two_arms(tmp_path, hard, settings=2)) as store:
         withheld = made.model_of(store, made.gathered(store))
         asked = made.model_of(store, made.gathered(store, 1))
-    for form in (Page(render_html(withheld)).text, render_markdown(withheld, "charts").text.replace("`", "")):
+    for form in (Page(undrawn_html(withheld)).text, undrawn_markdown(withheld).text.replace("`", "")):
         assert form.count("Pictures are withheld") == 1
         assert "mmad report --pictures 4" in form
-    assert "data:image/jpeg" not in render_html(withheld)
-    assert render_markdown(withheld, "charts").pictures == ()
-    assert "Keep this report where the data set may be." in render_html(asked)
-    assert len(render_markdown(asked, "charts").pictures) == 2
+    assert "data:image/jpeg" not in undrawn_html(withheld)
+    assert undrawn_markdown(withheld).pictures == ()
+    assert "Keep this report where the data set may be." in undrawn_html(asked)
+    assert len(undrawn_markdown(asked).pictures) == 2
 
 
 def test_nothing_is_said_where_no_picture_was_requested(store: Store, text: str) -> None:
-    none = render_html(made.model_of(store, made.gathered(store, 0)))
+    none = undrawn_html(made.model_of(store, made.gathered(store, 0)))
     assert "Pictures" not in Page(none).text
     assert 'class="pictures"' not in none
     assert "#ablation-made-pictures" not in none
@@ -195,4 +195,4 @@ def test_with_linked_pages_the_ablations_page_holds_its_pictures(store: Store, t
 
 
 def test_equal_stores_give_equal_pages(store: Store, text: str) -> None:
-    assert render_html(made.model_of(store, made.gathered(store))) == text
+    assert undrawn_html(made.model_of(store, made.gathered(store))) == text

@@ -12,6 +12,7 @@ import analysis_fixtures as made
 import numpy as np
 import pytest
 from statistics_fixtures import FEW, model_with, pairs, two_settings, words
+from undrawn import undrawn_html, undrawn_markdown
 
 from mmad.analysis.frames import load_frame
 from mmad.analysis.input_controls import Alteration, _subject
@@ -25,8 +26,6 @@ from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.agreement import drop
 from mmad.evaluation.resampling import Interval
 from mmad.report.tables import pair_tables, statistics_rows, threshold_tables
-from mmad.report.writers.html import render_html
-from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
 from mmad.store.store import Store
 
@@ -53,7 +52,7 @@ def test_every_figure_of_a_pair_is_what_mmad_compare_finds(store: Store) -> None
     model = model_with(store, compute_statistics(load_frame(store), store, options=FEW))
     contrasts, refused = compare_ablation(store, DetectionStore(), "made", FEW)
     assert refused == []
-    page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
+    page, markdown = words(undrawn_html(model)), undrawn_markdown(model).text.replace("\\", "")
     sentences = {one.setting: one.sentence for one in contrasts}
     for contrast in contrasts:
         setting, stats = contrast.setting, pairs(model)[contrast.setting]
@@ -106,7 +105,7 @@ def test_the_words_of_the_verdicts(store: Store) -> None:
 def test_the_thresholds_confusion_and_findings_of_every_run_are_shown(store: Store) -> None:
     frame = load_frame(store)
     model = model_with(store, compute_statistics(frame, store, options=FEW), frame)
-    page, markdown = words(render_html(model)), render_markdown(model, "charts").text.replace("\\", "")
+    page, markdown = words(undrawn_html(model)), undrawn_markdown(model).text.replace("\\", "")
     ablation = model.ablations[0]
     (table,) = threshold_tables(ablation, model.statistics)
     assert len(table.frame) == 8 * 3
@@ -154,7 +153,7 @@ def test_cached_controls_are_shown_unless_they_are_of_another_checkpoint(store: 
     stats = model.statistics.run(member)
     assert stats is not None
     assert [c.alteration for c in stats.controls] == [age, image]
-    for text in (words(render_html(model)), render_markdown(model, "charts").text):
+    for text in (words(undrawn_html(model)), undrawn_markdown(model).text):
         assert "age shuffled" in text
         assert "no reliance on age is seen" in text
         assert "clinical records shuffled" not in text
@@ -176,4 +175,4 @@ def test_a_threshold_that_training_did_not_evaluate_gets_its_figure_with_the_int
     assert row.test_ap.reference is None
     assert stats.reference is not None
     value = stats.reference.estimate.ap
-    assert f"{decimal(value.value)} [{decimal(value.low)}, {decimal(value.high)}]" in words(render_html(model))
+    assert f"{decimal(value.value)} [{decimal(value.low)}, {decimal(value.high)}]" in words(undrawn_html(model))

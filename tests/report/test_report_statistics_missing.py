@@ -11,6 +11,7 @@ import analysis_fixtures as made
 import pytest
 from report_fixtures import WHEN
 from statistics_fixtures import FEW, model_with, pairs, two_settings, words
+from undrawn import undrawn_html, undrawn_markdown
 
 from mmad.analysis import metrics as module
 from mmad.analysis.comparison import NotComparable, PairStatistics
@@ -24,8 +25,6 @@ from mmad.data.phantom.generate import make_phantom
 from mmad.report.build import write_report
 from mmad.report.model import AblationSection, ReportModel, build_model
 from mmad.report.tables import reasons, threshold_tables
-from mmad.report.writers.html import render_html
-from mmad.report.writers.markdown import render_markdown
 from mmad.store.lookup import find_run
 from mmad.store.store import Store
 
@@ -55,7 +54,7 @@ def test_without_the_data_set_cached_figures_stay_and_the_rest_gives_the_reason(
     found = compute_statistics(load_frame(store), store, data=gone, options=FEW)
     model = model_with(store, found)
     assert all(stats.difference is None and str(gone) in stats.why for stats in found.pairs.values())
-    for text in (words(render_html(model)), render_markdown(model, "charts").text):
+    for text in (words(undrawn_html(model)), undrawn_markdown(model).text):
         assert text.count("No interval: ") == 1
         assert "Verdict" not in text
     kept = compute_statistics(load_frame(store), store, options=FEW)
@@ -89,7 +88,7 @@ def test_missing_detections_leave_out_one_pair_and_give_the_hint(store: Store) -
     assert "are not kept; make them with `mmad eval" in pairs(model)["even"].why
     assert pairs(model)["clear"].difference is not None
     assert pairs(model)["clear"].difference.family == 1  # the only pair that is left
-    text = words(render_html(model))
+    text = words(undrawn_html(model))
     assert "No interval for some rows: run made/even/CXR/0: its detections" in text
 
 
@@ -116,7 +115,7 @@ def test_there_is_no_interval_across_protocols(dataset: DataSet, tmp_path: Path)
     model = build_model(frame, created=WHEN, database="x", statistics=found)
     tables = threshold_tables(model.ablations[0], found)
     assert [len(set(table.frame["run"])) for table in tables] == [1, 1]
-    text = words(render_html(model))
+    text = words(undrawn_html(model))
     assert "CXR and CXR+Clinical cannot be compared : overlap iou / iobb" in text
     assert "Verdict" not in text
 

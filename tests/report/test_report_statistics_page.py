@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from page_parser import Page
 from report_fixtures import HOSTILE, WHEN, Sample, hostile_sample, patience_sample
+from undrawn import undrawn_markdown
 
 from mmad.analysis.comparison import MeasuredRun, PairStatistics
 from mmad.analysis.frames import load_frame
@@ -36,7 +37,7 @@ from mmad.evaluation.operating_points import (
 from mmad.evaluation.resampling import Interval
 from mmad.report.model import ReportModel, build_model
 from mmad.report.writers.html import render_html
-from mmad.report.writers.markdown import MarkdownReport, render_markdown
+from mmad.report.writers.markdown import MarkdownReport
 
 HALF = Interval(0.5, 0.4, 0.6)
 NAN = float("nan")
@@ -91,7 +92,7 @@ def with_a_rise(epochs: list[EpochRecord]) -> None:
 
 @pytest.fixture(scope="module")
 def statistics_markdown(statistics_model: ReportModel) -> MarkdownReport:
-    return render_markdown(statistics_model, "charts")
+    return undrawn_markdown(statistics_model)
 
 
 @pytest.fixture(scope="module")

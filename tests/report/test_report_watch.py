@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from page_browser import MARKS, Browser, open_browser
+from page_browser import MARKS, Browser
 from page_parser import Page
 from report_fixtures import _epoch
 
@@ -250,7 +251,6 @@ def test_ctrl_c_ends_it_with_130_and_a_static_page(tmp_path: Path) -> None:
     assert "mmad:watch" not in (tmp_path / "r.html").read_text("utf-8")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -259,18 +259,18 @@ def test_ctrl_c_ends_it_with_130_and_a_static_page(tmp_path: Path) -> None:
         (("--watch", "--paper"), "mmad: --watch: --paper is written once; leave out one of the two"),
     ],
 )
-def test_what_cannot_be_watched_is_one_line(tmp_path: Path, words: tuple[str, ...], line: str) -> None:
+def test_what_cannot_be_watched_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call_mmad: Callable[..., Any],
+    words: tuple[str, ...],
+    line: str,
+) -> None:
     queue(tmp_path)
-    command = start(tmp_path, *words)
-    _, errors = command.communicate(timeout=600)
-    assert command.returncode == 2
-    assert errors.startswith(line)
-    assert "Traceback" not in errors
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    yield from open_browser(tmp_path_factory.mktemp("profile"))
+    monkeypatch.chdir(tmp_path)
+    called = call_mmad("report", *words)
+    assert called.code == 2
+    assert called.err.startswith(line)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from postgresql_server import programs
 from processes import wait_for
 from queue_bench import PROGRAMS, Bench
 
@@ -38,23 +39,25 @@ executor.close()
 
 
 class Cluster:
-    """A process that is the cluster."""
+    """A process that is the cluster, with ``variables`` for what its nodes start."""
 
-    def __init__(self) -> None:
+    def __init__(self, variables: dict[str, str]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(PROGRAMS / "ray_cluster.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env=os.environ | variables,
         )
         self.address = self._heard("address ").split()[1]
 
-    def kill_node_of(self, pid: int) -> None:
+    def replace_node_of(self, pid: int) -> None:
+        """Kills the node of the process ``pid``; another one joins the cluster."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"kill {pid}\n")
+        self._process.stdin.write(f"replace {pid}\n")
         self._process.stdin.flush()
-        self._heard("killed")
+        self._heard("replaced")
 
     def close(self) -> None:
         try:
@@ -72,8 +75,8 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    one = Cluster()
+def cluster(warm: dict[str, str]) -> Iterator[Cluster]:
+    one = Cluster(warm)
     yield one
     one.close()
 
@@ -192,16 +195,30 @@ def test_a_worker_vanishes_with_its_killed_command_and_the_next_one_resumes(benc
     assert set(one.trained().values()) == {1}
 
 
-def test_a_node_killed_in_mid_run_costs_no_epoch(bench: MakeBench, cluster: Cluster) -> None:
-    two = bench(runs=2, epochs=6)
-    two.plan(s0={"do": [[3, "wait"]]})
-    process = command(two, cluster)
+def test_neither_a_killed_command_nor_a_node_that_is_replaced_costs_an_epoch(
+    bench: MakeBench, cluster: Cluster, request: pytest.FixtureRequest
+) -> None:
+    """In a database of a server, where one is installed."""
+    two = bench(runs=2, epochs=6, url=request.getfixturevalue("postgresql") if programs() is not None else "")
+    two.plan(s0={"do": [[3, "hang"], [5, "wait"]]})
+
+    def holder() -> int:
+        with Store.open(two.database, read_only=True) as store:
+            return store.owners()[two.keys[0]].pid
+
+    driver = command(two, cluster)
     wait_for(lambda: len(rows(two)[0]) == 2)
-    with Store.open(two.database, read_only=True) as store:
-        cluster.kill_node_of(store.owners()[two.keys[0]].pid)
-    out, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, (out, errors)
+    worker = holder()
+    driver.kill()
+    driver.communicate()
+    wait_for(lambda: not psutil.pid_exists(worker))
+    driver = command(two, cluster)
+    wait_for(lambda: len(rows(two)[0]) == 4)
+    cluster.replace_node_of(holder())
+    out, errors = driver.communicate(timeout=600)
+    assert (driver.returncode, errors) == (0, "")
+    assert "resumes after epoch 2 of 6" in out
+    assert "its node was lost, retrying it (1 of 2)" in out
     assert two.statuses() == ["finished", "finished"]
     assert rows(two) == [[1, 2, 3, 4, 5, 6]] * 2
-    assert "its node was lost, retrying it (1 of 2)" in out
-    assert errors == ""
+    assert set(two.trained().values()) == {1}

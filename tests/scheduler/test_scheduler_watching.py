@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mmad.base.records import MemberRecord
-from mmad.scheduler.dashboard import Snapshot, draw, snapshot_json
+from mmad.scheduler.dashboard import Snapshot, _repeat, draw, snapshot_json
 from mmad.scheduler.devices import GpuUse, Machine, MachineUse, WorkerUse
 from mmad.scheduler.progress import bar, counted
 from mmad.store.claims import Owner
@@ -108,6 +109,58 @@ def test_a_frame_fits_its_terminal(width: int, height: int) -> None:
     shown = len(re.findall(r"^.{9,}\d+/CXR/0 ", text, flags=re.MULTILINE))
     hidden = re.search(r"… and (\d+) more that run", text)
     assert width < 40 or shown + (int(hidden[1]) if hidden else 0) == 30
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
+def test_many_machines_have_one_row_each(width: int, height: int) -> None:
+    def on(number: int, gpu: int) -> RunningRun:
+        owner = Owner(f"node{number}", 100 + gpu, 1.0, "boot")
+        return running(
+            f"{number} {gpu}",
+            owner=owner,
+            device=f"cuda:{gpu}",
+            alive=number != 33,
+            silent_since=NOON if number == 33 else None,
+            started=NOON - timedelta(hours=number, minutes=gpu),
+            seconds_left=60.0 * (1 + gpu),
+        )
+
+    active = tuple(on(number, gpu) for gpu in range(8) for number in range(64))
+    look = Snapshot(queue(*active, queued=4_438, failed=50, finished=5_000), MachineUse(), NOON)
+    lines = drawn(look, width, height)
+    assert max(map(cell_len, lines)) <= width
+    assert len(lines) <= height
+    assert "64 machines" in lines[0]
+    assert lines[1].split()[:4] == ["machine", "trouble", "runs", "devices"]
+    assert lines[2].split()[:5] == ["node33", "8", "silent", "8", "cuda:0–7"]
+    rows = [line.split()[0] for line in lines if line.startswith("node")]
+    assert rows == ["node33", *(f"node{number}" for number in range(len(rows) - 1))]
+    (hidden,) = (line for line in lines if "more machines" in line)
+    left = 64 - len(rows)
+    assert hidden == f"… and {left} more machines with {8 * left} runs; --host NAME shows those of one"
+    assert " ".join(lines[4].split()).endswith(" 1 h 07 min 40 s 7 min 40 s")
+    one = drawn(replace(look, host="node2"), width, height)
+    assert sum("patience/2 " in line for line in one) == 8
+    assert not any("patience/3 " in line for line in one)
+    assert one[0] == lines[0]
+    assert drawn(replace(look, host="node99"), width, height)[1] == "nothing trains on node99"
+
+
+def test_a_long_look_is_followed_by_a_long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    look, waited = Snapshot(queue(running()), MachineUse(), NOON), []
+    moments = iter(range(100))
+    monkeypatch.setattr(time, "process_time", lambda: next(moments) / 4)
+
+    class Watch:
+        def snapshot(self) -> Snapshot:
+            return look
+
+    def pressed(rest: float, changed: object) -> bool:
+        waited.append(rest)
+        return len(waited) == 2
+
+    _repeat(Watch(), Console(file=io.StringIO()), 2.0, False, pressed)  # type: ignore[arg-type]
+    assert waited == [5.0, 5.0]
 
 
 def test_columns_of_nothing_are_absent() -> None:

@@ -323,22 +323,18 @@ def test_a_process_of_another_table_or_an_earlier_version_cannot_be_asked(table:
     assert replace(ME, process_table=table).alive is None
 
 
-@pytest.mark.slow
-def test_ten_thousand_runs_are_queued_and_claimed(store: Store) -> None:
+@pytest.fixture(scope="module")
+def many() -> list[Member]:
+    """Ten thousand runs, with their keys."""
     setup, data = ModelSetup(), samples.source()
-    members = [
-        Member(
-            "many",
-            "s",
-            "CXR",
-            seed,
-            RunSpec(setup, TrainingProtocol(seed=seed, weights_hash="a" * 64), data),
-            EvaluationProtocol(),
-        )
-        for seed in range(10_000)
-    ]
-    store.add_ablation(samples.made_of("many", members))
-    keys = [m.run.key for m in members]
+    runs = (RunSpec(setup, TrainingProtocol(seed=n, weights_hash="a" * 64), data) for n in range(10_000))
+    return [Member("many", "s", "CXR", run.protocol.seed, run, EvaluationProtocol()) for run in runs]
+
+
+@pytest.mark.slow
+def test_ten_thousand_runs_are_queued_and_claimed(store: Store, many: list[Member]) -> None:
+    store.add_ablation(samples.made_of("many", many))
+    keys = [m.run.key for m in many]
     for position in range(10):
         run = store.claim(keys, ME)
         assert run is not None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import store_samples as samples
 
+from mmad.store import run_rows
 from mmad.store.claims import Owner
 from mmad.store.run_status import run_name
 from mmad.store.store import Store
@@ -96,3 +97,25 @@ def test_more_failures_than_a_statement_may_name(store: Store, count: int) -> No
     failed = store.status().failed
     assert len(failed) == 501
     assert all(run.member is not None and run.member.key == run.key for run in failed)
+
+
+def test_keys_are_named_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples.fill(store)
+    store.add_ablation(samples.ablation("seeds", seeds=(1, 2, 3)))
+    runs = store.run_records()
+    store.prioritise([runs[-1].key], 3)
+    for _ in range(4):
+        assert store.claim(None, ME) is not None
+    whole, records = store.queue_status(), store.run_records()
+    monkeypatch.setattr(run_rows, "MANY_KEYS", 2)
+    assert paths(store.queue_status().running) == paths(whole.running)
+    assert len(set(paths(whole.running))) == 4
+    assert [run.key for run in store.some_runs({run.key for run in runs})] == [run.key for run in records]
+
+
+def test_runs_that_nobody_asks_for_are_not_counted(store: Store) -> None:
+    store.add_ablation(samples.ablation(patiences=(5, 10)))
+    store.add_ablation(samples.ablation(patiences=(5,)))
+    assert len(store.run_records()) == 4
+    assert dict(store.queue_status().counts) == {"queued": 2}
+    assert len(store.queue_status().waiting) == 2

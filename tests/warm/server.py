@@ -84,6 +84,9 @@ def begin(program: list[str], folder: str, environment: dict[str, str], descript
     code: object = None
     try:
         match program:
+            case ["-P", "-c", text, *words]:
+                sys.argv = ["-c", *words]
+                exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
             case ["-c", text, *words]:
                 sys.path.insert(0, "")
                 sys.argv = ["-c", *words]

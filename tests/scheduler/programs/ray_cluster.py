@@ -1,6 +1,7 @@
 """A Ray cluster of a head without places and two nodes of one core each, until standard input ends.
 
-Prints its address; a line ``kill PID`` on standard input kills the node that the process PID runs on.
+Prints its address; a line ``replace PID`` on standard input kills the node that the process PID runs on, and another
+one joins.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def main() -> None:
         above = {process.pid for process in psutil.Process(int(line.split()[1])).parents()}
         node = next(one for one in nodes if above & {p.process.pid for p in one.all_processes["raylet"]})
         cluster.remove_node(node, allow_graceful=False)
-        print("killed", flush=True)
+        nodes.append(cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20))
+        print("replaced", flush=True)
     session = cluster.head_node.get_session_dir_path()
     cluster.shutdown()
     ray.shutdown()

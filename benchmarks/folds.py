@@ -1,0 +1,145 @@
+"""How often verdicts over folds are wrong: two learners without any difference, retrained on every fold.
+
+The variance over folds is an assumption about how training sets that overlap go together, so nothing is drawn from it
+here: patients are drawn, dealt out by ``mmad.data.folds``, and every learner is fitted to every fold's training split.
+Both arms have the same learner; each reads columns of its own, which tell the same of the findings and differ in noise.
+Run it with ``python benchmarks/folds.py``; docs/evaluation.md has the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmad.data.folds import PARTS, dealt, held_out_ratio
+from mmad.evaluation.differences import Difference, FoldedPair, FoldedSample, PairSample, differences
+from mmad.evaluation.resampling import Interval
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from verdicts import Share, claimed
+
+FINDINGS, COLUMNS, HIDDEN, NEAREST = 3, 8, 24, 5
+NONE = Interval(math.nan, math.nan, math.nan)
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FoldWorld:
+    """A family of ``pairs``, cross-validated: ``patients`` in ``folds`` with ``seeds`` each.
+
+    ``learner`` is ``features`` (ridge regression on random rectified features; the seed draws them) or ``neighbours``
+    (five nearest in a resample of the training split; the seed draws it). ``effect`` makes the columns of the first
+    pair's second arm tell more. ``corrected`` says whether Nadeau and Bengio's variance is taken, or s²/K.
+    """
+
+    patients: int = 120
+    folds: int = 5
+    seeds: int = 1
+    pairs: int = 1
+    learner: str = "features"
+    effect: float = 0.0
+    corrected: bool = True
+
+    def claims(self, rng: np.random.Generator) -> list[Difference]:
+        """The verdicts on one draw of patients."""
+        holds = rng.random((self.patients, FINDINGS)) < (0.4, 0.3, 0.2)
+        told = rng.normal(0, 0.7, (FINDINGS, COLUMNS))  # what columns tell: the same in both arms
+        arms = [
+            [self._columns(rng, holds, told, self.effect * (arm == 1 and pair == 0)) for arm in range(2)]
+            for pair in range(self.pairs)
+        ]
+        fold = dealt(holds, [1] * self.folds, rng.permutation(self.patients).tolist())
+        samples: list[list[PairSample]] = [[] for _ in arms]
+        for k in range(self.folds):
+            others = np.flatnonzero(fold != k)
+            part = dealt(holds[others], [1, PARTS - 1], rng.permutation(len(others)).tolist())
+            train, test = others[part == 1], np.flatnonzero(fold == k)
+            for pair, both in enumerate(arms):
+                figures = [
+                    tuple(self._ap(rng, columns, holds, train, test) for _ in range(self.seeds)) for columns in both
+                ]
+                samples[pair].append(PairSample(figures[0], figures[1], (), NONE, (), math.nan, len(test), 0, ""))
+        ratio = held_out_ratio(self.folds) if self.corrected else 0.0
+        return differences([FoldedPair(FoldedSample(tuple(found), self.folds, ratio)) for found in samples])
+
+    def _columns(self, rng: np.random.Generator, holds: Flags, told: Floats, effect: float) -> Floats:
+        found: Floats = (1 + effect) * holds @ told + rng.normal(0, 1, (len(holds), COLUMNS))
+        return found
+
+    def _ap(
+        self, rng: np.random.Generator, columns: Floats, holds: Flags, train: NDArray[np.int64], test: NDArray[np.int64]
+    ) -> float:
+        """Mean AP over the findings of a learner that is fitted to ``train``, on ``test``."""
+        if self.learner == "features":
+            layer, shift = rng.normal(0, 1, (COLUMNS, HIDDEN)) / math.sqrt(COLUMNS), rng.normal(0, 1, HIDDEN)
+            seen, new = (np.maximum(columns[rows] @ layer + shift, 0) for rows in (train, test))
+            weights = np.linalg.solve(
+                seen.T @ seen + np.eye(HIDDEN), seen.T @ (holds[train] - holds[train].mean(axis=0))
+            )
+            scores = new @ weights
+        else:
+            drawn = rng.choice(train, len(train))
+            far = ((columns[test][:, None] - columns[drawn][None]) ** 2).sum(axis=2)
+            near = np.argpartition(far, NEAREST, axis=1)[:, :NEAREST]
+            scores = (
+                holds[drawn[near]].mean(axis=1) - 1e-3 * np.take_along_axis(far, near, axis=1).mean(axis=1)[:, None]
+            )
+        hit = np.take_along_axis(holds[test], np.argsort(-scores, axis=0, kind="stable"), axis=0)
+        precision = np.cumsum(hit, axis=0) / np.arange(1, len(test) + 1)[:, None]
+        return float(((precision * hit).sum(axis=0) / hit.sum(axis=0)).mean())
+
+
+def share(world: FoldWorld, repeats: int, *, first: bool = False, seed: int = 0) -> Share:
+    """The repeats in which a pair is settled; ``first``: the first one."""
+    rng = np.random.default_rng([seed, repeats])
+    found = (world.claims(rng) for _ in range(repeats))
+    return Share(sum(any(map(claimed, one[:1] if first else one)) for one in found), repeats)
+
+
+def cells() -> Iterator[tuple[str, FoldWorld]]:
+    """The worlds without any difference."""
+    for learner in ("features", "neighbours"):
+        for folds in (3, 5, 10):
+            for seeds in (1, 3):
+                yield (
+                    f"1 pair, {folds} folds, seeds {seeds}, {learner}",
+                    FoldWorld(folds=folds, seeds=seeds, learner=learner),
+                )
+    for patients in (60, 300):
+        yield f"1 pair, 5 folds, {patients} patients, features", FoldWorld(patients=patients)
+    for pairs in (5, 10):
+        yield f"{pairs} pairs, 5 folds, features", FoldWorld(pairs=pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=2000)
+    repeats = parser.parse_args().repeats
+    print("no difference: at least one pair is settled")
+    for name, world in cells():
+        found = share(world, repeats)
+        print(f"  {name:40} {found.value:.3f} ({found.error:.3f}) <= {found.upper:.3f}", flush=True)
+        if world.pairs == 1 and world.seeds == 1:
+            plain = share(replace(world, corrected=False), repeats)
+            print(f"  {'  by s²/K':40} {plain.value:.3f} ({plain.error:.3f})", flush=True)
+    print("a true difference: the first pair is settled")
+    for effect in (0.3, 0.6):
+        for folds in (3, 5, 10):
+            found = share(FoldWorld(folds=folds, effect=effect), repeats, first=True, seed=1)
+            print(
+                f"  {effect}, {folds} folds {'':28} {found.value:.3f} ({found.error:.3f}) >= {found.lower:.3f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Arms over the folds of a cross-validation: compared fold by fold, by every command alike."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import analysis_fixtures as made
+import pytest
+
+from mmad.analysis.comparison import FOLDS, Comparison
+from mmad.analysis.folds import arms_over_folds
+from mmad.analysis.frames import load_frame
+from mmad.analysis.statistics import compare_ablation, compare_arms
+from mmad.analysis.targets import DetectionStore, EvaluationOptions
+from mmad.base.errors import EvaluationError, StoreError
+from mmad.config.protocol import Fold
+from mmad.config.runs import Member
+from mmad.data.dataset import DataSet, samples
+from mmad.data.folds import folded
+from mmad.data.phantom.generate import make_phantom
+from mmad.evaluation.differences import FoldedSample
+from mmad.report.cohort import cohorts_of
+from mmad.report.methods import render_methods
+from mmad.report.model import build_model
+from mmad.report.pictures import pictures_of
+from mmad.report.tables import pairs_table
+from mmad.store.lookup import find_ensembles, find_run, find_seeds, member_summaries
+from mmad.store.store import Store
+
+FEW = EvaluationOptions(resamples=100)
+CXR, CLINICAL = "made/default/CXR", "made/default/CXR+Clinical"
+
+
+def member_of(dataset: DataSet, arm: str, seed: int, fold: Fold) -> Member:
+    one = made.member(dataset, arm, seed, fold.of_setting("default"))
+    protocol = one.run.protocol.model_copy(update={"fold": fold})
+    return replace(one, run=replace(one.run, protocol=protocol))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return make_phantom(tmp_path_factory.mktemp("data") / "phantom", studies=36, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def template(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three folds of two seeds; the second seed of the last fold is not finished in one arm."""
+    database = tmp_path_factory.mktemp("made") / "db" / "mmad.sqlite"
+    folds = [Fold(number=n, of=3) for n in (1, 2, 3)]
+    members = [member_of(dataset, arm, seed, fold) for arm in made.ARMS for fold in folds for seed in (0, 1)]
+    with Store.open(database) as store:
+        made.record(store, members)
+        for one in members[:-1]:
+            fold = one.run.protocol.fold
+            assert fold is not None
+            made.finish(store, one, folded(dataset, fold), made.SKILLS[one.arm])
+    return database
+
+
+@pytest.fixture
+def store(template: Path, tmp_path: Path) -> Iterator[Store]:
+    shutil.copytree(template.parent, tmp_path / "db")
+    with Store.open(tmp_path / "db" / template.name) as opened:
+        yield opened
+
+
+def people(dataset: DataSet) -> int:
+    return len({study.patient for study in dataset.studies})
+
+
+def test_seeds_are_averaged_in_each_fold_and_the_mean_is_over_folds(store: Store, dataset: DataSet) -> None:
+    found = compare_arms(store, DetectionStore(), CXR, CLINICAL, FEW)
+    assert found.statistics is not None
+    sample, difference = found.statistics.sample, found.statistics.difference
+    assert isinstance(sample, FoldedSample)
+    assert difference is not None
+    assert (difference.folds, difference.freedom, difference.seeds, difference.patients) == (3, 2, 1, people(dataset))
+    by_fold = [sum(b.test_ap - a.test_ap for a, b in fold) / len(fold) for fold in figures(found)]
+    assert sample.differences == pytest.approx(by_fold)
+    assert difference.ap.value == pytest.approx(sum(by_fold) / 3)
+    assert found.test_ap.difference is not None
+    assert (found.test_ap.difference.mean, found.test_ap.difference.n) == (pytest.approx(sum(by_fold) / 3), 3)
+    assert (found.setting, found.seeds, found.folds, found.folds_done) == ("default", (0, 1), 3, 3)
+    assert found.sentence.endswith(FOLDS)
+    assert f"over folds (3 folds, at least 1 seed each, {people(dataset)} patients, 2 df)" in found.sentence
+    assert found.note == "3 of 3 folds, 5 of 6 pairs of runs: CXR+Clinical fold 3 seed 1 queued"
+    assert found.statistics.reference is not None
+    assert 0 < (found.statistics.reference.pooled or 0) < 1
+    back = compare_arms(store, DetectionStore(), CLINICAL, CXR, FEW)
+    assert back.difference is not None
+    assert back.difference.value == pytest.approx(-difference.ap.value)
+
+
+def figures(found: Comparison) -> list[list[tuple[Any, Any]]]:
+    folds: dict[Fold | None, list[tuple[Any, Any]]] = {}
+    for a, b in found.pairs:
+        folds.setdefault(a.fold, []).append((a.figures("best_ap"), b.figures("best_ap")))
+    return list(folds.values())
+
+
+def test_a_fold_that_is_not_finished_leaves_no_verdict_and_is_counted(store: Store, dataset: DataSet) -> None:
+    for seed in (0, 1):
+        key = member_of(dataset, "CXR", seed, Fold(number=2, of=3)).run.key
+        assert store.requeue([key], ["finished"])
+    ((found,), _) = compare_ablation(store, DetectionStore(), "made", FEW)
+    assert (found.verdict, found.reasons) == ("no verdict", ("folds_missing",))
+    assert found.sentence.startswith("No verdict, 2 of 3 folds are finished: ")
+    assert found.note.startswith(
+        "2 of 3 folds, 3 of 6 pairs of runs: CXR fold 2 seed 0 queued; CXR fold 2 seed 1 queued"
+    )
+    reference, other = arms_over_folds(member_summaries(store))
+    assert reference.sentence == "default, CXR: 2 of 3 folds are finished"
+    assert (other.done, other.of, other.seeds) == (3, 3, 2)
+
+
+def test_runs_are_compared_within_a_fold_alone(store: Store) -> None:
+    one = [f"made/default, fold 1 of 3/{arm}" for arm in made.ARMS]
+    found = compare_arms(store, DetectionStore(), *one, FEW)
+    assert (found.folds, found.setting, found.reasons[0]) == (0, "default, fold 1 of 3", "two_seeds_alone")
+    assert (found.conditions["folds"], found.conditions["fold"]) == ("3 (seed 0)", "1")
+    for seed in ("", "/0"):
+        with pytest.raises(EvaluationError, match="cannot be compared: fold 1 / 2"):
+            compare_arms(store, DetectionStore(), one[0] + seed, f"made/default, fold 2 of 3/CXR+Clinical{seed}", FEW)
+
+
+def test_a_name_without_a_fold_means_all_of_them(store: Store) -> None:
+    assert len(find_seeds(store, CXR)) == 6
+    assert [len(group) for group in find_ensembles(store, CXR)] == [2, 2, 2]
+    assert len(find_seeds(store, "made/default, fold 2 of 3/CXR")) == 2
+    with pytest.raises(StoreError, match="is more than one run: made/default, fold 1 of 3/CXR/0"):
+        find_run(store, f"{CXR}/0")
+
+
+def test_the_detections_of_a_fold_are_measured_on_its_patients(store: Store, dataset: DataSet) -> None:
+    run = find_run(store, "made/default, fold 3 of 3/CXR/0").run
+    there = DetectionStore().dataset(run)
+    assert there.studies == samples(dataset, "unified", Fold(number=3, of=3)).studies
+
+
+def test_pictures_are_of_one_fold_and_say_so(store: Store) -> None:
+    (found,) = pictures_of(load_frame(store), store, number=2).ablations.values()
+    (pair,) = found.pairs
+    run = find_run(store, "made/default, fold 1 of 3/CXR/0").run
+    assert pair.studies
+    assert {one.study for one in pair.studies} <= set(DetectionStore().dataset(run).ground_truth("test").studies)
+    assert any(note.text.startswith("Pictures are of fold 1 of 3") for note in found.notes)
+
+
+def test_the_methods_name_the_folds_and_whose_variance_it_is(store: Store) -> None:
+    frame = load_frame(store)
+    text = render_methods(build_model(frame, created=made.NOON, database="made", cohorts=cohorts_of(frame, store)))
+    assert "Seeds are averaged within each fold." in text
+    assert "Nadeau" in text
+    assert r"Cross\-validation by whole patients" in text
+
+
+def test_commands_and_the_report_say_the_figure_over_folds(
+    store: Store, dataset: DataSet, call_mmad: Callable[..., Any]
+) -> None:
+    frame = load_frame(store)
+    assert frame.ablations[0].settings == ("default",)
+    assert len(frame.ablations[0].of("default", "CXR")) == 6
+    (cohort,) = cohorts_of(frame, store).values()
+    assert [one.split for one in cohort.splits] == ["fold 1", "fold 2", "fold 3"]
+    assert sum(one.patients for one in cohort.splits) == people(dataset)
+    ((found,), _) = compare_ablation(store, DetectionStore(), "made", FEW)
+    assert found.statistics is not None
+    table = pairs_table([(found, found.statistics)])
+    assert table.frame["folds_done"].tolist() == [3]
+    reference, other = arms_over_folds(member_summaries(store))
+    assert found.statistics.other is not None
+    assert other.ap is not None
+    assert other.ap.low == pytest.approx(found.statistics.other.estimate.ap.low)
+    database = store.paths.database
+    for words in (("runs", "made"), ("show", "made/default, fold 1 of 3/CXR/0")):
+        assert reference.sentence in " ".join(call_mmad(*words, "--db", database).out.split())
+    plain = json.loads(call_mmad("compare", "made", "--json", "--resamples", "100", "--db", database).out)
+    (pair,) = plain["pairs"]
+    assert (pair["folds"]["of"], pair["folds"]["done"], len(pair["folds"]["ap"])) == (3, 3, 3)
+    assert pair["words"] == found.sentence
+    assert 0 < pair["folds"]["other_pooled_ap"] < 1
+    rows = json.loads(call_mmad("runs", "made", "--json", "--db", database).out)
+    assert rows[-1]["over_folds"]["sentence"] == other.sentence

@@ -1,0 +1,92 @@
+"""Figures over folds: the published correction, and interval, p and verdict that agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation_samples import sample_split
+from folds import FoldWorld, share
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmad.base.records import Detections, GroundTruth
+from mmad.evaluation.differences import Difference, FoldedPair, FoldedSample, Goal, PairSample, differences
+from mmad.evaluation.folds import fold_error, over_folds, pooled_ap
+from mmad.evaluation.matching import match
+from mmad.evaluation.resampling import Interval, weigh
+
+NOTHING = Interval(math.nan, math.nan, math.nan)
+
+
+def pair_over(each: Sequence[float], ratio: float = 0.3, goal: Goal | None = None) -> FoldedPair:
+    """Folds of one seed in which the arms differ by ``each``."""
+    samples = tuple(
+        PairSample((0.3,), (0.3 + value,), (), one, (("A", one, NOTHING),), 1.0, 9, 9, "")
+        for value, one in ((value, Interval(value, -1, 1)) for value in each)
+    )
+    return FoldedPair(FoldedSample(samples, len(each), ratio), goal)
+
+
+def test_the_correction_is_the_published_one() -> None:
+    """100 resamples of 90 and 10 points: the corrected t is .28735 times the plain one, 2.611 becomes .750."""
+    values = np.random.default_rng(0).normal(0.01, 0.03, 100)
+    error, freedom = fold_error(values, 10 / 90)
+    plain = math.sqrt(values.var(ddof=1) / 100)
+    assert freedom == 99
+    assert plain / error == pytest.approx(0.28735, abs=5e-6)
+    assert 2.611 * plain / error == pytest.approx(0.750, abs=5e-4)
+
+
+def test_one_fold_or_equal_folds_have_no_interval() -> None:
+    for values in ([0.4], [0.4, 0.4, 0.4]):
+        found = over_folds(values, 0.3)
+        assert found.value == pytest.approx(0.4)
+        assert math.isnan(found.low)
+    assert over_folds([0.1, 0.9], 1.2) == Interval(0.5, 0.0, 1.0)
+
+
+@given(st.lists(st.lists(st.floats(-0.3, 0.3), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_interval_and_p_agree_for_each_pair_of_a_family(family: list[list[float]]) -> None:
+    for found, each in zip(differences([pair_over(one) for one in family]), family, strict=True):
+        assert found.ap.value == pytest.approx(np.mean(each))
+        assert (found.folds, found.seeds, found.freedom, found.family) == (3, 1, 2, len(family))
+        if not math.isnan(found.p):
+            assert found.p == pytest.approx(min(1, len(family) * found.p_pointwise))
+            assert (found.p < 0.05) == (not found.ap.low <= 0 <= found.ap.high)
+            assert found.ap.low <= found.pointwise.low <= found.pointwise.high <= found.ap.high
+
+
+def test_a_registered_pair_is_decided_on_its_goal_alone() -> None:
+    same = pair_over([0.01, -0.01, 0.0, 0.005, -0.005], goal=Goal("equivalence", 0.1))
+    found: list[Difference] = differences([same, pair_over([0.2, 0.21, 0.19, 0.2, 0.22])])
+    assert found[0].decision is not None
+    assert found[0].decision.reached
+    assert [one.family for one in found] == [1, 1]
+    assert found[1].ap.low > 0
+    assert found[1].per_class[0][1].value == pytest.approx(found[1].ap.value)
+
+
+def test_detections_of_one_network_pooled_are_those_of_one_split() -> None:
+    detections, truth = sample_split(3, images=30)
+    parts = []
+    for rows in np.array_split(np.arange(30), 3):
+        here, there = np.isin(detections.study, rows), np.isin(truth.study, rows)
+        names = truth.studies[rows[0] : rows[-1] + 1]
+        of = (detections.boxes[here], detections.scores[here], detections.labels[here])
+        given = GroundTruth(
+            names, names, truth.categories, truth.study[there] - rows[0], truth.boxes[there], truth.labels[there]
+        )
+        parts.append(match(Detections(names, detections.study[here] - rows[0], *of), given))
+    whole = match(detections, replace(truth, ignore=None))
+    assert pooled_ap(parts) == float(weigh(whole).mean_ap[0])
+
+
+@pytest.mark.slow
+def test_learners_that_are_retrained_and_differ_by_nothing_are_seldom_told_apart() -> None:
+    assert share(FoldWorld(folds=5, learner="neighbours"), 300).value <= 0.07
+    assert share(FoldWorld(folds=3), 300).value <= 0.09
+    assert share(FoldWorld(folds=5, corrected=False), 300).value > 0.05
