@@ -1474,14 +1474,7 @@ def cohort_table(section: AblationSection, cohorts: Mapping[CohortKey, Cohort]) 
                 text += f" ({value / split.patients:.0%})".replace("%", " %") if level and split.patients else ""
                 cells = (record.dataset_name, name, level or None, split.split, value, low, high)
                 here = words.get(split.split, split.split.capitalize())
-                rows.append(
-                    (
-                        *cells,
-                        text,
-                        f"{name}: {level}" if level else name,
-                        words.get(split.split, split.split.capitalize()),
-                    )
-                )
+                rows.append((*cells, text, f"{name}: {level}" if level else name, here))
     shown = (Shown("_row", "Characteristic", "text"), Shown("_cell", "", "whole"))
     note = "Patients with a finding or a category in per cent of the split's; clinical numbers over its images."
     return ReportTable.of(
