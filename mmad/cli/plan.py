@@ -479,11 +479,14 @@ def _notes(plan: Plan) -> list[str]:
 def _fold_note(plan: Plan, fold: Fold) -> str:
     """What is trained for a cross-validation, and whose splits it uses."""
     from mmad.base.records import SPLITS
+    from mmad.config.runs import TRIAL
 
     members = plan.ablation.members
     settings = len({one.whole_setting for one in members})
     arms, seeds = len(plan.ablation.arms), len({(one.seed, one.replicate) for one in members})
     counts = [plural(settings, "setting"), plural(arms, "arm"), f"{fold.of} folds", plural(seeds, "seed")]
+    trials = {one.setting.partition(TRIAL)[2] for one in members}
+    counts += [plural(len(trials), "trial")] if trials != {""} else []
     said = f"{plural(len(members), 'member')}: {' × '.join(counts)}"
     dataset = plan.data.dataset
     sizes = "" if dataset is None else f" ({', '.join(f'{split} {len(dataset.split(split))}' for split in SPLITS)})"
