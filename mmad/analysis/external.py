@@ -23,7 +23,7 @@ from mmad.config.ablation_file import ExternalTable
 from mmad.config.setup import ModelSetup
 from mmad.config.weights import pretraining_data, seen_in_pretraining
 from mmad.data.dataset import DataSet
-from mmad.data.outside import OutsideData, outside_data, require_fitting
+from mmad.data.external import OutsideData, outside_data, require_fitting
 from mmad.store.measurements import analysis_key
 from mmad.store.store import Store
 

@@ -23,7 +23,7 @@ from mmad.analysis.metrics import Diagnosis, MaskFigures, Profile
 from mmad.analysis.subgroups import RunSubgroups
 from mmad.analysis.targets import NEVER_THE_ESTIMAND, EvaluationOptions, EvaluationTarget
 from mmad.base.json import to_json_value
-from mmad.data.outside import OutsideData
+from mmad.data.external import OutsideData
 from mmad.evaluation.coco_summary import CocoSet
 from mmad.evaluation.differences import Decision, FoldedSample, plans
 from mmad.evaluation.intervals import IntervalEstimate

@@ -22,7 +22,7 @@ from mmad.base.records import (
 )
 from mmad.config.protocol import EvaluationProtocol, Fold, Overlap, Proposals, without_fold
 from mmad.data.dataset import DataSet, samples
-from mmad.data.outside import OutsideData
+from mmad.data.external import OutsideData
 from mmad.data.reader import load_dataset
 from mmad.evaluation.detections_file import read_detections
 from mmad.evaluation.ensembles import IOU, fused

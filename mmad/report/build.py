@@ -24,8 +24,8 @@ from mmad.report.model import PAGE_MARK, Logbook, PageForm, ReportModel, logbook
 from mmad.report.pictures import check_number
 from mmad.report.provenance import Provenance
 from mmad.report.rendering import FigureRenderer
-from mmad.report.sections import ModelMaker, ModelOptions, make_sections, with_outcomes
-from mmad.report.table import ReportTable
+from mmad.report.section_cache import ModelMaker, ModelOptions, make_sections, with_outcomes
+from mmad.report.table_model import ReportTable
 from mmad.report.table_writers import as_csv, as_latex, write_tables
 from mmad.report.tables import ABLATION, all_tables, paper_tables
 from mmad.report.watch import live

@@ -15,7 +15,7 @@ from mmad.base.paths import file_stem
 from mmad.report.methods import render_methods
 from mmad.report.model import ReportModel, RunSection
 from mmad.report.rendering import FigureRenderer
-from mmad.report.table import ReportTable
+from mmad.report.table_model import ReportTable
 from mmad.report.table_writers import write_tables
 from mmad.report.tables import all_tables
 from mmad.report.writers.html import render_html

@@ -34,7 +34,7 @@ from mmad.evaluation.operating_points import FROC_RATES
 from mmad.evaluation.resampling import RESAMPLES
 from mmad.report.cohort import cohort_key
 from mmad.report.model import AblationSection, ReportModel
-from mmad.report.table import Column, ReportTable, Row, Shown
+from mmad.report.table_model import Column, ReportTable, Row, Shown
 from mmad.report.table_writers import as_markdown, escape
 
 # What was published.

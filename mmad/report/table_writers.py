@@ -22,7 +22,7 @@ from mmad.base.errors import ReportError
 from mmad.base.files import write_atomically
 from mmad.base.formatting import clean
 from mmad.base.terminal import TerminalColumn, fitted_table, least_width
-from mmad.report.table import Grid, ReportTable
+from mmad.report.table_model import Grid, ReportTable
 
 if TYPE_CHECKING:
     from rich.console import Console

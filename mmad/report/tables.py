@@ -61,7 +61,7 @@ from mmad.report.model import (
     mirrored,
     run_anchor,
 )
-from mmad.report.table import FRACTION, HIGH, LOW, SD, Column, ReportTable, Row, Shown, Value
+from mmad.report.table_model import FRACTION, HIGH, LOW, SD, Column, ReportTable, Row, Shown, Value
 from mmad.store.lookup import FoundRun
 from mmad.store.store import Store
 

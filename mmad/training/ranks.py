@@ -239,7 +239,7 @@ class RankProcesses:
         self._folder = Path(tempfile.mkdtemp(prefix="mmad-ranks-"))
         self._processes = [
             subprocess.Popen(
-                [sys.executable, "-P", "-m", "mmad.training.rank"],
+                [sys.executable, "-P", "-m", "mmad.training.rank_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

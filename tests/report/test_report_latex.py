@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmad.report.model import ReportModel
-from mmad.report.table import Column, ReportTable, Shown
+from mmad.report.table_model import Column, ReportTable, Shown
 from mmad.report.table_writers import CHAR, LONG, as_latex, latex, write_tables
 from mmad.report.tables import all_tables
 

@@ -13,7 +13,7 @@ from undrawn import undrawn_markdown
 
 from mmad.analysis.frames import load_frame
 from mmad.report.model import ReportModel, build_model
-from mmad.report.table import Column, ReportTable, Shown
+from mmad.report.table_model import Column, ReportTable, Shown
 from mmad.report.table_writers import as_markdown, escape
 from mmad.report.writers.markdown import MarkdownReport, fenced, render_markdown
 

@@ -17,7 +17,7 @@ from mmad.base.records import EnvironmentRecord, EpochRecord, Metric, ParameterC
 from mmad.config.runs import Ablation
 from mmad.data.phantom.generate import make_phantom
 from mmad.evaluation.detections_file import version_of
-from mmad.report import rendering, sections
+from mmad.report import rendering, section_cache
 from mmad.report.build import write_report
 from mmad.report.model import AblationSection
 from mmad.store.measurements import write_epoch
@@ -49,13 +49,13 @@ class Reports:
                 with store.database.writing() as connection:
                     for epoch in (1, 2, 3):
                         write_epoch(connection, one.run.key, _epoch(epoch))
-        render = sections.render_section
+        render = section_cache.render_section
 
         def counted(model: object, section: AblationSection, *more: object, **named: object) -> object:
             self.rendered.append(section.frame.record.name)
             return render(model, section, *more, **named)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(sections, "render_section", counted)
+        monkeypatch.setattr(section_cache, "render_section", counted)
         monkeypatch.setattr(rendering, "_draw", lambda task: (f"<svg><desc>{task!r}</desc></svg>",) * 12)
         self.page()
 
@@ -177,7 +177,7 @@ ALL: dict[str, Callable[[Reports], None]] = {
     "provenance": lambda r: r.options.update(provenance="full"),
     "the form": lambda r: r.options.update(pages=True),
     "one file again": lambda r: r.options.update(pages=False),
-    "code": lambda r: r.patch.setattr(sections, "code_digest", lambda: "other"),
+    "code": lambda r: r.patch.setattr(section_cache, "code_digest", lambda: "other"),
     "pixels": _new_pixels,
     "the licence": _licence,
 }

@@ -107,7 +107,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(autouse=True)
 def no_process_is_left() -> Iterator[None]:
     yield
-    assert not [child for child in psutil.Process().children() if "mmad.training.rank" in child.cmdline()]
+    assert not [child for child in psutil.Process().children() if "mmad.training.rank_process" in child.cmdline()]
 
 
 @pytest.mark.slow

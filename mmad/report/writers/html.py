@@ -39,7 +39,7 @@ from mmad.report.model import (
 from mmad.report.picture_drawing import PanelView, Tag, place_tags
 from mmad.report.pictures import PageImage, PanelBox
 from mmad.report.rendering import FigureRenderer
-from mmad.report.table import ReportTable
+from mmad.report.table_model import ReportTable
 from mmad.report.text import heading_figures, log_block, setup_toml
 
 #: Classes of Unicode's bidirectional algorithm of letters and marks that are not written from left to right.

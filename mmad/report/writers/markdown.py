@@ -33,7 +33,7 @@ from mmad.report.picture_drawing import (
 )
 from mmad.report.pictures import AblationPictures, PairPictures, Pictures, StudyPicture
 from mmad.report.rendering import FigureRenderer
-from mmad.report.table import ReportTable
+from mmad.report.table_model import ReportTable
 from mmad.report.table_writers import as_markdown, escape
 from mmad.report.tables import (
     against_tables,

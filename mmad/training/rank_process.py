@@ -1,4 +1,4 @@
-"""The process of a rank beside rank 0, which starts it: ``python -m mmad.training.rank``."""
+"""The process of a rank beside rank 0, which starts it: ``python -m mmad.training.rank_process``."""
 
 from __future__ import annotations
 
