@@ -168,10 +168,14 @@ NEVER_THE_ESTIMAND = (
 
 
 def ensemble_of(seeds: Sequence[EvaluationTarget]) -> EvaluationTarget:
-    """The ensemble of runs that differ in the seed alone. EvaluationError where there is only one."""
+    """The ensemble of runs that differ in the seed alone. EvaluationError for one run, and for several folds."""
     if len(seeds) < 2:
         hint = "name an arm with several seeds, such as ablation/setting/arm, or train more of them"
         raise EvaluationError("is one run, and an ensemble is of several", where=seeds[0].name, hint=hint)
+    if len({fold_of(one.run) for one in seeds}) > 1:
+        what = "is of several folds, each with a validation and a test split of its own"
+        hint = "name one of them, such as 'ablation/setting, fold 1 of 3/arm'"
+        raise EvaluationError(what, where=seeds[0].name.rpartition("/")[0], hint=hint)
     return replace(seeds[0], seeds=tuple(seeds))
 
 
@@ -232,6 +236,7 @@ class DetectionStore:
     def __init__(self, data: Path | None = None) -> None:
         self.data = data
         self.computed = 0
+        self._read: dict[tuple[str, str], DataSet] = {}
         self._sets: dict[tuple[str, str, str, Fold | None], DataSet] = {}
         self._matched: dict[tuple[object, ...], Matched] = {}
 
@@ -241,7 +246,7 @@ class DetectionStore:
         fold = fold_of(run)
         key = (str(folder), run.dataset_fingerprint, str(run.setup.get("dataset_mode", "unified")), fold)
         if key not in self._sets:
-            dataset = load_dataset(folder)
+            dataset = self._read.get(key[:2]) or load_dataset(folder)
             if (now := dataset.fingerprint()) != run.dataset_fingerprint:
                 raise DataError(
                     f"the data set changed: run {short_key(run.key)} saw {short_key(run.dataset_fingerprint)}, "
@@ -249,6 +254,9 @@ class DetectionStore:
                     where=folder,
                     hint="restore the folder, or name the right one with --data",
                 )
+            self._read[key[:2]] = dataset
+            # a fold is asked for after another one: two of them at once would take the memory of two data sets
+            self._sets = {known: found for known, found in self._sets.items() if fold is None or known[3] is None}
             self._sets[key] = samples(dataset, key[2], fold)
         return self._sets[key]
 

@@ -71,6 +71,7 @@ def conclude(
     from mmad.analysis.statistics import finished_pairs
     from mmad.analysis.targets import DetectionStore
     from mmad.api.results import evaluate_external
+    from mmad.config.runs import TRIALS
     from mmad.scheduler.submit import asked_for
     from mmad.store.store import Store
 
@@ -79,6 +80,8 @@ def conclude(
         problems = []
         if external is not None and summary.exit_code != INTERRUPTED:
             for one in ablations:
+                if one.name.endswith(TRIALS):
+                    continue
                 try:
                     evaluate_external(store, detections, one.name, external, progress_bar)
                 except MmadError as error:
@@ -110,10 +113,7 @@ def conclude(
 
 def _of_settings(every: Sequence[Comparison | NotComparable], ablation: Ablation) -> list[Comparison | NotComparable]:
     """The pairs of the settings that were asked for."""
-    from mmad.config.protocol import without_fold
-
-    folded = any(member.run.protocol.fold is not None for member in ablation.members)
-    settings = {without_fold(one.setting) if folded else one.setting for one in ablation.members}
+    settings = {member.whole_setting for member in ablation.members}
     return [one for one in every if one.setting in settings]
 
 

@@ -298,7 +298,9 @@ class Budget:
         tuning, time = self.ablation.tuning, "time unknown" if self.seconds is None else duration(self.seconds)
         assert tuning is not None
         arms, settings = ({one[place] for one in self.ablation.arms_of_settings()} for place in (1, 0))
-        each = f"{plural(len(arms), 'arm')} × {plural(len(settings), 'setting')} × {plural(tuning.trials, 'trial')}"
+        folded = any(one.run.protocol.fold is not None for one in self.ablation.members)
+        parts = plural(len(settings), "fold" if folded else "setting")
+        each = f"{plural(len(arms), 'arm')} × {parts} × {plural(tuning.trials, 'trial')}"
         head = f"{self.ablation.name}: a search of {plural(self.trials, 'run')} ({each}), equal for all arms"
         yield f"{head}: {tuning.words()}"
         if self.unknown:
@@ -477,10 +479,9 @@ def _notes(plan: Plan) -> list[str]:
 def _fold_note(plan: Plan, fold: Fold) -> str:
     """What is trained for a cross-validation, and whose splits it uses."""
     from mmad.base.records import SPLITS
-    from mmad.config.protocol import without_fold
 
     members = plan.ablation.members
-    settings = len({without_fold(one.setting) for one in members})
+    settings = len({one.whole_setting for one in members})
     arms, seeds = len(plan.ablation.arms), len({(one.seed, one.replicate) for one in members})
     counts = [plural(settings, "setting"), plural(arms, "arm"), f"{fold.of} folds", plural(seeds, "seed")]
     said = f"{plural(len(members), 'member')}: {' × '.join(counts)}"
@@ -673,7 +674,7 @@ def _setups(
     """The setups by name, and the data set that was named."""
     if file:
         ablation, chosen = load_with_data(file, data=data, overrides=overrides)
-        setups = {f"{member.setting} / {member.arm}": member.run.setup for member in ablation.members}
+        setups = {f"{member.whole_setting} / {member.arm}": member.run.setup for member in ablation.members}
         return setups, chosen.dataset
     setup = _entry_setup(entry, overrides) if entry is not None else _default_setup(overrides)
     return {setup.name: setup}, resolve_data(data).dataset if data else None

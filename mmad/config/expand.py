@@ -29,7 +29,7 @@ from mmad.config.checks import problems, unsupported
 from mmad.config.fields import Effect
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.messages import did_you_mean
-from mmad.config.protocol import Continues, EvaluationProtocol, Fold, TrainingProtocol, without_fold
+from mmad.config.protocol import Continues, EvaluationProtocol, Fold, TrainingProtocol
 from mmad.config.runs import NO_DATA, VARIANT, Ablation, Member, RunSpec
 from mmad.config.setup import ModelSetup
 from mmad.config.tuning import Tuning
@@ -254,21 +254,19 @@ def _declared(parsed: ParsedFile, compare: Sequence[tuple[str, str]], members: S
         known = ", ".join(f'["{a}", "{b}"]' for a, b in compare) or "none, with one arm"
         what = "the file has no such pair" if pair else "which of the file's pairs is the primary one?"
         raise refuse("compare", what, f"name one of the file's pairs as compare = [reference, other]: {known}")
-    folds = [member.run.protocol.fold for member in members]
-    named = [m.setting if fold is None else without_fold(m.setting) for m, fold in zip(members, folds, strict=True)]
-    settings = list(dict.fromkeys(named))
+    settings = list(dict.fromkeys(member.whole_setting for member in members))
     setting = declared.setting or (settings[0] if len(settings) == 1 else "")
     if setting not in settings:
         what = f"no setting is named {setting!r}" if setting else "which of the file's settings is the primary one?"
         raise refuse("setting", what, did_you_mean(setting, settings))
-    runs = [m.run for m, name in zip(members, named, strict=True) if name == setting and m.arm in pair]
+    runs = [member.run for member in members if member.whole_setting == setting and member.arm in pair]
     if declared.checkpoint != "final" and not all(run.setup.use_early_stop_model for run in runs):
         what = f"{declared.checkpoint}, but runs with use_early_stop_model = false keep no best checkpoint"
         raise refuse("checkpoint", what, 'set checkpoint = "final"')
     seeds = len({run.protocol.seed for run in runs})
     if declared.seeds not in (None, seeds):
         raise refuse("seeds", f"{declared.seeds}, but {setting!r} has {seeds}", "give both the same number")
-    if folds[0] is None and seeds < (2 if len(settings) * len(compare) > 1 else 3):
+    if runs[0].protocol.fold is None and seeds < (2 if len(settings) * len(compare) > 1 else 3):
         what = f"{setting!r} has {plural(seeds, 'seed')}, and nothing can be settled about the arms"
         raise refuse("seeds", what, "train at least three seeds, such as [protocol] seeds = [0, 1, 2]")
     return declared.model_copy(update={"compare": pair, "setting": setting, "seeds": seeds})

@@ -15,7 +15,7 @@ from mmad.base.records import RunRecord
 from mmad.config.fields import Effect, affecting, later, naming
 from mmad.config.hypothesis import Hypothesis
 from mmad.config.part_words import PARTS, plain_part
-from mmad.config.protocol import EvaluationProtocol, OwnModule, TrainingProtocol
+from mmad.config.protocol import EvaluationProtocol, OwnModule, TrainingProtocol, without_fold
 from mmad.config.setup import ModelSetup
 from mmad.config.tuning import TrialValues, Tuning
 
@@ -203,6 +203,11 @@ class Member:
     documented: str | None = None
     inferred: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+
+    @property
+    def whole_setting(self) -> str:
+        """The setting that it is of, whatever its fold."""
+        return self.setting if self.run.protocol.fold is None else without_fold(self.setting)
 
 
 @dataclass(frozen=True)
